@@ -1,0 +1,11 @@
+{#- The text in an order that no locale changes: by its bytes in UTF-8.
+
+    Usage: order by {{ bytewise('cells') }}
+    Example: 'Z' before 'a' before 'é', on every server -#}
+{% macro bytewise(text) -%}
+    {{ return(adapter.dispatch('bytewise', 'labmart')(text)) }}
+{%- endmacro %}
+
+{% macro postgres__bytewise(text) -%}
+    ({{ text }} collate "C")
+{%- endmacro %}

@@ -1,0 +1,16 @@
+{#- Creates one raw table when it is missing; an existing one is left as it is.
+
+    Usage: {% do create_raw_table(relation, [{'name': 'user_id', 'data_type': 'text'}]) %} -#}
+{% macro create_raw_table(relation, columns) -%}
+    {{ return(adapter.dispatch('create_raw_table', 'labmart')(relation, columns)) }}
+{%- endmacro %}
+
+{% macro postgres__create_raw_table(relation, columns) -%}
+    {% call statement('create_raw_table') -%}
+        create table if not exists {{ relation }} (
+            {%- for column in columns %}
+            {{ adapter.quote(column.name) }} {{ column.data_type }}{{ ',' if not loop.last }}
+            {%- endfor %}
+        )
+    {%- endcall %}
+{%- endmacro %}

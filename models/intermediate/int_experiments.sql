@@ -1,0 +1,47 @@
+with experiments as (
+    select * from {{ ref('stg_user_experiments') }}
+),
+
+users as (
+    select user_id from {{ ref('int_users') }} where fate = 'accepted'
+),
+
+checked as (
+    select
+        experiments.load_id,
+        experiments.line,
+        experiments.seed_order,
+        experiments.experiment_id_cell,
+        experiments.experiment_id,
+        experiments.user_id_cell,
+        experiments.user_id,
+        experiments.run_time_cell,
+        experiments.run_time,
+        experiments.compound_list_cell,
+        experiments.compound_ids,
+        case
+            when experiments.error_rule is not null then experiments.error_rule
+            when users.user_id is null then 'unknown_user'
+        end as error_rule
+    from experiments
+    left join users on experiments.user_id = users.user_id
+),
+
+judged as (
+    {{ row_fates('checked', key='experiment_id') }}
+)
+
+select
+    load_id,
+    line,
+    experiment_id_cell,
+    experiment_id,
+    user_id_cell,
+    user_id,
+    run_time_cell,
+    run_time,
+    compound_list_cell,
+    compound_ids,
+    fate,
+    rule
+from judged

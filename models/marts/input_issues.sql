@@ -1,0 +1,76 @@
+with input_files as (
+    select * from {{ ref('stg_input_files') }}
+),
+
+issue_rules as (
+    select * from {{ ref('int_issue_rules') }}
+),
+
+rejected_lines as (
+    select * from {{ ref('stg_rejected_lines') }}
+),
+
+user_issues as (
+    select * from {{ ref('int_user_issues') }}
+),
+
+experiment_issues as (
+    select * from {{ ref('int_experiment_issues') }}
+),
+
+compound_issues as (
+    select * from {{ ref('int_compound_issues') }}
+),
+
+row_issues as (
+    select 'users' as input, user_issues.* from user_issues
+    union all
+    select 'user_experiments' as input, experiment_issues.* from experiment_issues
+    union all
+    select 'compounds' as input, compound_issues.* from compound_issues
+),
+
+issues as (
+    select
+        input,
+        rule,
+        load_id,
+        line,
+        record_key,
+        column_name,
+        value,
+        cast(null as text) as detail
+    from row_issues
+
+    union all
+
+    select
+        input,
+        rule,
+        load_id,
+        line,
+        cast(null as text) as record_key,
+        cast(null as text) as column_name,
+        content as value,
+        detail
+    from rejected_lines
+)
+
+select
+    cast(issues.rule as text) as rule,
+    -- a line that the loader kept apart by a rule of its own is an error all the same
+    cast(coalesce(issue_rules.severity, 'error') as text) as severity,
+    cast(issues.input as text) as input,
+    cast(issues.load_id as bigint) as load_id,
+    cast(input_files.file as text) as file,
+    cast(issues.line as bigint) as line,
+    cast(issues.record_key as text) as record_key,
+    cast(issues.column_name as text) as column_name,
+    cast(issues.value as text) as value,
+    cast(coalesce(issues.detail, issue_rules.sentence) as text) as message
+from issues
+left join issue_rules on issues.rule = issue_rules.rule
+inner join input_files
+    on
+        issues.input = input_files.input
+        and coalesce(issues.load_id, -1) = coalesce(input_files.load_id, -1)
