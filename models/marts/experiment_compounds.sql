@@ -7,29 +7,18 @@ compounds as (
 ),
 
 items as (
-    {{ split_list('experiments', keep=['experiment_id', 'user_id', 'run_time'], list='compound_ids') }}
-),
-
-ids as (
-    select
-        experiment_id,
-        user_id,
-        run_time,
-        position,
-        cast(item as bigint) as compound_id,
-        first_position < position as is_repeat
-    from items
-    -- an empty item keeps its position and is no compound
-    where item <> ''
+    {{ split_ids('experiments', keep=['experiment_id', 'user_id', 'run_time'], list='compound_ids') }}
 )
 
 select
-    cast(ids.experiment_id as bigint) as experiment_id,
-    cast(ids.position as bigint) as position,
-    cast(ids.compound_id as bigint) as compound_id,
+    cast(items.experiment_id as bigint) as experiment_id,
+    cast(items.position as bigint) as position,
+    cast(items.id as bigint) as compound_id,
     cast(compounds.compound_id is not null as boolean) as is_known,
-    cast(ids.is_repeat as boolean) as is_repeat,
-    cast(ids.user_id as bigint) as user_id,
-    cast(ids.run_time as numeric(18, 6)) as run_time
-from ids
-left join compounds on ids.compound_id = compounds.compound_id
+    cast(items.is_repeat as boolean) as is_repeat,
+    cast(items.user_id as bigint) as user_id,
+    cast(items.run_time as numeric(18, 6)) as run_time
+from items
+left join compounds on items.id = compounds.compound_id
+-- an item that is no compound keeps its position and has no row
+where items.id is not null

@@ -1,3 +1,5 @@
+{{ config(pre_hook=prefer_sorting()) }}
+
 with experiment_compounds as (
     select * from {{ ref('experiment_compounds') }}
 ),
@@ -6,21 +8,31 @@ compounds as (
     select compound_id, compound_name from {{ ref('accepted_compounds') }}
 ),
 
-usage as (
+listings as (
     select
         user_id,
         compound_id,
-        count(*) as times_listed,
-        count(*) filter (where not is_repeat) as experiments
+        count(*) as times_listed
     from experiment_compounds
+    group by user_id, compound_id
+),
+
+-- Few lists repeat a compound. Counting those apart keeps the flag out of the sort of all items.
+repeats as (
+    select
+        user_id,
+        compound_id,
+        count(*) as times_repeated
+    from experiment_compounds
+    where is_repeat
     group by user_id, compound_id
 ),
 
 ranked as (
     select
-        usage.*,
+        listings.*,
         rank() over (partition by user_id order by times_listed desc) as usage_rank
-    from usage
+    from listings
 )
 
 select
@@ -28,8 +40,12 @@ select
     cast(ranked.compound_id as bigint) as compound_id,
     cast(compounds.compound_name as text) as compound_name,
     cast(ranked.times_listed as bigint) as times_listed,
-    cast(ranked.experiments as bigint) as experiments,
+    cast(ranked.times_listed - coalesce(repeats.times_repeated, 0) as bigint) as experiments,
     cast(ranked.usage_rank as bigint) as usage_rank,
     cast(ranked.usage_rank = 1 as boolean) as is_most_consumed
 from ranked
 left join compounds on ranked.compound_id = compounds.compound_id
+left join repeats
+    on
+        ranked.user_id = repeats.user_id
+        and ranked.compound_id = repeats.compound_id

@@ -1,0 +1,30 @@
+{#- One row per id of a plain list (see plain_list): the kept columns, `id` (NULL where the item is empty),
+    `position` (from 1) and `is_repeat` (the same id stands earlier in the list).
+
+    Usage: {{ split_ids('experiments', keep=['experiment_id'], list='compound_ids') }}
+    Example: (7, '1;;1') -> (7, 1, 1, false), (7, NULL, 2, …), (7, 1, 3, true) -#}
+{% macro split_ids(relation, keep, list) -%}
+    {{ return(adapter.dispatch('split_ids', 'labmart')(relation, keep, list)) }}
+{%- endmacro %}
+
+{#- As split_list; casting the list at once is cheaper than casting its items. -#}
+{% macro postgres__split_ids(relation, keep, list) -%}
+    select
+        {{ keep | join(', ') }},
+        id,
+        position,
+        array_position(ids, id) < position as is_repeat
+    from (
+        select
+            {{ keep | join(', ') }},
+            ids,
+            unnest(ids) as id,
+            generate_subscripts(ids, 1) as position
+        from (
+            select
+                {{ keep | join(', ') }},
+                cast(string_to_array({{ list }}, ';', '') as bigint[]) as ids
+            from {{ relation }}
+        ) as lists
+    ) as list_items
+{%- endmacro %}
