@@ -2,7 +2,7 @@
 
 Usage: python tests/mutants/run.py [PART OF A NAME]
 
-Copies the project, applies one mutant of mutants.yml at a time and runs `dbt build` on the sample
+Copies the project, applies one mutant of mutants.toml at a time and runs `dbt build` on the sample
 laboratory in a schema of its own, on the database that profiles.yml names. Prints which test caught
 which mutant; exits with 1 if one survives. Takes some ten seconds per mutant.
 """
@@ -15,10 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS_OF_THE_PROJECT = (
@@ -53,8 +52,9 @@ class Mutant:
 
 
 def load_mutants() -> list[Mutant]:
-    """All mutants of mutants.yml."""
-    entries = yaml.safe_load((ROOT / "tests/mutants/mutants.yml").read_text(encoding="utf-8"))
+    """All mutants of mutants.toml."""
+    text = (ROOT / "tests/mutants/mutants.toml").read_text(encoding="utf-8")
+    entries = tomllib.loads(text)["mutant"]
     return [Mutant(e["name"], e["file"], e["replace"], e["with"]) for e in entries]
 
 
