@@ -1,0 +1,20 @@
+"""The Python side of labmart: the command `labmart`, and what it needs to run dbt.
+
+cli           parses a call and hands it on
+project       where the dbt project is, and its files
+profile       the connection that profiles.yml describes
+database      the database of a target, made ready
+embedded/     the PostgreSQL that comes in a wheel; db_status tells of it
+dbt           dbt as a child process; progress shows how it goes on
+dbt_report    what failed in a dbt run, in a person's words
+marts         the marts that models/marts/_marts.yml declares
+destinations/ reading from an engine, one module per engine
+show, table   a mart on the screen
+export        a mart in a file
+issues        what was rejected or noticed
+errors        what can go wrong, and the exit codes
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,73 @@
+"""The database of a target, made ready: the embedded one is started, a named one is tried."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from loader.destinations import Destination, open_destination
+from loader.embedded import Place, is_embedded, place_of, start, status, url_of
+from loader.errors import NotRunning, ProfileError
+from loader.profile import Profile, load_profile
+from loader.project import Project
+
+
+@dataclass(frozen=True)
+class Database:
+    """A project's database under one target. `embedded` is None for a server of one's own."""
+
+    project: Project
+    profile: Profile
+    embedded: Place | None
+
+    def ready(self) -> None:
+        """Start the embedded server, or try to connect. Raises DatabaseUnreachable."""
+        if self.embedded is not None and start(self.embedded):
+            print(f"started the embedded PostgreSQL in {self.embedded.home}", file=sys.stderr)
+        with self.open():
+            pass
+
+    def open(self) -> AbstractContextManager[Destination]:
+        """Connect, starting the embedded server if need be."""
+        if self.embedded is not None:
+            start(self.embedded)
+        return open_destination(self.profile)
+
+    def url(self) -> str:
+        """A URI for psql, without a password. Raises NotRunning for a stopped embedded server."""
+        if self.embedded is not None:
+            if not status(self.embedded).running:
+                raise NotRunning(self.embedded.data)
+            return url_of(self.embedded)
+        if self.profile.engine != "postgres":
+            raise ProfileError(
+                self.profile.path, f"target {self.profile.target!r} is no PostgreSQL server."
+            )
+        return _url_of_profile(self.profile)
+
+
+def find_database(project: Project, target: str | None) -> Database:
+    """The database that a target of the project's profile means."""
+    profile = load_profile(project, target)
+    embedded = None
+    if profile.engine == "postgres" and is_embedded(profile.text("host"), project.profiles_dir):
+        embedded = place_of(project.profiles_dir)
+    return Database(project=project, profile=profile, embedded=embedded)
+
+
+def _url_of_profile(profile: Profile) -> str:
+    def part(key: str) -> str:
+        return quote(profile.text(key), safe="")
+
+    host, port = profile.text("host"), profile.text("port") or "5432"
+    database = quote(profile.database, safe="")
+    options = [f"sslmode={part('sslmode')}"] if profile.text("sslmode") else []
+    if host.startswith("/"):
+        address = ""
+        options = [f"host={quote(host, safe='/')}", f"port={port}", *options]
+    else:
+        address = f"[{host}]:{port}" if ":" in host else f"{quote(host, safe='')}:{port}"
+    tail = f"?{'&'.join(options)}" if options else ""
+    return f"postgresql://{part('user')}@{address}/{database}{tail}"

@@ -1,0 +1,197 @@
+"""Running dbt as a child process, and telling how it goes.
+
+dbt writes its events as JSON lines; one line per finished node goes to stderr while it runs. dbt
+is a process of its own because importing it takes seconds and because it ends its threads best
+on a signal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from loader.progress import NodeResult, Progress
+from loader.project import Project
+
+# `python -m dbt.cli.main` warns about being imported twice. With -P no file of the project can
+# stand in for one of Python's modules.
+_DBT = "import sys; sys.argv[0] = 'dbt'; from dbt.cli.main import cli; cli()"
+_STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """A `dbt build`: target and vars as dbt takes them, `extra` handed on as it is."""
+
+    target: str | None = None
+    vars: str | None = None
+    extra: tuple[str, ...] = ()
+    quiet: bool = False
+
+
+@dataclass
+class BuildResult:
+    """What a run of dbt amounted to."""
+
+    exit_code: int = 0
+    invocation_id: str = ""
+    seconds: float = 0.0
+    nodes: list[NodeResult] = field(default_factory=list)
+    # dbt's own messages of level error that belong to no node: it could not even begin.
+    errors: list[str] = field(default_factory=list)
+    # dbt's warnings that belong to no node, such as a configuration that matches nothing.
+    warnings: list[str] = field(default_factory=list)
+    # What is no JSON: a traceback of dbt itself, or of Python.
+    noise: list[str] = field(default_factory=list)
+
+    def count(self, *, tests: bool, statuses: Sequence[str]) -> int:
+        """How many tests, or how many other nodes, ended in one of these ways."""
+        return sum(
+            1
+            for node in self.nodes
+            if (node.kind in ("test", "unit_test")) == tests and node.status in statuses
+        )
+
+
+def build(project: Project, options: BuildOptions) -> BuildResult:
+    """Run `dbt build`. Its progress goes to stderr; the result says how every node ended.
+
+    A second build of the same project waits for the first: both would write into target/.
+    """
+    command = [
+        *("--log-format", "json", "--no-use-colors", "--no-send-anonymous-usage-stats"),
+        *("build", "--profiles-dir", str(project.profiles_dir)),
+        *("--project-dir", str(project.root)),
+    ]
+    if options.target:
+        command += ["--target", options.target]
+    if options.vars:
+        command += ["--vars", options.vars]
+    with _one_at_a_time(project):
+        return _run(project, [*command, *options.extra], Progress(quiet=options.quiet))
+
+
+def _run(project: Project, arguments: list[str], progress: Progress) -> BuildResult:
+    result = BuildResult()
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", _DBT, *arguments],
+        cwd=project.root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        # In a session of its own Ctrl-C reaches us alone, and dbt gets exactly one signal.
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    progress.begin()
+    with _stopping(process):
+        try:
+            for line in process.stdout:
+                _take(line, result, progress)
+            result.exit_code = process.wait()
+        finally:
+            progress.end()
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+@contextmanager
+def _stopping(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever ends us, end dbt: it cancels its queries on SIGINT."""
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, interrupt) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if process.poll() is None:
+            print("stopping dbt …", file=sys.stderr)
+            process.send_signal(signal.SIGINT)
+            try:
+                process.communicate(timeout=_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+def _take(line: str, result: BuildResult, progress: Progress) -> None:
+    """One line of dbt's output."""
+    try:
+        event = json.loads(line)
+        info, data = event["info"], event["data"]
+    except (ValueError, KeyError, TypeError):
+        if line.strip():
+            result.noise.append(line.rstrip())
+        return
+    result.invocation_id = info.get("invocation_id", result.invocation_id)
+    node = data.get("node_info") or {}
+    if "index" in data and info["name"] == "LogStartLine":
+        progress.started(str(node.get("node_name") or ""))
+    elif "index" in data and node.get("unique_id") and _counts(node, data):
+        finished = _finished(data, node)
+        result.nodes.append(finished)
+        progress.finished(finished)
+    elif info["level"] in ("error", "warn") and not node.get("unique_id"):
+        found = result.errors if info["level"] == "error" else result.warnings
+        found.append(str(info["msg"]))
+
+
+def _counts(node: dict[str, object], data: dict[str, object]) -> bool:
+    """Hooks and exposures are nodes to dbt; a person hears of them when they fail."""
+    if node.get("resource_type") in ("operation", "exposure"):
+        return str(data.get("status")).lower() in ("error", "fail")
+    return True
+
+
+def _finished(data: dict[str, object], node: dict[str, object]) -> NodeResult:
+    unique_id = str(node["unique_id"])
+    status = str(data.get("status") or node.get("node_status") or "").lower()
+    # dbt's words vary: "SELECT 5", "CREATE VIEW", "INSERT 30", "PASS" for success.
+    word = status.split()[0] if status else ""
+    known = {"fail", "warn", "error", "skipped", "pass", "skip"}
+    return NodeResult(
+        unique_id=unique_id,
+        kind=str(node.get("resource_type") or unique_id.partition(".")[0]),
+        name=str(node.get("node_name") or unique_id.rpartition(".")[2]),
+        status={"skip": "skipped"}.get(word, word) if word in known else "success",
+        seconds=_float(data.get("execution_time")),
+    )
+
+
+def _float(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+@contextmanager
+def _one_at_a_time(project: Project) -> Iterator[None]:
+    project.build_lock.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(project.build_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another build of this project to end …", file=sys.stderr)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

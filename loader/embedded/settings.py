@@ -1,0 +1,162 @@
+"""A PostgreSQL configuration fitted to this machine and to bulk work.
+
+The stock configuration is made for a machine of 1 GB. It is written anew at every start, because
+the machine, or the container's limits, may have changed. A person's own settings go to
+.labmart/user.conf, which is read last and wins.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from loader.embedded.paths import Place
+
+SETTINGS_FILE = "labmart.conf"
+_MIB = 1024**2
+_GIB = 1024**3
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the server may use: bytes of memory, cores, free bytes of disk and of /dev/shm."""
+
+    memory: int
+    cores: int
+    free_disk: int
+    free_shm: int | None
+
+
+def this_machine(place: Place) -> Machine:
+    """Measure this machine; a container's limits count as the machine."""
+    shm = Path("/dev/shm")
+    return Machine(
+        memory=min([_physical_memory(), *_cgroup_memory()]),
+        cores=_cores(),
+        free_disk=shutil.disk_usage(place.home).free,
+        free_shm=shutil.disk_usage(shm).free if shm.is_dir() else None,
+    )
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _cgroup_memory() -> list[int]:
+    limits = []
+    for path in (
+        *(folder / "memory.max" for folder in _own_cgroups()),
+        _CGROUPS / "memory" / "memory.limit_in_bytes",
+    ):
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        # "max" means no limit, and version 1 says the same with a huge number.
+        if text.isdigit() and int(text) > 0:
+            limits.append(int(text))
+    return limits
+
+
+def _own_cgroups() -> list[Path]:
+    """The cgroup (version 2) of this process and those above it: each may set a limit."""
+    try:
+        text = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+    except OSError:
+        return [_CGROUPS]
+    names = [line[3:] for line in text.splitlines() if line.startswith("0::/")]
+    own = _CGROUPS / names[0].strip("/") if names else _CGROUPS
+    return [folder for folder in (own, *own.parents) if folder.is_relative_to(_CGROUPS)]
+
+
+def _cores() -> int:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = allowed or 1
+    for folder in _own_cgroups():
+        try:
+            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        except (OSError, ValueError):
+            continue
+        if quota.isdigit():
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
+
+
+def render(machine: Machine, place: Place) -> str:
+    """The text of labmart.conf."""
+    memory, cores = machine.memory, machine.cores
+    work_mem = max(16 * _MIB, memory // 24)
+    wal = min(16 * _GIB, max(1 * _GIB, machine.free_disk // 10))
+    # Parallel hash joins put their table into shared memory; /dev/shm is 64 MB in Docker.
+    small_shm = machine.free_shm is not None and machine.free_shm < 4 * work_mem
+    lines: list[tuple[str, str, str]] = [
+        ("listen_addresses", "''", "nobody reaches it through the network"),
+        ("unix_socket_directories", _quoted_list(place.run), "a directory only its owner enters"),
+        ("unix_socket_permissions", "0700", "and the socket itself is its owner's, too"),
+        ("max_connections", "50", "dbt's threads, the command, a few people"),
+        ("shared_buffers", _mb(min(8 * _GIB, memory // 6)), "the tables of one build stay in it"),
+        ("work_mem", _mb(work_mem), "few, big sorts and hashes: they fit without spilling"),
+        ("hash_mem_multiplier", "1", "work_mem is large already; twice that could exhaust memory"),
+        ("maintenance_work_mem", _mb(max(64 * _MIB, memory // 24)), "indexes are built in memory"),
+        ("effective_cache_size", _mb(memory * 2 // 3), "what the file cache really holds"),
+        ("wal_level", "minimal", "a table filled in the transaction that made it skips the log"),
+        ("max_wal_senders", "0", "required by wal_level = minimal; there is no replica"),
+        ("max_wal_size", _mb(wal), "no checkpoint amid a build; a tenth of the free disk at most"),
+        ("checkpoint_timeout", "30min", "likewise"),
+        ("jit", "off", "compiling costs more than it saves on these queries"),
+        ("random_page_cost", "1.1", "the disk is an SSD, or the data is in memory"),
+        ("parallel_tuple_cost", "0.001", "lets big joins run in parallel although rows are many"),
+        ("max_parallel_workers_per_gather", str(cores), "one big query uses the machine"),
+        ("max_parallel_workers", str(2 * cores), "two models at once may both run in parallel"),
+        ("max_worker_processes", str(2 * cores + 4), "the above and the server's own"),
+        ("autovacuum", "on", "statistics keep up with the tables"),
+        ("fsync", "on", "what was committed survives a power cut"),
+        ("synchronous_commit", "on", "likewise"),
+        ("log_timezone", "'UTC'", "the same log everywhere"),
+        ("timezone", "'UTC'", "the same results everywhere"),
+        ("log_line_prefix", "'%m [%p] '", "when, and which process"),
+    ]
+    if small_shm:
+        lines.append(("dynamic_shared_memory_type", "mmap", "/dev/shm is too small here"))
+    width = max(len(f"{name} = {value}") for name, value, _ in lines)
+    body = "".join(f"{f'{name} = {value}':<{width}}  # {why}\n" for name, value, why in lines)
+    own = ""
+    if place.user_settings.exists():
+        own = f"include = {_quoted(str(place.user_settings))}\n"
+    return (
+        "# Written by labmart at every start, for this machine. Do not edit it:\n"
+        f"# your own settings go to {_one_line(place.user_settings)}.\n{body}{own}"
+    )
+
+
+def write_settings(place: Place, machine: Machine) -> Path:
+    """Write labmart.conf into the data directory and have postgresql.conf include it."""
+    written = place.data / SETTINGS_FILE
+    written.write_text(render(machine, place), encoding="utf-8")
+    written.chmod(0o600)
+    main = place.data / "postgresql.conf"
+    include = f"include = '{SETTINGS_FILE}'"
+    text = main.read_text(encoding="utf-8")
+    if include not in text.splitlines():
+        main.write_text(f"{text}\n{include}\n", encoding="utf-8")
+    return written
+
+
+def _mb(size: int) -> str:
+    return f"{max(1, size // _MIB)}MB"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _quoted_list(path: Path) -> str:
+    # One item of a list of names: double quotes keep commas, spaces and capitals.
+    return _quoted('"' + str(path).replace('"', '""') + '"')
+
+
+def _one_line(path: Path) -> str:
+    return str(path).replace("\n", " ")

@@ -1,0 +1,198 @@
+"""A mart in a file: csv, json, parquet or xlsx, by the file's ending.
+
+The file is written beside its place and renamed when complete, so that a reader never meets half
+of it. Rows are streamed: memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+from loader.destinations import Destination, Row, Selection, Value
+from loader.errors import TooLargeForFormat, UnknownEnding, UsageError
+from loader.marts import Mart, select
+from loader.show import write_json
+
+# A worksheet has 1,048,576 rows; one is the header.
+XLSX_ROWS = 1_048_575
+XLSX_CELL = 32_767
+# Excel keeps 15 digits of a number; one with more stays text rather than become another.
+_XLSX_DIGITS = 15
+_XLSX_FIRST_DAY = date(1900, 3, 1)
+
+Writer = Callable[[Selection, Destination, Path, Path], None]
+
+
+def export(mart: Mart, source: Destination, file: Path) -> int:
+    """Write all rows of a mart; the number of rows. Raises UsageError or the engine's errors."""
+    write = writer_for(file)
+    selection = select(mart, source)
+    count = source.count(selection)
+    if file.suffix.lower() == ".xlsx" and count > XLSX_ROWS:
+        raise TooLargeForFormat(
+            file, f"{count:,} rows do not fit into a worksheet, which holds {XLSX_ROWS:,}."
+        )
+    try:
+        with _written_beside(file) as unfinished:
+            write(selection, source, unfinished, file)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror or error}.") from None
+    return count
+
+
+def writer_for(file: Path) -> Writer:
+    """The writer of the file's ending. Raises UnknownEnding."""
+    writer = _WRITERS.get(file.suffix.lower())
+    if writer is None:
+        raise UnknownEnding(file, list(_WRITERS))
+    return writer
+
+
+@contextmanager
+def _written_beside(file: Path) -> Iterator[Path]:
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    os.close(descriptor)
+    unfinished = Path(name)
+    try:
+        # mkstemp closes the file to others; the finished one is as open as any new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        unfinished.chmod(0o666 & ~mask)
+        yield unfinished
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _csv(selection: Selection, source: Destination, unfinished: Path, _: Path) -> None:
+    with unfinished.open("wb") as out:
+        source.write_csv(selection, out)
+
+
+def _json(selection: Selection, source: Destination, unfinished: Path, _: Path) -> None:
+    with unfinished.open("wb") as out:
+        write_json(selection.columns, source.rows(selection), out)
+
+
+def _parquet(selection: Selection, source: Destination, unfinished: Path, file: Path) -> None:
+    # Imported here: it takes a quarter of a second that no other call needs.
+    import duckdb
+
+    types = {column.name: _duckdb_type(column.type) for column in selection.columns}
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+        csv = Path(folder) / "rows.csv"
+        _csv(selection, source, csv, file)
+        # Without a limit it takes most of the memory that the database may be using.
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": "1GB",
+            "temp_directory": folder,
+        }
+        with duckdb.connect(":memory:", config=settings) as engine:
+            # NULL is an empty cell, an empty text is "" in quotes; everything else is as typed.
+            engine.execute(
+                f"copy (select * from read_csv({_literal(str(csv))}, auto_detect=false, "
+                "header=true, delim=',', quote='\"', escape='\"', nullstr='', "
+                "allow_quoted_nulls=false, parallel=false, max_line_size=100000000, "
+                f"columns={_literal_struct(types)})) "
+                f"to {_literal(str(unfinished))} (format parquet, compression zstd)"
+            )
+
+
+def _duckdb_type(postgres: str) -> str:
+    numeric = re.fullmatch(r"numeric\((\d+),(\d+)\)", postgres)
+    if numeric and int(numeric[1]) <= 38:
+        return f"DECIMAL({numeric[1]},{numeric[2]})"
+    return {
+        "bigint": "BIGINT",
+        "integer": "INTEGER",
+        "smallint": "SMALLINT",
+        "boolean": "BOOLEAN",
+        "date": "DATE",
+        "real": "FLOAT",
+        "double precision": "DOUBLE",
+        "timestamp with time zone": "TIMESTAMPTZ",
+        "timestamp without time zone": "TIMESTAMP",
+    }.get(postgres, "VARCHAR")
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _literal_struct(types: dict[str, str]) -> str:
+    pairs = (f"{_literal(name)}: {_literal(kind)}" for name, kind in types.items())
+    return "{" + ", ".join(pairs) + "}"
+
+
+def _xlsx(selection: Selection, source: Destination, unfinished: Path, file: Path) -> None:
+    import xlsxwriter  # type: ignore[import-untyped]  # it carries no types
+
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+        # Rows go to disk one by one, and no text is taken for a formula, address or number.
+        options = {
+            "constant_memory": True,
+            "tmpdir": folder,
+            "strings_to_formulas": False,
+            "strings_to_urls": False,
+            "strings_to_numbers": False,
+        }
+        with xlsxwriter.Workbook(str(unfinished), options) as book:
+            sheet = book.add_worksheet(selection.relation[:31])
+            bold = book.add_format({"bold": True})
+            day = book.add_format({"num_format": "yyyy-mm-dd"})
+            sheet.freeze_panes(1, 0)
+            for index, column in enumerate(selection.columns):
+                sheet.write_string(0, index, column.name, bold)
+                sheet.set_column(index, index, max(10, len(column.name) + 2))
+            for number, row in enumerate(source.rows(selection), start=1):
+                _xlsx_row(sheet, number, row, day, file)
+
+
+def _xlsx_row(sheet: object, number: int, row: Row, day: object, file: Path) -> None:
+    for index, value in enumerate(row):
+        cell = _xlsx_value(value)
+        if cell is None:
+            continue
+        if isinstance(cell, str) and len(cell) > XLSX_CELL:
+            raise TooLargeForFormat(
+                file,
+                f"row {number}, column {index + 1} has {len(cell):,} characters, and a cell holds "
+                f"{XLSX_CELL:,}.",
+            )
+        if isinstance(cell, bool):
+            sheet.write_boolean(number, index, cell)  # type: ignore[attr-defined]
+        elif isinstance(cell, str):
+            sheet.write_string(number, index, cell)  # type: ignore[attr-defined]
+        elif isinstance(cell, date):
+            sheet.write_datetime(number, index, cell, day)  # type: ignore[attr-defined]
+        else:
+            sheet.write_number(number, index, cell)  # type: ignore[attr-defined]
+
+
+def _xlsx_value(value: Value) -> str | int | float | bool | date | None:
+    """The value as a worksheet can hold it without loss, else as text."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, date):
+        # Its calendar begins in 1900 and believes in 29 February of that year.
+        return value if value >= _XLSX_FIRST_DAY else value.isoformat()
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            return str(value)
+        digits = value.normalize().as_tuple().digits
+        return float(value) if len(digits) <= _XLSX_DIGITS else f"{value:f}"
+    if isinstance(value, int):
+        return value if len(str(abs(value))) <= _XLSX_DIGITS else str(value)
+    return value
+
+
+_WRITERS: dict[str, Writer] = {".csv": _csv, ".json": _json, ".parquet": _parquet, ".xlsx": _xlsx}

@@ -1,0 +1,123 @@
+"""Where the dbt project is, and which profiles.yml it uses.
+
+The root is --project-dir (LABMART_PROJECT_DIR), else the nearest directory upwards that has a
+dbt_project.yml, else the directory that holds this package.
+
+The profiles directory is the one that plain `dbt` would use in the root, so that both reach the
+same database: DBT_PROFILES_DIR, else the root if it has a profiles.yml, else ~/.dbt if the
+profiles.yml there has the project's profile. If there is none of these, profiles.yml.example is
+copied to profiles.yml in the root. An existing profiles.yml is never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from loader.errors import NoProject, ProfileError
+
+PROJECT_FILE = "dbt_project.yml"
+PROFILES_FILE = "profiles.yml"
+EXAMPLE_FILE = "profiles.yml.example"
+
+
+@dataclass(frozen=True)
+class Project:
+    """One dbt project on disk; all paths are absolute and free of symbolic links."""
+
+    root: Path
+    profiles_dir: Path
+
+    @property
+    def marts_file(self) -> Path:
+        """Where the marts are declared."""
+        return self.root / "models" / "marts" / "_marts.yml"
+
+    @property
+    def target(self) -> Path:
+        """Where dbt leaves manifest.json and run_results.json."""
+        return self.root / "target"
+
+    @property
+    def build_lock(self) -> Path:
+        """Held while dbt builds."""
+        return self.root / ".labmart" / "build.lock"
+
+
+def find_root(named: Path | None = None, *, start: Path | None = None) -> Path:
+    """The directory of dbt_project.yml. Raises NoProject."""
+    if named is not None:
+        if not (named / PROJECT_FILE).is_file():
+            raise NoProject([named])
+        return named.resolve()
+    here = (start or Path.cwd()).resolve()
+    package_parent = Path(__file__).resolve().parent.parent
+    for directory in (here, *here.parents, package_parent):
+        if (directory / PROJECT_FILE).is_file():
+            return directory
+    raise NoProject([here, package_parent])
+
+
+def open_project(named: Path | None = None, *, start: Path | None = None) -> Project:
+    """Find the project; make its profiles.yml from the example if dbt would find none."""
+    root = find_root(named, start=start)
+    return Project(root=root, profiles_dir=_profiles_dir(root))
+
+
+def profile_name(root: Path) -> str:
+    """The profile that dbt_project.yml asks for."""
+    from loader.profile import read_yaml
+
+    document = read_yaml(root / PROJECT_FILE)
+    name = document.get("profile") if isinstance(document, dict) else None
+    if not isinstance(name, str):
+        raise ProfileError(root / PROJECT_FILE, "it names no profile. Add `profile: labmart`.")
+    return name
+
+
+def _profiles_dir(root: Path) -> Path:
+    named = os.environ.get("DBT_PROFILES_DIR")
+    if named:
+        # dbt takes a relative path from where it is started, and labmart starts it in the root.
+        directory = (root / Path(named).expanduser()).resolve()
+        if not (directory / PROFILES_FILE).is_file():
+            raise ProfileError(
+                directory / PROFILES_FILE,
+                "there is no such file, though DBT_PROFILES_DIR names its directory. "
+                "Unset DBT_PROFILES_DIR, or correct it.",
+            )
+        return directory
+    if (root / PROFILES_FILE).exists():
+        return root
+    home = Path.home() / ".dbt"
+    if _has_profile(home / PROFILES_FILE, root):
+        return home.resolve()
+    _copy_example(root)
+    return root
+
+
+def _has_profile(path: Path, root: Path) -> bool:
+    from loader.profile import read_yaml
+
+    if not path.is_file():
+        return False
+    document = read_yaml(path)
+    return isinstance(document, dict) and profile_name(root) in document
+
+
+def _copy_example(root: Path) -> None:
+    example, wanted = root / EXAMPLE_FILE, root / PROFILES_FILE
+    try:
+        content = example.read_bytes()
+        # "x" fails on an existing file: of two first calls at once, the second changes nothing.
+        with wanted.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise ProfileError(
+            wanted, f"there is none, and it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
+        ) from None
+    print(f"made {wanted} from {EXAMPLE_FILE}", file=sys.stderr)

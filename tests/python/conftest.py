@@ -1,0 +1,121 @@
+"""What tests share: a fresh database, and a copy of the project to do with as one likes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from loader.embedded import ROLE, Place, place_of, start, stop
+
+ROOT = Path(__file__).resolve().parents[2]
+# What a person's run leaves in the project, and what is large.
+NOT_COPIED = (".git", ".venv", ".labmart", "target", "logs", "profiles.yml", ".*_cache")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A fresh, empty database; `environment` makes the project's profile mean it."""
+
+    host: str
+    port: str
+    user: str
+    name: str
+    password: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The PG* variables that name it."""
+        return {
+            "PGHOST": self.host,
+            "PGPORT": self.port,
+            "PGUSER": self.user,
+            "PGDATABASE": self.name,
+            "PGPASSWORD": self.password,
+        }
+
+    def connect(self, name: str = "") -> psycopg2.extensions.connection:
+        """A connection in autocommit mode."""
+        connection = psycopg2.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            dbname=name or self.name,
+            password=self.password or None,
+        )
+        connection.autocommit = True
+        return connection
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Database]:
+    """The server that PGHOST names, else an embedded one for this session."""
+    if os.environ.get("PGHOST"):
+        yield Database(
+            host=os.environ["PGHOST"],
+            port=os.environ.get("PGPORT", "5432"),
+            user=os.environ.get("PGUSER", "postgres"),
+            name=os.environ.get("PGDATABASE", "postgres"),
+            password=os.environ.get("PGPASSWORD", ""),
+        )
+        return
+    # A short path of our own: pytest's temporary paths can be too long for a socket.
+    with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
+        place = place_of(Path(folder).resolve())
+        start(place)
+        try:
+            yield Database(str(place.run), "5432", ROLE, "postgres", "")
+        finally:
+            stop(place)
+
+
+@pytest.fixture
+def database(server: Database) -> Iterator[Database]:
+    """A fresh database, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with closing(server.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"create database {name}")
+        yield Database(server.host, server.port, server.user, name, server.password)
+        cursor.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def project_copy(tmp_path: Path) -> Path:
+    """A copy of the project as a fresh clone has it."""
+    copy = tmp_path / "project"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
+    return copy
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """A place for an embedded server in a short path; the server is stopped afterwards."""
+    with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
+        found = place_of(Path(folder).resolve())
+        yield found
+        stop(found)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that any account can pass through."""
+    with tempfile.TemporaryDirectory(prefix="labmart-test-") as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the person who runs the tests changes what the code under test does."""
+    for name in list(os.environ):
+        if name.startswith(("LABMART_", "DBT_", "PG")) or name == "COLUMNS":
+            monkeypatch.delenv(name)
