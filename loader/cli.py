@@ -259,7 +259,9 @@ def _build(
 ) -> None:
     from loader.dbt import BuildOptions
     from loader.dbt_report import run_and_report
+    from loader.seeds import check_seeds
 
+    check_seeds(database.project.seeds)
     if not run_and_report(database, BuildOptions(target=target, vars=variables, extra=extra)):
         raise BuildFailed
 

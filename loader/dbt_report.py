@@ -89,6 +89,9 @@ def summary(result: BuildResult) -> str:
 def clean(message: str) -> list[str]:
     """dbt's message without colours, boilerplate and surplus blank lines."""
     plain = _COLOUR.sub("", message).replace("\r", "")
+    if "Traceback (most recent call last)" in plain:
+        # A fault that dbt did not expect: its last line says what it was.
+        return [plain.strip().splitlines()[-1], "More is in logs/dbt.log."]
     lines = [line.rstrip() for line in plain.splitlines() if not _BOILERPLATE.match(line)]
     return [line for i, line in enumerate(lines) if line or (i > 0 and lines[i - 1])] or [plain]
 

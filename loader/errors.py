@@ -5,6 +5,7 @@
     │   ├── UnknownMart, UnknownColumn, UnknownEnding, NotBuilt, TooLargeForFormat
     │   ├── NoProject
     │   └── ProfileError             profiles.yml cannot be used
+    ├── FilesRefused (3)             input files cannot be read as they are
     ├── BuildFailed (1)              dbt or one of its tests failed
     ├── QueryFailed (1)              the database refused a query
     ├── ReaderGone (0)               nobody reads our output any more
@@ -14,8 +15,7 @@
             ├── WrongVersion, PrivateDirectoryRefused, NotTraversable
             └── NotRunning, StartFailed, StopFailed
 
-Each says what is wrong, where, and what to do next. Exit code 3 (a file was refused) belongs to
-loading files.
+Each says what is wrong, where, and what to do next.
 """
 
 # ruff: noqa: N818 -- a name says the fault; that it is an error, its base class says.
@@ -126,6 +126,17 @@ class TooLargeForFormat(UsageError):
         self.path = path
         self.problem = problem
         super().__init__(f"{path}: {problem} Nothing was written. Use csv or parquet.")
+
+
+class FilesRefused(LabmartError):
+    """Input files cannot be read as they are; nothing was written. Lists every problem found."""
+
+    exit_code = EXIT_FILE
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        listed = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"Nothing was built, because files cannot be read as they are:\n{listed}")
 
 
 class BuildFailed(LabmartError):

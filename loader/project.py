@@ -36,6 +36,11 @@ class Project:
         return self.root / "models" / "marts" / "_marts.yml"
 
     @property
+    def seeds(self) -> Path:
+        """The directory of the seeds."""
+        return self.root / "seeds"
+
+    @property
     def target(self) -> Path:
         """Where dbt leaves manifest.json and run_results.json."""
         return self.root / "target"

@@ -1,9 +1,10 @@
 {#- A calendar day; NULL when the cell is none. YYYY-MM-DD, optionally followed by a time of day.
 
-    The pattern and the length of the month decide, never the engine's own cast: engines differ in what they
-    let pass. There is no year 0000.
+    The pattern and the length of the month decide, never the engine's own cast: engines differ
+    in what they let pass. There is no year 0000.
     Usage: {{ parse_date('signup_date') }}
-    Example: '2024-02-29', '2024-02-29T08:30:00Z' -> 2024-02-29; '2023-02-29', '1.2.2023' -> NULL -#}
+    Example: '2024-02-29', '2024-02-29T08:30:00Z' -> 2024-02-29; '2023-02-29', '1.2.2023' ->
+    NULL -#}
 {% macro parse_date(cell) -%}
     {%- set trimmed = trim_cell(cell) -%}
     {%- set day = '[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])' -%}

@@ -1,7 +1,8 @@
-{#- Tells the planner how large a finished table is and what is in it, before the next model reads it.
+{#- Tells the planner how large a finished table is and what is in it, before the next model reads
+    it.
 
-    PostgreSQL's autovacuum would do it a minute later; without it the planner takes 17 million groups for
-    200 and picks a plan four times as slow. Views need nothing.
+    PostgreSQL's autovacuum would do it a minute later; without it the planner takes 17 million
+    groups for 200 and picks a plan four times as slow. Views need nothing.
     Usage, as a post-hook: {{ analyze(this) }} -#}
 {% macro analyze(relation) -%}
     {{ return(adapter.dispatch('analyze', 'labmart')(relation)) }}

@@ -1,5 +1,5 @@
-{#- A quotient that is not negative, rounded half up to six decimals, as numeric(18,6); NULL for nothing by
-    nothing and for a division by zero.
+{#- A quotient that is not negative, rounded half up to six decimals, as numeric(18,6); NULL for
+    nothing by nothing and for a division by zero.
 
     Usage: {{ divide_half_up('sum(run_time)', 'count(run_time)') }}
     Example: 41 / 20 -> 2.050000, 1 / 3 -> 0.333333, 0 / 0 -> NULL -#}
@@ -7,8 +7,9 @@
     {{ return(adapter.dispatch('divide_half_up', 'labmart')(dividend, divisor)) }}
 {%- endmacro %}
 
-{#- PostgreSQL gives a quotient as many decimals as its operands have, and else 16 significant digits: too few
-    to round a large mean correctly a second time. Twenty decimals in the dividend keep it exact. -#}
+{#- PostgreSQL gives a quotient as many decimals as its operands have, and else 16 significant
+    digits: too few to round a large mean correctly a second time. Twenty decimals in the
+    dividend keep it exact. -#}
 {% macro postgres__divide_half_up(dividend, divisor) -%}
     {{ round_half_up('cast(' ~ dividend ~ ' as numeric(58, 20)) / nullif(' ~ divisor ~ ', 0)') }}
 {%- endmacro %}

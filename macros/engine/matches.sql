@@ -1,6 +1,7 @@
 {#- True when the whole text matches the pattern; NULL for NULL.
 
-    Patterns keep to what every engine's regular expressions share: [0-9] classes, groups, ? * + {m,n} and |.
+    Patterns keep to what every engine's regular expressions share: [0-9] classes, groups, ? *
+    + {m,n} and |.
     Usage: {{ matches('cell', '[0-9]{1,18}([.]0+)?') }}
     Example: '7.0' -> true, '7.5' -> false, '7\n' -> false -#}
 {% macro matches(text, pattern) -%}

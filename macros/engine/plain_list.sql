@@ -1,4 +1,5 @@
-{#- A list with every item as a plain id, and empty where the item is no id. Positions stay as written.
+{#- A list with every item as a plain id, and empty where the item is no id. Positions stay as
+    written.
 
     Usage: {{ plain_list('experiment_compound_ids') }}
     Example: ' 1 ;07;2.0' -> '1;7;2', '1;x;;2' -> '1;;;2', 'x' -> '', NULL -> NULL -#}
@@ -6,8 +7,9 @@
     {{ return(adapter.dispatch('plain_list', 'labmart')(cell)) }}
 {%- endmacro %}
 
-{#- Three replacements from the inside out: items that are no id, what surrounds or follows the digits,
-    leading zeros. A subquery over the items would read better, but it keeps the whole scan unparallel. -#}
+{#- Three replacements from the inside out: items that are no id, what surrounds or follows the
+    digits, leading zeros. A subquery over the items would read better, but it keeps the whole
+    scan unparallel. -#}
 {% macro postgres__plain_list(cell) -%}
     {%- set pad = '[ \\t\\r\\n\\u00a0\\ufeff]' -%}
     regexp_replace(

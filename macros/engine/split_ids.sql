@@ -1,5 +1,5 @@
-{#- One row per id of a plain list (see plain_list): the kept columns, `id` (NULL where the item is empty),
-    `position` (from 1) and `is_repeat` (the same id stands earlier in the list).
+{#- One row per id of a plain list (see plain_list): the kept columns, `id` (NULL where the item is
+    empty), `position` (from 1) and `is_repeat` (the same id stands earlier in the list).
 
     Usage: {{ split_ids('experiments', keep=['experiment_id'], list='compound_ids') }}
     Example: (7, '1;;1') -> (7, 1, 1, false), (7, NULL, 2, …), (7, 1, 3, true) -#}

@@ -1,5 +1,5 @@
-{#- One row per item of a list as written: the kept columns, `item` (text, may be empty) and `position` (from 1).
-    A NULL list has no items.
+{#- One row per item of a list as written: the kept columns, `item` (text, may be empty) and
+    `position` (from 1). A NULL list has no items.
 
     Usage: {{ split_list('experiments', keep=['experiment_id'], list='compound_list_cell') }}
     Example: (7, '1; x;') -> (7, '1', 1), (7, ' x', 2), (7, '', 3) -#}
@@ -7,8 +7,8 @@
     {{ return(adapter.dispatch('split_list', 'labmart')(relation, keep, list)) }}
 {%- endmacro %}
 
-{#- Two set-returning functions in the select list go hand in hand and stream; `unnest … with ordinality` in
-    the from clause stores every list first and takes twice as long. -#}
+{#- Two set-returning functions in the select list go hand in hand and stream; `unnest … with
+    ordinality` in the from clause stores every list first and takes twice as long. -#}
 {% macro postgres__split_list(relation, keep, list) -%}
     select
         {{ keep | join(', ') }},

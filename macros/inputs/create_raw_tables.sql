@@ -1,14 +1,19 @@
-{#- Creates the raw schema and every table of the source `raw` that is missing, from the source YAML.
+{#- Creates the raw schema and every table of the source `raw` that is missing, from the source
+    YAML.
 
-    Runs at the start of every dbt command, so that a first `dbt build` works on an empty database.
-    A table that exists is only looked up, never locked: other sessions may be loading into it. -#}
+    Runs at the start of every dbt command, so that a first `dbt build` works on an empty
+    database. A table that exists is only looked up, never locked: other sessions may be
+    loading into it. -#}
 {% macro create_raw_tables() -%}
     {% if not execute or flags.WHICH not in ['build', 'run', 'test', 'seed', 'run-operation'] %}
         {{ return('') }}
     {% endif %}
     {% for source in graph.sources.values() | selectattr('source_name', 'equalto', 'raw') %}
         {% set relation = api.Relation.create(
-            database=source.database, schema=source.schema, identifier=source.identifier, type='table'
+            database=source.database,
+            schema=source.schema,
+            identifier=source.identifier,
+            type='table'
         ) %}
         {% if load_relation(relation) is none %}
             {% do create_schema(relation) %}

@@ -1,8 +1,9 @@
 {#- The rows of one input whose file counts, cells as they were written, whether loaded or seeded.
 
-    Reads the CTEs `loaded` (the raw table), `seeded` (the seed) and `input_files` (this input's rows of
-    stg_input_files). A loaded row knows its load and line. A seed has no lines: `seed_order` stands in for
-    them, the trimmed cells in column order, joined by a character below all that print.
+    Reads the CTEs `loaded` (the raw table), `seeded` (the seed) and `input_files` (this
+    input's rows of stg_input_files). A loaded row knows its load and line. A seed has no
+    lines: `seed_order` stands in for them, the trimmed cells in column order, joined by a
+    character below all that print.
     Usage: {{ input_cells(['user_id', 'name']) }} -#}
 {% macro input_cells(columns) -%}
     select

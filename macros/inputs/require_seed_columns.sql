@@ -10,7 +10,7 @@
             seed.original_file_path ~ ' has no column ' ~ missing | join(', ')
             ~ '. Its first line names: ' ~ (found | join(', ') or 'nothing')
             ~ '. Expected: ' ~ seed.columns.keys() | join(', ')
-            ~ '. Correct the first line of the file, or load it with the loader, which knows more forms.'
+            ~ '. Correct the first line of the file.'
         ) }}
     {% endif %}
 {%- endmacro %}

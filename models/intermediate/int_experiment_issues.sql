@@ -28,13 +28,15 @@ rejected_rows as (
         load_id,
         line,
         coalesce(cast(experiment_id as text), experiment_id_cell) as record_key,
-        case when rule in ('missing_id', 'invalid_id', 'duplicate_id') then 'experiment_id' else 'user_id' end
-            as column_name,
+        case
+            when rule in ('missing_user', 'invalid_user', 'unknown_user') then 'user_id'
+            else 'experiment_id'
+        end as column_name,
         -- a plain cell is not kept: it reads as its number does
         case
-            when rule in ('missing_id', 'invalid_id', 'duplicate_id')
-                then coalesce(experiment_id_cell, cast(experiment_id as text))
-            else coalesce(user_id_cell, cast(user_id as text))
+            when rule in ('missing_user', 'invalid_user', 'unknown_user')
+                then coalesce(user_id_cell, cast(user_id as text))
+            else coalesce(experiment_id_cell, cast(experiment_id as text))
         end as value
     from experiments
     where fate = 'rejected'
@@ -72,7 +74,11 @@ cells_with_care as (
 ),
 
 written_items as (
-    {{ split_list('cells_with_care', keep=['experiment_id', 'load_id', 'line', 'record_key'], list='compound_list_cell') }}
+    {{ split_list(
+        'cells_with_care',
+        keep=['experiment_id', 'load_id', 'line', 'record_key'],
+        list='compound_list_cell'
+    ) }}
 ),
 
 invalid_items as (
@@ -94,7 +100,9 @@ unknown_compounds as (
         accepted.line,
         accepted.record_key,
         'experiment_compound_ids' as column_name,
-        coalesce({{ trim_cell('written_items.item') }}, cast(experiment_compounds.compound_id as text)) as value
+        coalesce(
+            {{ trim_cell('written_items.item') }}, cast(experiment_compounds.compound_id as text)
+        ) as value
     from experiment_compounds
     inner join accepted on experiment_compounds.experiment_id = accepted.experiment_id
     left join written_items

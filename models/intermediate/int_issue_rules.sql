@@ -51,7 +51,7 @@ with rules as (
         ),
         (
             'invalid_run_time', 'warning',
-            'The run time is not a number from 0 to below 10^12; the experiment counts, the mean leaves it out.'
+            'The run time is no number below 10^12; the experiment counts, the mean leaves it out.'
         ),
         (
             'missing_compounds', 'warning',

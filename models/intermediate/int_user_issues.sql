@@ -6,7 +6,7 @@ with int_users as (
 
 users as (
     select
-        int_users.*,
+        *,
         coalesce(cast(user_id as text), user_id_cell) as record_key
     from int_users
 ),

@@ -11,7 +11,9 @@ user_compound_usage as (
 ),
 
 users_per_compound as (
-    select compound_id, count(*) as users
+    select
+        compound_id,
+        count(*) as users
     from user_compound_usage
     group by compound_id
 ),

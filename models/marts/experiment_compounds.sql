@@ -7,7 +7,9 @@ compounds as (
 ),
 
 items as (
-    {{ split_ids('experiments', keep=['experiment_id', 'user_id', 'run_time'], list='compound_ids') }}
+    {{ split_ids(
+        'experiments', keep=['experiment_id', 'user_id', 'run_time'], list='compound_ids'
+    ) }}
 )
 
 select

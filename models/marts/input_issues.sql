@@ -23,11 +23,20 @@ compound_issues as (
 ),
 
 row_issues as (
-    select 'users' as input, user_issues.* from user_issues
+    select
+        'users' as input,
+        user_issues.*
+    from user_issues
     union all
-    select 'user_experiments' as input, experiment_issues.* from experiment_issues
+    select
+        'user_experiments' as input,
+        experiment_issues.*
+    from experiment_issues
     union all
-    select 'compounds' as input, compound_issues.* from compound_issues
+    select
+        'compounds' as input,
+        compound_issues.*
+    from compound_issues
 ),
 
 issues as (

@@ -7,11 +7,23 @@ rejected_lines as (
 ),
 
 fates as (
-    select 'users' as input, load_id, fate from {{ ref('int_users') }}
+    select
+        'users' as input,
+        load_id,
+        fate
+    from {{ ref('int_users') }}
     union all
-    select 'user_experiments' as input, load_id, fate from {{ ref('int_experiments') }}
+    select
+        'user_experiments' as input,
+        load_id,
+        fate
+    from {{ ref('int_experiments') }}
     union all
-    select 'compounds' as input, load_id, fate from {{ ref('int_compounds') }}
+    select
+        'compounds' as input,
+        load_id,
+        fate
+    from {{ ref('int_compounds') }}
 ),
 
 lines_per_file as (

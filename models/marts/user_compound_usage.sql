@@ -5,7 +5,10 @@ with experiment_compounds as (
 ),
 
 compounds as (
-    select compound_id, compound_name from {{ ref('accepted_compounds') }}
+    select
+        compound_id,
+        compound_name
+    from {{ ref('accepted_compounds') }}
 ),
 
 listings as (
@@ -30,7 +33,7 @@ repeats as (
 
 ranked as (
     select
-        listings.*,
+        *,
         rank() over (partition by user_id order by times_listed desc) as usage_rank
     from listings
 )

@@ -7,7 +7,10 @@ experiments as (
 ),
 
 compounds as (
-    select compound_id, compound_name from {{ ref('accepted_compounds') }}
+    select
+        compound_id,
+        compound_name
+    from {{ ref('accepted_compounds') }}
 ),
 
 user_compound_usage as (
@@ -28,8 +31,9 @@ laboratory as (
     select
         {{ divide_half_up('coalesce(sum(experiments_per_user.experiments), 0)', 'count(*)') }}
             as mean_experiments,
-        {{ divide_half_up('sum(experiments_per_user.experiments)', 'count(experiments_per_user.user_id)') }}
-            as mean_experiments_of_the_active
+        {{ divide_half_up(
+            'sum(experiments_per_user.experiments)', 'count(experiments_per_user.user_id)'
+        ) }} as mean_experiments_of_the_active
     from users
     left join experiments_per_user on users.user_id = experiments_per_user.user_id
 ),
@@ -48,7 +52,8 @@ compounds_per_user as (
 most_consumed_per_user as (
     select
         user_id,
-        {{ join_in_order('cast(compound_id as text)', ';', 'compound_id') }} as most_consumed_compounds
+        {{ join_in_order('cast(compound_id as text)', ';', 'compound_id') }}
+            as most_consumed_compounds
     from user_compound_usage
     where is_most_consumed
     group by user_id
@@ -65,8 +70,10 @@ select
     cast(coalesce(compounds_per_user.most_consumed_compound_count, 0) as bigint)
         as most_consumed_compound_count,
     cast(coalesce(compounds_per_user.distinct_compounds, 0) as bigint) as distinct_compounds,
-    cast(coalesce(experiments_per_user.total_run_time, 0) as numeric(38, 6)) as total_exp_time_per_user,
-    cast(laboratory.mean_experiments_of_the_active as numeric(18, 6)) as avg_experiments_per_active_user,
+    cast(coalesce(experiments_per_user.total_run_time, 0) as numeric(38, 6))
+        as total_exp_time_per_user,
+    cast(laboratory.mean_experiments_of_the_active as numeric(18, 6))
+        as avg_experiments_per_active_user,
     cast(users.name as text) as user_name,
     cast(users.signup_date as date) as signup_date
 from users

@@ -29,7 +29,7 @@ parsed as (
 
 checked as (
     select
-        parsed.*,
+        *,
         case
             when compound_id is not null then null
             when compound_id_cell is null then 'missing_id'

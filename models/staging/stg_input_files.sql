@@ -8,7 +8,8 @@
     ) }}
 {%- endif -%}
 
--- Every staging model reads this one and this one reads every seed: a seed that fails stops all marts.
+-- Every staging model reads this one, and this one reads every seed: a seed that fails stops all
+-- marts.
 with loads as (
     select * from {{ source('raw', 'loads') }}
 ),
@@ -36,13 +37,22 @@ current_loads as (
 ),
 
 seed_files as (
-    select 'users' as input, 'seeds/users.csv' as file, records_read
+    select
+        'users' as input,
+        'seeds/users.csv' as file,
+        records_read
     from users_seed
     union all
-    select 'user_experiments' as input, 'seeds/user_experiments.csv' as file, records_read
+    select
+        'user_experiments' as input,
+        'seeds/user_experiments.csv' as file,
+        records_read
     from user_experiments_seed
     union all
-    select 'compounds' as input, 'seeds/compounds.csv' as file, records_read
+    select
+        'compounds' as input,
+        'seeds/compounds.csv' as file,
+        records_read
     from compounds_seed
 ),
 

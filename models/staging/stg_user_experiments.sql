@@ -11,7 +11,9 @@ input_files as (
 ),
 
 source as (
-    {{ input_cells(['experiment_id', 'user_id', 'experiment_compound_ids', 'experiment_run_time']) }}
+    {{ input_cells(
+        ['experiment_id', 'user_id', 'experiment_compound_ids', 'experiment_run_time']
+    ) }}
 ),
 
 -- Which cells need no care is asked once; almost all of ten million rows then take the short way.

@@ -31,7 +31,7 @@ parsed as (
 
 checked as (
     select
-        parsed.*,
+        *,
         case
             when user_id is not null then null
             when user_id_cell is null then 'missing_id'

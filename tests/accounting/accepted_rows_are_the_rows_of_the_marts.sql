@@ -1,10 +1,13 @@
--- What the reconciliation calls accepted stands in the mart of its input, no row more, no row less.
+-- What the reconciliation calls accepted stands in the mart of its input, no row more, no row
+-- less.
 with input_reconciliation as (
     select * from {{ ref('input_reconciliation') }}
 ),
 
 accepted as (
-    select input, sum(accepted_rows) as accepted_rows
+    select
+        input,
+        sum(accepted_rows) as accepted_rows
     from input_reconciliation
     group by input
 ),
@@ -22,11 +25,20 @@ compounds as (
 ),
 
 mart_rows as (
-    select 'users' as input, mart_rows from users
+    select
+        'users' as input,
+        mart_rows
+    from users
     union all
-    select 'user_experiments' as input, mart_rows from experiments
+    select
+        'user_experiments' as input,
+        mart_rows
+    from experiments
     union all
-    select 'compounds' as input, mart_rows from compounds
+    select
+        'compounds' as input,
+        mart_rows
+    from compounds
 )
 
 select

@@ -1,4 +1,4 @@
--- user_features has every accepted user once, whether or not there are experiments, and nobody else.
+-- user_features has every accepted user once, with experiments or without, and nobody else.
 with users as (
     select user_id from {{ ref('accepted_users') }}
 ),

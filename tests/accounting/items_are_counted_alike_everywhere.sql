@@ -1,5 +1,5 @@
--- An item of a list is one row of experiment_compounds, one of its experiment's compounds_listed, one of its
--- user's and one of its compound's times_listed. The four totals are the same number.
+-- An item of a list is one row of experiment_compounds, one of its experiment's compounds_listed,
+-- one of its user's and one of its compound's times_listed. The four totals are the same number.
 with experiment_compounds as (
     select count(*) as items from {{ ref('experiment_compounds') }}
 ),

@@ -1,7 +1,8 @@
 {{ config(enabled=var('sample_lab', false)) }}
 
--- The sample laboratory's complete user_features, worked out by hand from the three files in seeds/. Only
--- asked for with the variable `sample_lab`, as `make test` does: your own files have other results.
+-- The sample laboratory's complete user_features, worked out from the three files in seeds/ without
+-- the models. Only asked for with the variable `sample_lab`, as `make test` does: your own files have
+-- other results.
 with expected as (
     select *
     from (

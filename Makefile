@@ -1,0 +1,98 @@
+# Everything a person or CI runs. Needs Python 3.11 to 3.13 and make, nothing else.
+#
+#   make run TARGET=…   the dbt target (default: the one that profiles.yml names)
+#   make run PYTHON=…   the interpreter, where the first suitable one is not the wanted one
+#
+# All paths are relative, so that a folder whose name has spaces works.
+
+PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3.13 python3)
+bin := .venv/bin
+target := $(if $(TARGET),--target $(TARGET))
+
+.DEFAULT_GOAL := help
+.PHONY: run test check mutants static docs requirements clean help
+
+# Two goals would install into one environment at a time.
+.NOTPARALLEL:
+
+run: .venv/.run ## build all tables and print user_features
+	@$(bin)/labmart run $(target)
+
+test: static ## every check and test
+	@rm -rf target/lint
+	$(bin)/dbt --quiet compile --target-path target/lint
+	$(lint) $(compiled_sql) target/lint/compiled/labmart/models/*/*.sql
+	$(bin)/python -m pytest
+
+check: static ## the quick part of the tests: style, types, what needs no database
+	$(bin)/python -m pytest --quiet -m "not slow"
+
+mutants: .venv/.dev ## break each rule of the SQL on purpose and see a test fail (a quarter of an hour)
+	@$(database)
+	$(bin)/python tests/mutants/run.py
+
+static: .venv/.dev
+	$(bin)/ruff format --check --quiet .
+	$(bin)/ruff check --quiet .
+	$(bin)/mypy
+	@$(database)
+	$(lint) models tests
+
+lint := $(bin)/sqlfluff lint --disable-progress-bar
+# The models once more with their macros filled in, which the dbt templater passes over. What the
+# macros lay out or dbt writes (quoted names, indentation, stars) is not judged.
+compiled_sql := --templater raw --exclude-rules layout,ambiguous.column_count,$\
+  ambiguous.order_by_limit,references.consistent,references.keywords,references.quoting,$\
+  structure.column_order
+# dbt compiles with a profiles.yml, which each labmart command makes, and a database to look into.
+# Exit code 2: profiles.yml names a server of one's own.
+database := if [ -n "$$PGHOST" ]; then $(bin)/labmart db url > /dev/null; \
+  else $(bin)/labmart db start || [ $$? -eq 2 ]; fi
+
+docs: .venv/.run ## build all tables, write the dbt documentation, say how to read it
+	@$(bin)/labmart build $(target)
+	@$(bin)/dbt --quiet docs generate $(target)
+	@echo "To read it in a browser: $(bin)/dbt docs serve"
+
+requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 takes newer versions)
+	uv pip compile $(compile) --group build -o requirements/run.txt
+	uv pip compile $(compile) --group build --group dev -c requirements/run.txt -o requirements/dev.txt
+
+# One file for every system and Python version (--universal), and no address and no path in it.
+compile = pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
+  --only-binary :all: --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
+  --no-emit-find-links
+
+clean: ## remove .venv, target/ and caches, after stopping the embedded server; its data stays
+	@if [ -x $(bin)/labmart ]; then $(bin)/labmart db stop || echo "Going on all the same."; fi
+	rm -rf .venv target logs dbt_packages build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	@[ ! -e .labmart ] || echo "Kept: .labmart/, the embedded database; deleting it deletes the data."
+
+help: ## this text
+	@awk -F ':.*## ' '/^[a-z]*:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+
+# The virtual environment. .venv/.run and .venv/.dev are the stamps of what it holds. .venv/.place
+# says where it was made, and is there only when the last installation came to its end: one that was
+# left half made, was moved with its folder, or lost its interpreter is made anew.
+ifneq ($(shell $(bin)/python -c '' 2>/dev/null && cat .venv/.place 2>/dev/null),$(CURDIR))
+.venv/.run .venv/.dev: venv
+endif
+
+pip := $(bin)/python -m pip --quiet --disable-pip-version-check install
+.venv/.%: requirements/%.txt pyproject.toml
+	@echo "Installing requirements/$*.txt into .venv ..." >&2
+	@rm -f .venv/.place
+	@$(pip) --require-hashes --no-deps --only-binary :all: -r requirements/$*.txt
+	@$(pip) --no-deps --no-build-isolation --editable .
+	@touch .venv/.run $@ && pwd -P > .venv/.place
+
+.PHONY: venv
+venv:
+	@for python in $(PYTHONS); do \
+	  "$$python" -c '$(suitable)' 2>/dev/null && exec "$$python" -m venv --clear .venv; \
+	done; \
+	echo "labmart needs Python 3.11, 3.12 or 3.13 with its modules venv and ensurepip." >&2; \
+	echo 'None of these is one: $(PYTHONS)' >&2; \
+	echo "Install one (Debian, Ubuntu: apt install python3-venv) or name it: make PYTHON=..." >&2; \
+	exit 1
+suitable := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))

@@ -1,0 +1,1 @@
+"""Measurements, and the data they are made with. README.md says what each one compares."""

@@ -1,0 +1,299 @@
+"""All marts of a laboratory, calculated a second time, in plain Python.
+
+This is the oracle of the tests: written from the words of the design and never from the SQL, so
+that the two can only agree by both being right. It is slow and simple on purpose.
+
+A :class:`Lab` goes in; :func:`marts` gives every mart as a list of rows, column names to values.
+
+Times are whole millionths of the unit in the file until the very end: integers cannot round by
+surprise. No float occurs, and nothing that reads more than ASCII digits (``\\d``, ``str.isdigit``).
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+Cell = str | None
+Value = str | int | Decimal | datetime.date | None
+Error = tuple[str, str, Cell]  # rule, column, value
+Listing = tuple[int, int, int]  # user, compound, experiment: one per item of a list
+
+OWN_ID = {"users": "user_id", "user_experiments": "experiment_id", "compounds": "compound_id"}
+MARTS = {
+    "users": "user_id name email signup_date load_id line",
+    "compounds": "compound_id compound_name compound_structure load_id line",
+    "experiments": "experiment_id user_id run_time compounds_listed load_id line",
+    "experiment_compounds": "experiment_id position compound_id is_known",
+    "user_compound_usage": "user_id compound_id compound_name times_listed experiments usage_rank"
+    " is_most_consumed",
+    "compound_usage": "compound_id compound_name compound_structure users experiments times_listed"
+    " total_run_time",
+    "user_features": "user_id total_exp_per_user avg_experiment_count avg_exp_time_per_user"
+    " most_consumed_compound most_consumed_compound_name most_consumed_compounds"
+    " most_consumed_compound_count distinct_compounds total_exp_time_per_user"
+    " avg_experiments_per_active_user user_name signup_date",
+    "input_issues": "rule severity input load_id file line record_key column_name value",
+    "input_reconciliation": "input load_id file records_read rejected_lines rejected_rows"
+    " superseded_rows accepted_rows",
+}
+TRIMMED = " \t\r\n\u00a0\ufeff"
+MILLION = 10**6
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record as the file has it. `line` is None in a seed, `cells` are in column order."""
+
+    line: int | None
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class RejectedLine:
+    """A line that no loader could split into cells."""
+
+    line: int
+    rule: str
+    detail: str
+    content: str
+
+
+@dataclass(frozen=True)
+class File:
+    """One seed (`load_id` None) or one load; `status` is current, superseded or reverted."""
+
+    input: str
+    load_id: int | None
+    name: str
+    status: str
+    rows: tuple[Row, ...]
+    rejected: tuple[RejectedLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Everything that was ever put into one database."""
+
+    files: tuple[File, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row with its trimmed cells, its own id as `key`, and what became of it."""
+
+    file: File
+    line: int | None
+    cells: tuple[Cell, ...]
+    key: int | None
+    error: Error | None
+    fate: str
+
+
+def trimmed(cell: Cell) -> Cell:
+    return (cell or "").strip(TRIMMED) or None
+
+
+def parse_id(text: Cell) -> int | None:
+    """`7`, `007`, `7.0`; at most 18 digits before the point."""
+    match = re.fullmatch(r"([0-9]{1,18})(\.0+)?", text or "")
+    return int(match[1]) if match else None
+
+
+def parse_run_time(text: Cell) -> int | None:
+    """Millionths, rounded half up; None too for a value that rounds to 10^12."""
+    match = re.fullmatch(r"([0-9]{1,12})(?:\.([0-9]+))?", text or "")
+    if match is None:
+        return None
+    decimals = (match[2] or "") + "0000000"
+    millionths = int(match[1]) * MILLION + int(decimals[:6])
+    if decimals[6] in "56789":
+        millionths += 1
+    return millionths if millionths < 10**12 * MILLION else None
+
+
+def parse_date(text: Cell) -> datetime.date | None:
+    """A calendar day of the years 1 to 9999; a time after it must be well written, then goes."""
+    offset = r" ?(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)"
+    seconds = r":(?:[0-5][0-9]|60)(?:[.,][0-9]+)?"
+    time = rf"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?:{seconds})?(?:{offset})?"
+    match = re.fullmatch(rf"([0-9]{{4}})-([0-9]{{2}})-([0-9]{{2}})(?:{time})?", text or "")
+    if match is None:
+        return None
+    try:
+        return datetime.date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError:
+        return None
+
+
+def list_items(text: Cell) -> list[tuple[int, str]]:
+    """The items that are not empty, with their positions; an empty item counts as a position."""
+    items = enumerate((text or "").split(";"), start=1)
+    return [(position, item) for position, raw in items if (item := trimmed(raw))]
+
+
+def six_decimals(millionths: int) -> Decimal:
+    return Decimal(f"{millionths // MILLION}.{millionths % MILLION:06d}")
+
+
+def mean(millionths: int, count: int) -> Decimal | None:
+    """Rounded half up, exactly; None of nothing."""
+    return six_decimals((2 * millionths + count) // (2 * count)) if count else None
+
+
+def visible_files(lab: Lab) -> list[File]:
+    """The current loads; the seeds only when there is none."""
+    loads = [f for f in lab.files if f.load_id is not None and f.status == "current"]
+    return loads or [f for f in lab.files if f.load_id is None]
+
+
+def error_of(name: str, cells: tuple[Cell, ...], users: Container[int]) -> Error | None:
+    """The first error of a row that shows without looking at its duplicates."""
+    if parse_id(cells[0]) is None:
+        return ("invalid_id" if cells[0] else "missing_id", OWN_ID[name], cells[0])
+    if name != "user_experiments":
+        return None
+    user = parse_id(cells[1])
+    if user is None:
+        return ("invalid_user" if cells[1] else "missing_user", "user_id", cells[1])
+    return None if user in users else ("unknown_user", "user_id", cells[1])
+
+
+def judge(files: Iterable[File], name: str, users: Container[int] = ()) -> list[Judged]:
+    """Every row of the input with its one fate: accepted, rejected or superseded."""
+    judged: list[Judged] = []
+    sound: dict[int, list[Judged]] = defaultdict(list)
+    for file in (f for f in files if f.input == name):
+        for row in file.rows:
+            cells = tuple(trimmed(cell) for cell in row.cells)
+            error, key = error_of(name, cells, users), parse_id(cells[0])
+            found = Judged(file, row.line, cells, key, error, "rejected")
+            if error is None and key is not None:
+                sound[key].append(found)
+            else:
+                judged.append(found)
+    for rows in sound.values():
+        # The newest load first; within a load the first line, within a seed the smallest cells.
+        rows.sort(key=lambda r: (-(r.file.load_id or 0), r.line or 0, [c or "" for c in r.cells]))
+        loads_seen: set[int | None] = set()
+        for r in rows:
+            if r.file.load_id in loads_seen:
+                judged.append(replace(r, error=("duplicate_id", OWN_ID[name], r.cells[0])))
+            else:
+                judged.append(replace(r, fate="superseded" if loads_seen else "accepted"))
+            loads_seen.add(r.file.load_id)
+    return judged
+
+
+def accepted(rows: Iterable[Judged]) -> dict[int, Judged]:
+    """Accepted rows by key, the smallest key first."""
+    found = {r.key: r for r in rows if r.fate == "accepted" and r.key is not None}
+    return {key: found[key] for key in sorted(found)}
+
+
+def warnings(name: str, row: Judged, compounds: Container[int]) -> list[Error]:
+    """Everything odd about an accepted row."""
+    found: list[Error] = []
+    if name == "users" and row.cells[3] and parse_date(row.cells[3]) is None:
+        found.append(("invalid_signup_date", "signup_date", row.cells[3]))
+    if name == "user_experiments":
+        ids, run_time = row.cells[2], row.cells[3]
+        if parse_run_time(run_time) is None:
+            rule = "invalid_run_time" if run_time else "missing_run_time"
+            found.append((rule, "experiment_run_time", run_time))
+        if not list_items(ids):
+            found.append(("missing_compounds", "experiment_compound_ids", ids))
+        for _, item in list_items(ids):
+            compound = parse_id(item)
+            if compound is None:
+                found.append(("invalid_compound_id", "experiment_compound_ids", item))
+            elif compound not in compounds:
+                found.append(("unknown_compound", "experiment_compound_ids", item))
+    return found
+
+
+def issues(
+    files: list[File], judged: dict[str, list[Judged]], known: Container[int]
+) -> list[tuple[Value, ...]]:
+    found: list[tuple[Value, ...]] = []
+    for file in files:
+        origin = (file.input, file.load_id, file.name)
+        for bad in file.rejected:
+            found.append((bad.rule, "error", *origin, bad.line, None, None, bad.content))
+        for r in (r for r in judged[file.input] if r.file is file):
+            key = r.cells[0] if r.key is None else str(r.key)
+            if r.error:
+                rule, *where = r.error
+                found.append((rule, "error", *origin, r.line, key, *where))
+            if r.fate == "accepted":
+                for rule, *where in warnings(file.input, r, known):
+                    found.append((rule, "warning", *origin, r.line, key, *where))
+    return found
+
+
+def marts(lab: Lab) -> dict[str, list[dict[str, Value]]]:
+    """Every mart by name (issues without message); rows with a numeric key in its order."""
+    files = visible_files(lab)
+    judged = {name: judge(files, name) for name in ("users", "compounds")}
+    users, compounds = accepted(judged["users"]), accepted(judged["compounds"])
+    judged["user_experiments"] = judge(files, "user_experiments", users)
+    experiments = accepted(judged["user_experiments"])
+
+    user_of = {key: parse_id(r.cells[1]) or 0 for key, r in experiments.items()}
+    run_times = {key: parse_run_time(r.cells[3]) for key, r in experiments.items()}
+    listed: list[Listing] = []
+    rows: dict[str, list[tuple[Value, ...]]] = {mart: [] for mart in MARTS}
+    for key, r in experiments.items():
+        for position, item in list_items(r.cells[2]):
+            if (i := parse_id(item)) is not None:
+                rows["experiment_compounds"].append((key, position, i, i in compounds))
+                listed.append((user_of[key], i, key))
+    names = {key: r.cells[1] for key, r in compounds.items()}
+    times = Counter((user, i) for user, i, _ in listed)
+    most = {user: max(n for (u, _), n in times.items() if u == user) for user, _ in times}
+
+    for key, r in users.items():
+        rows["users"].append((key, *r.cells[1:3], parse_date(r.cells[3]), r.file.load_id, r.line))
+    for key, r in compounds.items():
+        rows["compounds"].append((key, *r.cells[1:], r.file.load_id, r.line))
+    for key, r in experiments.items():
+        run_time = None if (known := run_times[key]) is None else six_decimals(known)
+        size = sum(1 for *_, e in listed if e == key)
+        rows["experiments"].append((key, user_of[key], run_time, size, r.file.load_id, r.line))
+    for (user, i), n in sorted(times.items()):
+        rank = 1 + sum(1 for (u, _), other in times.items() if u == user and other > n)
+        with_it = len({e for u, j, e in listed if (u, j) == (user, i)})
+        rows["user_compound_usage"].append((user, i, names.get(i), n, with_it, rank, rank == 1))
+    for i in sorted(set(compounds) | {j for _, j, _ in listed}):
+        uses = [(user, e) for user, j, e in listed if j == i]
+        total = sum(run_times[e] or 0 for e in {e for _, e in uses})
+        named = compounds[i].cells[1:] if i in compounds else (None, None)
+        counts = (len({user for user, _ in uses}), len({e for _, e in uses}), len(uses))
+        rows["compound_usage"].append((i, *named, *counts, six_decimals(total)))
+    per_user = mean(len(experiments) * MILLION, len(users))
+    per_active_user = mean(len(experiments) * MILLION, len(set(user_of.values())))
+    for user, r in users.items():
+        mine = [key for key, owner in user_of.items() if owner == user]
+        known_times = [time for key in mine if (time := run_times[key]) is not None]
+        used = sorted(i for u, i in times if u == user)
+        top = [i for i in used if times[user, i] == most[user]]
+        first = (top[0], names.get(top[0])) if top else (None, None)
+        known_mean = mean(sum(known_times), len(known_times))
+        usage = (*first, ";".join(map(str, top)) or None, most.get(user, 0), len(used))
+        total_time = six_decimals(sum(known_times))
+        about = (total_time, per_active_user, r.cells[1], parse_date(r.cells[3]))
+        rows["user_features"].append((user, len(mine), per_user, known_mean, *usage, *about))
+    rows["input_issues"] = issues(files, judged, compounds)
+    for f in files:
+        fates = Counter(r.fate for r in judged[f.input] if r.file is f)
+        lines = (len(f.rows) + len(f.rejected), len(f.rejected))
+        counts = (fates["rejected"], fates["superseded"], fates["accepted"])
+        rows["input_reconciliation"].append((f.input, f.load_id, f.name, *lines, *counts))
+    return {
+        mart: [dict(zip(columns.split(), row, strict=True)) for row in rows[mart]]
+        for mart, columns in MARTS.items()
+    }
