@@ -80,7 +80,7 @@ class Workbench:
         if not done.success:
             found = done.result.results if isinstance(done.result, RunExecutionResult) else ()
             failed = [f"{r.node.name}: {r.message}" for r in found if r.status == "error"]
-            pytest.fail("\n".join(failed) or f"dbt {arguments[0]}: {done.exception}")
+            pytest.fail("\n".join(failed) or f"dbt {arguments[0]}: {done.exception!r}")
 
     def fill(self, lab: Lab) -> None:
         """Put the laboratory into the seeds and the raw tables, and nothing else."""
