@@ -28,7 +28,7 @@
         from {{ rows }}
         window same_key as (
             partition by {{ key }}, error_rule is null
-            order by load_id desc, line, {{ bytewise('seed_order') }}
+            order by load_id desc, line asc, {{ bytewise('seed_order') }} asc
         )
     ) as ordered_rows
 {%- endmacro %}
