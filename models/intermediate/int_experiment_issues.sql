@@ -4,8 +4,19 @@ with experiments as (
     select * from {{ ref('int_experiments') }}
 ),
 
-experiment_compounds as (
-    select * from {{ ref('experiment_compounds') }}
+unknown_compounds as (
+    select * from {{ ref('experiment_compounds') }} where not is_known
+),
+
+-- Most experiments have nothing to notice: the steps below read the few that may, once.
+noticeable as (
+    select *
+    from experiments
+    where
+        fate = 'rejected'
+        or run_time is null
+        or compound_ids is null
+        or compound_list_cell is not null
 ),
 
 accepted as (
@@ -18,7 +29,7 @@ accepted as (
         run_time,
         compound_list_cell,
         compound_ids
-    from experiments
+    from noticeable
     where fate = 'accepted'
 ),
 
@@ -38,7 +49,7 @@ rejected_rows as (
                 then coalesce(user_id_cell, cast(user_id as text))
             else coalesce(experiment_id_cell, cast(experiment_id as text))
         end as value
-    from experiments
+    from noticeable
     where fate = 'rejected'
 ),
 
@@ -93,23 +104,25 @@ invalid_items as (
     where not {{ matches(trim_cell('item'), id_pattern()) }}
 ),
 
-unknown_compounds as (
+unknown_items as (
     select
         'unknown_compound' as rule,
-        accepted.load_id,
-        accepted.line,
-        accepted.record_key,
+        experiments.load_id,
+        experiments.line,
+        cast(experiments.experiment_id as text) as record_key,
         'experiment_compound_ids' as column_name,
         coalesce(
-            {{ trim_cell('written_items.item') }}, cast(experiment_compounds.compound_id as text)
+            {{ trim_cell('written_items.item') }}, cast(unknown_compounds.compound_id as text)
         ) as value
-    from experiment_compounds
-    inner join accepted on experiment_compounds.experiment_id = accepted.experiment_id
+    from unknown_compounds
+    inner join experiments
+        on
+            unknown_compounds.experiment_id = experiments.experiment_id
+            and experiments.fate = 'accepted'
     left join written_items
         on
-            experiment_compounds.experiment_id = written_items.experiment_id
-            and experiment_compounds.position = written_items.position
-    where not experiment_compounds.is_known
+            unknown_compounds.experiment_id = written_items.experiment_id
+            and unknown_compounds.position = written_items.position
 )
 
 select * from rejected_rows
@@ -120,4 +133,4 @@ select * from missing_compounds
 union all
 select * from invalid_items
 union all
-select * from unknown_compounds
+select * from unknown_items
