@@ -58,11 +58,6 @@ class Laboratory:
             raise ValueError(f"the order is one of {', '.join(ORDERS)}, not {self.order}")
 
 
-def default_users(experiments: int) -> int:
-    """One user for a hundred experiments, and at least one."""
-    return max(1, experiments // 100)
-
-
 def write(laboratory: Laboratory, folder: Path) -> list[Path]:
     """Write the three files; the folder is made when missing, older files are overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -212,12 +207,12 @@ def _padded(chance: random.Random, cell: str) -> str:
     return left + cell + right
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.generate", description=__doc__)
+def add_options(parser: argparse.ArgumentParser, *, experiments: int) -> None:
+    """The options that say what laboratory to make; `experiments` is the default."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("folder", type=Path, help="Where the three files are written.")
-    parser.add_argument("--experiments", type=int, default=1_000_000, help="Default: 1000000.")
+    parser.add_argument(
+        "--experiments", type=int, default=experiments, help=f"Default: {experiments}."
+    )
     parser.add_argument("--users", type=int, help="Default: one for a hundred experiments.")
     parser.add_argument("--compounds", type=int, default=2_000, help="Default: 2000.")
     parser.add_argument(
@@ -227,16 +222,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--order", choices=ORDERS, default=ORDERS[0], help="How experiment ids follow each other."
     )
     parser.add_argument("--seed", type=int, default=1, help="Another seed, another laboratory.")
+
+
+def laboratory_of(given: argparse.Namespace) -> Laboratory:
+    """What the options of `add_options` ask for. Raises ValueError for what cannot be made."""
+    return Laboratory(
+        experiments=given.experiments,
+        users=max(1, given.experiments // 100) if given.users is None else given.users,
+        compounds=given.compounds,
+        dirty=given.dirty,
+        order=given.order,
+        seed=given.seed,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generate", description=__doc__)
+    parser.add_argument("folder", type=Path, help="Where the three files are written.")
+    add_options(parser, experiments=1_000_000)
     given = parser.parse_args(arguments)
     try:
-        laboratory = Laboratory(
-            experiments=given.experiments,
-            users=default_users(given.experiments) if given.users is None else given.users,
-            compounds=given.compounds,
-            dirty=given.dirty,
-            order=given.order,
-            seed=given.seed,
-        )
+        laboratory = laboratory_of(given)
     except ValueError as error:
         parser.error(str(error))
     begun = time.monotonic()

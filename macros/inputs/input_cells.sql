@@ -1,9 +1,9 @@
 {#- The rows of one input whose file counts, cells as they were written, whether loaded or seeded.
 
-    Reads the CTEs `loaded` (the raw table), `seeded` (the seed) and `input_files` (this
-    input's rows of stg_input_files). A loaded row knows its load and line. A seed has no
-    lines: `seed_order` stands in for them, the trimmed cells in column order, joined by a
-    character below all that print.
+    Reads the CTEs `loaded` (the raw table), `load_files` (this input's loads that count), `seeded`
+    (the seed) and `seed_files` (one row if the seed counts, else none). A loaded row knows its load
+    and line. A seed has no lines: `seed_order` stands in for them, the trimmed cells in column
+    order, joined by a character below all that print.
     Usage: {{ input_cells(['user_id', 'name']) }} -#}
 {% macro input_cells(columns) -%}
     select
@@ -14,7 +14,7 @@
         loaded.line,
         cast(null as text) as seed_order
     from loaded
-    inner join input_files on loaded.load_id = input_files.load_id
+    inner join load_files on loaded.load_id = load_files.load_id
 
     union all
 
@@ -31,5 +31,5 @@
             {%- endfor %}
         ) as seed_order
     from seeded
-    inner join input_files on input_files.load_id is null
+    cross join seed_files
 {%- endmacro %}

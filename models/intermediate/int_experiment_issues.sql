@@ -1,17 +1,9 @@
 {{ config(materialized='view') }}
 
-with experiments as (
-    select * from {{ ref('int_experiments') }}
-),
-
-unknown_compounds as (
-    select * from {{ ref('experiment_compounds') }} where not is_known
-),
-
 -- Most experiments have nothing to notice: the steps below read the few that may, once.
-noticeable as (
+with noticeable as (
     select *
-    from experiments
+    from {{ ref('int_experiments') }}
     where
         fate = 'rejected'
         or run_time is null
@@ -77,52 +69,6 @@ missing_compounds as (
     where
         (compound_ids is null or compound_list_cell is not null)
         and {{ trim_cell("replace(compound_list_cell, ';', ' ')") }} is null
-),
-
--- Only lists that are not plain have their text beside them.
-cells_with_care as (
-    select * from accepted where compound_list_cell is not null
-),
-
-written_items as (
-    {{ split_list(
-        'cells_with_care',
-        keep=['experiment_id', 'load_id', 'line', 'record_key'],
-        list='compound_list_cell'
-    ) }}
-),
-
-invalid_items as (
-    select
-        'invalid_compound_id' as rule,
-        load_id,
-        line,
-        record_key,
-        'experiment_compound_ids' as column_name,
-        {{ trim_cell('item') }} as value
-    from written_items
-    where not {{ matches(trim_cell('item'), id_pattern()) }}
-),
-
-unknown_items as (
-    select
-        'unknown_compound' as rule,
-        experiments.load_id,
-        experiments.line,
-        cast(experiments.experiment_id as text) as record_key,
-        'experiment_compound_ids' as column_name,
-        coalesce(
-            {{ trim_cell('written_items.item') }}, cast(unknown_compounds.compound_id as text)
-        ) as value
-    from unknown_compounds
-    inner join experiments
-        on
-            unknown_compounds.experiment_id = experiments.experiment_id
-            and experiments.fate = 'accepted'
-    left join written_items
-        on
-            unknown_compounds.experiment_id = written_items.experiment_id
-            and unknown_compounds.position = written_items.position
 )
 
 select * from rejected_rows
@@ -130,7 +76,3 @@ union all
 select * from unusable_run_times
 union all
 select * from missing_compounds
-union all
-select * from invalid_items
-union all
-select * from unknown_items

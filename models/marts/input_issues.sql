@@ -18,6 +18,10 @@ experiment_issues as (
     select * from {{ ref('int_experiment_issues') }}
 ),
 
+list_issues as (
+    select * from {{ ref('int_list_issues') }}
+),
+
 compound_issues as (
     select * from {{ ref('int_compound_issues') }}
 ),
@@ -32,6 +36,11 @@ row_issues as (
         'user_experiments' as input,
         experiment_issues.*
     from experiment_issues
+    union all
+    select
+        'user_experiments' as input,
+        list_issues.*
+    from list_issues
     union all
     select
         'compounds' as input,

@@ -1,7 +1,12 @@
 {{ config(pre_hook=prefer_sorting()) }}
 
+-- Imported twice: PostgreSQL would store a step that two others read, all 25 million rows of it.
 with experiment_compounds as (
     select * from {{ ref('experiment_compounds') }}
+),
+
+repeated_items as (
+    select * from {{ ref('experiment_compounds') }} where is_repeat
 ),
 
 compounds as (
@@ -26,8 +31,7 @@ repeats as (
         user_id,
         compound_id,
         count(*) as times_repeated
-    from experiment_compounds
-    where is_repeat
+    from repeated_items
     group by user_id, compound_id
 ),
 

@@ -17,6 +17,11 @@ user_compound_usage as (
     select * from {{ ref('user_compound_usage') }}
 ),
 
+-- Imported apart: PostgreSQL would store a step that two others read.
+most_consumed as (
+    select * from {{ ref('user_compound_usage') }} where is_most_consumed
+),
+
 experiments_per_user as (
     select
         user_id,
@@ -48,14 +53,12 @@ compounds_per_user as (
     group by user_id
 ),
 
--- Apart from compounds_per_user: an ordered aggregate over all rows would sort all of them.
 most_consumed_per_user as (
     select
         user_id,
         {{ join_in_order('cast(compound_id as text)', ';', 'compound_id') }}
             as most_consumed_compounds
-    from user_compound_usage
-    where is_most_consumed
+    from most_consumed
     group by user_id
 )
 

@@ -6,8 +6,12 @@ seeded as (
     select * from {{ ref('compounds') }}
 ),
 
-input_files as (
-    select * from {{ ref('stg_input_files') }} where input = 'compounds'
+load_files as (
+    select load_id from {{ ref('stg_input_files') }} where input = 'compounds' and load_id is not null
+),
+
+seed_files as (
+    select input from {{ ref('stg_input_files') }} where input = 'compounds' and load_id is null
 ),
 
 source as (

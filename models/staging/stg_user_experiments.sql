@@ -6,8 +6,12 @@ seeded as (
     select * from {{ ref('user_experiments') }}
 ),
 
-input_files as (
-    select * from {{ ref('stg_input_files') }} where input = 'user_experiments'
+load_files as (
+    select load_id from {{ ref('stg_input_files') }} where input = 'user_experiments' and load_id is not null
+),
+
+seed_files as (
+    select input from {{ ref('stg_input_files') }} where input = 'user_experiments' and load_id is null
 ),
 
 source as (

@@ -6,8 +6,12 @@ seeded as (
     select * from {{ ref('users') }}
 ),
 
-input_files as (
-    select * from {{ ref('stg_input_files') }} where input = 'users'
+load_files as (
+    select load_id from {{ ref('stg_input_files') }} where input = 'users' and load_id is not null
+),
+
+seed_files as (
+    select input from {{ ref('stg_input_files') }} where input = 'users' and load_id is null
 ),
 
 source as (
