@@ -27,7 +27,7 @@ test: static ## every check and test
 check: static ## the quick part of the tests: style, types, what needs no database
 	$(bin)/python -m pytest --quiet -m "not slow"
 
-mutants: .venv/.dev ## break each rule of the SQL on purpose and see a test fail (a quarter of an hour)
+mutants: .venv/.dev ## break each rule of the SQL and see a test fail (a quarter of an hour)
 	@$(database)
 	$(bin)/python tests/mutants/run.py
 

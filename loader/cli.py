@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -49,7 +49,8 @@ class _Call:
 def _option(name: str, *parameter: str, **attributes: object) -> Callable[[_F], _F]:
     """An option with its environment variable LABMART_<OPTION>."""
     variable = "LABMART_" + name.removeprefix("--").replace("-", "_").upper()
-    return click.option(name, *parameter, envvar=variable, show_envvar=True, **attributes)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"envvar": variable, "show_envvar": True, **attributes}
+    return click.option(name, *parameter, **settings)
 
 
 _target = _option("--target", help="Target of profiles.yml; default: the profile's own.")

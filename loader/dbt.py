@@ -23,8 +23,12 @@ from loader.progress import NodeResult, Progress
 from loader.project import Project
 
 # `python -m dbt.cli.main` warns about being imported twice. With -P no file of the project can
-# stand in for one of Python's modules.
-_DBT = "import sys; sys.argv[0] = 'dbt'; from dbt.cli.main import cli; cli()"
+# stand in for one of Python's modules. A shell starts a background job with SIGINT ignored, which
+# dbt would inherit, and then not end on it.
+_DBT = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "sys.argv[0] = 'dbt'; from dbt.cli.main import cli; cli()"
+)
 _STOP_SECONDS = 20.0
 
 

@@ -1,14 +1,15 @@
 {#- Every row with its fate and, where it is rejected, its rule.
 
-    A row with an error is rejected by it. Of the valid rows of one key, the newest load's first line
-    is accepted, the first lines of older loads are superseded, and all later lines of a load are
-    duplicates. One sort serves both questions: rows of a key stand newest load first, in the order of
-    their lines, so a row that follows another of the same load is a later line.
+    A row with an error is rejected by it. Of the valid rows of one key, the newest load's first
+    line is accepted, the first lines of older loads are superseded, and all later lines of a load
+    are duplicates. One sort serves both questions: rows of a key stand newest load first, in the
+    order of their lines, so a row that follows another of the same load is a later line.
     Expects of the rows: load_id, line, seed_order, error_rule (NULL when valid) and the key.
     Usage: judged as ({{ row_fates('checked', key='user_id') }}) -#}
 {% macro row_fates(rows, key) -%}
     {#- a seed has no load_id: all its rows are of one load -#}
-    {%- set is_later_line = 'place > 1 and coalesce(previous_load_id, -1) = coalesce(load_id, -1)' -%}
+    {%- set same_load = 'coalesce(previous_load_id, -1) = coalesce(load_id, -1)' -%}
+    {%- set is_later_line = 'place > 1 and ' ~ same_load -%}
     select
         *,
         case

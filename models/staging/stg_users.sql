@@ -7,11 +7,13 @@ seeded as (
 ),
 
 load_files as (
-    select load_id from {{ ref('stg_input_files') }} where input = 'users' and load_id is not null
+    select load_id from {{ ref('stg_input_files') }}
+    where input = 'users' and load_id is not null
 ),
 
 seed_files as (
-    select input from {{ ref('stg_input_files') }} where input = 'users' and load_id is null
+    select input from {{ ref('stg_input_files') }}
+    where input = 'users' and load_id is null
 ),
 
 source as (

@@ -194,6 +194,8 @@ def test_an_interrupted_build_ends_dbt_and_its_query(
         env=environment(database.environment),
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests run as a background job, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     sleeping = (
         "select count(*) from pg_stat_activity where datname = current_database() "

@@ -1,8 +1,8 @@
 {{ config(enabled=var('sample_lab', false)) }}
 
 -- The sample laboratory's complete user_features, worked out from the three files in seeds/ without
--- the models. Only asked for with the variable `sample_lab`, as `make test` does: your own files have
--- other results.
+-- the models. Only asked for with the variable `sample_lab`, as `make test` does: your own files
+-- have other results.
 with expected as (
     select *
     from (
@@ -26,7 +26,8 @@ with expected as (
         (17, 3, 47.000000, 8, 'Ethanol', '8', 4, 2, 141.000000, 'Qing Zhao', '2023-09-04'),
         (18, 3, 52.200000, 5, 'Dopamine', '5', 3, 3, 156.600000, 'Rosa Lindner', '2023-09-18'),
         (19, 3, 32.333333, 9, 'Penicillin G', '9', 3, 3, 97.000000, 'Samuel Adeyemi', '2023-10-02'),
-        (20, 3, 48.333333, 1, 'Caffeine', '1;2;3', 2, 3, 145.000000, 'Tereza Svobodová', '2023-10-16'),
+        (20, 3, 48.333333, 1, 'Caffeine', '1;2;3', 2, 3, 145.000000,
+            'Tereza Svobodová', '2023-10-16'),
         (21, 3, 14.166667, 7, 'Glucose', '7', 3, 3, 42.500000, 'Umar Siddiqui', '2023-11-06'),
         (22, 4, 72.375000, 6, 'Serotonin', '6', 4, 3, 289.500000, 'Valentina Rossi', '2023-11-20'),
         (23, 3, 67.708333, 12, 'Quinine', '12', 3, 5, 203.125000, 'Wei Chen', '2023-12-04'),
