@@ -17,6 +17,7 @@ import click
 
 from loader import __version__
 from loader.errors import (
+    EXIT_DATABASE,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     BuildFailed,
@@ -60,7 +61,7 @@ _format = _option(
 )
 _limit = _option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=2**63 - 1),
     help="Print at most this many rows; 0 means all. Default: 100 for a table, else all.",
 )
 
@@ -78,7 +79,6 @@ class _Group(click.Group):
 @click.group(
     cls=_Group,
     context_settings={
-        "auto_envvar_prefix": "LABMART",
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
     },
@@ -241,10 +241,11 @@ def db_status(call: _Call) -> None:
     found = status(place_of(database.project.profiles_dir))
     if database.embedded is None:
         _say(f"Not in use: {database.profile.path} names another server.")
+        return
     for line in describe(found):
         click.echo(line)
     if not found.running:
-        raise SystemExit(4)
+        raise SystemExit(EXIT_DATABASE)
 
 
 @db.command("url")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -54,7 +55,18 @@ def find_database(project: Project, target: str | None) -> Database:
     embedded = None
     if profile.engine == "postgres" and is_embedded(profile.text("host"), project.profiles_dir):
         embedded = place_of(project.profiles_dir)
+        _forget_other_servers()
     return Database(project=project, profile=profile, embedded=embedded)
+
+
+def _forget_other_servers() -> None:
+    """Take libpq's variables out of our environment, and so out of dbt's.
+
+    PGSERVICE, PGOPTIONS, PGREQUIREAUTH and the like speak of some other server; libpq would obey
+    them on the embedded one's socket too.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 def _url_of_profile(profile: Profile) -> str:

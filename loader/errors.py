@@ -10,7 +10,7 @@
     ├── QueryFailed (1)              the database refused a query
     ├── ReaderGone (0)               nobody reads our output any more
     └── DatabaseUnreachable (4)
-        ├── ServerDown, LoginRefused, UnknownDatabase, UnknownRole
+        ├── ServerDown, LoginRefused, UnknownDatabase, UnknownRole, WrongEncoding
         └── EmbeddedError            the embedded PostgreSQL
             ├── WrongVersion, PrivateDirectoryRefused, NotTraversable
             └── NotRunning, StartFailed, StopFailed
@@ -211,6 +211,20 @@ class UnknownRole(DatabaseUnreachable):
         super().__init__(
             f"The server {where} has no user {user!r}. Create it (`createuser {user}`), or name "
             "another one with PGUSER."
+        )
+
+
+class WrongEncoding(DatabaseUnreachable):
+    """The database cannot hold every text."""
+
+    def __init__(self, where: str, database: str, encoding: str) -> None:
+        self.where = where
+        self.database = database
+        self.encoding = encoding
+        super().__init__(
+            f"The database {database!r} at {where} has the encoding {encoding}, and labmart needs "
+            "UTF8. Make one (`createdb --encoding UTF8 --template template0 NAME`) and name it "
+            "with PGDATABASE."
         )
 
 

@@ -94,7 +94,7 @@ def _parquet(selection: Selection, source: Destination, unfinished: Path, file: 
             "memory_limit": "1GB",
             "temp_directory": folder,
         }
-        with duckdb.connect(":memory:", config=settings) as engine:
+        with _refusing(file), duckdb.connect(":memory:", config=settings) as engine:
             # NULL is an empty cell, an empty text is "" in quotes; everything else is as typed.
             engine.execute(
                 f"copy (select * from read_csv({_literal(str(csv))}, auto_detect=false, "
@@ -103,6 +103,17 @@ def _parquet(selection: Selection, source: Destination, unfinished: Path, file: 
                 f"columns={_literal_struct(types)})) "
                 f"to {_literal(str(unfinished))} (format parquet, compression zstd)"
             )
+
+
+@contextmanager
+def _refusing(file: Path) -> Iterator[None]:
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        said = str(error).strip().splitlines()[0]
+        raise UsageError(f"{file}: Parquet cannot be written: {said} Use csv.") from None
 
 
 def _duckdb_type(postgres: str) -> str:

@@ -92,6 +92,9 @@ def _of_rows(rows: Iterator[list[str]], columns: tuple[str, ...]) -> Iterator[st
             f"it must name {', '.join(columns)}, separated by commas."
         )
         return
+    if odd := [column for column in header if "%" in column or '"' in column]:
+        yield f", line 1: a column's name must not hold % or a quotation mark: {', '.join(odd)}."
+        return
     if repeated := [column for column in columns if header.count(column) > 1]:
         yield f", line 1: the column {', '.join(repeated)} stands there twice."
         return

@@ -20,6 +20,7 @@ from loader.errors import (
     ServerDown,
     UnknownDatabase,
     UnknownRole,
+    WrongEncoding,
 )
 from loader.profile import Profile
 
@@ -159,13 +160,21 @@ def connect(profile: Profile) -> Postgres:
         connection = psycopg2.connect(psycopg2.extensions.make_dsn(**given))
     except psycopg2.OperationalError as error:
         raise explain(error, profile) from None
-    connection.set_client_encoding("UTF8")
-    with connection.cursor() as cursor:
-        # A server or role may have other defaults; what we print must not depend on them.
-        cursor.execute("set datestyle = 'ISO, YMD'; set timezone = 'UTC'")
-        if profile.text("role"):
-            cursor.execute(f"set role {quote(profile.text('role'))}")
-    connection.commit()
+    try:
+        connection.set_client_encoding("UTF8")
+        with connection.cursor() as cursor:
+            # A server or role may have other defaults; what we print must not depend on them.
+            cursor.execute("set datestyle = 'ISO, YMD'; set timezone = 'UTC'")
+            if profile.text("role"):
+                cursor.execute(f"set role {quote(profile.text('role'))}")
+        connection.commit()
+    except psycopg2.Error as error:
+        connection.close()
+        raise QueryFailed(where(profile), _one_line(error)) from None
+    encoding = connection.get_parameter_status("server_encoding")
+    if encoding != "UTF8":
+        connection.close()
+        raise WrongEncoding(where(profile), profile.database, str(encoding))
     return Postgres(connection, profile)
 
 

@@ -108,12 +108,21 @@ def make_private(path: Path, *, owner: int | None = None) -> None:
         # The umask may have taken bits away.
         path.chmod(0o700)
         return
+    found = require_private(path, wanted, os.geteuid())
+    if found.st_uid != wanted:
+        os.chown(path, wanted, -1)
+
+
+def require_private(path: Path, *owners: int) -> os.stat_result:
+    """Check that a directory belongs to one of the owners and that nobody else can enter it.
+
+    Raises PrivateDirectoryRefused.
+    """
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
         raise PrivateDirectoryRefused(path, "is not a directory but something put in its place")
-    if found.st_uid not in (wanted, os.geteuid()):
+    if found.st_uid not in owners:
         raise PrivateDirectoryRefused(path, f"belongs to another user (uid {found.st_uid})")
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise PrivateDirectoryRefused(path, "is open to other users")
-    if found.st_uid != wanted:
-        os.chown(path, wanted, -1)
+    return found

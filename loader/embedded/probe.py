@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psycopg2
 import psycopg2.extensions
 
 from loader.embedded import postmaster
-from loader.embedded.paths import DATABASE, PORT, ROLE, Place
+from loader.embedded.paths import DATABASE, PORT, ROLE, Place, require_private
 from loader.errors import EmbeddedError
 
 
@@ -50,12 +51,25 @@ def answers(place: Place) -> bool:
 
 
 def connect_to(place: Place, database: str) -> psycopg2.extensions.connection | None:
-    """A connection to a database of the embedded server; None if nothing answers."""
+    """A connection to a database of the embedded server; None if nothing answers.
+
+    Raises PrivateDirectoryRefused if others could have put a server of theirs there.
+    """
     if not (place.run / f".s.PGSQL.{PORT}").exists():
         return None
+    # A server that somebody else put there could take the data and say whatever we want to hear.
+    require_private(place.run, os.geteuid(), _owner_of(place.data))
     try:
         return psycopg2.connect(
             host=str(place.run), port=PORT, user=ROLE, dbname=database, connect_timeout=5
         )
     except psycopg2.OperationalError:
         return None
+
+
+def _owner_of(data: Path) -> int:
+    """Run by root, the server may belong to another account: the one that owns its data."""
+    try:
+        return data.stat().st_uid
+    except OSError:
+        return os.geteuid()

@@ -33,7 +33,9 @@ current_loads as (
         file,
         records_read
     from loads
-    where status = 'current' and input in ('users', 'user_experiments', 'compounds')
+    where
+        status = 'current' and load_id is not null
+        and input in ('users', 'user_experiments', 'compounds')
 ),
 
 seed_files as (

@@ -56,6 +56,7 @@ def test_what_dbt_reads_whole_is_let_through(seeds: Path, content: bytes) -> Non
         (b"", "users.csv: it is empty. Its first line must name the columns user_id, name."),
         (b"user_id\n1\n", "users.csv, line 1: no column name."),
         (b"user_id\tname\n1\tAda\n", "users.csv, line 1: no column user_id, name."),
+        (b"user_id,name,purity %\n1,a,b\n", "users.csv, line 1: a column's name must not hold %"),
         (b"user_id,name,name\n1,a,b\n", "users.csv, line 1: the column name stands there twice."),
         (b"user_id,name\n1,Ada\n2\n", "users.csv, line 3: 1 cells instead of 2."),
         (b'user_id,name\n1,"a\nb"\n2,b,c\n', "users.csv, line 4: 3 cells instead of 2."),
