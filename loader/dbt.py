@@ -39,7 +39,6 @@ class BuildOptions:
     target: str | None = None
     vars: str | None = None
     extra: tuple[str, ...] = ()
-    quiet: bool = False
 
 
 @dataclass
@@ -81,7 +80,7 @@ def build(project: Project, options: BuildOptions) -> BuildResult:
     if options.vars:
         command += ["--vars", options.vars]
     with _one_at_a_time(project):
-        return _run(project, [*command, *options.extra], Progress(quiet=options.quiet))
+        return _run(project, [*command, *options.extra], Progress())
 
 
 def _run(project: Project, arguments: list[str], progress: Progress) -> BuildResult:

@@ -166,6 +166,7 @@ def _xlsx(selection: Selection, source: Destination, unfinished: Path, file: Pat
                 _xlsx_row(sheet, number, row, day, file)
 
 
+# xlsxwriter carries no types, so its worksheet is an object to the type checker.
 def _xlsx_row(sheet: object, number: int, row: Row, day: object, file: Path) -> None:
     for index, value in enumerate(row):
         cell = _xlsx_value(value)

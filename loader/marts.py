@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from loader.destinations import Column, Destination, Selection, named
+from loader.destinations import Destination, Selection, named
 from loader.errors import ProfileError, UnknownColumn, UnknownMart
 from loader.profile import read_yaml
 
@@ -21,9 +21,6 @@ class Mart:
     """One declared mart; `order_by` is the order in which it is printed."""
 
     name: str
-    node: str
-    description: str
-    columns: tuple[Column, ...]
     order_by: tuple[str, ...]
 
 
@@ -80,17 +77,8 @@ def _mart(entry: dict[str, object]) -> Mart:
     config = _dict(entry.get("config"))
     meta = _dict(config.get("meta"))
     order = meta.get("order_by")
-    columns = entry.get("columns")
-    node = str(entry["name"])
     return Mart(
-        name=str(config.get("alias") or node),
-        node=node,
-        description=str(entry.get("description") or "").strip(),
-        columns=tuple(
-            Column(name=str(column["name"]), type=str(column.get("data_type") or ""))
-            for column in (columns if isinstance(columns, list) else [])
-            if isinstance(column, dict) and "name" in column
-        ),
+        name=str(config.get("alias") or entry["name"]),
         order_by=tuple(str(key) for key in order) if isinstance(order, list) else (),
     )
 

@@ -26,11 +26,10 @@ class NodeResult:
 
 
 class Progress:
-    """Writes to stderr; `quiet` writes nothing but failures."""
+    """Writes to stderr."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._live = sys.stderr.isatty() and not quiet
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
         self._passed = 0
 
     def begin(self) -> None:
@@ -49,8 +48,6 @@ class Progress:
             self._status(f"{self._passed} tests passed")
             return
         if node.status == "skipped":
-            return
-        if self._quiet and good:
             return
         word = {"success": "done", "pass": "passed", "warn": "WARNS"}.get(node.status, node.status)
         word = {"error": "FAILED", "fail": "FAILED"}.get(word, word)

@@ -101,6 +101,7 @@ def _of_rows(rows: Iterator[list[str]], columns: tuple[str, ...]) -> Iterator[st
     line = 1
     for row in rows:
         # A quoted cell may span lines; the row begins behind the last one's end.
+        # The csv module's reader counts lines; its type has no public name.
         line, begins = rows.line_num, line + 1  # type: ignore[attr-defined]
         if row and len(row) != len(header):
             yield f", line {begins}: {len(row)} cells instead of {len(header)}."

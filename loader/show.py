@@ -16,7 +16,6 @@ from loader.destinations import Column, Destination, Row, Selection, Value
 from loader.marts import Mart, select
 from loader.table import layout
 
-FORMATS = ("table", "csv", "json")
 # A table is for reading; more rows than this are for a file or a pipe.
 TABLE_ROWS = 100
 
