@@ -4,11 +4,16 @@
     ├── UsageError (2)               a wrong call
     │   ├── UnknownMart, UnknownColumn, UnknownEnding, NotBuilt, TooLargeForFormat
     │   ├── NoProject
-    │   └── ProfileError             profiles.yml cannot be used
-    ├── FilesRefused (3)             input files cannot be read as they are
+    │   ├── ProfileError             profiles.yml cannot be used
+    │   ├── SourcesError             _sources.yml cannot be used
+    │   ├── NothingToLoad, MissingExtra
+    │   └── UnknownLoad, WrongStatus
+    ├── FileRefused (3)              one input file cannot be read as it is
+    ├── FilesRefused (3)             the same of all files of a call; nothing was written
     ├── BuildFailed (1)              dbt or one of its tests failed
     ├── QueryFailed (1)              the database refused a query
     ├── ReaderGone (0)               nobody reads our output any more
+    ├── DatabaseFault (4)            the database failed in the middle of the work
     └── DatabaseUnreachable (4)
         ├── ServerDown, LoginRefused, UnknownDatabase, UnknownRole, WrongEncoding
         └── EmbeddedError            the embedded PostgreSQL
@@ -128,15 +133,72 @@ class TooLargeForFormat(UsageError):
         super().__init__(f"{path}: {problem} Nothing was written. Use csv or parquet.")
 
 
+class SourcesError(UsageError):
+    """The source YAML does not specify inputs that can be loaded."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: {problem}")
+
+
+class NothingToLoad(UsageError):
+    """A PATH means no file."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: {problem}")
+
+
+class MissingExtra(UsageError):
+    """A package for this kind of address is not installed."""
+
+    def __init__(self, name: str, extra: str) -> None:
+        self.name = name
+        self.extra = extra
+        super().__init__(f"{name}: this needs `pip install 'labmart[{extra}]'`.")
+
+
+class UnknownLoad(UsageError):
+    """The ledger has no such load."""
+
+    def __init__(self, load_id: int) -> None:
+        self.load_id = load_id
+        super().__init__(f"There is no load {load_id}. `labmart loads` lists them.")
+
+
+class WrongStatus(UsageError):
+    """The load's status does not allow this."""
+
+    def __init__(self, load_id: int, problem: str) -> None:
+        self.load_id = load_id
+        self.problem = problem
+        super().__init__(f"Load {load_id} {problem}")
+
+
+class FileRefused(LabmartError):
+    """One input file cannot be read as it is. `problem` begins with `:` or `, line N:`."""
+
+    exit_code = EXIT_FILE
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        self.problem = problem
+        super().__init__(f"{name}{problem}")
+
+
 class FilesRefused(LabmartError):
     """Input files cannot be read as they are; nothing was written. Lists every problem found."""
 
     exit_code = EXIT_FILE
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], *, undone: str = "built") -> None:
         self.problems = tuple(problems)
         listed = "\n".join(f"  {problem}" for problem in self.problems)
-        super().__init__(f"Nothing was built, because files cannot be read as they are:\n{listed}")
+        super().__init__(
+            f"Nothing was {undone}, because files cannot be read as they are:\n{listed}"
+        )
 
 
 class BuildFailed(LabmartError):
@@ -160,6 +222,22 @@ class QueryFailed(LabmartError):
         self.where = where
         self.said = said
         super().__init__(f"The database {where} refused a query: {said}")
+
+
+class DatabaseFault(LabmartError):
+    """The database failed in the middle of the work; its transaction left no trace.
+
+    `outcome` says so; when the connection breaks during the commit itself, nobody can know.
+    """
+
+    exit_code = EXIT_DATABASE
+
+    def __init__(
+        self, where: str, problem: str, next_step: str, *, outcome: str = "Nothing was written."
+    ) -> None:
+        self.where = where
+        self.problem = problem
+        super().__init__(f"The database {where}: {problem} {outcome} {next_step}")
 
 
 class DatabaseUnreachable(LabmartError):

@@ -1,0 +1,135 @@
+"""Delimited text as a Reader."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import chain
+
+from loader.errors import FileRefused, UsageError
+from loader.readers import Batch
+from loader.readers.dialect import Dialect, ReadOptions, find_dialect
+from loader.readers.splitter import Splitter, complete_lines, lines_of, output_delimiter
+from loader.readers.text import Stream, bom_of, decode, decoded, encoding_of
+from loader.sources import Input
+
+# What the dialect is told from.
+SAMPLE = 1 << 20
+# A line must fit the memory whole; this is far above any list and below what would hurt.
+_LINE_LIMIT = 32 << 20
+
+Open = Callable[[], AbstractContextManager[Stream]]
+
+
+@dataclass(frozen=True)
+class DelimitedReader:
+    """Reads a recognised text; see the protocol `Reader`."""
+
+    name: str
+    open: Open
+    encoding: str
+    found: Dialect
+    wrapping: str
+
+    part = ""
+
+    @property
+    def input(self) -> Input:
+        """See `Reader`."""
+        return self.found.match.input
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See `Reader`."""
+        return tuple(name for name in self.found.match.columns if name is not None)
+
+    @property
+    def delimiter(self) -> str:
+        """See `Reader`."""
+        return output_delimiter(self.found.shape)
+
+    @property
+    def dialect(self) -> str:
+        """See `Reader`."""
+        return f"{self.wrapping}text, {self.encoding}, {self.found.description}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Reader`."""
+        return self.found.notes
+
+    def batches(self, load_id: int) -> Iterator[Batch]:
+        """See `Reader`."""
+        keep = tuple(name is not None for name in self.found.match.columns)
+        splitter = Splitter(self.found.shape, keep, load_id)
+        pending = ""
+        with self.open() as stream:
+            for portion in chain(decoded(stream, self.encoding), [None]):
+                final = portion is None
+                pending += portion or ""
+                whole = len(pending) if final else complete_lines(pending)
+                begin = self._skip(splitter, pending, whole)
+                records = splitter.records
+                text, used = splitter.split(pending[begin:whole], final=final)
+                pending = pending[begin + used :]
+                if len(pending) > _LINE_LIMIT:
+                    raise FileRefused(
+                        self.name,
+                        f", line {splitter.line}: the line is longer than {_LINE_LIMIT >> 20} MiB. "
+                        "Is this a table of text, and are its line ends right?",
+                    )
+                rejected = tuple(splitter.rejected)
+                splitter.rejected.clear()
+                yield Batch(text, splitter.records - records, rejected, stream.position)
+
+    def _skip(self, splitter: Splitter, text: str, whole: int) -> int:
+        """Pass over the lines up to the header."""
+        if splitter.line > self.found.skip:
+            return 0
+        left = self.found.skip + 1 - splitter.line
+        begins = [at for _, at, _ in lines_of(text[:whole], limit=left + 1)]
+        passed = min(left, len(begins))
+        splitter.line += passed
+        return begins[left] if len(begins) > left else whole
+
+
+def recognise_text(
+    name: str, open_bytes: Open, inputs: Sequence[Input], options: ReadOptions, wrapping: str = ""
+) -> DelimitedReader:
+    """The reader of a text. Raises FileRefused."""
+    with open_bytes() as stream:
+        sample = _read(stream, SAMPLE)
+    encoding = _encoding(sample, options)
+    text = decode(sample, encoding)
+    if len(sample) >= SAMPLE:
+        text = text[: complete_lines(text)] or text
+    found = find_dialect(name, text, inputs, options)
+    return DelimitedReader(name, open_bytes, encoding, found, wrapping)
+
+
+def _encoding(sample: bytes, options: ReadOptions) -> str:
+    if options.encoding is None:
+        return encoding_of(sample)
+    try:
+        encoding = codecs.lookup(options.encoding).name
+        "".encode(encoding)
+    except LookupError:
+        raise UsageError(
+            f"Python knows no text encoding {options.encoding!r}. Common ones are utf-8, utf-16, "
+            "windows-1252 and latin-1."
+        ) from None
+    bom = bom_of(sample)
+    if bom and bom[0].startswith(encoding):
+        # "utf-16" leaves the order of bytes to the mark.
+        return bom[0]
+    return "utf-16-le" if encoding == "utf-16" else encoding
+
+
+def _read(stream: Stream, size: int) -> bytes:
+    parts = []
+    while size > 0 and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

@@ -1,0 +1,240 @@
+"""What a delimited text is: found by the header that it must have.
+
+The dialect is the one under which a line of the file gives the declared column names. Every
+character of a line is tried as its delimiter, so none has to be known beforehand. If no line gives
+the names, or one does in two ways, the file is refused with what was tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from loader.errors import FileRefused
+from loader.readers.batches import HEADER_WITHIN, ignored
+from loader.readers.splitter import Grammar, Record, Shape, count_lines, lines_of
+from loader.sources import BLANKS, HeaderMatch, Input, header_key, match_header
+
+_QUOTES = ('"', "'")
+# No header is longer; a longer line is not looked at.
+_HEADER_LENGTH = 100_000
+# Records of the sample that tell the quotation mark, or the delimiter of a file without a header.
+_LOOKED_AT = 500
+_USUAL_DELIMITERS = ",;\t|"
+_NAMES = {"\t": "TAB", " ": "space"}
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a person says of the files instead of having it recognised; None or () is nothing.
+
+    `columns` names the cells of a file without a header. `quote` is "" for no quotation marks.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    columns: tuple[str, ...] = ()
+    sheet: str | None = None
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a text is split: `skip` lines are passed over, then come the records.
+
+    `header_line` is None for a file without one; `header` has its cells as they stand.
+    """
+
+    shape: Shape
+    match: HeaderMatch
+    header: tuple[str, ...]
+    header_line: int | None
+    skip: int
+
+    @property
+    def description(self) -> str:
+        """In a person's words."""
+        words = [f"delimiter {delimiter_name(self.shape.delimiter)}"]
+        if self.shape.quote != '"':
+            words.append(f"quote {self.shape.quote}" if self.shape.quote else "no quotes")
+        words.append(f"header in line {self.header_line}" if self.header_line else "no header")
+        return ", ".join(words)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was passed over."""
+        found = ignored(self.header, self.match)
+        if self.header_line and self.header_line > 1:
+            lines = "line 1" if self.header_line == 2 else f"lines 1 to {self.header_line - 1}"
+            found = (f"passed over {lines} before the header", *found)
+        return found
+
+
+def delimiter_name(delimiter: str) -> str:
+    """A delimiter in a person's words."""
+    return _NAMES.get(delimiter, f"'{delimiter}'")
+
+
+def find_dialect(name: str, sample: str, inputs: Sequence[Input], options: ReadOptions) -> Dialect:
+    """The dialect of a file that begins with the sample of whole lines. Raises FileRefused."""
+    if not sample.strip(BLANKS):
+        raise FileRefused(name, ": it is empty; not even a header is there.")
+    if options.columns:
+        return _without_header(name, sample, inputs, options)
+    for line, at, end in lines_of(sample, limit=HEADER_WITHIN):
+        if found := list(_readings(sample, line, at, end, inputs, options)):
+            return _choose(name, found, sample)
+    raise FileRefused(name, _nothing_found(sample, inputs, options))
+
+
+def _readings(
+    sample: str, line: int, at: int, end: int, inputs: Sequence[Input], options: ReadOptions
+) -> Iterator[Dialect]:
+    """Every way in which a line gives the column names of an input."""
+    if end - at > _HEADER_LENGTH:
+        return
+    text = sample[at:end]
+    for delimiter in _delimiters(text, options):
+        for quote in _QUOTES if options.quote is None else (options.quote,):
+            shape = Shape(delimiter, quote)
+            record = Grammar(shape).record(sample, at, min(len(sample), at + _HEADER_LENGTH))
+            if record.fault:
+                continue
+            header = tuple(cell or "" for cell in record.cells)
+            ends = count_lines(sample[at : record.end])
+            for match in match_header(header, inputs):
+                yield Dialect(shape, match, header, line, skip=line - 1 + max(ends, 1))
+
+
+def _choose(name: str, readings: list[Dialect], sample: str) -> Dialect:
+    # `a<TAB><TAB>b` can be read with nameless columns, and `a,<TAB>b` without.
+    fewest = min(map(_nameless, readings))
+    readings = [reading for reading in readings if _nameless(reading) == fewest]
+    at = f", line {readings[0].header_line}: the header"
+    if len(names := {reading.match.input.name for reading in readings}) > 1:
+        both = " and ".join(sorted(names))
+        raise FileRefused(name, f"{at} means {both}. Say which with --input.")
+    if len(delimiters := {reading.shape.delimiter for reading in readings}) > 1:
+        both = " and ".join(map(delimiter_name, sorted(delimiters)))
+        raise FileRefused(
+            name, f"{at} gives the column names with {both}. Say which with --delimiter."
+        )
+    return _with_quote(readings, sample)
+
+
+def _nameless(reading: Dialect) -> int:
+    return sum(not header_key(cell) for cell in reading.header)
+
+
+def _with_quote(readings: list[Dialect], sample: str) -> Dialect:
+    """The reading with the usual quotation mark, unless the cells begin with another one."""
+    usual = readings[0]
+    if len(readings) == 1:
+        return usual
+    body = sample[_begin_of_line(sample, usual.skip + 1) :]
+    bare = Shape(usual.shape.delimiter, "")
+    begins = [
+        sum((cell or "").startswith(reading.shape.quote) for cell in record.cells)
+        for reading in readings
+        for record in _records(body, bare)
+    ]
+    half = len(begins) // len(readings)
+    if sum(begins[half:]) <= sum(begins[:half]):
+        return usual
+    return min(readings, key=lambda reading: _wrong(body, reading.shape, len(reading.header)))
+
+
+def _wrong(body: str, shape: Shape, width: int) -> int:
+    """How many records do not come out right."""
+    return sum(bool(one.fault) or len(one.cells) != width for one in _records(body, shape))
+
+
+def _records(body: str, shape: Shape) -> Iterator[Record]:
+    """The first records; behind one that is wrong, reading goes on with the next line."""
+    grammar = Grammar(shape)
+    next_record = 0
+    for _, at, end in lines_of(body, limit=_LOOKED_AT):
+        if at < next_record or not body[at:end].strip(BLANKS):
+            continue
+        record = grammar.record(body, at, min(len(body), at + _HEADER_LENGTH))
+        next_record = at if record.fault else record.end
+        yield record
+
+
+def _without_header(
+    name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
+) -> Dialect:
+    matches = match_header(options.columns, inputs)
+    if len(matches) != 1:
+        means = " and ".join(match.input.name for match in matches) or "no input"
+        needs = "; ".join(f"{entry.name}: {', '.join(entry.column_names)}" for entry in inputs)
+        raise FileRefused(
+            name, f": the columns {', '.join(options.columns)} mean {means}. Inputs are {needs}."
+        )
+    width, quote = len(options.columns), '"' if options.quote is None else options.quote
+    first = next(sample[at:end] for _, at, end in lines_of(sample, limit=1 << 30) if end > at)
+    shapes = [Shape(delimiter, quote) for delimiter in _delimiters(first, options)]
+    wrong = [(_wrong(sample, shape, width), shape) for shape in shapes]
+    least = min(count for count, _ in wrong)
+    best = [shape for count, shape in wrong if count == least]
+    if len(best) > 1 or least == _wrong(sample, best[0], width=-1):
+        tried = " ".join(delimiter_name(shape.delimiter) for shape in shapes)
+        raise FileRefused(
+            name,
+            f": no single delimiter gives its lines {width} cells (tried {tried}). "
+            "Say it with --delimiter, and see that --columns names each cell.",
+        )
+    return Dialect(best[0], matches[0], options.columns, header_line=None, skip=0)
+
+
+def _delimiters(line: str, options: ReadOptions) -> list[str]:
+    if options.delimiter is not None:
+        return [options.delimiter]
+    # The comma also stands for a table of one column.
+    return sorted({*line, ","} - {*_QUOTES, "\r", "\n", "\0"} - set(options.quote or ""))
+
+
+def _begin_of_line(text: str, number: int) -> int:
+    return next((at for line, at, _ in lines_of(text, limit=number) if line == number), len(text))
+
+
+def _nothing_found(sample: str, inputs: Sequence[Input], options: ReadOptions) -> str:
+    if sample.lstrip(BLANKS).startswith("<"):
+        return ": it is HTML or XML, not a table of text. Save it as CSV or .xlsx."
+    closest = max(_near_misses(sample, inputs, options), key=len, default=())
+    if options.delimiter is None:
+        tried = "Every character was tried as delimiter. Say it with --delimiter"
+    else:
+        tried = f"Only {delimiter_name(options.delimiter)} was tried as delimiter"
+    hint = f"{tried}; for a file without a header name its columns with --columns."
+    if not closest:
+        names = "; ".join(f"{entry.name}: {', '.join(entry.column_names)}" for entry in inputs)
+        return f": no line of the first {HEADER_WITHIN} names columns of an input ({names}). {hint}"
+    return (
+        f": no line of the first {HEADER_WITHIN} names all columns of an input. {closest[0]} {hint}"
+    )
+
+
+def _near_misses(
+    sample: str, inputs: Sequence[Input], options: ReadOptions
+) -> Iterator[tuple[str, ...]]:
+    """A sentence for each line that names some columns, followed by the names."""
+    delimiters = options.delimiter or _USUAL_DELIMITERS
+    for line, at, end in lines_of(sample, limit=HEADER_WITHIN):
+        for delimiter in delimiters:
+            keys = {header_key(cell.strip('"')) for cell in sample[at:end].split(delimiter)}
+            for entry in inputs:
+                has = [column.name for column in entry.columns if column.names & keys]
+                lacks = [
+                    column.name
+                    for column in entry.columns
+                    if column.required and not column.names & keys
+                ]
+                # All are there: then one of them is there twice.
+                lacking = f"lacks {', '.join(lacks)}" if lacks else "names one of them twice"
+                if has:
+                    yield (
+                        f"Closest is line {line} with delimiter {delimiter_name(delimiter)}: of "
+                        f"{entry.name} it has {', '.join(has)} and {lacking}.",
+                        *has,
+                    )

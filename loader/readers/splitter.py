@@ -1,0 +1,287 @@
+r"""Delimited text into records.
+
+A record ends with LF, CRLF or CR. A cell is quoted if it begins with a quotation mark, blanks
+before it allowed; in it delimiters and line ends are text and a doubled mark is one. Every other
+cell is the text up to the next delimiter, quotation marks included.
+
+A line whose record is not right (its quotation marks, its number of cells, bytes that are no text)
+is rejected alone, and reading goes on with the line below it. So a mark that is opened and never
+closed costs one line, not the rest of the file.
+
+`Grammar.record` is the definition. It costs a microsecond a cell, so runs of plain lines are found
+by one regular expression each and pass on as they are (`PlainLines`); tests hold both against each
+other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from loader.readers import RejectedLine
+from loader.readers.batches import csv_cell, not_text, verbatim
+from loader.sources import BLANKS
+
+# A record of more lines than go into so many characters is one whose quotation mark is not closed.
+RECORD_LIMIT = 1 << 20
+_LINE_END = re.compile("\r\n|\n|\r")
+_LINE = re.compile("([^\r\n]*+)(?:\r\n|\n|\r|\\Z)")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How cells stand in a line: delimiter and quotation mark (or none), one character each."""
+
+    delimiter: str
+    quote: str = '"'
+
+    @property
+    def blanks(self) -> str:
+        """What may stand between a delimiter and a quotation mark."""
+        return BLANKS.translate({ord(char): None for char in f"\r\n{self.delimiter}"})
+
+    @property
+    def copyable(self) -> bool:
+        """Whether COPY takes the delimiter, with our numbers before the cells."""
+        return (
+            self.delimiter.isascii()
+            and not self.delimiter.isdigit()
+            and self.delimiter not in '"\r\n\0'
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record: its cells (None: nothing at all, not even quotation marks) and where it ends.
+
+    `fault` is "" or what is wrong with its quotation marks: "open" or "misplaced".
+    """
+
+    cells: tuple[str | None, ...]
+    end: int
+    fault: str = ""
+
+
+class Grammar:
+    """The definition of a record under one shape."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        delimiter, quote = re.escape(shape.delimiter), re.escape(shape.quote)
+        stop = f"({delimiter}|\r\n|\n|\r|\\Z)"
+        begin = f"[{re.escape(shape.blanks)}]*+{quote}" if quote else "(?!)"
+        body = f"(?:[^{quote}]++|{quote}{quote})*+" if quote else ""
+        self._begin = re.compile(begin)
+        self._quoted = re.compile(f"{begin}({body}){quote}[{re.escape(shape.blanks)}]*+{stop}")
+        self._open = re.compile(f"{begin}{body}\\Z")
+        self._plain = re.compile(f"([^{delimiter}\r\n]*+){stop}")
+
+    def record(self, text: str, start: int, limit: int) -> Record:
+        """The record that begins at `start`; nothing behind `limit` is looked at."""
+        cells: list[str | None] = []
+        at, quote = start, self.shape.quote
+        while True:
+            if self._begin.match(text, at, limit):
+                found = self._quoted.match(text, at, limit)
+                if found is None:
+                    fault = "open" if self._open.match(text, at, limit) else "misplaced"
+                    return Record(tuple(cells), at, fault)
+                cells.append(found[1].replace(quote + quote, quote))
+            else:
+                found = self._plain.match(text, at, limit)
+                assert found is not None, "any text has a plain cell"
+                cells.append(found[1] or None)
+            at = found.end()
+            if found[2] != self.shape.delimiter:
+                return Record(tuple(cells), at)
+
+
+class PlainLines:
+    """Runs of lines that the definition reads one by one as they stand.
+
+    Cells without line ends and without anything odd about quotation marks; `padded` allows blanks
+    around quoted cells. The lines are cleaned of these blanks and of cells that are not kept.
+    """
+
+    def __init__(self, shape: Shape, keep: tuple[bool, ...], *, padded: bool) -> None:
+        delimiter = re.escape(shape.delimiter)
+        # The output knows one quotation mark, so cells of another kind may have neither.
+        marks = re.escape(f'"{shape.quote}')
+        plain = f"[^{delimiter}{marks}\r\n\0]*+"
+        quoted = '"(?:[^"\r\n\0]++|"")*+"' if shape.quote == '"' else "(?!)"
+        blanks = f"[{re.escape(shape.blanks)}]*+" if padded else ""
+        cell = f"(?:{blanks}{quoted}{blanks}|{plain})"
+        self._run = re.compile(f"(?:{delimiter.join([cell] * len(keep))}(?:\n|\r\n?+))*+")
+        self._clean: re.Pattern[str] | None = None
+        if padded or not all(keep):
+            grouped = f"(?:{blanks}({quoted}){blanks}|({plain}))"
+            self._clean = re.compile(delimiter.join([grouped] * len(keep)) + "\n")
+            kept = [
+                f"\\g<{2 * at + 1}>\\g<{2 * at + 2}>" for at, is_kept in enumerate(keep) if is_kept
+            ]
+            self._template = shape.delimiter.replace("\\", "\\\\").join(kept) + "\n"
+
+    def end(self, text: str, start: int) -> int:
+        """Where the run that begins at `start` ends."""
+        found = self._run.match(text, start)
+        return found.end() if found else start
+
+    def lines(self, run: str) -> list[str]:
+        """The lines of a run as they pass on."""
+        if "\r" in run:
+            run = run.replace("\r\n", "\n").replace("\r", "\n")
+        if self._clean is not None:
+            run = self._clean.sub(self._template, run)
+        lines = run.split("\n")
+        lines.pop()
+        return lines
+
+
+@dataclass
+class Splitter:
+    """Splits a text that comes in portions; `line` is the number of the next line.
+
+    `keep` says for each cell of a record whether it is written.
+    """
+
+    shape: Shape
+    keep: tuple[bool, ...]
+    load_id: int
+    line: int = 1
+    records: int = 0
+    rejected: list[RejectedLine] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._grammar = Grammar(self.shape)
+        self._delimiter = output_delimiter(self.shape)
+        self._plain: list[PlainLines] = []
+        if self.shape.copyable and len(self.keep) > 1:
+            self._plain.append(PlainLines(self.shape, self.keep, padded=False))
+            if self.shape.quote == '"':
+                self._plain.append(PlainLines(self.shape, self.keep, padded=True))
+
+    def split(self, text: str, *, final: bool) -> tuple[str, int]:
+        """Records of a text that begins with a record and, unless `final`, ends with a line.
+
+        Returns them as CSV, and how much of the text was used: a record that may go on behind its
+        end is left for the next call.
+        """
+        out: list[str] = []
+        at = 0
+        # Bytes that could not be decoded are looked for line by line.
+        plain = [] if _has_undecodable(text) else self._plain
+        while at < len(text):
+            begun = at
+            for kind in plain:
+                end = kind.end(text, at)
+                if end > at:
+                    out.append(self._number(kind.lines(text[at:end])))
+                    at = end
+                    break
+            else:
+                at = self._one_record(text, at, out, final=final)
+            if at == begun:
+                break
+        return "".join(out), at
+
+    def _number(self, lines: list[str]) -> str:
+        first = self.line
+        self.line += len(lines)
+        self.records += len(lines)
+        between = f"{self._delimiter}{self.load_id}{self._delimiter}"
+        # All that is done for a plain line by itself.
+        return "".join(
+            [
+                f"{n}{between}{line}\n"
+                for n, line in zip(range(first, self.line), lines, strict=True)
+            ]
+        )
+
+    def _one_record(self, text: str, at: int, out: list[str], *, final: bool) -> int:
+        """Read one record by definition. Returns where the next begins; `at`: wait for more."""
+        found = _LINE.match(text, at)
+        assert found is not None, "any text has a line"
+        line, after = found[1], found.end()
+        if fault := not_text(line):
+            return self._reject(line, after, *fault)
+        if not line.strip(self.shape.blanks):
+            self.line += 1
+            return after
+        limit = max(after, at + RECORD_LIMIT)
+        record = self._grammar.record(text, at, limit)
+        if record.fault == "open" and not final and len(text) < limit:
+            return at
+        if record.fault or (record.end > after and not self._is_right(record, text, limit)):
+            return self._reject(line, after, "broken_quoting", _broken(line, self.shape.quote))
+        if len(record.cells) != len(self.keep):
+            detail = f"The line has {len(record.cells)} cells, the header {len(self.keep)}."
+            return self._reject(line, after, "wrong_column_count", detail)
+        self._write(record.cells, out)
+        self.line += 1 if record.end == after else len(_LINE_END.findall(text, at, record.end))
+        return record.end
+
+    def _is_right(self, record: Record, text: str, limit: int) -> bool:
+        """Whether a record over several lines is one, and not a mark that was left open."""
+        return (
+            len(record.cells) == len(self.keep)
+            and not any(cell and not_text(cell) for cell in record.cells)
+            and not (record.end == limit < len(text))
+        )
+
+    def _write(self, cells: tuple[str | None, ...], out: list[str]) -> None:
+        kept = [
+            csv_cell(cell, self._delimiter)
+            for cell, is_kept in zip(cells, self.keep, strict=True)
+            if is_kept
+        ]
+        out.append(self._delimiter.join([str(self.line), str(self.load_id), *kept]) + "\n")
+        self.records += 1
+
+    def _reject(self, content: str, after: int, rule: str, detail: str) -> int:
+        self.rejected.append(RejectedLine(self.line, rule, detail, verbatim(content)))
+        self.line += 1
+        return after
+
+
+def output_delimiter(shape: Shape) -> str:
+    """The delimiter of what a Splitter writes: the file's own unless COPY refuses it."""
+    return shape.delimiter if shape.copyable else ","
+
+
+def lines_of(text: str, *, limit: int) -> Iterator[tuple[int, int, int]]:
+    """Number, begin and end (before the line end) of the first lines of a text."""
+    at = 0
+    for number in range(1, limit + 1):
+        found = _LINE.match(text, at)
+        if found is None or at == len(text):
+            return
+        yield number, at, found.end(1)
+        at = found.end()
+
+
+def count_lines(text: str) -> int:
+    """How many line ends a text has."""
+    return len(_LINE_END.findall(text))
+
+
+def complete_lines(text: str) -> int:
+    """How much of a text is whole lines, though a CR at its end may be half of a CRLF."""
+    after = text.rfind("\n") + 1
+    return max(after, text.rfind("\r", after, max(after, len(text) - 1)) + 1)
+
+
+def _broken(line: str, quote: str) -> str:
+    if line.count(quote) % 2:
+        return f"A quotation mark ({quote}) is opened and not closed."
+    return f"Something follows a closing quotation mark ({quote}) before the next delimiter."
+
+
+def _has_undecodable(text: str) -> bool:
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
