@@ -79,7 +79,7 @@ def build(project: Project, options: BuildOptions) -> BuildResult:
         command += ["--target", options.target]
     if options.vars:
         command += ["--vars", options.vars]
-    with _one_at_a_time(project):
+    with one_build_at_a_time(project):
         return _run(project, [*command, *options.extra], Progress())
 
 
@@ -186,7 +186,8 @@ def _float(value: object) -> float:
 
 
 @contextmanager
-def _one_at_a_time(project: Project) -> Iterator[None]:
+def one_build_at_a_time(project: Project) -> Iterator[None]:
+    """Wait until no build of this project runs, and keep others from beginning one."""
     project.build_lock.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(project.build_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from loader.destinations import Destination
+from loader.destinations import Destination, Value
 from loader.marts import Mart, select
 from loader.show import ShowOptions, show
 
@@ -33,15 +34,32 @@ def show_issues(
         print("Nothing was rejected or noticed.", file=sys.stderr)
 
 
+def fates(mart: Mart, source: Destination, load_ids: Sequence[int]) -> Iterator[str]:
+    """For each of these loads one line: its file, records read, and what became of them."""
+    columns = ("load_id", "file", *_COUNTS)
+    for load_id, file, *counts in source.rows(select(mart, source, columns=columns)):
+        if load_id in load_ids:
+            yield f"{file}: {_sentence(dict(zip(_COUNTS, counts, strict=True)))}"
+
+
 def reconciliation(mart: Mart, source: Destination) -> str:
     """One line: records read, and what became of them."""
     sums = dict.fromkeys(_COUNTS, 0)
     for row in source.rows(select(mart, source, columns=_COUNTS)):
         for name, value in zip(_COUNTS, row, strict=True):
-            sums[name] += value if isinstance(value, int) else 0
+            sums[name] += _int(value)
+    line = _sentence(sums)
     rejected = sums["rejected_lines"] + sums["rejected_rows"]
-    line = (
-        f"{sums['records_read']:,} records read: {sums['accepted_rows']:,} accepted, "
-        f"{rejected:,} rejected, {sums['superseded_rows']:,} superseded"
-    )
     return f"{line}; see `labmart issues`" if rejected else line
+
+
+def _sentence(counts: Mapping[str, Value]) -> str:
+    read, accepted, lines, rows, superseded = (_int(counts[name]) for name in _COUNTS)
+    return (
+        f"{read:,} records read: {accepted:,} accepted, {lines + rows:,} rejected, "
+        f"{superseded:,} superseded"
+    )
+
+
+def _int(value: Value) -> int:
+    return value if isinstance(value, int) else 0

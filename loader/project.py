@@ -36,6 +36,11 @@ class Project:
         return self.root / "models" / "marts" / "_marts.yml"
 
     @property
+    def sources_file(self) -> Path:
+        """Where the inputs are declared."""
+        return self.root / "models" / "staging" / "_sources.yml"
+
+    @property
     def seeds(self) -> Path:
         """The directory of the seeds."""
         return self.root / "seeds"

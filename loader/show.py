@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -18,6 +18,7 @@ from loader.table import layout
 
 # A table is for reading; more rows than this are for a file or a pipe.
 TABLE_ROWS = 100
+_CHOOSE = "choose with --columns"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def show(mart: Mart, source: Destination, options: ShowOptions) -> None:
     elif options.format == "json":
         write_json(selection.columns, source.rows(selection), out)
     else:
-        _show_table(selection, source, out)
+        _show_table(selection, source)
     out.flush()
 
 
@@ -73,19 +74,30 @@ def terminal_width() -> int | None:
     return None
 
 
-def _show_table(selection: Selection, source: Destination, out: IO[bytes]) -> None:
-    rows = list(source.rows(selection))
-    table = layout(selection.columns, rows, terminal_width())
+def print_table(
+    columns: Sequence[Column], rows: Sequence[Row], footer: str, *, choose: str
+) -> None:
+    """Print a table that fits the terminal; the footer, and what was left out, to stderr.
+
+    `choose` says how else a column that was left out can be seen.
+    """
+    out = sys.stdout.buffer
+    table = layout(columns, rows, terminal_width())
     for line in table.lines:
         out.write(f"{line}\n".encode())
     out.flush()
-    print(_footer(selection, source, len(rows)), file=sys.stderr)
+    print(footer, file=sys.stderr)
     if table.left_out:
         print(
             f"{len(table.left_out)} columns did not fit: {', '.join(table.left_out)} "
-            "(choose with --columns, or use a wider terminal)",
+            f"({choose}, or use a wider terminal)",
             file=sys.stderr,
         )
+
+
+def _show_table(selection: Selection, source: Destination) -> None:
+    rows = list(source.rows(selection))
+    print_table(selection.columns, rows, _footer(selection, source, len(rows)), choose=_CHOOSE)
 
 
 def _footer(selection: Selection, source: Destination, shown: int) -> str:

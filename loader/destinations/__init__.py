@@ -1,4 +1,4 @@
-"""Reading from an engine, one module per engine behind one small protocol.
+"""Engines, behind two small protocols: `Destination` reads marts, `RawStore` writes raw tables.
 
 Values come as Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps
 the digits that the engine has (12.500000).
@@ -6,7 +6,7 @@ the digits that the engine has (12.500000).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,6 +15,8 @@ from typing import IO, Protocol
 
 from loader.errors import ProfileError
 from loader.profile import Profile
+from loader.readers import Batch, RejectedLine
+from loader.sources import Input
 
 Value = int | Decimal | float | str | bool | date | datetime | None
 Row = tuple[Value, ...]
@@ -65,6 +67,90 @@ class Destination(Protocol):
     def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
         """The first rows of any query."""
         ...
+
+
+@dataclass(frozen=True)
+class Load:
+    """One row of the ledger: one file, or one sheet of it, in one input.
+
+    `call_id` is the load_id of the first load of the call that brought it.
+    """
+
+    load_id: int
+    call_id: int
+    input: str
+    file: str
+    sha256: str
+    bytes: int
+    dialect: str
+    mode: str
+    status: str
+    records_read: int
+    records_rejected: int
+    started_at: datetime
+    finished_at: datetime
+    loaded_by: str
+
+
+class RawStore(Protocol):
+    """The raw tables and the ledger in one transaction: others see all of it or nothing."""
+
+    def loads(self) -> list[Load]:
+        """The ledger by load_id; empty when there is none yet."""
+        ...
+
+    def prepare(self, inputs: Sequence[Input]) -> None:
+        """Create what is missing of the schema, its tables and their columns."""
+        ...
+
+    def next_load_id(self) -> int:
+        """A number greater than any load ever had."""
+        ...
+
+    def write_records(
+        self, entry: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        """Write the batches' text; how many rows the engine took."""
+        ...
+
+    def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
+        """Keep lines that could not be split."""
+        ...
+
+    def count(self, entry: Input, load_id: int) -> tuple[int, int]:
+        """Rows and rejected lines of a load, counted in the tables."""
+        ...
+
+    def add(self, load: Load) -> None:
+        """Write a row of the ledger."""
+        ...
+
+    def set_status(self, changes: Mapping[int, str]) -> None:
+        """Give loads another status."""
+        ...
+
+    def delete(self, loads: Sequence[Load]) -> None:
+        """Delete loads with their rows and rejected lines."""
+        ...
+
+    def commit(self) -> None:
+        """Make it all visible at once. A store that is closed without it leaves no trace."""
+        ...
+
+
+def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManager[RawStore]:
+    """Open the raw tables of a profile. With `write` the loads of a schema take turns.
+
+    Raises DatabaseUnreachable, DatabaseFault or ProfileError.
+    """
+    if profile.engine == "postgres":
+        from loader.destinations.postgres_raw import connect_raw
+
+        return connect_raw(profile, write=write)
+    raise ProfileError(
+        profile.path,
+        f"target {profile.target!r} has `type: {profile.engine}`; labmart loads into postgres.",
+    )
 
 
 def open_destination(profile: Profile) -> AbstractContextManager[Destination]:

@@ -99,7 +99,11 @@ class SheetReader:
     @property
     def notes(self) -> tuple[str, ...]:
         """See `Reader`."""
-        found = ignored(self._header, self.match)
+        header = self._header
+        # A table that begins further to the right is no table with nameless columns.
+        begin = next(at for at, cell in enumerate(header) if cell.strip())
+        inner = HeaderMatch(self.match.input, self.match.columns[begin:])
+        found = ignored(header[begin:], inner)
         if self._beyond:
             found += (f"cells to the right of the header were left out in {self._beyond:,} rows",)
         return found

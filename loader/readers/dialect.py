@@ -114,12 +114,30 @@ def _choose(name: str, readings: list[Dialect], sample: str) -> Dialect:
     if len(names := {reading.match.input.name for reading in readings}) > 1:
         both = " and ".join(sorted(names))
         raise FileRefused(name, f"{at} means {both}. Say which with --input.")
-    if len(delimiters := {reading.shape.delimiter for reading in readings}) > 1:
-        both = " and ".join(map(delimiter_name, sorted(delimiters)))
+    delimiters = sorted({reading.shape.delimiter for reading in readings}, key=_preference)
+    if len({_split(sample, _reading_with(readings, one)) for one in delimiters}) > 1:
+        both = " and ".join(map(delimiter_name, delimiters))
         raise FileRefused(
             name, f"{at} gives the column names with {both}. Say which with --delimiter."
         )
-    return _with_quote(readings, sample)
+    # `"a"<TAB> "b"` is the same with TAB as with space.
+    return _with_quote([one for one in readings if one.shape.delimiter == delimiters[0]], sample)
+
+
+def _preference(delimiter: str) -> tuple[int, str]:
+    usual = _USUAL_DELIMITERS.find(delimiter)
+    return (usual if usual >= 0 else len(_USUAL_DELIMITERS), delimiter)
+
+
+def _reading_with(readings: list[Dialect], delimiter: str) -> Dialect:
+    return next(reading for reading in readings if reading.shape.delimiter == delimiter)
+
+
+def _split(sample: str, reading: Dialect) -> tuple[tuple[str, ...], ...]:
+    """The cells of the first records, trimmed."""
+    body = sample[_begin_of_line(sample, reading.skip + 1) :]
+    records = _records(body, reading.shape)
+    return tuple(tuple((cell or "").strip(BLANKS) for cell in record.cells) for record in records)
 
 
 def _nameless(reading: Dialect) -> int:
@@ -173,10 +191,17 @@ def _without_header(
         )
     width, quote = len(options.columns), '"' if options.quote is None else options.quote
     first = next(sample[at:end] for _, at, end in lines_of(sample, limit=1 << 30) if end > at)
-    shapes = [Shape(delimiter, quote) for delimiter in _delimiters(first, options)]
+    # Without a header as guide only signs are tried, and the usual ones win a tie.
+    shapes = [
+        Shape(delimiter, quote)
+        for delimiter in _delimiters(first, options)
+        if options.delimiter or not (delimiter.isalnum() or delimiter in "_\\")
+    ]
     wrong = [(_wrong(sample, shape, width), shape) for shape in shapes]
     least = min(count for count, _ in wrong)
     best = [shape for count, shape in wrong if count == least]
+    usual = [shape for shape in best if shape.delimiter in _USUAL_DELIMITERS]
+    best = usual if len(best) > 1 and usual else best
     if len(best) > 1 or least == _wrong(sample, best[0], width=-1):
         tried = " ".join(delimiter_name(shape.delimiter) for shape in shapes)
         raise FileRefused(

@@ -215,7 +215,8 @@ class Splitter:
         if record.fault or (record.end > after and not self._is_right(record, text, limit)):
             return self._reject(line, after, "broken_quoting", _broken(line, self.shape.quote))
         if len(record.cells) != len(self.keep):
-            detail = f"The line has {len(record.cells)} cells, the header {len(self.keep)}."
+            has = "1 cell" if len(record.cells) == 1 else f"{len(record.cells)} cells"
+            detail = f"The line has {has}, the header {len(self.keep)}."
             return self._reject(line, after, "wrong_column_count", detail)
         self._write(record.cells, out)
         self.line += 1 if record.end == after else len(_LINE_END.findall(text, at, record.end))

@@ -16,6 +16,7 @@
             type='table'
         ) %}
         {% if load_relation(relation) is none %}
+            {% do lock_raw_tables(source.schema) %}
             {% do create_schema(relation) %}
             {% do create_raw_table(relation, source.columns.values() | list) %}
         {% endif %}

@@ -1,0 +1,90 @@
+"""The command `labmart`: parses a call and hands it on.
+
+Data goes to stdout, talk to stderr. Imports that take time stand in the functions that need
+them, so that `labmart --help` answers at once.
+
+call      what the subcommands share
+loading   run, load, build
+results   show, export, issues
+ledger    loads, undo, redo, prune
+db        the embedded PostgreSQL
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from loader import __version__
+from loader.cli.call import Call, option, say
+from loader.cli.db import db
+from loader.cli.ledger import loads, prune, redo, undo
+from loader.cli.loading import build, load, run
+from loader.cli.results import export, issues, show
+from loader.errors import EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
+
+
+class _Group(click.Group):
+    """Lists the subcommands in the order of use, and keeps a reader's end from being a fault."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click passes it
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # click would make exit code 1 of a reader that has gone.
+            raise ReaderGone from None
+
+
+@click.group(
+    cls=_Group,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
+)
+@option(
+    "--project-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The dbt project; default: the one around the working directory.",
+)
+@click.version_option(__version__, prog_name="labmart")
+@click.pass_context
+def labmart(context: click.Context, project_dir: Path | None) -> None:
+    """Turn a laboratory's exports into tested, documented tables."""
+    context.obj = Call(project_dir=project_dir)
+
+
+for _command in (run, load, build, show, export, issues, loads, undo, redo, prune, db):
+    labmart.add_command(_command)
+
+
+def main() -> None:
+    """Run the command and exit; the one place where faults become exit codes."""
+    try:
+        labmart(standalone_mode=False)
+        sys.stdout.flush()
+        code = 0
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted")
+        code = EXIT_INTERRUPTED
+    except (BrokenPipeError, ReaderGone):
+        # Python would complain once more when it flushes stdout at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ReaderGone.exit_code
+    except LabmartError as error:
+        if str(error):
+            say(f"labmart: {error}")
+        code = error.exit_code
+    except OSError as error:
+        say(f"labmart: {error.filename or 'the system'}: {error.strerror or error}")
+        code = EXIT_USAGE
+    sys.exit(code)

@@ -1,0 +1,201 @@
+"""The subcommands that bring data in and build the tables: run, load, build."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+import click
+
+from loader.cli.call import Call, option, say, target_option, vars_option
+from loader.errors import BuildFailed
+
+if TYPE_CHECKING:
+    from loader.database import Database
+    from loader.load import LoadOptions, MaxRejected, Outcome
+
+_SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
+
+
+class _Given(TypedDict):
+    """The options of a load as the command line gives them."""
+
+    replace: bool
+    max_rejected: str
+    exclude: tuple[str, ...]
+    input_: str | None
+    encoding: str | None
+    delimiter: str | None
+    quote: str | None
+    file_columns: str | None
+    sheet: str | None
+
+
+_OPTIONS = (
+    option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
+    option(
+        "--max-rejected",
+        default="10%",
+        show_default=True,
+        metavar="N or N%",
+        help="How many lines of a file may be rejected before nothing is loaded.",
+    ),
+    option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files named like this."),
+    option("--input", "input_", help="Take the files for this input, whatever else they could be."),
+    option("--encoding", help="Encoding of the files, such as utf-8 or windows-1252."),
+    option("--delimiter", help="What stands between cells: one character, or tab, space."),
+    option("--quote", help="What stands around cells: one character, or none."),
+    option(
+        "--columns",
+        "file_columns",
+        # LABMART_COLUMNS is that of `labmart show`.
+        envvar="LABMART_FILE_COLUMNS",
+        metavar="NAME,NAME…",
+        help="Columns of files without a header; an empty name ignores its column.",
+    ),
+    option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
+)
+
+
+def _load_options(
+    command: Callable[..., None],
+) -> Callable[..., None]:
+    """Give a subcommand the options of a load."""
+    for one in reversed(_OPTIONS):
+        command = one(command)
+    return command
+
+
+@click.command()
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@_load_options
+@target_option
+@vars_option
+@click.pass_obj
+def run(
+    call: Call,
+    paths: tuple[str, ...],
+    target: str | None,
+    variables: str | None,
+    **given: Unpack[_Given],
+) -> None:
+    """Load the PATHs if there are any, build everything and print the user features."""
+    from loader.issues import RECONCILIATION, fates, reconciliation
+    from loader.marts import DEFAULT_MART, find_mart
+    from loader.show import ShowOptions, show
+
+    database = call.database(target)
+    outcomes = _load(database, paths, _parsed(given, check=False)) if paths else []
+    _build(database, target, variables, ())
+    marts_file = database.project.marts_file
+    with database.open() as source:
+        show(find_mart(marts_file, DEFAULT_MART), source, ShowOptions())
+        mart = find_mart(marts_file, RECONCILIATION)
+        for line in fates(mart, source, [one.load_id for one in outcomes if one.load_id]):
+            say(line)
+        say(reconciliation(mart, source))
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@option("--check", is_flag=True, help="Read everything, tell what is wrong, write nothing.")
+@_load_options
+@target_option
+@click.pass_obj
+def load(
+    call: Call,
+    paths: tuple[str, ...],
+    check: bool,
+    target: str | None,
+    **given: Unpack[_Given],
+) -> None:
+    """Load files, folders, patterns and addresses, all of them or none.
+
+    A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
+    sftp:) or - for standard input. Each file is recognised by its header.
+    """
+    outcomes = _load(call.database(target), paths, _parsed(given, check=check))
+    if check:
+        say("Nothing was written (--check).")
+    elif any(outcome.state == "loaded" for outcome in outcomes):
+        say("Run `labmart build` to bring the tables up to date.")
+
+
+@click.command()
+@target_option
+@vars_option
+@click.argument("dbt_arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def build(
+    call: Call, target: str | None, variables: str | None, dbt_arguments: tuple[str, ...]
+) -> None:
+    """Run dbt build, with progress.
+
+    Arguments after -- go to dbt: labmart build -- --select users
+    """
+    _build(call.database(target), target, variables, dbt_arguments)
+
+
+def _build(
+    database: Database, target: str | None, variables: str | None, extra: tuple[str, ...]
+) -> None:
+    from loader.dbt import BuildOptions
+    from loader.dbt_report import run_and_report
+    from loader.seeds import check_seeds
+
+    check_seeds(database.project.seeds)
+    if not run_and_report(database, BuildOptions(target=target, vars=variables, extra=extra)):
+        raise BuildFailed
+
+
+def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
+    from loader.load import load as load_files
+    from loader.load_report import LoadReport
+    from loader.sources import read_inputs
+
+    inputs = read_inputs(database.project.sources_file)
+    database.ready()
+    return load_files(paths, inputs, database.profile, options, LoadReport())
+
+
+def _parsed(given: _Given, *, check: bool) -> LoadOptions:
+    from loader.load import LoadOptions
+    from loader.readers.dialect import ReadOptions
+
+    columns = given["file_columns"]
+    return LoadOptions(
+        replace=given["replace"],
+        check=check,
+        max_rejected=_max_rejected(given["max_rejected"]),
+        exclude=given["exclude"],
+        input=given["input_"],
+        read=ReadOptions(
+            encoding=given["encoding"],
+            delimiter=_sign("--delimiter", given["delimiter"]),
+            quote="" if given["quote"] in ("", "none") else _sign("--quote", given["quote"]),
+            columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
+            sheet=given["sheet"],
+        ),
+    )
+
+
+def _sign(name: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    sign = _SIGNS.get(value.lower(), value)
+    if len(sign) != 1 or sign in "\r\n\0":
+        raise click.BadParameter(f"{value!r} is not one character.", param_hint=name)
+    return sign
+
+
+def _max_rejected(value: str) -> MaxRejected:
+    from loader.load import MaxRejected
+
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", value)
+    if found is None or (not found[2] and "." in found[1]):
+        raise click.BadParameter(
+            f"{value!r} is neither a number of lines (20) nor a share (10%).",
+            param_hint="--max-rejected",
+        )
+    return MaxRejected(float(found[1]), is_share=bool(found[2]))

@@ -1,0 +1,92 @@
+"""The subcommands that read results: show, export, issues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from loader.cli.call import Call, format_option, option, say, target_option
+
+if TYPE_CHECKING:
+    from loader.show import ShowOptions
+
+limit_option = option(
+    "--limit",
+    type=click.IntRange(min=0, max=2**63 - 1),
+    help="Print at most this many rows; 0 means all. Default: 100 for a table, else all.",
+)
+
+
+@click.command()
+@click.argument("mart", default="user_features")
+@target_option
+@format_option
+@limit_option
+@option("--columns", help="Only these columns, separated by commas.")
+@click.pass_obj
+def show(
+    call: Call, mart: str, target: str | None, format_: str, limit: int | None, columns: str | None
+) -> None:
+    """Print a mart; default: user_features."""
+    from loader.marts import find_mart
+    from loader.show import show as show_mart
+
+    database = call.database(target)
+    found = find_mart(database.project.marts_file, mart)
+    with database.open() as source:
+        show_mart(found, source, _show_options(format_, limit, columns))
+
+
+@click.command()
+@click.argument("mart")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@target_option
+@click.pass_obj
+def export(call: Call, mart: str, file: Path, target: str | None) -> None:
+    """Write a mart to a file: csv, json, parquet or xlsx by its ending."""
+    from loader.export import export as export_mart
+    from loader.export import writer_for
+    from loader.marts import find_mart
+
+    writer_for(file)
+    database = call.database(target)
+    found = find_mart(database.project.marts_file, mart)
+    with database.open() as source:
+        rows = export_mart(found, source, file)
+    say(f"{file}: {rows:,} rows of {found.name}")
+
+
+@click.command()
+@target_option
+@format_option
+@limit_option
+@option("--rule", help="Only issues of this rule, such as duplicate_id.")
+@option("--severity", type=click.Choice(["error", "warning"]), help="Only issues of this severity.")
+@click.pass_obj
+def issues(
+    call: Call,
+    target: str | None,
+    format_: str,
+    limit: int | None,
+    rule: str | None,
+    severity: str | None,
+) -> None:
+    """Print what was rejected or noticed, with file and line."""
+    from loader.issues import ISSUES, show_issues
+    from loader.marts import find_mart
+
+    database = call.database(target)
+    found = find_mart(database.project.marts_file, ISSUES)
+    with database.open() as source:
+        show_issues(
+            found, source, _show_options(format_, limit, None), rule=rule, severity=severity
+        )
+
+
+def _show_options(format_: str, limit: int | None, columns: str | None) -> ShowOptions:
+    from loader.show import ShowOptions
+
+    names = tuple(name.strip() for name in columns.split(",")) if columns else ()
+    return ShowOptions(format=format_, limit=limit, columns=names)

@@ -1,0 +1,315 @@
+"""Writing raw tables and the ledger into PostgreSQL; see the protocol `RawStore`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, fields
+from itertools import islice
+from typing import IO, Any, cast
+
+import psycopg2
+import psycopg2.extensions
+
+from loader.destinations import Load
+from loader.destinations.copy_stream import CHUNK, reading_ahead
+from loader.destinations.postgres_connection import open_connection, quote, where
+from loader.destinations.postgres_driver import honest_copy, interruptible
+from loader.destinations.postgres_faults import commit_fault, fault
+from loader.destinations.postgres_tables import (
+    FIND_TABLES,
+    LAST_LOAD,
+    LEDGER,
+    REJECTED,
+    Found,
+    gather,
+    missing,
+    readable,
+    wanted,
+)
+from loader.errors import DatabaseFault, ProfileError
+from loader.profile import Profile
+from loader.readers import Batch, RejectedLine
+from loader.sources import Input
+
+# PostgreSQL cuts longer names off in silence.
+_LONGEST_NAME = 63
+_LOCK_SECONDS = 0.2
+_REJECTED_PER_BATCH = 1000
+# The macro lock_raw_tables takes the same lock.
+_LOCK = "pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || %s, 0))"
+# A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
+# file is being opened.
+_NO_LIMIT = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "transaction_timeout",
+)
+
+
+class PostgresRaw:
+    """An open transaction on the raw tables."""
+
+    def __init__(self, connection: psycopg2.extensions.connection, profile: Profile) -> None:
+        self._connection = connection
+        self._schema = f"{profile.schema}_raw"
+        self._where = where(profile)
+        self._user = ""
+        self._written: set[str] = set()
+
+    def begin(self, *, write: bool) -> None:
+        """Begin the transaction; with `write` wait for one's turn."""
+        # Read committed: what is read after the lock was taken is what the last load left.
+        self._connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
+        self._run(
+            "select set_config(name, '0', true) from pg_settings where name = any(%s)",
+            (list(_NO_LIMIT),),
+        )
+        # A load that was reported as done must survive a crash of the server.
+        self._run(
+            "select set_config(name, 'on', true) from pg_settings "
+            "where name = 'synchronous_commit' and setting = 'off'"
+        )
+        self._user = str(self._run("select current_user::text")[0][0])
+        if write:
+            self._wait_for_turn()
+
+    def loads(self) -> list[Load]:
+        """See `RawStore`."""
+        found = self._find([LEDGER]).get(LEDGER)
+        if found is None or "load_id" not in found.columns:
+            return []
+        rows = self._run(
+            f"select {', '.join(readable(item.name, found) for item in fields(Load))} "
+            f"from {self._table(LEDGER)} where load_id is not null order by load_id",
+            need=self._grant("select"),
+        )
+        return [Load(*row) for row in rows]
+
+    def prepare(self, inputs: Sequence[Input]) -> None:
+        """See `RawStore`."""
+        # `if not exists` alone would ask for the right to create what is there already.
+        if not self._run("select from pg_namespace where nspname = %s", (self._schema,)):
+            database = quote(self._connection.info.dbname)
+            self._run(
+                f"create schema if not exists {_twice(quote(self._schema))}",
+                need=f"grant create on database {database} to {quote(self._user)}",
+            )
+        tables = wanted(inputs)
+        found = self._find(tables)
+        for statement in missing(tables, found, self._schema, self._user, self._refuse):
+            self._run(_twice(statement.sql), need=statement.need)
+        self._run(
+            f"update {self._table(LEDGER)} set call_id = load_id where call_id is null",
+            need=self._grant("update"),
+        )
+
+    def next_load_id(self) -> int:
+        """See `RawStore`."""
+        last = self._table(LAST_LOAD)
+        [(load_id,)] = self._run(
+            "select greatest("
+            f"(select max(load_id) from {self._table(LEDGER)}), (select max(load_id) from {last}), "
+            "0) + 1",
+            need=self._grant("select"),
+        )
+        self._run(f"delete from {last}", need=self._grant("delete"))
+        self._run(f"insert into {last} values (%s)", (load_id,), need=self._grant("insert"))
+        return int(load_id)
+
+    def write_records(
+        self, entry: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        """See `RawStore`. The batches are made in a thread of their own."""
+        return self._copy(entry.name, ("line", "load_id", *columns), delimiter, batches)
+
+    def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
+        """See `RawStore`."""
+        columns = ("line", "load_id", "rule", "detail", "content")
+        self._copy(REJECTED, columns, ",", _as_batches(load_id, lines))
+
+    def count(self, entry: Input, load_id: int) -> tuple[int, int]:
+        """See `RawStore`."""
+
+        def rows_of(table: str) -> int:
+            [(rows,)] = self._run(
+                f"select count(*) from {self._table(table)} where load_id = %s",
+                (load_id,),
+                need=self._grant("select"),
+            )
+            return int(rows)
+
+        return rows_of(entry.name), rows_of(REJECTED)
+
+    def add(self, load: Load) -> None:
+        """See `RawStore`."""
+        names = [item.name for item in fields(Load)]
+        self._run(
+            f"insert into {self._table(LEDGER)} ({', '.join(map(quote, names))}) "
+            f"values ({', '.join(['%s'] * len(names))})",
+            astuple(load),
+            need=self._grant("insert"),
+        )
+        self._written.add(LEDGER)
+
+    def set_status(self, changes: Mapping[int, str]) -> None:
+        """See `RawStore`."""
+        for status in dict.fromkeys(changes.values()):
+            ids = [load_id for load_id, new in changes.items() if new == status]
+            self._run(
+                f"update {self._table(LEDGER)} set status = %s where load_id = any(%s)",
+                (status, ids),
+                need=self._grant("update"),
+            )
+
+    def delete(self, loads: Sequence[Load]) -> None:
+        """See `RawStore`."""
+        of_table: dict[str, list[int]] = {}
+        for load in loads:
+            for table in (load.input, REJECTED, LEDGER):
+                of_table.setdefault(table, []).append(load.load_id)
+        # The table of an input that is declared no more may have been dropped.
+        found = self._find(of_table)
+        for table, ids in of_table.items():
+            if table in found:
+                self._run(
+                    f"delete from {self._table(table)} where load_id = any(%s)",
+                    (ids,),
+                    need=self._grant("delete"),
+                )
+                self._written.add(table)
+
+    def commit(self) -> None:
+        """See `RawStore`."""
+        # dbt plans its queries right after this, before PostgreSQL would look by itself.
+        for table in sorted(self._written):
+            self._run(f"analyze {self._table(table)}")
+        try:
+            self._connection.commit()
+        except psycopg2.Error as error:
+            raise commit_fault(error, self._where) from None
+
+    def _copy(
+        self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        table, need = self._table(name), self._grant("insert")
+        # Waiting for a lock inside COPY could not be interrupted.
+        self._run(f"lock table {table} in row exclusive mode", need=need)
+        self._summarize(name)
+        listed = ", ".join(quote(column) for column in columns)
+        sql = (
+            f"copy {quote(self._schema)}.{quote(name)} ({listed}) from stdin (format csv, "
+            f"delimiter {self._literal(delimiter)}, quote '\"', encoding 'UTF8')"
+        )
+        written = 0
+        with (
+            reading_ahead(batches) as stream,
+            self._connection.cursor() as cursor,
+        ):
+            while not stream.exhausted:
+                try:
+                    with honest_copy():
+                        cursor.copy_expert(sql, cast("IO[bytes]", stream), CHUNK)
+                except psycopg2.Error as error:
+                    if stream.failure is not None:
+                        raise stream.failure from None
+                    raise fault(error, self._where, need=need) from None
+                written += cursor.rowcount
+        self._written.add(name)
+        return written
+
+    def _summarize(self, table: str) -> None:
+        """Bring the index on load_id up to date with earlier loads, so that counts skip them.
+
+        PostgreSQL does so when it vacuums; until then it would read all that has come since.
+        """
+        self._run(
+            "select brin_summarize_new_values(i.indexrelid) from pg_index as i "
+            "inner join pg_class as c on c.oid = i.indexrelid "
+            "inner join pg_am as a on a.oid = c.relam "
+            "where i.indrelid = %s::regclass and a.amname = 'brin' "
+            "and pg_has_role(c.relowner, 'usage') and c.relkind = 'i'",
+            (f"{quote(self._schema)}.{quote(table)}",),
+        )
+
+    def _wait_for_turn(self) -> None:
+        told = False
+        while not self._run(f"select {_LOCK}", (self._schema,))[0][0]:
+            if not told:
+                print("another load is at work; waiting …", file=sys.stderr, flush=True)
+                told = True
+            time.sleep(_LOCK_SECONDS)
+
+    def _find(self, names: Iterable[str]) -> dict[str, Found]:
+        return gather(self._run(FIND_TABLES, (self._schema, list(names))))
+
+    def _run(
+        self, sql: str, values: Sequence[object] = (), *, need: str = ""
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement, all of its rows. A `%` of a name stands twice in `sql`."""
+        try:
+            with interruptible(), self._connection.cursor() as cursor:
+                cursor.execute(sql, values)
+                return list(cursor) if cursor.description else []
+        except psycopg2.Error as error:
+            raise fault(error, self._where, need=need) from None
+
+    def _table(self, name: str) -> str:
+        return _twice(f"{quote(self._schema)}.{quote(name)}")
+
+    def _grant(self, right: str) -> str:
+        schema, user = quote(self._schema), quote(self._user)
+        return (
+            f"grant usage on schema {schema} to {user}; "
+            f"grant {right} on all tables in schema {schema} to {user}"
+        )
+
+    def _literal(self, value: str) -> str:
+        adapted = psycopg2.extensions.QuotedString(value)
+        adapted.prepare(self._connection)
+        return adapted.getquoted().decode()
+
+    def _refuse(self, problem: str, next_step: str) -> DatabaseFault:
+        return DatabaseFault(self._where, problem, next_step)
+
+
+@contextmanager
+def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
+    """Open the raw tables; see `open_store`."""
+    schema = f"{profile.schema}_raw"
+    if len(schema.encode()) > _LONGEST_NAME:
+        raise ProfileError(
+            profile.path, f"`schema` is too long: {schema!r} has more than {_LONGEST_NAME} bytes."
+        )
+    connection = open_connection(profile, "labmart load")
+    try:
+        store = PostgresRaw(connection, profile)
+        store.begin(write=write)
+        yield store
+    finally:
+        # Rolling back first: the server hears of a connection that is closed only some time later.
+        with suppress(psycopg2.Error):
+            connection.rollback()
+        connection.close()
+
+
+def _as_batches(load_id: int, lines: Iterable[RejectedLine]) -> Iterator[Batch]:
+    rest = iter(lines)
+    while some := list(islice(rest, _REJECTED_PER_BATCH)):
+        text = io.StringIO()
+        # Quoted, an empty text is one; unquoted it would be NULL.
+        writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer.writerows(
+            (item.line, load_id, item.rule, item.detail, item.content) for item in some
+        )
+        yield Batch(text=text.getvalue(), records=len(some), rejected=(), position=0)
+
+
+def _twice(name: str) -> str:
+    """For a statement with parameters, in which the driver reads `%%` as `%`."""
+    return name.replace("%", "%%")

@@ -1,0 +1,166 @@
+"""From PATH arguments to files that can be read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from loader.errors import FileRefused
+from loader.files.archives import unpack
+from loader.files.content import content_of
+from loader.files.layers import cannot_open, open_layers
+from loader.files.names import printable, scheme_of
+from loader.files.paths import find, is_pipe
+from loader.files.remote import check_scheme, fetch, spool_pipe, standard_input
+from loader.files.results import Collected, LocalFile, Problem, Result, Skipped
+from loader.files.temporary import Allowance, Progress, Spool
+
+STANDARD_INPUT = "-"
+# An archive within an archive is opened, one within that is not.
+MOST_NESTED = 2
+# What a reader must be able to seek in. Text is decompressed while it is read.
+_UNWRAPPED = ("zip", "xlsx", "xls", "ods", "parquet")
+
+
+@contextmanager
+def collect(
+    paths: Sequence[str], *, exclude: Sequence[str] = (), progress: Progress
+) -> Iterator[Collected]:
+    """What the PATHs of a call mean, as files of this machine.
+
+    A file that is named twice, by links too, comes once. Files that cannot be had are told in
+    `problems`, all of them. Temporary files are there until the context ends, however it ends.
+    Raises NothingToLoad for a PATH that means no file, and MissingExtra.
+    """
+    # All PATHs are looked up before the first is fetched: a misspelt one is told at once.
+    found = [(path, _local(path, exclude)) for path in paths]
+    with Spool() as spool:
+        collecting = _Collecting(exclude, spool, progress)
+        for path, results in found:
+            for result in _fetched(path, spool, exclude, progress) if results is None else results:
+                collecting.add(result)
+        yield collecting.collected()
+
+
+def _local(path: str, exclude: Sequence[str]) -> list[Result] | None:
+    """What a PATH of this machine means; None for one that has to be fetched."""
+    if path == STANDARD_INPUT:
+        return None
+    scheme = scheme_of(path)
+    if scheme == "file":
+        return list(find(unquote(urlsplit(path).path), exclude))
+    if scheme:
+        check_scheme(path)
+        return None
+    return list(find(path, exclude))
+
+
+def _fetched(
+    path: str, spool: Spool, exclude: Sequence[str], progress: Progress
+) -> Iterator[Result]:
+    if path == STANDARD_INPUT:
+        yield spool_pipe(standard_input, path, spool, progress)
+    else:
+        yield from fetch(path, exclude=exclude, spool=spool, progress=progress)
+
+
+class _Collecting:
+    """The files, problems and skipped names so far."""
+
+    def __init__(self, exclude: Sequence[str], spool: Spool, progress: Progress) -> None:
+        self._exclude = exclude
+        self._spool = spool
+        self._progress = progress
+        self._files: list[LocalFile] = []
+        # As keys, which keep their order and come once.
+        self._problems: dict[str, None] = {}
+        self._skipped: dict[str, None] = {}
+        self._seen: set[Path] = set()
+
+    def collected(self) -> Collected:
+        return Collected(tuple(self._files), tuple(self._problems), tuple(self._skipped))
+
+    def add(self, result: Result) -> None:
+        if isinstance(result, Skipped):
+            self._skipped[result.name] = None
+        elif isinstance(result, Problem):
+            self._problems[result.sentence] = None
+        else:
+            self._add_file(result)
+
+    def _add_file(self, file: LocalFile) -> None:
+        real = file.path.resolve()
+        if real in self._seen:
+            return
+        self._seen.add(real)
+        if is_pipe(file.path):
+            pipe = spool_pipe(lambda: file.path.open("rb"), file.name, self._spool, self._progress)
+            if isinstance(pipe, Problem):
+                self.add(pipe)
+                return
+            file = pipe
+        try:
+            size = file.path.stat().st_size
+        except OSError as error:
+            self.add(Problem(f"{file.name}{cannot_open(error)}"))
+        else:
+            self._look_into(file, 0, Allowance(size))
+
+    def _look_into(self, file: LocalFile, depth: int, allowance: Allowance) -> None:
+        """Keep the file, or what it wraps."""
+        try:
+            content = content_of(file.path, file.name)
+            if content.layers and content.format in _UNWRAPPED:
+                self._look_into(self._unwrap(file, allowance), depth, allowance)
+            elif content.format == "zip":
+                self._unpack(file, depth, allowance)
+            else:
+                self._files.append(file)
+        except FileRefused as refused:
+            self.add(Problem(str(refused)))
+
+    def _unwrap(self, file: LocalFile, allowance: Allowance) -> LocalFile:
+        with open_layers(file.path, file.name).top as source:
+            path = self._spool.save(
+                file.name,
+                source.take,
+                doing="decompressing",
+                progress=self._progress,
+                allowance=allowance,
+            )
+        return LocalFile(file.name, path, temporary=True)
+
+    def _unpack(self, file: LocalFile, depth: int, allowance: Allowance) -> None:
+        if depth == MOST_NESTED:
+            raise FileRefused(
+                file.name,
+                ": it is an archive within an archive within an archive. Unpack it yourself and "
+                "load the files.",
+            )
+        for result in unpack(
+            file.path,
+            file.name,
+            exclude=self._exclude,
+            spool=self._spool,
+            allowance=allowance,
+            progress=self._progress,
+        ):
+            if isinstance(result, LocalFile):
+                self._look_into(result, depth + 1, allowance)
+            else:
+                self.add(result)
+        if file.temporary:
+            file.path.unlink()
+
+
+def sha256_of(path: Path, name: str = "") -> str:
+    """SHA-256 of the bytes on disk, in hexadecimal. Raises FileRefused, calling it `name`."""
+    name = name or printable(str(path))
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileRefused(name, cannot_open(error)) from None

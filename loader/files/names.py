@@ -1,0 +1,96 @@
+"""Names: how they are shown, and which files are nobody's data."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
+
+# What systems and programs leave in folders. `~$` files are those of an opened Office document.
+_LEFT_BY_SYSTEMS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_ADDRESS_IN_TEXT = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+
+
+def printable(text: str) -> str:
+    """The text on one line: control characters and bytes that are no text stand as `\\x1b`."""
+    return "".join(
+        character
+        if character.isprintable() or unicodedata.category(character) == "Zs"
+        else _escaped(character)
+        for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    # PEP 383: how Python keeps a byte of a file name that is no UTF-8.
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def scheme_of(path: str) -> str:
+    """The scheme of an address, in lower case; '' when the PATH is no address."""
+    found = _ADDRESS.fullmatch(path)
+    return found[1].lower() if found else ""
+
+
+def shown_address(address: str) -> str:
+    """The address without what may be secret: password, user, query and fragment.
+
+    In object stores `?` and `#` are characters of a name like others. Azure writes the container
+    where others have the user: `abfs://container@account…/path`.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        return printable(address)
+    scheme, rest = found[1].lower(), found[2]
+    if scheme in ("http", "https"):
+        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    place, slash, path = rest.partition("/")
+    user, _, host = place.rpartition("@")
+    if not (scheme.startswith("abfs") and user and ":" not in user):
+        place = host
+    return printable(f"{scheme}://{place}{slash}{path}")
+
+
+def without_secrets(text: str) -> str:
+    """What a library said, on one line, with the addresses in it cut down."""
+
+    def cut(found: re.Match[str]) -> str:
+        return shown_address(re.split(r"[?#]", found[0], maxsplit=1)[0])
+
+    return printable(_ADDRESS_IN_TEXT.sub(cut, " ".join(text.split())))[:300]
+
+
+def host_of(address: str) -> str:
+    """Host and port of an address, without the user."""
+    return urlsplit(address).netloc.rpartition("@")[2]
+
+
+def is_left_over(relative: str, *, hidden_too: bool = True) -> bool:
+    """Whether a system or a program left this file; `relative` is its path below the folder."""
+    parts = [part for part in re.split(r"[/\\]", relative) if part not in ("", ".", "..")]
+    return any(
+        part.startswith("~$")
+        or part.lower() in _LEFT_BY_SYSTEMS
+        or (hidden_too and part.startswith("."))
+        for part in parts
+    )
+
+
+def is_excluded(relative: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns of --exclude means this file.
+
+    A pattern without `/` means a file or a folder of that name anywhere; one with `/` means the
+    end of the path.
+    """
+    path = relative.strip("/")
+    return any(
+        fnmatchcase(f"/{path}", f"*/{pattern.strip('/')}")
+        if "/" in pattern.strip("/")
+        else any(fnmatchcase(part, pattern.strip("/")) for part in path.split("/"))
+        for pattern in patterns
+    )

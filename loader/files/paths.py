@@ -1,0 +1,199 @@
+"""PATHs of this machine: files, folders, patterns."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from loader.errors import NothingToLoad
+from loader.files.names import is_excluded, is_left_over, printable
+from loader.files.results import LocalFile, Problem, Result, Skipped
+
+_PATTERN = re.compile(r"[*?[]")
+# A terminal is a device, and fine where somebody types into it.
+_TERMINALS = ("/dev/stdin", "/dev/fd/0", "/dev/tty")
+
+
+def is_pattern(path: str) -> bool:
+    """Whether the PATH has characters of a pattern in it."""
+    return _PATTERN.search(path) is not None
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a file can be read only once, as a named pipe or `<(…)` of a shell."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and str(path) in _TERMINALS)
+
+
+def find(argument: str, exclude: Sequence[str]) -> Iterator[Result]:
+    """What a PATH means: the file, the folder's files, what matches the pattern.
+
+    A name that exists goes before a pattern. Raises NothingToLoad.
+    """
+    if not argument:
+        raise NothingToLoad("''", "this PATH is empty. Name a file or a folder.")
+    if "\0" in argument:
+        raise NothingToLoad(printable(argument), "a path cannot have a NUL character in it.")
+    if not os.path.lexists(argument) and argument.startswith("~"):
+        # A shell leaves it as it is within quotation marks.
+        argument = str(Path(argument).expanduser()) if _knows_home(argument) else argument
+    shown = printable(argument)
+    if os.path.lexists(argument):
+        results = list(_from(argument, exclude))
+        nothing = "there is no file in this folder."
+    elif is_pattern(argument):
+        results = list(_matches(argument, exclude))
+        nothing = "no file matches this pattern. Check it with `ls`."
+    else:
+        raise NothingToLoad(shown, _missing(argument))
+    if not any(isinstance(result, LocalFile | Problem) for result in results):
+        raise NothingToLoad(shown, nothing_left(results) or nothing)
+    yield from results
+
+
+def nothing_left(results: Sequence[Result]) -> str:
+    """What NothingToLoad says when rules left out all there was; '' when there was nothing."""
+    skipped = [result.name for result in results if isinstance(result, Skipped)]
+    if not skipped:
+        return ""
+    more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+    return (
+        f"everything here is left out: {', '.join(skipped[:3])}{more}. Hidden files, lock files "
+        "and what --exclude names are not loaded; a hidden file can be named itself."
+    )
+
+
+def _knows_home(argument: str) -> bool:
+    try:
+        Path(argument).expanduser()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _missing(argument: str) -> str:
+    parent = Path(argument).parent
+    try:
+        names = sorted(entry.name for entry in parent.iterdir())
+    except FileNotFoundError:
+        return "there is no such file, and no such folder around it. Check the path."
+    except OSError as error:
+        return f"this cannot be looked up: {error.strerror}."
+    from difflib import get_close_matches
+
+    near = get_close_matches(Path(argument).name, names, n=1)
+    hint = f" Did you mean {printable(near[0])!r}?" if near else " Check the path."
+    return f"there is no such file or folder.{hint}"
+
+
+def _from(start: str, exclude: Sequence[str]) -> Iterator[Result]:
+    """A PATH that exists. Here hidden names count: somebody has named them."""
+    base = Path(start).name
+    if is_left_over(base, hidden_too=False) or is_excluded(base, exclude):
+        yield Skipped(printable(start))
+        return
+    result = _look(start)
+    if result is None:
+        yield from (found for _, found in _walk(start, exclude))
+    else:
+        yield result
+
+
+def _look(path: str) -> LocalFile | Problem | None:
+    """What is there; None for a folder."""
+    shown = printable(path)
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError as error:
+        return Problem(f"{shown}: {_cannot_look(path, error)}")
+    if stat.S_ISDIR(mode):
+        return None
+    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or is_pipe(Path(path)):
+        return LocalFile(shown, Path(path))
+    kind = "a socket" if stat.S_ISSOCK(mode) else "a device"
+    return Problem(f"{shown}: it is {kind}, and only files, folders and pipes can be loaded.")
+
+
+def _cannot_look(path: str, error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "it is a symbolic link that leads in a circle. Remove or mend it."
+    if isinstance(error, FileNotFoundError) and Path(path).is_symlink():
+        target = printable(str(Path(path).readlink()))
+        return f"it is a symbolic link to {target}, which does not exist. Remove or mend it."
+    if isinstance(error, FileNotFoundError):
+        return "it has gone since it was listed."
+    return f"it cannot be looked at: {error.strerror}."
+
+
+def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
+    """What is below a folder, by name, each with its path from there. No folder comes twice."""
+    entered: set[tuple[int, int]] = set()
+    # What is still to do, the next one last: where it is, and where below the top.
+    left = [(top, "")]
+    while left:
+        path, relative = left.pop()
+        if relative and (is_left_over(relative) or is_excluded(relative, exclude)):
+            yield relative, Skipped(printable(path))
+            continue
+        found = _look(path)
+        if found is not None:
+            # Sockets and pipes lie about in folders; nobody means to load them.
+            special = Path(path).exists() and not Path(path).is_file()
+            yield relative, Skipped(printable(path)) if special else found
+            continue
+        try:
+            status = Path(path).stat()
+            names = sorted(entry.name for entry in Path(path).iterdir())
+        except OSError as error:
+            sentence = f"{printable(path)}: this folder cannot be listed: {error.strerror}."
+            yield relative, Problem(sentence)
+            continue
+        if (status.st_dev, status.st_ino) in entered:
+            continue  # A symbolic link led back here.
+        entered.add((status.st_dev, status.st_ino))
+        for name in reversed(names):
+            # As text: a Path would drop the "./" that somebody wrote.
+            joined = path + name if path.endswith("/") else f"{path}/{name}"
+            left.append((joined, f"{relative}/{name}" if relative else name))
+
+
+def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
+    """What a pattern means; `**` is any number of folders, and only files match it.
+
+    `glob` follows symbolic links without end below `**`, so those are walked here.
+    """
+    parts = pattern.split("/")
+    if "**" not in parts:
+        for match in sorted(glob.glob(pattern)):  # noqa: PTH207 -- as text, see below
+            yield from _from(match, exclude)
+        return
+    fixed = next(index for index, part in enumerate(parts) if is_pattern(part))
+    top = "/".join(parts[:fixed]) + "/" if fixed else ""
+    wanted: list[str] = []
+    for part in parts[fixed:]:
+        if part != "**" or wanted[-1:] != ["**"]:
+            wanted.append(part)
+    if wanted[-1] in ("**", ""):
+        wanted[-1:] = ["**", "*"]
+    if not Path(top or ".").is_dir():
+        return
+    for relative, result in _walk(top or ".", exclude):
+        if isinstance(result, Problem) or _fits(relative.split("/"), wanted):
+            yield result
+
+
+def _fits(parts: Sequence[str], wanted: Sequence[str]) -> bool:
+    if not wanted:
+        return not parts
+    if wanted[0] == "**":
+        return any(_fits(parts[start:], wanted[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])

@@ -1,0 +1,157 @@
+"""Temporary files: one folder for a call, made when it is needed, removed when the call ends."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from loader.errors import FileRefused
+
+Progress = Callable[[str], None]
+
+# Space that is left to others, the database's write-ahead log above all: the smaller of both.
+RESERVE = 256 << 20
+RESERVE_SHARE = 0.05
+# A real table shrinks 3 to 30 times, one that repeats a single line at most about 1,000 times, as
+# does deflate at its best. What is neither small nor plausible was made to fill disks.
+HARMLESS = 2 << 30
+PLAUSIBLE_RATIO = 1000
+_PIECE = 1 << 20
+_LOOK_EVERY = 64 << 20
+_TELL_EVERY = 0.1  # seconds
+
+
+class Allowance:
+    """How much may still come out of one packed file, everything nested in it included."""
+
+    def __init__(self, packed: int) -> None:
+        self._packed = packed
+        self._unpacked = 0
+
+    def use(self, size: int, name: str) -> None:
+        """Count `size` more bytes. Raises FileRefused when it cannot be real data any more."""
+        self._unpacked += size
+        if self._unpacked > max(HARMLESS, PLAUSIBLE_RATIO * self._packed):
+            raise FileRefused(
+                name,
+                f": {self._packed:,} bytes unpack to more than {self._unpacked:,}, which no table "
+                "does. If it is real, unpack it yourself and load the files.",
+            )
+
+
+class Spool:
+    """Where temporary files are made. A context manager; leaving it removes them.
+
+    It obeys TMPDIR. What is read into it raises FileRefused itself for its own faults.
+    """
+
+    def __init__(self) -> None:
+        self._made: tempfile.TemporaryDirectory[str] | None = None
+        self._count = 0
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._made is not None:
+            self._made.cleanup()
+
+    def new(self, name: str) -> Path:
+        """A path for a new file. Raises FileRefused for `name` when there can be none."""
+        if self._made is None:
+            try:
+                # A download may still be writing when an interrupt ends the call.
+                self._made = tempfile.TemporaryDirectory(
+                    prefix="labmart-", ignore_cleanup_errors=True
+                )
+            except OSError as error:
+                raise FileRefused(
+                    name,
+                    f": no temporary file can be made for it: {error.strerror}. Set TMPDIR to a "
+                    "folder that you can write to.",
+                ) from None
+        self._count += 1
+        return Path(self._made.name) / f"{self._count:06}"
+
+    def check(self, name: str, size: int, path: Path) -> None:
+        """Raise FileRefused unless `size` more bytes fit beside `path`."""
+        space = shutil.disk_usage(path.parent)
+        if space.free - size < min(RESERVE, int(space.total * RESERVE_SHARE)):
+            raise FileRefused(name, _full(path))
+
+    def save(
+        self,
+        name: str,
+        read: Callable[[int], bytes],
+        *,
+        doing: str,
+        progress: Progress,
+        allowance: Allowance | None = None,
+    ) -> Path:
+        """Write what `read` gives, until b'', into a new file.
+
+        `doing` is told to the person with the bytes so far. Raises FileRefused when there is no
+        space, or more than the allowance; then nothing of it is left.
+        """
+        path = self.new(name)
+        written = looked = 0
+        tell = teller(name, doing, progress)
+        try:
+            with path.open("wb") as file:
+                while piece := read(_PIECE):
+                    if allowance is not None:
+                        allowance.use(len(piece), name)
+                    if written >= looked:
+                        self.check(name, len(piece), path)
+                        looked += _LOOK_EVERY
+                    file.write(piece)
+                    written += len(piece)
+                    tell(written)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise FileRefused(name, no_space(error, path)) from None
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+
+def teller(name: str, doing: str, progress: Progress) -> Callable[[int], None]:
+    """A function that tells the bytes so far, not more often than a person can read."""
+    last = 0.0
+
+    def tell(size: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _TELL_EVERY:
+            last = now
+            progress(f"{name}: {doing}, {size / 1e6:,.1f} MB")
+
+    return tell
+
+
+def no_space(error: OSError, path: Path) -> str:
+    """What FileRefused says when a temporary file cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full(path)
+    return (
+        f": a temporary file of it cannot be written in {path.parent.parent}: {error.strerror}. "
+        "Set TMPDIR to another folder."
+    )
+
+
+def _full(path: Path) -> str:
+    return (
+        f": the disk with {path.parent.parent}, where temporary files go, has too little space for "
+        "it. Make room, or set TMPDIR to a folder on a larger disk."
+    )

@@ -1,0 +1,144 @@
+"""The text of spreadsheet cells: numbers, dates and durations as a person sees them.
+
+Nothing is cut off: a cell that shows 50 % holds 0.5 and is given as `0.5`, and a date whose format
+hides its time of day is given with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+# The row's number as the spreadsheet program shows it, and the cells up to the last that is filled.
+Row = tuple[int, list[str | None]]
+
+# What the programs that write these files can hold themselves.
+MAX_ROWS = 1 << 20
+MAX_COLUMNS = 1 << 14
+# More text in one sheet is no laboratory's sheet but an attack, such as one long shared text that
+# a million cells refer to.
+MAX_SHEET_TEXT = 4 << 30
+# Characters of one row; the text of a cell in Excel ends at 32,767.
+MAX_ROW_TEXT = 8 << 20
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+_WHOLE = re.compile(r"-?[1-9][0-9]{0,17}")
+_MILLISECONDS_A_DAY = 86_400_000
+# 9999-12-31, the last day that Excel knows.
+_LAST_DAY = 2_958_466
+_HIDDEN_IN_FORMAT = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hHmMsS]+\])[^\]]*\]|AM/PM|A/P', re.I)
+
+
+class Unreadable(Exception):  # noqa: N818 -- a name says the fault
+    """A workbook that is not read; `str()` of it is a sentence for a person."""
+
+
+def number_text(written: str) -> str:
+    """A number as the file writes it (`44927`, `1.5E-3`) with 15 digits and no exponent.
+
+    Whole numbers up to 18 digits keep each digit that the file has. What is no number stays.
+    """
+    if _WHOLE.fullmatch(written) or written == "0" or not _NUMBER.fullmatch(written):
+        return written
+    value = float(written)
+    if value - value != 0:
+        # Too large for a spreadsheet's number.
+        return written
+    if value % 1 == 0 and abs(value) <= 1e18:
+        exact = Decimal(written)
+        if exact == exact.to_integral_value():
+            return str(int(exact))
+    text = format(value, ".15g")
+    if "e" not in text:
+        return text
+    text = format(Decimal(text), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def date_format(code: str) -> str:
+    """What a number format shows: "date", "time", "both" (date and time), "duration", or ""."""
+    section = _HIDDEN_IN_FORMAT.sub("", code).split(";")[0].lower()
+    if re.search(r"\[[hms]+\]", section):
+        return "duration"
+    if "general" in section or not re.search("[dmyhs]", section):
+        return ""
+    clock = re.search("[hs]", section)
+    # An m beside hours or seconds is minutes.
+    calendar = re.search("[dy]", section) or ("m" in section and not clock)
+    if clock:
+        return "both" if calendar else "time"
+    return "date"
+
+
+def date_text(written: str, shows: str, *, from_1904: bool) -> str:
+    """A day number (days since the end of 1899, or since 1904) under a format of `date_format`.
+
+    `2023-01-01`, `2023-01-01T08:30:00`, `08:30:00` or, as a duration, `36:00:00`. A number that is
+    no date, for which Excel shows `####`, stays a number.
+    """
+    if not _NUMBER.fullmatch(written):
+        return written
+    days = float(written)
+    if not -_LAST_DAY < days < _LAST_DAY:
+        return number_text(written)
+    # Excel counts in milliseconds at best; a double holds a day number far more exactly.
+    milliseconds = round(days * _MILLISECONDS_A_DAY)
+    if shows == "duration":
+        return duration_text(milliseconds)
+    if milliseconds < 0:
+        return number_text(written)
+    day, of_day = divmod(milliseconds, _MILLISECONDS_A_DAY)
+    clock = duration_text(of_day)
+    if shows == "time" and day == 0:
+        return clock
+    calendar = _calendar_day(day, from_1904=from_1904)
+    return f"{calendar}T{clock}" if of_day or shows != "date" else calendar
+
+
+def duration_text(milliseconds: int) -> str:
+    """`08:30:00`, `36:00:00`, `-00:00:01.250`: hours may exceed a day."""
+    seconds, rest = divmod(abs(milliseconds), 1000)
+    sign = "-" if milliseconds < 0 else ""
+    fraction = f".{rest:03d}" if rest else ""
+    return f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{fraction}"
+
+
+def finished(number: int, cells: Sequence[str | None]) -> Row | None:
+    """The row without empty cells at its end; None if nothing is left. Raises Unreadable."""
+    last = len(cells)
+    while last and not cells[last - 1]:
+        last -= 1
+    if not last:
+        return None
+    if number > MAX_ROWS or last > MAX_COLUMNS:
+        raise Unreadable(
+            f"It claims a cell in row {number:,}, column {last:,}; a sheet ends at row "
+            f"{MAX_ROWS:,}, column {MAX_COLUMNS:,}. Open it, save it as CSV and load that."
+        )
+    return number, [cell or None for cell in cells[:last]]
+
+
+def within_limits(rows: Iterator[Row]) -> Iterator[tuple[Row, int]]:
+    """The rows and the characters in each, while there are not too many. Raises Unreadable."""
+    total = 0
+    for row in rows:
+        size = sum([len(cell) for cell in row[1] if cell])
+        total += size
+        if size > MAX_ROW_TEXT or total > MAX_SHEET_TEXT:
+            raise Unreadable(
+                f"Up to row {row[0]:,} it has more text than a laboratory's sheet can have. "
+                "Open it, save the sheet as CSV and load that."
+            )
+        yield row, size
+
+
+def _calendar_day(day: int, *, from_1904: bool) -> str:
+    if from_1904:
+        return (datetime(1904, 1, 1) + timedelta(days=day)).strftime("%Y-%m-%d")
+    if day in (0, 60):
+        # Days that Excel shows though no calendar has them.
+        return "1900-01-00" if day == 0 else "1900-02-29"
+    start = datetime(1899, 12, 31 if day < 60 else 30)
+    return (start + timedelta(days=day)).strftime("%Y-%m-%d")

@@ -1,0 +1,74 @@
+"""A local file into Readers: what it is, told by its content alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from loader.errors import FileRefused
+from loader.files import LocalFile, format_of, open_bytes
+from loader.readers import Reader
+from loader.readers.batches import HEADER_WITHIN, Sheet, SheetReader, recognise_sheet
+from loader.readers.delimited import recognise_text
+from loader.readers.dialect import ReadOptions
+from loader.sources import BLANKS, Input
+
+_WORKBOOKS = ("xlsx", "xls", "ods")
+
+
+def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) -> list[Reader]:
+    """The readers of a file: one, or one for each sheet of a workbook that has a header.
+
+    Raises FileRefused when it is no table with a header of an input, or could be two.
+    """
+    kind = format_of(file.path)
+    if kind in _WORKBOOKS:
+        from loader.readers.spreadsheet import sheets
+
+        found = _chosen(file.name, sheets(file.path, file.name, kind), options)
+        return list(_with_header(file.name, found, inputs))
+    if kind == "parquet":
+        from loader.readers.parquet import sheet
+
+        return list(_with_header(file.name, [sheet(file.path, file.name)], inputs))
+    if kind != "text":
+        raise FileRefused(
+            file.name, f": it is {kind}, and no table that labmart reads. Leave it out (--exclude)."
+        )
+    if _begins_as_json(file.path):
+        from loader.readers import jsonlines
+
+        return [jsonlines.recognise(file.name, lambda: open_bytes(file.path), inputs)]
+    return [recognise_text(file.name, lambda: open_bytes(file.path), inputs, options)]
+
+
+def _chosen(name: str, found: Sequence[Sheet], options: ReadOptions) -> Sequence[Sheet]:
+    if options.sheet is None:
+        return found
+    chosen = [sheet for sheet in found if sheet.part == options.sheet]
+    if not chosen:
+        names = ", ".join(repr(sheet.part) for sheet in found)
+        raise FileRefused(name, f": it has no sheet {options.sheet!r}, but {names}.")
+    return chosen
+
+
+def _with_header(
+    name: str, found: Sequence[Sheet], inputs: Sequence[Input]
+) -> Sequence[SheetReader]:
+    readers = [reader for sheet in found if (reader := recognise_sheet(name, sheet, inputs))]
+    if not readers:
+        looked = ", ".join(sheet.kind for sheet in found) or "no sheet"
+        names = "; ".join(f"{entry.name}: {', '.join(entry.column_names)}" for entry in inputs)
+        raise FileRefused(
+            name,
+            f": none of the first {HEADER_WITHIN} rows names all columns of an input ({names}). "
+            f"Looked at: {looked}.",
+        )
+    return readers
+
+
+def _begins_as_json(path: Path) -> bool:
+    with open_bytes(path) as stream:
+        head = stream.read(4096).decode("utf-8-sig", errors="replace").lstrip(BLANKS)
+    # A JSON object or array; a line such as [1] before a CSV header is no JSON.
+    return head.startswith(("{", "[{")) or (head.startswith("[") and head[1:].lstrip()[:1] == "{")

@@ -1,0 +1,207 @@
+"""What a file is, told by its bytes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import sqlite3
+import struct
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import openpyxl
+import pytest
+import xlwt
+
+from loader.errors import FileRefused
+from loader.files import content_of, format_of
+
+HEADER = "user_id,name,email,signup_date\n"
+
+
+def written(folder: Path, data: bytes, name: str = "users.csv") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def zipped(folder: Path, members: dict[str, str], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    path = folder / "users.csv"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return path
+
+
+def office(main: str) -> dict[str, str]:
+    types = f'<Types><Override PartName="/x.xml" ContentType="application/{main}"/></Types>'
+    return {"[Content_Types].xml": types, "x.xml": ""}
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
+)
+def test_text_in_any_encoding_is_text(encoding: str, tmp_path: Path) -> None:
+    text = HEADER + "7,Müller,m@lab.example,2023-01-01\n" * 5000
+    assert format_of(written(tmp_path, text.encode(encoding))) == "text"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "gb18030", "shift_jis"])
+def test_text_in_another_script_is_text(encoding: str, tmp_path: Path) -> None:
+    text = "".join(f"{n},実験の名前は化合物です,{n}\n" for n in range(4000))
+    assert format_of(written(tmp_path, text.encode(encoding))) == "text"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b"MZ,intensity\n100.1,7\n",
+        b"PAR1,PAR2\n1,2\n",
+        b"PARENT,CHILD\n1,2\n",
+        b"ORC,a\n1,2\n",
+        b"BM,height\n1,2\n",
+        b"PK,name\n1,2\n",
+        b"BZh9 is a name\n1\n",
+        b"<html>,user_id\n1,2\n",
+        b"GIF89a,user_id\n1,2\n",
+        b"user_id\x01name\x01email\n7\x01M\xfcller\x01\n" * 3000,
+        b"user_id,na\0me\n" + b"7,\0\0\0\0\n" * 100,
+        HEADER.encode() + bytes(range(256)) * 200,
+        HEADER.encode() + os.urandom(70_000),
+    ],
+)
+def test_what_could_be_a_table_is_text(data: bytes, tmp_path: Path) -> None:
+    assert format_of(written(tmp_path, data)) == "text"
+
+
+def test_workbooks_are_told_by_what_is_in_them(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    openpyxl.Workbook().save(path)
+    assert format_of(path) == "xlsx"
+    book = xlwt.Workbook()
+    book.add_sheet("a")
+    book.save(str(path))
+    assert format_of(path) == "xls"
+    kind = "vnd.ms-excel.sheet.macroEnabled.main+xml"
+    assert format_of(zipped(tmp_path, office(kind))) == "xlsx"
+    kind = "vnd.oasis.opendocument.spreadsheet"
+    assert format_of(zipped(tmp_path, {"mimetype": f"application/{kind}"})) == "ods"
+    without = {"content.xml": "", "META-INF/manifest.xml": f'media-type="application/{kind}"'}
+    assert format_of(zipped(tmp_path, without)) == "ods"
+
+
+def test_parquet_is_told_by_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    for rows in (0, 7):
+        duckdb.sql(f"select range as user_id from range({rows})").write_parquet(str(path))
+        assert format_of(path) == "parquet"
+
+
+@pytest.mark.parametrize(
+    ("main", "word"),
+    [
+        ("vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml", "a Word document"),
+        ("vnd.openxmlformats-officedocument.presentationml.x", "a PowerPoint presentation"),
+        ("vnd.ms-excel.sheet.binary.macroEnabled.main", "a binary Excel workbook (.xlsb)"),
+        ("something", "an Office file that is no spreadsheet"),
+    ],
+)
+def test_other_office_files_are_named(main: str, word: str, tmp_path: Path) -> None:
+    found = content_of(zipped(tmp_path, office(main)))
+    assert (found.format, found.word) == ("binary", word)
+
+
+def ole(stream: str) -> bytes:
+    """An OLE file whose directory has one stream of this name: header, table, directory."""
+    header = bytearray(512)
+    header[:8] = bytes.fromhex("d0cf11e0a1b11ae1")
+    struct.pack_into("<HH", header, 30, 9, 6)
+    struct.pack_into("<I", header, 48, 1)
+    struct.pack_into("<109I", header, 76, 0, *[0xFFFFFFFF] * 108)
+    table = struct.pack("<128I", 0xFFFFFFFD, 2, 0xFFFFFFFE, *[0xFFFFFFFF] * 125)
+    name = stream.encode("utf-16-le")
+    entry = name.ljust(64, b"\0") + struct.pack("<H", len(name) + 2)
+    # The first sector of the directory is without the name, the second has it.
+    return bytes(header) + table + bytes(512) + entry.ljust(512, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("stream", "format_", "word"),
+    [
+        ("Workbook", "xls", "an Excel workbook"),
+        ("EncryptedPackage", "binary", "an Office file with a password"),
+        ("WordDocument", "binary", "a Word document"),
+        ("Other", "binary", "an Office file that is no spreadsheet"),
+    ],
+)
+def test_ole_files_are_told_by_their_streams(
+    stream: str, format_: str, word: str, tmp_path: Path
+) -> None:
+    found = content_of(written(tmp_path, ole(stream)))
+    assert (found.format, found.word) == (format_, word)
+
+
+def test_an_ole_directory_in_a_circle_comes_to_an_end(tmp_path: Path) -> None:
+    data = bytearray(ole("Other"))
+    struct.pack_into("<I", data, 512 + 8, 1)
+    assert content_of(written(tmp_path, bytes(data))).format == "binary"
+
+
+def sqlite(folder: Path) -> bytes:
+    path = folder / "lab.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table a (b)")
+    connection.close()
+    return path.read_bytes()
+
+
+def tar(_: Path) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(__file__, "a.csv")
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (sqlite, "an SQLite database"),
+        (tar, "a tar archive"),
+        (lambda _: gzip.compress(tar(_)), "a tar archive"),
+        (lambda _: Path(sys.executable).resolve().read_bytes()[:9000], "a program"),
+        (lambda _: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF document"),
+        (lambda _: b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG picture"),
+        (lambda _: b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture"),
+        (lambda _: b"7z\xbc\xaf\x27\x1c\0\4", "a 7z archive"),
+        (lambda _: b"Rar!\x1a\x07\x01\0", "a RAR archive"),
+        (lambda _: b"MZ" + bytes(58) + b"\x80\0\0\0" + bytes(64) + b"PE\0\0", "a Windows program"),
+        (lambda _: bytes(5000), "a file of nothing but zero bytes"),
+        (lambda _: b"\x01" + os.urandom(70_000), "a binary file of an unknown kind"),
+    ],
+)
+def test_what_is_no_table_is_named(
+    make: Callable[[Path], bytes], word: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, make(tmp_path))
+    assert content_of(path).format == "binary"
+    assert format_of(path) == word
+
+
+def test_a_damaged_archive_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    path = zipped(tmp_path, {"a.csv": HEADER * 100})
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(FileRefused, match=r"users\.csv: it begins as a zip archive or a spread"):
+        format_of(path)
+
+
+def test_a_bomb_in_the_part_that_names_the_others_is_not_opened(tmp_path: Path) -> None:
+    types = {"[Content_Types].xml": "\0" * (64 << 20)}
+    path = zipped(tmp_path, types, zipfile.ZIP_BZIP2)
+    assert content_of(path).word == "an Office file that is no spreadsheet"

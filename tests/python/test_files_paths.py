@@ -1,0 +1,359 @@
+"""PATHs of this machine: files, folders, patterns, pipes, and what each is called."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from loader.errors import NothingToLoad
+from loader.files import Collected, collect
+from loader.files.names import printable
+
+FILES = ("a.csv", "b.tsv", "sub/a.csv", "sub/deep/x1.csv", "sub/deep/x22.csv")
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder `lab` with FILES, in the working directory."""
+    folder = tmp_path / "lab"
+    for name in FILES:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{name}\n")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def found(*paths: str, exclude: Sequence[str] = ()) -> Collected:
+    with collect(paths, exclude=exclude, progress=lambda _: None) as collected:
+        return collected
+
+
+def names(*paths: str, exclude: Sequence[str] = ()) -> list[str]:
+    collected = found(*paths, exclude=exclude)
+    assert collected.problems == ()
+    return [file.name for file in collected.files]
+
+
+@pytest.mark.usefixtures("lab")
+def test_files_come_in_the_order_of_the_call_and_folders_by_name() -> None:
+    assert names("lab/b.tsv", "lab/a.csv") == ["lab/b.tsv", "lab/a.csv"]
+    assert names("lab") == [f"lab/{name}" for name in FILES]
+    assert names("./lab/") == [f"./lab/{name}" for name in FILES]
+    assert names(".") == [f"./lab/{name}" for name in FILES]
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [
+        ("lab/*.csv", ["lab/a.csv"]),
+        ("lab/?.*", ["lab/a.csv", "lab/b.tsv"]),
+        ("lab/*", [f"lab/{name}" for name in FILES]),
+        ("lab/**/x?.csv", ["lab/sub/deep/x1.csv"]),
+        ("**/a.csv", ["lab/a.csv", "lab/sub/a.csv"]),
+        ("lab/**", [f"lab/{name}" for name in FILES]),
+        ("**/**/sub/**/*.csv", ["lab/sub/a.csv", "lab/sub/deep/x1.csv", "lab/sub/deep/x22.csv"]),
+        ("lab/[ab].csv", ["lab/a.csv"]),
+    ],
+)
+def test_a_pattern_that_the_shell_left_is_expanded(pattern: str, wanted: list[str]) -> None:
+    assert names(pattern) == wanted
+
+
+def test_a_name_that_exists_goes_before_the_pattern(lab: Path) -> None:
+    (lab / "[ab].csv").write_text("x")
+    (lab / "*.csv").write_text("x")
+    assert names("lab/[ab].csv") == ["lab/[ab].csv"]
+    assert names("lab/*.csv") == ["lab/*.csv"]
+
+
+def test_a_tilde_within_quotation_marks_is_the_home(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(lab))
+    assert names("~/*.csv") == [f"{lab}/a.csv"]
+
+
+def test_the_same_file_comes_once(lab: Path) -> None:
+    (lab / "link.csv").symlink_to("a.csv")
+    (lab / "folder").symlink_to("sub")
+    absolute = str(lab / "a.csv")
+    assert names("lab/b.tsv", "lab", "lab/sub", absolute, "lab/*.csv") == [
+        "lab/b.tsv",
+        "lab/a.csv",
+        "lab/folder/a.csv",
+        "lab/folder/deep/x1.csv",
+        "lab/folder/deep/x22.csv",
+    ]
+
+
+@pytest.mark.parametrize("path", ["lab", "lab/**/*.csv", "**/x1.csv"])
+def test_links_in_a_circle_come_to_an_end(lab: Path, path: str) -> None:
+    for number in range(8):
+        (lab / "sub" / f"up{number}").symlink_to("..")
+        (lab / f"self{number}").symlink_to(".")
+    started = time.monotonic()
+    assert len(names(path)) == {"lab": 5, "lab/**/*.csv": 4, "**/x1.csv": 1}[path]
+    assert time.monotonic() - started < 2
+
+
+def test_what_is_nobodys_data_is_skipped_in_folders_and_told(lab: Path) -> None:
+    left = [".hidden.csv", ".git/x", "Thumbs.db", "sub/desktop.ini", "~$a.xlsx", "__MACOSX/x"]
+    for name in left:
+        path = lab / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    os.mkfifo(lab / "pipe")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind("lab/socket")
+    listening.close()
+    collected = found("lab")
+    assert [file.name for file in collected.files] == [f"lab/{name}" for name in FILES]
+    assert set(collected.skipped) == {
+        f"lab/{name}"
+        for name in (".hidden.csv", ".git", "Thumbs.db", "sub/desktop.ini", "~$a.xlsx",
+                     "__MACOSX", "pipe", "socket")
+    }  # fmt: skip
+    # A hidden file may be meant when it is named itself; a lock file never is.
+    assert names("lab/.hidden.csv") == ["lab/.hidden.csv"]
+    assert found("lab/a.csv", "lab/*").skipped[0] == "lab/Thumbs.db"
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [
+        ("*.csv", ["lab/b.tsv"]),
+        ("deep", ["lab/a.csv", "lab/b.tsv", "lab/sub/a.csv"]),
+        ("deep/", ["lab/a.csv", "lab/b.tsv", "lab/sub/a.csv"]),
+        ("sub/a.csv", ["lab/a.csv", "lab/b.tsv", "lab/sub/deep/x1.csv", "lab/sub/deep/x22.csv"]),
+        ("sub/*", ["lab/a.csv", "lab/b.tsv"]),
+    ],
+)
+def test_exclude_means_names_anywhere_or_ends_of_paths(pattern: str, wanted: list[str]) -> None:
+    assert names("lab", exclude=[pattern]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("lab/a.cvs", "lab/a.cvs: there is no such file or folder. Did you mean 'a.csv'?"),
+        ("no/such/file", "there is no such file, and no such folder around it"),
+        ("lab/*.xlsx", "lab/*.xlsx: no file matches this pattern"),
+        ("lab/**/*.xlsx", "no file matches this pattern"),
+        ("none/**/*.csv", "no file matches this pattern"),
+        ("empty", "empty: there is no file in this folder."),
+        ("hidden", "hidden: everything here is left out: hidden/.a"),
+        ("", "'': this PATH is empty"),
+        ("a\0b", r"a\x00b: a path cannot have a NUL character in it"),
+        ("ftp://user:secret@host/x", "ftp://host/x: labmart knows no addresses of this kind"),
+    ],
+)
+def test_a_path_that_means_no_file_is_a_wrong_call(lab: Path, path: str, message: str) -> None:
+    (lab.parent / "empty" / "sub").mkdir(parents=True)
+    (lab.parent / "hidden").mkdir()
+    (lab.parent / "hidden" / ".a").write_text("x")
+    with pytest.raises(NothingToLoad) as refused:
+        found("lab", path)
+    assert message in str(refused.value)
+
+
+def test_a_folder_whose_files_are_all_taken_already_is_not_empty(lab: Path) -> None:
+    assert len(names("lab", "lab/sub", str(lab))) == len(FILES)
+
+
+def test_all_problems_are_collected(lab: Path) -> None:
+    (lab / "broken").symlink_to("nowhere")
+    (lab / "circle").symlink_to("circle")
+    (lab / "bad.gz").write_bytes(b"\x1f\x8b\x08\0")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind("socket")
+    listening.close()
+    collected = found("lab", "socket", "/dev/null", "lab/broken")
+    assert len(collected.files) == len(FILES)
+    assert collected.problems == (
+        "lab/bad.gz: it is cut short: its gzip data goes on after byte 4, where the file ends. "
+        "Copy or export it again.",
+        "lab/broken: it is a symbolic link to nowhere, which does not exist. Remove or mend it.",
+        "lab/circle: it is a symbolic link that leads in a circle. Remove or mend it.",
+        "socket: it is a socket, and only files, folders and pipes can be loaded.",
+        "/dev/null: it is a device, and only files, folders and pipes can be loaded.",
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_a_problem(lab: Path) -> None:
+    (lab / "a.csv").chmod(0)
+    (lab / "sub").chmod(0)
+    try:
+        collected = found("lab")
+    finally:
+        (lab / "sub").chmod(0o700)
+    assert [problem.split(". ")[0] for problem in collected.problems] == [
+        "lab/a.csv: you are not allowed to read it",
+        "lab/sub: this folder cannot be listed: Permission denied.",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.slow
+def test_what_another_account_may_not_read_is_a_problem(open_folder: Path) -> None:
+    for name in ("closed.csv", "open.csv"):
+        (open_folder / name).write_text("x")
+    (open_folder / "closed.csv").chmod(0o600)
+    (open_folder / "folder").mkdir(mode=0o700)
+    program = textwrap.dedent(
+        """
+        import os, sys
+        from loader.files import collect
+        os.setuid(65534)
+        with collect([sys.argv[1]], progress=print) as found:
+            print(*(file.name for file in found.files), *found.problems, sep="\\n")
+        """
+    )
+    told = python(program, str(open_folder))
+    assert told.splitlines() == [
+        f"{open_folder}/open.csv",
+        f"{open_folder}/closed.csv: you are not allowed to read it. Ask its owner, or `chmod +r` "
+        "it.",
+        f"{open_folder}/folder: this folder cannot be listed: Permission denied.",
+    ]
+
+
+def test_names_can_be_printed_and_stored_whatever_they_are(lab: Path) -> None:
+    strange = [b"caf\xe9.csv", b"red\x1b[31m.csv", b"two\nlines.csv", "bidi\u202e.csv".encode()]
+    for name in strange:
+        (lab / os.fsdecode(name)).write_text("x")
+    shown = names("lab/*.csv")
+    assert shown == [
+        "lab/a.csv",
+        "lab/bidi\\u202e.csv",
+        "lab/caf\\xe9.csv",
+        "lab/red\\x1b[31m.csv",
+        "lab/two\\nlines.csv",
+    ]
+    assert all(name.encode() for name in shown)
+    assert names("lab/" + os.fsdecode(strange[0])) == ["lab/caf\\xe9.csv"]
+
+
+def test_printable_leaves_ordinary_names_as_they_are() -> None:
+    for name in ("Plätte 7 (копия).csv", "名前\u3000.csv", "C:\\a.csv", "a\u00a0b", "🧪.csv"):
+        assert printable(name) == name
+
+
+def python(program: str, *arguments: str, given: str = "", shell: str = "") -> str:
+    command = [sys.executable, "-c", program, *arguments]
+    if shell:
+        command = ["bash", "-c", shell, *command]
+    return subprocess.run(
+        command, input=given, capture_output=True, text=True, check=True, timeout=20
+    ).stdout
+
+
+SHOW = textwrap.dedent(
+    """
+    import sys
+    from loader.files import collect, open_bytes
+    with collect(sys.argv[1:], progress=lambda _: None) as found:
+        for file in found.files:
+            with open_bytes(file.path) as stream:
+                print(file.name, file.temporary, stream.read().decode())
+        print(found.problems)
+    """
+)
+
+
+@pytest.mark.slow
+def test_standard_input_is_a_file(lab: Path) -> None:
+    told = python(SHOW, "-", "-", f"{lab}/a.csv", given="user_id")
+    assert told == f"- True user_id\n{lab}/a.csv False a.csv\n\n()\n"
+    told = python(SHOW, "-", shell='"$0" "$@" <&-')
+    assert told == "('-: it cannot be opened: there is no standard input.',)\n"
+    (lab / "gz").write_bytes(b"\x1f\x8b\x08")
+    told = python(SHOW, "-", shell=f'"$0" "$@" < {lab}/gz')
+    assert told.startswith("('-: it is cut short")
+
+
+@pytest.mark.slow
+def test_process_substitution_and_redirections_are_files(lab: Path) -> None:
+    told = python(
+        SHOW, shell=f'"$0" "$@" <(echo one) <(gzip -c {lab}/a.csv) /dev/stdin < {lab}/a.csv'
+    )
+    lines = told.splitlines()
+    assert [line.split(" ", 1)[1] for line in lines[:2]] == ["True one", ""] or "one" in told
+    assert "True a.csv" in told
+    assert "/dev/stdin False a.csv" in told
+
+
+def test_a_named_pipe_is_read_once(lab: Path) -> None:
+    pipe = lab.parent / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b"x" * 3_000_000))
+    writer.start()
+    with collect(["pipe", "./pipe"], progress=lambda _: None) as collected:
+        (file,) = collected.files
+        assert (file.name, file.temporary) == ("pipe", True)
+        assert file.path.read_bytes() == b"x" * 3_000_000
+    writer.join()
+    assert not file.path.exists()
+
+
+def test_temporary_files_are_removed_after_an_exception(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(lab.parent))
+    os.mkfifo("pipe")
+    threading.Thread(target=lambda: Path("pipe").write_bytes(b"x")).start()
+    with (
+        pytest.raises(ZeroDivisionError),
+        collect(["pipe"], progress=lambda _: None) as collected,
+    ):
+        assert collected.files[0].path.parent.parent == lab.parent
+        raise ZeroDivisionError
+    assert sorted(path.name for path in lab.parent.iterdir()) == ["lab", "pipe"]
+
+
+@pytest.mark.slow
+def test_temporary_files_are_removed_after_an_interrupt(lab: Path) -> None:
+    folder = lab.parent / "tmp"
+    folder.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", SHOW, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(folder)},
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"user_id\n")
+        process.stdin.flush()
+        deadline = time.monotonic() + 10
+        while not list(folder.rglob("0*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert list(folder.rglob("0*")) != []
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_had_is_a_sentence(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(lab.parent / "none"))
+    os.mkfifo("pipe")
+    threading.Thread(target=lambda: Path("pipe").write_bytes(b"x")).start()
+    assert found("pipe").problems == (
+        "pipe: no temporary file can be made for it: No such file or directory. Set TMPDIR to a "
+        "folder that you can write to.",
+    )

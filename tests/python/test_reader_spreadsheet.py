@@ -1,0 +1,533 @@
+"""Workbooks as people's programs write them: each cell is the text that a person sees there."""
+
+from __future__ import annotations
+
+import io
+import time as clock
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import openpyxl
+import pytest
+import xlsxwriter  # type: ignore[import-untyped]
+import xlwt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odf import opendocument, table, text  # type: ignore[import-untyped]
+from openpyxl.utils.datetime import to_excel
+from spreadsheets import ods_cell, ods_parts, ods_table, write_zip, xlsx_parts
+
+from loader.readers import spreadsheet_ods, spreadsheet_xlsx
+from loader.readers.batches import Sheet
+from loader.readers.spreadsheet import sheets
+from loader.readers.spreadsheet_cells import date_format, date_text, duration_text, number_text
+
+Rows = list[tuple[int, list[str | None]]]
+
+
+def read(path: Path) -> dict[str, Rows]:
+    found = sheets(path, path.name, path.suffix[1:].replace("xlsm", "xlsx"))
+    return {sheet.part: rows_of(sheet) for sheet in found}
+
+
+def rows_of(sheet: Sheet) -> Rows:
+    return [(number, list(cells)) for number, cells in sheet.rows()]
+
+
+# value, number format, text
+CELLS: list[tuple[object, str, str | None]] = [
+    (1, "General", "1"),
+    (7.0, "0.00", "7"),
+    (0.1 + 0.2, "General", "0.3"),
+    (1 / 3, "General", "0.333333333333333"),
+    (-12.5, "#,##0.00 [$€]", "-12.5"),
+    (999999999999999, "0", "999999999999999"),
+    (1e15, "0.00E+00", "1000000000000000"),
+    (1e-7, "General", "0.0000001"),
+    (0.5, "0%", "0.5"),
+    (3, '0 "days"', "3"),
+    (4, "[Red]0;[Blue]-0", "4"),
+    (44927, "yyyy-mm-dd", "2023-01-01"),
+    (44927, "dd.mm.yyyy;@", "2023-01-01"),
+    (44927, "mmm-yy", "2023-01-01"),
+    (44927, "yyyy-mm-dd hh:mm", "2023-01-01T00:00:00"),
+    (44927 + 30600 / 86400, "m/d/yy h:mm", "2023-01-01T08:30:00"),
+    (44927 + 30600 / 86400, "yyyy-mm-dd", "2023-01-01T08:30:00"),
+    (44927 + 30601.25 / 86400, "yyyy-mm-dd hh:mm:ss.000", "2023-01-01T08:30:01.250"),
+    (30600 / 86400, "hh:mm:ss", "08:30:00"),
+    (30600 / 86400, "[$-409]h:mm AM/PM", "08:30:00"),
+    (0, "hh:mm", "00:00:00"),
+    (1.5, "[h]:mm:ss", "36:00:00"),
+    (1.5, "[mm]:ss", "36:00:00"),
+    (61, "yyyy-mm-dd", "1900-03-01"),
+    (-5, "yyyy-mm-dd", "-5"),
+    (True, "General", "TRUE"),
+    (False, "General", "FALSE"),
+    ("007", "General", "007"),
+    ("  a\nb\t ", "General", "  a\nb\t "),
+    ("=é<&>😀", "@", "=é<&>😀"),
+    ("", "General", None),
+]
+
+
+def write_xlsx(path: Path) -> None:
+    with xlsxwriter.Workbook(str(path), {"strings_to_formulas": False}) as book:
+        sheet = book.add_worksheet("S")
+        for row, (value, code, _) in enumerate(CELLS):
+            sheet.write_string(row, 0, "x")
+            style = book.add_format({"num_format": code})
+            if isinstance(value, str):
+                sheet.write_string(row, 1, value, style)
+            elif isinstance(value, bool):
+                sheet.write_boolean(row, 1, value, style)
+            else:
+                assert isinstance(value, (int, float))
+                sheet.write_number(row, 1, value, style)
+
+
+def write_by_openpyxl(path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.title = "S"
+    for row, (value, code, _) in enumerate(CELLS, 1):
+        book.active.cell(row, 1, "x")
+        cell = book.active.cell(row, 2, value)
+        cell.number_format = code
+        if isinstance(value, str):
+            cell.data_type = "s"
+    book.save(path)
+
+
+def write_xls(path: Path) -> None:
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("S")
+    for row, (value, code, _) in enumerate(CELLS):
+        sheet.write(row, 0, "x")
+        sheet.write(row, 1, value, xlwt.easyxf(num_format_str=code))
+    book.save(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("a.xlsx", write_xlsx), ("a.xlsm", write_by_openpyxl), ("a.xls", write_xls)],
+)
+def test_each_cell_is_the_text_that_a_person_sees(
+    tmp_path: Path, name: str, write: Callable[[Path], None]
+) -> None:
+    write(tmp_path / name)
+    wanted = [(row, ["x", cell] if cell else ["x"]) for row, (_, _, cell) in enumerate(CELLS, 1)]
+    assert read(tmp_path / name) == {"S": wanted}
+
+
+@pytest.mark.parametrize("suffix", ["xlsx", "xls"])
+def test_days_are_counted_from_1904_where_the_workbook_says_so(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "xlsx":
+        with xlsxwriter.Workbook(str(path), {"date_1904": True}) as book:
+            style = book.add_format({"num_format": "yyyy-mm-dd"})
+            book.add_worksheet("S").write_row(0, 0, [0, 43465], style)
+    else:
+        old = xlwt.Workbook()
+        old.dates_1904 = True
+        sheet = old.add_sheet("S")
+        for column, value in enumerate([0, 43465]):
+            sheet.write(0, column, value, xlwt.easyxf(num_format_str="yyyy-mm-dd"))
+        old.save(str(path))
+    assert read(path) == {"S": [(1, ["1904-01-01", "2023-01-01"])]}
+
+
+def test_the_row_is_the_one_that_excel_shows(tmp_path: Path) -> None:
+    with xlsxwriter.Workbook(str(tmp_path / "a.xlsx")) as book:
+        sheet = book.add_worksheet("S")
+        bold = book.add_format({"bold": True})
+        sheet.write("C7", "first")
+        sheet.write("C9", "third")
+        sheet.write_blank("Z9", None, bold)
+        sheet.write_blank("A500", None, bold)
+        sheet.set_row(600, 30)
+    assert read(tmp_path / "a.xlsx") == {
+        "S": [(7, [None, None, "first"]), (9, [None, None, "third"])]
+    }
+
+
+def test_formulas_give_their_value_and_errors_their_name(tmp_path: Path) -> None:
+    with xlsxwriter.Workbook(str(tmp_path / "a.xlsx")) as book:
+        sheet = book.add_worksheet("S")
+        values = ["text", 2, True, "#N/A", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!"]
+        for column, value in enumerate([*values, "#VALUE!", "#SPILL!", ""]):
+            sheet.write_formula(0, column, "=1+1", None, value)
+    ((_, cells),) = read(tmp_path / "a.xlsx")["S"]
+    assert cells == ["text", "2", "TRUE", *values[3:], "#VALUE!", "#SPILL!"]
+
+
+def test_errors_of_xls_have_their_name(tmp_path: Path) -> None:
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("S")
+    codes = (0x00, 0x07, 0x0F, 0x17, 0x1D, 0x24, 0x2A)
+    names = ["#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"]
+    for column, code in enumerate(codes):
+        sheet.row(0).set_cell_error(column, code)
+    book.save(str(tmp_path / "a.xls"))
+    assert read(tmp_path / "a.xls") == {"S": [(1, names)]}
+
+
+def test_merged_rich_and_inline_text(tmp_path: Path) -> None:
+    with xlsxwriter.Workbook(str(tmp_path / "a.xlsx"), {"in_memory": True}) as book:
+        sheet = book.add_worksheet("S")
+        sheet.merge_range("A1:C2", "merged", book.add_format({"bold": True}))
+        sheet.write_rich_string("D1", "one ", book.add_format({"italic": True}), "two", " three")
+    with xlsxwriter.Workbook(str(tmp_path / "b.xlsx"), {"constant_memory": True}) as book:
+        book.add_worksheet("S").write_row(0, 0, ["inline", " text ", "_x000D_", 1])
+    assert read(tmp_path / "a.xlsx") == {"S": [(1, ["merged", None, None, "one two three"])]}
+    assert read(tmp_path / "b.xlsx") == {"S": [(1, ["inline", " text ", "_x000D_", "1"])]}
+
+
+def test_hidden_sheets_are_told_and_those_without_cells_left_out(tmp_path: Path) -> None:
+    with xlsxwriter.Workbook(str(tmp_path / "a.xlsx")) as book:
+        book.add_worksheet("Plate 'é' 1").write(0, 0, 1)
+        hidden = book.add_worksheet("Old")
+        hidden.write(1, 0, 2)
+        hidden.hide()
+        book.add_worksheet("Empty")
+        chart = book.add_chart({"type": "line"})
+        chart.add_series({"values": "=Old!$A$1:$A$3"})
+        book.add_chartsheet("Chart").set_chart(chart)
+        book.add_worksheet("Last").write(2, 0, 3)
+    found = sheets(tmp_path / "a.xlsx", "a", "xlsx")
+    assert [(sheet.part, sheet.kind) for sheet in found] == [
+        ("Plate 'é' 1", '''xlsx, sheet "Plate 'é' 1"'''),
+        ("Old", "xlsx, sheet 'Old' (hidden)"),
+        ("Last", "xlsx, sheet 'Last'"),
+    ]
+    assert [rows_of(sheet) for sheet in found] == [[(1, ["1"])], [(2, ["2"])], [(3, ["3"])]]
+
+
+@pytest.mark.parametrize("suffix", ["xlsx", "xls", "ods"])
+def test_rows_after_the_first_ones_follow_and_every_reading_starts_anew(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    values = [[f"r{row}", row] for row in range(1, 5001)]
+    if suffix == "xlsx":
+        with xlsxwriter.Workbook(str(path)) as book:
+            for name in ("A", "B"):
+                sheet = book.add_worksheet(name)
+                for row, cells in enumerate(values):
+                    sheet.write_row(row * 2, 0, [name, *cells])
+    elif suffix == "xls":
+        old = xlwt.Workbook()
+        for name in ("A", "B"):
+            sheet = old.add_sheet(name)
+            for row, cells in enumerate(values):
+                for column, cell in enumerate([name, *cells]):
+                    sheet.write(row * 2, column, cell)
+        old.save(str(path))
+    else:
+        empty = "<table:table-row><table:table-cell/></table:table-row>"
+        tables = [
+            ods_table(
+                "".join(
+                    f"<table:table-row>{ods_cell(name)}{ods_cell(str(cells[0]))}"
+                    f"{ods_cell(str(cells[1]))}</table:table-row>{empty}"
+                    for cells in values
+                ),
+                name,
+            )
+            for name in ("A", "B")
+        ]
+        write_zip(path, ods_parts("".join(tables)))
+    found = sheets(path, "a", suffix)
+    for sheet, name in zip(found, ("A", "B"), strict=True):
+        beginning = sheet.rows()
+        next(beginning)
+        wanted = [(2 * row - 1, [name, f"r{row}", str(row)]) for row in range(1, 5001)]
+        assert rows_of(sheet) == wanted
+        assert rows_of(sheet) == wanted
+        assert next(beginning) == (3, [name, "r2", "2"])
+
+
+def test_wide_rows_end_at_their_last_cell(tmp_path: Path) -> None:
+    with xlsxwriter.Workbook(str(tmp_path / "a.xlsx")) as book:
+        book.add_worksheet("S").write(0, 16383, "last")
+    ((number, cells),) = read(tmp_path / "a.xlsx")["S"]
+    assert (number, len(cells), cells[-1], set(cells[:-1])) == (1, 16384, "last", {None})
+
+
+def test_xlsx_of_other_writers(tmp_path: Path) -> None:
+    """A prefix before each element, no references, phonetic text, ISO dates, long whole numbers."""
+    data = """
+        <row><c><v>123456789012345678</v></c><c r="C1" t="d"><v>2023-01-01</v></c><c><v>9</v></c>
+          <c t="inlineStr"><is><r><t>in</t></r><rPh sb="0"><t>NO</t></rPh><t> line</t></is></c>
+          <c t="s"><f>NO</f><v>1</v></c><c t="str"><v>a_x000A_b&amp;_xD83D_</v></c></row>
+        <row r="5"><c><v> 1.50 </v></c><c t="b"><v>1</v></c><c t="s"/><c><v/></c>
+          <c t="e"><v>#N/A</v></c></row>
+        <row><c s="1"><v>44927</v></c><c s="2"><v>44927.5</v></c><c s="99"><v>44927</v></c></row>"""
+    parts = xlsx_parts(
+        data,
+        shared="<si><t>zero</t></si><si><r><t>o</t></r><r><t>ne</t></r><rPh><t>NO</t></rPh></si>",
+        styles='<numFmts><numFmt numFmtId="164" formatCode="d\\.m\\.yy"/></numFmts>'
+        '<cellStyleXfs><xf numFmtId="22"/></cellStyleXfs>'
+        '<cellXfs><xf numFmtId="0"/><xf numFmtId="164"/><xf numFmtId="22"/></cellXfs>',
+    )
+    wanted: Rows = [
+        (
+            1,
+            ["123456789012345678", None, "2023-01-01", "9", "in line", "one", "a\nb&_xD83D_"],
+        ),
+        (5, ["1.5", "TRUE", None, None, "#N/A"]),
+        (6, ["2023-01-01", "2023-01-01T12:00:00", "44927"]),
+    ]
+    assert read(write_zip(tmp_path / "a.xlsx", parts)) == {"S": wanted}
+    sheet = parts["xl/worksheets/sheet1.xml"]
+    for tag in ("worksheet", "sheetData", "row", "c", "v", "t", "f", "is", "r", "rPh"):
+        for end in (" ", ">", "/"):
+            sheet = sheet.replace(f"<{tag}{end}", f"<x:{tag}{end}").replace(
+                f"</{tag}>", f"</x:{tag}>"
+            )
+    parts["xl/worksheets/sheet1.xml"] = sheet.replace("xmlns=", "xmlns:x=")
+    assert read(write_zip(tmp_path / "b.xlsx", parts)) == {"S": wanted}
+    parts["XL\\Worksheets\\Sheet1.xml"] = parts.pop("xl/worksheets/sheet1.xml")
+    assert read(write_zip(tmp_path / "c.xlsx", parts)) == {"S": wanted}
+
+
+def test_ods_cells_of_every_type(tmp_path: Path) -> None:
+    cells: Sequence[tuple[str, str | None]] = [
+        (ods_cell("7.00", 'office:value-type="float" office:value="7"'), "7"),
+        (ods_cell("50%", 'office:value-type="percentage" office:value="0.5"'), "0.5"),
+        (ods_cell("x", 'office:value-type="currency" office:value="0.30000000000000004"'), "0.3"),
+        (
+            ods_cell("1.1.23", 'office:value-type="date" office:date-value="2023-01-01"'),
+            "2023-01-01",
+        ),
+        (
+            ods_cell(
+                "x", 'office:value-type="date" office:date-value="2023-01-01T08:30:00.500000000"'
+            ),
+            "2023-01-01T08:30:00.5",
+        ),
+        (
+            ods_cell("x", 'office:value-type="date" office:date-value="2023-01-01T08:30:00.000"'),
+            "2023-01-01T08:30:00",
+        ),
+        (ods_cell("x", 'office:value-type="time" office:time-value="PT08H30M00S"'), "08:30:00"),
+        (
+            ods_cell("x", 'office:value-type="time" office:time-value="PT36H00M01.250000000S"'),
+            "36:00:01.250",
+        ),
+        (ods_cell("WAHR", 'office:value-type="boolean" office:boolean-value="true"'), "TRUE"),
+        (ods_cell("007"), "007"),
+        (ods_cell('a<text:s text:c="3"/>b<text:tab/>c<text:line-break/>d'), "a   b\tc\nd"),
+        (ods_cell("x</text:p><text:p>y <text:span>z</text:span><text:a>!</text:a>"), "x\ny z!"),
+        (
+            ods_cell(
+                "#N/A",
+                'office:value-type="string" office:string-value="" calcext:value-type="error"',
+            ),
+            "#N/A",
+        ),
+        (
+            '<table:table-cell office:value-type="string"><office:annotation><text:p>note</text:p>'
+            "</office:annotation><text:p>seen<text:note><text:p>foot</text:p></text:note>!</text:p>"
+            "<draw:frame><text:p>drawn</text:p></draw:frame></table:table-cell>",
+            "seen!",
+        ),
+        ('<table:table-cell table:number-columns-repeated="2"/>', None),
+        ("", None),
+        ("<table:covered-table-cell><text:p>under</text:p></table:covered-table-cell>", None),
+        (ods_cell("r", 'office:value-type="string" table:number-columns-repeated="2"'), "r"),
+        ("", "r"),
+        ('<table:table-cell table:number-columns-repeated="16000"/>', None),
+    ]
+    rows = (
+        "<table:shapes><text:p>NO</text:p></table:shapes>"
+        '<table:table-row table:number-rows-repeated="4">'
+        "<table:table-cell/></table:table-row><table:table-header-rows><table:table-row>"
+        f"{''.join(xml for xml, _ in cells)}</table:table-row></table:table-header-rows>"
+        f'<table:table-row table:number-rows-repeated="2">{ods_cell("twice")}</table:table-row>'
+        f"<table:table-row-group><table:table-row>{ods_cell('end')}</table:table-row>"
+        '</table:table-row-group><table:table-row table:number-rows-repeated="1048000">'
+        "<table:table-cell/></table:table-row>"
+    )
+    row = f"<table:table-row>{ods_cell('NO')}</table:table-row>"
+    tracked = f"<table:tracked-changes>{row}</table:tracked-changes>"
+    hidden = ods_table(f"<table:table-row>{ods_cell('h')}</table:table-row>", "H")
+    path = write_zip(
+        tmp_path / "a.ods",
+        ods_parts(
+            tracked
+            + ods_table(rows)
+            + hidden.replace("table:name", 'table:style-name="t" table:name'),
+            styles='<style:style style:name="t"><style:table-properties table:display="false"/>'
+            "</style:style>",
+        ),
+    )
+    wanted = [cell for _, cell in cells]
+    while wanted[-1] is None:
+        wanted.pop()
+    found = sheets(path, "a", "ods")
+    assert rows_of(found[0]) == [(5, wanted), (6, ["twice"]), (7, ["twice"]), (8, ["end"])]
+    assert found[1].kind == "ods, sheet 'H' (hidden)"
+    assert rows_of(found[1]) == [(1, ["h"])]
+
+
+def test_an_ods_of_another_writer(tmp_path: Path) -> None:
+    book = opendocument.OpenDocumentSpreadsheet()
+    sheet = table.Table(name="Plate & 1")
+    for values in (["sample_id", "label"], ["007", "<é>"]):
+        row = table.TableRow()
+        for value in values:
+            cell = table.TableCell(valuetype="string")
+            cell.addElement(text.P(text=value))
+            row.addElement(cell)
+        sheet.addElement(row)
+    book.spreadsheet.addElement(sheet)
+    book.save(str(tmp_path / "a.ods"))
+    assert read(tmp_path / "a.ods") == {
+        "Plate & 1": [(1, ["sample_id", "label"]), (2, ["007", "<é>"])]
+    }
+
+
+TEXTS = st.text(
+    st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\n\t"), max_size=12
+)
+CELL_VALUES = TEXTS | st.integers(-(10**15) + 1, 10**15 - 1) | st.booleans()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(CELL_VALUES, max_size=5), max_size=6))
+def test_random_cells_come_back(grid: list[list[str | int | bool]]) -> None:
+    wanted = [
+        (
+            row,
+            [
+                None if cell == "" else str(cell).upper() if isinstance(cell, bool) else str(cell)
+                for cell in cells
+            ],
+        )
+        for row, cells in enumerate(grid, 1)
+    ]
+    for _, texts in wanted:
+        while texts and texts[-1] is None:
+            texts.pop()
+    wanted = [(row, texts) for row, texts in wanted if texts]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.xlsx"
+        with xlsxwriter.Workbook(str(path)) as book:
+            sheet = book.add_worksheet()
+            for row, cells in enumerate(grid):
+                for column, cell in enumerate(cells):
+                    if isinstance(cell, bool):
+                        sheet.write_boolean(row, column, cell)
+                    elif isinstance(cell, int):
+                        sheet.write_number(row, column, cell)
+                    else:
+                        sheet.write_string(row, column, cell)
+        assert list(spreadsheet_xlsx.rows(path, 0)) == wanted
+
+
+@given(st.integers(-(10**18) + 1, 10**18 - 1))
+def test_whole_numbers_keep_every_digit(number: int) -> None:
+    assert number_text(str(number)) == str(number)
+    assert number_text(f"{number}.0") == str(number)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_have_fifteen_digits_and_no_exponent(number: float) -> None:
+    found = number_text(repr(number))
+    assert "e" not in found.lower()
+    assert found == found.strip()
+    whole = abs(number) < 1e18 and number == int(number)
+    assert Decimal(found) == (Decimal(repr(number)) if whole else Decimal(f"{number:.15g}"))
+
+
+@given(st.datetimes(datetime(1900, 3, 1), datetime(9999, 12, 30)), st.booleans())
+def test_dates_are_those_that_their_day_number_means(moment: datetime, from_1904: bool) -> None:
+    moment = moment.replace(microsecond=0)
+    epoch = datetime(1904, 1, 1) if from_1904 else datetime(1899, 12, 30)
+    if moment < epoch:
+        return
+    serial = repr(to_excel(moment, epoch))
+    assert date_text(serial, "both", from_1904=from_1904) == moment.isoformat()
+    days = str((moment.date() - epoch.date()).days)
+    assert date_text(days, "date", from_1904=from_1904) == moment.date().isoformat()
+
+
+def test_days_that_only_excel_knows() -> None:
+    shown = [date_text(str(day), "date", from_1904=False) for day in (0, 1, 59, 60, 61)]
+    assert shown == ["1900-01-00", "1900-01-01", "1900-02-28", "1900-02-29", "1900-03-01"]
+
+
+@given(st.timedeltas(timedelta(-9999), timedelta(9999)))
+def test_durations_are_hours_minutes_and_seconds(span: timedelta) -> None:
+    milliseconds = span // timedelta(milliseconds=1)
+    hours, minutes, seconds = duration_text(abs(milliseconds)).split(":")
+    found = timedelta(hours=int(hours), minutes=int(minutes), seconds=float(seconds))
+    assert found // timedelta(milliseconds=1) == abs(milliseconds)
+    assert duration_text(milliseconds).startswith("-") == (milliseconds < 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "shows"),
+    [
+        ("General", ""),
+        ("0.00E+00", ""),
+        ("@", ""),
+        ('"day" 0', ""),
+        ("\\d0", ""),
+        ("_d0_-", ""),
+        ("[Red][<=100]0;0", ""),
+        ("[$-F800]dddd\\,\\ mmmm\\ dd\\,\\ yyyy", "date"),
+        ("[$-409]mmm\\-yy", "date"),
+        ("m", "date"),
+        ("mm:ss.0", "time"),
+        ("h AM/PM", "time"),
+        ("yyyy\\-mm\\-dd\\Thh:mm", "both"),
+        ("[hh]:mm", "duration"),
+        ("[ss].00", "duration"),
+    ],
+)
+def test_a_format_tells_what_it_shows(code: str, shows: str) -> None:
+    assert date_format(code) == shows
+
+
+def test_dates_of_python_come_back_as_written(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    values = [date(2023, 1, 1), datetime(2023, 1, 1, 8, 30), time(8, 30), timedelta(hours=36)]
+    book.active.append(values)
+    book.save(tmp_path / "a.xlsx")
+    assert read(tmp_path / "a.xlsx")["Sheet"] == [
+        (1, ["2023-01-01", "2023-01-01T08:30:00", "08:30:00", "36:00:00"])
+    ]
+
+
+def test_an_ods_in_utf_16_is_read_to_its_last_sheet(tmp_path: Path) -> None:
+    row = f"<table:table-row>{ods_cell('é')}</table:table-row>"
+    parts = ods_parts(ods_table(row * 500, "A") + ods_table(row, "B"))
+    content = parts["content.xml"].replace("UTF-8", "UTF-16").encode("utf-16")
+    path = write_zip(tmp_path / "a.ods", {"content.xml": content})
+    assert [name for name, *_ in spreadsheet_ods.previews(path, 5)] == ["A", "B"]
+    assert read(path)["B"] == [(1, ["é"])]
+
+
+def test_a_workbook_is_read_from_any_name(tmp_path: Path) -> None:
+    for name in ("-x", "it's \n*?", "ü"):
+        content = io.BytesIO()
+        with xlsxwriter.Workbook(content) as book:
+            book.add_worksheet("S").write(0, 0, name)
+        (tmp_path / name).write_bytes(content.getvalue())
+        (sheet,) = sheets(tmp_path / name, name, "xlsx")
+        assert rows_of(sheet) == [(1, [name])]
+
+
+@pytest.mark.slow
+def test_two_hundred_thousand_rows_take_seconds(tmp_path: Path) -> None:
+    with xlsxwriter.Workbook(str(tmp_path / "a"), {"constant_memory": True}) as book:
+        page = book.add_worksheet()
+        for row in range(200_000):
+            page.write_row(row, 0, [row, f"user {row}", row * 1.5, "x", "1;2"])
+    started = clock.monotonic()
+    (sheet,) = sheets(tmp_path / "a", "a", "xlsx")
+    assert sum(1 for _ in sheet.rows()) == 200_000
+    assert clock.monotonic() - started < 10
