@@ -94,7 +94,7 @@ class PostgresRaw:
     def prepare(self, inputs: Sequence[Input]) -> None:
         """See `RawStore`."""
         # `if not exists` alone would ask for the right to create what is there already.
-        if not self._run("select from pg_namespace where nspname = %s", (self._schema,)):
+        if not self._run("select 1 from pg_namespace where nspname = %s", (self._schema,)):
             database = quote(self._connection.info.dbname)
             self._run(
                 f"create schema if not exists {_twice(quote(self._schema))}",

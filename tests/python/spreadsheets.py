@@ -1,10 +1,15 @@
-"""Workbooks for tests, put together by hand: what no writer of spreadsheets would write."""
+"""Workbooks for tests, put together by hand, and what labmart reads in a workbook."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
+
+from loader.readers.batches import Sheet
+from loader.readers.spreadsheet import sheets
+
+Rows = list[tuple[int, list[str | None]]]
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -62,3 +67,14 @@ def ods_table(rows: str, name: str = "S") -> str:
 def ods_cell(text: str, attributes: str = 'office:value-type="string"') -> str:
     """A cell that shows a text."""
     return f"<table:table-cell {attributes}><text:p>{text}</text:p></table:table-cell>"
+
+
+def read_rows(path: Path) -> dict[str, Rows]:
+    """All sheets of a workbook, by name; the ending tells the format."""
+    found = sheets(path, path.name, path.suffix[1:].replace("xlsm", "xlsx"))
+    return {sheet.part: rows_of(sheet) for sheet in found}
+
+
+def rows_of(sheet: Sheet) -> Rows:
+    """The rows of a sheet."""
+    return [(number, list(cells)) for number, cells in sheet.rows()]

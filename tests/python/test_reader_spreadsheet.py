@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,26 +14,19 @@ import xlsxwriter  # type: ignore[import-untyped]
 import xlwt
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odf import opendocument, table, text  # type: ignore[import-untyped]
-from openpyxl.utils.datetime import to_excel
-from spreadsheets import ods_cell, ods_parts, ods_table, write_zip, xlsx_parts
+from spreadsheets import (
+    Rows,
+    ods_cell,
+    ods_parts,
+    ods_table,
+    read_rows,
+    rows_of,
+    write_zip,
+    xlsx_parts,
+)
 
-from loader.readers import spreadsheet_ods, spreadsheet_xlsx
-from loader.readers.batches import Sheet
+from loader.readers import spreadsheet_xlsx
 from loader.readers.spreadsheet import sheets
-from loader.readers.spreadsheet_cells import date_format, date_text, duration_text, number_text
-
-Rows = list[tuple[int, list[str | None]]]
-
-
-def read(path: Path) -> dict[str, Rows]:
-    found = sheets(path, path.name, path.suffix[1:].replace("xlsm", "xlsx"))
-    return {sheet.part: rows_of(sheet) for sheet in found}
-
-
-def rows_of(sheet: Sheet) -> Rows:
-    return [(number, list(cells)) for number, cells in sheet.rows()]
-
 
 # value, number format, text
 CELLS: list[tuple[object, str, str | None]] = [
@@ -118,7 +109,7 @@ def test_each_cell_is_the_text_that_a_person_sees(
 ) -> None:
     write(tmp_path / name)
     wanted = [(row, ["x", cell] if cell else ["x"]) for row, (_, _, cell) in enumerate(CELLS, 1)]
-    assert read(tmp_path / name) == {"S": wanted}
+    assert read_rows(tmp_path / name) == {"S": wanted}
 
 
 @pytest.mark.parametrize("suffix", ["xlsx", "xls"])
@@ -135,7 +126,7 @@ def test_days_are_counted_from_1904_where_the_workbook_says_so(tmp_path: Path, s
         for column, value in enumerate([0, 43465]):
             sheet.write(0, column, value, xlwt.easyxf(num_format_str="yyyy-mm-dd"))
         old.save(str(path))
-    assert read(path) == {"S": [(1, ["1904-01-01", "2023-01-01"])]}
+    assert read_rows(path) == {"S": [(1, ["1904-01-01", "2023-01-01"])]}
 
 
 def test_the_row_is_the_one_that_excel_shows(tmp_path: Path) -> None:
@@ -147,7 +138,7 @@ def test_the_row_is_the_one_that_excel_shows(tmp_path: Path) -> None:
         sheet.write_blank("Z9", None, bold)
         sheet.write_blank("A500", None, bold)
         sheet.set_row(600, 30)
-    assert read(tmp_path / "a.xlsx") == {
+    assert read_rows(tmp_path / "a.xlsx") == {
         "S": [(7, [None, None, "first"]), (9, [None, None, "third"])]
     }
 
@@ -158,7 +149,7 @@ def test_formulas_give_their_value_and_errors_their_name(tmp_path: Path) -> None
         values = ["text", 2, True, "#N/A", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!"]
         for column, value in enumerate([*values, "#VALUE!", "#SPILL!", ""]):
             sheet.write_formula(0, column, "=1+1", None, value)
-    ((_, cells),) = read(tmp_path / "a.xlsx")["S"]
+    ((_, cells),) = read_rows(tmp_path / "a.xlsx")["S"]
     assert cells == ["text", "2", "TRUE", *values[3:], "#VALUE!", "#SPILL!"]
 
 
@@ -170,7 +161,7 @@ def test_errors_of_xls_have_their_name(tmp_path: Path) -> None:
     for column, code in enumerate(codes):
         sheet.row(0).set_cell_error(column, code)
     book.save(str(tmp_path / "a.xls"))
-    assert read(tmp_path / "a.xls") == {"S": [(1, names)]}
+    assert read_rows(tmp_path / "a.xls") == {"S": [(1, names)]}
 
 
 def test_merged_rich_and_inline_text(tmp_path: Path) -> None:
@@ -180,8 +171,8 @@ def test_merged_rich_and_inline_text(tmp_path: Path) -> None:
         sheet.write_rich_string("D1", "one ", book.add_format({"italic": True}), "two", " three")
     with xlsxwriter.Workbook(str(tmp_path / "b.xlsx"), {"constant_memory": True}) as book:
         book.add_worksheet("S").write_row(0, 0, ["inline", " text ", "_x000D_", 1])
-    assert read(tmp_path / "a.xlsx") == {"S": [(1, ["merged", None, None, "one two three"])]}
-    assert read(tmp_path / "b.xlsx") == {"S": [(1, ["inline", " text ", "_x000D_", "1"])]}
+    assert read_rows(tmp_path / "a.xlsx") == {"S": [(1, ["merged", None, None, "one two three"])]}
+    assert read_rows(tmp_path / "b.xlsx") == {"S": [(1, ["inline", " text ", "_x000D_", "1"])]}
 
 
 def test_hidden_sheets_are_told_and_those_without_cells_left_out(tmp_path: Path) -> None:
@@ -251,7 +242,7 @@ def test_rows_after_the_first_ones_follow_and_every_reading_starts_anew(
 def test_wide_rows_end_at_their_last_cell(tmp_path: Path) -> None:
     with xlsxwriter.Workbook(str(tmp_path / "a.xlsx")) as book:
         book.add_worksheet("S").write(0, 16383, "last")
-    ((number, cells),) = read(tmp_path / "a.xlsx")["S"]
+    ((number, cells),) = read_rows(tmp_path / "a.xlsx")["S"]
     assert (number, len(cells), cells[-1], set(cells[:-1])) == (1, 16384, "last", {None})
 
 
@@ -279,7 +270,7 @@ def test_xlsx_of_other_writers(tmp_path: Path) -> None:
         (5, ["1.5", "TRUE", None, None, "#N/A"]),
         (6, ["2023-01-01", "2023-01-01T12:00:00", "44927"]),
     ]
-    assert read(write_zip(tmp_path / "a.xlsx", parts)) == {"S": wanted}
+    assert read_rows(write_zip(tmp_path / "a.xlsx", parts)) == {"S": wanted}
     sheet = parts["xl/worksheets/sheet1.xml"]
     for tag in ("worksheet", "sheetData", "row", "c", "v", "t", "f", "is", "r", "rPh"):
         for end in (" ", ">", "/"):
@@ -287,106 +278,9 @@ def test_xlsx_of_other_writers(tmp_path: Path) -> None:
                 f"</{tag}>", f"</x:{tag}>"
             )
     parts["xl/worksheets/sheet1.xml"] = sheet.replace("xmlns=", "xmlns:x=")
-    assert read(write_zip(tmp_path / "b.xlsx", parts)) == {"S": wanted}
+    assert read_rows(write_zip(tmp_path / "b.xlsx", parts)) == {"S": wanted}
     parts["XL\\Worksheets\\Sheet1.xml"] = parts.pop("xl/worksheets/sheet1.xml")
-    assert read(write_zip(tmp_path / "c.xlsx", parts)) == {"S": wanted}
-
-
-def test_ods_cells_of_every_type(tmp_path: Path) -> None:
-    cells: Sequence[tuple[str, str | None]] = [
-        (ods_cell("7.00", 'office:value-type="float" office:value="7"'), "7"),
-        (ods_cell("50%", 'office:value-type="percentage" office:value="0.5"'), "0.5"),
-        (ods_cell("x", 'office:value-type="currency" office:value="0.30000000000000004"'), "0.3"),
-        (
-            ods_cell("1.1.23", 'office:value-type="date" office:date-value="2023-01-01"'),
-            "2023-01-01",
-        ),
-        (
-            ods_cell(
-                "x", 'office:value-type="date" office:date-value="2023-01-01T08:30:00.500000000"'
-            ),
-            "2023-01-01T08:30:00.5",
-        ),
-        (
-            ods_cell("x", 'office:value-type="date" office:date-value="2023-01-01T08:30:00.000"'),
-            "2023-01-01T08:30:00",
-        ),
-        (ods_cell("x", 'office:value-type="time" office:time-value="PT08H30M00S"'), "08:30:00"),
-        (
-            ods_cell("x", 'office:value-type="time" office:time-value="PT36H00M01.250000000S"'),
-            "36:00:01.250",
-        ),
-        (ods_cell("WAHR", 'office:value-type="boolean" office:boolean-value="true"'), "TRUE"),
-        (ods_cell("007"), "007"),
-        (ods_cell('a<text:s text:c="3"/>b<text:tab/>c<text:line-break/>d'), "a   b\tc\nd"),
-        (ods_cell("x</text:p><text:p>y <text:span>z</text:span><text:a>!</text:a>"), "x\ny z!"),
-        (
-            ods_cell(
-                "#N/A",
-                'office:value-type="string" office:string-value="" calcext:value-type="error"',
-            ),
-            "#N/A",
-        ),
-        (
-            '<table:table-cell office:value-type="string"><office:annotation><text:p>note</text:p>'
-            "</office:annotation><text:p>seen<text:note><text:p>foot</text:p></text:note>!</text:p>"
-            "<draw:frame><text:p>drawn</text:p></draw:frame></table:table-cell>",
-            "seen!",
-        ),
-        ('<table:table-cell table:number-columns-repeated="2"/>', None),
-        ("", None),
-        ("<table:covered-table-cell><text:p>under</text:p></table:covered-table-cell>", None),
-        (ods_cell("r", 'office:value-type="string" table:number-columns-repeated="2"'), "r"),
-        ("", "r"),
-        ('<table:table-cell table:number-columns-repeated="16000"/>', None),
-    ]
-    rows = (
-        "<table:shapes><text:p>NO</text:p></table:shapes>"
-        '<table:table-row table:number-rows-repeated="4">'
-        "<table:table-cell/></table:table-row><table:table-header-rows><table:table-row>"
-        f"{''.join(xml for xml, _ in cells)}</table:table-row></table:table-header-rows>"
-        f'<table:table-row table:number-rows-repeated="2">{ods_cell("twice")}</table:table-row>'
-        f"<table:table-row-group><table:table-row>{ods_cell('end')}</table:table-row>"
-        '</table:table-row-group><table:table-row table:number-rows-repeated="1048000">'
-        "<table:table-cell/></table:table-row>"
-    )
-    row = f"<table:table-row>{ods_cell('NO')}</table:table-row>"
-    tracked = f"<table:tracked-changes>{row}</table:tracked-changes>"
-    hidden = ods_table(f"<table:table-row>{ods_cell('h')}</table:table-row>", "H")
-    path = write_zip(
-        tmp_path / "a.ods",
-        ods_parts(
-            tracked
-            + ods_table(rows)
-            + hidden.replace("table:name", 'table:style-name="t" table:name'),
-            styles='<style:style style:name="t"><style:table-properties table:display="false"/>'
-            "</style:style>",
-        ),
-    )
-    wanted = [cell for _, cell in cells]
-    while wanted[-1] is None:
-        wanted.pop()
-    found = sheets(path, "a", "ods")
-    assert rows_of(found[0]) == [(5, wanted), (6, ["twice"]), (7, ["twice"]), (8, ["end"])]
-    assert found[1].kind == "ods, sheet 'H' (hidden)"
-    assert rows_of(found[1]) == [(1, ["h"])]
-
-
-def test_an_ods_of_another_writer(tmp_path: Path) -> None:
-    book = opendocument.OpenDocumentSpreadsheet()
-    sheet = table.Table(name="Plate & 1")
-    for values in (["sample_id", "label"], ["007", "<é>"]):
-        row = table.TableRow()
-        for value in values:
-            cell = table.TableCell(valuetype="string")
-            cell.addElement(text.P(text=value))
-            row.addElement(cell)
-        sheet.addElement(row)
-    book.spreadsheet.addElement(sheet)
-    book.save(str(tmp_path / "a.ods"))
-    assert read(tmp_path / "a.ods") == {
-        "Plate & 1": [(1, ["sample_id", "label"]), (2, ["007", "<é>"])]
-    }
+    assert read_rows(write_zip(tmp_path / "c.xlsx", parts)) == {"S": wanted}
 
 
 TEXTS = st.text(
@@ -427,98 +321,14 @@ def test_random_cells_come_back(grid: list[list[str | int | bool]]) -> None:
         assert list(spreadsheet_xlsx.rows(path, 0)) == wanted
 
 
-@given(st.integers(-(10**18) + 1, 10**18 - 1))
-def test_whole_numbers_keep_every_digit(number: int) -> None:
-    assert number_text(str(number)) == str(number)
-    assert number_text(f"{number}.0") == str(number)
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_numbers_have_fifteen_digits_and_no_exponent(number: float) -> None:
-    found = number_text(repr(number))
-    assert "e" not in found.lower()
-    assert found == found.strip()
-    whole = abs(number) < 1e18 and number == int(number)
-    assert Decimal(found) == (Decimal(repr(number)) if whole else Decimal(f"{number:.15g}"))
-
-
-@given(st.datetimes(datetime(1900, 3, 1), datetime(9999, 12, 30)), st.booleans())
-def test_dates_are_those_that_their_day_number_means(moment: datetime, from_1904: bool) -> None:
-    moment = moment.replace(microsecond=0)
-    epoch = datetime(1904, 1, 1) if from_1904 else datetime(1899, 12, 30)
-    if moment < epoch:
-        return
-    serial = repr(to_excel(moment, epoch))
-    assert date_text(serial, "both", from_1904=from_1904) == moment.isoformat()
-    days = str((moment.date() - epoch.date()).days)
-    assert date_text(days, "date", from_1904=from_1904) == moment.date().isoformat()
-
-
-def test_days_that_only_excel_knows() -> None:
-    shown = [date_text(str(day), "date", from_1904=False) for day in (0, 1, 59, 60, 61)]
-    assert shown == ["1900-01-00", "1900-01-01", "1900-02-28", "1900-02-29", "1900-03-01"]
-
-
-@given(st.timedeltas(timedelta(-9999), timedelta(9999)))
-def test_durations_are_hours_minutes_and_seconds(span: timedelta) -> None:
-    milliseconds = span // timedelta(milliseconds=1)
-    hours, minutes, seconds = duration_text(abs(milliseconds)).split(":")
-    found = timedelta(hours=int(hours), minutes=int(minutes), seconds=float(seconds))
-    assert found // timedelta(milliseconds=1) == abs(milliseconds)
-    assert duration_text(milliseconds).startswith("-") == (milliseconds < 0)
-
-
-@pytest.mark.parametrize(
-    ("code", "shows"),
-    [
-        ("General", ""),
-        ("0.00E+00", ""),
-        ("@", ""),
-        ('"day" 0', ""),
-        ("\\d0", ""),
-        ("_d0_-", ""),
-        ("[Red][<=100]0;0", ""),
-        ("[$-F800]dddd\\,\\ mmmm\\ dd\\,\\ yyyy", "date"),
-        ("[$-409]mmm\\-yy", "date"),
-        ("m", "date"),
-        ("mm:ss.0", "time"),
-        ("h AM/PM", "time"),
-        ("yyyy\\-mm\\-dd\\Thh:mm", "both"),
-        ("[hh]:mm", "duration"),
-        ("[ss].00", "duration"),
-    ],
-)
-def test_a_format_tells_what_it_shows(code: str, shows: str) -> None:
-    assert date_format(code) == shows
-
-
 def test_dates_of_python_come_back_as_written(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     values = [date(2023, 1, 1), datetime(2023, 1, 1, 8, 30), time(8, 30), timedelta(hours=36)]
     book.active.append(values)
     book.save(tmp_path / "a.xlsx")
-    assert read(tmp_path / "a.xlsx")["Sheet"] == [
+    assert read_rows(tmp_path / "a.xlsx")["Sheet"] == [
         (1, ["2023-01-01", "2023-01-01T08:30:00", "08:30:00", "36:00:00"])
     ]
-
-
-def test_an_ods_in_utf_16_is_read_to_its_last_sheet(tmp_path: Path) -> None:
-    row = f"<table:table-row>{ods_cell('é')}</table:table-row>"
-    parts = ods_parts(ods_table(row * 500, "A") + ods_table(row, "B"))
-    content = parts["content.xml"].replace("UTF-8", "UTF-16").encode("utf-16")
-    path = write_zip(tmp_path / "a.ods", {"content.xml": content})
-    assert [name for name, *_ in spreadsheet_ods.previews(path, 5)] == ["A", "B"]
-    assert read(path)["B"] == [(1, ["é"])]
-
-
-def test_a_workbook_is_read_from_any_name(tmp_path: Path) -> None:
-    for name in ("-x", "it's \n*?", "ü"):
-        content = io.BytesIO()
-        with xlsxwriter.Workbook(content) as book:
-            book.add_worksheet("S").write(0, 0, name)
-        (tmp_path / name).write_bytes(content.getvalue())
-        (sheet,) = sheets(tmp_path / name, name, "xlsx")
-        assert rows_of(sheet) == [(1, [name])]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import xlsxwriter  # type: ignore[import-untyped]
 import xlwt
-from spreadsheets import ods_cell, ods_parts, ods_table, write_zip, xlsx_parts
+from spreadsheets import ods_cell, ods_parts, ods_table, rows_of, write_zip, xlsx_parts
 
 from loader.errors import FileRefused
 from loader.readers import spreadsheet
@@ -288,3 +289,13 @@ def test_damage_anywhere_gives_rows_or_a_sentence(tmp_path: Path, format_: str) 
             assert read(path, format_) >= 0
         except FileRefused:
             refusal(path, format_)
+
+
+def test_a_workbook_is_read_from_any_name(tmp_path: Path) -> None:
+    for name in ("-x", "it's \n*?", "ü"):
+        content = io.BytesIO()
+        with xlsxwriter.Workbook(content) as book:
+            book.add_worksheet("S").write(0, 0, name)
+        (tmp_path / name).write_bytes(content.getvalue())
+        (sheet,) = sheets(tmp_path / name, name, "xlsx")
+        assert rows_of(sheet) == [(1, [name])]
