@@ -51,6 +51,16 @@ def time_lines(times: Times) -> list[str]:
     ]
 
 
+def ratio_lines(seconds: Mapping[str, float], reference: str) -> list[str]:
+    """Seconds of each, and how many times longer than the reference it takes."""
+    columns = [("what", "text"), ("seconds", "numeric(9,2)"), (f"ratio to {reference}", "numeric")]
+    rows: list[tuple[Value, ...]] = [
+        (what, f"{taken:.2f}", f"{taken / seconds[reference]:.2f}")
+        for what, taken in seconds.items()
+    ]
+    return _table(columns, rows)
+
+
 def model_lines(times: Times) -> list[str]:
     """Seconds of each model. Models run side by side, so the sum exceeds the duration."""
     by_time = sorted(times.per_model.items(), key=lambda item: -item[1])
