@@ -1,5 +1,6 @@
 # Everything a person or CI runs. Needs Python 3.11 to 3.13 and make, nothing else.
 #
+#   make run FILES=…    files and folders to load first
 #   make run TARGET=…   the dbt target (default: the one that profiles.yml names)
 #   make run PYTHON=…   the interpreter, where the first suitable one is not the wanted one
 #
@@ -15,8 +16,8 @@ target := $(if $(TARGET),--target $(TARGET))
 # Two goals would install into one environment at a time.
 .NOTPARALLEL:
 
-run: .venv/.run ## build all tables and print user_features
-	@$(bin)/labmart run $(target)
+run: .venv/.run ## load FILES if given, build all tables and print user_features
+	@$(bin)/labmart run $(target) $(FILES)
 
 test: static ## every check and test
 	@rm -rf target/lint

@@ -16,6 +16,8 @@ from loader.show import ShowOptions, show
 
 ISSUES = "input_issues"
 RECONCILIATION = "input_reconciliation"
+# What fits a terminal; the other formats have all columns.
+_IN_A_TABLE = ("file", "line", "rule", "column_name", "value")
 _COUNTS = ("records_read", "accepted_rows", "rejected_lines", "rejected_rows", "superseded_rows")
 
 
@@ -25,7 +27,8 @@ def show_issues(
     """Print the issues; stderr gets how many there are of each rule."""
     wanted = (("rule", rule), ("severity", severity))
     equal = tuple((name, value) for name, value in wanted if value is not None)
-    show(mart, source, replace(options, equal=equal))
+    columns = _IN_A_TABLE if options.format == "table" else ()
+    show(mart, source, replace(options, equal=equal, columns=columns))
     selection = select(mart, source, columns=("severity", "rule"), equal=equal)
     counted = Counter(source.rows(replace(selection, order_by=())))
     for (level, name), count in sorted(counted.items(), key=lambda item: (-item[1], str(item[0]))):

@@ -68,7 +68,7 @@ def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
     table = outcome.table
     reader = table.reader
     yield f"{table.name} → {reader.input.name}"
-    yield f"    {reader.dialect}; it names {', '.join(reader.columns)}"
+    yield f"    {reader.dialect}: {', '.join(reader.columns)}"
     for note in reader.notes:
         yield f"    {note}"
     if outcome.state == "known":

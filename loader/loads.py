@@ -15,7 +15,6 @@ from loader.destinations import Column, Load, RawStore, Row, open_store
 from loader.show import print_table, write_json
 from loader.table import display
 
-# The most useful first: a narrow terminal leaves out the last.
 COLUMNS = (
     Column("load_id", "bigint"),
     Column("status", "text"),
@@ -33,6 +32,8 @@ COLUMNS = (
     Column("call_id", "bigint"),
 )
 BUILD = "Run `labmart build` to bring the tables up to date."
+# What fits a terminal; the other formats have all columns.
+_IN_A_TABLE = ("load_id", "status", "input", "file", "records_read", "records_rejected")
 _DID_NOT_COUNT = " (it did not count, and will not when what replaced it is undone)"
 _NAMED = 5
 
@@ -42,14 +43,16 @@ def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
     with _store(database, write=False) as store:
         loads = store.loads()
     shown = loads[-limit:] if limit else loads
-    rows: list[Row] = [tuple(getattr(load, item.name) for item in COLUMNS) for load in shown]
+    in_a_table = tuple(item for item in COLUMNS if item.name in _IN_A_TABLE)
+    columns = in_a_table if format_ == "table" else COLUMNS
+    rows: list[Row] = [tuple(getattr(load, item.name) for item in columns) for load in shown]
     out = sys.stdout.buffer
     if format_ == "csv":
         out.write(_csv(rows).encode())
     elif format_ == "json":
         write_json(COLUMNS, rows, out)
     else:
-        print_table(COLUMNS, rows, _footer(loads, len(shown)), choose="--format csv has all")
+        print_table(columns, rows, _footer(loads, len(shown)), choose="--format csv has all")
     out.flush()
 
 

@@ -47,8 +47,14 @@ def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) ->
     shown = len(widths)
     lines = _header_lines(headers[:shown], widths, is_number)
     lines.append(_GAP.join("-" * size for size in widths))
+    # Of a path the end says most.
+    cut_in_front = [column.name == "file" for column in columns]
     for row in cells:
-        lines.append(_line(row[:shown], widths, is_number))
+        fitted = [
+            (_cut_in_front if in_front else _cut)(text, size)
+            for text, size, in_front in zip(row, widths, cut_in_front, strict=False)
+        ]
+        lines.append(_line(fitted, widths, is_number))
     return Table(
         lines=tuple(line.rstrip() for line in lines),
         left_out=tuple(column.name for column in columns[shown:]),
@@ -145,9 +151,8 @@ def _header_lines(
 def _line(row: Sequence[str], widths: Sequence[int], is_number: Sequence[bool]) -> str:
     cells = []
     for text, size, right in zip(row, widths, is_number, strict=False):
-        cut = _cut(text, size)
-        space = " " * (size - text_width(cut))
-        cells.append(space + cut if right else cut + space)
+        space = " " * (size - text_width(text))
+        cells.append(space + text if right else text + space)
     return _GAP.join(cells)
 
 
@@ -161,3 +166,7 @@ def _cut(text: str, size: int) -> str:
         kept += char
         used += _char_width(char)
     return kept + "…"
+
+
+def _cut_in_front(text: str, size: int) -> str:
+    return _cut(text[::-1], size)[::-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -36,12 +36,11 @@ def collect(
     Raises NothingToLoad for a PATH that means no file, and MissingExtra.
     """
     # All PATHs are looked up before the first is fetched: a misspelt one is told at once.
-    found = [(path, _local(path, exclude)) for path in paths]
+    found = [(path, _local(path, exclude)) for path in dict.fromkeys(paths)]
     with Spool() as spool:
         collecting = _Collecting(exclude, spool, progress)
         for path, results in found:
-            for result in _fetched(path, spool, exclude, progress) if results is None else results:
-                collecting.add(result)
+            collecting.add_all(collecting.fetched(path) if results is None else results)
         yield collecting.collected()
 
 
@@ -58,15 +57,6 @@ def _local(path: str, exclude: Sequence[str]) -> list[Result] | None:
     return list(find(path, exclude))
 
 
-def _fetched(
-    path: str, spool: Spool, exclude: Sequence[str], progress: Progress
-) -> Iterator[Result]:
-    if path == STANDARD_INPUT:
-        yield spool_pipe(standard_input, path, spool, progress)
-    else:
-        yield from fetch(path, exclude=exclude, spool=spool, progress=progress)
-
-
 class _Collecting:
     """The files, problems and skipped names so far."""
 
@@ -79,6 +69,23 @@ class _Collecting:
         self._problems: dict[str, None] = {}
         self._skipped: dict[str, None] = {}
         self._seen: set[Path] = set()
+        self._seen_elsewhere: set[str] = set()
+
+    def fetched(self, path: str) -> Iterator[Result]:
+        if path == STANDARD_INPUT:
+            yield spool_pipe(standard_input, path, self._spool, self._progress)
+        else:
+            yield from fetch(
+                path,
+                exclude=self._exclude,
+                spool=self._spool,
+                progress=self._progress,
+                seen=self._seen_elsewhere,
+            )
+
+    def add_all(self, results: Iterable[Result]) -> None:
+        for result in results:
+            self.add(result)
 
     def collected(self) -> Collected:
         return Collected(tuple(self._files), tuple(self._problems), tuple(self._skipped))

@@ -34,9 +34,10 @@ def remote_fault(error: BaseException, scheme: str) -> str:
         )
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return "the proxy asks for a password. Put it into HTTPS_PROXY."
-    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        return "there is no such file at this address (404). Check the address."
-    if isinstance(error, FileNotFoundError):
+    # aiohttp has a status in this too, one that the server did not send.
+    if "Payload" in kinds or "IncompleteRead" in kinds or "Disconnected" in kinds:
+        return f"the download was cut short ({said}). Try again."
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE) or isinstance(error, FileNotFoundError):
         return "there is no such file, folder or bucket at this address. Check the address."
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return f"access is denied ({status}). {credentials} A presigned address may have expired."
@@ -48,15 +49,15 @@ def remote_fault(error: BaseException, scheme: str) -> str:
         return f"the server answers {_words(status)}. Try again later."
     if status >= 400:
         return f"the server answers {_words(status)}. Check the address."
-    if "Certificate" in kinds or "SSL" in kinds:
+    if "Certificate" in kinds or "CERTIFICATE" in said:
         return (
             f"the server's TLS certificate cannot be trusted ({said}). If it is your own, name its "
             "authority in SSL_CERT_FILE."
         )
+    if "SSL" in kinds:
+        return f"no TLS connection can be made ({said}). Is the address one of http://?"
     if "Timeout" in kinds or "TimedOut" in kinds:
         return "the server does not answer in time. Check the address and the network."
-    if "Payload" in kinds or "IncompleteRead" in kinds or "Disconnected" in kinds:
-        return f"the download was cut short ({said}). Try again."
     if "Connect" in kinds or "gaierror" in kinds or _is_network(error):
         return f"the server cannot be reached ({said}). Check the address and the network."
     return f"it cannot be fetched ({type(error).__name__}: {said}). Check the address."

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from urllib.parse import urlsplit
 
 # What systems and programs leave in folders. `~$` files are those of an opened Office document.
 _LEFT_BY_SYSTEMS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -63,11 +62,6 @@ def without_secrets(text: str) -> str:
         return shown_address(re.split(r"[?#]", found[0], maxsplit=1)[0])
 
     return printable(_ADDRESS_IN_TEXT.sub(cut, " ".join(text.split())))[:300]
-
-
-def host_of(address: str) -> str:
-    """Host and port of an address, without the user."""
-    return urlsplit(address).netloc.rpartition("@")[2]
 
 
 def is_left_over(relative: str, *, hidden_too: bool = True) -> bool:

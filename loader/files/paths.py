@@ -146,9 +146,7 @@ def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
             continue
         found = _look(path)
         if found is not None:
-            # Sockets and pipes lie about in folders; nobody means to load them.
-            special = Path(path).exists() and not Path(path).is_file()
-            yield relative, Skipped(printable(path)) if special else found
+            yield relative, _if_ordinary(path, found)
             continue
         try:
             status = Path(path).stat()
@@ -162,8 +160,15 @@ def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
         entered.add((status.st_dev, status.st_ino))
         for name in reversed(names):
             # As text: a Path would drop the "./" that somebody wrote.
-            joined = path + name if path.endswith("/") else f"{path}/{name}"
+            joined = f"{path}/{name}" if path and not path.endswith("/") else path + name
             left.append((joined, f"{relative}/{name}" if relative else name))
+
+
+def _if_ordinary(path: str, result: Result) -> Result:
+    """Sockets and pipes lie about in folders; whoever means to load one names it."""
+    place = Path(path)
+    ordinary = place.is_file() or place.is_dir() or not place.exists()
+    return result if ordinary else Skipped(printable(path))
 
 
 def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
@@ -173,8 +178,9 @@ def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
     """
     parts = pattern.split("/")
     if "**" not in parts:
-        for match in sorted(glob.glob(pattern)):  # noqa: PTH207 -- as text, see below
-            yield from _from(match, exclude)
+        for match in sorted(glob.glob(pattern)):  # noqa: PTH207 -- as text, as above
+            for result in _from(match, exclude):
+                yield _if_ordinary(match, result)
         return
     fixed = next(index for index, part in enumerate(parts) if is_pattern(part))
     top = "/".join(parts[:fixed]) + "/" if fixed else ""
@@ -184,9 +190,9 @@ def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
             wanted.append(part)
     if wanted[-1] in ("**", ""):
         wanted[-1:] = ["**", "*"]
-    if not Path(top or ".").is_dir():
+    if not Path(top).is_dir():
         return
-    for relative, result in _walk(top or ".", exclude):
+    for relative, result in _walk(top, exclude):
         if isinstance(result, Problem) or _fits(relative.split("/"), wanted):
             yield result
 

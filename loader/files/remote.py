@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
 from loader.files.faults import remote_fault
@@ -66,11 +68,12 @@ def check_scheme(address: str) -> None:
 
 
 def fetch(
-    address: str, *, exclude: Sequence[str], spool: Spool, progress: Progress
+    address: str, *, exclude: Sequence[str], spool: Spool, progress: Progress, seen: set[str]
 ) -> Iterator[Result]:
     """Download the file of an address, or the files of a prefix or pattern, sorted by name.
 
-    What cannot be had is a Problem. Raises MissingExtra, and NothingToLoad for a pattern that
+    What is `seen` is not fetched again, and what is fetched is added to it. What cannot be had is
+    a Problem. Raises MissingExtra, and NothingToLoad for a pattern that
     matches nothing.
     """
     shown = shown_address(address)
@@ -83,17 +86,21 @@ def fetch(
     except Exception as error:  # Each library has its own; they have no base in common.
         yield Problem(f"{shown}: {remote_fault(error, scheme_of(address))}")
         return
-    results: list[Result] = []
+    skipped: list[Result] = []
     for path, relative in found:
         name = shown if path == root else _shown(address, shown, root, path)
         if (path != root and is_left_over(relative)) or is_excluded(relative, exclude):
-            results.append(Skipped(name))
-        else:
-            results.append(_download(system, path, name, address, spool, progress))
-        yield results[-1]
-    if not any(isinstance(result, LocalFile | Problem) for result in results):
+            skipped.append(Skipped(name))
+            yield skipped[-1]
+            continue
+        # Of two addresses of the web that differ in their query, each is a file of its own.
+        key = path if EXTRAS[scheme_of(address)] == "https" else name
+        if key not in seen:
+            seen.add(key)
+            yield _download(system, path, name, address, spool, progress)
+    if len(skipped) == len(found):
         nothing = "no file there matches." if is_pattern(address) else "there is no file there."
-        raise NothingToLoad(shown, nothing_left(results) or nothing)
+        raise NothingToLoad(shown, nothing_left(skipped) or nothing)
 
 
 def _open(address: str) -> tuple[_FileSystem, str]:
@@ -102,7 +109,8 @@ def _open(address: str) -> tuple[_FileSystem, str]:
     try:
         import fsspec
 
-        kind = fsspec.get_filesystem_class(scheme)
+        # fsspec's list of known schemes lacks one that adlfs reads.
+        kind = fsspec.get_filesystem_class("abfs" if scheme == "abfss" else scheme)
     except ImportError:
         raise MissingExtra(shown_address(address), EXTRAS[scheme]) from None
     options: dict[str, object] = {"skip_instance_cache": True}
@@ -113,14 +121,20 @@ def _open(address: str) -> tuple[_FileSystem, str]:
         from loader.files.sftp import KnownHosts
 
         kind = KnownHosts
-        options |= kind._get_kwargs_from_urls(address)
+        # The rest of the address is a path, with `?` and `#` in it as they may be.
+        place = urlsplit("sftp://" + address.split("://", 1)[1].partition("/")[0])
+        options |= {"host": place.hostname or "", "port": place.port or 22}
+        options |= {"username": _decoded(place.username), "password": _decoded(place.password)}
         options |= dict.fromkeys(("timeout", "banner_timeout", "auth_timeout"), CONNECT_TIMEOUT)
-        options.setdefault("username", None)
         root = "/" + address.split("://", 1)[1].partition("/")[2]
     else:
         options |= kind._get_kwargs_from_urls(address)
         root = str(kind._strip_protocol(address))
     return cast("_FileSystem", kind(**options)), root
+
+
+def _decoded(text: str | None) -> str | None:
+    return None if text is None else unquote(text)
 
 
 def _http_options(address: str) -> dict[str, object]:
@@ -219,29 +233,31 @@ def _callback(name: str, target: Path, spool: Spool, progress: Progress) -> Call
 
 
 def spool_pipe(
-    open_pipe: Callable[[], BinaryIO], name: str, spool: Spool, progress: Progress
+    open_pipe: Callable[[], AbstractContextManager[BinaryIO]],
+    name: str,
+    spool: Spool,
+    progress: Progress,
 ) -> LocalFile | Problem:
     """Standard input or a pipe as a temporary file; it can be read only once."""
-
-    def read(size: int) -> bytes:
-        try:
-            return pipe.read1(size) if hasattr(pipe, "read1") else pipe.read(size)
-        except OSError as error:
-            raise FileRefused(name, f": it cannot be read: {error.strerror}.") from None
-
     try:
-        try:
-            pipe = open_pipe()
-        except OSError as error:
-            raise FileRefused(name, f": it cannot be opened: {error.strerror}.") from None
-        path = spool.save(name, read, doing="reading", progress=progress)
+        with open_pipe() as pipe:
+
+            def read(size: int) -> bytes:
+                try:
+                    return pipe.read(size)
+                except OSError as error:
+                    raise FileRefused(name, f": it cannot be read: {error.strerror}.") from None
+
+            path = spool.save(name, read, doing="reading", progress=progress)
     except FileRefused as refused:
         return Problem(str(refused))
+    except OSError as error:
+        return Problem(f"{name}: it cannot be opened: {error.strerror}.")
     return LocalFile(name, path, temporary=True)
 
 
-def standard_input() -> BinaryIO:
-    """The bytes of standard input. Raises OSError when there is none."""
+def standard_input() -> AbstractContextManager[BinaryIO]:
+    """The bytes of standard input, which stays open. Raises OSError when there is none."""
     if sys.stdin is None:
         raise OSError(0, "there is no standard input")
-    return sys.stdin.buffer
+    return nullcontext(sys.stdin.buffer)

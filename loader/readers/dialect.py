@@ -7,6 +7,7 @@ the names, or one does in two ways, the file is refused with what was tried.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,10 @@ from loader.sources import BLANKS, HeaderMatch, Input, header_key, match_header
 
 _QUOTES = ('"', "'")
 # No header is longer; a longer line is not looked at.
-_HEADER_LENGTH = 100_000
+_HEADER_LENGTH = 1 << 20
+# In longer headers no letter or digit is tried as delimiter.
+_EVERY_DELIMITER = 10_000
+_COMMENT = re.compile('#+[ \t]*+(?=[^ \t\r\n])')
 # Records of the sample that tell the quotation mark, or the delimiter of a file without a header.
 _LOOKED_AT = 500
 _USUAL_DELIMITERS = ",;\t|"
@@ -57,6 +61,8 @@ class Dialect:
         words = [f"delimiter {delimiter_name(self.shape.delimiter)}"]
         if self.shape.quote != '"':
             words.append(f"quote {self.shape.quote}" if self.shape.quote else "no quotes")
+        if self.shape.escape:
+            words.append(f"escape {self.shape.escape}")
         words.append(f"header in line {self.header_line}" if self.header_line else "no header")
         return ", ".join(words)
 
@@ -72,7 +78,8 @@ class Dialect:
 
 def delimiter_name(delimiter: str) -> str:
     """A delimiter in a person's words."""
-    return _NAMES.get(delimiter, f"'{delimiter}'")
+    shown = delimiter if delimiter.isprintable() else f"\\u{ord(delimiter):04x}"
+    return _NAMES.get(delimiter, f"'{shown}'")
 
 
 def find_dialect(name: str, sample: str, inputs: Sequence[Input], options: ReadOptions) -> Dialect:
@@ -83,7 +90,8 @@ def find_dialect(name: str, sample: str, inputs: Sequence[Input], options: ReadO
         return _without_header(name, sample, inputs, options)
     for line, at, end in lines_of(sample, limit=HEADER_WITHIN):
         if found := list(_readings(sample, line, at, end, inputs, options)):
-            return _choose(name, found, sample)
+            chosen = _choose(name, found, sample)
+            return fitted(chosen, sample[_begin_of_line(sample, chosen.skip + 1) :])
     raise FileRefused(name, _nothing_found(sample, inputs, options))
 
 
@@ -93,6 +101,9 @@ def _readings(
     """Every way in which a line gives the column names of an input."""
     if end - at > _HEADER_LENGTH:
         return
+    # Some programs mark the header as a comment.
+    if commented := _COMMENT.match(sample, at, end):
+        at = commented.end()
     text = sample[at:end]
     for delimiter in _delimiters(text, options):
         for quote in _QUOTES if options.quote is None else (options.quote,):
@@ -107,7 +118,8 @@ def _readings(
 
 
 def _choose(name: str, readings: list[Dialect], sample: str) -> Dialect:
-    # `a<TAB><TAB>b` can be read with nameless columns, and `a,<TAB>b` without.
+    # `a<TAB><TAB>b` can be read with nameless columns, and `a,<TAB>b` without; `a ; b` with a
+    # column `;` between spaces.
     fewest = min(map(_nameless, readings))
     readings = [reading for reading in readings if _nameless(reading) == fewest]
     at = f", line {readings[0].header_line}: the header"
@@ -141,7 +153,7 @@ def _split(sample: str, reading: Dialect) -> tuple[tuple[str, ...], ...]:
 
 
 def _nameless(reading: Dialect) -> int:
-    return sum(not header_key(cell) for cell in reading.header)
+    return sum(not any(map(str.isalnum, cell)) for cell in reading.header)
 
 
 def _with_quote(readings: list[Dialect], sample: str) -> Dialect:
@@ -216,7 +228,10 @@ def _delimiters(line: str, options: ReadOptions) -> list[str]:
     if options.delimiter is not None:
         return [options.delimiter]
     # The comma also stands for a table of one column.
-    return sorted({*line, ","} - {*_QUOTES, "\r", "\n", "\0"} - set(options.quote or ""))
+    tried = {*line, ","} - {*_QUOTES, "\r", "\n", "\0"} - set(options.quote or "")
+    if len(line) > _EVERY_DELIMITER:
+        tried = {one for one in tried if not one.isalnum()}
+    return sorted(tried)
 
 
 def _begin_of_line(text: str, number: int) -> int:

@@ -2,7 +2,8 @@ r"""Delimited text into records.
 
 A record ends with LF, CRLF or CR. A cell is quoted if it begins with a quotation mark, blanks
 before it allowed; in it delimiters and line ends are text and a doubled mark is one. Every other
-cell is the text up to the next delimiter, quotation marks included.
+cell is the text up to the next delimiter, quotation marks included. Under an escape character a
+mark, a delimiter or another escape character behind it is text.
 
 A line whose record is not right (its quotation marks, its number of cells, bytes that are no text)
 is rejected alone, and reading goes on with the line below it. So a mark that is opened and never
@@ -23,6 +24,8 @@ from loader.readers import RejectedLine
 from loader.readers.batches import csv_cell, not_text, verbatim
 from loader.sources import BLANKS
 
+# The regular expressions below grow with the columns; wider tables are read by definition.
+_PLAIN_COLUMNS = 256
 # A record of more lines than go into so many characters is one whose quotation mark is not closed.
 RECORD_LIMIT = 1 << 20
 _LINE_END = re.compile("\r\n|\n|\r")
@@ -31,10 +34,11 @@ _LINE = re.compile("([^\r\n]*+)(?:\r\n|\n|\r|\\Z)")
 
 @dataclass(frozen=True)
 class Shape:
-    """How cells stand in a line: delimiter and quotation mark (or none), one character each."""
+    """How cells stand in a line: delimiter, quotation mark, escape; one character each or none."""
 
     delimiter: str
     quote: str = '"'
+    escape: str = ""
 
     @property
     def blanks(self) -> str:
@@ -69,13 +73,21 @@ class Grammar:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         delimiter, quote = re.escape(shape.delimiter), re.escape(shape.quote)
+        escape = re.escape(shape.escape)
+        # In quotation marks any character may be escaped, a line end too; elsewhere no line end.
+        inside = f"|{escape}[^\0]" if escape else ""
+        bare = f"[^{delimiter}{escape}\r\n]"
+        bare = f"(?:{bare}++|{escape}[^\r\n]?)*+" if escape else f"{bare}*+"
         stop = f"({delimiter}|\r\n|\n|\r|\\Z)"
         begin = f"[{re.escape(shape.blanks)}]*+{quote}" if quote else "(?!)"
-        body = f"(?:[^{quote}]++|{quote}{quote})*+" if quote else ""
+        body = f"(?:[^{quote}{escape}]++|{quote}{quote}{inside})*+" if quote else ""
         self._begin = re.compile(begin)
         self._quoted = re.compile(f"{begin}({body}){quote}[{re.escape(shape.blanks)}]*+{stop}")
         self._open = re.compile(f"{begin}{body}\\Z")
-        self._plain = re.compile(f"([^{delimiter}\r\n]*+){stop}")
+        self._plain = re.compile(f"({bare}){stop}")
+        # What stands behind an escape, or behind the first of two quotation marks, is meant.
+        self._bare_escapes = re.compile(f"{escape}([{escape}{delimiter}{quote}])")
+        self._escapes = re.compile(f"{escape}([{escape}{delimiter}{quote}])|{quote}({quote})")
 
     def record(self, text: str, start: int, limit: int) -> Record:
         """The record that begins at `start`; nothing behind `limit` is looked at."""
@@ -87,11 +99,18 @@ class Grammar:
                 if found is None:
                     fault = "open" if self._open.match(text, at, limit) else "misplaced"
                     return Record(tuple(cells), at, fault)
-                cells.append(found[1].replace(quote + quote, quote))
+                cells.append(
+                    self._escapes.sub(_meant, found[1])
+                    if self.shape.escape
+                    else found[1].replace(quote + quote, quote)
+                )
             else:
                 found = self._plain.match(text, at, limit)
                 assert found is not None, "any text has a plain cell"
-                cells.append(found[1] or None)
+                cell = found[1] or None
+                if cell and self.shape.escape:
+                    cell = self._bare_escapes.sub(_meant, cell)
+                cells.append(cell)
             at = found.end()
             if found[2] != self.shape.delimiter:
                 return Record(tuple(cells), at)
@@ -107,9 +126,10 @@ class PlainLines:
     def __init__(self, shape: Shape, keep: tuple[bool, ...], *, padded: bool) -> None:
         delimiter = re.escape(shape.delimiter)
         # The output knows one quotation mark, so cells of another kind may have neither.
-        marks = re.escape(f'"{shape.quote}')
+        marks = re.escape(f'"{shape.quote}{shape.escape}')
         plain = f"[^{delimiter}{marks}\r\n\0]*+"
-        quoted = '"(?:[^"\r\n\0]++|"")*+"' if shape.quote == '"' else "(?!)"
+        text = f'[^"{re.escape(shape.escape)}\r\n\0]'
+        quoted = f'"(?:{text}++|"")*+"' if shape.quote == '"' else "(?!)"
         blanks = f"[{re.escape(shape.blanks)}]*+" if padded else ""
         cell = f"(?:{blanks}{quoted}{blanks}|{plain})"
         self._run = re.compile(f"(?:{delimiter.join([cell] * len(keep))}(?:\n|\r\n?+))*+")
@@ -156,7 +176,7 @@ class Splitter:
         self._grammar = Grammar(self.shape)
         self._delimiter = output_delimiter(self.shape)
         self._plain: list[PlainLines] = []
-        if self.shape.copyable and len(self.keep) > 1:
+        if self.shape.copyable and 1 < len(self.keep) <= _PLAIN_COLUMNS:
             self._plain.append(PlainLines(self.shape, self.keep, padded=False))
             if self.shape.quote == '"':
                 self._plain.append(PlainLines(self.shape, self.keep, padded=True))
@@ -270,6 +290,10 @@ def complete_lines(text: str) -> int:
     """How much of a text is whole lines, though a CR at its end may be half of a CRLF."""
     after = text.rfind("\n") + 1
     return max(after, text.rfind("\r", after, max(after, len(text) - 1)) + 1)
+
+
+def _meant(found: re.Match[str]) -> str:
+    return found[found.lastindex or 0]
 
 
 def _broken(line: str, quote: str) -> str:

@@ -62,7 +62,7 @@ def test_each_member_is_a_file_by_name_in_order(method: int, path: Path) -> None
     members = [("plates/b.csv", b"b" * 200_000), ("a.csv", USERS), ("empty.csv", b"")]
     found, contents = collected(path, archive_of(members, method))
     assert list(contents.items()) == sorted(members)
-    assert [file.name for file in found.files][0] == f"{path}/a.csv"
+    assert found.files[0].name == f"{path}/a.csv"
     assert all(file.temporary for file in found.files)
     assert found.problems == found.skipped == ()
 

@@ -100,7 +100,7 @@ def test_workbooks_are_told_by_what_is_in_them(tmp_path: Path) -> None:
 def test_parquet_is_told_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "users.csv"
     for rows in (0, 7):
-        duckdb.sql(f"select range as user_id from range({rows})").write_parquet(str(path))
+        duckdb.execute(f"copy (select range as id from range({rows})) to '{path}' (format parquet)")
         assert format_of(path) == "parquet"
 
 

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
-import sys
-import textwrap
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -206,31 +201,6 @@ def test_what_may_not_be_read_is_a_problem(lab: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-@pytest.mark.slow
-def test_what_another_account_may_not_read_is_a_problem(open_folder: Path) -> None:
-    for name in ("closed.csv", "open.csv"):
-        (open_folder / name).write_text("x")
-    (open_folder / "closed.csv").chmod(0o600)
-    (open_folder / "folder").mkdir(mode=0o700)
-    program = textwrap.dedent(
-        """
-        import os, sys
-        from loader.files import collect
-        os.setuid(65534)
-        with collect([sys.argv[1]], progress=print) as found:
-            print(*(file.name for file in found.files), *found.problems, sep="\\n")
-        """
-    )
-    told = python(program, str(open_folder))
-    assert told.splitlines() == [
-        f"{open_folder}/open.csv",
-        f"{open_folder}/closed.csv: you are not allowed to read it. Ask its owner, or `chmod +r` "
-        "it.",
-        f"{open_folder}/folder: this folder cannot be listed: Permission denied.",
-    ]
-
-
 def test_names_can_be_printed_and_stored_whatever_they_are(lab: Path) -> None:
     strange = [b"caf\xe9.csv", b"red\x1b[31m.csv", b"two\nlines.csv", "bidi\u202e.csv".encode()]
     for name in strange:
@@ -250,110 +220,3 @@ def test_names_can_be_printed_and_stored_whatever_they_are(lab: Path) -> None:
 def test_printable_leaves_ordinary_names_as_they_are() -> None:
     for name in ("Plätte 7 (копия).csv", "名前\u3000.csv", "C:\\a.csv", "a\u00a0b", "🧪.csv"):
         assert printable(name) == name
-
-
-def python(program: str, *arguments: str, given: str = "", shell: str = "") -> str:
-    command = [sys.executable, "-c", program, *arguments]
-    if shell:
-        command = ["bash", "-c", shell, *command]
-    return subprocess.run(
-        command, input=given, capture_output=True, text=True, check=True, timeout=20
-    ).stdout
-
-
-SHOW = textwrap.dedent(
-    """
-    import sys
-    from loader.files import collect, open_bytes
-    with collect(sys.argv[1:], progress=lambda _: None) as found:
-        for file in found.files:
-            with open_bytes(file.path) as stream:
-                print(file.name, file.temporary, stream.read().decode())
-        print(found.problems)
-    """
-)
-
-
-@pytest.mark.slow
-def test_standard_input_is_a_file(lab: Path) -> None:
-    told = python(SHOW, "-", "-", f"{lab}/a.csv", given="user_id")
-    assert told == f"- True user_id\n{lab}/a.csv False a.csv\n\n()\n"
-    told = python(SHOW, "-", shell='"$0" "$@" <&-')
-    assert told == "('-: it cannot be opened: there is no standard input.',)\n"
-    (lab / "gz").write_bytes(b"\x1f\x8b\x08")
-    told = python(SHOW, "-", shell=f'"$0" "$@" < {lab}/gz')
-    assert told.startswith("('-: it is cut short")
-
-
-@pytest.mark.slow
-def test_process_substitution_and_redirections_are_files(lab: Path) -> None:
-    told = python(
-        SHOW, shell=f'"$0" "$@" <(echo one) <(gzip -c {lab}/a.csv) /dev/stdin < {lab}/a.csv'
-    )
-    lines = told.splitlines()
-    assert [line.split(" ", 1)[1] for line in lines[:2]] == ["True one", ""] or "one" in told
-    assert "True a.csv" in told
-    assert "/dev/stdin False a.csv" in told
-
-
-def test_a_named_pipe_is_read_once(lab: Path) -> None:
-    pipe = lab.parent / "pipe"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=lambda: pipe.write_bytes(b"x" * 3_000_000))
-    writer.start()
-    with collect(["pipe", "./pipe"], progress=lambda _: None) as collected:
-        (file,) = collected.files
-        assert (file.name, file.temporary) == ("pipe", True)
-        assert file.path.read_bytes() == b"x" * 3_000_000
-    writer.join()
-    assert not file.path.exists()
-
-
-def test_temporary_files_are_removed_after_an_exception(
-    lab: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(lab.parent))
-    os.mkfifo("pipe")
-    threading.Thread(target=lambda: Path("pipe").write_bytes(b"x")).start()
-    with (
-        pytest.raises(ZeroDivisionError),
-        collect(["pipe"], progress=lambda _: None) as collected,
-    ):
-        assert collected.files[0].path.parent.parent == lab.parent
-        raise ZeroDivisionError
-    assert sorted(path.name for path in lab.parent.iterdir()) == ["lab", "pipe"]
-
-
-@pytest.mark.slow
-def test_temporary_files_are_removed_after_an_interrupt(lab: Path) -> None:
-    folder = lab.parent / "tmp"
-    folder.mkdir()
-    with subprocess.Popen(
-        [sys.executable, "-c", SHOW, "-"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(folder)},
-    ) as process:
-        assert process.stdin is not None
-        process.stdin.write(b"user_id\n")
-        process.stdin.flush()
-        deadline = time.monotonic() + 10
-        while not list(folder.rglob("0*")) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert list(folder.rglob("0*")) != []
-        process.send_signal(signal.SIGINT)
-        process.wait(10)
-    assert list(folder.iterdir()) == []
-
-
-def test_a_folder_for_temporary_files_that_cannot_be_had_is_a_sentence(
-    lab: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(lab.parent / "none"))
-    os.mkfifo("pipe")
-    threading.Thread(target=lambda: Path("pipe").write_bytes(b"x")).start()
-    assert found("pipe").problems == (
-        "pipe: no temporary file can be made for it: No such file or directory. Set TMPDIR to a "
-        "folder that you can write to.",
-    )

@@ -1,0 +1,116 @@
+"""What can go wrong, and the exit codes.
+
+    LabmartError
+    ├── UsageError (2)               a wrong call
+    │   ├── UnknownMart, UnknownColumn, UnknownEnding, NotBuilt, TooLargeForFormat
+    │   ├── NoProject
+    │   ├── ProfileError             profiles.yml cannot be used
+    │   ├── SourcesError             _sources.yml cannot be used
+    │   ├── NothingToLoad, MissingExtra
+    │   └── UnknownLoad, WrongStatus
+    ├── FileRefused (3)              one input file cannot be read as it is
+    ├── FilesRefused (3)             the same of all files of a call; nothing was written
+    ├── BuildFailed (1)              dbt or one of its tests failed
+    ├── QueryFailed (1)              the database refused a query
+    ├── ReaderGone (0)               nobody reads our output any more
+    ├── DatabaseFault (4)            the database failed in the middle of the work
+    └── DatabaseUnreachable (4)
+        ├── ServerDown, LoginRefused, UnknownDatabase, UnknownRole, WrongEncoding
+        └── EmbeddedError            the embedded PostgreSQL
+            ├── WrongVersion, PrivateDirectoryRefused, NotTraversable
+            └── NotRunning, StartFailed, StopFailed
+
+Each says what is wrong, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+from loader.errors.base import (
+    EXIT_BUILD,
+    EXIT_DATABASE,
+    EXIT_DONE,
+    EXIT_FILE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    BuildFailed,
+    LabmartError,
+    ReaderGone,
+    UsageError,
+)
+from loader.errors.database import (
+    DatabaseFault,
+    DatabaseUnreachable,
+    EmbeddedError,
+    LoginRefused,
+    NotRunning,
+    NotTraversable,
+    PrivateDirectoryRefused,
+    QueryFailed,
+    ServerDown,
+    StartFailed,
+    StopFailed,
+    UnknownDatabase,
+    UnknownRole,
+    WrongEncoding,
+    WrongVersion,
+)
+from loader.errors.files import (
+    FileRefused,
+    FilesRefused,
+)
+from loader.errors.usage import (
+    MissingExtra,
+    NoProject,
+    NotBuilt,
+    NothingToLoad,
+    ProfileError,
+    SourcesError,
+    TooLargeForFormat,
+    UnknownColumn,
+    UnknownEnding,
+    UnknownLoad,
+    UnknownMart,
+    WrongStatus,
+)
+
+__all__ = [
+    "EXIT_BUILD",
+    "EXIT_DATABASE",
+    "EXIT_DONE",
+    "EXIT_FILE",
+    "EXIT_INTERRUPTED",
+    "EXIT_USAGE",
+    "BuildFailed",
+    "DatabaseFault",
+    "DatabaseUnreachable",
+    "EmbeddedError",
+    "FileRefused",
+    "FilesRefused",
+    "LabmartError",
+    "LoginRefused",
+    "MissingExtra",
+    "NoProject",
+    "NotBuilt",
+    "NotRunning",
+    "NotTraversable",
+    "NothingToLoad",
+    "PrivateDirectoryRefused",
+    "ProfileError",
+    "QueryFailed",
+    "ReaderGone",
+    "ServerDown",
+    "SourcesError",
+    "StartFailed",
+    "StopFailed",
+    "TooLargeForFormat",
+    "UnknownColumn",
+    "UnknownDatabase",
+    "UnknownEnding",
+    "UnknownLoad",
+    "UnknownMart",
+    "UnknownRole",
+    "UsageError",
+    "WrongEncoding",
+    "WrongStatus",
+    "WrongVersion",
+]

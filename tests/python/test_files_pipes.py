@@ -1,0 +1,162 @@
+"""Standard input, pipes, another account's files, and temporary files, most in a real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from loader.files import collect
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder `lab` with a file, in the working directory."""
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "a.csv").write_text("a.csv\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "lab"
+
+
+def python(program: str, *arguments: str, given: str = "", shell: str = "") -> str:
+    command = [sys.executable, "-c", program, *arguments]
+    if shell:
+        command = ["bash", "-c", shell, *command]
+    return subprocess.run(
+        command, input=given, capture_output=True, text=True, check=True, timeout=20
+    ).stdout
+
+
+SHOW = textwrap.dedent(
+    """
+    import sys
+    from loader.files import collect, open_bytes
+    with collect(sys.argv[1:], progress=lambda _: None) as found:
+        for file in found.files:
+            with open_bytes(file.path) as stream:
+                print(file.name, file.temporary, stream.read().decode())
+        print(found.problems)
+    """
+)
+
+
+@pytest.mark.slow
+def test_standard_input_is_a_file(lab: Path) -> None:
+    told = python(SHOW, "-", "-", f"{lab}/a.csv", given="user_id")
+    assert told == f"- True user_id\n{lab}/a.csv False a.csv\n\n()\n"
+    told = python(SHOW, "-", shell='"$0" "$@" <&-')
+    assert told == "('-: it cannot be opened: there is no standard input.',)\n"
+    (lab / "gz").write_bytes(b"\x1f\x8b\x08")
+    told = python(SHOW, "-", shell=f'"$0" "$@" < {lab}/gz')
+    assert told.startswith("('-: it is cut short")
+
+
+@pytest.mark.slow
+def test_process_substitution_and_redirections_are_files(lab: Path) -> None:
+    told = python(
+        SHOW, shell=f'"$0" "$@" <(echo one) <(gzip -c {lab}/a.csv) /dev/stdin < {lab}/a.csv'
+    )
+    one, _, packed, _, redirected, _, problems = told.splitlines()
+    assert one.startswith("/dev/fd/")
+    assert one.endswith(" True one")
+    assert packed.endswith(" True a.csv")
+    assert redirected == "/dev/stdin False a.csv"
+    assert problems == "()"
+
+
+def test_a_named_pipe_is_read_once(lab: Path) -> None:
+    pipe = lab.parent / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b"x" * 3_000_000))
+    writer.start()
+    with collect(["pipe", "./pipe"], progress=lambda _: None) as collected:
+        (file,) = collected.files
+        assert (file.name, file.temporary) == ("pipe", True)
+        assert file.path.read_bytes() == b"x" * 3_000_000
+    writer.join()
+    assert not file.path.exists()
+
+
+def test_temporary_files_are_removed_after_an_exception(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(lab.parent))
+    os.mkfifo("pipe")
+    threading.Thread(target=lambda: Path("pipe").write_bytes(b"x")).start()
+
+    def fail() -> None:
+        with collect(["pipe"], progress=lambda _: None) as collected:
+            assert collected.files[0].path.parent.parent == lab.parent
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert sorted(path.name for path in lab.parent.iterdir()) == ["lab", "pipe"]
+
+
+@pytest.mark.slow
+def test_temporary_files_are_removed_after_an_interrupt(lab: Path) -> None:
+    folder = lab.parent / "tmp"
+    folder.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", SHOW, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(folder)},
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"user_id\n")
+        process.stdin.flush()
+        deadline = time.monotonic() + 10
+        while not list(folder.rglob("0*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert list(folder.rglob("0*")) != []
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_had_is_a_sentence(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(lab.parent / "none"))
+    os.mkfifo("pipe")
+    threading.Thread(target=lambda: Path("pipe").write_bytes(b"x")).start()
+    with collect(["pipe"], progress=lambda _: None) as found:
+        assert found.problems == (
+            "pipe: no temporary file can be made for it: No such file or directory. Set TMPDIR to "
+            "a folder that you can write to.",
+        )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.slow
+def test_what_another_account_may_not_read_is_a_problem(open_folder: Path) -> None:
+    for name in ("closed.csv", "open.csv"):
+        (open_folder / name).write_text("x")
+    (open_folder / "closed.csv").chmod(0o600)
+    (open_folder / "folder").mkdir(mode=0o700)
+    program = textwrap.dedent(
+        """
+        import os, sys
+        from loader.files import collect
+        os.setuid(65534)
+        with collect([sys.argv[1]], progress=print) as found:
+            print(*(file.name for file in found.files), *found.problems, sep="\\n")
+        """
+    )
+    told = python(program, str(open_folder))
+    assert told.splitlines() == [
+        f"{open_folder}/open.csv",
+        f"{open_folder}/closed.csv: you are not allowed to read it. Ask its owner, or `chmod +r` "
+        "it.",
+        f"{open_folder}/folder: this folder cannot be listed: Permission denied.",
+    ]
