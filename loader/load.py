@@ -29,6 +29,16 @@ from loader.recognise import recognise
 from loader.sources import Input
 
 
+# What helps if many lines are rejected by a rule and the file was not read as it is meant.
+_HINTS = {
+    "undecodable": " If the encoding is another one, say it with --encoding.",
+    "broken_quoting": " If the marks are part of the text, say --quote none.",
+    "wrong_column_count": (
+        " If the header does not name each cell, say --columns, with nothing for a cell to ignore."
+    ),
+}
+
+
 @dataclass(frozen=True)
 class MaxRejected:
     """How many of a file's records may be rejected: a number, or a share in percent."""
@@ -234,11 +244,12 @@ class _Call:
             )
         limit = self.options.max_rejected
         if not limit.allows(len(rejections), read):
+            hint = _HINTS.get(max(rejections.by_rule, key=rejections.by_rule.__getitem__), "")
             examples = " ".join(f"Line {one.line}: {one.detail}" for one in rejections.first)
             raise FileRefused(
                 table.name,
                 f": {len(rejections):,} of {read:,} records cannot be split, and {limit} are "
-                f"allowed (--max-rejected). {examples} It was read as {table.reader.dialect}.",
+                f"allowed (--max-rejected). {examples} It was read as {table.reader.dialect}.{hint}",
             )
 
     def _entry(
@@ -270,7 +281,7 @@ def _recognise(
     for file in collected.files:
         try:
             seen = _seen(file.path)
-            sha256 = sha256_of(file.path)
+            sha256 = sha256_of(file.path, file.name)
             readers = recognise(file, inputs, options)
         except FileRefused as error:
             problems.append(str(error))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from loader.errors import FileRefused
-from loader.files import LocalFile, format_of, open_bytes
+from loader.files import LocalFile, Stream, format_of, open_bytes
 from loader.readers import Reader
 from loader.readers.batches import HEADER_WITHIN, Sheet, SheetReader, recognise_sheet
 from loader.readers.delimited import recognise_text
@@ -21,7 +20,7 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
 
     Raises FileRefused when it is no table with a header of an input, or could be two.
     """
-    kind = format_of(file.path)
+    kind = format_of(file.path, file.name)
     if kind in _WORKBOOKS:
         from loader.readers.spreadsheet import sheets
 
@@ -35,11 +34,15 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
         raise FileRefused(
             file.name, f": it is {kind}, and no table that labmart reads. Leave it out (--exclude)."
         )
-    if _begins_as_json(file.path):
+
+    def opened() -> Stream:
+        return open_bytes(file.path, file.name)
+
+    if _begins_as_json(opened()):
         from loader.readers import jsonlines
 
-        return [jsonlines.recognise(file.name, lambda: open_bytes(file.path), inputs)]
-    return [recognise_text(file.name, lambda: open_bytes(file.path), inputs, options)]
+        return [jsonlines.recognise(file.name, opened, inputs)]
+    return [recognise_text(file.name, opened, inputs, options)]
 
 
 def _chosen(name: str, found: Sequence[Sheet], options: ReadOptions) -> Sequence[Sheet]:
@@ -67,8 +70,8 @@ def _with_header(
     return readers
 
 
-def _begins_as_json(path: Path) -> bool:
-    with open_bytes(path) as stream:
+def _begins_as_json(stream: Stream) -> bool:
+    with stream:
         head = stream.read(4096).decode("utf-8-sig", errors="replace").lstrip(BLANKS)
     # A JSON object or array; a line such as [1] before a CSV header is no JSON.
     return head.startswith(("{", "[{")) or (head.startswith("[") and head[1:].lstrip()[:1] == "{")

@@ -13,8 +13,10 @@ db        the embedded PostgreSQL
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -64,8 +66,24 @@ for _command in (run, load, build, show, export, issues, loads, undo, redo, prun
     labmart.add_command(_command)
 
 
+# They would end Python on the spot, and temporary files and child processes would stay.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class _Ended(SystemExit):
+    """Somebody wants us to end; no `except Exception` keeps it."""
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise _Ended(128 + number)
+
+
 def main() -> None:
     """Run the command and exit; the one place where faults become exit codes."""
+    for number in _ENDING:
+        # nohup ignores SIGHUP, and it shall stay so.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
     try:
         labmart(standalone_mode=False)
         sys.stdout.flush()
@@ -76,6 +94,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         say("interrupted")
         code = EXIT_INTERRUPTED
+    except _Ended as ended:
+        say("interrupted")
+        code = int(str(ended.code))
     except (BrokenPipeError, ReaderGone):
         # Python would complain once more when it flushes stdout at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

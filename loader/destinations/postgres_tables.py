@@ -54,8 +54,6 @@ class Found:
 
     kind: str
     owner: str
-    is_ours: bool
-    has_load_index: bool
     columns: Mapping[str, str]
 
 
@@ -94,12 +92,7 @@ def readable(column: str, found: Found) -> str:
 # Parameters: schema, names.
 FIND_TABLES = """
 select
-    c.relname, c.relkind::text, pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'usage'),
-    exists (
-        select from pg_index as i
-        inner join pg_attribute as k on k.attrelid = i.indrelid and k.attnum = i.indkey[0]
-        where i.indrelid = c.oid and k.attname = 'load_id' and i.indisvalid
-    ),
+    c.relname, c.relkind::text, pg_get_userbyid(c.relowner),
     a.attname, format_type(a.atttypid, a.atttypmod)
 from pg_class as c
 inner join pg_namespace as n on n.oid = c.relnamespace
@@ -109,13 +102,13 @@ order by c.relname, a.attnum
 """
 
 
-def gather(rows: Sequence[tuple[str, str, str, bool, bool, str | None, str]]) -> dict[str, Found]:
+def gather(rows: Sequence[tuple[str, str, str, str | None, str]]) -> dict[str, Found]:
     """The relations of FIND_TABLES by name."""
     found: dict[str, Found] = {}
-    for name, kind, owner, is_ours, has_index, column, type_ in rows:
+    for name, kind, owner, column, type_ in rows:
         before = found[name].columns if name in found else {}
         columns = dict(before) if column is None else {**before, column: type_}
-        found[name] = Found(kind, owner, is_ours, has_index, columns)
+        found[name] = Found(kind, owner, columns)
     return found
 
 
@@ -143,15 +136,10 @@ def _of_table(
     refuse: Callable[[str, str], DatabaseFault],
 ) -> list[Statement]:
     table = f"{quote(schema)}.{quote(name)}"
-    # BRIN keeps the least and greatest load_id of each megabyte. It costs next to nothing to
-    # write, and one load among many is found and counted without reading the others.
-    index = f"create index on {table} using brin (load_id)"
-    is_indexed = name not in (LEDGER, LAST_LOAD)
     if found is None:
         listed = ", ".join(f"{quote(column)} {type_}" for column, type_ in columns.items())
         need = f"grant create, usage on schema {quote(schema)} to {quote(user)}"
-        made = [Statement(f"create table if not exists {table} ({listed})", need)]
-        return [*made, Statement(index, need)] if is_indexed else made
+        return [Statement(f"create table if not exists {table} ({listed})", need)]
     if found.kind not in _IS_TABLE:
         kind = _KINDS.get(found.kind, "relation of another kind")
         raise refuse(
@@ -171,6 +159,4 @@ def _of_table(
         added = ", ".join(f"add column {quote(column)} {type_}" for column, type_ in absent)
         need = f"grant {quote(found.owner)} to {quote(user)}"
         return [Statement(f"alter table {table} {added}", need)]
-    if is_indexed and found.is_ours and not found.has_load_index:
-        return [Statement(index, "")]
     return []

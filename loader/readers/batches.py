@@ -14,6 +14,8 @@ from loader.sources import HeaderMatch, Input, match_header
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100
 _ROWS_PER_BATCH = 10_000
+# So much of an ignored column's name is told.
+_LONGEST_NAME = 60
 # What makes a cell need quotation marks, whatever the delimiter is.
 _NEEDS_QUOTES = re.compile('["\r\n]')
 # Bytes that were no text in the file's encoding (see loader.readers.text), and unpaired surrogates.
@@ -168,7 +170,7 @@ def header_cells(cells: Sequence[str | None]) -> list[str]:
 def ignored(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
     """A note that names the columns that mean nothing, at most twenty of them."""
     named = [
-        repr(cell.strip()) if cell.strip() else f"number {at + 1} (without a name)"
+        _shown(cell.strip()) if cell.strip() else f"number {at + 1} (without a name)"
         for at, (cell, name) in enumerate(zip(header, match.columns, strict=True))
         if name is None
     ]
@@ -176,6 +178,10 @@ def ignored(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
         return ()
     more = f" and {len(named) - 20} more" if len(named) > 20 else ""
     return (f"ignored columns: {', '.join(named[:20])}{more}",)
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
 
 
 def _as_escape(found: re.Match[str]) -> str:

@@ -11,6 +11,7 @@ from itertools import chain
 from loader.errors import FileRefused, UsageError
 from loader.readers import Batch
 from loader.readers.dialect import Dialect, ReadOptions, find_dialect
+from loader.readers.fit import fitted
 from loader.readers.splitter import Splitter, complete_lines, lines_of, output_delimiter
 from loader.readers.text import Stream, bom_of, decode, decoded, encoding_of
 from loader.sources import Input
@@ -105,7 +106,7 @@ def recognise_text(
     text = decode(sample, encoding)
     if len(sample) >= SAMPLE:
         text = text[: complete_lines(text)] or text
-    found = find_dialect(name, text, inputs, options)
+    found = fitted(find_dialect(name, text, inputs, options), text)
     return DelimitedReader(name, open_bytes, encoding, found, wrapping)
 
 

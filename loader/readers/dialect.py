@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from loader.errors import FileRefused
 from loader.readers.batches import HEADER_WITHIN, ignored
@@ -19,9 +20,11 @@ from loader.sources import BLANKS, HeaderMatch, Input, header_key, match_header
 _QUOTES = ('"', "'")
 # No header is longer; a longer line is not looked at.
 _HEADER_LENGTH = 1 << 20
+# How far a record over several lines is looked at.
+_LOOK = 10_000
 # In longer headers no letter or digit is tried as delimiter.
 _EVERY_DELIMITER = 10_000
-_COMMENT = re.compile('#+[ \t]*+(?=[^ \t\r\n])')
+_COMMENT = re.compile("#+[ \t]*+(?=[^ \t\r\n])")
 # Records of the sample that tell the quotation mark, or the delimiter of a file without a header.
 _LOOKED_AT = 500
 _USUAL_DELIMITERS = ",;\t|"
@@ -88,11 +91,16 @@ def find_dialect(name: str, sample: str, inputs: Sequence[Input], options: ReadO
         raise FileRefused(name, ": it is empty; not even a header is there.")
     if options.columns:
         return _without_header(name, sample, inputs, options)
-    for line, at, end in lines_of(sample, limit=HEADER_WITHIN):
+    for line, at, end in _first_lines(sample):
         if found := list(_readings(sample, line, at, end, inputs, options)):
-            chosen = _choose(name, found, sample)
-            return fitted(chosen, sample[_begin_of_line(sample, chosen.skip + 1) :])
+            return _choose(name, found, sample)
     raise FileRefused(name, _nothing_found(sample, inputs, options))
+
+
+def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
+    """Number, begin and end of the lines in which the header is looked for; blank ones count not."""
+    lines = lines_of(sample, limit=len(sample))
+    return islice((one for one in lines if sample[one[1] : one[2]].strip(BLANKS)), HEADER_WITHIN)
 
 
 def _readings(
@@ -108,13 +116,15 @@ def _readings(
     for delimiter in _delimiters(text, options):
         for quote in _QUOTES if options.quote is None else (options.quote,):
             shape = Shape(delimiter, quote)
-            record = Grammar(shape).record(sample, at, min(len(sample), at + _HEADER_LENGTH))
+            record = Grammar(shape).record(sample, at, min(len(sample), max(end, at + _LOOK)))
             if record.fault:
                 continue
             header = tuple(cell or "" for cell in record.cells)
-            ends = count_lines(sample[at : record.end])
+            written = sample[at : record.end]
+            # The file may end with its header.
+            lines = count_lines(written) + (not written.endswith(("\r", "\n")))
             for match in match_header(header, inputs):
-                yield Dialect(shape, match, header, line, skip=line - 1 + max(ends, 1))
+                yield Dialect(shape, match, header, line, skip=line - 1 + lines)
 
 
 def _choose(name: str, readings: list[Dialect], sample: str) -> Dialect:
@@ -147,8 +157,8 @@ def _reading_with(readings: list[Dialect], delimiter: str) -> Dialect:
 
 def _split(sample: str, reading: Dialect) -> tuple[tuple[str, ...], ...]:
     """The cells of the first records, trimmed."""
-    body = sample[_begin_of_line(sample, reading.skip + 1) :]
-    records = _records(body, reading.shape)
+    body = sample[begin_of_line(sample, reading.skip + 1) :]
+    records = records_of(body, reading.shape)
     return tuple(tuple((cell or "").strip(BLANKS) for cell in record.cells) for record in records)
 
 
@@ -161,12 +171,12 @@ def _with_quote(readings: list[Dialect], sample: str) -> Dialect:
     usual = readings[0]
     if len(readings) == 1:
         return usual
-    body = sample[_begin_of_line(sample, usual.skip + 1) :]
+    body = sample[begin_of_line(sample, usual.skip + 1) :]
     bare = Shape(usual.shape.delimiter, "")
     begins = [
         sum((cell or "").startswith(reading.shape.quote) for cell in record.cells)
         for reading in readings
-        for record in _records(body, bare)
+        for record in records_of(body, bare)
     ]
     half = len(begins) // len(readings)
     if sum(begins[half:]) <= sum(begins[:half]):
@@ -176,17 +186,17 @@ def _with_quote(readings: list[Dialect], sample: str) -> Dialect:
 
 def _wrong(body: str, shape: Shape, width: int) -> int:
     """How many records do not come out right."""
-    return sum(bool(one.fault) or len(one.cells) != width for one in _records(body, shape))
+    return sum(bool(one.fault) or len(one.cells) != width for one in records_of(body, shape))
 
 
-def _records(body: str, shape: Shape) -> Iterator[Record]:
+def records_of(body: str, shape: Shape) -> Iterator[Record]:
     """The first records; behind one that is wrong, reading goes on with the next line."""
     grammar = Grammar(shape)
     next_record = 0
     for _, at, end in lines_of(body, limit=_LOOKED_AT):
         if at < next_record or not body[at:end].strip(BLANKS):
             continue
-        record = grammar.record(body, at, min(len(body), at + _HEADER_LENGTH))
+        record = grammar.record(body, at, min(len(body), max(end, at + _LOOK)))
         next_record = at if record.fault else record.end
         yield record
 
@@ -234,7 +244,8 @@ def _delimiters(line: str, options: ReadOptions) -> list[str]:
     return sorted(tried)
 
 
-def _begin_of_line(text: str, number: int) -> int:
+def begin_of_line(text: str, number: int) -> int:
+    """Where a line begins; the end of the text if it has none."""
     return next((at for line, at, _ in lines_of(text, limit=number) if line == number), len(text))
 
 
@@ -260,9 +271,10 @@ def _near_misses(
 ) -> Iterator[tuple[str, ...]]:
     """A sentence for each line that names some columns, followed by the names."""
     delimiters = options.delimiter or _USUAL_DELIMITERS
-    for line, at, end in lines_of(sample, limit=HEADER_WITHIN):
+    for line, at, end in _first_lines(sample):
         for delimiter in delimiters:
-            keys = {header_key(cell.strip('"')) for cell in sample[at:end].split(delimiter)}
+            found = [header_key(cell.strip('"')) for cell in sample[at:end].split(delimiter)]
+            keys = set(found)
             for entry in inputs:
                 has = [column.name for column in entry.columns if column.names & keys]
                 lacks = [
@@ -270,8 +282,10 @@ def _near_misses(
                     for column in entry.columns
                     if column.required and not column.names & keys
                 ]
-                # All are there: then one of them is there twice.
-                lacking = f"lacks {', '.join(lacks)}" if lacks else "names one of them twice"
+                # All are there: then one of them is there twice, or the marks are wrong.
+                twice = any(sum(key in one.names for key in found) > 1 for one in entry.columns)
+                whole = "names one of them twice" if twice else "its quotation marks are not right"
+                lacking = f"lacks {', '.join(lacks)}" if lacks else whole
                 if has:
                     yield (
                         f"Closest is line {line} with delimiter {delimiter_name(delimiter)}: of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -18,8 +19,10 @@ _BOMS = (
 _MARK = "labmart-mark"
 # What people write in Windows-1252: letters, and signs that laboratories and word processors use.
 # A byte outside of this set speaks for damage rather than for another encoding.
+# Inside of a word capitals and signs are letters of another encoding: Mac Roman, Windows-1250.
+_ELSEWHERE = re.compile(rb"[a-z][\x8a\x8c\x8e]|[a-z][\xa3\xa5\xaf\xb1\xb3\xb9\xbf][a-z]")
 _WRITTEN = frozenset(
-    "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýŠšŒœŽžŸ"
+    "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýŠšŒœŽž"
     "€£°±²³µ·¹º¼½¾×÷«»‘’“”„–—…•§®©™¿¡\u00a0".encode("cp1252")  # noqa: RUF001 -- they are meant
 )
 
@@ -69,7 +72,7 @@ def encoding_of(sample: bytes) -> str:
     if any(ord(char) > 0x7F and not 0xD800 <= ord(char) <= 0xDFFF for char in set(decoded)):
         return "utf-8"
     above = {byte for byte in sample if byte > 0x7F}
-    return "cp1252" if above <= _WRITTEN else "utf-8"
+    return "cp1252" if above <= _WRITTEN and not _ELSEWHERE.search(sample) else "utf-8"
 
 
 def decode(sample: bytes, encoding: str) -> str:
@@ -93,14 +96,14 @@ def decoded(stream: Stream, encoding: str) -> Iterator[str]:
 
 
 def _utf16_without_bom(sample: bytes) -> str | None:
-    """Text of mostly ASCII letters has a zero in every second byte under UTF-16."""
+    """Under UTF-16 ASCII letters, and be it only those of the header, have a zero every 2 bytes."""
     head = sample[:4096]
     pairs = len(head) // 2
     if pairs < 4:
         return None
     even, odd = head[0::2].count(0), head[1::2].count(0)
-    if odd > 0.7 * pairs and even < 0.05 * pairs:
+    if odd > 0.2 * pairs and even < 0.1 * odd:
         return "utf-16-le"
-    if even > 0.7 * pairs and odd < 0.05 * pairs:
+    if even > 0.2 * pairs and odd < 0.1 * even:
         return "utf-16-be"
     return None

@@ -22,6 +22,10 @@ with rules as (
             'The line has a NUL byte, which no text may have; it is kept apart.'
         ),
         (
+            'invalid_json', 'error',
+            'The line is no JSON object with each column once; it is kept apart, as it was.'
+        ),
+        (
             'missing_id', 'error',
             'The row has no id; it is left out.'
         ),

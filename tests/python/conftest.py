@@ -18,7 +18,16 @@ from loader.embedded import ROLE, Place, place_of, start, stop
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a person's run leaves in the project, and what is large.
-NOT_COPIED = (".git", ".venv", ".labmart", "target", "logs", "profiles.yml", ".*_cache")
+NOT_COPIED = (
+    ".git",
+    ".venv",
+    ".labmart",
+    "target",
+    "logs",
+    "profiles.yml",
+    ".hypothesis",
+    ".*_cache",
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,31 +106,25 @@ def labmart(database: Database, *arguments: str | Path, **how: Path) -> Ended:
     return end_of(begin(database, *arguments, **how))
 
 
-def session_is_empty(leader: int) -> bool:
-    """Whether no process is left of a session; the leader itself has been waited for."""
-    return not any(_session_of(entry) == leader for entry in Path("/proc").iterdir())
-
-
-def _session_of(entry: Path) -> int:
-    try:
-        text = (entry / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
-    state, _, _, session = text.rpartition(")")[2].split()[:4]
-    return 0 if state == "Z" else int(session)
+def session_of(leader: int) -> list[int]:
+    """Which processes there are in the session that a process began."""
+    return [pid for pid, (_, session) in _processes().items() if session == leader]
 
 
 def children_of(parent: int) -> list[int]:
-    """Process ids of the children of a process."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                text = (entry / "stat").read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue
-            if int(text.rpartition(")")[2].split()[1]) == parent:
-                found.append(int(entry.name))
+    """The children of a process."""
+    return [pid for pid, (above, _) in _processes().items() if above == parent]
+
+
+def _processes() -> dict[int, tuple[int, int]]:
+    """Parent and session of every process that has not ended; see proc_pid_stat(5)."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            state, parent, _, session = text.rpartition(")")[2].split()[:4]
+            if state != "Z":
+                found[int(path.parent.name)] = int(parent), int(session)
     return found
 
 

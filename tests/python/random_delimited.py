@@ -33,7 +33,7 @@ ENCODINGS = {
 }
 # Bytes that are no text under the encoding.
 DAMAGE = {
-    "utf-8": (b"\xff", b"\xfe\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5"),
+    "utf-8": (b"\xff", b"\xfe\xff", b"\xc0\xaf", b"\xed\xa0\x80\xff"),
     "utf-16-le": (b"\x3d\xd8",),
     "utf-16-be": (b"\xd8\x3d",),
     "utf-32-le": (b"\0\0\x11\0",),
@@ -52,6 +52,8 @@ class Writer:
     before: str
     after: str
     ends: tuple[str, ...]
+    # No cell of the file could close a mark that was left open elsewhere.
+    is_shut: bool = False
     body: bytearray = field(default_factory=bytearray)
     line: int = 1
     ended: str = "\n"
@@ -111,8 +113,8 @@ class Writer:
             text = self.record(tuple("w" for _ in range(count)))[0]
             self.rejected.append((self.put(text), "wrong_column_count", text))
         elif kind == "open":
-            # With too many cells before it, so that no line below can make a record of it.
-            begun = self.rng.choice((words[:-1], [*words, *words])) if self.is_shut else words * 2
+            # Too many cells, if a line below could make a record of it.
+            begun = words[1:] if self.is_shut else [*words, "w"]
             text = self.record(tuple(begun))[0] + f"{self.delimiter}{self.quote}open"
             self.rejected.append((self.put(text), "broken_quoting", text))
         elif kind == "misplaced":
@@ -127,11 +129,6 @@ class Writer:
             line = self.put(text.encode(self.encoding) + damage)
             self.rejected.append((line, "undecodable", shown))
 
-    @property
-    def is_shut(self) -> bool:
-        """Whether no cell of the file could close a mark that was left open elsewhere."""
-        return self.quoting == "none needed"
-
 
 def delimited(rng: random.Random) -> tuple[bytes, Table]:
     """A random file, and what must become of it."""
@@ -145,9 +142,12 @@ def delimited(rng: random.Random) -> tuple[bytes, Table]:
     writer = Writer(rng, encoding, delimiter, '"', "some", "", "", _ends(rng))
     bad = _bad_lines(rng, name)
     _choose_quoting(writer, bad)
-    if writer.delimiter not in (*WITH_QUOTES_ONLY, *BLANKS, *".-") and rng.random() < 0.4:
+    if writer.delimiter not in (*WITH_QUOTES_ONLY, *BLANKS, *".-\x1f") and rng.random() < 0.4:
         writer.before = rng.choice(("", " ", "\t", "  "))
         writer.after = rng.choice(("", "", " ", "\t"))
+    opening = f"{BLANKS}{writer.delimiter}{writer.quote}"
+    cells = (cell for record in made.records for cell in record)
+    writer.is_shut = not any(cell and cell[0] in opening for cell in cells)
     writer.body += mark
     for text in rng.sample(PRELUDE, rng.choice((0, 0, 0, 1, 3))):
         writer.put(text)

@@ -10,26 +10,24 @@ import gzip
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import ROOT, Database
+from conftest import Database
 from load_processes import (
     State,
     begin,
     children_of,
     database_of,
     end_of,
-    held_in_copy,
     labmart,
     nobody_loads,
     rows,
@@ -198,3 +196,57 @@ def test_a_loader_that_is_killed_leaves_all_or_nothing(lab: Lab) -> None:
     assert any(doing.startswith("active copy") for is_done, doing in landed if not is_done), landed
     assert {is_done for is_done, _ in landed} == {False, True}, landed
     assert not list(lab.temporary.iterdir())
+
+
+def kill_server(place: Place) -> None:
+    """Kill the postmaster and every process of its own at once, as a power cut does."""
+    postmaster = status(place).pid
+    assert postmaster is not None
+    os.kill(postmaster, signal.SIGSTOP)
+    for child in children_of(postmaster):
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    os.kill(postmaster, signal.SIGKILL)
+    wait_for(lambda: not status(place).running)
+
+
+@pytest.mark.parametrize("doing", ["copy", "select count", "analyze"])
+def test_a_server_that_is_killed_ends_the_load_and_loses_nothing(
+    place: Place, tmp_path: Path, doing: str
+) -> None:
+    start(place)
+    database = database_of(place)
+    old = write_table(tmp_path / "old.csv", "compounds", range(1_000), broken_every=99)
+    assert labmart(database, "load", old).code == 0
+    before = state_of(database)
+    new = tmp_path / "new"
+    write_table(new / "compounds.csv", "compounds", range(30_000), broken_every=999)
+    write_table(new / "users.csv", "users", range(30_000))
+    loading = begin(database, "load", "--replace", new, temporary=tmp_path)
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        wait_for_moment(cursor, loading, Moment(doing, 0.0))
+    kill_server(place)
+    ended = end_of(loading, patience=20)
+    assert ended.code == 4, ended
+    assert "Nothing was written. See that the server runs, and call again." in ended.err
+    start(place)
+    assert state_of(database) == before
+    again = labmart(database, "load", "--replace", new)
+    assert again.code == 0, again
+    assert "already loaded" not in again.err
+    assert rows(database, "select status from labmart_raw.loads order by load_id") == [
+        ("superseded",),
+        ("current",),
+        ("current",),
+    ]
+    assert rows(database, "select count(*) from labmart_raw.users") == [(30_000,)]
+    assert rows(database, "select count(*) from labmart_raw.compounds") == [(31_000,)]
+
+
+def test_a_server_that_is_gone_is_told_before_anything_is_read(
+    place: Place, tmp_path: Path
+) -> None:
+    users = write_table(tmp_path / "users.csv", "users", range(3))
+    ended = labmart(database_of(place), "load", users)
+    assert ended.code == 4
+    assert ended.err.startswith("labmart: No PostgreSQL answers at "), ended
