@@ -28,7 +28,6 @@ from loader.readers.rejections import Rejections
 from loader.recognise import recognise
 from loader.sources import Input
 
-
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
 _HINTS = {
     "undecodable": " If the encoding is another one, say it with --encoding.",
@@ -249,7 +248,8 @@ class _Call:
             raise FileRefused(
                 table.name,
                 f": {len(rejections):,} of {read:,} records cannot be split, and {limit} are "
-                f"allowed (--max-rejected). {examples} It was read as {table.reader.dialect}.{hint}",
+                f"allowed (--max-rejected). {examples} It was read as {table.reader.dialect}."
+                f"{hint}",
             )
 
     def _entry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from loader.errors import FileRefused
@@ -13,6 +14,9 @@ from loader.readers.dialect import ReadOptions
 from loader.sources import BLANKS, Input
 
 _WORKBOOKS = ("xlsx", "xls", "ods")
+# A line that begins an object of JSON; the beginning of an array of them.
+_OBJECT = re.compile(r'^[ \t]*+\{\s*+(?:"|\}\s*+$)', re.MULTILINE)
+_ARRAY = re.compile(r"\[\s*+\{")
 
 
 def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) -> list[Reader]:
@@ -38,11 +42,14 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     def opened() -> Stream:
         return open_bytes(file.path, file.name)
 
-    if _begins_as_json(opened()):
+    with opened() as stream:
+        wrapping = "".join(f"{layer}, " for layer in stream.layers)
+        is_json = _begins_as_json(stream.read(4096))
+    if is_json:
         from loader.readers import jsonlines
 
         return [jsonlines.recognise(file.name, opened, inputs)]
-    return [recognise_text(file.name, opened, inputs, options)]
+    return [recognise_text(file.name, opened, inputs, options, wrapping)]
 
 
 def _chosen(name: str, found: Sequence[Sheet], options: ReadOptions) -> Sequence[Sheet]:
@@ -70,8 +77,7 @@ def _with_header(
     return readers
 
 
-def _begins_as_json(stream: Stream) -> bool:
-    with stream:
-        head = stream.read(4096).decode("utf-8-sig", errors="replace").lstrip(BLANKS)
-    # A JSON object or array; a line such as [1] before a CSV header is no JSON.
-    return head.startswith(("{", "[{")) or (head.startswith("[") and head[1:].lstrip()[:1] == "{")
+def _begins_as_json(sample: bytes) -> bool:
+    """Whether a text is JSON objects, or an array of them; a line `[1]` before a header is not."""
+    head = sample.decode("utf-8-sig", errors="replace").lstrip(BLANKS)
+    return head.startswith("{") or (head.startswith("[") and head[1:].lstrip().startswith("{"))

@@ -8,15 +8,14 @@ loading   run, load, build
 results   show, export, issues
 ledger    loads, undo, redo, prune
 db        the embedded PostgreSQL
+signals   being told to end
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -26,6 +25,7 @@ from loader.cli.db import db
 from loader.cli.ledger import loads, prune, redo, undo
 from loader.cli.loading import build, load, run
 from loader.cli.results import export, issues, show
+from loader.cli.signals import EndedBySignal, ending_on_signals
 from loader.errors import EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
 
@@ -66,27 +66,12 @@ for _command in (run, load, build, show, export, issues, loads, undo, redo, prun
     labmart.add_command(_command)
 
 
-# They would end Python on the spot, and temporary files and child processes would stay.
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
-
-
-class _Ended(SystemExit):
-    """Somebody wants us to end; no `except Exception` keeps it."""
-
-
-def _end(number: int, _: FrameType | None) -> None:
-    raise _Ended(128 + number)
-
-
 def main() -> None:
     """Run the command and exit; the one place where faults become exit codes."""
-    for number in _ENDING:
-        # nohup ignores SIGHUP, and it shall stay so.
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _end)
     try:
-        labmart(standalone_mode=False)
-        sys.stdout.flush()
+        with ending_on_signals():
+            labmart(standalone_mode=False)
+            sys.stdout.flush()
         code = 0
     except click.ClickException as error:
         error.show()
@@ -94,9 +79,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         say("interrupted")
         code = EXIT_INTERRUPTED
-    except _Ended as ended:
+    except EndedBySignal as ended:
         say("interrupted")
-        code = int(str(ended.code))
+        code = ended.exit_code
     except (BrokenPipeError, ReaderGone):
         # Python would complain once more when it flushes stdout at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -116,7 +116,10 @@ class MissingExtra(UsageError):
     def __init__(self, name: str, extra: str) -> None:
         self.name = name
         self.extra = extra
-        super().__init__(f"{name}: this needs `pip install 'labmart[{extra}]'`.")
+        super().__init__(
+            f"{name}: this needs the extra {extra!r}. In the project call "
+            f"`.venv/bin/pip install --editable '.[{extra}]'`."
+        )
 
 
 class UnknownLoad(UsageError):

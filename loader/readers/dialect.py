@@ -98,7 +98,7 @@ def find_dialect(name: str, sample: str, inputs: Sequence[Input], options: ReadO
 
 
 def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of the lines in which the header is looked for; blank ones count not."""
+    """Number, begin and end of the lines that can be the header; blank ones do not count."""
     lines = lines_of(sample, limit=len(sample))
     return islice((one for one in lines if sample[one[1] : one[2]].strip(BLANKS)), HEADER_WITHIN)
 

@@ -41,7 +41,8 @@ _ENTERED = frozenset(
 # A cell's text has these in it without showing them: notes, and the readings above characters.
 _NO_TEXT = frozenset(("text:note", "text:ruby-text"))
 _DURATION = re.compile(
-    r"(-?)P(?:([0-9]{1,6})D)?T?(?:([0-9]{1,7})H)?(?:([0-9]{1,7})M)?(?:([0-9]{1,7}(?:[.,][0-9]+)?)S)?"
+    r"(-?)P(?:([0-9]{1,6})D)?T?(?:([0-9]{1,7})H)?(?:([0-9]{1,7})M)?"
+    r"(?:([0-9]{1,7}(?:[.,][0-9]+)?)S)?"
 )
 _ZEROS_OF_FRACTION = re.compile(r"(\.[0-9]*?)0+$")
 # How many filled cells one row that is written once may become by repetition; more is an attack.

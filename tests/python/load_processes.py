@@ -101,9 +101,14 @@ def end_of(process: subprocess.Popen[str], patience: float = PATIENCE) -> Ended:
     return Ended(process.returncode, out, err)
 
 
-def labmart(database: Database, *arguments: str | Path, **how: Path) -> Ended:
+def labmart(
+    database: Database,
+    *arguments: str | Path,
+    prefix: Sequence[str] = (),
+    temporary: Path | None = None,
+) -> Ended:
     """Run `labmart …` to its end."""
-    return end_of(begin(database, *arguments, **how))
+    return end_of(begin(database, *arguments, prefix=prefix, temporary=temporary))
 
 
 def session_of(leader: int) -> list[int]:

@@ -287,7 +287,7 @@ def test_a_missing_package_names_the_extra(module: str, address: str, extra: str
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
-    assert told.endswith(f"this needs `pip install 'labmart[{extra}]'`.\n")
+    assert f"`.venv/bin/pip install --editable '.[{extra}]'`" in told
     assert "secret" not in told
 
 
