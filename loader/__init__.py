@@ -1,18 +1,29 @@
 """The Python side of labmart: the command `labmart`, and what it needs to run dbt.
 
-cli           parses a call and hands it on
+cli/          parses a call and hands it on
+
 project       where the dbt project is, and its files
 profile       the connection that profiles.yml describes
 database      the database of a target, made ready
 embedded/     the PostgreSQL that comes in a wheel; db_status tells of it
+destinations/ reading marts from an engine and writing its raw tables, one engine after the other
+
+load          one call of `labmart load` from start to end; load_report tells of it
+sources       the inputs that the source YAML declares
+files/        what a PATH means: files, folders, archives, addresses, as local files
+recognise     what a local file is
+readers/      records out of each kind of file
+ledger        which loads count: undo, redo, prune; loads prints it
+
 dbt           dbt as a child process; progress shows how it goes on
 dbt_report    what failed in a dbt run, in a person's words
+seeds         whether the files in seeds/ are what dbt can read
+
 marts         the marts that models/marts/_marts.yml declares
-destinations/ reading from an engine, one module per engine
 show, table   a mart on the screen
 export        a mart in a file
 issues        what was rejected or noticed
-errors        what can go wrong, and the exit codes
+errors/       what can go wrong, and the exit codes
 """
 
 from __future__ import annotations

@@ -65,7 +65,16 @@ def _chosen(name: str, found: Sequence[Sheet], options: ReadOptions) -> Sequence
 def _with_header(
     name: str, found: Sequence[Sheet], inputs: Sequence[Input]
 ) -> Sequence[SheetReader]:
-    readers = [reader for sheet in found if (reader := recognise_sheet(name, sheet, inputs))]
+    recognised = {sheet.part: recognise_sheet(name, sheet, inputs) for sheet in found}
+    if len(recognised) < len(found):
+        raise FileRefused(name, ": two of its sheets have the same name. Save it anew.")
+    readers = [reader for reader in recognised.values() if reader]
+    # What is hidden is mostly an older copy of what can be seen.
+    visible = [reader for reader in readers if not reader.sheet.hidden]
+    if visible:
+        readers = visible
+        left_out = [sheet.part for sheet in found if recognised[sheet.part] not in visible]
+        readers[0].beside = tuple(f"left out the sheet {part!r}" for part in left_out)
     if not readers:
         looked = ", ".join(sheet.kind for sheet in found) or "no sheet"
         names = "; ".join(f"{entry.name}: {', '.join(entry.column_names)}" for entry in inputs)

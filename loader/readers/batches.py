@@ -35,6 +35,7 @@ class Sheet:
     part: str
     kind: str
     rows: Callable[[], Iterator[tuple[int, Sequence[str | None]]]]
+    hidden: bool = False
 
 
 def csv_cell(cell: str | None, delimiter: str = ",") -> str:
@@ -69,11 +70,12 @@ def not_text(text: str) -> tuple[str, str] | None:
 
 @dataclass
 class SheetReader:
-    """Reads a recognised sheet; see the protocol `Reader`."""
+    """Reads a recognised sheet; see the protocol `Reader`. `beside`: notes on other sheets."""
 
     sheet: Sheet
     match: HeaderMatch
     header_row: int
+    beside: tuple[str, ...] = ()
     _beyond: int = 0
 
     delimiter = ","
@@ -106,6 +108,7 @@ class SheetReader:
         begin = next(at for at, cell in enumerate(header) if cell.strip())
         inner = HeaderMatch(self.match.input, self.match.columns[begin:])
         found = ignored(header[begin:], inner)
+        found = (*self.beside, *found)
         if self._beyond:
             found += (f"cells to the right of the header were left out in {self._beyond:,} rows",)
         return found

@@ -64,8 +64,9 @@ def _sheet(book: _Workbook, index: int, line: dict[str, object]) -> Sheet | None
         if not complete:
             yield from islice(_stream(book, index), len(first), None)
 
-    hidden = " (hidden)" if line.get("hidden") is True else ""
-    return Sheet(part=title, kind=f"{book.format}, sheet {title!r}{hidden}", rows=rows)
+    hidden = line.get("hidden") is True
+    kind = f"{book.format}, {'hidden ' if hidden else ''}sheet {title!r}"
+    return Sheet(part=title, kind=kind, rows=rows, hidden=hidden)
 
 
 def _stream(book: _Workbook, index: int) -> Iterator[_Row]:

@@ -189,7 +189,7 @@ def test_hidden_sheets_are_told_and_those_without_cells_left_out(tmp_path: Path)
     found = sheets(tmp_path / "a.xlsx", "a", "xlsx")
     assert [(sheet.part, sheet.kind) for sheet in found] == [
         ("Plate 'é' 1", '''xlsx, sheet "Plate 'é' 1"'''),
-        ("Old", "xlsx, sheet 'Old' (hidden)"),
+        ("Old", "xlsx, hidden sheet 'Old'"),
         ("Last", "xlsx, sheet 'Last'"),
     ]
     assert [rows_of(sheet) for sheet in found] == [[(1, ["1"])], [(2, ["2"])], [(3, ["3"])]]

@@ -87,7 +87,7 @@ def test_ods_cells_of_every_type(tmp_path: Path) -> None:
         wanted.pop()
     found = sheets(path, "a", "ods")
     assert rows_of(found[0]) == [(5, wanted), (6, ["twice"]), (7, ["twice"]), (8, ["end"])]
-    assert found[1].kind == "ods, sheet 'H' (hidden)"
+    assert found[1].kind == "ods, hidden sheet 'H'"
     assert rows_of(found[1]) == [(1, ["h"])]
 
 
