@@ -20,7 +20,7 @@ dbt_report    what failed in a dbt run, in a person's words
 seeds         whether the files in seeds/ are what dbt can read
 
 marts         the marts that models/marts/_marts.yml declares
-show, table   a mart on the screen
+show, table   a mart on the screen; printable makes any text safe for it
 export        a mart in a file
 issues        what was rejected or noticed
 errors/       what can go wrong, and the exit codes

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from loader.destinations import Load, RawStore
 from loader.errors import UnknownLoad, WrongStatus
+from loader.printable import printable
 
 CURRENT, SUPERSEDED, REVERTED = "current", "superseded", "reverted"
 APPEND, REPLACE = "append", "replace"
@@ -211,7 +212,8 @@ def _sheet(file: str) -> str:
 
 def _escaped(part: str) -> str:
     # What looks escaped already is escaped once more, so that no two names become one.
-    return re.sub("%(?=2[35F])", "%25", part).replace("#", "%23").replace("/", "%2F")
+    escaped = re.sub("%(?=2[35F])", "%25", part).replace("#", "%23").replace("/", "%2F")
+    return printable(escaped)
 
 
 def _named(loads: Sequence[Load], load_ids: Sequence[int]) -> list[Load]:

@@ -22,7 +22,7 @@ from loader.errors import DatabaseFault, FileRefused, FilesRefused, UsageError
 from loader.files import Collected, LocalFile, collect, sha256_of
 from loader.ledger import APPEND, CURRENT, REPLACE, Wanted, changes, file_name, plan
 from loader.profile import Profile
-from loader.readers import Batch, Reader
+from loader.readers import Batch, Reader, RejectedLine
 from loader.readers.dialect import ReadOptions
 from loader.readers.rejections import Rejections
 from loader.recognise import recognise
@@ -36,6 +36,10 @@ _HINTS = {
         " If the header does not name each cell, say --columns, with nothing for a cell to ignore."
     ),
 }
+
+
+# A refusal tells so many of the rejected lines.
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Outcome:
     load_id: int | None = None
     records_read: int = 0
     rejected_by_rule: Mapping[str, int] = field(default_factory=dict)
+    first_rejected: tuple[RejectedLine, ...] = ()
     same_as: str = ""
 
     @property
@@ -115,6 +120,10 @@ class Report(Protocol):
 
     def say(self, text: str) -> None:
         """A sentence."""
+        ...
+
+    def working(self, text: str) -> None:
+        """What is going on right now, until something else does."""
         ...
 
     def begin(self, table: Table) -> None:
@@ -143,7 +152,7 @@ def load(
     nothing has been written then.
     """
     inputs = _restricted(inputs, options.input)
-    with collect(paths, exclude=options.exclude, progress=report.say) as collected:
+    with collect(paths, exclude=options.exclude, progress=report.working) as collected:
         for name in collected.skipped:
             report.say(f"{name}: left out")
         tables, problems = _recognise(collected, inputs, options.read)
@@ -209,12 +218,20 @@ class _Call:
         if self.writing:
             self.store.add(self._entry(table, load_id, call_id, begun, read, len(rejections)))
         state = "loaded" if self.writing else "read"
-        return Outcome(table, state, load_id or None, read, rejections.by_rule)
+        shown = tuple(rejections.first)
+        return Outcome(table, state, load_id or None, read, rejections.by_rule, shown)
 
     def _counted(self, table: Table, load_id: int, rejections: Rejections) -> Iterator[Batch]:
         records = 0
         for batch in table.reader.batches(load_id):
-            rejections.add(batch.rejected)
+            try:
+                rejections.add(batch.rejected)
+            except OSError as error:
+                raise FileRefused(
+                    table.name,
+                    f": its rejected lines cannot be kept in a temporary file: {error.strerror}. "
+                    "Make room, or set TMPDIR to a folder on a larger disk.",
+                ) from None
             records += batch.records
             self.report.advance(batch.position, records + len(rejections))
             yield batch
@@ -237,14 +254,20 @@ class _Call:
 
     def _check(self, table: Table, read: int, rejections: Rejections) -> None:
         """Raise FileRefused if too much was rejected or the file is not what it was."""
-        if _seen(table.file.path) != table.seen:
+        try:
+            seen = _seen(table.file.path)
+        except OSError:
+            raise FileRefused(table.name, ": it has gone while it was read.") from None
+        if seen != table.seen:
             raise FileRefused(
                 table.name, ": it changed while it was read. Load it when it is complete."
             )
         limit = self.options.max_rejected
         if not limit.allows(len(rejections), read):
             hint = _HINTS.get(max(rejections.by_rule, key=rejections.by_rule.__getitem__), "")
-            examples = " ".join(f"Line {one.line}: {one.detail}" for one in rejections.first)
+            examples = " ".join(
+                f"Line {one.line}: {one.detail}" for one in rejections.first[:_EXAMPLES]
+            )
             raise FileRefused(
                 table.name,
                 f": {len(rejections):,} of {read:,} records cannot be split, and {limit} are "
@@ -310,7 +333,9 @@ def _seen(path: Path) -> tuple[int, int, int]:
 
 def _person() -> str:
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):
         # A container may run under a number without a name.
         return str(os.getuid())
+    # LOGNAME and the like can be any bytes.
+    return name.encode(errors="backslashreplace").decode()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from loader.load import Outcome, Table
+from loader.printable import printable
 
 # The line on a terminal is written anew so many seconds apart.
 _PACE = 0.1
+_UNWRITTEN = " Nothing was written (--check)."
 
 
 class LoadReport:
@@ -24,7 +26,17 @@ class LoadReport:
     def say(self, text: str) -> None:
         """See `Report`."""
         self._clear()
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
+
+    def working(self, text: str) -> None:
+        """See `Report`; shown on a terminal only, and not for long."""
+        now = time.monotonic()
+        if not self._live or now - self._shown < _PACE:
+            return
+        self._shown = now
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\x1b[2K{printable(text)[:width]}")
+        sys.stderr.flush()
 
     def begin(self, table: Table) -> None:
         """See `Report`."""
@@ -32,13 +44,9 @@ class LoadReport:
 
     def advance(self, position: int, records: int) -> None:
         """See `Report`."""
-        now = time.monotonic()
-        if not self._live or self._table is None or now - self._shown < _PACE:
-            return
-        self._shown = now
-        text = progress_line(self._table, position, records, now - self._begun)
-        sys.stderr.write(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}")
-        sys.stderr.flush()
+        if self._live and self._table is not None:
+            seconds = time.monotonic() - self._begun
+            self.working(progress_line(self._table, position, records, seconds))
 
     def end(self, outcome: Outcome) -> None:
         """See `Report`."""
@@ -77,15 +85,33 @@ def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
     if outcome.state == "refused":
         yield "    refused"
         return
-    kept = outcome.records_read - outcome.records_rejected
-    did = f"loaded as load {outcome.load_id}" if outcome.state == "loaded" else "can be loaded"
     yield (
-        f"    {outcome.records_read:,} records read, {kept:,} {did}, "
-        f"{outcome.records_rejected:,} rejected, {_time(seconds)}"
+        f"    {outcome.records_read:,} records read, {outcome.records_rejected:,} rejected, "
+        f"{_time(seconds)}"
     )
-    if outcome.rejected_by_rule:
+    for one in outcome.first_rejected:
+        yield f"    line {one.line}, {one.rule}: {one.detail}"
+    if more := outcome.records_rejected - len(outcome.first_rejected):
         rules = sorted(outcome.rejected_by_rule.items(), key=lambda item: (-item[1], item[0]))
-        yield f"    rejected: {', '.join(f'{count:,} {rule}' for rule, count in rules)}"
+        yield f"    and {more:,} more; {', '.join(f'{count:,} {rule}' for rule, count in rules)}"
+
+
+def summary(outcomes: Sequence[Outcome], *, check: bool) -> str:
+    """What became of all tables of a call that was not refused."""
+    new = [outcome for outcome in outcomes if outcome.state != "known"]
+    if not new:
+        return "Nothing new to load." + (_UNWRITTEN if check else "")
+    kept = sum(outcome.records_read - outcome.records_rejected for outcome in new)
+    what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
+    if check:
+        return f"{what} can be loaded.{_UNWRITTEN}"
+    ids = [outcome.load_id for outcome in new]
+    which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
+    return f"Loaded {what} as {which}."
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
 
 
 def size_of(count: int) -> str:

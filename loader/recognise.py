@@ -11,6 +11,7 @@ from loader.readers import Reader
 from loader.readers.batches import HEADER_WITHIN, Sheet, SheetReader, recognise_sheet
 from loader.readers.delimited import recognise_text
 from loader.readers.dialect import ReadOptions
+from loader.readers.text import decode, encoding_of
 from loader.sources import BLANKS, Input
 
 _WORKBOOKS = ("xlsx", "xls", "ods")
@@ -88,5 +89,6 @@ def _with_header(
 
 def _begins_as_json(sample: bytes) -> bool:
     """Whether a text is JSON objects, or an array of them; a line `[1]` before a header is not."""
-    head = sample.decode("utf-8-sig", errors="replace").lstrip(BLANKS)
-    return head.startswith("{") or (head.startswith("[") and head[1:].lstrip().startswith("{"))
+    head = decode(sample, encoding_of(sample)).lstrip(BLANKS)
+    # A column may be called {id}.
+    return _ARRAY.match(head) is not None or (head[:1] == "{" and _OBJECT.search(head) is not None)

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 from loader.destinations import Column, Row, Value
+from loader.printable import printable
 
 NULL = "\N{EN DASH}"
 _GAP = "  "
@@ -74,7 +75,7 @@ def display(value: Value) -> str:
         return f"{value:f}"
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    return _printable(str(value))
+    return printable(str(value))
 
 
 def text_width(text: str) -> int:
@@ -88,16 +89,6 @@ def _char_width(char: str) -> int:
     if unicodedata.combining(char) or unicodedata.category(char) == "Cf":
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def _printable(text: str) -> str:
-    """Control characters would move the cursor or worse: show them as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char == "\u00a0" else char.encode("unicode_escape").decode()
-        for char in text
-    )
 
 
 def _header(name: str) -> list[str]:

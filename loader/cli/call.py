@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from loader.printable import printable
+
 if TYPE_CHECKING:
     from loader.database import Database
 
@@ -38,8 +40,8 @@ def option(name: str, *parameter: str, **attributes: object) -> Callable[[_F], _
 
 
 def say(text: str) -> None:
-    """Talk, which goes to stderr."""
-    click.echo(text, err=True)
+    """Talk, which goes to stderr; names in it may hold anything."""
+    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 target_option = option("--target", help="Target of profiles.yml; default: the profile's own.")

@@ -116,9 +116,7 @@ def load(
     sftp:) or - for standard input. Each file is recognised by its header.
     """
     outcomes = _load(call.database(target), paths, _parsed(given, check=check))
-    if check:
-        say("Nothing was written (--check).")
-    elif any(outcome.state == "loaded" for outcome in outcomes):
+    if any(outcome.state == "loaded" for outcome in outcomes):
         say("Run `labmart build` to bring the tables up to date.")
 
 
@@ -151,12 +149,14 @@ def _build(
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
     from loader.load import load as load_files
-    from loader.load_report import LoadReport
+    from loader.load_report import LoadReport, summary
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
     database.ready()
-    return load_files(paths, inputs, database.profile, options, LoadReport())
+    outcomes = load_files(paths, inputs, database.profile, options, LoadReport())
+    say(summary(outcomes, check=options.check))
+    return outcomes
 
 
 def _parsed(given: _Given, *, check: bool) -> LoadOptions:

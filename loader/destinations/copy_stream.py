@@ -90,7 +90,8 @@ class CopyStream:
             self._put(b"".join(pieces))
         except BaseException as error:
             with self._turn:
-                self.failure = error
+                # A signal is there first, of which a child process that reads may have died.
+                self.failure = self.failure or error
         finally:
             self._close_batches()
             with self._turn:

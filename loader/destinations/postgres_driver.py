@@ -11,6 +11,8 @@ from types import TracebackType
 import psycopg2
 import psycopg2.extensions
 
+_LOOK_MILLISECONDS = 500
+
 
 @contextmanager
 def interruptible() -> Iterator[None]:
@@ -55,7 +57,8 @@ def _wait(connection: psycopg2.extensions.connection) -> None:
         while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
             reads = state == psycopg2.extensions.POLL_READ
             ready.register(connection.fileno(), select.POLLIN if reads else select.POLLOUT)
-            ready.poll()
+            # A signal between Python's look for one and the wait is seen after the wait only.
+            ready.poll(_LOOK_MILLISECONDS)
     except psycopg2.Error:
         raise
     except BaseException:

@@ -16,9 +16,10 @@ from pathlib import Path
 from loader.errors import FileRefused
 from loader.files.containers import open_zip
 from loader.files.layers import FileSource, Inflated, Source
-from loader.files.names import is_excluded, is_left_over, printable
+from loader.files.names import is_excluded, is_left_over
 from loader.files.results import LocalFile, Problem, Result, Skipped
 from loader.files.temporary import Allowance, Progress, Spool
+from loader.printable import printable
 
 # A folder of so many exports is loaded as a folder; temporary files need a directory entry each.
 MOST_MEMBERS = 10_000
@@ -63,7 +64,7 @@ def unpack(
     """
     with open_zip(path, name) as archive:
         members = sorted(
-            (info for info in archive.infolist() if not info.is_dir()),
+            (info for info in archive.infolist() if not info.filename.endswith("/")),
             key=lambda info: info.filename,
         )
     if len(members) > MOST_MEMBERS:

@@ -12,11 +12,12 @@ from loader.errors import FileRefused
 from loader.files.archives import unpack
 from loader.files.content import content_of
 from loader.files.layers import cannot_open, open_layers
-from loader.files.names import printable, scheme_of
+from loader.files.names import scheme_of
 from loader.files.paths import find, is_pipe
 from loader.files.remote import check_scheme, fetch, spool_pipe, standard_input
 from loader.files.results import Collected, LocalFile, Problem, Result, Skipped
 from loader.files.temporary import Allowance, Progress, Spool
+from loader.printable import printable
 
 STANDARD_INPUT = "-"
 # An archive within an archive is opened, one within that is not.

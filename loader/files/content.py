@@ -12,7 +12,7 @@ from pathlib import Path
 
 from loader.files.containers import ole_content, zip_content
 from loader.files.layers import open_layers
-from loader.files.names import printable
+from loader.printable import printable
 
 _SAMPLE = 64 * 1024
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)

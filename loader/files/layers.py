@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from loader.errors import FileRefused
 from loader.files.decoders import DAMAGES, MAGIC, WINDOW, Decoder, compression_of, decoder_of
-from loader.files.names import printable
+from loader.printable import printable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -12,8 +12,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from loader.errors import NothingToLoad
-from loader.files.names import is_excluded, is_left_over, printable
+from loader.files.names import is_excluded, is_left_over
 from loader.files.results import LocalFile, Problem, Result, Skipped
+from loader.printable import printable
 
 _PATTERN = re.compile(r"[*?[]")
 # A terminal is a device, and fine where somebody types into it.

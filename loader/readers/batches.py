@@ -135,7 +135,8 @@ class SheetReader:
         width = len(self.match.columns)
         lines, rejected = [], []
         for row, cells in rows:
-            if not any(cells):
+            # An empty row of a sheet is nothing; a Parquet file has a record there.
+            if self.part and not any(cells):
                 continue
             self._beyond += any(cells[width:])
             padded = [*cells[:width], *[None] * (width - len(cells))]

@@ -112,7 +112,11 @@ def _readings(
     # Some programs mark the header as a comment.
     if commented := _COMMENT.match(sample, at, end):
         at = commented.end()
-    text = sample[at:end]
+    # A header over several lines has a quotation mark that its first line does not close.
+    is_open = any(sample.count(quote, at, end) % 2 for quote in _QUOTES)
+    text = sample[at : max(end, at + _LOOK)] if is_open else sample[at:end]
+    if not (inputs := _mentioned(text, inputs)):
+        return
     for delimiter in _delimiters(text, options):
         for quote in _QUOTES if options.quote is None else (options.quote,):
             shape = Shape(delimiter, quote)
@@ -127,9 +131,30 @@ def _readings(
                 yield Dialect(shape, match, header, line, skip=line - 1 + lines)
 
 
+def _mentioned(text: str, inputs: Sequence[Input]) -> list[Input]:
+    """The inputs of which all required names are in the text, wherever its cells begin and end."""
+    key = _without_quotes(text)
+    return [
+        entry
+        for entry in inputs
+        if all(
+            any(_without_quotes(name) in key for name in column.names)
+            for column in entry.columns
+            if column.required
+        )
+    ]
+
+
+def _without_quotes(text: str) -> str:
+    # Within a quoted name they stand twice.
+    return header_key(text.translate({ord(quote): None for quote in _QUOTES}))
+
+
 def _choose(name: str, readings: list[Dialect], sample: str) -> Dialect:
     # `a<TAB><TAB>b` can be read with nameless columns, and `a,<TAB>b` without; `a ; b` with a
     # column `;` between spaces.
+    usual = {one.shape.delimiter for one in readings if one.shape.quote == '"'}
+    readings = [one for one in readings if one.shape.delimiter not in usual or not _has_quotes(one)]
     fewest = min(map(_nameless, readings))
     readings = [reading for reading in readings if _nameless(reading) == fewest]
     at = f", line {readings[0].header_line}: the header"
@@ -162,6 +187,11 @@ def _split(sample: str, reading: Dialect) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple((cell or "").strip(BLANKS) for cell in record.cells) for record in records)
 
 
+def _has_quotes(reading: Dialect) -> bool:
+    """Whether apostrophes were tried where names stand in quotation marks."""
+    return reading.shape.quote == "'" and any(cell.startswith('"') for cell in reading.header)
+
+
 def _nameless(reading: Dialect) -> int:
     return sum(not any(map(str.isalnum, cell)) for cell in reading.header)
 
@@ -181,7 +211,25 @@ def _with_quote(readings: list[Dialect], sample: str) -> Dialect:
     half = len(begins) // len(readings)
     if sum(begins[half:]) <= sum(begins[:half]):
         return usual
-    return min(readings, key=lambda reading: _wrong(body, reading.shape, len(reading.header)))
+    width = len(usual.header)
+    rows = [record.cells for record in records_of(body, bare) if len(record.cells) == width]
+
+    def preference(reading: Dialect) -> tuple[int, bool]:
+        in_all = reading is not usual and _wraps_a_column(rows, reading.shape.quote)
+        return _wrong(body, reading.shape, width), not in_all
+
+    return min(readings, key=preference)
+
+
+def _wraps_a_column(rows: Sequence[tuple[str | None, ...]], quote: str) -> bool:
+    """Whether the mark stands around each cell of a column that is not empty."""
+    columns = (
+        [cell.strip(BLANKS) for cell in column if cell] for column in zip(*rows, strict=True)
+    )
+    return any(
+        len(column) > 1 and all(len(cell) > 1 and cell[0] == cell[-1] == quote for cell in column)
+        for column in columns
+    )
 
 
 def _wrong(body: str, shape: Shape, width: int) -> int:

@@ -83,8 +83,7 @@ def _is_filled(cells: Sequence[str | None]) -> bool:
 def _has_row_names(rows: Sequence[Record], body: str, shape: Shape) -> bool:
     """Whether the records begin with a quoted number of their own, as R's write.table writes them.
 
-    It quotes texts and no numbers; with each cell quoted, or none, the cell without a name could as
-    well be the last one.
+    It quotes texts and no numbers. Unless a number follows, the nameless cell could be the last.
     """
     quote, delimiter = shape.quote, shape.delimiter
     numbers = [str(number) for number in range(1, len(rows) + 1)]
@@ -92,6 +91,4 @@ def _has_row_names(rows: Sequence[Record], body: str, shape: Shape) -> bool:
         return False
     lines = [body[at:end] for _, at, end in lines_of(body, limit=_LOOKED_AT)]
     begun = [line for line in lines if line.startswith(f"{quote}1{quote}{delimiter}")]
-    return len(begun) == 1 and any(
-        cell and not cell.startswith(quote) for cell in begun[0].split(delimiter)[1:]
-    )
+    return len(begun) == 1 and begun[0].split(delimiter)[1][:1] not in ("", quote)

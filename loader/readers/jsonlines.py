@@ -263,7 +263,7 @@ def _refuse_other_json(name: str, number: int, lines: list[str]) -> None:
             f", line {number}: it begins with a JSON array; JSON lines are one object a line. "
             "Write it anew: jq -c '.[]' FILE > FILE.jsonl",
         )
-    if start == "{" or (start.startswith("{") and _spreads(lines)):
+    if start == "{" or (start.startswith("{") and _spreads(lines) and not _spreads(lines[:1])):
         raise FileRefused(
             name,
             f", line {number}: its JSON object goes over several lines; JSON lines are one object "

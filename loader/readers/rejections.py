@@ -6,12 +6,14 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from loader.readers import RejectedLine
 
 # Beyond so many bytes the lines are on disk: a file may be damaged from end to end.
 _IN_MEMORY = 4 << 20
-_SHOWN = 3
+# So many are told at once.
+_SHOWN = 10
 
 
 class Rejections:
@@ -43,4 +45,6 @@ class Rejections:
 
     def close(self) -> None:
         """Give the memory or the file back; the counts stay."""
-        self._spool.close()
+        # What a full disk did not take is tried once more, in vain.
+        with suppress(OSError):
+            self._spool.close()

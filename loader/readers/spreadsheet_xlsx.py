@@ -177,11 +177,12 @@ def _parse_sheet(
     out: list[Row] = []
     cells: list[str | None] = []
     pieces: list[str] = []
+    formula: list[str] = []
     columns: dict[str, int] = {}
     row = column = phonetic = 0
     kind = style = ""
     prefix = ""
-    rows_tag, cell_tag, text_tags = "row", "c", ("v", "t")
+    rows_tag, cell_tag, text_tags, formula_tag = "row", "c", ("v", "t"), "f"
     parser = new_parser()
 
     def start(name: str, attributes: dict[str, str]) -> None:
@@ -198,9 +199,13 @@ def _parse_sheet(
             kind = attributes.get("t", "n")
             style = attributes.get("s", "")
             pieces.clear()
+            formula.clear()
         elif name in text_tags:
             if not phonetic:
                 parser.CharacterDataHandler = pieces.append
+        elif name == formula_tag:
+            formula.append("=")
+            parser.CharacterDataHandler = formula.append
         elif name == rows_tag:
             row = _int(attributes.get("r")) or row + 1
             column = 0
@@ -209,10 +214,14 @@ def _parse_sheet(
             phonetic += 1
 
     def end(name: str) -> None:
-        nonlocal phonetic
-        if name in text_tags:
+        nonlocal phonetic, kind
+        if name in text_tags or name == formula_tag:
             parser.CharacterDataHandler = None
         elif name == cell_tag:
+            if formula and not pieces and kind != "str":
+                # Programs that do not calculate write no result. An empty cell would be wrong.
+                kind = "str"
+                pieces.extend(formula)
             if pieces:
                 missing = column - len(cells)
                 if missing > 0:
@@ -226,9 +235,10 @@ def _parse_sheet(
 
     def root(name: str, _: dict[str, str]) -> None:
         # Some writers give each element a prefix; it is the same one throughout.
-        nonlocal prefix, rows_tag, cell_tag, text_tags
+        nonlocal prefix, rows_tag, cell_tag, text_tags, formula_tag
         prefix = name.removesuffix(local(name))
         rows_tag, cell_tag, text_tags = f"{prefix}row", f"{prefix}c", (f"{prefix}v", f"{prefix}t")
+        formula_tag = f"{prefix}f"
         parser.StartElementHandler = start
 
     parser.StartElementHandler = root

@@ -20,7 +20,9 @@ _MARK = "labmart-mark"
 # What people write in Windows-1252: letters, and signs that laboratories and word processors use.
 # A byte outside of this set speaks for damage rather than for another encoding.
 # Inside of a word capitals and signs are letters of another encoding: Mac Roman, Windows-1250.
-_ELSEWHERE = re.compile(rb"[a-z][\x8a\x8c\x8e]|[a-z][\xa3\xa5\xaf\xb1\xb3\xb9\xbf][a-z]")
+_ELSEWHERE = re.compile(
+    rb"[a-z][\x8a\x8c\x8e]|[A-Z][\x8a\x8c\x8e][a-z]|[a-z][\xa3\xa5\xaf\xb1\xb3\xb9\xbf][a-z]"
+)
 _WRITTEN = frozenset(
     "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýŠšŒœŽž"
     "€£°±²³µ·¹º¼½¾×÷«»‘’“”„–—…•§®©™¿¡\u00a0".encode("cp1252")  # noqa: RUF001 -- they are meant

@@ -130,15 +130,19 @@ class Writer:
             self.rejected.append((line, "undecodable", shown))
 
 
-def delimited(rng: random.Random) -> tuple[bytes, Table]:
-    """A random file, and what must become of it."""
+def delimited(rng: random.Random, given: Draft | None = None) -> tuple[bytes, Table]:
+    """A random file, or a given table in a random dialect, and what must become of it."""
     name = rng.choice((*["utf-8"] * 4, *ENCODINGS))
-    encoding, mark = ENCODINGS[name]
     plain = name in ("utf-16 without mark", "windows-1252")
+    if given and plain:
+        name, plain = "utf-16", False
+    encoding, mark = ENCODINGS[name]
     delimiter = rng.choice(DELIMITERS) if rng.random() < 0.9 else rng.choice(WITH_QUOTES_ONLY)
     if plain and not delimiter.isascii():
         delimiter = ","
-    made = draft(rng, str.isascii if plain else lambda _: True, western=name == "windows-1252")
+    made = given or draft(
+        rng, str.isascii if plain else lambda _: True, western=name == "windows-1252"
+    )
     writer = Writer(rng, encoding, delimiter, '"', "some", "", "", _ends(rng))
     bad = _bad_lines(rng, name)
     _choose_quoting(writer, bad)

@@ -115,9 +115,18 @@ def random_file(rng: random.Random, number: int, *, refused: bool = False) -> Ma
     return Made(name, shown, out.getvalue(), members)
 
 
-def json_lines(rng: random.Random) -> tuple[bytes, Table]:
+def given_content(rng: random.Random, given: Draft) -> Content:
+    """A given table in a random form."""
+    kind = rng.random()
+    if kind < 0.8:
+        data, table = delimited(rng, given) if kind < 0.6 else json_lines(rng, given)
+        return Content(rng.choice(_PRESSES)(data) if rng.random() < 0.3 else data, (table,))
+    return parquet(rng, given) if kind < 0.9 else workbook(rng, given)
+
+
+def json_lines(rng: random.Random, given: Draft | None = None) -> tuple[bytes, Table]:
     """One object a line; keys in any order, at times absent; numbers, truth and nested values."""
-    made = draft(rng, lambda _: True)
+    made = given or draft(rng, lambda _: True)
     end = rng.choice(("\n", "\r\n"))
     lines: list[str] = [json.dumps(dict.fromkeys(made.header, "first"))]
     rows: list[tuple[int, tuple[Cell, ...]]] = [(1, ("first",) * len(made.places))]
@@ -165,9 +174,9 @@ def _json_value(rng: random.Random, cell: Cell) -> tuple[str, Cell]:
     return json.dumps(cell, ensure_ascii=rng.random() < 0.5), cell
 
 
-def parquet(rng: random.Random) -> Content:
+def parquet(rng: random.Random, given: Draft | None = None) -> Content:
     """All texts, or with a column of numbers or days."""
-    made = draft(rng, lambda text: "\0" not in text, nameless=False)
+    made = given or draft(rng, lambda text: "\0" not in text, nameless=False)
     types = ["varchar"] * made.width
     records = [list(record) for record in made.records]
     wanted: list[list[Cell]] = [list(record) for record in made.records]
@@ -194,22 +203,26 @@ def parquet(rng: random.Random) -> Content:
     return Content(data, (Table(made.input.name, "", rows),))
 
 
-def workbook(rng: random.Random) -> Content:
+def workbook(rng: random.Random, given: Draft | None = None) -> Content:
     """One or two sheets with a header and at times one without, as xlsx or xls."""
-    write = rng.choice((_xlsxwriter, _xlsxwriter, _openpyxl, _xlwt))
+    # xlsxwriter writes whatever a cell can hold.
+    write = _xlsxwriter if given else rng.choice((_xlsxwriter, _xlsxwriter, _openpyxl, _xlwt))
     sheets: list[tuple[str, list[list[object]]]] = []
     tables = []
     if rng.random() < 0.3:
         sheets.append(("Read me", [["This is a workbook."], [None, 7]]))
-    for title in rng.sample(("Plate 1", "Données", "a #b", "%23", "<&'x"), rng.choice((1, 1, 2))):
-        grid, table = _sheet(rng, title, write is _xlsxwriter, write is not _xlwt)
+    for title in rng.sample(
+        ("Plate 1", "Données", "a #b", "%23", "<&'x"), 1 if given else rng.choice((1, 2))
+    ):
+        controls, astral = write is _xlsxwriter, write is not _xlwt
+        grid, table = _sheet(rng, title, controls=controls, astral=astral, given=given)
         sheets.append((title, grid))
         tables.append(table)
     return Content(write(sheets), tuple(tables))
 
 
 def _sheet(
-    rng: random.Random, title: str, controls: bool, astral: bool
+    rng: random.Random, title: str, *, controls: bool, astral: bool, given: Draft | None
 ) -> tuple[list[list[object]], Table]:
     """Rows of values, and what a person sees of them."""
 
@@ -218,7 +231,7 @@ def _sheet(
             return False
         return "\0" not in text and (controls or not _NOT_IN_XML.search(text))
 
-    made = draft(rng, fits, nameless=False)
+    made = given or draft(rng, fits, nameless=False)
     left = [None] * rng.choice((0, 0, 2))
     grid: list[list[object]] = [[], ["Export"]][: rng.choice((0, 0, 1, 2))]
     grid.append([*left, *made.header])
@@ -229,8 +242,10 @@ def _sheet(
             grid.append([])
         if controls and rng.random() < 0.02:
             words = [f"w\\{n}" for n in range(made.width)]
-            grid.append([*left, *words[:-1], "a\0b"])
-            content = ",".join([*("" for _ in left), *words[:-1], "a\0b"])
+            # In a column that counts; of others nothing is read.
+            words[rng.choice(made.places)] = "a\0b"
+            grid.append([*left, *words])
+            content = ",".join([*("" for _ in left), *words])
             content = content.replace("\\", "\\\\").replace("\0", "\\x00")
             rejected.append((len(grid), "nul_byte", content))
         pairs = [_value(rng, cell) for cell in record]

@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import random
 import reprlib
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,8 +17,8 @@ from pathlib import Path
 
 import psycopg2.extensions
 import pytest
-from conftest import ROOT, Database
-from in_process import Done, labmart
+from conftest import Database
+from in_process import Done, fresh_database, labmart, loading_project
 from load_model import Expected, Model
 from random_files import Made, random_file
 from random_tables import INPUTS
@@ -46,23 +44,14 @@ short.maxtuple = 12
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As much of the project as a load needs."""
-    root = tmp_path_factory.mktemp("histories")
-    (root / "models" / "staging").mkdir(parents=True)
-    shutil.copy(ROOT / "dbt_project.yml", root)
-    shutil.copy(ROOT / "profiles.yml.example", root / "profiles.yml")
-    shutil.copy(ROOT / "models" / "staging" / "_sources.yml", root / "models" / "staging")
-    return root
+    return loading_project(tmp_path_factory.mktemp("histories"))
 
 
 @pytest.fixture(scope="module")
 def shared(server: Database) -> Iterator[Database]:
     """One database for all histories; each has a schema of its own."""
-    name = f"histories_{uuid.uuid4().hex[:12]}"
-    with closing(server.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(f"create database {name}")
-        yield Database(server.host, server.port, server.user, name, server.password)
-        cursor.execute(f"drop database {name} with (force)")
+    with fresh_database(server) as database:
+        yield database
 
 
 @dataclass
@@ -197,9 +186,7 @@ def _check_report(done: Done, expected: Expected, *, check: bool) -> None:
         assert done.err.endswith("Nothing was written (--check).\n")
     for entry in expected.loaded:
         read, bad = entry.table.read, len(entry.table.rejected)
-        verb = "can be loaded" if check else f"loaded as load {entry.load_id}"
-        told = f"{read:,} records read, {read - bad:,} {verb}, {bad:,} rejected"
-        assert told in done.err
+        assert f"{read:,} records read, {bad:,} rejected" in done.err
 
 
 def undo(bench: Bench) -> bool:
