@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 
 from loader.progress import NodeResult, Progress
 from loader.project import Project
@@ -114,16 +113,9 @@ def _run(project: Project, arguments: list[str], progress: Progress) -> BuildRes
 @contextmanager
 def _stopping(process: subprocess.Popen[str]) -> Iterator[None]:
     """Whatever ends us, end dbt: it cancels its queries on SIGINT."""
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, interrupt) for number in _ENDING}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         if process.poll() is None:
             print("stopping dbt …", file=sys.stderr)
             process.send_signal(signal.SIGINT)
@@ -132,9 +124,6 @@ def _stopping(process: subprocess.Popen[str]) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
-
-
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def _take(line: str, result: BuildResult, progress: Progress) -> None:

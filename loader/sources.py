@@ -18,6 +18,10 @@ from loader.profile import read_yaml
 
 # What the loader adds to each record.
 STAMPS = ("load_id", "line")
+# What the loader keeps beside the inputs.
+OWN_TABLES = ("loads", "rejected_lines", "last_load")
+# PostgreSQL cuts a longer name short.
+_LONGEST_NAME = 63
 # Cells are trimmed of these everywhere: space, TAB, CR, LF, no-break space, byte order mark.
 BLANKS = " \t\r\n\u00a0\ufeff"
 _BETWEEN_WORDS = re.compile(r"[\s_.\-\u00a0\ufeff]+")
@@ -74,7 +78,20 @@ def read_inputs(path: Path) -> tuple[Input, ...]:
     inputs = tuple(_input(path, table) for table in tables if _meta(table).get("input") is True)
     if not inputs:
         raise SourcesError(path, "no table has `config: {meta: {input: true}}`.")
+    _check_names(path, "inputs", [entry.name for entry in inputs])
+    for entry in inputs:
+        _check_names(path, f"columns of {entry.name}", entry.column_names)
+        if entry.name in OWN_TABLES:
+            raise SourcesError(path, f"{entry.name} is a table of the loader's own, no input.")
     return inputs
+
+
+def _check_names(path: Path, what: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise SourcesError(path, f"two {what} are called {name}.")
+        if len(name.encode()) > _LONGEST_NAME:
+            raise SourcesError(path, f"{what}: {name} is longer than {_LONGEST_NAME} bytes.")
 
 
 def _match(keys: Sequence[str], entry: Input) -> HeaderMatch | None:
@@ -116,8 +133,11 @@ def _column(path: Path, table: str, column: dict[str, object]) -> InputColumn:
     names = meta.get("header_names", [])
     if not isinstance(names, list):
         raise SourcesError(path, f"{table}.{name}: `header_names` must be a list.")
+    required = meta.get("required", True)
+    if not isinstance(required, bool):
+        raise SourcesError(path, f"{table}.{name}: `required` is true or false.")
     accepted = frozenset(header_key(str(other)) for other in [name, *names])
-    return InputColumn(name=name, required=meta.get("required", True) is True, names=accepted)
+    return InputColumn(name=name, required=required, names=accepted)
 
 
 def _entries(parent: object, key: str) -> Iterator[dict[str, object]]:

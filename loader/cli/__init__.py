@@ -26,7 +26,7 @@ from loader.cli.ledger import loads, prune, redo, undo
 from loader.cli.loading import build, load, run
 from loader.cli.results import export, issues, show
 from loader.cli.signals import EndedBySignal, ending_on_signals
-from loader.errors import EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
+from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
 
 class _Group(click.Group):
@@ -93,4 +93,10 @@ def main() -> None:
     except OSError as error:
         say(f"labmart: {error.filename or 'the system'}: {error.strerror or error}")
         code = EXIT_USAGE
+    except Exception as error:
+        if os.environ.get("LABMART_TRACEBACK"):
+            raise
+        said = f"{type(error).__name__}: {error}"
+        say(f"labmart: a fault of labmart itself: {said} (LABMART_TRACEBACK=1 shows where)")
+        code = EXIT_FAULT
     sys.exit(code)

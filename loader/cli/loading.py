@@ -43,16 +43,16 @@ _OPTIONS = (
     ),
     option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files named like this."),
     option("--input", "input_", help="Take the files for this input, whatever else they could be."),
-    option("--encoding", help="Encoding of the files, such as utf-8 or windows-1252."),
-    option("--delimiter", help="What stands between cells: one character, or tab, space."),
-    option("--quote", help="What stands around cells: one character, or none."),
+    option("--encoding", help="Encoding of text files, such as utf-8 or windows-1252."),
+    option("--delimiter", help="What stands between cells of text: one character, or tab, space."),
+    option("--quote", help="What stands around cells of text: one character, or none."),
     option(
         "--columns",
         "file_columns",
         # LABMART_COLUMNS is that of `labmart show`.
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
-        help="Columns of files without a header; an empty name ignores its column.",
+        help="Columns of text files without a header; an empty name ignores its column.",
     ),
     option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
 )
@@ -83,9 +83,12 @@ def run(
     """Load the PATHs if there are any, build everything and print the user features."""
     from loader.issues import RECONCILIATION, fates, reconciliation
     from loader.marts import DEFAULT_MART, find_mart
+    from loader.seeds import check_seeds
     from loader.show import ShowOptions, show
 
     database = call.database(target)
+    # A load that is followed by no build would be half of what was asked for.
+    check_seeds(database.project.seeds)
     outcomes = _load(database, paths, _parsed(given, check=False)) if paths else []
     _build(database, target, variables, ())
     marts_file = database.project.marts_file

@@ -9,6 +9,8 @@ EXIT_BUILD = 1
 EXIT_USAGE = 2
 EXIT_FILE = 3
 EXIT_DATABASE = 4
+# sysexits.h: an internal fault.
+EXIT_FAULT = 70
 # What a shell reports for a process that SIGINT ended.
 EXIT_INTERRUPTED = 130
 

@@ -15,16 +15,11 @@ from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
 from loader.files.faults import remote_fault
-from loader.files.names import (
-    is_excluded,
-    is_left_over,
-    printable,
-    scheme_of,
-    shown_address,
-)
+from loader.files.names import is_excluded, is_left_over, scheme_of, shown_address
 from loader.files.paths import is_pattern, nothing_left
 from loader.files.results import LocalFile, Problem, Result, Skipped
 from loader.files.temporary import Progress, Spool, no_space, teller
+from loader.printable import printable
 
 if TYPE_CHECKING:
     from fsspec.callbacks import Callback

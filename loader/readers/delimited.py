@@ -13,7 +13,7 @@ from loader.readers import Batch
 from loader.readers.dialect import Dialect, ReadOptions, find_dialect
 from loader.readers.fit import fitted
 from loader.readers.splitter import Splitter, complete_lines, lines_of, output_delimiter
-from loader.readers.text import Stream, bom_of, decode, decoded, encoding_of
+from loader.readers.text import MARK, Decoding, Stream, bom_of, decode, encoding_of, to_a_character
 from loader.sources import Input
 
 # What the dialect is told from.
@@ -24,13 +24,17 @@ _LINE_LIMIT = 32 << 20
 Open = Callable[[], AbstractContextManager[Stream]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class DelimitedReader:
-    """Reads a recognised text; see the protocol `Reader`."""
+    """Reads a recognised text; see the protocol `Reader`.
+
+    With `guessed` what stands behind the sample may change `encoding`.
+    """
 
     name: str
     open: Open
     encoding: str
+    guessed: bool
     found: Dialect
     wrapping: str
 
@@ -67,7 +71,9 @@ class DelimitedReader:
         splitter = Splitter(self.found.shape, keep, load_id)
         pending = ""
         with self.open() as stream:
-            for portion in chain(decoded(stream, self.encoding), [None]):
+            decoding = Decoding(stream, self.encoding, guessed=self.guessed)
+            for portion in chain(decoding, [None]):
+                self.encoding = decoding.encoding
                 final = portion is None
                 pending += portion or ""
                 whole = len(pending) if final else complete_lines(pending)
@@ -101,31 +107,42 @@ def recognise_text(
 ) -> DelimitedReader:
     """The reader of a text. Raises FileRefused."""
     with open_bytes() as stream:
-        sample = _read(stream, SAMPLE)
+        sample = to_a_character(_read(stream, SAMPLE), stream)
     encoding = _encoding(sample, options)
     text = decode(sample, encoding)
     if len(sample) >= SAMPLE:
         text = text[: complete_lines(text)] or text
     found = fitted(find_dialect(name, text, inputs, options), text)
-    return DelimitedReader(name, open_bytes, encoding, found, wrapping)
+    guessed = options.encoding is None
+    return DelimitedReader(name, open_bytes, encoding, guessed, found, wrapping)
 
 
 def _encoding(sample: bytes, options: ReadOptions) -> str:
     if options.encoding is None:
         return encoding_of(sample)
-    try:
-        encoding = codecs.lookup(options.encoding).name
-        "".encode(encoding)
-    except LookupError:
-        raise UsageError(
-            f"Python knows no text encoding {options.encoding!r}. Common ones are utf-8, utf-16, "
-            "windows-1252 and latin-1."
-        ) from None
+    encoding = _codec(options.encoding)
     bom = bom_of(sample)
     if bom and bom[0].startswith(encoding):
         # "utf-16" leaves the order of bytes to the mark.
         return bom[0]
     return "utf-16-le" if encoding == "utf-16" else encoding
+
+
+def _codec(name: str) -> str:
+    """Python's name of an encoding that can be decoded line by line, also behind a fault."""
+    try:
+        encoding = codecs.lookup(name).name
+        decoder = codecs.getincrementaldecoder(encoding)
+        if decoder(MARK).decode("a,b\n".encode(encoding), final=True) == "a,b\n":
+            decoder(MARK).decode(bytes(range(256)), final=True)
+            return encoding
+    except Exception:
+        # Codecs raise what they like; all of it means the same here.
+        pass
+    raise UsageError(
+        f"{name!r} is no text encoding that can be read. Common ones are utf-8, utf-16, "
+        "windows-1252 and latin-1."
+    )
 
 
 def _read(stream: Stream, size: int) -> bytes:

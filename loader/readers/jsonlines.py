@@ -18,7 +18,7 @@ from typing import Any
 from loader.errors import FileRefused
 from loader.readers import Batch, RejectedLine
 from loader.readers.batches import csv_cell, not_text, verbatim
-from loader.readers.text import Stream, bom_of, decoded
+from loader.readers.text import Decoding, Stream, bom_of
 from loader.sources import Input, header_key, match_header
 
 # Keys are looked for in the objects that begin the file, up to so many characters.
@@ -284,7 +284,7 @@ def _portions(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, s
     number = 1
     rest: list[str] = []
     length = 0
-    for text in decoded(stream, encoding):
+    for text in Decoding(stream, encoding, guessed=False):
         head, end, tail = text.rpartition("\n")
         if end:
             block = "".join([*rest, head])

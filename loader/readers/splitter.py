@@ -7,7 +7,8 @@ mark, a delimiter or another escape character behind it is text.
 
 A line whose record is not right (its quotation marks, its number of cells, bytes that are no text)
 is rejected alone, and reading goes on with the line below it. So a mark that is opened and never
-closed costs one line, not the rest of the file.
+closed costs one line, not the rest of the file, and two stray marks do not make one record of all
+that stands between them.
 
 `Grammar.record` is the definition. It costs a microsecond a cell, so runs of plain lines are found
 by one regular expression each and pass on as they are (`PlainLines`); tests hold both against each
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from loader.readers import RejectedLine
 from loader.readers.batches import csv_cell, not_text, verbatim
@@ -174,6 +175,7 @@ class Splitter:
 
     def __post_init__(self) -> None:
         self._grammar = Grammar(self.shape)
+        self._unquoted = Grammar(replace(self.shape, quote=""))
         self._delimiter = output_delimiter(self.shape)
         self._plain: list[PlainLines] = []
         if self.shape.copyable and 1 < len(self.keep) <= _PLAIN_COLUMNS:
@@ -232,7 +234,7 @@ class Splitter:
         record = self._grammar.record(text, at, limit)
         if record.fault == "open" and not final and len(text) < limit:
             return at
-        if record.fault or (record.end > after and not self._is_right(record, text, limit)):
+        if record.fault or (record.end > after and not self._is_right(record, text, at, limit)):
             return self._reject(line, after, "broken_quoting", _broken(line, self.shape.quote))
         if len(record.cells) != len(self.keep):
             has = "1 cell" if len(record.cells) == 1 else f"{len(record.cells)} cells"
@@ -242,13 +244,32 @@ class Splitter:
         self.line += 1 if record.end == after else len(_LINE_END.findall(text, at, record.end))
         return record.end
 
-    def _is_right(self, record: Record, text: str, limit: int) -> bool:
+    def _is_right(self, record: Record, text: str, at: int, limit: int) -> bool:
         """Whether a record over several lines is one, and not a mark that was left open."""
         return (
             len(record.cells) == len(self.keep)
             and not any(cell and not_text(cell) for cell in record.cells)
             and not (record.end == limit < len(text))
+            and not self._swallows([text[b:e] for _, b, e in lines_of(text[at : record.end])])
         )
+
+    def _swallows(self, lines: list[str]) -> bool:
+        """Whether two stray quotation marks have made one record of lines that are records.
+
+        Then all lines between them are right by themselves, or the first and the last one are as
+        soon as quotation marks are taken for text.
+        """
+        if len(self.keep) == 1:
+            return False
+        inner = [line for line in lines[1:-1] if line.strip(BLANKS)]
+        ends = (lines[0], lines[-1])
+        return all(self._has_width(self._unquoted, line) for line in ends) or (
+            bool(inner) and all(self._has_width(self._grammar, line) for line in inner)
+        )
+
+    def _has_width(self, grammar: Grammar, line: str) -> bool:
+        record = grammar.record(line, 0, len(line))
+        return not record.fault and len(record.cells) == len(self.keep)
 
     def _write(self, cells: tuple[str | None, ...], out: list[str]) -> None:
         kept = [
@@ -270,7 +291,7 @@ def output_delimiter(shape: Shape) -> str:
     return shape.delimiter if shape.copyable else ","
 
 
-def lines_of(text: str, *, limit: int) -> Iterator[tuple[int, int, int]]:
+def lines_of(text: str, *, limit: int = 1 << 62) -> Iterator[tuple[int, int, int]]:
     """Number, begin and end (before the line end) of the first lines of a text."""
     at = 0
     for number in range(1, limit + 1):

@@ -9,6 +9,7 @@ from typing import Protocol
 
 # Reading so much at a time keeps the memory small, and the time per line does not fall further.
 CHUNK = 1 << 20
+_LONGEST_CHARACTER = 4
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -16,7 +17,8 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_MARK = "labmart-mark"
+# The error handler that marks bytes without a meaning.
+MARK = "labmart-mark"
 # What people write in Windows-1252: letters, and signs that laboratories and word processors use.
 # A byte outside of this set speaks for damage rather than for another encoding.
 # Inside of a word capitals and signs are letters of another encoding: Mac Roman, Windows-1250.
@@ -49,7 +51,7 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
     return "".join(chr(0xDC00 + byte) for byte in damaged), error.end
 
 
-codecs.register_error(_MARK, _mark)
+codecs.register_error(MARK, _mark)
 
 
 def bom_of(sample: bytes) -> tuple[str, bytes] | None:
@@ -70,7 +72,7 @@ def encoding_of(sample: bytes) -> str:
         return wide
     if sample.isascii():
         return "utf-8"
-    decoded = codecs.getincrementaldecoder("utf-8")(_MARK).decode(sample)
+    decoded = codecs.getincrementaldecoder("utf-8")(MARK).decode(sample)
     if any(ord(char) > 0x7F and not 0xD800 <= ord(char) <= 0xDFFF for char in set(decoded)):
         return "utf-8"
     above = {byte for byte in sample if byte > 0x7F}
@@ -81,20 +83,44 @@ def decode(sample: bytes, encoding: str) -> str:
     """A sample as text, without byte order mark; an incomplete last character is left out."""
     bom = bom_of(sample)
     skipped = len(bom[1]) if bom and bom[0] == encoding else 0
-    return codecs.getincrementaldecoder(encoding)(_MARK).decode(sample[skipped:])
+    return codecs.getincrementaldecoder(encoding)(MARK).decode(sample[skipped:])
 
 
-def decoded(stream: Stream, encoding: str) -> Iterator[str]:
-    """The text of a stream in portions, without byte order mark. Bytes that are none are marked."""
-    decoder = codecs.getincrementaldecoder(encoding)(_MARK)
-    chunk = stream.read(CHUNK)
-    bom = bom_of(chunk)
-    if bom and bom[0] == encoding:
-        chunk = chunk[len(bom[1]) :]
-    while chunk:
-        yield decoder.decode(chunk)
-        chunk = stream.read(CHUNK)
-    yield decoder.decode(b"", final=True)
+class Decoding:
+    """The text of a stream in portions, without byte order mark. Bytes that are none are marked.
+
+    `encoding` is what it is read as. If it was only guessed and all is ASCII so far, the first
+    portion that is not decides between UTF-8 and Windows-1252.
+    """
+
+    def __init__(self, stream: Stream, encoding: str, *, guessed: bool) -> None:
+        self.encoding = encoding
+        self._stream = stream
+        self._undecided = guessed and encoding == "utf-8"
+
+    def __iter__(self) -> Iterator[str]:
+        chunk = self._stream.read(CHUNK)
+        bom = bom_of(chunk)
+        if bom and bom[0] == self.encoding:
+            chunk = chunk[len(bom[1]) :]
+            self._undecided = False
+        while self._undecided and chunk.isascii():
+            yield chunk.decode("ascii")
+            if not (chunk := self._stream.read(CHUNK)):
+                return
+        if self._undecided:
+            chunk = to_a_character(chunk, self._stream)
+            self.encoding = encoding_of(chunk)
+        decoder = codecs.getincrementaldecoder(self.encoding)(MARK)
+        while chunk:
+            yield decoder.decode(chunk)
+            chunk = self._stream.read(CHUNK)
+        yield decoder.decode(b"", final=True)
+
+
+def to_a_character(chunk: bytes, stream: Stream) -> bytes:
+    """The chunk, with a few bytes more if it may end within a character."""
+    return chunk + stream.read(_LONGEST_CHARACTER) if chunk and chunk[-1] > 0x7F else chunk
 
 
 def _utf16_without_bom(sample: bytes) -> str | None:

@@ -75,7 +75,8 @@ class Writer:
 
     def record(self, cells: tuple[Cell, ...]) -> tuple[str, tuple[Cell, ...]]:
         """A record as it is written, and its cells as they are to be read."""
-        pieces, values = [], []
+        pieces: list[str] = []
+        values: list[Cell] = []
         for at, cell in enumerate(cells):
             before = self.before if at else ""
             after = self.after if at < len(cells) - 1 else ""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 import openpyxl
-import xlsxwriter
+import xlsxwriter  # type: ignore[import-untyped]
 import xlwt
 from backports import zstd
 from random_delimited import delimited
@@ -233,7 +233,8 @@ def _sheet(
 
     made = given or draft(rng, fits, nameless=False)
     left = [None] * rng.choice((0, 0, 2))
-    grid: list[list[object]] = [[], ["Export"]][: rng.choice((0, 0, 1, 2))]
+    above: list[list[object]] = [[], ["Export"]]
+    grid = above[: rng.choice((0, 0, 1, 2))]
     grid.append([*left, *made.header])
     rows: list[tuple[int, tuple[Cell, ...]]] = []
     rejected: list[tuple[int, str, str]] = []

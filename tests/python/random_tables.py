@@ -112,7 +112,8 @@ def draft(
     extras = [name for name in EXTRAS if fits(name) and (name or nameless)]
     if rng.random() < 0.3:
         for name in rng.sample(extras, rng.randint(1, 3)):
-            columns.insert(rng.randint(0, len(columns)), ("", name))
+            # Delimiters at the end of the header alone would mean nothing.
+            columns.insert(rng.randint(0, len(columns) - (not name)), ("", name))
     pool = [cell for cell in (*CELLS, *EVIL) if cell is None or fits(cell)]
     pool += [*WESTERN, *WESTERN] if western else []
     count = rng.choice((0, 1, 3, 10, 25))

@@ -156,8 +156,25 @@ def test_options_overrule_the_recognition() -> None:
         read(PLAIN, ReadOptions(delimiter=";"))
     rows, _ = read(f'{HEADER}\n1,"a,b,\n', ReadOptions(quote=""))
     assert rows[0][1]["name"] == '"a'
-    with pytest.raises(UsageError, match="no text encoding 'klingon'"):
-        read(PLAIN, ReadOptions(encoding="klingon"))
+
+
+@pytest.mark.parametrize("name", ["klingon", "undefined", "idna", "punycode", "rot13", "hex"])
+def test_an_encoding_must_be_one_of_text(name: str) -> None:
+    with pytest.raises(UsageError, match=f"'{name}' is no text encoding"):
+        read(PLAIN, ReadOptions(encoding=name))
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("cp1252", "cp1252"), ("utf-8", "utf-8")])
+def test_the_first_letter_beyond_ascii_may_come_late(encoding: str, name: str) -> None:
+    plain = "".join(f"{number},Ada,ada@lab.example,2023-01-01\n" for number in range(50_000))
+    # Of a letter at the end of a portion only the first byte may have been read.
+    for shift in range(3):
+        late = f"{HEADER}\n{plain}1,{'x' * shift}{'é' * 600_000},b,\n2,Béla,c,\n"
+        reader = recognise(late.encode(encoding))
+        batches = list(reader.batches(load_id=5))
+        assert sum(batch.records for batch in batches) == 50_002
+        assert not any(batch.rejected for batch in batches)
+        assert f"text, {name}," in reader.dialect
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person
         "    ignored columns: 'note'",
         "    12 records read, 2 rejected, … s",
         "    line 13, wrong_column_count: The line has 2 cells, the header 5.",
-        "    line 14, broken_quoting: A quotation mark (\") is opened and not closed.",
+        '    line 14, broken_quoting: A quotation mark (") is opened and not closed.',
         "Loaded 10 records of 1 file as load 1.",
         "Run `labmart build` to bring the tables up to date.",
     ]

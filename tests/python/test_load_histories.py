@@ -135,7 +135,7 @@ def _given(bench: Bench) -> tuple[list[Made], list[str], bytes]:
     rng = bench.rng
     files: list[Made] = []
     for _ in range(rng.choice((1, 1, 2, 3))):
-        if bench.made and rng.random() < 0.35:
+        if bench.made and rng.random() < 0.5:
             files.append(rng.choice(bench.made))
         else:
             new = random_file(rng, len(bench.made), refused=rng.random() < 0.05)

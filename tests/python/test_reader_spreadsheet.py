@@ -147,10 +147,19 @@ def test_formulas_give_their_value_and_errors_their_name(tmp_path: Path) -> None
     with xlsxwriter.Workbook(str(tmp_path / "a.xlsx")) as book:
         sheet = book.add_worksheet("S")
         values = ["text", 2, True, "#N/A", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!"]
-        for column, value in enumerate([*values, "#VALUE!", "#SPILL!", ""]):
+        for column, value in enumerate([*values, "#VALUE!", "#SPILL!"]):
             sheet.write_formula(0, column, "=1+1", None, value)
     ((_, cells),) = read_rows(tmp_path / "a.xlsx")["S"]
     assert cells == ["text", "2", "TRUE", *values[3:], "#VALUE!", "#SPILL!"]
+
+
+def test_a_formula_that_was_never_calculated_is_its_text_and_no_empty_cell(tmp_path: Path) -> None:
+    cells = (
+        "<c><f>A2&amp;1</f></c><c><f>B2</f><v></v></c><c><f>C2</f><v/></c>"
+        '<c><f t="shared" si="0"/><v/></c><c t="str"><f>""</f><v></v></c><c><v>7</v></c>'
+    )
+    path = write_zip(tmp_path / "a.xlsx", xlsx_parts(f"<row>{cells}</row>"))
+    assert read_rows(path) == {"S": [(1, ["=A2&1", "=B2", "=C2", "=", None, "7"])]}
 
 
 def test_errors_of_xls_have_their_name(tmp_path: Path) -> None:

@@ -123,6 +123,30 @@ def test_a_rejected_line_is_kept_verbatim() -> None:
     assert rejected("1,\\x00 \0 \udcfe") == [(1, "undecodable", "1,\\\\x00 \\x00 \\xfe")]
 
 
+def test_two_stray_marks_swallow_nothing_between_them() -> None:
+    good = [f"{number},x,y" for number in range(3, 40)]
+    text = "\n".join(["1,x,y", '2,"x,y', *good, '40,x,"y', "41,x,y", ""])
+    rows, lines = split(text)
+    assert [row for row, _ in rows] == [1, *range(3, 40), 41]
+    assert [(one.line, one.rule) for one in lines] == [
+        (2, "broken_quoting"),
+        (40, "broken_quoting"),
+    ]
+    # two lines only, and a last mark that closes
+    rows, lines = split('1,"x,y\n2,x,y"\n3,x,y\n')
+    assert [one.line for one in lines] == [1]
+    assert [row for row, _ in rows] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "text", ['1,"a\n\nb, c\nd",2\n', '"a\nb",1,2\n', '1,2,"a\nb"\n', '1,"\n",2\n']
+)
+def test_a_cell_over_several_lines_is_one(text: str) -> None:
+    rows, lines = split(text)
+    assert len(rows) == 1
+    assert lines == []
+
+
 def test_a_cell_over_more_text_than_the_limit_is_an_open_mark() -> None:
     within = '1,"' + "x\n" * 1000 + '",3\n'
     assert len(split(within, portion=100)[0]) == 1
@@ -204,6 +228,8 @@ def test_what_a_csv_writer_writes_is_read_back(
     # A cell that begins with blanks and a mark is quoted to us and not to that writer.
     cells = [cell for row in rows for cell in row]
     assume(not any(cell.lstrip(" \t\u00a0\ufeff").startswith('"') for cell in cells))
+    # Lines of a cell that could be records by themselves are read as such.
+    assume(not any(delimiter in cell and ("\n" in cell or "\r" in cell) for cell in cells))
     # That writer leaves a CR bare, where its lines end with LF.
     assume(quoting != csv.QUOTE_MINIMAL or not any("\r" in cell for cell in cells))
     found, lines = split(file.getvalue(), Shape(delimiter))
