@@ -68,6 +68,12 @@ def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMa
     return [match for entry in inputs if (match := _match(keys, entry)) is not None]
 
 
+def other_header(cells: Sequence[str], own: Input, inputs: Sequence[Input]) -> Input | None:
+    """The input whose header the cells are, if it is another one than the table's own."""
+    matches = [match.input for match in match_header(cells, inputs)]
+    return next((entry for entry in matches if entry != own), None) if own not in matches else None
+
+
 def read_inputs(path: Path) -> tuple[Input, ...]:
     """All inputs that the file declares. Raises SourcesError."""
     document = read_yaml(path)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 from loader.errors import FileRefused
 from loader.readers import Batch, RejectedLine
-from loader.sources import HeaderMatch, Input, match_header
+from loader.sources import HeaderMatch, Input, match_header, other_header
 
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100
@@ -72,9 +73,11 @@ def not_text(text: str) -> tuple[str, str] | None:
 class SheetReader:
     """Reads a recognised sheet; see the protocol `Reader`. `beside`: notes on other sheets."""
 
+    name: str
     sheet: Sheet
     match: HeaderMatch
     header_row: int
+    inputs: Sequence[Input]
     beside: tuple[str, ...] = ()
     _beyond: int = 0
 
@@ -138,6 +141,8 @@ class SheetReader:
             # An empty row of a sheet is nothing; a Parquet file has a record there.
             if self.part and not any(cells):
                 continue
+            if next(filter(None, cells), None) in self._heads:
+                self._refuse_second_table(row, cells)
             self._beyond += any(cells[width:])
             padded = [*cells[:width], *[None] * (width - len(cells))]
             kept = ",".join([csv_cell(padded[at]) for at in keep])
@@ -147,6 +152,20 @@ class SheetReader:
             else:
                 lines.append(f"{row},{load_id},{kept}\n")
         return Batch("".join(lines), len(lines), tuple(rejected), position=0)
+
+    @cached_property
+    def _heads(self) -> frozenset[str]:
+        """Column names of other inputs, of which one begins a second table."""
+        others = [entry for entry in self.inputs if entry != self.input]
+        return frozenset(name for entry in others for name in entry.column_names)
+
+    def _refuse_second_table(self, row: int, cells: Sequence[str | None]) -> None:
+        if other := other_header(header_cells(cells), self.input, self.inputs):
+            raise FileRefused(
+                self.name,
+                f", row {row}: a second table begins here, of {other.name}. Put it into a file of "
+                "its own.",
+            )
 
 
 def recognise_sheet(name: str, sheet: Sheet, inputs: Sequence[Input]) -> SheetReader | None:
@@ -159,7 +178,7 @@ def recognise_sheet(name: str, sheet: Sheet, inputs: Sequence[Input]) -> SheetRe
                 name, f", row {row}: the header means {both}. Say which with --input."
             )
         if matches:
-            return SheetReader(sheet, matches[0], row)
+            return SheetReader(name, sheet, matches[0], row, inputs)
     return None
 
 

@@ -12,9 +12,9 @@ from loader.errors import FileRefused, UsageError
 from loader.readers import Batch
 from loader.readers.dialect import Dialect, ReadOptions, find_dialect
 from loader.readers.fit import fitted
-from loader.readers.splitter import Splitter, complete_lines, lines_of, output_delimiter
+from loader.readers.splitter import Grammar, Splitter, complete_lines, lines_of, output_delimiter
 from loader.readers.text import MARK, Decoding, Stream, bom_of, decode, encoding_of, to_a_character
-from loader.sources import Input
+from loader.sources import Input, other_header
 
 # What the dialect is told from.
 SAMPLE = 1 << 20
@@ -37,6 +37,7 @@ class DelimitedReader:
     guessed: bool
     found: Dialect
     wrapping: str
+    inputs: Sequence[Input]
 
     part = ""
 
@@ -78,6 +79,7 @@ class DelimitedReader:
                 pending += portion or ""
                 whole = len(pending) if final else complete_lines(pending)
                 begin = self._skip(splitter, pending, whole)
+                self._refuse_second_table(pending[begin:whole], splitter.line)
                 records = splitter.records
                 text, used = splitter.split(pending[begin:whole], final=final)
                 pending = pending[begin + used :]
@@ -90,6 +92,22 @@ class DelimitedReader:
                 rejected = tuple(splitter.rejected)
                 splitter.rejected.clear()
                 yield Batch(text, splitter.records - records, rejected, stream.position)
+
+    def _refuse_second_table(self, text: str, line: int) -> None:
+        """Two tables below each other can have as many columns; rows of one are not the other's."""
+        for other in self.inputs:
+            names = [column.name for column in other.columns if column.required]
+            if other == self.input or not all(name in text for name in names):
+                continue
+            for number, at, end in lines_of(text):
+                record = Grammar(self.found.shape).record(text, at, end)
+                cells = [cell or "" for cell in record.cells]
+                if other_header(cells, self.input, self.inputs):
+                    raise FileRefused(
+                        self.name,
+                        f", line {line + number - 1}: a second table begins here, of "
+                        f"{other.name}. Put it into a file of its own.",
+                    )
 
     def _skip(self, splitter: Splitter, text: str, whole: int) -> int:
         """Pass over the lines up to the header."""
@@ -114,7 +132,7 @@ def recognise_text(
         text = text[: complete_lines(text)] or text
     found = fitted(find_dialect(name, text, inputs, options), text)
     guessed = options.encoding is None
-    return DelimitedReader(name, open_bytes, encoding, guessed, found, wrapping)
+    return DelimitedReader(name, open_bytes, encoding, guessed, found, wrapping, inputs)
 
 
 def _encoding(sample: bytes, options: ReadOptions) -> str:

@@ -202,6 +202,14 @@ def test_a_line_without_end_is_refused() -> None:
         read(PLAIN.encode().splitlines(keepends=True)[0] + b"1,a,b,c\n" + b"x" * (33 << 20))
 
 
+def test_a_second_table_below_the_first_is_refused() -> None:
+    experiments = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n1,1,1,5\n"
+    with pytest.raises(FileRefused, match="line 4: a second table begins here, of user_exp"):
+        list(recognise(PLAIN + experiments).batches(load_id=5))
+    # the same header again is a record that the models reject
+    assert len(read(PLAIN + PLAIN)[0]) == 5
+
+
 def test_columns_of_a_file_without_header_must_fit() -> None:
     with pytest.raises(FileRefused, match="no single delimiter gives its lines 4 cells"):
         read("1 2 3\n4 5 6\n", ReadOptions(columns=("user_id", "name", "email", "signup_date")))
