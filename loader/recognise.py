@@ -30,11 +30,11 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
         from loader.readers.spreadsheet import sheets
 
         found = _chosen(file.name, sheets(file.path, file.name, kind), options)
-        return list(_with_header(file.name, found, inputs))
+        return list(_with_header(file.name, found, inputs, options.columns))
     if kind == "parquet":
         from loader.readers.parquet import sheet
 
-        return list(_with_header(file.name, [sheet(file.path, file.name)], inputs))
+        return list(_with_header(file.name, [sheet(file.path, file.name)], inputs, ()))
     if kind != "text":
         raise FileRefused(
             file.name, f": it is {kind}, and no table that labmart reads. Leave it out (--exclude)."
@@ -64,9 +64,9 @@ def _chosen(name: str, found: Sequence[Sheet], options: ReadOptions) -> Sequence
 
 
 def _with_header(
-    name: str, found: Sequence[Sheet], inputs: Sequence[Input]
+    name: str, found: Sequence[Sheet], inputs: Sequence[Input], columns: tuple[str, ...]
 ) -> Sequence[SheetReader]:
-    recognised = {sheet.part: recognise_sheet(name, sheet, inputs) for sheet in found}
+    recognised = {sheet.part: recognise_sheet(name, sheet, inputs, columns) for sheet in found}
     if len(recognised) < len(found):
         raise FileRefused(name, ": two of its sheets have the same name. Save it anew.")
     readers = [reader for reader in recognised.values() if reader]
@@ -82,7 +82,7 @@ def _with_header(
         raise FileRefused(
             name,
             f": none of the first {HEADER_WITHIN} rows names all columns of an input ({names}). "
-            f"Looked at: {looked}.",
+            f"Looked at: {looked}. Columns of sheets without a header are named with --columns.",
         )
     return readers
 

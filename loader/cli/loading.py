@@ -52,7 +52,7 @@ _OPTIONS = (
         # LABMART_COLUMNS is that of `labmart show`.
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
-        help="Columns of text files without a header; an empty name ignores its column.",
+        help="Columns of texts and sheets without a header; an empty name ignores its column.",
     ),
     option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
 )

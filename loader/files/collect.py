@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from loader.errors import FileRefused
+from loader.errors import FileRefused, NothingToLoad
 from loader.files.archives import unpack
 from loader.files.content import content_of
 from loader.files.layers import cannot_open, open_layers
@@ -37,7 +37,15 @@ def collect(
     Raises NothingToLoad for a PATH that means no file, and MissingExtra.
     """
     # All PATHs are looked up before the first is fetched: a misspelt one is told at once.
-    found = [(path, _local(path, exclude)) for path in dict.fromkeys(paths)]
+    found, missing = [], []
+    for path in dict.fromkeys(paths):
+        try:
+            found.append((path, _local(path, exclude)))
+        except NothingToLoad as error:
+            missing.append(error)
+    if missing:
+        others = "".join(f"\n{other}" for other in missing[1:])
+        raise NothingToLoad(missing[0].path, f"{missing[0].problem}{others}")
     with Spool() as spool:
         collecting = _Collecting(exclude, spool, progress)
         for path, results in found:

@@ -76,7 +76,8 @@ class SheetReader:
     name: str
     sheet: Sheet
     match: HeaderMatch
-    header_row: int
+    header: tuple[str, ...]
+    header_row: int | None
     inputs: Sequence[Input]
     beside: tuple[str, ...] = ()
     _beyond: int = 0
@@ -101,30 +102,25 @@ class SheetReader:
     @property
     def dialect(self) -> str:
         """See `Reader`."""
-        return f"{self.sheet.kind}, header in row {self.header_row}"
+        where = f"header in row {self.header_row}" if self.header_row is not None else "no header"
+        return f"{self.sheet.kind}, {where}"
 
     @property
     def notes(self) -> tuple[str, ...]:
         """See `Reader`."""
-        header = self._header
         # A table that begins further to the right is no table with nameless columns.
-        begin = next(at for at, cell in enumerate(header) if cell.strip())
+        begin = next(at for at, cell in enumerate(self.header) if cell.strip())
         inner = HeaderMatch(self.match.input, self.match.columns[begin:])
-        found = ignored(header[begin:], inner)
-        found = (*self.beside, *found)
+        found = (*self.beside, *ignored(self.header[begin:], inner))
         if self._beyond:
             found += (f"cells to the right of the header were left out in {self._beyond:,} rows",)
         return found
 
-    @property
-    def _header(self) -> Sequence[str]:
-        rows = self.sheet.rows()
-        return next(header_cells(cells) for row, cells in rows if row == self.header_row)
-
     def batches(self, load_id: int) -> Iterator[Batch]:
         """See `Reader`."""
         keep = [at for at, name in enumerate(self.match.columns) if name is not None]
-        rows = (entry for entry in self.sheet.rows() if entry[0] > self.header_row)
+        above = -1 if self.header_row is None else self.header_row
+        rows = (entry for entry in self.sheet.rows() if entry[0] > above)
         self._beyond = 0
         while portion := list(islice(rows, _ROWS_PER_BATCH)):
             yield self._batch(portion, keep, load_id)
@@ -168,17 +164,26 @@ class SheetReader:
             )
 
 
-def recognise_sheet(name: str, sheet: Sheet, inputs: Sequence[Input]) -> SheetReader | None:
-    """The reader of a sheet whose first rows hold a header. Raises FileRefused if it means two."""
-    for row, cells in islice(sheet.rows(), HEADER_WITHIN):
-        matches = match_header(header_cells(cells), inputs)
+def recognise_sheet(
+    name: str, sheet: Sheet, inputs: Sequence[Input], columns: tuple[str, ...] = ()
+) -> SheetReader | None:
+    """The reader of a sheet whose first rows hold a header, or that has these columns and none.
+
+    Raises FileRefused if that means two inputs.
+    """
+    first = list(islice(sheet.rows(), HEADER_WITHIN))
+    headers: list[tuple[int | None, tuple[str, ...]]]
+    headers = [(row, tuple(header_cells(cells))) for row, cells in first]
+    if columns:
+        headers = [(None, columns)] if first else []
+    for row, header in headers:
+        matches = match_header(header, inputs)
         if len(matches) > 1:
             both = " and ".join(match.input.name for match in matches)
-            raise FileRefused(
-                name, f", row {row}: the header means {both}. Say which with --input."
-            )
+            where = f", row {row}" if row is not None else ""
+            raise FileRefused(name, f"{where}: the header means {both}. Say which with --input.")
         if matches:
-            return SheetReader(name, sheet, matches[0], row, inputs)
+            return SheetReader(name, sheet, matches[0], header, row, inputs)
     return None
 
 

@@ -24,7 +24,7 @@ MAX_SHEET_TEXT = 4 << 30
 MAX_ROW_TEXT = 8 << 20
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
-_WHOLE = re.compile(r"-?[1-9][0-9]{0,17}")
+_WHOLE = re.compile(r"-?[1-9][0-9]*")
 _MILLISECONDS_A_DAY = 86_400_000
 # 9999-12-31, the last day that Excel knows.
 _LAST_DAY = 2_958_466
@@ -38,7 +38,7 @@ class Unreadable(Exception):  # noqa: N818 -- a name says the fault
 def number_text(written: str) -> str:
     """A number as the file writes it (`44927`, `1.5E-3`) with 15 digits and no exponent.
 
-    Whole numbers up to 18 digits keep each digit that the file has. What is no number stays.
+    Whole numbers keep each digit that the file has. What is no number stays.
     """
     if _WHOLE.fullmatch(written) or written == "0" or not _NUMBER.fullmatch(written):
         return written
