@@ -12,7 +12,8 @@ from loader.errors import FileRefused, UsageError
 from loader.readers import Batch
 from loader.readers.dialect import Dialect, ReadOptions, find_dialect
 from loader.readers.fit import fitted
-from loader.readers.splitter import Grammar, Splitter, complete_lines, lines_of, output_delimiter
+from loader.readers.grammar import Grammar, lines_of
+from loader.readers.splitter import Splitter, complete_lines, output_delimiter
 from loader.readers.text import MARK, Decoding, Stream, bom_of, decode, encoding_of, to_a_character
 from loader.sources import Input, other_header
 

@@ -1,120 +1,34 @@
 r"""Delimited text into records.
 
-A record ends with LF, CRLF or CR. A cell is quoted if it begins with a quotation mark, blanks
-before it allowed; in it delimiters and line ends are text and a doubled mark is one. Every other
-cell is the text up to the next delimiter, quotation marks included. Under an escape character a
-mark, a delimiter or another escape character behind it is text.
-
 A line whose record is not right (its quotation marks, its number of cells, bytes that are no text)
 is rejected alone, and reading goes on with the line below it. So a mark that is opened and never
 closed costs one line, not the rest of the file, and two stray marks do not make one record of all
 that stands between them.
 
 `Grammar.record` is the definition. It costs a microsecond a cell, so runs of plain lines are found
-by one regular expression each and pass on as they are (`PlainLines`); tests hold both against each
-other.
+by one regular expression each, or by counting delimiters where there is no quotation mark, and pass
+on as they are (`PlainLines`); tests hold both against each other.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import add
 
 from loader.readers import RejectedLine
 from loader.readers.batches import csv_cell, not_text, verbatim
+from loader.readers.grammar import LINE, Grammar, Record, Shape, count_lines, lines_of
 from loader.sources import BLANKS
 
+# See Splitter._number.
+_DIGITS = 4
+_NUMBERS = 10**_DIGITS
 # The regular expressions below grow with the columns; wider tables are read by definition.
 _PLAIN_COLUMNS = 256
 # A record of more lines than go into so many characters is one whose quotation mark is not closed.
 RECORD_LIMIT = 1 << 20
-_LINE_END = re.compile("\r\n|\n|\r")
-_LINE = re.compile("([^\r\n]*+)(?:\r\n|\n|\r|\\Z)")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How cells stand in a line: delimiter, quotation mark, escape; one character each or none."""
-
-    delimiter: str
-    quote: str = '"'
-    escape: str = ""
-
-    @property
-    def blanks(self) -> str:
-        """What may stand between a delimiter and a quotation mark."""
-        return BLANKS.translate({ord(char): None for char in f"\r\n{self.delimiter}"})
-
-    @property
-    def copyable(self) -> bool:
-        """Whether COPY takes the delimiter, with our numbers before the cells."""
-        return (
-            self.delimiter.isascii()
-            and not self.delimiter.isdigit()
-            and self.delimiter not in '"\r\n\0'
-        )
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record: its cells (None: nothing at all, not even quotation marks) and where it ends.
-
-    `fault` is "" or what is wrong with its quotation marks: "open" or "misplaced".
-    """
-
-    cells: tuple[str | None, ...]
-    end: int
-    fault: str = ""
-
-
-class Grammar:
-    """The definition of a record under one shape."""
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        delimiter, quote = re.escape(shape.delimiter), re.escape(shape.quote)
-        escape = re.escape(shape.escape)
-        # In quotation marks any character may be escaped, a line end too; elsewhere no line end.
-        inside = f"|{escape}[^\0]" if escape else ""
-        bare = f"[^{delimiter}{escape}\r\n]"
-        bare = f"(?:{bare}++|{escape}[^\r\n]?)*+" if escape else f"{bare}*+"
-        stop = f"({delimiter}|\r\n|\n|\r|\\Z)"
-        begin = f"[{re.escape(shape.blanks)}]*+{quote}" if quote else "(?!)"
-        body = f"(?:[^{quote}{escape}]++|{quote}{quote}{inside})*+" if quote else ""
-        self._begin = re.compile(begin)
-        self._quoted = re.compile(f"{begin}({body}){quote}[{re.escape(shape.blanks)}]*+{stop}")
-        self._open = re.compile(f"{begin}{body}\\Z")
-        self._plain = re.compile(f"({bare}){stop}")
-        # What stands behind an escape, or behind the first of two quotation marks, is meant.
-        self._bare_escapes = re.compile(f"{escape}([{escape}{delimiter}{quote}])")
-        self._escapes = re.compile(f"{escape}([{escape}{delimiter}{quote}])|{quote}({quote})")
-
-    def record(self, text: str, start: int, limit: int) -> Record:
-        """The record that begins at `start`; nothing behind `limit` is looked at."""
-        cells: list[str | None] = []
-        at, quote = start, self.shape.quote
-        while True:
-            if self._begin.match(text, at, limit):
-                found = self._quoted.match(text, at, limit)
-                if found is None:
-                    fault = "open" if self._open.match(text, at, limit) else "misplaced"
-                    return Record(tuple(cells), at, fault)
-                cells.append(
-                    self._escapes.sub(_meant, found[1])
-                    if self.shape.escape
-                    else found[1].replace(quote + quote, quote)
-                )
-            else:
-                found = self._plain.match(text, at, limit)
-                assert found is not None, "any text has a plain cell"
-                cell = found[1] or None
-                if cell and self.shape.escape:
-                    cell = self._bare_escapes.sub(_meant, cell)
-                cells.append(cell)
-            at = found.end()
-            if found[2] != self.shape.delimiter:
-                return Record(tuple(cells), at)
 
 
 class PlainLines:
@@ -125,6 +39,8 @@ class PlainLines:
     """
 
     def __init__(self, shape: Shape, keep: tuple[bool, ...], *, padded: bool) -> None:
+        self._shape, self._delimiters = shape, len(keep) - 1
+        self._marks = [*f'"\r\0{shape.quote}{shape.escape}']
         delimiter = re.escape(shape.delimiter)
         # The output knows one quotation mark, so cells of another kind may have neither.
         marks = re.escape(f'"{shape.quote}{shape.escape}')
@@ -147,6 +63,15 @@ class PlainLines:
         """Where the run that begins at `start` ends."""
         found = self._run.match(text, start)
         return found.end() if found else start
+
+    def all_lines(self, text: str) -> list[str] | None:
+        """All lines of a text, if none has anything but plain cells; None if one may."""
+        if self._clean or not text.endswith("\n") or any(mark in text for mark in self._marks):
+            return None
+        lines = text.split("\n")
+        lines.pop()
+        delimiter = self._shape.delimiter
+        return lines if {line.count(delimiter) for line in lines} == {self._delimiters} else None
 
     def lines(self, run: str) -> list[str]:
         """The lines of a run as they pass on."""
@@ -193,6 +118,9 @@ class Splitter:
         at = 0
         # Bytes that could not be decoded are looked for line by line.
         plain = [] if _has_undecodable(text) else self._plain
+        # Most texts have no quotation marks at all.
+        if plain and (lines := plain[0].all_lines(text)) is not None:
+            return self._number(lines), len(text)
         while at < len(text):
             begun = at
             for kind in plain:
@@ -208,21 +136,32 @@ class Splitter:
         return "".join(out), at
 
     def _number(self, lines: list[str]) -> str:
-        first = self.line
-        self.line += len(lines)
-        self.records += len(lines)
+        """The lines with their numbers and the load in front: all that is done for a plain one.
+
+        The numbers' last digits are made once and their first ones are the same for thousands of
+        lines, so that a line costs one concatenation. Zeros in front do not matter to COPY.
+        """
+        out = []
+        done, count = 0, len(lines)
+        while done < count:
+            first, last = divmod(self.line, _NUMBERS)
+            portion = min(_NUMBERS - last, count - done)
+            numbers = self._numbers[last : last + portion]
+            numbered = map(add, numbers, lines[done : done + portion])
+            out.append(f"{first}" + f"\n{first}".join(numbered) + "\n")
+            done += portion
+            self.line += portion
+        self.records += count
+        return "".join(out)
+
+    @cached_property
+    def _numbers(self) -> list[str]:
         between = f"{self._delimiter}{self.load_id}{self._delimiter}"
-        # All that is done for a plain line by itself.
-        return "".join(
-            [
-                f"{n}{between}{line}\n"
-                for n, line in zip(range(first, self.line), lines, strict=True)
-            ]
-        )
+        return [f"{number:0{_DIGITS}d}{between}" for number in range(_NUMBERS)]
 
     def _one_record(self, text: str, at: int, out: list[str], *, final: bool) -> int:
         """Read one record by definition. Returns where the next begins; `at`: wait for more."""
-        found = _LINE.match(text, at)
+        found = LINE.match(text, at)
         assert found is not None, "any text has a line"
         line, after = found[1], found.end()
         if fault := not_text(line):
@@ -241,7 +180,7 @@ class Splitter:
             detail = f"The line has {has}, the header {len(self.keep)}."
             return self._reject(line, after, "wrong_column_count", detail)
         self._write(record.cells, out)
-        self.line += 1 if record.end == after else len(_LINE_END.findall(text, at, record.end))
+        self.line += 1 if record.end == after else count_lines(text[at : record.end])
         return record.end
 
     def _is_right(self, record: Record, text: str, at: int, limit: int) -> bool:
@@ -250,10 +189,10 @@ class Splitter:
             len(record.cells) == len(self.keep)
             and not any(cell and not_text(cell) for cell in record.cells)
             and not (record.end == limit < len(text))
-            and not self._swallows([text[b:e] for _, b, e in lines_of(text[at : record.end])])
+            and not self._swallows(text[at : record.end])
         )
 
-    def _swallows(self, lines: list[str]) -> bool:
+    def _swallows(self, record: str) -> bool:
         """Whether two stray quotation marks have made one record of lines that are records.
 
         Then all lines between them are right by themselves, or the first and the last one are as
@@ -261,6 +200,7 @@ class Splitter:
         """
         if len(self.keep) == 1:
             return False
+        lines = [record[at:end] for _, at, end in lines_of(record)]
         inner = [line for line in lines[1:-1] if line.strip(BLANKS)]
         ends = (lines[0], lines[-1])
         return all(self._has_width(self._unquoted, line) for line in ends) or (
@@ -291,30 +231,10 @@ def output_delimiter(shape: Shape) -> str:
     return shape.delimiter if shape.copyable else ","
 
 
-def lines_of(text: str, *, limit: int = 1 << 62) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end (before the line end) of the first lines of a text."""
-    at = 0
-    for number in range(1, limit + 1):
-        found = _LINE.match(text, at)
-        if found is None or at == len(text):
-            return
-        yield number, at, found.end(1)
-        at = found.end()
-
-
-def count_lines(text: str) -> int:
-    """How many line ends a text has."""
-    return len(_LINE_END.findall(text))
-
-
 def complete_lines(text: str) -> int:
     """How much of a text is whole lines, though a CR at its end may be half of a CRLF."""
     after = text.rfind("\n") + 1
     return max(after, text.rfind("\r", after, max(after, len(text) - 1)) + 1)
-
-
-def _meant(found: re.Match[str]) -> str:
-    return found[found.lastindex or 0]
 
 
 def _broken(line: str, quote: str) -> str:

@@ -52,7 +52,8 @@ def read(
 ) -> tuple[list[tuple[int, dict[str, str | None]]], list[RejectedLine]]:
     """Line and cells by column, trimmed as the models do, and the rejected lines."""
     reader = recognise(content, options)
-    rows, rejected = [], []
+    rows: list[tuple[int, dict[str, str | None]]] = []
+    rejected: list[RejectedLine] = []
     for batch in reader.batches(load_id=5):
         rejected += batch.rejected
         for line, cells in rows_of(batch.text, reader.delimiter):

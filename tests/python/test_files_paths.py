@@ -12,7 +12,7 @@ import pytest
 
 from loader.errors import NothingToLoad
 from loader.files import Collected, collect
-from loader.files.names import printable
+from loader.printable import printable
 
 FILES = ("a.csv", "b.tsv", "sub/a.csv", "sub/deep/x1.csv", "sub/deep/x22.csv")
 

@@ -11,7 +11,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from loader.readers import RejectedLine
-from loader.readers.splitter import RECORD_LIMIT, Shape, Splitter, complete_lines, output_delimiter
+from loader.readers.grammar import Shape
+from loader.readers.splitter import RECORD_LIMIT, Splitter, complete_lines, output_delimiter
 
 Row = tuple[int, tuple[str | None, ...]]
 ALL = (True, True, True)
@@ -223,7 +224,12 @@ def test_what_a_csv_writer_writes_is_read_back(
     rows: list[tuple[str, str, str]], quoting: int, end: str, delimiter: str
 ) -> None:
     file = io.StringIO(newline="")
-    writer = csv.writer(file, quoting=quoting, lineterminator=end, delimiter=delimiter)  # type: ignore[arg-type]
+    writer = csv.writer(
+        file,
+        quoting=quoting,  # type: ignore[arg-type]
+        lineterminator=end,
+        delimiter=delimiter,
+    )
     writer.writerows(rows)
     # A cell that begins with blanks and a mark is quoted to us and not to that writer.
     cells = [cell for row in rows for cell in row]
