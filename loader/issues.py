@@ -27,7 +27,9 @@ def show_issues(
     """Print the issues; stderr gets how many there are of each rule."""
     wanted = (("rule", rule), ("severity", severity))
     equal = tuple((name, value) for name, value in wanted if value is not None)
-    columns = _IN_A_TABLE if options.format == "table" else ()
+    present = {column.name for column in source.columns(mart.name)}
+    narrow = tuple(name for name in _IN_A_TABLE if name in present)
+    columns = narrow if options.format == "table" else ()
     show(mart, source, replace(options, equal=equal, columns=columns))
     selection = select(mart, source, columns=("severity", "rule"), equal=equal)
     counted = Counter(source.rows(replace(selection, order_by=())))

@@ -116,7 +116,7 @@ def test_options_say_what_cannot_be_recognised(person: Person) -> None:
         (("--delimiter", "ab"), "'ab' is not one character"),
         (("--delimiter", ""), "'' is not one character"),
         (("--quote", "\n"), "is not one character"),
-        (("--encoding", "klingon"), "no text encoding 'klingon'"),
+        (("--encoding", "klingon"), "'klingon' is no text encoding"),
         (("--input", "plates"), "There is no input 'plates'. The inputs are: users,"),
         (("--target", "prod"), "no target 'prod'"),
         (("--nonsense",), "No such option"),
