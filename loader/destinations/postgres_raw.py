@@ -221,11 +221,12 @@ class PostgresRaw:
     def _rows(self, table: str, load_id: int) -> int:
         """Count the rows of a load.
 
-        Of a table that was large before, only what was added to its end is read first. COPY also
-        fills gaps that prune has left, so if rows are missing there, all of it is read.
+        Of a table that had rows before, only what was added to its end is read first: the first
+        reading of older rows would also write, to note that their transaction has committed. COPY
+        also fills gaps that prune has left, so if rows are missing there, all of it is read.
         """
         before, written = self._copied.get(table, (0, 0))
-        if before and 2 * before > self._pages(table):
+        if before:
             rows = self._counted(table, load_id, f" and ctid >= '({before:d},0)'")
             if rows == written:
                 return rows
