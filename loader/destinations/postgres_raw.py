@@ -44,6 +44,8 @@ _REJECTED_PER_BATCH = 1000
 _LOCK = "pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || %s, 0))"
 # A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
 # file is being opened.
+# Pages at the end of a table that COPY may have left half full.
+_MARGIN = 1024
 _NO_LIMIT = (
     "statement_timeout",
     "lock_timeout",
@@ -226,8 +228,8 @@ class PostgresRaw:
         also fills gaps that prune has left, so if rows are missing there, all of it is read.
         """
         before, written = self._copied.get(table, (0, 0))
-        if before:
-            rows = self._counted(table, load_id, f" and ctid >= '({before:d},0)'")
+        if before > _MARGIN:
+            rows = self._counted(table, load_id, f" and ctid >= '({before - _MARGIN:d},0)'")
             if rows == written:
                 return rows
         return self._counted(table, load_id)
