@@ -33,6 +33,9 @@ def shown_address(address: str) -> str:
     if scheme in ("http", "https"):
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     place, slash, path = rest.partition("/")
+    if "@" not in place and "@" in path and re.search(r":(?![0-9]*$)", place):
+        # A password with a slash in it, which should have been written as %2F.
+        place, slash, path = rest.rpartition("@")[2].partition("/")
     user, _, host = place.rpartition("@")
     if not (scheme.startswith("abfs") and user and ":" not in user):
         place = host

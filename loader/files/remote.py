@@ -6,6 +6,8 @@ looks (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_*, ssh-agent, FSSPEC
 
 from __future__ import annotations
 
+import io
+import select
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -41,6 +43,9 @@ EXTRAS = {
 CONNECT_TIMEOUT = 20
 READ_TIMEOUT = 60
 _LOOK_EVERY = 64 << 20
+
+# Seconds that a read of a pipe may wait at a time.
+_PATIENCE = 0.5
 
 
 class _FileSystem(Protocol):
@@ -239,7 +244,7 @@ def spool_pipe(
 
             def read(size: int) -> bytes:
                 try:
-                    return pipe.read(size)
+                    return _read_when_ready(pipe, size)
                 except OSError as error:
                     raise FileRefused(name, f": it cannot be read: {error.strerror}.") from None
 
@@ -249,6 +254,22 @@ def spool_pipe(
     except OSError as error:
         return Problem(f"{name}: it cannot be opened: {error.strerror}.")
     return LocalFile(name, path, temporary=True)
+
+
+def _read_when_ready(pipe: BinaryIO, size: int) -> bytes:
+    """What is there, at most `size` bytes; none at the end.
+
+    A signal that comes just before a read is seen only behind it, so no read waits for long.
+    """
+    try:
+        descriptor = pipe.fileno()
+    except OSError:
+        # standard input that is no file of the system
+        return pipe.read(size)
+    while not select.select([descriptor], [], [], _PATIENCE)[0]:
+        pass
+    # Of a large size nothing stays in the buffer, where select would not see it.
+    return cast("io.BufferedReader", pipe).read1(size)
 
 
 def standard_input() -> AbstractContextManager[BinaryIO]:
