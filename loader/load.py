@@ -36,8 +36,6 @@ _HINTS = {
         " If the header does not name each cell, say --columns, with nothing for a cell to ignore."
     ),
 }
-
-
 # A refusal tells so many of the rejected lines.
 _EXAMPLES = 3
 
