@@ -168,6 +168,7 @@ def _xlsx(selection: Selection, source: Destination, unfinished: Path, file: Pat
 
 # xlsxwriter carries no types, so its worksheet is an object to the type checker.
 def _xlsx_row(sheet: object, number: int, row: Row, day: object, file: Path) -> None:
+    # xlsxwriter carries no types, so that of the sheet has no name to give it here.
     for index, value in enumerate(row):
         cell = _xlsx_value(value)
         if cell is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from loader import ledger
@@ -58,18 +58,23 @@ def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
 
 def undo_loads(database: Database, load_ids: Sequence[int]) -> str:
     """Undo loads; what a person should know of it. Raises UnknownLoad or WrongStatus."""
-    with _store(database, write=True) as store:
-        before = store.loads()
-        said = after_undo(before, load_ids, ledger.undo(store, load_ids))
-        store.commit()
-    return "\n".join(said)
+    return _change(database, load_ids, ledger.undo, after_undo)
 
 
 def redo_loads(database: Database, load_ids: Sequence[int]) -> str:
     """The same for redo."""
+    return _change(database, load_ids, ledger.redo, after_redo)
+
+
+def _change(
+    database: Database,
+    load_ids: Sequence[int],
+    change: Callable[[RawStore, Sequence[int]], dict[int, str]],
+    tell: Callable[[Sequence[Load], Sequence[int], Mapping[int, str]], list[str]],
+) -> str:
     with _store(database, write=True) as store:
         before = store.loads()
-        said = after_redo(before, load_ids, ledger.redo(store, load_ids))
+        said = tell(before, load_ids, change(store, load_ids))
         store.commit()
     return "\n".join(said)
 

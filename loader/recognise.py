@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from loader.errors import FileRefused
-from loader.files import LocalFile, Stream, format_of, open_bytes
+from loader.files import LocalFile, Stream, open_bytes
 from loader.readers import Reader
 from loader.readers.batches import HEADER_WITHIN, Sheet, SheetReader, recognise_sheet
 from loader.readers.delimited import recognise_text
@@ -25,7 +25,8 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
 
     Raises FileRefused when it is no table with a header of an input, or could be two.
     """
-    kind = format_of(file.path, file.name)
+    assert file.content is not None, "collect looks into every file"
+    kind = file.content.kind
     if kind in _WORKBOOKS:
         from loader.readers.spreadsheet import sheets
 
@@ -43,8 +44,8 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     def opened() -> Stream:
         return open_bytes(file.path, file.name)
 
+    wrapping = "".join(f"{layer}, " for layer in file.content.layers)
     with opened() as stream:
-        wrapping = "".join(f"{layer}, " for layer in stream.layers)
         is_json = _begins_as_json(stream.read(4096))
     if is_json:
         from loader.readers import jsonlines

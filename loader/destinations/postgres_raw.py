@@ -57,9 +57,11 @@ _NO_LIMIT = (
 class PostgresRaw:
     """An open transaction on the raw tables."""
 
-    def __init__(self, connection: psycopg2.extensions.connection, profile: Profile) -> None:
+    def __init__(
+        self, connection: psycopg2.extensions.connection, schema: str, profile: Profile
+    ) -> None:
         self._connection = connection
-        self._schema = f"{profile.schema}_raw"
+        self._schema = schema
         self._where = where(profile)
         self._user = ""
         self._written: set[str] = set()
@@ -300,7 +302,7 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
         )
     connection = open_connection(profile, "labmart load")
     try:
-        store = PostgresRaw(connection, profile)
+        store = PostgresRaw(connection, schema, profile)
         store.begin(write=write)
         yield store
     finally:

@@ -14,7 +14,7 @@ names.py        what names look like, and which files are nobody's data
 from __future__ import annotations
 
 from loader.files.collect import collect, sha256_of
-from loader.files.content import Content, content_of, format_of
+from loader.files.content import Content, content_of
 from loader.files.layers import Stream, open_bytes
 from loader.files.results import Collected, LocalFile
 
@@ -25,7 +25,6 @@ __all__ = [
     "Stream",
     "collect",
     "content_of",
-    "format_of",
     "open_bytes",
     "sha256_of",
 ]

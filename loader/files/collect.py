@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -134,7 +135,7 @@ class _Collecting:
             elif content.format == "zip":
                 self._unpack(file, depth, allowance)
             else:
-                self._files.append(file)
+                self._files.append(replace(file, content=content))
         except FileRefused as refused:
             self.add(Problem(str(refused)))
 

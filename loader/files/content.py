@@ -80,6 +80,11 @@ class Content:
     word: str
     layers: tuple[str, ...]
 
+    @property
+    def kind(self) -> str:
+        """`text`, `xlsx`, `xls`, `ods` or `parquet`; of anything else what it is."""
+        return self.word if self.format in ("zip", "binary") else self.format
+
 
 def content_of(path: Path, name: str = "") -> Content:
     """Look into a file. Raises FileRefused, calling it `name`, when it cannot be opened."""
@@ -98,12 +103,6 @@ def content_of(path: Path, name: str = "") -> Content:
     else:
         kind = ("text", "a text file" if head else "an empty file")
     return Content(*kind, opened.layers)
-
-
-def format_of(path: Path, name: str = "") -> str:
-    """`text`, `xlsx`, `xls`, `ods` or `parquet`; of anything else what it is: "a PDF document"."""
-    content = content_of(path, name)
-    return content.word if content.format in ("zip", "binary") else content.format
 
 
 def _follows_binary(magic: bytes, head: bytes) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from loader.files.content import Content
+
 
 @dataclass(frozen=True)
 class LocalFile:
@@ -12,12 +14,14 @@ class LocalFile:
 
     `name` is for people and the ledger: the PATH as it was written, `folder/file`, an address
     without its secrets, or `archive.zip/member`; always printable. `path` is where the bytes are,
-    a temporary file for standard input, remote files and members of archives.
+    a temporary file for standard input, remote files and members of archives. `content` is what
+    `collect` has found in it.
     """
 
     name: str
     path: Path
     temporary: bool = False
+    content: Content | None = None
 
 
 @dataclass(frozen=True)

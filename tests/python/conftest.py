@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
 
 from loader.embedded import ROLE, Place, place_of, start, stop
+
+if TYPE_CHECKING:
+    from person import Person
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a person's run leaves in the project, and what is large.
@@ -128,3 +132,30 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("LABMART_", "DBT_", "PG")) or name == "COLUMNS":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def loading_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `labmart load` needs of the project."""
+    from in_process import loading_project
+
+    return loading_project(tmp_path_factory.mktemp("command"))
+
+
+@pytest.fixture(scope="module")
+def shared_database(server: Database) -> Iterator[Database]:
+    """A fresh database for all tests of a module."""
+    from in_process import fresh_database
+
+    with fresh_database(server) as made:
+        yield made
+
+
+@pytest.fixture
+def person(
+    loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Person:
+    """Somebody in an empty folder, with a schema of their own."""
+    from person import person_in
+
+    return person_in(tmp_path, loading_copy, shared_database, monkeypatch)

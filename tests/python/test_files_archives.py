@@ -17,7 +17,7 @@ import pytest
 from backports import zstd
 
 from loader.errors import FileRefused
-from loader.files import Collected, collect, format_of, open_bytes, temporary
+from loader.files import Collected, collect, content_of, open_bytes, temporary
 
 USERS = b"user_id,name,email,signup_date\n7,Ada,ada@lab.example,2023-01-01\n"
 Members = Sequence[tuple[str, bytes]]
@@ -184,7 +184,7 @@ def test_what_must_be_sought_in_is_unwrapped(pack: Callable[[bytes], bytes], pat
     path.write_bytes(pack(workbook.getvalue()))
     with collect([str(path)], progress=lambda _: None) as found:
         (file,) = found.files
-        assert (file.name, file.temporary, format_of(file.path)) == (str(path), True, "xlsx")
+        assert (file.name, file.temporary, content_of(file.path).kind) == (str(path), True, "xlsx")
         assert file.path.read_bytes() == workbook.getvalue()
     _, contents = collected(path, pack(archive_of([("a.csv", USERS)])))
     assert contents == {"a.csv": USERS}

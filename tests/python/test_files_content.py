@@ -19,7 +19,7 @@ import pytest
 import xlwt
 
 from loader.errors import FileRefused
-from loader.files import content_of, format_of
+from loader.files import content_of
 
 HEADER = "user_id,name,email,signup_date\n"
 
@@ -48,13 +48,13 @@ def office(main: str) -> dict[str, str]:
 )
 def test_text_in_any_encoding_is_text(encoding: str, tmp_path: Path) -> None:
     text = HEADER + "7,Müller,m@lab.example,2023-01-01\n" * 5000
-    assert format_of(written(tmp_path, text.encode(encoding))) == "text"
+    assert content_of(written(tmp_path, text.encode(encoding))).kind == "text"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "gb18030", "shift_jis"])
 def test_text_in_another_script_is_text(encoding: str, tmp_path: Path) -> None:
     text = "".join(f"{n},実験の名前は化合物です,{n}\n" for n in range(4000))
-    assert format_of(written(tmp_path, text.encode(encoding))) == "text"
+    assert content_of(written(tmp_path, text.encode(encoding))).kind == "text"
 
 
 @pytest.mark.parametrize(
@@ -78,30 +78,30 @@ def test_text_in_another_script_is_text(encoding: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_could_be_a_table_is_text(data: bytes, tmp_path: Path) -> None:
-    assert format_of(written(tmp_path, data)) == "text"
+    assert content_of(written(tmp_path, data)).kind == "text"
 
 
 def test_workbooks_are_told_by_what_is_in_them(tmp_path: Path) -> None:
     path = tmp_path / "users.csv"
     openpyxl.Workbook().save(path)
-    assert format_of(path) == "xlsx"
+    assert content_of(path).kind == "xlsx"
     book = xlwt.Workbook()
     book.add_sheet("a")
     book.save(str(path))
-    assert format_of(path) == "xls"
+    assert content_of(path).kind == "xls"
     kind = "vnd.ms-excel.sheet.macroEnabled.main+xml"
-    assert format_of(zipped(tmp_path, office(kind))) == "xlsx"
+    assert content_of(zipped(tmp_path, office(kind))).kind == "xlsx"
     kind = "vnd.oasis.opendocument.spreadsheet"
-    assert format_of(zipped(tmp_path, {"mimetype": f"application/{kind}"})) == "ods"
+    assert content_of(zipped(tmp_path, {"mimetype": f"application/{kind}"})).kind == "ods"
     without = {"content.xml": "", "META-INF/manifest.xml": f'media-type="application/{kind}"'}
-    assert format_of(zipped(tmp_path, without)) == "ods"
+    assert content_of(zipped(tmp_path, without)).kind == "ods"
 
 
 def test_parquet_is_told_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "users.csv"
     for rows in (0, 7):
         duckdb.execute(f"copy (select range as id from range({rows})) to '{path}' (format parquet)")
-        assert format_of(path) == "parquet"
+        assert content_of(path).kind == "parquet"
 
 
 @pytest.mark.parametrize(
@@ -191,14 +191,14 @@ def test_what_is_no_table_is_named(
 ) -> None:
     path = written(tmp_path, make(tmp_path))
     assert content_of(path).format == "binary"
-    assert format_of(path) == word
+    assert content_of(path).kind == word
 
 
 def test_a_damaged_archive_is_refused_with_a_sentence(tmp_path: Path) -> None:
     path = zipped(tmp_path, {"a.csv": HEADER * 100})
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(FileRefused, match=r"users\.csv: it begins as a zip archive or a spread"):
-        format_of(path)
+        content_of(path)
 
 
 def test_a_bomb_in_the_part_that_names_the_others_is_not_opened(tmp_path: Path) -> None:

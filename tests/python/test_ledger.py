@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 import pytest
+from raw_store import entry_of
 
 from loader import ledger
 from loader.destinations import Load, RawStore
@@ -15,27 +15,16 @@ from loader.errors import UnknownLoad, WrongStatus
 from loader.ledger import Wanted, file_name, plan, statuses
 from loader.loads import after_prune, after_redo, after_undo
 
-DAY = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
-
 
 def load(load_id: int, **values: object) -> Load:
-    made = Load(
-        load_id=load_id,
-        call_id=load_id,
-        input="users",
-        file=f"file{load_id}.csv",
-        sha256=f"{load_id:064x}",
-        bytes=10,
-        dialect="csv",
-        mode="append",
-        status="current",
-        records_read=5,
-        records_rejected=2,
-        started_at=DAY,
-        finished_at=DAY,
-        loaded_by="ada",
-    )
-    return replace(made, **values)  # type: ignore[arg-type]
+    plain: dict[str, object] = {
+        "input": "users",
+        "file": f"file{load_id}.csv",
+        "sha256": f"{load_id:064x}",
+        "records_read": 5,
+        "records_rejected": 2,
+    }
+    return entry_of(load_id, **plain | values)
 
 
 @dataclass

@@ -6,37 +6,16 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import openpyxl
 import pytest
-from conftest import Database
-from in_process import fresh_database, loading_project
-from person import HEADER, USERS, Person, person_in, write
+from person import HEADER, USERS, Person, write
 
 pytestmark = pytest.mark.slow
 
 # Two of twelve lines cannot be split.
 BAD = HEADER + "".join(f"{n},n,e,d\n" for n in range(10)) + 'x\n11,"a,b,c\n'
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return loading_project(tmp_path_factory.mktemp("command"))
-
-
-@pytest.fixture(scope="module")
-def shared(server: Database) -> Iterator[Database]:
-    with fresh_database(server) as database:
-        yield database
-
-
-@pytest.fixture
-def person(
-    project: Path, shared: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Person:
-    return person_in(tmp_path, project, shared, monkeypatch)
 
 
 def without_times(text: str) -> list[str]:

@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Database
-from in_process import fresh_database, loading_project
-from person import Person, person_in, write
+from person import Person, write
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return loading_project(tmp_path_factory.mktemp("command"))
-
-
-@pytest.fixture(scope="module")
-def shared(server: Database) -> Iterator[Database]:
-    with fresh_database(server) as database:
-        yield database
-
-
-@pytest.fixture
-def person(
-    project: Path, shared: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Person:
-    return person_in(tmp_path, project, shared, monkeypatch)
 
 
 HOSTILE = {
