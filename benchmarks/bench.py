@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 
-from benchmarks.generate import Laboratory, write
+from benchmarks.generate import Laboratory, add_options, laboratory_of, write
 from loader.database import Database, find_database
 from loader.errors import EXIT_BUILD, LabmartError, ProfileError
 from loader.project import Project, open_project
@@ -188,6 +189,45 @@ def open_bench(*, target: str | None, keep: bool) -> Iterator[Bench]:
     finally:
         if not keep:
             bench.execute(*drops)
+
+
+def run_benchmark(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    measure: Callable[[Bench, Laboratory, argparse.Namespace], list[list[str]]],
+    *,
+    repeat: int,
+) -> int:
+    """A benchmark's command line: its own options and those that all have; the exit code.
+
+    `measure` gives the paragraphs of the report, which go to stdout.
+    """
+    add_options(parser, experiments=10_000_000)
+    parser.add_argument(
+        "--repeat", type=int, default=repeat, help="Turns; the best of each counts."
+    )
+    parser.add_argument("--target", help="The dbt target. Default: the profile's own.")
+    parser.add_argument("--keep", action="store_true", help=f"Leave the schemas {SCHEMA}* there.")
+    given = parser.parse_args(arguments)
+    try:
+        laboratory = laboratory_of(given)
+    except ValueError as error:
+        parser.error(str(error))
+    if given.repeat < 1:
+        parser.error("--repeat is at least 1")
+    try:
+        with open_bench(target=given.target, keep=given.keep) as bench:
+            report = measure(bench, laboratory, given)
+    except (LabmartError, psycopg2.Error) as error:
+        say(f"benchmark: {error}")
+        return error.exit_code if isinstance(error, LabmartError) else EXIT_BUILD
+    print("\n\n".join("\n".join(part) for part in report))
+    return 0
+
+
+def say(text: str) -> None:
+    """Talk, which goes to stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _copy_file(cursor: psycopg2.extensions.cursor, path: Path, load_id: int) -> None:

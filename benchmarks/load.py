@@ -28,13 +28,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg2
-
-from benchmarks.bench import RAW, REFERENCE, SCHEMA, Bench, BenchmarkError, open_bench
-from benchmarks.generate import Laboratory, add_options, laboratory_of, write
+from benchmarks.bench import RAW, REFERENCE, Bench, BenchmarkError, run_benchmark, say
+from benchmarks.generate import Laboratory, write
 from benchmarks.report import machine_lines, ratio_lines
 from loader.embedded.binaries import find_binaries
-from loader.errors import EXIT_BUILD, LabmartError
 
 _OTHERS = Path(__file__).resolve().parent / "others"
 _FILE = "user_experiments.csv"
@@ -54,9 +51,9 @@ def measure(bench: Bench, path: Path, repeat: int) -> tuple[list[Run], list[Run]
     copies, loads = [], []
     for turn in range(1, repeat + 1):
         copies.append(_copy(bench, path))
-        _say(f"turn {turn} of {repeat}: \\copy {copies[-1].seconds:.2f} s")
+        say(f"turn {turn} of {repeat}: \\copy {copies[-1].seconds:.2f} s")
         loads.append(_load(bench, path))
-        _say(f"turn {turn} of {repeat}: labmart load {loads[-1].seconds:.2f} s")
+        say(f"turn {turn} of {repeat}: labmart load {loads[-1].seconds:.2f} s")
     _compare(bench)
     return copies, loads
 
@@ -136,7 +133,7 @@ def others(bench: Bench, laboratory: Laboratory, python: str) -> dict[str, float
         }
         for name, call in timed.items():
             found[name] = call()
-            _say(f"{name} {found[name]:.2f} s")
+            say(f"{name} {found[name]:.2f} s")
     return found
 
 
@@ -157,32 +154,14 @@ def _seed(bench: Bench, path: Path) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
-    add_options(parser, experiments=10_000_000)
-    parser.add_argument("--repeat", type=int, default=3, help="Turns; the best of each counts.")
     parser.add_argument("--others", metavar="PYTHON", help="An interpreter with pandas and dlt.")
     parser.add_argument("--other-rows", type=int, default=100_000, help="Rows of their file.")
-    parser.add_argument("--target", help="The dbt target. Default: the profile's own.")
-    parser.add_argument("--keep", action="store_true", help=f"Leave the schemas {SCHEMA}* there.")
-    given = parser.parse_args(arguments)
-    try:
-        laboratory = laboratory_of(given)
-    except ValueError as error:
-        parser.error(str(error))
-    if given.repeat < 1:
-        parser.error("--repeat is at least 1")
-    try:
-        with open_bench(target=given.target, keep=given.keep) as bench:
-            report = _report(bench, laboratory, given)
-    except (LabmartError, psycopg2.Error) as error:
-        _say(f"benchmark: {error}")
-        return error.exit_code if isinstance(error, LabmartError) else EXIT_BUILD
-    print("\n\n".join("\n".join(part) for part in report))
-    return 0
+    return run_benchmark(parser, arguments, _report, repeat=3)
 
 
 def _report(bench: Bench, laboratory: Laboratory, given: argparse.Namespace) -> list[list[str]]:
     with tempfile.TemporaryDirectory(prefix="labmart-bench-") as folder:
-        _say(f"making {laboratory.experiments:,} experiments")
+        say(f"making {laboratory.experiments:,} experiments")
         path = next(path for path in write(laboratory, Path(folder)) if path.name == _FILE)
         size = path.stat().st_size
         copies, loads = measure(bench, path, given.repeat)
@@ -202,10 +181,6 @@ def _report(bench: Bench, laboratory: Laboratory, given: argparse.Namespace) -> 
         report.append([f"{given.other_rows:,} experiment records"])
         report.append(ratio_lines(others(bench, small, given.others), "labmart load"))
     return [*report, machine_lines(bench)]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

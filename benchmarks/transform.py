@@ -23,12 +23,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import psycopg2
-
-from benchmarks.bench import SCHEMA, Bench, open_bench
-from benchmarks.generate import Laboratory, add_options, laboratory_of
+from benchmarks.bench import SCHEMA, Bench, run_benchmark, say
+from benchmarks.generate import Laboratory
 from benchmarks.report import Times, count_lines, machine_lines, model_lines, time_lines
-from loader.errors import EXIT_BUILD, LabmartError
 from loader.marts import read_marts
 
 REFERENCES = Path(__file__).resolve().parent / "reference"
@@ -38,23 +35,23 @@ _EMPTY_RUNS = 3
 def measure(bench: Bench, laboratory: Laboratory, repeat: int) -> Times:
     """Everything that is timed. The marts stand in the scratch schema afterwards."""
     references = [] if laboratory.dirty else sorted(REFERENCES.glob("*.sql"))
-    _say("preparing: dbt seed, dbt run over empty raw tables")
+    say("preparing: dbt seed, dbt run over empty raw tables")
     # The models refer to the seeds, although none is read here.
     bench.dbt("seed")
     dbt_alone = min(bench.dbt("run") for _ in range(_EMPTY_RUNS))
-    _say(f"making {laboratory.experiments:,} experiments, copying them in")
+    say(f"making {laboratory.experiments:,} experiments, copying them in")
     copying = bench.copy_in(laboratory)
     taken: dict[str, list[float]] = {path.stem: [] for path in references}
     runs: list[tuple[float, dict[str, float]]] = []
     for turn in range(1, repeat + 1):
         for path in references:
             taken[path.stem].append(bench.run_reference(path))
-            _say(f"turn {turn} of {repeat}: {path.name} {taken[path.stem][-1]:.1f} s")
+            say(f"turn {turn} of {repeat}: {path.name} {taken[path.stem][-1]:.1f} s")
         runs.append((bench.dbt("run"), bench.seconds_per_model()))
-        _say(f"turn {turn} of {repeat}: dbt run {runs[-1][0]:.1f} s")
+        say(f"turn {turn} of {repeat}: dbt run {runs[-1][0]:.1f} s")
     for path in references:
         bench.check_reference(path)
-        _say(f"{path.name} and the models have the same user_features")
+        say(f"{path.name} and the models have the same user_features")
     models, per_model = min(runs, key=lambda run: run[0])
     return Times(
         references={name: min(seconds) for name, seconds in taken.items()},
@@ -77,32 +74,18 @@ def row_counts(bench: Bench) -> dict[str, int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transform", description=__doc__)
-    add_options(parser, experiments=10_000_000)
-    parser.add_argument("--repeat", type=int, default=1, help="Turns; the best of each counts.")
-    parser.add_argument("--target", help="The dbt target. Default: the profile's own.")
-    parser.add_argument("--keep", action="store_true", help=f"Leave the schemas {SCHEMA}* there.")
-    given = parser.parse_args(arguments)
-    try:
-        laboratory = laboratory_of(given)
-    except ValueError as error:
-        parser.error(str(error))
-    if given.repeat < 1:
-        parser.error("--repeat is at least 1")
-    try:
-        with open_bench(target=given.target, keep=given.keep) as bench:
-            times = measure(bench, laboratory, given.repeat)
-            report = [
-                _title(laboratory, given.repeat),
-                time_lines(times),
-                model_lines(times),
-                count_lines(row_counts(bench)),
-                machine_lines(bench),
-            ]
-    except (LabmartError, psycopg2.Error) as error:
-        _say(f"benchmark: {error}")
-        return error.exit_code if isinstance(error, LabmartError) else EXIT_BUILD
-    print("\n\n".join("\n".join(part) for part in report))
-    return 0
+    return run_benchmark(parser, arguments, _report, repeat=1)
+
+
+def _report(bench: Bench, laboratory: Laboratory, given: argparse.Namespace) -> list[list[str]]:
+    times = measure(bench, laboratory, given.repeat)
+    return [
+        _title(laboratory, given.repeat),
+        time_lines(times),
+        model_lines(times),
+        count_lines(row_counts(bench)),
+        machine_lines(bench),
+    ]
 
 
 def _title(laboratory: Laboratory, repeat: int) -> list[str]:
@@ -111,10 +94,6 @@ def _title(laboratory: Laboratory, repeat: int) -> list[str]:
         f"{laboratory.compounds:,} compounds, {laboratory.dirty:.1%} dirty, "
         f"{laboratory.order} ids, seed {laboratory.seed}; the best of {repeat}"
     ]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
