@@ -9,6 +9,8 @@
 PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3.13 python3)
 bin := .venv/bin
 target := $(if $(TARGET),--target $(TARGET))
+# Each engine beside PostgreSQL has requirements of its own, which only its users install.
+engine := .venv/.$(or $(filter duckdb spark,$(TARGET)),run)
 
 .DEFAULT_GOAL := help
 .PHONY: run test check mutants static docs requirements clean help
@@ -16,7 +18,7 @@ target := $(if $(TARGET),--target $(TARGET))
 # Two goals would install into one environment at a time.
 .NOTPARALLEL:
 
-run: .venv/.run ## load FILES if given, build all tables and print user_features
+run: $(engine) ## load FILES if given, build all tables and print user_features
 	@$(bin)/labmart run $(target) $(FILES)
 
 test: static ## every check and test
@@ -50,19 +52,29 @@ compiled_sql := --templater raw --exclude-rules layout,ambiguous.column_count,$\
 database := if [ -n "$$PGHOST" ]; then $(bin)/labmart db url > /dev/null; \
   else $(bin)/labmart db start || [ $$? -eq 2 ]; fi
 
-docs: .venv/.run ## build all tables, write the dbt documentation, say how to read it
+docs: $(engine) ## build all tables, write the dbt documentation, say how to read it
 	@$(bin)/labmart build $(target)
 	@$(bin)/dbt --quiet docs generate $(target)
 	@echo "To read it in a browser: $(bin)/dbt docs serve"
 
 requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 takes newer versions)
-	uv pip compile $(compile) --group build -o requirements/run.txt
-	uv pip compile $(compile) --group build --group dev -c requirements/run.txt -o requirements/dev.txt
+	uv pip compile $(compile) -o requirements/run.txt
+	for extra in duckdb spark service; do \
+	  uv pip compile $(compile) -c requirements/run.txt --extra $$extra \
+	    -o requirements/$$extra.txt || exit; \
+	done
+	uv pip compile $(compile) -c requirements/run.txt --group dev $(extras:%=--extra %) \
+	  -o requirements/dev.txt
+
+# What the tests try.
+extras = duckdb spark service s3 https sftp
 
 # One file for every system and Python version (--universal), and no address and no path in it.
 compile = pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
-  --only-binary :all: --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
+  --group build $(wheels) --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
   --no-emit-find-links
+# Wheels run nothing while they are installed. pyspark has none.
+wheels := --only-binary :all: --no-binary pyspark
 
 clean: ## remove .venv, target/ and caches, after stopping the embedded server; its data stays
 	@if [ -x $(bin)/labmart ]; then $(bin)/labmart db stop || echo "Going on all the same."; fi
@@ -72,18 +84,21 @@ clean: ## remove .venv, target/ and caches, after stopping the embedded server; 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z]*:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-# The virtual environment. .venv/.run and .venv/.dev are the stamps of what it holds. .venv/.place
-# says where it was made, and is there only when the last installation came to its end: one that was
-# left half made, was moved with its folder, or lost its interpreter is made anew.
+# The virtual environment. .venv/.run, .venv/.dev and the like are the stamps of what it holds.
+# .venv/.place says where it was made, and is there only when the last installation came to its end:
+# one that was left half made, was moved with its folder, or lost its interpreter is made anew.
 ifneq ($(shell $(bin)/python -c '' 2>/dev/null && cat .venv/.place 2>/dev/null),$(CURDIR))
-.venv/.run .venv/.dev: venv
+.venv/.run .venv/.duckdb .venv/.spark .venv/.service .venv/.dev: venv
 endif
 
+# The build backend comes with run.txt, so that it is there for pyspark, which has to be built.
 pip := $(bin)/python -m pip --quiet --disable-pip-version-check install
-.venv/.%: requirements/%.txt pyproject.toml
+hashed := $(pip) --require-hashes --no-deps --no-build-isolation $(wheels)
+.venv/.%: requirements/%.txt requirements/run.txt pyproject.toml
 	@echo "Installing requirements/$*.txt into .venv ..." >&2
 	@rm -f .venv/.place
-	@$(pip) --require-hashes --no-deps --only-binary :all: -r requirements/$*.txt
+	@$(hashed) -r requirements/run.txt
+	@[ $* = run ] || $(hashed) -r requirements/$*.txt
 	@$(pip) --no-deps --no-build-isolation --editable .
 	@touch .venv/.run $@ && pwd -P > .venv/.place
 
