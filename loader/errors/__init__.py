@@ -16,6 +16,7 @@
     ├── DatabaseFault (4)            the database failed in the middle of the work
     └── DatabaseUnreachable (4)
         ├── ServerDown, LoginRefused, UnknownDatabase, UnknownRole, WrongEncoding
+        ├── FileTaken                the file of a DuckDB database is open elsewhere
         └── EmbeddedError            the embedded PostgreSQL
             ├── WrongVersion, PrivateDirectoryRefused, NotTraversable
             └── NotRunning, StartFailed, StopFailed
@@ -42,6 +43,7 @@ from loader.errors.database import (
     DatabaseFault,
     DatabaseUnreachable,
     EmbeddedError,
+    FileTaken,
     LoginRefused,
     NotRunning,
     NotTraversable,
@@ -87,6 +89,7 @@ __all__ = [
     "DatabaseUnreachable",
     "EmbeddedError",
     "FileRefused",
+    "FileTaken",
     "FilesRefused",
     "LabmartError",
     "LoginRefused",
