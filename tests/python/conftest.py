@@ -18,8 +18,11 @@ import pytest
 from loader.embedded import ROLE, Place, place_of, start, stop
 
 if TYPE_CHECKING:
+    from engines import Engine
     from person import Person
 
+# The engines that a test which asks for `engine` runs on; see engines.py.
+ENGINES = ("postgres", "duckdb")
 ROOT = Path(__file__).resolve().parents[2]
 # What a person's run leaves in the project, and what is large.
 NOT_COPIED = (
@@ -132,6 +135,27 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("LABMART_", "DBT_", "PG")) or name == "COLUMNS":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A fresh, empty database of each engine in turn."""
+    from engines import fresh_engine
+
+    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def shared_engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    """The same for all tests of a module."""
+    from engines import fresh_engine
+
+    folder = tmp_path_factory.mktemp("engine")
+    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), folder) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
