@@ -177,9 +177,9 @@ def shared_database(server: Database) -> Iterator[Database]:
 
 @pytest.fixture
 def person(
-    loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loading_copy: Path, shared_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Person:
-    """Somebody in an empty folder, with a schema of their own."""
+    """Somebody in an empty folder, with a schema of their own, on each engine in turn."""
     from person import person_in
 
-    return person_in(tmp_path, loading_copy, shared_database, monkeypatch)
+    return person_in(tmp_path, loading_copy, shared_engine, monkeypatch)
