@@ -18,12 +18,16 @@ class _Work(Generic[_T]):
         self._call = call
         self.results: list[_T] = []
         self.failure: BaseException | None = None
+        # Thread.join takes a thread for ended when a signal comes (bpo-45274).
+        self.is_done = threading.Event()
 
     def run(self) -> None:
         try:
             self.results.append(self._call())
         except BaseException as error:
             self.failure = error
+        finally:
+            self.is_done.set()
 
 
 def interruptible(
@@ -37,14 +41,13 @@ def interruptible(
     `stop` is called besides, if the statement may wait for something else.
     """
     work = _Work(call)
-    thread = threading.Thread(target=work.run, name="labmart-duckdb", daemon=True)
-    thread.start()
+    threading.Thread(target=work.run, name="labmart-duckdb", daemon=True).start()
     try:
-        thread.join()
+        work.is_done.wait()
     except BaseException:
         stop()
         connection.interrupt()
-        thread.join()
+        work.is_done.wait()
         raise
     if work.failure is not None:
         raise work.failure
