@@ -147,6 +147,10 @@ def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManage
         from loader.destinations.postgres_raw import connect_raw
 
         return connect_raw(profile, write=write)
+    if profile.engine == "spark":
+        from loader.destinations.spark_raw import connect_raw as connect_spark
+
+        return connect_spark(profile, write=write)
     raise ProfileError(
         profile.path,
         f"target {profile.target!r} has `type: {profile.engine}`; labmart loads into postgres.",
@@ -159,6 +163,10 @@ def open_destination(profile: Profile) -> AbstractContextManager[Destination]:
         from loader.destinations.postgres import connect
 
         return connect(profile)
+    if profile.engine == "spark":
+        from loader.destinations.spark import connect as connect_spark
+
+        return connect_spark(profile)
     raise ProfileError(
         profile.path,
         f"target {profile.target!r} has `type: {profile.engine}`; labmart reads from postgres.",
