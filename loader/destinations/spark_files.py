@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loader.destinations.sql import literal, quote
 from loader.readers import Batch
 from loader.readers.batches import csv_cell
 
@@ -96,14 +97,14 @@ def write_batches(
     partition's, is left out.
     """
     kept = [name for name in columns if name in types]
-    described = ", ".join(f"{_quote(name)}: 'varchar'" for name in columns)
+    described = ", ".join(f"{quote(name)}: 'varchar'" for name in columns)
     listed = ", ".join(
-        f"cast({_quote(name)} as {_DUCKDB_TYPES[types[name]]}) as {_quote(name)}" for name in kept
+        f"cast({quote(name)} as {_DUCKDB_TYPES[types[name]]}) as {quote(name)}" for name in kept
     )
     # strict_mode: a text that is no CSV, which no reader makes, is an error.
     read = (
         f"read_csv(?, columns = {{{described}}}, auto_detect = false, header = false, "
-        f"delim = {_literal(delimiter)}, quote = '\"', escape = '\"', nullstr = '', "
+        f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', nullstr = '', "
         f"allow_quoted_nulls = false, new_line = '\\n', max_line_size = {_LONGEST_RECORD}, "
         "strict_mode = true)"
     )
@@ -112,7 +113,7 @@ def write_batches(
         for number, text in enumerate(_portions(batches, scratch)):
             file = scratch / f"{number:05d}.parquet"
             [(count,)] = connection.execute(
-                f"copy (select {listed} from {read}) to {_literal(str(file))} (format parquet)",
+                f"copy (select {listed} from {read}) to {literal(str(file))} (format parquet)",
                 [str(text)],
             ).fetchall()
             rows += int(count)
@@ -162,11 +163,3 @@ def _scratch() -> Iterator[tuple[Path, duckdb.DuckDBPyConnection]]:
         with closing(duckdb.connect(config=config)) as connection:
             connection.execute("set TimeZone = 'UTC'")
             yield folder, connection
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from loader.destinations import Load
-from loader.destinations.postgres_tables import LEDGER_COLUMNS
+from loader.destinations.raw_tables import LEDGER_COLUMNS
 from loader.destinations.spark_tables import HISTORY, LEDGER_TABLE, REVISION, partitions, quote
 
 if TYPE_CHECKING:

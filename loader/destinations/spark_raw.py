@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from loader.destinations import Load
-from loader.destinations.postgres_tables import LEDGER
+from loader.destinations.raw_tables import LEDGER, REJECTED_COLUMNS, rejected_batches
 from loader.destinations.spark_faults import AlreadyThere, faults
 from loader.destinations.spark_files import (
     Folder,
@@ -105,13 +106,10 @@ class SparkRaw:
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
         """See `RawStore`."""
-        rows = ((one.line, load_id, one.rule, one.detail, one.content) for one in lines)
-        batches = as_batches(rows)
-        first = next(batches, None)
-        if first is None:
-            return
-        columns = ("line", LOAD_ID, "rule", "detail", "content")
-        self._write(REJECTED_TABLE, load_id, columns, ",", _with_first(first, batches))
+        batches = rejected_batches(load_id, lines)
+        if first := next(batches, None):
+            rest = chain([first], batches)
+            self._write(REJECTED_TABLE, load_id, REJECTED_COLUMNS, ",", rest)
 
     def count(self, entry: Input, load_id: int) -> tuple[int, int]:
         """See `RawStore`."""
@@ -279,8 +277,3 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[SparkRaw]:
         finally:
             if not in_new_thread(store.abandon, _ABANDON_SECONDS):
                 session.sparkContext.cancelAllJobs()
-
-
-def _with_first(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    yield first
-    yield from rest

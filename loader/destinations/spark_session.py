@@ -28,13 +28,14 @@ from loader.destinations.spark_settings import (
     settings_of,
     where,
 )
+from loader.destinations.turns import turn
 from loader.errors import DatabaseUnreachable, MetastoreInUse, SparkUnreachable
 from loader.profile import Profile
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_LOCK_SECONDS = 0.2
+_LOOK_SECONDS = 0.2
 _WORKER_SECONDS = 60.0
 # What an orderly end may take before the JVM is killed, which does no harm either.
 _END_SECONDS = 20.0
@@ -71,7 +72,7 @@ def open_session(profile: Profile) -> Iterator[SparkSession]:
         return
     check_java()
     check_master(settings)
-    with turns(profile), _running(settings, where(profile)) as session:
+    with metastore_turn(profile), _running(settings, where(profile)) as session:
         _open = _Open(session, settings)
         try:
             yield session
@@ -80,7 +81,7 @@ def open_session(profile: Profile) -> Iterator[SparkSession]:
 
 
 @contextmanager
-def turns(profile: Profile) -> Iterator[None]:
+def metastore_turn(profile: Profile) -> Iterator[None]:
     """Hold the embedded metastore; wait while another load or build of labmart has it.
 
     Raises MetastoreInUse when something else has it open. Other metastores serve many at once.
@@ -90,28 +91,10 @@ def turns(profile: Profile) -> Iterator[None]:
         yield
         return
     metastore.parent.mkdir(parents=True, exist_ok=True)
-    lock = metastore.with_name(f"{metastore.name}.lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        told = False
-        while not _locked(descriptor):
-            if not told:
-                print("another load is at work; waiting …", file=sys.stderr, flush=True)
-                told = True
-            time.sleep(_LOCK_SECONDS)
+    with turn(metastore.with_name(f"{metastore.name}.lock")):
         if holder := _holder(metastore):
             raise MetastoreInUse(metastore, holder)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _holder(metastore: Path) -> str:
@@ -179,7 +162,7 @@ def _wait_for_workers(session: SparkSession, settings: Mapping[str, str]) -> Non
                 "Start workers, or ask for less memory or cores per executor "
                 "(spark.executor.memory, spark.executor.cores).",
             )
-        time.sleep(_LOCK_SECONDS)
+        time.sleep(_LOOK_SECONDS)
 
 
 def _end(gateway: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loader.destinations.postgres_tables import LAST_LOAD, LEDGER, LEDGER_COLUMNS, REJECTED
+from loader.destinations.raw_tables import LAST_LOAD, LEDGER, LEDGER_COLUMNS, wanted
 from loader.sources import Input
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 HISTORY = "loads_history"
 LOAD_ID = "load_id"
 REVISION = "revision"
-# In the words of the source YAML.
 _TYPES = {"text": "string", "bigint": "bigint", "timestamp with time zone": "timestamp"}
-# Of a partitioned table one column at least is none that it is partitioned by.
-_CLAIM = "claim"
 
 
 @dataclass(frozen=True)
@@ -36,21 +33,22 @@ class RawTable:
     partition: str
 
 
-LEDGER_TABLE = RawTable(
-    HISTORY, {name: _TYPES[type_] for name, type_ in LEDGER_COLUMNS.items()}, REVISION
-)
-REJECTED_TABLE = RawTable(
-    REJECTED,
-    {"line": "bigint", "rule": "string", "detail": "string", "content": "string"},
-    LOAD_ID,
-)
-CLAIMS_TABLE = RawTable(LAST_LOAD, {_CLAIM: "string"}, LOAD_ID)
+def _partitioned(name: str, columns: Mapping[str, str], partition: str) -> RawTable:
+    """A table whose columns have types in PostgreSQL's words."""
+    others = {one: _TYPES[type_] for one, type_ in columns.items() if one != partition}
+    return RawTable(name, others, partition)
+
+
+_OWN = wanted(())
+LEDGER_TABLE = _partitioned(HISTORY, _OWN.pop(LEDGER), REVISION)
+# One column at least is none that a table is partitioned by.
+CLAIMS_TABLE = _partitioned(LAST_LOAD, {**_OWN.pop(LAST_LOAD), "claim": "text"}, LOAD_ID)
+[REJECTED_TABLE] = (_partitioned(name, columns, LOAD_ID) for name, columns in _OWN.items())
 
 
 def table_of(entry: Input) -> RawTable:
     """The raw table of an input."""
-    columns = dict.fromkeys(entry.column_names, "string")
-    return RawTable(entry.name, {**columns, "line": "bigint"}, LOAD_ID)
+    return _partitioned(entry.name, wanted([entry])[entry.name], LOAD_ID)
 
 
 def quote(name: str) -> str:

@@ -17,6 +17,7 @@
     └── DatabaseUnreachable (4)
         ├── ServerDown, LoginRefused, UnknownDatabase, UnknownRole, WrongEncoding
         ├── SparkUnreachable, MetastoreInUse
+        ├── FileTaken                the file of a DuckDB database is open elsewhere
         └── EmbeddedError            the embedded PostgreSQL
             ├── WrongVersion, PrivateDirectoryRefused, NotTraversable
             └── NotRunning, StartFailed, StopFailed
@@ -43,6 +44,7 @@ from loader.errors.database import (
     DatabaseFault,
     DatabaseUnreachable,
     EmbeddedError,
+    FileTaken,
     LoginRefused,
     NotRunning,
     NotTraversable,
@@ -89,6 +91,7 @@ __all__ = [
     "DatabaseUnreachable",
     "EmbeddedError",
     "FileRefused",
+    "FileTaken",
     "FilesRefused",
     "LabmartError",
     "LoginRefused",
