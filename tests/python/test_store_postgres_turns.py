@@ -16,7 +16,7 @@ from raw_store import load_one, process, profile_of, rows, write_one
 
 from loader.dbt import one_build_at_a_time
 from loader.destinations import open_store
-from loader.destinations.postgres_tables import LAST_LOAD, wanted
+from loader.destinations.raw_tables import LAST_LOAD, wanted
 from loader.errors import DatabaseFault
 from loader.project import open_project
 from loader.sources import read_inputs
