@@ -10,7 +10,7 @@ An engine is two modules under its name in dbt: `duckdb` with `connect`, `duckdb
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -169,6 +169,18 @@ def open_destination(profile: Profile) -> AbstractContextManager[Destination]:
     """Connect to the engine of a profile. Raises DatabaseUnreachable or ProfileError."""
     opened: AbstractContextManager[Destination] = _engine(profile).connect(profile)
     return opened
+
+
+def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
+    """Keep other loads away while dbt works on an engine that serves one process at a time.
+
+    A server needs nothing of the kind.
+    """
+    if profile.engine == "duckdb":
+        from loader.destinations.duckdb_connection import file_turn
+
+        return file_turn(profile)
+    return nullcontext()
 
 
 def _engine(profile: Profile, part: str = "") -> ModuleType:
