@@ -6,7 +6,7 @@
     │   ├── NoProject
     │   ├── ProfileError             profiles.yml cannot be used
     │   ├── SourcesError             _sources.yml cannot be used
-    │   ├── NothingToLoad, MissingExtra
+    │   ├── NothingToLoad, MissingExtra, MissingJava
     │   └── UnknownLoad, WrongStatus
     ├── FileRefused (3)              one input file cannot be read as it is
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
@@ -16,6 +16,7 @@
     ├── DatabaseFault (4)            the database failed in the middle of the work
     └── DatabaseUnreachable (4)
         ├── ServerDown, LoginRefused, UnknownDatabase, UnknownRole, WrongEncoding
+        ├── SparkUnreachable, MetastoreInUse
         ├── FileTaken                the file of a DuckDB database is open elsewhere
         └── EmbeddedError            the embedded PostgreSQL
             ├── WrongVersion, PrivateDirectoryRefused, NotTraversable
@@ -61,6 +62,7 @@ from loader.errors.files import (
     FileRefused,
     FilesRefused,
 )
+from loader.errors.spark import MetastoreInUse, MissingJava, SparkUnreachable
 from loader.errors.usage import (
     MissingExtra,
     NoProject,
@@ -93,7 +95,9 @@ __all__ = [
     "FilesRefused",
     "LabmartError",
     "LoginRefused",
+    "MetastoreInUse",
     "MissingExtra",
+    "MissingJava",
     "NoProject",
     "NotBuilt",
     "NotRunning",
@@ -105,6 +109,7 @@ __all__ = [
     "ReaderGone",
     "ServerDown",
     "SourcesError",
+    "SparkUnreachable",
     "StartFailed",
     "StopFailed",
     "TooLargeForFormat",
