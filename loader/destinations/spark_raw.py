@@ -38,6 +38,7 @@ from loader.destinations.spark_tables import (
     create,
     create_view,
     difference,
+    kind_of,
     literal,
     partitions,
     quote,
@@ -150,10 +151,12 @@ class SparkRaw:
     def commit(self) -> None:
         """See `RawStore`."""
         with self._faults():
+            if columns_of(self._session, self._schema, LEDGER_TABLE.name) is None:
+                return
             # Whoever was given a number up to here has read our ledger or an older one, and so
-            # either has committed by now or cannot any more.
+            # either has committed by now or, once ours is written, cannot any more.
             claims = partitions(self._session, self._schema, CLAIMS_TABLE)
-            if self.loads() != list(self._base.loads):
+            if self._deleting or self.loads() != list(self._base.loads):
                 self._write_ledger()
             self._added.clear()
             self._tidy(claims)
@@ -220,7 +223,8 @@ class SparkRaw:
         if found is None:
             self._session.sql(create(table, self._schema))
             return
-        missing, problem = difference(table, found, self._schema)
+        kind = kind_of(self._session, self._schema, table.name)
+        missing, problem = difference(table, found, kind, self._schema)
         if problem is not None:
             raise DatabaseFault(self._where, *problem)
         if missing:
