@@ -87,6 +87,7 @@ def cluster(folder: Path, *, workers: int, memory: str = "1g") -> Iterator[Clust
             )
         )
         _wait_for_port(port, started[0])
+        _wait_for_port(status_port, started[0])
         for number in range(workers):
             place = folder / f"worker{number}"
             started.append(
