@@ -133,7 +133,8 @@ def _everything(rows: Callable[[str], Rows], schema: str, value: str) -> dict[st
 def fresh_engine(name: str, server: Callable[[], Database], folder: Path) -> Iterator[Engine]:
     """A fresh database; `server` gives that of these tests, and is asked only if it is needed."""
     if name == "duckdb":
-        yield DuckDB(folder / "labmart.duckdb")
+        # A database called as a schema would make `labmart.users` ambiguous in the tests' SQL.
+        yield DuckDB(folder / "test.duckdb")
         return
     from in_process import fresh_database
 
