@@ -90,16 +90,18 @@ class SparkRaw:
     def next_load_id(self) -> int:
         """See `RawStore`. No other load gets the number."""
         with self._faults():
-            known = [*self._loads, *partitions(self._session, self._schema, CLAIMS_TABLE)]
-            load_id = max(known, default=0)
+            if not self._load_id:
+                claims = partitions(self._session, self._schema, CLAIMS_TABLE)
+                self._load_id = max([*self._loads, *claims], default=0)
             while True:
-                load_id += 1
+                self._load_id += 1
                 try:
-                    self._add(CLAIMS_TABLE, load_id, self._folder(CLAIMS_TABLE, load_id))
+                    self._add(
+                        CLAIMS_TABLE, self._load_id, self._folder(CLAIMS_TABLE, self._load_id)
+                    )
                 except AlreadyThere:
                     continue
-                self._load_id = load_id
-                return load_id
+                return self._load_id
 
     def write_records(
         self, entry: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
@@ -131,7 +133,13 @@ class SparkRaw:
 
     def count(self, entry: Input, load_id: int) -> tuple[int, int]:
         """See `RawStore`."""
-        return self._count(table_of(entry), load_id), self._count(REJECTED_TABLE, load_id)
+        rows, rejected = (
+            f"(select count(*) from {self._relation(table)} where {LOAD_ID} = {load_id:d})"
+            for table in (table_of(entry), REJECTED_TABLE)
+        )
+        with self._faults():
+            [found] = self._session.sql(f"select {rows}, {rejected}").collect()
+        return int(found[0]), int(found[1])
 
     def add(self, load: Load) -> None:
         """See `RawStore`."""
@@ -280,13 +288,6 @@ class SparkRaw:
         with self._faults():
             yield from lines.write(folder)
             self._add(table, load_id, folder)
-
-    def _count(self, table: RawTable, load_id: int) -> int:
-        with self._faults():
-            [(rows,)] = self._session.sql(
-                f"select count(*) from {self._relation(table)} where {LOAD_ID} = {load_id:d}"
-            ).collect()
-        return int(rows)
 
     def _faults(self) -> AbstractContextManager[None]:
         return faults(self._where)
