@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
@@ -26,6 +27,9 @@ from loader.readers.delimited import DelimitedReader
 from loader.readers.dialect import ReadOptions
 from loader.recognise import recognise
 from loader.sources import read_inputs
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, Row
 
 pytestmark = pytest.mark.slow
 
@@ -159,3 +163,20 @@ def test_a_second_table_is_refused_with_its_line(held: Profile, tmp_path: Path) 
         pytest.raises(FileRefused, match=r"users\.csv, line 5: a second table begins here"),
     ):
         ClusterLines(session, path, reader_of(path), 7)
+
+
+def test_a_file_that_the_workers_do_not_see_is_left_to_the_reader(
+    held: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text(USERS + "1,a,b,c\n" * 3)
+    reader = reader_of(path)
+    asked = ClusterLines._asked
+
+    def gone(self: ClusterLines, first: DataFrame) -> list[Row]:
+        path.unlink()
+        return asked(self, first)
+
+    monkeypatch.setattr(ClusterLines, "_asked", gone)
+    with open_session(held) as session, pytest.raises(NotByLine):
+        ClusterLines(session, path, reader, 7)
