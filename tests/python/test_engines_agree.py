@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ENGINES, ROOT, Database
+from conftest import ROOT, Database
 from oracle import MARTS
 from workbench import Workbench, open_workbench
+
+from loader.destinations import ENGINES
 
 pytestmark = pytest.mark.slow
 

@@ -10,13 +10,14 @@ import random
 from pathlib import Path
 
 import pytest
-from conftest import ENGINES
 from load_model import Model
 from oracle import File, Lab, RejectedLine, Row, marts
 from random_files import Made, given_content
 from random_labs import random_lab
 from random_tables import INPUTS, Draft
 from workbench import Workbench, open_workbench
+
+from loader.destinations import ENGINES
 
 pytestmark = pytest.mark.slow
 

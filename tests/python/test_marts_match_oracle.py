@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pytest
-from conftest import ENGINES
 from oracle import MARTS, File, Lab, Value, marts
 from random_labs import catalogue_lab, random_lab
 from random_tables import INPUTS
 from workbench import Workbench, differences, open_workbench
+
+from loader.destinations import ENGINES
 
 OLDER_POSTGRES = "postgres-16"
 Mode = Literal["seeds", "loads"]
