@@ -137,7 +137,6 @@ def _running(settings: Mapping[str, str], place: str) -> Iterator[SparkSession]:
             try:
                 SparkContext._ensure_initialized(gateway=gateway, conf=conf)
                 session = SparkSession.builder.config(conf=conf).enableHiveSupport().getOrCreate()
-                session.sparkContext.setLogLevel("WARN")
                 _wait_for_workers(session, settings)
             except (PySparkException, Py4JError, OSError) as error:
                 raise SparkUnreachable(place, first_line(error), _said(log)) from None
