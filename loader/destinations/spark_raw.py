@@ -66,8 +66,9 @@ class SparkRaw:
         self._session = session
         self._schema = f"{profile.schema}_raw"
         self._where = where(profile)
-        # Partitions that were added, which an end without commit takes away again.
-        self._added: list[tuple[RawTable, int, Folder]] = []
+        # What was added, which an end without commit takes away again.
+        self._added: list[tuple[RawTable, int]] = []
+        self._folders: list[Folder] = []
         self._locations: dict[str, Folder] = {}
         self._load_id = 0
         self._deleting = False
@@ -167,14 +168,17 @@ class SparkRaw:
             if self._deleting or self.loads() != list(self._base.loads):
                 self._write_ledger()
             self._added.clear()
+            self._folders.clear()
             self._tidy(claims)
 
     def abandon(self) -> None:
         """Take away what was added. A number that was given out will be given out again."""
-        for table, number, folder in reversed(self._added):
+        for table, number in reversed(self._added):
             self._drop(table, number)
+        for folder in self._folders:
             folder.delete()
         self._added.clear()
+        self._folders.clear()
 
     def _write_ledger(self) -> None:
         table, revision = LEDGER_TABLE, self._base.revision + 1
@@ -184,7 +188,6 @@ class SparkRaw:
         try:
             self._add(table, revision, folder)
         except AlreadyThere:
-            folder.delete()
             raise DatabaseFault(
                 self._where, "another load was committed meanwhile.", "Call again."
             ) from None
@@ -251,7 +254,8 @@ class SparkRaw:
 
     def _folder(self, table: RawTable, number: int) -> Folder:
         """Where the files of a partition will be; not there yet."""
-        return self._location(table).within(new_name(number))
+        self._folders.append(self._location(table).within(new_name(number)))
+        return self._folders[-1]
 
     def _add(self, table: RawTable, number: int, folder: Folder) -> None:
         """Make a folder a partition. Raises AlreadyThere."""
@@ -261,7 +265,7 @@ class SparkRaw:
                 f"alter table {self._relation(table)} add partition "
                 f"({quote(table.partition)} = {number:d}) location {literal(folder.address)}"
             )
-        self._added.append((table, number, folder))
+        self._added.append((table, number))
 
     def _drop(self, table: RawTable, number: int) -> None:
         self._session.sql(
@@ -302,6 +306,9 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[SparkRaw]:
         store = SparkRaw(session, profile)
         try:
             yield store
+        except BaseException:
+            # A task that goes on would write into what is deleted now.
+            in_new_thread(session.sparkContext.cancelAllJobs, _ABANDON_SECONDS)
+            raise
         finally:
-            if not in_new_thread(store.abandon, _ABANDON_SECONDS):
-                session.sparkContext.cancelAllJobs()
+            in_new_thread(store.abandon, _ABANDON_SECONDS)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from load_processes import wait_for
 from spark import held_session, need_java
-from spark_cluster import Cluster, cluster
 
+from benchmarks.cluster import Cluster, cluster
 from loader.destinations import open_store
 from loader.destinations.spark_session import open_session
 from loader.load import LoadOptions, Outcome, load

@@ -130,6 +130,7 @@ def test_prune_removes_what_a_killed_load_has_left(profile: Profile) -> None:
         write_one(store)
         # A kill: nothing that was added is taken away.
         store._added.clear()  # type: ignore[attr-defined]
+        store._folders.clear()  # type: ignore[attr-defined]
     assert rows(profile, "select count(*) from {raw}.people") == [(6,)]
     assert load_one(profile) == 3
     with open_store(profile) as store:

@@ -15,13 +15,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
-
-from load_processes import children_of
 
 _HOST = "127.0.0.1"
 _PATIENCE = 120.0
@@ -63,16 +61,11 @@ class Cluster:
 
     def kill_worker(self) -> None:
         """Kill a worker and what it runs, as a machine that loses its power would."""
-        worker = self.workers.pop()
-        executors = children_of(worker.pid)
-        for pid in (worker.pid, *executors):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        worker.wait()
+        _kill(self.workers.pop())
 
 
 @contextmanager
-def cluster(folder: Path, *, workers: int, memory: str = "1g") -> Iterator[Cluster]:
+def cluster(folder: Path, *, workers: int, memory: str = "4g") -> Iterator[Cluster]:
     """Start a master and workers of one core each; wait until the master knows them."""
     folder.mkdir(parents=True, exist_ok=True)
     port, status_port = _free_ports(2)
@@ -105,7 +98,8 @@ def cluster(folder: Path, *, workers: int, memory: str = "1g") -> Iterator[Clust
             time.sleep(0.2)
         yield made
     finally:
-        _end(started)
+        for process in reversed(started):
+            _kill(process)
 
 
 def _start(place: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -121,14 +115,15 @@ def _start(place: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in reversed(processes):
-        for pid in (*children_of(process.pid), process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process with the executors that it has begun."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
