@@ -8,7 +8,7 @@ loading   run, load, build
 results   show, export, issues
 ledger    loads, undo, redo, prune
 db        the embedded PostgreSQL
-service   serve, token
+service   serve, worker, token
 signals   being told to end
 """
 
@@ -26,7 +26,7 @@ from loader.cli.db import db
 from loader.cli.ledger import loads, prune, redo, undo
 from loader.cli.loading import build, load, run
 from loader.cli.results import export, issues, show
-from loader.cli.service import serve, token
+from loader.cli.service import serve, token, worker
 from loader.cli.signals import EndedBySignal, ending_on_signals
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
@@ -65,19 +65,9 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
 
 
 for _command in (
-    run,
-    load,
-    build,
-    show,
-    export,
-    issues,
-    loads,
-    undo,
-    redo,
-    prune,
-    db,
-    serve,
-    token,
+    *(run, load, build, show, export, issues),
+    *(loads, undo, redo, prune),
+    *(db, serve, worker, token),
 ):
     labmart.add_command(_command)
 
