@@ -17,7 +17,7 @@ from pathlib import Path
 
 from loader.database import Database
 from loader.dbt import BuildOptions, BuildResult, build
-from loader.destinations import Destination
+from loader.destinations import Destination, dbt_turn
 from loader.errors import LabmartError
 from loader.project import Project
 from loader.table import layout
@@ -189,7 +189,8 @@ def _json(path: Path) -> dict[str, object]:
 def run_and_report(database: Database, options: BuildOptions) -> bool:
     """Make the database ready, run dbt build, tell on stderr how it went; True if all is well."""
     database.ready()
-    result = build(database.project, options)
+    with dbt_turn(database.profile):
+        result = build(database.project, options)
     for message in dict.fromkeys(result.warnings):
         print("dbt warns:", *clean(message), sep="\n  ", file=sys.stderr)
     if result.exit_code != 0:

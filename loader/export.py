@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from loader.destinations import Destination, Row, Selection, Value
+from loader.destinations.sql import literal
 from loader.errors import TooLargeForFormat, UnknownEnding, UsageError
 from loader.marts import Mart, select
 from loader.show import write_json
@@ -97,11 +98,11 @@ def _parquet(selection: Selection, source: Destination, unfinished: Path, file: 
         with _refusing(file), duckdb.connect(":memory:", config=settings) as engine:
             # NULL is an empty cell, an empty text is "" in quotes; everything else is as typed.
             engine.execute(
-                f"copy (select * from read_csv({_literal(str(csv))}, auto_detect=false, "
+                f"copy (select * from read_csv({literal(str(csv))}, auto_detect=false, "
                 "header=true, delim=',', quote='\"', escape='\"', nullstr='', "
                 "allow_quoted_nulls=false, parallel=false, max_line_size=100000000, "
                 f"columns={_literal_struct(types)})) "
-                f"to {_literal(str(unfinished))} (format parquet, compression zstd)"
+                f"to {literal(str(unfinished))} (format parquet, compression zstd)"
             )
 
 
@@ -133,12 +134,8 @@ def _duckdb_type(postgres: str) -> str:
     }.get(postgres, "VARCHAR")
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _literal_struct(types: dict[str, str]) -> str:
-    pairs = (f"{_literal(name)}: {_literal(kind)}" for name, kind in types.items())
+    pairs = (f"{literal(name)}: {literal(kind)}" for name, kind in types.items())
     return "{" + ", ".join(pairs) + "}"
 
 

@@ -6,7 +6,7 @@
     │   ├── NoProject
     │   ├── ProfileError             profiles.yml cannot be used
     │   ├── SourcesError             _sources.yml cannot be used
-    │   ├── NothingToLoad, MissingExtra
+    │   ├── NothingToLoad, MissingExtra, MissingJava
     │   └── UnknownLoad, WrongStatus
     ├── FileRefused (3)              one input file cannot be read as it is
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
@@ -16,6 +16,8 @@
     ├── DatabaseFault (4)            the database failed in the middle of the work
     └── DatabaseUnreachable (4)
         ├── ServerDown, LoginRefused, UnknownDatabase, UnknownRole, WrongEncoding
+        ├── SparkUnreachable, MetastoreInUse
+        ├── FileTaken                the file of a DuckDB database is open elsewhere
         └── EmbeddedError            the embedded PostgreSQL
             ├── WrongVersion, PrivateDirectoryRefused, NotTraversable
             └── NotRunning, StartFailed, StopFailed
@@ -42,6 +44,7 @@ from loader.errors.database import (
     DatabaseFault,
     DatabaseUnreachable,
     EmbeddedError,
+    FileTaken,
     LoginRefused,
     NotRunning,
     NotTraversable,
@@ -59,6 +62,7 @@ from loader.errors.files import (
     FileRefused,
     FilesRefused,
 )
+from loader.errors.spark import MetastoreInUse, MissingJava, SparkUnreachable
 from loader.errors.usage import (
     MissingExtra,
     NoProject,
@@ -87,10 +91,13 @@ __all__ = [
     "DatabaseUnreachable",
     "EmbeddedError",
     "FileRefused",
+    "FileTaken",
     "FilesRefused",
     "LabmartError",
     "LoginRefused",
+    "MetastoreInUse",
     "MissingExtra",
+    "MissingJava",
     "NoProject",
     "NotBuilt",
     "NotRunning",
@@ -102,6 +109,7 @@ __all__ = [
     "ReaderGone",
     "ServerDown",
     "SourcesError",
+    "SparkUnreachable",
     "StartFailed",
     "StopFailed",
     "TooLargeForFormat",
