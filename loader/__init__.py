@@ -20,8 +20,9 @@ dbt_report    what failed in a dbt run, in a person's words
 seeds         whether the files in seeds/ are what dbt can read
 
 marts         the marts that models/marts/_marts.yml declares
+contract      what dbt's YAML declares of a table: columns, types, meaning
 show, table   a mart on the screen; printable makes any text safe for it
-export        a mart in a file
+export        a mart in a file; columnar writes Parquet
 issues        what was rejected or noticed
 errors/       what can go wrong, and the exit codes
 """

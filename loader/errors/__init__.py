@@ -7,11 +7,13 @@
     │   ├── ProfileError             profiles.yml cannot be used
     │   ├── SourcesError             _sources.yml cannot be used
     │   ├── NothingToLoad, MissingExtra
-    │   └── UnknownLoad, WrongStatus
+    │   ├── UnknownLoad, WrongStatus
+    │   └── BadParameter, NotAcceptable   of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
     ├── BuildFailed (1)              dbt or one of its tests failed
     ├── QueryFailed (1)              the database refused a query
+    ├── QueryTooSlow, TooBusy (4)    a request to the service took too long
     ├── ReaderGone (0)               nobody reads our output any more
     ├── DatabaseFault (4)            the database failed in the middle of the work
     └── DatabaseUnreachable (4)
@@ -47,9 +49,11 @@ from loader.errors.database import (
     NotTraversable,
     PrivateDirectoryRefused,
     QueryFailed,
+    QueryTooSlow,
     ServerDown,
     StartFailed,
     StopFailed,
+    TooBusy,
     UnknownDatabase,
     UnknownRole,
     WrongEncoding,
@@ -60,8 +64,10 @@ from loader.errors.files import (
     FilesRefused,
 )
 from loader.errors.usage import (
+    BadParameter,
     MissingExtra,
     NoProject,
+    NotAcceptable,
     NotBuilt,
     NothingToLoad,
     ProfileError,
@@ -82,6 +88,7 @@ __all__ = [
     "EXIT_FILE",
     "EXIT_INTERRUPTED",
     "EXIT_USAGE",
+    "BadParameter",
     "BuildFailed",
     "DatabaseFault",
     "DatabaseUnreachable",
@@ -92,6 +99,7 @@ __all__ = [
     "LoginRefused",
     "MissingExtra",
     "NoProject",
+    "NotAcceptable",
     "NotBuilt",
     "NotRunning",
     "NotTraversable",
@@ -99,11 +107,13 @@ __all__ = [
     "PrivateDirectoryRefused",
     "ProfileError",
     "QueryFailed",
+    "QueryTooSlow",
     "ReaderGone",
     "ServerDown",
     "SourcesError",
     "StartFailed",
     "StopFailed",
+    "TooBusy",
     "TooLargeForFormat",
     "UnknownColumn",
     "UnknownDatabase",

@@ -137,3 +137,20 @@ class WrongStatus(UsageError):
         self.load_id = load_id
         self.problem = problem
         super().__init__(f"Load {load_id} {problem}")
+
+
+class BadParameter(UsageError):
+    """A parameter of a request says something that cannot be meant."""
+
+    def __init__(self, parameter: str, problem: str) -> None:
+        self.parameter = parameter
+        self.problem = problem
+        super().__init__(f"{parameter}: {problem}")
+
+
+class NotAcceptable(UsageError):
+    """The header Accept of a request wants none of the formats that there are."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = tuple(known)
+        super().__init__(f"The header Accept names none of {', '.join(self.known)}.")
