@@ -15,6 +15,8 @@ recognise     what a local file is
 readers/      records out of each kind of file
 ledger        which loads count: undo, redo, prune; loads prints it
 
+roles         who may do what in the database
+
 dbt           dbt as a child process; progress shows how it goes on
 dbt_report    what failed in a dbt run, in a person's words
 seeds         whether the files in seeds/ are what dbt can read

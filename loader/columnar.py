@@ -24,7 +24,6 @@ def engine_in(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         # Without a limit it takes most of the memory that the database may be using.
         "memory_limit": "1GB",
         "temp_directory": str(folder),
-        "TimeZone": "UTC",
     }
     with duckdb.connect(":memory:", config=settings) as engine:
         yield engine

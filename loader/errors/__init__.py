@@ -13,6 +13,7 @@
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
     ├── BuildFailed (1)              dbt or one of its tests failed
     ├── QueryFailed (1)              the database refused a query
+    ├── RolesRefused (4)             the user may not make database roles
     ├── QueryTooSlow, TooBusy (4)    a request to the service took too long
     ├── ReaderGone (0)               nobody reads our output any more
     ├── DatabaseFault (4)            the database failed in the middle of the work
@@ -50,6 +51,7 @@ from loader.errors.database import (
     PrivateDirectoryRefused,
     QueryFailed,
     QueryTooSlow,
+    RolesRefused,
     ServerDown,
     StartFailed,
     StopFailed,
@@ -109,6 +111,7 @@ __all__ = [
     "QueryFailed",
     "QueryTooSlow",
     "ReaderGone",
+    "RolesRefused",
     "ServerDown",
     "SourcesError",
     "StartFailed",

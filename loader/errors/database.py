@@ -44,6 +44,20 @@ class TooBusy(LabmartError):
         super().__init__(f"{most} queries are at work already. Call again in some seconds.")
 
 
+class RolesRefused(LabmartError):
+    """The user may not make roles."""
+
+    exit_code = EXIT_DATABASE
+
+    def __init__(self, where: str, said: str) -> None:
+        self.where = where
+        self.said = said
+        super().__init__(
+            f"The roles cannot be made on {where}: {said} Nothing was changed. `labmart roles "
+            "--sql` prints what somebody with the right to do it can run."
+        )
+
+
 class DatabaseFault(LabmartError):
     """The database failed in the middle of the work; its transaction left no trace.
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO
 from urllib.parse import urlencode
 
@@ -219,16 +220,12 @@ def _written(
         elif format_ is CSV:
             reading.copy(_csv(query, source, position, keep=keep), out)
         else:
-            with _spool() as csv:
-                reading.copy(_csv(query, source, position, keep=True), csv)
-                write_columnar(csv, columns, format_, out)
-                csv.close()
+            sql = _csv(query, source, position, keep=True)
+            write_columnar(partial(reading.copy, sql), columns, format_, out)
         return out
 
 
-def _csv(
-    query: Query, source: Source, position: cursor.Position | None, *, keep: bool
-) -> Sql:
+def _csv(query: Query, source: Source, position: cursor.Position | None, *, keep: bool) -> Sql:
     columns = statements.csv_columns(query, keep_formulas=keep)
     return statements.rows(query, source, columns, position)
 
@@ -249,10 +246,11 @@ def _address_of(request: Request, after: str) -> str:
 @contextmanager
 def _spool() -> Iterator[IO[bytes]]:
     """A temporary file that is closed if what fills it fails; else it is read from the start."""
-    # mypy sees in it no IO[bytes], which it is for every use here.
-    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="labmart-")
+    file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 -- it outlives this function
+        max_size=_IN_MEMORY, prefix="labmart-"
+    )
     try:
-        yield file  # type: ignore[misc]
+        yield file
         file.seek(0)
     except BaseException:
         file.close()

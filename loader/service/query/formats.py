@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -85,15 +85,15 @@ def _quality(ranges: Mapping[str, float], one: Format) -> float:
     return 0.0
 
 
-def write_columnar(csv: IO[bytes], columns: list[Column], format_: Format, out: IO[bytes]) -> None:
-    """Write CSV as PostgreSQL gives it in one of the columnar formats."""
+def write_columnar(
+    fill: Callable[[IO[bytes]], None], columns: Sequence[Column], format_: Format, out: IO[bytes]
+) -> None:
+    """Write in one of the columnar formats what `fill` writes as PostgreSQL's CSV."""
     with tempfile.TemporaryDirectory(prefix="labmart-") as name:
         folder = Path(name)
         source, target = folder / "rows.csv", folder / f"rows{format_.ending}"
         with source.open("wb") as file:
-            csv.seek(0)
-            while piece := csv.read(1 << 20):
-                file.write(piece)
+            fill(file)
         with engine_in(folder) as engine:
             rows = rows_of(source, columns)
             if format_ is PARQUET:

@@ -192,7 +192,9 @@ def _items(text: str, name: str) -> list[str]:
         found = _ITEM.match(inner, place)
         end = found.end() if found else place
         if found is None or (end < len(inner) and inner[end] != ","):
-            raise BadParameter(name, 'the quotation marks of the list do not match: write ("a","b").')
+            raise BadParameter(
+                name, 'the quotation marks of the list do not match: write ("a","b").'
+            )
         quoted = found[1]
         items.append(found[2] if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.S))
         place = end + 1

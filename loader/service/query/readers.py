@@ -192,6 +192,4 @@ class Readers:
 
 
 def _lost(error: psycopg2.Error, place: str) -> DatabaseUnreachable:
-    return DatabaseUnreachable(
-        f"The connection to {place} was lost: {one_line(error)} Call again."
-    )
+    return DatabaseUnreachable(f"The connection to {place} was lost: {one_line(error)} Call again.")
