@@ -9,6 +9,7 @@ results   show, export, issues
 ledger    loads, undo, redo, prune
 roles     who may do what in the database
 db        the embedded PostgreSQL
+service   serve, token
 signals   being told to end
 """
 
@@ -27,6 +28,7 @@ from loader.cli.ledger import loads, prune, redo, undo
 from loader.cli.loading import build, load, run
 from loader.cli.results import export, issues, show
 from loader.cli.roles import roles
+from loader.cli.service import serve, token
 from loader.cli.signals import EndedBySignal, ending_on_signals
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
@@ -64,7 +66,22 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
     context.obj = Call(project_dir=project_dir)
 
 
-for _command in (run, load, build, show, export, issues, loads, undo, redo, prune, roles, db):
+for _command in (
+    run,
+    load,
+    build,
+    show,
+    export,
+    issues,
+    loads,
+    undo,
+    redo,
+    prune,
+    roles,
+    db,
+    serve,
+    token,
+):
     labmart.add_command(_command)
 
 

@@ -2,7 +2,7 @@
 
     LabmartError
     ├── UsageError (2)               a wrong call
-    │   ├── UnknownMart, UnknownColumn, UnknownEnding, NotBuilt, TooLargeForFormat
+    │   ├── UnknownMart, UnknownColumn, UnknownEnding, NotBuilt, Outdated, TooLargeForFormat
     │   ├── NoProject
     │   ├── ProfileError             profiles.yml cannot be used
     │   ├── SourcesError             _sources.yml cannot be used
@@ -72,6 +72,7 @@ from loader.errors.usage import (
     NotAcceptable,
     NotBuilt,
     NothingToLoad,
+    Outdated,
     ProfileError,
     SourcesError,
     TooLargeForFormat,
@@ -106,6 +107,7 @@ __all__ = [
     "NotRunning",
     "NotTraversable",
     "NothingToLoad",
+    "Outdated",
     "PrivateDirectoryRefused",
     "ProfileError",
     "QueryFailed",

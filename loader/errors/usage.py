@@ -92,6 +92,18 @@ class NotBuilt(UsageError):
         super().__init__(f"There is no table {relation} in {where} yet. Run `labmart build` first.")
 
 
+class Outdated(UsageError):
+    """The mart's relation lacks a column that is declared by now."""
+
+    def __init__(self, relation: str, said: str) -> None:
+        self.relation = relation
+        self.said = said
+        super().__init__(
+            f"The table {relation} was built before its columns were declared as they are now "
+            f"({said}) Run `labmart build`."
+        )
+
+
 class TooLargeForFormat(UsageError):
     """The rows do not fit the format."""
 

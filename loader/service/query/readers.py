@@ -22,7 +22,14 @@ from loader.database import Database
 from loader.destinations import Row
 from loader.destinations.postgres_connection import one_line, open_connection, quote, where
 from loader.embedded import start
-from loader.errors import DatabaseUnreachable, NotBuilt, QueryFailed, QueryTooSlow, TooBusy
+from loader.errors import (
+    DatabaseUnreachable,
+    NotBuilt,
+    Outdated,
+    QueryFailed,
+    QueryTooSlow,
+    TooBusy,
+)
 from loader.roles import reader_of
 from loader.service.query.statements import Source, Sql
 
@@ -78,6 +85,9 @@ class Reading:
             yield
         except psycopg2.errors.QueryCanceled:
             raise QueryTooSlow(self._place, STATEMENT_SECONDS) from None
+        except psycopg2.errors.UndefinedColumn as error:
+            relation = f"{self.source.schema}.{self.source.contract.name}"
+            raise Outdated(relation, one_line(error)) from None
         except psycopg2.OperationalError as error:
             raise _lost(error, self._place) from None
         except psycopg2.Error as error:
