@@ -9,6 +9,7 @@ embedded/     the PostgreSQL that comes in a wheel; db_status tells of it
 destinations/ reading marts from an engine and writing its raw tables, one engine after the other
 
 load          one call of `labmart load` from start to end; load_report tells of it
+watch/        loading what lands in a folder, then building
 sources       the inputs that the source YAML declares
 files/        what a PATH means: files, folders, archives, addresses, as local files
 recognise     what a local file is

@@ -5,6 +5,7 @@ them, so that `labmart --help` answers at once.
 
 call      what the subcommands share
 loading   run, load, build
+watching  watch
 results   show, export, issues
 ledger    loads, undo, redo, prune
 roles     who may do what in the database
@@ -30,6 +31,7 @@ from loader.cli.results import export, issues, show
 from loader.cli.roles import roles
 from loader.cli.service import serve, token
 from loader.cli.signals import EndedBySignal, ending_on_signals
+from loader.cli.watching import watch
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
 
@@ -70,6 +72,7 @@ for _command in (
     run,
     load,
     build,
+    watch,
     show,
     export,
     issues,
