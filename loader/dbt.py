@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from loader.errors import DocsFailed
 from loader.progress import BuildProgress, NodeResult, Progress
 from loader.project import Project
 
@@ -82,6 +83,31 @@ def build(
         command += ["--vars", options.vars]
     with one_build_at_a_time(project):
         return _run(project, [*command, *options.extra], progress or Progress())
+
+
+def write_docs(project: Project, target: str | None) -> None:
+    """Write target/static_index.html, the documentation in one file. Raises DocsFailed.
+
+    dbt's other files go elsewhere, lest a build that runs meanwhile takes them for its own.
+    """
+    apart = project.target / "docs"
+    command = ["--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats"]
+    command += ["docs", "generate", "--static", "--target-path", str(apart)]
+    command += ["--profiles-dir", str(project.profiles_dir), "--project-dir", str(project.root)]
+    command += ["--target", target] if target else []
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _DBT, *command],
+        cwd=project.root,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()[-3:]
+        raise DocsFailed(f"dbt cannot write its documentation: {' '.join(said)}")
+    (apart / "static_index.html").replace(project.target / "static_index.html")
 
 
 def _run(project: Project, arguments: list[str], progress: BuildProgress) -> BuildResult:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import to_thread
 from fastapi import FastAPI
 
 from loader import __version__
@@ -16,14 +17,19 @@ from loader.service.events import Broker
 from loader.service.guard import Guard
 from loader.service.model import ProblemModel
 from loader.service.queue import open_queue
-from loader.service.routes import files, health, jobs, runs
+from loader.service.routes import docs, files, health, jobs, loads, marts, runs
 from loader.service.settings import Settings
 from loader.service.supervisor import keep_worker
+from loader.service.tables import Tables
 from loader.service.throttle import FailedLogins, Rates
 
 # Requests wait for each other's connections rather than open one each.
 _CONNECTIONS = 8
-_ROUTERS = (files.router, runs.router, jobs.router, health.router)
+_ROUTERS = (
+    *(files.router, runs.router, jobs.router),
+    *(marts.router, loads.router),
+    *(health.router, docs.router),
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -32,6 +38,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = settings.limits
+        tables = Tables(settings.database)
+        await to_thread.run_sync(tables.begin)
         async with make_pool(settings, most=_CONNECTIONS) as pool:
             service = Service(
                 settings,
@@ -41,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
                 Rates(limits.requests_per_second, limits.requests_at_once),
                 FailedLogins(limits.failed_logins),
                 Slots(limits.uploads),
+                tables,
             )
             app.state.service = service
             beside = [asyncio.create_task(service.broker.listen())]
@@ -52,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
                 for task in beside:
                     task.cancel()
                 await asyncio.gather(*beside, return_exceptions=True)
+                tables.close()
 
     app = FastAPI(
         title="labmart",

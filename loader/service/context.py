@@ -14,6 +14,7 @@ from loader.service.events import Broker
 from loader.service.metrics import Metrics
 from loader.service.problems import Problem
 from loader.service.settings import Settings
+from loader.service.tables import Tables
 from loader.service.throttle import FailedLogins, Rates
 
 
@@ -52,6 +53,7 @@ class Service:
     rates: Rates
     failed_logins: FailedLogins
     uploads: Slots
+    tables: Tables
     metrics: Metrics = field(default_factory=Metrics)
 
 

@@ -4,6 +4,8 @@ health     alive, ready, metrics
 files      uploads
 runs       files of the landing folder; builds
 jobs       what is going on
+marts      results, and what was rejected or noticed
+loads      the ledger
 """
 
 from __future__ import annotations

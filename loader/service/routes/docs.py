@@ -9,7 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
 
-from loader.dbt import DocsFailed, write_docs
+from loader.dbt import write_docs
+from loader.errors import DocsFailed
 from loader.service.auth import require
 from loader.service.context import Service, service_of
 from loader.service.problems import Problem
@@ -40,9 +41,7 @@ async def dbt_docs(
                 await asyncio.to_thread(write_docs, project, service.settings.target)
             except DocsFailed as error:
                 raise Problem(503, "no-docs", str(error), headers={"Retry-After": "30"}) from None
-    return FileResponse(
-        page, media_type="text/html", headers={"Content-Security-Policy": _POLICY}
-    )
+    return FileResponse(page, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
 def _is_older(page: Path, than: Path) -> bool:

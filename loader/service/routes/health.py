@@ -23,7 +23,7 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready")
 async def ready(service: Annotated[Service, Depends(service_of)]) -> dict[str, str]:
-    """The database answers too, else 503; and whether a worker is there, without which jobs wait."""
+    """The database answers, else 503. Jobs wait while no worker is up."""
     is_up = await _worker_is_up(service.pool)
     return {"status": "ready", "worker": "up" if is_up else "down"}
 
