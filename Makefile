@@ -13,13 +13,16 @@ target := $(if $(TARGET),--target $(TARGET))
 engine := .venv/.$(or $(filter duckdb spark,$(TARGET)),run)
 
 .DEFAULT_GOAL := help
-.PHONY: run test check mutants static docs requirements clean help
+.PHONY: run serve test check mutants static docs requirements clean help
 
 # Two goals would install into one environment at a time.
 .NOTPARALLEL:
 
 run: $(engine) ## load FILES if given, build all tables and print user_features
 	@$(bin)/labmart run $(target) $(FILES)
+
+serve: .venv/.service ## serve uploads, results and a page at http://127.0.0.1:8000
+	@$(bin)/labmart serve $(target)
 
 test: static ## every check and test
 	@rm -rf target/lint

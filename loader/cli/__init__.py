@@ -8,6 +8,7 @@ loading   run, load, build
 results   show, export, issues
 ledger    loads, undo, redo, prune
 db        the embedded PostgreSQL
+service   serve, token
 signals   being told to end
 """
 
@@ -25,6 +26,7 @@ from loader.cli.db import db
 from loader.cli.ledger import loads, prune, redo, undo
 from loader.cli.loading import build, load, run
 from loader.cli.results import export, issues, show
+from loader.cli.service import serve, token
 from loader.cli.signals import EndedBySignal, ending_on_signals
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
@@ -62,7 +64,21 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
     context.obj = Call(project_dir=project_dir)
 
 
-for _command in (run, load, build, show, export, issues, loads, undo, redo, prune, db):
+for _command in (
+    run,
+    load,
+    build,
+    show,
+    export,
+    issues,
+    loads,
+    undo,
+    redo,
+    prune,
+    db,
+    serve,
+    token,
+):
     labmart.add_command(_command)
 
 

@@ -19,6 +19,7 @@ from loader.embedded import ROLE, Place, place_of, start, stop
 
 if TYPE_CHECKING:
     from person import Person
+    from serving import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a person's run leaves in the project, and what is large.
@@ -159,3 +160,23 @@ def person(
     from person import person_in
 
     return person_in(tmp_path, loading_copy, shared_database, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def served_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project for a server; its spool and target/ are in it."""
+    copy = tmp_path_factory.mktemp("served") / "project"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def service(served_project: Path, shared_database: Database) -> Iterator[Server]:
+    """The real service with its worker, one for all tests of a module."""
+    from serving import serving
+
+    (served_project / "landing").mkdir()
+    with serving(
+        served_project, shared_database, "--landing", str(served_project / "landing")
+    ) as server:
+        yield server

@@ -143,7 +143,7 @@ def test_what_is_private_is_ignored() -> None:
     assert checked.stdout.split() == private
 
 
-@pytest.mark.parametrize("target", ["run", "test", "check", "docs", "clean", "help"])
+@pytest.mark.parametrize("target", ["run", "serve", "test", "check", "docs", "clean", "help"])
 def test_make_help_tells_each_target(target: str) -> None:
     told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert re.search(rf"^make {target} +\S+", told.stdout, re.MULTILINE)

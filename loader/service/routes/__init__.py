@@ -1,0 +1,9 @@
+"""One module per group of addresses; `app` includes their routers.
+
+health     alive, ready, metrics
+files      uploads
+runs       files of the landing folder; builds
+jobs       what is going on
+"""
+
+from __future__ import annotations
