@@ -13,13 +13,13 @@ from loader.service.context import Service
 from loader.service.database import make_pool
 from loader.service.guard import Guard
 from loader.service.model import ProblemModel
-from loader.service.routes import health
+from loader.service.routes import health, page
 from loader.service.settings import Settings
 from loader.service.throttle import FailedLogins, Rates
 
 # Requests wait for each other's connections rather than open one each.
 _CONNECTIONS = 8
-_ROUTERS = (health.router,)
+_ROUTERS = (health.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -16,7 +16,8 @@ export class Problem extends Error {
 /** No answer at all. */
 export class Unreachable extends Error {
   constructor() {
-    super("The service cannot be reached. It may be stopped or starting again, or the network is away.");
+    super("The service cannot be reached. It may be stopped or starting again, or the network is "
+      + "away.");
   }
 }
 
@@ -41,7 +42,8 @@ export async function call(path, { method = "GET", headers = {}, body, signal } 
     try {
       // `no-cache` asks anew each time; an unchanged table costs a 304 by its ETag.
       answer = await fetch(path, {
-        method, body, signal, cache: "no-cache", redirect: "error", headers: withToken(headers, held),
+        method, body, signal, headers: withToken(headers, held), cache: "no-cache",
+        redirect: "error",
       });
     } catch (error) {
       if (error.name === "AbortError") throw error;
@@ -73,13 +75,14 @@ export function exact(text) {
   });
 }
 
-/** Sends files in one request, telling the bytes sent. XMLHttpRequest, since fetch does not tell. */
+/** Sends files in one request and tells the bytes sent, which fetch would not. */
 export async function upload(files, { replace, key, onProgress, signal }) {
   const body = new FormData();
   for (const file of files) body.append("files", file, file.name);
   for (;;) {
     const held = token.get();
-    const answer = await send(`v1/files?replace=${replace}`, body, { key, held, onProgress, signal });
+    const path = `v1/files?replace=${replace}`;
+    const answer = await send(path, body, { key, held, onProgress, signal });
     hooks.reached();
     if (answer.status < 300) return exact(answer.text);
     if (answer.status === 401 && await hooks.askForToken(held)) continue;

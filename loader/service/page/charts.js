@@ -6,7 +6,7 @@ import { grouped, safe, short } from "./format.js";
 
 const ROW = 28;
 const HEIGHT = 250;
-const LETTER = 7;
+const LETTER = 7.6;
 
 /** A figure: `title`, `sentence` what it says in words, `note`, `head` and `rows` of its table. */
 export function figure({ title, sentence, note, head, rows, draw }) {
@@ -18,8 +18,8 @@ export function figure({ title, sentence, note, head, rows, draw }) {
     el("tbody", {}, ...rows.map(([name, value]) => el("tr", {},
       el("th", { scope: "row" }, el("bdi", {}, safe(name))),
       el("td", { className: "number" }, grouped(value))))));
-  const root = el("figure", { className: "chart panel", "aria-labelledby": heading.id }, heading, place,
-    el("figcaption", {}, sentence, note ? ` ${note}` : ""),
+  const root = el("figure", { className: "chart panel", "aria-labelledby": heading.id },
+    heading, place, el("figcaption", {}, sentence, note ? ` ${note}` : ""),
     el("details", {}, el("summary", {}, "These numbers as a table"), table));
   let width = 0;
   const redraw = (to) => {
@@ -46,7 +46,8 @@ export function bars(rows) {
   return (width) => {
     const greatest = Math.max(...rows.map(([, value]) => value), 1);
     const names = rows.map(([name]) => safe(name, 80));
-    const room = Math.min(width * 0.42, Math.max(...names.map((name) => name.length)) * LETTER + 12);
+    const longest = Math.max(...names.map((name) => name.length));
+    const room = Math.min(width * 0.42, longest * LETTER + 12);
     const digits = grouped(greatest).length * 8 + 8;
     const scale = (width - room - digits) / greatest;
     const parts = rows.flatMap(([, value], index) => {
@@ -104,7 +105,7 @@ export function columns(bins, { below, whole, unit }) {
 function axisNames(bins, { whole, left, each, low }) {
   // One number to a column stands in its middle, the edge of a step below its edge.
   const single = whole && bins[0].to - bins[0].from === 1;
-  const text = (bin) => `${short(bin.from)}${bin.open && single ? "+" : ""}`;
+  const text = (bin) => `${short(bin.from)}${bin.open ? "+" : ""}`;
   const longest = Math.max(...bins.map((bin) => text(bin).length)) * 8 + 8;
   const every = Math.max(1, Math.ceil(longest / each));
   return bins.flatMap((bin, index) => (index % every ? [] : [svg("text", {

@@ -1,5 +1,5 @@
-// A job's server-sent events. EventSource cannot send a token, so the stream is read by fetch; after
-// a break it goes on behind the last event that was seen.
+// A job's server-sent events. EventSource cannot send a token, so the stream is read by fetch;
+// after a break it goes on behind the last event that was seen.
 
 import { call, pause, Problem } from "./api.js";
 

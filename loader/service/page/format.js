@@ -2,10 +2,11 @@
 
 // Characters that are not seen, or that turn the direction of what follows: a file name must not
 // look like another one. The joiners U+200C and U+200D stay, since scripts need them.
-const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+const UNSEEN = new RegExp("[\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e\\u200f"
+  + "\\u2028-\\u202e\\u2066-\\u2069\\ufeff]", "g");
 const LONGEST = 300;
 
-/** Any text, made safe to look at: unseen characters are shown by their number, length is bounded. */
+/** Any text, safe to look at: unseen characters are shown by their number, length is bounded. */
 export function safe(text, longest = LONGEST) {
   const all = String(text);
   // Cut by characters, not in the middle of one that takes two code units.

@@ -1,5 +1,5 @@
-// A table of a mart with search, sorting, choice of columns and paging, all done by the API: the page
-// never holds more rows than it shows.
+// A table of a mart with search, sorting, choice of columns and paging, all done by the API: the
+// page never holds more rows than it shows.
 
 import { json } from "./api.js";
 import { el, freshId, announce, problemBlock } from "./dom.js";
@@ -16,7 +16,9 @@ const TYPING = 300;
  * `noun` what a row is, `empty` what is said where there is none.
  */
 export function grid(root, mart, { shown, order = "", searched, noun = "row", empty, onQuery }) {
-  const names = mart.columns.map((column) => column.name);
+  // What is seen at first stands first.
+  const names = [...new Set([...shown ?? [], ...mart.columns.map((column) => column.name)])];
+  const described = Object.fromEntries(mart.columns.map((column) => [column.name, column]));
   const type = Object.fromEntries(mart.columns.map((column) => [column.name, column.type]));
   const state = {
     columns: new Set(shown ?? names), order, typed: "", fixed: {}, size: SIZES[0],
@@ -94,8 +96,9 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
   }
 
   function drawHead() {
-    const columns = mart.columns.filter((column) => state.columns.has(column.name));
-    head.replaceChildren(...columns.map((column) => {
+    const columns = names.filter((name) => state.columns.has(name));
+    head.replaceChildren(...columns.map((name) => {
+      const column = described[name];
       const button = el("button", {
         type: "button", title: column.description ?? "", onclick: () => sortBy(column.name),
       }, label(column.name), el("span", { className: "arrow", "aria-hidden": "true" }));
@@ -135,7 +138,8 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
     const first = (state.cursors.length - 1) * state.size + 1;
     const last = first + rows.length - 1;
     const what = label(mart.name);
-    caption.textContent = rows.length ? `${what}: ${noun}s ${first} to ${last}` : `${what}: no ${noun}`;
+    caption.textContent = rows.length
+      ? `${what}: ${noun}s ${first} to ${last}` : `${what}: no ${noun}`;
     body.replaceChildren(...rows.map((row) => el("tr", {}, ...columns.map((column, index) => {
       const text = el("bdi", {}, cell(row[column], type[column]));
       const className = align(column);
@@ -182,7 +186,7 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
   }
 
   function chooser() {
-    const boxes = mart.columns.map((column) => el("label", {},
+    const boxes = names.map((name) => described[name]).map((column) => el("label", {},
       el("input", {
         type: "checkbox",
         checked: state.columns.has(column.name),
@@ -215,6 +219,8 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
     const sizes = el("select", {
       id: freshId("size"), onchange: () => { state.size = Number(sizes.value); restart(); },
     }, ...SIZES.map((size) => el("option", { value: size }, size)));
+    const sizing = el("label", { className: "field", for: sizes.id }, "Rows per page", sizes);
+    const turning = el("div", { className: "actions" }, back, on);
     const turned = async () => {
       can(back, false);
       can(on, false);
@@ -225,13 +231,14 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
       can(back, state.cursors.length > 1);
       can(on, state.next !== null);
       const all = state.next === null && state.cursors.length === 1;
+      turning.hidden = all;
+      sizing.hidden = all && rows <= SIZES[0];
       place.textContent = !rows ? "" : all ? `All ${count(rows, noun)}`
         : `${noun.charAt(0).toUpperCase()}${noun.slice(1)}s ${first} to ${last}`
           + `${state.next === null ? ", the last" : "; more follow"}`;
     };
     const made = el("nav", { className: "pager", "aria-label": `Pages of ${label(mart.name)}` },
-      place, el("label", { className: "field", for: sizes.id }, `${label(noun)}s a page`, sizes),
-      el("div", { className: "actions" }, back, on));
+      place, sizing, turning);
     return { root: made, update };
   }
 }

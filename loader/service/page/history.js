@@ -42,8 +42,7 @@ export async function refreshHistory() {
   // The row whose button had the focus has it again.
   const focused = place.contains(document.activeElement) ? document.activeElement.dataset.load : "";
   place.replaceChildren(...(loads.length ? [table(loads), more(next)].filter(Boolean) : [el("p",
-    { className: "empty" }, "Nothing has been loaded. The tables show the sample laboratory until "
-      + "the first load.")]));
+    { className: "empty" }, "Nothing has been loaded yet.")]));
   if (focused) place.querySelector(`[data-load="${CSS.escape(focused)}"]`)?.focus();
   return loads.length;
 }
@@ -89,12 +88,14 @@ function action(load, file) {
   const what = undone ? "Redo" : "Undo";
   const rows = count(load.records_read, "record");
   const made = el("button", {
-    type: "button", className: "secondary small", "aria-label": `${what} load ${load.load_id}, ${file}`,
+    type: "button",
+    className: "secondary small",
+    "aria-label": `${what} load ${load.load_id}, ${file}`,
     onclick: () => change(load, what, undone
       ? `The ${rows} of ${file} count again, and replace again what they had replaced. Then all `
         + "tables are built anew. You can undo it again."
-      : `The ${rows} of ${file} do not count any more; what they had replaced counts again. Then all `
-        + "tables are built anew. Nothing is deleted: you can redo it at any time."),
+      : `The ${rows} of ${file} do not count any more; what they had replaced counts again. Then `
+        + "all tables are built anew. Nothing is deleted: you can redo it at any time."),
   }, what);
   made.dataset.load = load.load_id;
   return made;

@@ -28,6 +28,7 @@ export async function refreshIssues() {
     return;
   }
   const total = [...rules.values()].reduce((sum, number) => sum + number, 0);
+  byId("issue-count").textContent = total ? grouped(total) : "";
   if (!total) {
     byId("issues-body").replaceChildren(el("p", { className: "empty good" },
       "Nothing was rejected and nothing was doubtful."));
@@ -67,9 +68,10 @@ function head({ sum, rule }, rules, total, whole) {
     .reduce((found, [, , number]) => found + number, 0);
   sum.textContent = `${whole ? "" : "More than "}${count(total, "issue")}: `
     + `${count(of("error"), "error")}, whose row or line is rejected, and `
-    + `${count(of("warning"), "warning")}, where the row counts and the doubtful value does not.`;
+    + `${count(of("warning"), "warning")}, where the row counts all the same.`;
   const chosen = rule.value;
-  rule.replaceChildren(el("option", { value: "" }, "All rules"), ...all.map(([severity, name, number]) =>
-    el("option", { value: name, selected: name === chosen },
-      `${words(name)} (${severity}, ${grouped(number)})`)));
+  const options = all.map(([severity, name, number]) => el("option", {
+    value: name, selected: name === chosen,
+  }, `${words(name)} (${severity}, ${grouped(number)})`));
+  rule.replaceChildren(el("option", { value: "" }, "All rules"), ...options);
 }

@@ -14,7 +14,8 @@ const MOST_NODES = 500;
 /** What a job does, in words. */
 export function title(job) {
   const names = (job.files ?? []).map((file) => safe(file.name, 60));
-  const some = names.length > 1 ? `${names[0]} and ${count(names.length - 1, "more file")}` : names[0];
+  const some = names.length > 1
+    ? `${names[0]} and ${count(names.length - 1, "more file")}` : names[0];
   const load = job.options?.load_id;
   switch (job.kind) {
     case "build": return "Build of all tables";
@@ -36,11 +37,14 @@ export function card({ onCancel, onClose }) {
   const log = el("ul", { className: "nodes" });
   const summary = el("summary");
   const details = el("details", { className: "log", hidden: true }, summary, log);
-  const cancel = el("button", { type: "button", className: "secondary", onclick: onCancel }, "Cancel");
-  const closing = el("button", { type: "button", className: "quiet", onclick: onClose }, "Close");
+  const cancel = el("button", {
+    type: "button", className: "secondary small", onclick: onCancel,
+  }, "Cancel");
+  const closing = el("button", {
+    type: "button", className: "quiet small", onclick: onClose,
+  }, "Close");
   const root = el("article", { className: "job", "aria-labelledby": heading.id },
-    el("header", {}, pill, heading, closing), about, sentence, meter, outcome, details,
-    el("div", { className: "actions" }, cancel));
+    el("header", {}, pill, heading, cancel, closing), about, sentence, meter, outcome, details);
   const parts = { heading, pill, about, sentence, meter, outcome, log, summary, details, cancel };
   return { root, update: (view) => update({ ...parts, root, closing }, view) };
 }
@@ -52,6 +56,8 @@ function update(parts, view) {
   set(parts.pill, STATES[job.state] ?? words(job.state));
   parts.pill.dataset.state = job.state;
   set(parts.heading, title(job));
+  parts.cancel.setAttribute("aria-label", `Cancel: ${title(job)}`);
+  parts.closing.setAttribute("aria-label", `Close: ${title(job)}`);
   set(parts.about, about(job));
   set(parts.sentence, over ? ended(job) : underway(view));
   parts.meter.hidden = job.state !== "running";
@@ -79,7 +85,8 @@ function underway(view) {
   if (view.problem) return view.problem;
   if (view.cancelling) return "Being cancelled. What is loaded already stays loaded.";
   if (!view.connected) {
-    return "The connection is interrupted. The job goes on in the service; this is how it stood last.";
+    return "The connection is interrupted. The job goes on in the service; this is how it stood "
+      + "last.";
   }
   if (job.state === "queued") {
     return view.ahead ? `Waiting: ${count(view.ahead, "job")} before it.` : "Waiting for its turn.";
@@ -129,7 +136,7 @@ function ended(job) {
   if (build) {
     const failed = build.failed ? `, ${grouped(build.failed)} failed` : "";
     const skipped = build.skipped ? `, ${grouped(build.skipped)} skipped` : "";
-    parts.push(`${grouped(build.passed)} tables and tests are right${failed}${skipped}`
+    parts.push(`${grouped(build.passed)} tables and tests passed${failed}${skipped}`
       + `${build.seconds ? `; ${duration(Number(build.seconds))}` : ""}.`);
   }
   if (!parts.length && job.state === "done") parts.push("Done.");
@@ -192,7 +199,8 @@ function notes(file) {
     typeof note === "string" ? note
       : `line ${note.line}, ${words(note.rule)}: ${note.detail ?? ""}`);
   return lines.length
-    ? el("ul", { className: "notes" }, ...lines.map((line) => el("li", {}, safe(line, 500)))) : null;
+    ? el("ul", { className: "notes" }, ...lines.map((line) => el("li", {}, safe(line, 500))))
+    : null;
 }
 
 function drawNodes({ log, summary, details }, nodes) {

@@ -175,6 +175,7 @@ function draw() {
   while (place.children.length > cards.length) place.lastChild.remove();
   drawEarlier(over.filter((view) => !kept.has(view.job.id)).slice(0, MOST_EARLIER));
   byId("jobs").hidden = !all.length;
+  byId("idle").hidden = cards.length > 0;
 }
 
 function drawEarlier(rows) {

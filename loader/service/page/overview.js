@@ -37,7 +37,8 @@ const partly = (whole) => (whole ? "" : `Drawn from the first ${grouped(MOST_ROW
 async function experimentsPerUser(title) {
   const select = "user_id,user_name,total_exp_per_user";
   const order = "-total_exp_per_user,user_id";
-  const few = await json(`v1/marts/user_features?${new URLSearchParams({ select, order, limit: FEW })}`);
+  const first = new URLSearchParams({ select, order, limit: FEW });
+  const few = await json(`v1/marts/user_features?${first}`);
   if (few.next === null) {
     if (!few.items.length) throw new Error("there are no users.");
     const rows = few.items.map((row) =>
@@ -59,14 +60,17 @@ async function experimentsPerUser(title) {
     rows: bins.map((bin) => [binName(bin, true), bin.count]),
     draw: columns(bins, { below: "experiments of a user", whole: true, unit: "users" }),
     sentence: `${count(numbers.length, "user")}; half of them have ${short(quantile(sorted, 0.5))} `
-      + `experiments or fewer, the most is ${grouped(sorted.at(-1))}, `
+      + `experiments or fewer; the most is ${grouped(sorted.at(-1))}; `
       + `${none ? grouped(none) : "nobody"} ${none ? (none === 1 ? "has" : "have") : "has"} none.`,
   });
 }
 
 async function mostUsed(title) {
-  const { items } = await json("v1/marts/compound_usage?select=compound_id,compound_name,times_listed"
-    + `&order=-times_listed,compound_id&limit=${MOST_USED}`);
+  const { items } = await json(`v1/marts/compound_usage?${new URLSearchParams({
+    select: "compound_id,compound_name,times_listed",
+    order: "-times_listed,compound_id",
+    limit: MOST_USED,
+  })}`);
   const rows = items.filter((row) => Number(row.times_listed) > 0)
     .map((row) => [row.compound_name ?? `Compound ${row.compound_id}`, Number(row.times_listed)]);
   if (!rows.length) throw new Error("no experiment lists a compound.");
@@ -91,7 +95,7 @@ async function runTimes(title) {
     title, head: ["Run time", "Experiments"], note: partly(whole),
     rows: bins.map((bin) => [binName(bin, false), bin.count]),
     draw: columns(bins, { below: "run time, in the unit of the export", unit: "experiments" }),
-    sentence: `${count(numbers.length, "experiment")}; the middle one ran ${short(quantile(sorted, 0.5))}, `
-      + `the longest ${short(sorted.at(-1))}.${without}`,
+    sentence: `${count(numbers.length, "experiment")}; the middle one ran `
+      + `${short(quantile(sorted, 0.5))}, the longest ${short(sorted.at(-1))}.${without}`,
   });
 }

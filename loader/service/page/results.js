@@ -43,6 +43,7 @@ export async function refreshResults(actions) {
   }
   byId("result-empty").replaceChildren();
   byId("result-body").hidden = false;
+  document.body.classList.add("furnished");
   if (shown && same(shown.mart, find(shown.mart.name))) shown.grid.load();
   else list();
   await drawOverview();
@@ -58,6 +59,7 @@ function empty(error, actions) {
   if (shown && !error.status) return;
   const notBuilt = error.status === 404 || error.status === 409;
   byId("result-body").hidden = true;
+  document.body.classList.remove("furnished");
   shown = null;
   byId("result-empty").replaceChildren(notBuilt
     ? el("div", { className: "empty" },

@@ -35,7 +35,9 @@ function startDrop() {
   const over = (is) => zone.classList.toggle("over", is);
   const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
   // The whole page takes the drop: a file that misses the zone must not replace the page.
-  addEventListener("dragenter", (event) => { if (carriesFiles(event)) { depth += 1; over(true); } });
+  addEventListener("dragenter", (event) => {
+    if (carriesFiles(event)) { depth += 1; over(true); }
+  });
   addEventListener("dragleave", (event) => {
     if (carriesFiles(event)) { depth -= 1; over(depth > 0); }
   });
@@ -97,13 +99,15 @@ function stage(more) {
   }
   files = all;
   show();
-  byId("staged-title").focus();
+  byId("staged-title").focus({ preventScroll: true });
+  byId("staged").scrollIntoView({ block: "nearest" });
   announce(`${count(files.length, "file")} ready to load.`);
 }
 
 function show() {
   renew();
   byId("staged").hidden = !files.length;
+  byId("upload").classList.toggle("chosen", files.length > 0);
   byId("staged-files").replaceChildren(...files.map((file) => el("li", {},
     el("bdi", { className: "name" }, safe(file.name, 120)),
     el("span", { className: "size" }, bytes(file.size)),
