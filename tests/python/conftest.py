@@ -18,7 +18,9 @@ import pytest
 from loader.embedded import ROLE, Place, place_of, start, stop
 
 if TYPE_CHECKING:
+    from page_service import PageService
     from person import Person
+    from playwright.sync_api import Browser, Page
     from serving import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,3 +182,33 @@ def service(served_project: Path, shared_database: Database) -> Iterator[Server]
         served_project, shared_database, "--landing", str(served_project / "landing")
     ) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, for the tests of a module: with it an event loop of its own runs."""
+    from page_browser import chromium
+
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page_service() -> Iterator[PageService]:
+    """A service in memory, without tables."""
+    from page_service import PageService
+
+    made = PageService()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, page_service: PageService) -> Iterator[Page]:
+    """The page, watched, of a service with a small laboratory."""
+    from page_browser import watched
+    from page_labs import furnish
+
+    furnish(page_service)
+    with watched(browser, page_service.address) as shown:
+        yield shown

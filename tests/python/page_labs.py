@@ -7,15 +7,44 @@ import random
 from page_service import STAMP, Job, Mart, PageService, Row
 
 NAMES = (
-    "Marie Curie,Rosalind Franklin,Dorothy Hodgkin,Lise Meitner,Chien-Shiung Wu,Ada Lovelace,"
-    "Barbara McClintock,Emmy Noether,Rita Levi-Montalcini,Gerty Cori,Maria Goeppert Mayer,"
-    "Irène Joliot-Curie,Tu Youyou,Katalin Karikó,Jocelyn Bell Burnell,Vera Rubin,Ruby Hirose,"
-    "Alice Ball,Mary Anning,Hedy Lamarr,Inge Lehmann,Cecilia Payne,Flossie Wong-Staal,Wu Jianxiong"
-).split(",")
+    "Marie Curie",
+    "Rosalind Franklin",
+    "Dorothy Hodgkin",
+    "Lise Meitner",
+    "Chien-Shiung Wu",
+    "Ada Lovelace",
+    "Barbara McClintock",
+    "Emmy Noether",
+    "Rita Levi-Montalcini",
+    "Gerty Cori",
+    "Maria Goeppert Mayer",
+    "Irène Joliot-Curie",
+    "Tu Youyou",
+    "Katalin Karikó",
+    "Jocelyn Bell Burnell",
+    "Vera Rubin",
+    "Ruby Hirose",
+    "Alice Ball",
+    "Mary Anning",
+    "Hedy Lamarr",
+    "Inge Lehmann",
+    "Cecilia Payne",
+    "Flossie Wong-Staal",
+    "Wu Jianxiong",
+)
 COMPOUNDS = (
-    "Caffeine,Aspirin,Ibuprofen,Paracetamol,Penicillin,Morphine,Quinine,Insulin,Warfarin,Atropine"
-).split(",")
-# Markup, a turned direction, a formula, a name that does not end, and what CSS or a path might take.
+    "Caffeine",
+    "Aspirin",
+    "Ibuprofen",
+    "Paracetamol",
+    "Penicillin",
+    "Morphine",
+    "Quinine",
+    "Insulin",
+    "Warfarin",
+    "Atropine",
+)
+# Markup, a turned direction, a formula, a name that does not end, what unseen characters do.
 HOSTILE = (
     "<img src=x onerror=\"document.title='gone'\">",
     "report\u202egpj.exe",
@@ -64,13 +93,14 @@ def furnish(
     service: PageService,
     *,
     users: int = 24,
-    names: tuple[str, ...] | list[str] = NAMES,
+    names: tuple[str, ...] = NAMES,
     issues: int = 16,
     loaded: bool = True,
 ) -> None:
     """Give the service a laboratory of so many users, the same each time."""
     random_ = random.Random(5)
     counts = [min(int(random_.expovariate(0.3)), 40) for _ in range(users)]
+    mean = round(sum(counts) / users, 6)
     experiments: list[Row] = [
         {
             "experiment_id": number,
@@ -83,7 +113,7 @@ def furnish(
         {
             "user_id": number + 1,
             "total_exp_per_user": total,
-            "avg_experiment_count": round(sum(counts) / users, 6),
+            "avg_experiment_count": mean,
             "avg_exp_time_per_user": round(random_.gammavariate(4, 6), 6) if total else None,
             "most_consumed_compound": number % len(COMPOUNDS) + 1 if total else None,
             "most_consumed_compound_name": COMPOUNDS[number % len(COMPOUNDS)] if total else None,
@@ -117,7 +147,7 @@ def furnish(
         service.loads = [_load(1, "compounds"), _load(2, "users"), _load(3, "user_experiments")]
 
 
-def _issue(number: int, names: tuple[str, ...] | list[str]) -> Row:
+def _issue(number: int, names: tuple[str, ...]) -> Row:
     rule = ("invalid_id", "unknown_user", "invalid_run_time", "duplicate_id")[number % 4]
     return {
         "rule": rule,

@@ -1,8 +1,8 @@
 """A service for the page to talk to: it follows the HTTP contract and holds everything in memory.
 
 The page's own tests need states that a real service is in for a moment or never: a job that waits,
-a service that is away, hostile names, 100,000 users. What loading and dbt make of files is not their
-matter.
+a service that is away, hostile names, 100,000 users. What loading and dbt make of files is not
+their matter.
 """
 
 from __future__ import annotations

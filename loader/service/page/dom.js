@@ -46,6 +46,12 @@ export function problemBlock(title, detail, ...actions) {
     actions.length ? el("div", { className: "actions" }, ...actions) : null);
 }
 
+/** A control below its name. The name is beside it, not around it: what a control holds is no part
+ * of what it is called. */
+export function field(name, control) {
+  return el("div", { className: "field" }, el("label", { for: control.id }, name), control);
+}
+
 let unique = 0;
 /** An id that no other element has. */
 export const freshId = (stem) => `${stem}-${++unique}`;

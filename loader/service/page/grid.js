@@ -2,7 +2,7 @@
 // page never holds more rows than it shows.
 
 import { json } from "./api.js";
-import { el, freshId, announce, problemBlock } from "./dom.js";
+import { el, field, freshId, announce, problemBlock } from "./dom.js";
 import { filterOf, hint, isNumber } from "./filter.js";
 import { cell, count } from "./format.js";
 import { label } from "./labels.js";
@@ -156,39 +156,42 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
   function searchForm() {
     const id = freshId("search");
     const problem = el("p", { className: "problem-line", id: freshId("problem"), role: "alert" });
-    const field = el("input", {
+    const input = el("input", {
       type: "search", id, "aria-describedby": problem.id, placeholder: hint(type[state.column]),
       oninput: () => {
-        clearTimeout(field.timer);
-        field.timer = setTimeout(() => { state.typed = field.value; restart(); }, TYPING);
+        clearTimeout(input.timer);
+        input.timer = setTimeout(() => { state.typed = input.value; restart(); }, TYPING);
       },
     });
     const column = el("select", {
       id: freshId("column"),
       onchange: () => {
         state.column = column.value;
-        field.placeholder = hint(type[state.column]);
+        input.placeholder = hint(type[state.column]);
         if (state.typed) restart();
       },
     }, ...names.map((name) => el("option", { value: name, selected: name === state.column },
       label(name))));
     const made = el("form", {
       className: "search", role: "search", "aria-label": `Search in ${label(mart.name)}`,
-      onsubmit: (event) => { event.preventDefault(); state.typed = field.value; restart(); },
+      onsubmit: (event) => { event.preventDefault(); state.typed = input.value; restart(); },
     },
-    el("label", { className: "field", for: id }, "Search for", field),
-    el("label", { className: "field", for: column.id }, "in", column), problem);
+    field("Search for", input), field("in", column), problem);
     const tell = (sentence) => {
       problem.textContent = sentence;
-      field.setAttribute("aria-invalid", String(Boolean(sentence)));
+      input.setAttribute("aria-invalid", String(Boolean(sentence)));
     };
     return { root: made, problem: tell };
   }
 
   function chooser() {
-    const boxes = names.map((name) => described[name]).map((column) => el("label", {},
-      el("input", {
+    const boxes = names.map((name) => described[name]).map((column) => {
+      const id = freshId("box");
+      const meaning = el("p", { className: "hint", id: `${id}-meaning` }, column.description ?? "");
+      const box = el("input", {
         type: "checkbox",
+        id,
+        "aria-describedby": meaning.id,
         checked: state.columns.has(column.name),
         onchange: (event) => {
           if (event.target.checked) state.columns.add(column.name);
@@ -198,9 +201,10 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
           drawHead();
           load();
         },
-      }),
-      el("span", {}, el("strong", {}, label(column.name)), " ", el("code", {}, column.name),
-        column.description ? el("span", { className: "hint" }, column.description) : null)));
+      });
+      const name = el("label", { for: id }, label(column.name), " ", el("code", {}, column.name));
+      return el("div", { className: "box" }, box, el("div", {}, name, meaning));
+    });
     return el("details", { className: "columns" }, el("summary", {}, "Columns and what they mean"),
       el("fieldset", {}, el("legend", { className: "unseen" }, "Columns to show"), ...boxes));
   }
@@ -219,7 +223,7 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
     const sizes = el("select", {
       id: freshId("size"), onchange: () => { state.size = Number(sizes.value); restart(); },
     }, ...SIZES.map((size) => el("option", { value: size }, size)));
-    const sizing = el("label", { className: "field", for: sizes.id }, "Rows per page", sizes);
+    const sizing = field("Rows per page", sizes);
     const turning = el("div", { className: "actions" }, back, on);
     const turned = async () => {
       can(back, false);

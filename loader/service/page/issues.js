@@ -1,6 +1,6 @@
 // What was rejected or noticed, by rule.
 
-import { byId, el } from "./dom.js";
+import { byId, el, field } from "./dom.js";
 import { readColumns } from "./figures.js";
 import { count, grouped } from "./format.js";
 import { grid } from "./grid.js";
@@ -47,7 +47,7 @@ function open(mart) {
   const place = el("div");
   byId("issues-body").replaceChildren(sum, el("div", { className: "panel" },
     el("div", { className: "bar" },
-      el("label", { className: "field", for: "rule" }, "Rule", rule),
+      field("Rule", rule),
       el("div", { className: "downloads", role: "group", "aria-label": "Download the issues" },
         el("span", {}, "Download"), downloads)),
     place));
