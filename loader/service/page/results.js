@@ -104,6 +104,8 @@ export function links(mart, query) {
   return Object.entries(FORMATS).map(([format, name]) => {
     const parameters = new URLSearchParams(query);
     parameters.set("format", format);
+    // JSON comes in pages unless it is asked for as a whole.
+    if (format === "json") parameters.set("limit", "0");
     const path = `${mart.rows_url.replace(/^\//, "")}?${parameters}`;
     return fileLink(path, `${mart.name}.${format}`, name, `${label(mart.name)} as ${name}`);
   });
