@@ -5,8 +5,10 @@ them, so that `labmart --help` answers at once.
 
 call      what the subcommands share
 loading   run, load, build
+watching  watch
 results   show, export, issues
 ledger    loads, undo, redo, prune
+roles     who may do what in the database
 db        the embedded PostgreSQL
 service   serve, token
 signals   being told to end
@@ -26,8 +28,10 @@ from loader.cli.db import db
 from loader.cli.ledger import loads, prune, redo, undo
 from loader.cli.loading import build, load, run
 from loader.cli.results import export, issues, show
+from loader.cli.roles import roles
 from loader.cli.service import serve, token
 from loader.cli.signals import EndedBySignal, ending_on_signals
+from loader.cli.watching import watch
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
 
@@ -68,6 +72,7 @@ for _command in (
     run,
     load,
     build,
+    watch,
     show,
     export,
     issues,
@@ -75,6 +80,7 @@ for _command in (
     undo,
     redo,
     prune,
+    roles,
     db,
     serve,
     token,

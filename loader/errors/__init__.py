@@ -2,16 +2,19 @@
 
     LabmartError
     ├── UsageError (2)               a wrong call
-    │   ├── UnknownMart, UnknownColumn, UnknownEnding, NotBuilt, TooLargeForFormat
+    │   ├── UnknownMart, UnknownColumn, UnknownEnding, NotBuilt, Outdated, TooLargeForFormat
     │   ├── NoProject
     │   ├── ProfileError             profiles.yml cannot be used
     │   ├── SourcesError             _sources.yml cannot be used
     │   ├── NothingToLoad, MissingExtra
-    │   └── UnknownLoad, WrongStatus
+    │   ├── UnknownLoad, WrongStatus
+    │   └── BadParameter, NotAcceptable   of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
     ├── BuildFailed (1)              dbt or one of its tests failed
     ├── QueryFailed (1)              the database refused a query
+    ├── RolesRefused (4)             the user may not make database roles
+    ├── QueryTooSlow, TooBusy (4)    a request to the service took too long
     ├── ReaderGone (0)               nobody reads our output any more
     ├── DatabaseFault (4)            the database failed in the middle of the work
     └── DatabaseUnreachable (4)
@@ -47,9 +50,12 @@ from loader.errors.database import (
     NotTraversable,
     PrivateDirectoryRefused,
     QueryFailed,
+    QueryTooSlow,
+    RolesRefused,
     ServerDown,
     StartFailed,
     StopFailed,
+    TooBusy,
     UnknownDatabase,
     UnknownRole,
     WrongEncoding,
@@ -60,10 +66,13 @@ from loader.errors.files import (
     FilesRefused,
 )
 from loader.errors.usage import (
+    BadParameter,
     MissingExtra,
     NoProject,
+    NotAcceptable,
     NotBuilt,
     NothingToLoad,
+    Outdated,
     ProfileError,
     SourcesError,
     TooLargeForFormat,
@@ -82,6 +91,7 @@ __all__ = [
     "EXIT_FILE",
     "EXIT_INTERRUPTED",
     "EXIT_USAGE",
+    "BadParameter",
     "BuildFailed",
     "DatabaseFault",
     "DatabaseUnreachable",
@@ -92,18 +102,23 @@ __all__ = [
     "LoginRefused",
     "MissingExtra",
     "NoProject",
+    "NotAcceptable",
     "NotBuilt",
     "NotRunning",
     "NotTraversable",
     "NothingToLoad",
+    "Outdated",
     "PrivateDirectoryRefused",
     "ProfileError",
     "QueryFailed",
+    "QueryTooSlow",
     "ReaderGone",
+    "RolesRefused",
     "ServerDown",
     "SourcesError",
     "StartFailed",
     "StopFailed",
+    "TooBusy",
     "TooLargeForFormat",
     "UnknownColumn",
     "UnknownDatabase",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import to_thread
 from fastapi import FastAPI
 
 from loader import __version__
@@ -13,13 +14,14 @@ from loader.service.context import Service
 from loader.service.database import make_pool
 from loader.service.guard import Guard
 from loader.service.model import ProblemModel
-from loader.service.routes import health, page
+from loader.service.routes import health, loads, marts, page
 from loader.service.settings import Settings
+from loader.service.tables import Tables
 from loader.service.throttle import FailedLogins, Rates
 
 # Requests wait for each other's connections rather than open one each.
 _CONNECTIONS = 8
-_ROUTERS = (health.router, page.router)
+_ROUTERS = (health.router, marts.router, loads.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -28,14 +30,20 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = settings.limits
+        tables = Tables(settings.database)
+        await to_thread.run_sync(tables.begin)
         async with make_pool(settings, most=_CONNECTIONS) as pool:
             app.state.service = Service(
                 settings,
                 pool,
                 Rates(limits.requests_per_second, limits.requests_at_once),
                 FailedLogins(limits.failed_logins),
+                tables,
             )
-            yield
+            try:
+                yield
+            finally:
+                tables.close()
 
     app = FastAPI(
         title="labmart",

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from loader.service.database import Pool
 from loader.service.settings import Settings
+from loader.service.tables import Tables
 from loader.service.throttle import FailedLogins, Rates
 
 
@@ -19,6 +20,7 @@ class Service:
     pool: Pool
     rates: Rates
     failed_logins: FailedLogins
+    tables: Tables
 
 
 def service_of(request: Request) -> Service:

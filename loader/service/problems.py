@@ -14,13 +14,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from loader.errors import (
+    BadParameter,
     DatabaseFault,
     DatabaseUnreachable,
     FileRefused,
     FilesRefused,
     LabmartError,
+    NotAcceptable,
     NotBuilt,
+    Outdated,
     QueryFailed,
+    QueryTooSlow,
+    TooBusy,
     UnknownColumn,
     UnknownLoad,
     UnknownMart,
@@ -38,6 +43,10 @@ _STATUS: tuple[tuple[type[LabmartError], int], ...] = (
     (UnknownColumn, 422),
     (FileRefused, 422),
     (FilesRefused, 422),
+    (NotAcceptable, 406),
+    (Outdated, 409),
+    (TooBusy, 503),
+    (QueryTooSlow, 504),
     (DatabaseUnreachable, 503),
     (DatabaseFault, 503),
     (QueryFailed, 500),
@@ -82,8 +91,15 @@ def document(problem: Problem, instance: str) -> dict[str, object]:
 def of_error(error: LabmartError) -> Problem:
     """The problem that an error of the command amounts to."""
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
-    members = {"problems": list(error.problems)} if isinstance(error, FilesRefused) else {}
-    return Problem(status, _kebab(type(error).__name__), str(error), members=members)
+    members: dict[str, object] = {}
+    if isinstance(error, FilesRefused):
+        members["problems"] = list(error.problems)
+    if isinstance(error, BadParameter):
+        members["parameter"] = error.parameter
+    headers = {"Retry-After": "5"} if status in (503, 504) else {}
+    return Problem(
+        status, _kebab(type(error).__name__), str(error), headers=headers, members=members
+    )
 
 
 def unavailable(error: Exception) -> Problem:
