@@ -17,7 +17,7 @@ from loader.service.events import Broker
 from loader.service.guard import Guard
 from loader.service.model import ProblemModel
 from loader.service.queue import open_queue
-from loader.service.routes import docs, files, health, jobs, loads, marts, runs
+from loader.service.routes import docs, files, health, jobs, loads, marts, page, runs
 from loader.service.settings import Settings
 from loader.service.supervisor import keep_worker
 from loader.service.tables import Tables
@@ -28,7 +28,7 @@ _CONNECTIONS = 8
 _ROUTERS = (
     *(files.router, runs.router, jobs.router),
     *(marts.router, loads.router),
-    *(health.router, docs.router),
+    *(health.router, docs.router, page.router),
 )
 
 

@@ -19,7 +19,9 @@ from loader.embedded import ROLE, Place, place_of, start, stop
 
 if TYPE_CHECKING:
     from engines import Engine
+    from page_service import PageService
     from person import Person
+    from playwright.sync_api import Browser, Page
     from serving import Server
 
 # The engines that a test which asks for `engine` runs on; see engines.py.
@@ -204,3 +206,33 @@ def service(served_project: Path, shared_database: Database) -> Iterator[Server]
         served_project, shared_database, "--landing", str(served_project / "landing")
     ) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, for the tests of a module: with it an event loop of its own runs."""
+    from page_browser import chromium
+
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page_service() -> Iterator[PageService]:
+    """A service in memory, without tables."""
+    from page_service import PageService
+
+    made = PageService()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, page_service: PageService) -> Iterator[Page]:
+    """The page, watched, of a service with a small laboratory."""
+    from page_browser import watched
+    from page_labs import furnish
+
+    furnish(page_service)
+    with watched(browser, page_service.address) as shown:
+        yield shown
