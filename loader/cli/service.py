@@ -40,6 +40,36 @@ spool_option = option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file with a token that shall be the administrator's.",
 )
+@option(
+    "--max-upload",
+    type=click.IntRange(min=1),
+    default=10_000_000_000,
+    show_default=True,
+    metavar="BYTES",
+    help="How large an upload may be.",
+)
+@option(
+    "--max-uploads",
+    type=click.IntRange(min=1),
+    default=128,
+    show_default=True,
+    help="How many there may be at the same time.",
+)
+@option(
+    "--max-jobs",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="How many jobs may wait.",
+)
+@option(
+    "--idle-timeout",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="After how long without a byte an upload ends.",
+)
 @target_option
 @click.pass_obj
 def serve(
@@ -51,12 +81,16 @@ def serve(
     worker: bool,
     require_token: bool,
     token_file: Path | None,
+    max_upload: int,
+    max_uploads: int,
+    max_jobs: int,
+    idle_timeout: float,
     target: str | None,
 ) -> None:
     """Serve uploads, jobs and marts over HTTP, with a page to look at."""
     _need_extra()
     from loader.service.serve import serve as run
-    from loader.service.settings import Settings
+    from loader.service.settings import Limits, Settings
 
     run(
         Settings(
@@ -69,6 +103,12 @@ def serve(
             worker=worker,
             require_token=require_token,
             token_file=token_file,
+            limits=Limits(
+                upload_bytes=max_upload,
+                uploads=max_uploads,
+                queued_jobs=max_jobs,
+                idle=idle_timeout,
+            ),
         )
     )
 
