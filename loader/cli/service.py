@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loader.cli.call import Call, option, say, target_option
+from loader.cli.signals import EndedBySignal
 from loader.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -92,25 +94,26 @@ def serve(
     from loader.service.serve import serve as run
     from loader.service.settings import Limits, Settings
 
-    run(
-        Settings(
-            database=call.database(target),
-            target=target,
-            host=host,
-            port=port,
-            landing=_absolute(landing),
-            spool=_absolute(spool),
-            worker=worker,
-            require_token=require_token,
-            token_file=token_file,
-            limits=Limits(
-                upload_bytes=max_upload,
-                uploads=max_uploads,
-                queued_jobs=max_jobs,
-                idle=idle_timeout,
-            ),
-        )
+    settings = Settings(
+        database=call.database(target),
+        target=target,
+        host=host,
+        port=port,
+        landing=_absolute(landing),
+        spool=_absolute(spool),
+        worker=worker,
+        require_token=require_token,
+        token_file=token_file,
+        limits=Limits(
+            upload_bytes=max_upload,
+            uploads=max_uploads,
+            queued_jobs=max_jobs,
+            idle=idle_timeout,
+        ),
     )
+    # To be told to end is how a server ends.
+    with suppress(KeyboardInterrupt, EndedBySignal):
+        run(settings)
 
 
 @click.command()

@@ -63,7 +63,9 @@ class Guard:
             else:
                 await response(problem, scope["path"])(scope, receive, answer)
         finally:
-            _log(scope, status, time.monotonic() - begun)
+            seconds = time.monotonic() - begun
+            _log(scope, status, seconds)
+            _count(scope, status, seconds)
 
     def _refusal(self, scope: Scope) -> Problem | None:
         """Keep pages of other places from speaking to a server that only this machine reaches."""
@@ -106,3 +108,13 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "caller": getattr(request.state, "caller", None),
     }
     _LOG.info("%s", json.dumps(line))
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    """For Prometheus: by the address as it is declared, since anybody can invent others."""
+    if "app" not in scope:
+        return
+    route = getattr(scope.get("route"), "path", "none")
+    metrics = scope["app"].state.service.metrics
+    metrics.requests.labels(scope["method"], route, status).inc()
+    metrics.seconds.labels(route).observe(seconds)
