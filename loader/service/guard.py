@@ -15,6 +15,8 @@ from loader.service.problems import Problem, response
 from loader.service.settings import Settings, is_loopback
 
 _LOG = logging.getLogger("labmart.access")
+# Bytes of a body.
+_LITTLE = 1 << 16
 _SAFE = ("GET", "HEAD", "OPTIONS")
 # For everything but the dbt documentation, which brings its own.
 _POLICY = (
@@ -54,6 +56,9 @@ class Guard:
                     headers.setdefault(name, value)
                 # What the API tells belongs to its caller alone.
                 headers.setdefault("Cache-Control", "private, no-cache")
+                if status >= 400 and _brings_much(scope):
+                    # The server would go on reading, only to drop it.
+                    headers["Connection"] = "close"
             await send(message)
 
         try:
@@ -86,6 +91,13 @@ class Guard:
                 403, "foreign-origin", "A page of another place may not change anything here."
             )
         return None
+
+
+def _brings_much(scope: Scope) -> bool:
+    """Whether the request has a body that is not worth waiting for."""
+    headers = Headers(scope=scope)
+    length = headers.get("content-length", "0")
+    return "transfer-encoding" in headers or not length.isdigit() or int(length) > _LITTLE
 
 
 def _name(host: str) -> str:
