@@ -74,9 +74,12 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
         responses={
             "default": {
-                "model": ProblemModel,
                 "description": "A problem",
-                "content": {problems.MEDIA_TYPE: {}},
+                "content": {
+                    problems.MEDIA_TYPE: {
+                        "schema": {"$ref": f"#/components/schemas/{ProblemModel.__name__}"}
+                    }
+                },
             }
         },
     )
