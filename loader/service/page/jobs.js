@@ -10,7 +10,8 @@ import { hasDeclined } from "./signin.js";
 const POLL = 5_000;
 const MOST_EARLIER = 20;
 
-// By id: {job, nodes, files, connected, last, problem, card}.
+// By id: {job, nodes, files, connected, last, complete, problem, card}. `last` is the number of the
+// last event that was seen; `complete`: all were.
 const views = new Map();
 // Finished jobs that are shown as a card all the same: those that finished before a person's eyes.
 const kept = new Set();
@@ -114,8 +115,11 @@ function followNext() {
 /** The events of a job that is over: its nodes and files. */
 function replay(id) {
   if (following && !isFinal(views.get(following.id)?.job.state ?? "done")) return;
+  const view = views.get(id);
+  // Behind the last event the service has nothing to tell.
+  if (view.complete) return;
   following?.stop.abort();
-  listenTo(views.get(id));
+  listenTo(view);
 }
 
 async function listenTo(view) {
@@ -128,6 +132,7 @@ async function listenTo(view) {
       onConnection: (there) => { view.connected = there; draw(); },
       onEvent: (name, data, last) => { view.last = last; event(view, name, data); },
     });
+    view.complete = isFinal(view.job.state);
   } catch (error) {
     if (error instanceof Problem) view.problem = error.message;
   } finally {
