@@ -52,7 +52,11 @@ function open(mart) {
         el("span", {}, "Download"), downloads)),
     place));
   const made = grid(place, mart, {
-    shown: SHOWN, searched: "file", noun: "issue", empty: "There are none.",
+    shown: SHOWN,
+    order: "severity,file,line",
+    searched: "file",
+    noun: "issue",
+    empty: "There are none.",
     onQuery: (query) => downloads.replaceChildren(...links(mart, query)),
   });
   rule.addEventListener("change", () => {

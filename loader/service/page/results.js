@@ -1,7 +1,7 @@
 // The result: the charts, and any mart as a table to search and to download.
 
 import { call, download, json, token } from "./api.js";
-import { byId, el, problemBlock } from "./dom.js";
+import { byId, described, el, problemBlock } from "./dom.js";
 import { grid } from "./grid.js";
 import { label } from "./labels.js";
 import { drawOverview } from "./overview.js";
@@ -87,7 +87,7 @@ function list() {
 
 function open(name) {
   const mart = find(name);
-  byId("mart-description").textContent = mart.description ?? "";
+  byId("mart-description").replaceChildren(...described(mart.description));
   const view = VIEWS[name] ?? {};
   const made = grid(byId("mart-grid"), mart, {
     ...view,
