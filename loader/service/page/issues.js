@@ -23,6 +23,7 @@ export async function refreshIssues() {
       rules.set(line, (rules.get(line) ?? 0) + 1);
     });
   } catch (error) {
+    if (shown && !error.status) return;
     byId("issues-body").replaceChildren(el("p", { className: "problem-line" }, error.message));
     shown = null;
     return;
@@ -38,6 +39,13 @@ export async function refreshIssues() {
   shown ??= open(mart);
   shown.head(rules, total, whole);
   shown.grid.load();
+}
+
+/** There are no tables, and so no issues. */
+export function withoutIssues() {
+  shown = null;
+  byId("issue-count").textContent = "";
+  byId("issues-body").replaceChildren(el("p", { className: "empty" }, "Nothing to tell yet."));
 }
 
 function open(mart) {

@@ -17,7 +17,9 @@ const views = new Map();
 const kept = new Set();
 let following = null;
 let onFinished = () => {};
-let newestFinished;
+// Jobs whose end has led to a new look at the tables; null before the first list of jobs, when all
+// tables are read anyway.
+let counted = null;
 
 export function startJobs(finished) {
   onFinished = finished;
@@ -51,10 +53,10 @@ export async function refreshJobs() {
     if (known.has(id) || isFinal(view.job.state)) continue;
     await ask(id);
   }
-  // The end of a job that this page does not follow changes the tables as well.
-  const finished = items.filter((job) => isFinal(job.state)).map((job) => job.id).join();
-  if (newestFinished !== undefined && finished !== newestFinished) onFinished();
-  newestFinished = finished;
+  // The end of a job that this page has never seen running changes the tables as well.
+  const ended = items.filter((job) => isFinal(job.state)).map((job) => job.id);
+  if (counted && ended.some((id) => !counted.has(id))) onFinished();
+  counted = new Set([...counted ?? [], ...ended]);
   draw();
   followNext();
 }
@@ -99,6 +101,7 @@ function take(job) {
 
 function finish(view) {
   kept.add(view.job.id);
+  counted?.add(view.job.id);
   announce(`${title(view.job)}: ${STATES[view.job.state].toLowerCase()}.`);
   onFinished();
 }
