@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from page_service import STAMP, Job, Mart, PageService, Row
+from page_marts import Mart, Row
+from page_service import STAMP, Job, PageService
 
 NAMES = (
     "Marie Curie",

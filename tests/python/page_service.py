@@ -10,15 +10,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
+
+from page_marts import Cell, Mart, Row, described, fits, in_order, page_of
 
 PAGE = Path(__file__).resolve().parents[2] / "loader/service/page"
 CSP = (
@@ -33,18 +34,6 @@ TYPES = {
 }
 STAMP = "2026-05-04T09:30:00+00:00"
 FINAL = ("done", "failed", "cancelled")
-
-Cell = str | int | float | bool | None
-Row = dict[str, Cell]
-
-
-@dataclass(frozen=True)
-class Mart:
-    """A mart: its columns with their types, and its rows."""
-
-    name: str
-    columns: Mapping[str, str]
-    rows: Sequence[Row]
 
 
 @dataclass
@@ -249,19 +238,19 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._json(200, job.json())
         elif parts == ["loads"]:
-            self._json(200, _page_of(list(reversed(service.loads)), parameters))
+            self._json(200, page_of(list(reversed(service.loads)), parameters))
         elif parts == ["marts"]:
-            self._json(200, [_described(mart) for mart in service.marts.values()])
+            self._json(200, [described(mart) for mart in service.marts.values()])
         elif parts[1] not in service.marts:
             self._problem(404, f"{parts[1]} has not been built yet.")
         else:
             self._rows(service.marts[parts[1]], parameters)
 
     def _rows(self, mart: Mart, parameters: dict[str, str]) -> None:
-        rows = [row for row in mart.rows if _fits(row, mart, parameters)]
+        rows = [row for row in mart.rows if fits(row, mart, parameters)]
         for key in reversed([key for key in parameters.get("order", "").split(",") if key]):
             name = key.removeprefix("-")
-            rows = _sorted(rows, name, falling=key.startswith("-"))
+            rows = in_order(rows, name, falling=key.startswith("-"))
         names = parameters["select"].split(",") if "select" in parameters else [*mart.columns]
         rows = [{name: row[name] for name in names} for row in rows]
         if parameters.get("format") == "csv":
@@ -271,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
             writer.writerows(rows)
             self._send(200, text.getvalue().encode(), "text/csv")
         else:
-            self._json(200, _page_of(rows, parameters))
+            self._json(200, page_of(rows, parameters))
 
     def _stream(self, job: Job) -> None:
         self.send_response(200)
@@ -309,53 +298,3 @@ def _files(content_type: str, body: bytes) -> dict[str, bytes]:
         for part in message.get_payload()
         if not isinstance(part, str)
     }
-
-
-def _described(mart: Mart) -> dict[str, object]:
-    return {
-        "name": mart.name,
-        "description": f"One row per thing in {mart.name}.",
-        "grain_columns": [next(iter(mart.columns))],
-        "columns": [
-            {"name": name, "type": type_, "description": f"What {name} means."}
-            for name, type_ in mart.columns.items()
-        ],
-        "rows_url": f"/v1/marts/{mart.name}",
-    }
-
-
-def _fits(row: Row, mart: Mart, parameters: dict[str, str]) -> bool:
-    for name in mart.columns.keys() & parameters.keys():
-        operator, _, value = parameters[name].partition(".")
-        held = row[name]
-        if operator == "ilike":
-            pattern = ".*".join(re.escape(part) for part in value.split("*"))
-            if not re.fullmatch(pattern, str(held), re.IGNORECASE | re.DOTALL):
-                return False
-        elif operator == "eq":
-            if str(held) != value:
-                return False
-        elif held is None or not _compared(float(held), operator, float(value)):
-            return False
-    return True
-
-
-def _compared(held: float, operator: str, value: float) -> bool:
-    return {"gt": held > value, "gte": held >= value, "lt": held < value, "lte": held <= value}[
-        operator
-    ]
-
-
-def _sorted(rows: list[Row], name: str, *, falling: bool) -> list[Row]:
-    def place(row: Row) -> tuple[bool, float, str]:
-        held = row[name]
-        number = float(held) if isinstance(held, int | float) else 0.0
-        return held is not None, number, str(held)
-
-    return sorted(rows, key=place, reverse=falling)
-
-
-def _page_of(rows: Sequence[Row], parameters: dict[str, str]) -> dict[str, object]:
-    first = int(parameters.get("after") or 0)
-    last = first + int(parameters.get("limit") or 100)
-    return {"items": rows[first:last], "next": str(last) if last < len(rows) else None}

@@ -168,7 +168,10 @@ def test_issues_are_told_by_rule_with_file_and_line(page: Page, page_service: Pa
     with page.expect_download() as downloading:
         issues.get_by_role("link", name="Download Input issues as CSV").click()
     assert downloading.value.path().read_text().count("unknown_user") == 4
-    assert "GET /v1/marts/input_issues?rule=eq.unknown_user&format=csv" in page_service.asked
+    assert (
+        "GET /v1/marts/input_issues?rule=eq.unknown_user&order=severity%2Cfile%2Cline&format=csv"
+        in page_service.asked
+    )
 
 
 def test_a_load_is_undone_and_redone_after_a_question(

@@ -78,7 +78,7 @@ export function exact(text) {
 /** Sends files in one request and tells the bytes sent, which fetch would not. */
 export async function upload(files, { replace, key, onProgress, signal }) {
   const body = new FormData();
-  for (const file of files) body.append("files", file, file.name);
+  for (const file of files) body.append("file", file, file.name);
   for (;;) {
     const held = token.get();
     const path = `v1/files?replace=${replace}`;

@@ -12,21 +12,39 @@
 
 import { json, listen } from "./api.js";
 import { lost, reached, startConnection } from "./connection.js";
-import { announce, byId, el, problemBlock } from "./dom.js";
+import { announce, byId, problemBlock } from "./dom.js";
 import { refreshHistory, startHistory } from "./history.js";
-import { refreshIssues } from "./issues.js";
+import { refreshIssues, withoutIssues } from "./issues.js";
 import { pollNow, show, startJobs } from "./jobs.js";
 import { refreshResults, startResults } from "./results.js";
 import { askForToken, startSignIn, willingToSignIn } from "./signin.js";
 import { startUpload } from "./upload.js";
 
-async function refresh() {
-  const [tables, loads] = await Promise.all([
-    refreshResults({ build: buildSample, again: refresh }), refreshHistory(),
-  ]);
+let refreshing = null;
+let onceMore = false;
+
+/** Reads everything anew. Asked again meanwhile, it does so once more, not at the same time. */
+function refresh() {
+  onceMore = refreshing !== null;
+  refreshing ??= everything().finally(() => {
+    refreshing = null;
+    if (onceMore) refresh();
+  });
+  return refreshing;
+}
+
+async function everything() {
+  const actions = { build: buildSample, again: tryAgain };
+  const [tables, loads] = await Promise.all([refreshResults(actions), refreshHistory()]);
   if (tables) await refreshIssues();
-  else byId("issues-body").replaceChildren(el("p", { className: "empty" }, "Nothing to tell yet."));
+  else if (tables === false) withoutIssues();
   byId("sample").hidden = !(tables && loads === 0);
+}
+
+function tryAgain() {
+  willingToSignIn();
+  pollNow();
+  refresh();
 }
 
 async function buildSample() {
@@ -40,7 +58,7 @@ async function buildSample() {
 
 listen({ reached, lost, askForToken });
 startConnection(refresh);
-startSignIn(() => { announce("Signed out."); willingToSignIn(); pollNow(); refresh(); });
+startSignIn(() => { announce("Signed out."); tryAgain(); });
 startUpload(show);
 startResults();
 startHistory(show);

@@ -52,6 +52,10 @@ export function field(name, control) {
   return el("div", { className: "field" }, el("label", { for: control.id }, name), control);
 }
 
+/** dbt's descriptions set names in backticks; nothing else of Markdown is in them. */
+export const described = (text) => String(text ?? "").split("`")
+  .map((part, index) => (index % 2 ? el("code", {}, part) : part));
+
 let unique = 0;
 /** An id that no other element has. */
 export const freshId = (stem) => `${stem}-${++unique}`;

@@ -2,13 +2,15 @@
 // page never holds more rows than it shows.
 
 import { json } from "./api.js";
-import { el, field, freshId, announce, problemBlock } from "./dom.js";
+import { announce, described, el, field, freshId, problemBlock } from "./dom.js";
 import { filterOf, hint, isNumber } from "./filter.js";
 import { cell, count } from "./format.js";
 import { label } from "./labels.js";
 
 const SIZES = [25, 50, 100];
 const TYPING = 300;
+// Characters from which on a text is a sentence and gets the room of one.
+const LONG = 30;
 
 /**
  * A table in `root` for a mart as the API describes it. `shown` are the columns seen at first,
@@ -18,7 +20,7 @@ const TYPING = 300;
 export function grid(root, mart, { shown, order = "", searched, noun = "row", empty, onQuery }) {
   // What is seen at first stands first.
   const names = [...new Set([...shown ?? [], ...mart.columns.map((column) => column.name)])];
-  const described = Object.fromEntries(mart.columns.map((column) => [column.name, column]));
+  const known = Object.fromEntries(mart.columns.map((column) => [column.name, column]));
   const type = Object.fromEntries(mart.columns.map((column) => [column.name, column.type]));
   const state = {
     columns: new Set(shown ?? names), order, typed: "", fixed: {}, size: SIZES[0],
@@ -98,9 +100,11 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
   function drawHead() {
     const columns = names.filter((name) => state.columns.has(name));
     head.replaceChildren(...columns.map((name) => {
-      const column = described[name];
+      const column = known[name];
       const button = el("button", {
-        type: "button", title: column.description ?? "", onclick: () => sortBy(column.name),
+        type: "button",
+        title: (column.description ?? "").replaceAll("`", ""),
+        onclick: () => sortBy(column.name),
       }, label(column.name), el("span", { className: "arrow", "aria-hidden": "true" }));
       const made = el("th", { scope: "col", className: align(column.name) }, button);
       made.dataset.column = column.name;
@@ -141,7 +145,8 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
     caption.textContent = rows.length
       ? `${what}: ${noun}s ${first} to ${last}` : `${what}: no ${noun}`;
     body.replaceChildren(...rows.map((row) => el("tr", {}, ...columns.map((column, index) => {
-      const text = el("bdi", {}, cell(row[column], type[column]));
+      const words = cell(row[column], type[column]);
+      const text = el("bdi", { className: words.length > LONG ? "long" : "" }, words);
       const className = align(column);
       return index ? el("td", { className }, text) : el("th", { scope: "row", className }, text);
     }))));
@@ -185,9 +190,10 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
   }
 
   function chooser() {
-    const boxes = names.map((name) => described[name]).map((column) => {
+    const boxes = names.map((name) => known[name]).map((column) => {
       const id = freshId("box");
-      const meaning = el("p", { className: "hint", id: `${id}-meaning` }, column.description ?? "");
+      const meaning = el("p", { className: "hint", id: `${id}-meaning` },
+        ...described(column.description));
       const box = el("input", {
         type: "checkbox",
         id,

@@ -66,7 +66,9 @@ function table(loads) {
 
 function row(load) {
   const file = safe(load.file, 120);
-  const by = load.loaded_by ? ` by ${safe(load.loaded_by, 60)}` : "";
+  // The job that the service adds is of no use to a person.
+  const who = String(load.loaded_by ?? "").replace(/ \(job [^)]*\)$/, "");
+  const by = who && who !== "local" ? ` by ${safe(who, 60)}` : "";
   const rejected = Number(load.records_rejected) > 0
     ? fileLink(`v1/loads/${load.load_id}/rejected?format=csv`, `rejected-${load.load_id}.csv`,
       load.records_rejected, `the rejected lines of load ${load.load_id}`)

@@ -23,6 +23,7 @@ export async function refreshIssues() {
       rules.set(line, (rules.get(line) ?? 0) + 1);
     });
   } catch (error) {
+    if (shown && !error.status) return;
     byId("issues-body").replaceChildren(el("p", { className: "problem-line" }, error.message));
     shown = null;
     return;
@@ -40,6 +41,13 @@ export async function refreshIssues() {
   shown.grid.load();
 }
 
+/** There are no tables, and so no issues. */
+export function withoutIssues() {
+  shown = null;
+  byId("issue-count").textContent = "";
+  byId("issues-body").replaceChildren(el("p", { className: "empty" }, "Nothing to tell yet."));
+}
+
 function open(mart) {
   const sum = el("p", { className: "sum" });
   const rule = el("select", { id: "rule" });
@@ -52,7 +60,11 @@ function open(mart) {
         el("span", {}, "Download"), downloads)),
     place));
   const made = grid(place, mart, {
-    shown: SHOWN, searched: "file", noun: "issue", empty: "There are none.",
+    shown: SHOWN,
+    order: "severity,file,line",
+    searched: "file",
+    noun: "issue",
+    empty: "There are none.",
     onQuery: (query) => downloads.replaceChildren(...links(mart, query)),
   });
   rule.addEventListener("change", () => {

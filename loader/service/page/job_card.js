@@ -9,6 +9,10 @@ export const STATES = {
   queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled",
 };
 const OUTCOMES = { loaded: "loaded", known: "already loaded", refused: "refused" };
+// What an undo or redo made of a load.
+const CHANGED = {
+  current: "counts again", reverted: "is undone", superseded: "is replaced by another one",
+};
 const MOST_NODES = 500;
 
 /** What a job does, in words. */
@@ -132,6 +136,9 @@ function ended(job) {
   }
   const known = files.filter((file) => file.state === "known").length;
   if (known) parts.push(`${count(known, "file")} had been loaded already and changed nothing.`);
+  for (const [id, status] of Object.entries(job.result?.loads ?? {})) {
+    parts.push(`Load ${id} ${CHANGED[status] ?? words(status)}.`);
+  }
   const build = job.result?.build;
   if (build) {
     const failed = build.failed ? `, ${grouped(build.failed)} failed` : "";

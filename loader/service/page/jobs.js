@@ -10,13 +10,16 @@ import { hasDeclined } from "./signin.js";
 const POLL = 5_000;
 const MOST_EARLIER = 20;
 
-// By id: {job, nodes, files, connected, last, problem, card}.
+// By id: {job, nodes, files, connected, last, complete, problem, card}. `last` is the number of the
+// last event that was seen; `complete`: all were.
 const views = new Map();
 // Finished jobs that are shown as a card all the same: those that finished before a person's eyes.
 const kept = new Set();
 let following = null;
 let onFinished = () => {};
-let newestFinished;
+// Jobs whose end has led to a new look at the tables; null before the first list of jobs, when all
+// tables are read anyway.
+let counted = null;
 
 export function startJobs(finished) {
   onFinished = finished;
@@ -50,10 +53,10 @@ export async function refreshJobs() {
     if (known.has(id) || isFinal(view.job.state)) continue;
     await ask(id);
   }
-  // The end of a job that this page does not follow changes the tables as well.
-  const finished = items.filter((job) => isFinal(job.state)).map((job) => job.id).join();
-  if (newestFinished !== undefined && finished !== newestFinished) onFinished();
-  newestFinished = finished;
+  // The end of a job that this page has never seen running changes the tables as well.
+  const ended = items.filter((job) => isFinal(job.state)).map((job) => job.id);
+  if (counted && ended.some((id) => !counted.has(id))) onFinished();
+  counted = new Set([...counted ?? [], ...ended]);
   draw();
   followNext();
 }
@@ -98,6 +101,7 @@ function take(job) {
 
 function finish(view) {
   kept.add(view.job.id);
+  counted?.add(view.job.id);
   announce(`${title(view.job)}: ${STATES[view.job.state].toLowerCase()}.`);
   onFinished();
 }
@@ -114,8 +118,11 @@ function followNext() {
 /** The events of a job that is over: its nodes and files. */
 function replay(id) {
   if (following && !isFinal(views.get(following.id)?.job.state ?? "done")) return;
+  const view = views.get(id);
+  // Behind the last event the service has nothing to tell.
+  if (view.complete) return;
   following?.stop.abort();
-  listenTo(views.get(id));
+  listenTo(view);
 }
 
 async function listenTo(view) {
@@ -128,6 +135,7 @@ async function listenTo(view) {
       onConnection: (there) => { view.connected = there; draw(); },
       onEvent: (name, data, last) => { view.last = last; event(view, name, data); },
     });
+    view.complete = isFinal(view.job.state);
   } catch (error) {
     if (error instanceof Problem) view.problem = error.message;
   } finally {

@@ -90,7 +90,8 @@ async function runTimes(title) {
   if (!numbers.length) throw new Error("no experiment has a run time.");
   const bins = histogram(numbers);
   const sorted = Float64Array.from(numbers).sort();
-  const without = missing ? ` ${grouped(missing)} more ${missing === 1 ? "has" : "have"} no usable run time.` : "";
+  const have = missing === 1 ? "has" : "have";
+  const without = missing ? ` ${grouped(missing)} more ${have} no usable run time.` : "";
   return figure({
     title, head: ["Run time", "Experiments"], note: partly(whole),
     rows: bins.map((bin) => [binName(bin, false), bin.count]),

@@ -1,7 +1,7 @@
 // The result: the charts, and any mart as a table to search and to download.
 
 import { call, download, json, token } from "./api.js";
-import { byId, el, problemBlock } from "./dom.js";
+import { byId, described, el, problemBlock } from "./dom.js";
 import { grid } from "./grid.js";
 import { label } from "./labels.js";
 import { drawOverview } from "./overview.js";
@@ -31,13 +31,15 @@ export function startResults() {
   byId("mart").addEventListener("change", () => open(byId("mart").value));
 }
 
-/** Reads the list of marts and everything of this part anew. Whether there are tables. */
+/** Reads everything of this part anew. Whether there are tables; null if nobody answers. */
 export async function refreshResults(actions) {
   try {
     marts = await json("v1/marts");
     // The chief mart may be declared and not built yet: one row is asked for.
     await call(`v1/marts/${FIRST}?limit=1`);
   } catch (error) {
+    // What is shown stays when nobody answers: the top of the page says that it is old.
+    if (shown && !error.status) return null;
     empty(error, actions);
     return false;
   }
@@ -55,8 +57,6 @@ export const find = (name) => marts.find((mart) => mart.name === name);
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 function empty(error, actions) {
-  // What is shown already stays, with its own word that it is old, when nobody answers.
-  if (shown && !error.status) return;
   const notBuilt = error.status === 404 || error.status === 409;
   byId("result-body").hidden = true;
   document.body.classList.remove("furnished");
@@ -87,7 +87,7 @@ function list() {
 
 function open(name) {
   const mart = find(name);
-  byId("mart-description").textContent = mart.description ?? "";
+  byId("mart-description").replaceChildren(...described(mart.description));
   const view = VIEWS[name] ?? {};
   const made = grid(byId("mart-grid"), mart, {
     ...view,

@@ -68,4 +68,6 @@ export function startSignIn(onForgotten) {
 
 function showHeld() {
   byId("forget").hidden = !token.get();
+  // A link cannot carry the token.
+  byId("meaning").hidden = Boolean(token.get());
 }
