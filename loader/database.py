@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 from loader.destinations import Destination, open_destination
@@ -17,7 +18,10 @@ from loader.project import Project
 
 @dataclass(frozen=True)
 class Database:
-    """A project's database under one target. `embedded` is None for a server of one's own."""
+    """A project's database under one target.
+
+    `embedded` is None for a server of one's own, and for an engine without a server.
+    """
 
     project: Project
     profile: Profile
@@ -37,16 +41,27 @@ class Database:
         return open_destination(self.profile)
 
     def url(self) -> str:
-        """A URI for psql, without a password. Raises NotRunning for a stopped embedded server."""
+        """A URI for psql, without a password, or the file of a database that is one.
+
+        Raises NotRunning for a stopped embedded server, ProfileError for an engine without either.
+        """
         if self.embedded is not None:
             if not status(self.embedded).running:
                 raise NotRunning(self.embedded.data)
             return url_of(self.embedded)
+        if self.profile.engine == "duckdb":
+            return str(self.file())
         if self.profile.engine != "postgres":
             raise ProfileError(
-                self.profile.path, f"target {self.profile.target!r} is no PostgreSQL server."
+                self.profile.path, f"target {self.profile.target!r} is neither a server nor a file."
             )
         return _url_of_profile(self.profile)
+
+    def file(self) -> Path:
+        """The file of a DuckDB database."""
+        from loader.destinations.duckdb_connection import path_of
+
+        return path_of(self.profile).absolute()
 
 
 def find_database(project: Project, target: str | None) -> Database:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from loader.embedded import Status
 
 
@@ -20,6 +22,14 @@ def describe(found: Status) -> list[str]:
     lines.append(f"socket   {found.place.run}")
     lines.append(f"log      {found.place.log}")
     return lines
+
+
+def describe_file(file: Path) -> list[str]:
+    """The same of a database that is a file."""
+    lines = [f"file     {file}"]
+    if file.exists():
+        return [*lines, f"size     {file.stat().st_size / 1024**2:,.0f} MB"]
+    return [*lines, "size     not made yet"]
 
 
 def _duration(seconds: float) -> str:

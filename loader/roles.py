@@ -21,8 +21,10 @@ import psycopg2.errors
 
 from loader.contract import LEDGER, REJECTED
 from loader.database import Database
-from loader.destinations.postgres_connection import one_line, open_connection, quote, where
-from loader.destinations.postgres_tables import missing, wanted
+from loader.destinations.postgres_connection import one_line, open_connection, where
+from loader.destinations.postgres_tables import statement
+from loader.destinations.raw_tables import gaps, wanted
+from loader.destinations.sql import quote
 from loader.errors import DatabaseFault, ProfileError, QueryFailed, RolesRefused
 from loader.sources import Input, read_inputs
 
@@ -119,8 +121,8 @@ def _raw(schema: str, user: str, inputs: Sequence[Input], database: str) -> Iter
     raw = f"{schema}_raw"
     loader, builder, reader = loader_of(schema), builder_of(schema), reader_of(schema)
     yield from _schema(raw, loader)
-    for statement in missing(wanted(inputs), {}, raw, user, _refuse):
-        yield statement.sql
+    for gap in gaps(wanted(inputs), {}, raw, _refuse):
+        yield statement(gap, {}, raw, user).sql
     yield _owned(raw, loader)
     yield f"grant connect on database {quote(database)} to {quote(loader)}"
     yield from _readable(raw, builder, owners=(loader, user))

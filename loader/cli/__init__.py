@@ -10,7 +10,7 @@ results   show, export, issues
 ledger    loads, undo, redo, prune
 roles     who may do what in the database
 db        the embedded PostgreSQL
-service   serve, token
+service   serve, worker, token
 signals   being told to end
 """
 
@@ -29,7 +29,7 @@ from loader.cli.ledger import loads, prune, redo, undo
 from loader.cli.loading import build, load, run
 from loader.cli.results import export, issues, show
 from loader.cli.roles import roles
-from loader.cli.service import serve, token
+from loader.cli.service import serve, token, worker
 from loader.cli.signals import EndedBySignal, ending_on_signals
 from loader.cli.watching import watch
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
@@ -69,21 +69,9 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
 
 
 for _command in (
-    run,
-    load,
-    build,
-    watch,
-    show,
-    export,
-    issues,
-    loads,
-    undo,
-    redo,
-    prune,
-    roles,
-    db,
-    serve,
-    token,
+    *(run, load, build, watch, show, export, issues),
+    *(loads, undo, redo, prune),
+    *(roles, db, serve, worker, token),
 ):
     labmart.add_command(_command)
 

@@ -21,6 +21,11 @@ def db_start(call: Call, target: str | None) -> None:
     from loader.embedded import start
 
     database = call.database(target)
+    if database.profile.engine != "postgres":
+        raise UsageError(
+            f"The target {database.profile.target} is of type {database.profile.engine}, which has "
+            "no server to start."
+        )
     if database.embedded is None:
         raise UsageError(
             f"{database.profile.path} names the server {database.profile.text('host')!r} "
@@ -43,13 +48,18 @@ def db_stop(call: Call) -> None:
 
 
 @db.command("status")
+@target_option
 @click.pass_obj
-def db_status(call: Call) -> None:
+def db_status(call: Call, target: str | None) -> None:
     """Tell whether the embedded PostgreSQL runs; exit code 4 if it does not."""
-    from loader.db_status import describe
+    from loader.db_status import describe, describe_file
     from loader.embedded import place_of, status
 
-    database = call.database(None)
+    database = call.database(target)
+    if database.profile.engine == "duckdb":
+        for line in describe_file(database.file()):
+            click.echo(line)
+        return
     found = status(place_of(database.project.profiles_dir))
     if database.embedded is None:
         say(f"Not in use: {database.profile.path} names another server.")
@@ -64,5 +74,5 @@ def db_status(call: Call) -> None:
 @target_option
 @click.pass_obj
 def db_url(call: Call, target: str | None) -> None:
-    """Print the address of the database for psql and other programs."""
+    """Print the address of the database for psql and other programs, or its file."""
     click.echo(call.database(target).url())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -13,7 +12,8 @@ from loader.errors import BuildFailed
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.load import LoadOptions, MaxRejected, Outcome
+    from loader.load import Outcome
+    from loader.load_options import LoadOptions, MaxRejected
 
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
@@ -164,7 +164,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 
 def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.BadParameter."""
-    from loader.load import LoadOptions
+    from loader.load_options import LoadOptions
     from loader.readers.dialect import ReadOptions
 
     columns = given["file_columns"]
@@ -194,12 +194,9 @@ def _sign(name: str, value: str | None) -> str | None:
 
 
 def _max_rejected(value: str) -> MaxRejected:
-    from loader.load import MaxRejected
+    from loader.load_options import parse_max_rejected
 
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", value)
-    if found is None or (not found[2] and "." in found[1]):
-        raise click.BadParameter(
-            f"{value!r} is neither a number of lines (20) nor a share (10%).",
-            param_hint="--max-rejected",
-        )
-    return MaxRejected(float(found[1]), is_share=bool(found[2]))
+    try:
+        return parse_max_rejected(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--max-rejected") from None

@@ -73,6 +73,29 @@ def serve(
     )
 
 
+@click.command()
+@landing_option
+@spool_option
+@click.option("--with-parent", is_flag=True, hidden=True)
+@target_option
+@click.pass_obj
+def worker(
+    call: Call, landing: Path | None, spool: Path | None, with_parent: bool, target: str | None
+) -> None:
+    """Work on the jobs of `labmart serve --no-worker`; with the same --spool and --landing."""
+    _need_extra()
+    from loader.service.settings import Settings
+    from loader.service.worker import work
+
+    settings = Settings(
+        database=call.database(target),
+        target=target,
+        landing=_absolute(landing),
+        spool=_absolute(spool),
+    )
+    work(settings, with_parent=with_parent)
+
+
 @click.group()
 def token() -> None:
     """Make, list and revoke the tokens of the service."""

@@ -2,15 +2,20 @@
 
 Values come as Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps
 the digits that the engine has (12.500000).
+
+An engine is two modules under its name in dbt: `duckdb` with `connect`, `duckdb_raw` with
+`connect_raw`; `raw_tables`, `sql` and `turns` are what engines share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from importlib import import_module
+from types import ModuleType
 from typing import IO, Protocol
 
 from loader.errors import ProfileError
@@ -20,11 +25,13 @@ from loader.sources import Input
 
 Value = int | Decimal | float | str | bool | date | datetime | None
 Row = tuple[Value, ...]
+# By the `type` of a target in profiles.yml.
+ENGINES = ("postgres", "duckdb", "spark")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column as the engine has it; `type` in the engine's words, such as numeric(18,6)."""
+    """A column; `type` in PostgreSQL's words, such as numeric(18,6)."""
 
     name: str
     type: str
@@ -143,26 +150,39 @@ def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManage
 
     Raises DatabaseUnreachable, DatabaseFault or ProfileError.
     """
-    if profile.engine == "postgres":
-        from loader.destinations.postgres_raw import connect_raw
-
-        return connect_raw(profile, write=write)
-    raise ProfileError(
-        profile.path,
-        f"target {profile.target!r} has `type: {profile.engine}`; labmart loads into postgres.",
+    opened: AbstractContextManager[RawStore] = _engine(profile, "_raw").connect_raw(
+        profile, write=write
     )
+    return opened
 
 
 def open_destination(profile: Profile) -> AbstractContextManager[Destination]:
     """Connect to the engine of a profile. Raises DatabaseUnreachable or ProfileError."""
-    if profile.engine == "postgres":
-        from loader.destinations.postgres import connect
+    opened: AbstractContextManager[Destination] = _engine(profile).connect(profile)
+    return opened
 
-        return connect(profile)
-    raise ProfileError(
-        profile.path,
-        f"target {profile.target!r} has `type: {profile.engine}`; labmart reads from postgres.",
-    )
+
+def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
+    """Keep other loads away while dbt works on an engine that serves one process at a time.
+
+    A server needs nothing of the kind.
+    """
+    if profile.engine == "duckdb":
+        from loader.destinations.duckdb_connection import file_turn
+
+        return file_turn(profile)
+    return nullcontext()
+
+
+def _engine(profile: Profile, part: str = "") -> ModuleType:
+    """A module of the profile's engine; only that engine's driver is imported."""
+    if profile.engine not in ENGINES:
+        known = ", ".join(ENGINES)
+        raise ProfileError(
+            profile.path,
+            f"target {profile.target!r} has `type: {profile.engine}`; labmart works with {known}.",
+        )
+    return import_module(f"{__name__}.{profile.engine}{part}")
 
 
 def named(columns: Sequence[Column], name: str) -> Column | None:

@@ -10,7 +10,8 @@ import psycopg2
 import psycopg2.extensions
 
 from loader.destinations import Column, Row, Selection
-from loader.destinations.postgres_connection import one_line, open_connection, quote, where
+from loader.destinations.postgres_connection import one_line, open_connection, where
+from loader.destinations.sql import quote
 from loader.errors import DatabaseUnreachable, NotBuilt, QueryFailed
 from loader.profile import Profile
 

@@ -7,6 +7,7 @@ import re
 import psycopg2
 import psycopg2.extensions
 
+from loader.destinations.sql import quote
 from loader.errors import (
     LabmartError,
     LoginRefused,
@@ -92,11 +93,6 @@ def where(profile: Profile) -> str:
     """The server in a person's words: host and port, or the socket's directory."""
     host = profile.text("host")
     return host if host.startswith("/") else f"{host}:{profile.text('port') or '5432'}"
-
-
-def quote(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def one_line(error: Exception) -> str:

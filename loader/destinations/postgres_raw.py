@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields
-from itertools import islice
 from typing import IO, Any, cast
 
 import psycopg2
@@ -17,20 +12,24 @@ import psycopg2.extensions
 
 from loader.destinations import Load
 from loader.destinations.copy_stream import CHUNK, reading_ahead
-from loader.destinations.postgres_connection import open_connection, quote, where
+from loader.destinations.postgres_connection import open_connection, where
 from loader.destinations.postgres_driver import honest_copy, interruptible
 from loader.destinations.postgres_faults import commit_fault, fault
-from loader.destinations.postgres_tables import (
-    FIND_TABLES,
+from loader.destinations.postgres_tables import FIND_TABLES, gather, statement
+from loader.destinations.raw_tables import (
     LAST_LOAD,
     LEDGER,
     REJECTED,
+    REJECTED_COLUMNS,
     Found,
-    gather,
-    missing,
+    gaps,
+    next_id,
     readable,
+    rejected_batches,
     wanted,
 )
+from loader.destinations.sql import quote
+from loader.destinations.turns import wait_until
 from loader.errors import DatabaseFault, ProfileError
 from loader.profile import Profile
 from loader.readers import Batch, RejectedLine
@@ -38,8 +37,6 @@ from loader.sources import Input
 
 # PostgreSQL cuts longer names off in silence.
 _LONGEST_NAME = 63
-_LOCK_SECONDS = 0.2
-_REJECTED_PER_BATCH = 1000
 # The macro lock_raw_tables takes the same lock.
 _LOCK = "pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || %s, 0))"
 # A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
@@ -108,8 +105,9 @@ class PostgresRaw:
             )
         tables = wanted(inputs)
         found = self._find(tables)
-        for statement in missing(tables, found, self._schema, self._user, self._refuse):
-            self._run(_twice(statement.sql), need=statement.need)
+        for gap in gaps(tables, found, self._schema, self._refuse):
+            made = statement(gap, found, self._schema, self._user)
+            self._run(_twice(made.sql), need=made.need)
         self._run(
             f"update {self._table(LEDGER)} set call_id = load_id where call_id is null",
             need=self._grant("update"),
@@ -118,12 +116,7 @@ class PostgresRaw:
     def next_load_id(self) -> int:
         """See `RawStore`."""
         last = self._table(LAST_LOAD)
-        [(load_id,)] = self._run(
-            "select greatest("
-            f"(select max(load_id) from {self._table(LEDGER)}), (select max(load_id) from {last}), "
-            "0) + 1",
-            need=self._grant("select"),
-        )
+        [(load_id,)] = self._run(next_id(self._table(LEDGER), last), need=self._grant("select"))
         self._run(f"delete from {last}", need=self._grant("delete"))
         self._run(f"insert into {last} values (%s)", (load_id,), need=self._grant("insert"))
         return int(load_id)
@@ -136,8 +129,7 @@ class PostgresRaw:
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
         """See `RawStore`."""
-        columns = ("line", "load_id", "rule", "detail", "content")
-        self._copy(REJECTED, columns, ",", _as_batches(load_id, lines))
+        self._copy(REJECTED, REJECTED_COLUMNS, ",", rejected_batches(load_id, lines))
 
     def count(self, entry: Input, load_id: int) -> tuple[int, int]:
         """See `RawStore`."""
@@ -252,12 +244,7 @@ class PostgresRaw:
         return int(pages)
 
     def _wait_for_turn(self) -> None:
-        told = False
-        while not self._run(f"select {_LOCK}", (self._schema,))[0][0]:
-            if not told:
-                print("another load is at work; waiting …", file=sys.stderr, flush=True)
-                told = True
-            time.sleep(_LOCK_SECONDS)
+        wait_until(lambda: bool(self._run(f"select {_LOCK}", (self._schema,))[0][0]))
 
     def _find(self, names: Iterable[str]) -> dict[str, Found]:
         return gather(self._run(FIND_TABLES, (self._schema, list(names))))
@@ -310,18 +297,6 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
         with suppress(psycopg2.Error):
             connection.rollback()
         connection.close()
-
-
-def _as_batches(load_id: int, lines: Iterable[RejectedLine]) -> Iterator[Batch]:
-    rest = iter(lines)
-    while some := list(islice(rest, _REJECTED_PER_BATCH)):
-        text = io.StringIO()
-        # Quoted, an empty text is one; unquoted it would be NULL.
-        writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        writer.writerows(
-            (item.line, load_id, item.rule, item.detail, item.content) for item in some
-        )
-        yield Batch(text=text.getvalue(), records=len(some), rejected=(), position=0)
 
 
 def _twice(name: str) -> str:

@@ -6,12 +6,13 @@
     │   ├── NoProject
     │   ├── ProfileError             profiles.yml cannot be used
     │   ├── SourcesError             _sources.yml cannot be used
-    │   ├── NothingToLoad, MissingExtra
+    │   ├── NothingToLoad, MissingExtra, MissingJava
     │   ├── UnknownLoad, WrongStatus
     │   └── BadParameter, NotAcceptable   of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
     ├── BuildFailed (1)              dbt or one of its tests failed
+    ├── DocsFailed (1)               dbt cannot write its documentation
     ├── QueryFailed (1)              the database refused a query
     ├── RolesRefused (4)             the user may not make database roles
     ├── QueryTooSlow, TooBusy (4)    a request to the service took too long
@@ -19,6 +20,8 @@
     ├── DatabaseFault (4)            the database failed in the middle of the work
     └── DatabaseUnreachable (4)
         ├── ServerDown, LoginRefused, UnknownDatabase, UnknownRole, WrongEncoding
+        ├── SparkUnreachable, MetastoreInUse
+        ├── FileTaken                the file of a DuckDB database is open elsewhere
         └── EmbeddedError            the embedded PostgreSQL
             ├── WrongVersion, PrivateDirectoryRefused, NotTraversable
             └── NotRunning, StartFailed, StopFailed
@@ -37,6 +40,7 @@ from loader.errors.base import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     BuildFailed,
+    DocsFailed,
     LabmartError,
     ReaderGone,
     UsageError,
@@ -45,6 +49,7 @@ from loader.errors.database import (
     DatabaseFault,
     DatabaseUnreachable,
     EmbeddedError,
+    FileTaken,
     LoginRefused,
     NotRunning,
     NotTraversable,
@@ -65,6 +70,7 @@ from loader.errors.files import (
     FileRefused,
     FilesRefused,
 )
+from loader.errors.spark import MetastoreInUse, MissingJava, SparkUnreachable
 from loader.errors.usage import (
     BadParameter,
     MissingExtra,
@@ -95,12 +101,16 @@ __all__ = [
     "BuildFailed",
     "DatabaseFault",
     "DatabaseUnreachable",
+    "DocsFailed",
     "EmbeddedError",
     "FileRefused",
+    "FileTaken",
     "FilesRefused",
     "LabmartError",
     "LoginRefused",
+    "MetastoreInUse",
     "MissingExtra",
+    "MissingJava",
     "NoProject",
     "NotAcceptable",
     "NotBuilt",
@@ -116,6 +126,7 @@ __all__ = [
     "RolesRefused",
     "ServerDown",
     "SourcesError",
+    "SparkUnreachable",
     "StartFailed",
     "StopFailed",
     "TooBusy",

@@ -140,6 +140,18 @@ class WrongEncoding(DatabaseUnreachable):
         )
 
 
+class FileTaken(DatabaseUnreachable):
+    """Another program has the database file open."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        self.path = path
+        self.holder = holder
+        super().__init__(
+            f"The database file {path} is open in {holder}, and DuckDB lets one program write, or "
+            "several read. Close it there and call again."
+        )
+
+
 class EmbeddedError(DatabaseUnreachable):
     """The embedded PostgreSQL cannot be used."""
 

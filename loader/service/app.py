@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,18 +11,25 @@ from fastapi import FastAPI
 
 from loader import __version__
 from loader.service import problems
-from loader.service.context import Service
+from loader.service.context import Service, Slots
 from loader.service.database import make_pool
+from loader.service.events import Broker
 from loader.service.guard import Guard
 from loader.service.model import ProblemModel
-from loader.service.routes import health, loads, marts
+from loader.service.queue import open_queue
+from loader.service.routes import docs, files, health, jobs, loads, marts, runs
 from loader.service.settings import Settings
+from loader.service.supervisor import keep_worker
 from loader.service.tables import Tables
 from loader.service.throttle import FailedLogins, Rates
 
 # Requests wait for each other's connections rather than open one each.
 _CONNECTIONS = 8
-_ROUTERS = (health.router, marts.router, loads.router)
+_ROUTERS = (
+    *(files.router, runs.router, jobs.router),
+    *(marts.router, loads.router),
+    *(health.router, docs.router),
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -33,16 +41,26 @@ def create_app(settings: Settings) -> FastAPI:
         tables = Tables(settings.database)
         await to_thread.run_sync(tables.begin)
         async with make_pool(settings, most=_CONNECTIONS) as pool:
-            app.state.service = Service(
+            service = Service(
                 settings,
                 pool,
+                await open_queue(pool),
+                Broker(settings),
                 Rates(limits.requests_per_second, limits.requests_at_once),
                 FailedLogins(limits.failed_logins),
+                Slots(limits.uploads),
                 tables,
             )
+            app.state.service = service
+            beside = [asyncio.create_task(service.broker.listen())]
+            if settings.worker:
+                beside.append(asyncio.create_task(keep_worker(settings)))
             try:
                 yield
             finally:
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
                 tables.close()
 
     app = FastAPI(

@@ -43,7 +43,7 @@ def make_pool(settings: Settings, *, most: int, name: str = _NAME) -> Pool:
     return AsyncConnectionPool(
         conninfo(settings, name),
         connection_class=psycopg.AsyncConnection[DictRow],
-        kwargs={"row_factory": dict_row, "autocommit": True},
+        kwargs={"row_factory": dict_row},
         configure=configure,
         check=AsyncConnectionPool.check_connection,
         min_size=1,

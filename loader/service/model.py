@@ -42,10 +42,13 @@ class RejectedExample(BaseModel):
 
 
 class FileResult(BaseModel):
-    """What became of a file, or of a sheet of one."""
+    """What became of a file, or of a sheet of one. `input` is null when no table was found in it.
+
+    All files of a job that is refused are, though only some may be the reason; `notes` tell which.
+    """
 
     file: str
-    input: str
+    input: str | None
     state: Literal["loaded", "known", "refused"]
     load_id: int | None = None
     records_read: int = 0

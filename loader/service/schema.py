@@ -60,6 +60,20 @@ create table if not exists job_events (
     primary key (job_id, number)
 );
 
+-- Number an event of each job, keep it, and wake who follows them.
+create or replace function append_event(jobs_told uuid[], what text, content jsonb)
+returns void language sql as $$
+    with numbered as (
+        update jobs set last_event = last_event + 1 where id = any(jobs_told)
+        returning id, last_event
+    ), kept as (
+        insert into job_events (job_id, number, event, data)
+        select id, last_event, what, content from numbered
+        returning job_id
+    )
+    select pg_notify('labmart ' || current_schema(), job_id::text) from kept
+$$;
+
 create table if not exists tokens (
     name text primary key,
     role text not null check (role in ('read', 'load', 'admin')),

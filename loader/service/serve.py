@@ -7,6 +7,7 @@ import socket
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from loader.errors import UsageError
 from loader.service import tokens
@@ -15,7 +16,7 @@ from loader.service.database import connected
 from loader.service.schema import prepare
 from loader.service.settings import Settings, check
 
-# Streams of events never end by themselves.
+# What is under way may take so long to end.
 _LAST_ANSWERS_SECONDS = 3
 
 
@@ -30,8 +31,9 @@ def serve(settings: Settings) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"labmart listens at http://{shown}:{port}", file=sys.stderr, flush=True)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -39,7 +41,20 @@ def serve(settings: Settings) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config, app).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of events first, which would keep it from ending."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._app.state.service.broker.close()
+        await super().shutdown(sockets)
 
 
 def _check_tokens(settings: Settings) -> None:

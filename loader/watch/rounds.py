@@ -29,7 +29,8 @@ from loader.errors import (
     UsageError,
 )
 from loader.files.names import scheme_of
-from loader.load import LoadOptions, load
+from loader.load import load
+from loader.load_options import LoadOptions
 from loader.load_report import LoadReport
 from loader.printable import printable
 from loader.seeds import check_seeds

@@ -13,3 +13,11 @@
         analyze {{ relation }}
     {%- endif -%}
 {%- endmacro %}
+
+{#- DuckDB keeps its statistics by itself. -#}
+{% macro duckdb__analyze(relation) -%}
+{%- endmacro %}
+
+{#- Spark plans by the sizes of the files, and anew while it runs. -#}
+{% macro spark__analyze(relation) -%}
+{%- endmacro %}

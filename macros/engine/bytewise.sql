@@ -9,3 +9,13 @@
 {% macro postgres__bytewise(text) -%}
     ({{ text }} collate "C")
 {%- endmacro %}
+
+{#- DuckDB compares text by its bytes. -#}
+{% macro duckdb__bytewise(text) -%}
+    {{ text }}
+{%- endmacro %}
+
+{#- So does Spark, whose default collation is UTF8_BINARY. -#}
+{% macro spark__bytewise(text) -%}
+    {{ text }}
+{%- endmacro %}

@@ -9,3 +9,11 @@
 {% macro postgres__count_items(list) -%}
     coalesce(cardinality(array_remove(string_to_array({{ list }}, ';'), '')), 0)
 {%- endmacro %}
+
+{% macro duckdb__count_items(list) -%}
+    coalesce(len(list_filter(string_split({{ list }}, ';'), lambda item: item <> '')), 0)
+{%- endmacro %}
+
+{% macro spark__count_items(list) -%}
+    coalesce(array_size(array_remove(split({{ list }}, ';', -1), '')), 0)
+{%- endmacro %}

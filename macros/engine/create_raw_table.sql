@@ -14,3 +14,35 @@
         )
     {%- endcall %}
 {%- endmacro %}
+
+{% macro duckdb__create_raw_table(relation, columns) -%}
+    {{ return(labmart.postgres__create_raw_table(relation, columns)) }}
+{%- endmacro %}
+
+{#- Rows of a load are a partition, so that a load is added and deleted as a whole. The ledger, whose
+    rows change, is a view on the newest of its revisions: Spark cannot update a file.
+    loader/destinations/spark_tables.py makes the same. -#}
+{% macro spark__create_raw_table(relation, columns) -%}
+    {%- set is_ledger = columns | selectattr('name', 'equalto', 'status') | list -%}
+    {%- set history = relation.incorporate(path={'identifier': relation.identifier ~ '_history'}) -%}
+    {%- set table = history if is_ledger else relation -%}
+    {%- set key = 'revision' if is_ledger else 'load_id' -%}
+    {%- set words = {'text': 'string', 'timestamp with time zone': 'timestamp'} -%}
+    {% call statement('create_raw_table') -%}
+        create table if not exists {{ table }} (
+            {%- for column in columns if column.name != key %}
+            {{ adapter.quote(column.name) }} {{ words.get(column.data_type, column.data_type) }},
+            {%- endfor %}
+            {{ key }} bigint
+        ) using parquet
+        partitioned by ({{ key }})
+    {%- endcall %}
+    {% if is_ledger %}
+        {% call statement('create_ledger') -%}
+            create view if not exists {{ relation }} as
+            select {{ columns | map(attribute='name') | join(', ') }}
+            from {{ history }}
+            where revision = (select max(revision) from {{ history }})
+        {%- endcall %}
+    {% endif %}
+{%- endmacro %}

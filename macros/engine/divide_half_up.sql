@@ -13,3 +13,22 @@
 {% macro postgres__divide_half_up(dividend, divisor) -%}
     {{ round_half_up('cast(' ~ dividend ~ ' as numeric(58, 20)) / nullif(' ~ divisor ~ ', 0)') }}
 {%- endmacro %}
+
+{#- DuckDB divides decimals as floating point numbers and integers exactly: millionths are
+    integers. -#}
+{% macro duckdb__divide_half_up(dividend, divisor) -%}
+    cast(
+        (2 * cast(cast({{ dividend }} as numeric(38, 6)) * 1000000 as hugeint) + {{ divisor }})
+        // nullif(2 * cast({{ divisor }} as hugeint), 0) * cast(0.000001 as numeric(7, 6))
+        as numeric(18, 6)
+    )
+{%- endmacro %}
+
+{#- Spark cuts the decimals of a quotient when its type would be too wide, `div` is exact. -#}
+{% macro spark__divide_half_up(dividend, divisor) -%}
+    cast(
+        (2 * cast(cast({{ dividend }} as numeric(38, 6)) * 1000000 as numeric(38, 0)) + {{ divisor }})
+        div nullif(2 * {{ divisor }}, 0) * cast(0.000001 as numeric(7, 6))
+        as numeric(18, 6)
+    )
+{%- endmacro %}

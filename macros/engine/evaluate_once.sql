@@ -12,3 +12,11 @@
 {% macro postgres__evaluate_once() -%}
     offset '0'
 {%- endmacro %}
+
+{#- DuckDB works a common expression out once. -#}
+{% macro duckdb__evaluate_once() -%}
+{%- endmacro %}
+
+{#- So does Spark. -#}
+{% macro spark__evaluate_once() -%}
+{%- endmacro %}

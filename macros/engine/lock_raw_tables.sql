@@ -14,3 +14,11 @@
         )
     {%- endcall %}
 {%- endmacro %}
+
+{#- A DuckDB file is open for writing in one process, which creates its tables one by one. -#}
+{% macro duckdb__lock_raw_tables(schema) -%}
+{%- endmacro %}
+
+{#- Spark creates no table twice: `if not exists` is decided by the metastore. -#}
+{% macro spark__lock_raw_tables(schema) -%}
+{%- endmacro %}

@@ -11,3 +11,12 @@
 {% macro postgres__matches(text, pattern) -%}
     ({{ text }} ~ '^(?:{{ pattern }})$')
 {%- endmacro %}
+
+{% macro duckdb__matches(text, pattern) -%}
+    regexp_full_match({{ text }}, '{{ pattern }}')
+{%- endmacro %}
+
+{#- Java's `$` also stands before a line end that is the last character; `\z` does not. -#}
+{% macro spark__matches(text, pattern) -%}
+    ({{ text }} rlike r'\A(?:{{ pattern }})\z')
+{%- endmacro %}

@@ -22,3 +22,33 @@
         '(^|;)0+(?=[0-9])', '\1', 'g'
     )
 {%- endmacro %}
+
+{% macro duckdb__plain_list(cell) -%}
+    {%- set item = trim_cell('item') -%}
+    array_to_string(
+        list_transform(
+            string_split({{ cell }}, ';'),
+            lambda item: case
+                when {{ matches(item, id_pattern()) }}
+                    then cast(cast(split_part({{ item }}, '.', 1) as bigint) as text)
+                else ''
+            end
+        ),
+        ';'
+    )
+{%- endmacro %}
+
+{% macro spark__plain_list(cell) -%}
+    {%- set item = trim_cell('item') -%}
+    array_join(
+        transform(
+            split({{ cell }}, ';', -1),
+            item -> case
+                when {{ matches(item, id_pattern()) }}
+                    then cast(cast(split_part({{ item }}, '.', 1) as bigint) as string)
+                else ''
+            end
+        ),
+        ';'
+    )
+{%- endmacro %}

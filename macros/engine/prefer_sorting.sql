@@ -10,3 +10,11 @@
 {% macro postgres__prefer_sorting() -%}
     set local enable_hashagg = off
 {%- endmacro %}
+
+{#- DuckDB spills a hash table that outgrows its memory; there is nothing to prefer. -#}
+{% macro duckdb__prefer_sorting() -%}
+{%- endmacro %}
+
+{#- Spark as well. -#}
+{% macro spark__prefer_sorting() -%}
+{%- endmacro %}

@@ -10,3 +10,13 @@
 {% macro postgres__round_half_up(number) -%}
     cast(round({{ number }}, 6) as numeric(18, 6))
 {%- endmacro %}
+
+{#- DuckDB as well. -#}
+{% macro duckdb__round_half_up(number) -%}
+    cast(round({{ number }}, 6) as numeric(18, 6))
+{%- endmacro %}
+
+{#- Spark as well; `bround` is the other one. -#}
+{% macro spark__round_half_up(number) -%}
+    cast(round({{ number }}, 6) as numeric(18, 6))
+{%- endmacro %}

@@ -33,3 +33,44 @@
         ) as lists
     ) as list_items
 {%- endmacro %}
+
+{% macro duckdb__split_ids(relation, keep, list) -%}
+    select
+        {{ keep | join(', ') }},
+        id,
+        position,
+        list_position(ids, id) < position as is_repeat
+    from (
+        select
+            {{ keep | join(', ') }},
+            ids,
+            unnest(ids) as id,
+            generate_subscripts(ids, 1) as position
+        from (
+            select
+                {{ keep | join(', ') }},
+                cast(
+                    list_transform(string_split({{ list }}, ';'), lambda item: nullif(item, ''))
+                    as bigint[]
+                ) as ids
+            from {{ relation }}
+        ) as lists
+    ) as list_items
+{%- endmacro %}
+
+{% macro spark__split_ids(relation, keep, list) -%}
+    select
+        {{ keep | join(', ') }},
+        id,
+        place + 1 as position,
+        array_position(ids, id) < place + 1 as is_repeat
+    from (
+        select
+            {{ keep | join(', ') }},
+            transform(
+                split({{ list }}, ';', -1), item -> cast(nullif(item, '') as bigint)
+            ) as ids
+        from {{ relation }}
+    ) as lists
+    lateral view posexplode(ids) as place, id
+{%- endmacro %}

@@ -19,3 +19,23 @@
         from {{ relation }}
     ) as lists
 {%- endmacro %}
+
+{% macro duckdb__split_list(relation, keep, list) -%}
+    select
+        {{ keep | join(', ') }},
+        unnest(items) as item,
+        generate_subscripts(items, 1) as position
+    from (
+        select {{ keep | join(', ') }}, string_split({{ list }}, ';') as items
+        from {{ relation }}
+    ) as lists
+{%- endmacro %}
+
+{% macro spark__split_list(relation, keep, list) -%}
+    select
+        {{ keep | join(', ') }},
+        item,
+        place + 1 as position
+    from {{ relation }}
+    lateral view posexplode(split({{ list }}, ';', -1)) as place, item
+{%- endmacro %}

@@ -8,6 +8,7 @@
     {% if not execute or flags.WHICH not in ['build', 'run', 'test', 'seed', 'run-operation'] %}
         {{ return('') }}
     {% endif %}
+    {% set created = [] %}
     {% for source in graph.sources.values() | selectattr('source_name', 'equalto', 'raw') %}
         {% set relation = api.Relation.create(
             database=source.database,
@@ -17,8 +18,11 @@
         ) %}
         {% if load_relation(relation) is none %}
             {% do lock_raw_tables(source.schema) %}
-            {% do create_schema(relation) %}
+            {% do create_schema(relation.without_identifier()) %}
             {% do create_raw_table(relation, source.columns.values() | list) %}
+            {% do created.append(relation) %}
         {% endif %}
     {% endfor %}
+    {#- A hook without SQL of its own is not committed by every adapter. -#}
+    {% if created %}{% do adapter.commit() %}{% endif %}
 {%- endmacro %}

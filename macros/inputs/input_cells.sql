@@ -12,7 +12,7 @@
         {%- endfor %}
         loaded.load_id,
         loaded.line,
-        cast(null as text) as seed_order
+        {{ as_text('null') }} as seed_order
     from loaded
     inner join load_files on loaded.load_id = load_files.load_id
 

@@ -9,7 +9,7 @@ rejected_rows as (
         rule,
         load_id,
         line,
-        coalesce(cast(compound_id as text), compound_id_cell) as record_key,
+        coalesce({{ as_text('compound_id') }}, compound_id_cell) as record_key,
         'compound_id' as column_name,
         compound_id_cell as value
     from compounds

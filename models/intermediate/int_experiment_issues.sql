@@ -16,7 +16,7 @@ accepted as (
         load_id,
         line,
         experiment_id,
-        cast(experiment_id as text) as record_key,
+        {{ as_text('experiment_id') }} as record_key,
         run_time_cell,
         run_time,
         compound_list_cell,
@@ -30,7 +30,7 @@ rejected_rows as (
         rule,
         load_id,
         line,
-        coalesce(cast(experiment_id as text), experiment_id_cell) as record_key,
+        coalesce({{ as_text('experiment_id') }}, experiment_id_cell) as record_key,
         case
             when rule in ('missing_user', 'invalid_user', 'unknown_user') then 'user_id'
             else 'experiment_id'
@@ -38,8 +38,8 @@ rejected_rows as (
         -- a plain cell is not kept: it reads as its number does
         case
             when rule in ('missing_user', 'invalid_user', 'unknown_user')
-                then coalesce(user_id_cell, cast(user_id as text))
-            else coalesce(experiment_id_cell, cast(experiment_id as text))
+                then coalesce(user_id_cell, {{ as_text('user_id') }})
+            else coalesce(experiment_id_cell, {{ as_text('experiment_id') }})
         end as value
     from noticeable
     where fate = 'rejected'

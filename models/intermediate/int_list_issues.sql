@@ -52,7 +52,7 @@ unknown_items as (
         experiments.load_id,
         experiments.line,
         experiments.experiment_id,
-        coalesce(trimmed_items.item, cast(unknown_compounds.compound_id as text)) as value
+        coalesce(trimmed_items.item, {{ as_text('unknown_compounds.compound_id') }}) as value
     from unknown_compounds
     inner join experiments on unknown_compounds.experiment_id = experiments.experiment_id
     left join trimmed_items
@@ -71,7 +71,7 @@ select
     rule,
     load_id,
     line,
-    cast(experiment_id as text) as record_key,
+    {{ as_text('experiment_id') }} as record_key,
     'experiment_compound_ids' as column_name,
     value
 from items

@@ -7,7 +7,7 @@ with int_users as (
 users as (
     select
         *,
-        coalesce(cast(user_id as text), user_id_cell) as record_key
+        coalesce({{ as_text('user_id') }}, user_id_cell) as record_key
     from int_users
 ),
 

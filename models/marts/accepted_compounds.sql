@@ -4,8 +4,8 @@ with compounds as (
 
 select
     cast(compound_id as bigint) as compound_id,
-    cast(compound_name as text) as compound_name,
-    cast(compound_structure as text) as compound_structure,
+    {{ as_text('compound_name') }} as compound_name,
+    {{ as_text('compound_structure') }} as compound_structure,
     cast(load_id as bigint) as load_id,
     cast(line as bigint) as line
 from compounds

@@ -4,8 +4,8 @@ with users as (
 
 select
     cast(user_id as bigint) as user_id,
-    cast(name as text) as name,
-    cast(email as text) as email,
+    {{ as_text('name') }} as name,
+    {{ as_text('email') }} as email,
     cast(signup_date as date) as signup_date,
     cast(load_id as bigint) as load_id,
     cast(line as bigint) as line

@@ -36,8 +36,8 @@ compound_ids as (
 
 select
     cast(compound_ids.compound_id as bigint) as compound_id,
-    cast(compounds.compound_name as text) as compound_name,
-    cast(compounds.compound_structure as text) as compound_structure,
+    {{ as_text('compounds.compound_name') }} as compound_name,
+    {{ as_text('compounds.compound_structure') }} as compound_structure,
     cast(coalesce(users_per_compound.users, 0) as bigint) as users,
     cast(coalesce(listings_per_compound.experiments, 0) as bigint) as experiments,
     cast(coalesce(listings_per_compound.times_listed, 0) as bigint) as times_listed,

@@ -57,7 +57,7 @@ issues as (
         record_key,
         column_name,
         value,
-        cast(null as text) as detail
+        {{ as_text('null') }} as detail
     from row_issues
 
     union all
@@ -67,25 +67,25 @@ issues as (
         rule,
         load_id,
         line,
-        cast(null as text) as record_key,
-        cast(null as text) as column_name,
+        {{ as_text('null') }} as record_key,
+        {{ as_text('null') }} as column_name,
         content as value,
         detail
     from rejected_lines
 )
 
 select
-    cast(issues.rule as text) as rule,
+    {{ as_text('issues.rule') }} as rule,
     -- a line that the loader kept apart by a rule of its own is an error all the same
-    cast(coalesce(issue_rules.severity, 'error') as text) as severity,
-    cast(issues.input as text) as input,
+    {{ as_text("coalesce(issue_rules.severity, 'error')") }} as severity,
+    {{ as_text('issues.input') }} as input,
     cast(issues.load_id as bigint) as load_id,
-    cast(input_files.file as text) as file,
+    {{ as_text('input_files.file') }} as file,
     cast(issues.line as bigint) as line,
-    cast(issues.record_key as text) as record_key,
-    cast(issues.column_name as text) as column_name,
-    cast(issues.value as text) as value,
-    cast(coalesce(issues.detail, issue_rules.sentence) as text) as message
+    {{ as_text('issues.record_key') }} as record_key,
+    {{ as_text('issues.column_name') }} as column_name,
+    {{ as_text('issues.value') }} as value,
+    {{ as_text('coalesce(issues.detail, issue_rules.sentence)') }} as message
 from issues
 left join issue_rules on issues.rule = issue_rules.rule
 inner join input_files

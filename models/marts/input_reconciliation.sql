@@ -47,9 +47,9 @@ rows_per_file as (
 )
 
 select
-    cast(input_files.input as text) as input,
+    {{ as_text('input_files.input') }} as input,
     cast(input_files.load_id as bigint) as load_id,
-    cast(input_files.file as text) as file,
+    {{ as_text('input_files.file') }} as file,
     cast(input_files.records_read as bigint) as records_read,
     cast(coalesce(lines_per_file.rejected_lines, 0) as bigint) as rejected_lines,
     cast(coalesce(rows_per_file.rejected_rows, 0) as bigint) as rejected_rows,

@@ -45,7 +45,7 @@ ranked as (
 select
     cast(ranked.user_id as bigint) as user_id,
     cast(ranked.compound_id as bigint) as compound_id,
-    cast(compounds.compound_name as text) as compound_name,
+    {{ as_text('compounds.compound_name') }} as compound_name,
     cast(ranked.times_listed as bigint) as times_listed,
     cast(ranked.times_listed - coalesce(repeats.times_repeated, 0) as bigint) as experiments,
     cast(ranked.usage_rank as bigint) as usage_rank,

@@ -56,7 +56,7 @@ compounds_per_user as (
 most_consumed_per_user as (
     select
         user_id,
-        {{ join_in_order('cast(compound_id as text)', ';', 'compound_id') }}
+        {{ join_in_order(as_text('compound_id'), ';', 'compound_id') }}
             as most_consumed_compounds
     from most_consumed
     group by user_id
@@ -68,8 +68,8 @@ select
     cast(laboratory.mean_experiments as numeric(18, 6)) as avg_experiment_count,
     cast(experiments_per_user.mean_run_time as numeric(18, 6)) as avg_exp_time_per_user,
     cast(compounds_per_user.most_consumed_compound as bigint) as most_consumed_compound,
-    cast(compounds.compound_name as text) as most_consumed_compound_name,
-    cast(most_consumed_per_user.most_consumed_compounds as text) as most_consumed_compounds,
+    {{ as_text('compounds.compound_name') }} as most_consumed_compound_name,
+    {{ as_text('most_consumed_per_user.most_consumed_compounds') }} as most_consumed_compounds,
     cast(coalesce(compounds_per_user.most_consumed_compound_count, 0) as bigint)
         as most_consumed_compound_count,
     cast(coalesce(compounds_per_user.distinct_compounds, 0) as bigint) as distinct_compounds,
@@ -77,7 +77,7 @@ select
         as total_exp_time_per_user,
     cast(laboratory.mean_experiments_of_the_active as numeric(18, 6))
         as avg_experiments_per_active_user,
-    cast(users.name as text) as user_name,
+    {{ as_text('users.name') }} as user_name,
     cast(users.signup_date as date) as signup_date
 from users
 cross join laboratory

@@ -35,4 +35,4 @@ where
     or length(user_features.most_consumed_compounds)
     - length(replace(user_features.most_consumed_compounds, ';', '')) + 1 <> rank_one.compounds
     or split_part(user_features.most_consumed_compounds, ';', 1)
-    <> cast(rank_one.smallest_id as text)
+    <> {{ as_text('rank_one.smallest_id') }}

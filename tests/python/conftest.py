@@ -18,9 +18,12 @@ import pytest
 from loader.embedded import ROLE, Place, place_of, start, stop
 
 if TYPE_CHECKING:
+    from engines import Engine
     from person import Person
     from serving import Server
 
+# The engines that a test which asks for `engine` runs on; see engines.py.
+ENGINES = ("postgres", "duckdb")
 ROOT = Path(__file__).resolve().parents[2]
 # What a person's run leaves in the project, and what is large.
 NOT_COPIED = (
@@ -135,6 +138,27 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A fresh, empty database of each engine in turn."""
+    from engines import fresh_engine
+
+    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def shared_engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    """The same for all tests of a module."""
+    from engines import fresh_engine
+
+    folder = tmp_path_factory.mktemp("engine")
+    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), folder) as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
 def loading_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `labmart load` needs of the project."""
@@ -195,12 +219,12 @@ def s3_environment(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 @pytest.fixture
 def person(
-    loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loading_copy: Path, shared_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Person:
-    """Somebody in an empty folder, with a schema of their own."""
+    """Somebody in an empty folder, with a schema of their own, on each engine in turn."""
     from person import person_in
 
-    return person_in(tmp_path, loading_copy, shared_database, monkeypatch)
+    return person_in(tmp_path, loading_copy, shared_engine, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import Database
+from engines import Engine
 from in_process import Done
 from in_process import labmart as in_process
 
@@ -20,9 +19,9 @@ USERS = HEADER + "1,Ada,ada@lab.org,2023-01-01\n2,Béla,,\n"
 class Person:
     """Somebody with files in a folder of their own and a schema of their own."""
 
-    def __init__(self, project: Path, database: Database) -> None:
+    def __init__(self, project: Path, engine: Engine) -> None:
         self.project = project
-        self.database = database
+        self.engine = engine
 
     def labmart(self, *arguments: str, stdin: bytes = b"") -> Done:
         """Call the command. Nothing that a file brings may steer the terminal."""
@@ -38,9 +37,7 @@ class Person:
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """The rows of a query; `raw.` means the schema."""
-        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(sql.replace("raw.", f"{os.environ['LABMART_SCHEMA']}_raw."))
-            return list(cursor)
+        return self.engine.rows(sql.replace("raw.", f"{os.environ['LABMART_SCHEMA']}_raw."))
 
     def names(self) -> list[object]:
         """The names of the users."""
@@ -48,20 +45,18 @@ class Person:
 
     def has_tables(self) -> bool:
         """Whether there is any raw table."""
-        schema = os.environ["LABMART_SCHEMA"]
-        sql = f"select 1 from pg_namespace where nspname like '{schema}%'"
-        return bool(self.rows(sql))
+        return bool(self.engine.schemas(f"{os.environ['LABMART_SCHEMA']}_raw"))
 
 
 def person_in(
-    folder: Path, project: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+    folder: Path, project: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> Person:
     """Somebody who works in the folder, with a schema that is not there yet."""
-    for variable, value in database.environment.items():
+    for variable, value in engine.environment.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("LABMART_SCHEMA", f"c{uuid.uuid4().hex[:12]}")
     monkeypatch.chdir(folder)
-    return Person(project, database)
+    return Person(project, engine)
 
 
 def write(name: str, content: str | bytes = USERS) -> str:

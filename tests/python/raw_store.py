@@ -98,12 +98,12 @@ def endless(load_id: int = 1, pause: float = 0.0) -> Iterator[Batch]:
         time.sleep(pause)
 
 
-def process(database: Database, code: str) -> subprocess.Popen[str]:
+def process(profile: Profile, code: str) -> subprocess.Popen[str]:
+    """A process that runs the code with this profile."""
     script = f"""
 import sys, time
 from raw_store import *
-from conftest import Database
-profile = profile_of(Database(*{tuple(vars(database).values())!r}))
+profile = Profile(Path("profiles.yml"), "test", {profile.engine!r}, {dict(profile.values)!r})
 {textwrap.dedent(code)}
 """
     folder = Path(__file__).parent

@@ -10,15 +10,12 @@ from __future__ import annotations
 import os
 import random
 import reprlib
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psycopg2.extensions
 import pytest
-from conftest import Database
-from in_process import Done, fresh_database, labmart, loading_project
+from engines import Engine, Rows
+from in_process import Done, labmart, loading_project
 from load_model import Expected, Model
 from random_files import Made, random_file
 from random_tables import INPUTS
@@ -36,7 +33,6 @@ LIMITS: tuple[tuple[tuple[str, ...], float | int], ...] = (
     (("--max-rejected", "0"), 0),
     (("--max-rejected", "2"), 2),
 )
-Rows = list[tuple[object, ...]]
 short = reprlib.Repr()
 short.maxother = short.maxstring = 300
 short.maxtuple = 12
@@ -47,39 +43,24 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return loading_project(tmp_path_factory.mktemp("histories"))
 
 
-@pytest.fixture(scope="module")
-def shared(server: Database) -> Iterator[Database]:
-    """One database for all histories; each has a schema of its own."""
-    with fresh_database(server) as database:
-        yield database
-
-
 @dataclass
 class Bench:
     """Where a history happens, and what has happened so far."""
 
     rng: random.Random
     project: Path
-    connection: psycopg2.extensions.connection
+    engine: Engine
     schema: str
     model: Model = field(default_factory=Model)
     made: list[Made] = field(default_factory=list)
 
     def rows(self, sql: str) -> Rows:
         """The rows of a query; `raw.` means the schema."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql.replace("raw.", f"{self.schema}_raw."))
-            return list(cursor)
+        return self.engine.rows(sql.replace("raw.", f"{self.schema}_raw."))
 
     def everything(self) -> dict[str, Rows]:
         """All that is there, down to the last timestamp."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                "select table_name from information_schema.tables where table_schema = %s",
-                (f"{self.schema}_raw",),
-            )
-            names = sorted(str(name) for (name,) in cursor)
-        return {name: self.rows(f"select t::text from raw.{name} t order by 1") for name in names}
+        return self.engine.everything(f"{self.schema}_raw")
 
     def labmart(self, *arguments: str, stdin: bytes = b"") -> Done:
         """The command, whatever it is going to say."""
@@ -88,9 +69,9 @@ class Bench:
         return done
 
 
-def history(seed: int, project: Path, connection: psycopg2.extensions.connection) -> None:
+def history(seed: int, project: Path, engine: Engine) -> None:
     """One history of some steps, checked after each. The working directory gets the files."""
-    bench = Bench(random.Random(seed), project, connection, f"h{seed}")
+    bench = Bench(random.Random(seed), project, engine, f"h{seed}")
     actions = ("load", "load", "load", "load", "check", "undo", "undo", "redo", "prune", "wrong")
     for step in range(STEPS):
         action = bench.rng.choice(actions) if step else "load"
@@ -308,13 +289,15 @@ def _same(found: Rows, wanted: Rows) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_history_leaves_exactly_what_it_must(
-    seed: int, project: Path, shared: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int,
+    project: Path,
+    shared_engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for variable, value in shared.environment.items():
+    for variable, value in shared_engine.environment.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("LABMART_SCHEMA", f"h{seed}")
     monkeypatch.chdir(tmp_path)
-    with closing(shared.connect()) as connection:
-        history(seed, project, connection)
-        with connection.cursor() as cursor:
-            cursor.execute(f"drop schema if exists h{seed}_raw cascade")
+    history(seed, project, shared_engine)
+    shared_engine.rows(f"drop schema if exists h{seed}_raw cascade")

@@ -26,53 +26,11 @@ from raw_store import (
 
 from loader.destinations import open_store
 from loader.embedded import Place, start, status, url_of
-from loader.errors import DatabaseFault, FileRefused
+from loader.errors import DatabaseFault
 from loader.profile import Profile
 from loader.readers import Batch
 
 pytestmark = pytest.mark.slow
-
-
-class OddError(Exception):
-    """What no reader is expected to raise."""
-
-
-@pytest.mark.parametrize(
-    "error", [FileRefused("a.csv", ": no"), KeyboardInterrupt(), OddError(), SystemExit(3)]
-)
-@pytest.mark.parametrize("after", [0, 30])
-def test_what_ends_the_batches_comes_out_as_it_was(
-    database: Database, error: BaseException, after: int
-) -> None:
-    closed = []
-
-    def failing() -> Iterator[Batch]:
-        try:
-            for number in range(after):
-                yield batch(1, number * 1000 + 1, 1000, width=500)
-            raise error
-        finally:
-            closed.append(threading.current_thread().name)
-
-    with pytest.raises(type(error)) as caught, open_store(profile_of(database)) as store:
-        write_one(store, failing())
-    assert caught.value is error
-    assert closed == ["labmart-reader"]
-    assert no_thread_is_left()
-    assert load_one(profile_of(database)) == 1
-
-
-def test_a_bad_record_ends_the_load_before_all_is_sent(database: Database) -> None:
-    def batches() -> Iterator[Batch]:
-        yield Batch("1,1,too,few\n" + "x" * 100 + "\n", 2, (), 1)
-        yield from endless()
-
-    with (
-        pytest.raises(DatabaseFault, match=r"it refused the work: .*missing data"),
-        open_store(profile_of(database)) as store,
-    ):
-        write_one(store, batches())
-    assert no_thread_is_left()
 
 
 def test_memory_is_bounded_while_the_server_is_slow(database: Database) -> None:

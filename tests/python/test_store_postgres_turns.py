@@ -16,7 +16,7 @@ from raw_store import load_one, process, profile_of, rows, write_one
 
 from loader.dbt import one_build_at_a_time
 from loader.destinations import open_store
-from loader.destinations.postgres_tables import LAST_LOAD, wanted
+from loader.destinations.raw_tables import LAST_LOAD, wanted
 from loader.errors import DatabaseFault
 from loader.project import open_project
 from loader.sources import read_inputs
@@ -24,54 +24,12 @@ from loader.sources import read_inputs
 pytestmark = pytest.mark.slow
 
 
-def test_two_first_loads_at_once_take_turns_and_one_says_that_it_waits(
-    database: Database,
-) -> None:
-    code = "with open_store(profile) as s: n = write_one(s); time.sleep(1); s.commit(); print(n)"
-    both = [process(database, code) for _ in range(2)]
-    said = [one.communicate(timeout=30) for one in both]
-    assert [one.returncode for one in both] == [0, 0], said
-    assert sorted(out for out, _ in said) == ["1\n", "2\n"]
-    assert sorted(err for _, err in said) == ["", "another load is at work; waiting …\n"]
-    assert rows(database, "select count(*) from labmart_raw.people") == [(6,)]
-
-
-def test_who_waits_can_be_interrupted(database: Database) -> None:
-    with open_store(profile_of(database)):
-        waiting = process(database, "with open_store(profile): pass")
-        assert waiting.stderr is not None
-        assert "waiting" in waiting.stderr.readline()
-        waiting.send_signal(signal.SIGINT)
-        _, err = waiting.communicate(timeout=10)
-    assert "KeyboardInterrupt" in err
-
-
-@pytest.mark.parametrize("pause", [0.0, 0.5])
-def test_an_interrupt_ends_a_load_and_leaves_nothing(database: Database, pause: float) -> None:
-    code = f"""
-    try:
-        with open_store(profile) as store:
-            print("go", flush=True)
-            write_one(store, endless(1, {pause}))
-    except KeyboardInterrupt:
-        print("interrupted", no_thread_is_left())
-    """
-    loading = process(database, code)
-    assert loading.stdout is not None
-    assert loading.stdout.readline() == "go\n"
-    time.sleep(0.7)
-    loading.send_signal(signal.SIGINT)
-    out, err = loading.communicate(timeout=10)
-    assert (out, err) == ("interrupted True\n", "")
-    assert load_one(profile_of(database)) == 1
-
-
 def test_an_interrupt_ends_a_wait_for_a_locked_table(database: Database) -> None:
     load_one(profile_of(database))
     with closing(database.connect()) as other, other.cursor() as cursor:
         cursor.execute("begin; lock table labmart_raw.people")
         loading = process(
-            database,
+            profile_of(database),
             "with open_store(profile) as s: print('go', flush=True); write_one(s)",
         )
         assert loading.stdout is not None

@@ -20,7 +20,8 @@ import psycopg2.extensions
 
 from loader.database import Database
 from loader.destinations import Row
-from loader.destinations.postgres_connection import one_line, open_connection, quote, where
+from loader.destinations.postgres_connection import one_line, open_connection, where
+from loader.destinations.sql import quote
 from loader.embedded import start
 from loader.errors import (
     DatabaseUnreachable,

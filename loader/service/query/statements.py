@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from loader.contract import Contract, ContractColumn
 from loader.destinations import Value
-from loader.destinations.postgres_connection import quote
+from loader.destinations.sql import quote
 from loader.service.query.cursor import Position
 from loader.service.query.parameters import (
     AFTER,

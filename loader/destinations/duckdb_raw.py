@@ -1,0 +1,218 @@
+"""Writing raw tables and the ledger into DuckDB; see the protocol `RawStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+
+from loader.destinations import Load
+from loader.destinations.duckdb_connection import opened, path_of
+from loader.destinations.duckdb_faults import fault
+from loader.destinations.duckdb_types import standard_type
+from loader.destinations.pipe import piped
+from loader.destinations.raw_tables import (
+    LAST_LOAD,
+    LEDGER,
+    LEDGER_COLUMNS,
+    REJECTED,
+    REJECTED_COLUMNS,
+    TIMESTAMP,
+    Found,
+    gaps,
+    next_id,
+    readable,
+    rejected_batches,
+    wanted,
+)
+from loader.destinations.sql import literal, quote
+from loader.errors import DatabaseFault
+from loader.profile import Profile
+from loader.readers import Batch, RejectedLine
+from loader.sources import Input
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Above the longest record there can be: 32 Mi characters of up to four bytes, marks doubled.
+_LONGEST_RECORD = 300_000_000
+# A relation's columns, one a row. Parameter: schema.
+_FIND_TABLES = """
+select c.table_name, case when v.view_oid is null then 'table' else 'view' end,
+    c.column_name, c.data_type
+from duckdb_columns() as c
+left join duckdb_views() as v
+    on v.database_oid = c.database_oid and v.view_oid = c.table_oid and v.schema_oid = c.schema_oid
+where c.database_name = current_database() and lower(c.schema_name) = lower(?)
+order by c.table_name, c.column_index
+"""
+
+
+class DuckDBRaw:
+    """An open transaction on the raw tables."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, schema: str, where: str) -> None:
+        self._connection = connection
+        self._where = where
+        self._run("begin transaction")
+        # The database may have the name of the schema, so both are always said.
+        [(database,)] = self._run("select current_database()")
+        self._schema = f"{quote(str(database))}.{quote(schema)}"
+        self._schema_name = schema
+
+    def loads(self) -> list[Load]:
+        """See `RawStore`."""
+        found = self._find().get(LEDGER)
+        if found is None or "load_id" not in found.columns:
+            return []
+        rows = self._run(
+            f"select {', '.join(_read(item.name, found) for item in fields(Load))} "
+            f"from {self._table(LEDGER)} where load_id is not null order by load_id"
+        )
+        return [Load(*map(_value, LEDGER_TYPES, row)) for row in rows]
+
+    def prepare(self, inputs: Sequence[Input]) -> None:
+        """See `RawStore`."""
+        self._run(f"create schema if not exists {self._schema}")
+        for gap in gaps(wanted(inputs), self._find(), self._schema_name, self._refuse):
+            table = self._table(gap.table)
+            columns = [f"{quote(column)} {type_}" for column, type_ in gap.columns.items()]
+            if gap.is_new:
+                self._run(f"create table {table} ({', '.join(columns)})")
+            else:
+                for column in columns:
+                    self._run(f"alter table {table} add column {column}")
+        self._run(f"update {self._table(LEDGER)} set call_id = load_id where call_id is null")
+
+    def next_load_id(self) -> int:
+        """See `RawStore`."""
+        last = self._table(LAST_LOAD)
+        [(load_id,)] = self._run(next_id(self._table(LEDGER), last))
+        self._run(f"delete from {last}")
+        self._run(f"insert into {last} values (?)", (load_id,))
+        return int(load_id)
+
+    def write_records(
+        self, entry: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        """See `RawStore`. The batches are made in a thread of their own."""
+        return self._insert(entry.name, ("line", "load_id", *columns), delimiter, batches)
+
+    def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
+        """See `RawStore`."""
+        self._insert(REJECTED, REJECTED_COLUMNS, ",", rejected_batches(load_id, lines))
+
+    def count(self, entry: Input, load_id: int) -> tuple[int, int]:
+        """See `RawStore`."""
+        return self._rows(entry.name, load_id), self._rows(REJECTED, load_id)
+
+    def add(self, load: Load) -> None:
+        """See `RawStore`."""
+        names = [item.name for item in fields(Load)]
+        self._run(
+            f"insert into {self._table(LEDGER)} ({', '.join(map(quote, names))}) "
+            f"values ({', '.join('?' * len(names))})",
+            astuple(load),
+        )
+
+    def set_status(self, changes: Mapping[int, str]) -> None:
+        """See `RawStore`."""
+        for status in dict.fromkeys(changes.values()):
+            ids = [load_id for load_id, new in changes.items() if new == status]
+            self._run(
+                f"update {self._table(LEDGER)} set status = ? where load_id in {_listed(ids)}",
+                (status,),
+            )
+
+    def delete(self, loads: Sequence[Load]) -> None:
+        """See `RawStore`."""
+        of_table: dict[str, list[int]] = {}
+        for load in loads:
+            for table in (load.input, REJECTED, LEDGER):
+                of_table.setdefault(table, []).append(load.load_id)
+        # The table of an input that is declared no more may have been dropped.
+        found = self._find()
+        for table, ids in of_table.items():
+            if table in found:
+                self._run(f"delete from {self._table(table)} where load_id in {_listed(ids)}")
+
+    def commit(self) -> None:
+        """See `RawStore`."""
+        self._run("commit")
+
+    def _insert(
+        self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        listed = ", ".join(map(quote, columns))
+        numbers = ("line", "load_id")
+        types = ", ".join(
+            f"{literal(column)}: '{'bigint' if column in numbers else 'text'}'"
+            for column in columns
+        )
+        with piped(batches) as pipe:
+            [(written,)] = self._run(
+                f"insert into {self._table(name)} ({listed}) select * from read_csv("
+                f"{literal(pipe.path)}, auto_detect = false, header = false, "
+                f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', nullstr = '', "
+                f"allow_quoted_nulls = false, new_line = '\\n', encoding = 'utf-8', "
+                f"max_line_size = {_LONGEST_RECORD}, columns = {{{types}}})"
+            )
+        return int(written)
+
+    def _rows(self, table: str, load_id: int) -> int:
+        [(rows,)] = self._run(
+            f"select count(*) from {self._table(table)} where load_id = ?", (load_id,)
+        )
+        return int(rows)
+
+    def _find(self) -> dict[str, Found]:
+        found: dict[str, Found] = {}
+        for name, kind, column, type_ in self._run(_FIND_TABLES, (self._schema_name,)):
+            before = found[str(name)].columns if name in found else {}
+            columns = {**before, str(column): standard_type(str(type_))}
+            found[str(name)] = Found(str(kind), "", columns)
+        return found
+
+    def _run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement, all of its rows."""
+        try:
+            return self._connection.execute(sql, list(values)).fetchall()
+        except duckdb.Error as error:
+            raise fault(error, self._where) from None
+
+    def _table(self, name: str) -> str:
+        return f"{self._schema}.{quote(name)}"
+
+    def _refuse(self, problem: str, next_step: str) -> DatabaseFault:
+        return DatabaseFault(self._where, problem, next_step)
+
+
+LEDGER_TYPES = tuple(LEDGER_COLUMNS[item.name] for item in fields(Load))
+
+
+@contextmanager
+def connect_raw(profile: Profile, *, write: bool) -> Iterator[DuckDBRaw]:
+    """Open the raw tables; see `open_store`."""
+    with opened(profile, write=write) as connection:
+        try:
+            yield DuckDBRaw(connection, f"{profile.schema}_raw", str(path_of(profile)))
+        finally:
+            # There is nothing to roll back after a commit.
+            with suppress(duckdb.Error):
+                connection.rollback()
+
+
+def _read(column: str, found: Found) -> str:
+    # The driver needs a further package to make a date of a timestamp with time zone.
+    value = readable(column, found)
+    return f"epoch_us({value})" if LEDGER_COLUMNS[column] == TIMESTAMP else value
+
+
+def _value(type_: str, value: Any) -> Any:
+    return _EPOCH + timedelta(microseconds=value) if type_ == TIMESTAMP else value
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return f"({', '.join(f'{load_id:d}' for load_id in ids)})"

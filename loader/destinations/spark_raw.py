@@ -1,0 +1,279 @@
+"""Writing raw tables and the ledger into Spark; see the protocol `RawStore`.
+
+Nothing here is a transaction over several tables, and need not be: rows are a partition that nobody
+looks at until the ledger names it, and the next snapshot of the ledger makes a whole call visible
+at once. A load that is killed leaves partitions that no snapshot names; `prune` removes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from loader.destinations import Load
+from loader.destinations.raw_tables import LEDGER, REJECTED_COLUMNS, rejected_batches
+from loader.destinations.spark_faults import AlreadyThere, faults
+from loader.destinations.spark_files import (
+    Folder,
+    as_batches,
+    new_name,
+    number_of,
+    write_batches,
+)
+from loader.destinations.spark_ledger import LEDGER_NAMES, read_ledger, snapshot_rows
+from loader.destinations.spark_session import in_new_thread, open_session
+from loader.destinations.spark_settings import check_schema, where
+from loader.destinations.spark_tables import (
+    CLAIMS_TABLE,
+    LEDGER_TABLE,
+    LOAD_ID,
+    REJECTED_TABLE,
+    RawTable,
+    all_tables,
+    columns_of,
+    create,
+    create_view,
+    difference,
+    literal,
+    partitions,
+    quote,
+    table_of,
+)
+from loader.errors import DatabaseFault
+from loader.profile import Profile
+from loader.readers import Batch, RejectedLine
+from loader.sources import Input
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# A query that has begun may still read the snapshot that was the newest then.
+_SNAPSHOTS_KEPT = 32
+_ABANDON_SECONDS = 30.0
+
+
+class SparkRaw:
+    """The raw tables, and what this call is going to make of the ledger."""
+
+    def __init__(self, session: SparkSession, profile: Profile) -> None:
+        self._session = session
+        self._schema = f"{profile.schema}_raw"
+        self._where = where(profile)
+        # Partitions that were added, which an end without commit takes away again.
+        self._added: list[tuple[RawTable, int, Folder]] = []
+        self._locations: dict[str, Folder] = {}
+        self._load_id = 0
+        self._deleting = False
+        with self._faults():
+            self._base = read_ledger(session, self._schema)
+        self._loads = {load.load_id: load for load in self._base.loads}
+
+    def loads(self) -> list[Load]:
+        """See `RawStore`."""
+        return [self._loads[load_id] for load_id in sorted(self._loads)]
+
+    def prepare(self, inputs: Sequence[Input]) -> None:
+        """See `RawStore`."""
+        with self._faults():
+            self._session.sql(f"create schema if not exists {quote(self._schema)}")
+            for table in all_tables(inputs):
+                self._prepare(table)
+            self._session.sql(create_view(self._schema))
+
+    def next_load_id(self) -> int:
+        """See `RawStore`. No other load gets the number."""
+        with self._faults():
+            known = [*self._loads, *partitions(self._session, self._schema, CLAIMS_TABLE)]
+            load_id = max(known, default=0)
+            while True:
+                load_id += 1
+                try:
+                    self._add(CLAIMS_TABLE, load_id, self._folder(CLAIMS_TABLE, load_id))
+                except AlreadyThere:
+                    continue
+                self._load_id = load_id
+                return load_id
+
+    def write_records(
+        self, entry: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        """See `RawStore`. The rows' load is the one whose number was given out last."""
+        names = ("line", LOAD_ID, *columns)
+        return self._write(table_of(entry), self._load_id, names, delimiter, batches)
+
+    def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
+        """See `RawStore`."""
+        batches = rejected_batches(load_id, lines)
+        if first := next(batches, None):
+            rest = chain([first], batches)
+            self._write(REJECTED_TABLE, load_id, REJECTED_COLUMNS, ",", rest)
+
+    def count(self, entry: Input, load_id: int) -> tuple[int, int]:
+        """See `RawStore`."""
+        return self._count(table_of(entry), load_id), self._count(REJECTED_TABLE, load_id)
+
+    def add(self, load: Load) -> None:
+        """See `RawStore`."""
+        self._loads[load.load_id] = load
+
+    def set_status(self, changes: Mapping[int, str]) -> None:
+        """See `RawStore`."""
+        for load_id, status in changes.items():
+            self._loads[load_id] = replace(self._loads[load_id], status=status)
+
+    def delete(self, loads: Sequence[Load]) -> None:
+        """See `RawStore`. Also what no load owns is deleted then."""
+        self._deleting = True
+        for load in loads:
+            del self._loads[load.load_id]
+
+    def commit(self) -> None:
+        """See `RawStore`."""
+        with self._faults():
+            # Whoever was given a number up to here has read our ledger or an older one, and so
+            # either has committed by now or cannot any more.
+            claims = partitions(self._session, self._schema, CLAIMS_TABLE)
+            if self.loads() != list(self._base.loads):
+                self._write_ledger()
+            self._added.clear()
+            self._tidy(claims)
+
+    def abandon(self) -> None:
+        """Take away what was added. A number that was given out will be given out again."""
+        for table, number, folder in reversed(self._added):
+            self._drop(table, number)
+            folder.delete()
+        self._added.clear()
+
+    def _write_ledger(self) -> None:
+        table, revision = LEDGER_TABLE, self._base.revision + 1
+        folder = self._folder(table, revision)
+        rows = as_batches(snapshot_rows(self.loads()))
+        write_batches(folder, LEDGER_NAMES, table.columns, ",", rows)
+        try:
+            self._add(table, revision, folder)
+        except AlreadyThere:
+            folder.delete()
+            raise DatabaseFault(
+                self._where, "another load was committed meanwhile.", "Call again."
+            ) from None
+
+    def _tidy(self, claims: Sequence[int]) -> None:
+        """Remove old snapshots and, if loads are deleted, all that no load of the ledger owns.
+
+        The claim of the greatest number that a load ever had stays, so that none has it again.
+        """
+        greatest = max(self._loads, default=0)
+        for number in claims:
+            if number < greatest:
+                self._drop(CLAIMS_TABLE, number)
+        revisions = partitions(self._session, self._schema, LEDGER_TABLE)
+        kept = revisions[-1:] if self._deleting else revisions[-_SNAPSHOTS_KEPT:]
+        self._sweep(LEDGER_TABLE, kept, upto=max(revisions, default=0))
+        if self._deleting:
+            upto = max([*claims, *(load.load_id for load in self._base.loads)], default=0)
+            for table in self._tables_of_loads():
+                self._sweep(table, list(self._loads), upto=upto)
+
+    def _sweep(self, table: RawTable, kept: Sequence[int], *, upto: int) -> None:
+        """Remove a table's other partitions and folders, none whose number is above `upto`."""
+        for number in partitions(self._session, self._schema, table):
+            if number <= upto and number not in kept:
+                self._drop(table, number)
+        place = self._location(table)
+        for name in place.names():
+            made_for = number_of(name)
+            if made_for is not None and made_for <= upto and made_for not in kept:
+                place.within(name).delete()
+
+    def _tables_of_loads(self) -> list[RawTable]:
+        """The tables that are partitioned by load, declared or not any more."""
+        names = [table.name for table in self._session.catalog.listTables(self._schema)]
+        return [
+            RawTable(name, {}, LOAD_ID)
+            for name in names
+            if name not in (LEDGER, LEDGER_TABLE.name, CLAIMS_TABLE.name)
+        ]
+
+    def _prepare(self, table: RawTable) -> None:
+        found = columns_of(self._session, self._schema, table.name)
+        if found is None:
+            self._session.sql(create(table, self._schema))
+            return
+        missing, problem = difference(table, found, self._schema)
+        if problem is not None:
+            raise DatabaseFault(self._where, *problem)
+        if missing:
+            listed = ", ".join(f"{quote(name)} {table.columns[name]}" for name in missing)
+            self._session.sql(f"alter table {self._relation(table)} add columns ({listed})")
+
+    def _relation(self, table: RawTable) -> str:
+        return f"{quote(self._schema)}.{quote(table.name)}"
+
+    def _location(self, table: RawTable) -> Folder:
+        if table.name not in self._locations:
+            described = self._session.sql(f"describe table extended {self._relation(table)}")
+            rows = described.where("col_name = 'Location'").collect()
+            self._locations[table.name] = Folder(self._session, str(rows[0][1]))
+        return self._locations[table.name]
+
+    def _folder(self, table: RawTable, number: int) -> Folder:
+        """Where the files of a partition will be; not there yet."""
+        return self._location(table).within(new_name(number))
+
+    def _add(self, table: RawTable, number: int, folder: Folder) -> None:
+        """Make a folder a partition. Raises AlreadyThere."""
+        folder.make()
+        with self._faults():
+            self._session.sql(
+                f"alter table {self._relation(table)} add partition "
+                f"({quote(table.partition)} = {number:d}) location {literal(folder.address)}"
+            )
+        self._added.append((table, number, folder))
+
+    def _drop(self, table: RawTable, number: int) -> None:
+        self._session.sql(
+            f"alter table {self._relation(table)} drop if exists partition "
+            f"({quote(table.partition)} = {number:d})"
+        )
+
+    def _write(
+        self,
+        table: RawTable,
+        load_id: int,
+        columns: tuple[str, ...],
+        delimiter: str,
+        batches: Iterator[Batch],
+    ) -> int:
+        folder = self._folder(table, load_id)
+        with self._faults():
+            rows = write_batches(folder, columns, table.columns, delimiter, batches)
+            self._add(table, load_id, folder)
+        return rows
+
+    def _count(self, table: RawTable, load_id: int) -> int:
+        with self._faults():
+            [(rows,)] = self._session.sql(
+                f"select count(*) from {self._relation(table)} where {LOAD_ID} = {load_id:d}"
+            ).collect()
+        return int(rows)
+
+    def _faults(self) -> AbstractContextManager[None]:
+        return faults(self._where)
+
+
+@contextmanager
+def connect_raw(profile: Profile, *, write: bool) -> Iterator[SparkRaw]:
+    """Open the raw tables; see `open_store`."""
+    del write  # An embedded metastore serves one process at a time, whatever it does.
+    check_schema(profile)
+    with open_session(profile) as session:
+        store = SparkRaw(session, profile)
+        try:
+            yield store
+        finally:
+            if not in_new_thread(store.abandon, _ABANDON_SECONDS):
+                session.sparkContext.cancelAllJobs()
