@@ -14,7 +14,8 @@ import psycopg2.errors
 import pytest
 from conftest import Database
 from load_processes import labmart as as_process
-from person import Person, write
+from engines import Postgres
+from person import Person, person_in, write
 
 from loader.roles import builder_of, loader_of, reader_of
 
@@ -28,12 +29,13 @@ class Lab:
     """A person's schema with its roles; `members` are logins, each with one of the roles."""
 
     person: Person
+    database: Database
     schema: str
     members: dict[str, str]
 
     def connect(self, role: str) -> psycopg2.extensions.connection:
         """A connection of somebody who is a member of one role."""
-        database = self.person.database
+        database = self.database
         connection = psycopg2.connect(
             host=database.host,
             port=database.port,
@@ -58,7 +60,15 @@ class Lab:
 
 
 @pytest.fixture
-def lab(person: Person) -> Iterator[Lab]:
+def person(
+    loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Person:
+    """Somebody with a schema of their own, on PostgreSQL alone: it has the roles."""
+    return person_in(tmp_path, loading_copy, Postgres(shared_database), monkeypatch)
+
+
+@pytest.fixture
+def lab(person: Person, shared_database: Database) -> Iterator[Lab]:
     """Roles as `labmart roles` makes them, and somebody in each."""
     schema = os.environ["LABMART_SCHEMA"]
     done = person.labmart("roles")
@@ -69,7 +79,7 @@ def lab(person: Person) -> Iterator[Lab]:
         "reader": reader_of(schema),
     }
     members = {name: f"{name}_{uuid.uuid4().hex[:8]}" for name in roles}
-    password = person.database.password or "x"
+    password = shared_database.password or "x"
     for name, login in members.items():
         run(
             person,
@@ -77,14 +87,13 @@ def lab(person: Person) -> Iterator[Lab]:
         )
         # What is made belongs to the group, as `role:` in profiles.yml would have it.
         run(person, f"alter role {login} set role {roles[name]}")
-    yield Lab(person, schema, members)
+    yield Lab(person, shared_database, schema, members)
     for role in (*members.values(), *roles.values()):
         run(person, f"drop owned by {role} cascade; drop role {role}")
 
 
 def run(person: Person, sql: str) -> None:
-    with closing(person.database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(sql)
+    person.engine.rows(sql)
 
 
 def rights(person: Person, schema: str) -> list[tuple[object, ...]]:
@@ -194,11 +203,11 @@ def test_what_was_there_before_belongs_to_its_role_afterwards(person: Person) ->
 
 
 def test_somebody_without_the_right_gets_the_sql(
-    person: Person, monkeypatch: pytest.MonkeyPatch
+    person: Person, shared_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schema = os.environ["LABMART_SCHEMA"]
     nobody = f"nobody_{uuid.uuid4().hex[:8]}"
-    password = person.database.password or "x"
+    password = shared_database.password or "x"
     run(person, f"create role {nobody} login password '{password}'")
     with monkeypatch.context() as patch:
         patch.setenv("PGUSER", nobody)
@@ -239,7 +248,7 @@ def test_the_reader_reads_after_each_build_of_dbt(
     lab: Lab, project_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """dbt itself, as the builder: it drops the marts and makes them anew."""
-    database = lab.person.database
+    database = lab.database
     only = ("--select", "+accepted_users", "--exclude-resource-type", "test", "unit_test")
     build = ("--project-dir", project_copy, "build", "--", *only)
     for _ in range(2):

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Database
+from engines import DuckDB, Postgres
 from in_process import Done
 from load_processes import begin, end_of, held_in_copy, nobody_loads, wait_for, write_table
-from person import HEADER, USERS, Person
+from person import HEADER, USERS, Person, person_in
 
 from loader.errors import BuildFailed
 from loader.watch import folder as folder_module
@@ -28,6 +29,14 @@ pytestmark = pytest.mark.slow
 # Before any test: conftest takes such variables away.
 SEED = os.environ.get("LABMART_KILLS_SEED") or str(random.randrange(10**9))
 LONG_AGO = 1_700_000_000
+
+
+@pytest.fixture
+def person(
+    loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Person:
+    """Somebody with a schema of their own. Engines are told apart by the loader, not here."""
+    return person_in(tmp_path, loading_copy, Postgres(shared_database), monkeypatch)
 
 
 @pytest.fixture
@@ -90,6 +99,16 @@ def test_a_loaded_file_moves_and_a_refused_one_has_its_report(person: Person, bo
     assert "no line of the first 100 names columns" in report.read_text()
     assert person.names() == ["Ada", "Béla"]
     assert watch(person, box).code == 0
+
+
+def test_another_engine_is_watched_for_as_well(
+    loading_copy: Path, tmp_path: Path, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = person_in(tmp_path, loading_copy, DuckDB(tmp_path / "lab" / "a.duckdb"), monkeypatch)
+    drop(box, "users.csv")
+    assert watch(person, box).code == 0
+    assert files(box) == ["loaded/DAY/users.csv"]
+    assert person.names() == ["Ada", "Béla"]
 
 
 def test_no_file_is_overwritten(person: Person, box: Path) -> None:
