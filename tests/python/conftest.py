@@ -20,6 +20,7 @@ from loader.embedded import ROLE, Place, place_of, start, stop
 if TYPE_CHECKING:
     from engines import Engine
     from person import Person
+    from query_tables import Asker
     from serving import Server
 
 # The engines that a test which asks for `engine` runs on; see engines.py.
@@ -225,6 +226,44 @@ def person(
     from person import person_in
 
     return person_in(tmp_path, loading_copy, shared_engine, monkeypatch)
+
+
+@pytest.fixture
+def postgres_person(
+    loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Person:
+    """The same on PostgreSQL alone."""
+    from engines import Postgres
+    from person import person_in
+
+    return person_in(tmp_path, loading_copy, Postgres(shared_database), monkeypatch)
+
+
+@pytest.fixture
+def box(tmp_path: Path, loading_copy: Path) -> Iterator[Path]:
+    """A folder to watch. The tests share a project; each begins with nothing remembered."""
+    from watching import forget
+
+    made = tmp_path / "box"
+    made.mkdir()
+    yield made
+    forget(loading_copy)
+
+
+@pytest.fixture(scope="module")
+def asker(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
+    """Asks marts of a small project; the mart `things` has its rows."""
+    from query_tables import ROWS, THINGS, Asker, project_in
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in shared_database.environment.items():
+            patch.setenv(name, value)
+        schema = f"q{uuid.uuid4().hex[:10]}"
+        patch.setenv("LABMART_SCHEMA", schema)
+        found = Asker(shared_database, project_in(tmp_path_factory.mktemp("query")), schema)
+        found.fill("things", THINGS, ROWS)
+        yield found
+        found.readers.close()
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,7 @@ import psycopg2.errors
 import pytest
 from conftest import Database
 from load_processes import labmart as as_process
-from engines import Postgres
-from person import Person, person_in, write
+from person import Person, write
 
 from loader.roles import builder_of, loader_of, reader_of
 
@@ -60,11 +59,9 @@ class Lab:
 
 
 @pytest.fixture
-def person(
-    loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Person:
-    """Somebody with a schema of their own, on PostgreSQL alone: it has the roles."""
-    return person_in(tmp_path, loading_copy, Postgres(shared_database), monkeypatch)
+def person(postgres_person: Person) -> Person:
+    """PostgreSQL alone has roles."""
+    return postgres_person
 
 
 @pytest.fixture

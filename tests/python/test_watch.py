@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import random
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Database
-from engines import DuckDB, Postgres
-from in_process import Done
-from load_processes import begin, end_of, held_in_copy, nobody_loads, wait_for, write_table
-from person import HEADER, USERS, Person, person_in
+from engines import DuckDB
+from load_processes import wait_for
+from person import USERS, Person, person_in
+from watching import LONG_AGO, drop, files, forget, user, watch
 
 from loader.errors import BuildFailed
 from loader.watch import folder as folder_module
@@ -26,63 +23,11 @@ from loader.watch.places import CannotMove, Found
 
 pytestmark = pytest.mark.slow
 
-# Before any test: conftest takes such variables away.
-SEED = os.environ.get("LABMART_KILLS_SEED") or str(random.randrange(10**9))
-LONG_AGO = 1_700_000_000
-
 
 @pytest.fixture
-def person(
-    loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Person:
-    """Somebody with a schema of their own. Engines are told apart by the loader, not here."""
-    return person_in(tmp_path, loading_copy, Postgres(shared_database), monkeypatch)
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Path:
-    """The folder that is watched."""
-    made = tmp_path / "box"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture(autouse=True)
-def no_memory(loading_copy: Path) -> Iterator[None]:
-    """The tests share a project, and each of them begins with nothing remembered."""
-    yield
-    forget(loading_copy)
-
-
-def forget(project: Path) -> None:
-    for path in (project / ".labmart" / "watch").glob("*"):
-        path.unlink()
-
-
-def drop(box: Path, name: str, content: str = USERS, *, written: float = LONG_AGO) -> Path:
-    """A file that was written long ago, so that it is complete."""
-    path = box / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    os.utime(path, (written, written))
-    return path
-
-
-def user(number: int) -> str:
-    return f"{HEADER}{number},User {number},,\n"
-
-
-def watch(person: Person, place: Path | str, *options: str) -> Done:
-    """One round without a build."""
-    arguments = ("--once", "--no-build", "--interval", "0.1", *options)
-    return person.labmart("watch", str(place), *arguments)
-
-
-def files(box: Path) -> list[str]:
-    """What lies below, with the dates of folders as DAY."""
-    names = [str(path.relative_to(box)) for path in box.rglob("*") if path.is_file()]
-    day = time.strftime("%Y-%m-%d", time.gmtime())
-    return sorted(name.replace(day, "DAY") for name in names)
+def person(postgres_person: Person) -> Person:
+    """Engines are told apart by the loader; here one is enough."""
+    return postgres_person
 
 
 def test_a_loaded_file_moves_and_a_refused_one_has_its_report(person: Person, box: Path) -> None:
@@ -335,128 +280,6 @@ def test_one_build_follows_all_that_was_loaded(
     assert watch(person, box).code == 0
     assert person.labmart(*once).code == 1
     assert builds == [True, False, False]
-
-
-def test_sigterm_ends_it_between_two_files(
-    database: Database, box: Path, loading_copy: Path
-) -> None:
-    first = write_table(box / "a.csv", "users", range(1, 6))
-    write_table(box / "b.csv", "users", range(6, 9))
-    for path, written in (("a.csv", LONG_AGO), ("b.csv", LONG_AGO + 1)):
-        os.utime(box / path, (written, written))
-    command = ("--project-dir", loading_copy)
-    done = end_of(
-        begin(database, *command, "load", write_table(box.parent / "0.csv", "users", [0]))
-    )
-    assert done.code == 0
-    with held_in_copy(database, "users") as wait_until_held:
-        process = begin(
-            database, *command, "watch", str(box), "--no-build", "--interval", "0.1", "--once"
-        )
-        wait_until_held()
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        assert process.poll() is None
-    ended = end_of(process)
-    assert ended.code == 128 + signal.SIGTERM
-    assert "ending after this file" in ended.err
-    assert not first.exists()
-    assert files(box) == ["b.csv", "loaded/DAY/a.csv"]
-
-
-def test_it_goes_on_watching_until_it_is_told_to_end(
-    database: Database, box: Path, loading_copy: Path
-) -> None:
-    command = ("--project-dir", loading_copy, "watch", str(box), "--no-build", "--interval", "0.1")
-    process = begin(database, *command)
-    try:
-        for number in range(2):
-            drop(box, f"{number}.csv", user(number))
-            wait_for(lambda: not list(box.glob("*.csv")))
-    finally:
-        process.send_signal(signal.SIGTERM)
-    assert end_of(process).code == 128 + signal.SIGTERM
-    assert files(box) == ["loaded/DAY/0.csv", "loaded/DAY/1.csv"]
-
-
-def test_kills_at_any_moment_lose_nothing_and_load_nothing_twice(
-    database: Database, box: Path, loading_copy: Path
-) -> None:
-    moments = random.Random(SEED)
-    good = {write_table(box / f"g{n:02}.csv", "users", [n]).read_text() for n in range(24)}
-    bad = {
-        (box / f"b{n}.csv").write_text(f"no table {n}\n") and f"no table {n}\n" for n in range(6)
-    }
-    for path in box.glob("*.csv"):
-        written = LONG_AGO + moments.random() * 100
-        os.utime(path, (written, written))
-    command = ("--project-dir", loading_copy, "watch", str(box), "--no-build", "--interval", "0.1")
-    kills = 0
-    for number in range(40):
-        process = begin(database, *command, "--once")
-        if number < 8:
-            deadline = time.monotonic() + 0.4 + moments.random() * 1.5
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.005)
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
-                nobody_loads(database)
-                kills += 1
-                continue
-        if end_of(process).code in (0, 3) and not list(box.glob("*.csv")):
-            break
-    assert kills, f"seed {SEED}"
-    assert {path.read_text() for path in box.glob("loaded/*/*")} == good, f"seed {SEED}"
-    refused = [path for path in box.glob("rejected/*/*") if not path.name.endswith(".report.txt")]
-    assert {path.read_text() for path in refused} == bad, f"seed {SEED}"
-    assert len(list(box.glob("rejected/*/*"))) == 2 * len(bad), f"seed {SEED}"
-    with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("select user_id, count(*) from labmart_raw.users group by 1 order by 1")
-        assert cursor.fetchall() == sorted((str(n), 1) for n in range(24)), f"seed {SEED}"
-
-
-@pytest.fixture
-def incoming(s3_environment: str) -> str:
-    """An empty prefix of a bucket."""
-    assert s3_environment
-    import s3fs
-
-    system = s3fs.S3FileSystem(skip_instance_cache=True)
-    if not system.exists("watched"):
-        system.mkdir("watched")
-    for path in system.find("watched"):
-        system.rm_file(path)
-    system.pipe("watched/incoming/users.csv", USERS.encode())
-    system.pipe("watched/incoming/plate #1?/bad.csv", b"no table\n")
-    return "s3://watched/incoming/"
-
-
-def objects() -> list[str]:
-    import s3fs
-
-    found = s3fs.S3FileSystem(skip_instance_cache=True).find("watched/incoming")
-    day = time.strftime("%Y-%m-%d", time.gmtime())
-    return sorted(path.removeprefix("watched/incoming/").replace(day, "DAY") for path in found)
-
-
-def test_objects_are_loaded_once_and_stay(person: Person, incoming: str) -> None:
-    assert watch(person, incoming).code == 3
-    assert watch(person, incoming).code == 0
-    assert objects() == ["plate #1?/bad.csv", "users.csv"]
-    assert person.rows("select load_id, file from raw.loads") == [
-        (1, "s3://watched/incoming/users.csv")
-    ]
-
-
-def test_objects_move_where_it_is_asked_for(person: Person, incoming: str) -> None:
-    assert watch(person, incoming, "--move").code == 3
-    assert objects() == [
-        "loaded/DAY/users.csv",
-        "rejected/DAY/plate #1?/bad.csv",
-        "rejected/DAY/plate #1?/bad.csv.report.txt",
-    ]
-    assert watch(person, incoming, "--move").code == 0
 
 
 def test_a_move_that_cannot_be_is_told(box: Path) -> None:
