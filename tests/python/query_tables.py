@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +125,26 @@ class Asker:
             if page["next"] is None:
                 return
             after = (("after", page["next"]),)
+
+
+Row = tuple[object, ...]
+NAMES = ["id", "name", "amount", "day", "is_good"]
+LONG = "x" * 150
+ROWS: list[Row] = [
+    (1, "B", Decimal("123456789012.123456"), date(1, 1, 1), False),
+    (2, "b", Decimal("12.5"), date(2023, 1, 2), True),
+    (3, "", Decimal("0"), date(9999, 12, 31), True),
+    (4, 'a "quoted", one\nof two lines', Decimal("0.005"), None, None),
+    (5, "ä", Decimal("0.1"), None, None),
+    (6, "=1+1", Decimal("-1"), None, None),
+    (7, "100%_\\", None, None, None),
+    (8, None, None, None, None),
+    (9, LONG + "1", None, None, None),
+    (10, LONG + "0", None, None, None),
+    (2**63 - 1, "'; drop table things; --", None, None, None),
+]
+
+
+def ids(items: list[dict[str, object]]) -> list[object]:
+    """The keys of things."""
+    return [item["id"] for item in items]

@@ -2,80 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import random
-import threading
-import uuid
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from functools import cmp_to_key
-from pathlib import Path
 
-import duckdb
-import nanoarrow
-import psycopg2
 import pytest
-from conftest import Database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from query_tables import THINGS, Asker, project_in
+from query_tables import LONG, NAMES, ROWS, THINGS, Asker, Row, ids
 
 from loader.errors import (
     BadParameter,
-    DatabaseUnreachable,
-    NotAcceptable,
-    NotBuilt,
-    QueryTooSlow,
-    TooBusy,
 )
-from loader.service.query import readers as readers_module
 
 pytestmark = pytest.mark.slow
-
-Row = tuple[object, ...]
-LONG = "x" * 150
-ROWS: list[Row] = [
-    (1, "B", Decimal("123456789012.123456"), date(1, 1, 1), False),
-    (2, "b", Decimal("12.5"), date(2023, 1, 2), True),
-    (3, "", Decimal("0"), date(9999, 12, 31), True),
-    (4, 'a "quoted", one\nof two lines', Decimal("0.005"), None, None),
-    (5, "ä", Decimal("0.1"), None, None),
-    (6, "=1+1", Decimal("-1"), None, None),
-    (7, "100%_\\", None, None, None),
-    (8, None, None, None, None),
-    (9, LONG + "1", None, None, None),
-    (10, LONG + "0", None, None, None),
-    (2**63 - 1, "'; drop table things; --", None, None, None),
-]
-
-
-@pytest.fixture(scope="module")
-def asker(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in shared_database.environment.items():
-            patch.setenv(name, value)
-        schema = f"q{uuid.uuid4().hex[:10]}"
-        patch.setenv("LABMART_SCHEMA", schema)
-        found = Asker(shared_database, project_in(tmp_path_factory.mktemp("query")), schema)
-        found.fill("things", THINGS, ROWS)
-        yield found
-        found.readers.close()
-
-
-def another(asker: Asker, monkeypatch: pytest.MonkeyPatch, **environment: str) -> Asker:
-    """Another client of the same marts, with connections of its own."""
-    for name, value in {**asker.database.environment, **environment}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("LABMART_SCHEMA", asker.schema)
-    return Asker(asker.database, asker.project, asker.schema)
-
-
-def ids(items: list[dict[str, object]]) -> list[object]:
-    return [item["id"] for item in items]
 
 
 def test_rows_come_by_the_key_with_all_their_digits(asker: Asker) -> None:
@@ -199,7 +141,6 @@ def model_order(rows: list[Row], order: list[tuple[int, bool]]) -> list[Row]:
     return sorted(rows, key=cmp_to_key(compare))
 
 
-_NAMES = ["id", "name", "amount", "day", "is_good"]
 _TEXTS = st.sampled_from([None, "", "a", "A", "ä", "=1", "a,b", 'q"', "🧪", "\t"])
 _THINGS = st.lists(
     st.tuples(
@@ -228,7 +169,7 @@ def test_all_pages_together_are_the_whole_once_and_in_order(
     random.Random(0).shuffle(things)
     asker.fill("things", THINGS, things)
     try:
-        names = ",".join(f"{'-' if down else ''}{_NAMES[column]}" for column, down in order)
+        names = ",".join(f"{'-' if down else ''}{NAMES[column]}" for column, down in order)
         pairs: list[tuple[str, object]] = [("order", names), ("id", f"gte.{least}")]
         pages = list(asker.pages("things", *pairs, ("limit", limit)))
         wanted = model_order(
@@ -269,223 +210,3 @@ def test_a_page_goes_on_where_the_last_one_ended_although_rows_have_gone(asker: 
     after = json.loads(asker.body("notes", ("limit", 3)))["next"]
     asker.fill("notes", "name text, amount numeric(18,6)", [("b", 2), ("c", 3)])
     assert [item["name"] for item in asker.items("notes", ("after", after))] == ["b", "c"]
-
-
-def test_csv_is_safe_for_a_spreadsheet_unless_asked_for_as_it_is(asker: Asker) -> None:
-    signs = ["=1", "+1", "-1", "@a", "\t=1", "\r=1", "a=1", "'=1", "", "%s%%"]
-    asker.fill("things", THINGS, [(n, text, -1, None, True) for n, text in enumerate(signs)])
-    try:
-        rows = list(csv.reader(io.StringIO(asker.body("things", ("format", "csv")).decode(), "")))
-        assert rows[0] == _NAMES
-        safe = ["'=1", "'+1", "'-1", "'@a", "'\t=1", "'\r=1", "a=1", "'=1", "", "%s%%"]
-        assert [row[1] for row in rows[1:]] == safe
-        assert {(row[2], row[4]) for row in rows[1:]} == {("-1.000000", "true")}
-        kept = asker.body("things", ("format", "csv"), ("formulas", "keep")).decode()
-        assert [row[1] for row in csv.reader(io.StringIO(kept, ""))][1:] == signs
-    finally:
-        asker.fill("things", THINGS, ROWS)
-
-
-def test_each_format_has_the_same_rows_with_their_types(asker: Asker, tmp_path: Path) -> None:
-    pairs = [("order", "-id"), ("id", "lt.9")]
-    expected = [row for row in reversed(ROWS) if int(str(row[0])) < 9]
-    file = tmp_path / "things.parquet"
-    file.write_bytes(asker.body("things", ("format", "parquet"), *pairs))
-    with duckdb.connect() as engine:
-        read = engine.execute(f"select * from '{file}'")
-        kinds, rows = [str(one[1]) for one in read.description or ()], read.fetchall()
-    assert kinds == [
-        "BIGINT",
-        "VARCHAR",
-        "DECIMAL(18,6)",
-        "DATE",
-        "BOOLEAN",
-    ]
-    assert rows == expected
-    stream = nanoarrow.ArrayStream.from_readable(asker.body("things", ("format", "arrow"), *pairs))
-    # Not by nanoarrow's own to_pylist, which takes the sign of a decimal for a digit.
-    with duckdb.connect() as engine:
-        assert engine.from_arrow(stream).fetchall() == expected
-
-
-def test_a_table_without_rows_has_its_columns_in_every_format(asker: Asker) -> None:
-    none = ("id", "eq.-1")
-    assert asker.items("things", none) == []
-    assert asker.body("things", none, ("format", "csv")).decode() == ",".join(_NAMES) + "\n"
-    stream = nanoarrow.ArrayStream.from_readable(asker.body("things", none, ("format", "arrow")))
-    assert [field.name for field in stream.schema.fields] == _NAMES
-
-
-@pytest.mark.parametrize(
-    ("accept", "expected"),
-    [
-        (None, "application/json"),
-        ("*/*", "application/json"),
-        ("text/csv", "text/csv; charset=utf-8; header=present"),
-        ("text/*;q=0.5, application/json;q=0.4", "text/csv; charset=utf-8; header=present"),
-        ("text/html, */*;q=0.1", "application/json"),
-        ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.stream"),
-        ("application/json;q=0, */*", "text/csv; charset=utf-8; header=present"),
-    ],
-)
-def test_the_accept_header_chooses(asker: Asker, accept: str | None, expected: str) -> None:
-    assert asker.ask("things", accept=accept).headers["Content-Type"] == expected
-
-
-def test_what_no_format_serves_is_refused(asker: Asker) -> None:
-    for accept in ("text/html", "application/json;q=0", ";;;"):
-        with pytest.raises(NotAcceptable):
-            asker.ask("things", accept=accept)
-
-
-def tag(asker: Asker, *pairs: tuple[str, object]) -> str:
-    found = asker.ask("things", *pairs)
-    b"".join(found.pieces())
-    return found.headers["ETag"]
-
-
-def test_the_tag_changes_exactly_when_the_rows_do(asker: Asker) -> None:
-    before = tag(asker)
-    try:
-        asker.fill("things", THINGS, list(reversed(ROWS)))
-        assert tag(asker) == before
-        asker.fill("things", THINGS, [*ROWS[:-1], (*ROWS[-1][:4], True)])
-        changed = tag(asker)
-        assert changed != before
-        asker.fill("things", THINGS, ROWS[:-1])
-        assert tag(asker) not in (before, changed)
-    finally:
-        asker.fill("things", THINGS, ROWS)
-    assert tag(asker) == before
-    other = [
-        tag(asker, pair)
-        for pair in [("limit", 3), ("order", "-id"), ("select", "id"), ("format", "csv")]
-    ]
-    assert len({before, *other, tag(asker, ("format", "csv"), ("formulas", "keep"))}) == 6
-
-
-def test_a_change_by_hand_shows_in_the_tag(asker: Asker) -> None:
-    before = tag(asker)
-    try:
-        # The session that changed it tells the server's counters when it ends.
-        asker.sql("update things set name = 'other' where id = 1")
-        from load_processes import wait_for
-
-        wait_for(lambda: tag(asker) != before)
-    finally:
-        asker.fill("things", THINGS, ROWS)
-
-
-def test_not_modified_has_no_body(asker: Asker) -> None:
-    current = tag(asker, ("format", "parquet"))
-    assert current.startswith("W/")
-    for header in (current, current.removeprefix("W/"), f'"x", {current}', "*"):
-        found = asker.ask("things", ("format", "parquet"), if_none_match=header)
-        assert (found.status, found.body) == (304, None)
-    assert asker.ask("things", if_none_match='"x"').status == 200
-
-
-def test_head_has_the_link_and_no_body(asker: Asker) -> None:
-    found = asker.ask("things", ("limit", 2), head=True)
-    assert found.body is None
-    assert found.headers["Link"].startswith("</v1/marts/things?limit=2&after=")
-
-
-def test_a_mart_that_is_not_built_says_so(asker: Asker) -> None:
-    asker.sql("drop table if exists notes")
-    with pytest.raises(NotBuilt, match="labmart build"):
-        asker.ask("notes")
-
-
-def test_nothing_can_be_written_and_a_slow_query_ends(
-    asker: Asker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from loader.service.query.statements import Source, Sql
-
-    source = Source(asker.schema, asker.contract("things"))
-    with asker.readers.reading(source) as reading:
-        [(read_only,)] = reading.run(Sql("select current_setting('transaction_read_only')"))
-        assert read_only == "on"
-    with pytest.raises(Exception, match="read-only"), asker.readers.reading(source) as reading:
-        reading.run(Sql(f'delete from "{asker.schema}".things returning 1'))
-    monkeypatch.setattr(readers_module, "STATEMENT_SECONDS", 0.1)
-    hasty = another(asker, monkeypatch)
-    with (
-        closing(hasty.readers),
-        pytest.raises(QueryTooSlow),
-        hasty.readers.reading(source) as reading,
-    ):
-        reading.run(Sql("select pg_sleep(60)"))
-
-
-def test_a_swap_while_a_query_runs_is_seen_by_the_next(asker: Asker) -> None:
-    """In a transaction that had looked before the swap, the new table would have no rows."""
-    from loader.service.query.statements import Source, Sql
-
-    source = Source(asker.schema, asker.contract("things"))
-    with asker.readers.reading(source) as reading:
-        swap = threading.Thread(target=asker.fill, args=("things", THINGS, ROWS))
-        swap.start()
-        [(count,)] = reading.run(Sql(f"select count(*) from {source.sql}"))
-        assert count == len(ROWS)
-    swap.join()
-    assert len(asker.items("things")) == len(ROWS)
-
-
-def test_a_table_that_stays_locked_is_told(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers_module, "LOCK_SECONDS", 0.1)
-    hasty = another(asker, monkeypatch)
-    with closing(asker.database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(f'begin; lock table "{asker.schema}".things')
-        with closing(hasty.readers), pytest.raises(QueryTooSlow):
-            hasty.ask("things")
-
-
-def test_no_more_queries_than_connections(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loader.service.query.statements import Source
-
-    monkeypatch.setattr(readers_module, "MOST_CONNECTIONS", 1)
-    monkeypatch.setattr(readers_module, "WAIT_SECONDS", 0.05)
-    few = another(asker, monkeypatch)
-    source = Source(asker.schema, asker.contract("things"))
-    with closing(few.readers), few.readers.reading(source), pytest.raises(TooBusy):
-        few.ask("things")
-
-
-def test_a_connection_that_broke_is_replaced(asker: Asker) -> None:
-    asker.items("things")
-    with closing(asker.database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
-            "where datname = current_database() and application_name in ('labmart', 'labmart read')"
-        )
-    assert len(asker.items("things")) == len(ROWS)
-
-
-def test_a_server_that_is_gone_is_told(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = another(asker, monkeypatch, PGPORT="1")
-    with closing(gone.readers), pytest.raises(DatabaseUnreachable):
-        gone.ask("things")
-
-
-def test_what_is_large_goes_through_a_file(asker: Asker) -> None:
-    asker.sql(
-        "drop table if exists notes",
-        "create table notes as select lpad(n::text, 60, 'x') as name, "
-        "n::numeric(18,6) as amount from generate_series(1, 60000) as n",
-    )
-    found = asker.ask("notes", ("format", "csv"))
-    assert found.body is not None
-    assert found.body._rolled  # type: ignore[attr-defined]
-    text = b"".join(found.pieces())
-    assert int(found.headers["Content-Length"]) == len(text)
-    assert text.count(b"\n") == 60001
-    assert found.body.closed
-
-
-def test_the_driver_is_not_used_outside_its_errors(asker: Asker) -> None:
-    """What the driver raises never reaches a client as it is."""
-    try:
-        asker.ask("things", ("name", "like." + "\\" * 50))
-    except psycopg2.Error as error:
-        pytest.fail(str(error))
