@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ import psycopg2
 import pytest
 
 from loader.embedded import ROLE, Place, place_of, start, stop
+from loader.embedded.binaries import MAJOR
 
 if TYPE_CHECKING:
     from engines import Engine
@@ -87,10 +88,23 @@ def server() -> Iterator[Database]:
             password=os.environ.get("PGPASSWORD", ""),
         )
         return
+    with _embedded_server(MAJOR) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def older_server() -> Iterator[Database]:
+    """An embedded server of the other major version that the wheel brings."""
+    with _embedded_server(16) as started:
+        yield started
+
+
+@contextmanager
+def _embedded_server(major: int) -> Iterator[Database]:
     # A short path of our own: pytest's temporary paths can be too long for a socket.
     with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
         place = place_of(Path(folder).resolve())
-        start(place)
+        start(place, major=major)
         try:
             yield Database(str(place.run), "5432", ROLE, "postgres", "")
         finally:
