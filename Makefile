@@ -13,13 +13,16 @@ target := $(if $(TARGET),--target $(TARGET))
 engine := .venv/.$(or $(filter duckdb spark,$(TARGET)),run)
 
 .DEFAULT_GOAL := help
-.PHONY: run test check mutants static docs requirements clean help
+.PHONY: run serve secrets test check mutants static docs requirements clean help
 
 # Two goals would install into one environment at a time.
 .NOTPARALLEL:
 
 run: $(engine) ## load FILES if given, build all tables and print user_features
 	@$(bin)/labmart run $(target) $(FILES)
+
+serve: .venv/.service ## serve uploads, results and a page at http://127.0.0.1:8000
+	@$(bin)/labmart serve $(target)
 
 test: static ## every check and test
 	@rm -rf target/lint
@@ -75,6 +78,14 @@ compile = pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python
   --no-emit-find-links
 # Wheels run nothing while they are installed. pyspark has none.
 wheels := --only-binary :all: --no-binary pyspark
+
+secrets := superuser_password database_password token
+secrets: $(secrets:%=secrets/%) ## write random passwords for docker compose, where there are none
+
+# The folder is closed; the files are open, because the users in the containers are others.
+secrets/%:
+	@mkdir -p -m 700 secrets
+	@umask 022; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > $@.new && mv $@.new $@
 
 clean: ## remove .venv, target/ and caches, after stopping the embedded server; its data stays
 	@if [ -x $(bin)/labmart ]; then $(bin)/labmart db stop || echo "Going on all the same."; fi

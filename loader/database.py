@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from loader.destinations import Destination, open_destination
 from loader.embedded import Place, is_embedded, place_of, start, status, url_of
-from loader.errors import NotRunning, ProfileError
+from loader.errors import NotRunning, ProfileError, UsageError
 from loader.profile import Profile, load_profile
 from loader.project import Project
 
@@ -65,13 +65,34 @@ class Database:
 
 
 def find_database(project: Project, target: str | None) -> Database:
-    """The database that a target of the project's profile means."""
+    """The database that a target of the project's profile means.
+
+    Raises ProfileError, and UsageError for a file of PGPASSWORD_FILE that cannot be read.
+    """
+    _read_password_file()
     profile = load_profile(project, target)
     embedded = None
     if profile.engine == "postgres" and is_embedded(profile.text("host"), project.profiles_dir):
         embedded = place_of(project.profiles_dir)
         _forget_other_servers()
     return Database(project=project, profile=profile, embedded=embedded)
+
+
+def _read_password_file() -> None:
+    """PGPASSWORD_FILE names a file with the password, which is how containers are given secrets.
+
+    It becomes PGPASSWORD, so that dbt, which we start, has it too; libpq's own PGPASSFILE is
+    passed over unless the file belongs to who reads it, which a mounted secret seldom does.
+    """
+    named = os.environ.get("PGPASSWORD_FILE")
+    if not named or os.environ.get("PGPASSWORD"):
+        return
+    try:
+        password = Path(named).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"PGPASSWORD_FILE: {named} cannot be read: {said}.") from None
+    os.environ["PGPASSWORD"] = password
 
 
 def _forget_other_servers() -> None:

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from loader.progress import NodeResult, Progress
+from loader.errors import DocsFailed
+from loader.progress import BuildProgress, NodeResult, Progress
 from loader.project import Project
 
 # `python -m dbt.cli.main` warns about being imported twice. With -P no file of the project can
@@ -64,8 +65,10 @@ class BuildResult:
         )
 
 
-def build(project: Project, options: BuildOptions) -> BuildResult:
-    """Run `dbt build`. Its progress goes to stderr; the result says how every node ended.
+def build(
+    project: Project, options: BuildOptions, progress: BuildProgress | None = None
+) -> BuildResult:
+    """Run `dbt build`. Its progress goes to stderr by default; the result says how nodes ended.
 
     A second build of the same project waits for the first: both would write into target/.
     """
@@ -79,10 +82,35 @@ def build(project: Project, options: BuildOptions) -> BuildResult:
     if options.vars:
         command += ["--vars", options.vars]
     with one_build_at_a_time(project):
-        return _run(project, [*command, *options.extra], Progress())
+        return _run(project, [*command, *options.extra], progress or Progress())
 
 
-def _run(project: Project, arguments: list[str], progress: Progress) -> BuildResult:
+def write_docs(project: Project, target: str | None) -> None:
+    """Write target/static_index.html, the documentation in one file. Raises DocsFailed.
+
+    dbt's other files go elsewhere, lest a build that runs meanwhile takes them for its own.
+    """
+    apart = project.target / "docs"
+    command = ["--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats"]
+    command += ["docs", "generate", "--static", "--target-path", str(apart)]
+    command += ["--profiles-dir", str(project.profiles_dir), "--project-dir", str(project.root)]
+    command += ["--target", target] if target else []
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _DBT, *command],
+        cwd=project.root,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()[-3:]
+        raise DocsFailed(f"dbt cannot write its documentation: {' '.join(said)}")
+    (apart / "static_index.html").replace(project.target / "static_index.html")
+
+
+def _run(project: Project, arguments: list[str], progress: BuildProgress) -> BuildResult:
     result = BuildResult()
     begun = time.monotonic()
     process = subprocess.Popen(
@@ -126,7 +154,7 @@ def _stopping(process: subprocess.Popen[str]) -> Iterator[None]:
                 process.communicate()
 
 
-def _take(line: str, result: BuildResult, progress: Progress) -> None:
+def _take(line: str, result: BuildResult, progress: BuildProgress) -> None:
     """One line of dbt's output."""
     try:
         event = json.loads(line)

@@ -46,24 +46,44 @@ class _Files:
         return {}
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A node that failed, or dbt itself (then `name` is 'dbt'); `lines` tell a person."""
+
+    name: str
+    lines: list[str]
+
+
+def failures(
+    project: Project,
+    result: BuildResult,
+    open_database: Callable[[], AbstractContextManager[Destination]] | None,
+    width: int | None = None,
+) -> list[Failure]:
+    """What failed in a run that did. `open_database` fetches the offending rows."""
+    files = _read_files(project, result.invocation_id)
+    found = [
+        Failure(
+            str(files.node(str(entry.get("unique_id"))).get("name") or entry.get("unique_id")),
+            _of_node(entry, files, open_database, width),
+        )
+        for entry in files.results
+        if entry.get("status") in _BAD
+    ]
+    found = found or [Failure("dbt", clean(message)) for message in result.errors]
+    silent = ["dbt ended without saying why. Its log is logs/dbt.log.", *result.noise[-5:]]
+    return found or [Failure("dbt", silent)]
+
+
 def report(
     project: Project,
     result: BuildResult,
     open_database: Callable[[], AbstractContextManager[Destination]] | None,
     width: int | None = None,
 ) -> list[str]:
-    """The lines to print for a failed run. `open_database` fetches the offending rows."""
-    files = _read_files(project, result.invocation_id)
-    lines: list[str] = []
-    for entry in files.results:
-        if entry.get("status") in _BAD:
-            lines += ["", *_of_node(entry, files, open_database, width)]
-    if not lines:
-        for message in result.errors:
-            lines += ["", *clean(message)]
-    if not lines:
-        lines = ["", "dbt ended without saying why. Its log is logs/dbt.log.", *result.noise[-5:]]
-    return lines
+    """The lines to print for a failed run."""
+    found = failures(project, result, open_database, width)
+    return [line for failure in found for line in ("", *failure.lines)]
 
 
 def summary(result: BuildResult) -> str:

@@ -7,7 +7,6 @@ of it. Rows are streamed: memory does not grow with their number.
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
+from loader.columnar import engine_in, rows_of, write_parquet
 from loader.destinations import Destination, Row, Selection, Value
-from loader.destinations.sql import literal
 from loader.errors import TooLargeForFormat, UnknownEnding, UsageError
 from loader.marts import Mart, select
 from loader.show import write_json
@@ -83,27 +82,11 @@ def _json(selection: Selection, source: Destination, unfinished: Path, _: Path) 
 
 
 def _parquet(selection: Selection, source: Destination, unfinished: Path, file: Path) -> None:
-    # Imported here: it takes a quarter of a second that no other call needs.
-    import duckdb
-
-    types = {column.name: _duckdb_type(column.type) for column in selection.columns}
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
         csv = Path(folder) / "rows.csv"
         _csv(selection, source, csv, file)
-        # Without a limit it takes most of the memory that the database may be using.
-        settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": "1GB",
-            "temp_directory": folder,
-        }
-        with _refusing(file), duckdb.connect(":memory:", config=settings) as engine:
-            # NULL is an empty cell, an empty text is "" in quotes; everything else is as typed.
-            engine.execute(
-                f"copy (select * from read_csv({literal(str(csv))}, auto_detect=false, "
-                "header=true, delim=',', quote='\"', escape='\"', nullstr='', "
-                "allow_quoted_nulls=false, parallel=false, max_line_size=100000000, "
-                f"columns={_literal_struct(types)})) "
-                f"to {literal(str(unfinished))} (format parquet, compression zstd)"
-            )
+        with _refusing(file), engine_in(Path(folder)) as engine:
+            write_parquet(engine, rows_of(csv, selection.columns), unfinished)
 
 
 @contextmanager
@@ -115,28 +98,6 @@ def _refusing(file: Path) -> Iterator[None]:
     except duckdb.Error as error:
         said = str(error).strip().splitlines()[0]
         raise UsageError(f"{file}: Parquet cannot be written: {said} Use csv.") from None
-
-
-def _duckdb_type(postgres: str) -> str:
-    numeric = re.fullmatch(r"numeric\((\d+),(\d+)\)", postgres)
-    if numeric and int(numeric[1]) <= 38:
-        return f"DECIMAL({numeric[1]},{numeric[2]})"
-    return {
-        "bigint": "BIGINT",
-        "integer": "INTEGER",
-        "smallint": "SMALLINT",
-        "boolean": "BOOLEAN",
-        "date": "DATE",
-        "real": "FLOAT",
-        "double precision": "DOUBLE",
-        "timestamp with time zone": "TIMESTAMPTZ",
-        "timestamp without time zone": "TIMESTAMP",
-    }.get(postgres, "VARCHAR")
-
-
-def _literal_struct(types: dict[str, str]) -> str:
-    pairs = (f"{literal(name)}: {literal(kind)}" for name, kind in types.items())
-    return "{" + ", ".join(pairs) + "}"
 
 
 def _xlsx(selection: Selection, source: Destination, unfinished: Path, file: Path) -> None:

@@ -21,6 +21,7 @@ from loader.destinations import Load, RawStore, open_store
 from loader.errors import DatabaseFault, FileRefused, FilesRefused, UsageError
 from loader.files import Collected, LocalFile, collect, sha256_of
 from loader.ledger import APPEND, CURRENT, REPLACE, Wanted, changes, file_name, plan
+from loader.load_options import LoadOptions
 from loader.profile import Profile
 from loader.readers import Batch, Reader, RejectedLine
 from loader.readers.dialect import ReadOptions
@@ -38,33 +39,6 @@ _HINTS = {
 }
 # A refusal tells so many of the rejected lines.
 _EXAMPLES = 3
-
-
-@dataclass(frozen=True)
-class MaxRejected:
-    """How many of a file's records may be rejected: a number, or a share in percent."""
-
-    number: float
-    is_share: bool
-
-    def allows(self, rejected: int, read: int) -> bool:
-        """Whether so many of the records read are few enough."""
-        return rejected <= (self.number * read / 100 if self.is_share else self.number)
-
-    def __str__(self) -> str:
-        return f"{self.number:g}%" if self.is_share else f"{self.number:g}"
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """What a call asks for; `input` restricts the files to one input."""
-
-    replace: bool = False
-    check: bool = False
-    max_rejected: MaxRejected = MaxRejected(10, is_share=True)
-    exclude: tuple[str, ...] = ()
-    input: str | None = None
-    read: ReadOptions = field(default_factory=ReadOptions)
 
 
 @dataclass(frozen=True)
@@ -150,7 +124,13 @@ def load(
     nothing has been written then.
     """
     inputs = _restricted(inputs, options.input)
-    with collect(paths, exclude=options.exclude, progress=report.working) as collected:
+    with collect(
+        paths,
+        exclude=options.exclude,
+        names=options.names,
+        within=options.within,
+        progress=report.working,
+    ) as collected:
         for name in collected.skipped:
             report.say(f"{name}: left out")
         tables, problems = _recognise(collected, inputs, options.read)
@@ -297,7 +277,7 @@ class _Call:
             records_rejected=rejected,
             started_at=begun,
             finished_at=datetime.now(UTC),
-            loaded_by=_person(),
+            loaded_by=self.options.loaded_by or _person(),
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import dataclass
+from typing import Protocol
 
 _TESTS = ("test", "unit_test")
 _PASSED = ("pass", "success")
@@ -25,23 +26,43 @@ class NodeResult:
     seconds: float
 
 
+class BuildProgress(Protocol):
+    """Tells how a run of dbt goes on."""
+
+    def begin(self) -> None:
+        """dbt has been started; it says nothing for a few seconds."""
+        ...
+
+    def started(self, name: str) -> None:
+        """A node has begun."""
+        ...
+
+    def finished(self, node: NodeResult) -> None:
+        """A node has ended."""
+        ...
+
+    def end(self) -> None:
+        """dbt has ended."""
+        ...
+
+
 class Progress:
-    """Writes to stderr."""
+    """Writes to stderr; see `BuildProgress`."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
         self._passed = 0
 
     def begin(self) -> None:
-        """dbt has been started; it says nothing for a few seconds."""
+        """See `BuildProgress`."""
         self._status("dbt reads the project …")
 
     def started(self, name: str) -> None:
-        """A node has begun."""
+        """See `BuildProgress`."""
         self._status(f"running {name} …")
 
     def finished(self, node: NodeResult) -> None:
-        """A node has ended. dbt's total counts unit tests twice, so no total is shown."""
+        """See `BuildProgress`. dbt's total counts unit tests twice, so no total is shown."""
         good = node.status in _PASSED
         if node.kind in _TESTS and good:
             self._passed += 1
@@ -54,7 +75,7 @@ class Progress:
         self._line(f"{node.kind:<9} {node.name:<40} {word:<8} {node.seconds:6.1f} s")
 
     def end(self) -> None:
-        """dbt has ended."""
+        """See `BuildProgress`."""
         self._clear()
 
     def _line(self, text: str) -> None:

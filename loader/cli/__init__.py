@@ -5,9 +5,12 @@ them, so that `labmart --help` answers at once.
 
 call      what the subcommands share
 loading   run, load, build
+watching  watch
 results   show, export, issues
 ledger    loads, undo, redo, prune
+roles     who may do what in the database
 db        the embedded PostgreSQL
+service   serve, worker, token
 signals   being told to end
 """
 
@@ -25,7 +28,10 @@ from loader.cli.db import db
 from loader.cli.ledger import loads, prune, redo, undo
 from loader.cli.loading import build, load, run
 from loader.cli.results import export, issues, show
+from loader.cli.roles import roles
+from loader.cli.service import serve, token, worker
 from loader.cli.signals import EndedBySignal, ending_on_signals
+from loader.cli.watching import watch
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
 
@@ -62,7 +68,11 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
     context.obj = Call(project_dir=project_dir)
 
 
-for _command in (run, load, build, show, export, issues, loads, undo, redo, prune, db):
+for _command in (
+    *(run, load, build, watch, show, export, issues),
+    *(loads, undo, redo, prune),
+    *(roles, db, serve, worker, token),
+):
     labmart.add_command(_command)
 
 

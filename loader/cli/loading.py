@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -13,12 +12,13 @@ from loader.errors import BuildFailed
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.load import LoadOptions, MaxRejected, Outcome
+    from loader.load import Outcome
+    from loader.load_options import LoadOptions, MaxRejected
 
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
-class _Given(TypedDict):
+class Given(TypedDict):
     """The options of a load as the command line gives them."""
 
     replace: bool
@@ -58,7 +58,7 @@ _OPTIONS = (
 )
 
 
-def _load_options(
+def given_options(
     command: Callable[..., None],
 ) -> Callable[..., None]:
     """Give a subcommand the options of a load."""
@@ -69,7 +69,7 @@ def _load_options(
 
 @click.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
-@_load_options
+@given_options
 @target_option
 @vars_option
 @click.pass_obj
@@ -78,7 +78,7 @@ def run(
     paths: tuple[str, ...],
     target: str | None,
     variables: str | None,
-    **given: Unpack[_Given],
+    **given: Unpack[Given],
 ) -> None:
     """Load the PATHs if there are any, build everything and print the user features."""
     from loader.issues import RECONCILIATION, fates, reconciliation
@@ -89,7 +89,7 @@ def run(
     database = call.database(target)
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
-    outcomes = _load(database, paths, _parsed(given, check=False)) if paths else []
+    outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
     _build(database, target, variables, ())
     marts_file = database.project.marts_file
     with database.open() as source:
@@ -103,7 +103,7 @@ def run(
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @option("--check", is_flag=True, help="Read everything, tell what is wrong, write nothing.")
-@_load_options
+@given_options
 @target_option
 @click.pass_obj
 def load(
@@ -111,14 +111,14 @@ def load(
     paths: tuple[str, ...],
     check: bool,
     target: str | None,
-    **given: Unpack[_Given],
+    **given: Unpack[Given],
 ) -> None:
     """Load files, folders, patterns and addresses, all of them or none.
 
     A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
     sftp:) or - for standard input. Each file is recognised by its header.
     """
-    outcomes = _load(call.database(target), paths, _parsed(given, check=check))
+    outcomes = _load(call.database(target), paths, parsed(given, check=check))
     if any(outcome.state == "loaded" for outcome in outcomes):
         say("Run `labmart build` to bring the tables up to date.")
 
@@ -162,8 +162,9 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
     return outcomes
 
 
-def _parsed(given: _Given, *, check: bool) -> LoadOptions:
-    from loader.load import LoadOptions
+def parsed(given: Given, *, check: bool) -> LoadOptions:
+    """What the options of a load mean. Raises click.BadParameter."""
+    from loader.load_options import LoadOptions
     from loader.readers.dialect import ReadOptions
 
     columns = given["file_columns"]
@@ -193,12 +194,9 @@ def _sign(name: str, value: str | None) -> str | None:
 
 
 def _max_rejected(value: str) -> MaxRejected:
-    from loader.load import MaxRejected
+    from loader.load_options import parse_max_rejected
 
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", value)
-    if found is None or (not found[2] and "." in found[1]):
-        raise click.BadParameter(
-            f"{value!r} is neither a number of lines (20) nor a share (10%).",
-            param_hint="--max-rejected",
-        )
-    return MaxRejected(float(found[1]), is_share=bool(found[2]))
+    try:
+        return parse_max_rejected(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--max-rejected") from None

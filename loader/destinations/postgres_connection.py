@@ -37,16 +37,8 @@ def open_connection(profile: Profile, name: str) -> psycopg2.extensions.connecti
 
     `name` is what pg_stat_activity calls us, unless the profile has another `application_name`.
     """
-    parameters = {key: profile.text(key) for key in _PASSED_ON} | {
-        "password": profile.text("password") or profile.text("pass"),
-        "dbname": profile.database,
-        "connect_timeout": profile.text("connect_timeout") or "10",
-        "application_name": profile.text("application_name") or name,
-    }
-    # What is not given is left to libpq, which looks into PGPASSWORD and ~/.pgpass.
-    given = {key: value for key, value in parameters.items() if value not in ("", "0")}
     try:
-        connection = psycopg2.connect(psycopg2.extensions.make_dsn(**given))
+        connection = psycopg2.connect(psycopg2.extensions.make_dsn(**parameters(profile, name)))
     except psycopg2.OperationalError as error:
         raise _explain(error, profile) from None
     try:
@@ -65,6 +57,18 @@ def open_connection(profile: Profile, name: str) -> psycopg2.extensions.connecti
         connection.close()
         raise WrongEncoding(where(profile), profile.database, str(encoding))
     return connection
+
+
+def parameters(profile: Profile, name: str) -> dict[str, str]:
+    """What libpq needs to connect as dbt would, under libpq's names."""
+    wanted = {key: profile.text(key) for key in _PASSED_ON} | {
+        "password": profile.text("password") or profile.text("pass"),
+        "dbname": profile.database,
+        "connect_timeout": profile.text("connect_timeout") or "10",
+        "application_name": profile.text("application_name") or name,
+    }
+    # What is not given is left to libpq, which looks into PGPASSWORD and ~/.pgpass.
+    return {key: value for key, value in wanted.items() if value not in ("", "0")}
 
 
 def _explain(error: psycopg2.OperationalError, profile: Profile) -> LabmartError:

@@ -2,16 +2,20 @@
 
     LabmartError
     ├── UsageError (2)               a wrong call
-    │   ├── UnknownMart, UnknownColumn, UnknownEnding, NotBuilt, TooLargeForFormat
+    │   ├── UnknownMart, UnknownColumn, UnknownEnding, NotBuilt, Outdated, TooLargeForFormat
     │   ├── NoProject
     │   ├── ProfileError             profiles.yml cannot be used
     │   ├── SourcesError             _sources.yml cannot be used
     │   ├── NothingToLoad, MissingExtra, MissingJava
-    │   └── UnknownLoad, WrongStatus
+    │   ├── UnknownLoad, WrongStatus
+    │   └── BadParameter, NotAcceptable   of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
     ├── BuildFailed (1)              dbt or one of its tests failed
+    ├── DocsFailed (1)               dbt cannot write its documentation
     ├── QueryFailed (1)              the database refused a query
+    ├── RolesRefused (4)             the user may not make database roles
+    ├── QueryTooSlow, TooBusy (4)    a request to the service took too long
     ├── ReaderGone (0)               nobody reads our output any more
     ├── DatabaseFault (4)            the database failed in the middle of the work
     └── DatabaseUnreachable (4)
@@ -36,6 +40,7 @@ from loader.errors.base import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     BuildFailed,
+    DocsFailed,
     LabmartError,
     ReaderGone,
     UsageError,
@@ -50,9 +55,12 @@ from loader.errors.database import (
     NotTraversable,
     PrivateDirectoryRefused,
     QueryFailed,
+    QueryTooSlow,
+    RolesRefused,
     ServerDown,
     StartFailed,
     StopFailed,
+    TooBusy,
     UnknownDatabase,
     UnknownRole,
     WrongEncoding,
@@ -64,10 +72,13 @@ from loader.errors.files import (
 )
 from loader.errors.spark import MetastoreInUse, MissingJava, SparkUnreachable
 from loader.errors.usage import (
+    BadParameter,
     MissingExtra,
     NoProject,
+    NotAcceptable,
     NotBuilt,
     NothingToLoad,
+    Outdated,
     ProfileError,
     SourcesError,
     TooLargeForFormat,
@@ -86,9 +97,11 @@ __all__ = [
     "EXIT_FILE",
     "EXIT_INTERRUPTED",
     "EXIT_USAGE",
+    "BadParameter",
     "BuildFailed",
     "DatabaseFault",
     "DatabaseUnreachable",
+    "DocsFailed",
     "EmbeddedError",
     "FileRefused",
     "FileTaken",
@@ -99,19 +112,24 @@ __all__ = [
     "MissingExtra",
     "MissingJava",
     "NoProject",
+    "NotAcceptable",
     "NotBuilt",
     "NotRunning",
     "NotTraversable",
     "NothingToLoad",
+    "Outdated",
     "PrivateDirectoryRefused",
     "ProfileError",
     "QueryFailed",
+    "QueryTooSlow",
     "ReaderGone",
+    "RolesRefused",
     "ServerDown",
     "SourcesError",
     "SparkUnreachable",
     "StartFailed",
     "StopFailed",
+    "TooBusy",
     "TooLargeForFormat",
     "UnknownColumn",
     "UnknownDatabase",

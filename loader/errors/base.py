@@ -33,6 +33,12 @@ class BuildFailed(LabmartError):
     exit_code = EXIT_BUILD
 
 
+class DocsFailed(LabmartError):
+    """dbt cannot write its documentation."""
+
+    exit_code = EXIT_BUILD
+
+
 class ReaderGone(LabmartError):
     """Whoever read our stdout has seen enough, as in `labmart show | head`."""
 

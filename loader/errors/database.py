@@ -20,6 +20,44 @@ class QueryFailed(LabmartError):
         super().__init__(f"The database {where} refused a query: {said}")
 
 
+class QueryTooSlow(LabmartError):
+    """A query of a request was ended because it took, or waited, too long."""
+
+    exit_code = EXIT_DATABASE
+
+    def __init__(self, where: str, seconds: float) -> None:
+        self.where = where
+        self.seconds = seconds
+        super().__init__(
+            f"The database {where} did not answer the query within {seconds:g} seconds. Ask for "
+            "fewer rows (filters, limit), or again when no build is at work."
+        )
+
+
+class TooBusy(LabmartError):
+    """So many queries of requests run at once that one more would have to wait too long."""
+
+    exit_code = EXIT_DATABASE
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        super().__init__(f"{most} queries are at work already. Call again in some seconds.")
+
+
+class RolesRefused(LabmartError):
+    """The user may not make roles."""
+
+    exit_code = EXIT_DATABASE
+
+    def __init__(self, where: str, said: str) -> None:
+        self.where = where
+        self.said = said
+        super().__init__(
+            f"The roles cannot be made on {where}: {said} Nothing was changed. `labmart roles "
+            "--sql` prints what somebody with the right to do it can run."
+        )
+
+
 class DatabaseFault(LabmartError):
     """The database failed in the middle of the work; its transaction left no trace.
 

@@ -92,6 +92,18 @@ class NotBuilt(UsageError):
         super().__init__(f"There is no table {relation} in {where} yet. Run `labmart build` first.")
 
 
+class Outdated(UsageError):
+    """The mart's relation lacks a column that is declared by now."""
+
+    def __init__(self, relation: str, said: str) -> None:
+        self.relation = relation
+        self.said = said
+        super().__init__(
+            f"The table {relation} was built before its columns were declared as they are now "
+            f"({said}) Run `labmart build`."
+        )
+
+
 class TooLargeForFormat(UsageError):
     """The rows do not fit the format."""
 
@@ -137,3 +149,20 @@ class WrongStatus(UsageError):
         self.load_id = load_id
         self.problem = problem
         super().__init__(f"Load {load_id} {problem}")
+
+
+class BadParameter(UsageError):
+    """A parameter of a request says something that cannot be meant."""
+
+    def __init__(self, parameter: str, problem: str) -> None:
+        self.parameter = parameter
+        self.problem = problem
+        super().__init__(f"{parameter}: {problem}")
+
+
+class NotAcceptable(UsageError):
+    """The header Accept of a request wants none of the formats that there are."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = tuple(known)
+        super().__init__(f"The header Accept names none of {', '.join(self.known)}.")

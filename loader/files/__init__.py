@@ -3,6 +3,7 @@
 results.py      the values
 paths.py        files, folders, patterns
 remote.py       addresses and standard input   (sftp.py, faults.py)
+remote_folder.py  an address that is looked at again and again
 temporary.py    where fetched and unpacked files go, and how much of it
 layers.py       gzip, zstd, bzip2, xz: opening decompressed   (decoders.py)
 content.py      what the bytes are             (containers.py: zip and OLE)

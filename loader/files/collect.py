@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,26 +29,32 @@ _UNWRAPPED = ("zip", "xlsx", "xls", "ods", "parquet")
 
 @contextmanager
 def collect(
-    paths: Sequence[str], *, exclude: Sequence[str] = (), progress: Progress
+    paths: Sequence[str],
+    *,
+    exclude: Sequence[str] = (),
+    names: Mapping[str, str] | None = None,
+    within: Path | None = None,
+    progress: Progress,
 ) -> Iterator[Collected]:
     """What the PATHs of a call mean, as files of this machine.
 
     A file that is named twice, by links too, comes once. Files that cannot be had are told in
-    `problems`, all of them. Temporary files are there until the context ends, however it ends.
-    Raises NothingToLoad for a PATH that means no file, and MissingExtra.
+    `problems`, all of them. For `names` and `within` see `LoadOptions`. Temporary files are there
+    until the context ends, however it ends. Raises NothingToLoad for a PATH that means no file,
+    and MissingExtra.
     """
     # All PATHs are looked up before the first is fetched: a misspelt one is told at once.
     found, missing = [], []
     for path in dict.fromkeys(paths):
         try:
-            found.append((path, _local(path, exclude)))
+            found.append((path, _named(_local(path, exclude), (names or {}).get(path))))
         except NothingToLoad as error:
             missing.append(error)
     if missing:
         others = "".join(f"\n{other}" for other in missing[1:])
         raise NothingToLoad(missing[0].path, f"{missing[0].problem}{others}")
     with Spool() as spool:
-        collecting = _Collecting(exclude, spool, progress)
+        collecting = _Collecting(exclude, spool, progress, within)
         for path, results in found:
             collecting.add_all(collecting.fetched(path) if results is None else results)
         yield collecting.collected()
@@ -67,11 +73,21 @@ def _local(path: str, exclude: Sequence[str]) -> list[Result] | None:
     return list(find(path, exclude))
 
 
+def _named(results: list[Result] | None, name: str | None) -> list[Result] | None:
+    """The same, with the files called by a name that is not their PATH."""
+    if results is None or name is None:
+        return results
+    return [replace(one, name=name) if isinstance(one, LocalFile) else one for one in results]
+
+
 class _Collecting:
     """The files, problems and skipped names so far."""
 
-    def __init__(self, exclude: Sequence[str], spool: Spool, progress: Progress) -> None:
+    def __init__(
+        self, exclude: Sequence[str], spool: Spool, progress: Progress, within: Path | None
+    ) -> None:
         self._exclude = exclude
+        self._within = within
         self._spool = spool
         self._progress = progress
         self._files: list[LocalFile] = []
@@ -113,6 +129,12 @@ class _Collecting:
         if real in self._seen:
             return
         self._seen.add(real)
+        if self._within is not None:
+            if not real.is_relative_to(self._within):
+                self.add(Problem(f"{file.name}: it leads out of the folder {self._within}."))
+                return
+            # Opened by the path that was judged, whatever becomes of a link.
+            file = replace(file, name=file.name.removeprefix(f"{self._within}/"), path=real)
         if is_pipe(file.path):
             pipe = spool_pipe(lambda: file.path.open("rb"), file.name, self._spool, self._progress)
             if isinstance(pipe, Problem):

@@ -79,7 +79,7 @@ def fetch(
     shown = shown_address(address)
     progress(f"{shown}: connecting")
     try:
-        system, root = _open(address)
+        system, root = open_system(address)
         found = _files(system, address, root)
     except (MissingExtra, NothingToLoad):
         raise
@@ -103,8 +103,8 @@ def fetch(
         raise NothingToLoad(shown, nothing_left(skipped) or nothing)
 
 
-def _open(address: str) -> tuple[_FileSystem, str]:
-    """The file system of an address, and what it calls the address."""
+def open_system(address: str) -> tuple[_FileSystem, str]:
+    """The file system of an address, and what it calls the address. Raises MissingExtra."""
     scheme = scheme_of(address)
     try:
         import fsspec

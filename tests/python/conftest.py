@@ -20,7 +20,11 @@ from loader.embedded.binaries import MAJOR
 
 if TYPE_CHECKING:
     from engines import Engine
+    from page_service import PageService
     from person import Person
+    from playwright.sync_api import Browser, Page
+    from query_tables import Asker
+    from serving import Server
 
 # The engines that a test which asks for `engine` runs on; see engines.py.
 ENGINES = ("postgres", "duckdb")
@@ -189,6 +193,47 @@ def shared_database(server: Database) -> Iterator[Database]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of a server that speaks S3, a process of its own."""
+    import socket
+    import subprocess
+    import sys
+    import time
+    import urllib.request
+
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(address + "/moto-api/", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield address
+        server.terminate()
+
+
+@pytest.fixture
+def s3_environment(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The environment leads to the S3 server, and to no other; its address."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing-secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return s3
+
+
 @pytest.fixture
 def person(
     loading_copy: Path, shared_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -197,3 +242,91 @@ def person(
     from person import person_in
 
     return person_in(tmp_path, loading_copy, shared_engine, monkeypatch)
+
+
+@pytest.fixture
+def postgres_person(
+    loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Person:
+    """The same on PostgreSQL alone."""
+    from engines import Postgres
+    from person import person_in
+
+    return person_in(tmp_path, loading_copy, Postgres(shared_database), monkeypatch)
+
+
+@pytest.fixture
+def box(tmp_path: Path, loading_copy: Path) -> Iterator[Path]:
+    """A folder to watch. The tests share a project; each begins with nothing remembered."""
+    from watching import forget
+
+    made = tmp_path / "box"
+    made.mkdir()
+    yield made
+    forget(loading_copy)
+
+
+@pytest.fixture(scope="module")
+def asker(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
+    """Asks marts of a small project; the mart `things` has its rows."""
+    from query_tables import ROWS, THINGS, Asker, project_in
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in shared_database.environment.items():
+            patch.setenv(name, value)
+        schema = f"q{uuid.uuid4().hex[:10]}"
+        patch.setenv("LABMART_SCHEMA", schema)
+        found = Asker(shared_database, project_in(tmp_path_factory.mktemp("query")), schema)
+        found.fill("things", THINGS, ROWS)
+        yield found
+        found.readers.close()
+
+
+@pytest.fixture(scope="module")
+def served_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project for a server; its spool and target/ are in it."""
+    copy = tmp_path_factory.mktemp("served") / "project"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def service(served_project: Path, shared_database: Database) -> Iterator[Server]:
+    """The real service with its worker, one for all tests of a module."""
+    from serving import serving
+
+    (served_project / "landing").mkdir()
+    with serving(
+        served_project, shared_database, "--landing", str(served_project / "landing")
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, for the tests of a module: with it an event loop of its own runs."""
+    from page_browser import chromium
+
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page_service() -> Iterator[PageService]:
+    """A service in memory, without tables."""
+    from page_service import PageService
+
+    made = PageService()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, page_service: PageService) -> Iterator[Page]:
+    """The page, watched, of a service with a small laboratory."""
+    from page_browser import watched
+    from page_labs import furnish
+
+    furnish(page_service)
+    with watched(browser, page_service.address) as shown:
+        yield shown

@@ -7,14 +7,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from loader.contract import LEDGER, REJECTED, Contract, mart_contracts, raw_contract
 from loader.project import open_project
+from loader.service.query.parameters import PARAMETERS
 
 if TYPE_CHECKING:
     from conftest import Database
@@ -79,6 +81,51 @@ def test_every_column_description_is_a_doc_block() -> None:
     columns = list(yaml_columns())
     assert columns
     assert [name for name, c in columns if not DOC.match(c.get("description", ""))] == []
+
+
+def test_the_contracts_are_what_dbt_makes_of_the_yaml(manifest: Node) -> None:
+    """The service reads the YAML itself, so that it can tell of marts before the first build."""
+
+    def told(columns: Node) -> list[tuple[str, str, str]]:
+        return [
+            (c["name"], c["data_type"].replace(", ", ","), " ".join(c["description"].split()))
+            for c in columns.values()
+        ]
+
+    project = open_project(ROOT)
+    found = mart_contracts(project)
+    assert list(found) == [n["alias"] for n in sorted(marts(manifest), key=_place(found))]
+    for node in marts(manifest):
+        contract = found[node["alias"]]
+        assert contract.description == " ".join(node["description"].split())
+        assert [(c.name, c.type, c.description) for c in contract.columns] == told(node["columns"])
+        keys = [
+            test["test_metadata"]["kwargs"]["columns"]
+            for test in manifest["nodes"].values()
+            if test.get("attached_node") == node["unique_id"]
+            and test["test_metadata"]["name"] == "is_key"
+        ]
+        assert contract.has_key == bool(keys)
+        # The order that a page is completed by has to be as fine as the key.
+        for key in keys:
+            assert set(re.findall(r"\w+_id|\w+", " ".join(key))) - {"coalesce", "1"} == set(
+                contract.order_by
+            )
+    for source in manifest["sources"].values():
+        if source["name"] in (LEDGER, REJECTED):
+            raw = raw_contract(project, source["name"])
+            assert [(c.name, c.type, c.description) for c in raw.columns] == told(source["columns"])
+
+
+def test_no_column_of_a_mart_is_called_like_a_parameter_of_the_service() -> None:
+    project = open_project(ROOT)
+    contracts = [*mart_contracts(project).values(), raw_contract(project, LEDGER)]
+    names = {column.name for contract in contracts for column in contract.columns}
+    assert names.isdisjoint(PARAMETERS)
+
+
+def _place(found: dict[str, Contract]) -> Callable[[Node], int]:
+    return lambda node: list(found).index(node["alias"])
 
 
 def test_every_doc_block_is_used() -> None:

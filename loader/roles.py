@@ -1,0 +1,194 @@
+"""Database roles with the least rights: who loads, who builds, who reads.
+
+    <schema>_loader    owns the raw schema: writes raw tables and the ledger, sees no results
+    <schema>_builder   owns the schemas that dbt fills, reads the raw tables, changes none of them
+    <schema>_reader    reads the marts, the ledger and the rejected lines, writes nothing
+
+They are groups: nobody logs in as one of them, people and programs are made members. What a member
+creates belongs to the group when it becomes the group first (`role:` in profiles.yml, or `alter
+role … set role …`). dbt drops each mart and makes it anew, so the reader's right stands in the
+default privileges: a new table has it from its first moment, and dbt's `grants` would need the role
+on every database that the project is ever built on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import psycopg2
+import psycopg2.errors
+
+from loader.contract import LEDGER, REJECTED
+from loader.database import Database
+from loader.destinations.postgres_connection import one_line, open_connection, where
+from loader.destinations.postgres_tables import statement
+from loader.destinations.raw_tables import gaps, wanted
+from loader.destinations.sql import quote
+from loader.errors import DatabaseFault, ProfileError, QueryFailed, RolesRefused
+from loader.sources import Input, read_inputs
+
+# PostgreSQL cuts longer names off in silence.
+_LONGEST_NAME = 63
+_PATIENCE_SECONDS = 30
+_TABLES = "'r', 'p', 'v', 'm', 'f'"
+
+
+def loader_of(schema: str) -> str:
+    """The role that loads into the project of a schema."""
+    return f"{schema}_loader"
+
+
+def builder_of(schema: str) -> str:
+    """The role that runs dbt."""
+    return f"{schema}_builder"
+
+
+def reader_of(schema: str) -> str:
+    """The role that reads results."""
+    return f"{schema}_reader"
+
+
+def set_up_roles(database: Database) -> None:
+    """Make the roles and give them their rights; a second time changes nothing.
+
+    Raises RolesRefused when the user of the profile may not do it, and DatabaseUnreachable.
+    """
+    database.ready()
+    with closing(open_connection(database.profile, "labmart roles")) as connection:
+        try:
+            with connection, connection.cursor() as cursor:
+                for statement in _statements(database, _current_user(cursor)):
+                    cursor.execute(statement)
+        except psycopg2.errors.InsufficientPrivilege as error:
+            raise RolesRefused(where(database.profile), one_line(error)) from None
+        except psycopg2.Error as error:
+            raise QueryFailed(where(database.profile), one_line(error)) from None
+
+
+def roles_sql(database: Database) -> str:
+    """The same as a script for psql, for the user of the profile; it can be run again."""
+    database.ready()
+    with (
+        closing(open_connection(database.profile, "labmart roles")) as connection,
+        connection.cursor() as cursor,
+    ):
+        statements = _statements(database, _current_user(cursor))
+    return ";\n".join(["begin", *statements, "commit;"])
+
+
+def _current_user(cursor: psycopg2.extensions.cursor) -> str:
+    cursor.execute("select session_user::text")
+    row = cursor.fetchone()
+    return str(row[0]) if row else ""
+
+
+def _statements(database: Database, user: str) -> list[str]:
+    profile = database.profile
+    if profile.engine != "postgres":
+        raise ProfileError(profile.path, f"target {profile.target!r} is no PostgreSQL server.")
+    schema = profile.schema
+    if len(builder_of(schema).encode()) > _LONGEST_NAME:
+        raise ProfileError(profile.path, f"`schema` is too long for names of roles: {schema!r}.")
+    inputs = read_inputs(database.project.sources_file)
+    return [
+        # A load that is at work is waited for, but not for as long as it may take.
+        f"set local lock_timeout = {_PATIENCE_SECONDS * 1000}",
+        # Nobody loads, and nobody else makes the roles, in the meantime.
+        "select pg_advisory_xact_lock(hashtextextended('labmart roles', 0))",
+        "select pg_advisory_xact_lock("
+        f"hashtextextended('labmart raw tables ' || {_literal(schema + '_raw')}, 0))",
+        *_roles(schema, user),
+        *_raw(schema, user, inputs, profile.database),
+        *_results(schema, user, profile.database),
+    ]
+
+
+def _roles(schema: str, user: str) -> Iterator[str]:
+    for role in (loader_of(schema), builder_of(schema), reader_of(schema)):
+        yield _unless(
+            f"exists (select from pg_roles where rolname = {_literal(role)})",
+            f"create role {quote(role)} nologin",
+        )
+        # Who made a role may give it away, but is no member by that: it could not become it.
+        yield _unless(
+            f"(select rolsuper from pg_roles where rolname = {_literal(user)})",
+            f"grant {quote(role)} to {quote(user)}",
+        )
+
+
+def _raw(schema: str, user: str, inputs: Sequence[Input], database: str) -> Iterator[str]:
+    raw = f"{schema}_raw"
+    loader, builder, reader = loader_of(schema), builder_of(schema), reader_of(schema)
+    yield from _schema(raw, loader)
+    for gap in gaps(wanted(inputs), {}, raw, _refuse):
+        yield statement(gap, {}, raw, user).sql
+    yield _owned(raw, loader)
+    yield f"grant connect on database {quote(database)} to {quote(loader)}"
+    yield from _readable(raw, builder, owners=(loader, user))
+    yield f"grant usage on schema {quote(raw)} to {quote(reader)}"
+    for table in (LEDGER, REJECTED):
+        yield f"grant select on {quote(raw)}.{quote(table)} to {quote(reader)}"
+
+
+def _results(schema: str, user: str, database: str) -> Iterator[str]:
+    builder, reader = builder_of(schema), reader_of(schema)
+    for name in (schema, f"{schema}_staging", f"{schema}_seeds"):
+        yield from _schema(name, builder)
+        yield _owned(name, builder)
+    yield f"grant connect on database {quote(database)} to {quote(builder)}, {quote(reader)}"
+    yield from _readable(schema, reader, owners=(builder, user))
+
+
+def _schema(name: str, owner: str) -> Iterator[str]:
+    # `if not exists` alone would ask for the right to create what is there already.
+    there = f"exists (select from pg_namespace where nspname = {_literal(name)})"
+    yield _unless(there, f"create schema {quote(name)}")
+    yield _unless(
+        f"(select nspowner::regrole::text = {_literal(quote(owner))} or "
+        f"nspowner::regrole::text = {_literal(owner)} "
+        f"from pg_namespace where nspname = {_literal(name)})",
+        f"alter schema {quote(name)} owner to {quote(owner)}",
+    )
+
+
+def _owned(schema: str, owner: str) -> str:
+    """Give what is in a schema to its owner."""
+    return _block(
+        "declare item record; begin "
+        "for item in select c.oid::regclass::text as name from pg_class as c "
+        f"where c.relnamespace = to_regnamespace({_literal(quote(schema))}) "
+        f"and c.relkind in ({_TABLES}) and pg_get_userbyid(c.relowner) <> {_literal(owner)} "
+        f"loop execute format('alter table %s owner to %I', item.name, {_literal(owner)}); "
+        "end loop; end"
+    )
+
+
+def _readable(schema: str, role: str, *, owners: Sequence[str]) -> Iterator[str]:
+    """Let a role read all tables of a schema, and those that its owners will make in it."""
+    yield f"grant usage on schema {quote(schema)} to {quote(role)}"
+    yield f"grant select on all tables in schema {quote(schema)} to {quote(role)}"
+    for owner in owners:
+        yield (
+            f"alter default privileges for role {quote(owner)} in schema {quote(schema)} "
+            f"grant select on tables to {quote(role)}"
+        )
+
+
+def _unless(condition: str, statement: str) -> str:
+    return _block(
+        f"begin if not coalesce({condition}, false) then execute {_literal(statement)}; end if; end"
+    )
+
+
+def _block(body: str) -> str:
+    return f"do {_literal(body)}"
+
+
+def _literal(text: str) -> str:
+    # E'…' means the same whatever standard_conforming_strings says.
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _refuse(problem: str, next_step: str) -> DatabaseFault:
+    return DatabaseFault("for the roles", problem, next_step)

@@ -1,0 +1,101 @@
+"""What a server or a worker is started with."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loader.database import Database
+from loader.errors import ProfileError
+from loader.profile import Profile
+
+# Host names that only reach this machine.
+_LOOPBACK_NAMES = ("localhost", "ip6-localhost")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server accepts. Sizes are bytes, times seconds."""
+
+    upload_bytes: int = 10_000_000_000
+    upload_files: int = 1000
+    # At the same time.
+    uploads: int = 128
+    # Jobs that wait or run.
+    queued_jobs: int = 1000
+    # Requests of one caller: so many a second, and so many at once after a pause.
+    requests_per_second: float = 50.0
+    requests_at_once: int = 500
+    # Wrong tokens from one address in a minute.
+    failed_logins: int = 10
+    # An upload ends when nothing comes for `idle`, or, after `grace`, less than `slowest` a second.
+    idle: float = 30.0
+    grace: float = 60.0
+    slowest: int = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a server listens, what it works on, and what it accepts.
+
+    `landing` is the one folder whose files `POST /v1/runs` may load; None: there is none.
+    `spool` holds uploads until they are loaded; service and worker have to share it.
+    """
+
+    database: Database
+    target: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    landing: Path | None = None
+    spool: Path | None = None
+    worker: bool = True
+    require_token: bool = False
+    token_file: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def profile(self) -> Profile:
+        """The connection."""
+        return self.database.profile
+
+    @property
+    def schema(self) -> str:
+        """The schema of the service's own tables."""
+        return f"{self.profile.schema}_service"
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where uploads are kept."""
+        return self.spool or self.database.project.root / ".labmart" / "uploads"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether a call without a token may do everything."""
+        return self.is_loopback and not self.require_token
+
+
+def check(settings: Settings) -> None:
+    """Raise ProfileError for a target that is no PostgreSQL server."""
+    profile = settings.profile
+    if profile.engine != "postgres":
+        raise ProfileError(
+            profile.path,
+            f"target {profile.target!r} has `type: {profile.engine}`; the service needs postgres.",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name, or its address, means this machine alone."""
+    bare = host.strip().rstrip(".").lower().removeprefix("[").removesuffix("]")
+    if bare in _LOOPBACK_NAMES or bare.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
