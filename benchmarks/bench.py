@@ -150,13 +150,13 @@ class Bench:
         )
         for one, other, whose in (
             (models, reference, "the models"),
-            (reference, models, f"reference/{path.name}"),
+            (reference, models, f"reference/postgres/{path.name}"),
         ):
             found = self.query(f"select * from ({one} except all {other}) as d order by 1 limit 3")
             if found:
                 rows = "\n".join(", ".join(map(str, row)) for row in found)
                 raise BenchmarkError(
-                    f"reference/{path.name} and the models differ. Only {whose} have, "
+                    f"reference/postgres/{path.name} and the models differ. Only {whose} have, "
                     f"among other rows:\n{columns}\n{rows}"
                 )
 

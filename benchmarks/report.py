@@ -39,7 +39,9 @@ def time_lines(times: Times) -> list[str]:
     def row(what: str, seconds: float) -> tuple[Value, ...]:
         return (what, f"{seconds:.1f}", *(f"{seconds / other:.2f}" for _, other in ratios))
 
-    rows = [row(f"reference/{name}.sql", seconds) for name, seconds in times.references.items()]
+    rows = [
+        row(f"reference/postgres/{name}.sql", seconds) for name, seconds in times.references.items()
+    ]
     rows.append(row("dbt run, all models", times.models))
     empty = ("",) * len(ratios)
     rows.append(("- of it dbt alone (1)", f"{times.dbt_alone:.1f}", *empty))
@@ -59,6 +61,12 @@ def ratio_lines(seconds: Mapping[str, float], reference: str) -> list[str]:
         for what, taken in seconds.items()
     ]
     return _table(columns, rows)
+
+
+def seconds_lines(rows: Sequence[tuple[str, float]]) -> list[str]:
+    """Seconds of each."""
+    columns = [("what", "text"), ("seconds", "numeric(9,1)")]
+    return _table(columns, [(what, f"{seconds:.1f}") for what, seconds in rows])
 
 
 def model_lines(times: Times) -> list[str]:
@@ -81,14 +89,19 @@ def machine_lines(bench: Bench) -> list[str]:
         "select " + ", ".join(f"current_setting('{name}')" for name in names)
     )
     settings = [f"{name} {value}" for name, value in zip(_SETTINGS, values, strict=True)]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     which = "embedded" if bench.database.embedded else "named by the profile"
     return [
-        f"machine: {_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}",
+        host_line(),
         f"versions: PostgreSQL {server} ({which}), dbt-core {version('dbt-core')}, "
         f"dbt-postgres {version('dbt-postgres')}, Python {platform.python_version()}",
         "settings: " + ", ".join(settings),
     ]
+
+
+def host_line() -> str:
+    """The machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+    return f"machine: {_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
 
 
 def _table(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[Value, ...]]) -> list[str]:

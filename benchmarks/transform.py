@@ -5,7 +5,7 @@
 Makes a laboratory (see generate.py), copies it into the raw tables of a schema of its own, and
 then times, in turns:
 
-* each file in reference/: from the raw text to user_features alone, no rule checked;
+* each file in reference/postgres/: from the raw text to user_features alone, no rule checked;
 * `dbt run` of all models, with all that dbt itself takes.
 
 dbt's own share is timed apart, as the same `dbt run` over empty raw tables. On clean data every
@@ -28,7 +28,7 @@ from benchmarks.generate import Laboratory
 from benchmarks.report import Times, count_lines, machine_lines, model_lines, time_lines
 from loader.marts import read_marts
 
-REFERENCES = Path(__file__).resolve().parent / "reference"
+REFERENCES = Path(__file__).resolve().parent / "reference" / "postgres"
 _EMPTY_RUNS = 3
 
 

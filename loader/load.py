@@ -181,10 +181,10 @@ class _Call:
         rejections = Rejections()
         try:
             with closing(rejections):
-                batches = self._counted(table, load_id, rejections)
                 if self.writing:
-                    records = self._write(table, load_id, batches, rejections)
+                    records = self._write(table, load_id, rejections)
                 else:
+                    batches = self._counted(table, table.reader.batches(load_id), rejections)
                     records = sum(batch.records for batch in batches)
                 read = records + len(rejections)
                 self._check(table, read, rejections)
@@ -199,9 +199,11 @@ class _Call:
         shown = tuple(rejections.first)
         return Outcome(table, state, load_id or None, read, rejections.by_rule, shown)
 
-    def _counted(self, table: Table, load_id: int, rejections: Rejections) -> Iterator[Batch]:
+    def _counted(
+        self, table: Table, batches: Iterator[Batch], rejections: Rejections
+    ) -> Iterator[Batch]:
         records = 0
-        for batch in table.reader.batches(load_id):
+        for batch in batches:
             try:
                 rejections.add(batch.rejected)
             except OSError as error:
@@ -214,11 +216,16 @@ class _Call:
             self.report.advance(batch.position, records + len(rejections))
             yield batch
 
-    def _write(
-        self, table: Table, load_id: int, batches: Iterator[Batch], rejections: Rejections
-    ) -> int:
+    def _write(self, table: Table, load_id: int, rejections: Rejections) -> int:
         reader = table.reader
-        written = self.store.write_records(reader.input, reader.columns, reader.delimiter, batches)
+        own = self.store.read_file(table.file, reader, load_id)
+        if own is not None:
+            written = sum(batch.records for batch in self._counted(table, own, rejections))
+        else:
+            batches = self._counted(table, reader.batches(load_id), rejections)
+            written = self.store.write_records(
+                reader.input, reader.columns, reader.delimiter, batches
+            )
         self.store.write_rejected(load_id, rejections)
         found = self.store.count(reader.input, load_id)
         if found != (written, len(rejections)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loader.cli.call import Call, option, say, target_option
+from loader.cli.signals import EndedBySignal
 from loader.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -40,6 +42,43 @@ spool_option = option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file with a token that shall be the administrator's.",
 )
+@option(
+    "--max-upload",
+    type=click.IntRange(min=1),
+    default=10_000_000_000,
+    show_default=True,
+    metavar="BYTES",
+    help="How large an upload may be.",
+)
+@option(
+    "--max-uploads",
+    type=click.IntRange(min=1),
+    default=128,
+    show_default=True,
+    help="How many there may be at the same time.",
+)
+@option(
+    "--max-jobs",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="How many jobs may wait.",
+)
+@option(
+    "--max-rate",
+    type=click.FloatRange(min=0.1),
+    default=50.0,
+    show_default=True,
+    help="Requests a second of one caller, who may save up ten seconds' worth.",
+)
+@option(
+    "--idle-timeout",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="After how long without a byte an upload ends.",
+)
 @target_option
 @click.pass_obj
 def serve(
@@ -51,26 +90,39 @@ def serve(
     worker: bool,
     require_token: bool,
     token_file: Path | None,
+    max_upload: int,
+    max_uploads: int,
+    max_jobs: int,
+    max_rate: float,
+    idle_timeout: float,
     target: str | None,
 ) -> None:
     """Serve uploads, jobs and marts over HTTP, with a page to look at."""
     _need_extra()
     from loader.service.serve import serve as run
-    from loader.service.settings import Settings
+    from loader.service.settings import Limits, Settings
 
-    run(
-        Settings(
-            database=call.database(target),
-            target=target,
-            host=host,
-            port=port,
-            landing=_absolute(landing),
-            spool=_absolute(spool),
-            worker=worker,
-            require_token=require_token,
-            token_file=token_file,
-        )
+    settings = Settings(
+        database=call.database(target),
+        target=target,
+        host=host,
+        port=port,
+        landing=_absolute(landing),
+        spool=_absolute(spool),
+        worker=worker,
+        require_token=require_token,
+        token_file=token_file,
+        limits=Limits(
+            upload_bytes=max_upload,
+            uploads=max_uploads,
+            queued_jobs=max_jobs,
+            requests_per_second=max_rate,
+            idle=idle_timeout,
+        ),
     )
+    # To be told to end is how a server ends.
+    with suppress(KeyboardInterrupt, EndedBySignal):
+        run(settings)
 
 
 @click.command()

@@ -19,8 +19,9 @@ from types import ModuleType
 from typing import IO, Protocol
 
 from loader.errors import ProfileError
+from loader.files import LocalFile
 from loader.profile import Profile
-from loader.readers import Batch, RejectedLine
+from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
 Value = int | Decimal | float | str | bool | date | datetime | None
@@ -118,6 +119,14 @@ class RawStore(Protocol):
         self, entry: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
     ) -> int:
         """Write the batches' text; how many rows the engine took."""
+        ...
+
+    def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> Iterator[Batch] | None:
+        """Read and write a file by the engine's own means; None if it has to be read here.
+
+        The batches have no text: how many records were written, the rejected lines, the position.
+        Raises FileRefused as the reader does.
+        """
         ...
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:

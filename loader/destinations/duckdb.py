@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import IO, cast
+from typing import IO, Any
 
 import duckdb
 
 from loader.destinations import Column, Row, Selection
 from loader.destinations.duckdb_connection import opened, path_of
+from loader.destinations.duckdb_driver import interruptible
 from loader.destinations.duckdb_faults import one_line
 from loader.destinations.duckdb_types import standard_type
 from loader.destinations.sql import literal, quote
@@ -37,12 +38,12 @@ class DuckDB:
     def columns(self, relation: str) -> tuple[Column, ...]:
         """See `Destination`; raises NotBuilt."""
         with self._faults():
-            rows = self._connection.execute(
+            rows = self._run(
                 "select column_name, data_type from duckdb_columns() "
                 "where database_name = current_database() "
                 "and lower(schema_name) = lower(?) and table_name = ? order by column_index",
                 [self._schema, relation],
-            ).fetchall()
+            )
         if not rows:
             raise NotBuilt(f"{self._schema}.{relation}", self._where)
         return tuple(Column(name=name, type=standard_type(kind)) for name, kind in rows)
@@ -55,8 +56,7 @@ class DuckDB:
     def count(self, selection: Selection) -> int:
         """See `Destination`."""
         with self._faults():
-            found = self._connection.execute(f"select count(*) from {self._source(selection)}")
-            [(rows,)] = found.fetchall()
+            [(rows,)] = self._run(f"select count(*) from {self._source(selection)}")
         return int(rows)
 
     def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
@@ -64,27 +64,29 @@ class DuckDB:
         file.write((",".join(map(_csv_cell, selection.columns)) + "\n").encode())
         cells = " || ',' || ".join(_csv_sql(column) for column in selection.columns)
         for (line,) in self._stream(self._sql(selection, f"{cells} || chr(10)")):
-            file.write(cast("str", line).encode())
+            file.write(str(line).encode())
 
     def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
         """See `Destination`."""
         with self._faults():
-            found = self._connection.execute(
-                f"select * from (\n{sql}\n) as labmart_query limit {limit:d}"
-            )
+            rows = self._run(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
             columns = tuple(
                 Column(name=name, type=standard_type(str(kind)))
-                for name, kind, *_ in found.description or ()
+                for name, kind, *_ in self._connection.description or ()
             )
-            return columns, found.fetchall()
+            return columns, rows
+
+    def _run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        connection = self._connection
+        return interruptible(connection, lambda: connection.execute(sql, list(values)).fetchall())
 
     def _stream(self, sql: str) -> Iterator[Row]:
         with self._faults():
             # A cursor of its own: the caller may ask something else between two rows.
             cursor = self._connection.cursor()
             cursor.execute("set TimeZone = 'UTC'")
-            cursor.execute(sql)
-            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+            interruptible(cursor, lambda: cursor.execute(sql))
+            while rows := interruptible(cursor, lambda: cursor.fetchmany(_ROWS_AT_ONCE)):
                 yield from rows
 
     def _sql(self, selection: Selection, listed: str) -> str:
@@ -97,7 +99,7 @@ class DuckDB:
 
     def _source(self, selection: Selection) -> str:
         with self._faults():
-            [(database,)] = self._connection.execute("select current_database()").fetchall()
+            [(database,)] = self._run("select current_database()")
         # The database may have the name of the schema, so both are always said.
         names = (str(database), self._schema, selection.relation)
         source = f"{'.'.join(map(quote, names))} as m"

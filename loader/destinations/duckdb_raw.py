@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ import duckdb
 
 from loader.destinations import Load
 from loader.destinations.duckdb_connection import opened, path_of
+from loader.destinations.duckdb_driver import interruptible
 from loader.destinations.duckdb_faults import fault
 from loader.destinations.duckdb_types import standard_type
 from loader.destinations.pipe import piped
@@ -31,8 +32,9 @@ from loader.destinations.raw_tables import (
 )
 from loader.destinations.sql import literal, quote
 from loader.errors import DatabaseFault
+from loader.files import LocalFile
 from loader.profile import Profile
-from loader.readers import Batch, RejectedLine
+from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -100,6 +102,9 @@ class DuckDBRaw:
         """See `RawStore`. The batches are made in a thread of their own."""
         return self._insert(entry.name, ("line", "load_id", *columns), delimiter, batches)
 
+    def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> None:
+        """See `RawStore`; every file is read here."""
+
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
         """See `RawStore`."""
         self._insert(REJECTED, REJECTED_COLUMNS, ",", rejected_batches(load_id, lines))
@@ -157,7 +162,8 @@ class DuckDBRaw:
                 f"{literal(pipe.path)}, auto_detect = false, header = false, "
                 f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', nullstr = '', "
                 f"allow_quoted_nulls = false, new_line = '\\n', encoding = 'utf-8', "
-                f"max_line_size = {_LONGEST_RECORD}, columns = {{{types}}})"
+                f"max_line_size = {_LONGEST_RECORD}, columns = {{{types}}})",
+                stop=pipe.stop,
             )
         return int(written)
 
@@ -175,10 +181,15 @@ class DuckDBRaw:
             found[str(name)] = Found(str(kind), "", columns)
         return found
 
-    def _run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement, all of its rows."""
+    def _run(
+        self, sql: str, values: Sequence[object] = (), *, stop: Callable[[], None] = lambda: None
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement, all of its rows. `stop` ends what it may wait for."""
+        connection = self._connection
         try:
-            return self._connection.execute(sql, list(values)).fetchall()
+            return interruptible(
+                connection, lambda: connection.execute(sql, list(values)).fetchall(), stop
+            )
         except duckdb.Error as error:
             raise fault(error, self._where) from None
 

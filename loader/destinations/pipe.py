@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from loader.readers import Batch
 
 # Each change between the two sides costs; Linux lets anybody have a pipe of a megabyte.
 _PIPE_BYTES = 1 << 20
+_LOOK_MILLISECONDS = 200
 
 
 class Pipe:
@@ -25,8 +27,10 @@ class Pipe:
         self.failure: BaseException | None = None
         self._batches = batches
         self._reading, self._writing = os.pipe()
-        self._is_read = True
+        self._stopped = False
         self.path = f"/dev/fd/{self._reading}"
+        # An engine that has given up may keep the pipe open and never read it.
+        os.set_blocking(self._writing, False)
         # Only Linux has it, and a person may have used up what they may have.
         if set_size := getattr(fcntl, "F_SETPIPE_SZ", None):
             with suppress(OSError):
@@ -35,22 +39,35 @@ class Pipe:
     def fill(self) -> None:
         """Run through the batches; the thread's work."""
         try:
-            with os.fdopen(self._writing, "wb") as file:
-                for batch in self._batches:
-                    file.write(batch.text.encode())
-                    if not self._is_read:
-                        break
+            for batch in self._batches:
+                self._write(memoryview(batch.text.encode()))
+                if self._stopped:
+                    break
         except BaseException as error:
-            # Whoever reads no more has a reason of their own.
-            if self._is_read:
-                self.failure = error
+            self.failure = error
         finally:
             self._close_batches()
+            os.close(self._writing)
+
+    def stop(self) -> None:
+        """Make the thread end at its next batch; the engine comes to the end then."""
+        self._stopped = True
 
     def close(self) -> None:
-        """Read no more: a thread that waits for room in the pipe gets an error then."""
-        self._is_read = False
+        """Let go of what the engine has read."""
         os.close(self._reading)
+
+    def _write(self, text: memoryview) -> None:
+        room = select.poll()
+        room.register(self._writing, select.POLLOUT)
+        while text and not self._stopped:
+            try:
+                text = text[os.write(self._writing, text) :]
+            except BlockingIOError:
+                room.poll(_LOOK_MILLISECONDS)
+            except BrokenPipeError:
+                # Whoever reads no more has a reason, and tells it.
+                self._stopped = True
 
     def _close_batches(self) -> None:
         """A generator holds files open; let go of them in the thread that ran it."""
@@ -70,10 +87,10 @@ def piped(batches: Iterator[Batch]) -> Iterator[Pipe]:
     thread.start()
     try:
         yield pipe
-        # All has been read; what the batches failed with is known when they have ended.
-        thread.join()
     finally:
-        pipe.close()
+        pipe.stop()
         thread.join()
-    if pipe.failure is not None:
-        raise pipe.failure
+        pipe.close()
+        # What ended the batches is the reason of whatever the engine says of them.
+        if pipe.failure is not None:
+            raise pipe.failure

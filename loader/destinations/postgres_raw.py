@@ -31,8 +31,9 @@ from loader.destinations.raw_tables import (
 from loader.destinations.sql import quote
 from loader.destinations.turns import wait_until
 from loader.errors import DatabaseFault, ProfileError
+from loader.files import LocalFile
 from loader.profile import Profile
-from loader.readers import Batch, RejectedLine
+from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
 # PostgreSQL cuts longer names off in silence.
@@ -126,6 +127,9 @@ class PostgresRaw:
     ) -> int:
         """See `RawStore`. The batches are made in a thread of their own."""
         return self._copy(entry.name, ("line", "load_id", *columns), delimiter, batches)
+
+    def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> None:
+        """See `RawStore`; every file is read here."""
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
         """See `RawStore`."""

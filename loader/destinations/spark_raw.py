@@ -24,6 +24,7 @@ from loader.destinations.spark_files import (
     write_batches,
 )
 from loader.destinations.spark_ledger import LEDGER_NAMES, read_ledger, snapshot_rows
+from loader.destinations.spark_lines import ClusterLines, NotByLine, can_read
 from loader.destinations.spark_session import in_new_thread, open_session
 from loader.destinations.spark_settings import check_schema, where
 from loader.destinations.spark_tables import (
@@ -43,8 +44,10 @@ from loader.destinations.spark_tables import (
     table_of,
 )
 from loader.errors import DatabaseFault
+from loader.files import LocalFile
 from loader.profile import Profile
-from loader.readers import Batch, RejectedLine
+from loader.readers import Batch, Reader, RejectedLine
+from loader.readers.delimited import DelimitedReader
 from loader.sources import Input
 
 if TYPE_CHECKING:
@@ -103,6 +106,20 @@ class SparkRaw:
         """See `RawStore`. The rows' load is the one whose number was given out last."""
         names = ("line", LOAD_ID, *columns)
         return self._write(table_of(entry), self._load_id, names, delimiter, batches)
+
+    def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> Iterator[Batch] | None:
+        """See `RawStore`. The cluster reads what is large, and where the workers are too."""
+        is_here = self._where.startswith("local")
+        if not isinstance(reader, DelimitedReader) or (file.temporary and not is_here):
+            return None
+        with self._faults():
+            try:
+                if can_read(reader, file.path):
+                    lines = ClusterLines(self._session, file.path.absolute(), reader, load_id)
+                    return self._read(lines, table_of(reader.input), load_id)
+            except NotByLine:
+                pass
+        return None
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
         """See `RawStore`."""
@@ -253,6 +270,12 @@ class SparkRaw:
             rows = write_batches(folder, columns, table.columns, delimiter, batches)
             self._add(table, load_id, folder)
         return rows
+
+    def _read(self, lines: ClusterLines, table: RawTable, load_id: int) -> Iterator[Batch]:
+        folder = self._folder(table, load_id)
+        with self._faults():
+            yield from lines.write(folder)
+            self._add(table, load_id, folder)
 
     def _count(self, table: RawTable, load_id: int) -> int:
         with self._faults():

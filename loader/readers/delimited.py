@@ -20,7 +20,7 @@ from loader.sources import Input, other_header
 # What the dialect is told from.
 SAMPLE = 1 << 20
 # A line must fit the memory whole; this is far above any list and below what would hurt.
-_LINE_LIMIT = 32 << 20
+LINE_LIMIT = 32 << 20
 
 Open = Callable[[], AbstractContextManager[Stream]]
 
@@ -80,21 +80,31 @@ class DelimitedReader:
                 pending += portion or ""
                 whole = len(pending) if final else complete_lines(pending)
                 begin = self._skip(splitter, pending, whole)
-                self._refuse_second_table(pending[begin:whole], splitter.line)
+                self.refuse_second_table(pending[begin:whole], splitter.line)
                 records = splitter.records
                 text, used = splitter.split(pending[begin:whole], final=final)
                 pending = pending[begin + used :]
-                if len(pending) > _LINE_LIMIT:
-                    raise FileRefused(
-                        self.name,
-                        f", line {splitter.line}: the line is longer than {_LINE_LIMIT >> 20} MiB. "
-                        "Is this a table of text, and are its line ends right?",
-                    )
+                if len(pending) > LINE_LIMIT:
+                    raise self.line_too_long(splitter.line)
                 rejected = tuple(splitter.rejected)
                 splitter.rejected.clear()
                 yield Batch(text, splitter.records - records, rejected, stream.position)
 
-    def _refuse_second_table(self, text: str, line: int) -> None:
+    @property
+    def is_undecided(self) -> bool:
+        """Whether a line behind the sample may still change the encoding."""
+        with self.open() as stream:
+            return self.guessed and stream.read(SAMPLE).isascii()
+
+    def line_too_long(self, line: int) -> FileRefused:
+        """What is raised for a line of more than LINE_LIMIT characters."""
+        return FileRefused(
+            self.name,
+            f", line {line}: the line is longer than {LINE_LIMIT >> 20} MiB. "
+            "Is this a table of text, and are its line ends right?",
+        )
+
+    def refuse_second_table(self, text: str, line: int) -> None:
         """Two tables below each other can have as many columns; rows of one are not the other's."""
         for other in self.inputs:
             names = [column.name for column in other.columns if column.required]

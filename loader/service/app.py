@@ -17,7 +17,7 @@ from loader.service.events import Broker
 from loader.service.guard import Guard
 from loader.service.model import ProblemModel
 from loader.service.queue import open_queue
-from loader.service.routes import docs, files, health, jobs, loads, marts, runs
+from loader.service.routes import docs, files, health, jobs, loads, marts, page, runs
 from loader.service.settings import Settings
 from loader.service.supervisor import keep_worker
 from loader.service.tables import Tables
@@ -28,7 +28,7 @@ _CONNECTIONS = 8
 _ROUTERS = (
     *(files.router, runs.router, jobs.router),
     *(marts.router, loads.router),
-    *(health.router, docs.router),
+    *(health.router, docs.router, page.router),
 )
 
 
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
                 pool,
                 await open_queue(pool),
                 Broker(settings),
-                Rates(limits.requests_per_second, limits.requests_at_once),
+                Rates(limits.requests_per_second),
                 FailedLogins(limits.failed_logins),
                 Slots(limits.uploads),
                 tables,
@@ -74,9 +74,12 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
         responses={
             "default": {
-                "model": ProblemModel,
                 "description": "A problem",
-                "content": {problems.MEDIA_TYPE: {}},
+                "content": {
+                    problems.MEDIA_TYPE: {
+                        "schema": {"$ref": f"#/components/schemas/{ProblemModel.__name__}"}
+                    }
+                },
             }
         },
     )

@@ -15,6 +15,8 @@ from loader.service.problems import Problem, response
 from loader.service.settings import Settings, is_loopback
 
 _LOG = logging.getLogger("labmart.access")
+# Bytes of a body.
+_LITTLE = 1 << 16
 _SAFE = ("GET", "HEAD", "OPTIONS")
 # For everything but the dbt documentation, which brings its own.
 _POLICY = (
@@ -54,6 +56,9 @@ class Guard:
                     headers.setdefault(name, value)
                 # What the API tells belongs to its caller alone.
                 headers.setdefault("Cache-Control", "private, no-cache")
+                if status >= 400 and _brings_much(scope):
+                    # The server would go on reading, only to drop it.
+                    headers["Connection"] = "close"
             await send(message)
 
         try:
@@ -63,7 +68,9 @@ class Guard:
             else:
                 await response(problem, scope["path"])(scope, receive, answer)
         finally:
-            _log(scope, status, time.monotonic() - begun)
+            seconds = time.monotonic() - begun
+            _log(scope, status, seconds)
+            _count(scope, status, seconds)
 
     def _refusal(self, scope: Scope) -> Problem | None:
         """Keep pages of other places from speaking to a server that only this machine reaches."""
@@ -86,6 +93,13 @@ class Guard:
         return None
 
 
+def _brings_much(scope: Scope) -> bool:
+    """Whether the request has a body that is not worth waiting for."""
+    headers = Headers(scope=scope)
+    length = headers.get("content-length", "0")
+    return "transfer-encoding" in headers or not length.isdigit() or int(length) > _LITTLE
+
+
 def _name(host: str) -> str:
     """A Host header without its port."""
     if host.startswith("["):
@@ -106,3 +120,13 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "caller": getattr(request.state, "caller", None),
     }
     _LOG.info("%s", json.dumps(line))
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    """For Prometheus: by the address as it is declared, since anybody can invent others."""
+    if "app" not in scope:
+        return
+    route = getattr(scope.get("route"), "path", "none")
+    metrics = scope["app"].state.service.metrics
+    metrics.requests.labels(scope["method"], route, status).inc()
+    metrics.seconds.labels(route).observe(seconds)

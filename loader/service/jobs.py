@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from procrastinate import App
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from loader.contract import LEDGER
+from loader.ledger import CURRENT
 from loader.service.database import AsyncConnection, Pool
 from loader.service.model import FINAL, JobState, Kind, Options, State, UploadedFile
 from loader.service.problems import Problem
@@ -129,6 +132,21 @@ async def done_with(pool: Pool, content_key: str) -> list[JobState]:
             (content_key,),
         )
         return [job_of(row) for row in await found.fetchall()]
+
+
+async def counting(pool: Pool, raw_schema: str, loads: Set[int]) -> set[int]:
+    """Which of some loads count."""
+    if not loads:
+        return set()
+    ledger = sql.Identifier(raw_schema, LEDGER)
+    async with pool.connection() as connection:
+        found = await connection.execute(
+            sql.SQL("select load_id from {} where load_id = any(%s) and status = %s").format(
+                ledger
+            ),
+            (list(loads), CURRENT),
+        )
+        return {row["load_id"] for row in await found.fetchall()}
 
 
 async def cancel(pool: Pool, queue: App, job_id: UUID) -> JobState:

@@ -12,6 +12,7 @@ import psycopg_pool
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from loader.errors import (
     BadParameter,
@@ -146,6 +147,11 @@ def add_handlers(app: FastAPI) -> None:
         kind = _kebab(_title(error.status_code).replace(" ", ""))
         detail = f"{request.method} {request.url.path}: {error.detail}."
         return answer(request, Problem(error.status_code, kind, detail, headers=error.headers))
+
+    @app.exception_handler(ClientDisconnect)
+    async def _(request: Request, _: ClientDisconnect) -> Response:
+        # Nobody hears it but the log, which calls it as nginx does.
+        return answer(request, Problem(499, "client-gone", "The client has gone."))
 
     async def no_database(request: Request, error: Exception) -> Response:
         return answer(request, unavailable(error))

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,13 @@ import psycopg2
 import pytest
 
 from loader.embedded import ROLE, Place, place_of, start, stop
+from loader.embedded.binaries import MAJOR
 
 if TYPE_CHECKING:
     from engines import Engine
+    from page_service import PageService
     from person import Person
+    from playwright.sync_api import Browser, Page
     from query_tables import Asker
     from serving import Server
 
@@ -85,10 +88,23 @@ def server() -> Iterator[Database]:
             password=os.environ.get("PGPASSWORD", ""),
         )
         return
+    with _embedded_server(MAJOR) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def older_server() -> Iterator[Database]:
+    """An embedded server of the other major version that the wheel brings."""
+    with _embedded_server(16) as started:
+        yield started
+
+
+@contextmanager
+def _embedded_server(major: int) -> Iterator[Database]:
     # A short path of our own: pytest's temporary paths can be too long for a socket.
     with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
         place = place_of(Path(folder).resolve())
-        start(place)
+        start(place, major=major)
         try:
             yield Database(str(place.run), "5432", ROLE, "postgres", "")
         finally:
@@ -284,3 +300,33 @@ def service(served_project: Path, shared_database: Database) -> Iterator[Server]
         served_project, shared_database, "--landing", str(served_project / "landing")
     ) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, for the tests of a module: with it an event loop of its own runs."""
+    from page_browser import chromium
+
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page_service() -> Iterator[PageService]:
+    """A service in memory, without tables."""
+    from page_service import PageService
+
+    made = PageService()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, page_service: PageService) -> Iterator[Page]:
+    """The page, watched, of a service with a small laboratory."""
+    from page_browser import watched
+    from page_labs import furnish
+
+    furnish(page_service)
+    with watched(browser, page_service.address) as shown:
+        yield shown

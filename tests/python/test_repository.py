@@ -22,7 +22,7 @@ LAYOUT = """
     requirements/run.txt requirements/dev.txt LICENSE
 """
 # Lines a reader takes in at one sitting, and characters that fit beside another window.
-MOST_LINES = {".py": 350, ".sql": 120}
+MOST_LINES = {".py": 350, ".sql": 120, ".js": 350}
 WIDE = 100
 # Pins with hashes, paragraphs and data are as wide as they are; so are the rows of unit tests.
 MAY_BE_WIDER = (".md", ".txt", ".csv", ".tsv", ".xlsx", "_unit_tests.yml")

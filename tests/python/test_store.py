@@ -21,7 +21,7 @@ def test_an_empty_database_has_an_empty_ledger_and_stays_empty(engine: Engine) -
         assert store.loads() == []
     with open_store(engine.profile()) as store:
         write_one(store)
-    assert engine.rows("select nspname from pg_namespace where nspname = 'labmart_raw'") == []
+    assert engine.schemas("_raw") == []
 
 
 def test_what_was_committed_is_there_to_the_letter(engine: Engine) -> None:
@@ -62,9 +62,7 @@ def test_a_schema_may_have_any_name(engine: Engine, schema: str) -> None:
         store.set_status({1: "reverted"})
         store.delete(store.loads()[:1])
         store.commit()
-    assert engine.rows("select nspname from pg_namespace where nspname ~ '_raw$'") == [
-        (f"{schema}_raw",)
-    ]
+    assert engine.schemas("_raw") == [f"{schema}_raw"]
 
 
 def test_a_load_id_is_never_used_twice(engine: Engine) -> None:

@@ -10,8 +10,6 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from loader.destinations import open_store
-from loader.ledger import CURRENT
 from loader.load_options import parse_max_rejected
 from loader.service import jobs
 from loader.service.auth import require
@@ -213,16 +211,14 @@ async def _still_true(service: Service, new: NewJob) -> list[UUID]:
     if new.content_key is None or new.options.replace:
         return []
     earlier = await jobs.done_with(service.pool, new.content_key)
-    counting = await asyncio.to_thread(_counting, service.settings) if earlier else set()
-    return [job.id for job in earlier if _loads(job) and _loads(job) <= counting]
+    wanted = {job.id: _loads(job) for job in earlier}
+    counting = await jobs.counting(
+        service.pool, f"{service.settings.profile.schema}_raw", set().union(*wanted.values())
+    )
+    return [job_id for job_id, loads in wanted.items() if loads and loads <= counting]
 
 
 def _loads(job: JobState) -> set[int]:
     files = job.result.files if job.result else []
     loaded = {file.load_id for file in files if file.load_id is not None}
     return loaded if len(loaded) == len(files) else set()
-
-
-def _counting(settings: Settings) -> set[int]:
-    with open_store(settings.profile, write=False) as store:
-        return {load.load_id for load in store.loads() if load.status == CURRENT}

@@ -1,0 +1,66 @@
+// The page's start, and the map of its modules:
+//
+// api         calls of the service; events: a job's server-sent events
+// connection  whether the service answers; signin: the token
+// upload      choosing and sending files
+// jobs        the jobs and their events; job_card draws one
+// results     the marts; overview: the charts (figures counts, charts draws)
+// issues      what was rejected; history: the loads with undo and redo
+// grid        a table with search, sorting and paging; filter: what is typed as a filter
+// dialog      asking before something is done
+// dom, format, labels   elements, values and names
+
+import { json, listen } from "./api.js";
+import { lost, reached, startConnection } from "./connection.js";
+import { announce, byId, problemBlock } from "./dom.js";
+import { refreshHistory, startHistory } from "./history.js";
+import { refreshIssues, withoutIssues } from "./issues.js";
+import { pollNow, show, startJobs } from "./jobs.js";
+import { refreshResults, startResults } from "./results.js";
+import { askForToken, startSignIn, willingToSignIn } from "./signin.js";
+import { startUpload } from "./upload.js";
+
+let refreshing = null;
+let onceMore = false;
+
+/** Reads everything anew. Asked again meanwhile, it does so once more, not at the same time. */
+function refresh() {
+  onceMore = refreshing !== null;
+  refreshing ??= everything().finally(() => {
+    refreshing = null;
+    if (onceMore) refresh();
+  });
+  return refreshing;
+}
+
+async function everything() {
+  const actions = { build: buildSample, again: tryAgain };
+  const [tables, loads] = await Promise.all([refreshResults(actions), refreshHistory()]);
+  if (tables) await refreshIssues();
+  else if (tables === false) withoutIssues();
+  byId("sample").hidden = !(tables && loads === 0);
+}
+
+function tryAgain() {
+  willingToSignIn();
+  pollNow();
+  refresh();
+}
+
+async function buildSample() {
+  willingToSignIn();
+  try {
+    show(await json("v1/builds", { method: "POST" }));
+  } catch (error) {
+    byId("result-empty").prepend(problemBlock(error.title ?? "No answer", error.message));
+  }
+}
+
+listen({ reached, lost, askForToken });
+startConnection(refresh);
+startSignIn(() => { announce("Signed out."); tryAgain(); });
+startUpload(show);
+startResults();
+startHistory(show);
+startJobs(refresh);
+refresh();

@@ -1,0 +1,223 @@
+// The jobs: which there are, and the events of the one that goes on.
+
+import { call, json, Problem, Unreachable } from "./api.js";
+import { byId, el, announce } from "./dom.js";
+import { follow, isFinal } from "./events.js";
+import { moment } from "./format.js";
+import { card, title, STATES } from "./job_card.js";
+import { hasDeclined } from "./signin.js";
+
+const POLL = 5_000;
+const MOST_EARLIER = 20;
+
+// By id: {job, nodes, files, connected, last, complete, problem, card}. `last` is the number of the
+// last event that was seen; `complete`: all were.
+const views = new Map();
+// Finished jobs that are shown as a card all the same: those that finished before a person's eyes.
+const kept = new Set();
+let following = null;
+let onFinished = () => {};
+// Jobs whose end has led to a new look at the tables; null before the first list of jobs, when all
+// tables are read anyway.
+let counted = null;
+
+export function startJobs(finished) {
+  onFinished = finished;
+  poll();
+  // A hidden page holds no connection: a browser has six for one host, tabs share them.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) following?.stop.abort();
+    else poll();
+  });
+}
+
+/** A job that this page has asked for. */
+export function show(job) {
+  kept.add(job.id);
+  take(job);
+  draw();
+  byId("jobs-title").focus({ preventScroll: true });
+  byId("jobs").scrollIntoView({ block: "start" });
+  announce(`${title(job)}: ${STATES[job.state].toLowerCase()}.`);
+  if (isFinal(job.state)) replay(job.id);
+  followNext();
+}
+
+/** Asks for the jobs once. */
+export async function refreshJobs() {
+  const { items } = await json(`v1/jobs?limit=${MOST_EARLIER}`);
+  for (const job of items) take(job);
+  // A service that was set up anew does not know the jobs of the old one.
+  const known = new Set(items.map((job) => job.id));
+  for (const [id, view] of views) {
+    if (known.has(id) || isFinal(view.job.state)) continue;
+    await ask(id);
+  }
+  // The end of a job that this page has never seen running changes the tables as well.
+  const ended = items.filter((job) => isFinal(job.state)).map((job) => job.id);
+  if (counted && ended.some((id) => !counted.has(id))) onFinished();
+  counted = new Set([...counted ?? [], ...ended]);
+  draw();
+  followNext();
+}
+
+async function poll() {
+  clearTimeout(poll.timer);
+  if (document.hidden) return;
+  try {
+    if (!hasDeclined()) await refreshJobs();
+  } catch {
+    // connection.js tells that nobody answers; the next turn tries again.
+  }
+  poll.timer = setTimeout(poll, POLL);
+}
+
+export const pollNow = poll;
+
+async function ask(id) {
+  try {
+    take(await json(`v1/jobs/${encodeURIComponent(id)}`));
+  } catch (error) {
+    if (error instanceof Problem && error.status === 404) {
+      views.delete(id);
+      kept.delete(id);
+      announce("A job is not known to the service any more.");
+    }
+  }
+}
+
+function take(job) {
+  const view = views.get(job.id);
+  if (!view) {
+    views.set(job.id, { job, nodes: [], files: new Map(), connected: true, last: "" });
+    return;
+  }
+  // An answer that was on its way while the job ended is older than the end.
+  if (isFinal(view.job.state) && !isFinal(job.state)) return;
+  const ended = !isFinal(view.job.state) && isFinal(job.state);
+  view.job = { ...view.job, ...job };
+  if (ended) finish(view);
+}
+
+function finish(view) {
+  kept.add(view.job.id);
+  counted?.add(view.job.id);
+  announce(`${title(view.job)}: ${STATES[view.job.state].toLowerCase()}.`);
+  onFinished();
+}
+
+/** Follows the job that runs, else the one that waits longest. */
+function followNext() {
+  const active = [...views.values()].filter((view) => !isFinal(view.job.state)).sort(byTurn);
+  const next = active[0];
+  if (!next || document.hidden || following?.id === next.job.id) return;
+  following?.stop.abort();
+  listenTo(next);
+}
+
+/** The events of a job that is over: its nodes and files. */
+function replay(id) {
+  if (following && !isFinal(views.get(following.id)?.job.state ?? "done")) return;
+  const view = views.get(id);
+  // Behind the last event the service has nothing to tell.
+  if (view.complete) return;
+  following?.stop.abort();
+  listenTo(view);
+}
+
+async function listenTo(view) {
+  const mine = { id: view.job.id, stop: new AbortController() };
+  following = mine;
+  try {
+    await follow(view.job.id, {
+      signal: mine.stop.signal,
+      after: view.last,
+      onConnection: (there) => { view.connected = there; draw(); },
+      onEvent: (name, data, last) => { view.last = last; event(view, name, data); },
+    });
+    view.complete = isFinal(view.job.state);
+  } catch (error) {
+    if (error instanceof Problem) view.problem = error.message;
+  } finally {
+    if (following === mine) following = null;
+  }
+  draw();
+  followNext();
+}
+
+function event(view, name, data) {
+  if (name === "state") take({ ...view.job, ...data, links: view.job.links });
+  if (name === "progress") view.job = { ...view.job, progress: data };
+  if (name === "node") view.nodes.push(data);
+  if (name === "file") view.files.set(data.file, data);
+  if (name === "message") view.message = data.text;
+  schedule();
+}
+
+/** Draws once for all events of a moment. */
+function schedule() {
+  schedule.asked ??= requestAnimationFrame(() => { schedule.asked = undefined; draw(); });
+}
+
+const byTurn = (one, other) =>
+  (other.job.state === "running") - (one.job.state === "running")
+  || String(one.job.created_at).localeCompare(String(other.job.created_at));
+
+function draw() {
+  const all = [...views.values()];
+  const active = all.filter((view) => !isFinal(view.job.state)).sort(byTurn);
+  const over = all.filter((view) => isFinal(view.job.state))
+    .sort((one, other) => String(other.job.created_at).localeCompare(String(one.job.created_at)));
+  const seen = over.filter((view) => kept.has(view.job.id));
+  active.forEach((view, index) => { view.ahead = index; });
+  const place = byId("job-cards");
+  const cards = [...active, ...seen].map((view) => {
+    view.card ??= card({ onCancel: () => cancel(view), onClose: () => close(view) });
+    view.card.update(view);
+    return view.card.root;
+  });
+  // Only what changed is moved, so that the focus stays where it is.
+  cards.forEach((root, index) => {
+    if (place.children[index] !== root) place.insertBefore(root, place.children[index] ?? null);
+  });
+  while (place.children.length > cards.length) place.lastChild.remove();
+  drawEarlier(over.filter((view) => !kept.has(view.job.id)).slice(0, MOST_EARLIER));
+  byId("jobs").hidden = !all.length;
+  byId("idle").hidden = cards.length > 0;
+}
+
+function drawEarlier(rows) {
+  byId("earlier").hidden = !rows.length;
+  const key = rows.map((view) => view.job.id + view.job.state).join();
+  if (drawEarlier.key === key) return;
+  drawEarlier.key = key;
+  byId("earlier-jobs").replaceChildren(...rows.map((view) => el("li", {},
+    el("span", { className: "pill", "data-state": view.job.state }, STATES[view.job.state]),
+    el("bdi", { className: "name" }, title(view.job)),
+    el("span", { className: "size" }, moment(view.job.finished_at)),
+    el("button", {
+      type: "button",
+      className: "quiet",
+      "aria-label": `Show ${title(view.job)}`,
+      onclick: () => show(view.job),
+    }, "Show"))));
+}
+
+async function cancel(view) {
+  try {
+    const path = `v1/jobs/${encodeURIComponent(view.job.id)}/cancel`;
+    const answer = await call(path, { method: "POST" });
+    take(await answer.json());
+    view.cancelling = true;
+  } catch (error) {
+    if (!(error instanceof Problem || error instanceof Unreachable)) throw error;
+    view.problem = error.message;
+  }
+  draw();
+}
+
+function close(view) {
+  kept.delete(view.job.id);
+  draw();
+  byId("jobs-title").focus();
+}

@@ -1,0 +1,58 @@
+"""Spark for tests: a small session that starts quickly, and whether this machine can run one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from loader.destinations.spark_session import open_session
+from loader.destinations.spark_settings import check_java
+from loader.errors import MissingExtra, MissingJava
+from loader.profile import Profile
+
+# A test's JVM lives for seconds: what pays off later is not worth its start.
+QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+
+
+def need_java() -> None:
+    """Skip the test, and say why, where there is no Java that Spark runs on."""
+    try:
+        check_java()
+    except (MissingJava, MissingExtra) as missing:
+        pytest.skip(str(missing))
+
+
+def spark_profile(folder: Path, schema: str = "labmart", **settings: str) -> Profile:
+    """A profile whose metastore and tables are in a folder."""
+    home = folder / "spark"
+    parameters = {
+        "spark.master": "local[2]",
+        "spark.driver.memory": "1g",
+        "spark.sql.warehouse.dir": str(home / "warehouse"),
+        "spark.hadoop.javax.jdo.option.ConnectionURL": (
+            f"jdbc:derby:;databaseName={home / 'metastore'};create=true"
+        ),
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.ansi.enabled": "true",
+        "spark.driver.extraJavaOptions": QUICK,
+        **settings,
+    }
+    values: dict[str, object] = {
+        "method": "session",
+        "host": "none",
+        "schema": schema,
+        "server_side_parameters": parameters,
+    }
+    return Profile(folder / "profiles.yml", "spark", "spark", values)
+
+
+@contextmanager
+def held_session(folder: Path, **settings: str) -> Iterator[Profile]:
+    """A session that stays open, so that what opens it again need not wait for its start."""
+    need_java()
+    profile = spark_profile(folder, **settings)
+    with open_session(profile):
+        yield profile
