@@ -65,6 +65,13 @@ spool_option = option(
     help="How many jobs may wait.",
 )
 @option(
+    "--max-rate",
+    type=click.FloatRange(min=0.1),
+    default=50.0,
+    show_default=True,
+    help="Requests a second of one caller, who may save up ten seconds' worth.",
+)
+@option(
     "--idle-timeout",
     type=click.FloatRange(min=0.1),
     default=30.0,
@@ -86,6 +93,7 @@ def serve(
     max_upload: int,
     max_uploads: int,
     max_jobs: int,
+    max_rate: float,
     idle_timeout: float,
     target: str | None,
 ) -> None:
@@ -108,6 +116,7 @@ def serve(
             upload_bytes=max_upload,
             uploads=max_uploads,
             queued_jobs=max_jobs,
+            requests_per_second=max_rate,
             idle=idle_timeout,
         ),
     )

@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
                 pool,
                 await open_queue(pool),
                 Broker(settings),
-                Rates(limits.requests_per_second, limits.requests_at_once),
+                Rates(limits.requests_per_second),
                 FailedLogins(limits.failed_logins),
                 Slots(limits.uploads),
                 tables,

@@ -24,9 +24,8 @@ class Limits:
     uploads: int = 128
     # Jobs that wait or run.
     queued_jobs: int = 1000
-    # Requests of one caller: so many a second, and so many at once after a pause.
+    # Of one caller; what is not used in ten seconds may come at once.
     requests_per_second: float = 50.0
-    requests_at_once: int = 500
     # Wrong tokens from one address in a minute.
     failed_logins: int = 10
     # An upload ends when nothing comes for `idle`, or, after `grace`, less than `slowest` a second.

@@ -7,14 +7,15 @@ from collections import OrderedDict, deque
 
 _MOST_CALLERS = 10_000
 _MINUTE = 60.0
+_SAVED_SECONDS = 10.0
 
 
 class Rates:
     """A bucket of permits per caller, which fills again with time."""
 
-    def __init__(self, per_second: float, at_once: int) -> None:
+    def __init__(self, per_second: float) -> None:
         self._per_second = per_second
-        self._at_once = float(at_once)
+        self._at_once = max(1.0, per_second * _SAVED_SECONDS)
         # Each caller's permits, and when they were counted.
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
