@@ -28,20 +28,22 @@ COPY tests tests
 RUN cp profiles.yml.example profiles.yml \
     && /opt/labmart/bin/pip install --no-deps --no-build-isolation --editable . \
     && /opt/labmart/bin/python -m compileall -q loader \
-    && mkdir .labmart target logs \
+    && mkdir -p .labmart/tmp target logs \
     && chmod -R a+rX,go-w . \
-    && chown 10001:10001 .labmart target logs \
+    && chown -R 10001:10001 .labmart target logs \
     && chmod 700 .labmart
 
 FROM python:3.13-slim-trixie
 COPY --from=build /opt/labmart /opt/labmart
 COPY --from=build /app /app
-# Python cannot write its caches, and dbt shall not look for newer versions of itself.
+# Python cannot write its caches, and dbt shall not look for newer versions of itself. Answers on
+# their way to a client are files; /tmp would keep them in memory.
 ENV PATH=/opt/labmart/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     DO_NOT_TRACK=1 \
     HOME=/tmp \
+    TMPDIR=/app/.labmart/tmp \
     LABMART_PROJECT_DIR=/app
 WORKDIR /app
 USER 10001:10001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -80,17 +81,20 @@ def sent_to_the_build() -> list[Path]:
         return any(fnmatch(name, pattern) for name in names if name != ".")
 
     sent = []
-    for path in ROOT.rglob("*"):
-        relative = path.relative_to(ROOT)
-        if relative.parts[0] in (".venv", ".git", "target", "logs") or not path.is_file():
-            continue
+    for folder, folders, files in os.walk(ROOT):
+        # Large, and of no interest: hidden, or not named by a pattern.
+        large = (".venv", ".git", "target", "logs")
+        folders[:] = [one for one in folders if one not in large and not one.endswith("_cache")]
+        sent += [Path(folder, file).relative_to(ROOT) for file in files]
+
+    def is_sent(relative: Path) -> bool:
         kept = True
         for pattern in patterns:
             if fits(relative, pattern.removeprefix("!")):
                 kept = pattern.startswith("!")
-        if kept:
-            sent.append(relative)
-    return sent
+        return kept
+
+    return [path for path in sent if is_sent(path)]
 
 
 def test_the_build_gets_what_it_copies_and_nothing_private() -> None:

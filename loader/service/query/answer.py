@@ -141,7 +141,7 @@ def _names(query: Query) -> list[str]:
 
 def _version(table: Table, reading: Reading, versions: Versions) -> str:
     if table.swapped:
-        return versions.mart(reading.source, reading.run)
+        return versions.mart(reading.source, reading.run, reading.run_patiently)
     return digest(reading.source, statements.where_of(table.fixed), reading.run)
 
 

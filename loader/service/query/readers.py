@@ -36,6 +36,7 @@ from loader.service.query.statements import Source, Sql
 
 # Seconds that a statement may take, and that one waits for a table or for a free connection.
 STATEMENT_SECONDS = 60.0
+PATIENT_SECONDS = 600.0
 LOCK_SECONDS = 5.0
 WAIT_SECONDS = 10.0
 MOST_CONNECTIONS = 6
@@ -66,6 +67,15 @@ class Reading:
         with self._faults(), self._connection.cursor() as cursor:
             cursor.execute(sql.text, sql.values)
             return list(cursor)
+
+    def run_patiently(self, sql: Sql) -> list[Row]:
+        """The same of one that is needed once after each build, however large the table is."""
+        with self._faults(), self._connection.cursor() as cursor:
+            cursor.execute(f"set local statement_timeout = {int(PATIENT_SECONDS * 1000)}")
+            cursor.execute(sql.text, sql.values)
+            found = list(cursor)
+            cursor.execute(f"set local statement_timeout = {int(STATEMENT_SECONDS * 1000)}")
+            return found
 
     def stream(self, sql: Sql) -> Iterator[Row]:
         """The rows of a statement, a portion at a time."""

@@ -32,8 +32,8 @@ class Versions:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[tuple[object, ...], str]] = {}
 
-    def mart(self, source: Source, run: Run) -> str:
-        """The digest of all rows of a mart."""
+    def mart(self, source: Source, run: Run, run_patiently: Run) -> str:
+        """The digest of all rows of a mart; reading all of a large one takes patience."""
         name = f"{quote(source.schema)}.{quote(source.contract.name)}"
         [identity] = run(Sql(_IDENTITY, (name,)))
         known = self._known.get(name)
@@ -42,7 +42,7 @@ class Versions:
             with self._lock:
                 known = self._known.get(name)
                 if known is None or known[0] != identity:
-                    known = (identity, digest(source, Sql(""), run))
+                    known = (identity, digest(source, Sql(""), run_patiently))
                     self._known[name] = known
         return known[1]
 
