@@ -9,6 +9,7 @@ problems      errors as problem details (RFC 9457)
 model         the shapes of requests and answers
 metrics       what Prometheus is told
 routes/       one module per group of addresses
+page/         the page for people: static files, of which app.js is the map
 receive       a body while it arrives, within limits; multipart splits it, spool keeps it on disk
 
 database      connections, and schema: the service's own tables

@@ -91,6 +91,8 @@ class PageService:
         self.token: str | None = None
         # What the next upload is answered, if it is not accepted.
         self.refuse: tuple[int, str] | None = None
+        # Whether uploads get no answer at all.
+        self.breaks_off = False
         self.asked: list[str] = []
         self.uploads: list[dict[str, bytes]] = []
         self._changed = threading.Condition()
@@ -186,7 +188,11 @@ class _Handler(BaseHTTPRequestHandler):
         service.asked.append(f"{method} {self.path}")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = address.path.strip("/").split("/")
-        if parts[0] in ("", "assets"):
+        if method == "POST" and service.breaks_off:
+            return
+        if parts == ["health", "live"]:
+            self._json(200, {"status": "alive"})
+        elif parts[0] in ("", "assets"):
             self._page(parts[-1] or "index.html")
         elif service.token and self.headers.get("Authorization") != f"Bearer {service.token}":
             self._problem(401, "A token is needed, or this one is not known.")

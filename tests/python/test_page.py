@@ -149,9 +149,16 @@ def test_an_upload_to_a_service_that_is_away_keeps_the_choice(
     page: Page, page_service: PageService
 ) -> None:
     page.set_input_files("#chooser", FILES)
+    problem = page.locator("#upload-problem")
+    page_service.breaks_off = True
+    page.get_by_role("button", name="Load 3 files").click()
+    expect(problem).to_contain_text("the connection broke off while the files were sent")
+    expect(page.locator("#connection")).to_have_text("Connected")
+    page_service.breaks_off = False
     page_service.stop()
     page.get_by_role("button", name="Load 3 files").click()
-    expect(page.locator("#upload-problem")).to_contain_text("Your choice is kept")
+    expect(problem).to_contain_text("cannot be reached")
+    expect(problem).to_contain_text("Your choice of files is kept")
     page_service.start()
     page.get_by_role("button", name="Load 3 files").click()
     expect(page.locator("#job-cards article")).to_have_count(1)

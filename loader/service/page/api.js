@@ -98,11 +98,22 @@ function send(path, body, { key, held, onProgress, signal }) {
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
     request.onload = () => done({ status: request.status, text: request.responseText });
-    request.onerror = () => { hooks.lost(); fail(new Unreachable()); };
+    request.onerror = () => brokenOff().then(fail);
     request.onabort = () => fail(new DOMException("The upload was stopped.", "AbortError"));
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(body);
   });
+}
+
+/** Why an upload got no answer: nobody is there, or the service ended it before its end. */
+async function brokenOff() {
+  try {
+    await call("health/live");
+  } catch (error) {
+    return error;
+  }
+  return new Error("The service is there, but the connection broke off while the files were sent. "
+    + "Nothing was loaded. It happens when a file is greater than the service accepts.");
 }
 
 /** A link that downloads. With a token the browser cannot follow it by itself. */

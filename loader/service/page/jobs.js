@@ -183,7 +183,9 @@ function draw() {
   while (place.children.length > cards.length) place.lastChild.remove();
   drawEarlier(over.filter((view) => !kept.has(view.job.id)).slice(0, MOST_EARLIER));
   byId("jobs").hidden = !all.length;
-  byId("idle").hidden = cards.length > 0;
+  // Nothing goes on: no room for it, only a way to what was.
+  byId("jobs").classList.toggle("idle", !cards.length);
+  byId("jobs-title").classList.toggle("unseen", !cards.length);
 }
 
 function drawEarlier(rows) {

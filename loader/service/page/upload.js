@@ -160,7 +160,7 @@ async function send() {
     } else if (error instanceof Problem) {
       fail(error.title, error.message);
     } else {
-      fail("Not uploaded", `${error.message} Your choice is kept: try again when it answers.`);
+      fail("Not uploaded", `${error.message} Your choice of files is kept, to try again.`);
     }
   } finally {
     sending = null;
