@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,12 +69,14 @@ def _copy(bench: Bench, path: Path) -> Run:
     )
     psql = shutil.which("psql") or str(find_binaries().postgres.with_name("psql"))
     command = f"\\copy {table} ({columns}) from '{path}' with (format csv, header)"
-    return _run([psql, "--no-psqlrc", "--quiet", "--dbname", bench.database.url(), "-c", command])
+    return run_program(
+        [psql, "--no-psqlrc", "--quiet", "--dbname", bench.database.url(), "-c", command]
+    )
 
 
 def _load(bench: Bench, path: Path) -> Run:
     bench.execute(f"drop schema if exists {RAW} cascade", "checkpoint")
-    return _run(
+    return run_program(
         [
             *(sys.executable, "-P", "-m", "loader", "load", str(path)),
             *("--target", bench.database.profile.target),
@@ -98,16 +100,15 @@ def _compare(bench: Bench) -> None:
         )
 
 
-def _run(command: list[str]) -> Run:
-    """Run a program to its end. Raises BenchmarkError if it fails."""
-    environment = dict(os.environ)
+def run_program(command: list[str], environment: Mapping[str, str] | None = None) -> Run:
+    """Run a program to its end, with some more variables. Raises BenchmarkError if it fails."""
     begun = time.monotonic()
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=environment,
+        env={**os.environ, **(environment or {})},
     )
     said = process.stdout.read() if process.stdout else b""
     _, status, usage = os.wait4(process.pid, 0)
@@ -138,7 +139,9 @@ def others(bench: Bench, laboratory: Laboratory, python: str) -> dict[str, float
 
 
 def _other(bench: Bench, python: str, script: str, path: Path) -> float:
-    return _run([python, str(_OTHERS / script), bench.database.url(), REFERENCE, str(path)]).seconds
+    return run_program(
+        [python, str(_OTHERS / script), bench.database.url(), REFERENCE, str(path)]
+    ).seconds
 
 
 def _seed(bench: Bench, path: Path) -> float:

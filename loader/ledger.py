@@ -149,10 +149,9 @@ def not_current(loads: Sequence[Load]) -> list[Load]:
 
 
 def prune(store: RawStore) -> list[Load]:
-    """Delete the loads that do not count; what was deleted."""
+    """Delete the loads that do not count, and what a killed load may have left; the former."""
     gone = not_current(store.loads())
-    if gone:
-        store.delete(gone)
+    store.delete(gone)
     return gone
 
 

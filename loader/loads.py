@@ -91,8 +91,7 @@ def prune_loads(database: Database, *, check: bool) -> str:
     # A build reads the ledger first and the rows later: they must stay until it has ended.
     with one_build_at_a_time(database.project), _store(database, write=True) as store:
         gone = ledger.prune(store)
-        if gone:
-            store.commit()
+        store.commit()
     return "\n".join(after_prune(gone, check=False))
 
 

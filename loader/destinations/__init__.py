@@ -180,6 +180,10 @@ def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
         from loader.destinations.duckdb_connection import file_turn
 
         return file_turn(profile)
+    if profile.engine == "spark":
+        from loader.destinations.spark_session import metastore_turn
+
+        return metastore_turn(profile)
     return nullcontext()
 
 

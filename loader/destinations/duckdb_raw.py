@@ -15,7 +15,7 @@ from loader.destinations.duckdb_connection import opened, path_of
 from loader.destinations.duckdb_driver import interruptible
 from loader.destinations.duckdb_faults import fault
 from loader.destinations.duckdb_types import standard_type
-from loader.destinations.pipe import piped
+from loader.destinations.pipe import Pipes, piped
 from loader.destinations.raw_tables import (
     LAST_LOAD,
     LEDGER,
@@ -38,8 +38,11 @@ from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Above the longest record there can be: 32 Mi characters of up to four bytes, marks doubled.
-_LONGEST_RECORD = 300_000_000
+# DuckDB takes at least so much memory for each pipe; longer records are read one by one.
+_LONGEST_RECORD = 8 << 20
+# Our own side fills no more than these.
+_PIPES = 4
+_NUMBERS = ("line", "load_id")
 # A relation's columns, one a row. Parameter: schema.
 _FIND_TABLES = """
 select c.table_name, case when v.view_oid is null then 'table' else 'view' end,
@@ -58,6 +61,8 @@ class DuckDBRaw:
     def __init__(self, connection: duckdb.DuckDBPyConnection, schema: str, where: str) -> None:
         self._connection = connection
         self._where = where
+        # Rows have a line and need no order; keeping one would cost memory.
+        self._run("set preserve_insertion_order = false")
         self._run("begin transaction")
         # The database may have the name of the schema, so both are always said.
         [(database,)] = self._run("select current_database()")
@@ -150,21 +155,36 @@ class DuckDBRaw:
     def _insert(
         self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
     ) -> int:
+        [(threads,)] = self._run("select current_setting('threads')")
+        written = 0
+        while True:
+            with piped(batches, count=min(threads, _PIPES), limit=_LONGEST_RECORD) as pipes:
+                written += self._copy(name, columns, delimiter, pipes, _LONGEST_RECORD)
+            if pipes.left is None:
+                return written
+            # DuckDB fills a buffer of the longest record's size before it reads any, so a
+            # record that needs a huge one is read by itself.
+            alone = iter([Batch(pipes.left.decode(), 0, (), 0)])
+            size = len(pipes.left) + 1
+            with piped(alone, count=1, limit=size) as pipes:
+                written += self._copy(name, columns, delimiter, pipes, size)
+
+    def _copy(
+        self, name: str, columns: Sequence[str], delimiter: str, pipes: Pipes, longest: int
+    ) -> int:
         listed = ", ".join(map(quote, columns))
-        numbers = ("line", "load_id")
         types = ", ".join(
-            f"{literal(column)}: '{'bigint' if column in numbers else 'text'}'"
+            f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'"
             for column in columns
         )
-        with piped(batches) as pipe:
-            [(written,)] = self._run(
-                f"insert into {self._table(name)} ({listed}) select * from read_csv("
-                f"{literal(pipe.path)}, auto_detect = false, header = false, "
-                f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', nullstr = '', "
-                f"allow_quoted_nulls = false, new_line = '\\n', encoding = 'utf-8', "
-                f"max_line_size = {_LONGEST_RECORD}, columns = {{{types}}})",
-                stop=pipe.stop,
-            )
+        [(written,)] = self._run(
+            f"insert into {self._table(name)} ({listed}) select * from read_csv("
+            f"[{', '.join(map(literal, pipes.paths))}], auto_detect = false, header = false, "
+            f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', nullstr = '', "
+            f"allow_quoted_nulls = false, new_line = '\\n', encoding = 'utf-8', "
+            f"max_line_size = {longest}, buffer_size = {2 * longest}, columns = {{{types}}})",
+            stop=pipes.stop,
+        )
         return int(written)
 
     def _rows(self, table: str, load_id: int) -> int:

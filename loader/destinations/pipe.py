@@ -1,7 +1,9 @@
-"""Batches through a pipe, for an engine whose reader of CSV takes the name of a file.
+"""Batches through pipes, for an engine whose reader of CSV takes names of files.
 
-A thread fills the pipe while the engine reads: nothing is ever on disk, and of the records only
-some batches are in memory.
+A thread fills the pipes while the engine reads: nothing is ever on disk, and of the records only
+some batches are in memory. An engine reads a pipe with one thread, so it is given several; each
+batch goes whole into one that has room. In which order the engine reads them does not matter: one
+that it waits for is filled next, or has ended.
 """
 
 from __future__ import annotations
@@ -20,34 +22,59 @@ _PIPE_BYTES = 1 << 20
 _LOOK_MILLISECONDS = 200
 
 
-class Pipe:
-    """`path` is what to read; `failure` is what ended the batches early, if anything did."""
+class Pipes:
+    """`paths` are what to read.
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
+    `failure` is what ended the batches early, if anything did; `left` is the text of a batch above
+    the limit, before which they stopped.
+    """
+
+    def __init__(self, batches: Iterator[Batch], count: int, limit: int) -> None:
         self.failure: BaseException | None = None
+        self.left: bytes | None = None
         self._batches = batches
-        self._reading, self._writing = os.pipe()
+        self._limit = limit
         self._stopped = False
-        self.path = f"/dev/fd/{self._reading}"
-        # An engine that has given up may keep the pipe open and never read it.
-        os.set_blocking(self._writing, False)
-        # Only Linux has it, and a person may have used up what they may have.
-        if set_size := getattr(fcntl, "F_SETPIPE_SZ", None):
-            with suppress(OSError):
-                fcntl.fcntl(self._writing, set_size, _PIPE_BYTES)
+        self._reading: list[int] = []
+        # What has still to be written to each pipe that is open.
+        self._waiting: dict[int, memoryview] = {}
+        for _ in range(count):
+            reading, writing = os.pipe()
+            self._reading.append(reading)
+            self._waiting[writing] = memoryview(b"")
+            # An engine that has given up may keep a pipe open and never read it.
+            os.set_blocking(writing, False)
+            # Only Linux has it, and a person may have used up what they may have.
+            if set_size := getattr(fcntl, "F_SETPIPE_SZ", None):
+                with suppress(OSError):
+                    fcntl.fcntl(writing, set_size, _PIPE_BYTES)
+        self.paths = [f"/dev/fd/{reading}" for reading in self._reading]
 
     def fill(self) -> None:
         """Run through the batches; the thread's work."""
+        texts = self._texts()
         try:
-            for batch in self._batches:
-                self._write(memoryview(batch.text.encode()))
-                if self._stopped:
-                    break
+            room = select.poll()
+            for pipe in self._waiting:
+                room.register(pipe, select.POLLOUT)
+            while self._waiting and not self._stopped:
+                for pipe, _ in room.poll(_LOOK_MILLISECONDS):
+                    text = self._waiting[pipe] or memoryview(next(texts, b""))
+                    self._waiting[pipe] = text[_write(pipe, text) :] if text else text
+                    if not text:
+                        room.unregister(pipe)
+                        os.close(pipe)
+                        del self._waiting[pipe]
+        except BrokenPipeError:
+            # Whoever reads no more has a reason, and tells it.
+            pass
         except BaseException as error:
             self.failure = error
         finally:
-            self._close_batches()
-            os.close(self._writing)
+            if self.left is None:
+                self._close_batches()
+            for pipe in self._waiting:
+                os.close(pipe)
 
     def stop(self) -> None:
         """Make the thread end at its next batch; the engine comes to the end then."""
@@ -55,19 +82,18 @@ class Pipe:
 
     def close(self) -> None:
         """Let go of what the engine has read."""
-        os.close(self._reading)
+        for pipe in self._reading:
+            os.close(pipe)
 
-    def _write(self, text: memoryview) -> None:
-        room = select.poll()
-        room.register(self._writing, select.POLLOUT)
-        while text and not self._stopped:
-            try:
-                text = text[os.write(self._writing, text) :]
-            except BlockingIOError:
-                room.poll(_LOOK_MILLISECONDS)
-            except BrokenPipeError:
-                # Whoever reads no more has a reason, and tells it.
-                self._stopped = True
+    def _texts(self) -> Iterator[bytes]:
+        for batch in self._batches:
+            text = batch.text.encode()
+            if len(text) > self._limit:
+                self.left = text
+                return
+            # An empty one would mean the end.
+            if text:
+                yield text
 
     def _close_batches(self) -> None:
         """A generator holds files open; let go of them in the thread that ran it."""
@@ -80,17 +106,27 @@ class Pipe:
 
 
 @contextmanager
-def piped(batches: Iterator[Batch]) -> Iterator[Pipe]:
-    """Start the thread; it has ended when this is left, and its failure is raised."""
-    pipe = Pipe(batches)
-    thread = threading.Thread(target=pipe.fill, name="labmart-reader", daemon=True)
+def piped(batches: Iterator[Batch], *, count: int, limit: int) -> Iterator[Pipes]:
+    """Start the thread; it has ended when this is left, and its failure is raised.
+
+    A batch of more than `limit` bytes is left to the caller, and so is what comes behind it.
+    """
+    pipes = Pipes(batches, count, limit)
+    thread = threading.Thread(target=pipes.fill, name="labmart-reader", daemon=True)
     thread.start()
     try:
-        yield pipe
+        yield pipes
     finally:
-        pipe.stop()
+        pipes.stop()
         thread.join()
-        pipe.close()
+        pipes.close()
         # What ended the batches is the reason of whatever the engine says of them.
-        if pipe.failure is not None:
-            raise pipe.failure
+        if pipes.failure is not None:
+            raise pipes.failure
+
+
+def _write(pipe: int, text: memoryview) -> int:
+    try:
+        return os.write(pipe, text)
+    except BlockingIOError:
+        return 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from loader.readers.batches import csv_cell
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_TIMESTAMP = "timestamp with time zone"
 # The types in the words that all engines share.
 _NAMES = {
     "string": "text",
@@ -27,7 +28,7 @@ _NAMES = {
     "int": "integer",
     "float": "real",
     "double": "double precision",
-    "timestamp": "timestamp with time zone",
+    "timestamp": _TIMESTAMP,
     "timestamp_ntz": "timestamp without time zone",
 }
 _ROWS_PER_WRITE = 5000
@@ -69,7 +70,7 @@ class Spark:
         # One partition after the other is in memory.
         with self._faults():
             for row in self._session.sql(self._sql(selection)).toLocalIterator():
-                yield tuple(row)
+                yield _row(row, selection.columns)
 
     def count(self, selection: Selection) -> int:
         """See `Destination`."""
@@ -94,7 +95,7 @@ class Spark:
         with self._faults():
             found = self._session.sql(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
             columns = tuple(Column(name, type_name(type_)) for name, type_ in found.dtypes)
-            return columns, [tuple(row) for row in found.collect()]
+            return columns, [_row(row, columns) for row in found.collect()]
 
     def _sql(self, selection: Selection) -> str:
         listed = ", ".join(f"m.{quote(column.name)}" for column in selection.columns)
@@ -127,6 +128,14 @@ def connect(profile: Profile) -> Spark:
     return Spark(profile)
 
 
+def _row(cells: Sequence[Value], columns: Sequence[Column]) -> Row:
+    """The values of a row; times in UTC, which PySpark gives in the time zone of this machine."""
+    return tuple(
+        cell.astimezone(UTC) if isinstance(cell, datetime) and column.type == _TIMESTAMP else cell
+        for cell, column in zip(cells, columns, strict=True)
+    )
+
+
 def type_name(type_: str) -> str:
     """Spark's type in the words of the other engines."""
     if type_.startswith("decimal("):
@@ -142,9 +151,17 @@ def as_text(value: Value) -> str | None:
         return "true" if value else "false"
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ")
+        return _time_text(value)
     return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _time_text(value: datetime) -> str:
+    shown = value.replace(tzinfo=None).isoformat(sep=" ")
+    shown = shown.rstrip("0") if "." in shown else shown
+    return f"{shown}+00" if value.tzinfo else shown
 
 
 def _csv_line(cells: list[str | None]) -> bytes:

@@ -19,7 +19,7 @@ class AlreadyThere(LabmartError):  # noqa: N818 -- see loader.errors
 def faults(place: str, *, query: bool = False) -> Iterator[None]:
     """Raise DatabaseFault, with `query` QueryFailed, or SparkUnreachable for what Spark raises."""
     import duckdb
-    from py4j.protocol import Py4JError, Py4JNetworkError
+    from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
     from pyspark.errors import PySparkException
 
     try:
@@ -32,6 +32,11 @@ def faults(place: str, *, query: bool = False) -> Iterator[None]:
     except PySparkException as error:
         if error.getCondition() == "PARTITIONS_ALREADY_EXIST":
             raise AlreadyThere(first_line(error)) from None
+        if query:
+            raise QueryFailed(place, first_line(error)) from None
+        raise DatabaseFault(place, first_line(error), _AGAIN) from None
+    except Py4JJavaError as error:
+        # What fails in a task comes as Java's exception.
         if query:
             raise QueryFailed(place, first_line(error)) from None
         raise DatabaseFault(place, first_line(error), _AGAIN) from None

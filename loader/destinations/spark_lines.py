@@ -30,7 +30,7 @@ from loader.readers.delimited import LINE_LIMIT, DelimitedReader
 from loader.readers.text import MARK
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, Row, SparkSession
 
 # Spark's start costs seconds; what is smaller is read sooner here.
 LARGE = 64 << 20
@@ -126,7 +126,7 @@ class ClusterLines:
 
         content = _content()
         size = f.octet_length("value").cast("long")
-        counted = (
+        counted = self._asked(
             self._lines()
             .groupBy("block")
             .agg(
@@ -137,7 +137,6 @@ class ClusterLines:
                 f.bool_and(f.is_valid_utf8("value")).alias("is_utf8"),
             )
             .orderBy("block")
-            .collect()
         )
         begins: dict[int, int] = {}
         line, total = 1, 0
@@ -155,6 +154,17 @@ class ClusterLines:
             raise NotByLine
         self._check_size(total)
         return begins, line - 1
+
+    def _asked(self, first: DataFrame) -> list[Row]:
+        """The first rows that are asked for. Raises NotByLine if not all workers see the file."""
+        from py4j.protocol import Py4JError
+
+        try:
+            return first.collect()
+        except Py4JError as error:
+            if "FAILED_READ_FILE" in str(error):
+                raise NotByLine from None
+            raise
 
     def _check_size(self, total: int) -> None:
         """See that the tasks have read the file that is here, all of it."""

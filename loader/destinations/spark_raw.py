@@ -38,6 +38,7 @@ from loader.destinations.spark_tables import (
     create,
     create_view,
     difference,
+    kind_of,
     literal,
     partitions,
     quote,
@@ -65,8 +66,9 @@ class SparkRaw:
         self._session = session
         self._schema = f"{profile.schema}_raw"
         self._where = where(profile)
-        # Partitions that were added, which an end without commit takes away again.
-        self._added: list[tuple[RawTable, int, Folder]] = []
+        # What was added, which an end without commit takes away again.
+        self._added: list[tuple[RawTable, int]] = []
+        self._folders: list[Folder] = []
         self._locations: dict[str, Folder] = {}
         self._load_id = 0
         self._deleting = False
@@ -89,16 +91,18 @@ class SparkRaw:
     def next_load_id(self) -> int:
         """See `RawStore`. No other load gets the number."""
         with self._faults():
-            known = [*self._loads, *partitions(self._session, self._schema, CLAIMS_TABLE)]
-            load_id = max(known, default=0)
+            if not self._load_id:
+                claims = partitions(self._session, self._schema, CLAIMS_TABLE)
+                self._load_id = max([*self._loads, *claims], default=0)
             while True:
-                load_id += 1
+                self._load_id += 1
                 try:
-                    self._add(CLAIMS_TABLE, load_id, self._folder(CLAIMS_TABLE, load_id))
+                    self._add(
+                        CLAIMS_TABLE, self._load_id, self._folder(CLAIMS_TABLE, self._load_id)
+                    )
                 except AlreadyThere:
                     continue
-                self._load_id = load_id
-                return load_id
+                return self._load_id
 
     def write_records(
         self, entry: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
@@ -130,7 +134,13 @@ class SparkRaw:
 
     def count(self, entry: Input, load_id: int) -> tuple[int, int]:
         """See `RawStore`."""
-        return self._count(table_of(entry), load_id), self._count(REJECTED_TABLE, load_id)
+        rows, rejected = (
+            f"(select count(*) from {self._relation(table)} where {LOAD_ID} = {load_id:d})"
+            for table in (table_of(entry), REJECTED_TABLE)
+        )
+        with self._faults():
+            [found] = self._session.sql(f"select {rows}, {rejected}").collect()
+        return int(found[0]), int(found[1])
 
     def add(self, load: Load) -> None:
         """See `RawStore`."""
@@ -150,20 +160,25 @@ class SparkRaw:
     def commit(self) -> None:
         """See `RawStore`."""
         with self._faults():
+            if columns_of(self._session, self._schema, LEDGER_TABLE.name) is None:
+                return
             # Whoever was given a number up to here has read our ledger or an older one, and so
-            # either has committed by now or cannot any more.
+            # either has committed by now or, once ours is written, cannot any more.
             claims = partitions(self._session, self._schema, CLAIMS_TABLE)
-            if self.loads() != list(self._base.loads):
+            if self._deleting or self.loads() != list(self._base.loads):
                 self._write_ledger()
             self._added.clear()
+            self._folders.clear()
             self._tidy(claims)
 
     def abandon(self) -> None:
         """Take away what was added. A number that was given out will be given out again."""
-        for table, number, folder in reversed(self._added):
+        for table, number in reversed(self._added):
             self._drop(table, number)
+        for folder in self._folders:
             folder.delete()
         self._added.clear()
+        self._folders.clear()
 
     def _write_ledger(self) -> None:
         table, revision = LEDGER_TABLE, self._base.revision + 1
@@ -173,7 +188,6 @@ class SparkRaw:
         try:
             self._add(table, revision, folder)
         except AlreadyThere:
-            folder.delete()
             raise DatabaseFault(
                 self._where, "another load was committed meanwhile.", "Call again."
             ) from None
@@ -220,7 +234,8 @@ class SparkRaw:
         if found is None:
             self._session.sql(create(table, self._schema))
             return
-        missing, problem = difference(table, found, self._schema)
+        kind = kind_of(self._session, self._schema, table.name)
+        missing, problem = difference(table, found, kind, self._schema)
         if problem is not None:
             raise DatabaseFault(self._where, *problem)
         if missing:
@@ -239,7 +254,8 @@ class SparkRaw:
 
     def _folder(self, table: RawTable, number: int) -> Folder:
         """Where the files of a partition will be; not there yet."""
-        return self._location(table).within(new_name(number))
+        self._folders.append(self._location(table).within(new_name(number)))
+        return self._folders[-1]
 
     def _add(self, table: RawTable, number: int, folder: Folder) -> None:
         """Make a folder a partition. Raises AlreadyThere."""
@@ -249,7 +265,7 @@ class SparkRaw:
                 f"alter table {self._relation(table)} add partition "
                 f"({quote(table.partition)} = {number:d}) location {literal(folder.address)}"
             )
-        self._added.append((table, number, folder))
+        self._added.append((table, number))
 
     def _drop(self, table: RawTable, number: int) -> None:
         self._session.sql(
@@ -277,13 +293,6 @@ class SparkRaw:
             yield from lines.write(folder)
             self._add(table, load_id, folder)
 
-    def _count(self, table: RawTable, load_id: int) -> int:
-        with self._faults():
-            [(rows,)] = self._session.sql(
-                f"select count(*) from {self._relation(table)} where {LOAD_ID} = {load_id:d}"
-            ).collect()
-        return int(rows)
-
     def _faults(self) -> AbstractContextManager[None]:
         return faults(self._where)
 
@@ -297,6 +306,9 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[SparkRaw]:
         store = SparkRaw(session, profile)
         try:
             yield store
+        except BaseException:
+            # A task that goes on would write into what is deleted now.
+            in_new_thread(session.sparkContext.cancelAllJobs, _ABANDON_SECONDS)
+            raise
         finally:
-            if not in_new_thread(store.abandon, _ABANDON_SECONDS):
-                session.sparkContext.cancelAllJobs()
+            in_new_thread(store.abandon, _ABANDON_SECONDS)

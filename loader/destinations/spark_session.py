@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -39,6 +40,7 @@ _LOOK_SECONDS = 0.2
 _WORKER_SECONDS = 60.0
 # What an orderly end may take before the JVM is killed, which does no harm either.
 _END_SECONDS = 20.0
+_JAVA_CLASS = re.compile(r"^[\w.$]+(?:Exception|Error): ")
 # struct flock of fcntl(2): type, whence, start, length, pid.
 _FLOCK = "hhqqi4x"
 
@@ -135,7 +137,6 @@ def _running(settings: Mapping[str, str], place: str) -> Iterator[SparkSession]:
             try:
                 SparkContext._ensure_initialized(gateway=gateway, conf=conf)
                 session = SparkSession.builder.config(conf=conf).enableHiveSupport().getOrCreate()
-                session.sparkContext.setLogLevel("WARN")
                 _wait_for_workers(session, settings)
             except (PySparkException, Py4JError, OSError) as error:
                 raise SparkUnreachable(place, first_line(error), _said(log)) from None
@@ -231,7 +232,7 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else type(error).__name__
     if said.startswith("An error occurred while calling") and len(lines) > 1:
-        said = lines[1].lstrip(": ")
+        said = _JAVA_CLASS.sub("", lines[1].lstrip(": "))
     return said if said.endswith((".", "?", "!")) else f"{said}."
 
 

@@ -82,24 +82,31 @@ def create_view(schema: str) -> str:
 
 
 def difference(
-    table: RawTable, found: Mapping[str, str], schema: str
+    table: RawTable, found: Mapping[str, str], kind: str, schema: str
 ) -> tuple[list[str], tuple[str, str] | None]:
-    """The columns that an existing table lacks; problem and next step if it cannot be used."""
-    wanted = {**table.columns, table.partition: "bigint"}
-    for name, type_ in wanted.items():
-        other = found.get(name)
+    """The columns that an existing relation lacks; problem and next step if it cannot be used.
+
+    `kind` is what it is, such as a view; `found` its columns' types.
+    """
+    name = f"{schema}.{table.name}"
+    step = "Rename or drop it, and call again."
+    if kind != "table":
+        return [], (f"{name} is a {kind}, and labmart needs a table of that name.", step)
+    wanted_ = {**table.columns, table.partition: "bigint"}
+    for column, type_ in wanted_.items():
+        other = found.get(column)
         if other is not None and other != type_:
-            return [], (
-                f"the column {name} of {schema}.{table.name} has the type {other}, and labmart "
-                f"needs {type_}.",
-                "Rename or drop the table, and call again.",
-            )
+            said = f"the column {column} of {name} has the type {other}, and labmart needs {type_}."
+            return [], (said, step)
     if table.partition not in found:
-        return [], (
-            f"{schema}.{table.name} is not partitioned by {table.partition}.",
-            "Rename or drop the table, and call again.",
-        )
-    return [name for name in wanted if name not in found], None
+        return [], (f"{name} is not partitioned by {table.partition}.", step)
+    return [column for column in wanted_ if column not in found], None
+
+
+def kind_of(session: SparkSession, schema: str, name: str) -> str:
+    """What a relation is."""
+    kind = session.catalog.getTable(f"{quote(schema)}.{quote(name)}").tableType
+    return "view" if kind == "VIEW" else "table"
 
 
 def columns_of(session: SparkSession, schema: str, name: str) -> dict[str, str] | None:

@@ -1,6 +1,6 @@
 """A database that is one file: who may open it when, and what SIGKILL leaves of it.
 
-LABMART_KILLS says how often the loader is killed (default 24).
+LABMART_KILLS says how often the loader is killed (default 12).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import duckdb
+import in_process
 import pytest
 from conftest import ROOT
 from engines import DuckDB
@@ -28,7 +29,7 @@ from loader.profile import Profile
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("LABMART_KILLS", "24"))
+KILLS = int(os.environ.get("LABMART_KILLS", "12"))
 SEED = os.environ.get("LABMART_KILLS_SEED") or str(random.randrange(10**9))
 SHELL = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
 # All of the raw tables; of the ledger without what a clock has written.
@@ -41,23 +42,26 @@ STATE = (
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> DuckDB:
-    return DuckDB(tmp_path / "labmart.duckdb")
+def file(tmp_path: Path, loading_copy: Path, monkeypatch: pytest.MonkeyPatch) -> DuckDB:
+    made = DuckDB(tmp_path / "labmart.duckdb")
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LABMART_PROJECT_DIR", str(loading_copy))
+    return made
 
 
-def begin(file: DuckDB, *arguments: str | Path) -> subprocess.Popen[str]:
+def begin(*arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "loader", *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, **file.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def labmart(file: DuckDB, *arguments: str | Path) -> Ended:
-    return end_of(begin(file, *arguments))
+def labmart(*arguments: str | Path) -> Ended:
+    return end_of(begin(*arguments))
 
 
 def state(file: DuckDB) -> list[object]:
@@ -66,18 +70,20 @@ def state(file: DuckDB) -> list[object]:
     return [sorted(file.rows(sql.replace("raw.", "labmart_raw."))) for sql in STATE]
 
 
-def test_a_loader_that_is_killed_leaves_all_or_nothing(file: DuckDB, tmp_path: Path) -> None:
+def test_a_loader_that_is_killed_leaves_all_or_nothing(
+    file: DuckDB, loading_copy: Path, tmp_path: Path
+) -> None:
     chance = random.Random(SEED)
     old = write_table(tmp_path / "old.csv", "users", range(500), broken_every=50)
     new = tmp_path / "new"
-    write_table(new / "users.csv", "users", range(400, 30_000), broken_every=300)
-    write_table(new / "runs.csv", "user_experiments", range(200_000), broken_every=999)
-    assert labmart(file, "load", old).code == 0
+    write_table(new / "users.csv", "users", range(400, 10_000), broken_every=300)
+    write_table(new / "runs.csv", "user_experiments", range(80_000), broken_every=999)
+    assert labmart("load", old).code == 0
     kept = tmp_path / "kept"
     shutil.copy(file.path, kept)
     before = state(file)
     begun = time.monotonic()
-    assert labmart(file, "load", "--replace", new).code == 0
+    assert labmart("load", "--replace", new).code == 0
     seconds = time.monotonic() - begun
     after = state(file)
     assert after != before
@@ -87,7 +93,7 @@ def test_a_loader_that_is_killed_leaves_all_or_nothing(file: DuckDB, tmp_path: P
         shutil.copy(kept, file.path)
         # Most of the first third passes before Python has started.
         moment = seconds * (0.3 + 0.8 * (number + chance.random()) / KILLS)
-        loading = begin(file, "load", "--replace", new)
+        loading = begin("load", "--replace", new)
         time.sleep(moment)
         loading.kill()
         loading.communicate()
@@ -96,8 +102,8 @@ def test_a_loader_that_is_killed_leaves_all_or_nothing(file: DuckDB, tmp_path: P
         assert found in (before, after), told
         if loading.returncode == -signal.SIGKILL:
             landed.append(found == after)
-        again = labmart(file, "load", "--replace", new)
-        assert again.code == 0, told
+        again = in_process.labmart(loading_copy, "load", "--replace", str(new))
+        assert again.code == 0, f"{told}: {again}"
         assert ("already loaded" in again.err) == (found == after), told
         assert state(file) == after, told
     # The kills are worth something only if some met the load before its commit.
@@ -162,6 +168,16 @@ def test_who_only_looks_makes_no_file(file: DuckDB) -> None:
     with open_destination(file.profile()) as source, pytest.raises(NotBuilt):
         source.columns("users")
     assert not file.path.exists()
+
+
+def test_the_command_knows_a_database_without_a_server(file: DuckDB, tmp_path: Path) -> None:
+    assert labmart("db", "url") == Ended(0, f"{file.path}\n", "")
+    assert "size     not made yet" in labmart("db", "status").out
+    users = write_table(tmp_path / "users.csv", "users", range(3))
+    assert labmart("load", users).code == 0
+    assert f"file     {file.path}\nsize     " in labmart("db", "status").out
+    started = labmart("db", "start")
+    assert (started.code, "no server to start" in started.err) == (2, True)
 
 
 @pytest.mark.parametrize("path", ["", ":memory:", "md:lab"])
