@@ -27,7 +27,7 @@ class MaxRejected:
 
 def parse_max_rejected(text: str) -> MaxRejected:
     """Read `20` or `10%`. Raises ValueError with a sentence."""
-    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*(%?)\s*", text, re.ASCII)
+    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*(%?)\s*", text)
     if found is None or (not found[2] and "." in found[1]):
         raise ValueError(f"{text!r} is neither a number of lines (20) nor a share (10%).")
     return MaxRejected(float(found[1]), is_share=bool(found[2]))

@@ -128,7 +128,7 @@ def serve(
 @click.command()
 @landing_option
 @spool_option
-@click.option("--with-parent", is_flag=True, hidden=True)
+@option("--with-parent", is_flag=True, hidden=True, help="End when standard input does.")
 @target_option
 @click.pass_obj
 def worker(

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import httpx
 from conftest import Database
+from load_processes import table_text
 
+NO_BUILD = {"build": "false"}
 _PATIENCE = 60.0
 _FINAL = ("done", "failed", "cancelled")
 
@@ -102,3 +104,15 @@ def serving(
                 process.wait()
                 raise AssertionError(f"it does not end: {said}") from None
         assert "Traceback" not in "".join(said), "".join(said)
+
+
+def users(first: int, count: int = 3) -> bytes:
+    """A file of so many users from an id on."""
+    return table_text("users", range(first, first + count)).encode()
+
+
+def put(server: Server, name: str, content: bytes, **headers: str) -> httpx.Response:
+    """Upload a file that is loaded without a build."""
+    with server.client() as client:
+        url = f"/v1/files/{name}"
+        return client.put(url, params=NO_BUILD, content=content, headers=headers)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import ROOT
 from load_processes import wait_for
-from serving import Server
+from serving import Server, put, users
 
 pytestmark = pytest.mark.slow
 
@@ -125,3 +127,45 @@ def test_the_page_is_there(service: Server) -> None:
     assert answer.status_code == 200
     assert "text/html" in answer.headers["content-type"]
     assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_events_can_be_resumed(service: Server) -> None:
+    job_id = put(service, "events.csv", users(5000)).json()["id"]
+    service.ended(job_id)
+
+    def events(after: str | None) -> list[tuple[str, str]]:
+        headers = {} if after is None else {"Last-Event-ID": after}
+        with service.client() as client:
+            text = client.get(f"/v1/jobs/{job_id}/events", headers=headers).text
+        blocks = [block.splitlines() for block in text.split("\n\n") if block]
+        return [
+            (block[0].removeprefix("id: "), block[1].removeprefix("event: ")) for block in blocks
+        ]
+
+    everything = events(None)
+    assert [kind for _, kind in everything if kind != "progress"] == [
+        "state",
+        "state",
+        "file",
+        "state",
+    ]
+    assert [int(number) for number, _ in everything] == sorted(int(n) for n, _ in everything)
+    for at, (number, _) in enumerate(everything):
+        assert events(number) == everything[at + 1 :]
+
+
+def test_events_come_as_they_happen(service: Server) -> None:
+    heard: list[str] = []
+    job_id = put(service, "live.csv", users(6000)).json()["id"]
+
+    def listen() -> None:
+        with service.client() as client, client.stream("GET", f"/v1/jobs/{job_id}/events") as live:
+            heard.extend(live.iter_lines())
+
+    thread = threading.Thread(target=listen)
+    begun = time.monotonic()
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "it ends after the final event"
+    assert any('"state": "done"' in line for line in heard)
+    assert time.monotonic() - begun < 60

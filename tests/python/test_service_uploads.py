@@ -6,8 +6,6 @@ import gzip
 import json
 import socket
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,28 +13,16 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import Database
-from load_processes import table_text, wait_for
-from serving import Server, serving
+from load_processes import wait_for
+from serving import NO_BUILD, Server, put, serving, users
 
 pytestmark = pytest.mark.slow
-
-NO_BUILD = {"build": "false"}
-
-
-def users(first: int, count: int = 3) -> bytes:
-    return table_text("users", range(first, first + count)).encode()
 
 
 def spooled(server: Server) -> list[str]:
     """What is in the spool."""
     folder = server.project / ".labmart" / "uploads"
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-
-
-def put(server: Server, name: str, content: bytes, **headers: str) -> httpx.Response:
-    with server.client() as client:
-        url = f"/v1/files/{name}"
-        return client.put(url, params=NO_BUILD, content=content, headers=headers)
 
 
 def raw_request(server: Server, head: str, *, body: bytes = b"") -> socket.socket:
@@ -316,45 +302,3 @@ def test_an_upload_takes_constant_memory(service: Server) -> None:
         )
     assert answer.status_code == 202
     assert peak() - before < 50_000, "kB"
-
-
-def test_events_can_be_resumed(service: Server) -> None:
-    job_id = put(service, "events.csv", users(5000)).json()["id"]
-    service.ended(job_id)
-
-    def events(after: str | None) -> list[tuple[str, str]]:
-        headers = {} if after is None else {"Last-Event-ID": after}
-        with service.client() as client:
-            text = client.get(f"/v1/jobs/{job_id}/events", headers=headers).text
-        blocks = [block.splitlines() for block in text.split("\n\n") if block]
-        return [
-            (block[0].removeprefix("id: "), block[1].removeprefix("event: ")) for block in blocks
-        ]
-
-    everything = events(None)
-    assert [kind for _, kind in everything if kind != "progress"] == [
-        "state",
-        "state",
-        "file",
-        "state",
-    ]
-    assert [int(number) for number, _ in everything] == sorted(int(n) for n, _ in everything)
-    for at, (number, _) in enumerate(everything):
-        assert events(number) == everything[at + 1 :]
-
-
-def test_events_come_as_they_happen(service: Server) -> None:
-    heard: list[str] = []
-    job_id = put(service, "live.csv", users(6000)).json()["id"]
-
-    def listen() -> None:
-        with service.client() as client, client.stream("GET", f"/v1/jobs/{job_id}/events") as live:
-            heard.extend(live.iter_lines())
-
-    thread = threading.Thread(target=listen)
-    begun = time.monotonic()
-    thread.start()
-    thread.join(60)
-    assert not thread.is_alive(), "it ends after the final event"
-    assert any('"state": "done"' in line for line in heard)
-    assert time.monotonic() - begun < 60

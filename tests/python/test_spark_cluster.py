@@ -14,7 +14,8 @@ from spark import held_session, need_java
 from benchmarks.cluster import Cluster, cluster
 from loader.destinations import open_store
 from loader.destinations.spark_session import open_session
-from loader.load import LoadOptions, Outcome, load
+from loader.load import Outcome, load
+from loader.load_options import LoadOptions
 from loader.load_report import LoadReport
 from loader.profile import Profile
 from loader.project import open_project
