@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from load_processes import wait_for
 from serving import Server
 
 pytestmark = pytest.mark.slow
@@ -11,7 +12,12 @@ pytestmark = pytest.mark.slow
 def test_it_is_alive_and_ready(service: Server) -> None:
     with service.client() as client:
         assert client.get("/health/live").json() == {"status": "alive"}
-        assert client.get("/health/ready").json() == {"status": "ready"}
+        assert client.get("/health/ready").json()["status"] == "ready"
+
+        def worker_is_up() -> bool:
+            return bool(client.get("/health/ready").json()["worker"] == "up")
+
+        wait_for(worker_is_up)
 
 
 def test_an_unknown_address_is_a_problem(service: Server) -> None:
