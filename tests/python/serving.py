@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 from conftest import Database
@@ -35,7 +36,8 @@ class Server:
 
     def client(self, **options: object) -> httpx.Client:
         """A client whose addresses begin at the server."""
-        return httpx.Client(base_url=self.url, timeout=_PATIENCE, **options)  # type: ignore[arg-type]
+        settings: dict[str, Any] = {"timeout": _PATIENCE, **options}
+        return httpx.Client(base_url=self.url, **settings)
 
     def ended(self, job_id: str, patience: float = _PATIENCE) -> dict[str, object]:
         """Wait until a job has ended; the job."""

@@ -33,7 +33,7 @@ def history(bench: Workbench, folder: Path) -> Iterator[tuple[str, Outputs]]:
 
     def outputs() -> Outputs:
         bench.build()
-        return {mart: bench.labmart("show", mart, "--format", "csv") for mart in MARTS}
+        return bench.all_shown()
 
     yield "sample laboratory", outputs()
 

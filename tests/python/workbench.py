@@ -14,7 +14,7 @@ import reprlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -141,9 +141,21 @@ class Workbench:
         text = io.StringIO(self.labmart("show", mart, "--format", "csv"), newline="")
         return list(csv.DictReader(text, strict=True))
 
+    def all_shown(self) -> dict[str, str]:
+        """What the command prints of each mart."""
+        return {mart: self.labmart("show", mart, "--format", "csv") for mart in MARTS}
+
     def differences(self, right: dict[str, list[dict[str, Value]]]) -> list[str]:
         """One sentence for each cell, or row, of any mart that is not as calculated."""
         return [line for mart in MARTS for line in differences(mart, right[mart], self.shown(mart))]
+
+
+def copy_of_project(folder: Path) -> Path:
+    """The project as a fresh clone has it, with the example's profiles.yml."""
+    project = folder / "project"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
+    shutil.copy(project / "profiles.yml.example", project / "profiles.yml")
+    return project
 
 
 @contextmanager
@@ -151,24 +163,21 @@ def open_workbench(
     engine: str, server: Callable[[], Database], folder: Path
 ) -> Iterator[Workbench]:
     """A copy of the project in the folder, with an empty database of the engine."""
-    project = folder / "project"
-    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
-    shutil.copy(project / "profiles.yml.example", project / "profiles.yml")
+    project = copy_of_project(folder)
     with fresh_engine(engine, server, folder) as fresh, ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         bench = Workbench(project, fresh)
         bench.enter(patch)
-        stack.enter_context(_session(bench.profile))
+        stack.enter_context(session(bench.profile))
         bench.dbt("run-operation", "create_raw_tables")
         yield bench
 
 
 @contextmanager
-def _session(profile: Profile) -> Iterator[None]:
+def session(profile: Profile) -> Iterator[None]:
     """One JVM for the workbench: dbt and the command find the session that is there."""
     if profile.engine != "spark":
-        with nullcontext():
-            yield
+        yield
         return
     from loader.destinations.spark_session import open_session
 
