@@ -46,10 +46,15 @@ class Interrupted(Exception):  # noqa: N818 -- not a fault
 class _Again(BaseRetryStrategy):
     """Do a job again that was interrupted; the runner counts how often."""
 
-    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:  # noqa: ARG002
-        return (
-            RetryDecision(retry_in={"seconds": 1}) if isinstance(exception, Interrupted) else None
-        )
+    def get_retry_decision(
+        self,
+        *,
+        exception: BaseException,
+        job: Job,  # noqa: ARG002 -- procrastinate passes it
+    ) -> RetryDecision | None:
+        """See procrastinate."""
+        again = isinstance(exception, Interrupted)
+        return RetryDecision(retry_in={"seconds": 1}) if again else None
 
 
 class Runners:
