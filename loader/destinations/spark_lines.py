@@ -11,6 +11,7 @@ What this way cannot do (see `can_read`, or NotByLine) is left to the reader tha
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -32,8 +33,8 @@ from loader.readers.text import MARK
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Row, SparkSession
 
-# Spark's start costs seconds; what is smaller is read sooner here.
-LARGE = 64 << 20
+# What is smaller is read sooner here: the loader needs a few seconds for it, on one core.
+LARGE = 256 << 20
 _BLOCK = 32 << 20
 # A longer line is odd: the patterns cost memory with its length.
 _LONG = 1 << 16
@@ -182,7 +183,7 @@ class ClusterLines:
         from pyspark.sql import functions as f
 
         blocks = self._table("block bigint, begin bigint", list(self._begins.items()))
-        content, shape = _content(), self._shape
+        content, shape = f.col("content"), self._shape
         others = [
             _all_in(content, [column.name for column in entry.columns if column.required])
             for entry in self._reader.inputs
@@ -191,10 +192,13 @@ class ClusterLines:
         odd = f.contains(content, f.lit("\0")) | (f.octet_length("value") > _LONG)
         for names in others:
             odd = odd | names
+        apart, width = f.col("apart"), len(self._keep)
+        # Most lines have no mark: they are apart, and cost no regular expression.
         kind = (
             f.when(~f.is_valid_utf8("value") | odd, "odd")
+            .when(f.size(apart) == width, "record")
+            .when(apart.isNull() & f.rlike(content, f.lit(record_pattern(shape, width))), "record")
             .when(f.rlike(content, f.lit(blank_pattern(shape))), "blank")
-            .when(f.rlike(content, f.lit(record_pattern(shape, len(self._keep)))), "record")
             .otherwise("odd")
         )
         return (
@@ -202,7 +206,9 @@ class ClusterLines:
             .join(f.broadcast(blocks), "block")
             .select((f.col("begin") + f.col("row")).alias("number"), "value")
             .where(f.col("number") > self._reader.found.skip)
-            .select("number", "value", content.alias("content"), kind.alias("kind"))
+            .select("number", "value", _content().alias("content"))
+            .withColumn("apart", self._apart())
+            .withColumn("kind", kind)
         )
 
     def _decided(self) -> OddLines:
@@ -237,23 +243,33 @@ class ClusterLines:
         parsed = f.from_json(f.lit(text), f"array<struct<{columns.replace(' bigint', ':bigint')}>>")
         return self._session.range(1).select(f.inline(parsed))
 
+    def _apart(self) -> Column:
+        """The cells of a line without any mark; NULL for one that has some."""
+        from pyspark.sql import functions as f
+
+        # Java splits by a sign, or by one behind a backslash, without a regular expression.
+        cells = f.split("content", re.escape(self._shape.delimiter), -1)
+        if not self._shape.quote:
+            return cells
+        return f.when(~f.contains(f.col("content"), f.lit(self._shape.quote)), cells)
+
     def _cells(self) -> list[Column]:
         """The cells that are kept, under the names of their columns."""
         from pyspark.sql import functions as f
 
-        shape, content = self._shape, f.col("content")
-        begins, quote = f.lit(quoted_pattern(shape)), f.lit(shape.quote)
-        apart = f.split(content, _java_literal(shape.delimiter), -1)
+        shape, content, apart = self._shape, f.col("content"), f.col("apart")
+        quoted, quote = f.lit(quoted_pattern(shape)), shape.quote
 
         def cell(at: int) -> Column:
-            bare = f.get(apart, f.lit(at))
+            bare = f.nullif(f.get(apart, f.lit(at)), f.lit(""))
+            if not quote:
+                return bare
             written = f.regexp_extract(content, cell_pattern(shape, at), 1)
-            if not shape.quote:
-                return f.nullif(bare, f.lit(""))
             inner = f.regexp_extract(written, quoted_pattern(shape), 1)
-            quoted = f.replace(inner, f.lit(shape.quote * 2), quote)
-            return f.when(~f.contains(content, quote), f.nullif(bare, f.lit(""))).otherwise(
-                f.when(f.rlike(written, begins), quoted).otherwise(f.nullif(written, f.lit("")))
+            return (
+                f.when(apart.isNotNull(), bare)
+                .when(f.rlike(written, quoted), f.replace(inner, f.lit(quote * 2), f.lit(quote)))
+                .otherwise(f.nullif(written, f.lit("")))
             )
 
         columns = self._reader.found.match.columns
@@ -290,7 +306,3 @@ def _collected(lines: DataFrame, most: int) -> dict[int, str]:
             raise NotByLine
         found[int(number)] = text
     return found
-
-
-def _java_literal(text: str) -> str:
-    return f"\\Q{text}\\E"

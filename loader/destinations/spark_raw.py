@@ -112,9 +112,10 @@ class SparkRaw:
         return self._write(table_of(entry), self._load_id, names, delimiter, batches)
 
     def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> Iterator[Batch] | None:
-        """See `RawStore`. The cluster reads what is large, and where the workers are too."""
-        is_here = self._where.startswith("local")
-        if not isinstance(reader, DelimitedReader) or (file.temporary and not is_here):
+        """See `RawStore`. A cluster reads what is large, and no temporary file of this machine."""
+        # A few cores of one machine read no faster in Spark than the loader does on one.
+        is_local = self._where.startswith("local")
+        if is_local or file.temporary or not isinstance(reader, DelimitedReader):
             return None
         with self._faults():
             try:

@@ -8,6 +8,7 @@ file beside the metastore.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import struct
@@ -119,8 +120,11 @@ def _running(settings: Mapping[str, str], place: str) -> Iterator[SparkSession]:
     from pyspark import SparkConf, SparkContext
     from pyspark.errors import PySparkException
     from pyspark.java_gateway import launch_gateway
+    from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
 
+    # It would write each fault, with its stack, onto the terminal too.
+    PySparkLogger.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     with _log(settings) as log:
         conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
         # Derby writes a log of its own into the working directory unless told otherwise.

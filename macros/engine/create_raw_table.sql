@@ -19,12 +19,13 @@
     {{ return(labmart.postgres__create_raw_table(relation, columns)) }}
 {%- endmacro %}
 
-{#- Rows of a load are a partition, so that a load is added and deleted as a whole. The ledger, whose
-    rows change, is a view on the newest of its revisions: Spark cannot update a file.
+{#- Rows of a load are a partition, so that a load is added and deleted as a whole. The ledger,
+    whose rows change, is a view on the newest of its revisions: Spark cannot update a file.
     loader/destinations/spark_tables.py makes the same. -#}
 {% macro spark__create_raw_table(relation, columns) -%}
     {%- set is_ledger = columns | selectattr('name', 'equalto', 'status') | list -%}
-    {%- set history = relation.incorporate(path={'identifier': relation.identifier ~ '_history'}) -%}
+    {%- set history_name = relation.identifier ~ '_history' -%}
+    {%- set history = relation.incorporate(path={'identifier': history_name}) -%}
     {%- set table = history if is_ledger else relation -%}
     {%- set key = 'revision' if is_ledger else 'load_id' -%}
     {%- set words = {'text': 'string', 'timestamp with time zone': 'timestamp'} -%}

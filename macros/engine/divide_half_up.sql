@@ -27,7 +27,10 @@
 {#- Spark cuts the decimals of a quotient when its type would be too wide, `div` is exact. -#}
 {% macro spark__divide_half_up(dividend, divisor) -%}
     cast(
-        (2 * cast(cast({{ dividend }} as numeric(38, 6)) * 1000000 as numeric(38, 0)) + {{ divisor }})
+        (
+            2 * cast(cast({{ dividend }} as numeric(38, 6)) * 1000000 as numeric(38, 0))
+            + {{ divisor }}
+        )
         div nullif(2 * {{ divisor }}, 0) * cast(0.000001 as numeric(7, 6))
         as numeric(18, 6)
     )

@@ -16,7 +16,8 @@
             {% for row in rows -%}
                 (
                 {%- for cell in row -%}
-                    {{ 'null' if cell is none else "'" ~ escape_single_quotes(cell | string) ~ "'" }}
+                    {%- set text = escape_single_quotes(cell | string) -%}
+                    {{ 'null' if cell is none else "'" ~ text ~ "'" }}
                     {{- ', ' if not loop.last }}
                 {%- endfor -%}
                 ){{ ', ' if not loop.last }}

@@ -12,7 +12,7 @@ from load_processes import wait_for
 from spark import held_session, need_java
 
 from benchmarks.cluster import Cluster, cluster
-from loader.destinations import open_store
+from loader.destinations import open_store, spark_lines
 from loader.destinations.spark_session import open_session
 from loader.load import Outcome, load
 from loader.load_options import LoadOptions
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-# More than spark_lines.LARGE, in four blocks.
 RECORDS = 2_200_000
 ODD_EVERY = 100_000
 
@@ -64,7 +63,11 @@ def tasks_done(session: SparkSession) -> list[int]:
     return [int(one.completedTasks()) for one in executors if one.id() != "driver"]
 
 
-def test_both_workers_read_and_one_may_die(made: Cluster, file: Path, tmp_path: Path) -> None:
+def test_both_workers_read_and_one_may_die(
+    made: Cluster, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spark_lines, "LARGE", file.stat().st_size)
+    monkeypatch.setattr(spark_lines, "_BLOCK", 8 << 20)
     with held_session(tmp_path, **made.settings) as profile, open_session(profile) as session:
         wait_for(lambda: len(tasks_done(session)) == 2, 120)
         outcomes: list[Outcome] = []
