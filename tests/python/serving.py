@@ -33,9 +33,9 @@ class Server:
     project: Path
     said: list[str] = field(default_factory=list)
 
-    def client(self, **options: object) -> httpx.Client:
+    def client(self) -> httpx.Client:
         """A client whose addresses begin at the server."""
-        return httpx.Client(base_url=self.url, timeout=_PATIENCE, **options)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.url, timeout=_PATIENCE)
 
     def ended(self, job_id: str, patience: float = _PATIENCE) -> dict[str, object]:
         """Wait until a job has ended; the job."""
