@@ -52,9 +52,9 @@ class _Again(BaseRetryStrategy):
         exception: BaseException,
         job: Job,  # noqa: ARG002 -- procrastinate passes it
     ) -> RetryDecision | None:
-        return (
-            RetryDecision(retry_in={"seconds": 1}) if isinstance(exception, Interrupted) else None
-        )
+        """See procrastinate."""
+        again = isinstance(exception, Interrupted)
+        return RetryDecision(retry_in={"seconds": 1}) if again else None
 
 
 class Runners:

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 from conftest import Database
@@ -34,10 +33,9 @@ class Server:
     project: Path
     said: list[str] = field(default_factory=list)
 
-    def client(self, **options: object) -> httpx.Client:
+    def client(self) -> httpx.Client:
         """A client whose addresses begin at the server."""
-        settings: dict[str, Any] = {"timeout": _PATIENCE, **options}
-        return httpx.Client(base_url=self.url, **settings)
+        return httpx.Client(base_url=self.url, timeout=_PATIENCE)
 
     def ended(self, job_id: str, patience: float = _PATIENCE) -> dict[str, object]:
         """Wait until a job has ended; the job."""
