@@ -25,7 +25,7 @@ from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner
 from engines import Engine, fresh_engine
 from in_process import labmart
-from oracle import MARTS, Cell, File, Lab, Value
+from oracle import MARTS, Cell, File, Lab, Value, marts
 from raw_store import DAY
 
 from loader.destinations import Load, open_store
@@ -53,6 +53,7 @@ _MODELS_ALONE = [
     part for kind in ("test", "unit_test", "exposure") for part in ("--exclude-resource-type", kind)
 ]
 Shown = str | Decimal
+OLDER_POSTGRES = "postgres-16"
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,13 @@ class Workbench:
         """What the command prints of each mart."""
         return {mart: self.labmart("show", mart, "--format", "csv") for mart in MARTS}
 
+    def check(self, lab: Lab) -> None:
+        """Fill, build, and fail with what is not as the oracle says."""
+        known = self.fill(lab)
+        self.build()
+        wrong = self.differences(marts(known))
+        assert not wrong, f"{len(wrong)} differences\n" + "\n".join(wrong[:40])
+
     def differences(self, right: dict[str, list[dict[str, Value]]]) -> list[str]:
         """One sentence for each cell, or row, of any mart that is not as calculated."""
         return [line for mart in MARTS for line in differences(mart, right[mart], self.shown(mart))]
@@ -156,6 +164,18 @@ def copy_of_project(folder: Path) -> Path:
     shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
     shutil.copy(project / "profiles.yml.example", project / "profiles.yml")
     return project
+
+
+@contextmanager
+def requested_workbench(
+    request: pytest.FixtureRequest, factory: pytest.TempPathFactory
+) -> Iterator[Workbench]:
+    """The workbench that a fixture's parameter names: an engine, or OLDER_POSTGRES."""
+    older = request.param == OLDER_POSTGRES
+    engine, server = ("postgres", "older_server") if older else (request.param, "server")
+    folder = factory.mktemp("workbench")
+    with open_workbench(engine, lambda: request.getfixturevalue(server), folder) as opened:
+        yield opened
 
 
 @contextmanager
