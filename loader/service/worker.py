@@ -16,11 +16,13 @@ import sys
 from contextlib import suppress
 
 from procrastinate import App, JobContext
-from procrastinate.exceptions import JobAborted
+from procrastinate.exceptions import ConnectorException, JobAborted
 from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
+from psycopg import OperationalError
 
+from loader.errors import DatabaseUnreachable
 from loader.service.database import Pool, make_pool
 from loader.service.queue import BUILD, QUEUE, WORK, open_queue
 from loader.service.reconcile import reconcile, sweep
@@ -120,9 +122,16 @@ def work(settings: Settings, *, with_parent: bool) -> None:
     check(settings)
     prepare(settings)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("procrastinate").setLevel(logging.ERROR)
+    # It logs each fault of the connection with its traceback, and then raises it.
+    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
     logging.getLogger("labmart").setLevel(logging.INFO)
-    asyncio.run(_work(settings, with_parent=with_parent))
+    try:
+        asyncio.run(_work(settings, with_parent=with_parent))
+    except (ConnectorException, OperationalError):
+        raise DatabaseUnreachable(
+            "The worker lost its connection to the database. What it was at is done again once it "
+            "works again: start the database, then the worker."
+        ) from None
 
 
 async def _work(settings: Settings, *, with_parent: bool) -> None:
