@@ -24,7 +24,7 @@ from urllib.request import urlopen
 _HOST = "127.0.0.1"
 _PATIENCE = 120.0
 _DAEMON = {"SPARK_DAEMON_MEMORY": "256m", "SPARK_NO_DAEMONIZE": "1", "SPARK_LOCAL_IP": _HOST}
-_QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+_QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 
 @dataclass
