@@ -1,6 +1,7 @@
 -- user_features straight from the files, as fast as we could make it on DuckDB. No rule is checked:
 -- a cell that is no number stops it. Run in the folder of the files. Means are quotients of whole
--- millionths: DuckDB divides decimals as floating point numbers, and some of 100,000 come out wrong.
+-- millionths: DuckDB divides decimals as floating point numbers, and some of the 100,000 come out
+-- wrong.
 create table user_features as
 with experiments as (
     select *
@@ -83,7 +84,8 @@ select
     users.user_id,
     coalesce(experiments_per_user.experiments, 0) as total_exp_per_user,
     cast(
-        (2 * cast(laboratory.experiments * 1000000 as hugeint) + laboratory.users) // (2 * laboratory.users)
+        (2 * cast(laboratory.experiments * 1000000 as hugeint) + laboratory.users)
+        // (2 * laboratory.users)
         * cast(0.000001 as decimal(7, 6)) as decimal(18, 6)
     ) as avg_experiment_count,
     cast(
@@ -97,7 +99,8 @@ select
     coalesce(compounds_per_user.distinct_compounds, 0) as distinct_compounds,
     coalesce(experiments_per_user.total_run_time, 0) as total_exp_time_per_user,
     cast(
-        (2 * cast(laboratory.experiments * 1000000 as hugeint) + laboratory.active) // (2 * laboratory.active)
+        (2 * cast(laboratory.experiments * 1000000 as hugeint) + laboratory.active)
+        // (2 * laboratory.active)
         * cast(0.000001 as decimal(7, 6)) as decimal(18, 6)
     ) as avg_experiments_per_active_user,
     users.name as user_name,
