@@ -28,6 +28,8 @@ RAW = f"{SCHEMA}_raw"
 REFERENCE = f"{SCHEMA}_reference"
 _SCHEMAS = (SCHEMA, RAW, REFERENCE, f"{SCHEMA}_seeds", f"{SCHEMA}_staging")
 _DBT = "import sys; sys.argv[0] = 'dbt'; from dbt.cli.main import cli; cli()"
+# dbt as a program of its own.
+DBT = (sys.executable, "-P", "-c", _DBT)
 
 
 class BenchmarkError(LabmartError):
@@ -74,29 +76,19 @@ class Bench:
 
     def dbt_in(self, root: Path, *command: str) -> float:
         """Run dbt in a project, or a copy of it; the seconds from its start to its end."""
-        arguments = [
-            *(sys.executable, "-P", "-c", _DBT, "--quiet", "--no-use-colors"),
-            *("--log-path", str(self.artifacts / "logs"), *command),
-            # The same vars in every call: dbt parses the project anew when they change.
-            *("--vars", "input: loads", "--target", self.database.profile.target),
-            *("--project-dir", str(root)),
-            *("--profiles-dir", str(self.project.profiles_dir)),
-            *("--target-path", str(self.artifacts)),
-        ]
-        begun = time.monotonic()
-        done = subprocess.run(
-            arguments,
+        return timed(
+            [
+                *(*DBT, "--quiet", "--no-use-colors"),
+                *("--log-path", str(self.artifacts / "logs"), *command),
+                # The same vars in every call: dbt parses the project anew when they change.
+                *("--vars", "input: loads", "--target", self.database.profile.target),
+                *("--project-dir", str(root)),
+                *("--profiles-dir", str(self.project.profiles_dir)),
+                *("--target-path", str(self.artifacts)),
+            ],
+            what=f"dbt {command[0]}",
             cwd=root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
         )
-        seconds = time.monotonic() - begun
-        if done.returncode != 0:
-            raise BenchmarkError(f"dbt {command[0]} failed:\n{done.stdout.rstrip()}")
-        return seconds
 
     def seconds_per_model(self) -> dict[str, float]:
         """What dbt noted for each model of its last run."""
@@ -223,6 +215,24 @@ def run_benchmark(
         return error.exit_code if isinstance(error, LabmartError) else EXIT_BUILD
     print("\n\n".join("\n".join(part) for part in report))
     return 0
+
+
+def timed(call: Sequence[str], *, what: str, cwd: Path) -> float:
+    """Run a program; the seconds from its start to its end. Raises BenchmarkError if it fails."""
+    begun = time.monotonic()
+    done = subprocess.run(
+        call,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    seconds = time.monotonic() - begun
+    if done.returncode != 0:
+        raise BenchmarkError(f"{what} failed:\n{done.stdout.rstrip()}")
+    return seconds
 
 
 def say(text: str) -> None:

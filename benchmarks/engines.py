@@ -25,13 +25,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bench import BenchmarkError, say
+from benchmarks.bench import DBT, BenchmarkError, say, timed
 from benchmarks.cluster import cluster
 from benchmarks.generate import Laboratory, add_options, laboratory_of, write
 from benchmarks.report import host_line, seconds_lines
@@ -40,7 +39,6 @@ from loader.errors import LabmartError
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = Path(__file__).resolve().parent / "reference" / "duckdb" / "tuned.sql"
 NAMES = ("postgres", "duckdb", "spark")
-_DBT = "import sys; sys.argv[0] = 'dbt'; from dbt.cli.main import cli; cli()"
 _NOT_COPIED = (".git", ".venv", ".labmart", "target", "logs", "profiles.yml", "*.duckdb*")
 
 
@@ -74,13 +72,15 @@ class Scratch:
     def dbt(self, engine: Engine, *command: str) -> float:
         """Run dbt; the seconds from its start to its end."""
         places = ("--project-dir", str(self.project), "--profiles-dir", str(self.project))
-        call = [sys.executable, "-P", "-c", _DBT, "--quiet", *command, *places]
-        return self._timed([*call, "--target", engine.target, "--vars", "input: loads"])
+        options = ("--target", engine.target, "--vars", "input: loads")
+        call = [*DBT, "--quiet", *command, *places, *options]
+        return timed(call, what=f"dbt {command[0]} on {engine}", cwd=ROOT)
 
     def labmart(self, engine: Engine, *command: str) -> float:
         """Run the command; the seconds from its start to its end."""
         call = [sys.executable, "-m", "loader", "--project-dir", str(self.project), *command]
-        return self._timed([*call, "--target", engine.target])
+        call += ["--target", engine.target]
+        return timed(call, what=f"labmart {command[0]} on {engine}", cwd=ROOT)
 
     def shown(self, engine: Engine) -> str:
         """What user_features is, as a hash of the csv that the command prints."""
@@ -97,29 +97,13 @@ class Scratch:
 
         database = self.files / "reference.duckdb"
         run = f"import duckdb; duckdb.connect({str(database)!r}).execute({REFERENCE.read_text()!r})"
-        seconds = self._timed([sys.executable, "-c", run], cwd=self.files)
+        seconds = timed([sys.executable, "-c", run], what=REFERENCE.name, cwd=self.files)
         out = self.files / "user_features.csv"
         with duckdb.connect(str(database)) as connection:
             connection.execute(
                 f"copy (from user_features order by user_id) to '{out}' (format csv, header true)"
             )
         return seconds, _hash(out.read_bytes())
-
-    def _timed(self, call: list[str], cwd: Path = ROOT) -> float:
-        begun = time.monotonic()
-        done = subprocess.run(
-            call,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        seconds = time.monotonic() - begun
-        if done.returncode:
-            raise BenchmarkError(f"{' '.join(call[3:])} failed:\n{done.stdout[-4000:]}")
-        return seconds
 
 
 def measure(scratch: Scratch, engine: Engine) -> Taken:

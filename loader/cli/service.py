@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -15,6 +16,7 @@ from loader.cli.signals import EndedBySignal
 from loader.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from loader.service.database import Connection
     from loader.service.settings import Settings
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -167,11 +169,7 @@ def token() -> None:
 def token_create(call: Call, name: str, role: str, expires: str | None, target: str | None) -> None:
     """Make a token and print it, this once."""
     settings = _settings(call, target)
-    from typing import cast
-
     from loader.service import tokens
-    from loader.service.database import connected
-    from loader.service.schema import prepare
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) or name == "local":
         raise click.BadParameter(
@@ -180,8 +178,7 @@ def token_create(call: Call, name: str, role: str, expires: str | None, target: 
             param_hint="--name",
         )
     age = _age(expires) if expires else None
-    prepare(settings)
-    with connected(settings) as connection:
+    with _connected(settings) as connection:
         made = tokens.create(connection, name, cast("tokens.Role", role), expires=age)
     click.echo(made)
     say("This token is not shown again.")
@@ -194,11 +191,8 @@ def token_list(call: Call, target: str | None) -> None:
     """Print the tokens' names, roles and states."""
     settings = _settings(call, target)
     from loader.service import tokens
-    from loader.service.database import connected
-    from loader.service.schema import prepare
 
-    prepare(settings)
-    with connected(settings) as connection:
+    with _connected(settings) as connection:
         for one in tokens.tokens(connection):
             ends = f"{one.expires_at:%Y-%m-%d}" if one.expires_at else "-"
             click.echo(f"{one.name}\t{one.role}\t{one.state}\t{one.created_at:%Y-%m-%d}\t{ends}")
@@ -212,11 +206,8 @@ def token_revoke(call: Call, name: str, target: str | None) -> None:
     """Let a token count no more, from this moment on."""
     settings = _settings(call, target)
     from loader.service import tokens
-    from loader.service.database import connected
-    from loader.service.schema import prepare
 
-    prepare(settings)
-    with connected(settings) as connection:
+    with _connected(settings) as connection:
         tokens.revoke(connection, name)
     say(f"revoked: {name}")
 
@@ -230,12 +221,24 @@ def _settings(call: Call, target: str | None) -> Settings:
     return settings
 
 
+@contextmanager
+def _connected(settings: Settings) -> Iterator[Connection]:
+    """A connection to the service's schema, which is made when it is missing."""
+    from loader.service.database import connected
+    from loader.service.schema import prepare
+
+    prepare(settings)
+    with connected(settings) as connection:
+        yield connection
+
+
 def _need_extra() -> None:
+    # Only whether they are there.
     try:
-        import fastapi  # noqa: F401
-        import procrastinate  # noqa: F401
-        import psycopg  # noqa: F401
-        import uvicorn  # noqa: F401
+        import fastapi  # noqa: F401 -- see above
+        import procrastinate  # noqa: F401 -- see above
+        import psycopg  # noqa: F401 -- see above
+        import uvicorn  # noqa: F401 -- see above
     except ImportError:
         raise MissingExtra("labmart serve", "service") from None
 

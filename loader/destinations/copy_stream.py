@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 from loader.readers import Batch
+from loader.readers.batches import close_batches
 
 CHUNK = 8 * 1024**2
 _WAITING = 1
@@ -117,11 +118,8 @@ class CopyStream:
                 self._turn.notify_all()
 
     def _close_batches(self) -> None:
-        """A generator holds files open; let go of them in the thread that ran it."""
-        close = getattr(self._batches, "close", None)
         try:
-            if close is not None:
-                close()
+            close_batches(self._batches)
         except BaseException as error:
             with self._turn:
                 self.failure = self.failure or error

@@ -13,7 +13,7 @@ from loader.destinations.duckdb_connection import opened, path_of
 from loader.destinations.duckdb_driver import interruptible
 from loader.destinations.duckdb_faults import one_line
 from loader.destinations.duckdb_types import standard_type
-from loader.destinations.sql import literal, quote
+from loader.destinations.sql import query_of, quote, source_of
 from loader.errors import NotBuilt, QueryFailed
 from loader.profile import Profile
 
@@ -90,25 +90,13 @@ class DuckDB:
                 yield from rows
 
     def _sql(self, selection: Selection, listed: str) -> str:
-        sql = f"select {listed} from {self._source(selection)}"
-        if selection.order_by:
-            # Texts are compared by their bytes, which is by code point.
-            keys = ", ".join(f"m.{quote(one.name)} nulls first" for one in selection.order_by)
-            sql += f" order by {keys}"
-        return sql if selection.limit is None else f"{sql} limit {selection.limit:d}"
+        return query_of(selection, listed, self._source(selection), _order_key)
 
     def _source(self, selection: Selection) -> str:
         with self._faults():
             [(database,)] = self._run("select current_database()")
         # The database may have the name of the schema, so both are always said.
-        names = (str(database), self._schema, selection.relation)
-        source = f"{'.'.join(map(quote, names))} as m"
-        if not selection.equal:
-            return source
-        conditions = " and ".join(
-            f"m.{quote(name)} = {literal(value)}" for name, value in selection.equal
-        )
-        return f"{source} where {conditions}"
+        return source_of(selection, [str(database), self._schema])
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -122,6 +110,11 @@ class DuckDB:
 def connect(profile: Profile) -> DuckDB:
     """Open the file for reading. Raises DatabaseUnreachable with what to do next."""
     return DuckDB(profile)
+
+
+def _order_key(column: Column) -> str:
+    # Texts are compared by their bytes, which is by code point.
+    return f"m.{quote(column.name)} nulls first"
 
 
 def _csv_cell(column: Column) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from loader.readers import Batch
+from loader.readers.batches import close_batches
 
 # Each change between the two sides costs; Linux lets anybody have a pipe of a megabyte.
 _PIPE_BYTES = 1 << 20
@@ -96,11 +97,8 @@ class Pipes:
                 yield text
 
     def _close_batches(self) -> None:
-        """A generator holds files open; let go of them in the thread that ran it."""
-        close = getattr(self._batches, "close", None)
         try:
-            if close is not None:
-                close()
+            close_batches(self._batches)
         except BaseException as error:
             self.failure = self.failure or error
 

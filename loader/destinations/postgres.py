@@ -11,7 +11,7 @@ import psycopg2.extensions
 
 from loader.destinations import Column, Row, Selection
 from loader.destinations.postgres_connection import one_line, open_connection, where
-from loader.destinations.sql import quote
+from loader.destinations.sql import query_of, quote, source_of
 from loader.errors import DatabaseUnreachable, NotBuilt, QueryFailed
 from loader.profile import Profile
 
@@ -88,20 +88,10 @@ class Postgres:
             return f"{name}::text as {name}" if as_words else name
 
         listed = ", ".join(shown(column) for column in selection.columns)
-        sql = f"select {listed} from {self._source(selection)}"
-        if selection.order_by:
-            keys = ", ".join(_order_key(column) for column in selection.order_by)
-            sql += f" order by {keys}"
-        return sql if selection.limit is None else f"{sql} limit {selection.limit:d}"
+        return query_of(selection, listed, self._source(selection), _order_key)
 
     def _source(self, selection: Selection) -> str:
-        source = f"{quote(self._schema)}.{quote(selection.relation)} as m"
-        if not selection.equal:
-            return source
-        conditions = " and ".join(
-            f"m.{quote(name)} = {self._literal(value)}" for name, value in selection.equal
-        )
-        return f"{source} where {conditions}"
+        return source_of(selection, [self._schema], literal=self._literal)
 
     def _literal(self, value: str) -> str:
         adapted = psycopg2.extensions.QuotedString(value)

@@ -23,6 +23,8 @@ from loader.destinations.raw_tables import (
     REJECTED_COLUMNS,
     Found,
     gaps,
+    ids_by_status,
+    ids_by_table,
     next_id,
     readable,
     rejected_batches,
@@ -153,8 +155,7 @@ class PostgresRaw:
 
     def set_status(self, changes: Mapping[int, str]) -> None:
         """See `RawStore`."""
-        for status in dict.fromkeys(changes.values()):
-            ids = [load_id for load_id, new in changes.items() if new == status]
+        for status, ids in ids_by_status(changes).items():
             self._run(
                 f"update {self._table(LEDGER)} set status = %s where load_id = any(%s)",
                 (status, ids),
@@ -163,11 +164,7 @@ class PostgresRaw:
 
     def delete(self, loads: Sequence[Load]) -> None:
         """See `RawStore`."""
-        of_table: dict[str, list[int]] = {}
-        for load in loads:
-            for table in (load.input, REJECTED, LEDGER):
-                of_table.setdefault(table, []).append(load.load_id)
-        # The table of an input that is declared no more may have been dropped.
+        of_table = ids_by_table(loads)
         found = self._find(of_table)
         for table, ids in of_table.items():
             if table in found:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from loader.destinations import Load
 from loader.destinations.sql import quote
 from loader.errors import DatabaseFault
 from loader.readers import Batch, RejectedLine
@@ -102,6 +103,23 @@ def next_id(ledger: str, last_load: str) -> str:
         f"select greatest((select max(load_id) from {ledger}), "
         f"(select max(load_id) from {last_load}), 0) + 1"
     )
+
+
+def ids_by_status(changes: Mapping[int, str]) -> dict[str, list[int]]:
+    """The loads that get each new status."""
+    ids: dict[str, list[int]] = {}
+    for load_id, status in changes.items():
+        ids.setdefault(status, []).append(load_id)
+    return ids
+
+
+def ids_by_table(loads: Sequence[Load]) -> dict[str, list[int]]:
+    """The loads of which each table has rows; that of an input may have been dropped."""
+    ids: dict[str, list[int]] = {}
+    for load in loads:
+        for table in (load.input, REJECTED, LEDGER):
+            ids.setdefault(table, []).append(load.load_id)
+    return ids
 
 
 def gaps(

@@ -13,6 +13,7 @@ from loader.destinations.spark_faults import faults
 from loader.destinations.spark_session import open_session
 from loader.destinations.spark_settings import check_schema, settings_of, where
 from loader.destinations.spark_tables import columns_of, literal, quote
+from loader.destinations.sql import query_of, source_of
 from loader.errors import NotBuilt
 from loader.profile import Profile
 from loader.readers.batches import csv_cell
@@ -99,20 +100,10 @@ class Spark:
 
     def _sql(self, selection: Selection) -> str:
         listed = ", ".join(f"m.{quote(column.name)}" for column in selection.columns)
-        sql = f"select {listed} from {self._source(selection)}"
-        if selection.order_by:
-            keys = ", ".join(f"m.{quote(one.name)} nulls first" for one in selection.order_by)
-            sql += f" order by {keys}"
-        return sql if selection.limit is None else f"{sql} limit {selection.limit:d}"
+        return query_of(selection, listed, self._source(selection), _order_key)
 
     def _source(self, selection: Selection) -> str:
-        source = f"{quote(self._profile.schema)}.{quote(selection.relation)} as m"
-        if not selection.equal:
-            return source
-        conditions = " and ".join(
-            f"m.{quote(name)} = {literal(value)}" for name, value in selection.equal
-        )
-        return f"{source} where {conditions}"
+        return source_of(selection, [self._profile.schema], quote=quote, literal=literal)
 
     def _faults(self) -> AbstractContextManager[None]:
         return faults(self._where, query=True)
@@ -126,6 +117,10 @@ def connect(profile: Profile) -> Spark:
     settings_of(profile)
     check_schema(profile)
     return Spark(profile)
+
+
+def _order_key(column: Column) -> str:
+    return f"m.{quote(column.name)} nulls first"
 
 
 def _row(cells: Sequence[Value], columns: Sequence[Column]) -> Row:

@@ -13,7 +13,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from loader.service.context import Service, service_of
-from loader.service.problems import Problem
+from loader.service.problems import Problem, slow_down
 from loader.service.tokens import Caller, Role, find
 
 LOCAL = Caller("local", "admin")
@@ -40,12 +40,8 @@ def require(role: Role) -> Callable[..., Awaitable[Caller]]:
         address = request.client.host if request.client else ""
         wait = service.rates.take(f"{caller.name} {address}")
         if wait:
-            raise Problem(
-                429,
-                "too-many-requests",
-                f"Too many requests at once. Try again in {ceil(wait)} s.",
-                headers={"Retry-After": str(ceil(wait))},
-            )
+            said = f"Too many requests at once. Try again in {ceil(wait)} s."
+            raise slow_down("too-many-requests", said, wait)
         return caller
 
     return check
@@ -60,12 +56,8 @@ async def _caller(request: Request, service: Service) -> Caller:
     address = request.client.host if request.client else ""
     wait = service.failed_logins.wait(address)
     if wait:
-        raise Problem(
-            429,
-            "too-many-failed-logins",
-            f"Too many wrong tokens came from here. Try again in {ceil(wait)} s.",
-            headers={"Retry-After": str(ceil(wait))},
-        )
+        said = f"Too many wrong tokens came from here. Try again in {ceil(wait)} s."
+        raise slow_down("too-many-failed-logins", said, wait)
     scheme, _, token = sent[0].partition(" ")
     caller = None
     if len(sent) == 1 and scheme.lower() == "bearer" and token.strip():

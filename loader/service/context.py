@@ -12,7 +12,7 @@ from procrastinate import App
 from loader.service.database import Pool
 from loader.service.events import Broker
 from loader.service.metrics import Metrics
-from loader.service.problems import Problem
+from loader.service.problems import slow_down
 from loader.service.settings import Settings
 from loader.service.tables import Tables
 from loader.service.throttle import FailedLogins, Rates
@@ -29,12 +29,8 @@ class Slots:
     def one(self) -> Iterator[None]:
         """Take a slot. Raises Problem 429 when there is none."""
         if self.taken >= self.most:
-            raise Problem(
-                429,
-                "too-many-uploads",
-                f"{self.most} uploads are under way already. Try again in a moment.",
-                headers={"Retry-After": "2"},
-            )
+            said = f"{self.most} uploads are under way already. Try again in a moment."
+            raise slow_down("too-many-uploads", said, 2)
         self.taken += 1
         try:
             yield

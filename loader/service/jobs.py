@@ -15,7 +15,7 @@ from loader.contract import LEDGER
 from loader.ledger import CURRENT
 from loader.service.database import AsyncConnection, Pool
 from loader.service.model import FINAL, JobState, Kind, Options, State, UploadedFile
-from loader.service.problems import Problem
+from loader.service.problems import Problem, slow_down
 from loader.service.queue import BUILD, WORK, defer
 
 # A job with its files. Whoever cares for a part of the jobs adds `where` and the like.
@@ -82,12 +82,7 @@ async def check_queue(pool: Pool, most: int) -> None:
         )
         row = await found.fetchone()
     if row and row["jobs"] >= most:
-        raise Problem(
-            429,
-            "queue-full",
-            f"{most} jobs are waiting already. Try again in a while.",
-            headers={"Retry-After": "30"},
-        )
+        raise slow_down("queue-full", f"{most} jobs are waiting already. Try again in a while.", 30)
 
 
 async def accept(pool: Pool, queue: App, new: NewJob, same: Sequence[UUID] = ()) -> JobState:

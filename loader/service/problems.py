@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from math import ceil
 
 import psycopg
 import psycopg_pool
@@ -75,6 +76,11 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
         self.headers = dict(headers or {})
         self.members = dict(members or {})
         super().__init__(detail)
+
+
+def slow_down(kind: str, detail: str, seconds: float) -> Problem:
+    """429: the caller may try again after so many seconds."""
+    return Problem(429, kind, detail, headers={"Retry-After": str(ceil(seconds))})
 
 
 def document(problem: Problem, instance: str) -> dict[str, object]:

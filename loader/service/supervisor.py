@@ -7,8 +7,8 @@ import logging
 import signal
 import sys
 import time
-from contextlib import suppress
 
+from loader.service.processes import end
 from loader.service.settings import Settings
 
 _LOG = logging.getLogger("labmart.service")
@@ -32,21 +32,11 @@ async def keep_worker(settings: Settings) -> None:
         try:
             code = await process.wait()
         except asyncio.CancelledError:
-            await _end(process)
+            await end(process, signal.SIGTERM, _LAST_SECONDS)
             raise
         wait = _FIRST_WAIT if time.monotonic() - begun > _WELL else min(2 * wait, _LONGEST_WAIT)
         _LOG.warning("the worker has ended (%s); another one starts in %.1f s", code, wait)
         await asyncio.sleep(wait)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.send_signal(signal.SIGTERM)
-    try:
-        await asyncio.wait_for(process.wait(), _LAST_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 def _command(settings: Settings) -> list[str]:

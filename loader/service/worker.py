@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import sys
-from contextlib import suppress
 
 from procrastinate import App, JobContext
 from procrastinate.exceptions import ConnectorException, JobAborted
@@ -24,6 +23,7 @@ from psycopg import OperationalError
 
 from loader.errors import DatabaseUnreachable
 from loader.service.database import Pool, make_pool
+from loader.service.processes import end
 from loader.service.queue import BUILD, QUEUE, WORK, open_queue
 from loader.service.reconcile import reconcile, sweep
 from loader.service.schema import prepare
@@ -86,15 +86,8 @@ class Runners:
     async def stop(self) -> None:
         """End the process as Ctrl-C does, and wait for it."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGINT)
-        try:
-            await asyncio.wait_for(process.wait(), _LAST_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        if process is not None:
+            await end(process, signal.SIGINT, _LAST_SECONDS)
 
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:

@@ -13,26 +13,28 @@ from typing import Protocol
 
 import duckdb
 from conftest import Database
-from spark import QUICK, need_java, spark_profile
 
-from loader.destinations.spark_session import open_session
 from loader.profile import Profile
 
 Rows = list[tuple[object, ...]]
 
 
-class Engine(Protocol):
-    """A fresh, empty database of one engine."""
+class Target(Protocol):
+    """A fresh, empty database of one engine, as the project's profile reaches it."""
 
     @property
     def name(self) -> str:
-        """As profiles.yml calls its type."""
+        """As profiles.yml calls it and its type."""
         ...
 
     @property
     def environment(self) -> dict[str, str]:
         """What makes the project's profile mean it."""
         ...
+
+
+class Engine(Target, Protocol):
+    """The same, with a way to look into it."""
 
     def profile(self, schema: str = "labmart") -> Profile:
         """The same as a Profile."""
@@ -123,46 +125,6 @@ class DuckDB:
         return _everything(self.rows, schema, "t::text") if self.path.exists() else {}
 
 
-@dataclass(frozen=True)
-class Spark:
-    """A folder with a metastore and tables; small, and quick to start."""
-
-    folder: Path
-
-    name = "spark"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """See `Engine`."""
-        return {
-            "LABMART_TARGET": "spark",
-            "LABMART_SPARK_WAREHOUSE": str(self.folder / "warehouse"),
-            "SPARK_MASTER": "local[2]",
-            "SPARK_DRIVER_MEMORY": "2g",
-            "SPARK_SHUFFLE_PARTITIONS": "2",
-            "JAVA_TOOL_OPTIONS": QUICK,
-        }
-
-    def profile(self, schema: str = "labmart") -> Profile:
-        """See `Engine`."""
-        return spark_profile(self.folder, schema)
-
-    def rows(self, sql: str) -> Rows:
-        """See `Engine`."""
-        with open_session(self.profile()) as session:
-            return [tuple(row) for row in session.sql(sql).collect()]
-
-    def schemas(self, ending: str) -> list[str]:
-        """See `Engine`."""
-        found = self.rows("show schemas")
-        return sorted(str(name) for (name,) in found if str(name).endswith(ending))
-
-    def everything(self, schema: str) -> dict[str, Rows]:
-        """See `Engine`."""
-        names = sorted(str(row[1]) for row in self.rows(f"show tables in {schema}"))
-        return {name: self.rows(f"select * from {schema}.{name} order by all") for name in names}
-
-
 def _everything(rows: Callable[[str], Rows], schema: str, value: str) -> dict[str, Rows]:
     found = rows(
         f"select table_name from information_schema.tables where table_schema = '{schema}'"
@@ -177,10 +139,6 @@ def fresh_engine(name: str, server: Callable[[], Database], folder: Path) -> Ite
     if name == "duckdb":
         # A database called as a schema would make `labmart.users` ambiguous in the tests' SQL.
         yield DuckDB(folder / "test.duckdb")
-        return
-    if name == "spark":
-        need_java()
-        yield Spark(folder)
         return
     from in_process import fresh_database
 

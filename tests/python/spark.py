@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,27 @@ from loader.profile import Profile
 # A test's JVM lives for seconds: what pays off later is not worth its start. The first compiler
 # alone would have a fifth of the usual room for code, which a build of all models outgrows.
 QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+
+
+@dataclass(frozen=True)
+class Spark:
+    """A folder with a metastore and tables; small, and quick to start. See `engines.Target`."""
+
+    folder: Path
+
+    name = "spark"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes the project's profile mean it."""
+        return {
+            "LABMART_TARGET": "spark",
+            "LABMART_SPARK_WAREHOUSE": str(self.folder / "warehouse"),
+            "SPARK_MASTER": "local[2]",
+            "SPARK_DRIVER_MEMORY": "2g",
+            "SPARK_SHUFFLE_PARTITIONS": "2",
+            "JAVA_TOOL_OPTIONS": QUICK,
+        }
 
 
 def need_java() -> None:

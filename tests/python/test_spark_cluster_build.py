@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from engines import Spark
-from spark import need_java
+from spark import Spark, need_java
 from workbench import Workbench, copy_of_project, open_workbench, session
 
 from benchmarks.cluster import Cluster, cluster

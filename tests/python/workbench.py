@@ -23,10 +23,11 @@ import pytest
 from conftest import NOT_COPIED, ROOT, Database
 from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner
-from engines import Engine, fresh_engine
+from engines import Target, fresh_engine
 from in_process import labmart
 from oracle import MARTS, Cell, File, Lab, Value, marts
 from raw_store import DAY
+from spark import Spark, need_java
 
 from loader.destinations import Load, open_store
 from loader.ledger import APPEND
@@ -61,7 +62,7 @@ class Workbench:
     """The project's copy and an engine."""
 
     project: Path
-    engine: Engine
+    engine: Target
 
     def enter(self, patch: pytest.MonkeyPatch) -> None:
         """Make the project's profile mean the engine."""
@@ -184,13 +185,23 @@ def open_workbench(
 ) -> Iterator[Workbench]:
     """A copy of the project in the folder, with an empty database of the engine."""
     project = copy_of_project(folder)
-    with fresh_engine(engine, server, folder) as fresh, ExitStack() as stack:
+    with _fresh(engine, server, folder) as fresh, ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         bench = Workbench(project, fresh)
         bench.enter(patch)
         stack.enter_context(session(bench.profile))
         bench.dbt("run-operation", "create_raw_tables")
         yield bench
+
+
+@contextmanager
+def _fresh(engine: str, server: Callable[[], Database], folder: Path) -> Iterator[Target]:
+    if engine == "spark":
+        need_java()
+        yield Spark(folder)
+        return
+    with fresh_engine(engine, server, folder) as made:
+        yield made
 
 
 @contextmanager
