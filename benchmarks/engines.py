@@ -127,6 +127,9 @@ def open_scratch(laboratory: Laboratory) -> Iterator[Scratch]:
         folder.chmod(0o755)
         scratch = Scratch(folder / "project", folder / "files")
         scratch.files.mkdir()
+        # They could name a person's own databases.
+        for variable in [one for one in os.environ if one.startswith(("PG", "LABMART_", "DBT_"))]:
+            del os.environ[variable]
         say(f"making {laboratory.experiments:,} experiments")
         write(laboratory, scratch.files)
         shutil.copytree(ROOT, scratch.project, ignore=shutil.ignore_patterns(*_NOT_COPIED))
@@ -141,6 +144,8 @@ def open_scratch(laboratory: Laboratory) -> Iterator[Scratch]:
 @contextmanager
 def _ready(engine: Engine, scratch: Scratch) -> Iterator[None]:
     """Start what the engine needs, and let the profile mean it."""
+    if engine.target == "postgres":
+        scratch.labmart(engine, "db", "start")
     if not engine.workers:
         yield
         return
