@@ -7,73 +7,27 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg2
 import pytest
+from support.databases import Database, embedded_server
+from support.project import NOT_COPIED, ROOT
 
-from loader.embedded import ROLE, Place, place_of, start, stop
+from loader.embedded import Place, place_of, stop
 from loader.embedded.binaries import MAJOR
 
 if TYPE_CHECKING:
-    from engines import Engine
-    from page_service import PageService
-    from person import Person
     from playwright.sync_api import Browser, Page
-    from query_tables import Asker
-    from serving import Server
+    from support.engines import Engine
+    from support.page_service import PageService
+    from support.person import Person
+    from support.query_tables import Asker
+    from support.serving import Server
 
 # The engines that a test which asks for `engine` runs on; see engines.py.
 ENGINES = ("postgres", "duckdb")
-ROOT = Path(__file__).resolve().parents[2]
-# What a person's run leaves in the project, and what is large.
-NOT_COPIED = (
-    ".git",
-    ".venv",
-    ".labmart",
-    "target",
-    "logs",
-    "profiles.yml",
-    ".hypothesis",
-    ".*_cache",
-)
-
-
-@dataclass(frozen=True)
-class Database:
-    """A fresh, empty database; `environment` makes the project's profile mean it."""
-
-    host: str
-    port: str
-    user: str
-    name: str
-    password: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The PG* variables that name it."""
-        return {
-            "PGHOST": self.host,
-            "PGPORT": self.port,
-            "PGUSER": self.user,
-            "PGDATABASE": self.name,
-            "PGPASSWORD": self.password,
-        }
-
-    def connect(self, name: str = "") -> psycopg2.extensions.connection:
-        """A connection in autocommit mode."""
-        connection = psycopg2.connect(
-            host=self.host,
-            port=self.port,
-            user=self.user,
-            dbname=name or self.name,
-            password=self.password or None,
-        )
-        connection.autocommit = True
-        return connection
 
 
 @pytest.fixture(scope="session")
@@ -88,27 +42,15 @@ def server() -> Iterator[Database]:
             password=os.environ.get("PGPASSWORD", ""),
         )
         return
-    with _embedded_server(MAJOR) as started:
+    with embedded_server(MAJOR) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def older_server() -> Iterator[Database]:
     """An embedded server of the other major version that the wheel brings."""
-    with _embedded_server(16) as started:
+    with embedded_server(16) as started:
         yield started
-
-
-@contextmanager
-def _embedded_server(major: int) -> Iterator[Database]:
-    # A short path of our own: pytest's temporary paths can be too long for a socket.
-    with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
-        place = place_of(Path(folder).resolve())
-        start(place, major=major)
-        try:
-            yield Database(str(place.run), "5432", ROLE, "postgres", "")
-        finally:
-            stop(place)
 
 
 @pytest.fixture
@@ -158,7 +100,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """A fresh, empty database of each engine in turn."""
-    from engines import fresh_engine
+    from support.engines import fresh_engine
 
     with fresh_engine(request.param, lambda: request.getfixturevalue("server"), tmp_path) as made:
         yield made
@@ -169,7 +111,7 @@ def shared_engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
     """The same for all tests of a module."""
-    from engines import fresh_engine
+    from support.engines import fresh_engine
 
     folder = tmp_path_factory.mktemp("engine")
     with fresh_engine(request.param, lambda: request.getfixturevalue("server"), folder) as made:
@@ -179,7 +121,7 @@ def shared_engine(
 @pytest.fixture(scope="module")
 def loading_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `labmart load` needs of the project."""
-    from in_process import loading_project
+    from support.project import loading_project
 
     return loading_project(tmp_path_factory.mktemp("command"))
 
@@ -187,7 +129,7 @@ def loading_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shared_database(server: Database) -> Iterator[Database]:
     """A fresh database for all tests of a module."""
-    from in_process import fresh_database
+    from support.databases import fresh_database
 
     with fresh_database(server) as made:
         yield made
@@ -239,7 +181,7 @@ def person(
     loading_copy: Path, shared_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Person:
     """Somebody in an empty folder, with a schema of their own, on each engine in turn."""
-    from person import person_in
+    from support.person import person_in
 
     return person_in(tmp_path, loading_copy, shared_engine, monkeypatch)
 
@@ -249,8 +191,8 @@ def postgres_person(
     loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Person:
     """The same on PostgreSQL alone."""
-    from engines import Postgres
-    from person import person_in
+    from support.engines import Postgres
+    from support.person import person_in
 
     return person_in(tmp_path, loading_copy, Postgres(shared_database), monkeypatch)
 
@@ -258,7 +200,7 @@ def postgres_person(
 @pytest.fixture
 def box(tmp_path: Path, loading_copy: Path) -> Iterator[Path]:
     """A folder to watch. The tests share a project; each begins with nothing remembered."""
-    from watching import forget
+    from support.watching import forget
 
     made = tmp_path / "box"
     made.mkdir()
@@ -269,7 +211,7 @@ def box(tmp_path: Path, loading_copy: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def asker(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
     """Asks marts of a small project; the mart `things` has its rows."""
-    from query_tables import ROWS, THINGS, Asker, project_in
+    from support.query_tables import ROWS, THINGS, Asker, project_in
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in shared_database.environment.items():
@@ -293,7 +235,7 @@ def served_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(served_project: Path, shared_database: Database) -> Iterator[Server]:
     """The real service with its worker, one for all tests of a module."""
-    from serving import serving
+    from support.serving import serving
 
     (served_project / "landing").mkdir()
     with serving(
@@ -305,7 +247,7 @@ def service(served_project: Path, shared_database: Database) -> Iterator[Server]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, for the tests of a module: with it an event loop of its own runs."""
-    from page_browser import chromium
+    from support.page_browser import chromium
 
     with chromium() as started:
         yield started
@@ -314,7 +256,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page_service() -> Iterator[PageService]:
     """A service in memory, without tables."""
-    from page_service import PageService
+    from support.page_service import PageService
 
     made = PageService()
     yield made
@@ -324,8 +266,8 @@ def page_service() -> Iterator[PageService]:
 @pytest.fixture
 def page(browser: Browser, page_service: PageService) -> Iterator[Page]:
     """The page, watched, of a service with a small laboratory."""
-    from page_browser import watched
-    from page_labs import furnish
+    from support.page_browser import watched
+    from support.page_labs import furnish
 
     furnish(page_service)
     with watched(browser, page_service.address) as shown:

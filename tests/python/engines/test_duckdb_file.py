@@ -1,0 +1,222 @@
+"""A database that is one file: who may open it when, and what SIGKILL leaves of it.
+
+LABMART_KILLS says how often the loader is killed (default 12).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+from support import in_process
+from support.engines import DuckDB
+from support.load_processes import Ended, end_of, write_table
+from support.project import ROOT
+from support.raw_store import load_one, process, write_one
+
+from loader.destinations import dbt_turn, open_destination, open_store
+from loader.destinations.duckdb_connection import path_of
+from loader.errors import DatabaseFault, DatabaseUnreachable, FileTaken, NotBuilt, ProfileError
+from loader.profile import Profile
+
+pytestmark = pytest.mark.slow
+
+KILLS = int(os.environ.get("LABMART_KILLS", "12"))
+SEED = os.environ.get("LABMART_KILLS_SEED") or str(random.randrange(10**9))
+SHELL = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
+# All of the raw tables; of the ledger without what a clock has written.
+STATE = (
+    "select load_id, call_id, status, file, records_read, records_rejected from raw.loads",
+    "select count(*), sum(hash(t)) from raw.users as t",
+    "select count(*), sum(hash(t)) from raw.user_experiments as t",
+    "select count(*), sum(hash(t)) from raw.rejected_lines as t",
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path, loading_copy: Path, monkeypatch: pytest.MonkeyPatch) -> DuckDB:
+    made = DuckDB(tmp_path / "labmart.duckdb")
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LABMART_PROJECT_DIR", str(loading_copy))
+    return made
+
+
+def begin(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "loader", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def labmart(*arguments: str | Path) -> Ended:
+    return end_of(begin(*arguments))
+
+
+def state(file: DuckDB) -> list[object]:
+    if not file.schemas("_raw"):
+        return []
+    return [sorted(file.rows(sql.replace("raw.", "labmart_raw."))) for sql in STATE]
+
+
+def test_a_loader_that_is_killed_leaves_all_or_nothing(
+    file: DuckDB, loading_copy: Path, tmp_path: Path
+) -> None:
+    chance = random.Random(SEED)
+    old = write_table(tmp_path / "old.csv", "users", range(500), broken_every=50)
+    new = tmp_path / "new"
+    write_table(new / "users.csv", "users", range(400, 10_000), broken_every=300)
+    write_table(new / "runs.csv", "user_experiments", range(80_000), broken_every=999)
+    assert labmart("load", old).code == 0
+    kept = tmp_path / "kept"
+    shutil.copy(file.path, kept)
+    before = state(file)
+    begun = time.monotonic()
+    assert labmart("load", "--replace", new).code == 0
+    seconds = time.monotonic() - begun
+    after = state(file)
+    assert after != before
+    landed = []
+    for number in range(KILLS):
+        file.path.with_name(f"{file.path.name}.wal").unlink(missing_ok=True)
+        shutil.copy(kept, file.path)
+        # Most of the first third passes before Python has started.
+        moment = seconds * (0.3 + 0.8 * (number + chance.random()) / KILLS)
+        loading = begin("load", "--replace", new)
+        time.sleep(moment)
+        loading.kill()
+        loading.communicate()
+        found = state(file)
+        told = f"seed {SEED}: after {moment:.3f} s of {seconds:.3f} s"
+        assert found in (before, after), told
+        if loading.returncode == -signal.SIGKILL:
+            landed.append(found == after)
+        again = in_process.labmart(loading_copy, "load", "--replace", str(new))
+        assert again.code == 0, f"{told}: {again}"
+        assert ("already loaded" in again.err) == (found == after), told
+        assert state(file) == after, told
+    # The kills are worth something only if some met the load before its commit.
+    assert False in landed, landed
+
+
+def test_a_file_that_another_program_has_open_is_named_with_the_program(file: DuckDB) -> None:
+    load_one(file.profile())
+    shell = subprocess.Popen(
+        [sys.executable, "-c", SHELL, str(file.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert shell.stdout is not None
+    assert shell.stdout.readline() == "open\n"
+    try:
+        for write in (True, False):
+            with (
+                pytest.raises(FileTaken, match=f"{file.path} is open in .*, process {shell.pid}"),
+                open_store(file.profile(), write=write),
+            ):
+                pass
+        waiting = process(file.profile(), "with open_store(profile) as s: print(len(s.loads()))")
+        assert waiting.stderr is not None
+        assert "is open in another program; waiting …" in waiting.stderr.readline()
+    finally:
+        shell.communicate("\n")
+    assert waiting.communicate(timeout=30) == ("1\n", "")
+
+
+def test_readers_share_the_file_and_wait_for_a_load(file: DuckDB) -> None:
+    profile = file.profile()
+    load_one(profile)
+    code = "with open_store(profile, write=False) as s: print(len(s.loads()))"
+    with open_store(profile, write=False) as reading:
+        assert process(profile, code).communicate(timeout=30) == ("1\n", "")
+        with pytest.raises(DatabaseFault, match="it takes no writing"):
+            reading.set_status({1: "reverted"})
+    with open_store(profile) as writing:
+        write_one(writing)
+        reader = process(profile, code)
+        assert reader.stderr is not None
+        assert reader.stderr.readline() == "another load is at work; waiting …\n"
+        writing.commit()
+    assert reader.communicate(timeout=30) == ("2\n", "")
+
+
+def test_a_load_waits_while_dbt_is_at_work(file: DuckDB) -> None:
+    with dbt_turn(file.profile()):
+        loading = process(file.profile(), "print(load_one(profile))")
+        assert loading.stderr is not None
+        assert loading.stderr.readline() == "another load is at work; waiting …\n"
+        # What dbt does meanwhile: the file itself is not taken.
+        duckdb.connect(str(file.path)).close()
+    assert loading.communicate(timeout=30) == ("1\n", "")
+
+
+def test_who_only_looks_makes_no_file(file: DuckDB) -> None:
+    with open_store(file.profile(), write=False) as store:
+        assert store.loads() == []
+    with open_destination(file.profile()) as source, pytest.raises(NotBuilt):
+        source.columns("users")
+    assert not file.path.exists()
+
+
+def test_the_command_knows_a_database_without_a_server(file: DuckDB, tmp_path: Path) -> None:
+    assert labmart("db", "url") == Ended(0, f"{file.path}\n", "")
+    assert "size     not made yet" in labmart("db", "status").out
+    users = write_table(tmp_path / "users.csv", "users", range(3))
+    assert labmart("load", users).code == 0
+    assert f"file     {file.path}\nsize     " in labmart("db", "status").out
+    started = labmart("db", "start")
+    assert (started.code, "no server to start" in started.err) == (2, True)
+
+
+@pytest.mark.parametrize("path", ["", ":memory:", "md:lab"])
+def test_a_profile_without_a_file_is_refused(path: str) -> None:
+    with pytest.raises(ProfileError, match="labmart needs a file"):
+        path_of(Profile(Path("profiles.yml"), "test", "duckdb", {"path": path}))
+
+
+def test_what_is_no_database_is_left_alone(file: DuckDB) -> None:
+    file.path.write_text("a,b\n" * 5000)
+    with (
+        pytest.raises(DatabaseUnreachable, match="DuckDB cannot open"),
+        open_store(file.profile()),
+    ):
+        pass
+    assert file.path.read_text() == "a,b\n" * 5000
+
+
+def test_a_place_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(DatabaseUnreachable, match="LABMART_DUCKDB_PATH"),
+        open_store(DuckDB(tmp_path / "file" / "labmart.duckdb").profile()),
+    ):
+        pass
+
+
+def test_settings_of_the_profile_hold(file: DuckDB) -> None:
+    profile = file.profile()
+    given = {
+        "settings": {"memory_limit": "1GB", "threads": 1},
+        "config_options": {"default_block_size": "16384"},
+    }
+    values = {**profile.values, **given}
+    with open_destination(Profile(profile.path, "test", "duckdb", values)) as source:
+        _, rows = source.query(
+            "select current_setting('memory_limit'), current_setting('threads')", 1
+        )
+    assert rows == [("953.6 MiB", 1)]
+    wrong = Profile(profile.path, "test", "duckdb", {**values, "settings": {"no_such": 1}})
+    with pytest.raises(ProfileError, match="`settings`: no_such"), open_store(wrong):
+        pass

@@ -1,0 +1,232 @@
+"""The embedded PostgreSQL: real servers, started, killed, moved and started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.embedded import AS_ROOT, ask, pid_of
+
+from loader.embedded import DATABASE, ROLE, Place, place_of, postmaster, start, status, stop, url_of
+from loader.embedded.binaries import find_binaries
+from loader.embedded.paths import is_embedded, make_private
+from loader.errors import (
+    EmbeddedError,
+    PrivateDirectoryRefused,
+    StartFailed,
+    WrongVersion,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def kill(place: Place) -> int:
+    pid = pid_of(place)
+    os.kill(pid, signal.SIGKILL)
+    while postmaster.serves(pid, place.data):
+        time.sleep(0.01)
+    return pid
+
+
+def test_first_start_gives_an_empty_utf8_database_and_no_network_port(place: Place) -> None:
+    assert start(place) is True
+    assert start(place) is False
+    assert ask(place, "select current_user || '@' || current_database()") == f"{ROLE}@{DATABASE}"
+    assert ask(place, "show server_encoding") == "UTF8"
+    assert ask(place, "show listen_addresses") == ""
+    assert (
+        ask(place, "select datlocprovider::text || datlocale from pg_database limit 1")
+        == "bC.UTF-8"
+    )
+    assert ask(place, "select upper('é')") == "É"
+
+
+def test_data_survives_a_stop(place: Place) -> None:
+    start(place)
+    ask(place, "create table kept as select 7 as x")
+    assert stop(place) is True
+    assert stop(place) is False
+    assert status(place).running is False
+    start(place)
+    assert ask(place, "select x from kept") == 7
+
+
+def test_status_tells_pid_version_size_and_uptime(place: Place) -> None:
+    assert status(place).running is False
+    start(place)
+    found = status(place)
+    assert found.running
+    assert found.pid == pid_of(place)
+    assert (found.version or "").startswith("18.")
+    assert (found.size or 0) > 10 * 1024**2
+    assert found.uptime is not None
+    assert 0 <= found.uptime < 60
+
+
+def test_it_starts_again_after_kill_9(place: Place) -> None:
+    start(place)
+    ask(place, "create table kept as select 7 as x")
+    kill(place)
+    assert start(place) is True
+    assert ask(place, "select x from kept") == 7
+
+
+def test_a_pid_file_whose_number_is_now_another_process_does_not_hinder(place: Place) -> None:
+    start(place)
+    old = kill(place)
+    for name in (place.data / "postmaster.pid", place.socket_lock):
+        lines = name.read_text().splitlines()
+        assert lines[0] == str(old)
+        # The process that runs this test is alive, but no postgres.
+        name.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    assert postmaster.running_pid(place.data) is None
+    assert stop(place) is False
+    assert start(place) is True
+    assert ask(place, "select 1") == 1
+
+
+def test_two_starts_at_once_make_one_server(place: Place) -> None:
+    outcomes: list[bool] = []
+    threads = [threading.Thread(target=lambda: outcomes.append(start(place))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [False, False, False, True]
+    assert ask(place, "select 1") == 1
+
+
+def test_a_killed_initdb_is_made_good(place: Place) -> None:
+    place.home.mkdir()
+    unfinished = place.home / "data.new"
+    unfinished.mkdir()
+    (unfinished / "PG_VERSION").write_text("18\n")
+    start(place)
+    assert ask(place, "select 1") == 1
+    assert not unfinished.exists()
+
+
+def test_foreign_files_in_the_data_directory_are_left_alone(place: Place) -> None:
+    place.data.mkdir(parents=True)
+    (place.data / "thesis.doc").write_text("years of work")
+    with pytest.raises(EmbeddedError, match=r"no PostgreSQL data directory.*Move it away"):
+        start(place)
+    assert (place.data / "thesis.doc").read_text() == "years of work"
+
+
+def test_data_of_another_major_version_is_refused(place: Place) -> None:
+    start(place, major=16)
+    assert ask(place, "select current_setting('server_version_num')::int / 10000") == 16
+    stop(place)
+    with pytest.raises(WrongVersion, match=r"made by PostgreSQL 16.*brings PostgreSQL 18"):
+        start(place)
+
+
+def test_a_wrong_setting_of_ones_own_is_told_with_the_last_lines_of_the_log(place: Place) -> None:
+    start(place)
+    stop(place)
+    place.user_settings.write_text("shared_buffers = plenty\n")
+    with pytest.raises(StartFailed, match="shared_buffers"):
+        start(place)
+    place.user_settings.write_text("work_mem = 77MB\n")
+    start(place)
+    assert ask(place, "show work_mem") == "77MB"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["with space", "quote ' and \" double", "Ünïcode-実験", "back\\slash", "long-" * 20],
+)
+def test_any_path_will_do(open_folder: Path, name: str) -> None:
+    folder = open_folder / name
+    folder.mkdir()
+    place = place_of(folder)
+    try:
+        start(place)
+        assert ask(place, "select 1") == 1
+        shown = subprocess.run(
+            [find_binaries().folder / "psql", "-Atc", "select 2", url_of(place)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stdout == "2\n"
+    finally:
+        stop(place)
+        if place.run.parent != place.home:
+            shutil.rmtree(place.run, ignore_errors=True)
+
+
+def test_a_long_path_gets_a_private_directory_in_tmp(tmp_path: Path) -> None:
+    place = place_of(tmp_path / ("x" * 90))
+    assert place.run.parent == Path("/tmp")
+    assert place.run.name.startswith("labmart-")
+    assert is_embedded(str(place.run), tmp_path / ("x" * 90))
+    assert not is_embedded("localhost", tmp_path)
+    assert not is_embedded("/var/run/postgresql", tmp_path)
+
+
+def test_a_directory_that_others_could_have_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "wide").mkdir()
+    (tmp_path / "wide").chmod(0o755)
+    with pytest.raises(PrivateDirectoryRefused, match="open to other users"):
+        make_private(tmp_path / "wide")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PrivateDirectoryRefused, match="something put in its place"):
+        make_private(tmp_path / "link")
+    make_private(tmp_path / "mine")
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o700
+    make_private(tmp_path / "mine")
+
+
+@AS_ROOT
+def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    os.chown(tmp_path / "theirs", 65534, 65534)
+    with pytest.raises(PrivateDirectoryRefused, match="belongs to another user"):
+        make_private(tmp_path / "theirs")
+
+
+def test_its_files_are_private(place: Place) -> None:
+    start(place)
+    for path in (place.home, place.data, place.run):
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert place.log.stat().st_mode & 0o077 == 0
+
+
+def test_two_clones_have_two_servers(open_folder: Path) -> None:
+    places = []
+    for name in ("a", "b"):
+        (open_folder / name).mkdir()
+        places.append(place_of(open_folder / name))
+    first, second = places
+    try:
+        start(first)
+        start(second)
+        ask(first, "create table only_here ()")
+        assert ask(second, "select to_regclass('only_here')") is None
+        stop(first)
+        assert ask(second, "select 1") == 1
+    finally:
+        stop(first)
+        stop(second)
+
+
+def test_a_project_that_was_moved_while_the_server_ran_goes_on(open_folder: Path) -> None:
+    (open_folder / "before").mkdir()
+    start(place_of(open_folder / "before"))
+    ask(place_of(open_folder / "before"), "create table kept as select 7 as x")
+    (open_folder / "before").rename(open_folder / "after")
+    place = place_of(open_folder / "after")
+    try:
+        start(place)
+        assert ask(place, "select x from kept") == 7
+        assert ask(place, "show data_directory") == str(place.data)
+    finally:
+        stop(place)

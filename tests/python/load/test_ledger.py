@@ -1,0 +1,268 @@
+"""Which loads count, held against a slow model that replays what people did."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+from support.raw_store import entry_of
+
+from loader import ledger
+from loader.destinations import Load, RawStore
+from loader.errors import UnknownLoad, WrongStatus
+from loader.ledger import Wanted, file_name, plan, statuses
+from loader.loads import after_prune, after_redo, after_undo
+
+
+def load(load_id: int, **values: object) -> Load:
+    plain: dict[str, object] = {
+        "input": "users",
+        "file": f"file{load_id}.csv",
+        "sha256": f"{load_id:064x}",
+        "records_read": 5,
+        "records_rejected": 2,
+    }
+    return entry_of(load_id, **plain | values)
+
+
+@dataclass
+class Memory:
+    """The part of a RawStore that the ledger uses."""
+
+    rows: list[Load] = field(default_factory=list)
+
+    def loads(self) -> list[Load]:
+        return list(self.rows)
+
+    def set_status(self, changes: Mapping[int, str]) -> None:
+        self.rows = ledger.after(self.rows, changes)
+
+    def delete(self, loads: Sequence[Load]) -> None:
+        gone = {one.load_id for one in loads}
+        self.rows = [row for row in self.rows if row.load_id not in gone]
+
+
+def store_of(*loads: Load) -> tuple[Memory, RawStore]:
+    memory = Memory(list(loads))
+    return memory, memory  # type: ignore[return-value]
+
+
+def settle(store: RawStore) -> None:
+    store.set_status(ledger.changes(store.loads()))
+
+
+@dataclass
+class Model:
+    """Calls in order; what is visible of an input is found by replaying those not undone."""
+
+    calls: list[tuple[str, dict[int, str]]] = field(default_factory=list)
+    undone: set[int] = field(default_factory=set)
+
+    def visible(self) -> set[int]:
+        shown: set[tuple[int, str]] = set()
+        for mode, loads in self.calls:
+            for input_ in set(loads.values()):
+                alive = {one for one, of in loads.items() if of == input_} - self.undone
+                if mode == "replace" and alive:
+                    shown = {(one, of) for one, of in shown if of != input_}
+                shown |= {(one, input_) for one in alive}
+        return {one for one, _ in shown}
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_histories_show_what_replaying_them_shows(seed: int) -> None:
+    rng = random.Random(seed)
+    memory, store = store_of()
+    model = Model()
+    next_id = 1
+    for _ in range(60):
+        action = rng.choice(["append", "replace", "undo", "undo", "redo", "redo", "prune"])
+        if action in ("append", "replace"):
+            call_id = next_id
+            loads = {}
+            for _ in range(rng.choice([1, 1, 2, 3])):
+                loads[next_id] = rng.choice(["users", "compounds"])
+                memory.rows.append(
+                    load(next_id, call_id=call_id, input=loads[next_id], mode=action)
+                )
+                next_id += rng.choice([1, 1, 4])
+            model.calls.append((action, loads))
+            settle(store)
+        elif action == "prune":
+            if rng.random() < 0.2:
+                gone = {one.load_id for one in ledger.prune(store)}
+                model.calls = [
+                    (mode, {one: of for one, of in loads.items() if one not in gone})
+                    for mode, loads in model.calls
+                ]
+                model.undone -= gone
+        else:
+            reverted = [row.load_id for row in memory.rows if row.status == "reverted"]
+            others = [row.load_id for row in memory.rows if row.status != "reverted"]
+            able = others if action == "undo" else reverted
+            chosen = rng.sample(able, min(len(able), rng.choice([1, 1, 2])))
+            if action == "undo":
+                ledger.undo(store, chosen)
+                model.undone |= set(chosen)
+            else:
+                ledger.redo(store, chosen)
+                model.undone -= set(chosen)
+        current = {row.load_id for row in memory.rows if row.status == "current"}
+        assert current == model.visible()
+        assert {row.load_id for row in memory.rows if row.status == "reverted"} == model.undone
+        assert ledger.changes(memory.rows) == {}
+
+
+def test_a_prune_changes_nothing_that_counts() -> None:
+    memory, store = store_of(
+        load(1), load(2, mode="replace"), load(3, mode="replace", status="reverted")
+    )
+    settle(store)
+    assert [row.status for row in memory.rows] == ["superseded", "current", "reverted"]
+    assert [row.load_id for row in ledger.prune(store)] == [1, 3]
+    assert [row.load_id for row in memory.rows] == [2]
+    assert ledger.changes(memory.rows) == {}
+
+
+def test_the_files_of_one_call_do_not_replace_each_other() -> None:
+    loads = [load(1), load(2, call_id=2, mode="replace"), load(3, call_id=2, mode="replace")]
+    assert statuses(loads) == {1: "superseded", 2: "current", 3: "current"}
+
+
+def test_an_input_is_replaced_alone() -> None:
+    loads = [load(1), load(2, input="compounds"), load(3, mode="replace")]
+    assert statuses(loads) == {1: "superseded", 2: "current", 3: "current"}
+
+
+def test_undo_is_all_or_nothing_and_says_why() -> None:
+    memory, store = store_of(load(1), load(2, status="reverted"))
+    with pytest.raises(WrongStatus, match=r"^Load 2 is undone already\. `labmart redo 2`"):
+        ledger.undo(store, [1, 2])
+    with pytest.raises(UnknownLoad, match="no load 7"):
+        ledger.undo(store, [1, 7])
+    assert memory.rows == [load(1), load(2, status="reverted")]
+
+
+def test_redo_of_what_was_not_undone_says_what_is_in_its_place() -> None:
+    _, store = store_of(load(1, status="superseded"), load(2, mode="replace"))
+    with pytest.raises(WrongStatus, match=r"load 2 has replaced it\. `labmart undo 2`"):
+        ledger.redo(store, [1])
+    with pytest.raises(WrongStatus, match="was not undone: it counts"):
+        ledger.redo(store, [2])
+
+
+def test_undo_tells_what_counts_again() -> None:
+    before = [
+        load(9, status="superseded"),
+        load(10, status="superseded"),
+        load(12, mode="replace", file="users.csv"),
+    ]
+    _, store = store_of(*before)
+    said = after_undo(before, [12], ledger.undo(store, [12]))
+    assert said == [
+        "load 12 (users.csv into users) is undone; loads 9 and 10 count again",
+        "Run `labmart build` to bring the tables up to date.",
+    ]
+
+
+def test_undo_of_a_superseded_load_tells_that_it_will_not_come_back() -> None:
+    before = [load(1, status="superseded"), load(2, mode="replace")]
+    _, store = store_of(*before)
+    said = after_undo(before, [1], ledger.undo(store, [1]))
+    assert len(said) == 1
+    assert "will not when what replaced it is undone" in said[0]
+
+
+def test_redo_tells_what_does_not_count_any_more() -> None:
+    before = [load(1), load(2, mode="replace", status="reverted")]
+    _, store = store_of(*before)
+    said = after_redo(before, [2], ledger.redo(store, [2]))
+    assert said[0] == ("load 2 (file2.csv into users) counts again; load 1 does not count any more")
+
+
+def test_redo_of_a_load_that_has_been_replaced_tells_so() -> None:
+    before = [load(1, status="reverted"), load(2, mode="replace")]
+    _, store = store_of(*before)
+    new = ledger.redo(store, [1])
+    assert new == {1: "superseded"}
+    assert after_redo(before, [1], new) == [
+        "load 1 (file1.csv into users) is redone, but load 2 has replaced it"
+    ]
+
+
+def test_two_loads_of_the_same_bytes_that_come_to_count_are_told() -> None:
+    before = [load(1, status="reverted", sha256="a"), load(2, sha256="a", file="other.csv")]
+    _, store = store_of(*before)
+    said = after_redo(before, [1], ledger.redo(store, [1]))
+    assert "Note: loads 1 and 2 hold the same bytes, and both count." in said
+
+
+def test_a_file_name_cannot_write_to_the_terminal() -> None:
+    [said, _] = after_prune([load(1, file="a\x1b[2J.csv", status="reverted")], check=True)
+    assert "\x1b" not in said
+    assert "3 rows, 2 rejected lines would be deleted" in said
+
+
+def words(loads: Sequence[Load], *wanted: Wanted, replace_: bool = False) -> list[str]:
+    return plan(loads, wanted, replace=replace_)
+
+
+def test_the_same_bytes_are_known_under_any_name_while_they_count() -> None:
+    again = Wanted("users", "other.csv", load(1).sha256)
+    assert words([load(1)], again) == ["load 1, file1.csv"]
+    assert words([load(1, status="reverted")], again) == [""]
+    assert words([load(1), load(2, mode="replace")], again) == [""]
+    assert words([load(1)], replace(again, input="compounds")) == [""]
+
+
+def test_the_same_file_twice_in_one_call_is_loaded_once() -> None:
+    one, two = Wanted("users", "a.csv", "x"), Wanted("users", "b.csv", "x")
+    assert words([], one, two) == ["", "it is the same as a.csv"]
+
+
+def test_sheets_of_one_workbook_are_told_apart() -> None:
+    loads = [load(1, file="lab.xlsx#Plate 1", sha256="x")]
+    first = Wanted("users", "copy.xlsx#Plate 1", "x", "Plate 1")
+    second = Wanted("users", "copy.xlsx#Plate 2", "x", "Plate 2")
+    assert words(loads, first, second) == ["load 1, lab.xlsx#Plate 1", ""]
+    assert words(loads, replace(first, part=None), replace(second, part=None)) == [
+        "load 1, lab.xlsx#Plate 1",
+        "",
+    ]
+
+
+def test_a_sheet_whose_name_has_a_hash_is_not_taken_for_another() -> None:
+    parts = ["b", "a#b", "a%23b", "a%2523b", "50%", "#b", "##b", "a/b"]
+    names = [file_name("lab.xlsx", part) for part in parts]
+    assert len(set(names)) == len(parts)
+    for part, name in zip(parts, names, strict=True):
+        known = words(
+            [load(1, file=name, sha256="x")],
+            *(Wanted("users", file_name("x.xlsx", other), "x", other) for other in parts),
+        )
+        assert [bool(word) for word in known] == [other == part for other in parts]
+
+
+def test_a_hash_in_the_name_of_a_text_file_is_no_sheet() -> None:
+    loads = [load(1, file="run #3/users.csv", sha256="x")]
+    assert words(loads, Wanted("users", "users.csv", "x", "")) == ["load 1, run #3/users.csv"]
+    assert words(loads, Wanted("users", "users.csv", "x")) == ["load 1, run #3/users.csv"]
+
+
+def test_replacing_by_exactly_what_counts_changes_nothing() -> None:
+    loads = [load(1, sha256="x"), load(2, sha256="y"), load(3, sha256="z", input="compounds")]
+    x, y = Wanted("users", "x.csv", "x"), Wanted("users", "y.csv", "y")
+    new = Wanted("users", "n.csv", "n")
+    assert all(words(loads, y, x, replace_=True))
+    assert words(loads, x, replace_=True) == [""]
+    assert words(loads, x, y, new, replace_=True) == ["", "", ""]
+    z = Wanted("compounds", "z.csv", "z")
+    assert words(loads, x, z, replace_=True) == ["", "load 3, file3.csv"]
+
+
+def test_a_long_ledger_is_planned_at_once() -> None:
+    loads = [load(number) for number in range(1, 5001)]
+    wanted = [Wanted("users", one.file, one.sha256) for one in loads]
+    assert all(plan(loads, wanted, replace=True))

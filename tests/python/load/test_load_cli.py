@@ -1,0 +1,258 @@
+"""`labmart load`, `loads`, `undo`, `redo`, `prune` as a person sees them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import openpyxl
+import pytest
+from support.person import HEADER, USERS, Person, write
+
+pytestmark = pytest.mark.slow
+
+# Two of twelve lines cannot be split.
+BAD = HEADER + "".join(f"{n},n,e,d\n" for n in range(10)) + 'x\n11,"a,b,c\n'
+
+
+def without_times(text: str) -> list[str]:
+    return re.sub(r", \d+\.\d s$", ", … s", text, flags=re.MULTILINE).splitlines()
+
+
+def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person) -> None:
+    write("bad.csv", "Export\n" + BAD.replace("\n", ",x\n").replace("date,x", "date,note"))
+    done = person.load("bad.csv", "--max-rejected", "20%")
+    assert without_times(done.err) == [
+        "bad.csv → users",
+        "    text, utf-8, delimiter ',', header in line 2: user_id, name, email, signup_date",
+        "    passed over line 1 before the header",
+        "    ignored columns: 'note'",
+        "    12 records read, 2 rejected, … s",
+        "    line 13, wrong_column_count: The line has 2 cells, the header 5.",
+        '    line 14, broken_quoting: A quotation mark (") is opened and not closed.',
+        "Loaded 10 records of 1 file as load 1.",
+        "Run `labmart build` to bring the tables up to date.",
+    ]
+    assert done.out == ""
+    assert person.rows("select line, content from raw.rejected_lines order by line") == [
+        (13, "x,x"),
+        (14, '11,"a,b,c,x'),
+    ]
+
+
+def test_check_tells_everything_and_touches_nothing(person: Person) -> None:
+    done = person.load("--check", write("users.csv"))
+    assert "    2 records read, 0 rejected" in done.err
+    assert done.err.endswith("Nothing was written (--check).\n")
+    assert not person.has_tables()
+    done = person.labmart("load", "--check", "users.csv", write("no.csv", "a,b\n"))
+    assert done.code == 3
+    assert not person.has_tables()
+    person.load("users.csv")
+    done = person.load("--check", "users.csv")
+    assert "already loaded (load 1, users.csv), nothing to do" in done.err
+    assert person.rows("select load_id from raw.loads") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        *(("0", 3), ("1", 3), ("2", 0), ("5", 0), ("16%", 3), ("16.7%", 0), ("100%", 0)),
+        *(("0%", 3), (" 20 % ", 0), ("10%", 3)),
+        *(("", 2), ("many", 2), ("-1", 2), ("1.5", 2), ("10 percent", 2), ("٣", 0), ("1e3", 2)),
+    ],
+)
+def test_max_rejected_is_a_number_or_a_share(person: Person, given: str, code: int) -> None:
+    done = person.labmart("load", write("bad.csv", BAD), f"--max-rejected={given}")
+    assert done.code == code, done.err
+    assert person.has_tables() == (code == 0)
+    if code == 2:
+        assert "is neither a number of lines (20) nor a share (10%)" in done.err
+    if code == 3:
+        assert "bad.csv: 2 of 12 records cannot be split" in done.err
+        assert "Line 12: The line has 1 cell, the header 4." in done.err
+        assert 'Line 13: A quotation mark (") is opened and not closed.' in done.err
+
+
+def test_options_say_what_cannot_be_recognised(person: Person) -> None:
+    person.load(
+        write("bare", "1\t'a'\tx\ty\tz\n"),
+        *("--columns", "user_id, name,,email,Sign-up Date", "--delimiter", "tab", "--quote", "'"),
+    )
+    found = person.rows("select line, user_id, name, email, signup_date from raw.users")
+    assert found == [(1, "1", "a", "y", "z")]
+    person.load(write("marks", HEADER + '2,"b,c,d\n'), "--quote", "none")
+    person.load(write("greek", (HEADER + "3,Ωμ,,\n").encode("cp1253")), "--encoding", "cp1253")
+    assert person.names() == ["a", '"b', "Ωμ"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--delimiter", "ab"), "'ab' is not one character"),
+        (("--delimiter", ""), "'' is not one character"),
+        (("--quote", "\n"), "is not one character"),
+        (("--encoding", "klingon"), "'klingon' is no text encoding"),
+        (("--input", "plates"), "There is no input 'plates'. The inputs are: users,"),
+        (("--target", "prod"), "no target 'prod'"),
+        (("--nonsense",), "No such option"),
+        (("missing.csv",), "there is no such file or folder"),
+        (("*.tsv",), "no file matches this pattern"),
+    ],
+)
+def test_a_wrong_call_is_2_and_writes_nothing(
+    person: Person, options: tuple[str, ...], says: str
+) -> None:
+    done = person.labmart("load", write("users.csv"), *options)
+    assert done.code == 2, done.err
+    assert says in done.err
+    assert not person.has_tables()
+    assert person.labmart("load").code == 2
+
+
+def test_input_decides_where_a_header_means_two(person: Person) -> None:
+    both = "user_id,name,email,signup_date,compound_id,compound_name,structure\n1,a,b,c,2,d,e\n"
+    done = person.labmart("load", write("both.csv", both))
+    assert done.code == 3
+    assert "means compounds and users. Say which with --input" in done.err
+    person.load("both.csv", "--input", "compounds")
+    assert person.rows("select compound_name from raw.compounds") == [("d",)]
+
+
+def test_folders_leave_out_what_is_excluded(person: Person) -> None:
+    Path("run/old").mkdir(parents=True)
+    write("run/a.csv", HEADER + "1,a,,\n")
+    write("run/b.csv.bak", HEADER + "2,b,,\n")
+    write("run/old/c.csv", HEADER + "3,c,,\n")
+    done = person.load("run", "--exclude", "*.bak", "--exclude", "old")
+    assert person.names() == ["a"]
+    assert "run/b.csv.bak: left out" in done.err
+    assert "run/old: left out" in done.err
+    done = person.labmart("load", "run", "--exclude", "*")
+    assert done.code == 2
+    assert "everything here is left out" in done.err
+
+
+def test_a_workbook_gives_every_sheet_with_a_header_or_the_one_named(person: Person) -> None:
+    book = openpyxl.Workbook()
+    book.active.title = "Notes"
+    book.active.append(["nothing"])
+    for title in ("June", "July"):
+        sheet = book.create_sheet(title)
+        sheet.append(HEADER.strip().split(","))
+        sheet.append([7, title, None, None])
+    book.save("plate.xlsx")
+    done = person.labmart("load", "plate.xlsx", "--sheet", "May")
+    assert done.code == 3
+    assert "it has no sheet 'May', but 'Notes', 'June', 'July'" in done.err
+    person.load("plate.xlsx", "--sheet", "July")
+    assert person.names() == ["July"]
+    done = person.load("plate.xlsx")
+    assert "already loaded (load 1, plate.xlsx#July)" in done.err
+    assert person.names() == ["July", "June"]
+    assert person.rows("select file from raw.loads order by 1") == [
+        ("plate.xlsx#July",),
+        ("plate.xlsx#June",),
+    ]
+
+
+def test_options_come_from_the_environment(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("bare", "1;a;b;c\n")
+    monkeypatch.setenv("LABMART_FILE_COLUMNS", "user_id,name,email,signup_date")
+    monkeypatch.setenv("LABMART_DELIMITER", "semicolon")
+    monkeypatch.setenv("LABMART_CHECK", "1")
+    assert "Nothing was written" in person.load("bare").err
+    assert not person.has_tables()
+    monkeypatch.delenv("LABMART_CHECK")
+    monkeypatch.setenv("LABMART_REPLACE", "1")
+    person.load("bare")
+    assert person.rows("select mode from raw.loads") == [("replace",)]
+    monkeypatch.setenv("LABMART_MAX_REJECTED", "x")
+    assert person.labmart("load", "bare").code == 2
+
+
+def test_standard_input_is_a_file_like_others(person: Person) -> None:
+    done = person.load("-", stdin=USERS.encode("utf-16"))
+    assert "- → users" in done.err
+    assert person.names() == ["Ada", "Béla"]
+    assert "already loaded" in person.load("-", stdin=USERS.encode("utf-16")).err
+    done = person.labmart("load", "-", stdin=b"")
+    assert done.code == 3
+    assert "-: it is empty" in done.err
+
+
+def test_every_problem_of_every_file_is_listed_and_nothing_is_written(person: Person) -> None:
+    write("good.csv")
+    write("empty.csv", "")
+    write("odd.csv", "a,b\n1,2\n")
+    write("bad.csv", BAD)
+    write("page.csv", "<html>")
+    write("cut.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\x03x")
+    names = ["good.csv", "empty.csv", "odd.csv", "bad.csv", "page.csv", "cut.gz"]
+    done = person.labmart("load", *names)
+    assert done.code == 3
+    assert "labmart: Nothing was loaded, because files cannot be read as they are:" in done.err
+    listed = {line.split(":")[0].split(",")[0].strip() for line in done.err.splitlines()}
+    assert {*names[1:]} <= listed
+    assert "  good.csv" not in done.err
+    assert not person.has_tables()
+
+
+def test_the_same_bytes_are_loaded_once(person: Person) -> None:
+    write("a.csv")
+    write("b.csv")
+    done = person.load("a.csv", "b.csv", "./a.csv")
+    assert "already loaded (it is the same as a.csv), nothing to do" in done.err
+    done = person.load("b.csv")
+    assert "already loaded (load 1, a.csv), nothing to do" in done.err
+    assert "labmart build" not in done.err
+    assert person.names() == ["Ada", "Béla"]
+
+
+def test_loads_prints_the_ledger(person: Person) -> None:
+    assert person.labmart("loads").code == 0
+    assert "Nothing has been loaded yet." in person.labmart("loads").err
+    assert json.loads(person.labmart("loads", "--format", "json").out) == []
+    assert not person.has_tables()
+    name = write('a "b", c.csv')
+    person.load(name)
+    person.load("--replace", write("new.csv", HEADER + "3,Cy,,\n"))
+    done = person.labmart("loads", "--format", "csv")
+    first, second = csv.DictReader(io.StringIO(done.out))
+    assert (first["load_id"], first["status"], first["file"]) == ("1", "superseded", name)
+    assert (second["mode"], second["records_read"]) == ("replace", "1")
+    in_json = json.loads(person.labmart("loads", "--format", "json").out)
+    assert [entry["load_id"] for entry in in_json] == [1, 2]
+    assert in_json[0].keys() == first.keys()
+    assert [entry["sha256"] for entry in in_json] == [first["sha256"], second["sha256"]]
+    done = person.labmart("loads", "--limit", "1")
+    assert "new.csv" in done.out
+    assert name not in done.out
+    assert "loads: the newest 1 of 2" in done.err
+
+
+def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
+    person.load(write("old.csv"))
+    person.load("--replace", write("new.csv", HEADER + "3,Cy,,\n"))
+    done = person.labmart("undo", "2")
+    assert done.err.startswith("load 2 (new.csv into users) is undone; load 1 counts again\n")
+    assert "Run `labmart build`" in done.err
+    done = person.labmart("undo", "2")
+    assert done.code == 2
+    assert "Load 2 is undone already. `labmart redo 2` would bring it back." in done.err
+    done = person.labmart("redo", "1")
+    assert done.code == 2
+    assert "Load 1 was not undone: it counts." in done.err
+    done = person.labmart("redo", "2")
+    assert done.err.startswith("load 2 (new.csv into users) counts again; load 1 does not count")
+    assert "There is no load 7." in person.labmart("undo", "1", "7").err
+    assert person.labmart("undo", "one").code == 2
+    done = person.labmart("prune", "--check")
+    assert "load 1 (old.csv into users), superseded: 2 rows, 0 rejected lines would be" in done.err
+    assert person.names() == ["Ada", "Béla", "Cy"]
+    assert "1 loads with 2 rows deleted." in person.labmart("prune").err
+    assert person.names() == ["Cy"]
+    assert "there is nothing to delete" in person.labmart("prune").err

@@ -1,0 +1,102 @@
+"""Whatever ends a load early, on every engine: nothing of it is there; loads take turns."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from support.engines import Engine
+from support.raw_store import batch, endless, load_one, no_thread_is_left, process, write_one
+
+from loader.destinations import open_store
+from loader.errors import DatabaseFault, FileRefused
+from loader.readers import Batch
+
+pytestmark = pytest.mark.slow
+
+
+class OddError(Exception):
+    """What no reader is expected to raise."""
+
+
+@pytest.mark.parametrize(
+    "error", [FileRefused("a.csv", ": no"), KeyboardInterrupt(), OddError(), SystemExit(3)]
+)
+@pytest.mark.parametrize("after", [0, 30])
+def test_what_ends_the_batches_comes_out_as_it_was(
+    engine: Engine, error: BaseException, after: int
+) -> None:
+    closed = []
+
+    def failing() -> Iterator[Batch]:
+        try:
+            for number in range(after):
+                yield batch(1, number * 1000 + 1, 1000, width=500)
+            raise error
+        finally:
+            closed.append(threading.current_thread().name)
+
+    with pytest.raises(type(error)) as caught, open_store(engine.profile()) as store:
+        write_one(store, failing())
+    assert caught.value is error
+    assert closed == ["labmart-reader"]
+    assert no_thread_is_left()
+    assert load_one(engine.profile()) == 1
+
+
+def test_a_bad_record_ends_the_load_before_all_is_sent(engine: Engine) -> None:
+    def batches() -> Iterator[Batch]:
+        yield Batch("1,1,too,few\n" + "x" * 100 + "\n", 2, (), 1)
+        yield from endless()
+
+    with (
+        pytest.raises(DatabaseFault, match=r"it refused the work: .*(missing data|CSV Error)"),
+        open_store(engine.profile()) as store,
+    ):
+        write_one(store, batches())
+    assert no_thread_is_left()
+
+
+def test_two_first_loads_at_once_take_turns_and_one_says_that_it_waits(
+    engine: Engine,
+) -> None:
+    code = "with open_store(profile) as s: n = write_one(s); time.sleep(1); s.commit(); print(n)"
+    both = [process(engine.profile(), code) for _ in range(2)]
+    said = [one.communicate(timeout=30) for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    assert sorted(out for out, _ in said) == ["1\n", "2\n"]
+    assert sorted(err for _, err in said) == ["", "another load is at work; waiting …\n"]
+    assert engine.rows("select count(*) from labmart_raw.people") == [(6,)]
+
+
+def test_who_waits_can_be_interrupted(engine: Engine) -> None:
+    with open_store(engine.profile()):
+        waiting = process(engine.profile(), "with open_store(profile): pass")
+        assert waiting.stderr is not None
+        assert "waiting" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGINT)
+        _, err = waiting.communicate(timeout=10)
+    assert "KeyboardInterrupt" in err
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.5])
+def test_an_interrupt_ends_a_load_and_leaves_nothing(engine: Engine, pause: float) -> None:
+    code = f"""
+    try:
+        with open_store(profile) as store:
+            print("go", flush=True)
+            write_one(store, endless(1, {pause}))
+    except KeyboardInterrupt:
+        print("interrupted", no_thread_is_left())
+    """
+    loading = process(engine.profile(), code)
+    assert loading.stdout is not None
+    assert loading.stdout.readline() == "go\n"
+    time.sleep(0.7)
+    loading.send_signal(signal.SIGINT)
+    out, err = loading.communicate(timeout=10)
+    assert (out, err) == ("interrupted True\n", "")
+    assert load_one(engine.profile()) == 1

@@ -1,0 +1,291 @@
+"""What lands in a folder or a bucket is loaded once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.engines import DuckDB
+from support.load_processes import wait_for
+from support.person import USERS, Person, person_in
+from support.watching import LONG_AGO, drop, files, forget, user, watch
+
+from loader.errors import BuildFailed
+from loader.watch import folder as folder_module
+from loader.watch import rounds as rounds_module
+from loader.watch.complete import is_being_written
+from loader.watch.folder import Folder
+from loader.watch.memory import BEGUN, Entry, remembering
+from loader.watch.places import CannotMove, Found
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def person(postgres_person: Person) -> Person:
+    """Engines are told apart by the loader; here one is enough."""
+    return postgres_person
+
+
+def test_a_loaded_file_moves_and_a_refused_one_has_its_report(person: Person, box: Path) -> None:
+    drop(box, "users.csv")
+    drop(box, "press/notes.txt", "no table\n")
+    done = watch(person, box)
+    assert done.code == 3
+    assert files(box) == [
+        "loaded/DAY/users.csv",
+        "rejected/DAY/press/notes.txt",
+        "rejected/DAY/press/notes.txt.report.txt",
+    ]
+    [report] = box.glob("rejected/*/press/*.report.txt")
+    assert "no line of the first 100 names columns" in report.read_text()
+    assert person.names() == ["Ada", "Béla"]
+    assert watch(person, box).code == 0
+
+
+def test_another_engine_is_watched_for_as_well(
+    loading_copy: Path, tmp_path: Path, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = person_in(tmp_path, loading_copy, DuckDB(tmp_path / "lab" / "a.duckdb"), monkeypatch)
+    drop(box, "users.csv")
+    assert watch(person, box).code == 0
+    assert files(box) == ["loaded/DAY/users.csv"]
+    assert person.names() == ["Ada", "Béla"]
+
+
+def test_no_file_is_overwritten(person: Person, box: Path) -> None:
+    for number in range(3):
+        drop(box, "users.csv", user(number))
+        drop(box, "bad.csv", f"bad {number}\n")
+        watch(person, box)
+    assert files(box) == [
+        *(f"loaded/DAY/users{end}.csv" for end in ("-2", "-3", "")),
+        "rejected/DAY/bad-2.csv",
+        "rejected/DAY/bad-2.csv.report.txt",
+        "rejected/DAY/bad-3.csv",
+        "rejected/DAY/bad-3.csv.report.txt",
+        "rejected/DAY/bad.csv",
+        "rejected/DAY/bad.csv.report.txt",
+    ]
+    texts = {path.read_text() for path in box.glob("loaded/*/*.csv")}
+    assert texts == {user(number) for number in range(3)}
+
+
+def test_files_are_loaded_in_the_order_in_which_they_were_written(
+    person: Person, box: Path
+) -> None:
+    drop(box, "a.csv", user(1), written=LONG_AGO + 10)
+    drop(box, "b.csv", user(2), written=LONG_AGO)
+    assert watch(person, box).code == 0
+    loaded = person.rows("select file from raw.loads order by load_id")
+    assert [str(name).rpartition("/")[2] for (name,) in loaded] == ["b.csv", "a.csv"]
+
+
+def test_what_is_unfinished_or_nobodys_stays(person: Person, box: Path) -> None:
+    kept = ["a.csv.part", "b.tmp", ".hidden.csv", "~$c.xlsx", "d.crdownload"]
+    for name in kept:
+        drop(box, name)
+    assert watch(person, box).code == 0
+    assert files(box) == sorted(kept)
+    assert not person.has_tables()
+
+
+def test_a_file_that_is_open_for_writing_is_not_complete(person: Person, box: Path) -> None:
+    path = drop(box, "growing.csv")
+    with path.open("a") as file:
+        assert is_being_written(path)
+        done = watch(person, box)
+        assert "still being written" in done.err
+        file.write("3,Cy,,\n")
+    assert not is_being_written(path)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    assert watch(person, box).code == 0
+    assert person.names() == ["Ada", "Béla", "Cy"]
+
+
+def test_a_new_file_waits_for_an_interval_and_a_renamed_one_does_not(box: Path) -> None:
+    place = Folder(box, interval=60, moves=True)
+    now = time.time()
+    drop(box, "direct.csv", written=now)
+    drop(box, "renamed.csv.part", written=now)
+    [direct] = place.look()
+    assert not place.is_complete(direct)
+    (box / "renamed.csv.part").rename(box / "renamed.csv")
+    complete = {found.name: place.is_complete(found) for found in place.look()}
+    assert complete == {"direct.csv": False, "renamed.csv": True}
+
+
+def test_a_file_of_a_clock_that_is_ahead_is_complete_after_an_interval(box: Path) -> None:
+    place = Folder(box, interval=0.05, moves=True)
+    drop(box, "users.csv", written=time.time() + 10_000)
+    [found] = place.look()
+    assert not place.is_complete(found)
+    wait_for(lambda: place.is_complete(place.look()[0]))
+    drop(box, "users.csv", USERS + "9,Zoe,,\n", written=time.time() + 10_001)
+    assert not place.is_complete(place.look()[0])
+
+
+def test_what_is_kept_is_loaded_once_and_an_undo_stays_one(
+    person: Person, box: Path, loading_copy: Path
+) -> None:
+    drop(box, "users.csv")
+    drop(box, "bad.csv", "no table\n")
+    assert watch(person, box, "--keep").code == 3
+    assert watch(person, box, "--keep").code == 0
+    assert files(box) == ["bad.csv", "users.csv"]
+    assert person.labmart("undo", "1").code == 0
+    forget(loading_copy)
+    again = watch(person, box, "--keep")
+    assert "its content is in the ledger already" in again.err
+    assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
+
+
+def test_what_cannot_be_moved_is_remembered(
+    person: Person, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    drop(box, "users.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        done = watch(person, box)
+        assert "cannot be moved away. It stays, and is remembered." in done.err
+    assert person.labmart("undo", "1").code == 0
+    # Now that it can be moved it is, and not loaded a second time.
+    assert watch(person, box).code == 0
+    assert files(box) == ["loaded/DAY/users.csv"]
+    assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
+
+
+def test_an_end_between_commit_and_move_loads_nothing_twice(
+    person: Person, box: Path, loading_copy: Path
+) -> None:
+    """Also when somebody has undone the load meanwhile, so that its bytes would be loaded anew."""
+    path = drop(box, "users.csv")
+    assert person.labmart("load", str(path)).code == 0
+    assert person.labmart("undo", "1").code == 0
+    [found] = Folder(box, interval=1, moves=True).look()
+    memory_of = loading_copy / ".labmart" / "watch"
+    database = f"postgres/{os.environ['LABMART_SCHEMA']}"
+    with remembering(memory_of, str(box), database) as memory:
+        memory.put("users.csv", Entry(found.identity, BEGUN, last_load=0), build_due=True)
+    assert "it had been loaded already" in watch(person, box).err
+    assert files(box) == ["loaded/DAY/users.csv"]
+    assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
+
+
+def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
+    person: Person, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = folder_module.Folder.move
+
+    def late(self: Folder, found: Found, folder: str, report: str | None) -> str:
+        if found.name == "users.csv" and not (box / "loaded").exists():
+            drop(box, "new", user(7)).rename(box / "users.csv")
+        return move(self, found, folder, report)
+
+    monkeypatch.setattr(folder_module.Folder, "move", late)
+    drop(box, "users.csv", user(1))
+    done = watch(person, box)
+    assert "a newer file has come under its name" in done.err
+    assert watch(person, box).code == 0
+    assert person.names() == ["User 1", "User 7"]
+    assert files(box) == ["loaded/DAY/users.csv"]
+
+
+def test_a_report_that_was_just_written_is_taken_up_again(box: Path) -> None:
+    place = Folder(box, interval=1, moves=True)
+    drop(box, "bad.csv", "no table\n")
+    [found] = place.look()
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    drop(box, f"rejected/{day}/bad.csv.report.txt", "why\n")
+    place.move(found, "rejected", "why\n")
+    assert files(box) == ["rejected/DAY/bad.csv", "rejected/DAY/bad.csv.report.txt"]
+    drop(box, f"rejected/{day}/other.csv.report.txt", "a file of somebody\n")
+    drop(box, "other.csv", "no table\n")
+    place.move(place.look()[0], "rejected", "why\n")
+    assert "rejected/DAY/other-2.csv" in files(box)
+
+
+def test_only_one_watches_a_place(person: Person, box: Path, loading_copy: Path) -> None:
+    memory_of = loading_copy / ".labmart" / "watch"
+    with remembering(memory_of, str(box), f"postgres/{os.environ['LABMART_SCHEMA']}"):
+        done = watch(person, box)
+    assert (done.code, "watches this place already" in done.err) == (2, True)
+
+
+def test_a_damaged_memory_is_told(person: Person, box: Path, loading_copy: Path) -> None:
+    drop(box, "users.csv")
+    watch(person, box, "--keep")
+    [memory] = (loading_copy / ".labmart" / "watch").glob("*.json")
+    memory.write_text("{")
+    done = watch(person, box, "--keep")
+    assert (done.code, "is damaged. Remove it" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("place", ["nowhere", "https://lab.example/x", "ftp://x/y", "s3://a/*.csv"])
+def test_what_cannot_be_watched_is_told(person: Person, place: str) -> None:
+    assert watch(person, place).code == 2
+
+
+def test_a_database_that_is_down_is_no_fault_of_the_file(
+    person: Person, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(box, "users.csv")
+    with monkeypatch.context() as patch:
+        patch.setenv("PGPORT", "1")
+        assert watch(person, box).code == 4
+    assert files(box) == ["users.csv"]
+    assert watch(person, box).code == 0
+    assert person.names() == ["Ada", "Béla"]
+
+
+def test_one_build_follows_all_that_was_loaded(
+    person: Person, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds = []
+
+    def build(result: bool) -> Callable[..., bool]:
+        def run(*_: object) -> bool:
+            builds.append(result)
+            return result
+
+        return run
+
+    monkeypatch.setattr(rounds_module, "check_seeds", lambda _: None)
+    monkeypatch.setattr(rounds_module, "run_and_report", build(result=True))
+    once = ("watch", str(box), "--once", "--interval", "0.1")
+    assert person.labmart(*once).code == 0
+    assert builds == []
+    drop(box, "a.csv", user(1))
+    drop(box, "b.csv", user(2))
+    assert person.labmart(*once).code == 0
+    assert builds == [True]
+    # What is known already changes nothing, and needs no build.
+    drop(box, "a.csv", user(1))
+    assert person.labmart(*once).code == 0
+    assert builds == [True]
+    monkeypatch.setattr(rounds_module, "run_and_report", build(result=False))
+    drop(box, "c.csv", user(3))
+    assert person.labmart(*once).code == BuildFailed.exit_code
+    assert builds == [True, False]
+    assert person.labmart(*once).code == 0
+    assert builds == [True, False]
+    # A load without its build, as after a kill, is followed by one.
+    drop(box, "d.csv", user(4))
+    assert watch(person, box).code == 0
+    assert person.labmart(*once).code == 1
+    assert builds == [True, False, False]
+
+
+def test_a_move_that_cannot_be_is_told(box: Path) -> None:
+    place = Folder(box, interval=1, moves=True)
+    drop(box, "users.csv")
+    [found] = place.look()
+    (box / "users.csv").unlink()
+    with pytest.raises(CannotMove):
+        place.move(found, "loaded", None)

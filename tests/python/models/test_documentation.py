@@ -1,0 +1,225 @@
+"""Everything in the dbt project is described, and the columns are the declared ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from support.project import ROOT
+
+from loader.contract import LEDGER, REJECTED, Contract, mart_contracts, raw_contract
+from loader.project import open_project
+from loader.service.query.parameters import PARAMETERS
+
+if TYPE_CHECKING:
+    from support.databases import Database
+
+# A column's meaning is written once, in a doc block, and referred to wherever the column surfaces.
+DOC = re.compile(r"^\{\{ doc\('\w+'\) \}\}$")
+
+Node = dict[str, Any]
+
+
+def dbt(*arguments: str, environment: dict[str, str] | None = None) -> None:
+    """Run dbt in the project with no other variables of DBT_* and LABMART_* than the given ones."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DBT_", "LABMART_"))}
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("dbt")), "--quiet", *arguments],
+        cwd=ROOT,
+        env=kept | (environment or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """What dbt knows of the project."""
+    target = tmp_path_factory.mktemp("target")
+    open_project(ROOT)
+    dbt("parse", "--no-partial-parse", "--target-path", str(target))
+    found: Node = json.loads((target / "manifest.json").read_text())
+    return found
+
+
+def described(manifest: Node) -> Iterator[Node]:
+    """Every node of the project that has columns: models, seeds and sources."""
+    for node in [*manifest["nodes"].values(), *manifest["sources"].values()]:
+        if node["resource_type"] in ("model", "seed", "source"):
+            yield node
+
+
+def marts(manifest: Node) -> list[Node]:
+    found = [n for n in described(manifest) if n["path"].startswith("marts/")]
+    assert found
+    return found
+
+
+def yaml_columns() -> Iterator[tuple[str, Node]]:
+    """Each column as it is declared, with a name to find it by."""
+    for path in sorted([*ROOT.glob("models/**/*.yml"), *ROOT.glob("seeds/*.yml")]):
+        document = yaml.safe_load(path.read_text())
+        relations = [*document.get("models", []), *document.get("seeds", [])]
+        for source in document.get("sources", []):
+            relations += source.get("tables", [])
+        for relation in relations:
+            for column in relation.get("columns", []):
+                yield f"{path.relative_to(ROOT)}: {relation['name']}.{column['name']}", column
+
+
+def test_every_column_description_is_a_doc_block() -> None:
+    columns = list(yaml_columns())
+    assert columns
+    assert [name for name, c in columns if not DOC.match(c.get("description", ""))] == []
+
+
+def test_the_contracts_are_what_dbt_makes_of_the_yaml(manifest: Node) -> None:
+    """The service reads the YAML itself, so that it can tell of marts before the first build."""
+
+    def told(columns: Node) -> list[tuple[str, str, str]]:
+        return [
+            (c["name"], c["data_type"].replace(", ", ","), " ".join(c["description"].split()))
+            for c in columns.values()
+        ]
+
+    project = open_project(ROOT)
+    found = mart_contracts(project)
+    assert list(found) == [n["alias"] for n in sorted(marts(manifest), key=_place(found))]
+    for node in marts(manifest):
+        contract = found[node["alias"]]
+        assert contract.description == " ".join(node["description"].split())
+        assert [(c.name, c.type, c.description) for c in contract.columns] == told(node["columns"])
+        keys = [
+            test["test_metadata"]["kwargs"]["columns"]
+            for test in manifest["nodes"].values()
+            if test.get("attached_node") == node["unique_id"]
+            and test["test_metadata"]["name"] == "is_key"
+        ]
+        assert contract.has_key == bool(keys)
+        # The order that a page is completed by has to be as fine as the key.
+        for key in keys:
+            assert set(re.findall(r"\w+_id|\w+", " ".join(key))) - {"coalesce", "1"} == set(
+                contract.order_by
+            )
+    for source in manifest["sources"].values():
+        if source["name"] in (LEDGER, REJECTED):
+            raw = raw_contract(project, source["name"])
+            assert [(c.name, c.type, c.description) for c in raw.columns] == told(source["columns"])
+
+
+def test_no_column_of_a_mart_is_called_like_a_parameter_of_the_service() -> None:
+    project = open_project(ROOT)
+    contracts = [*mart_contracts(project).values(), raw_contract(project, LEDGER)]
+    names = {column.name for contract in contracts for column in contract.columns}
+    assert names.isdisjoint(PARAMETERS)
+
+
+def _place(found: dict[str, Contract]) -> Callable[[Node], int]:
+    return lambda node: list(found).index(node["alias"])
+
+
+def test_every_doc_block_is_used() -> None:
+    blocks = {
+        name
+        for path in ROOT.glob("models/**/*.md")
+        for name in re.findall(r"\{% docs (\w+) %\}", path.read_text())
+    }
+    used = {
+        name
+        for folder in ("models", "seeds", "tests")
+        for path in ROOT.glob(f"{folder}/**/*.yml")
+        for name in re.findall(r"doc\('(\w+)'\)", path.read_text())
+    }
+    assert blocks - used - {"__overview__", "__labmart__"} == set()
+
+
+def test_every_macro_says_what_it_is_for() -> None:
+    files = [*ROOT.glob("macros/**/*.sql"), *ROOT.glob("tests/generic/*.sql")]
+    assert [str(p.relative_to(ROOT)) for p in files if not p.read_text().startswith("{#")] == []
+
+
+def test_every_generic_test_is_in_their_readme() -> None:
+    readme = (ROOT / "tests/generic/README.md").read_text()
+    names = [path.stem for path in ROOT.glob("tests/generic/*.sql")]
+    assert [name for name in names if f"`{name}`" not in readme] == []
+
+
+def test_every_model_seed_and_source_is_described(manifest: Node) -> None:
+    assert [n["unique_id"] for n in described(manifest) if not n["description"].strip()] == []
+
+
+def test_every_column_is_described(manifest: Node) -> None:
+    bare = [
+        f"{node['unique_id']}.{column['name']}"
+        for node in described(manifest)
+        for column in node["columns"].values()
+        if not column["description"].strip()
+    ]
+    assert bare == []
+    assert [n["unique_id"] for n in described(manifest) if not n["columns"]] == []
+
+
+def test_every_singular_test_is_described(manifest: Node) -> None:
+    tests = [n for n in manifest["nodes"].values() if n["resource_type"] == "test"]
+    singular = [n for n in tests if not n.get("test_metadata")]
+    assert singular
+    assert [n["unique_id"] for n in singular if not n["description"].strip()] == []
+
+
+def test_every_mart_has_a_contract_a_group_and_public_access(manifest: Node) -> None:
+    for mart in marts(manifest):
+        assert mart["contract"]["enforced"], mart["name"]
+        assert mart["group"], mart["name"]
+        assert mart["access"] == "public", mart["name"]
+        assert all(column["data_type"] for column in mart["columns"].values()), mart["name"]
+
+
+def test_what_is_not_a_mart_is_not_public(manifest: Node) -> None:
+    below = [n for n in described(manifest) if n["path"].startswith(("staging/", "intermediate/"))]
+    models = [n for n in below if n["resource_type"] == "model"]
+    assert models
+    assert {n["access"] for n in models} <= {"private", "protected"}
+
+
+def test_every_mart_opens_with_its_grain_and_key(manifest: Node) -> None:
+    for mart in marts(manifest):
+        assert mart["description"].startswith("One row per "), mart["name"]
+
+
+def test_groups_have_owners_and_exposures_are_described(manifest: Node) -> None:
+    assert manifest["groups"]
+    assert manifest["exposures"]
+    assert all(group["owner"].get("name") for group in manifest["groups"].values())
+    assert all(exposure["description"] for exposure in manifest["exposures"].values())
+
+
+@pytest.mark.slow
+def test_the_columns_are_the_declared_ones(
+    manifest: Node, database: Database, tmp_path: Path
+) -> None:
+    """In the database too, under every model, seed and source: no more, no fewer, same order."""
+    target = ("--target-path", str(tmp_path))
+    models = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
+    dbt("build", *target, *models, environment=database.environment)
+    dbt("docs", "generate", *target, environment=database.environment)
+    catalog = json.loads((tmp_path / "catalog.json").read_text())
+    actual = {
+        name: sorted(node["columns"], key=lambda column: node["columns"][column]["index"])
+        for name, node in [*catalog["nodes"].items(), *catalog["sources"].items()]
+    }
+    declared = {
+        n["unique_id"]: list(n["columns"])
+        for n in described(manifest)
+        if n["config"].get("materialized") != "ephemeral"
+    }
+    assert actual == declared

@@ -1,0 +1,63 @@
+"""The macros in macros/engine/: a branch for every engine and an example for each."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.project import ROOT
+
+ENGINES = ("postgres", "duckdb", "spark")
+MACROS = {path.stem: path.read_text() for path in sorted((ROOT / "macros/engine").glob("*.sql"))}
+EXAMPLES = "".join(path.read_text() for path in sorted((ROOT / "tests/engine").glob("*.sql")))
+# They say how the engine works, not what a value is: no result depends on them.
+WITHOUT_EXAMPLE = {
+    "analyze",
+    "create_raw_table",
+    "evaluate_once",
+    "lock_raw_tables",
+    "prefer_sorting",
+}
+
+
+@pytest.mark.parametrize("name", MACROS)
+def test_each_engine_has_a_branch_of_its_own(name: str) -> None:
+    found = re.findall(r"{%-? *macro (\w+)\(", MACROS[name])
+    assert found == [name, *(f"{engine}__{name}" for engine in ENGINES)]
+
+
+@pytest.mark.parametrize("name", sorted(set(MACROS) - WITHOUT_EXAMPLE))
+def test_each_macro_has_examples(name: str) -> None:
+    assert f"{name}(" in EXAMPLES
+
+
+def test_nothing_but_the_engine_macros_names_an_engine() -> None:
+    kinds = ("models", "macros/cells", "macros/inputs", "macros/rules", "tests/accounting")
+    named = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for kind in kinds
+        for path in sorted((ROOT / kind).rglob("*.sql"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"target\.type|adapter\.type|(?:postgres|duckdb|spark)__", line)
+    ]
+    assert named == []
+
+
+@pytest.mark.slow
+def test_an_engine_without_a_branch_is_named(project_copy: Path) -> None:
+    source = project_copy / "macros/engine/matches.sql"
+    source.write_text(source.read_text().replace("duckdb__", "redshift__"))
+    shutil.copy(project_copy / "profiles.yml.example", project_copy / "profiles.yml")
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("dbt")), "--quiet", "compile", "--target", "duckdb"],
+        cwd=project_copy,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "'labmart.duckdb__matches'" in done.stdout + done.stderr

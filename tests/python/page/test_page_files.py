@@ -1,0 +1,101 @@
+"""The page's files: what must not stand in them, and how they are given out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from support.page_service import PAGE
+
+from loader.service import problems
+from loader.service.routes import page
+
+MODULES = sorted(PAGE.glob("*.js"))
+# Ways in which text becomes markup or code.
+UNSAFE = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|srcdoc|"
+    r"DOMParser|setHTML|createContextualFragment|javascript:"
+)
+# The name of SVG is written as an address, and is none.
+FOREIGN = re.compile(r"(?<!\w)(?:https?:)?//(?!www\.w3\.org/2000/svg)\w")
+
+
+def asked(path: str, *, method: str = "GET", known: str = "") -> httpx.Response:
+    """What the page's routes answer, alone: they need no database."""
+    app = FastAPI()
+    problems.add_handlers(app)
+    app.include_router(page.router)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.request(method, path, headers={"If-None-Match": known})
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_a_module_is_valid_and_makes_no_markup_of_text(module: Path, tmp_path: Path) -> None:
+    text = module.read_text(encoding="utf-8")
+    assert not UNSAFE.search(text)
+    assert text.startswith("// "), "it begins with what it is for"
+    if shutil.which("node"):
+        # A module is told by its ending.
+        copy = tmp_path / f"{module.stem}.mjs"
+        copy.write_text(text, encoding="utf-8")
+        subprocess.run(["node", "--check", copy], check=True)
+
+
+def test_every_module_is_used_and_on_the_map() -> None:
+    imports = "".join(module.read_text(encoding="utf-8") for module in MODULES)
+    used = set(re.findall(r'from "\./(\w+)\.js"', imports)) | {"app"}
+    assert used == {module.stem for module in MODULES}
+    map_ = (PAGE / "app.js").read_text(encoding="utf-8").partition("import ")[0]
+    assert {stem for stem in used if not re.search(rf"\b{stem}\b", map_)} == {"app"}
+
+
+@pytest.mark.parametrize("file", sorted(PAGE.iterdir()), ids=lambda file: file.name)
+def test_nothing_is_taken_from_elsewhere(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    code = re.sub(r"^\s*//.*|\s// .*", "", text, flags=re.MULTILINE)
+    assert not FOREIGN.search(code)
+    assert "@import" not in code
+
+
+def test_the_document_has_no_script_and_no_style_of_its_own() -> None:
+    document = (PAGE / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r"<script([^>]*)>(.*?)</script>", document, re.DOTALL) == [
+        (' type="module" src="assets/app.js"', "")
+    ]
+    assert not re.search(r"<style|\sstyle=|\son\w+=", document)
+
+
+def test_the_page_is_given_out_with_all_its_parts() -> None:
+    answer = asked("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    for name in re.findall(r'"assets/([^"]+)"', answer.text):
+        assert asked(f"/assets/{name}").content == (PAGE / name).read_bytes()
+    module = asked("/assets/app.js")
+    assert module.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert asked("/", method="HEAD").status_code == 200
+
+
+def test_a_part_that_has_not_changed_is_not_sent_again() -> None:
+    tag = asked("/assets/style.css").headers["etag"]
+    known = f'"other", {tag}'
+    assert asked("/assets/style.css", known=known).status_code == 304
+    assert asked("/assets/app.js", known=known).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../routes/page.py", "..%2froutes%2fpage.py", "%2e%2e/app.py", "no.js", "%00", "a/b.js", "."],
+)
+def test_no_other_file_is_given_out(path: str) -> None:
+    assert asked(f"/assets/{path}").status_code == 404

@@ -1,0 +1,237 @@
+"""Container, compose file and systemd units, as far as they can be tried without their programs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.databases import Database
+from support.in_process import labmart
+from support.project import ROOT, loading_project
+
+from loader.cli import labmart as command
+from loader.embedded.binaries import find_binaries
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("roles", "service", "watch")
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+UNITS = sorted((ROOT / "deploy").glob("*.service"))
+
+
+def instructions(name: str) -> list[str]:
+    """What stands behind each instruction of this name, on one line."""
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return [
+        line.split(" ", 1)[1].strip() for line in joined.splitlines() if line.startswith(f"{name} ")
+    ]
+
+
+def parse(words: list[str]) -> None:
+    """Raise click's error for a call of labmart that would not parse."""
+    context = command.make_context("labmart", [*words], resilient_parsing=False)
+    _, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+    assert found is not None
+    found.make_context(found.name, rest, parent=context)
+
+
+def test_the_dockerfile_passes_the_linter() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [linter, "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_image_runs_as_nobody_in_particular_from_a_pinned_base() -> None:
+    for base in instructions("FROM"):
+        assert re.match(r"python:3\.\d+-slim-\w+( AS \w+)?$", base), base
+    assert instructions("USER") == ["10001:10001"]
+    assert instructions("HEALTHCHECK")
+    for line in instructions("ENV"):
+        assert not re.search(r"PASSWORD|TOKEN|SECRET", line), line
+
+
+def test_the_image_installs_only_what_is_pinned() -> None:
+    installs = [line for line in instructions("RUN") if "pip install" in line]
+    assert installs
+    for part in " ".join(installs).split("pip install")[1:]:
+        assert "--require-hashes" in part or "--no-deps --no-build-isolation --editable ." in part
+
+
+def sent_to_the_build() -> list[Path]:
+    """The files that .dockerignore lets through; the last pattern that fits decides."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+
+    def fits(path: Path, pattern: str) -> bool:
+        names = [str(path), *map(str, path.parents)]
+        if pattern.startswith("**/"):
+            return any(fnmatch(part, pattern[3:]) for part in path.parts)
+        return any(fnmatch(name, pattern) for name in names if name != ".")
+
+    sent = []
+    for folder, folders, files in os.walk(ROOT):
+        # Large, and of no interest: hidden, or not named by a pattern.
+        large = (".venv", ".git", "target", "logs")
+        folders[:] = [one for one in folders if one not in large and not one.endswith("_cache")]
+        sent += [Path(folder, file).relative_to(ROOT) for file in files]
+
+    def is_sent(relative: Path) -> bool:
+        kept = True
+        for pattern in patterns:
+            if fits(relative, pattern.removeprefix("!")):
+                kept = pattern.startswith("!")
+        return kept
+
+    return [path for path in sent if is_sent(path)]
+
+
+def test_the_build_gets_what_it_copies_and_nothing_private() -> None:
+    sent = sent_to_the_build()
+    for line in instructions("COPY"):
+        for source in shlex.split(line)[:-1]:
+            if source.startswith("--from") or source.startswith("/"):
+                continue
+            assert any(source in (str(path), *map(str, path.parents)) for path in sent), source
+    names = {str(path) for path in sent}
+    assert {"loader/service/app.py", "models/marts/_marts.yml", "seeds/users.csv"} <= names
+    private = re.compile(r"^(profiles\.yml$|secrets/|\.|derby|lab\.duckdb|tests/python)")
+    assert [name for name in names if private.match(name)] == []
+    assert [name for name in names if Path(name).name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_has_no_rights_and_writes_to_its_volumes_only(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    for variable, value in service["environment"].items():
+        if re.search(r"PASSWORD|TOKEN", variable):
+            assert variable.endswith("_FILE")
+            assert Path(value).name in service["secrets"]
+
+
+def test_secrets_are_files_that_git_ignores_and_make_writes() -> None:
+    files = [secret["file"] for secret in COMPOSE["secrets"].values()]
+    asked = subprocess.run(
+        ["make", "--dry-run", "--always-make", "secrets"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for file in files:
+        assert f"mv {file}.new {file}" in asked.stdout
+        assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_make_writes_secrets_that_differ_and_stay(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for _ in range(2):
+        subprocess.run(["make", "--silent", "secrets"], cwd=tmp_path, check=True)
+        found = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+        assert set(found) == {Path(one["file"]).name for one in COMPOSE["secrets"].values()}
+        assert len(set(found.values())) == len(found)
+        assert all(re.fullmatch(r"[0-9a-f]{64}", text) for text in found.values())
+    assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o004 for path in (tmp_path / "secrets").iterdir())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_container_of_ours_calls_the_command_as_it_is(name: str) -> None:
+    words = SERVICES[name].get("command") or yaml.safe_load(instructions("CMD")[0])
+    parse(words)
+    volumes = {line.split(":")[1] for line in SERVICES[name]["volumes"]}
+    assert volumes >= set(yaml.safe_load(instructions("VOLUME")[0]))
+
+
+def test_postgres_keeps_its_data() -> None:
+    # Below this folder the image keeps the data since version 18.
+    assert "data:/var/lib/postgresql" in SERVICES["postgres"]["volumes"]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_understands_the_unit(unit: Path, tmp_path: Path) -> None:
+    text = unit.read_text()
+    calls = re.findall(r"^Exec\w+=/srv/labmart/\.venv/bin/labmart (.*)$", text, re.MULTILINE)
+    assert calls
+    for call in calls:
+        parse(shlex.split(call))
+    verifier = shutil.which("systemd-analyze")
+    if verifier is None:
+        pytest.skip("there is no systemd-analyze here")
+    # It looks for the program; that of the tests is there.
+    for other in UNITS:
+        there = other.read_text().replace("/srv/labmart/.venv/bin/labmart", "/bin/true")
+        (tmp_path / other.name).write_text(there.replace("User=labmart", "User=root"))
+    done = subprocess.run(
+        [verifier, "verify", "--man=no", tmp_path / unit.name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert unit.name not in done.stderr, done.stderr
+
+
+@pytest.fixture
+def created(server: Database, tmp_path: Path) -> Iterator[Database]:
+    """The database that the image makes at its first start, with the script that it runs."""
+    name = f"made_{tmp_path.name[-20:].replace('-', '_')}"
+    secret = tmp_path / "database_password"
+    secret.write_text("a 'quoted' secret\n")
+    script = (ROOT / "deploy" / "create_database.sql").read_text()
+    script = script.replace("/run/secrets/database_password", str(secret))
+    script = re.sub(r"\blabmart\b(?! roles)", name, script)
+    (tmp_path / "create.sql").write_text(script)
+    psql = find_binaries().postgres.with_name("psql")
+    environment = {**server.environment, "PATH": "/usr/bin:/bin"}
+    call = [str(psql), "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "-f", str(tmp_path / "create.sql")]
+    subprocess.run(call, env=environment, check=True, capture_output=True)
+    yield Database(server.host, server.port, name, name, "a 'quoted' secret")
+    with closing(server.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"drop database {name} with (force)")
+        for role in (f"{name}_loader", f"{name}_builder", f"{name}_reader", name):
+            cursor.execute(f"drop role {role}")
+
+
+@pytest.mark.slow
+def test_the_first_start_makes_an_owner_who_can_make_the_roles(
+    created: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = loading_project(tmp_path / "project")
+    for variable, value in created.environment.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.delenv("PGPASSWORD")
+    monkeypatch.setenv("PGPASSWORD_FILE", str(tmp_path / "database_password"))
+    monkeypatch.setenv("LABMART_SCHEMA", created.name)
+    for _ in range(2):
+        done = labmart(project, "roles")
+        assert done.code == 0, done.err
+    with closing(created.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("select rolsuper, rolcreatedb from pg_roles where rolname = current_user")
+        assert cursor.fetchone() == (False, False)
+
+
+def test_a_password_file_that_is_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    monkeypatch.setenv("PGPASSWORD_FILE", str(tmp_path / "none"))
+    done = labmart(loading_project(tmp_path / "project"), "db", "url")
+    assert (done.code, "PGPASSWORD_FILE" in done.err) == (2, True)

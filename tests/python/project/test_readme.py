@@ -1,0 +1,237 @@
+"""What README.md says can be typed can be typed, and gives what it shows.
+
+Commands are the lines after `$ ` in ```console blocks, where what follows is their output, and all
+lines of ```bash blocks. In an output a line `...` stands for any lines; durations may differ.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+from support.project import ROOT
+
+from loader.cli import labmart
+
+README = ROOT / "README.md"
+
+BLOCK = re.compile(r"^```(console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DURATION = re.compile(r"\b\d+(\.\d+)? ?s\b")
+# What is run for real after `labmart run`, in the order of the README.
+CHEAP = re.compile(
+    r"^labmart (show|issues|export|db status|db url|db start)\b|^dbt (parse|ls|list)\b"
+    r"|^LABMART_SCHEMA=messy labmart "
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command and the lines that the README shows below it."""
+
+    line: str
+    output: tuple[str, ...] = ()
+
+
+def commands(markdown: str) -> list[Command]:
+    """The commands of all blocks, in order."""
+    found: list[Command] = []
+    for language, block in BLOCK.findall(markdown):
+        lines = block.replace("\\\n", " ").splitlines()
+        if language == "bash":
+            found += [Command(line) for line in lines if line.strip() and not line.startswith("#")]
+            continue
+        starts = [n for n, line in enumerate(lines) if line.startswith("$ ")]
+        for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+            output = "\n".join(lines[start + 1 : end]).strip("\n").splitlines()
+            found.append(Command(lines[start].removeprefix("$ "), tuple(output)))
+    return found
+
+
+def words(line: str) -> list[str]:
+    """The words of a command up to a comment, a pipe or a redirection; without NAME=value first."""
+    found: list[str] = []
+    for word in shlex.split(line, comments=True):
+        if word in ("|", "||", "&&", ";") or re.match(r"\d?>", word):
+            break
+        if found or not re.match(r"\w+=", word):
+            found.append(word)
+    return found
+
+
+def fault(command: click.Command, arguments: list[str]) -> str | None:
+    """Why a call would not parse; None if it does."""
+    context: click.Context | None = None
+    try:
+        while True:
+            context = command.make_context(command.name, [*arguments], parent=context)
+            if not isinstance(command, click.Group):
+                return None
+            # What a group has not taken: the name of the command and what is the command's.
+            _, following, arguments = command.resolve_command(
+                context, [*context._protected_args, *context.args]
+            )
+            assert following is not None
+            command = following
+    except click.exceptions.Exit:
+        return None
+    except click.UsageError as error:
+        return error.format_message()
+
+
+def shows(output: tuple[str, ...], printed: str) -> bool:
+    """Whether a shown output is the printed one, `...` standing for any lines."""
+    parts = [
+        "[^\0]*?" if line.strip() in ("...", "…") else re.escape(plain(line)) + "\n"
+        for line in output
+    ]
+    text = "".join(plain(line) + "\n" for line in printed.strip("\n").splitlines())
+    return re.fullmatch("".join(parts), text) is not None
+
+
+def plain(line: str) -> str:
+    return DURATION.sub("N s", line.rstrip())
+
+
+def readme() -> list[Command]:
+    """The commands of README.md. That it exists is for test_repository.py to say."""
+    if not README.exists():
+        pytest.skip("no README.md")
+    return commands(README.read_text(encoding="utf-8"))
+
+
+def calls(program: str) -> Iterator[list[str]]:
+    for command in readme():
+        found = words(command.line)
+        if found[:1] == [program]:
+            yield found[1:]
+
+
+SAMPLE = """
+```console
+$ make run
+...
+ user_id  total
+       1      2
+$ labmart show \\
+  users | head
+$ PGHOST=x labmart db url  # a comment
+```
+
+```python
+labmart = 1
+```
+
+```bash
+# a comment
+labmart export users "my file.csv" > x
+```
+"""
+
+
+def test_commands_and_their_output_are_found() -> None:
+    assert commands(SAMPLE) == [
+        Command("make run", ("...", " user_id  total", "       1      2")),
+        Command("labmart show    users | head"),
+        Command("PGHOST=x labmart db url  # a comment"),
+        Command('labmart export users "my file.csv" > x'),
+    ]
+    assert [words(command.line) for command in commands(SAMPLE)] == [
+        ["make", "run"],
+        ["labmart", "show", "users"],
+        ["labmart", "db", "url"],
+        ["labmart", "export", "users", "my file.csv"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "call", ["show", "show users --format csv", "db url", "--project-dir . build -- --select a"]
+)
+def test_a_right_call_has_no_fault(call: str) -> None:
+    assert fault(labmart, call.split()) is None
+
+
+@pytest.mark.parametrize(
+    "call", ["shwo", "show --fromat csv", "db urls", "show a b", "export users", "--dir x show"]
+)
+def test_a_wrong_call_has_a_fault(call: str) -> None:
+    assert fault(labmart, call.split())
+
+
+def test_an_output_is_compared_whole_but_for_gaps_and_durations() -> None:
+    printed = "built in 12.3 s\n a  b\n 1  2\n 3  4\n"
+    assert shows(("built in 9 s", " a  b", " 1  2", " 3  4"), printed)
+    assert shows(("...", " 3  4"), printed)
+    assert shows(("built in 1.0 s", " a  b", "..."), printed)
+    assert not shows((" a  b", " 1  2", " 3  4"), printed)
+    assert not shows(("...", " 1  2"), printed)
+    assert not shows(("...", " 3  5"), printed)
+
+
+def test_the_first_screen_has_the_two_commands_and_their_output() -> None:
+    first = readme()[:2]
+    assert [command.line for command in first] == ["make run", "make test"]
+    assert first[0].output
+    # One screen: what the README says before and with them.
+    text = README.read_text(encoding="utf-8")
+    assert text[: text.index("make test")].count("\n") <= 60
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    for call in calls("make"):
+        assert {word for word in call if "=" not in word} <= targets, call
+
+
+def test_every_labmart_call_parses() -> None:
+    assert {
+        shlex.join(call): why for call in calls("labmart") if (why := fault(labmart, call))
+    } == {}
+
+
+def test_every_dbt_call_parses() -> None:
+    from dbt.cli.main import cli
+
+    assert {shlex.join(call): why for call in calls("dbt") if (why := fault(cli, call))} == {}
+
+
+@pytest.mark.slow
+def test_the_commands_give_what_is_shown(project_copy: Path, tmp_path: Path) -> None:
+    """`labmart run`, as `make run` does, then each cheap command, in a copy of the project."""
+    wanted = readme()
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "labmart").write_text(f"#!/bin/sh\nexec '{sys.executable}' -m loader \"$@\"\n")
+    (programs / "labmart").chmod(0o755)
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def run(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line],
+            cwd=project_copy,
+            # as in a terminal of that width
+            env=os.environ | {"PATH": path, "HOME": str(tmp_path), "COLUMNS": "100"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    faults: list[str] = []
+    try:
+        for command in [c for c in wanted if c.line == "make run" or CHEAP.match(c.line)]:
+            done = run("labmart run" if command.line == "make run" else command.line)
+            if done.returncode != 0 or (command.output and not shows(command.output, done.stdout)):
+                faults.append(f"$ {command.line}\n{done.stdout}exit code {done.returncode}")
+    finally:
+        run("labmart db stop")
+    assert faults == [], "\n\n".join(faults)

@@ -1,0 +1,263 @@
+"""The database roles: what each of them can do, and what it cannot."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import psycopg2.errors
+import pytest
+from support.databases import Database
+from support.load_processes import labmart as as_process
+from support.person import Person, write
+
+from loader.roles import builder_of, loader_of, reader_of
+
+pytestmark = pytest.mark.slow
+
+DENIED = psycopg2.errors.InsufficientPrivilege
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A person's schema with its roles; `members` are logins, each with one of the roles."""
+
+    person: Person
+    database: Database
+    schema: str
+    members: dict[str, str]
+
+    def connect(self, role: str) -> psycopg2.extensions.connection:
+        """A connection of somebody who is a member of one role."""
+        database = self.database
+        connection = psycopg2.connect(
+            host=database.host,
+            port=database.port,
+            user=self.members[role],
+            dbname=database.name,
+            password=database.password or None,
+        )
+        connection.autocommit = True
+        return connection
+
+    def does(self, role: str, sql: str) -> list[tuple[object, ...]]:
+        """What a member gets for a statement; `s` in it is the schema."""
+        with closing(self.connect(role)) as connection, connection.cursor() as cursor:
+            cursor.execute(sql.replace("{s}", self.schema))
+            return list(cursor) if cursor.description else []
+
+    def may_not(self, role: str, *statements: str) -> None:
+        """None of the statements is allowed to a member."""
+        for sql in statements:
+            with pytest.raises(DENIED):
+                self.does(role, sql)
+
+
+@pytest.fixture
+def person(postgres_person: Person) -> Person:
+    """PostgreSQL alone has roles."""
+    return postgres_person
+
+
+@pytest.fixture
+def lab(person: Person, shared_database: Database) -> Iterator[Lab]:
+    """Roles as `labmart roles` makes them, and somebody in each."""
+    schema = os.environ["LABMART_SCHEMA"]
+    done = person.labmart("roles")
+    assert done.code == 0, done.err
+    roles = {
+        "loader": loader_of(schema),
+        "builder": builder_of(schema),
+        "reader": reader_of(schema),
+    }
+    members = {name: f"{name}_{uuid.uuid4().hex[:8]}" for name in roles}
+    password = shared_database.password or "x"
+    for name, login in members.items():
+        run(
+            person,
+            f"create role {login} login password '{password}'; grant {roles[name]} to {login}",
+        )
+        # What is made belongs to the group, as `role:` in profiles.yml would have it.
+        run(person, f"alter role {login} set role {roles[name]}")
+    yield Lab(person, shared_database, schema, members)
+    for role in (*members.values(), *roles.values()):
+        run(person, f"drop owned by {role} cascade; drop role {role}")
+
+
+def run(person: Person, sql: str) -> None:
+    person.engine.rows(sql)
+
+
+def rights(person: Person, schema: str) -> list[tuple[object, ...]]:
+    """All that is granted in the schemas, and to whom new tables will be."""
+    return person.rows(
+        "select nspname::text, nspowner::regrole::text, nspacl::text from pg_namespace "
+        f"where nspname like '{schema}%' union all "
+        "select relname::text, relowner::regrole::text, relacl::text from pg_class "
+        f"where relnamespace::regnamespace::text like '{schema}%' union all "
+        "select defaclnamespace::regnamespace::text, defaclrole::regrole::text, defaclacl::text "
+        f"from pg_default_acl where defaclnamespace::regnamespace::text like '{schema}%' "
+        "order by 1, 2, 3"
+    )
+
+
+def test_a_second_time_changes_nothing(lab: Lab) -> None:
+    before = rights(lab.person, lab.schema)
+    assert len(before) > 10
+    assert lab.person.labmart("roles").code == 0
+    assert rights(lab.person, lab.schema) == before
+
+
+def test_the_loader_loads_and_sees_no_result(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.does("builder", "create table {s}.users as select 1 as user_id")
+    with monkeypatch.context() as patch:
+        patch.setenv("PGUSER", lab.members["loader"])
+        assert lab.person.labmart("load", write("users.csv")).code == 0
+        assert lab.person.labmart("undo", "1").code == 0
+        assert lab.person.labmart("redo", "1").code == 0
+        assert lab.person.labmart("prune").code == 0
+    assert lab.person.names() == ["Ada", "Béla"]
+    lab.may_not(
+        "loader",
+        "select * from {s}.users",
+        "create table {s}.x (a int)",
+        "create table {s}_staging.x (a int)",
+        "create schema x",
+        "create role x",
+    )
+
+
+def test_the_builder_builds_and_changes_nothing_that_was_loaded(lab: Lab) -> None:
+    lab.does("builder", "create table {s}.x (a int)")
+    lab.does("builder", "create view {s}_staging.v as select * from {s}_raw.users")
+    assert lab.does("builder", "select count(*) from {s}_staging.v") == [(0,)]
+    assert lab.does("builder", "select count(*) from {s}_raw.loads") == [(0,)]
+    lab.may_not(
+        "builder",
+        "insert into {s}_raw.users (name) values ('x')",
+        "update {s}_raw.loads set status = 'reverted'",
+        "delete from {s}_raw.rejected_lines",
+        "truncate {s}_raw.users",
+        "drop table {s}_raw.users",
+        "create table {s}_raw.x (a int)",
+        "create schema x",
+    )
+
+
+def test_a_table_of_a_new_input_can_be_built_from(lab: Lab) -> None:
+    lab.does("loader", "create table {s}_raw.plates (plate_id text)")
+    assert lab.does("builder", "select * from {s}_raw.plates") == []
+    lab.may_not("reader", "select * from {s}_raw.plates")
+
+
+def test_the_reader_reads_what_is_for_it_and_writes_nothing(lab: Lab) -> None:
+    # Twice, as dbt does: a new table in the old one's place.
+    for _ in range(2):
+        lab.does(
+            "builder", "drop table if exists {s}.users; create table {s}.users as select 1 as a"
+        )
+        assert lab.does("reader", "select * from {s}.users") == [(1,)]
+    assert lab.does("reader", "select count(*) from {s}_raw.loads") == [(0,)]
+    assert lab.does("reader", "select count(*) from {s}_raw.rejected_lines") == [(0,)]
+    lab.does("builder", "create table {s}_staging.stg as select 1 as a")
+    lab.may_not(
+        "reader",
+        "select * from {s}_raw.users",
+        "select * from {s}_staging.stg",
+        "insert into {s}.users values (2)",
+        "update {s}.users set a = 2",
+        "delete from {s}.users",
+        "drop table {s}.users",
+        "truncate {s}.users",
+        "create table {s}.x (a int)",
+        "create schema x",
+        f"set role {builder_of(lab.schema)}",
+        "select pg_read_file('postgresql.conf')",
+        "copy (select 1) to program 'true'",
+    )
+
+
+def test_what_was_there_before_belongs_to_its_role_afterwards(person: Person) -> None:
+    schema = os.environ["LABMART_SCHEMA"]
+    assert person.load(write("users.csv")).code == 0
+    run(person, f"create schema {schema}; create table {schema}.users as select 1 as user_id")
+    assert person.labmart("roles").code == 0
+    owners = person.rows(
+        "select relname::text, relowner::regrole::text from pg_class "
+        f"where relnamespace::regnamespace::text in ('{schema}', '{schema}_raw') "
+        "and relname in ('users', 'loads') order by 1, 2"
+    )
+    loader, builder = loader_of(schema), builder_of(schema)
+    assert owners == [("loads", loader), ("users", builder), ("users", loader)]
+    assert person.load(write("more.csv", "user_id,name,email,signup_date\n9,Z,,\n")).code == 0
+    for role in (loader, builder, reader_of(schema)):
+        run(person, f"drop owned by {role} cascade; drop role {role}")
+
+
+def test_somebody_without_the_right_gets_the_sql(
+    person: Person, shared_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = os.environ["LABMART_SCHEMA"]
+    nobody = f"nobody_{uuid.uuid4().hex[:8]}"
+    password = shared_database.password or "x"
+    run(person, f"create role {nobody} login password '{password}'")
+    with monkeypatch.context() as patch:
+        patch.setenv("PGUSER", nobody)
+        refused = person.labmart("roles")
+        assert (refused.code, "labmart roles --sql" in refused.err) == (4, True)
+        assert not person.has_tables()
+        printed = person.labmart("roles", "--sql")
+    assert printed.code == 0
+    run(person, printed.out)
+    run(person, printed.out)
+    with monkeypatch.context() as patch:
+        patch.setenv("PGUSER", nobody)
+        assert person.labmart("load", write("users.csv")).code == 0
+    for role in (loader_of(schema), builder_of(schema), reader_of(schema), nobody):
+        run(person, f"drop owned by {role} cascade; drop role {role}")
+
+
+def test_an_owner_who_may_make_roles_needs_no_superuser(
+    server: Database, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = f"owner_{uuid.uuid4().hex[:8]}"
+    schema = os.environ["LABMART_SCHEMA"]
+    password = server.password or "x"
+    run(person, f"create role {owner} login createrole password '{password}'")
+    run(person, f"create database {owner} owner {owner}")
+    monkeypatch.setenv("PGUSER", owner)
+    monkeypatch.setenv("PGDATABASE", owner)
+    for _ in range(2):
+        done = person.labmart("roles")
+        assert done.code == 0, done.err
+        assert person.labmart("load", write("users.csv")).code == 0
+    run(person, f"drop database {owner} with (force)")
+    for role in (loader_of(schema), builder_of(schema), reader_of(schema), owner):
+        run(person, f"drop owned by {role}; drop role {role}")
+
+
+def test_the_reader_reads_after_each_build_of_dbt(
+    lab: Lab, project_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dbt itself, as the builder: it drops the marts and makes them anew."""
+    database = lab.database
+    only = ("--select", "+accepted_users", "--exclude-resource-type", "test", "unit_test")
+    build = ("--project-dir", project_copy, "build", "--", *only)
+    for _ in range(2):
+        monkeypatch.setenv("LABMART_SCHEMA", lab.schema)
+        builder = Database(
+            database.host, database.port, lab.members["builder"], database.name, database.password
+        )
+        done = as_process(builder, *build)
+        assert done.code == 0, done.out + done.err
+        reader = Database(
+            database.host, database.port, lab.members["reader"], database.name, database.password
+        )
+        shown = as_process(reader, "--project-dir", project_copy, "show", "users", "--limit", "1")
+        assert shown.code == 0, shown.err
+    lab.may_not("reader", "select * from {s}_staging.int_users", "drop table {s}.users")

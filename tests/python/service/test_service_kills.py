@@ -1,0 +1,163 @@
+"""Whatever is killed, and when: an accepted upload is loaded once, a cancelled one never."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from support.databases import Database
+from support.load_processes import children_of, held_in_copy, rows, table_text, wait_for
+from support.serving import Server, serving
+
+pytestmark = pytest.mark.slow
+
+NO_BUILD = {"build": "false"}
+_FILES = 12
+_KILLS = 4
+
+
+def _upload(url: str, number: int) -> str | None:
+    """Upload a file, as often as it takes; the job, or None while nobody answers."""
+    content = table_text("users", [5000 + number], padding=200_000).encode()
+    with suppress(httpx.HTTPError):
+        answer = httpx.put(
+            f"{url}/v1/files/k{number}.csv", params=NO_BUILD, content=content, timeout=20
+        )
+        if answer.status_code in (200, 202):
+            return str(answer.json()["id"])
+    return None
+
+
+def _below(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    found = children_of(pid)
+    return found + [inner for child in found for inner in _below(child)]
+
+
+def test_kills_at_any_moment_lose_nothing_and_double_nothing(
+    served_project: Path, shared_database: Database
+) -> None:
+    random.seed(5)
+    jobs: dict[int, str] = {}
+    for _ in range(_KILLS):
+        with serving(served_project, shared_database) as server:
+            for _ in range(_FILES // _KILLS + 1):
+                number = next((n for n in range(_FILES) if n not in jobs), None)
+                if number is None:
+                    break
+                job = _upload(server.url, number)
+                if job is not None:
+                    jobs[number] = job
+            time.sleep(random.uniform(0, 1.5))
+            below = _below(server.process.pid)
+            # The server, its worker, or the process that loads, in turn.
+            victim = random.choice([server.process.pid, *below])
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+            if victim == server.process.pid:
+                server.process.wait()
+    with serving(served_project, shared_database) as server:
+        for number in range(_FILES):
+            jobs.setdefault(number, _upload(server.url, number) or "")
+        for job in jobs.values():
+            assert server.ended(job, 90)["state"] == "done"
+    found = rows(
+        shared_database,
+        "select count(*), count(distinct user_id) from labmart_raw.users where user_id ~ '^50..$'",
+    )
+    assert found == [(_FILES, _FILES)]
+    counted = rows(
+        shared_database,
+        "select count(*) from labmart_raw.loads where file ~ '^k' and status = 'current'",
+    )
+    assert counted == [(_FILES,)]
+    assert list((served_project / ".labmart" / "uploads").iterdir()) == []
+
+
+def test_a_job_whose_process_is_killed_in_the_middle_is_done_all_the_same(service: Server) -> None:
+    with service.client() as client:
+        first = client.put("/v1/files/f.csv", params=NO_BUILD, content=_users(1)).json()
+        service.ended(first["id"])
+        with held_in_copy(service.database, "users") as wait_until_held:
+            job = client.put("/v1/files/k.csv", params=NO_BUILD, content=_users(600)).json()
+            wait_until_held()
+            runner = _runner(service)
+            # Until it is known to be gone, the truth is that it runs.
+            assert client.get(job["links"]["self"]).json()["state"] == "running"
+            os.kill(runner, signal.SIGKILL)
+        done = service.ended(job["id"])
+    assert done["state"] == "done"
+    assert service.rows("select count(*) from labmart_raw.users where user_id = '600'") == [(1,)]
+
+
+def test_what_was_committed_before_a_kill_is_not_loaded_again(service: Server) -> None:
+    """The load is there, and nobody has noted it: as after a kill between the two."""
+    with service.client() as client:
+        job = client.put("/v1/files/once.csv", params=NO_BUILD, content=_users(700)).json()
+        done = service.ended(job["id"])
+        result = done["result"]
+        assert isinstance(result, dict)
+        load_id = result["files"][0]["load_id"]
+        # Somebody has undone it meanwhile: it stays undone.
+        undo = client.post(f"/v1/loads/{load_id}/undo", params=NO_BUILD).json()
+        service.ended(undo["id"])
+    service.rows(
+        f"update labmart_service.jobs set state = 'running', finished_at = null, result = null "
+        f"where id = '{job['id']}'"
+    )
+    again = service.ended(job["id"])
+    assert again["state"] == "done"
+    assert isinstance(again["result"], dict)
+    assert again["result"]["files"][0]["load_id"] == load_id
+    assert service.rows("select status from labmart_raw.loads where file = 'once.csv'") == [
+        ("reverted",)
+    ]
+
+
+def test_what_is_cancelled_while_it_waits_is_never_loaded(service: Server) -> None:
+    with service.client() as client, held_in_copy(service.database, "users") as wait_until_held:
+        first = client.put("/v1/files/a.csv", params=NO_BUILD, content=_users(800)).json()
+        wait_until_held()
+        second = client.put("/v1/files/b.csv", params=NO_BUILD, content=_users(810)).json()
+        assert client.post(second["links"]["cancel"]).json()["state"] == "cancelled"
+        assert client.post(second["links"]["cancel"]).status_code == 409
+    assert service.ended(first["id"])["state"] == "done"
+    assert service.rows("select 1 from labmart_raw.users where user_id = '810'") == []
+
+
+def test_what_is_cancelled_while_it_loads_leaves_nothing(service: Server) -> None:
+    with service.client() as client:
+        with held_in_copy(service.database, "users") as wait_until_held:
+            job = client.put("/v1/files/c.csv", params=NO_BUILD, content=_users(820)).json()
+            wait_until_held()
+            assert client.post(job["links"]["cancel"]).status_code == 202
+            runner = _runner(service)
+            # COPY in the server is what it waits for; it ends with the block.
+            time.sleep(0.5)
+        ended = service.ended(job["id"])
+        wait_for(lambda: runner not in _below(service.process.pid))
+        # The next one is done by another process.
+        after = client.put("/v1/files/d.csv", params=NO_BUILD, content=_users(830)).json()
+        assert service.ended(after["id"])["state"] == "done"
+    assert ended["state"] == "cancelled"
+    assert service.rows("select 1 from labmart_raw.users where user_id = '820'") == []
+
+
+def _users(first: int) -> bytes:
+    return table_text("users", range(first, first + 3)).encode()
+
+
+def _runner(server: Server) -> int:
+    """The process that does the work."""
+    [found] = [
+        pid
+        for pid in _below(server.process.pid)
+        if b"loader.service.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    return found

@@ -1,0 +1,304 @@
+"""Uploads: what is accepted becomes one job and is loaded once; what is not leaves nothing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from support.databases import Database
+from support.load_processes import wait_for
+from support.serving import NO_BUILD, Server, put, serving, users
+
+pytestmark = pytest.mark.slow
+
+
+def spooled(server: Server) -> list[str]:
+    """What is in the spool."""
+    folder = server.project / ".labmart" / "uploads"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def raw_request(server: Server, head: str, *, body: bytes = b"") -> socket.socket:
+    """A connection on which a request was begun, byte by byte as it stands."""
+    url = httpx.URL(server.url)
+    connection = socket.create_connection((url.host, url.port or 80), timeout=30)
+    text = head.replace("\n", "\r\n").replace("HOST", f"{url.host}:{url.port}")
+    connection.sendall(text.encode() + body)
+    return connection
+
+
+def answer_of(connection: socket.socket) -> str:
+    """All that the server says until it closes."""
+    said = b""
+    while portion := connection.recv(65536):
+        said += portion
+    connection.close()
+    return said.decode()
+
+
+def test_a_file_becomes_a_job_and_rows(service: Server) -> None:
+    answer = put(service, "plate one.csv", users(1))
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}" == job["links"]["self"]
+    assert job["files"][0]["name"] == "plate one.csv"
+    done = service.ended(job["id"])
+    assert done["state"] == "done"
+    result = done["result"]
+    assert isinstance(result, dict)
+    file = result["files"][0]
+    assert (file["file"], file["input"], file["state"]) == ("plate one.csv", "users", "loaded")
+    assert (file["records_read"], file["records_rejected"]) == (3, 0)
+    [row] = service.rows(
+        f"select file, status, loaded_by from labmart_raw.loads where load_id = {file['load_id']}"
+    )
+    assert row == ("plate one.csv", "current", f"local (job {job['id']})")
+    wait_for(lambda: spooled(service) == [])
+
+
+def test_curl_uploads_as_the_readme_says(service: Server, tmp_path: Path) -> None:
+    path = tmp_path / "with curl.csv"
+    path.write_bytes(users(20))
+    done = subprocess.run(
+        ["curl", "-sS", "-T", path.name, f"{service.url}/v1/files/"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    job = json.loads(done.stdout)
+    assert job["files"][0]["name"] == "with curl.csv"
+    # It would build everything.
+    with service.client() as client:
+        assert client.post(job["links"]["cancel"]).status_code == 202
+    assert service.ended(job["id"])["state"] == "cancelled"
+
+
+def test_several_files_are_one_load_or_none(service: Server) -> None:
+    good = ("file", ("good.csv", users(30)))
+    bad = ("file", ("bad.csv", b"what,is,this\n1,2,3\n"))
+    with service.client() as client:
+        job = client.post("/v1/files", params=NO_BUILD, files=[good, bad]).json()
+        refused = service.ended(job["id"])
+        files = [good, ("f", ("b.csv", users(40)))]
+        job = client.post("/v1/files", params=NO_BUILD, files=files).json()
+        loaded = service.ended(job["id"])
+    assert refused["state"] == "failed"
+    error = refused["error"]
+    assert isinstance(error, dict)
+    assert error["type"] == "urn:labmart:problem:files-refused"
+    assert "bad.csv" in error["detail"]
+    result = refused["result"]
+    assert isinstance(result, dict)
+    assert {file["file"]: file["state"] for file in result["files"]} == {"bad.csv": "refused"} | (
+        {"good.csv": "refused"}
+    )
+    assert service.rows("select 1 from labmart_raw.users where user_id = '30'") == [(1,)]
+    assert loaded["state"] == "done"
+    assert len(service.rows("select distinct call_id from labmart_raw.loads where "
+                            "file in ('good.csv', 'b.csv')")) == 1  # fmt: skip
+
+
+def test_the_same_again_is_the_same_job(service: Server) -> None:
+    first = put(service, "once.csv", users(50))
+    twice = put(service, "another name.csv", users(50))
+    assert (first.status_code, twice.status_code) == (202, 200)
+    assert twice.json()["id"] == first.json()["id"]
+    service.ended(first.json()["id"])
+    assert put(service, "once.csv", users(50)).json()["id"] == first.json()["id"]
+    other = put(service, "once.csv", users(51))
+    assert (other.status_code, other.json()["id"] != first.json()["id"]) == (202, True)
+
+
+def test_what_was_undone_is_loaded_again(service: Server) -> None:
+    first = put(service, "undone.csv", users(60)).json()["id"]
+    result = service.ended(first)["result"]
+    assert isinstance(result, dict)
+    load_id = result["files"][0]["load_id"]
+    with service.client() as client:
+        undo = client.post(f"/v1/loads/{load_id}/undo", params=NO_BUILD).json()
+        assert service.ended(undo["id"])["state"] == "done"
+        again = client.post(f"/v1/loads/{load_id}/undo", params=NO_BUILD).json()
+        failed = service.ended(again["id"])
+        assert isinstance(failed["error"], dict)
+        assert failed["error"]["status"] == 409
+        assert "undone already" in failed["error"]["detail"]
+    second = put(service, "undone.csv", users(60))
+    assert second.status_code == 202
+    assert service.ended(second.json()["id"])["state"] == "done"
+    found = (
+        f"select status from labmart_raw.loads where file = 'undone.csv' and load_id > {load_id}"
+    )
+    assert service.rows(found) == [("current",)]
+
+
+def test_an_idempotency_key_stands_for_one_content(service: Server) -> None:
+    key = {"Idempotency-Key": "plate-7"}
+    first = put(service, "key.csv", users(70), **key)
+    again = put(service, "key.csv", users(70), **key)
+    other = put(service, "key.csv", users(71), **key)
+    assert again.json()["id"] == first.json()["id"]
+    assert (first.status_code, again.status_code, other.status_code) == (202, 200, 422)
+    assert other.json()["type"] == "urn:labmart:problem:idempotency-key-reused"
+
+
+def test_a_hundred_uploads_at_once_are_all_loaded_once(service: Server) -> None:
+    def one(number: int) -> str:
+        answer = put(service, f"h{number % 10}.csv", users(1000 + 10 * number, 2))
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    with ThreadPoolExecutor(100) as pool:
+        ids = list(pool.map(one, range(100)))
+    assert len(set(ids)) == 100
+    for job_id in ids:
+        assert service.ended(job_id, 120)["state"] == "done"
+    found = service.rows(
+        "select count(*), count(distinct user_id) from labmart_raw.users "
+        "where user_id ~ '^[12]...$'"
+    )
+    assert found == [(200, 200)]
+    order = service.rows(
+        "select array_agg(loads.load_id order by jobs.number, loads.load_id) "
+        "= array_agg(loads.load_id order by loads.load_id) from labmart_raw.loads as loads "
+        "join labmart_service.jobs on loads.loaded_by = format('local (job %s)', jobs.id)"
+    )
+    assert order == [(True,)], "in the order in which they were accepted"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..%2Fx.csv", "..%5Cx.csv", "a%0Ab.csv", "a%0D%0ASet-Cookie:%20x", "%20", "x" * 256, "%1b[2J"],
+)
+def test_a_name_that_is_none_is_refused(service: Server, name: str) -> None:
+    before = spooled(service)
+    answer = put(service, name, users(80))
+    assert answer.status_code in (404, 422), answer.text
+    assert "set-cookie" not in answer.headers
+    assert spooled(service) == before
+
+
+def test_odd_names_are_data(service: Server, tmp_path: Path) -> None:
+    names = ["$(touch x).csv", "'; drop table users; --.csv", "-rf.csv", "<img src=x>.csv", "ä😀"]
+    files = [("f", (name, users(100 + 10 * n))) for n, name in enumerate(names)]
+    with service.client() as client:
+        job = client.post("/v1/files", params=NO_BUILD, files=files).json()
+    done = service.ended(job["id"])
+    assert done["state"] == "done", done
+    result = done["result"]
+    assert isinstance(result, dict)
+    assert [file["file"] for file in result["files"]] == names
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Encoding": "gzip"}, 415),
+        ({"Content-Range": "bytes 0-1/9"}, 400),
+        ({"Content-Length": "99999999999999"}, 413),
+        ({"Idempotency-Key": "two words"}, 422),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_before_the_body(
+    service: Server, headers: dict[str, str], status: int
+) -> None:
+    lines = "".join(
+        f"{name}: {value}\n" for name, value in ({"Content-Length": "9"} | headers).items()
+    )
+    # Not one byte of the body is sent, and the answer comes all the same.
+    head = f"PUT /v1/files/x.csv HTTP/1.1\nHost: HOST\nConnection: close\n{lines}\n"
+    said = answer_of(raw_request(service, head))
+    assert said.startswith(f"HTTP/1.1 {status} "), said
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no multipart at all",
+        b"--b\r\nContent-Disposition: form-data; name=f; filename=x.csv\r\n\r\nuser_id",
+        b"--b\r\nContent-Disposition: form-data; name=f; filename=../x\r\n\r\na\r\n--b--\r\n",
+        b'--b\r\nContent-Disposition: form-data; name="replace"\r\n\r\ntrue\r\n--b--\r\n',
+        b"--b\r\nX: y\r\n\r\na\r\n--b--\r\n",
+        b"--b\r\n" + b"X: y\r\n" * 100 + b"\r\na\r\n--b--\r\n",
+        b"--b\r\nContent-Disposition: form-data; name=f; filename=\xff\r\n\r\na\r\n--b--\r\n",
+        b"--b--\r\n",
+    ],
+)
+def test_a_body_that_is_no_upload_leaves_nothing(service: Server, body: bytes) -> None:
+    before = spooled(service)
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    with service.client() as client:
+        answer = client.post("/v1/files", content=body, headers=kind)
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert spooled(service) == before
+
+
+def test_a_bomb_is_refused_by_the_job_and_hurts_nobody(service: Server) -> None:
+    bomb = gzip.compress(users(1)[:33] + b"\n1," + b"a" * 200_000_000)
+    answer = put(service, "bomb.csv.gz", bomb)
+    assert answer.status_code == 202
+    assert service.ended(answer.json()["id"])["state"] == "failed"
+
+
+@pytest.fixture
+def strict(served_project: Path, shared_database: Database) -> Iterator[Server]:
+    """A server with small limits, without a worker."""
+    limits = {
+        "LABMART_MAX_UPLOAD": "100000",
+        "LABMART_IDLE_TIMEOUT": "1",
+        "LABMART_MAX_UPLOADS": "3",
+    }
+    with serving(served_project, shared_database, "--no-worker", environment=limits) as server:
+        yield server
+
+
+def test_limits_hold(strict: Server) -> None:
+    before = spooled(strict)
+    jobs = strict.rows("select count(*) from labmart_service.jobs")
+    with strict.client() as client:
+        length = client.put("/v1/files/x.csv", content=b"x" * 100_001)
+        chunked = client.put("/v1/files/x.csv", content=(b"x" * 1000 for _ in range(101)))
+    assert (length.status_code, chunked.status_code) == (413, 413)
+    # One that stops in the middle, and one that goes away.
+    head = "PUT /v1/files/slow.csv HTTP/1.1\nHost: HOST\nContent-Length: 90000\n\n"
+    slow = raw_request(strict, head, body=b"user_id")
+    raw_request(strict, head, body=b"user_id").close()
+    assert answer_of(slow).startswith("HTTP/1.1 408 ")
+    wait_for(lambda: spooled(strict) == before)
+    assert strict.rows("select count(*) from labmart_service.jobs") == jobs
+    # As many as there may be, held open; the next one is told to come again.
+    held = [raw_request(strict, head, body=b"u") for _ in range(3)]
+    wait_for(lambda: len(spooled(strict)) == len(before) + 3)
+    with strict.client() as client:
+        busy = client.put("/v1/files/x.csv", content=b"x")
+        # Who only asks is not kept waiting by them.
+        assert client.get("/health/ready").json()["worker"] in ("up", "down")
+    assert (busy.status_code, "retry-after" in busy.headers) == (429, True)
+    for connection in held:
+        connection.close()
+    wait_for(lambda: spooled(strict) == before)
+
+
+def test_an_upload_takes_constant_memory(service: Server) -> None:
+    def peak() -> int:
+        status = Path(f"/proc/{service.process.pid}/status").read_text()
+        return int(
+            next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]
+        )
+
+    before = peak()
+    with service.client() as client:
+        answer = client.put(
+            "/v1/files/large.csv", params=NO_BUILD, content=(b"\0" * 1_000_000 for _ in range(200))
+        )
+    assert answer.status_code == 202
+    assert peak() - before < 50_000, "kB"

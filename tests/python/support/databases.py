@@ -1,0 +1,72 @@
+"""PostgreSQL servers and fresh databases."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+
+from loader.embedded import ROLE, place_of, start, stop
+
+
+@dataclass(frozen=True)
+class Database:
+    """A fresh, empty database; `environment` makes the project's profile mean it."""
+
+    host: str
+    port: str
+    user: str
+    name: str
+    password: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The PG* variables that name it."""
+        return {
+            "PGHOST": self.host,
+            "PGPORT": self.port,
+            "PGUSER": self.user,
+            "PGDATABASE": self.name,
+            "PGPASSWORD": self.password,
+        }
+
+    def connect(self, name: str = "") -> psycopg2.extensions.connection:
+        """A connection in autocommit mode."""
+        connection = psycopg2.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            dbname=name or self.name,
+            password=self.password or None,
+        )
+        connection.autocommit = True
+        return connection
+
+
+@contextmanager
+def embedded_server(major: int) -> Iterator[Database]:
+    # A short path of our own: pytest's temporary paths can be too long for a socket.
+    with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
+        place = place_of(Path(folder).resolve())
+        start(place, major=major)
+        try:
+            yield Database(str(place.run), "5432", ROLE, "postgres", "")
+        finally:
+            stop(place)
+
+
+@contextmanager
+def fresh_database(server: Database) -> Iterator[Database]:
+    """A database for a whole module, whose tests take a schema each."""
+    name = f"loads_{uuid.uuid4().hex[:12]}"
+    with closing(server.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"create database {name}")
+        try:
+            yield Database(server.host, server.port, server.user, name, server.password)
+        finally:
+            cursor.execute(f"drop database {name} with (force)")

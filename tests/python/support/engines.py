@@ -1,0 +1,146 @@
+"""The engines that a test of the loader runs on, each behind the same few words.
+
+A test that asks for the fixture `engine` runs on every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+from support.databases import Database
+
+from loader.profile import Profile
+
+Rows = list[tuple[object, ...]]
+
+
+class Target(Protocol):
+    """A fresh, empty database of one engine, as the project's profile reaches it."""
+
+    @property
+    def name(self) -> str:
+        """As profiles.yml calls it and its type."""
+        ...
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes the project's profile mean it."""
+        ...
+
+
+class Engine(Target, Protocol):
+    """The same, with a way to look into it."""
+
+    def profile(self, schema: str = "labmart") -> Profile:
+        """The same as a Profile."""
+        ...
+
+    def rows(self, sql: str) -> Rows:
+        """The rows of statements of standard SQL, the last one's."""
+        ...
+
+    def schemas(self, ending: str) -> list[str]:
+        """The schemas whose names end so, by name."""
+        ...
+
+    def everything(self, schema: str) -> dict[str, Rows]:
+        """Every row of every table of a schema, down to the last timestamp, by table."""
+        ...
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A database of the server of these tests."""
+
+    database: Database
+
+    name = "postgres"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """See `Engine`."""
+        return {**self.database.environment, "LABMART_TARGET": "postgres"}
+
+    def profile(self, schema: str = "labmart") -> Profile:
+        """See `Engine`."""
+        from support.raw_store import profile_of
+
+        return profile_of(self.database, schema)
+
+    def rows(self, sql: str) -> Rows:
+        """See `Engine`."""
+        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor) if cursor.description else []
+
+    def schemas(self, ending: str) -> list[str]:
+        """See `Engine`."""
+        found = self.rows("select nspname from pg_namespace order by 1")
+        return [str(name) for (name,) in found if str(name).endswith(ending)]
+
+    def everything(self, schema: str) -> dict[str, Rows]:
+        """See `Engine`."""
+        return _everything(self.rows, schema, "t::text")
+
+
+@dataclass(frozen=True)
+class DuckDB:
+    """A file."""
+
+    path: Path
+
+    name = "duckdb"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """See `Engine`."""
+        return {"LABMART_TARGET": "duckdb", "LABMART_DUCKDB_PATH": str(self.path)}
+
+    def profile(self, schema: str = "labmart") -> Profile:
+        """See `Engine`."""
+        entries = {"path": str(self.path), "schema": schema}
+        return Profile(Path("profiles.yml"), "test", "duckdb", entries)
+
+    def rows(self, sql: str) -> Rows:
+        """See `Engine`."""
+        self.path.parent.mkdir(exist_ok=True)
+        with duckdb.connect(str(self.path)) as connection:
+            found = connection.execute(sql)
+            return found.fetchall() if found.description else []
+
+    def schemas(self, ending: str) -> list[str]:
+        """See `Engine`."""
+        if not self.path.exists():
+            return []
+        found = self.rows("select schema_name from duckdb_schemas() where not internal order by 1")
+        return [str(name) for (name,) in found if str(name).endswith(ending)]
+
+    def everything(self, schema: str) -> dict[str, Rows]:
+        """See `Engine`."""
+        return _everything(self.rows, schema, "t::text") if self.path.exists() else {}
+
+
+def _everything(rows: Callable[[str], Rows], schema: str, value: str) -> dict[str, Rows]:
+    found = rows(
+        f"select table_name from information_schema.tables where table_schema = '{schema}'"
+    )
+    names: Sequence[str] = sorted(str(name) for (name,) in found)
+    return {name: rows(f"select {value} from {schema}.{name} as t order by 1") for name in names}
+
+
+@contextmanager
+def fresh_engine(name: str, server: Callable[[], Database], folder: Path) -> Iterator[Engine]:
+    """A fresh database; `server` gives that of these tests, and is asked only if it is needed."""
+    if name == "duckdb":
+        # A database called as a schema would make `labmart.users` ambiguous in the tests' SQL.
+        yield DuckDB(folder / "test.duckdb")
+        return
+    from support.databases import fresh_database
+
+    with fresh_database(server()) as database:
+        yield Postgres(database)

@@ -1,0 +1,228 @@
+"""Loads as processes, for the tests that disturb them, and what stands in the raw tables."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+from support.databases import Database
+from support.project import ROOT
+
+from loader.embedded import ROLE, Place
+
+# What a load may take on a busy machine before a test says that it hangs.
+PATIENCE = 120.0
+_CHOSEN_LOCK = 77
+_WORDS = {
+    "users": ("user_id,name,email,signup_date", "{0},Name {0},u{0}@x.org,2024-01-02"),
+    "user_experiments": (
+        "experiment_id,user_id,experiment_compound_ids,experiment_run_time",
+        "{0},{0},1;2;3,12.5",
+    ),
+    "compounds": ("compound_id,compound_name,compound_structure", "{0},Compound {0},C{0}H8"),
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """The raw schema: `exact` to the last byte, `content` without what a clock has written."""
+
+    exact: Mapping[str, tuple[object, ...]]
+    content: Mapping[str, tuple[object, ...]]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process left."""
+
+    code: int
+    out: str
+    err: str
+
+
+def table_text(kind: str, ids: Iterable[int], *, broken_every: int = 0, padding: int = 0) -> str:
+    """A CSV file of an input; broken lines are among the others, names are padded."""
+    header, pattern = _WORDS[kind]
+    lines = [header]
+    for number in ids:
+        lines.append(pattern.format(number) + "x" * padding)
+        if broken_every and number % broken_every == 0:
+            lines.append(f"{number},too few" if number % 2 else f'{number},"never closed')
+    return "\n".join(lines) + "\n"
+
+
+def write_table(
+    path: Path, kind: str, ids: Iterable[int], *, broken_every: int = 0, padding: int = 0
+) -> Path:
+    """The same as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = table_text(kind, ids, broken_every=broken_every, padding=padding)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def begin(
+    database: Database,
+    *arguments: str | Path,
+    prefix: Sequence[str] = (),
+    stdin: int = subprocess.DEVNULL,
+    temporary: Path | None = None,
+    project: Path = ROOT,
+) -> subprocess.Popen[str]:
+    """Start `labmart …` in a session of its own, so that what it starts can be told."""
+    extra = {"TMPDIR": str(temporary)} if temporary else {}
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-m", "loader", *map(str, arguments)],
+        cwd=project,
+        env={**os.environ, **database.environment, **extra},
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end_of(process: subprocess.Popen[str], patience: float = PATIENCE) -> Ended:
+    """Wait for it. A process that hangs is killed, and the test fails."""
+    try:
+        out, err = process.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"it hangs; so far it said: {out} {err}") from None
+    assert "Traceback" not in err, err
+    return Ended(process.returncode, out, err)
+
+
+def labmart(
+    database: Database,
+    *arguments: str | Path,
+    prefix: Sequence[str] = (),
+    temporary: Path | None = None,
+) -> Ended:
+    """Run `labmart …` to its end."""
+    return end_of(begin(database, *arguments, prefix=prefix, temporary=temporary))
+
+
+def session_of(leader: int) -> list[int]:
+    """Which processes there are in the session that a process began."""
+    return [pid for pid, (_, session) in _processes().items() if session == leader]
+
+
+def children_of(parent: int) -> list[int]:
+    """The children of a process."""
+    return [pid for pid, (above, _) in _processes().items() if above == parent]
+
+
+def _processes() -> dict[int, tuple[int, int]]:
+    """Parent and session of every process that has not ended; see proc_pid_stat(5)."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            state, parent, _, session = text.rpartition(")")[2].split()[:4]
+            if state != "Z":
+                found[int(path.parent.name)] = int(parent), int(session)
+    return found
+
+
+def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
+    """Run one statement."""
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        return list(cursor) if cursor.description else []
+
+
+def state_of(database: Database) -> State:
+    """Everything in the raw schema, calculated by the server from the rows themselves."""
+    exact: dict[str, tuple[object, ...]] = {}
+    content: dict[str, tuple[object, ...]] = {}
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("select nspname from pg_namespace where nspname ~ '^labmart'")
+        exact["schemas"] = content["schemas"] = tuple(sorted(name for (name,) in cursor))
+        cursor.execute(
+            "select relname, relkind from pg_class where relnamespace = "
+            "to_regnamespace('labmart_raw') order by 1"
+        )
+        relations = cursor.fetchall()
+        exact["relations"] = content["relations"] = tuple(relations)
+        for name in [name for name, kind in relations if kind == "r"]:
+            exact[name] = content[name] = _fingerprint(cursor, name, "t")
+        if "loads" in exact:
+            without_times = "to_jsonb(t) - 'started_at' - 'finished_at'"
+            content["loads"] = _fingerprint(cursor, "loads", without_times)
+            cursor.execute("select load_id, call_id, status from labmart_raw.loads order by 1")
+            content["statuses"] = exact["statuses"] = tuple(cursor)
+    return State(exact, content)
+
+
+def _fingerprint(cursor: psycopg2.extensions.cursor, table: str, value: str) -> tuple[object, ...]:
+    """How many rows, and a sum over all of them that does not depend on their order."""
+    cursor.execute(
+        f"select count(*), sum(hashtextextended(({value})::text, 0)) from labmart_raw.{table} as t"
+    )
+    return tuple(cursor.fetchall())
+
+
+def nobody_loads(database: Database) -> None:
+    """Wait until the server has ended what a process that is gone had begun."""
+    wait_for(
+        lambda: (
+            rows(
+                database,
+                "select count(*) from pg_stat_activity where datname = current_database() "
+                "and application_name like 'labmart%'",
+            )
+            == [(0,)]
+        )
+    )
+
+
+def wait_for(condition: Callable[[], bool], patience: float = 30.0) -> None:
+    """Wait until it holds; fail if it never does."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.002)
+
+
+@contextmanager
+def held_in_copy(database: Database, table: str) -> Iterator[Callable[[], None]]:
+    """The server stops in the middle of a COPY into a table, from its first row.
+
+    Gives a function that waits until a load is held. Leaving the block lets it go on.
+    """
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "create or replace function public.hold() returns trigger language plpgsql as "
+            f"'begin perform pg_advisory_xact_lock_shared({_CHOSEN_LOCK}); return new; end'; "
+            f"create or replace trigger hold before insert on labmart_raw.{table} "
+            "for each row when (new.line = 2) execute function public.hold()"
+        )
+        cursor.execute(f"select pg_advisory_lock({_CHOSEN_LOCK})")
+
+        def is_held() -> bool:
+            cursor.execute(
+                "select count(*) from pg_stat_activity where datname = current_database() "
+                "and application_name like 'labmart%' and wait_event = 'advisory' "
+                "and query like 'copy%'"
+            )
+            return cursor.fetchone() == (1,)
+
+        try:
+            yield lambda: wait_for(is_held)
+        finally:
+            cursor.execute(f"select pg_advisory_unlock({_CHOSEN_LOCK})")
+
+
+def database_of(place: Place) -> Database:
+    """The database of an embedded server, as a server of one's own."""
+    return Database(str(place.run), "5432", ROLE, "labmart", "")

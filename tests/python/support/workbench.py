@@ -1,0 +1,301 @@
+"""A copy of the project on one engine, used for one laboratory after the other.
+
+A laboratory goes the whole way: into `seeds/` and the raw tables, through `dbt build`, out of
+`labmart show --format csv`, and is then compared cell by cell with the oracle.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import random
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from dbt.artifacts.schemas.run import RunExecutionResult
+from dbt.cli.main import dbtRunner
+from support.databases import Database
+from support.engines import Target, fresh_engine
+from support.in_process import labmart
+from support.oracle import MARTS, Cell, File, Lab, Value, marts
+from support.project import copy_of_project
+from support.raw_store import DAY
+from support.spark import Spark, need_java
+
+from loader.destinations import Load, open_store
+from loader.ledger import APPEND
+from loader.profile import Profile, load_profile
+from loader.project import open_project
+from loader.readers import Batch, RejectedLine
+from loader.readers.batches import csv_cell
+from loader.sources import Input, read_inputs
+
+# What tells the rows of a mart apart. The other two marts are compared as bags of rows.
+KEYS = {
+    "users": 1,
+    "compounds": 1,
+    "experiments": 1,
+    "experiment_compounds": 2,
+    "user_compound_usage": 2,
+    "compound_usage": 1,
+    "user_features": 1,
+    "input_issues": 0,
+    "input_reconciliation": 0,
+}
+# Tests, which are most of a build, have tests of their own.
+_MODELS_ALONE = [
+    part for kind in ("test", "unit_test", "exposure") for part in ("--exclude-resource-type", kind)
+]
+Shown = str | Decimal
+OLDER_POSTGRES = "postgres-16"
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """The project's copy and an engine."""
+
+    project: Path
+    engine: Target
+
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        """Make the project's profile mean the engine."""
+        for variable, value in self.engine.environment.items():
+            patch.setenv(variable, value)
+
+    @property
+    def profile(self) -> Profile:
+        """What profiles.yml says of the engine."""
+        return load_profile(open_project(self.project), self.engine.name)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """The declared inputs by name."""
+        inputs = read_inputs(self.project / "models" / "staging" / "_sources.yml")
+        return {entry.name: entry for entry in inputs}
+
+    def dbt(self, *arguments: str) -> None:
+        """Run dbt in this process: its start-up is most of the time of so small a build."""
+        places = ("--project-dir", str(self.project), "--profiles-dir", str(self.project))
+        call = ["--quiet", *arguments, *places, "--target", self.engine.name]
+        done = dbtRunner().invoke(call)
+        _let_go()
+        if not done.success:
+            found = done.result.results if isinstance(done.result, RunExecutionResult) else ()
+            failed = [f"{r.node.name}: {r.message}" for r in found if r.status == "error"]
+            pytest.fail("\n".join(failed) or f"dbt {arguments[0]}: {done.exception!r}")
+
+    def build(self) -> None:
+        """Build all seeds and models."""
+        self.dbt("build", *_MODELS_ALONE)
+
+    def labmart(self, *arguments: str) -> str:
+        """What the command prints."""
+        done = labmart(self.project, *arguments)
+        assert done.code == 0, done.err
+        return done.out
+
+    def fill(self, lab: Lab) -> Lab:
+        """Put the laboratory, and nothing else, into the seeds and the raw tables.
+
+        Load numbers are never given out again: the laboratory with those it got.
+        """
+        for file in lab.files:
+            if file.load_id is None:
+                self._write_seed(file)
+        with open_store(self.profile) as store:
+            store.prepare(list(self.inputs.values()))
+            store.delete(store.loads())
+            store.commit()
+        loaded = sorted(
+            (file for file in lab.files if file.load_id is not None),
+            key=lambda one: one.load_id or 0,
+        )
+        seeds = tuple(file for file in lab.files if file.load_id is None)
+        return Lab((*seeds, *(self._load(file) for file in loaded)))
+
+    def _write_seed(self, file: File) -> None:
+        path = self.project / "seeds" / f"{file.input}.csv"
+        with path.open("w", encoding="utf-8", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow(self.inputs[file.input].column_names)
+            writer.writerows(row.cells for row in file.rows)
+
+    def _load(self, file: File) -> File:
+        entry = self.inputs[file.input]
+        with open_store(self.profile) as store:
+            load_id = store.next_load_id()
+            store.write_records(entry, entry.column_names, ",", iter([_batch(file, load_id)]))
+            rejected = [RejectedLine(r.line, r.rule, r.detail, r.content) for r in file.rejected]
+            store.write_rejected(load_id, rejected)
+            store.add(_ledger_row(file, load_id))
+            store.commit()
+        return replace(file, load_id=load_id)
+
+    def shown(self, mart: str) -> list[dict[str, str]]:
+        """The rows that the command prints of a mart."""
+        text = io.StringIO(self.labmart("show", mart, "--format", "csv"), newline="")
+        return list(csv.DictReader(text, strict=True))
+
+    def all_shown(self) -> dict[str, str]:
+        """What the command prints of each mart."""
+        return {mart: self.labmart("show", mart, "--format", "csv") for mart in MARTS}
+
+    def check(self, lab: Lab) -> None:
+        """Fill, build, and fail with what is not as the oracle says."""
+        known = self.fill(lab)
+        self.build()
+        wrong = self.differences(marts(known))
+        assert not wrong, f"{len(wrong)} differences\n" + "\n".join(wrong[:40])
+
+    def differences(self, right: dict[str, list[dict[str, Value]]]) -> list[str]:
+        """One sentence for each cell, or row, of any mart that is not as calculated."""
+        return [line for mart in MARTS for line in differences(mart, right[mart], self.shown(mart))]
+
+
+@contextmanager
+def requested_workbench(
+    request: pytest.FixtureRequest, factory: pytest.TempPathFactory
+) -> Iterator[Workbench]:
+    """The workbench that a fixture's parameter names: an engine, or OLDER_POSTGRES."""
+    older = request.param == OLDER_POSTGRES
+    engine, server = ("postgres", "older_server") if older else (request.param, "server")
+    folder = factory.mktemp("workbench")
+    with open_workbench(engine, lambda: request.getfixturevalue(server), folder) as opened:
+        yield opened
+
+
+@contextmanager
+def open_workbench(
+    engine: str, server: Callable[[], Database], folder: Path
+) -> Iterator[Workbench]:
+    """A copy of the project in the folder, with an empty database of the engine."""
+    project = copy_of_project(folder)
+    with _fresh(engine, server, folder) as fresh, ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        bench = Workbench(project, fresh)
+        bench.enter(patch)
+        stack.enter_context(session(bench.profile))
+        bench.dbt("run-operation", "create_raw_tables")
+        yield bench
+
+
+@contextmanager
+def _fresh(engine: str, server: Callable[[], Database], folder: Path) -> Iterator[Target]:
+    if engine == "spark":
+        need_java()
+        yield Spark(folder)
+        return
+    with fresh_engine(engine, server, folder) as made:
+        yield made
+
+
+@contextmanager
+def session(profile: Profile) -> Iterator[None]:
+    """One JVM for the workbench: dbt and the command find the session that is there."""
+    if profile.engine != "spark":
+        yield
+        return
+    from loader.destinations.spark_session import open_session
+
+    with open_session(profile):
+        yield
+
+
+def _let_go() -> None:
+    """Close what dbt keeps open between two runs in one process: DuckDB's file is locked by it."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    # dbt-duckdb carries no types.
+    DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+
+
+def _batch(file: File, load_id: int) -> Batch:
+    """The rows as a reader gives them, but shuffled: no order may be relied on."""
+    lines = [
+        ",".join((str(row.line), str(load_id), *(csv_cell(_text(cell)) for cell in row.cells)))
+        for row in file.rows
+    ]
+    random.Random(7).shuffle(lines)
+    return Batch("".join(f"{line}\n" for line in lines), len(lines), (), 0)
+
+
+def _text(cell: Cell) -> str | None:
+    return None if cell is None else str(cell)
+
+
+def _ledger_row(file: File, load_id: int) -> Load:
+    return Load(
+        load_id=load_id,
+        call_id=load_id,
+        input=file.input,
+        file=file.name,
+        sha256=f"{load_id:064x}",
+        bytes=1,
+        dialect="comma",
+        mode=APPEND,
+        status=file.status,
+        records_read=len(file.rows) + len(file.rejected),
+        records_rejected=len(file.rejected),
+        started_at=DAY,
+        finished_at=DAY,
+        loaded_by="oracle",
+    )
+
+
+def differences(
+    mart: str, expected: Sequence[dict[str, Value]], shown: Sequence[dict[str, str]]
+) -> list[str]:
+    """One sentence for each cell, or row, that the two do not share."""
+    columns = MARTS[mart].split()
+    if shown and (lacking := [c for c in columns if c not in shown[0]]):
+        return [f"{mart} has no column {', '.join(lacking)}"]
+    decimals = {c for row in expected for c in columns if isinstance(row[c], Decimal)}
+    right = [tuple(_comparable(row[c]) for c in columns) for row in expected]
+    found = [tuple(_number(row[c]) if c in decimals else row[c] for c in columns) for row in shown]
+    size = KEYS[mart]
+    if size and right != found and Counter(right) == Counter(found):
+        return [f"{mart}: the rows are right but not in the order of the key"]
+    lacking_rows = list((Counter(right) - Counter(found)).elements())
+    extra_rows = list((Counter(found) - Counter(right)).elements())
+    sentences = []
+    for row in lacking_rows:
+        twins = [other for other in extra_rows if size and other[:size] == row[:size]]
+        if not twins:
+            sentences.append(f"{mart}: not shown: {_named(columns, row)}")
+            continue
+        extra_rows.remove(twins[0])
+        for column, mine, its in zip(columns, row, twins[0], strict=True):
+            if mine != its:
+                place = f"{mart} [{_named(columns[:size], row[:size])}] {column}"
+                sentences.append(
+                    f"{place}: {reprlib.repr(its)} is shown, {reprlib.repr(mine)} is right"
+                )
+    extra = [f"{mart}: should not be there: {_named(columns, row)}" for row in extra_rows]
+    return sentences + extra
+
+
+def _comparable(value: Value) -> Shown:
+    """The oracle's value as `--format csv` prints it; decimals stay numbers."""
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return "" if value is None else str(value)
+
+
+def _number(text: str) -> Shown:
+    return Decimal(text) if text else ""
+
+
+def _named(columns: Iterable[str], row: Iterable[Shown]) -> str:
+    pairs = zip(columns, row, strict=True)
+    return ", ".join(f"{column}={reprlib.repr(value)}" for column, value in pairs)

@@ -1,0 +1,282 @@
+"""The command as a person calls it: what goes where, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from support.databases import Database
+from support.project import ROOT
+
+from loader.cli import labmart as group
+from loader.embedded import Place, stop
+
+MARTS = """
+models:
+  - name: user_features
+    config: {meta: {order_by: [user_id]}}
+    columns: [{name: user_id, data_type: bigint}]
+  - name: input_issues
+    config: {meta: {order_by: [line]}}
+  - name: input_reconciliation
+    config: {meta: {order_by: [input]}}
+"""
+SQL = """
+create schema labmart;
+create table labmart.user_features as
+  select g::bigint as user_id, (g * 0.5)::numeric(18, 6) as avg_time
+  from generate_series(1, 100000) g;
+create table labmart.input_issues (rule text, severity text, line bigint);
+insert into labmart.input_issues values
+  ('duplicate_id', 'error', 3), ('duplicate_id', 'error', 2), ('missing_compounds', 'warning', 1);
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    (root / "models" / "marts").mkdir(parents=True)
+    (root / "dbt_project.yml").write_text("name: tiny\nprofile: labmart\nversion: 1.0.0\n")
+    (root / "models" / "marts" / "_marts.yml").write_text(MARTS)
+    shutil.copy(ROOT / "profiles.yml.example", root / "profiles.yml")
+    return root
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(SQL)
+    return database
+
+
+def labmart(
+    root: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "loader", *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_answers_at_once_and_loads_no_driver() -> None:
+    code = (
+        "import sys; from loader.cli import labmart\n"
+        "labmart(['--help'], standalone_mode=False)\n"
+        "heavy = {'psycopg2', 'jinja2', 'duckdb', 'yaml', 'dbt', 'xlsxwriter'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
+    )
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    assert time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize("command", sorted(group.commands))
+def test_every_command_and_option_has_a_sentence_and_a_variable(command: str) -> None:
+    found = group.commands[command]
+    assert found.help
+    for parameter in found.params:
+        if parameter.param_type_name == "option":
+            assert str(parameter.envvar).startswith("LABMART_"), parameter.name
+            assert getattr(parameter, "help", None), parameter.name
+    assert CliRunner().invoke(group, [command, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "No such command"),
+        (["show", "--format", "xml"], "is not one of"),
+        (["show", "user_featurs"], "Did you mean 'user_features'?"),
+        (["export", "user_features", "x.doc"], "none of .csv, .json, .parquet, .xlsx"),
+        (["show", "--target", "prod"], "no target 'prod'"),
+        (["--project-dir", "models", "show"], "No dbt_project.yml"),
+    ],
+)
+def test_a_wrong_call_is_2_and_says_why(project: Path, arguments: list[str], message: str) -> None:
+    done = labmart(project, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_options_come_from_the_environment(project: Path) -> None:
+    assert "no target 'prod'" in labmart(project, "show", env={"LABMART_TARGET": "prod"}).stderr
+    variables = {"LABMART_PROJECT_DIR": str(project), "LABMART_TARGET": "prod"}
+    assert "no target 'prod'" in labmart(project.parent, "show", env=variables).stderr
+
+
+@pytest.mark.slow
+def test_show_prints_data_on_stdout_and_talk_on_stderr(project: Path, filled: Database) -> None:
+    done = labmart(project, "show", env=filled.environment)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2 + 100
+    assert done.stdout.splitlines()[2] == "      1      0.50"
+    assert "the first 100 of 100,000 rows" in done.stderr
+    done = labmart(project, "show", "--format", "csv", "--limit", "2", env=filled.environment)
+    assert done.stdout == "user_id,avg_time\n1,0.500000\n2,1.000000\n"
+    variables = {**filled.environment, "LABMART_FORMAT": "json", "LABMART_LIMIT": "1"}
+    assert json.loads(labmart(project, "show", env=variables).stdout) == [
+        {"user_id": 1, "avg_time": 0.5}
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_a_reader_who_leaves_is_no_error(project: Path, filled: Database, form: str) -> None:
+    command = f"{sys.executable} -m loader show --limit 0 --format {form} | head -n 1; "
+    done = subprocess.run(
+        ["bash", "-c", command + "exit ${PIPESTATUS[0]}"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **filled.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Broken" not in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_issues_are_filtered_and_summed_up(project: Path, filled: Database) -> None:
+    done = labmart(project, "issues", "--format", "csv", env=filled.environment)
+    assert done.stdout == (
+        "rule,severity,line\nmissing_compounds,warning,1\nduplicate_id,error,2\n"
+        "duplicate_id,error,3\n"
+    )
+    assert [line.split() for line in done.stderr.splitlines()] == [
+        ["2", "error", "duplicate_id"],
+        ["1", "warning", "missing_compounds"],
+    ]
+    arguments = ("issues", "--severity", "error", "--format", "csv", "--limit", "1")
+    done = labmart(project, *arguments, env=filled.environment)
+    assert done.stdout == "rule,severity,line\nduplicate_id,error,2\n"
+    done = labmart(project, "issues", "--rule", "it's none", env=filled.environment)
+    assert "Nothing was rejected or noticed." in done.stderr
+
+
+@pytest.mark.slow
+def test_a_mart_that_was_not_built_says_what_to_do(project: Path, database: Database) -> None:
+    done = labmart(project, "show", env=database.environment)
+    assert done.returncode == 2
+    assert "Run `labmart build` first" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["show", "build", "issues", "run"])
+def test_a_server_that_is_down_is_4(project: Path, command: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = str(unused.getsockname()[1])
+        done = labmart(project, command, env={"PGHOST": "127.0.0.1", "PGPORT": port})
+    assert done.returncode == 4
+    assert f"No PostgreSQL answers at 127.0.0.1:{port}" in done.stderr
+    assert "refused" in done.stderr
+    assert "Start the server, or correct host and port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_an_unknown_database_or_user_is_4_with_the_next_step(
+    project: Path, database: Database
+) -> None:
+    done = labmart(project, "build", env={**database.environment, "PGDATABASE": "nowhere"})
+    assert done.returncode == 4
+    assert "has no database 'nowhere'. Create it (`createdb nowhere`)" in done.stderr
+    if database.host.startswith("/"):
+        done = labmart(project, "show", env={**database.environment, "PGUSER": "nobody_here"})
+        assert done.returncode == 4
+        assert "has no user 'nobody_here'" in done.stderr
+
+
+@pytest.fixture
+def strict_server(place: Place) -> Iterator[Place]:
+    """A server that asks for passwords."""
+    from loader.embedded import start
+
+    start(place)
+    stop(place)
+    (place.data / "pg_hba.conf").write_text(
+        "local postgres labmart trust\nlocal all labmart trust\nlocal all all scram-sha-256\n"
+    )
+    start(place)
+    yield place
+    stop(place)
+
+
+@pytest.mark.slow
+def test_a_wrong_password_is_4_with_the_next_step(project: Path, strict_server: Place) -> None:
+    import psycopg2
+
+    connection = psycopg2.connect(host=str(strict_server.run), user="labmart", dbname="labmart")
+    connection.autocommit = True
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute("create role guest login password 'secret'")
+    named = {"PGHOST": str(strict_server.run), "PGUSER": "guest", "PGDATABASE": "labmart"}
+    for password in ("wrong", ""):
+        done = labmart(project, "build", env={**named, "PGPASSWORD": password})
+        assert done.returncode == 4, done.stderr
+        assert "does not let 'guest' in" in done.stderr
+        assert "PGPASSWORD" in done.stderr
+        assert "secret" not in done.stderr
+    done = labmart(project, "show", env={**named, "PGPASSWORD": "secret"})
+    assert "Run `labmart build` first" in done.stderr
+    assert "secret" not in labmart(project, "db", "url", env={**named, "PGPASSWORD": "x"}).stdout
+
+
+@pytest.mark.slow
+def test_db_start_status_url_stop(project: Path) -> None:
+    try:
+        assert labmart(project, "db", "url").returncode == 4
+        assert "labmart db start" in labmart(project, "db", "url").stderr
+        done = labmart(project, "db", "status")
+        assert (done.returncode, done.stdout.splitlines()[0]) == (4, "status   stopped")
+        assert labmart(project, "db", "start").returncode == 0
+        assert "runs already" in labmart(project, "db", "start").stderr
+        done = labmart(project, "db", "status")
+        assert done.returncode == 0
+        assert "PostgreSQL 18." in done.stdout
+        url = labmart(project, "db", "url").stdout
+        assert url.startswith("postgresql://labmart@/labmart?host=/")
+        assert url.count("\n") == 1
+        done = labmart(project, "db", "start", env={"PGHOST": "db.example"})
+        assert done.returncode == 2
+        assert "names the server 'db.example'" in done.stderr
+    finally:
+        done = labmart(project, "db", "stop")
+    assert done.returncode == 0
+    assert "stopped" in done.stderr
+    assert "was not running" in labmart(project, "db", "stop").stderr
+
+
+@pytest.mark.slow
+def test_run_builds_prints_the_features_and_one_line_about_the_inputs(
+    project_copy: Path, database: Database
+) -> None:
+    done = labmart(project_copy, "run", env=database.environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].strip()
+    assert "user_features: " in done.stderr
+    assert "records read: " in done.stderr.splitlines()[-1]
+    done = labmart(project_copy, "show", "users", "--format", "csv", env=database.environment)
+    assert done.stdout.startswith("user_id,")

@@ -1,0 +1,336 @@
+"""Polluted and damaged files: read right or refused with the reason, and every line accounted for.
+
+The kinds of pollution follow the public corpora of such files (Pollock, csv-spectrum, the test
+files of CSV readers); all files are made here. LABMART_MUTATIONS=N damages N files instead of a
+few hundred.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from support.corpora import NAMES, Cells, read, written, zipped
+
+from loader.readers.dialect import ReadOptions
+
+HEADER = ",".join(NAMES)
+ROWS = [
+    ("1", "Ada, Countess", "ada@lab.example", "2023-01-01"),
+    ("2", 'Béla "the cell"', "bela@lab.example", None),
+    ("3", None, "c'd@lab.example", "2023-01-03"),
+    *((str(number), f"N {number}", f"n{number}@x", "2023-02-01") for number in range(4, 31)),
+]
+
+
+def text(
+    delimiter: str = ",",
+    quote: str = '"',
+    end: str = "\n",
+    escaped_by: str = "",
+    *,
+    header: Sequence[str] = NAMES,
+    every: bool = True,
+) -> str:
+    """The rows as delimited text; `every` cell quoted, or those that need it."""
+
+    def cell(value: str | None) -> str:
+        plain = value or ""
+        needs = every or any(mark in plain for mark in (delimiter, quote, "\n"))
+        return (
+            quote + plain.replace(quote, (escaped_by or quote) + quote) + quote if needs else plain
+        )
+
+    lines = [delimiter.join(map(cell, row)) for row in [header, *ROWS]]
+    return end.join(lines) + end
+
+
+PLAIN = text(every=False)
+QUOTED = text()
+DATA = PLAIN.split("\n", 1)[1]
+
+
+def each_line(content: str, before: str = "", after: str = "", *, header: bool) -> str:
+    first, *others = content.splitlines()
+    lines = [f"{before}{line}{after}" for line in others]
+    return "\n".join([f"{before}{first}{after}" if header else first, *lines]) + "\n"
+
+
+def r_table(delimiter: str) -> str:
+    lines = text(delimiter).splitlines()
+    numbered = [
+        f'"{at}"{delimiter}' + line.replace(f'"{row[0]}"', str(row[0]), 1)
+        for at, (line, row) in enumerate(zip(lines[1:], ROWS, strict=True), start=1)
+    ]
+    return "\n".join([lines[0], *numbered])
+
+
+MARKDOWN = "\n".join(f"| {' | '.join(cell or '' for cell in row)} |" for row in [NAMES, *ROWS])
+
+# Every one of these is the same table: content, lines before the header, lines each record takes.
+SAME: dict[str, tuple[str | bytes, int, int]] = {
+    "plain": (PLAIN, 0, 1),
+    "LF": (QUOTED, 0, 1),
+    "CRLF": (text(end="\r\n"), 0, 1),
+    "CR": (text(end="\r"), 0, 1),
+    "CR CR LF": (text(end="\r\r\n"), 0, 2),
+    "LF CR": (text(end="\n\r"), 0, 2),
+    "every second line blank": (text(end="\n\n"), 0, 2),
+    "blank lines with spaces": (text(end="\n \t\n"), 0, 2),
+    **{
+        f"delimiter {name}": (text(name), 0, 1)
+        for name in (";", "\t", "|", ":", " ", "~", "^", "@", "\x01", "\x1f", "§", "→", "\\", "é")
+    },
+    **{
+        f"delimiter of {len(name)}, {name!r}": (text(name), 0, 1)
+        for name in (", ", ",\t", " , ", "\t\t", "||", "::", ";;", " | ", "~|~")
+    },
+    "apostrophes": (text(quote="'"), 0, 1),
+    "apostrophes where needed": (text(quote="'", every=False), 0, 1),
+    "apostrophes below a bare header": (
+        f"{HEADER}\n{text(quote=chr(39)).split(chr(10), 1)[1]}",
+        0,
+        1,
+    ),
+    "escaped by backslash": (text(escaped_by="\\"), 0, 1),
+    "escaped by backslash where needed": (text(escaped_by="\\", every=False), 0, 1),
+    "escaped delimiters": (PLAIN.replace('"Ada, Countess"', "Ada\\, Countess"), 0, 1),
+    "preamble": ("Export of lab 7\nby Ada\n\n" + QUOTED, 3, 1),
+    "delimited preamble": ("Export,of,lab,7\n,,,\n" + QUOTED, 2, 1),
+    "preamble with a quotation mark": ('5" tubes\n"open\n' + QUOTED, 2, 1),
+    "a line above the header": ("person,,contact,\n" + PLAIN, 1, 1),
+    "sep=": ("sep=,\r\n" + text(end="\r\n"), 1, 1),
+    "comment": ("# made by a machine\n" + PLAIN, 1, 1),
+    "header as comment": ("# " + PLAIN, 0, 1),
+    "200 blank lines": ("\n" * 200 + PLAIN, 200, 1),
+    "UTF-8 with mark": (PLAIN.encode("utf-8-sig"), 0, 1),
+    "two marks": (("\ufeff\ufeff" + QUOTED).encode(), 0, 1),
+    "UTF-16": (PLAIN.encode("utf-16"), 0, 1),
+    "UTF-16 big-endian without mark": (PLAIN.encode("utf-16-be"), 0, 1),
+    "UTF-32": (PLAIN.encode("utf-32"), 0, 1),
+    "Windows-1252": (PLAIN.encode("cp1252"), 0, 1),
+    "delimiter after each line": (each_line(PLAIN, after=",", header=True), 0, 1),
+    "delimiter after each record": (each_line(PLAIN, after=",", header=False), 0, 1),
+    "delimiters after each record": (each_line(QUOTED, after=",,,", header=False), 0, 1),
+    "delimiters after the header": (f"{HEADER},,\n{DATA}", 0, 1),
+    "delimiter before each line": (each_line(PLAIN, before=",", header=True), 0, 1),
+    "index without a name": (
+        each_line(PLAIN.replace(HEADER, f",{HEADER}"), header=False)
+        .replace("\n", "\n0,")
+        .removesuffix("0,"),
+        0,
+        1,
+    ),
+    "R, spaces": (r_table(" "), 0, 1),
+    "R, TAB": (r_table("\t"), 0, 1),
+    "markdown": (MARKDOWN, 0, 1),
+    "1,000 more columns": (
+        each_line(
+            f"{HEADER},{','.join(f'c{n}' for n in range(1000))}\n"
+            + "\n".join(line + "," * 1000 for line in DATA.splitlines()),
+            header=True,
+        ),
+        0,
+        1,
+    ),
+    "header over two lines": (QUOTED.replace('"user_id"', '"user\nid"', 1), 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_same_table_in_every_form_gives_the_same_cells(tmp_path: Path, name: str) -> None:
+    content, before, lines = SAME[name]
+    path = tmp_path / "some.pdf"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    (found,), problems = read(path)
+    assert problems == []
+    assert found.rejected == ()
+    wanted = [(before + 1 + lines * at, row) for at, row in enumerate(ROWS, start=1)]
+    assert list(found.rows) == wanted
+
+
+# One line is wrong; it alone is rejected: line, rule.
+ONE_WRONG: dict[str, tuple[str | bytes, list[tuple[int, str]]]] = {
+    "too few cells": (PLAIN + "31,a\n", [(32, "wrong_column_count")]),
+    "too many cells": (PLAIN + "31,a,b,c,d,e\n", [(32, "wrong_column_count")]),
+    "footer": (
+        PLAIN + "Total: 30\n\nEnd\n",
+        [(32, "wrong_column_count"), (34, "wrong_column_count")],
+    ),
+    "another delimiter": (QUOTED + '"31";"a";"b";"c"\n', [(32, "broken_quoting")]),
+    "a mark too many": (QUOTED + '"31","a"","b","c"\n', [(32, "broken_quoting")]),
+    "a mark too few": (QUOTED + '"31","a,"b","c"\n', [(32, "broken_quoting")]),
+    "end of file inside of marks": (QUOTED + '"31","a","b","c', [(32, "broken_quoting")]),
+    "NUL": (PLAIN + "31,a\0,b,c\n", [(32, "nul_byte")]),
+    "NULs at the end": (PLAIN + "\0" * 4096, [(32, "nul_byte")]),
+    "end mark of DOS": (PLAIN + "\x1a", [(32, "wrong_column_count")]),
+    "end mark of COPY": (PLAIN + "\\.\n", [(32, "wrong_column_count")]),
+    "bytes of another encoding": (PLAIN.encode() + b"31,M\xfcller,b,c\n", [(32, "undecodable")]),
+    "overlong UTF-8": (PLAIN.encode() + b"31,\xc0\xaf,b,c\n", [(32, "undecodable")]),
+    "half a character": (PLAIN.encode("utf-16") + b"\n", [(32, "undecodable")]),
+    "one escaped mark among paths": (
+        PLAIN + "".join(f'{n},"C:\\lab\\",e,\n' for n in range(12)) + '9,"a \\"b\\"",e,\n',
+        [(44, "broken_quoting")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONE_WRONG)
+def test_one_wrong_line_costs_itself(tmp_path: Path, name: str) -> None:
+    content, wanted = ONE_WRONG[name]
+    path = tmp_path / "some.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    (found,), problems = read(path)
+    assert problems == []
+    assert [(one.line, one.rule) for one in found.rejected] == wanted
+    assert [row for _, row in found.rows][: len(ROWS)] == ROWS
+
+
+# What no table can be read from, and words of the reason.
+REFUSED: dict[str, tuple[str | bytes, str]] = {
+    "nothing": ("", "it is empty"),
+    "blanks": ("\n \r\n\t", "it is empty"),
+    "no header": (DATA, "names columns of an input"),
+    "a column is missing": (PLAIN.replace("email", "phone"), "lacks email"),
+    "a column twice": (f"{HEADER},name\n1,a,b,c,d\n", "names one of them twice"),
+    "an open mark in the header": (f'"{PLAIN}', "quotation marks are not right"),
+    "lines quoted as a whole": (
+        "\n".join('"' + line.replace('"', '""') + '"' for line in PLAIN.splitlines()),
+        "quotation marks are not right",
+    ),
+    "two inputs side by side": (
+        f"{HEADER},,compound_id,compound_name,compound_structure\n1,a,b,c,,1,d,H2O\n",
+        "means compounds and users. Say which with --input.",
+    ),
+    "NUL in the header": (PLAIN.replace("name", "na\0me"), "lacks name"),
+    "HTML as .xls": ('<html xmlns:o="x"><table><tr><td>user_id</td></tr></table>', "HTML or XML"),
+    "SYLK": ('ID;PWXL;N;E\nC;Y1;X1;K"user_id"\nE\n', "names"),
+    "Rich Text": ("{\\rtf1\\ansi user_id,name,email,signup_date\\par}", "Rich Text"),
+    "SQL": (f"INSERT INTO users ({HEADER}) VALUES\n(1,'a','b','c');\n", "lacks user_id"),
+    "JSON array": ('[{"user_id":1}]', "begins with a JSON array"),
+    "JSON over lines": ('{\n"user_id": 1\n}\n', "goes over several lines"),
+    "EBCDIC": (PLAIN.replace("é", "e").encode("cp500"), "some"),
+    "gzip of nothing": (gzip.compress(b""), "it is empty"),
+    "gzip cut short": (gzip.compress(PLAIN.encode())[:-9], "it is cut short"),
+    "zip of nothing": (zipped({}), "some"),
+    "zip without its end": (zipped({"a.csv": PLAIN.encode()})[:-30], "table of contents"),
+    "zip named as workbook": (zipped({"[Content_Types].xml": b"<x/>"}), "no spreadsheet"),
+    "a line too long": (f"{HEADER}\n{'x' * (33 << 20)}", "longer than 32 MiB"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_table_is_refused_with_the_reason(tmp_path: Path, name: str) -> None:
+    content, says = REFUSED[name]
+    path = tmp_path / "some.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    found, problems = read(path)
+    assert found == []
+    assert len(problems) == 1
+    assert problems[0].startswith(str(path))
+    assert says in problems[0]
+    assert problems[0].isprintable()
+
+
+def test_a_letter_of_another_encoding_is_not_taken_for_windows_1252(tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    for encoding, name in [("mac_roman", "René"), ("mac_roman", "Händel"), ("cp1250", "Pawełk")]:
+        path.write_bytes(f"{HEADER}\n1,{name}x,b,c\n".encode(encoding))
+        (found,), _ = read(path)
+        assert [one.rule for one in found.rejected] == ["undecodable"]
+        (found,), _ = read(path, ReadOptions(encoding=encoding))
+        assert found.rows == ((2, ("1", f"{name}x", "b", "c")),)
+
+
+def test_a_nameless_cell_that_could_be_the_first_or_the_last_is_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    for line in ('"{0}","N","e","d",5', "{0},{0},N,e,d", "{0},N,e,d,note"):
+        lines = "\n".join(line.format(number) for number in range(1, 20))
+        path.write_text(f'"{HEADER.replace(",", chr(34) + "," + chr(34))}"\n{lines}\n')
+        (found,), _ = read(path)
+        assert found.rows == ()
+        assert len(found.rejected) == 19
+
+
+FRAGMENTS = [
+    "=1+1",
+    '=HYPERLINK("http://x","y")',
+    "@SUM(A1)",
+    "<script>alert(1)</script>",
+    "'; DROP TABLE users; --",
+    "$(touch hacked)",
+    "`id`",
+    "%s %(x)s {0} {{ x }}",
+    "\\copy x from program 'id'",
+    "\\.",
+    "\\N",
+    "\x1b[31m",
+    "../../x",
+]
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "utf-16", "jsonl", "xlsx", "xls", "ods", "parquet"])
+def test_fragments_of_code_are_text_in_every_format(tmp_path: Path, form: str) -> None:
+    rows: list[Cells] = [
+        (str(number), one, f"{one}|", one * 2)
+        for number, one in enumerate(FRAGMENTS, start=1)
+        # No workbook can hold this character.
+        if "\x1b" not in one or form not in ("xlsx", "xls", "ods")
+    ]
+    path = tmp_path / f"$(touch hacked);'\"<b>{{0}}.{form}"
+    path.write_bytes(written(form, rows, tmp_path))
+    (found,), problems = read(path)
+    assert problems == []
+    assert [row for _, row in found.rows] == rows
+    assert not Path("hacked").exists()
+
+
+SIGNS = [b'"', b"\r", b"\n", b"\0", b"\xff", b",", b"'", b"\xef\xbb\xbf", b"<", b"{", b"\\", b"\t"]
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """The bytes with some of them flipped, changed, put in, taken out, repeated or cut off."""
+    out = bytearray(data)
+    for _ in range(chance.choice([1, 1, 1, 2, 3, 8, 30])):
+        # Heads and tails have the most meaning.
+        near = chance.choice([64, len(out), len(out)])
+        at = min(chance.randrange(near + 1), len(out))
+        at = len(out) - at if chance.random() < 0.3 else at
+        other = chance.randrange(len(out) + 1)
+        match chance.randrange(7):
+            case 0 | 1 if at < len(out):
+                out[at] ^= chance.choice([1 << chance.randrange(8), chance.randrange(1, 256)])
+            case 2 if chance.random() < 0.3:
+                del out[at:]
+            case 3:
+                out[at:at] = chance.randbytes(chance.randrange(1, 5))
+            case 4:
+                del out[at : at + chance.randrange(1, 20)]
+            case 5:
+                out[at:at] = chance.choice(SIGNS) * chance.choice([1, 1, 2, 5000])
+            case 6:
+                out[at:at] = out[min(at, other) : max(at, other)]
+    return bytes(out)
+
+
+# A workbook is read by processes of its own, which take their time.
+SHARES = [("csv", 6), ("tsv", 3), ("utf-16", 3), ("jsonl", 3), ("parquet", 3), ("zip", 3)]
+SHARES += [("gz", 2), ("bz2", 1), ("xz", 1), ("zst", 2), ("xlsx", 1), ("xls", 1), ("ods", 1)]
+MUTATIONS = int(os.environ.get("LABMART_MUTATIONS", "0")) or 300
+
+
+@pytest.mark.parametrize(("form", "share"), SHARES)
+def test_a_damaged_file_is_read_or_refused(tmp_path: Path, form: str, share: int) -> None:
+    # read() lets nothing pass but refusals, and holds that every line is accounted for.
+    chance = random.Random(f"{form} {MUTATIONS}")
+    whole = written(form, ROWS, tmp_path)
+    path = tmp_path / f"some.{form}"
+    for _ in range(MUTATIONS * share // sum(share for _, share in SHARES)):
+        path.write_bytes(damaged(whole, chance))
+        found, problems = read(path)
+        assert found or problems
+        assert all(problem.startswith(str(path)) for problem in problems)

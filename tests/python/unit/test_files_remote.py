@@ -1,0 +1,304 @@
+"""Remote addresses: a server that speaks S3, one that speaks HTTP, one that speaks SFTP."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from support.project import ROOT
+
+from loader.errors import NothingToLoad
+from loader.files import Collected, collect, faults, open_bytes, remote
+from loader.files.names import shown_address, without_secrets
+
+pytestmark = pytest.mark.slow
+USERS = b"user_id,name,email,signup_date\n7,Ada,ada@lab.example,2023-01-01\n"
+LARGE = USERS * 200_000
+
+
+def fetched(*paths: str, exclude: tuple[str, ...] = ()) -> tuple[Collected, dict[str, bytes]]:
+    with collect(paths, exclude=exclude, progress=lambda _: None) as found:
+        contents = {}
+        for file in found.files:
+            assert file.temporary
+            with open_bytes(file.path) as stream:
+                contents[file.name] = stream.read()
+    assert not any(file.path.exists() for file in found.files)
+    return found, contents
+
+
+def problem(path: str) -> str:
+    found, contents = fetched(path)
+    assert contents == {}
+    (sentence,) = found.problems
+    return sentence
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers by path. The query it was asked with is kept in the server."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        Handler.asked.append(self.path)
+        path = self.path.split("?")[0]
+        if path == "/moved.csv":
+            self.send_response(302)
+            self.send_header("Location", "/users.csv?sig=secret")
+            self.end_headers()
+        elif path.strip("/").isdigit():
+            self.send_error(int(path.strip("/")))
+        elif path == "/slow.csv":
+            time.sleep(1)
+        elif path == "/list/":
+            page = b'<a href="a.csv">a</a> <a href="b.csv">b</a> <a href="c.txt">c</a>'
+            self.answer(page, len(page))
+        else:
+            self.answer(LARGE if path == "/large.csv" else USERS, None)
+
+    def answer(self, body: bytes, length: int | None) -> None:
+        self.send_response(200)
+        missing = 10 if self.path == "/cut.csv" else 0
+        self.send_header("Content-Length", str(length or len(body) + missing))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    """A server of this process; its address."""
+    Handler.asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_file_of_the_web_is_fetched_and_named_without_its_secrets(web: str) -> None:
+    query = "?X-Amz-Signature=a%2Fb%3D&c=%2B#part"
+    address = web.replace("://", "://user:secret@") + "/users.csv" + query
+    found, contents = fetched(address, web + "/large.csv")
+    assert contents == {f"{web}/users.csv": USERS, f"{web}/large.csv": LARGE}
+    assert found.problems == ()
+    # As it was given: to quote it anew could break a signature.
+    assert Handler.asked[-2] == "/users.csv?X-Amz-Signature=a%2Fb%3D&c=%2B"
+
+
+def test_a_redirection_is_followed(web: str) -> None:
+    _, contents = fetched(web + "/moved.csv")
+    assert contents == {f"{web}/moved.csv": USERS}
+
+
+def test_a_pattern_is_looked_up_in_a_page_of_links(web: str) -> None:
+    _, contents = fetched(web + "/list/*.csv", exclude=("b.csv",))
+    assert contents == {f"{web}/list/a.csv": USERS}
+    with pytest.raises(NothingToLoad, match="no file there matches"):
+        fetched(web + "/list/*.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/404", "there is no such file, folder or bucket at this address. Check the address."),
+        ("/403", "access is denied (403). Put them into ~/.netrc"),
+        ("/401", "access is denied (401). "),
+        ("/400", "the server answers 400 Bad Request. Check the address."),
+        ("/503", "the server answers 503 Service Unavailable. Try again later."),
+        ("/cut.csv", "the download was cut short ("),
+    ],
+)
+def test_what_a_server_refuses_is_a_problem_without_secrets(web: str, path: str, said: str) -> None:
+    address = web.replace("://", "://user:secret@") + path
+    sentence = problem(address + ("?token=secret" if path != "/cut.csv" else ""))
+    assert sentence.startswith(f"{web}{path}: {said}")
+    assert "secret" not in sentence
+
+
+def test_a_server_that_does_not_answer_is_a_problem(
+    web: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "READ_TIMEOUT", 0.2)
+    assert "the server does not answer in time" in problem(web + "/slow.csv")
+    assert "no TLS connection can be made" in problem(web.replace("http:", "https:") + "/x")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    assert "the server cannot be reached" in problem(f"http://127.0.0.1:{port}/a.csv")
+    assert "the server cannot be reached" in problem("https://no-such-host.invalid/a.csv")
+
+
+def test_a_certificate_that_nobody_vouches_for_is_a_problem(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, now, now + timedelta(days=1)
+    ).sign(key, hashes.SHA256())
+    pem = tmp_path / "server.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sentence = problem(f"https://127.0.0.1:{server.server_address[1]}/users.csv")
+    server.shutdown()
+    server.server_close()
+    assert "the server's TLS certificate cannot be trusted" in sentence
+
+
+def test_problems_do_not_keep_other_files_back(web: str) -> None:
+    found, contents = fetched(web + "/404", web + "/users.csv", web + "/503")
+    assert (list(contents), len(found.problems)) == ([f"{web}/users.csv"], 2)
+
+
+@pytest.fixture
+def bucket(s3_environment: str) -> str:
+    """A bucket with files, which the environment leads to."""
+    assert s3_environment
+    import s3fs
+
+    system = s3fs.S3FileSystem(skip_instance_cache=True)
+    if not system.exists("lab"):
+        system.mkdir("lab")
+        keys = ("exports/users.csv", "exports/plate #1?.csv", "exports/2024/b.csv", "exports/.x")
+        for key in keys:
+            system.pipe(f"lab/{key}", USERS)
+        system.pipe("lab/large.csv", LARGE)
+        system.touch("lab/exports/folder/")
+    return "s3://lab"
+
+
+def test_an_object_is_fetched(bucket: str) -> None:
+    _, contents = fetched(f"{bucket}/exports/users.csv", f"{bucket}/large.csv")
+    assert contents == {f"{bucket}/exports/users.csv": USERS, f"{bucket}/large.csv": LARGE}
+
+
+def test_an_object_that_is_meant_twice_comes_once(bucket: str) -> None:
+    paths = [f"{bucket}/exports/users.csv", f"{bucket}/exports/u*.csv", f"{bucket}/exports/2024"]
+    found, _ = fetched(*paths, *paths)
+    assert [file.name for file in found.files] == [paths[0], f"{bucket}/exports/2024/b.csv"]
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_prefix_means_all_objects_below(bucket: str, end: str) -> None:
+    found, contents = fetched(f"{bucket}/exports{end}", exclude=("2024",))
+    assert list(contents) == [f"{bucket}/exports/plate #1?.csv", f"{bucket}/exports/users.csv"]
+    assert found.skipped == (f"{bucket}/exports/.x", f"{bucket}/exports/2024/b.csv")
+    assert found.problems == ()
+
+
+def test_a_pattern_means_the_objects_that_match(bucket: str) -> None:
+    _, contents = fetched(f"{bucket}/exports/**/*.csv")
+    assert set(contents) == {
+        f"{bucket}/exports/plate #1?.csv",
+        f"{bucket}/exports/users.csv",
+        f"{bucket}/exports/2024/b.csv",
+    }
+    with pytest.raises(NothingToLoad, match=r"^s3://lab/\*\.xlsx: no file there matches"):
+        fetched(f"{bucket}/*.xlsx")
+
+
+def test_what_an_object_store_refuses_is_a_problem(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = "there is no such file, folder or bucket at this address"
+    assert problem(f"{bucket}/none.csv").startswith(f"{bucket}/none.csv: {missing}")
+    assert missing in problem("s3://no-such-bucket/a.csv")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    sentence = problem(f"{bucket}/large.csv")
+    assert "no credentials that are accepted were found" in sentence
+    assert "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in sentence
+
+
+@pytest.mark.parametrize(
+    ("module", "address", "extra"),
+    [
+        ("s3fs", "s3://user:secret@lab/a.csv", "s3"),
+        ("aiohttp", "https://lab.example/a.csv?secret", "https"),
+        ("paramiko", "sftp://user:secret@lab/a.csv", "sftp"),
+        ("gcsfs", "gs://lab/a.csv", "gs"),
+        ("adlfs", "abfs://lab/a.csv", "az"),
+        ("fsspec", "s3://lab/a.csv", "s3"),
+    ],
+)
+def test_a_missing_package_names_the_extra(module: str, address: str, extra: str) -> None:
+    program = f"""if True:
+        import sys
+        sys.modules[{module!r}] = None
+        from loader.errors import MissingExtra
+        from loader.files import collect
+        try:
+            collect([{address!r}], progress=print).__enter__()
+        except MissingExtra as missing:
+            print(missing)
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert f"`.venv/bin/pip install --editable '.[{extra}]'`" in told
+    assert "secret" not in told
+
+
+def test_every_extra_is_declared_and_tested_in_the_version_that_is_declared() -> None:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = document["project"]["optional-dependencies"]
+    # The others are engines and the service.
+    addresses = set(extras) - {"duckdb", "spark", "service"}
+    assert addresses == set(remote.EXTRAS.values())
+    installed = (ROOT / "requirements" / "dev.txt").read_text().split()
+    for extra in ("s3", "https", "sftp"):
+        assert set(extras[extra]) <= set(installed)
+    assert len({pin for pins in extras.values() for pin in pins if pin.startswith("fsspec=")}) == 1
+
+
+def test_what_libraries_raise_becomes_a_sentence() -> None:
+    class DefaultCredentialsError(Exception):
+        pass
+
+    said = faults.remote_fault(DefaultCredentialsError("none"), "gs")
+    assert "Run `gcloud auth application-default login`" in said
+    said = faults.remote_fault(ValueError("at https://a:b@c/d?sig=e\nline"), "az")
+    assert said == ("it cannot be fetched (ValueError: at https://c/d line). Check the address.")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("HTTPS://user:pw@h:1/a%20b.csv?sig=x#y", "https://h:1/a%20b.csv"),
+        ("https://h?token=x", "https://h"),
+        ("s3://bucket/a #1?.csv", "s3://bucket/a #1?.csv"),
+        ("sftp://user:p@ss@host/a.csv", "sftp://host/a.csv"),
+        ("abfs://box@account.example/a.csv", "abfs://box@account.example/a.csv"),
+        ("abfs://box:key@account.example/a.csv", "abfs://account.example/a.csv"),
+        ("s3://b/\x1b[31m\n.csv", "s3://b/\\x1b[31m\\n.csv"),
+    ],
+)
+def test_addresses_are_shown_without_secrets(address: str, shown: str) -> None:
+    assert shown_address(address) == shown
+
+
+def test_texts_are_shown_without_secrets() -> None:
+    text = "403, url='https://u:p@h/x?sig=secret', and (s3://k:secret@b/c)"
+    assert re.search("secret", without_secrets(text)) is None

@@ -1,0 +1,143 @@
+"""The benchmarks' data generator: same seed same bytes, the promised shape, every kind of dirt."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.project import ROOT
+
+HEADERS = {
+    "users": ["user_id", "name", "email", "signup_date"],
+    "compounds": ["compound_id", "compound_name", "compound_structure"],
+    "user_experiments": [
+        "experiment_id",
+        "user_id",
+        "experiment_compound_ids",
+        "experiment_run_time",
+    ],
+}
+
+
+def generate(folder: Path, *options: str) -> dict[str, bytes]:
+    """The bytes of the three files."""
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.generate", str(folder), *options],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    return {name: (folder / f"{name}.csv").read_bytes() for name in HEADERS}
+
+
+def rows(content: bytes) -> list[list[str]]:
+    """The rows below the header."""
+    return list(csv.reader(content.decode().splitlines()))[1:]
+
+
+@pytest.mark.parametrize("options", [(), ("--order", "shuffled"), ("--dirty", "0.3")])
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, options: tuple[str, ...]) -> None:
+    options = ("--experiments", "3000", *options)
+    first = generate(tmp_path / "first", *options)
+    assert first == generate(tmp_path / "second", *options)
+    other = generate(tmp_path / "other", *options, "--seed", "2")
+    assert first["user_experiments"] != other["user_experiments"]
+
+
+def test_the_files_are_plain(tmp_path: Path) -> None:
+    for name, content in generate(tmp_path, "--experiments", "500").items():
+        assert content.splitlines()[0].decode() == ",".join(HEADERS[name])
+        assert b"\r" not in content
+        assert b'"' not in content
+        assert content.endswith(b"\n")
+
+
+def test_the_numbers_of_rows_are_those_asked_for(tmp_path: Path) -> None:
+    # More than one portion, and the last one not full.
+    files = generate(tmp_path, "--experiments", "150001", "--compounds", "7")
+    assert len(rows(files["user_experiments"])) == 150_001
+    assert len(rows(files["users"])) == 1_500
+    assert len(rows(files["compounds"])) == 7
+
+
+@pytest.mark.parametrize("order", ["sequential", "shuffled"])
+def test_every_experiment_id_comes_once(tmp_path: Path, order: str) -> None:
+    files = generate(tmp_path, "--experiments", "150001", "--order", order)
+    ids = [int(row[0]) for row in rows(files["user_experiments"])]
+    assert sorted(ids) == list(range(1, 150_002))
+    assert (ids == sorted(ids)) == (order == "sequential")
+
+
+def test_clean_rows_keep_every_rule_and_a_few_users_and_compounds_have_most(
+    tmp_path: Path,
+) -> None:
+    files = generate(tmp_path, "--experiments", "20000")
+    known_users = {row[0] for row in rows(files["users"])}
+    known_compounds = {row[0] for row in rows(files["compounds"])}
+    experiments = rows(files["user_experiments"])
+    lists = [row[2].split(";") for row in experiments]
+    per_user = Counter(row[1] for row in experiments)
+    per_compound = Counter(item for items in lists for item in items)
+    assert set(per_user) < known_users, "some user is idle, and none is unknown"
+    assert set(per_compound) <= known_compounds
+    assert {len(items) for items in lists} == {1, 2, 3, 4}
+    assert any(len(set(items)) < len(items) for items in lists)
+    assert all(row[3][-2] == "." for row in experiments)
+    for counts in (per_user, per_compound):
+        most = sum(count for _, count in counts.most_common(len(counts) // 5))
+        assert most > sum(counts.values()) / 2
+
+
+def test_the_dirty_share_is_about_the_one_asked_for(tmp_path: Path) -> None:
+    clean = rows(generate(tmp_path / "clean", "--experiments", "20000")["user_experiments"])
+    dirty_file = generate(tmp_path / "dirty", "--experiments", "20000", "--dirty", "0.1")
+    dirty = rows(dirty_file["user_experiments"])
+    changed = [new for old, new in zip(clean, dirty, strict=True) if old != new]
+    assert 0.08 < len(changed) / len(clean) < 0.12
+
+
+def test_there_is_every_kind_of_dirt(tmp_path: Path) -> None:
+    files = generate(tmp_path, "--experiments", "5000", "--dirty", "0.5")
+    users = {row[0] for row in rows(files["users"])}
+    compounds = {row[0] for row in rows(files["compounds"])}
+    experiments = rows(files["user_experiments"])
+    ids = Counter(row[0] for row in experiments)
+    items = {item for row in experiments for item in row[2].split(";")}
+    found = {
+        "missing_id": "" in ids,
+        "invalid_id": "-7" in ids,
+        "duplicate_id": any(count > 1 for id_, count in ids.items() if id_.isdecimal()),
+        "missing_user": any(not row[1].strip() for row in experiments),
+        "invalid_user": any(row[1] == "x" for row in experiments),
+        "unknown_user": any(row[1].isdecimal() and row[1] not in users for row in experiments),
+        "missing_run_time": any(not row[3] for row in experiments),
+        "invalid_run_time": any(row[3] == "-3.5" for row in experiments),
+        "missing_compounds": any(not row[2].strip("; ") for row in experiments),
+        "invalid_compound_id": "x" in items,
+        "unknown_compound": any(i.isdecimal() and i.lstrip("0") not in compounds for i in items),
+        "empty item": any(";;" in row[2] for row in experiments),
+        "padding": any(row[0] != row[0].strip() for row in experiments),
+        "NBSP and BOM": {"\u00a0", "\ufeff"} <= {sign for row in experiments for sign in row[0]},
+        "leading zeros": any(id_.startswith("00") for id_ in ids),
+        "decimals of an id": any(row[1].endswith(".0") for row in experiments),
+    }
+    assert [kind for kind, there in found.items() if not there] == []
+
+
+@pytest.mark.parametrize(
+    "options", [("--dirty", "2"), ("--users", "0"), ("--experiments", "-1"), ("--order", "no")]
+)
+def test_a_wrong_call_is_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.generate", str(tmp_path / "new"), *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "error:" in done.stderr
+    assert not (tmp_path / "new").exists()

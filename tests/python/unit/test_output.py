@@ -1,0 +1,319 @@
+"""Tables, csv, json, parquet and xlsx of a mart, from a real database."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date
+from decimal import Decimal
+from io import BytesIO, StringIO
+from pathlib import Path
+from xml.etree import ElementTree
+
+import duckdb
+import pytest
+from support.databases import Database
+
+from loader import export as export_module
+from loader.destinations import Column, Destination, Row, Selection
+from loader.destinations.postgres import connect
+from loader.errors import (
+    NotBuilt,
+    QueryFailed,
+    TooLargeForFormat,
+    UnknownColumn,
+    UnknownEnding,
+    UnknownMart,
+    UsageError,
+)
+from loader.export import export
+from loader.marts import find_mart, select
+from loader.profile import Profile
+from loader.show import ShowOptions, show, write_json
+from loader.table import display, layout, text_width
+
+MARTS = """
+models:
+  - name: accepted_things
+    description: One row per thing (`id`).
+    config:
+      alias: things
+      meta: {order_by: [name, id]}
+    columns:
+      - {name: id, data_type: bigint, description: The key.}
+      - {name: name, data_type: text}
+  - name: elsewhere
+"""
+ROWS = """
+    (2, 'b', 12.5, date '2023-01-02', true),
+    (1, 'B', 123456789012.123456, date '0001-01-01', false),
+    (9007199254740993, NULL, NULL, NULL, NULL),
+    (3, '', 0, date '9999-12-31', true),
+    (4, E'a "quoted", one\\nof two lines', 0.005, NULL, NULL),
+    (5, 'ä', 0.1, NULL, NULL),
+    (6, '=1+1', 1, NULL, NULL),
+    (7, 'http://example.org', 1, NULL, NULL)
+"""
+
+
+@pytest.fixture
+def marts_file(tmp_path: Path) -> Path:
+    path = tmp_path / "_marts.yml"
+    path.write_text(MARTS)
+    return path
+
+
+@pytest.fixture
+def source(database: Database) -> Iterator[Destination]:
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("create schema lab")
+        cursor.execute(
+            "create table lab.things "
+            '(id bigint, name text, "run time" numeric(18,6), day date, known boolean)'
+        )
+        cursor.execute(f"insert into lab.things values {ROWS}")
+    with connect(profile_for(database)) as opened:
+        yield opened
+
+
+def profile_for(database: Database) -> Profile:
+    values = {
+        "host": database.host,
+        "port": database.port,
+        "user": database.user,
+        "password": database.password,
+        "dbname": database.name,
+        "schema": "lab",
+    }
+    return Profile(path=Path("profiles.yml"), target="postgres", engine="postgres", values=values)
+
+
+def shown(
+    source: Destination,
+    marts_file: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    options: ShowOptions,
+) -> tuple[str, str]:
+    show(find_mart(marts_file, "things"), source, options)
+    out, err = capfdbinary.readouterr()
+    return out.decode(), err.decode()
+
+
+@pytest.mark.slow
+class TestWithDatabase:
+    """Everything that reads rows."""
+
+    def test_csv_is_plain_and_in_the_declared_order(
+        self, source: Destination, marts_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        out, err = shown(source, marts_file, capfdbinary, ShowOptions(format="csv"))
+        assert out == (
+            "id,name,run time,day,known\n"
+            "9007199254740993,,,,\n"
+            '3,"",0.000000,9999-12-31,true\n'
+            "6,=1+1,1.000000,,\n"
+            "1,B,123456789012.123456,0001-01-01,false\n"
+            '4,"a ""quoted"", one\nof two lines",0.005000,,\n'
+            "2,b,12.500000,2023-01-02,true\n"
+            "7,http://example.org,1.000000,,\n"
+            "5,ä,0.100000,,\n"
+        )
+        assert err == ""
+
+    def test_json_keeps_every_digit(
+        self, source: Destination, marts_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        out, _ = shown(source, marts_file, capfdbinary, ShowOptions(format="json"))
+        rows = json.loads(out, parse_float=Decimal)
+        assert len(rows) == 8
+        assert rows[0] == {
+            "id": 9007199254740993,
+            "name": None,
+            "run time": None,
+            "day": None,
+            "known": None,
+        }
+        assert rows[3]["run time"] == Decimal("123456789012.123456")
+        assert rows[3]["day"] == "0001-01-01"
+        assert rows[3]["known"] is False
+        assert '"run time": 12.500000' in out
+
+    def test_json_of_nothing_is_an_empty_array(
+        self, source: Destination, marts_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        options = ShowOptions(format="json", equal=(("name", "it's not there"),))
+        assert json.loads(shown(source, marts_file, capfdbinary, options)[0]) == []
+
+    def test_table_has_a_footer_apart_from_the_data(
+        self, source: Destination, marts_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        out, err = shown(source, marts_file, capfdbinary, ShowOptions(columns=("id", "run time")))
+        assert out.splitlines()[:3] == [
+            "              id         run time",
+            "----------------  ---------------",
+            "9007199254740993                –",
+        ]
+        assert "               2            12.50" in out.splitlines()
+        assert err == "things: 8 rows\n"
+        out, err = shown(source, marts_file, capfdbinary, ShowOptions(limit=3))
+        assert len(out.splitlines()) == 5
+        assert "the first 3 of 8 rows" in err
+
+    def test_columns_are_chosen_in_the_given_order_and_must_exist(
+        self, source: Destination, marts_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        options = ShowOptions(format="csv", columns=("name", "id"), limit=1)
+        out, _ = shown(source, marts_file, capfdbinary, options)
+        assert out == "name,id\n,9007199254740993\n"
+        with pytest.raises(UnknownColumn, match=r"no column 'nam'. Did you mean 'name'\?"):
+            shown(source, marts_file, capfdbinary, ShowOptions(columns=("nam",)))
+
+    def test_a_mart_that_was_not_built_says_so(self, source: Destination, marts_file: Path) -> None:
+        with pytest.raises(NotBuilt, match=r"no table lab\.elsewhere.*labmart build"):
+            select(find_mart(marts_file, "elsewhere"), source)
+
+    def test_a_refused_query_is_a_sentence(self, source: Destination) -> None:
+        with pytest.raises(QueryFailed, match="division by zero"):
+            source.query("select 1 / 0", 10)
+        assert source.query("select 1 as one", 10)[1] == [(1,)]
+
+    def test_export_csv_and_json(
+        self, source: Destination, marts_file: Path, tmp_path: Path
+    ) -> None:
+        mart = find_mart(marts_file, "things")
+        assert export(mart, source, tmp_path / "t.csv") == 8
+        text = (tmp_path / "t.csv").read_text(encoding="utf-8")
+        assert next(csv.reader(StringIO(text))) == ["id", "name", "run time", "day", "known"]
+        export(mart, source, tmp_path / "t.json")
+        assert len(json.loads((tmp_path / "t.json").read_bytes())) == 8
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["_marts.yml", "t.csv", "t.json"]
+
+    def test_export_parquet_has_types_and_values(
+        self, source: Destination, marts_file: Path, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "it's.parquet"
+        export(find_mart(marts_file, "things"), source, file)
+        read = duckdb.read_parquet(str(file))
+        assert [str(kind) for kind in read.types] == [
+            "BIGINT",
+            "VARCHAR",
+            "DECIMAL(18,6)",
+            "DATE",
+            "BOOLEAN",
+        ]
+        rows = read.fetchall()
+        assert rows[0] == (9007199254740993, None, None, None, None)
+        assert rows[1] == (3, "", Decimal("0.000000"), date(9999, 12, 31), True)
+        assert rows[3][2] == Decimal("123456789012.123456")
+        assert rows[4][1] == 'a "quoted", one\nof two lines'
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+    def test_export_xlsx_has_no_formula_and_loses_no_digit(
+        self, source: Destination, marts_file: Path, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "t.xlsx"
+        export(find_mart(marts_file, "things"), source, file)
+        with zipfile.ZipFile(file) as book:
+            sheet = book.read("xl/worksheets/sheet1.xml").decode()
+        assert "<f>" not in sheet
+        assert "hyperlink" not in sheet
+        texts = [
+            element.text
+            for element in ElementTree.fromstring(sheet).iter()
+            if element.tag.endswith("}t")
+        ]
+        for text in ("=1+1", "http://example.org", "9007199254740993", "123456789012.123456"):
+            assert text in texts
+        assert "<v>12.5</v>" in sheet
+        assert re.search(r'<c r="D7" s="\d+"><v>44928</v>', sheet)
+
+    def test_too_many_rows_for_a_worksheet_write_nothing(
+        self,
+        source: Destination,
+        marts_file: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(export_module, "XLSX_ROWS", 7)
+        (tmp_path / "t.xlsx").write_text("earlier")
+        with pytest.raises(TooLargeForFormat, match=r"8 rows do not fit.*Use csv or parquet"):
+            export(find_mart(marts_file, "things"), source, tmp_path / "t.xlsx")
+        assert (tmp_path / "t.xlsx").read_text() == "earlier"
+
+    def test_a_text_too_long_for_a_cell_writes_nothing(
+        self, source: Destination, marts_file: Path, tmp_path: Path, database: Database
+    ) -> None:
+        with closing(database.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("insert into lab.things values (8, repeat('x', 32768))")
+        with pytest.raises(TooLargeForFormat, match="32,768 characters"):
+            export(find_mart(marts_file, "things"), source, tmp_path / "t.xlsx")
+        assert [path.name for path in tmp_path.iterdir()] == ["_marts.yml"]
+
+    def test_a_folder_that_is_not_there_is_a_sentence(
+        self, source: Destination, marts_file: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(UsageError, match="cannot be written: No such file"):
+            export(find_mart(marts_file, "things"), source, tmp_path / "no" / "t.csv")
+
+    def test_rows_are_fetched_in_portions(self, source: Destination, database: Database) -> None:
+        with closing(database.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "create view lab.endless as select g from generate_series(1, 10000000) g"
+            )
+        columns = source.columns("endless")
+        rows = source.rows(Selection(relation="endless", columns=columns))
+        assert next(rows) == (1,)
+
+
+def test_unknown_marts_and_endings_name_what_there_is(marts_file: Path) -> None:
+    with pytest.raises(UnknownMart, match=r"Did you mean 'things'\? The marts are: things, "):
+        find_mart(marts_file, "thing")
+    with pytest.raises(UnknownMart):
+        find_mart(marts_file, "accepted_things")
+    with pytest.raises(UnknownEnding, match=r"'\.txt' is none of \.csv, \.json, \.parquet, \.xlsx"):
+        export_module.writer_for(Path("x.txt"))
+    assert export_module.writer_for(Path("X.CSV")) is export_module.writer_for(Path("x.csv"))
+
+
+def test_values_for_the_eye() -> None:
+    assert display(Decimal("2.005000")) == "2.01"
+    assert display(Decimal("-0.005000")) == "-0.01"
+    assert display(Decimal("12")) == "12"
+    assert display(None) == "–"
+    assert display("a\tb\x1b[31m") == "a\\tb\\x1b[31m"
+    assert display(date(2023, 1, 2)) == "2023-01-02"
+
+
+COLUMNS = (Column("id", "bigint"), Column("a_long_header_name", "text"), Column("last", "text"))
+LONG: list[Row] = [(1, "実験" * 20, "x" * 30), (22, "b", "y")]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80])
+def test_a_table_fits_the_width(width: int) -> None:
+    table = layout(COLUMNS, LONG, width)
+    assert max(text_width(line) for line in table.lines) <= width
+    assert any("…" in line for line in table.lines)
+
+
+def test_a_table_tells_the_columns_that_do_not_fit() -> None:
+    assert layout(COLUMNS, LONG, 16).left_out == ("last",)
+    assert layout(COLUMNS, LONG, None).left_out == ()
+
+
+def test_headers_break_after_underscores_and_stand_at_the_bottom() -> None:
+    assert layout(COLUMNS, [(1, "b", "y")], None).lines == (
+        "    a_long_",
+        "id  header_name  last",
+        "--  -----------  ----",
+        " 1  b            y",
+    )
+
+
+def test_json_is_utf8() -> None:
+    out = BytesIO()
+    write_json([Column("ü", "text")], [("é",)], out)
+    assert out.getvalue() == '[\n  {"ü": "é"}\n]\n'.encode()

@@ -1,0 +1,191 @@
+"""The connection out of profiles.yml: the same as dbt's, and clear when it cannot be read."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.project import ROOT
+
+from loader.database import find_database
+from loader.embedded import place_of
+from loader.errors import NoProject, ProfileError
+from loader.profile import Profile, load_profile
+from loader.project import find_root, open_project
+
+KEYS = ("host", "port", "user", "dbname", "schema", "sslmode", "connect_timeout")
+DBT_NAMES = {"dbname": "database"}
+
+
+def make_project(root: Path, profiles: str | None = None) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "dbt_project.yml").write_text("name: tiny\nprofile: labmart\nversion: 1.0.0\n")
+    shutil.copy(ROOT / "profiles.yml.example", root)
+    if profiles is not None:
+        (root / "profiles.yml").write_text(profiles)
+    return root
+
+
+def one_target(entries: str) -> str:
+    return (
+        "labmart:\n  target: postgres\n  outputs:\n    postgres:\n      type: postgres\n" + entries
+    )
+
+
+def profile_of(root: Path, target: str | None = None) -> Profile:
+    return load_profile(open_project(root), target)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "environment"),
+    [
+        ("short", {}),
+        ("a long one " + "ü" * 80, {}),
+        ("named", {"PGHOST": "db.example", "PGPORT": "6543", "PGUSER": "me", "PGDATABASE": "lab"}),
+        ("schema", {"LABMART_SCHEMA": "other", "PGPORT": "6543", "PGSSLMODE": "disable"}),
+    ],
+)
+def test_the_example_gives_what_dbt_makes_of_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+    environment: dict[str, str],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    root = make_project(tmp_path / folder)
+    profile = profile_of(root)
+    said = subprocess.run(
+        [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-use-colors", "debug"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    for key in KEYS:
+        found = re.search(rf"^.*?  {DBT_NAMES.get(key, key)}: (.*)$", said, re.MULTILINE)
+        assert found, said
+        assert profile.text(key) == found[1].strip(), key
+
+
+@pytest.mark.parametrize("length", [10, 60, 200])
+def test_the_example_and_the_embedded_server_agree_on_the_socket(
+    tmp_path: Path, length: int
+) -> None:
+    root = make_project(tmp_path / "é" / ("x" * length))
+    database = find_database(open_project(root), None)
+    assert database.profile.text("host") == str(place_of(root).run)
+    assert database.embedded == place_of(root)
+
+
+def test_a_named_server_is_not_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "db.example")
+    monkeypatch.setenv("PGUSER", "o'neil@lab")
+    database = find_database(open_project(make_project(tmp_path / "p")), None)
+    assert database.embedded is None
+    assert database.url() == ("postgresql://o%27neil%40lab@db.example:5432/labmart?sslmode=prefer")
+
+
+def test_filters_give_typed_values_as_in_dbt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("N", "5433")
+    entries = {
+        "port": ("{{ env_var('N') | as_number }}", 5433),
+        "text": ("{{ env_var('N') }}", "5433"),
+        "quoted": ("{{ env_var('N') | as_text }}", "5433"),
+        "flag": ("{{ 'True' | as_bool }}", True),
+        "native": ("{{ '[1, 2]' | as_native }}", [1, 2]),
+        "joined": ("a{{ env_var('N') }}b", "a5433b"),
+        "plain": ("plain", "plain"),
+    }
+    lines = "".join(f'      {key}: "{text}"\n' for key, (text, _) in entries.items())
+    values = profile_of(make_project(tmp_path / "p", one_target(lines))).values
+    for key, (_, expected) in entries.items():
+        assert values[key] == expected, key
+        assert type(values[key]) is type(expected), key
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("host: \"{{ env_var('NO_SUCH') }}\"", "host.*NO_SUCH is not set"),
+        ("port: \"{{ 'x' | as_number }}\"", "port.*'x' is not a number"),
+        ("host: \"{{ var('h') }}\"", "does not support `var`"),
+        ('host: "{{ nonsense }}"', "nonsense.*undefined"),
+        ('host: "{{ oops"', "host.*cannot be rendered"),
+        ("host: [", "not YAML in line"),
+    ],
+)
+def test_what_is_wrong_in_the_profile_is_said(tmp_path: Path, entry: str, message: str) -> None:
+    root = make_project(tmp_path / "p", one_target(f"      {entry}\n"))
+    with pytest.raises(ProfileError, match=message) as caught:
+        profile_of(root)
+    assert str(root / "profiles.yml") in str(caught.value)
+
+
+def test_an_unknown_target_or_profile_is_said_with_what_there_is(tmp_path: Path) -> None:
+    root = make_project(tmp_path / "p", one_target("      host: here\n"))
+    with pytest.raises(ProfileError, match=r"no target 'prod'\. The targets are: postgres"):
+        profile_of(root, "prod")
+    (root / "profiles.yml").write_text("other: {}\n")
+    with pytest.raises(ProfileError, match="no profile 'labmart'"):
+        profile_of(root)
+    (root / "profiles.yml").write_text("")
+    with pytest.raises(ProfileError, match="empty"):
+        profile_of(root)
+
+
+def test_a_missing_profile_is_made_and_an_existing_one_left_alone(tmp_path: Path) -> None:
+    root = make_project(tmp_path / "p")
+    assert open_project(root).profiles_dir == root
+    example = (root / "profiles.yml.example").read_bytes()
+    assert (root / "profiles.yml").read_bytes() == example
+    (root / "profiles.yml").write_text("mine: {}\n")
+    open_project(root)
+    assert (root / "profiles.yml").read_text() == "mine: {}\n"
+
+
+def test_a_profile_in_the_home_directory_is_used_like_dbt_does(tmp_path: Path, home: Path) -> None:
+    root = make_project(tmp_path / "p")
+    (home / ".dbt").mkdir()
+    (home / ".dbt" / "profiles.yml").write_text(one_target("      host: from-home\n"))
+    assert profile_of(root).text("host") == "from-home"
+    assert not (root / "profiles.yml").exists()
+    (home / ".dbt" / "profiles.yml").write_text("another: {}\n")
+    assert open_project(root).profiles_dir == root
+    assert (root / "profiles.yml").exists()
+
+
+def test_dbt_profiles_dir_wins_and_must_be_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_project(tmp_path / "p", one_target("      host: root\n"))
+    make_project(tmp_path / "q", one_target("      host: named\n"))
+    monkeypatch.setenv("DBT_PROFILES_DIR", str(tmp_path / "q"))
+    assert profile_of(root).text("host") == "named"
+    monkeypatch.setenv("DBT_PROFILES_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(ProfileError, match="DBT_PROFILES_DIR"):
+        open_project(root)
+
+
+def test_the_root_is_found_upwards_or_around_the_package(tmp_path: Path) -> None:
+    root = make_project(tmp_path / "p")
+    (root / "a" / "b").mkdir(parents=True)
+    assert find_root(start=root / "a" / "b") == root
+    assert find_root(start=tmp_path) == ROOT
+    with pytest.raises(NoProject, match="--project-dir"):
+        find_root(tmp_path)

@@ -1,0 +1,161 @@
+"""The specification: what _sources.yml must say, and which headers mean an input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from support.project import ROOT
+
+from loader.errors import ProfileError, SourcesError
+from loader.sources import Input, InputColumn, header_key, match_header, read_inputs
+
+INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")
+INPUT_META = {"meta": {"input": True, "natural_key": "id"}}
+
+
+def column(name: object, **meta: object) -> dict[str, object]:
+    return {"name": name, "data_type": "text", "config": {"meta": meta}}
+
+
+def table(*columns: object, **values: object) -> dict[str, object]:
+    return {"name": "plates", "config": INPUT_META, "columns": list(columns), **values}
+
+
+def written(tmp_path: Path, *tables: object) -> Path:
+    path = tmp_path / "_sources.yml"
+    path.write_text(yaml.safe_dump({"sources": [{"name": "raw", "tables": list(tables)}]}))
+    return path
+
+
+def test_the_inputs_are_the_tables_that_say_so_without_the_loaders_own_columns() -> None:
+    assert {entry.name: entry.column_names for entry in INPUTS} == {
+        "users": ("user_id", "name", "email", "signup_date"),
+        "user_experiments": (
+            *("experiment_id", "user_id", "experiment_compound_ids", "experiment_run_time"),
+        ),
+        "compounds": ("compound_id", "compound_name", "compound_structure"),
+    }
+
+
+def test_a_column_is_required_unless_it_says_otherwise(tmp_path: Path) -> None:
+    bare = {"name": "well", "data_type": "text"}
+    columns = (column("id", required=True), bare, column("note", required=False))
+    (plates,) = read_inputs(written(tmp_path, table(*columns)))
+    assert [one.required for one in plates.columns] == [True, True, False]
+
+
+def test_the_accepted_names_are_the_columns_own_and_the_declared_ones(tmp_path: Path) -> None:
+    path = written(tmp_path, table(column("id", header_names=["Plate No.", "ID-Nummer", 7])))
+    assert read_inputs(path)[0].columns[0].names == {"id", "plate_no", "id_nummer", "7"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        (table(), "the input plates declares no columns"),
+        (table({"name": "load_id", "data_type": "bigint"}), "declares no columns"),
+        (table(column("well")), "needs a `natural_key` among its columns"),
+        (table(column("id"), column(" - ")), "a column of the input plates has no name"),
+        (table(column("id"), column(None)), "a column of the input plates has no name"),
+        (table(column("id"), {"name": "x", "data_type": "bigint"}), "plates.x: the `data_type`"),
+        (table(column("id"), {"name": "x"}), "plates.x: the `data_type` of a loaded cell is text"),
+        (table(column("id", header_names="plate")), "plates.id: `header_names` must be a list"),
+        (table(column("id"), config={"meta": {"input": "yes"}}), "no table has `config"),
+        (table(column("id"), config=None), "no table has `config: {meta: {input: true}}`"),
+        ("plates", "no table has"),
+    ],
+)
+def test_what_is_wrong_with_a_declaration_is_said_with_its_place(
+    tmp_path: Path, entry: object, says: str
+) -> None:
+    path = written(tmp_path, entry)
+    with pytest.raises(SourcesError) as refused:
+        read_inputs(path)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "version: 2\n", "sources: raw\n", "- sources\n", "7\n"])
+def test_a_file_without_sources_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "_sources.yml"
+    path.write_text(text)
+    with pytest.raises(SourcesError, match="it has no list `sources:`"):
+        read_inputs(path)
+
+
+@pytest.mark.parametrize("text", ["sources: [", "\tx", "a: b: c"])
+def test_a_file_that_is_no_yaml_is_a_wrong_call(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "_sources.yml"
+    path.write_text(text)
+    with pytest.raises((SourcesError, ProfileError)) as refused:
+        read_inputs(path)
+    assert str(refused.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *("user_id", "User ID", "USER-ID", " user_id ", "\ufeffuser_id", "user.id", "User  Id"),
+        *("\u00a0user_id\t", "_user_id_", "user\nid", "uSER _ iD", "user-_-id"),
+    ],
+)
+def test_case_padding_and_what_stands_between_words_make_no_difference(cell: str) -> None:
+    assert header_key(cell) == "user_id"
+
+
+@pytest.mark.parametrize(
+    "cell", ["userid", "user_ids", "user/id", "üser_id", "user_id2", "1user_id"]
+)
+def test_another_name_stays_another_name(cell: str) -> None:
+    assert header_key(cell) != "user_id"
+
+
+def names_of(header: str) -> dict[str, tuple[str | None, ...]]:
+    return {match.input.name: match.columns for match in match_header(header.split(","), INPUTS)}
+
+
+def test_columns_are_found_in_any_order_and_others_are_ignored() -> None:
+    assert names_of("note,Signup,E-Mail,,Full Name,UID") == {
+        "users": (None, "signup_date", "email", None, "name", "user_id")
+    }
+
+
+def test_a_header_without_a_required_column_means_nothing() -> None:
+    assert names_of("user_id,name,email") == {}
+    assert names_of("") == {}
+    assert names_of(",,,") == {}
+
+
+def test_a_name_that_stands_twice_is_not_certain() -> None:
+    assert names_of("user_id,name,email,signup_date,User ID") == {}
+    assert names_of("uid,user,name,email,signup_date") == {}
+
+
+def test_the_declared_name_goes_before_another_name_for_the_same() -> None:
+    assert names_of("uid,user_id,name,email,signup_date") == {
+        "users": (None, "user_id", "name", "email", "signup_date")
+    }
+
+
+def test_a_header_with_the_columns_of_two_inputs_means_both() -> None:
+    both = names_of("user_id,name,email,signup_date,compound_id,compound_name,structure")
+    assert set(both) == {"users", "compounds"}
+
+
+def optional(name: str, *others: str) -> InputColumn:
+    return InputColumn(name, False, frozenset({name, *others}))
+
+
+def test_optional_columns_may_be_absent_but_not_all_of_them() -> None:
+    notes = Input("notes", (optional("id"), optional("text", "note")))
+    assert [match.columns for match in match_header(["note"], [notes])] == [("text",)]
+    assert match_header(["other"], [notes]) == []
+    assert match_header(["text", "text"], [notes]) == []
+
+
+def test_one_cell_is_never_two_columns() -> None:
+    entry = Input("pairs", (optional("first", "value"), optional("second", "value")))
+    (match,) = match_header(["value", "x"], [entry])
+    assert match.columns == ("first", None)

@@ -1,0 +1,221 @@
+"""The splitting of delimited text: the definition by examples, and the fast way against it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from support.copy_text import Row, rows_of
+
+from loader.readers import RejectedLine
+from loader.readers.grammar import Shape
+from loader.readers.splitter import RECORD_LIMIT, Splitter, complete_lines, output_delimiter
+
+ALL = (True, True, True)
+
+
+def split(
+    text: str,
+    shape: Shape = Shape(","),  # noqa: B008 -- it is frozen
+    *,
+    keep: tuple[bool, ...] = ALL,
+    by_definition: bool = False,
+    portion: int = 1 << 30,
+) -> tuple[list[Row], list[RejectedLine]]:
+    """Rows and rejected lines of a text that comes in portions of so many characters."""
+    splitter = Splitter(shape, keep, load_id=5)
+    if by_definition:
+        splitter._plain.clear()
+    out, pending = "", ""
+    for part in [*(text[at : at + portion] for at in range(0, len(text), portion)), None]:
+        pending += part or ""
+        whole = len(pending) if part is None else complete_lines(pending)
+        found, used = splitter.split(pending[:whole], final=part is None)
+        out += found
+        pending = pending[used:]
+    assert not pending
+    rows = rows_of(out, output_delimiter(shape), load_id=5)
+    assert len(rows) == splitter.records
+    return rows, splitter.rejected
+
+
+def rejected(text: str, shape: Shape = Shape(",")) -> list[tuple[int, str, str]]:  # noqa: B008
+    return [(one.line, one.rule, one.content) for one in split(text, shape)[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("1,2,3\n", [(1, ("1", "2", "3"))]),
+        ("1,2,3", [(1, ("1", "2", "3"))]),
+        ("1,2,3\r\n4,5,6\r7,8,9\n", [(1, tuple("123")), (2, tuple("456")), (3, tuple("789"))]),
+        ('1,"a,b","c""d"\n', [(1, ("1", "a,b", 'c"d'))]),
+        ('1,"a\r\nb",c\nx,y,z\n', [(1, ("1", "a\r\nb", "c")), (3, ("x", "y", "z"))]),
+        ('1,\t"a" , "b"\n', [(1, ("1", "a", "b"))]),
+        ("1, a ,\tb\n", [(1, ("1", " a ", "\tb"))]),
+        ('1,5" tube,a"b"\n', [(1, ("1", '5" tube', 'a"b"'))]),
+        (',"",\n', [(1, (None, "", None))]),
+        ("\n  \n1,2,3\n\u00a0\n", [(3, ("1", "2", "3"))]),
+        (",,\n", [(1, (None, None, None))]),
+        ("1,a\x0bb\x0cc\u2028d,e\n", [(1, ("1", "a\x0bb\x0cc\u2028d", "e"))]),
+        ("\\.,\\N,\\n\n", [(1, ("\\.", "\\N", "\\n"))]),
+    ],
+)
+def test_a_record_is_read_as_it_stands(text: str, rows: list[Row]) -> None:
+    assert split(text) == (rows, [])
+
+
+def test_a_mark_that_is_never_closed_costs_one_line() -> None:
+    text = '1,a,b\n2,"c,d\n3,"e",f\n4,"g\nh",i\n'
+    rows, lines = split(text)
+    assert rows == [(1, ("1", "a", "b")), (3, ("3", "e", "f")), (4, ("4", "g\nh", "i"))]
+    assert [(one.line, one.rule, one.content) for one in lines] == [(2, "broken_quoting", '2,"c,d')]
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("1,2", "wrong_column_count"),
+        ("1,2,3,4", "wrong_column_count"),
+        ("Total: 24", "wrong_column_count"),
+        ('1,"a"b,c', "broken_quoting"),
+        ('1,2,"c', "broken_quoting"),
+        ('1,"2",3,"', "broken_quoting"),
+        ("1,a\0,c", "nul_byte"),
+        ("1,a\udcff,c", "undecodable"),
+        ("\0", "nul_byte"),
+    ],
+)
+def test_a_line_that_is_wrong_is_rejected_alone(line: str, rule: str) -> None:
+    for end in ("\n", "\r\n", "\r"):
+        text = f"a,b,c{end}{line}{end}d,e,f{end}"
+        assert [row for row, _ in split(text)[0]] == [1, 3]
+        assert [(number, name) for number, name, _ in rejected(text)] == [(2, rule)]
+
+
+def test_a_rejected_line_is_kept_verbatim() -> None:
+    assert rejected('  x\\y "z" \t\n') == [(1, "wrong_column_count", '  x\\y "z" \t')]
+    assert rejected("1,\\x00 \0 \udcfe") == [(1, "undecodable", "1,\\\\x00 \\x00 \\xfe")]
+
+
+def test_two_stray_marks_swallow_nothing_between_them() -> None:
+    good = [f"{number},x,y" for number in range(3, 40)]
+    text = "\n".join(["1,x,y", '2,"x,y', *good, '40,x,"y', "41,x,y", ""])
+    rows, lines = split(text)
+    assert [row for row, _ in rows] == [1, *range(3, 40), 41]
+    assert [(one.line, one.rule) for one in lines] == [
+        (2, "broken_quoting"),
+        (40, "broken_quoting"),
+    ]
+    # two lines only, and a last mark that closes
+    rows, lines = split('1,"x,y\n2,x,y"\n3,x,y\n')
+    assert [one.line for one in lines] == [1]
+    assert [row for row, _ in rows] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "text", ['1,"a\n\nb, c\nd",2\n', '"a\nb",1,2\n', '1,2,"a\nb"\n', '1,"\n",2\n']
+)
+def test_a_cell_over_several_lines_is_one(text: str) -> None:
+    rows, lines = split(text)
+    assert len(rows) == 1
+    assert lines == []
+
+
+def test_a_cell_over_more_text_than_the_limit_is_an_open_mark() -> None:
+    within = '1,"' + "x\n" * 1000 + '",3\n'
+    assert len(split(within, portion=100)[0]) == 1
+    beyond = '1,"' + "x\n" * RECORD_LIMIT + '",3\n'
+    rows, lines = split(beyond, portion=1 << 18)
+    assert rows == []
+    assert len(lines) == RECORD_LIMIT + 1
+
+
+def test_columns_that_mean_nothing_are_left_out() -> None:
+    text = '1,"x, y",3\n4,z,"6"\n'
+    assert split(text, keep=(True, False, True))[0] == [(1, ("1", "3")), (2, ("4", "6"))]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|", " ", "§", "7", "x", "\\", "^", "]", "-"])
+@pytest.mark.parametrize("quote", ['"', "'", ""])
+def test_any_character_can_be_the_delimiter(delimiter: str, quote: str) -> None:
+    line = delimiter.join(("a", f"{quote}b{quote}", "", f"{quote}é, ü{quote}" if quote else "c"))
+    last = "é, ü" if quote else "c"
+    expected = [(1, ("a", "b", None, last)), (2, ("a", "b", None, last))]
+    shape = Shape(delimiter, quote)
+    assert split(f"{line}\n{line}\n", shape, keep=(True,) * 4) == (expected, [])
+
+
+# Few different characters, so that what matters meets often.
+TEXTS = st.text(alphabet="ab,\"\n\r \t;'\0\udcffé", max_size=60)
+LINES = st.lists(
+    st.one_of(st.sampled_from(["1,2,3", '"1","2","3"', '1, "b" ,c', '"a""b",,""', "é,ü,1"]), TEXTS),
+    max_size=8,
+).map("\n".join)
+SHAPES = st.builds(Shape, st.sampled_from(",;\t ab"), st.sampled_from(['"', "'", ""])).filter(
+    lambda shape: shape.delimiter != shape.quote
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(LINES, SHAPES, st.sampled_from([ALL, (True, False, True), (False, True), (True,)]))
+@example('1, "b" ,c\n', Shape(","), ALL)
+@example('1,"b\n,c"\n', Shape(","), ALL)
+def test_the_fast_way_reads_what_the_definition_reads(
+    text: str, shape: Shape, keep: tuple[bool, ...]
+) -> None:
+    by_definition = split(text, shape, keep=keep, by_definition=True)
+    assert split(text, shape, keep=keep) == by_definition
+    assert split(text, shape, keep=keep, portion=3) == by_definition
+
+
+@settings(max_examples=300, deadline=None)
+@given(LINES)
+def test_every_line_has_one_fate(text: str) -> None:
+    rows, lines = split(text)
+    numbers = [number for number, _ in rows] + [one.line for one in lines]
+    assert len(set(numbers)) == len(numbers)
+    covered = set(numbers)
+    for number, cells in rows:
+        inner = sum(len(re.findall("\r\n|\r|\n", cell or "")) for cell in cells)
+        covered |= set(range(number, number + inner + 1))
+    all_lines = re.split("\r\n|\r|\n", text)
+    for number, line in enumerate(all_lines, start=1):
+        assert (number in covered) == bool(line.strip(" \t\u00a0\ufeff")) or number in covered
+
+
+CELLS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=5),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(",;\t|"),
+)
+def test_what_a_csv_writer_writes_is_read_back(
+    rows: list[tuple[str, str, str]], quoting: int, end: str, delimiter: str
+) -> None:
+    file = io.StringIO(newline="")
+    writer = csv.writer(
+        file,
+        quoting=quoting,  # type: ignore[arg-type]
+        lineterminator=end,
+        delimiter=delimiter,
+    )
+    writer.writerows(rows)
+    # A cell that begins with blanks and a mark is quoted to us and not to that writer.
+    cells = [cell for row in rows for cell in row]
+    assume(not any(cell.lstrip(" \t\u00a0\ufeff").startswith('"') for cell in cells))
+    # Lines of a cell that could be records by themselves are read as such.
+    assume(not any(delimiter in cell and ("\n" in cell or "\r" in cell) for cell in cells))
+    # That writer leaves a CR bare, where its lines end with LF.
+    assume(quoting != csv.QUOTE_MINIMAL or not any("\r" in cell for cell in cells))
+    found, lines = split(file.getvalue(), Shape(delimiter))
+    assert lines == []
+    assert [tuple(cell or "" for cell in cells) for _, cells in found] == rows
