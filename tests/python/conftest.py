@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 ENGINES = ("postgres", "duckdb")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every mark `prove` says why."""
+    for item in items:
+        for mark in item.iter_markers("prove"):
+            if not (mark.args and isinstance(mark.args[0], str) and mark.args[0].strip()):
+                raise pytest.UsageError(f"{item.nodeid}: the mark `prove` needs a reason")
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Database]:
     """The server that PGHOST names, else an embedded one for this session."""
