@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from dbt.artifacts.schemas.run import RunExecutionResult
-from dbt.cli.main import dbtRunner
+from dbt.cli.main import dbtRunner, dbtRunnerResult
 from support.databases import Database
 from support.engines import Target, fresh_engine
 from support.in_process import labmart
@@ -206,13 +206,27 @@ def run_dbt(project: Path, target: str, *arguments: str) -> None:
 
     Fails the test with what dbt says of the nodes that failed.
     """
+    done = _invoke(project, target, *arguments)
+    if not done.success:
+        pytest.fail(", ".join(_failures(done)) or f"dbt {arguments[0]}: {done.exception!r}")
+
+
+def failures_of_build(project: Path, target: str) -> str:
+    """Which tests and models fail when the sample laboratory is built; '' if none does."""
+    done = _invoke(project, target, "build", "--vars", "{sample_lab: true}")
+    return "" if done.success else ", ".join(_failures(done)) or repr(done.exception)
+
+
+def _invoke(project: Path, target: str, *arguments: str) -> dbtRunnerResult:
     places = ("--project-dir", str(project), "--profiles-dir", str(project))
     done = dbtRunner().invoke(["--quiet", *arguments, *places, "--target", target])
     _let_go()
-    if not done.success:
-        found = done.result.results if isinstance(done.result, RunExecutionResult) else ()
-        failed = [f"{r.node.name}: {r.message}" for r in found if r.status == "error"]
-        pytest.fail("\n".join(failed) or f"dbt {arguments[0]}: {done.exception!r}")
+    return done
+
+
+def _failures(done: dbtRunnerResult) -> list[str]:
+    results = done.result.results if isinstance(done.result, RunExecutionResult) else ()
+    return [f"{r.node.name}: {r.message}" for r in results if r.status in ("error", "fail")]
 
 
 def _let_go() -> None:
