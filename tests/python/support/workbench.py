@@ -220,7 +220,7 @@ def failures_of_build(project: Path, target: str) -> str:
 def _invoke(project: Path, target: str, *arguments: str) -> dbtRunnerResult:
     places = ("--project-dir", str(project), "--profiles-dir", str(project))
     done = dbtRunner().invoke(["--quiet", *arguments, *places, "--target", target])
-    _let_go()
+    let_go()
     return done
 
 
@@ -229,7 +229,7 @@ def _failures(done: dbtRunnerResult) -> list[str]:
     return [f"{r.node.name}: {r.message}" for r in results if r.status in ("error", "fail")]
 
 
-def _let_go() -> None:
+def let_go() -> None:
     """Close what dbt keeps open between two runs in one process: DuckDB's file is locked by it."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
