@@ -13,7 +13,7 @@ target := $(if $(TARGET),--target $(TARGET))
 engine := .venv/.$(or $(filter duckdb spark,$(TARGET)),run)
 
 .DEFAULT_GOAL := help
-.PHONY: run serve secrets test check mutants static docs requirements clean help
+.PHONY: run serve secrets test check mutants changed static docs requirements clean help
 
 # Two goals would install into one environment at a time.
 .NOTPARALLEL:
@@ -36,6 +36,14 @@ check: static ## the quick part of the tests: style, types, what needs no databa
 mutants: .venv/.dev ## break each rule of the SQL and see a test fail (a quarter of an hour)
 	@$(database)
 	$(bin)/python tests/mutants/run.py
+
+changed: $(engine) ## build and test what differs from the manifest in STATE=folder, in schema ci
+	@$(database)
+	$(slim) build --select state:modified+ --defer --favor-state --state "$(STATE)" $(target)
+	$(slim) run-operation require_rows $(target)
+
+# Production's schema is labmart, its loads are the same; what is not built here is read there.
+slim = LABMART_SCHEMA=ci $(bin)/dbt
 
 static: .venv/.dev
 	$(bin)/ruff format --check --quiet .
