@@ -1,25 +1,31 @@
-{#- Creates the raw schema and every table of the source `raw` that is missing, from the source
-    YAML.
+{#- Creates what the models read and nobody has brought yet: the raw schema with every table of the
+    source `raw`, from the source YAML, and each seed, without rows.
 
     Runs at the start of every dbt command, so that a first `dbt build` works on an empty
-    database. A table that exists is only looked up, never locked: other sessions may be
-    loading into it. -#}
+    database, and `dbt run` on loads without seeds. A table that exists is only looked up, never
+    locked: other sessions may be loading into it. -#}
 {% macro create_raw_tables() -%}
     {% if not execute or flags.WHICH not in ['build', 'run', 'test', 'seed', 'run-operation'] %}
         {{ return('') }}
     {% endif %}
+    {% set declared = graph.sources.values() | selectattr('source_name', 'equalto', 'raw') | list %}
+    {#- `dbt seed` and `dbt build` make the seeds themselves. -#}
+    {% if flags.WHICH in ['run', 'test'] %}
+        {% set own = graph.nodes.values() | selectattr('package_name', 'equalto', project_name) %}
+        {% set declared = declared + own | selectattr('resource_type', 'equalto', 'seed') | list %}
+    {% endif %}
     {% set created = [] %}
-    {% for source in graph.sources.values() | selectattr('source_name', 'equalto', 'raw') %}
+    {% for table in declared %}
         {% set relation = api.Relation.create(
-            database=source.database,
-            schema=source.schema,
-            identifier=source.identifier,
+            database=table.database,
+            schema=table.schema,
+            identifier=table.identifier or table.alias,
             type='table'
         ) %}
         {% if load_relation(relation) is none %}
-            {% do lock_raw_tables(source.schema) %}
+            {% do lock_raw_tables(table.schema) %}
             {% do create_schema(relation.without_identifier()) %}
-            {% do create_raw_table(relation, source.columns.values() | list) %}
+            {% do create_raw_table(relation, table.columns.values() | list) %}
             {% do created.append(relation) %}
         {% endif %}
     {% endfor %}

@@ -49,7 +49,9 @@ def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
 
 @pytest.mark.slow
 def test_every_mart_of_an_empty_laboratory_is_empty(bench: Workbench) -> None:
-    files = (File(entry.name, None, f"seeds/{entry.name}.csv", "current", ()) for entry in INPUTS)
+    files = (
+        File(entry.name, None, f"seeds/raw_{entry.name}.csv", "current", ()) for entry in INPUTS
+    )
     bench.check(Lab(tuple(files)))
 
 
