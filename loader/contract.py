@@ -119,11 +119,12 @@ def _contract(entry: Mapping[str, object], blocks: Mapping[str, str], path: Path
 
 
 def _key(entry: Mapping[str, object]) -> tuple[str, ...]:
-    """The columns of the test `is_key`; of `coalesce(load_id, -1)` it is load_id."""
+    """The columns of the first test `unique_combination_of_columns`."""
     for test in map(_dict, _list(entry, "data_tests")):
-        columns = _dict(_dict(test.get("is_key")).get("arguments")).get("columns")
+        arguments = _dict(_dict(test.get("unique_combination_of_columns")).get("arguments"))
+        columns = arguments.get("combination_of_columns")
         if isinstance(columns, list):
-            return tuple(re.sub(r"^coalesce\((\w+),.*\)$", r"\1", str(one)) for one in columns)
+            return tuple(map(str, columns))
     return ()
 
 

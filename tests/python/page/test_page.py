@@ -115,14 +115,16 @@ def test_a_failed_job_has_the_service_s_own_sentence(page: Page, page_service: P
         "title": "A file was refused",
         "detail": "users.csv, line 1: the header names no known table.\nNothing was loaded.",
     }
-    failures = [{"name": "is_key_users", "message": "2 rows do not hold it."}]
+    failures = [
+        {"name": "unique_combination_of_columns_users", "message": "2 rows do not hold it."}
+    ]
     build_ = {"passed": 149, "failed": 1, "skipped": 0, "seconds": 3, "failures": failures}
     job.result = {"files": [], "build": build_}
     page_service.turn(job, "failed")
     told = card.get_by_role("alert")
     expect(told).to_contain_text("A file was refused")
     expect(told.locator(".sentence")).to_have_text(str(job.error["detail"]))
-    expect(card).to_contain_text("is_key_users 2 rows do not hold it.")
+    expect(card).to_contain_text("unique_combination_of_columns_users 2 rows do not hold it.")
     expect(card).to_contain_text("149 tables and tests passed, 1 failed")
 
 

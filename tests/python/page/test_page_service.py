@@ -15,7 +15,7 @@ from support.serving import serving
 
 pytestmark = pytest.mark.slow
 
-SAMPLE = ("users.csv", "user_experiments.csv", "compounds.csv")
+SAMPLE = ("raw_users.csv", "raw_user_experiments.csv", "raw_compounds.csv")
 # A build, on a machine that does much else.
 PATIENCE = 180_000
 
