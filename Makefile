@@ -76,9 +76,10 @@ compiled_sql := --templater raw --exclude-rules layout,ambiguous.column_count,$\
 database := if [ -n "$$PGHOST" ]; then $(bin)/labmart db url > /dev/null; \
   else $(bin)/labmart db start || [ $$? -eq 2 ]; fi
 
-docs: $(engine) ## build all tables, write the dbt documentation, say how to read it
+docs: $(engine) .venv/.docs ## build all tables, write the dbt documentation, say how to read it
 	@$(bin)/labmart build $(target)
 	@$(bin)/dbt --quiet docs generate $(target)
+	@$(bin)/python -m loader.lineage target
 	@echo "To read it in a browser: $(bin)/dbt docs serve"
 
 requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 takes newer versions)

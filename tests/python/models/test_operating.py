@@ -1,10 +1,11 @@
-"""What docs/operating.md offers beside building: freshness of the inputs, and metrics."""
+"""What docs/operating.md offers beside building: freshness, metrics, the way of a column."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from support.engines import Engine
 from support.in_process import labmart
 from support.operated import DbtProject
 from support.project import ROOT, copy_of_project
+
+from loader.lineage import Column, column_lineage, origins
+from loader.lineage import main as write_lineage
 
 pytestmark = pytest.mark.slow
 
@@ -137,3 +141,47 @@ def test_metrics_are_the_sums_of_the_mart_by_user_and_month_of_sign_up(
     for user in users:
         row = each[user["user_id"]]
         assert {name: Decimal(row[name]) for name in metrics} == sums([user])
+
+
+def test_every_column_is_followed_to_where_it_comes_from(project: DbtProject) -> None:
+    project.dbt("build", "--resource-type", "model", "--resource-type", "seed")
+    project.dbt("docs", "generate")
+    write_lineage(project.artifacts)
+    manifest, catalog = (
+        json.loads((project.artifacts / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("manifest", "catalog")
+    )
+    made_of = column_lineage(manifest, catalog)
+    declared = {
+        Column(unique_id, name)
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] == "model" and unique_id in catalog["nodes"]
+        for name in node["columns"]
+    }
+    assert declared
+    assert declared <= set(made_of)
+
+    def mart(relation: str, name: str) -> Column:
+        return Column(f"model.labmart.{relation}", name)
+
+    def of(relation: str, name: str) -> set[tuple[str, str]]:
+        found = origins(made_of, mart(relation, name))
+        return {(column.relation.rpartition(".")[2], column.name) for column in found}
+
+    assert made_of[mart("user_features", "user_name")] == {mart("users", "name")}
+    assert mart("experiments", "") in made_of[mart("user_features", "total_exp_per_user")]
+    assert of("user_features", "user_name") == {("users", "name"), ("raw_users", "name")}
+    assert of("user_features", "avg_exp_time_per_user") == {
+        ("user_experiments", "experiment_run_time"),
+        ("raw_user_experiments", "experiment_run_time"),
+    }
+    assert ("raw_user_experiments", "experiment_compound_ids") in of(
+        "user_compound_usage", "times_listed"
+    ) | of("user_compound_usage", "compound_id")
+
+    html = (project.artifacts / "column_lineage.html").read_text(encoding="utf-8")
+    assert '<tr id="model.labmart.user_features.user_name">' in html
+    assert '<a href="#model.labmart.users.name">users.name</a>' in html
+    for target in set(re.findall(r'href="#([^"]+)"', html)):
+        assert f'id="{target}"' in html
+    assert "http" not in html, "the page loads something"
