@@ -209,7 +209,7 @@ def test_a_retry_after_a_failure_leaves_the_database_whole(lab: Lab) -> None:
     path = lab.project.root / model.original_file_path
     sql = path.read_text(encoding="utf-8")
     try:
-        path.write_text(sql.replace("select", "select 1 / 0 as broken,", 1), encoding="utf-8")
+        path.write_text(f"{sql.rstrip()} where 1 / 0 = 1\n", encoding="utf-8")
         lab.project.parse()
         assert not lab.project.run("run").success
         lab.is_whole("a dbt run that fails")
