@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from support.page_stage import SCRIPT
 
 # No part of the browser itself calls anywhere while a test looks for foreign requests.
 ARGUMENTS = (
@@ -52,9 +53,18 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def watched(
-    browser: Browser, address: str, *, width: int = 1280, height: int = 900, dark: bool = False
+    browser: Browser,
+    address: str,
+    *,
+    width: int = 1280,
+    height: int = 900,
+    dark: bool = False,
+    clock: bool = False,
 ) -> Iterator[Page]:
-    """The page at `address`. Afterwards: no call elsewhere, no violation, no error."""
+    """The page at `address`. Afterwards: no call elsewhere, no violation, no error.
+
+    `clock`: the test can turn the page's clock forward.
+    """
     context = browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if dark else "light",
@@ -69,11 +79,14 @@ def watched(
 
     context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     context.add_init_script(VIOLATIONS)
+    context.add_init_script(SCRIPT)
     page = context.new_page()
     page.on("console", note)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.set_default_timeout(20_000)
     try:
+        if clock:
+            page.clock.install()
         page.goto(address)
         yield page
         assert page.evaluate("window.violations") == []
@@ -81,4 +94,6 @@ def watched(
         # A link to a blob of the page's own has no host.
         assert hosts - {""} == {urlsplit(address).netloc}
     finally:
+        # No answer that is on its way to be changed is waited for.
+        page.unroute_all(behavior="ignoreErrors")
         context.close()

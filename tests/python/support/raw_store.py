@@ -110,6 +110,7 @@ profile = Profile(Path("profiles.yml"), "test", {profile.engine!r}, {dict(profil
     return subprocess.Popen(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests/python'}:{ROOT}"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
