@@ -130,6 +130,10 @@ def killed(
     return found == load.after if loading.returncode == -signal.SIGKILL else None
 
 
+def after(seconds: float) -> Callable[[subprocess.Popen[str]], None]:
+    return lambda _: time.sleep(seconds)
+
+
 @pytest.mark.parametrize("more", [0.0, 0.2])
 def test_a_loader_that_is_killed_once_it_has_the_file(
     file: DuckDB, loading_copy: Path, replacement: Replacement, more: float
@@ -154,7 +158,7 @@ def test_a_loader_that_is_killed_leaves_all_or_nothing(
         # Most of the first third passes before Python has started.
         moment = replacement.seconds * (0.3 + 0.8 * (number + chance.random()) / KILLS)
         try:
-            outcome = killed(file, loading_copy, replacement, lambda _, s=moment: time.sleep(s))
+            outcome = killed(file, loading_copy, replacement, after(moment))
         except AssertionError as error:
             error.add_note(f"seed {SEED}: after {moment:.3f} s of {replacement.seconds:.3f} s")
             raise
