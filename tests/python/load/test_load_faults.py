@@ -257,7 +257,7 @@ def in_lock(database: Database, folder: Path, temporary: Path) -> Iterator[subpr
 
 def ends_soon(loading: subprocess.Popen[str]) -> bool:
     try:
-        loading.wait(3)
+        loading.wait(10)
     except subprocess.TimeoutExpired:
         return False
     return True
@@ -282,7 +282,7 @@ def test_a_signal_ends_a_load_and_leaves_nothing(
         if situation is in_standard_input and not ends_soon(loading):
             # A read that begins in the same moment misses it; a person presses again.
             os.killpg(loading.pid, number)
-    ended = end_of(loading, patience=20)
+    ended = end_of(loading)
     assert ended.code == 128 + number, ended
     assert ended.err.strip().splitlines()[-1] == "interrupted", ended
     assert session_of(loading.pid) == []

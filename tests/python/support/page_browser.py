@@ -29,8 +29,10 @@ VIOLATIONS = """
       window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
     });
 """
-# Longer than the page waits between two looks at the service.
-expect.set_options(timeout=20_000)
+# In milliseconds; longer than the page waits between two looks at the service, and than a machine
+# takes that does much else.
+PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
 # The browser writes this for each answer that is no success, and for none.
 ANSWER = "Failed to load resource"
 
@@ -83,7 +85,7 @@ def watched(
     page = context.new_page()
     page.on("console", note)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE)
     try:
         if clock:
             page.clock.install()
