@@ -13,8 +13,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -252,17 +252,23 @@ def kill_server(place: Place) -> None:
     wait_for(lambda: status(place).pid is None)
 
 
-@pytest.mark.parametrize(
-    "doing",
-    [
-        "copy",
-        pytest.param(
-            "analyze", marks=pytest.mark.prove("a server of its own; copy is tried always")
-        ),
-    ],
-)
+@contextmanager
+def held_in_analyze(database: Database, table: str) -> Iterator[Callable[[], None]]:
+    """Like `held_in_copy`: the lock leaves readers and writers alone."""
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"begin; lock table labmart_raw.{table} in share update exclusive mode")
+        waiting = "select 1 from pg_locks where locktype = 'relation' and not granted"
+        yield lambda: wait_for(lambda: bool(rows(database, waiting)))
+        # The server has gone meanwhile.
+        with suppress(psycopg2.OperationalError):
+            cursor.execute("rollback")
+
+
+@pytest.mark.parametrize("hold", [held_in_copy, held_in_analyze])
 def test_a_server_that_is_killed_ends_the_load_and_loses_nothing(
-    place: Place, tmp_path: Path, doing: str
+    place: Place,
+    tmp_path: Path,
+    hold: Callable[[Database, str], AbstractContextManager[Callable[[], None]]],
 ) -> None:
     start(place)
     database = database_of(place)
@@ -272,10 +278,10 @@ def test_a_server_that_is_killed_ends_the_load_and_loses_nothing(
     new = tmp_path / "new"
     write_table(new / "compounds.csv", "compounds", range(30_000), broken_every=999)
     write_table(new / "users.csv", "users", range(30_000))
-    loading = begin(database, "load", "--replace", new, temporary=tmp_path)
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        wait_for_moment(cursor, loading, Moment(doing, 0.0))
-    kill_server(place)
+    with suppress(psycopg2.OperationalError), hold(database, "compounds") as wait_until_held:
+        loading = begin(database, "load", "--replace", new, temporary=tmp_path)
+        wait_until_held()
+        kill_server(place)
     ended = end_of(loading)
     assert ended.code == 4, ended
     assert "Nothing was written. See that the server runs, and call again." in ended.err
