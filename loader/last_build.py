@@ -200,7 +200,7 @@ class _OnPostgres(LastBuild):
     def __init__(self, connection: psycopg2.extensions.connection, profile: Profile) -> None:
         self._connection = connection
         self._schema = profile.schema
-        self._raw_schema = f"{profile.schema}_raw"
+        self._raw_schema = profile.raw_schema
         self._table = f"{quote(profile.schema)}.{quote(_TABLE)}"
         # Names this build in the table: whoever begins another one takes it away.
         self._id = uuid.uuid4().hex
