@@ -121,12 +121,13 @@ def code_of(project: Project, profile: Profile, variables: str | None) -> str | 
     names = {name for name in os.environ if name.startswith("DBT_") and not _SECRET.search(name)}
     for path in _files(project.root, folders):
         content = path.read_bytes()
-        digest.update(f"{path.relative_to(project.root)}\0{len(content)}\0".encode() + content)
+        name = os.path.relpath(path, project.root)
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
         if path.suffix in _WITH_JINJA:
-            for _, name in _ENV_VAR.findall(content):
-                if not name:
+            for _, variable in _ENV_VAR.findall(content):
+                if not variable:
                     return None
-                names.add(name.decode())
+                names.add(variable.decode())
     values = {
         "variables": variables,
         "environment": {name: os.environ.get(name) for name in names},
@@ -230,7 +231,7 @@ class _OnPostgres(LastBuild):
                 f"where pg_try_advisory_lock({lock}); commit"
             )
             # What is loaded from now on, this build may have seen or not.
-            self._loaded = self._raw_state()
+            self._loaded = self._state(self._raw_tables())
 
     def keep(self, code: str, manifest: Path, invocation_id: str) -> None:
         """See `LastBuild`."""
@@ -239,13 +240,10 @@ class _OnPostgres(LastBuild):
             if relations is None:
                 return
             built, sources = relations
-            state, raw = self._state(built), self._raw_state()
-            for name in sources:
-                if name in self._loaded:
-                    state[name] = self._loaded[name]
-                # dbt has made the table, unless somebody has loaded something meanwhile.
-                elif name in raw and self._is_empty(name):
-                    state[name] = raw[name]
+            # Tables that dbt has made, unless somebody has loaded something meanwhile.
+            made = [name for name in self._raw_tables() if name not in self._loaded]
+            raw = self._loaded | self._state([name for name in made if self._is_empty(name)])
+            state = self._state(built) | {name: raw[name] for name in sources}
             if len(state) < len(built) + len(sources):
                 return
             record = {"code": code, "state": [[*name, item] for name, item in state.items()]}
@@ -254,11 +252,9 @@ class _OnPostgres(LastBuild):
                 (json.dumps(record), self._id),
             )
 
-    def _raw_state(self) -> State:
-        tables = "select schemaname::text, tablename::text from pg_tables where schemaname = %s"
-        return self._state(
-            [(schema, name) for schema, name in self._run(tables, (self._raw_schema,))]
-        )
+    def _raw_tables(self) -> list[Relation]:
+        sql = "select schemaname::text, tablename::text from pg_tables where schemaname = %s"
+        return [(schema, name) for schema, name in self._run(sql, (self._raw_schema,))]
 
     def _state(self, relations: Sequence[Relation]) -> State:
         """For each relation that exists what no change of it leaves as it was."""

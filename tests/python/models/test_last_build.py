@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -353,6 +355,15 @@ def test_a_build_is_left_out_and_says_so(lab: Lab, builds: list[BuildOptions]) -
     assert call(lab).code == 0
     assert len(builds) == 2
     assert call(lab).err.endswith(f"{dbt_report.UNCHANGED}\n")
+
+
+def test_to_know_it_takes_no_dbt() -> None:
+    """Importing it takes longer than all the rest."""
+    call_ = "import sys, loader.cli.loading, loader.dbt_report; print('dbt' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", call_], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
 
 
 def test_full_builds_all_the_same(lab: Lab, builds: list[BuildOptions]) -> None:
