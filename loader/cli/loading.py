@@ -12,6 +12,7 @@ from loader.errors import BuildFailed
 
 if TYPE_CHECKING:
     from loader.database import Database
+    from loader.dbt import BuildOptions
     from loader.load import Outcome
     from loader.load_options import LoadOptions, MaxRejected
 
@@ -67,20 +68,26 @@ def given_options(
     return command
 
 
+full_option = option("--full", is_flag=True, help="Build also when nothing has changed.")
+
+
 @click.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @given_options
+@full_option
 @target_option
 @vars_option
 @click.pass_obj
 def run(
     call: Call,
     paths: tuple[str, ...],
+    full: bool,
     target: str | None,
     variables: str | None,
     **given: Unpack[Given],
 ) -> None:
     """Load the PATHs if there are any, build everything and print the user features."""
+    from loader.dbt import BuildOptions
     from loader.issues import RECONCILIATION, fates, reconciliation
     from loader.marts import DEFAULT_MART, find_mart
     from loader.seeds import check_seeds
@@ -90,7 +97,7 @@ def run(
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
-    _build(database, target, variables, ())
+    _build(database, BuildOptions(target=target, vars=variables, full=full))
     marts_file = database.project.marts_file
     with database.open() as source:
         show(find_mart(marts_file, DEFAULT_MART), source, ShowOptions())
@@ -124,29 +131,35 @@ def load(
 
 
 @click.command()
+@full_option
 @target_option
 @vars_option
 @click.argument("dbt_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def build(
-    call: Call, target: str | None, variables: str | None, dbt_arguments: tuple[str, ...]
+    call: Call,
+    full: bool,
+    target: str | None,
+    variables: str | None,
+    dbt_arguments: tuple[str, ...],
 ) -> None:
-    """Run dbt build, with progress.
+    """Run dbt build, with progress, unless nothing has changed since the last green build.
 
-    Arguments after -- go to dbt: labmart build -- --select users
+    dbt's unit tests and the tests tagged `development` are left out; plain `dbt build` has them.
+    Arguments after -- go to dbt, which then does what they say: labmart build -- --select users
     """
-    _build(call.database(target), target, variables, dbt_arguments)
-
-
-def _build(
-    database: Database, target: str | None, variables: str | None, extra: tuple[str, ...]
-) -> None:
     from loader.dbt import BuildOptions
+
+    options = BuildOptions(target=target, vars=variables, extra=dbt_arguments, full=full)
+    _build(call.database(target), options)
+
+
+def _build(database: Database, options: BuildOptions) -> None:
     from loader.dbt_report import run_and_report
     from loader.seeds import check_seeds
 
     check_seeds(database.project.seeds)
-    if not run_and_report(database, BuildOptions(target=target, vars=variables, extra=extra)):
+    if not run_and_report(database, options):
         raise BuildFailed
 
 
