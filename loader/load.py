@@ -22,10 +22,10 @@ from loader.errors import DatabaseFault, FileRefused, FilesRefused, UsageError
 from loader.files import Collected, LocalFile, collect, sha256_of
 from loader.ledger import APPEND, CURRENT, REPLACE, Wanted, changes, file_name, plan
 from loader.load_options import LoadOptions
+from loader.parsers import Batch, Reader, RejectedLine
+from loader.parsers.dialect import ReadOptions
+from loader.parsers.rejections import Rejections
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
-from loader.readers.dialect import ReadOptions
-from loader.readers.rejections import Rejections
 from loader.recognise import recognise
 from loader.sources import Input
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from loader.errors import FileRefused
 from loader.files import LocalFile, Stream, open_bytes
-from loader.readers import Reader
-from loader.readers.batches import HEADER_WITHIN, Sheet, SheetReader, recognise_sheet
-from loader.readers.delimited import recognise_text
-from loader.readers.dialect import ReadOptions
-from loader.readers.text import decode, encoding_of
+from loader.parsers import Reader
+from loader.parsers.batches import HEADER_WITHIN, Sheet, SheetReader, recognise_sheet
+from loader.parsers.delimited import recognise_text
+from loader.parsers.dialect import ReadOptions
+from loader.parsers.text import decode, encoding_of
 from loader.sources import BLANKS, Input
 
 _WORKBOOKS = ("xlsx", "xls", "ods")
@@ -28,12 +28,12 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     assert file.content is not None, "collect looks into every file"
     kind = file.content.kind
     if kind in _WORKBOOKS:
-        from loader.readers.spreadsheet import sheets
+        from loader.parsers.workbooks import sheets
 
         found = _chosen(file.name, sheets(file.path, file.name, kind), options)
         return list(_with_header(file.name, found, inputs, options.columns))
     if kind == "parquet":
-        from loader.readers.parquet import sheet
+        from loader.parsers.parquet import sheet
 
         return list(_with_header(file.name, [sheet(file.path, file.name)], inputs, ()))
     if kind != "text":
@@ -48,7 +48,7 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     with opened() as stream:
         is_json = _begins_as_json(stream.read(4096))
     if is_json:
-        from loader.readers import jsonlines
+        from loader.parsers import jsonlines
 
         return [jsonlines.recognise(file.name, opened, inputs)]
     return [recognise_text(file.name, opened, inputs, options, wrapping)]

@@ -20,8 +20,8 @@ from typing import IO, Protocol
 
 from loader.errors import ProfileError
 from loader.files import LocalFile
+from loader.parsers import Batch, Reader, RejectedLine
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
 Value = int | Decimal | float | str | bool | date | datetime | None

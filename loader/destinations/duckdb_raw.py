@@ -35,8 +35,8 @@ from loader.destinations.raw_tables import (
 from loader.destinations.sql import literal, quote
 from loader.errors import DatabaseFault
 from loader.files import LocalFile
+from loader.parsers import Batch, Reader, RejectedLine
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -34,8 +34,8 @@ from loader.destinations.sql import quote
 from loader.destinations.turns import wait_until
 from loader.errors import DatabaseFault, ProfileError
 from loader.files import LocalFile
+from loader.parsers import Batch, Reader, RejectedLine
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
 # PostgreSQL cuts longer names off in silence.

@@ -3,7 +3,7 @@
 Each task reads one block of the file, as it is on disk: lines end with LF, bytes stay what they
 are. First the lines of every block are counted, which gives each line its number. Then the lines
 that are records by themselves are split and written by the tasks; odd ones, which must be few, come
-to the loader, which decides as it does for any file (see loader.readers.by_line).
+to the loader, which decides as it does for any file (see loader.parsers.by_line).
 
 What this way cannot do (see `can_read`, or NotByLine) is left to the reader that the file has.
 """
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, cast
 
 from loader.destinations.spark_files import Folder, write_batches
 from loader.errors import FileRefused
-from loader.readers import Batch
-from loader.readers.by_line import (
+from loader.parsers import Batch
+from loader.parsers.by_line import (
     OddLines,
     blank_pattern,
     cell_pattern,
@@ -27,8 +27,8 @@ from loader.readers.by_line import (
     quoted_pattern,
     record_pattern,
 )
-from loader.readers.delimited import LINE_LIMIT, DelimitedReader
-from loader.readers.text import MARK
+from loader.parsers.delimited import LINE_LIMIT, DelimitedReader
+from loader.parsers.text import MARK
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Row, SparkSession

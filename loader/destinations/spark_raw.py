@@ -46,9 +46,9 @@ from loader.destinations.spark_tables import (
 )
 from loader.errors import DatabaseFault
 from loader.files import LocalFile
+from loader.parsers import Batch, Reader, RejectedLine
+from loader.parsers.delimited import DelimitedReader
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
-from loader.readers.delimited import DelimitedReader
 from loader.sources import Input
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from loader.destinations.spark_session import open_session
 from loader.errors import FileRefused
 from loader.files import LocalFile
 from loader.files.content import content_of
+from loader.parsers import RejectedLine
+from loader.parsers.delimited import DelimitedReader
+from loader.parsers.dialect import ReadOptions
 from loader.profile import Profile
 from loader.project import open_project
-from loader.readers import RejectedLine
-from loader.readers.delimited import DelimitedReader
-from loader.readers.dialect import ReadOptions
 from loader.recognise import recognise
 from loader.sources import read_inputs
 

@@ -25,9 +25,9 @@ from support.spreadsheets import ods_cell, ods_parts, ods_table
 
 from loader.errors import FileRefused
 from loader.files import collect
-from loader.readers import Reader, RejectedLine
-from loader.readers.delimited import DelimitedReader
-from loader.readers.dialect import ReadOptions
+from loader.parsers import Reader, RejectedLine
+from loader.parsers.delimited import DelimitedReader
+from loader.parsers.dialect import ReadOptions
 from loader.recognise import recognise
 from loader.sources import read_inputs
 

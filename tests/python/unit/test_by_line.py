@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 import pytest
 from support.copy_text import Cells, rows_of
 
-from loader.readers.by_line import (
+from loader.parsers.by_line import (
     OddLines,
     blank_pattern,
     cell_pattern,
     quoted_pattern,
     record_pattern,
 )
-from loader.readers.grammar import Shape
-from loader.readers.splitter import Splitter, output_delimiter
+from loader.parsers.grammar import Shape
+from loader.parsers.splitter import Splitter, output_delimiter
 
 _ALPHABETS = (
     'a1 ,"\n',

@@ -13,10 +13,10 @@ from support.copy_text import rows_of
 from support.project import ROOT
 
 from loader.errors import FileRefused, UsageError
-from loader.readers import RejectedLine
-from loader.readers.delimited import DelimitedReader, recognise_text
-from loader.readers.dialect import ReadOptions
-from loader.readers.text import Stream
+from loader.parsers import RejectedLine
+from loader.parsers.delimited import DelimitedReader, recognise_text
+from loader.parsers.dialect import ReadOptions
+from loader.parsers.text import Stream
 from loader.sources import read_inputs
 
 INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")

@@ -11,9 +11,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.copy_text import Row, rows_of
 
-from loader.readers import RejectedLine
-from loader.readers.grammar import Shape
-from loader.readers.splitter import RECORD_LIMIT, Splitter, complete_lines, output_delimiter
+from loader.parsers import RejectedLine
+from loader.parsers.grammar import Shape
+from loader.parsers.splitter import RECORD_LIMIT, Splitter, complete_lines, output_delimiter
 
 ALL = (True, True, True)
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 from loader.errors import FileRefused, UsageError
-from loader.readers import Batch
-from loader.readers.dialect import Dialect, ReadOptions, find_dialect
-from loader.readers.fit import fitted
-from loader.readers.grammar import Grammar, lines_of
-from loader.readers.splitter import Splitter, complete_lines, output_delimiter
-from loader.readers.text import MARK, Decoding, Stream, bom_of, decode, encoding_of, to_a_character
+from loader.parsers import Batch
+from loader.parsers.dialect import Dialect, ReadOptions, find_dialect
+from loader.parsers.fit import fitted
+from loader.parsers.grammar import Grammar, lines_of
+from loader.parsers.splitter import Splitter, complete_lines, output_delimiter
+from loader.parsers.text import MARK, Decoding, Stream, bom_of, decode, encoding_of, to_a_character
 from loader.sources import Input, other_header
 
 # What the dialect is told from.

@@ -16,9 +16,9 @@ from operator import itemgetter
 from typing import Any
 
 from loader.errors import FileRefused
-from loader.readers import Batch, RejectedLine
-from loader.readers.batches import csv_cell, not_text, verbatim
-from loader.readers.text import Decoding, Stream, bom_of
+from loader.parsers import Batch, RejectedLine
+from loader.parsers.batches import csv_cell, not_text, verbatim
+from loader.parsers.text import Decoding, Stream, bom_of
 from loader.sources import Input, header_key, match_header
 
 # Keys are looked for in the objects that begin the file, up to so many characters.

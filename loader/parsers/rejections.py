@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from loader.readers import RejectedLine
+from loader.parsers import RejectedLine
 
 # Beyond so many bytes the lines are on disk: a file may be damaged from end to end.
 _IN_MEMORY = 4 << 20

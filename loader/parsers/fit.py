@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 
-from loader.readers.dialect import Dialect, begin_of_line, records_of
-from loader.readers.grammar import Grammar, Record, Shape, lines_of
+from loader.parsers.dialect import Dialect, begin_of_line, records_of
+from loader.parsers.grammar import Grammar, Record, Shape, lines_of
 from loader.sources import BLANKS, HeaderMatch, header_key
 
 _ESCAPE = "\\"

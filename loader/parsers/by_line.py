@@ -15,9 +15,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from loader.readers import Batch, RejectedLine
-from loader.readers.grammar import Shape
-from loader.readers.splitter import Splitter
+from loader.parsers import Batch, RejectedLine
+from loader.parsers.grammar import Shape
+from loader.parsers.splitter import Splitter
 
 # The patterns grow with the columns.
 _MOST_COLUMNS = 256

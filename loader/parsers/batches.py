@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import islice
 
 from loader.errors import FileRefused
-from loader.readers import Batch, RejectedLine
+from loader.parsers import Batch, RejectedLine
 from loader.sources import HeaderMatch, Input, match_header, other_header
 
 # A header further down than this is not looked for.
@@ -19,7 +19,7 @@ _ROWS_PER_BATCH = 10_000
 _LONGEST_NAME = 60
 # What makes a cell need quotation marks, whatever the delimiter is.
 _NEEDS_QUOTES = re.compile('["\r\n]')
-# Bytes that were no text in the file's encoding (see loader.readers.text), and unpaired surrogates.
+# Bytes that were no text in the file's encoding (see loader.parsers.text), and unpaired surrogates.
 UNDECODABLE = re.compile("[\ud800-\udfff]")
 _NO_TEXT = re.compile("[\ud800-\udfff\0]")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from loader.errors import FileRefused
-from loader.readers.batches import HEADER_WITHIN, ignored
-from loader.readers.grammar import Grammar, Record, Shape, count_lines, lines_of
+from loader.parsers.batches import HEADER_WITHIN, ignored
+from loader.parsers.grammar import Grammar, Record, Shape, count_lines, lines_of
 from loader.sources import BLANKS, HeaderMatch, Input, header_key, match_header
 
 _QUOTES = ('"', "'")

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import add
 
-from loader.readers import RejectedLine
-from loader.readers.batches import csv_cell, not_text, verbatim
-from loader.readers.grammar import LINE, Grammar, Record, Shape, count_lines, lines_of
+from loader.parsers import RejectedLine
+from loader.parsers.batches import csv_cell, not_text, verbatim
+from loader.parsers.grammar import LINE, Grammar, Record, Shape, count_lines, lines_of
 from loader.sources import BLANKS
 
 # See Splitter._number.
