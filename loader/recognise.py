@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from loader.errors import FileRefused
-from loader.files import LocalFile, Stream, open_bytes
+from loader.files import DecompressedStream, LocalFile, open_bytes
 from loader.parsers import Reader
 from loader.parsers.batches import HEADER_WITHIN, Sheet, SheetReader, recognise_sheet
 from loader.parsers.delimited import recognise_text
@@ -41,16 +41,16 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
             file.name, f": it is {kind}, and no table that labmart reads. Leave it out (--exclude)."
         )
 
-    def opened() -> Stream:
+    def opened() -> DecompressedStream:
         return open_bytes(file.path, file.name)
 
     wrapping = "".join(f"{layer}, " for layer in file.content.layers)
     with opened() as stream:
         is_json = _begins_as_json(stream.read(4096))
     if is_json:
-        from loader.parsers import jsonlines
+        from loader.parsers import json_lines
 
-        return [jsonlines.recognise(file.name, opened, inputs)]
+        return [json_lines.recognise(file.name, opened, inputs)]
     return [recognise_text(file.name, opened, inputs, options, wrapping)]
 
 
