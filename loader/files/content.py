@@ -195,7 +195,7 @@ def _ole_content(path: Path) -> tuple[str, str]:
     import olefile
 
     try:
-        with olefile.OleFileIO(path) as file:
+        with olefile.OleFileIO(str(path)) as file:
             streams = {entry[-1] for entry in file.listdir()}
     except Exception:
         # A damaged directory leads it anywhere; the parser of xls says what is damaged.

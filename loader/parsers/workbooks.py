@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from loader.errors import FileRefused
-from loader.parsers.batches import HEADER_WITHIN, Sheet
+from loader.parsers.sheets import HEADER_WITHIN, Sheet
 
 # The child's longest line is one row of at most 8 million characters.
 _MAX_LINE = 64 << 20

@@ -12,7 +12,7 @@ from support.spark import held_session
 from loader.destinations import open_store
 from loader.destinations.spark_session import open_session
 from loader.errors import DatabaseFault
-from loader.parsers import Batch, RejectedLine
+from loader.parsers.records import Batch, RejectedLine
 from loader.profile import Profile
 from loader.sources import Input, InputColumn
 

@@ -27,7 +27,7 @@ from support.raw_store import (
 from loader.destinations import open_store
 from loader.embedded import Place, start, status, url_of
 from loader.errors import DatabaseFault
-from loader.parsers import Batch
+from loader.parsers.records import Batch
 from loader.profile import Profile
 
 pytestmark = pytest.mark.slow

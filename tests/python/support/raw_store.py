@@ -18,7 +18,7 @@ from support.databases import Database
 from support.project import ROOT
 
 from loader.destinations import Load, RawStore, open_store
-from loader.parsers import Batch
+from loader.parsers.records import Batch
 from loader.profile import Profile
 from loader.sources import Input, InputColumn
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from loader.parsers.batches import Sheet
+from loader.parsers.sheets import Sheet
 from loader.parsers.workbooks import sheets
 
 Rows = list[tuple[int, list[str | None]]]

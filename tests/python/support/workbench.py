@@ -31,8 +31,7 @@ from support.spark import Spark, need_java
 
 from loader.destinations import Load, open_store
 from loader.ledger import APPEND
-from loader.parsers import Batch, RejectedLine
-from loader.parsers.batches import csv_cell
+from loader.parsers.records import Batch, RejectedLine, csv_cell
 from loader.profile import Profile, load_profile
 from loader.project import open_project
 from loader.sources import Input, read_inputs
