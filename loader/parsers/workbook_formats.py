@@ -500,18 +500,18 @@ def _ods_cells(row: Element, number: int) -> list[str | None]:
 
 def _ods_text(cell: Element) -> str:
     kind = cell.get(f"{_OFFICE}value-type", "")
-    is_error = any(key.endswith("}value-type") and cell.get(key) == "error" for key in cell.keys())  # noqa: SIM118 -- of an Element
-    if kind in ("float", "percentage", "currency") and not is_error:
+    paragraphs = "\n".join([_paragraph(part) for part in cell if part.tag.startswith(_TEXT)])
+    if any(key.endswith("}value-type") and value == "error" for key, value in cell.items()):
+        return paragraphs
+    if kind in ("float", "percentage", "currency"):
         return number_text(cell.get(f"{_OFFICE}value", "").strip())
-    if kind == "date" and not is_error:
-        written = cell.get(f"{_OFFICE}date-value", "").strip()
-        return _ZEROS_OF_FRACTION.sub(r"\1", written)
-    if kind == "time" and not is_error:
+    if kind == "date":
+        return _ZEROS_OF_FRACTION.sub(r"\1", cell.get(f"{_OFFICE}date-value", "").strip())
+    if kind == "time":
         return _duration(cell.get(f"{_OFFICE}time-value", "").strip())
-    if kind == "boolean" and not is_error:
+    if kind == "boolean":
         return cell.get(f"{_OFFICE}boolean-value", "").strip().upper()
-    paragraphs = [_paragraph(child) for child in cell if child.tag.startswith(_TEXT)]
-    return cell.get(f"{_OFFICE}string-value") or "\n".join(paragraphs)
+    return cell.get(f"{_OFFICE}string-value") or paragraphs
 
 
 def _paragraph(element: Element) -> str:
