@@ -106,6 +106,9 @@ def _decompressor(kind: str) -> _Decompressor:
 class _Source(io.RawIOBase):
     """Bytes in order. Subclasses have `take`: at most `size` bytes, b'' at the end."""
 
+    def __init__(self, below: io.RawIOBase) -> None:
+        self._below = below
+
     def take(self, size: int) -> bytes:
         raise NotImplementedError
 
@@ -118,6 +121,11 @@ class _Source(io.RawIOBase):
         view[: len(piece)] = piece
         return len(piece)
 
+    def close(self) -> None:
+        if not self.closed:
+            self._below.close()
+        super().close()
+
 
 class _File(_Source):
     """The bytes of a file as they are on disk. `position` is how many have been read."""
@@ -129,6 +137,7 @@ class _File(_Source):
             self._file = path.open("rb", buffering=0)
         except OSError as error:
             raise FileRefused(name, cannot_open(error)) from None
+        super().__init__(self._file)
         self._before = self._stamp()
 
     def _stamp(self) -> tuple[int, int]:
@@ -150,11 +159,6 @@ class _File(_Source):
         self.position += len(piece)
         return piece
 
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
-
 
 def cannot_open(error: OSError) -> str:
     """What FileRefused says of a file that cannot be opened."""
@@ -169,6 +173,7 @@ class _Decompressed(_Source):
     """What a compressed source holds, all members of it. `file` is the one below all layers."""
 
     def __init__(self, kind: str, source: _Source, file: _File) -> None:
+        super().__init__(source)
         self._kind = kind
         self._source = source
         self._file = file
@@ -222,11 +227,6 @@ class _Decompressed(_Source):
 
     def _refused(self, problem: str) -> FileRefused:
         return FileRefused(self._file.name, problem)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._source.close()
-        super().close()
 
 
 class DecompressedStream(io.BufferedReader):

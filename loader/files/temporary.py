@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from loader.errors import FileRefused
 
@@ -45,44 +44,30 @@ class DecompressionLimit:
             )
 
 
-class Spool:
+class Spool(ExitStack):
     """Where temporary files are made. A context manager; leaving it removes them.
 
     It obeys TMPDIR. What is read into it raises FileRefused itself for its own faults.
     """
 
-    def __init__(self) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._count = 0
-
-    def __enter__(self) -> Spool:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+    _folder: Path | None = None
+    _count = 0
 
     def new(self, name: str) -> Path:
         """A path for a new file. Raises FileRefused for `name` when there can be none."""
         if self._folder is None:
             try:
                 # A download may still be writing when an interrupt ends the call.
-                self._folder = tempfile.TemporaryDirectory(
-                    prefix="labmart-", ignore_cleanup_errors=True
-                )
+                folder = tempfile.TemporaryDirectory(prefix="labmart-", ignore_cleanup_errors=True)
             except OSError as error:
                 raise FileRefused(
                     name,
                     f": no temporary file can be made for it: {error.strerror}. Set TMPDIR to a "
                     "folder that you can write to.",
                 ) from None
+            self._folder = Path(self.enter_context(folder))
         self._count += 1
-        return Path(self._folder.name) / f"{self._count:06}"
+        return self._folder / f"{self._count:06}"
 
     def check(self, name: str, size: int, path: Path) -> None:
         """Raise FileRefused unless `size` more bytes fit beside `path`."""

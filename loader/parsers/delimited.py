@@ -49,16 +49,12 @@ _WRITTEN = frozenset(
 
 
 class Stream(Protocol):
-    """Bytes to decode, and how far in the file they are."""
+    """Bytes to decode, as of io.BufferedReader, and how many of the file have been used."""
 
     @property
-    def position(self) -> int:
-        """Bytes of the file that have been used."""
-        ...
+    def position(self) -> int: ...
 
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes; none at the end."""
-        ...
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -262,7 +258,7 @@ def recognise_text(
 ) -> DelimitedParser:
     """The reader of a text. Raises FileRefused."""
     with open_bytes() as stream:
-        sample = to_a_character(_read(stream, SAMPLE), stream)
+        sample = to_a_character(stream.read(SAMPLE), stream)
     encoding = _encoding(sample, options)
     text = decode(sample, encoding)
     if len(sample) >= SAMPLE:
@@ -298,11 +294,3 @@ def _codec(name: str) -> str:
         f"{name!r} is no text encoding that can be read. Common ones are utf-8, utf-16, "
         "windows-1252 and latin-1."
     )
-
-
-def _read(stream: Stream, size: int) -> bytes:
-    parts = []
-    while size > 0 and (part := stream.read(size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)

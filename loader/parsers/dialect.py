@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from loader.errors import FileRefused
-from loader.parsers.records import ignored_columns
+from loader.parsers.records import columns_of, ignored_columns
 from loader.parsers.sheets import HEADER_WITHIN
 from loader.parsers.splitter import Dialect, Grammar, Record, count_lines, lines_of
 from loader.sources import BLANKS, HeaderMatch, Input, header_key, match_header
@@ -267,9 +267,10 @@ def _without_header(
     matches = match_header(options.columns, inputs)
     if len(matches) != 1:
         means = " and ".join(match.input.name for match in matches) or "no input"
-        needs = "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
         raise FileRefused(
-            name, f": the columns {', '.join(options.columns)} mean {means}. Inputs are {needs}."
+            name,
+            f": the columns {', '.join(options.columns)} mean {means}. "
+            f"Inputs are {columns_of(inputs)}.",
         )
     width, quote = len(options.columns), '"' if options.quote is None else options.quote
     first = next(sample[at:end] for _, at, end in lines_of(sample, limit=1 << 30) if end > at)
@@ -319,7 +320,7 @@ def _nothing_found(sample: str, inputs: Sequence[Input], options: ReadOptions) -
         tried = f"Only {delimiter_name(options.delimiter)} was tried as delimiter"
     hint = f"{tried}; for a file without a header name its columns with --columns."
     if not closest:
-        names = "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
+        names = columns_of(inputs)
         return f": no line of the first {HEADER_WITHIN} names columns of an input ({names}). {hint}"
     return (
         f": no line of the first {HEADER_WITHIN} names all columns of an input. {closest[0]} {hint}"

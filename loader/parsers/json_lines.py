@@ -15,7 +15,15 @@ from operator import itemgetter
 
 from loader.errors import FileRefused
 from loader.parsers.delimited import Decoding, Stream, bom_of
-from loader.parsers.records import Batch, RejectedLine, csv_cell, listed, not_text, verbatim
+from loader.parsers.records import (
+    Batch,
+    RejectedLine,
+    columns_of,
+    csv_cell,
+    listed,
+    not_text,
+    verbatim,
+)
 from loader.sources import Input, header_key, match_header
 
 # Keys are looked for in the objects that begin the file, up to so many characters.
@@ -196,11 +204,11 @@ def recognise(name: str, open_bytes: Open, inputs: Sequence[Input]) -> JsonLines
         raise FileRefused(name, f": the keys of its objects mean {both}. Say which with --input.")
     if not matches:
         shown = ", ".join(map(repr, keys[:20])) or "no keys"
-        known = "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
         raise FileRefused(
             name,
-            f": it is JSON lines, and its objects ({shown}) are none of the inputs ({known}). "
-            "Rename the keys, or add their names to `header_names` in _sources.yml.",
+            f": it is JSON lines, and its objects ({shown}) are none of the inputs "
+            f"({columns_of(inputs)}). Rename the keys, or add their names to `header_names` in "
+            "_sources.yml.",
         )
     return JsonLinesParser(name, matches[0].input, encoding, open_bytes)
 

@@ -59,37 +59,26 @@ class Batch:
 
 
 class Parser(Protocol):
-    """A recognised file, or a sheet of it."""
+    """A recognised file, or a sheet of it, whose name is `part`.
+
+    `columns` are the declared ones of the input in the order in which a record has its cells.
+    `delimiter` is the ASCII character between the cells of Batch.text; the quote is always `"`.
+    `dialect` is what the file was recognised as, for the ledger and a person, and `notes` what a
+    person should know, such as ignored columns; they are complete after the last batch.
+    """
 
     @property
-    def input(self) -> Input:
-        """What the records are."""
-        ...
-
+    def input(self) -> Input: ...
     @property
-    def part(self) -> str:
-        """The sheet's name, or nothing."""
-        ...
-
+    def part(self) -> str: ...
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The declared columns in the order in which a record has its cells."""
-        ...
-
+    def columns(self) -> tuple[str, ...]: ...
     @property
-    def delimiter(self) -> str:
-        """One ASCII character between the cells of Batch.text; the quote is always `"`."""
-        ...
-
+    def delimiter(self) -> str: ...
     @property
-    def dialect(self) -> str:
-        """What the file was recognised as, for the ledger and a person."""
-        ...
-
+    def dialect(self) -> str: ...
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What a person should know, such as ignored columns. Complete after the last batch."""
-        ...
+    def notes(self) -> tuple[str, ...]: ...
 
     def batches(self, load_id: int) -> Iterator[Batch]:
         """All records from the first on. Raises FileRefused when the file cannot be read on."""
@@ -182,6 +171,11 @@ def ignored_columns(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...
         if column is None
     ]
     return (f"ignored columns: {listed(names)}",) if names else ()
+
+
+def columns_of(inputs: Sequence[Input]) -> str:
+    """The inputs and their columns, for a person whose file is none of them."""
+    return "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from loader.parsers.records import (
     NO_TEXT,
     Batch,
     RejectedLine,
+    columns_of,
     csv_cell,
     ignored_columns,
     not_text,
@@ -145,7 +146,7 @@ def recognise_sheets(
         parsers[0].beside = tuple(f"left out the sheet {part!r}" for part in left_out)
     if not parsers:
         looked_at = ", ".join(sheet.kind for sheet in sheets) or "no sheet"
-        known = "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
+        known = columns_of(inputs)
         raise FileRefused(
             name,
             f": none of the first {HEADER_WITHIN} rows names all columns of an input ({known}). "

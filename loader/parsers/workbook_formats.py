@@ -60,7 +60,7 @@ _CSV = "Open it in a spreadsheet program, save the sheet as CSV and load that."
 _PASSWORD = "It is protected by a password. Save it without one and load it again."
 
 
-class Package:
+class _Package:
     """The zip archive that an xlsx or ods file is, and its XML, read with suspicion.
 
     Parts are known whatever the case of their names, as for Excel.
@@ -106,17 +106,17 @@ class Package:
     def elements(self, name: str) -> Iterator[tuple[str, Element]]:
         """All elements of a small part with their names without namespace."""
         for _, element in self.events(name, "start"):
-            yield local_name(element.tag), element
+            yield _local_name(element.tag), element
 
 
 @contextmanager
-def _open_package(path: Path) -> Iterator[Package]:
+def _open_package(path: Path) -> Iterator[_Package]:
     try:
         archive = ZipFile(path)
     except (BadZipFile, ValueError, NotImplementedError, EOFError) as error:
         raise _damaged(error) from error
     with archive:
-        yield Package(archive)
+        yield _Package(archive)
 
 
 def _part_key(name: str) -> str:
@@ -152,7 +152,7 @@ def _refuse_document_type(part: IO[bytes]) -> None:
         parser.Parse(chunk, False)
 
 
-def local_name(tag: str) -> str:
+def _local_name(tag: str) -> str:
     """The name of an element or attribute without its namespace."""
     return tag.rpartition("}")[2]
 
@@ -194,7 +194,7 @@ def xlsx_sheets(path: Path) -> Iterator[SheetRows]:
         relations = _relations(package, main)
         part_of_kind = dict(relations.values())
         cells = _XlsxCells(
-            SharedTexts(package, part_of_kind.get("sharedStrings", "")),
+            _SharedTexts(package, part_of_kind.get("sharedStrings", "")),
             _date_formats(package, part_of_kind.get("styles", "")),
         )
         for name, element in package.elements(main):
@@ -207,7 +207,7 @@ def xlsx_sheets(path: Path) -> Iterator[SheetRows]:
                     yield element.get("name", ""), hidden, _xlsx_rows(package, part, cells)
 
 
-def _relations(package: Package, part: str) -> dict[str, tuple[str, str]]:
+def _relations(package: _Package, part: str) -> dict[str, tuple[str, str]]:
     """By id: the last word of the relation's type, and the part that is meant."""
     folder, name = posixpath.split(part)
     file = posixpath.join(folder, "_rels", f"{name}.rels")
@@ -224,7 +224,7 @@ def _relation_id(element: Element) -> str:
     return next((value for key, value in element.items() if key.endswith("}id")), "")
 
 
-def _date_formats(package: Package, part: str) -> list[str]:
+def _date_formats(package: _Package, part: str) -> list[str]:
     """For each style of a cell what `date_format` says of its number format."""
     own_formats: dict[int, str] = {}
     formats: list[str] = []
@@ -241,10 +241,10 @@ def _date_formats(package: Package, part: str) -> list[str]:
     return formats
 
 
-class SharedTexts:
+class _SharedTexts:
     """The texts that cells refer to by number, read only as far as they are asked for."""
 
-    def __init__(self, package: Package, part: str) -> None:
+    def __init__(self, package: _Package, part: str) -> None:
         self._source = _shared_texts(package, part) if part in package else iter(())
         self._texts: list[str] = []
         self._size = 0
@@ -264,9 +264,9 @@ class SharedTexts:
         return self._texts[index]
 
 
-def _shared_texts(package: Package, part: str) -> Iterator[str]:
+def _shared_texts(package: _Package, part: str) -> Iterator[str]:
     for _, element in package.events(part, "end"):
-        if local_name(element.tag) == "si":
+        if _local_name(element.tag) == "si":
             yield _string(element)
             element.clear()
 
@@ -275,11 +275,11 @@ def _string(element: Element) -> str:
     """The text of a shared or inline string; phonetic readings (rPh) are no part of it."""
     pieces = []
     for child in element:
-        tag = local_name(child.tag)
+        tag = _local_name(child.tag)
         if tag == "t":
             pieces.append(child.text or "")
         elif tag == "r":
-            pieces += [run.text or "" for run in child if local_name(run.tag) == "t"]
+            pieces += [run.text or "" for run in child if _local_name(run.tag) == "t"]
     return _unescaped("".join(pieces))
 
 
@@ -292,13 +292,13 @@ def _unescaped(text: str) -> str:
     )
 
 
-def _xlsx_rows(package: Package, part: str, cells: _XlsxCells) -> Iterator[Row]:
+def _xlsx_rows(package: _Package, part: str, cells: _XlsxCells) -> Iterator[Row]:
     """A row or cell without a number follows the one before."""
     number = 0
     row_tag = ""
     for _, element in package.events(part, "end"):
         if element.tag != row_tag:
-            if row_tag or local_name(element.tag) != "row":
+            if row_tag or _local_name(element.tag) != "row":
                 continue
             # Strict workbooks have another namespace than transitional ones.
             row_tag = element.tag
@@ -317,7 +317,7 @@ class _XlsxCells:
     namespace = ""
     from_1904 = False
 
-    def __init__(self, shared: SharedTexts, formats: list[str]) -> None:
+    def __init__(self, shared: _SharedTexts, formats: list[str]) -> None:
         self._shared = shared
         self._formats = formats
         self._columns: dict[str, int] = {}
@@ -421,7 +421,7 @@ def ods_sheets(path: Path) -> Iterator[SheetRows]:
                 return
 
 
-def _count_tables(package: Package) -> int:
+def _count_tables(package: _Package) -> int:
     """How many sheets there are at most; 0 if that is not to be seen without reading the XML.
 
     Counting bytes takes a fraction of the time, and spares reading on after the first rows of the
@@ -437,7 +437,7 @@ def _count_tables(package: Package) -> int:
     return count
 
 
-def _ods_rows(package: Package) -> Iterator[tuple[tuple[int, str, bool], Row | None]]:
+def _ods_rows(package: _Package) -> Iterator[tuple[tuple[int, str, bool], Row | None]]:
     """Each row with the number, the name and the hiding of its sheet, which begins with None."""
     sheet = (0, "", False)
     hidden_styles: set[str] = set()

@@ -21,7 +21,7 @@ import xlwt
 from backports import zstd
 from support.copy_text import rows_of
 from support.project import ROOT
-from support.spreadsheets import ods_cell, ods_parts, ods_table
+from support.workbooks import ods_cell, ods_parts, ods_table
 
 from loader.errors import FileRefused
 from loader.files import collect

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from support.spreadsheets import ods_cell, ods_parts, ods_table, read_rows, rows_of, write_zip
+from support.workbooks import ods_cell, ods_parts, ods_table, read_rows, rows_of, write_zip
 
 from loader.parsers.workbook_formats import ods_sheets
 from loader.parsers.workbooks import sheets

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import xlsxwriter  # type: ignore[import-untyped]
 import xlwt
-from support.spreadsheets import ods_cell, ods_parts, ods_table, rows_of, write_zip, xlsx_parts
+from support.workbooks import ods_cell, ods_parts, ods_table, rows_of, write_zip, xlsx_parts
 
 from loader.errors import FileRefused
 from loader.parsers import workbooks

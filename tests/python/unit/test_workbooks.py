@@ -13,7 +13,7 @@ import xlsxwriter  # type: ignore[import-untyped]
 import xlwt
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.spreadsheets import (
+from support.workbooks import (
     Rows,
     ods_cell,
     ods_parts,
