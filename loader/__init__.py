@@ -12,8 +12,7 @@ load          one call of `labmart load` from start to end; load_options, load_r
 watch/        loading what lands in a folder, then building
 sources       the inputs that the source YAML declares
 files/        what a PATH means: files, folders, archives, addresses, as local files
-recognise     what a local file is
-readers/      records out of each kind of file
+parsers/      what a local file is, and records out of each kind of file
 ledger        which loads count: undo, redo, prune; loads prints it
 
 roles         who may do what in the database

@@ -22,11 +22,10 @@ from loader.errors import DatabaseFault, FileRefused, FilesRefused, UsageError
 from loader.files import Collected, LocalFile, collect, sha256_of
 from loader.ledger import APPEND, CURRENT, REPLACE, Wanted, changes, file_name, plan
 from loader.load_options import LoadOptions
+from loader.parsers.dialect import ReadOptions
+from loader.parsers.recognise import recognise
+from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
-from loader.readers.dialect import ReadOptions
-from loader.readers.rejections import Rejections
-from loader.recognise import recognise
 from loader.sources import Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
@@ -46,7 +45,7 @@ class Table:
     """A recognised file, or a sheet of one. `name` is what the ledger calls it."""
 
     file: LocalFile
-    reader: Reader
+    reader: Parser
     sha256: str
     seen: tuple[int, int, int]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loader.readers.dialect import ReadOptions
+from loader.parsers.dialect import ReadOptions
 
 
 @dataclass(frozen=True)

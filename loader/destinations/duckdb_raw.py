@@ -37,8 +37,8 @@ from loader.destinations.raw_tables import (
 from loader.destinations.sql import literal, quote
 from loader.errors import DatabaseFault
 from loader.files import LocalFile
+from loader.parsers.records import Batch, Parser, RejectedLine
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -136,7 +136,7 @@ class DuckDBRaw:
         """See `RawStore`. The batches are made in a thread of their own."""
         return self._insert(entry.name, ("line", "load_id", *columns), delimiter, batches)
 
-    def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> None:
+    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> None:
         """See `RawStore`; every file is read here."""
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:

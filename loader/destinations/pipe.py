@@ -15,8 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from loader.readers import Batch
-from loader.readers.batches import close_batches
+from loader.parsers.records import Batch, close_batches
 
 # Each change between the two sides costs; Linux lets anybody have a pipe of a megabyte.
 _PIPE_BYTES = 1 << 20

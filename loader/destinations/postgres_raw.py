@@ -36,8 +36,8 @@ from loader.destinations.sql import quote
 from loader.destinations.turns import wait_until
 from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
+from loader.parsers.records import Batch, Parser, RejectedLine
 from loader.profile import RAW_SCHEMA_VARIABLE, Profile
-from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
 # PostgreSQL cuts longer names off in silence.
@@ -147,7 +147,7 @@ class PostgresRaw:
         """See `RawStore`. The batches are made in a thread of their own."""
         return self._copy(entry.name, ("line", "load_id", *columns), delimiter, batches)
 
-    def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> None:
+    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> None:
         """See `RawStore`; every file is read here."""
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:

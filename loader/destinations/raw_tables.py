@@ -14,7 +14,7 @@ from itertools import islice
 from loader.destinations import Load
 from loader.destinations.sql import quote
 from loader.errors import DatabaseFault, UsageError
-from loader.readers import Batch, RejectedLine
+from loader.parsers.records import Batch, RejectedLine
 from loader.sources import Input
 
 LEDGER = "loads"

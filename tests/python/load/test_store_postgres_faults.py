@@ -28,8 +28,8 @@ from support.raw_store import (
 from loader.destinations import open_store
 from loader.embedded import Place, start, status, url_of
 from loader.errors import DatabaseFault
+from loader.parsers.records import Batch
 from loader.profile import Profile
-from loader.readers import Batch
 
 pytestmark = pytest.mark.slow
 
