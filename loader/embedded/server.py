@@ -10,7 +10,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +121,9 @@ def make_private_home(place: Place) -> None:
 
 def _start_locked(place: Place, binaries: Binaries) -> None:
     _stop_if_moved(place)
-    # A server that runs but does not answer yet is only waited for.
-    if postmaster.running_pid(place.data) is None:
+    # A server that has been started but does not answer yet is waited for. One that is just being
+    # stopped looks the same until its process is gone; then it is up to us to start one.
+    if not _answers_before_it_ends(place):
         account = accounts.choose_account(place, binaries.postgres)
         _own(account, place.home)
         make_private(place.run, owner=account.owner)
@@ -132,8 +133,6 @@ def _start_locked(place: Place, binaries: Binaries) -> None:
         accounts.give(account, place.data)
         _rotate_log(place)
         _launch_and_wait(place, binaries, account)
-    else:
-        _wait_until_it_answers(place, None, 0)
     ensure_database(place)
 
 
@@ -155,7 +154,7 @@ def _stop_if_moved(place: Place) -> None:
 def _launch_and_wait(place: Place, binaries: Binaries, account: accounts.Account) -> None:
     deadline = time.monotonic() + ORPHANS_SECONDS
     while True:
-        skip = place.log.stat().st_size if place.log.exists() else 0
+        skip = _size_of_log(place)
         process = _launch(place, binaries, account)
         try:
             return _wait_until_it_answers(place, process, skip)
@@ -206,24 +205,34 @@ def _open_log(place: Place) -> int:
     return os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def _wait_until_it_answers(
-    place: Place, process: subprocess.Popen[bytes] | None, skip: int
-) -> None:
+def _answers_before_it_ends(place: Place) -> bool:
+    """Wait for the server that runs until it answers; False if it ends first, or none runs."""
+    return _wait_for(
+        place, lambda: postmaster.running_pid(place.data) is not None, _size_of_log(place)
+    )
+
+
+def _wait_until_it_answers(place: Place, process: subprocess.Popen[bytes], skip: int) -> None:
     """Wait for a server; `skip` is how many bytes of its log are about earlier ones."""
+    if not _wait_for(place, lambda: process.poll() is None, skip):
+        lines = _last_lines(place.log, skip)
+        raise StartFailed(
+            "PostgreSQL did not start", place.data, "\n".join(lines), hint_for(lines)
+        )
+    # It is meant to outlive us; without this Python would warn about it.
+    process.returncode = 0
+
+
+def _wait_for(place: Place, is_alive: Callable[[], bool], skip: int) -> bool:
+    """Whether the server answers before its process ends. Raises StartFailed if it does neither."""
     deadline = time.monotonic() + START_SECONDS
     pause = 0.01
     while time.monotonic() < deadline:
-        if answers(place):
-            if process is not None:
-                # It is meant to outlive us; without this Python would warn about it.
-                process.returncode = 0
-            return
-        died = process.poll() is not None if process else not postmaster.running_pid(place.data)
-        if died:
-            lines = _last_lines(place.log, skip)
-            raise StartFailed(
-                "PostgreSQL did not start", place.data, "\n".join(lines), hint_for(lines)
-            )
+        alive = is_alive()
+        if alive and answers(place):
+            return True
+        if not alive:
+            return False
         time.sleep(pause)
         pause = min(0.2, pause * 1.5)
     raise StartFailed(
@@ -231,6 +240,10 @@ def _wait_until_it_answers(
         place.data,
         "\n".join(_last_lines(place.log, skip)),
     )
+
+
+def _size_of_log(place: Place) -> int:
+    return place.log.stat().st_size if place.log.exists() else 0
 
 
 def _last_lines(log: Path, skip: int, count: int = 12) -> list[str]:

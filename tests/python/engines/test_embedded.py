@@ -91,6 +91,31 @@ def test_a_pid_file_whose_number_is_now_another_process_does_not_hinder(place: P
     assert ask(place, "select 1") == 1
 
 
+def test_a_server_that_is_just_ending_is_waited_for_and_another_one_started(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(place)
+    stop(place)
+    # As a server in its last moments: a process `postgres -D <data>` that does not answer any more.
+    words = ["postgres", "-c", "read line", "-D", str(place.data)]
+    ending = subprocess.Popen(words, executable="/bin/sh", stdin=subprocess.PIPE)
+    (place.data / "postmaster.pid").write_text(f"{ending.pid}\n{place.data}\n0\n5432\n")
+    while not postmaster.serves(ending.pid, place.data):
+        time.sleep(0.01)
+    sleep = time.sleep
+
+    def end_and_sleep(seconds: float) -> None:
+        # It ends while it is being waited for, never earlier.
+        if ending.returncode is None:
+            ending.communicate()
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", end_and_sleep)
+    assert start(place) is True
+    assert ending.returncode is not None
+    assert ask(place, "select 1") == 1
+
+
 def test_two_starts_at_once_make_one_server(place: Place) -> None:
     outcomes: list[bool] = []
     threads = [threading.Thread(target=lambda: outcomes.append(start(place))) for _ in range(4)]
