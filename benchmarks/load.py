@@ -31,7 +31,7 @@ from pathlib import Path
 from benchmarks.bench import RAW, REFERENCE, Bench, BenchmarkError, run_benchmark, say
 from benchmarks.generate import Laboratory, write
 from benchmarks.report import machine_lines, ratio_lines
-from loader.embedded.binaries import find_binaries
+from loader.embedded.server import programs
 
 _OTHERS = Path(__file__).resolve().parent / "others"
 _FILE = "user_experiments.csv"
@@ -67,7 +67,7 @@ def _copy(bench: Bench, path: Path) -> Run:
         f"create table {table} ({texts} text, load_id bigint, line bigint)",
         "checkpoint",
     )
-    psql = shutil.which("psql") or str(find_binaries().postgres.with_name("psql"))
+    psql = shutil.which("psql") or str(programs() / "psql")
     command = f"\\copy {table} ({columns}) from '{path}' with (format csv, header)"
     return run_program(
         [psql, "--no-psqlrc", "--quiet", "--dbname", bench.database.url(), "-c", command]

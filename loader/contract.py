@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loader.errors import ProfileError, UnknownMart
+from loader.errors import ConfigError, UnknownMart
 from loader.profile import read_yaml
 from loader.project import Project
 
@@ -54,7 +54,7 @@ class Contract:
 
 
 def mart_contracts(project: Project) -> dict[str, Contract]:
-    """The marts by the names of their relations. Raises ProfileError for a file that is no list."""
+    """The marts by the names of their relations. Raises ConfigError for a file that is no list."""
     document = read_yaml(project.marts_file)
     return _contracts(_list(document, "models"), project, project.marts_file)
 
@@ -68,13 +68,13 @@ def mart_contract(project: Project, name: str) -> Contract:
 
 
 def raw_contract(project: Project, name: str) -> Contract:
-    """The ledger, or the rejected lines. Raises ProfileError when the YAML does not have it."""
+    """The ledger, or the rejected lines. Raises ConfigError when the YAML does not have it."""
     path = project.sources_file
     sources = _list(read_yaml(path), "sources")
     tables = [table for source in sources for table in _list(source, "tables")]
     found = _contracts(tables, project, path).get(name)
     if found is None:
-        raise ProfileError(path, f"it declares no table {name!r}.")
+        raise ConfigError(path, f"it declares no table {name!r}.")
     return found
 
 
@@ -99,7 +99,7 @@ def _contract(entry: Mapping[str, object], blocks: Mapping[str, str], path: Path
     columns = []
     for item in map(_dict, _list(entry, "columns")):
         if not item.get("data_type"):
-            raise ProfileError(path, f"the column {item.get('name')} of {name} has no `data_type`.")
+            raise ConfigError(path, f"the column {item.get('name')} of {name} has no `data_type`.")
         columns.append(
             ContractColumn(
                 name=str(item.get("name")),

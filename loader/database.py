@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from loader.destinations import Destination, open_destination
 from loader.embedded import Place, is_embedded, place_of, start, status, url_of
-from loader.errors import NotRunning, ProfileError, UsageError
+from loader.errors import ConfigError, DatabaseUnreachable, UsageError
 from loader.profile import Profile, load_profile
 from loader.project import Project
 
@@ -43,16 +43,20 @@ class Database:
     def url(self) -> str:
         """A URI for psql, without a password, or the file of a database that is one.
 
-        Raises NotRunning for a stopped embedded server, ProfileError for an engine without either.
+        Raises DatabaseUnreachable for a stopped embedded server, and ConfigError for an engine
+        that is neither.
         """
         if self.embedded is not None:
             if not status(self.embedded).running:
-                raise NotRunning(self.embedded.data)
+                raise DatabaseUnreachable(
+                    f"The embedded PostgreSQL of {self.embedded.data} is not running. Start it "
+                    "with `labmart db start`."
+                )
             return url_of(self.embedded)
         if self.profile.engine == "duckdb":
             return str(self.file())
         if self.profile.engine != "postgres":
-            raise ProfileError(
+            raise ConfigError(
                 self.profile.path, f"target {self.profile.target!r} is neither a server nor a file."
             )
         return _url_of_profile(self.profile)
@@ -67,7 +71,7 @@ class Database:
 def find_database(project: Project, target: str | None) -> Database:
     """The database that a target of the project's profile means.
 
-    Raises ProfileError, and UsageError for a file of PGPASSWORD_FILE that cannot be read.
+    Raises ConfigError, and UsageError for a file of PGPASSWORD_FILE that cannot be read.
     """
     _read_password_file()
     profile = load_profile(project, target)

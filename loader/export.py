@@ -16,7 +16,7 @@ from pathlib import Path
 
 from loader.columnar import engine_in, rows_of, write_parquet
 from loader.destinations import Destination, Row, Selection, Value
-from loader.errors import TooLargeForFormat, UnknownEnding, UsageError
+from loader.errors import UsageError
 from loader.marts import Mart, select
 from loader.show import write_json
 
@@ -36,7 +36,7 @@ def export(mart: Mart, source: Destination, file: Path) -> int:
     selection = select(mart, source)
     count = source.count(selection)
     if file.suffix.lower() == ".xlsx" and count > XLSX_ROWS:
-        raise TooLargeForFormat(
+        raise _too_large(
             file, f"{count:,} rows do not fit into a worksheet, which holds {XLSX_ROWS:,}."
         )
     try:
@@ -48,11 +48,18 @@ def export(mart: Mart, source: Destination, file: Path) -> int:
 
 
 def writer_for(file: Path) -> Writer:
-    """The writer of the file's ending. Raises UnknownEnding."""
+    """The writer of the file's ending. Raises UsageError."""
     writer = _WRITERS.get(file.suffix.lower())
     if writer is None:
-        raise UnknownEnding(file, list(_WRITERS))
+        raise UsageError(
+            f"{file}: the ending says what to write, and {file.suffix or 'no ending'!r} is none "
+            f"of {', '.join(_WRITERS)}."
+        )
     return writer
+
+
+def _too_large(file: Path, problem: str) -> UsageError:
+    return UsageError(f"{file}: {problem} Nothing was written. Use csv or parquet.")
 
 
 @contextmanager
@@ -132,7 +139,7 @@ def _xlsx_row(sheet: object, number: int, row: Row, day: object, file: Path) -> 
         if cell is None:
             continue
         if isinstance(cell, str) and len(cell) > XLSX_CELL:
-            raise TooLargeForFormat(
+            raise _too_large(
                 file,
                 f"row {number}, column {index + 1} has {len(cell):,} characters, and a cell holds "
                 f"{XLSX_CELL:,}.",

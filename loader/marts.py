@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loader.destinations import Destination, Selection, named
-from loader.errors import ProfileError, UnknownColumn, UnknownMart
+from loader.errors import ConfigError, UnknownColumn, UnknownMart
 from loader.profile import read_yaml
 
 DEFAULT_MART = "user_features"
@@ -25,11 +25,11 @@ class Mart:
 
 
 def read_marts(path: Path) -> dict[str, Mart]:
-    """All marts by name, in the order of the file. Raises ProfileError if it cannot be read."""
+    """All marts by name, in the order of the file. Raises ConfigError if it cannot be read."""
     document = read_yaml(path)
     models = document.get("models") if isinstance(document, dict) else None
     if not isinstance(models, list):
-        raise ProfileError(path, "it has no list `models:`.")
+        raise ConfigError(path, "it has no list `models:`.")
     marts = [_mart(entry) for entry in models if isinstance(entry, dict) and "name" in entry]
     return {mart.name: mart for mart in marts}
 

@@ -25,7 +25,7 @@ from loader.destinations.postgres_connection import one_line, open_connection, w
 from loader.destinations.postgres_tables import statement
 from loader.destinations.raw_tables import gaps, wanted
 from loader.destinations.sql import quote
-from loader.errors import DatabaseFault, ProfileError, QueryFailed, RolesRefused
+from loader.errors import ConfigError, DatabaseFault, QueryFailed
 from loader.sources import Input, read_inputs
 
 # PostgreSQL cuts longer names off in silence.
@@ -52,7 +52,7 @@ def reader_of(schema: str) -> str:
 def set_up_roles(database: Database) -> None:
     """Make the roles and give them their rights; a second time changes nothing.
 
-    Raises RolesRefused when the user of the profile may not do it, and DatabaseUnreachable.
+    Raises DatabaseFault when the user of the profile may not do it, and DatabaseUnreachable.
     """
     database.ready()
     with closing(open_connection(database.profile, "labmart roles")) as connection:
@@ -61,7 +61,12 @@ def set_up_roles(database: Database) -> None:
                 for statement in _statements(database, _current_user(cursor)):
                     cursor.execute(statement)
         except psycopg2.errors.InsufficientPrivilege as error:
-            raise RolesRefused(where(database.profile), one_line(error)) from None
+            raise DatabaseFault(
+                where(database.profile),
+                f"the roles cannot be made: {one_line(error)}",
+                "`labmart roles --sql` prints what somebody with the right to do it can run.",
+                outcome="Nothing was changed.",
+            ) from None
         except psycopg2.Error as error:
             raise QueryFailed(where(database.profile), one_line(error)) from None
 
@@ -86,10 +91,10 @@ def _current_user(cursor: psycopg2.extensions.cursor) -> str:
 def _statements(database: Database, user: str) -> list[str]:
     profile = database.profile
     if profile.engine != "postgres":
-        raise ProfileError(profile.path, f"target {profile.target!r} is no PostgreSQL server.")
+        raise ConfigError(profile.path, f"target {profile.target!r} is no PostgreSQL server.")
     schema = profile.schema
     if len(builder_of(schema).encode()) > _LONGEST_NAME:
-        raise ProfileError(profile.path, f"`schema` is too long for names of roles: {schema!r}.")
+        raise ConfigError(profile.path, f"`schema` is too long for names of roles: {schema!r}.")
     inputs = read_inputs(database.project.sources_file)
     return [
         # A load that is at work is waited for, but not for as long as it may take.

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from loader.errors import FilesRefused, ProfileError
+from loader.errors import ConfigError, FilesRefused
 from loader.profile import read_yaml
 
 # As many problems of one file as a person can use at once.
@@ -27,7 +27,7 @@ _CELL_LIMIT = 131_072
 def check_seeds(seeds: Path) -> None:
     """Read every declared seed in the directory strictly.
 
-    Raises FilesRefused with every problem of every file, and ProfileError if _seeds.yml cannot be
+    Raises FilesRefused with every problem of every file, and ConfigError if _seeds.yml cannot be
     read.
     """
     problems = [
@@ -46,7 +46,7 @@ def _declared(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     document = read_yaml(path)
     entries = document.get("seeds") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise ProfileError(path, "it has no list `seeds:`.")
+        raise ConfigError(path, "it has no list `seeds:`.")
     for entry in entries:
         if isinstance(entry, dict) and isinstance(columns := entry.get("columns"), list):
             yield str(entry["name"]), tuple(str(column["name"]) for column in columns)

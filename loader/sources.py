@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loader.errors import SourcesError
+from loader.errors import ConfigError
 from loader.profile import read_yaml
 
 # What the loader adds to each record.
@@ -75,29 +75,29 @@ def other_header(cells: Sequence[str], own: Input, inputs: Sequence[Input]) -> I
 
 
 def read_inputs(path: Path) -> tuple[Input, ...]:
-    """All inputs that the file declares. Raises SourcesError."""
+    """All inputs that the file declares. Raises ConfigError."""
     document = read_yaml(path)
     sources = document.get("sources") if isinstance(document, dict) else None
     if not isinstance(sources, list):
-        raise SourcesError(path, "it has no list `sources:`.")
+        raise ConfigError(path, "it has no list `sources:`.")
     tables = [table for source in sources for table in _entries(source, "tables")]
     inputs = tuple(_input(path, table) for table in tables if _meta(table).get("input") is True)
     if not inputs:
-        raise SourcesError(path, "no table has `config: {meta: {input: true}}`.")
+        raise ConfigError(path, "no table has `config: {meta: {input: true}}`.")
     _check_names(path, "inputs", [entry.name for entry in inputs])
     for entry in inputs:
         _check_names(path, f"columns of {entry.name}", entry.column_names)
         if entry.name in OWN_TABLES:
-            raise SourcesError(path, f"{entry.name} is a table of the loader's own, no input.")
+            raise ConfigError(path, f"{entry.name} is a table of the loader's own, no input.")
     return inputs
 
 
 def _check_names(path: Path, what: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise SourcesError(path, f"two {what} are called {name}.")
+            raise ConfigError(path, f"two {what} are called {name}.")
         if len(name.encode()) > _LONGEST_NAME:
-            raise SourcesError(path, f"{what}: {name} is longer than {_LONGEST_NAME} bytes.")
+            raise ConfigError(path, f"{what}: {name} is longer than {_LONGEST_NAME} bytes.")
 
 
 def _match(keys: Sequence[str], entry: Input) -> HeaderMatch | None:
@@ -122,26 +122,26 @@ def _input(path: Path, table: dict[str, object]) -> Input:
         if column.get("name") not in STAMPS
     )
     if not columns:
-        raise SourcesError(path, f"the input {name} declares no columns.")
+        raise ConfigError(path, f"the input {name} declares no columns.")
     key = _meta(table).get("natural_key")
     if key not in [column.name for column in columns]:
-        raise SourcesError(path, f"the input {name} needs a `natural_key` among its columns.")
+        raise ConfigError(path, f"the input {name} needs a `natural_key` among its columns.")
     return Input(name=name, columns=columns)
 
 
 def _column(path: Path, table: str, column: dict[str, object]) -> InputColumn:
     name = column.get("name")
     if not isinstance(name, str) or not header_key(name):
-        raise SourcesError(path, f"a column of the input {table} has no name.")
+        raise ConfigError(path, f"a column of the input {table} has no name.")
     if column.get("data_type") != "text":
-        raise SourcesError(path, f"{table}.{name}: the `data_type` of a loaded cell is text.")
+        raise ConfigError(path, f"{table}.{name}: the `data_type` of a loaded cell is text.")
     meta = _meta(column)
     names = meta.get("header_names", [])
     if not isinstance(names, list):
-        raise SourcesError(path, f"{table}.{name}: `header_names` must be a list.")
+        raise ConfigError(path, f"{table}.{name}: `header_names` must be a list.")
     required = meta.get("required", True)
     if not isinstance(required, bool):
-        raise SourcesError(path, f"{table}.{name}: `required` is true or false.")
+        raise ConfigError(path, f"{table}.{name}: `required` is true or false.")
     accepted = frozenset(header_key(str(other)) for other in [name, *names])
     return InputColumn(name=name, required=required, names=accepted)
 

@@ -18,7 +18,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import IO, Protocol
 
-from loader.errors import ProfileError
+from loader.errors import ConfigError
 from loader.files import LocalFile
 from loader.profile import Profile
 from loader.readers import Batch, Reader, RejectedLine
@@ -157,7 +157,7 @@ class RawStore(Protocol):
 def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManager[RawStore]:
     """Open the raw tables of a profile. With `write` the loads of a schema take turns.
 
-    Raises DatabaseUnreachable, DatabaseFault or ProfileError.
+    Raises DatabaseUnreachable, DatabaseFault or ConfigError.
     """
     opened: AbstractContextManager[RawStore] = _engine(profile, "_raw").connect_raw(
         profile, write=write
@@ -166,7 +166,7 @@ def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManage
 
 
 def open_destination(profile: Profile) -> AbstractContextManager[Destination]:
-    """Connect to the engine of a profile. Raises DatabaseUnreachable or ProfileError."""
+    """Connect to the engine of a profile. Raises DatabaseUnreachable or ConfigError."""
     opened: AbstractContextManager[Destination] = _engine(profile).connect(profile)
     return opened
 
@@ -191,7 +191,7 @@ def _engine(profile: Profile, part: str = "") -> ModuleType:
     """A module of the profile's engine; only that engine's driver is imported."""
     if profile.engine not in ENGINES:
         known = ", ".join(ENGINES)
-        raise ProfileError(
+        raise ConfigError(
             profile.path,
             f"target {profile.target!r} has `type: {profile.engine}`; labmart works with {known}.",
         )

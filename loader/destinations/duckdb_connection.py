@@ -16,8 +16,8 @@ from pathlib import Path
 import duckdb
 
 from loader.destinations.sql import literal
-from loader.destinations.turns import turn, wait_until
-from loader.errors import DatabaseUnreachable, FileTaken, ProfileError
+from loader.errors import ConfigError, DatabaseUnreachable
+from loader.locks import locked, wait_until
 from loader.profile import Profile
 
 # Another program may be just about to end.
@@ -29,10 +29,10 @@ Setting = str | bool | int | float | list[str]
 
 
 def path_of(profile: Profile) -> Path:
-    """The file of a profile. Raises ProfileError if it means none."""
+    """The file of a profile. Raises ConfigError if it means none."""
     path = profile.text("path")
     if not path or path == ":memory:" or re.match(r"[a-z]+:", path):
-        raise ProfileError(
+        raise ConfigError(
             profile.path,
             f"`path` of target {profile.target!r} is {path!r}, and labmart needs a file, such as "
             "`path: labmart.duckdb`.",
@@ -47,7 +47,7 @@ def file_turn(profile: Profile, *, shared: bool = False) -> Iterator[None]:
     try:
         if not shared:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with turn(path.with_name(f"{path.name}.lock"), shared=shared):
+        with locked(path.with_name(f"{path.name}.lock"), shared=shared):
             yield
     except OSError as error:
         if error.filename is None:
@@ -62,7 +62,7 @@ def file_turn(profile: Profile, *, shared: bool = False) -> Iterator[None]:
 def opened(profile: Profile, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
     """The file, open; an empty database if there is none yet and nothing is to be written.
 
-    Raises DatabaseUnreachable or ProfileError.
+    Raises DatabaseUnreachable or ConfigError.
     """
     path = path_of(profile)
     with file_turn(profile, shared=not write):
@@ -96,11 +96,14 @@ def _connect(profile: Profile, path: Path, *, write: bool) -> duckdb.DuckDBPyCon
             found = _HOLDER.search(said)
             holder = f"{Path(found[1]).name}, process {found[2]}" if found else "another program"
             if time.monotonic() > deadline:
-                raise FileTaken(path, holder) from None
+                raise DatabaseUnreachable(
+                    f"The database file {path} is open in {holder}, and DuckDB lets one program "
+                    "write, or several read. Close it there and call again."
+                ) from None
             return False
         return True
 
-    wait_until(is_open, say=f"{path} is open in another program; waiting …")
+    wait_until(is_open, waiting=f"{path} is open in another program; waiting …")
     return made[0]
 
 
@@ -112,12 +115,12 @@ def _set(connection: duckdb.DuckDBPyConnection, profile: Profile) -> None:
             connection.execute(f"set {name} = {literal(str(value))}")
         except duckdb.Error as error:
             said = " ".join(str(error).split())
-            raise ProfileError(profile.path, f"`settings`: {name}: {said}") from None
+            raise ConfigError(profile.path, f"`settings`: {name}: {said}") from None
 
 
 def _settings(profile: Profile, key: str) -> dict[str, Setting]:
     """A mapping of the profile, whose values DuckDB turns into what they mean."""
     values = profile.values.get(key) or {}
     if not isinstance(values, Mapping):
-        raise ProfileError(profile.path, f"`{key}` is no mapping of names to values.")
+        raise ConfigError(profile.path, f"`{key}` is no mapping of names to values.")
     return {str(name): str(value) for name, value in values.items()}

@@ -8,15 +8,7 @@ import psycopg2
 import psycopg2.extensions
 
 from loader.destinations.sql import quote
-from loader.errors import (
-    LabmartError,
-    LoginRefused,
-    QueryFailed,
-    ServerDown,
-    UnknownDatabase,
-    UnknownRole,
-    WrongEncoding,
-)
+from loader.errors import DatabaseUnreachable, QueryFailed
 from loader.profile import Profile
 
 # Entries of profiles.yml that are libpq's, under libpq's names.
@@ -55,7 +47,11 @@ def open_connection(profile: Profile, name: str) -> psycopg2.extensions.connecti
     encoding = connection.get_parameter_status("server_encoding")
     if encoding != "UTF8":
         connection.close()
-        raise WrongEncoding(where(profile), profile.database, str(encoding))
+        raise DatabaseUnreachable(
+            f"The database {profile.database!r} at {where(profile)} has the encoding {encoding}, "
+            "and labmart needs UTF8. Make one (`createdb --encoding UTF8 --template template0 "
+            "NAME`) and name it with PGDATABASE."
+        )
     return connection
 
 
@@ -71,21 +67,29 @@ def parameters(profile: Profile, name: str) -> dict[str, str]:
     return {key: value for key, value in wanted.items() if value not in ("", "0")}
 
 
-def _explain(error: psycopg2.OperationalError, profile: Profile) -> LabmartError:
+def _explain(error: psycopg2.OperationalError, profile: Profile) -> DatabaseUnreachable:
     """Say what keeps us from connecting. libpq gives no codes here, only its English sentences."""
     said = one_line(error)
     place, user = where(profile), profile.text("user")
     if "password" in said or "no pg_hba.conf entry" in said or "authentication failed" in said:
-        return LoginRefused(place, user, said)
+        return DatabaseUnreachable(
+            f"The server {place} does not let {user!r} in: {said} "
+            "Set PGPASSWORD, or put the password into ~/.pgpass; PGUSER names another user."
+        )
     if re.search(r'database ".*" does not exist', said):
-        return UnknownDatabase(place, profile.database)
+        name = profile.database
+        return DatabaseUnreachable(
+            f"The server {place} has no database {name!r}. Create it (`createdb {name}`), or name "
+            "another one with PGDATABASE."
+        )
     if re.search(r'role ".*" does not exist', said):
-        return UnknownRole(place, user)
-    return ServerDown(
-        place,
-        said,
-        "Start the server, or correct host and port (PGHOST, PGPORT, or profiles.yml). Without "
-        "PGHOST labmart uses its own PostgreSQL.",
+        return DatabaseUnreachable(
+            f"The server {place} has no user {user!r}. Create it (`createuser {user}`), or name "
+            "another one with PGUSER."
+        )
+    return DatabaseUnreachable(
+        f"No PostgreSQL answers at {place}: {said} Start the server, or correct host and port "
+        "(PGHOST, PGPORT, or profiles.yml). Without PGHOST labmart uses its own PostgreSQL."
     )
 
 

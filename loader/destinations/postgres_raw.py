@@ -31,9 +31,9 @@ from loader.destinations.raw_tables import (
     wanted,
 )
 from loader.destinations.sql import quote
-from loader.destinations.turns import wait_until
-from loader.errors import DatabaseFault, ProfileError
+from loader.errors import ConfigError, DatabaseFault
 from loader.files import LocalFile
+from loader.locks import wait_until
 from loader.profile import Profile
 from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
@@ -285,7 +285,7 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
     """Open the raw tables; see `open_store`."""
     schema = f"{profile.schema}_raw"
     if len(schema.encode()) > _LONGEST_NAME:
-        raise ProfileError(
+        raise ConfigError(
             profile.path, f"`schema` is too long: {schema!r} has more than {_LONGEST_NAME} bytes."
         )
     connection = open_connection(profile, "labmart load")

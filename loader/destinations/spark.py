@@ -112,7 +112,7 @@ class Spark:
 def connect(profile: Profile) -> Spark:
     """Connect as dbt-spark's session method would, once there is something to ask.
 
-    Raises ProfileError, and later what `open_session` raises.
+    Raises ConfigError, and later what `open_session` raises.
     """
     settings_of(profile)
     check_schema(profile)

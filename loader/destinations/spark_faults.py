@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from loader.destinations.spark_session import first_line
-from loader.errors import DatabaseFault, LabmartError, QueryFailed, SparkUnreachable
+from loader.destinations.spark_settings import unreachable_at
+from loader.errors import DatabaseFault, LabmartError, QueryFailed
 
 _AGAIN = "Call again; if it happens again, look into Spark's log."
 
@@ -17,7 +18,7 @@ class AlreadyThere(LabmartError):  # noqa: N818 -- see loader.errors
 
 @contextmanager
 def faults(place: str, *, query: bool = False) -> Iterator[None]:
-    """Raise DatabaseFault, with `query` QueryFailed, or SparkUnreachable for what Spark raises."""
+    """Raise DatabaseFault, with `query` QueryFailed, or DatabaseUnreachable for Spark's own."""
     import duckdb
     from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
     from pyspark.errors import PySparkException
@@ -26,7 +27,7 @@ def faults(place: str, *, query: bool = False) -> Iterator[None]:
         yield
     except (Py4JNetworkError, ConnectionError) as error:
         # Java has ended: killed by a person or by the system.
-        raise SparkUnreachable(
+        raise unreachable_at(
             place, f"its Java process has ended: {first_line(error)}", "Call again."
         ) from None
     except PySparkException as error:

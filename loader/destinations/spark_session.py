@@ -28,10 +28,11 @@ from loader.destinations.spark_settings import (
     check_master,
     metastore_of,
     settings_of,
+    unreachable_at,
     where,
 )
-from loader.destinations.turns import turn
-from loader.errors import DatabaseUnreachable, MetastoreInUse, SparkUnreachable
+from loader.errors import DatabaseUnreachable
+from loader.locks import locked
 from loader.profile import Profile
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ _open: _Open | None = None
 def open_session(profile: Profile) -> Iterator[SparkSession]:
     """The session of a profile; within another one of the same settings that one again.
 
-    Raises MissingExtra, MissingJava, ProfileError or DatabaseUnreachable.
+    Raises MissingExtra, MissingJava, ConfigError or DatabaseUnreachable.
     """
     global _open
     settings = settings_of(profile)
@@ -87,16 +88,20 @@ def open_session(profile: Profile) -> Iterator[SparkSession]:
 def metastore_turn(profile: Profile) -> Iterator[None]:
     """Hold the embedded metastore; wait while another load or build of labmart has it.
 
-    Raises MetastoreInUse when something else has it open. Other metastores serve many at once.
+    Raises DatabaseUnreachable when something else has it open. Other metastores serve many at once.
     """
     metastore = metastore_of(settings_of(profile))
     if metastore is None:
         yield
         return
     metastore.parent.mkdir(parents=True, exist_ok=True)
-    with turn(metastore.with_name(f"{metastore.name}.lock")):
+    with locked(metastore.with_name(f"{metastore.name}.lock")):
         if holder := _holder(metastore):
-            raise MetastoreInUse(metastore, holder)
+            raise DatabaseUnreachable(
+                f"The metastore {metastore} is open in {holder}, and an embedded one serves one "
+                "Spark at a time. End that one and call again, or use a metastore service "
+                "(spark.hadoop.hive.metastore.uris), which serves many."
+            )
         yield
 
 
@@ -136,14 +141,14 @@ def _running(settings: Mapping[str, str], place: str) -> Iterator[SparkSession]:
             launch: Any = launch_gateway
             gateway = launch(conf, popen_kwargs={"stdout": log, "stderr": log})
         except PySparkException:
-            raise SparkUnreachable(place, "Java ended at once.", _said(log)) from None
+            raise unreachable_at(place, "Java ended at once.", _said(log)) from None
         try:
             try:
                 SparkContext._ensure_initialized(gateway=gateway, conf=conf)
                 session = SparkSession.builder.config(conf=conf).enableHiveSupport().getOrCreate()
                 _wait_for_workers(session, settings)
             except (PySparkException, Py4JError, OSError) as error:
-                raise SparkUnreachable(place, first_line(error), _said(log)) from None
+                raise unreachable_at(place, first_line(error), _said(log)) from None
             yield session
             stop_by = in_new_thread(session.stop, _END_SECONDS)
             if not stop_by:
@@ -161,7 +166,7 @@ def _wait_for_workers(session: SparkSession, settings: Mapping[str, str]) -> Non
     deadline = time.monotonic() + _WORKER_SECONDS
     while context.sc().getExecutorMemoryStatus().size() < 2:
         if time.monotonic() > deadline:
-            raise SparkUnreachable(
+            raise unreachable_at(
                 settings["spark.master"],
                 f"no worker has taken us on in {_WORKER_SECONDS:.0f} seconds.",
                 "Start workers, or ask for less memory or cores per executor "
@@ -242,4 +247,4 @@ def first_line(error: BaseException) -> str:
 
 def unreachable(place: str, error: BaseException) -> DatabaseUnreachable:
     """The connection to the JVM has broken."""
-    return SparkUnreachable(place, f"the connection was lost: {first_line(error)}", "Call again.")
+    return unreachable_at(place, f"the connection was lost: {first_line(error)}", "Call again.")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from loader.errors import MissingExtra, MissingJava, ProfileError, SparkUnreachable
+from loader.errors import ConfigError, DatabaseUnreachable, MissingExtra, MissingJava
 from loader.profile import Profile
 
 # Spark 4 runs on Java 17 and later.
@@ -32,18 +32,18 @@ _DEFAULTS = {"spark.master": "local[*]", "spark.app.name": "labmart", "spark.ui.
 def settings_of(profile: Profile) -> dict[str, str]:
     """Spark's settings: those of the profile, as dbt-spark's session method has them.
 
-    Raises ProfileError for a profile that means another way to reach Spark.
+    Raises ConfigError for a profile that means another way to reach Spark.
     """
     method = profile.text("method")
     if method != "session":
-        raise ProfileError(
+        raise ConfigError(
             profile.path,
             f"target {profile.target!r} has `method: {method}`; labmart itself reaches Spark by "
             "`method: session`. dbt alone can use it as it is.",
         )
     given = profile.values.get("server_side_parameters") or {}
     if not isinstance(given, Mapping):
-        raise ProfileError(
+        raise ConfigError(
             profile.path, f"`server_side_parameters` of target {profile.target!r} is no mapping."
         )
     named = {str(key): _text(value) for key, value in given.items()}
@@ -64,9 +64,9 @@ def metastore_of(settings: Mapping[str, str]) -> Path | None:
 
 
 def check_schema(profile: Profile) -> None:
-    """Raise ProfileError for a schema that Spark's metastore cannot name."""
+    """Raise ConfigError for a schema that Spark's metastore cannot name."""
     if not re.fullmatch("[A-Za-z0-9_]+", profile.schema):
-        raise ProfileError(
+        raise ConfigError(
             profile.path,
             f"`schema` is {profile.schema!r}, and on Spark it has letters of ASCII, digits and _ "
             "alone.",
@@ -92,8 +92,13 @@ def check_java() -> None:
         raise MissingJava(f"{java} is Java {number}", JAVA)
 
 
+def unreachable_at(place: str, problem: str, next_step: str) -> DatabaseUnreachable:
+    """Spark does not start, or its master or workers do not answer."""
+    return DatabaseUnreachable(f"Spark at {place}: {problem} {next_step}")
+
+
 def check_master(settings: Mapping[str, str]) -> None:
-    """Raise SparkUnreachable if no master of a standalone cluster answers.
+    """Raise DatabaseUnreachable if no master of a standalone cluster answers.
 
     Spark itself would go on trying for minutes.
     """
@@ -110,7 +115,7 @@ def check_master(settings: Mapping[str, str]) -> None:
             problems.append("the address has no port.")
         except OSError as error:
             problems.append(f"{error.strerror or error}.")
-    raise SparkUnreachable(
+    raise unreachable_at(
         master,
         f"no master answers: {problems[0]}",
         "Start it, or correct the address (SPARK_MASTER, or profiles.yml).",

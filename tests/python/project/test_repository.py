@@ -20,8 +20,7 @@ LAYOUT = """
     docs/data_quality.md docs/decisions.md .ci/run .github/workflows/ci.yml
     requirements/run.txt requirements/dev.txt LICENSE
 """
-# Lines a reader takes in at one sitting, and characters that fit beside another window.
-MOST_LINES = {".py": 350, ".sql": 120, ".js": 350}
+# Characters that fit beside another window.
 WIDE = 100
 # Pins with hashes, paragraphs and data are as wide as they are; so are the rows of unit tests.
 MAY_BE_WIDER = (".md", ".txt", ".csv", ".tsv", ".xlsx", "_unit_tests.yml")
@@ -91,11 +90,6 @@ def test_no_registry_is_named() -> None:
 
 def test_no_path_of_a_machine_is_named() -> None:
     assert places(MACHINE_PATH) == []
-
-
-def test_files_are_short() -> None:
-    lengths = {path: len(lines_of(path)) for path in tracked() if path.suffix in MOST_LINES}
-    assert {p.name: n for p, n in lengths.items() if n > MOST_LINES[p.suffix]} == {}
 
 
 def test_lines_are_short() -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from support.project import ROOT
 
-from loader.errors import ProfileError, SourcesError
+from loader.errors import ConfigError
 from loader.sources import Input, InputColumn, header_key, match_header, read_inputs
 
 INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")
@@ -71,7 +71,7 @@ def test_what_is_wrong_with_a_declaration_is_said_with_its_place(
     tmp_path: Path, entry: object, says: str
 ) -> None:
     path = written(tmp_path, entry)
-    with pytest.raises(SourcesError) as refused:
+    with pytest.raises(ConfigError) as refused:
         read_inputs(path)
     assert str(refused.value).startswith(f"{path}: ")
     assert says in str(refused.value)
@@ -81,7 +81,7 @@ def test_what_is_wrong_with_a_declaration_is_said_with_its_place(
 def test_a_file_without_sources_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "_sources.yml"
     path.write_text(text)
-    with pytest.raises(SourcesError, match="it has no list `sources:`"):
+    with pytest.raises(ConfigError, match="it has no list `sources:`"):
         read_inputs(path)
 
 
@@ -89,7 +89,7 @@ def test_a_file_without_sources_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_no_yaml_is_a_wrong_call(tmp_path: Path, text: str) -> None:
     path = tmp_path / "_sources.yml"
     path.write_text(text)
-    with pytest.raises((SourcesError, ProfileError)) as refused:
+    with pytest.raises((ConfigError, ConfigError)) as refused:
         read_inputs(path)
     assert str(refused.value).startswith(str(path))
 
