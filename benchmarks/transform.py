@@ -26,7 +26,7 @@ from pathlib import Path
 from benchmarks.bench import SCHEMA, Bench, run_benchmark, say
 from benchmarks.generate import Laboratory
 from benchmarks.report import Times, count_lines, machine_lines, model_lines, time_lines
-from loader.marts import read_marts
+from loader.contract import mart_contracts
 
 REFERENCES = Path(__file__).resolve().parent / "reference" / "postgres"
 _EMPTY_RUNS = 3
@@ -65,7 +65,7 @@ def measure(bench: Bench, laboratory: Laboratory, repeat: int) -> Times:
 def row_counts(bench: Bench) -> dict[str, int]:
     """How many rows each mart has."""
     counts = {}
-    for name in read_marts(bench.project.marts_file):
+    for name in mart_contracts(bench.project):
         ((count,),) = bench.query(f"select count(*) from {SCHEMA}.{name}")
         counts[name] = int(str(count))
     return counts

@@ -15,10 +15,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from loader.columnar import engine_in, rows_of, write_parquet
+from loader.contract import Contract
 from loader.destinations import Destination, Row, Selection, Value
 from loader.errors import UsageError
-from loader.marts import Mart, select
-from loader.show import write_json
+from loader.show import select, write_json
 
 # A worksheet has 1,048,576 rows; one is the header.
 XLSX_ROWS = 1_048_575
@@ -30,7 +30,7 @@ _XLSX_FIRST_DAY = date(1900, 3, 1)
 Writer = Callable[[Selection, Destination, Path, Path], None]
 
 
-def export(mart: Mart, source: Destination, file: Path) -> int:
+def export(mart: Contract, source: Destination, file: Path) -> int:
     """Write all rows of a mart; the number of rows. Raises UsageError or the engine's errors."""
     write = writer_for(file)
     selection = select(mart, source)

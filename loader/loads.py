@@ -12,8 +12,8 @@ from loader import ledger
 from loader.database import Database
 from loader.dbt import one_build_at_a_time
 from loader.destinations import Column, Load, RawStore, Row, open_store
-from loader.show import print_table, write_json
-from loader.table import display
+from loader.show import write_json
+from loader.table import display, print_table
 
 COLUMNS = (
     Column("load_id", "bigint"),

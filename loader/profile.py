@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 from loader.errors import ConfigError
-from loader.project import PROFILES_FILE, Project, profile_name
+from loader.project import PROFILES_FILE, Project, profile_name, read_yaml
 
 if TYPE_CHECKING:
     import jinja2
@@ -75,23 +75,6 @@ def load_profile(project: Project, target: str | None = None) -> Profile:
     if not isinstance(engine, str):
         raise ConfigError(path, f"target {chosen!r} has no `type`, such as `type: postgres`.")
     return Profile(path=path, target=chosen, engine=engine, values=values)
-
-
-def read_yaml(path: Path) -> object:
-    """A YAML file. Raises ConfigError when it is missing, unreadable or not YAML."""
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(path, f"it cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise ConfigError(path, "it is not UTF-8 text.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        said = getattr(error, "problem", None) or error
-        raise ConfigError(path, f"it is not YAML{where}: {said}.") from None
 
 
 def _mapping(value: object, path: Path, what: str) -> dict[str, object]:

@@ -83,10 +83,25 @@ def open_project(named: Path | None = None, *, start: Path | None = None) -> Pro
     return Project(root=root, profiles_dir=_profiles_dir(root))
 
 
+def read_yaml(path: Path) -> object:
+    """A YAML file. Raises ConfigError when it is missing, unreadable or not YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(path, f"it cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(path, "it is not UTF-8 text.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(path, f"it is not YAML{where}: {problem}.") from None
+
+
 def profile_name(root: Path) -> str:
     """The profile that dbt_project.yml asks for."""
-    from loader.profile import read_yaml
-
     document = read_yaml(root / PROJECT_FILE)
     name = document.get("profile") if isinstance(document, dict) else None
     if not isinstance(name, str):
@@ -116,8 +131,6 @@ def _profiles_dir(root: Path) -> Path:
 
 
 def _has_profile(path: Path, root: Path) -> bool:
-    from loader.profile import read_yaml
-
     if not path.is_file():
         return False
     document = read_yaml(path)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
 from loader.cli.call import Call, say, target_option
 from loader.errors import EXIT_DATABASE, UsageError
+
+if TYPE_CHECKING:
+    from loader.embedded import Status
 
 
 @click.group()
@@ -52,21 +58,23 @@ def db_stop(call: Call) -> None:
 @click.pass_obj
 def db_status(call: Call, target: str | None) -> None:
     """Tell whether the embedded PostgreSQL runs; exit code 4 if it does not."""
-    from loader.db_status import describe, describe_file
     from loader.embedded import place_of, status
 
     database = call.database(target)
     if database.profile.engine == "duckdb":
-        for line in describe_file(database.file()):
-            click.echo(line)
+        file = database.file()
+        click.echo(f"file     {file}")
+        click.echo(
+            f"size     {_megabytes(file.stat().st_size) if file.exists() else 'not made yet'}"
+        )
         return
-    found = status(place_of(database.project.profiles_dir))
+    server = status(place_of(database.project.profiles_dir))
     if database.embedded is None:
         say(f"Not in use: {database.profile.path} names another server.")
         return
-    for line in describe(found):
+    for line in _lines(server):
         click.echo(line)
-    if not found.running:
+    if not server.running:
         raise SystemExit(EXIT_DATABASE)
 
 
@@ -76,3 +84,30 @@ def db_status(call: Call, target: str | None) -> None:
 def db_url(call: Call, target: str | None) -> None:
     """Print the address of the database for psql and other programs, or its file."""
     click.echo(call.database(target).url())
+
+
+def _lines(server: Status) -> Iterator[str]:
+    yield f"status   {'running' if server.running else 'stopped'}"
+    if server.pid is not None:
+        yield f"pid      {server.pid}"
+    if server.version is not None:
+        yield f"version  PostgreSQL {server.version}"
+    if server.uptime is not None:
+        yield f"uptime   {_uptime(server.uptime)}"
+    yield f"data     {server.place.data}"
+    if server.size is not None:
+        yield f"size     {_megabytes(server.size)}"
+    yield f"socket   {server.place.run}"
+    yield f"log      {server.place.log}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1024**2:,.0f} MB"
+
+
+def _uptime(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{amount} {unit}" for amount, unit in parts if amount) or "0 s"

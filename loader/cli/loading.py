@@ -81,23 +81,28 @@ def run(
     **given: Unpack[Given],
 ) -> None:
     """Load the PATHs if there are any, build everything and print the user features."""
-    from loader.issues import RECONCILIATION, fates, reconciliation
-    from loader.marts import DEFAULT_MART, find_mart
+    from loader.contract import DEFAULT_MART, mart_contract
     from loader.seeds import check_seeds
-    from loader.show import ShowOptions, show
+    from loader.show import (
+        RECONCILIATION,
+        ShowOptions,
+        account_of_all,
+        accounts_of_loads,
+        show,
+    )
 
     database = call.database(target)
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
     _build(database, target, variables, ())
-    marts_file = database.project.marts_file
     with database.open() as source:
-        show(find_mart(marts_file, DEFAULT_MART), source, ShowOptions())
-        mart = find_mart(marts_file, RECONCILIATION)
-        for line in fates(mart, source, [one.load_id for one in outcomes if one.load_id]):
+        show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
+        mart = mart_contract(database.project, RECONCILIATION)
+        load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
+        for line in accounts_of_loads(mart, source, load_ids):
             say(line)
-        say(reconciliation(mart, source))
+        say(account_of_all(mart, source))
 
 
 @click.command()
@@ -152,7 +157,7 @@ def _build(
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
     from loader.load import load as load_files
-    from loader.load_report import LoadReport, summary
+    from loader.progress import LoadReport, summary
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)

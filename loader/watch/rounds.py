@@ -31,8 +31,8 @@ from loader.errors import (
 from loader.files.names import scheme_of
 from loader.load import load
 from loader.load_options import LoadOptions
-from loader.load_report import LoadReport
 from loader.printable import printable
+from loader.progress import LoadReport
 from loader.seeds import check_seeds
 from loader.sources import read_inputs
 from loader.watch.folder import Folder

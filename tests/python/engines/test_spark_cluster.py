@@ -16,8 +16,8 @@ from loader.destinations import open_store, spark_lines
 from loader.destinations.spark_session import open_session
 from loader.load import Outcome, load
 from loader.load_options import LoadOptions
-from loader.load_report import LoadReport
 from loader.profile import Profile
+from loader.progress import LoadReport
 from loader.project import open_project
 from loader.sources import read_inputs
 

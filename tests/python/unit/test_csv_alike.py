@@ -10,13 +10,14 @@ from decimal import Decimal
 import pytest
 from support.engines import Engine
 
+from loader.contract import Contract
 from loader.destinations import Destination, open_destination
 from loader.errors import NotBuilt, QueryFailed
-from loader.marts import Mart, select
+from loader.show import select
 
 pytestmark = pytest.mark.slow
 
-MART = Mart("odd", ("name", "id"))
+MART = Contract("odd", "", (), order_by=("name", "id"), has_key=False)
 CSV = (
     'id,amount,name,"a ""b"", c",day,known\n'
     "2,-0.500000,,,,\n"
@@ -51,7 +52,7 @@ def odd(engine: Engine) -> Engine:
     return engine
 
 
-def csv_of(source: Destination, mart: Mart = MART, **wanted: str) -> bytes:
+def csv_of(source: Destination, mart: Contract = MART, **wanted: str) -> bytes:
     out = io.BytesIO()
     source.write_csv(select(mart, source, equal=tuple(wanted.items())), out)
     return out.getvalue()
