@@ -59,7 +59,7 @@ class Tables:
         contract = self._contracts()[1][LEDGER]
         return self._answer(
             Table(
-                f"{self._schema}_raw",
+                self._database.profile.raw_schema,
                 contract,
                 swapped=False,
                 fixed=_of_load(contract, load_id),
@@ -74,7 +74,7 @@ class Tables:
         contract = self._contracts()[1][REJECTED]
         return self._answer(
             Table(
-                f"{self._schema}_raw",
+                self._database.profile.raw_schema,
                 contract,
                 swapped=False,
                 fixed=_of_load(contract, load_id),

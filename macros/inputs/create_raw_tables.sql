@@ -9,7 +9,9 @@
         {{ return('') }}
     {% endif %}
     {% set created = [] %}
-    {% for source in graph.sources.values() | selectattr('source_name', 'equalto', 'raw') %}
+    {% set sources = graph.sources.values() | selectattr('source_name', 'equalto', 'raw') | list %}
+    {% if sources %}{% do refuse_earlier_raw_schema(sources[0].schema) %}{% endif %}
+    {% for source in sources %}
         {% set relation = api.Relation.create(
             database=source.database,
             schema=source.schema,

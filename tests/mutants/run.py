@@ -66,7 +66,11 @@ def failures(project: Path) -> list[str]:
     done = subprocess.run(
         command,
         cwd=project,
-        env={**os.environ, "LABMART_SCHEMA": SCHEMA},
+        env={
+            **os.environ,
+            "LABMART_SCHEMA": SCHEMA,
+            "LABMART_RAW_SCHEMA": f"{SCHEMA}_raw",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -213,7 +213,7 @@ async def _still_true(service: Service, new: NewJob) -> list[UUID]:
     earlier = await jobs.done_with(service.pool, new.content_key)
     wanted = {job.id: _loads(job) for job in earlier}
     counting = await jobs.counting(
-        service.pool, f"{service.settings.profile.schema}_raw", set().union(*wanted.values())
+        service.pool, service.settings.profile.raw_schema, set().union(*wanted.values())
     )
     return [job_id for job_id, loads in wanted.items() if loads and loads <= counting]
 

@@ -69,7 +69,7 @@ def spark_profile(folder: Path, schema: str = "labmart", **settings: str) -> Pro
         "schema": schema,
         "server_side_parameters": parameters,
     }
-    return Profile(folder / "profiles.yml", "spark", "spark", values)
+    return Profile(folder / "profiles.yml", "spark", "spark", values, f"{schema}_raw")
 
 
 @contextmanager

@@ -85,7 +85,7 @@ class Workbench:
         places = ("--project-dir", str(self.project), "--profiles-dir", str(self.project))
         call = ["--quiet", *arguments, *places, "--target", self.engine.name]
         done = dbtRunner().invoke(call)
-        _let_go()
+        let_go()
         if not done.success:
             found = done.result.results if isinstance(done.result, RunExecutionResult) else ()
             failed = [f"{r.node.name}: {r.message}" for r in found if r.status == "error"]
@@ -208,7 +208,7 @@ def session(profile: Profile) -> Iterator[None]:
         yield
 
 
-def _let_go() -> None:
+def let_go() -> None:
     """Close what dbt keeps open between two runs in one process: DuckDB's file is locked by it."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
