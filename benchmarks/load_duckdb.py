@@ -30,7 +30,7 @@ from benchmarks.bench import BenchmarkError, say
 from benchmarks.generate import add_options, laboratory_of, write
 from benchmarks.load import Run, run_program
 from benchmarks.report import ratio_lines
-from loader.destinations.sql import literal
+from loader.engines.sql import literal
 
 _TABLE = "user_experiments"
 _COLUMNS = "experiment_id, user_id, experiment_compound_ids, experiment_run_time"

@@ -19,8 +19,6 @@ from pydantic_core import PydanticUseDefault
 from loader.errors import ConfigError, UnknownMart
 from loader.project import Project, read_yaml
 
-LEDGER = "loads"
-REJECTED = "rejected_lines"
 DEFAULT_MART = "user_features"
 
 _BLOCK = re.compile(r"\{%-?\s*docs\s+(\w+)\s*-?%\}(.*?)\{%-?\s*enddocs\s*-?%\}", re.DOTALL)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from loader.destinations import Destination, adopt_raw, open_destination
 from loader.embedded import Place, is_embedded, place_of, start, status, url_of
+from loader.engines import Engine, adopt_raw, open_engine
 from loader.errors import ConfigError, DatabaseUnreachable, UsageError
 from loader.profile import Profile, load_profile
 from loader.project import Project
@@ -39,11 +39,11 @@ class Database:
         if moved := adopt_raw(self.profile):
             print(moved, file=sys.stderr)
 
-    def open(self) -> AbstractContextManager[Destination]:
+    def open(self) -> AbstractContextManager[Engine]:
         """Connect, starting the embedded server if need be."""
         if self.embedded is not None:
             start(self.embedded)
-        return open_destination(self.profile)
+        return open_engine(self.profile)
 
     def url(self) -> str:
         """A URI for psql, without a password, or the file of a database that is one.
@@ -68,7 +68,7 @@ class Database:
 
     def file(self) -> Path:
         """The file of a DuckDB database."""
-        from loader.destinations.duckdb_connection import path_of
+        from loader.engines.duckdb import path_of
 
         return path_of(self.profile).absolute()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from loader.columnar import engine_in, rows_of, write_parquet
 from loader.contract import Contract
-from loader.destinations import Destination, Row, Selection, Value
+from loader.engines import Engine, Row, Selection, Value
 from loader.errors import UsageError
 from loader.show import select, write_json
 
@@ -27,10 +27,10 @@ XLSX_CELL = 32_767
 _XLSX_DIGITS = 15
 _XLSX_FIRST_DAY = date(1900, 3, 1)
 
-Writer = Callable[[Selection, Destination, Path, Path], None]
+Writer = Callable[[Selection, Engine, Path, Path], None]
 
 
-def export(mart: Contract, source: Destination, file: Path) -> int:
+def export(mart: Contract, source: Engine, file: Path) -> int:
     """Write all rows of a mart; the number of rows. Raises UsageError or the engine's errors."""
     write = writer_for(file)
     selection = select(mart, source)
@@ -78,17 +78,17 @@ def _written_beside(file: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def _csv(selection: Selection, source: Destination, unfinished: Path, _: Path) -> None:
+def _csv(selection: Selection, source: Engine, unfinished: Path, _: Path) -> None:
     with unfinished.open("wb") as out:
         source.write_csv(selection, out)
 
 
-def _json(selection: Selection, source: Destination, unfinished: Path, _: Path) -> None:
+def _json(selection: Selection, source: Engine, unfinished: Path, _: Path) -> None:
     with unfinished.open("wb") as out:
         write_json(selection.columns, source.rows(selection), out)
 
 
-def _parquet(selection: Selection, source: Destination, unfinished: Path, file: Path) -> None:
+def _parquet(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
         csv = Path(folder) / "rows.csv"
         _csv(selection, source, csv, file)
@@ -107,7 +107,7 @@ def _refusing(file: Path) -> Iterator[None]:
         raise UsageError(f"{file}: Parquet cannot be written: {said} Use csv.") from None
 
 
-def _xlsx(selection: Selection, source: Destination, unfinished: Path, file: Path) -> None:
+def _xlsx(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
     import xlsxwriter  # type: ignore[import-untyped]  # it carries no types
 
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:

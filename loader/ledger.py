@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from loader.destinations import Load, RawStore
+from loader.engines import Load, RawStore
 from loader.errors import UnknownLoad, WrongStatus
 from loader.printable import printable
 

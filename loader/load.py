@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from loader.destinations import Load, RawStore, open_store
+from loader.engines import Load, RawStore, open_store
 from loader.errors import DatabaseFault, FileRefused, FilesRefused, UsageError
 from loader.files import Collected, LocalFile, collect, sha256_of
 from loader.ledger import APPEND, CURRENT, REPLACE, Wanted, changes, file_name, plan

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from loader import ledger
 from loader.database import Database
 from loader.dbt import one_build_at_a_time
-from loader.destinations import Column, Load, RawStore, Row, open_store
+from loader.engines import Column, Load, RawStore, Row, open_store
 from loader.show import write_json
 from loader.table import display, print_table
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import IO
 
 from loader.contract import Contract
-from loader.destinations import Column, Destination, Row, Selection, Value, named
+from loader.engines import Column, Engine, Row, Selection, Value, named
 from loader.errors import UnknownColumn
 from loader.table import print_table
 
@@ -41,7 +41,7 @@ class ShowOptions:
 
 def select(
     mart: Contract,
-    source: Destination,
+    source: Engine,
     *,
     columns: Sequence[str] = (),
     equal: tuple[tuple[str, str], ...] = (),
@@ -70,7 +70,7 @@ def select(
     )
 
 
-def show(mart: Contract, source: Destination, options: ShowOptions) -> None:
+def show(mart: Contract, source: Engine, options: ShowOptions) -> None:
     """Print a mart. Raises NotBuilt, UnknownColumn, and the engine's errors."""
     limit = TABLE_ROWS if options.limit is None and options.format == "table" else options.limit
     selection = select(
@@ -88,7 +88,7 @@ def show(mart: Contract, source: Destination, options: ShowOptions) -> None:
     out.flush()
 
 
-def _footer(selection: Selection, source: Destination, shown: int) -> str:
+def _footer(selection: Selection, source: Engine, shown: int) -> str:
     total = shown
     if selection.limit is not None and shown == selection.limit:
         total = source.count(selection)
@@ -122,7 +122,7 @@ def _json(value: Value) -> str:
 
 def show_issues(
     mart: Contract,
-    source: Destination,
+    source: Engine,
     options: ShowOptions,
     *,
     rule: str | None,
@@ -143,9 +143,7 @@ def show_issues(
         print("Nothing was rejected or noticed.", file=sys.stderr)
 
 
-def accounts_of_loads(
-    mart: Contract, source: Destination, load_ids: Sequence[int]
-) -> Iterator[str]:
+def accounts_of_loads(mart: Contract, source: Engine, load_ids: Sequence[int]) -> Iterator[str]:
     """For each of these loads one line: its file, records read, and what became of them."""
     for load_id, file, *counts in source.rows(
         select(mart, source, columns=("load_id", "file", *_COUNTS))
@@ -154,7 +152,7 @@ def accounts_of_loads(
             yield f"{file}: {_account(dict(zip(_COUNTS, counts, strict=True)))}"
 
 
-def account_of_all(mart: Contract, source: Destination) -> str:
+def account_of_all(mart: Contract, source: Engine) -> str:
     """One line: records read, and what became of them."""
     sums = dict.fromkeys(_COUNTS, 0)
     for row in source.rows(select(mart, source, columns=_COUNTS)):

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 # What the loader adds to each record.
 LINEAGE_COLUMNS = ("load_id", "line")
-# What the loader keeps beside the inputs.
-OWN_TABLES = ("loads", "rejected_lines", "last_load")
+# What the loader keeps beside the inputs: the ledger, lines that could not be split, and the
+# greatest number that a load ever had.
+LEDGER, REJECTED, LAST_LOAD = OWN_TABLES = ("loads", "rejected_lines", "last_load")
 # PostgreSQL cuts a longer name short.
 _LONGEST_NAME = 63
 # Cells are trimmed of these everywhere: space, TAB, CR, LF, no-break space, byte order mark.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
-from loader.destinations import Column, Row, Value
+from loader.engines import Column, Row, Value
 from loader.printable import printable
 
 NULL = "\N{EN DASH}"

@@ -27,7 +27,7 @@ from loader import ledger
 from loader.database import find_database
 from loader.dbt import BuildOptions, build
 from loader.dbt_report import failures, summary
-from loader.destinations import Load, open_store
+from loader.engines import Load, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.load import load
 from loader.load_options import LoadOptions, parse_max_rejected

@@ -18,7 +18,7 @@ from types import FrameType
 from loader.database import Database
 from loader.dbt import BuildOptions
 from loader.dbt_report import run_and_report
-from loader.destinations import Load, open_store
+from loader.engines import Load, open_store
 from loader.errors import (
     DatabaseFault,
     DatabaseUnreachable,

@@ -22,8 +22,8 @@ from support.load_processes import Ended, end_of, write_table
 from support.project import ROOT
 from support.raw_store import load_one, process, write_one
 
-from loader.destinations import dbt_turn, open_destination, open_store
-from loader.destinations.duckdb_connection import path_of
+from loader.engines import dbt_turn, open_engine, open_store
+from loader.engines.duckdb import path_of
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBuilt
 from loader.profile import Profile
 
@@ -165,7 +165,7 @@ def test_a_load_waits_while_dbt_is_at_work(file: DuckDB) -> None:
 def test_who_only_looks_makes_no_file(file: DuckDB) -> None:
     with open_store(file.profile(), write=False) as store:
         assert store.loads() == []
-    with open_destination(file.profile()) as source, pytest.raises(NotBuilt):
+    with open_engine(file.profile()) as source, pytest.raises(NotBuilt):
         source.columns("users")
     assert not file.path.exists()
 
@@ -212,7 +212,7 @@ def test_settings_of_the_profile_hold(file: DuckDB) -> None:
         "config_options": {"default_block_size": "16384"},
     }
     values = {**profile.values, **given}
-    with open_destination(Profile(profile.path, "test", "duckdb", values)) as source:
+    with open_engine(Profile(profile.path, "test", "duckdb", values)) as source:
         _, rows = source.query(
             "select current_setting('memory_limit'), current_setting('threads')", 1
         )

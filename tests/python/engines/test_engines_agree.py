@@ -16,7 +16,7 @@ from support.oracle import MARTS
 from support.project import ROOT
 from support.workbench import Workbench, open_workbench
 
-from loader.destinations import ENGINES
+from loader.engines import ENGINES
 
 pytestmark = pytest.mark.slow
 

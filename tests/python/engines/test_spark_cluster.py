@@ -12,8 +12,8 @@ from support.load_processes import wait_for
 from support.spark import held_session, need_java
 
 from benchmarks.cluster import Cluster, cluster
-from loader.destinations import open_store, spark_lines
-from loader.destinations.spark_session import open_session
+from loader.engines import open_store, spark_lines
+from loader.engines.spark_session import open_session
 from loader.load import Outcome, load
 from loader.load_options import LoadOptions
 from loader.profile import Profile

@@ -12,9 +12,9 @@ import pytest
 from support.load_processes import wait_for
 from support.spark import need_java, spark_profile
 
-from loader.destinations import dbt_turn, open_destination, open_store
-from loader.destinations.spark_session import open_session
-from loader.destinations.spark_settings import metastore_of, settings_of
+from loader.engines import dbt_turn, open_engine, open_store
+from loader.engines.spark_session import open_session
+from loader.engines.spark_settings import metastore_of, settings_of
 from loader.errors import ConfigError, DatabaseUnreachable, MissingJava
 from loader.profile import Profile
 
@@ -123,4 +123,4 @@ def test_a_profile_that_cannot_be_used_is_told(
     found = spark_profile(tmp_path)
     profile = Profile(found.path, "spark", "spark", {**found.values, **values})
     with pytest.raises(ConfigError, match=said):
-        open_destination(profile)
+        open_engine(profile)

@@ -9,8 +9,8 @@ import pytest
 from support.raw_store import PEOPLE, batch, entry_of, load_one, write_one
 from support.spark import held_session
 
-from loader.destinations import open_store
-from loader.destinations.spark_session import open_session
+from loader.engines import open_store
+from loader.engines.spark_session import open_session
 from loader.errors import DatabaseFault
 from loader.profile import Profile
 from loader.readers import Batch, RejectedLine

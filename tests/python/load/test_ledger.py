@@ -10,7 +10,7 @@ import pytest
 from support.raw_store import entry_of
 
 from loader import ledger
-from loader.destinations import Load, RawStore
+from loader.engines import Load, RawStore
 from loader.errors import UnknownLoad, WrongStatus
 from loader.ledger import Wanted, file_name, plan, statuses
 from loader.loads import after_prune, after_redo, after_undo

@@ -17,7 +17,7 @@ from support.random_labs import random_lab
 from support.random_tables import INPUTS, Draft
 from support.workbench import Workbench, open_workbench
 
-from loader.destinations import ENGINES
+from loader.engines import ENGINES
 
 pytestmark = pytest.mark.slow
 

@@ -20,8 +20,8 @@ from support.databases import Database
 
 from loader import export as export_module
 from loader.contract import mart_contract
-from loader.destinations import Column, Destination, Row, Selection
-from loader.destinations.postgres import connect
+from loader.engines import Column, Engine, Row, Selection
+from loader.engines.postgres import connect
 from loader.errors import (
     NotBuilt,
     QueryFailed,
@@ -68,7 +68,7 @@ def marts(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def source(database: Database) -> Iterator[Destination]:
+def source(database: Database) -> Iterator[Engine]:
     with closing(database.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("create schema lab")
         cursor.execute(
@@ -93,7 +93,7 @@ def profile_for(database: Database) -> Profile:
 
 
 def shown(
-    source: Destination,
+    source: Engine,
     marts: Project,
     capfdbinary: pytest.CaptureFixture[bytes],
     options: ShowOptions,
@@ -108,7 +108,7 @@ class TestWithDatabase:
     """Everything that reads rows."""
 
     def test_csv_is_plain_and_in_the_declared_order(
-        self, source: Destination, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
+        self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
         out, err = shown(source, marts, capfdbinary, ShowOptions(format="csv"))
         assert out == (
@@ -125,7 +125,7 @@ class TestWithDatabase:
         assert err == ""
 
     def test_json_keeps_every_digit(
-        self, source: Destination, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
+        self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
         out, _ = shown(source, marts, capfdbinary, ShowOptions(format="json"))
         rows = json.loads(out, parse_float=Decimal)
@@ -143,13 +143,13 @@ class TestWithDatabase:
         assert '"run time": 12.500000' in out
 
     def test_json_of_nothing_is_an_empty_array(
-        self, source: Destination, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
+        self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
         options = ShowOptions(format="json", equal=(("name", "it's not there"),))
         assert json.loads(shown(source, marts, capfdbinary, options)[0]) == []
 
     def test_table_has_a_footer_apart_from_the_data(
-        self, source: Destination, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
+        self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
         out, err = shown(source, marts, capfdbinary, ShowOptions(columns=("id", "run time")))
         assert out.splitlines()[:3] == [
@@ -164,7 +164,7 @@ class TestWithDatabase:
         assert "the first 3 of 8 rows" in err
 
     def test_columns_are_chosen_in_the_given_order_and_must_exist(
-        self, source: Destination, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
+        self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
         options = ShowOptions(format="csv", columns=("name", "id"), limit=1)
         out, _ = shown(source, marts, capfdbinary, options)
@@ -172,16 +172,16 @@ class TestWithDatabase:
         with pytest.raises(UnknownColumn, match=r"no column 'nam'. Did you mean 'name'\?"):
             shown(source, marts, capfdbinary, ShowOptions(columns=("nam",)))
 
-    def test_a_mart_that_was_not_built_says_so(self, source: Destination, marts: Project) -> None:
+    def test_a_mart_that_was_not_built_says_so(self, source: Engine, marts: Project) -> None:
         with pytest.raises(NotBuilt, match=r"no table lab\.elsewhere.*labmart build"):
             select(mart_contract(marts, "elsewhere"), source)
 
-    def test_a_refused_query_is_a_sentence(self, source: Destination) -> None:
+    def test_a_refused_query_is_a_sentence(self, source: Engine) -> None:
         with pytest.raises(QueryFailed, match="division by zero"):
             source.query("select 1 / 0", 10)
         assert source.query("select 1 as one", 10)[1] == [(1,)]
 
-    def test_export_csv_and_json(self, source: Destination, marts: Project, tmp_path: Path) -> None:
+    def test_export_csv_and_json(self, source: Engine, marts: Project, tmp_path: Path) -> None:
         mart = mart_contract(marts, "things")
         assert export(mart, source, tmp_path / "t.csv") == 8
         text = (tmp_path / "t.csv").read_text(encoding="utf-8")
@@ -191,7 +191,7 @@ class TestWithDatabase:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.json"]
 
     def test_export_parquet_has_types_and_values(
-        self, source: Destination, marts: Project, tmp_path: Path
+        self, source: Engine, marts: Project, tmp_path: Path
     ) -> None:
         file = tmp_path / "it's.parquet"
         export(mart_contract(marts, "things"), source, file)
@@ -211,7 +211,7 @@ class TestWithDatabase:
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
     def test_export_xlsx_has_no_formula_and_loses_no_digit(
-        self, source: Destination, marts: Project, tmp_path: Path
+        self, source: Engine, marts: Project, tmp_path: Path
     ) -> None:
         file = tmp_path / "t.xlsx"
         export(mart_contract(marts, "things"), source, file)
@@ -231,7 +231,7 @@ class TestWithDatabase:
 
     def test_too_many_rows_for_a_worksheet_write_nothing(
         self,
-        source: Destination,
+        source: Engine,
         marts: Project,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -243,7 +243,7 @@ class TestWithDatabase:
         assert (tmp_path / "t.xlsx").read_text() == "earlier"
 
     def test_a_text_too_long_for_a_cell_writes_nothing(
-        self, source: Destination, marts: Project, tmp_path: Path, database: Database
+        self, source: Engine, marts: Project, tmp_path: Path, database: Database
     ) -> None:
         with closing(database.connect()) as connection, connection.cursor() as cursor:
             cursor.execute("insert into lab.things values (8, repeat('x', 32768))")
@@ -252,12 +252,12 @@ class TestWithDatabase:
         assert [path.name for path in tmp_path.iterdir()] == []
 
     def test_a_folder_that_is_not_there_is_a_sentence(
-        self, source: Destination, marts: Project, tmp_path: Path
+        self, source: Engine, marts: Project, tmp_path: Path
     ) -> None:
         with pytest.raises(UsageError, match="cannot be written: No such file"):
             export(mart_contract(marts, "things"), source, tmp_path / "no" / "t.csv")
 
-    def test_rows_are_fetched_in_portions(self, source: Destination, database: Database) -> None:
+    def test_rows_are_fetched_in_portions(self, source: Engine, database: Database) -> None:
         with closing(database.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(
                 "create view lab.endless as select g from generate_series(1, 10000000) g"

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loader.destinations.sql import literal, quote
+from loader.engines.sql import literal, quote
 from loader.readers import Batch
 from loader.readers.batches import csv_cell
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from loader.destinations.spark_files import Folder, write_batches
+from loader.engines.spark_files import Folder, write_batches
 from loader.errors import FileRefused
 from loader.readers import Batch
 from loader.readers.by_line import (

@@ -1,10 +1,13 @@
-"""Engines, behind two small protocols: `Destination` reads marts, `RawStore` writes raw tables.
+"""Engines, behind two small protocols: `Engine` reads marts, `RawStore` writes raw tables.
+
+    raw_store  what the raw tables look like, and the store of engines that speak SQL
+    feeding    records on their way into an engine
+    sql        how SQL is written
+    postgres, duckdb, spark…   one module an engine, under its name in dbt, with `connect`,
+               `connect_raw` and `move_raw`
 
 Values come as Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps
 the digits that the engine has (12.500000).
-
-An engine is two modules under its name in dbt: `duckdb` with `connect`, `duckdb_raw` with
-`connect_raw`; `raw_tables`, `sql` and `turns` are what engines share.
 """
 
 from __future__ import annotations
@@ -49,10 +52,10 @@ class Selection:
     limit: int | None = None
 
 
-class Destination(Protocol):
+class Engine(Protocol):
     """An open connection to one engine. A context manager that closes it."""
 
-    def __enter__(self) -> Destination: ...
+    def __enter__(self) -> Engine: ...
 
     def __exit__(self, *exception: object) -> None: ...
 
@@ -116,7 +119,7 @@ class RawStore(Protocol):
         ...
 
     def write_records(
-        self, entry: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
+        self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
     ) -> int:
         """Write the batches' text; how many rows the engine took."""
         ...
@@ -133,7 +136,7 @@ class RawStore(Protocol):
         """Keep lines that could not be split."""
         ...
 
-    def count(self, entry: Input, load_id: int) -> tuple[int, int]:
+    def count(self, table: Input, load_id: int) -> tuple[int, int]:
         """Rows and rejected lines of a load, counted in the tables."""
         ...
 
@@ -155,14 +158,12 @@ class RawStore(Protocol):
 
 
 def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManager[RawStore]:
-    """Open the raw tables of a profile. With `write` the loads of a schema take turns.
+    """Open the raw tables of a profile. With `write` one load at a time has them.
 
     Raises DatabaseUnreachable, DatabaseFault or ConfigError.
     """
-    opened: AbstractContextManager[RawStore] = _engine(profile, "_raw").connect_raw(
-        profile, write=write
-    )
-    return opened
+    store: AbstractContextManager[RawStore] = _module(profile).connect_raw(profile, write=write)
+    return store
 
 
 def adopt_raw(profile: Profile) -> str | None:
@@ -172,7 +173,7 @@ def adopt_raw(profile: Profile) -> str | None:
     already: two laboratories are never mixed.
     """
     earlier = profile.earlier_raw_schema
-    if earlier is None or not _engine(profile, "_raw").move_raw(profile, earlier):
+    if earlier is None or not _module(profile).move_raw(profile, earlier):
         return None
     return (
         f"moved the raw tables from the schema {earlier} to {profile.raw_schema}, "
@@ -180,10 +181,10 @@ def adopt_raw(profile: Profile) -> str | None:
     )
 
 
-def open_destination(profile: Profile) -> AbstractContextManager[Destination]:
+def open_engine(profile: Profile) -> AbstractContextManager[Engine]:
     """Connect to the engine of a profile. Raises DatabaseUnreachable or ConfigError."""
-    opened: AbstractContextManager[Destination] = _engine(profile).connect(profile)
-    return opened
+    engine: AbstractContextManager[Engine] = _module(profile).connect(profile)
+    return engine
 
 
 def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
@@ -192,25 +193,25 @@ def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
     A server needs nothing of the kind.
     """
     if profile.engine == "duckdb":
-        from loader.destinations.duckdb_connection import file_turn
+        from loader.engines.duckdb import file_lock
 
-        return file_turn(profile)
+        return file_lock(profile)
     if profile.engine == "spark":
-        from loader.destinations.spark_session import metastore_turn
+        from loader.engines.spark_session import metastore_turn
 
         return metastore_turn(profile)
     return nullcontext()
 
 
-def _engine(profile: Profile, part: str = "") -> ModuleType:
-    """A module of the profile's engine; only that engine's driver is imported."""
+def _module(profile: Profile) -> ModuleType:
+    """The module of the profile's engine; only that engine's driver is imported."""
     if profile.engine not in ENGINES:
         known = ", ".join(ENGINES)
         raise ConfigError(
             profile.path,
             f"target {profile.target!r} has `type: {profile.engine}`; labmart works with {known}.",
         )
-    return import_module(f"{__name__}.{profile.engine}{part}")
+    return import_module(f"{__name__}.{profile.engine}")
 
 
 def named(columns: Sequence[Column], name: str) -> Column | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from loader.destinations import Column, Selection
+from loader.engines import Column, Selection
 
 
 def quote(name: str) -> str:

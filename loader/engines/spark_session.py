@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from loader.destinations.spark_settings import (
+from loader.engines.spark_settings import (
     check_java,
     check_master,
     metastore_of,

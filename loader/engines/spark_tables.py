@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loader.destinations.raw_tables import LAST_LOAD, LEDGER, LEDGER_COLUMNS, wanted
-from loader.sources import Input
+from loader.engines.raw_store import LEDGER_COLUMNS, raw_tables
+from loader.sources import LAST_LOAD, LEDGER, Input
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -39,7 +39,7 @@ def _partitioned(name: str, columns: Mapping[str, str], partition: str) -> RawTa
     return RawTable(name, others, partition)
 
 
-_OWN = wanted(())
+_OWN = raw_tables(())
 LEDGER_TABLE = _partitioned(HISTORY, _OWN.pop(LEDGER), REVISION)
 # One column at least is none that a table is partitioned by.
 CLAIMS_TABLE = _partitioned(LAST_LOAD, {**_OWN.pop(LAST_LOAD), "claim": "text"}, LOAD_ID)
@@ -48,7 +48,7 @@ CLAIMS_TABLE = _partitioned(LAST_LOAD, {**_OWN.pop(LAST_LOAD), "claim": "text"},
 
 def table_of(entry: Input) -> RawTable:
     """The raw table of an input."""
-    return _partitioned(entry.name, wanted([entry])[entry.name], LOAD_ID)
+    return _partitioned(entry.name, raw_tables([entry])[entry.name], LOAD_ID)
 
 
 def quote(name: str) -> str:

@@ -8,12 +8,13 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING
 
-from loader.destinations import Column, Row, Selection, Value
-from loader.destinations.spark_faults import faults
-from loader.destinations.spark_session import open_session
-from loader.destinations.spark_settings import check_schema, settings_of, where
-from loader.destinations.spark_tables import columns_of, literal, quote
-from loader.destinations.sql import query_of, source_of
+from loader.engines import Column, Row, Selection, Value
+from loader.engines.spark_faults import faults
+from loader.engines.spark_raw import connect_raw, move_raw
+from loader.engines.spark_session import open_session
+from loader.engines.spark_settings import check_schema, settings_of, where
+from loader.engines.spark_tables import columns_of, literal, quote
+from loader.engines.sql import query_of, source_of
 from loader.errors import NotBuilt
 from loader.profile import Profile
 from loader.readers.batches import csv_cell
@@ -35,8 +36,11 @@ _NAMES = {
 _ROWS_PER_WRITE = 5000
 
 
+__all__ = ["connect", "connect_raw", "move_raw"]
+
+
 class Spark:
-    """A session, begun when it is first needed; see the protocol `Destination`."""
+    """A session, begun when it is first needed; see the protocol `Engine`."""
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
@@ -58,7 +62,7 @@ class Spark:
         return self._begun
 
     def columns(self, relation: str) -> tuple[Column, ...]:
-        """See `Destination`; raises NotBuilt."""
+        """See `Engine`; raises NotBuilt."""
         schema = self._profile.schema
         with self._faults():
             found = columns_of(self._session, schema, relation)
@@ -67,21 +71,21 @@ class Spark:
         return tuple(Column(name, type_name(type_)) for name, type_ in found.items())
 
     def rows(self, selection: Selection) -> Iterator[Row]:
-        """See `Destination`."""
+        """See `Engine`."""
         # One partition after the other is in memory.
         with self._faults():
             for row in self._session.sql(self._sql(selection)).toLocalIterator():
                 yield _row(row, selection.columns)
 
     def count(self, selection: Selection) -> int:
-        """See `Destination`."""
+        """See `Engine`."""
         with self._faults():
             sql = f"select count(*) from {self._source(selection)}"
             [(rows,)] = self._session.sql(sql).collect()
         return int(rows)
 
     def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
-        """See `Destination`."""
+        """See `Engine`."""
         file.write(_csv_line([column.name for column in selection.columns]))
         held = []
         for row in self.rows(selection):
@@ -92,7 +96,7 @@ class Spark:
         file.write(b"".join(held))
 
     def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
-        """See `Destination`."""
+        """See `Engine`."""
         with self._faults():
             found = self._session.sql(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
             columns = tuple(Column(name, type_name(type_)) for name, type_ in found.dtypes)

@@ -13,21 +13,21 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from loader.destinations import Load
-from loader.destinations.raw_tables import LEDGER, REJECTED_COLUMNS, check_move, rejected_batches
-from loader.destinations.spark_faults import AlreadyThere, faults
-from loader.destinations.spark_files import (
+from loader.engines import Load
+from loader.engines.raw_store import REJECTED_COLUMNS, check_move, rejected_batches
+from loader.engines.spark_faults import AlreadyThere, faults
+from loader.engines.spark_files import (
     Folder,
     as_batches,
     new_name,
     number_of,
     write_batches,
 )
-from loader.destinations.spark_ledger import LEDGER_NAMES, read_ledger, snapshot_rows
-from loader.destinations.spark_lines import ClusterLines, NotByLine, can_read
-from loader.destinations.spark_session import in_new_thread, open_session
-from loader.destinations.spark_settings import check_schema, where
-from loader.destinations.spark_tables import (
+from loader.engines.spark_ledger import LEDGER_NAMES, read_ledger, snapshot_rows
+from loader.engines.spark_lines import ClusterLines, NotByLine, can_read
+from loader.engines.spark_session import in_new_thread, open_session
+from loader.engines.spark_settings import check_schema, where
+from loader.engines.spark_tables import (
     CLAIMS_TABLE,
     LEDGER_TABLE,
     LOAD_ID,
@@ -49,7 +49,7 @@ from loader.files import LocalFile
 from loader.profile import Profile
 from loader.readers import Batch, Reader, RejectedLine
 from loader.readers.delimited import DelimitedReader
-from loader.sources import Input
+from loader.sources import LEDGER, Input
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from loader.destinations.spark_session import first_line
-from loader.destinations.spark_settings import unreachable_at
+from loader.engines.spark_session import first_line
+from loader.engines.spark_settings import unreachable_at
 from loader.errors import DatabaseFault, LabmartError, QueryFailed
 
 _AGAIN = "Call again; if it happens again, look into Spark's log."

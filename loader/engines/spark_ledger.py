@@ -10,9 +10,9 @@ from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from loader.destinations import Load
-from loader.destinations.raw_tables import LEDGER_COLUMNS
-from loader.destinations.spark_tables import HISTORY, LEDGER_TABLE, REVISION, partitions, quote
+from loader.engines import Load
+from loader.engines.raw_store import LEDGER_COLUMNS
+from loader.engines.spark_tables import HISTORY, LEDGER_TABLE, REVISION, partitions, quote
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
