@@ -1,6 +1,6 @@
 """How long the loader takes, against psql's \\copy of the same file on the same server.
 
-    python -m benchmarks.load --experiments 10000000 --repeat 3
+    python -m benchmarks load --experiments 10000000 --repeat 3
 
 Makes a laboratory (see generate.py) and then, in turns, puts its user_experiments.csv
 
@@ -156,7 +156,7 @@ def _seed(bench: Bench, path: Path) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks load", description=__doc__)
     parser.add_argument("--others", metavar="PYTHON", help="An interpreter with pandas and dlt.")
     parser.add_argument("--other-rows", type=int, default=100_000, help="Rows of their file.")
     return run_benchmark(parser, arguments, _report, repeat=3)
@@ -184,7 +184,3 @@ def _report(bench: Bench, laboratory: Laboratory, given: argparse.Namespace) -> 
         report.append([f"{given.other_rows:,} experiment records"])
         report.append(ratio_lines(others(bench, small, given.others), "labmart load"))
     return [*report, machine_lines(bench)]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

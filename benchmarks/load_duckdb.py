@@ -1,6 +1,6 @@
 """How long the loader takes with DuckDB, against DuckDB's own reading of the same file.
 
-    python -m benchmarks.load_duckdb --experiments 10000000 --repeat 3
+    python -m benchmarks load_duckdb --experiments 10000000 --repeat 3
 
 Makes a laboratory (see generate.py) and then, in turns, puts its user_experiments.csv
 
@@ -98,7 +98,7 @@ def _compare(own: Path, loads: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load_duckdb", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks load_duckdb", description=__doc__)
     add_options(parser, experiments=10_000_000)
     parser.add_argument("--repeat", type=int, default=3, help="Turns; the best of each counts.")
     parser.add_argument("--folder", type=Path, help="Where the files are made; default: TMPDIR.")
@@ -135,7 +135,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     print("\n".join(report))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -27,14 +27,14 @@ _NUMERIC = ("bigint", "integer", "smallint", "numeric", "real", "double precisio
 
 
 @dataclass(frozen=True)
-class Table:
+class Layout:
     """A table ready to print, and the names of the columns that did not fit."""
 
     lines: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
-def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Table:
+def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Layout:
     """Lay rows out within `width` columns of text; None means any width.
 
     Long text is cut first. What still does not fit is left out, from the right.
@@ -63,7 +63,7 @@ def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) ->
             for text, size, in_front in zip(row, widths, cut_in_front, strict=False)
         ]
         lines.append(_line(fitted, widths, is_number))
-    return Table(
+    return Layout(
         lines=tuple(line.rstrip() for line in lines),
         left_out=tuple(column.name for column in columns[shown:]),
     )

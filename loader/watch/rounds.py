@@ -29,8 +29,7 @@ from loader.errors import (
     UsageError,
 )
 from loader.files.names import scheme_of
-from loader.load import load
-from loader.load_options import LoadOptions
+from loader.load import LoadOptions, load
 from loader.printable import printable
 from loader.progress import LoadReport
 from loader.seeds import check_seeds

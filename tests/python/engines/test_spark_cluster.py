@@ -14,8 +14,7 @@ from support.spark import held_session, need_java
 from benchmarks.cluster import Cluster, cluster
 from loader.engines import open_store, spark_lines
 from loader.engines.spark_session import open_session
-from loader.load import Outcome, load
-from loader.load_options import LoadOptions
+from loader.load import LoadOptions, Outcome, load
 from loader.profile import Profile
 from loader.progress import LoadReport
 from loader.project import open_project

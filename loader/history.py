@@ -1,9 +1,7 @@
-"""The ledger for people: `labmart loads`, and what undo, redo and prune say."""
+"""The history of loads for people: `labmart loads`, and what undo, redo and prune say."""
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from loader import ledger
 from loader.database import Database
 from loader.dbt import one_build_at_a_time
 from loader.engines import Column, Load, RawStore, Row, open_store
+from loader.readers.batches import csv_cell
 from loader.show import write_json
 from loader.table import display, print_table
 
@@ -43,12 +42,13 @@ def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
     with _store(database, write=False) as store:
         loads = store.loads()
     shown = loads[-limit:] if limit else loads
-    in_a_table = tuple(item for item in COLUMNS if item.name in _IN_A_TABLE)
-    columns = in_a_table if format_ == "table" else COLUMNS
-    rows: list[Row] = [tuple(getattr(load, item.name) for item in columns) for load in shown]
+    names = _IN_A_TABLE if format_ == "table" else [column.name for column in COLUMNS]
+    columns = tuple(column for column in COLUMNS if column.name in names)
+    rows: list[Row] = [tuple(getattr(load, column.name) for column in columns) for load in shown]
     out = sys.stdout.buffer
     if format_ == "csv":
-        out.write(_csv(rows).encode())
+        for cells in ([column.name for column in COLUMNS], *rows):
+            out.write(f"{','.join(csv_cell(str(cell)) for cell in cells)}\n".encode())
     elif format_ == "json":
         write_json(COLUMNS, rows, out)
     else:
@@ -74,9 +74,9 @@ def _change(
 ) -> str:
     with _store(database, write=True) as store:
         before = store.loads()
-        said = tell(before, load_ids, change(store, load_ids))
+        sentences = tell(before, load_ids, change(store, load_ids))
         store.commit()
-    return "\n".join(said)
+    return "\n".join(sentences)
 
 
 def prune_loads(database: Database, *, check: bool) -> str:
@@ -106,15 +106,15 @@ def after_undo(
     before: Sequence[Load], load_ids: Sequence[int], new: Mapping[int, str]
 ) -> list[str]:
     """What an undo amounts to; `before` is the ledger as it was, `new` what `undo` gave."""
-    said = []
+    sentences = []
     for load in before:
         if load.load_id in load_ids:
             silent = load.status == ledger.SUPERSEDED
-            said.append(f"{_called(load)} is undone{_DID_NOT_COUNT if silent else ''}")
+            sentences.append(f"{_called(load)} is undone{_DID_NOT_COUNT if silent else ''}")
     back = [load for load in before if new.get(load.load_id) == ledger.CURRENT]
     if back:
-        said[-1] += f"; {_list(back)} {'counts' if len(back) == 1 else 'count'} again"
-    return said + _consequences(before, new)
+        sentences[-1] += f"; {_list(back)} {'counts' if len(back) == 1 else 'count'} again"
+    return sentences + _consequences(before, new)
 
 
 def after_redo(
@@ -122,16 +122,16 @@ def after_redo(
 ) -> list[str]:
     """The same of a redo."""
     now = ledger.after(before, new)
-    said = []
+    sentences = []
     for load in now:
         if load.load_id in load_ids:
             by = ledger.replacement(now, load)
             rest = f"is redone, but load {by.load_id} has replaced it" if by else "counts again"
-            said.append(f"{_called(load)} {rest}")
+            sentences.append(f"{_called(load)} {rest}")
     gone = [load for load in now if load.load_id in new and load.load_id not in load_ids]
     if gone:
-        said[-1] += f"; {_list(gone)} {'does' if len(gone) == 1 else 'do'} not count any more"
-    return said + _consequences(before, new)
+        sentences[-1] += f"; {_list(gone)} {'does' if len(gone) == 1 else 'do'} not count any more"
+    return sentences + _consequences(before, new)
 
 
 def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
@@ -139,24 +139,24 @@ def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
     if not gone:
         return ["Every load counts; there is nothing to delete."]
     word = "would be deleted" if check else "deleted"
-    said = [
+    sentences = [
         f"{_called(load)}, {load.status}: {load.records_read - load.records_rejected:,} rows, "
         f"{load.records_rejected:,} rejected lines {word}"
         for load in gone
     ]
     rows = sum(load.records_read - load.records_rejected for load in gone)
-    return [*said, f"{len(gone):,} loads with {rows:,} rows {word}."]
+    return [*sentences, f"{len(gone):,} loads with {rows:,} rows {word}."]
 
 
 def _consequences(before: Sequence[Load], new: Mapping[int, str]) -> list[str]:
     """What a person should know, or do, besides."""
-    said = [
+    sentences = [
         f"Note: loads {first} and {second} hold the same bytes, and both count."
-        for first, second in ledger.twins(ledger.after(before, new))
+        for first, second in ledger.duplicate_loads(ledger.after(before, new))
         if first in new or second in new
     ]
     counted = [load.status for load in before if load.load_id in new]
-    return [*said, BUILD] if ledger.CURRENT in (*counted, *new.values()) else said
+    return [*sentences, BUILD] if ledger.CURRENT in (*counted, *new.values()) else sentences
 
 
 def _called(load: Load) -> str:
@@ -176,11 +176,3 @@ def _footer(loads: Sequence[Load], shown: int) -> str:
     if shown < len(loads):
         return f"loads: the newest {shown:,} of {len(loads):,}"
     return f"loads: {shown:,}" if shown else "Nothing has been loaded yet."
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(item.name for item in COLUMNS)
-    writer.writerows(rows)
-    return text.getvalue()
