@@ -5,7 +5,8 @@
     database. A table that exists is only looked up, never locked: other sessions may be
     loading into it. -#}
 {% macro create_raw_tables() -%}
-    {% if not execute or flags.WHICH not in ['build', 'run', 'test', 'seed', 'run-operation'] %}
+    {% set commands = ['build', 'run', 'test', 'seed', 'retry', 'freshness', 'run-operation'] %}
+    {% if not execute or flags.WHICH not in commands %}
         {{ return('') }}
     {% endif %}
     {% set created = [] %}

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support.project import ROOT
 
+from benchmarks.__main__ import COMMANDS, main
+
 HEADERS = {
     "users": ["user_id", "name", "email", "signup_date"],
     "compounds": ["compound_id", "compound_name", "compound_structure"],
