@@ -152,9 +152,13 @@ def _place(content: object, location: Sequence[str | int]) -> str:
     """Where in the document, with the names of list items in place of their numbers."""
     words: list[str] = []
     for step in location:
-        content = content[step] if isinstance(content, (dict, list)) else None  # type: ignore
-        name = content.get("name") if isinstance(content, dict) else None
-        words.append(str(name or step) if isinstance(step, int) else step)
+        if isinstance(content, list) and isinstance(step, int):
+            content = content[step]
+            name = content.get("name") if isinstance(content, dict) else None
+            words.append(str(name or step))
+        else:
+            content = content.get(step) if isinstance(content, dict) else None
+            words.append(str(step))
     return ".".join(words)
 
 
