@@ -124,7 +124,6 @@ class Outcome:
 
     @property
     def records_rejected(self) -> int:
-        """Lines that could not be split."""
         return sum(self.rejected_by_rule.values())
 
 

@@ -50,7 +50,6 @@ class Profile:
 
     @property
     def schema(self) -> str:
-        """The schema of the marts."""
         return self.text("schema")
 
     @property

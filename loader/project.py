@@ -32,17 +32,14 @@ class Project:
 
     @property
     def marts_file(self) -> Path:
-        """Where the marts are declared."""
         return self.root / "models" / "marts" / "_marts.yml"
 
     @property
     def sources_file(self) -> Path:
-        """Where the inputs are declared."""
         return self.root / "models" / "staging" / "_sources.yml"
 
     @property
     def seeds(self) -> Path:
-        """The directory of the seeds."""
         return self.root / "seeds"
 
     @property
@@ -101,7 +98,6 @@ def read_yaml(path: Path) -> object:
 
 
 def profile_name(root: Path) -> str:
-    """The profile that dbt_project.yml asks for."""
     document = read_yaml(root / PROJECT_FILE)
     name = document.get("profile") if isinstance(document, dict) else None
     if not isinstance(name, str):

@@ -103,7 +103,6 @@ class PageService:
 
     @property
     def address(self) -> str:
-        """The page's address."""
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
