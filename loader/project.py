@@ -134,16 +134,16 @@ def _has_profile(path: Path, root: Path) -> bool:
 
 
 def _copy_example(root: Path) -> None:
-    example, wanted = root / EXAMPLE_FILE, root / PROFILES_FILE
+    example, copy = root / EXAMPLE_FILE, root / PROFILES_FILE
     try:
         content = example.read_bytes()
         # "x" fails on an existing file: of two first calls at once, the second changes nothing.
-        with wanted.open("xb") as file:
+        with copy.open("xb") as file:
             file.write(content)
     except FileExistsError:
         return
     except OSError as error:
         raise ConfigError(
-            wanted, f"there is none, and it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
+            copy, f"there is none, and it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
         ) from None
-    print(f"made {wanted} from {EXAMPLE_FILE}", file=sys.stderr)
+    print(f"made {copy} from {EXAMPLE_FILE}", file=sys.stderr)
