@@ -273,7 +273,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.BadParameter."""
     from loader.load import LoadOptions
-    from loader.readers.dialect import ReadOptions
+    from loader.parsers.dialect import ReadOptions
 
     columns = given["file_columns"]
     return LoadOptions(

@@ -22,8 +22,8 @@ from loader.engines.raw_store import Gap, Relation, SqlRawStore, check_move
 from loader.engines.sql import query_of, quote, source_of
 from loader.errors import DatabaseFault, DatabaseUnreachable, NotBuilt, QueryFailed, UsageError
 from loader.locks import wait_until
+from loader.parsers.records import Batch
 from loader.profile import RAW_SCHEMA_VARIABLE, Profile
-from loader.readers import Batch
 
 Connection = psycopg2.extensions.connection
 

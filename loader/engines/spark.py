@@ -16,8 +16,8 @@ from loader.engines.spark_settings import check_schema, settings_of, where
 from loader.engines.spark_tables import columns_of, literal, quote
 from loader.engines.sql import query_of, source_of
 from loader.errors import NotBuilt
+from loader.parsers.records import csv_cell
 from loader.profile import Profile
-from loader.readers.batches import csv_cell
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

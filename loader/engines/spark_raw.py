@@ -46,9 +46,9 @@ from loader.engines.spark_tables import (
 )
 from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
+from loader.parsers.delimited import DelimitedParser
+from loader.parsers.records import Batch, Parser, RejectedLine
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
-from loader.readers.delimited import DelimitedReader
 from loader.sources import LEDGER, Input
 
 if TYPE_CHECKING:
@@ -109,11 +109,11 @@ class SparkRaw:
         names = ("line", LOAD_ID, *columns)
         return self._write(table_of(entry), self._load_id, names, delimiter, batches)
 
-    def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> Iterator[Batch] | None:
+    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> Iterator[Batch] | None:
         """See `RawStore`. A cluster reads what is large, and no temporary file of this machine."""
         # A few cores of one machine read no faster in Spark than the loader does on one.
         is_local = self._where.startswith("local")
-        if is_local or file.temporary or not isinstance(reader, DelimitedReader):
+        if is_local or file.temporary or not isinstance(reader, DelimitedParser):
             return None
         with self._faults():
             try:

@@ -13,7 +13,7 @@ from support.raw_store import batch, endless, load_one, no_thread_is_left, proce
 
 from loader.engines import open_store
 from loader.errors import DatabaseFault, FileRefused
-from loader.readers import Batch
+from loader.parsers.records import Batch
 
 pytestmark = pytest.mark.slow
 

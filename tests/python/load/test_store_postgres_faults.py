@@ -27,8 +27,8 @@ from support.raw_store import (
 from loader.embedded import Place, start, status, url_of
 from loader.engines import open_store
 from loader.errors import DatabaseFault
+from loader.parsers.records import Batch
 from loader.profile import Profile
-from loader.readers import Batch
 
 pytestmark = pytest.mark.slow
 

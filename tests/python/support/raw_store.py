@@ -18,8 +18,8 @@ from support.databases import Database
 from support.project import ROOT
 
 from loader.engines import Load, RawStore, open_store
+from loader.parsers.records import Batch
 from loader.profile import Profile
-from loader.readers import Batch
 from loader.sources import Input, InputColumn
 
 PEOPLE = Input(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from loader.readers.batches import Sheet
-from loader.readers.spreadsheet import sheets
+from loader.parsers.sheets import Sheet
+from loader.parsers.workbooks import sheets
 
 Rows = list[tuple[int, list[str | None]]]
 

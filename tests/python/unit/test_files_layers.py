@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from loader.errors import FileRefused
 from loader.files import open_bytes, sha256_of
-from loader.files.decoders import Deflate
 
 TEXT = b"user_id,name,email,signup_date\n" + b"".join(
     b"%d,User %d,%d@lab.example,2023-01-01\n" % (n, n, n) for n in range(8_000)
@@ -153,9 +152,9 @@ def test_an_xz_dictionary_beyond_the_limit_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", PACK)
 def test_a_bomb_streams_in_little_memory(kind: str, tmp_path: Path) -> None:
-    # 512 MiB of zeros as members of 16 MiB; the peak is that of a process of its own.
-    member = PACK[kind](bytes(16 << 20))
-    path = written(tmp_path, member * 32)
+    # 512 MiB of zeros as members of 64 MiB; the peak is that of a process of its own.
+    member = PACK[kind](bytes(64 << 20))
+    path = written(tmp_path, member * 8)
     measured = subprocess.run(
         [
             sys.executable,
@@ -184,15 +183,6 @@ def test_a_bomb_streams_in_little_memory(kind: str, tmp_path: Path) -> None:
     assert total == 512
     # MiB; xz has a dictionary of 8, bzip2 blocks of 0.9 times 4 to 8.
     assert grown < 24
-
-
-def test_one_member_that_expands_a_thousandfold_comes_in_pieces() -> None:
-    packed = gzip.compress(bytes(64 << 20))
-    decoder = Deflate(31)
-    pieces = [decoder.decompress(packed, max_length=1000)]
-    while not decoder.needs_input and not decoder.eof and len(pieces) < 1000:
-        pieces.append(decoder.decompress(b"", max_length=1000))
-    assert {len(piece) for piece in pieces} == {1000}
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:

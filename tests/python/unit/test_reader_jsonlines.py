@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader.errors import FileRefused
-from loader.readers import Batch, RejectedLine
-from loader.readers.jsonlines import recognise
+from loader.parsers.json_lines import recognise
+from loader.parsers.records import Batch, RejectedLine
 from loader.sources import Input, InputColumn, header_key
 
 

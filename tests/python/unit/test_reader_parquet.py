@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader.errors import FileRefused
-from loader.readers.parquet import sheet
+from loader.parsers.parquet import sheet
 
 
 def write(path: Path, query: str, options: str = "") -> Path:

@@ -24,8 +24,8 @@ from support.spreadsheets import (
     xlsx_parts,
 )
 
-from loader.readers import spreadsheet_xlsx
-from loader.readers.spreadsheet import sheets
+from loader.parsers.workbook_formats import xlsx_sheets
+from loader.parsers.workbooks import sheets
 
 # value, number format, text
 CELLS: list[tuple[object, str, str | None]] = [
@@ -326,7 +326,7 @@ def test_random_cells_come_back(grid: list[list[str | int | bool]]) -> None:
                         sheet.write_number(row, column, cell)
                     else:
                         sheet.write_string(row, column, cell)
-        assert list(spreadsheet_xlsx.rows(path, 0)) == wanted
+        assert [list(rows) for _, _, rows in xlsx_sheets(path)] == [wanted]
 
 
 def test_dates_of_python_come_back_as_written(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl.utils.datetime import to_excel
 
-from loader.readers.spreadsheet_cells import date_format, date_text, duration_text, number_text
+from loader.parsers.workbook_cells import date_format, date_text, duration_text, number_text
 
 
 @given(st.integers(-(10**18) + 1, 10**18 - 1))

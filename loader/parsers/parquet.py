@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loader.errors import FileRefused
-from loader.readers.batches import Sheet
+from loader.parsers.sheets import Sheet
 
 if TYPE_CHECKING:
     import duckdb

@@ -1,25 +1,29 @@
-r"""Delimited text into records.
+r"""Where a line, a cell and a record of delimited text end.
 
-A line whose record is not right (its quotation marks, its number of cells, bytes that are no text)
-is rejected alone, and reading goes on with the line below it. So a mark that is opened and never
-closed costs one line, not the rest of the file, and two stray marks do not make one record of all
+A record ends with LF, CRLF or CR. A cell is quoted if it begins with a quote character, blanks
+before it allowed; in it delimiters and line ends are text and a doubled quote is one. Every other
+cell is the text up to the next delimiter, quote characters included. Behind an escape character a
+quote, a delimiter or another escape character is text.
+
+A line whose record is not right (its quotes, its number of cells, bytes that are no text) is
+rejected alone, and reading goes on with the line below it. So a quote that is opened and never
+closed costs one line, not the rest of the file, and two stray ones do not make one record of all
 that stands between them.
 
-`Grammar.record` is the definition. It costs a microsecond a cell, so runs of plain lines are found
-by one regular expression each, or by counting delimiters where there is no quotation mark, and pass
+`Grammar.record` is the definition. It costs a microsecond a cell, so runs of plain lines are
+matched by one regular expression each, or by counting delimiters where there is no quote, and pass
 on as they are (`PlainLines`); tests hold both against each other.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import add
 
-from loader.readers import RejectedLine
-from loader.readers.batches import csv_cell, not_text, verbatim
-from loader.readers.grammar import LINE, Grammar, Record, Shape, count_lines, lines_of
+from loader.parsers.records import RejectedLine, csv_cell, not_text, verbatim
 from loader.sources import BLANKS
 
 # See Splitter._number.
@@ -29,6 +33,112 @@ _NUMBERS = 10**_DIGITS
 _PLAIN_COLUMNS = 256
 # A record of more lines than go into so many characters is one whose quotation mark is not closed.
 RECORD_LIMIT = 1 << 20
+_LINE_END = re.compile("\r\n|\n|\r")
+LINE = re.compile("([^\r\n]*+)(?:\r\n|\n|\r|\\Z)")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How cells stand in a line: delimiter, quote, escape; one character each or none."""
+
+    delimiter: str
+    quote: str = '"'
+    escape: str = ""
+
+    @property
+    def blanks(self) -> str:
+        """What may stand between a delimiter and a quotation mark."""
+        return BLANKS.translate({ord(char): None for char in f"\r\n{self.delimiter}"})
+
+    @property
+    def copyable(self) -> bool:
+        """Whether COPY takes the delimiter, with our numbers before the cells."""
+        return (
+            self.delimiter.isascii()
+            and not self.delimiter.isdigit()
+            and self.delimiter not in '"\r\n\0'
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record: its cells (None: nothing at all, not even quotation marks) and where it ends.
+
+    `fault` is "" or what is wrong with its quotation marks: "open" or "misplaced".
+    """
+
+    cells: tuple[str | None, ...]
+    end: int
+    fault: str = ""
+
+
+class Grammar:
+    """The definition of a record under one dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        delimiter, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
+        escape = re.escape(dialect.escape)
+        # In quotation marks any character may be escaped, a line end too; elsewhere no line end.
+        inside = f"|{escape}[^\0]" if escape else ""
+        bare = f"[^{delimiter}{escape}\r\n]"
+        bare = f"(?:{bare}++|{escape}[^\r\n]?)*+" if escape else f"{bare}*+"
+        stop = f"({delimiter}|\r\n|\n|\r|\\Z)"
+        begin = f"[{re.escape(dialect.blanks)}]*+{quote}" if quote else "(?!)"
+        body = f"(?:[^{quote}{escape}]++|{quote}{quote}{inside})*+" if quote else ""
+        self._begin = re.compile(begin)
+        self._quoted = re.compile(f"{begin}({body}){quote}[{re.escape(dialect.blanks)}]*+{stop}")
+        self._open = re.compile(f"{begin}{body}\\Z")
+        self._plain = re.compile(f"({bare}){stop}")
+        # What stands behind an escape, or behind the first of two quotation marks, is meant.
+        self._bare_escapes = re.compile(f"{escape}([{escape}{delimiter}{quote}])")
+        self._escapes = re.compile(f"{escape}([{escape}{delimiter}{quote}])|{quote}({quote})")
+
+    def record(self, text: str, start: int, limit: int) -> Record:
+        """The record that begins at `start`; nothing behind `limit` is looked at."""
+        cells: list[str | None] = []
+        at, quote = start, self.dialect.quote
+        while True:
+            if self._begin.match(text, at, limit):
+                match = self._quoted.match(text, at, limit)
+                if match is None:
+                    fault = "open" if self._open.match(text, at, limit) else "misplaced"
+                    return Record(tuple(cells), at, fault)
+                cells.append(
+                    self._escapes.sub(_meant, match[1])
+                    if self.dialect.escape
+                    else match[1].replace(quote + quote, quote)
+                )
+            else:
+                match = self._plain.match(text, at, limit)
+                assert match is not None, "any text has a plain cell"
+                cell = match[1] or None
+                if cell and self.dialect.escape:
+                    cell = self._bare_escapes.sub(_meant, cell)
+                cells.append(cell)
+            at = match.end()
+            if match[2] != self.dialect.delimiter:
+                return Record(tuple(cells), at)
+
+
+def lines_of(text: str, *, limit: int = 1 << 62) -> Iterator[tuple[int, int, int]]:
+    """Number, begin and end (before the line end) of the first lines of a text."""
+    at = 0
+    for number in range(1, limit + 1):
+        match = LINE.match(text, at)
+        if match is None or at == len(text):
+            return
+        yield number, at, match.end(1)
+        at = match.end()
+
+
+def count_lines(text: str) -> int:
+    """How many line ends a text has."""
+    return len(_LINE_END.findall(text))
+
+
+def _meant(match: re.Match[str]) -> str:
+    return match[match.lastindex or 0]
 
 
 class PlainLines:
@@ -38,16 +148,16 @@ class PlainLines:
     around quoted cells. The lines are cleaned of these blanks and of cells that are not kept.
     """
 
-    def __init__(self, shape: Shape, keep: tuple[bool, ...], *, padded: bool) -> None:
-        self._shape, self._delimiters = shape, len(keep) - 1
-        self._marks = [*f'"\r\0{shape.quote}{shape.escape}']
-        delimiter = re.escape(shape.delimiter)
+    def __init__(self, dialect: Dialect, keep: tuple[bool, ...], *, padded: bool) -> None:
+        self._dialect, self._delimiters = dialect, len(keep) - 1
+        self._special = [*f'"\r\0{dialect.quote}{dialect.escape}']
+        delimiter = re.escape(dialect.delimiter)
         # The output knows one quotation mark, so cells of another kind may have neither.
-        marks = re.escape(f'"{shape.quote}{shape.escape}')
-        plain = f"[^{delimiter}{marks}\r\n\0]*+"
-        text = f'[^"{re.escape(shape.escape)}\r\n\0]'
-        quoted = f'"(?:{text}++|"")*+"' if shape.quote == '"' else "(?!)"
-        blanks = f"[{re.escape(shape.blanks)}]*+" if padded else ""
+        quotes = re.escape(f'"{dialect.quote}{dialect.escape}')
+        plain = f"[^{delimiter}{quotes}\r\n\0]*+"
+        text = f'[^"{re.escape(dialect.escape)}\r\n\0]'
+        quoted = f'"(?:{text}++|"")*+"' if dialect.quote == '"' else "(?!)"
+        blanks = f"[{re.escape(dialect.blanks)}]*+" if padded else ""
         cell = f"(?:{blanks}{quoted}{blanks}|{plain})"
         self._run = re.compile(f"(?:{delimiter.join([cell] * len(keep))}(?:\n|\r\n?+))*+")
         self._clean: re.Pattern[str] | None = None
@@ -57,20 +167,20 @@ class PlainLines:
             kept = [
                 f"\\g<{2 * at + 1}>\\g<{2 * at + 2}>" for at, is_kept in enumerate(keep) if is_kept
             ]
-            self._template = shape.delimiter.replace("\\", "\\\\").join(kept) + "\n"
+            self._template = dialect.delimiter.replace("\\", "\\\\").join(kept) + "\n"
 
     def end(self, text: str, start: int) -> int:
         """Where the run that begins at `start` ends."""
-        found = self._run.match(text, start)
-        return found.end() if found else start
+        match = self._run.match(text, start)
+        return match.end() if match else start
 
     def all_lines(self, text: str) -> list[str] | None:
         """All lines of a text, if none has anything but plain cells; None if one may."""
-        if self._clean or not text.endswith("\n") or any(mark in text for mark in self._marks):
+        if self._clean or not text.endswith("\n") or any(char in text for char in self._special):
             return None
         lines = text.split("\n")
         lines.pop()
-        delimiter = self._shape.delimiter
+        delimiter = self._dialect.delimiter
         return lines if {line.count(delimiter) for line in lines} == {self._delimiters} else None
 
     def lines(self, run: str) -> list[str]:
@@ -91,7 +201,7 @@ class Splitter:
     `keep` says for each cell of a record whether it is written.
     """
 
-    shape: Shape
+    dialect: Dialect
     keep: tuple[bool, ...]
     load_id: int
     line: int = 1
@@ -99,14 +209,14 @@ class Splitter:
     rejected: list[RejectedLine] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._grammar = Grammar(self.shape)
-        self._unquoted = Grammar(replace(self.shape, quote=""))
-        self._delimiter = output_delimiter(self.shape)
+        self._grammar = Grammar(self.dialect)
+        self._unquoted = Grammar(replace(self.dialect, quote=""))
+        self._delimiter = output_delimiter(self.dialect)
         self._plain: list[PlainLines] = []
-        if self.shape.copyable and 1 < len(self.keep) <= _PLAIN_COLUMNS:
-            self._plain.append(PlainLines(self.shape, self.keep, padded=False))
-            if self.shape.quote == '"':
-                self._plain.append(PlainLines(self.shape, self.keep, padded=True))
+        if self.dialect.copyable and 1 < len(self.keep) <= _PLAIN_COLUMNS:
+            self._plain.append(PlainLines(self.dialect, self.keep, padded=False))
+            if self.dialect.quote == '"':
+                self._plain.append(PlainLines(self.dialect, self.keep, padded=True))
 
     def split(self, text: str, *, final: bool) -> tuple[str, int]:
         """Records of a text that begins with a record and, unless `final`, ends with a line.
@@ -123,10 +233,10 @@ class Splitter:
             return self._number(lines), len(text)
         while at < len(text):
             begun = at
-            for kind in plain:
-                end = kind.end(text, at)
+            for pattern in plain:
+                end = pattern.end(text, at)
                 if end > at:
-                    out.append(self._number(kind.lines(text[at:end])))
+                    out.append(self._number(pattern.lines(text[at:end])))
                     at = end
                     break
             else:
@@ -161,12 +271,12 @@ class Splitter:
 
     def _one_record(self, text: str, at: int, out: list[str], *, final: bool) -> int:
         """Read one record by definition. Returns where the next begins; `at`: wait for more."""
-        found = LINE.match(text, at)
-        assert found is not None, "any text has a line"
-        line, after = found[1], found.end()
+        match = LINE.match(text, at)
+        assert match is not None, "any text has a line"
+        line, after = match[1], match.end()
         if fault := not_text(line):
             return self._reject(line, after, *fault)
-        if not line.strip(self.shape.blanks):
+        if not line.strip(self.dialect.blanks):
             self.line += 1
             return after
         limit = max(after, at + RECORD_LIMIT)
@@ -174,7 +284,7 @@ class Splitter:
         if record.fault == "open" and not final and len(text) < limit:
             return at
         if record.fault or (record.end > after and not self._is_right(record, text, at, limit)):
-            return self._reject(line, after, "broken_quoting", _broken(line, self.shape.quote))
+            return self._reject(line, after, "broken_quoting", _broken(line, self.dialect.quote))
         if len(record.cells) != len(self.keep):
             has = "1 cell" if len(record.cells) == 1 else f"{len(record.cells)} cells"
             detail = f"The line has {has}, the header {len(self.keep)}."
@@ -184,7 +294,7 @@ class Splitter:
         return record.end
 
     def _is_right(self, record: Record, text: str, at: int, limit: int) -> bool:
-        """Whether a record over several lines is one, and not a mark that was left open."""
+        """Whether a record over several lines is one, and not a quote that was left open."""
         return (
             len(record.cells) == len(self.keep)
             and not any(cell and not_text(cell) for cell in record.cells)
@@ -226,9 +336,9 @@ class Splitter:
         return after
 
 
-def output_delimiter(shape: Shape) -> str:
+def output_delimiter(dialect: Dialect) -> str:
     """The delimiter of what a Splitter writes: the file's own unless COPY refuses it."""
-    return shape.delimiter if shape.copyable else ","
+    return dialect.delimiter if dialect.copyable else ","
 
 
 def complete_lines(text: str) -> int:

@@ -1,7 +1,7 @@
 """The process that opens a workbook, so that whatever the file does ends with it.
 
-    python -P -m loader.readers.spreadsheet_child FORMAT PATH preview ROWS
-    python -P -m loader.readers.spreadsheet_child FORMAT PATH rows SHEET
+    python -P -m loader.parsers.workbook_child FORMAT PATH preview ROWS
+    python -P -m loader.parsers.workbook_child FORMAT PATH rows SHEET
 
 stdout has one JSON object a line:
 
@@ -18,11 +18,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from loader.readers import spreadsheet_ods, spreadsheet_xls, spreadsheet_xlsx
-from loader.readers.spreadsheet_cells import Row, Unreadable, within_limits
+from loader.parsers.workbook_cells import Row, Unreadable, within_limits
+from loader.parsers.workbook_formats import ods_sheets, xls_sheets, xlsx_sheets
 
 # Readers hold the texts that a sheet's cells share (at most 1 GB) and, of xls, one sheet of at
 # most 65,536 rows; Python itself takes some 30 MB.
@@ -34,7 +35,7 @@ _TEXT_PER_LINE = 1 << 20
 # A preview is for finding the header; it need not hold more than this.
 _TEXT_PER_PREVIEW = 4 << 20
 
-_FORMATS = {"xlsx": spreadsheet_xlsx, "ods": spreadsheet_ods, "xls": spreadsheet_xls}
+_FORMATS = {"xlsx": xlsx_sheets, "ods": ods_sheets, "xls": xls_sheets}
 
 
 def main(arguments: list[str]) -> int:
@@ -75,12 +76,13 @@ TOO_LARGE = (
 
 
 def _preview(format_: str, path: Path, limit: int) -> Iterator[dict[str, object]]:
-    for name, hidden, rows, complete in _FORMATS[format_].previews(path, limit):
+    for name, hidden, rows in _FORMATS[format_](path):
         kept: list[Row] = []
         size = 0
-        for row, length in within_limits(iter(rows)):
+        complete = True
+        for row, length in within_limits(rows):
             size += length
-            if size > _TEXT_PER_PREVIEW:
+            if size > _TEXT_PER_PREVIEW or len(kept) == limit:
                 complete = False
                 break
             kept.append(row)
@@ -90,7 +92,10 @@ def _preview(format_: str, path: Path, limit: int) -> Iterator[dict[str, object]
 def _rows(format_: str, path: Path, index: int) -> Iterator[dict[str, object]]:
     portion: list[Row] = []
     size = 0
-    for row, length in within_limits(_FORMATS[format_].rows(path, index)):
+    # Kept here: the file is open as long as this generator is there.
+    sheets = _FORMATS[format_](path)
+    _, _, rows = next(islice(sheets, index, None))
+    for row, length in within_limits(rows):
         portion.append(row)
         size += length
         if size > _TEXT_PER_LINE or len(portion) == _ROWS_PER_LINE:

@@ -15,9 +15,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from loader.readers import Batch, RejectedLine
-from loader.readers.grammar import Shape
-from loader.readers.splitter import Splitter
+from loader.parsers.records import Batch, RejectedLine
+from loader.parsers.splitter import Dialect, Splitter
 
 # The patterns grow with the columns.
 _MOST_COLUMNS = 256
@@ -29,39 +28,39 @@ _LONGEST_RUN = 1000
 Context = Callable[[Sequence[range]], Mapping[int, str]]
 
 
-def is_by_line(shape: Shape, width: int) -> bool:
+def is_by_line(dialect: Dialect, width: int) -> bool:
     """Whether the patterns tell the lines of such a text."""
-    return not shape.escape and 1 < width <= _MOST_COLUMNS
+    return not dialect.escape and 1 < width <= _MOST_COLUMNS
 
 
-def blank_pattern(shape: Shape) -> str:
+def blank_pattern(dialect: Dialect) -> str:
     """Matches a line that is no record; for Java and Python, as all patterns here."""
-    return f"^[{re.escape(shape.blanks)}]*+$"
+    return f"^[{re.escape(dialect.blanks)}]*+$"
 
 
-def record_pattern(shape: Shape, width: int) -> str:
+def record_pattern(dialect: Dialect, width: int) -> str:
     """Matches a line, without its end, that is a record of so many cells by itself."""
-    cell, delimiter = _cell(shape), re.escape(shape.delimiter)
+    cell, delimiter = _cell(dialect), re.escape(dialect.delimiter)
     return f"^(?:{cell}{delimiter}){{{width - 1}}}{cell}$"
 
 
-def cell_pattern(shape: Shape, at: int) -> str:
+def cell_pattern(dialect: Dialect, at: int) -> str:
     """Its first group is cell number `at` (from 0) of such a line, as it is written."""
-    cell, delimiter = _cell(shape), re.escape(shape.delimiter)
+    cell, delimiter = _cell(dialect), re.escape(dialect.delimiter)
     return f"^(?:{cell}{delimiter}){{{at}}}({cell})"
 
 
-def quoted_pattern(shape: Shape) -> str:
+def quoted_pattern(dialect: Dialect) -> str:
     """Matches a cell with quotation marks; its first group is what stands between them."""
-    blanks, quote = f"[{re.escape(shape.blanks)}]*+", re.escape(shape.quote)
+    blanks, quote = f"[{re.escape(dialect.blanks)}]*+", re.escape(dialect.quote)
     return f"(?s)^{blanks}{quote}(.*){quote}{blanks}$" if quote else "(?!)"
 
 
-def _cell(shape: Shape) -> str:
-    bare = f"[^{re.escape(shape.delimiter)}\r\n]*+"
-    if not shape.quote:
+def _cell(dialect: Dialect) -> str:
+    bare = f"[^{re.escape(dialect.delimiter)}\r\n]*+"
+    if not dialect.quote:
         return bare
-    blanks, quote = f"[{re.escape(shape.blanks)}]*+", re.escape(shape.quote)
+    blanks, quote = f"[{re.escape(dialect.blanks)}]*+", re.escape(dialect.quote)
     quoted = f"{blanks}{quote}(?:[^{quote}\r\n]++|{quote}{quote})*+{quote}{blanks}"
     return f"(?:{quoted}|(?!{blanks}{quote}){bare})"
 
@@ -74,7 +73,7 @@ class OddLines:
     `rejected`.
     """
 
-    shape: Shape
+    dialect: Dialect
     keep: tuple[bool, ...]
     load_id: int
     last: int
@@ -108,7 +107,7 @@ class OddLines:
     def _split(self, run: _Run) -> _Result | None:
         """What becomes of a run; None if its last record may go on behind what is known."""
         text = "".join(f"{line}\n" for line in run.lines)
-        splitter = Splitter(self.shape, self.keep, self.load_id, line=run.first)
+        splitter = Splitter(self.dialect, self.keep, self.load_id, line=run.first)
         records, used = splitter.split(text, final=run.end > self.last)
         end = run.first + text.count("\n", 0, used)
         if end < run.first + run.odd:
