@@ -25,7 +25,7 @@ from uuid import UUID
 
 from loader import ledger
 from loader.database import find_database
-from loader.dbt import BuildOptions, build
+from loader.dbt import BuildOptions, build, one_build_at_a_time
 from loader.dbt_report import failures, summary
 from loader.engines import Load, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
@@ -125,11 +125,9 @@ class Runner:
             if self._journal.is_cancelled(job_id):
                 raise KeyboardInterrupt
             check_seeds(project.seeds)
-            result = build(
-                project,
-                BuildOptions(target=self._settings.target),
-                BuildEvents(self._journal, [job.id for job in jobs], project),
-            )
+            events = BuildEvents(self._journal, [job.id for job in jobs], project)
+            with one_build_at_a_time(project):
+                result = build(project, BuildOptions(target=self._settings.target), events)
             found = []
             if result.exit_code:
                 opened = self._settings.database.open
