@@ -7,9 +7,7 @@ on a signal.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from loader.errors import DocsFailed
+from loader.locks import locked
 from loader.progress import BuildProgress, NodeResult, Progress
 from loader.project import Project
 
@@ -214,13 +213,6 @@ def _float(value: object) -> float:
 def one_build_at_a_time(project: Project) -> Iterator[None]:
     """Wait until no build of this project runs, and keep others from beginning one."""
     project.build_lock.parent.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(project.build_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("waiting for another build of this project to end …", file=sys.stderr)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    waiting = "waiting for another build of this project to end …"
+    with locked(project.build_lock, waiting=waiting, mode=0o600):
         yield
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from loader.database import Database
 from loader.dbt import BuildOptions, BuildResult, build, one_build_at_a_time
-from loader.destinations import Destination, dbt_turn
+from loader.engines import Engine, dbt_turn
 from loader.errors import LabmartError
 from loader.last_build import code_of, last_build
 from loader.project import Project
@@ -59,7 +59,7 @@ class Failure:
 def failures(
     project: Project,
     result: BuildResult,
-    open_database: Callable[[], AbstractContextManager[Destination]] | None,
+    open_database: Callable[[], AbstractContextManager[Engine]] | None,
     width: int | None = None,
 ) -> list[Failure]:
     """What failed in a run that did. `open_database` fetches the offending rows."""
@@ -80,7 +80,7 @@ def failures(
 def report(
     project: Project,
     result: BuildResult,
-    open_database: Callable[[], AbstractContextManager[Destination]] | None,
+    open_database: Callable[[], AbstractContextManager[Engine]] | None,
     width: int | None = None,
 ) -> list[str]:
     """The lines to print for a failed run."""
@@ -121,7 +121,7 @@ def clean(message: str) -> list[str]:
 def _of_node(
     entry: Mapping[str, object],
     files: _Files,
-    open_database: Callable[[], AbstractContextManager[Destination]] | None,
+    open_database: Callable[[], AbstractContextManager[Engine]] | None,
     width: int | None,
 ) -> list[str]:
     unique_id = str(entry.get("unique_id"))
@@ -149,7 +149,7 @@ def _message(entry: Mapping[str, object], name: str, path: str) -> list[str]:
 def _offending_rows(
     entry: Mapping[str, object],
     sql: str,
-    open_database: Callable[[], AbstractContextManager[Destination]],
+    open_database: Callable[[], AbstractContextManager[Engine]],
     width: int | None,
 ) -> list[str]:
     try:

@@ -28,11 +28,10 @@ import psycopg2
 import psycopg2.extensions
 
 from loader import __version__
-from loader.destinations.postgres_connection import open_connection
-from loader.destinations.postgres_driver import interruptible
-from loader.destinations.sql import literal, quote
-from loader.profile import Profile, read_yaml
-from loader.project import PROFILES_FILE, PROJECT_FILE, Project
+from loader.engines.postgres import interruptible, open_connection
+from loader.engines.sql import literal, quote
+from loader.profile import Profile
+from loader.project import PROFILES_FILE, PROJECT_FILE, Project, read_yaml
 
 # What dbt reads when dbt_project.yml names no other folders; docs.getdbt.com, "dbt_project.yml".
 _FOLDERS = {
@@ -101,7 +100,7 @@ def last_build(profile: Profile) -> Iterator[LastBuild]:
             connection.autocommit = True
             yield _OnPostgres(connection, profile)
     elif profile.engine == "duckdb" and not profile.values.get("attach"):
-        from loader.destinations.duckdb_connection import path_of
+        from loader.engines.duckdb import path_of
 
         yield _OnDuckDB(path_of(profile))
     else:
