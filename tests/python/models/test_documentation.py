@@ -17,7 +17,7 @@ from support.project import ROOT
 
 from loader.contract import LEDGER, REJECTED, Contract, mart_contracts, raw_contract
 from loader.project import open_project
-from loader.service.query.parameters import PARAMETERS
+from loader.service.query import PARAMETERS
 
 if TYPE_CHECKING:
     from support.databases import Database

@@ -158,6 +158,6 @@ def _runner(server: Server) -> int:
     [found] = [
         pid
         for pid in _below(server.process.pid)
-        if b"loader.service.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"--with-parent" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     return found

@@ -84,7 +84,7 @@ def serving(
         assert process.stderr is not None
         for line in process.stderr:
             said.append(line)
-            if "http://" in line or "works" in line:
+            if "http://" in line or "worker started" in line:
                 begun.set()
         begun.set()
 
@@ -104,6 +104,16 @@ def serving(
                 process.wait()
                 raise AssertionError(f"it does not end: {said}") from None
         assert "Traceback" not in "".join(said), "".join(said)
+
+
+def events_of(text: str) -> list[dict[str, str]]:
+    """The server-sent events of a stream, each by the names of its fields."""
+    blocks = [block.splitlines() for block in text.split("\n\n")]
+    return [
+        dict(line.split(": ", 1) for line in lines)
+        for lines in blocks
+        if lines and lines != [": ping"]
+    ]
 
 
 def users(first: int, count: int = 3) -> bytes:
