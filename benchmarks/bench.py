@@ -161,6 +161,7 @@ def open_bench(*, target: str | None, keep: bool) -> Iterator[Bench]:
     the schema is not ours to choose.
     """
     os.environ["LABMART_SCHEMA"] = SCHEMA
+    os.environ["LABMART_RAW_SCHEMA"] = RAW
     project = open_project(start=Path(__file__).resolve().parent)
     database = find_database(project, target)
     profile = database.profile

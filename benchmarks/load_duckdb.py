@@ -55,7 +55,7 @@ class Turn:
 def measure(path: Path, folder: Path, repeat: int) -> tuple[list[Turn], list[Turn]]:
     """Time DuckDB itself and the loader in turns, each into a new file."""
     own, loads = folder / "own.duckdb", folder / "load.duckdb"
-    environment = {"LABMART_DUCKDB_PATH": str(loads), "LABMART_SCHEMA": "bench"}
+    environment = {"LABMART_DUCKDB_PATH": str(loads), "LABMART_RAW_SCHEMA": "bench_raw"}
     copied, loaded = [], []
     for turn in range(1, repeat + 1):
         for file in (*folder.glob("own.duckdb*"), *folder.glob("load.duckdb*")):

@@ -150,7 +150,9 @@ async def _rate(client: httpx.AsyncClient, address: str, headers: dict[str, str]
 
 @contextmanager
 def _service(spool: Path | str, schema: str | None = None) -> Iterator[str]:
-    environment = {"LABMART_SCHEMA": schema} if schema else {}
+    environment = {}
+    if schema:
+        environment = {"LABMART_SCHEMA": schema, "LABMART_RAW_SCHEMA": f"{schema}_raw"}
     # The rate is what is measured here, not what one caller may have of it.
     options = ("--no-worker", "--port", "0", "--spool", str(spool), "--max-rate", "1000000")
     with _started(sys.executable, "-m", "loader", "serve", *options, **environment) as url:

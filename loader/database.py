@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from loader.destinations import Destination, open_destination
+from loader.destinations import Destination, adopt_raw, open_destination
 from loader.embedded import Place, is_embedded, place_of, start, status, url_of
 from loader.errors import NotRunning, ProfileError, UsageError
 from loader.profile import Profile, load_profile
@@ -28,11 +28,16 @@ class Database:
     embedded: Place | None
 
     def ready(self) -> None:
-        """Start the embedded server, or try to connect. Raises DatabaseUnreachable."""
+        """Start the embedded server, or try to connect; move what an earlier version left.
+
+        Raises DatabaseUnreachable, or UsageError if there are raw tables in two places.
+        """
         if self.embedded is not None and start(self.embedded):
             print(f"started the embedded PostgreSQL in {self.embedded.home}", file=sys.stderr)
         with self.open():
             pass
+        if moved := adopt_raw(self.profile):
+            print(moved, file=sys.stderr)
 
     def open(self) -> AbstractContextManager[Destination]:
         """Connect, starting the embedded server if need be."""

@@ -13,7 +13,7 @@ import hashlib
 import os
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -25,19 +25,44 @@ if TYPE_CHECKING:
     import jinja2
 
 
+# models/staging/_sources.yml says the same to dbt.
+RAW_SCHEMA_VARIABLE = "LABMART_RAW_SCHEMA"
+DEFAULT_RAW_SCHEMA = "labmart_raw"
+
+
+def _raw_schema() -> str:
+    return os.environ.get(RAW_SCHEMA_VARIABLE) or DEFAULT_RAW_SCHEMA
+
+
 @dataclass(frozen=True)
 class Profile:
-    """One target of a profile. `values` are the rendered entries under dbt's own names."""
+    """One target of a profile. `values` are the rendered entries under dbt's own names.
+
+    `raw_schema` has the raw tables and the ledger. It does not follow the target, so that the
+    schemas of a developer and of CI read the same loads.
+    """
 
     path: Path
     target: str
     engine: str
     values: Mapping[str, object]
+    raw_schema: str = field(default_factory=_raw_schema)
 
     @property
     def schema(self) -> str:
         """The schema of the marts."""
         return self.text("schema")
+
+    @property
+    def earlier_raw_schema(self) -> str | None:
+        """Where raw tables were while they followed the target.
+
+        None if that is where they are, or if LABMART_RAW_SCHEMA says where they are.
+        """
+        earlier = f"{self.schema}_raw"
+        if os.environ.get(RAW_SCHEMA_VARIABLE) or earlier == self.raw_schema:
+            return None
+        return earlier
 
     @property
     def database(self) -> str:

@@ -1,6 +1,7 @@
 """Database roles with the least rights: who loads, who builds, who reads.
 
-    <schema>_loader    owns the raw schema: writes raw tables and the ledger, sees no results
+    <raw>_loader       owns the raw schema <raw>_raw: writes raw tables and the ledger, sees no
+                       results
     <schema>_builder   owns the schemas that dbt fills, reads the raw tables, changes none of them
     <schema>_reader    reads the marts, the ledger and the rejected lines, writes nothing
 
@@ -25,7 +26,8 @@ from loader.destinations.postgres_connection import one_line, open_connection, w
 from loader.destinations.postgres_tables import statement
 from loader.destinations.raw_tables import gaps, wanted
 from loader.destinations.sql import quote
-from loader.errors import DatabaseFault, ProfileError, QueryFailed, RolesRefused
+from loader.errors import DatabaseFault, ProfileError, QueryFailed, RolesRefused, UsageError
+from loader.profile import RAW_SCHEMA_VARIABLE
 from loader.sources import Input, read_inputs
 
 # PostgreSQL cuts longer names off in silence.
@@ -34,9 +36,9 @@ _PATIENCE_SECONDS = 30
 _TABLES = "'r', 'p', 'v', 'm', 'f'"
 
 
-def loader_of(schema: str) -> str:
-    """The role that loads into the project of a schema."""
-    return f"{schema}_loader"
+def loader_of(raw_schema: str) -> str:
+    """The role that loads. The targets that read one raw schema share it: labmart_loader."""
+    return f"{raw_schema.removesuffix('_raw')}_loader"
 
 
 def builder_of(schema: str) -> str:
@@ -87,9 +89,11 @@ def _statements(database: Database, user: str) -> list[str]:
     profile = database.profile
     if profile.engine != "postgres":
         raise ProfileError(profile.path, f"target {profile.target!r} is no PostgreSQL server.")
-    schema = profile.schema
+    schema, raw = profile.schema, profile.raw_schema
     if len(builder_of(schema).encode()) > _LONGEST_NAME:
         raise ProfileError(profile.path, f"`schema` is too long for names of roles: {schema!r}.")
+    if max(len(name.encode()) for name in (raw, loader_of(raw))) > _LONGEST_NAME:
+        raise UsageError(f"{RAW_SCHEMA_VARIABLE} is too long for names of roles: {raw!r}.")
     inputs = read_inputs(database.project.sources_file)
     return [
         # A load that is at work is waited for, but not for as long as it may take.
@@ -97,15 +101,15 @@ def _statements(database: Database, user: str) -> list[str]:
         # Nobody loads, and nobody else makes the roles, in the meantime.
         "select pg_advisory_xact_lock(hashtextextended('labmart roles', 0))",
         "select pg_advisory_xact_lock("
-        f"hashtextextended('labmart raw tables ' || {_literal(schema + '_raw')}, 0))",
-        *_roles(schema, user),
-        *_raw(schema, user, inputs, profile.database),
+        f"hashtextextended('labmart raw tables ' || {_literal(raw)}, 0))",
+        *_roles(schema, raw, user),
+        *_raw(schema, raw, user, inputs, profile.database),
         *_results(schema, user, profile.database),
     ]
 
 
-def _roles(schema: str, user: str) -> Iterator[str]:
-    for role in (loader_of(schema), builder_of(schema), reader_of(schema)):
+def _roles(schema: str, raw: str, user: str) -> Iterator[str]:
+    for role in (loader_of(raw), builder_of(schema), reader_of(schema)):
         yield _unless(
             f"exists (select from pg_roles where rolname = {_literal(role)})",
             f"create role {quote(role)} nologin",
@@ -117,9 +121,8 @@ def _roles(schema: str, user: str) -> Iterator[str]:
         )
 
 
-def _raw(schema: str, user: str, inputs: Sequence[Input], database: str) -> Iterator[str]:
-    raw = f"{schema}_raw"
-    loader, builder, reader = loader_of(schema), builder_of(schema), reader_of(schema)
+def _raw(schema: str, raw: str, user: str, inputs: Sequence[Input], database: str) -> Iterator[str]:
+    loader, builder, reader = loader_of(raw), builder_of(schema), reader_of(schema)
     yield from _schema(raw, loader)
     for gap in gaps(wanted(inputs), {}, raw, _refuse):
         yield statement(gap, {}, raw, user).sql

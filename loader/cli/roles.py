@@ -24,6 +24,6 @@ def roles(call: Call, target: str | None, sql: bool) -> None:
         click.echo(roles_sql(database))
         return
     set_up_roles(database)
-    schema = database.profile.schema
-    say(f"{loader_of(schema)} loads, {builder_of(schema)} builds, {reader_of(schema)} reads.")
+    schema, raw = database.profile.schema, database.profile.raw_schema
+    say(f"{loader_of(raw)} loads, {builder_of(schema)} builds, {reader_of(schema)} reads.")
     say(f"Make people members of them: grant {reader_of(schema)} to …;")

@@ -165,6 +165,21 @@ def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManage
     return opened
 
 
+def adopt_raw(profile: Profile) -> str | None:
+    """Move raw tables from where they were while they followed the target; a sentence about it.
+
+    None if there is nothing to move. Raises UsageError if there is, but the new schema is there
+    already: two laboratories are never mixed.
+    """
+    earlier = profile.earlier_raw_schema
+    if earlier is None or not _engine(profile, "_raw").move_raw(profile, earlier):
+        return None
+    return (
+        f"moved the raw tables from the schema {earlier} to {profile.raw_schema}, "
+        "which all targets read"
+    )
+
+
 def open_destination(profile: Profile) -> AbstractContextManager[Destination]:
     """Connect to the engine of a profile. Raises DatabaseUnreachable or ProfileError."""
     opened: AbstractContextManager[Destination] = _engine(profile).connect(profile)

@@ -24,9 +24,11 @@ from loader.destinations.raw_tables import (
     REJECTED_COLUMNS,
     TIMESTAMP,
     Found,
+    check_move,
     gaps,
     ids_by_status,
     ids_by_table,
+    is_ledger,
     next_id,
     readable,
     rejected_batches,
@@ -65,11 +67,36 @@ class DuckDBRaw:
         self._where = where
         # Rows have a line and need no order; keeping one would cost memory.
         self._run("set preserve_insertion_order = false")
-        self._run("begin transaction")
         # The database may have the name of the schema, so both are always said.
         [(database,)] = self._run("select current_database()")
         self._schema = f"{quote(str(database))}.{quote(schema)}"
         self._schema_name = schema
+
+    def begin(self) -> None:
+        """Begin the transaction."""
+        self._run("begin transaction")
+
+    def exists(self) -> bool:
+        """Whether the schema is there, whatever it holds."""
+        return bool(
+            self._run(
+                "select 1 from duckdb_schemas() where database_name = current_database() "
+                "and lower(schema_name) = lower(?)",
+                (self._schema_name,),
+            )
+        )
+
+    def has_ledger(self) -> bool:
+        """Whether it holds raw tables."""
+        return is_ledger(self._find().get(LEDGER))
+
+    def move_to(self, new: DuckDBRaw) -> None:
+        """Move all tables; DuckDB cannot give a schema another name."""
+        self._run(f"create schema {new._schema}")
+        for table in self._find():
+            self._run(f"create table {new._table(table)} as from {self._table(table)}")
+            self._run(f"drop table {self._table(table)}")
+        self._run(f"drop schema {self._schema}")
 
     def loads(self) -> list[Load]:
         """See `RawStore`."""
@@ -225,11 +252,40 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[DuckDBRaw]:
     """Open the raw tables; see `open_store`."""
     with opened(profile, write=write) as connection:
         try:
-            yield DuckDBRaw(connection, f"{profile.schema}_raw", str(path_of(profile)))
+            store = DuckDBRaw(connection, profile.raw_schema, str(path_of(profile)))
+            store.begin()
+            yield store
         finally:
             # There is nothing to roll back after a commit.
             with suppress(duckdb.Error):
                 connection.rollback()
+
+
+def move_raw(profile: Profile, earlier: str) -> bool:
+    """Move the tables of the schema `earlier` to that of the profile; see `adopt_raw`."""
+
+    def stores(connection: duckdb.DuckDBPyConnection) -> tuple[DuckDBRaw, DuckDBRaw]:
+        place = str(path_of(profile))
+        return DuckDBRaw(connection, earlier, place), DuckDBRaw(
+            connection, profile.raw_schema, place
+        )
+
+    # To look is allowed while others read the file.
+    with opened(profile, write=False) as connection:
+        if not stores(connection)[0].has_ledger():
+            return False
+    with opened(profile, write=True) as connection:
+        old, new = stores(connection)
+        old.begin()
+        if not old.has_ledger():
+            return False
+        if new.exists():
+            if not old.loads():
+                return False
+            check_move(earlier, profile.raw_schema, holds_loads=bool(new.loads()))
+        old.move_to(new)
+        old.commit()
+        return True
 
 
 def _read(column: str, found: Found) -> str:

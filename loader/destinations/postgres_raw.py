@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, fields
 from typing import IO, Any, cast
 
@@ -22,9 +22,11 @@ from loader.destinations.raw_tables import (
     REJECTED,
     REJECTED_COLUMNS,
     Found,
+    check_move,
     gaps,
     ids_by_status,
     ids_by_table,
+    is_ledger,
     next_id,
     readable,
     rejected_batches,
@@ -32,9 +34,9 @@ from loader.destinations.raw_tables import (
 )
 from loader.destinations.sql import quote
 from loader.destinations.turns import wait_until
-from loader.errors import DatabaseFault, ProfileError
+from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
-from loader.profile import Profile
+from loader.profile import RAW_SCHEMA_VARIABLE, Profile
 from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
@@ -83,7 +85,22 @@ class PostgresRaw:
         )
         self._user = str(self._run("select current_user::text")[0][0])
         if write:
-            self._wait_for_turn()
+            self.wait_for_turn()
+
+    def exists(self) -> bool:
+        """Whether the schema is there, whatever it holds."""
+        return bool(self._run("select 1 from pg_namespace where nspname = %s", (self._schema,)))
+
+    def has_ledger(self) -> bool:
+        """Whether it holds raw tables."""
+        return is_ledger(self._find([LEDGER]).get(LEDGER))
+
+    def rename(self, name: str) -> None:
+        """Give the schema another name."""
+        self._run(
+            f"alter schema {_twice(quote(self._schema))} rename to {_twice(quote(name))}",
+            need=f"alter schema {quote(self._schema)} rename to {quote(name)}",
+        )
 
     def loads(self) -> list[Load]:
         """See `RawStore`."""
@@ -100,7 +117,7 @@ class PostgresRaw:
     def prepare(self, inputs: Sequence[Input]) -> None:
         """See `RawStore`."""
         # `if not exists` alone would ask for the right to create what is there already.
-        if not self._run("select 1 from pg_namespace where nspname = %s", (self._schema,)):
+        if not self.exists():
             database = quote(self._connection.info.dbname)
             self._run(
                 f"create schema if not exists {_twice(quote(self._schema))}",
@@ -244,7 +261,8 @@ class PostgresRaw:
         )
         return int(pages)
 
-    def _wait_for_turn(self) -> None:
+    def wait_for_turn(self) -> None:
+        """Wait until nobody else loads; the turn ends with the transaction."""
         wait_until(lambda: bool(self._run(f"select {_LOCK}", (self._schema,))[0][0]))
 
     def _find(self, names: Iterable[str]) -> dict[str, Found]:
@@ -283,10 +301,10 @@ class PostgresRaw:
 @contextmanager
 def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
     """Open the raw tables; see `open_store`."""
-    schema = f"{profile.schema}_raw"
+    schema = profile.raw_schema
     if len(schema.encode()) > _LONGEST_NAME:
-        raise ProfileError(
-            profile.path, f"`schema` is too long: {schema!r} has more than {_LONGEST_NAME} bytes."
+        raise UsageError(
+            f"{RAW_SCHEMA_VARIABLE} is too long: {schema!r} has more than {_LONGEST_NAME} bytes."
         )
     connection = open_connection(profile, "labmart load")
     try:
@@ -298,6 +316,28 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
         with suppress(psycopg2.Error):
             connection.rollback()
         connection.close()
+
+
+def move_raw(profile: Profile, earlier: str) -> bool:
+    """Rename the schema `earlier` to that of the profile; see `adopt_raw`."""
+    with closing(open_connection(profile, "labmart load")) as connection:
+        old = PostgresRaw(connection, earlier, profile)
+        new = PostgresRaw(connection, profile.raw_schema, profile)
+        if not old.has_ledger():
+            return False
+        connection.rollback()
+        # Nobody loads in the meantime, by an earlier version or by this one.
+        old.begin(write=True)
+        new.wait_for_turn()
+        if not old.has_ledger():
+            return False
+        if new.exists():
+            if not old.loads():
+                return False
+            check_move(earlier, profile.raw_schema, holds_loads=bool(new.loads()))
+        old.rename(profile.raw_schema)
+        connection.commit()
+        return True
 
 
 def _twice(name: str) -> str:

@@ -13,7 +13,7 @@ from itertools import islice
 
 from loader.destinations import Load
 from loader.destinations.sql import quote
-from loader.errors import DatabaseFault
+from loader.errors import DatabaseFault, UsageError
 from loader.readers import Batch, RejectedLine
 from loader.sources import Input
 
@@ -95,6 +95,26 @@ def readable(column: str, found: Found) -> str:
         # Python knows no infinity and no years beyond these.
         name = f"case when {name} between '0001-01-02' and '9999-12-30' then {name} end"
     return f"coalesce({name}, {substitute})"
+
+
+def is_ledger(found: Found | None) -> bool:
+    """Whether a relation called `loads` is a ledger of ours, of whatever version."""
+    return found is not None and {"load_id", "sha256", "status"} <= set(found.columns)
+
+
+def check_move(earlier: str, new: str, *, holds_loads: bool) -> None:
+    """Raise UsageError for the loads of an earlier version when the new raw schema is there."""
+    if holds_loads:
+        raise UsageError(
+            f"The schemas {earlier} and {new} both hold loads, and one call reads one of them. "
+            f"Set LABMART_RAW_SCHEMA={earlier} to go on with those that this target had, or "
+            f"LABMART_RAW_SCHEMA={new} to read the others."
+        )
+    raise UsageError(
+        f"The loads of this target are in the schema {earlier}, where earlier versions kept them; "
+        f"they belong in {new}, which is there already, without loads. Drop {new} and call again "
+        f"to have them moved, or set LABMART_RAW_SCHEMA={earlier} to leave them."
+    )
 
 
 def next_id(ledger: str, last_load: str) -> str:

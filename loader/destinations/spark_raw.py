@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from loader.destinations import Load
-from loader.destinations.raw_tables import LEDGER, REJECTED_COLUMNS, rejected_batches
+from loader.destinations.raw_tables import LEDGER, REJECTED_COLUMNS, check_move, rejected_batches
 from loader.destinations.spark_faults import AlreadyThere, faults
 from loader.destinations.spark_files import (
     Folder,
@@ -44,7 +44,7 @@ from loader.destinations.spark_tables import (
     quote,
     table_of,
 )
-from loader.errors import DatabaseFault
+from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
 from loader.profile import Profile
 from loader.readers import Batch, Reader, RejectedLine
@@ -64,7 +64,7 @@ class SparkRaw:
 
     def __init__(self, session: SparkSession, profile: Profile) -> None:
         self._session = session
-        self._schema = f"{profile.schema}_raw"
+        self._schema = profile.raw_schema
         self._where = where(profile)
         # What was added, which an end without commit takes away again.
         self._added: list[tuple[RawTable, int]] = []
@@ -296,6 +296,23 @@ class SparkRaw:
 
     def _faults(self) -> AbstractContextManager[None]:
         return faults(self._where)
+
+
+def move_raw(profile: Profile, earlier: str) -> bool:
+    """Raise UsageError for loads in the schema `earlier`: Spark cannot give it another name."""
+    check_schema(profile)
+    with open_session(profile) as session, faults(where(profile)):
+        old = read_ledger(session, earlier)
+        new = read_ledger(session, profile.raw_schema)
+    if not old.loads:
+        return False
+    if new.loads:
+        check_move(earlier, profile.raw_schema, holds_loads=True)
+    raise UsageError(
+        f"The loads of this target are in the schema {earlier}, where earlier versions kept them, "
+        f"and Spark cannot give it another name. Set LABMART_RAW_SCHEMA={earlier} to go on with "
+        "them."
+    )
 
 
 @contextmanager

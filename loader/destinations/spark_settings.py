@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from loader.errors import MissingExtra, MissingJava, ProfileError, SparkUnreachable
-from loader.profile import Profile
+from loader.errors import MissingExtra, MissingJava, ProfileError, SparkUnreachable, UsageError
+from loader.profile import RAW_SCHEMA_VARIABLE, Profile
 
 # Spark 4 runs on Java 17 and later.
 JAVA = 17
@@ -64,7 +64,12 @@ def metastore_of(settings: Mapping[str, str]) -> Path | None:
 
 
 def check_schema(profile: Profile) -> None:
-    """Raise ProfileError for a schema that Spark's metastore cannot name."""
+    """Raise ProfileError or UsageError for a schema that Spark's metastore cannot name."""
+    if not re.fullmatch("[A-Za-z0-9_]+", profile.raw_schema):
+        raise UsageError(
+            f"{RAW_SCHEMA_VARIABLE} is {profile.raw_schema!r}, and on Spark it has letters of "
+            "ASCII, digits and _ alone."
+        )
     if not re.fullmatch("[A-Za-z0-9_]+", profile.schema):
         raise ProfileError(
             profile.path,

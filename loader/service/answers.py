@@ -275,7 +275,7 @@ class Marts:
         contract = self._contracts()[1][name]
         column = contract.column("load_id")
         of_load = () if load_id is None or column is None else (Filter(column, "eq", (load_id,)),)
-        return Source(f"{self._schema}_raw", contract, swapped=False, fixed=of_load)
+        return Source(self._database.profile.raw_schema, contract, swapped=False, fixed=of_load)
 
     def _contracts(self) -> tuple[dict[str, Contract], dict[str, Contract]]:
         """What the YAML declares; it is read again when a file has changed."""

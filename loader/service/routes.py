@@ -180,7 +180,7 @@ async def _upload(
         )
         # If this fails nobody knows whether it was accepted; a folder without a job is found
         # and deleted later.
-        job = await service.in_thread(service.jobs.accept, new, settings.raw_schema)
+        job = await service.in_thread(service.jobs.accept, new, settings.profile.raw_schema)
         if job.id != job_id:
             folder.remove()
             response.status_code = 200
@@ -251,7 +251,7 @@ async def _accept(
 ) -> Job:
     await service.in_thread(service.jobs.check_room, service.settings.limits.queued_jobs)
     new = NewJob(id=uuid4(), kind=kind, created_by=caller.name, options=options)
-    job = await service.in_thread(service.jobs.accept, new, service.settings.raw_schema)
+    job = await service.in_thread(service.jobs.accept, new, service.settings.profile.raw_schema)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return with_links(job)
 

@@ -64,11 +64,6 @@ class Settings:
         return f"{self.profile.schema}_service"
 
     @property
-    def raw_schema(self) -> str:
-        """The schema of the ledger."""
-        return f"{self.profile.schema}_raw"
-
-    @property
     def spool_folder(self) -> Path:
         """Where uploads are kept."""
         return self.spool or self.database.project.root / ".labmart" / "uploads"

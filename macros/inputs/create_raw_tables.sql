@@ -5,11 +5,14 @@
     database. A table that exists is only looked up, never locked: other sessions may be
     loading into it. -#}
 {% macro create_raw_tables() -%}
-    {% if not execute or flags.WHICH not in ['build', 'run', 'test', 'seed', 'run-operation'] %}
+    {% set commands = ['build', 'run', 'test', 'seed', 'retry', 'freshness', 'run-operation'] %}
+    {% if not execute or flags.WHICH not in commands %}
         {{ return('') }}
     {% endif %}
     {% set created = [] %}
-    {% for source in graph.sources.values() | selectattr('source_name', 'equalto', 'raw') %}
+    {% set sources = graph.sources.values() | selectattr('source_name', 'equalto', 'raw') | list %}
+    {% if sources %}{% do refuse_earlier_raw_schema(sources[0].schema) %}{% endif %}
+    {% for source in sources %}
         {% set relation = api.Relation.create(
             database=source.database,
             schema=source.schema,

@@ -32,18 +32,20 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Profile]:
 def profile(held: Profile, request: pytest.FixtureRequest) -> Profile:
     """A schema for each test."""
     name = "t_" + "".join(c for c in request.node.name if c.isalnum())
-    return replace(held, values={**held.values, "schema": name.lower()})
+    return replace(
+        held,
+        values={**held.values, "schema": name.lower()},
+        raw_schema=f"{name.lower()}_raw",
+    )
 
 
 def rows(profile: Profile, sql: str) -> Rows:
     with open_session(profile) as session:
-        return [
-            tuple(row) for row in session.sql(sql.format(raw=f"{profile.schema}_raw")).collect()
-        ]
+        return [tuple(row) for row in session.sql(sql.format(raw=profile.raw_schema)).collect()]
 
 
 def folders(profile: Profile, table: str) -> list[str]:
-    place = profile.path.parent / "spark" / "warehouse" / f"{profile.schema}_raw.db" / table
+    place = profile.path.parent / "spark" / "warehouse" / f"{profile.raw_schema}.db" / table
     return sorted(path.name.rpartition("-")[0] for path in place.glob("part-*"))
 
 

@@ -299,6 +299,7 @@ def test_a_random_history_leaves_exactly_what_it_must(
     for variable, value in shared_engine.environment.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("LABMART_SCHEMA", f"h{seed}")
+    monkeypatch.setenv("LABMART_RAW_SCHEMA", f"h{seed}_raw")
     monkeypatch.chdir(tmp_path)
     history(seed, project, shared_engine)
     shared_engine.rows(f"drop schema if exists h{seed}_raw cascade")

@@ -128,7 +128,7 @@ def test_a_server_that_is_killed_leaves_the_database_as_it_was(
         time.sleep(0.1)
     start(place)
     with closing(psycopg2.connect(url_of(place))) as connection, connection.cursor() as cursor:
-        cursor.execute("select count(*) from s_raw.people")
+        cursor.execute("select count(*) from labmart_raw.people")
         assert cursor.fetchone() == (3,)
     assert load_one(profile) == 2
 

@@ -220,6 +220,7 @@ def test_the_first_start_makes_an_owner_who_can_make_the_roles(
     monkeypatch.delenv("PGPASSWORD")
     monkeypatch.setenv("PGPASSWORD_FILE", str(tmp_path / "database_password"))
     monkeypatch.setenv("LABMART_SCHEMA", created.name)
+    monkeypatch.setenv("LABMART_RAW_SCHEMA", f"{created.name}_raw")
     for _ in range(2):
         done = labmart(project, "roles")
         assert done.code == 0, done.err

@@ -28,7 +28,7 @@ DURATION = re.compile(r"\b\d+(\.\d+)? ?s\b")
 # What is run for real after `labmart run`, in the order of the README.
 CHEAP = re.compile(
     r"^labmart (show|issues|export|db status|db url|db start)\b|^dbt (parse|ls|list)\b"
-    r"|^LABMART_SCHEMA=messy labmart "
+    r"|^LABMART_SCHEMA=messy LABMART_RAW_SCHEMA=messy_raw labmart "
 )
 
 

@@ -37,7 +37,7 @@ class Engine(Target, Protocol):
     """The same, with a way to look into it."""
 
     def profile(self, schema: str = "labmart") -> Profile:
-        """The same as a Profile."""
+        """The same as a Profile; raw tables in a schema of their own, `<schema>_raw`."""
         ...
 
     def rows(self, sql: str) -> Rows:
@@ -104,7 +104,7 @@ class DuckDB:
     def profile(self, schema: str = "labmart") -> Profile:
         """See `Engine`."""
         entries = {"path": str(self.path), "schema": schema}
-        return Profile(Path("profiles.yml"), "test", "duckdb", entries)
+        return Profile(Path("profiles.yml"), "test", "duckdb", entries, f"{schema}_raw")
 
     def rows(self, sql: str) -> Rows:
         """See `Engine`."""

@@ -37,7 +37,7 @@ def profile_of(database: Database, schema: str = "labmart", **values: str) -> Pr
         "dbname": database.name,
         "schema": schema,
     }
-    return Profile(Path("profiles.yml"), "test", "postgres", entries | values)
+    return Profile(Path("profiles.yml"), "test", "postgres", entries | values, f"{schema}_raw")
 
 
 def batch(load_id: int, first: int, count: int, width: int = 1) -> Batch:
@@ -104,7 +104,8 @@ def process(profile: Profile, code: str) -> subprocess.Popen[str]:
     script = f"""
 import sys, time
 from support.raw_store import *
-profile = Profile(Path("profiles.yml"), "test", {profile.engine!r}, {dict(profile.values)!r})
+values = {dict(profile.values)!r}
+profile = Profile(Path("profiles.yml"), "test", {profile.engine!r}, values, {profile.raw_schema!r})
 {textwrap.dedent(code)}
 """
     return subprocess.Popen(

@@ -60,6 +60,8 @@ def spark_profile(folder: Path, schema: str = "labmart", **settings: str) -> Pro
         ),
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.ansi.enabled": "true",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.variable.substitute": "false",
         "spark.driver.extraJavaOptions": QUICK,
         **settings,
     }
@@ -69,7 +71,7 @@ def spark_profile(folder: Path, schema: str = "labmart", **settings: str) -> Pro
         "schema": schema,
         "server_side_parameters": parameters,
     }
-    return Profile(folder / "profiles.yml", "spark", "spark", values)
+    return Profile(folder / "profiles.yml", "spark", "spark", values, f"{schema}_raw")
 
 
 @contextmanager
