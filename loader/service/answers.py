@@ -59,7 +59,7 @@ from loader.errors import (
     UnknownMart,
 )
 from loader.roles import reader_of, set_up_roles
-from loader.service.database import make_engine
+from loader.service.database import make_engine, run_plainly
 from loader.service.query import (
     AFTER,
     FORMAT,
@@ -344,16 +344,17 @@ class Readings:
 
     def _begin(self, connection: Connection, role: str) -> None:
         # These look at no table yet, so they fix no point in time for what follows.
-        connection.exec_driver_sql(
+        run_plainly(
+            connection,
             f"set local statement_timeout = {int(STATEMENT_SECONDS * 1000)}; "
             f"set local lock_timeout = {int(LOCK_SECONDS * 1000)}"
             # Whoever has more rights than the reading role gives them up for the query.
-            + (f"; set local role {quote(role)}" if role else "")
+            + (f"; set local role {quote(role)}" if role else ""),
         )
 
     def _lock(self, connection: Connection, source: Source, role: str) -> None:
         self._begin(connection, role)
-        connection.exec_driver_sql(f"lock table {source.qualified_name} in access share mode")
+        run_plainly(connection, f"lock table {source.qualified_name} in access share mode")
 
     def _role(self, connection: Connection) -> str:
         """The reading role, if we may become it, and it may read here; else ''.
@@ -442,9 +443,9 @@ class Reading:
     def patiently(self) -> Iterator[None]:
         """Give what is needed once after each build its time, however large the table is."""
         limit = "set local statement_timeout = {:.0f}"
-        self._connection.exec_driver_sql(limit.format(PATIENT_SECONDS * 1000))
+        run_plainly(self._connection, limit.format(PATIENT_SECONDS * 1000))
         yield
-        self._connection.exec_driver_sql(limit.format(STATEMENT_SECONDS * 1000))
+        run_plainly(self._connection, limit.format(STATEMENT_SECONDS * 1000))
 
 
 def _digest(reading: Reading, source: Source) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg2.extensions
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from loader.database import Database
@@ -26,7 +26,7 @@ _WAIT_SECONDS = 10.0
 
 # What is shared by all that works on one schema; `labmart <schema>` is also the channel on which
 # events and wishes to cancel are told.
-TABLES = """
+_TABLES = """
 create table if not exists jobs (
     id uuid primary key,
     -- The order in which jobs were accepted.
@@ -149,6 +149,11 @@ def enter_schema(connection: psycopg2.extensions.connection, settings: Settings)
     connection.commit()
 
 
+def run_plainly(connection: Connection, sql: str) -> None:
+    """Run SQL without parameters, in which names may hold what would mean some."""
+    connection.exec_driver_sql(sql.replace("%", "%%"))
+
+
 @contextmanager
 def prepared(settings: Settings, connections: int = 1, name: str = _NAME) -> Iterator[Engine]:
     """The pool of the service's own tables, which are made when they are missing.
@@ -181,11 +186,11 @@ def _prepare(engine: Engine, schema: str) -> None:
         )
         # `if not exists` alone would ask for the right to create what is there already.
         if answer("select to_regnamespace(quote_ident(:schema))", schema=schema) is None:
-            connection.exec_driver_sql(f"create schema {quote(schema)}")
+            run_plainly(connection, f"create schema {quote(schema)}")
         if answer("select to_regclass('tokens')") is None:
-            connection.exec_driver_sql(TABLES)
+            run_plainly(connection, _TABLES)
         if answer(
             "select 1 from pg_attribute where attrelid = to_regclass('jobs') "
             "and attname = 'queue_id' and not attisdropped"
         ):
-            connection.exec_driver_sql(_UPGRADE)
+            run_plainly(connection, _UPGRADE)
