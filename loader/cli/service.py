@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -37,7 +37,7 @@ spool_option = option(
 @option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Its port.")
 @landing_option
 @spool_option
-@option("--worker/--no-worker", default=True, show_default=True, help="Work on the jobs as well.")
+@option("--worker/--no-worker", default=True, show_default=True, help="Do the jobs as well.")
 @option("--require-token", is_flag=True, help="Ask for a token on this machine too.")
 @option(
     "--token-file",
@@ -46,6 +46,7 @@ spool_option = option(
 )
 @option(
     "--max-upload",
+    "upload_bytes",
     type=click.IntRange(min=1),
     default=10_000_000_000,
     show_default=True,
@@ -54,6 +55,7 @@ spool_option = option(
 )
 @option(
     "--max-uploads",
+    "uploads",
     type=click.IntRange(min=1),
     default=128,
     show_default=True,
@@ -61,6 +63,7 @@ spool_option = option(
 )
 @option(
     "--max-jobs",
+    "queued_jobs",
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
@@ -68,6 +71,7 @@ spool_option = option(
 )
 @option(
     "--max-rate",
+    "requests_per_second",
     type=click.FloatRange(min=0.1),
     default=50.0,
     show_default=True,
@@ -75,6 +79,7 @@ spool_option = option(
 )
 @option(
     "--idle-timeout",
+    "idle",
     type=click.FloatRange(min=0.1),
     default=30.0,
     show_default=True,
@@ -84,43 +89,22 @@ spool_option = option(
 @target_option
 @click.pass_obj
 def serve(
-    call: Call,
-    host: str,
-    port: int,
-    landing: Path | None,
-    spool: Path | None,
-    worker: bool,
-    require_token: bool,
-    token_file: Path | None,
-    max_upload: int,
-    max_uploads: int,
-    max_jobs: int,
-    max_rate: float,
-    idle_timeout: float,
-    target: str | None,
+    call: Call, /, target: str | None, landing: Path | None, spool: Path | None, **options: Any
 ) -> None:
     """Serve uploads, jobs and marts over HTTP, with a page to look at."""
     _need_extra()
     from loader.service.app import serve as run
     from loader.service.settings import Limits, Settings
 
+    # The options are called as the fields of the two.
+    limits = {name: options.pop(name) for name in vars(Limits()).keys() & options.keys()}
     settings = Settings(
         database=call.database(target),
         target=target,
-        host=host,
-        port=port,
         landing=_absolute(landing),
         spool=_absolute(spool),
-        worker=worker,
-        require_token=require_token,
-        token_file=token_file,
-        limits=Limits(
-            upload_bytes=max_upload,
-            uploads=max_uploads,
-            queued_jobs=max_jobs,
-            requests_per_second=max_rate,
-            idle=idle_timeout,
-        ),
+        limits=Limits(**limits),
+        **options,
     )
     # To be told to end is how a server ends.
     with suppress(KeyboardInterrupt, EndedBySignal):

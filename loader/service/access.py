@@ -13,7 +13,7 @@ import json
 import logging
 import secrets
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,8 +51,6 @@ _BEARER = HTTPBearer(auto_error=False, description="A token of `labmart token cr
 
 # Rates are kept in memory, for so many callers and no more.
 _MOST_CALLERS = 10_000
-_MINUTE = 60.0
-_SAVED_SECONDS = 10.0
 
 # Bytes of a body that is still waited for when a request is refused.
 _SMALL_BODY = 1 << 16
@@ -184,46 +182,30 @@ def _hash(token: str) -> bytes:
 class Rates:
     """A bucket of permits per caller, which fills again with time."""
 
-    def __init__(self, per_second: float) -> None:
+    def __init__(self, per_second: float, at_once: float) -> None:
         self._per_second = per_second
-        self._at_once = max(1.0, per_second * _SAVED_SECONDS)
+        self._at_once = max(1.0, at_once)
         # Each caller's permits, and when they were counted.
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def wait(self, caller: str) -> float:
+        """The seconds until the caller has a permit; 0 if there is one now."""
+        return max(0.0, (1 - self._permits(caller)) / self._per_second)
+
     def take(self, caller: str) -> float:
         """Take a permit; 0 if there was one, else the seconds until there is."""
-        now = time.monotonic()
-        permits, counted = self._left.pop(caller, (self._at_once, now))
-        permits = min(self._at_once, permits + (now - counted) * self._per_second)
-        allowed = permits >= 1
-        self._left[caller] = (permits - 1 if allowed else permits, now)
+        wait = self.wait(caller)
+        permits = self._permits(caller) - (1 if wait == 0 else 0)
+        self._left[caller] = (permits, time.monotonic())
+        self._left.move_to_end(caller)
         if len(self._left) > _MOST_CALLERS:
             self._left.popitem(last=False)
-        return 0.0 if allowed else (1 - permits) / self._per_second
+        return wait
 
-
-class FailedLogins:
-    """Wrong tokens of the last minute by address."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._times: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def wait(self, address: str) -> float:
-        """How many seconds the address has to wait before it may try once more."""
-        times = self._times.get(address)
+    def _permits(self, caller: str) -> float:
         now = time.monotonic()
-        while times and now - times[0] > _MINUTE:
-            times.popleft()
-        return _MINUTE - (now - times[0]) if times and len(times) >= self._most else 0.0
-
-    def add(self, address: str) -> None:
-        """Count one more wrong token."""
-        times = self._times.pop(address, None) or deque(maxlen=self._most)
-        times.append(time.monotonic())
-        self._times[address] = times
-        if len(self._times) > _MOST_CALLERS:
-            self._times.popitem(last=False)
+        permits, counted = self._left.get(caller, (self._at_once, now))
+        return min(self._at_once, permits + (now - counted) * self._per_second)
 
 
 def require(role: Role) -> Callable[..., Awaitable[Caller]]:
@@ -270,7 +252,7 @@ async def _caller(request: Request, service: Service) -> Caller:
     if len(authorizations) == 1 and scheme.lower() == "bearer" and token.strip():
         caller = await service.in_thread(service.tokens.caller_of, token.strip())
     if caller is None:
-        service.failed_logins.add(address)
+        service.failed_logins.take(address)
         raise _unauthorized("The token is unknown, expired or revoked.", error="invalid_token")
     return caller
 

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from loader import __version__
 from loader.errors import UsageError
 from loader.service import problems, routes, routes_marts
-from loader.service.access import SHORTEST_TOKEN, FailedLogins, Guard, Rates, TokenStore
+from loader.service.access import SHORTEST_TOKEN, Guard, Rates, TokenStore
 from loader.service.answers import Marts
 from loader.service.database import prepared, service_engine
 from loader.service.jobs import JobStore
@@ -30,6 +30,8 @@ from loader.service.worker import keep_worker
 
 # What is under way may take so long to end.
 _LAST_ANSWERS_SECONDS = 3
+# For so long a caller may save up requests.
+_SAVED_SECONDS = 10.0
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -47,8 +49,8 @@ def create_app(settings: Settings) -> FastAPI:
             tokens=TokenStore(engine),
             marts=marts,
             broker=Broker(settings),
-            rates=Rates(limits.requests_per_second),
-            failed_logins=FailedLogins(limits.failed_logins),
+            rates=Rates(limits.requests_per_second, _SAVED_SECONDS * limits.requests_per_second),
+            failed_logins=Rates(limits.failed_logins / 60, limits.failed_logins),
             uploads=UploadSlots(limits.uploads),
         )
         app.state.service = service

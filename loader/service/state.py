@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from loader.destinations.postgres_connection import one_line, open_connection
 from loader.destinations.sql import quote
 from loader.errors import LabmartError
-from loader.service.access import FailedLogins, Rates, TokenStore
+from loader.service.access import Rates, TokenStore
 from loader.service.jobs import JobStore
 from loader.service.settings import Settings
 from loader.service.uploads import UploadSlots
@@ -162,7 +162,8 @@ class Service:
     marts: Marts
     broker: Broker
     rates: Rates
-    failed_logins: FailedLogins
+    # Of wrong tokens, by address.
+    failed_logins: Rates
     uploads: UploadSlots
     metrics: Metrics = field(default_factory=Metrics)
     # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
