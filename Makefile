@@ -3,6 +3,8 @@
 #   make run FILES=…    files and folders to load first
 #   make run TARGET=…   the dbt target (default: the one that profiles.yml names)
 #   make run PYTHON=…   the interpreter, where the first suitable one is not the wanted one
+#   make test TESTS=…   these files and folders of tests alone; also for prove and check
+#   make test ONLY=…    the tests whose names fit, as pytest -k has it
 #
 # All paths are relative, so that a folder whose name has spaces works.
 
@@ -13,7 +15,7 @@ target := $(if $(TARGET),--target $(TARGET))
 engine := .venv/.$(or $(filter duckdb spark,$(TARGET)),run)
 
 .DEFAULT_GOAL := help
-.PHONY: run serve secrets test check mutants static docs requirements clean help
+.PHONY: run serve secrets test check prove mutants static docs requirements clean help
 
 # Two goals would install into one environment at a time.
 .NOTPARALLEL:
@@ -24,25 +26,36 @@ run: $(engine) ## load FILES if given, build all tables and print user_features
 serve: .venv/.service ## serve uploads, results and a page at http://127.0.0.1:8000
 	@$(bin)/labmart serve $(target)
 
-test: static ## every check and test
+test: static ## every check, and all tests that a change can break
 	@rm -rf target/lint
 	$(bin)/dbt --quiet compile --target-path target/lint
 	$(lint) $(compiled_sql) target/lint/compiled/labmart/models/*/*.sql
-	$(bin)/python -m pytest
+	$(pytest) -m "not prove" $(only)
 
-check: static ## the quick part of the tests: style, types, what needs no database
-	$(bin)/python -m pytest --quiet -m "not slow"
+prove: .venv/.dev ## the rest: kills, faults, long histories, whole builds on Spark, mutants
+	$(pytest) -m prove $(only)
 
-mutants: .venv/.dev ## break each rule of the SQL and see a test fail (a quarter of an hour)
-	@$(database)
-	$(bin)/python tests/mutants/run.py
+check: .venv/.dev ## the quick part of the tests: style, types, what needs no database
+	$(python_checks)
+	$(pytest) --quiet -m "not slow and not prove" $(only)
+
+mutants: .venv/.dev ## break each rule of the SQL and see a mart or a test show it
+	$(pytest) -m prove tests/python/models/test_mutants.py
 
 static: .venv/.dev
-	$(bin)/ruff format --check --quiet .
-	$(bin)/ruff check --quiet .
-	$(bin)/mypy
+	$(python_checks)
 	@$(database)
 	$(lint) models tests
+
+# All cores; tests that share something slow (a JVM, a service) follow each other on one of them.
+pytest := $(bin)/python -m pytest -n logical --dist loadgroup
+only := $(TESTS) $(if $(ONLY),-k "$(ONLY)")
+
+define python_checks
+$(bin)/ruff format --check --quiet .
+$(bin)/ruff check --quiet .
+$(bin)/mypy
+endef
 
 lint := $(bin)/sqlfluff lint --disable-progress-bar
 # The models once more with their macros filled in, which the dbt templater passes over. What the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -26,13 +27,26 @@ if TYPE_CHECKING:
     from support.query_tables import Asker
     from support.serving import Server
 
+    from loader.profile import Profile
+
 # The engines that a test which asks for `engine` runs on; see engines.py.
 ENGINES = ("postgres", "duckdb")
 
 
+# Tests that share a JVM, or need one each, follow each other in one process.
+SPARK = ("engines/test_spark", "engines/test_store_spark")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every mark `prove` says why."""
+    """Every mark `prove` says why; what shares something slow runs in the same process.
+
+    The tests of a file run in one process, those of one engine apart from those of another.
+    """
     for item in items:
+        file = item.path.relative_to(Path(__file__).parent).as_posix()
+        engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
+        group = "spark" if engine == "spark" or file.startswith(SPARK) else f"{file} {engine}"
+        item.add_marker(pytest.mark.xdist_group(group))
         for mark in item.iter_markers("prove"):
             if not (mark.args and isinstance(mark.args[0], str) and mark.args[0].strip()):
                 raise pytest.UsageError(f"{item.nodeid}: the mark `prove` needs a reason")
@@ -52,6 +66,22 @@ def server() -> Iterator[Database]:
         return
     with embedded_server(MAJOR) as started:
         yield started
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_session_is_left() -> Iterator[None]:
+    """A Spark session that tests have shared ends with them."""
+    yield
+    if spark := sys.modules.get("support.spark"):
+        spark.close_shared_session()
+
+
+@pytest.fixture
+def spark() -> Profile:
+    """The Spark session that tests share."""
+    from support.spark import shared_session
+
+    return shared_session()
 
 
 @pytest.fixture(scope="session")

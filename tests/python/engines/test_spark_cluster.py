@@ -24,7 +24,7 @@ from loader.sources import read_inputs
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.prove("a cluster of processes, and a death in it")]
 
 RECORDS = 2_200_000
 ODD_EVERY = 100_000

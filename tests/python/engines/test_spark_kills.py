@@ -18,7 +18,7 @@ from support.spark import held_session, need_java
 from loader.destinations import open_store
 from loader.destinations.spark_session import open_session
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.prove("kills: a JVM of its own for each")]
 
 _BEGIN = """
     with open_store(profile) as store:

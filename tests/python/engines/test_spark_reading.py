@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from support.spark import held_session
+from support.spark import shared_session
 
 from loader.destinations import Column, Selection, open_destination
 from loader.destinations.spark_session import open_session
@@ -29,24 +28,24 @@ COLUMNS = (
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Profile]:
-    with held_session(tmp_path_factory.mktemp("marts")) as profile:
-        with open_session(profile) as session:
-            session.sql("create schema labmart")
-            session.sql(
-                "create table labmart.odd (id bigint, `né e` string, mean decimal(18,6), "
-                "is_known boolean, day date, at timestamp, ratio double) using parquet"
-            )
-            session.sql(
-                r"""insert into labmart.odd values
-                (10, 'a,"b"\n', 12.5, true, date'2024-01-02', timestamp'2024-10-27 00:30:00Z', 0.5),
-                (9, '', 0, false, null, timestamp'2024-10-27 01:30:00.25Z', null),
-                (null, '\\.', null, null, null, null, 100),
-                (2, null, -0.000001, true, date'0999-12-31', null, null),
-                (2, '😀', 1, true, null, null, null),
-                (2, '\uffee', 1, true, null, null, null)"""
-            )
-        yield profile
+def built() -> Profile:
+    profile = shared_session()
+    with open_session(profile) as session:
+        session.sql("create schema labmart")
+        session.sql(
+            "create table labmart.odd (id bigint, `né e` string, mean decimal(18,6), "
+            "is_known boolean, day date, at timestamp, ratio double) using parquet"
+        )
+        session.sql(
+            r"""insert into labmart.odd values
+            (10, 'a,"b"\n', 12.5, true, date'2024-01-02', timestamp'2024-10-27 00:30:00Z', 0.5),
+            (9, '', 0, false, null, timestamp'2024-10-27 01:30:00.25Z', null),
+            (null, '\\.', null, null, null, null, 100),
+            (2, null, -0.000001, true, date'0999-12-31', null, null),
+            (2, '😀', 1, true, null, null, null),
+            (2, '\uffee', 1, true, null, null, null)"""
+        )
+    return profile
 
 
 def test_rows_come_in_order_with_python_s_own_values(built: Profile) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from support.raw_store import PEOPLE, batch, entry_of, load_one, write_one
-from support.spark import held_session
 
 from loader.destinations import open_store
 from loader.destinations.spark_session import open_session
@@ -21,20 +19,13 @@ pytestmark = pytest.mark.slow
 Rows = list[tuple[object, ...]]
 
 
-@pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Profile]:
-    # A path with a space: locations are URIs, and must survive it.
-    with held_session(tmp_path_factory.mktemp("a lab")) as profile:
-        yield profile
-
-
 @pytest.fixture
-def profile(held: Profile, request: pytest.FixtureRequest) -> Profile:
+def profile(spark: Profile, request: pytest.FixtureRequest) -> Profile:
     """A schema for each test."""
     name = "t_" + "".join(c for c in request.node.name if c.isalnum())
     return replace(
-        held,
-        values={**held.values, "schema": name.lower()},
+        spark,
+        values={**spark.values, "schema": name.lower()},
         raw_schema=f"{name.lower()}_raw",
     )
 

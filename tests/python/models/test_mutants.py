@@ -17,7 +17,7 @@ from support.databases import Database, fresh_database
 from support.engines import Postgres
 from support.oracle import Lab
 from support.project import ROOT, copy_of_project
-from support.random_labs import catalogue_lab, random_lab
+from support.random_labs import MODES, catalogue_lab, random_lab
 from support.workbench import failures_of_build
 
 pytestmark = [
@@ -87,7 +87,7 @@ class Laboratory:
 def laboratory(server: Database, tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
     project = copy_of_project(tmp_path_factory.mktemp("mutants"))
     labs = (
-        *(catalogue_lab(mode) for mode in ("loads", "seeds")),
+        *(catalogue_lab(mode) for mode in MODES),
         *(random_lab(seed, mode="loads", dirt=0.3) for seed in range(12)),
         *(random_lab(seed, mode="seeds", dirt=0.1) for seed in range(4)),
     )

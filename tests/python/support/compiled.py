@@ -28,7 +28,7 @@ from support.engines import DuckDB, Postgres, Target, fresh_engine
 from support.oracle import MARTS, File, Lab, marts
 from support.project import copy_of_project
 from support.raw_store import DAY
-from support.spark import Spark, held_session
+from support.spark import Spark, shared_session
 from support.workbench import KEYS, differences, run_dbt
 
 from loader.destinations.spark_session import open_session
@@ -375,8 +375,8 @@ def compiled_models(
     """The project as it stands, compiled for an engine, with a database of its own to run in."""
     project = copy_of_project(folder)
     if engine == "spark":
-        with held_session(folder) as profile:
-            yield CompiledModels(compile_for(Spark(folder), project), SparkRunner(profile, folder))
+        compiled = compile_for(Spark(folder), project)
+        yield CompiledModels(compiled, SparkRunner(shared_session(), folder))
         return
     with fresh_engine(engine, server, folder) as target:
         runner: Runner

@@ -27,7 +27,7 @@ from support.in_process import labmart
 from support.oracle import MARTS, Cell, File, Lab, Value, marts
 from support.project import copy_of_project
 from support.raw_store import DAY
-from support.spark import Spark, need_java
+from support.spark import Spark, close_shared_session, need_java
 
 from loader.destinations import Load, open_store
 from loader.ledger import APPEND
@@ -197,6 +197,7 @@ def session(profile: Profile) -> Iterator[None]:
         return
     from loader.destinations.spark_session import open_session
 
+    close_shared_session()
     with open_session(profile):
         yield
 
