@@ -201,6 +201,8 @@ class _Watch:
     def over(self, task: Task) -> Iterator[None]:
         """Interrupt this thread as Ctrl-C does when somebody wants the task to end."""
         with self._lock:
+            if self.fault is not None:
+                raise KeyboardInterrupt
             self.task = task
         yield
         with self._lock:
@@ -245,7 +247,9 @@ class _Watch:
         except psycopg2.Error as error:
             self.fault = error
             self._wake.set()
+        while True:
             self._look_after_task()
+            time.sleep(_TICK)
 
     def _look_after_task(self) -> None:
         now = time.monotonic()

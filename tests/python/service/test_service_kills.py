@@ -150,6 +150,41 @@ def test_what_is_cancelled_while_it_loads_leaves_nothing(service: Server) -> Non
     assert service.rows("select 1 from labmart_raw.users where user_id = '820'") == []
 
 
+def test_a_worker_that_loses_its_lock_begins_anew(service: Server) -> None:
+    workers = _workers_started(service)
+    with service.client() as client:
+        first = client.put("/v1/files/l.csv", params=NO_BUILD, content=_users(840)).json()
+        service.ended(first["id"])
+        with held_in_copy(service.database, "users") as wait_until_held:
+            job = client.put("/v1/files/m.csv", params=NO_BUILD, content=_users(850)).json()
+            wait_until_held()
+            # Not the connection that loads: nothing but the lock is lost.
+            service.rows(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = "
+                "current_database() and application_name = 'labmart service worker'"
+            )
+    assert service.ended(job["id"])["state"] == "done"
+    assert service.rows("select count(*) from labmart_raw.users where user_id = '850'") == [(1,)]
+    assert _workers_started(service) > workers
+
+
+def test_a_second_worker_waits_for_the_first_to_end(service: Server) -> None:
+    with service.client() as client:
+        wait_for(lambda: client.get("/health/ready").json()["worker"] == "up")
+    with serving(service.project, service.database, command="worker") as second:
+        wait_for(lambda: "another worker is at work" in "".join(second.said))
+        os.kill(_runner(service), signal.SIGKILL)
+        # The lock is free at once; the service starts its own worker anew a little later.
+        wait_for(lambda: "labmart worker started" in "".join(second.said))
+        with service.client() as client:
+            job = client.put("/v1/files/n.csv", params=NO_BUILD, content=_users(860)).json()
+        assert service.ended(job["id"])["state"] == "done"
+
+
+def _workers_started(server: Server) -> int:
+    return "".join(server.said).count("labmart worker started")
+
+
 def _users(first: int) -> bytes:
     return table_text("users", range(first, first + 3)).encode()
 

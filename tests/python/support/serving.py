@@ -84,7 +84,7 @@ def serving(
         assert process.stderr is not None
         for line in process.stderr:
             said.append(line)
-            if "http://" in line or "worker started" in line:
+            if "http://" in line or "worker" in line:
                 begun.set()
         begun.set()
 
