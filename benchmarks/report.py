@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from loader.destinations import Column, Value
+from loader.engines import Column, Value
 from loader.table import layout
 
 _SETTINGS = (

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from loader.database import Database
 from loader.dbt import BuildOptions, BuildResult, build
-from loader.destinations import Destination, dbt_turn
+from loader.engines import Engine, dbt_turn
 from loader.errors import LabmartError
 from loader.project import Project
 from loader.table import layout
@@ -57,7 +57,7 @@ class Failure:
 def failures(
     project: Project,
     result: BuildResult,
-    open_database: Callable[[], AbstractContextManager[Destination]] | None,
+    open_database: Callable[[], AbstractContextManager[Engine]] | None,
     width: int | None = None,
 ) -> list[Failure]:
     """What failed in a run that did. `open_database` fetches the offending rows."""
@@ -78,7 +78,7 @@ def failures(
 def report(
     project: Project,
     result: BuildResult,
-    open_database: Callable[[], AbstractContextManager[Destination]] | None,
+    open_database: Callable[[], AbstractContextManager[Engine]] | None,
     width: int | None = None,
 ) -> list[str]:
     """The lines to print for a failed run."""
@@ -119,7 +119,7 @@ def clean(message: str) -> list[str]:
 def _of_node(
     entry: Mapping[str, object],
     files: _Files,
-    open_database: Callable[[], AbstractContextManager[Destination]] | None,
+    open_database: Callable[[], AbstractContextManager[Engine]] | None,
     width: int | None,
 ) -> list[str]:
     unique_id = str(entry.get("unique_id"))
@@ -147,7 +147,7 @@ def _message(entry: Mapping[str, object], name: str, path: str) -> list[str]:
 def _offending_rows(
     entry: Mapping[str, object],
     sql: str,
-    open_database: Callable[[], AbstractContextManager[Destination]],
+    open_database: Callable[[], AbstractContextManager[Engine]],
     width: int | None,
 ) -> list[str]:
     try:

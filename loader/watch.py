@@ -29,7 +29,7 @@ from typing import Protocol
 from loader.database import Database
 from loader.dbt import BuildOptions
 from loader.dbt_report import run_and_report
-from loader.destinations import Load, open_store
+from loader.engines import Load, open_store
 from loader.errors import (
     DatabaseFault,
     DatabaseUnreachable,
@@ -44,10 +44,9 @@ from loader.files.names import is_excluded, scheme_of
 from loader.files.paths import find
 from loader.files.remote_folder import Listed, RemoteFolder
 from loader.files.results import Skipped
-from loader.load import load
-from loader.load_options import LoadOptions
-from loader.load_report import LoadReport
+from loader.load import LoadOptions, load
 from loader.printable import printable
+from loader.progress import LoadReport
 from loader.seeds import check_seeds
 from loader.sources import read_inputs
 

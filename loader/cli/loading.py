@@ -1,4 +1,4 @@
-"""The subcommands that bring data in and build the tables: run, load, build."""
+"""The subcommands that bring data in and build the tables, and those of what was loaded."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from loader.cli.call import Call, option, say, target_option, vars_option
-from loader.errors import BuildFailed
+from loader.cli.call import Call, format_option, option, say, target_option, vars_option
+from loader.errors import EXIT_FILE, BuildFailed
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.load import Outcome
-    from loader.load_options import LoadOptions, MaxRejected
+    from loader.load import LoadOptions, MaxRejected, Outcome
 
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
@@ -58,12 +57,10 @@ _OPTIONS = (
 )
 
 
-def given_options(
-    command: Callable[..., None],
-) -> Callable[..., None]:
+def given_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a subcommand the options of a load."""
-    for one in reversed(_OPTIONS):
-        command = one(command)
+    for add_option in reversed(_OPTIONS):
+        command = add_option(command)
     return command
 
 
@@ -81,23 +78,28 @@ def run(
     **given: Unpack[Given],
 ) -> None:
     """Load the PATHs if there are any, build everything and print the user features."""
-    from loader.issues import RECONCILIATION, fates, reconciliation
-    from loader.marts import DEFAULT_MART, find_mart
+    from loader.contract import DEFAULT_MART, mart_contract
     from loader.seeds import check_seeds
-    from loader.show import ShowOptions, show
+    from loader.show import (
+        RECONCILIATION,
+        ShowOptions,
+        account_of_all,
+        accounts_of_loads,
+        show,
+    )
 
     database = call.database(target)
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
     _build(database, target, variables, ())
-    marts_file = database.project.marts_file
     with database.open() as source:
-        show(find_mart(marts_file, DEFAULT_MART), source, ShowOptions())
-        mart = find_mart(marts_file, RECONCILIATION)
-        for line in fates(mart, source, [one.load_id for one in outcomes if one.load_id]):
+        show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
+        mart = mart_contract(database.project, RECONCILIATION)
+        load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
+        for line in accounts_of_loads(mart, source, load_ids):
             say(line)
-        say(reconciliation(mart, source))
+        say(account_of_all(mart, source))
 
 
 @click.command()
@@ -138,6 +140,112 @@ def build(
     _build(call.database(target), target, variables, dbt_arguments)
 
 
+@click.command()
+@click.argument("place", metavar="PLACE")
+@option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="Seconds between two looks; a file is complete when it did not change for so long.",
+)
+@option("--once", is_flag=True, help="Deal with what lies there, and end.")
+@option(
+    "--move/--keep",
+    "moves",
+    default=None,
+    help="Move files to loaded/ and rejected/, or leave them and remember them. Default: move in "
+    "folders of this machine, keep elsewhere.",
+)
+@option("--build/--no-build", default=True, show_default=True, help="Build after loading.")
+@given_options
+@target_option
+@vars_option
+@click.pass_obj
+def watch(
+    call: Call,
+    place: str,
+    interval: float,
+    once: bool,
+    moves: bool | None,
+    build: bool,
+    target: str | None,
+    variables: str | None,
+    **given: Unpack[Given],
+) -> None:
+    """Load what lands in a folder or a prefix of an object store, then build.
+
+    A loaded file goes to loaded/ in the folder, a refused one to rejected/ with a report beside it.
+    SIGTERM ends it between two files.
+    """
+    from loader.watch import WatchOptions
+    from loader.watch import watch as watch_place
+
+    database = call.database(target)
+    options = WatchOptions(
+        interval=interval,
+        once=once,
+        moves=moves,
+        build=build,
+        target=target,
+        variables=variables,
+        load=parsed(given, check=False),
+    )
+    summary = watch_place(database, place, options)
+    if summary.build_failed:
+        raise BuildFailed
+    if summary.refused:
+        raise SystemExit(EXIT_FILE)
+
+
+load_ids = click.argument("load_ids", metavar="LOAD_ID...", nargs=-1, required=True, type=int)
+
+
+@click.command()
+@target_option
+@format_option
+@option("--limit", type=click.IntRange(min=0), help="Print only the newest N; default: all.")
+@click.pass_obj
+def loads(call: Call, target: str | None, format_: str, limit: int | None) -> None:
+    """Print which files were loaded, and which of them count."""
+    from loader.history import show_loads
+
+    show_loads(call.database(target), format_=format_, limit=limit)
+
+
+@click.command()
+@load_ids
+@target_option
+@click.pass_obj
+def undo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
+    """Make loads not count; what they had replaced counts again."""
+    from loader.history import undo_loads
+
+    say(undo_loads(call.database(target), load_ids))
+
+
+@click.command()
+@load_ids
+@target_option
+@click.pass_obj
+def redo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
+    """Take an undo back."""
+    from loader.history import redo_loads
+
+    say(redo_loads(call.database(target), load_ids))
+
+
+@click.command()
+@target_option
+@option("--check", is_flag=True, help="Only tell what would be deleted.")
+@click.pass_obj
+def prune(call: Call, target: str | None, check: bool) -> None:
+    """Delete the loads that do not count, with all their rows, for good."""
+    from loader.history import prune_loads
+
+    say(prune_loads(call.database(target), check=check))
+
+
 def _build(
     database: Database, target: str | None, variables: str | None, extra: tuple[str, ...]
 ) -> None:
@@ -152,7 +260,7 @@ def _build(
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
     from loader.load import load as load_files
-    from loader.load_report import LoadReport, summary
+    from loader.progress import LoadReport, summary
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
@@ -164,7 +272,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 
 def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.BadParameter."""
-    from loader.load_options import LoadOptions
+    from loader.load import LoadOptions
     from loader.readers.dialect import ReadOptions
 
     columns = given["file_columns"]
@@ -194,9 +302,9 @@ def _sign(name: str, value: str | None) -> str | None:
 
 
 def _max_rejected(value: str) -> MaxRejected:
-    from loader.load_options import parse_max_rejected
+    from loader.load import MaxRejected
 
     try:
-        return parse_max_rejected(value)
+        return MaxRejected.parse(value)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--max-rejected") from None

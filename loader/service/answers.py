@@ -41,11 +41,11 @@ from sqlalchemy.sql import FromClause, literal_column
 
 from loader import __version__
 from loader.columnar import engine_in, rows_of, write_parquet
-from loader.contract import LEDGER, REJECTED, Contract, mart_contracts, raw_contract
+from loader.contract import Contract, mart_contracts, raw_contract
 from loader.database import Database
-from loader.destinations import Column, Row
-from loader.destinations.postgres_connection import one_line, where
-from loader.destinations.sql import quote
+from loader.engines import Column, Row
+from loader.engines.postgres import one_line, where
+from loader.engines.sql import quote
 from loader.errors import (
     BadParameter,
     DatabaseUnreachable,
@@ -77,6 +77,7 @@ from loader.service.query import (
     table_of,
 )
 from loader.show import write_json
+from loader.sources import LEDGER, REJECTED
 
 _LOG = logging.getLogger("labmart.service")
 # Seconds that a statement may take, that one may take which is needed once after each build, and

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from loader.database import Database
-from loader.destinations.postgres_connection import one_line, open_connection, where
-from loader.destinations.sql import quote
 from loader.embedded import start
+from loader.engines.postgres import one_line, open_connection, where
+from loader.engines.sql import quote
 from loader.errors import DatabaseFault
 from loader.service.settings import Settings
 

@@ -21,7 +21,6 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, RowMapping, column, func, select, table, text
 
-from loader.contract import LEDGER
 from loader.ledger import CURRENT
 from loader.service.model import (
     FINAL,
@@ -35,6 +34,7 @@ from loader.service.model import (
     UploadedFile,
 )
 from loader.service.problems import Problem, document, slow_down
+from loader.sources import LEDGER
 
 # A job that ends its process each time is given up at last.
 MOST_ATTEMPTS = 10

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from loader.destinations.postgres_connection import one_line
+from loader.engines.postgres import one_line
 from loader.errors import (
     BadParameter,
     DatabaseFault,

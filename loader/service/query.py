@@ -56,7 +56,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from loader.contract import Contract, ContractColumn
-from loader.destinations import Value
+from loader.engines import Value
 from loader.errors import BadParameter, UnknownColumn
 
 SELECT, ORDER, LIMIT, AFTER = "select", "order", "limit", "after"

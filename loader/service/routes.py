@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from loader.dbt import write_docs
 from loader.errors import DocsFailed
-from loader.load_options import parse_max_rejected
+from loader.load import MaxRejected
 from loader.printable import printable
 from loader.service.access import Caller, require
 from loader.service.jobs import EVENTS_AT_ONCE, NewJob
@@ -77,7 +77,7 @@ def _options(
     """What an upload can be asked for; for `Depends`."""
     if max_rejected is not None:
         try:
-            parse_max_rejected(max_rejected)
+            MaxRejected.parse(max_rejected)
         except ValueError as error:
             raise Problem(422, "invalid-request", f"max_rejected: {error}") from None
     return Options(replace=replace, build=build, input=input, max_rejected=max_rejected)

@@ -12,9 +12,9 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 
 from loader.errors import UnknownLoad
-from loader.issues import ISSUES
 from loader.service.answers import FORMATS, JSON, Answer, Request
 from loader.service.routes import Reader, Serving
+from loader.show import ISSUES
 
 router = APIRouter(prefix="/v1")
 

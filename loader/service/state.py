@@ -16,8 +16,8 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from loader.destinations.postgres_connection import one_line, open_connection
-from loader.destinations.sql import quote
+from loader.engines.postgres import one_line, open_connection
+from loader.engines.sql import quote
 from loader.errors import LabmartError
 from loader.service.access import Rates, TokenStore
 from loader.service.jobs import JobStore

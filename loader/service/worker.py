@@ -37,12 +37,11 @@ from sqlalchemy.exc import OperationalError
 from loader import ledger
 from loader.dbt import BuildOptions, build
 from loader.dbt_report import failures, summary
-from loader.destinations import Load, open_store
-from loader.destinations.postgres_connection import one_line, open_connection
-from loader.destinations.sql import quote
+from loader.engines import Load, open_store
+from loader.engines.postgres import one_line, open_connection
+from loader.engines.sql import quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
-from loader.load import Outcome, Table, load
-from loader.load_options import LoadOptions, parse_max_rejected
+from loader.load import LoadOptions, MaxRejected, Outcome, Table, load
 from loader.printable import printable
 from loader.progress import NodeResult
 from loader.project import Project
@@ -372,7 +371,7 @@ class Worker:
         asked = job.options
         options = LoadOptions(replace=asked.replace, input=asked.input, loaded_by=_loaded_by(job))
         if asked.max_rejected is not None:
-            options = replace(options, max_rejected=parse_max_rejected(asked.max_rejected))
+            options = replace(options, max_rejected=MaxRejected.parse(asked.max_rejected))
         if job.kind == "load":
             spool = self._settings.spool_folder
             paths = [str(spooled_file(spool, job.id, number)) for number in range(len(job.files))]

@@ -17,7 +17,7 @@ from support.databases import Database, embedded_server
 from support.project import NOT_COPIED, ROOT
 
 from loader.embedded import Place, place_of, stop
-from loader.embedded.binaries import MAJOR
+from loader.embedded.server import MAJOR
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

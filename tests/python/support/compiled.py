@@ -31,7 +31,7 @@ from support.raw_store import DAY
 from support.spark import Spark, shared_session
 from support.workbench import KEYS, differences, run_dbt
 
-from loader.destinations.spark_session import open_session
+from loader.engines.spark_session import open_session
 from loader.profile import Profile
 
 Rows = Sequence[Sequence[object]]

@@ -17,7 +17,7 @@ from pathlib import Path
 from support.databases import Database
 from support.project import ROOT
 
-from loader.destinations import Load, RawStore, open_store
+from loader.engines import Load, RawStore, open_store
 from loader.profile import Profile
 from loader.readers import Batch
 from loader.sources import Input, InputColumn
