@@ -149,7 +149,8 @@ def work(settings: Settings) -> None:
     with prepared(settings, connections=2, name=_NAME) as engine:
         worker = Worker(settings, JobStore(engine))
         watch = _Watch(settings)
-        print("labmart worker started", file=sys.stderr, flush=True)
+        if watch.goes_on():
+            print("labmart worker started", file=sys.stderr, flush=True)
         try:
             worker.run(watch)
         except KeyboardInterrupt:
@@ -221,7 +222,9 @@ class _Watch:
                 if not waits:
                     print("another worker is at work; waiting …", file=sys.stderr, flush=True)
                     waits = True
-                time.sleep(_TICK)
+                if select.select([sys.stdin], [], [], _TICK)[0]:
+                    # Whoever has started us has gone.
+                    self._end()
 
     def _end(self) -> None:
         if self._ending_since is None:
