@@ -165,7 +165,7 @@ def test_a_worker_that_loses_its_lock_begins_anew(service: Server) -> None:
             )
     assert service.ended(job["id"])["state"] == "done"
     assert service.rows("select count(*) from labmart_raw.users where user_id = '850'") == [(1,)]
-    assert _workers_started(service) > workers
+    wait_for(lambda: _workers_started(service) > workers)
 
 
 def test_a_second_worker_waits_for_the_first_to_end(service: Server) -> None:
