@@ -12,7 +12,6 @@ import httpx
 import nanoarrow
 import pytest
 from support.databases import Database
-from support.load_processes import labmart
 from support.project import ROOT
 from support.serving import Server, serving
 
@@ -38,9 +37,8 @@ def fill(service: Server) -> Server:
     (folder / "users.csv").write_text(header + "1,Ada,a@x.org,2023-01-01\n2,=1+1\n3,B,,\n")
     (folder / "more.csv").write_text(header + "4,Cy,,\n")
     for name in ("users.csv", "more.csv"):
-        call = ("--project-dir", service.project, "load", folder / name, "--max-rejected", "5")
-        assert labmart(service.database, *call).code == 0
-    assert labmart(service.database, "--project-dir", service.project, "roles").code == 0
+        assert service.labmart("load", str(folder / name), "--max-rejected", "5").code == 0
+    assert service.labmart("roles").code == 0
     project = Project(service.project, service.project)
     for mart in mart_contracts(project).values():
         columns = ", ".join(f'"{column.name}" {column.type}' for column in mart.columns)
@@ -212,7 +210,7 @@ def test_the_tag_of_the_ledger_follows_an_undo(filled: Server, client: httpx.Cli
     before = client.get("/v1/loads").headers["etag"]
     assert client.get("/v1/loads").headers["etag"] == before
     for verb in ("undo", "redo"):
-        assert labmart(filled.database, "--project-dir", filled.project, verb, "2").code == 0
+        assert filled.labmart(verb, "2").code == 0
         after = client.get("/v1/loads").headers["etag"]
         assert (after == before) == (verb == "redo")
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 from support.databases import Database
+from support.in_process import Done, labmart
 from support.load_processes import table_text
 
 NO_BUILD = {"build": "false"}
@@ -54,10 +56,22 @@ class Server:
             cursor.execute(sql)
             return list(cursor) if cursor.description else []
 
+    def labmart(self, *arguments: str) -> Done:
+        """Call the command on the server's project and database."""
+        return labmart_on(self.database, self.project, *arguments)
+
     def kill(self) -> None:
         """End it as a power failure would."""
         self.process.kill()
         self.process.wait()
+
+
+def labmart_on(database: Database, project: Path, *arguments: str) -> Done:
+    """Call the command in this process, on a database."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in database.environment.items():
+            patch.setenv(name, value)
+        return labmart(project, *arguments)
 
 
 @contextmanager
