@@ -26,7 +26,7 @@ class Limits:
     queued_jobs: int = 1000
     # Of one caller; what is not used in ten seconds may come at once.
     requests_per_second: float = 50.0
-    # Wrong tokens from one address in a minute.
+    # Wrong tokens from one address at once, and again in a minute.
     failed_logins: int = 10
     # An upload ends when nothing comes for `idle`, or, after `grace`, less than `slowest` a second.
     idle: float = 30.0

@@ -284,7 +284,7 @@ def asker(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -
         found = Asker(shared_database, project_in(tmp_path_factory.mktemp("query")), schema)
         found.fill("things", THINGS, ROWS)
         yield found
-        found.readers.close()
+        found.close()
 
 
 @pytest.fixture(scope="module")

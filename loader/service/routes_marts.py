@@ -1,26 +1,24 @@
-"""The marts: which there are, and their rows."""
+"""The marts, and the ledger: which there are, and their rows."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import fastapi
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Path
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 
-from loader.service.auth import require
-from loader.service.context import Service, service_of
-from loader.service.query.answer import Answer, Request
-from loader.service.query.formats import FORMATS, JSON
-from loader.service.tokens import Caller
+from loader.errors import UnknownLoad
+from loader.service.answers import FORMATS, JSON, Answer, Request
+from loader.service.routes import Reader, Serving
 from loader.show import ISSUES
 
-router = APIRouter(prefix="/v1", tags=["marts"])
+router = APIRouter(prefix="/v1")
 
-Reader = Annotated[Caller, Depends(require("read"))]
-Serving = Annotated[Service, Depends(service_of)]
+_LoadId = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 class ColumnModel(BaseModel):
@@ -51,7 +49,7 @@ def _text(name: str, description: str, schema: Mapping[str, object] | None = Non
     }
 
 
-def documented(filters: str) -> dict[str, Any]:
+def _documented(filters: str) -> dict[str, Any]:
     """What the OpenAPI document says of a route that answers with rows."""
     rows = {
         "type": "object",
@@ -107,14 +105,14 @@ def documented(filters: str) -> dict[str, Any]:
     }
 
 
-FILTERS = (
+_FILTERS = (
     "column=operator.value, such as user_id=gte.5. The operators are eq, neq, gt, gte, lt, lte, "
     "in.(a,b), like and ilike (with * for any text), is.null, not.null. In a list, text with a "
     'comma stands in quotes: in.("a, b",c).'
 )
 
 
-def asked(request: fastapi.Request) -> Request:
+def _asked(request: fastapi.Request) -> Request:
     """A request as the queries take it."""
     return Request(
         path=request.url.path,
@@ -125,7 +123,7 @@ def asked(request: fastapi.Request) -> Request:
     )
 
 
-def sent(answer: Answer) -> Response:
+def _sent(answer: Answer) -> Response:
     """An answer as it goes to the client."""
     headers = dict(answer.headers)
     if answer.body is None:
@@ -134,7 +132,7 @@ def sent(answer: Answer) -> Response:
 
 
 # These are no coroutines: they wait for the database in threads of their own.
-@router.get("/marts")
+@router.get("/marts", tags=["marts"])
 def list_marts(_: Reader, service: Serving) -> list[MartModel]:
     """The marts with their columns, as dbt's YAML declares them."""
     return [
@@ -148,23 +146,65 @@ def list_marts(_: Reader, service: Serving) -> list[MartModel]:
             ],
             rows_url=f"/v1/marts/{mart.name}",
         )
-        for mart in service.tables.marts().values()
+        for mart in service.marts.contracts().values()
     ]
 
 
 @router.head("/marts/{mart}", include_in_schema=False)
-@router.get("/marts/{mart}", response_class=Response, **documented(FILTERS))
+@router.get("/marts/{mart}", response_class=Response, tags=["marts"], **_documented(_FILTERS))
 def mart_rows(mart: str, request: fastapi.Request, _: Reader, service: Serving) -> Response:
     """Rows of a mart.
 
     They come in a total order: what `order` leaves open is decided by the mart's key. NULL is less
     than every value; text is ordered by its characters' code points.
     """
-    return sent(service.tables.mart(mart, asked(request)))
+    return _sent(service.marts.mart(mart, _asked(request)))
 
 
 @router.head("/issues", include_in_schema=False)
-@router.get("/issues", response_class=Response, tags=["loads"], **documented(FILTERS))
+@router.get("/issues", response_class=Response, tags=["marts", "loads"], **_documented(_FILTERS))
 def issues(request: fastapi.Request, _: Reader, service: Serving) -> Response:
     """What was rejected or noticed, with file and line: the rows of the mart input_issues."""
-    return sent(service.tables.mart(ISSUES, asked(request)))
+    return _sent(service.marts.mart(ISSUES, _asked(request)))
+
+
+@router.head("/loads", include_in_schema=False)
+@router.get(
+    "/loads",
+    response_class=Response,
+    tags=["loads"],
+    **_documented(f"{_FILTERS} `status` and `input` are also understood as plain values."),
+)
+def list_loads(request: fastapi.Request, _: Reader, service: Serving) -> Response:
+    """The loads, the newest first."""
+    return _sent(service.marts.loads(_asked(request)))
+
+
+@router.get("/loads/{load_id}", response_class=Response, tags=["loads"])
+def one_load(load_id: _LoadId, request: fastapi.Request, _: Reader, service: Serving) -> Response:
+    """One load."""
+    alone = Request(request.url.path, (), if_none_match=request.headers.get("if-none-match"))
+    answer = service.marts.loads(alone, load_id)
+    if answer.body is None:
+        return _sent(answer)
+    item = _item(answer, load_id)
+    headers = {name: answer.headers[name] for name in ("ETag", "Cache-Control", "Vary")}
+    return Response(json.dumps(item), media_type="application/json", headers=headers)
+
+
+@router.head("/loads/{load_id}/rejected", include_in_schema=False)
+@router.get(
+    "/loads/{load_id}/rejected", response_class=Response, tags=["loads"], **_documented(_FILTERS)
+)
+def rejected(load_id: _LoadId, request: fastapi.Request, _: Reader, service: Serving) -> Response:
+    """The lines of a load that could not be split, as they stand in the file."""
+    _item(service.marts.loads(Request("", ()), load_id), load_id)
+    return _sent(service.marts.rejected(_asked(request), load_id))
+
+
+def _item(answer: Answer, load_id: int) -> dict[str, object]:
+    """The only row of an answer. Raises UnknownLoad when there is none."""
+    items: list[dict[str, object]] = json.loads(b"".join(answer.pieces()))["items"]
+    if not items:
+        raise UnknownLoad(load_id)
+    return items[0]
