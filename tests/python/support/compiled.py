@@ -99,11 +99,17 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
     Fails the test where dbt does not compile them.
     """
     offline = ("--no-populate-cache", "--no-introspect")
-    nodes_wanted = ("--select", "resource_type:model", "path:tests/cross_db")
-    run_dbt(folder, target, "compile", *offline, *nodes_wanted)
+    nodes_wanted = ("--select", "+path:models/marts,resource_type:model", "path:tests/cross_db")
+    # The models' tests look into the database while they are compiled.
+    without_tests = ("--indirect-selection", "empty")
+    run_dbt(folder, target, "compile", *offline, *nodes_wanted, *without_tests)
     manifest = json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8"))
     nodes = manifest["nodes"]
-    models = {k: n for k, n in nodes.items() if n["resource_type"] == "model"}
+    models = {
+        key: node
+        for key, node in nodes.items()
+        if node["resource_type"] == "model" and node.get("compiled")
+    }
     order = TopologicalSorter({k: n["depends_on"]["nodes"] for k, n in models.items()})
     seeds: dict[str, Relation] = {}
     fixed: dict[str, tuple[Relation, Rows]] = {}
