@@ -3,7 +3,9 @@
     False at parse time, for a relation that is not there, and for a part of one (`where`).
     Usage, in a test: {% if is_held_unique(model, ['user_id']) %} -#}
 {% macro is_held_unique(relation, columns) -%}
-    {% if not execute or relation is string or not relation.identifier %}{{ return(false) }}{% endif %}
+    {% if not execute or relation is string or not relation.identifier %}
+        {{ return(false) }}
+    {% endif %}
     {{ return(adapter.dispatch('is_held_unique', 'labmart')(relation, columns)) }}
 {%- endmacro %}
 
@@ -14,7 +16,8 @@
         inner join pg_catalog.pg_class as tables on indexes.indrelid = tables.oid
         inner join pg_catalog.pg_namespace as schemas on tables.relnamespace = schemas.oid
         where
-            schemas.nspname = '{{ relation.schema }}' and tables.relname = '{{ relation.identifier }}'
+            schemas.nspname = '{{ relation.schema }}'
+            and tables.relname = '{{ relation.identifier }}'
             and indexes.indisunique and indexes.indisvalid
             and indexes.indpred is null and indexes.indexprs is null
             and (
