@@ -3,6 +3,8 @@
 #   make run FILES=…    files and folders to load first
 #   make run TARGET=…   the dbt target (default: the one that profiles.yml names)
 #   make run PYTHON=…   the interpreter, where the first suitable one is not the wanted one
+#   make test TESTS=…   these files and folders of tests alone; also for prove and check
+#   make test ONLY=…    the tests whose names fit, as pytest -k has it
 #
 # All paths are relative, so that a folder whose name has spaces works.
 
@@ -13,7 +15,7 @@ target := $(if $(TARGET),--target $(TARGET))
 engine := .venv/.$(or $(filter duckdb spark,$(TARGET)),run)
 
 .DEFAULT_GOAL := help
-.PHONY: run serve secrets test check mutants static docs requirements clean help
+.PHONY: run serve secrets test check prove mutants changed static docs requirements clean help
 
 # Two goals would install into one environment at a time.
 .NOTPARALLEL:
@@ -24,25 +26,44 @@ run: $(engine) ## load FILES if given, build all tables and print user_features
 serve: .venv/.service ## serve uploads, results and a page at http://127.0.0.1:8000
 	@$(bin)/labmart serve $(target)
 
-test: static ## every check and test
+test: static ## every check, and all tests that a change can break
 	@rm -rf target/lint
 	$(bin)/dbt --quiet compile --target-path target/lint
 	$(lint) $(compiled_sql) target/lint/compiled/labmart/models/*/*.sql
-	$(bin)/python -m pytest
+	$(pytest) -m "not prove" $(only)
 
-check: static ## the quick part of the tests: style, types, what needs no database
-	$(bin)/python -m pytest --quiet -m "not slow"
+prove: .venv/.dev ## the rest: kills, faults, long histories, whole builds on Spark, mutants
+	$(pytest) -m prove $(only)
 
-mutants: .venv/.dev ## break each rule of the SQL and see a test fail (a quarter of an hour)
+check: .venv/.dev ## the quick part of the tests: style, types, what needs no database
+	$(python_checks)
+	$(pytest) --quiet -m "not slow and not prove" $(only)
+
+mutants: .venv/.dev ## break each rule of the SQL and see a mart or a test show it
+	$(pytest) -m prove tests/python/models/test_mutants.py
+
+changed: $(engine) ## build and test what differs from the manifest in STATE=folder, in schema ci
 	@$(database)
-	$(bin)/python tests/mutants/run.py
+	$(slim) build --select state:modified+ --defer --favor-state --state "$(STATE)" $(target)
+	$(slim) run-operation require_rows $(target)
+
+# Production's schema is labmart, its loads are the same; what is not built here is read there.
+slim = LABMART_SCHEMA=ci $(bin)/dbt
 
 static: .venv/.dev
-	$(bin)/ruff format --check --quiet .
-	$(bin)/ruff check --quiet .
-	$(bin)/mypy
+	$(python_checks)
 	@$(database)
 	$(lint) models tests
+
+# All cores; tests that share something slow (a JVM, a service) follow each other on one of them.
+pytest := $(bin)/python -m pytest -n logical --dist loadgroup
+only := $(TESTS) $(if $(ONLY),-k "$(ONLY)")
+
+define python_checks
+$(bin)/ruff format --check --quiet .
+$(bin)/ruff check --quiet .
+$(bin)/mypy
+endef
 
 lint := $(bin)/sqlfluff lint --disable-progress-bar
 # The models once more with their macros filled in, which the dbt templater passes over. What the
@@ -55,14 +76,15 @@ compiled_sql := --templater raw --exclude-rules layout,ambiguous.column_count,$\
 database := if [ -n "$$PGHOST" ]; then $(bin)/labmart db url > /dev/null; \
   else $(bin)/labmart db start || [ $$? -eq 2 ]; fi
 
-docs: $(engine) ## build all tables, write the dbt documentation, say how to read it
+docs: $(engine) .venv/.docs ## build all tables, write the dbt documentation, say how to read it
 	@$(bin)/labmart build $(target)
 	@$(bin)/dbt --quiet docs generate $(target)
+	@$(bin)/python -m loader.lineage target
 	@echo "To read it in a browser: $(bin)/dbt docs serve"
 
 requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 takes newer versions)
 	uv pip compile $(compile) -o requirements/run.txt
-	for extra in duckdb spark service; do \
+	for extra in duckdb spark service metrics docs; do \
 	  uv pip compile $(compile) -c requirements/run.txt --extra $$extra \
 	    -o requirements/$$extra.txt || exit; \
 	done
@@ -70,14 +92,15 @@ requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 t
 	  -o requirements/dev.txt
 
 # What the tests try.
-extras = duckdb spark service s3 https sftp
+extras = duckdb spark service metrics docs s3 https sftp
 
 # One file for every system and Python version (--universal), and no address and no path in it.
 compile = pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
   --group build $(wheels) --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
   --no-emit-find-links
-# Wheels run nothing while they are installed. pyspark has none.
-wheels := --only-binary :all: --no-binary pyspark
+# Wheels run nothing while they are installed. pyspark has none, nor has halo, which dbt-metricflow
+# draws its progress with.
+wheels := --only-binary :all: --no-binary pyspark --no-binary halo
 
 secrets := superuser_password database_password token
 secrets: $(secrets:%=secrets/%) ## write random passwords for docker compose, where there are none

@@ -1,6 +1,6 @@
 """What the HTTP service takes: uploads against a bare sink, and rows of a mart.
 
-    python -m benchmarks.serve --megabytes 500 --repeat 3
+    python -m benchmarks serve --megabytes 500 --repeat 3
 
 Starts `labmart serve --no-worker` on the profile's database in the schema labmart_bench, and in
 turns sends one large file by curl
@@ -53,8 +53,7 @@ _SECONDS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serve", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks serve", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=500, help="The size of the upload.")
     parser.add_argument("--repeat", type=int, default=3, help="How often; the best counts.")
     parser.add_argument("--mart", help="A built mart to ask for rows of.")
@@ -150,7 +149,9 @@ async def _rate(client: httpx.AsyncClient, address: str, headers: dict[str, str]
 
 @contextmanager
 def _service(spool: Path | str, schema: str | None = None) -> Iterator[str]:
-    environment = {"LABMART_SCHEMA": schema} if schema else {}
+    environment = {}
+    if schema:
+        environment = {"LABMART_SCHEMA": schema, "LABMART_RAW_SCHEMA": f"{schema}_raw"}
     # The rate is what is measured here, not what one caller may have of it.
     options = ("--no-worker", "--port", "0", "--spool", str(spool), "--max-rate", "1000000")
     with _started(sys.executable, "-m", "loader", "serve", *options, **environment) as url:
@@ -182,7 +183,3 @@ def _started(*command: str, **environment: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,10 +5,12 @@
     database, and `dbt run` on loads without seeds. A table that exists is only looked up, never
     locked: other sessions may be loading into it. -#}
 {% macro create_raw_tables() -%}
-    {% if not execute or flags.WHICH not in ['build', 'run', 'test', 'seed', 'run-operation'] %}
+    {% set commands = ['build', 'run', 'test', 'seed', 'freshness', 'run-operation'] %}
+    {% if not execute or flags.WHICH not in commands %}
         {{ return('') }}
     {% endif %}
     {% set declared = graph.sources.values() | selectattr('source_name', 'equalto', 'raw') | list %}
+    {% if declared %}{% do refuse_earlier_raw_schema(declared[0].schema) %}{% endif %}
     {#- `dbt seed` and `dbt build` make the seeds themselves. -#}
     {% if flags.WHICH in ['run', 'test'] %}
         {% set own = graph.nodes.values() | selectattr('package_name', 'equalto', project_name) %}

@@ -12,19 +12,18 @@ from support.load_processes import wait_for
 from support.spark import held_session, need_java
 
 from benchmarks.cluster import Cluster, cluster
-from loader.destinations import open_store, spark_lines
-from loader.destinations.spark_session import open_session
-from loader.load import Outcome, load
-from loader.load_options import LoadOptions
-from loader.load_report import LoadReport
+from loader.engines import open_store, spark_lines
+from loader.engines.spark_session import open_session
+from loader.load import LoadOptions, Outcome, load
 from loader.profile import Profile
+from loader.progress import LoadReport
 from loader.project import open_project
 from loader.sources import read_inputs
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.prove("a cluster of processes, and a death in it")]
 
 RECORDS = 2_200_000
 ODD_EVERY = 100_000

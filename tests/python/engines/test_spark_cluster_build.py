@@ -14,7 +14,7 @@ from support.workbench import Workbench, open_workbench, session
 from benchmarks.cluster import Cluster, cluster
 from benchmarks.generate import Laboratory, write
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.prove("a cluster of processes, and a death in it")]
 
 # What stands before it is read from the files; the marts are still to be built.
 _KILL_AFTER = "int_users"

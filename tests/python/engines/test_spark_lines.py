@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,21 +10,20 @@ import duckdb
 import pytest
 from support.copy_text import Cells, rows_of
 from support.random_delimited import delimited
-from support.spark import held_session
 
-from loader.destinations import spark_lines
-from loader.destinations.spark_files import Folder
-from loader.destinations.spark_lines import ClusterLines, NotByLine, can_read
-from loader.destinations.spark_session import open_session
+from loader.engines import spark_lines
+from loader.engines.spark_files import Folder
+from loader.engines.spark_lines import ClusterLines, NotByLine, can_read
+from loader.engines.spark_session import open_session
 from loader.errors import FileRefused
 from loader.files import LocalFile
 from loader.files.content import content_of
+from loader.parsers.delimited import DelimitedParser
+from loader.parsers.dialect import ReadOptions
+from loader.parsers.recognise import recognise
+from loader.parsers.records import RejectedLine
 from loader.profile import Profile
 from loader.project import open_project
-from loader.readers import RejectedLine
-from loader.readers.delimited import DelimitedReader
-from loader.readers.dialect import ReadOptions
-from loader.recognise import recognise
 from loader.sources import read_inputs
 
 if TYPE_CHECKING:
@@ -36,26 +34,20 @@ pytestmark = pytest.mark.slow
 USERS = "user_id,name,email,signup_date\n"
 
 
-@pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Profile]:
-    with held_session(tmp_path_factory.mktemp("lines")) as profile:
-        yield profile
-
-
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spark_lines, "LARGE", 0)
 
 
-def reader_of(path: Path) -> DelimitedReader:
+def reader_of(path: Path) -> DelimitedParser:
     inputs = read_inputs(open_project().sources_file)
     file = LocalFile(path.name, path, content=content_of(path))
     [reader] = recognise(file, inputs, ReadOptions())
-    assert isinstance(reader, DelimitedReader)
+    assert isinstance(reader, DelimitedParser)
     return reader
 
 
-def by_definition(reader: DelimitedReader) -> tuple[dict[int, Cells], list[RejectedLine]]:
+def by_definition(reader: DelimitedParser) -> tuple[dict[int, Cells], list[RejectedLine]]:
     rows: dict[int, Cells] = {}
     rejected: list[RejectedLine] = []
     for batch in reader.batches(7):
@@ -65,10 +57,10 @@ def by_definition(reader: DelimitedReader) -> tuple[dict[int, Cells], list[Rejec
 
 
 def by_cluster(
-    held: Profile, path: Path, reader: DelimitedReader
+    spark: Profile, path: Path, reader: DelimitedParser
 ) -> tuple[dict[int, Cells], list[RejectedLine]]:
     out = path.with_name(f"{path.name}.out")
-    with open_session(held) as session:
+    with open_session(spark) as session:
         lines = ClusterLines(session, path, reader, 7)
         batches = list(lines.write(Folder(session, f"file://{out}")))
     names = ", ".join(f'"{name}"' for name in reader.columns)
@@ -84,7 +76,7 @@ def by_cluster(
 
 @pytest.mark.parametrize("seed", range(40, 52))
 def test_random_files_in_small_blocks(
-    seed: int, held: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, spark: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = random.Random(seed)
     while True:
@@ -101,11 +93,11 @@ def test_random_files_in_small_blocks(
             break
     # Blocks begin and end within lines, cells, characters and CRLF.
     monkeypatch.setattr(spark_lines, "_BLOCK", len(data) // rng.randint(5, 12))
-    assert by_cluster(held, path, reader) == by_definition(reader)
+    assert by_cluster(spark, path, reader) == by_definition(reader)
 
 
 def test_odd_lines_in_many_blocks(
-    held: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = random.Random(7)
     odd = (
@@ -122,7 +114,7 @@ def test_odd_lines_in_many_blocks(
     path.write_bytes(b"\xef\xbb\xbf" + "é\n".encode() + USERS.encode() + b"".join(lines))
     monkeypatch.setattr(spark_lines, "_BLOCK", 9973)
     reader = reader_of(path)
-    found, rejected = by_cluster(held, path, reader)
+    found, rejected = by_cluster(spark, path, reader)
     wanted, by_rule = by_definition(reader)
     assert rejected == by_rule
     assert found == wanted
@@ -137,36 +129,36 @@ def test_odd_lines_in_many_blocks(
     ],
 )
 def test_what_cannot_be_read_by_line_is_left_to_the_reader(
-    body: str, held: Profile, tmp_path: Path
+    body: str, spark: Profile, tmp_path: Path
 ) -> None:
     path = tmp_path / "users.csv"
     path.write_bytes((USERS + body).encode("cp1252"))
-    with open_session(held) as session, pytest.raises(NotByLine):
+    with open_session(spark) as session, pytest.raises(NotByLine):
         ClusterLines(session, path, reader_of(path), 7)
 
 
 def test_too_many_odd_lines_are_left_to_the_reader(
-    held: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "users.csv"
     path.write_text(USERS + "too,few\n" * 100)
     monkeypatch.setattr(spark_lines, "_MOST_LINES", 99)
-    with open_session(held) as session, pytest.raises(NotByLine):
+    with open_session(spark) as session, pytest.raises(NotByLine):
         ClusterLines(session, path, reader_of(path), 7)
 
 
-def test_a_second_table_is_refused_with_its_line(held: Profile, tmp_path: Path) -> None:
+def test_a_second_table_is_refused_with_its_line(spark: Profile, tmp_path: Path) -> None:
     path = tmp_path / "users.csv"
     path.write_text(USERS + "1,a,b,c\n" * 3 + "compound_id,compound_name,compound_structure\n")
     with (
-        open_session(held) as session,
+        open_session(spark) as session,
         pytest.raises(FileRefused, match=r"users\.csv, line 5: a second table begins here"),
     ):
         ClusterLines(session, path, reader_of(path), 7)
 
 
 def test_a_file_that_the_workers_do_not_see_is_left_to_the_reader(
-    held: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "users.csv"
     path.write_text(USERS + "1,a,b,c\n" * 3)
@@ -178,5 +170,5 @@ def test_a_file_that_the_workers_do_not_see_is_left_to_the_reader(
         return asked(self, first)
 
     monkeypatch.setattr(ClusterLines, "_asked", gone)
-    with open_session(held) as session, pytest.raises(NotByLine):
+    with open_session(spark) as session, pytest.raises(NotByLine):
         ClusterLines(session, path, reader, 7)

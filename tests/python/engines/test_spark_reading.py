@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from support.spark import held_session
+from support.spark import shared_session
 
-from loader.destinations import Column, Selection, open_destination
-from loader.destinations.spark_session import open_session
+from loader.engines import Column, Selection, open_engine
+from loader.engines.spark_session import open_session
 from loader.errors import NotBuilt, QueryFailed
 from loader.profile import Profile
 
@@ -29,28 +28,28 @@ COLUMNS = (
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Profile]:
-    with held_session(tmp_path_factory.mktemp("marts")) as profile:
-        with open_session(profile) as session:
-            session.sql("create schema labmart")
-            session.sql(
-                "create table labmart.odd (id bigint, `né e` string, mean decimal(18,6), "
-                "is_known boolean, day date, at timestamp, ratio double) using parquet"
-            )
-            session.sql(
-                r"""insert into labmart.odd values
-                (10, 'a,"b"\n', 12.5, true, date'2024-01-02', timestamp'2024-10-27 00:30:00Z', 0.5),
-                (9, '', 0, false, null, timestamp'2024-10-27 01:30:00.25Z', null),
-                (null, '\\.', null, null, null, null, 100),
-                (2, null, -0.000001, true, date'0999-12-31', null, null),
-                (2, '😀', 1, true, null, null, null),
-                (2, '\uffee', 1, true, null, null, null)"""
-            )
-        yield profile
+def built() -> Profile:
+    profile = shared_session()
+    with open_session(profile) as session:
+        session.sql("create schema labmart")
+        session.sql(
+            "create table labmart.odd (id bigint, `né e` string, mean decimal(18,6), "
+            "is_known boolean, day date, at timestamp, ratio double) using parquet"
+        )
+        session.sql(
+            r"""insert into labmart.odd values
+            (10, 'a,"b"\n', 12.5, true, date'2024-01-02', timestamp'2024-10-27 00:30:00Z', 0.5),
+            (9, '', 0, false, null, timestamp'2024-10-27 01:30:00.25Z', null),
+            (null, '\\.', null, null, null, null, 100),
+            (2, null, -0.000001, true, date'0999-12-31', null, null),
+            (2, '😀', 1, true, null, null, null),
+            (2, '\uffee', 1, true, null, null, null)"""
+        )
+    return profile
 
 
 def test_rows_come_in_order_with_python_s_own_values(built: Profile) -> None:
-    with open_destination(built) as source:
+    with open_engine(built) as source:
         assert source.columns("odd") == COLUMNS
         order = (COLUMNS[0], COLUMNS[1])
         rows = list(source.rows(Selection("odd", COLUMNS, order_by=order)))
@@ -78,7 +77,7 @@ def test_rows_come_in_order_with_python_s_own_values(built: Profile) -> None:
 
 def test_csv_is_what_copy_writes(built: Profile) -> None:
     file = io.BytesIO()
-    with open_destination(built) as source:
+    with open_engine(built) as source:
         source.write_csv(Selection("odd", COLUMNS, order_by=COLUMNS[:2]), file)
     assert file.getvalue().decode() == (
         "id,né e,mean,is_known,day,at,ratio\n"
@@ -92,7 +91,7 @@ def test_csv_is_what_copy_writes(built: Profile) -> None:
 
 
 def test_any_query_gives_its_first_rows_or_its_fault(built: Profile) -> None:
-    with open_destination(built) as source:
+    with open_engine(built) as source:
         columns, rows = source.query("select id, mean from labmart.odd order by id desc", 1)
         assert columns == (Column("id", "bigint"), Column("mean", "numeric(18,6)"))
         assert rows == [(10, Decimal("12.500000"))]
@@ -103,5 +102,5 @@ def test_any_query_gives_its_first_rows_or_its_fault(built: Profile) -> None:
 
 
 def test_what_was_not_built_is_told(built: Profile) -> None:
-    with open_destination(built) as source, pytest.raises(NotBuilt, match=r"labmart\.users in"):
+    with open_engine(built) as source, pytest.raises(NotBuilt, match=r"labmart\.users in"):
         source.columns("users")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from support.raw_store import PEOPLE, batch, entry_of, load_one, write_one
-from support.spark import held_session
 
-from loader.destinations import open_store
-from loader.destinations.spark_session import open_session
+from loader.engines import open_store
+from loader.engines.spark_session import open_session
 from loader.errors import DatabaseFault
+from loader.parsers.records import Batch, RejectedLine
 from loader.profile import Profile
-from loader.readers import Batch, RejectedLine
 from loader.sources import Input, InputColumn
 
 pytestmark = pytest.mark.slow
@@ -21,29 +19,24 @@ pytestmark = pytest.mark.slow
 Rows = list[tuple[object, ...]]
 
 
-@pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Profile]:
-    # A path with a space: locations are URIs, and must survive it.
-    with held_session(tmp_path_factory.mktemp("a lab")) as profile:
-        yield profile
-
-
 @pytest.fixture
-def profile(held: Profile, request: pytest.FixtureRequest) -> Profile:
+def profile(spark: Profile, request: pytest.FixtureRequest) -> Profile:
     """A schema for each test."""
     name = "t_" + "".join(c for c in request.node.name if c.isalnum())
-    return replace(held, values={**held.values, "schema": name.lower()})
+    return replace(
+        spark,
+        values={**spark.values, "schema": name.lower()},
+        raw_schema=f"{name.lower()}_raw",
+    )
 
 
 def rows(profile: Profile, sql: str) -> Rows:
     with open_session(profile) as session:
-        return [
-            tuple(row) for row in session.sql(sql.format(raw=f"{profile.schema}_raw")).collect()
-        ]
+        return [tuple(row) for row in session.sql(sql.format(raw=profile.raw_schema)).collect()]
 
 
 def folders(profile: Profile, table: str) -> list[str]:
-    place = profile.path.parent / "spark" / "warehouse" / f"{profile.schema}_raw.db" / table
+    place = profile.path.parent / "spark" / "warehouse" / f"{profile.raw_schema}.db" / table
     return sorted(path.name.rpartition("-")[0] for path in place.glob("part-*"))
 
 

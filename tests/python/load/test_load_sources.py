@@ -72,14 +72,14 @@ def database(shared: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The module's database, with a schema of the test's own."""
     for variable, value in shared.environment.items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.setenv("LABMART_SCHEMA", f"s{uuid.uuid4().hex[:12]}")
+    monkeypatch.setenv("LABMART_RAW_SCHEMA", f"s{uuid.uuid4().hex[:12]}")
     return shared
 
 
 def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
     """The rows of a query; `raw.` means the schema of the test."""
     with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(sql.replace("raw.", f"{os.environ['LABMART_SCHEMA']}_raw."))
+        cursor.execute(sql.replace("raw.", f"{os.environ['LABMART_RAW_SCHEMA']}."))
         return list(cursor)
 
 

@@ -6,15 +6,15 @@ import pytest
 from support.databases import Database
 from support.raw_store import PEOPLE, batch, profile_of, rows
 
-from loader.destinations import open_store
-from loader.errors import ProfileError
+from loader.engines import open_store
+from loader.errors import UsageError
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_schema_whose_name_would_be_cut_off_is_refused(database: Database) -> None:
     with (
-        pytest.raises(ProfileError, match="more than 63 bytes"),
+        pytest.raises(UsageError, match="more than 63 bytes"),
         open_store(profile_of(database, "ü" * 30)),
     ):
         pass

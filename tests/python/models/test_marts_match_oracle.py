@@ -1,58 +1,93 @@
-"""Every mart of random laboratories, cell by cell against the oracle.
+"""Every mart of random laboratories, cell by cell against the oracle, on every engine.
 
-With LABMART_RANDOM_LABS=200 in the environment 200 more are tried on each engine. A failure names
-the laboratory; `random_lab(seed, mode=..., dirt=...)` gives it again. Spark and an older PostgreSQL
-have a module of their own.
+A failure names the laboratory; `random_lab(seed, mode=..., dirt=...)` gives it again.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
+from support.compiled import CompiledModels, compiled_models
 from support.oracle import MARTS, File, Lab, Value
-from support.random_labs import CASES, MODES, Mode, catalogue_lab, random_lab
+from support.random_labs import MODES, Mode, catalogue_lab, random_lab
 from support.random_tables import INPUTS
-from support.workbench import Workbench, differences, requested_workbench
+from support.workbench import OLDER_POSTGRES, differences
+
+DIRT = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7)
+# How many laboratories `make test` tries on an engine, and how many `make prove`. Spark takes
+# seconds for each.
+LABS = {"postgres": (160, 2000), "duckdb": (80, 1000), OLDER_POSTGRES: (40, 400), "spark": (2, 24)}
+MANY = pytest.mark.prove("thousands of laboratories take many minutes")
 
 
-@pytest.fixture(scope="module", params=["postgres", "duckdb"])
-def opened(
+def labs() -> Iterator[object]:
+    """Engine, seed, mode and dirt of each random laboratory; the dirtiest first."""
+    for engine, (few, many) in LABS.items():
+        for seed in range(many):
+            dirt = DIRT[-1 - seed // 2 % len(DIRT)]
+            marks = [] if seed < few else [MANY]
+            yield pytest.param(engine, seed, MODES[seed % 2], dirt, marks=marks)
+
+
+@pytest.fixture(scope="module")
+def compiled_on(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Workbench]:
-    with requested_workbench(request, tmp_path_factory) as bench:
-        yield bench
+) -> Iterator[Callable[[str], CompiledModels]]:
+    """The models on an engine; compiled when they are first asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def compiled(name: str) -> CompiledModels:
+            older = name == OLDER_POSTGRES
+            engine, server = ("postgres", "older_server") if older else (name, "server")
+            folder = tmp_path_factory.mktemp("compiled")
+            opened = compiled_models(engine, lambda: request.getfixturevalue(server), folder)
+            return stack.enter_context(opened)
+
+        yield compiled
 
 
 @pytest.fixture
-def bench(opened: Workbench, monkeypatch: pytest.MonkeyPatch) -> Workbench:
-    opened.enter(monkeypatch)
-    return opened
+def compiled(compiled_on: Callable[[str], CompiledModels], engine: str) -> CompiledModels:
+    return compiled_on(engine)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "mode", "dirt"), CASES)
+@pytest.mark.parametrize(("engine", "seed", "mode", "dirt"), [*labs()])
 def test_every_mart_of_a_random_laboratory_is_as_calculated(
-    bench: Workbench, seed: int, mode: Mode, dirt: float
+    compiled: CompiledModels, seed: int, mode: Mode, dirt: float
 ) -> None:
-    bench.check(random_lab(seed, mode=mode, dirt=dirt))
+    compiled.check(random_lab(seed, mode=mode, dirt=dirt))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", LABS)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
-    bench: Workbench, mode: Mode
+    compiled: CompiledModels, mode: Mode
 ) -> None:
-    bench.check(catalogue_lab(mode))
+    compiled.check(catalogue_lab(mode))
 
 
 @pytest.mark.slow
-def test_every_mart_of_an_empty_laboratory_is_empty(bench: Workbench) -> None:
+@pytest.mark.parametrize("engine", LABS)
+def test_every_mart_of_an_empty_laboratory_is_empty(compiled: CompiledModels) -> None:
     files = (
         File(entry.name, None, f"seeds/raw_{entry.name}.csv", "current", ()) for entry in INPUTS
     )
-    bench.check(Lab(tuple(files)))
+    compiled.check(Lab(tuple(files)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", LABS)
+def test_the_engine_does_what_the_examples_of_its_macros_say(compiled: CompiledModels) -> None:
+    examples = compiled.project.examples
+    assert len(examples) > 2
+    assert [row for sql in examples.values() for row in compiled.runner.query(sql)] == []
 
 
 def test_a_difference_is_told_in_a_sentence() -> None:

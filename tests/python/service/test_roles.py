@@ -71,7 +71,7 @@ def lab(person: Person, shared_database: Database) -> Iterator[Lab]:
     done = person.labmart("roles")
     assert done.code == 0, done.err
     roles = {
-        "loader": loader_of(schema),
+        "loader": loader_of(f"{schema}_raw"),
         "builder": builder_of(schema),
         "reader": reader_of(schema),
     }
@@ -192,7 +192,7 @@ def test_what_was_there_before_belongs_to_its_role_afterwards(person: Person) ->
         f"where relnamespace::regnamespace::text in ('{schema}', '{schema}_raw') "
         "and relname in ('users', 'loads') order by 1, 2"
     )
-    loader, builder = loader_of(schema), builder_of(schema)
+    loader, builder = loader_of(f"{schema}_raw"), builder_of(schema)
     assert owners == [("loads", loader), ("users", builder), ("users", loader)]
     assert person.load(write("more.csv", "user_id,name,email,signup_date\n9,Z,,\n")).code == 0
     for role in (loader, builder, reader_of(schema)):
@@ -218,7 +218,7 @@ def test_somebody_without_the_right_gets_the_sql(
     with monkeypatch.context() as patch:
         patch.setenv("PGUSER", nobody)
         assert person.labmart("load", write("users.csv")).code == 0
-    for role in (loader_of(schema), builder_of(schema), reader_of(schema), nobody):
+    for role in (loader_of(f"{schema}_raw"), builder_of(schema), reader_of(schema), nobody):
         run(person, f"drop owned by {role} cascade; drop role {role}")
 
 
@@ -237,7 +237,7 @@ def test_an_owner_who_may_make_roles_needs_no_superuser(
         assert done.code == 0, done.err
         assert person.labmart("load", write("users.csv")).code == 0
     run(person, f"drop database {owner} with (force)")
-    for role in (loader_of(schema), builder_of(schema), reader_of(schema), owner):
+    for role in (loader_of(f"{schema}_raw"), builder_of(schema), reader_of(schema), owner):
         run(person, f"drop owned by {role}; drop role {role}")
 
 

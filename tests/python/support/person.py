@@ -37,15 +37,13 @@ class Person:
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """The rows of a query; `raw.` means the schema."""
-        return self.engine.rows(sql.replace("raw.", f"{os.environ['LABMART_SCHEMA']}_raw."))
+        return self.engine.rows(sql.replace("raw.", f"{os.environ['LABMART_RAW_SCHEMA']}."))
 
     def names(self) -> list[object]:
-        """The names of the users."""
         return [name for (name,) in self.rows("select name from raw.users order by load_id, line")]
 
     def has_tables(self) -> bool:
-        """Whether there is any raw table."""
-        return bool(self.engine.schemas(f"{os.environ['LABMART_SCHEMA']}_raw"))
+        return bool(self.engine.schemas(os.environ["LABMART_RAW_SCHEMA"]))
 
 
 def person_in(
@@ -54,7 +52,9 @@ def person_in(
     """Somebody who works in the folder, with a schema that is not there yet."""
     for variable, value in engine.environment.items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.setenv("LABMART_SCHEMA", f"c{uuid.uuid4().hex[:12]}")
+    name = f"c{uuid.uuid4().hex[:12]}"
+    monkeypatch.setenv("LABMART_SCHEMA", name)
+    monkeypatch.setenv("LABMART_RAW_SCHEMA", f"{name}_raw")
     monkeypatch.chdir(folder)
     return Person(project, engine)
 

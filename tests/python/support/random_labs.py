@@ -8,7 +8,6 @@ means just under a half.
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,13 +18,6 @@ from support.oracle import Cell, File, Lab, RejectedLine, Row, trimmed
 Cells = tuple[Cell, ...]
 Mode = Literal["seeds", "loads"]
 MODES: tuple[Mode, ...] = ("seeds", "loads")
-CASES: list[tuple[int, Mode, float]] = [
-    *((1, "seeds", 0.0), (2, "seeds", 0.05), (3, "seeds", 0.3)),
-    *((1, "loads", 0.0), (2, "loads", 0.05), (3, "loads", 0.3)),
-]
-MORE = int(os.environ.get("LABMART_RANDOM_LABS", "0"))
-DIRT = (0.02, 0.1, 0.2, 0.4, 0.7)
-CASES += [(1000 + n, MODES[n % 2], DIRT[n // 2 % len(DIRT)]) for n in range(MORE)]
 INPUTS = ("users", "compounds", "user_experiments")
 
 PADDING = (" ", "\t", "\n", "\r", "\r\n", "\u00a0", "\ufeff", " \u00a0\t\ufeff ", "   ")

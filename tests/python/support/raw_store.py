@@ -17,9 +17,9 @@ from pathlib import Path
 from support.databases import Database
 from support.project import ROOT
 
-from loader.destinations import Load, RawStore, open_store
+from loader.engines import Load, RawStore, open_store
+from loader.parsers.records import Batch
 from loader.profile import Profile
-from loader.readers import Batch
 from loader.sources import Input, InputColumn
 
 PEOPLE = Input(
@@ -37,7 +37,7 @@ def profile_of(database: Database, schema: str = "labmart", **values: str) -> Pr
         "dbname": database.name,
         "schema": schema,
     }
-    return Profile(Path("profiles.yml"), "test", "postgres", entries | values)
+    return Profile(Path("profiles.yml"), "test", "postgres", entries | values, f"{schema}_raw")
 
 
 def batch(load_id: int, first: int, count: int, width: int = 1) -> Batch:
@@ -104,12 +104,14 @@ def process(profile: Profile, code: str) -> subprocess.Popen[str]:
     script = f"""
 import sys, time
 from support.raw_store import *
-profile = Profile(Path("profiles.yml"), "test", {profile.engine!r}, {dict(profile.values)!r})
+values = {dict(profile.values)!r}
+profile = Profile(Path("profiles.yml"), "test", {profile.engine!r}, values, {profile.raw_schema!r})
 {textwrap.dedent(code)}
 """
     return subprocess.Popen(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests/python'}:{ROOT}"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

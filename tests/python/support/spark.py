@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from loader.destinations.spark_session import open_session
-from loader.destinations.spark_settings import check_java
+from loader.engines.spark_session import open_session
+from loader.engines.spark_settings import check_java
 from loader.errors import MissingExtra, MissingJava
 from loader.profile import Profile
 
@@ -60,6 +61,8 @@ def spark_profile(folder: Path, schema: str = "labmart", **settings: str) -> Pro
         ),
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.ansi.enabled": "true",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.variable.substitute": "false",
         "spark.driver.extraJavaOptions": QUICK,
         **settings,
     }
@@ -69,13 +72,40 @@ def spark_profile(folder: Path, schema: str = "labmart", **settings: str) -> Pro
         "schema": schema,
         "server_side_parameters": parameters,
     }
-    return Profile(folder / "profiles.yml", "spark", "spark", values)
+    return Profile(folder / "profiles.yml", "spark", "spark", values, f"{schema}_raw")
 
 
 @contextmanager
 def held_session(folder: Path, **settings: str) -> Iterator[Profile]:
-    """A session that stays open, so that what opens it again need not wait for its start."""
+    """A session of its own that stays open, so that what opens it again need not wait for it."""
     need_java()
+    close_shared_session()
     profile = spark_profile(folder, **settings)
     with open_session(profile):
         yield profile
+
+
+# A process has one JVM at a time, and its start takes longer than most tests. All tests of a
+# process that can do with any session share this one.
+_shared = ExitStack()
+_shared_profile: Profile | None = None
+
+
+def shared_session() -> Profile:
+    """The session that tests share; each takes a schema of its own."""
+    global _shared_profile
+    if _shared_profile is None:
+        need_java()
+        # A path with a space: locations are URIs, and must survive it.
+        folder = _shared.enter_context(tempfile.TemporaryDirectory(prefix="a lab "))
+        profile = spark_profile(Path(folder))
+        _shared.enter_context(open_session(profile))
+        _shared_profile = profile
+    return _shared_profile
+
+
+def close_shared_session() -> None:
+    """End the shared session, before a test that needs another one; the next to ask begins it."""
+    global _shared_profile
+    _shared_profile = None
+    _shared.close()

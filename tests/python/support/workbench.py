@@ -20,21 +20,20 @@ from pathlib import Path
 
 import pytest
 from dbt.artifacts.schemas.run import RunExecutionResult
-from dbt.cli.main import dbtRunner
+from dbt.cli.main import dbtRunner, dbtRunnerResult
 from support.databases import Database
 from support.engines import Target, fresh_engine
 from support.in_process import labmart
 from support.oracle import MARTS, Cell, File, Lab, Value, marts
 from support.project import copy_of_project
 from support.raw_store import DAY
-from support.spark import Spark, need_java
+from support.spark import Spark, close_shared_session, need_java
 
-from loader.destinations import Load, open_store
+from loader.engines import Load, open_store
 from loader.ledger import APPEND
+from loader.parsers.records import Batch, RejectedLine, csv_cell
 from loader.profile import Profile, load_profile
 from loader.project import open_project
-from loader.readers import Batch, RejectedLine
-from loader.readers.batches import csv_cell
 from loader.sources import Input, read_inputs
 
 # What tells the rows of a mart apart. The other two marts are compared as bags of rows.
@@ -81,15 +80,8 @@ class Workbench:
         return {entry.name: entry for entry in inputs}
 
     def dbt(self, *arguments: str) -> None:
-        """Run dbt in this process: its start-up is most of the time of so small a build."""
-        places = ("--project-dir", str(self.project), "--profiles-dir", str(self.project))
-        call = ["--quiet", *arguments, *places, "--target", self.engine.name]
-        done = dbtRunner().invoke(call)
-        _let_go()
-        if not done.success:
-            found = done.result.results if isinstance(done.result, RunExecutionResult) else ()
-            failed = [f"{r.node.name}: {r.message}" for r in found if r.status == "error"]
-            pytest.fail("\n".join(failed) or f"dbt {arguments[0]}: {done.exception!r}")
+        """Run dbt in this process; see `run_dbt`."""
+        run_dbt(self.project, self.engine.name, *arguments)
 
     def build(self) -> None:
         """Build all seeds and models."""
@@ -161,11 +153,11 @@ class Workbench:
 
 @contextmanager
 def requested_workbench(
-    request: pytest.FixtureRequest, factory: pytest.TempPathFactory
+    name: str, request: pytest.FixtureRequest, factory: pytest.TempPathFactory
 ) -> Iterator[Workbench]:
-    """The workbench that a fixture's parameter names: an engine, or OLDER_POSTGRES."""
-    older = request.param == OLDER_POSTGRES
-    engine, server = ("postgres", "older_server") if older else (request.param, "server")
+    """The workbench of an engine, or of OLDER_POSTGRES."""
+    older = name == OLDER_POSTGRES
+    engine, server = ("postgres", "older_server") if older else (name, "server")
     folder = factory.mktemp("workbench")
     with open_workbench(engine, lambda: request.getfixturevalue(server), folder) as opened:
         yield opened
@@ -202,13 +194,42 @@ def session(profile: Profile) -> Iterator[None]:
     if profile.engine != "spark":
         yield
         return
-    from loader.destinations.spark_session import open_session
+    from loader.engines.spark_session import open_session
 
+    close_shared_session()
     with open_session(profile):
         yield
 
 
-def _let_go() -> None:
+def run_dbt(project: Path, target: str, *arguments: str) -> None:
+    """Run dbt in this process: its start-up is most of the time of so small a build.
+
+    Fails the test with what dbt says of the nodes that failed.
+    """
+    done = _invoke(project, target, *arguments)
+    if not done.success:
+        pytest.fail(", ".join(_failures(done)) or f"dbt {arguments[0]}: {done.exception!r}")
+
+
+def failures_of_build(project: Path, target: str) -> str:
+    """Which tests and models fail when the sample laboratory is built; '' if none does."""
+    done = _invoke(project, target, "build", "--vars", "{sample_lab: true}")
+    return "" if done.success else ", ".join(_failures(done)) or repr(done.exception)
+
+
+def _invoke(project: Path, target: str, *arguments: str) -> dbtRunnerResult:
+    places = ("--project-dir", str(project), "--profiles-dir", str(project))
+    done = dbtRunner().invoke(["--quiet", *arguments, *places, "--target", target])
+    let_go()
+    return done
+
+
+def _failures(done: dbtRunnerResult) -> list[str]:
+    results = done.result.results if isinstance(done.result, RunExecutionResult) else ()
+    return [f"{r.node.name}: {r.message}" for r in results if r.status in ("error", "fail")]
+
+
+def let_go() -> None:
     """Close what dbt keeps open between two runs in one process: DuckDB's file is locked by it."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 

@@ -1,0 +1,34 @@
+"""What dbt itself adds to the models: whole builds of the catalogue of odd values on every engine.
+
+Materialisations, contracts, hooks and the reading of seeds, from the files in seeds/ and the raw
+tables to what `labmart show` prints. Laboratories by the hundred: test_marts_match_oracle.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+from support.random_labs import Mode, catalogue_lab
+from support.workbench import OLDER_POSTGRES, requested_workbench
+
+pytestmark = pytest.mark.slow
+
+LONG = pytest.mark.prove("a whole build on Spark takes a minute")
+OLDER = pytest.mark.prove("the compiled models run on the older PostgreSQL in make test")
+MODES: tuple[Mode, ...] = ("seeds", "loads")
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "postgres",
+        "duckdb",
+        pytest.param("spark", marks=LONG),
+        pytest.param(OLDER_POSTGRES, marks=OLDER),
+    ],
+)
+def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, engine: str
+) -> None:
+    with requested_workbench(engine, request, tmp_path_factory) as bench:
+        for mode in MODES:
+            bench.check(catalogue_lab(mode))
