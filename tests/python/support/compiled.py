@@ -64,7 +64,7 @@ class CompiledProject:
     """Everything that is needed to run the models without dbt.
 
     `models` is in an order in which each can be created. `marts`, `seeds` and `raw` are by name;
-    `fixed` has the rows of seeds that are no input. `examples` are the queries of tests/engine/,
+    `fixed` has the rows of seeds that are no input. `examples` are the queries of tests/cross_db/,
     which return what an engine does otherwise than the others.
     """
 
@@ -99,7 +99,7 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
     Fails the test where dbt does not compile them.
     """
     offline = ("--no-populate-cache", "--no-introspect")
-    nodes_wanted = ("--select", "resource_type:model", "path:tests/engine")
+    nodes_wanted = ("--select", "resource_type:model", "path:tests/cross_db")
     run_dbt(folder, target, "compile", *offline, *nodes_wanted)
     manifest = json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8"))
     nodes = manifest["nodes"]
@@ -139,7 +139,7 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
     examples = {
         node["name"]: node["compiled_code"]
         for node in nodes.values()
-        if node["original_file_path"].startswith("tests/engine/")
+        if node["original_file_path"].startswith("tests/cross_db/")
     }
     return CompiledProject(
         compiled, {mart: names[mart] for mart in MARTS}, seeds, raw, fixed, examples
