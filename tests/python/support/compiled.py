@@ -100,7 +100,7 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
     """
     offline = ("--no-populate-cache", "--no-introspect")
     nodes_wanted = ("--select", "+path:models/marts,resource_type:model", "path:tests/cross_db")
-    # The models' tests look into the database while they are compiled.
+    # Nobody runs the models' tests here.
     without_tests = ("--indirect-selection", "empty")
     run_dbt(folder, target, "compile", *offline, *nodes_wanted, *without_tests)
     manifest = json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8"))
