@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from support.raw_store import PEOPLE, batch, entry_of, load_one, write_one
 
-from loader.engines import open_store
+from loader.engines import adopt_raw, open_store
 from loader.engines.spark_session import open_session
-from loader.errors import DatabaseFault
+from loader.errors import DatabaseFault, UsageError
 from loader.parsers.records import Batch, RejectedLine
 from loader.profile import Profile
 from loader.sources import Input, InputColumn
@@ -157,3 +157,11 @@ def test_a_raw_table_of_another_shape_is_refused(profile: Profile, made: str, sa
     rows(profile, f"create {made}")
     with pytest.raises(DatabaseFault, match=said), open_store(profile) as store:
         store.prepare([PEOPLE])
+
+
+def test_raw_tables_of_an_earlier_version_are_told_and_stay(profile: Profile) -> None:
+    assert adopt_raw(replace(profile, raw_schema="elsewhere_raw")) is None
+    load_one(profile)
+    with pytest.raises(UsageError, match=f"Set LABMART_RAW_SCHEMA={profile.raw_schema} to go on"):
+        adopt_raw(replace(profile, raw_schema="elsewhere_raw"))
+    assert rows(profile, "select count(*) from {raw}.people") == [(3,)]
