@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from loader.destinations.postgres_connection import parameters, where
+from loader.engines.postgres import parameters, where
 from loader.errors import DatabaseFault
 from loader.service.settings import Settings
 

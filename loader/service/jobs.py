@@ -11,12 +11,12 @@ from procrastinate import App
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from loader.contract import LEDGER
 from loader.ledger import CURRENT
 from loader.service.database import AsyncConnection, Pool
 from loader.service.model import FINAL, JobState, Kind, Options, State, UploadedFile
 from loader.service.problems import Problem, slow_down
 from loader.service.queue import BUILD, WORK, defer
+from loader.sources import LEDGER
 
 # A job with its files. Whoever cares for a part of the jobs adds `where` and the like.
 SELECT = """

@@ -25,12 +25,11 @@ from uuid import UUID
 
 from loader import ledger
 from loader.database import find_database
-from loader.dbt import BuildOptions, build
+from loader.dbt import BuildOptions, build, one_build_at_a_time
 from loader.dbt_report import failures, summary
-from loader.destinations import Load, open_store
+from loader.engines import Load, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
-from loader.load import load
-from loader.load_options import LoadOptions, parse_max_rejected
+from loader.load import LoadOptions, MaxRejected, load
 from loader.project import open_project
 from loader.seeds import check_seeds
 from loader.service.database import connected
@@ -126,11 +125,9 @@ class Runner:
             if self._journal.is_cancelled(job_id):
                 raise KeyboardInterrupt
             check_seeds(project.seeds)
-            result = build(
-                project,
-                BuildOptions(target=self._settings.target),
-                BuildEvents(self._journal, [job.id for job in jobs], project),
-            )
+            events = BuildEvents(self._journal, [job.id for job in jobs], project)
+            with one_build_at_a_time(project):
+                result = build(project, BuildOptions(target=self._settings.target), events)
             found = []
             if result.exit_code:
                 opened = self._settings.database.open
@@ -243,7 +240,7 @@ def _load_options(
     )
     if options.max_rejected is None:
         return chosen
-    return replace(chosen, max_rejected=parse_max_rejected(options.max_rejected))
+    return replace(chosen, max_rejected=MaxRejected.parse(options.max_rejected))
 
 
 def _marker(job: JobState) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loader.database import Database
-from loader.errors import ProfileError
+from loader.errors import ConfigError
 from loader.profile import Profile
 
 # Host names that only reach this machine.
@@ -80,10 +80,10 @@ class Settings:
 
 
 def check(settings: Settings) -> None:
-    """Raise ProfileError for a target that is no PostgreSQL server."""
+    """Raise ConfigError for a target that is no PostgreSQL server."""
     profile = settings.profile
     if profile.engine != "postgres":
-        raise ProfileError(
+        raise ConfigError(
             profile.path,
             f"target {profile.target!r} has `type: {profile.engine}`; the service needs postgres.",
         )

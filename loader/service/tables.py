@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from loader.contract import LEDGER, REJECTED, Contract, mart_contracts, raw_contract
+from loader.contract import Contract, mart_contracts, raw_contract
 from loader.database import Database
 from loader.errors import LabmartError, UnknownMart
 from loader.roles import set_up_roles
@@ -13,6 +13,7 @@ from loader.service.query.answer import Answer, Request, Table, answer
 from loader.service.query.parameters import Filter
 from loader.service.query.readers import Readers
 from loader.service.query.version import Versions
+from loader.sources import LEDGER, REJECTED
 
 _LOG = logging.getLogger("labmart.service")
 # Parameters of the list of loads that mean equality without saying so.

@@ -9,8 +9,7 @@ from pathlib import Path
 from loader.errors import FileRefused, NothingToLoad, UsageError
 from loader.files import LocalFile, sha256_of
 from loader.files.names import is_excluded
-from loader.files.paths import find
-from loader.files.results import Skipped
+from loader.files.paths import Skipped, find
 from loader.printable import printable
 from loader.watch.complete import Quiet, is_being_written
 from loader.watch.places import (

@@ -18,7 +18,7 @@ from types import FrameType
 from loader.database import Database
 from loader.dbt import BuildOptions
 from loader.dbt_report import run_and_report
-from loader.destinations import Load, open_store
+from loader.engines import Load, open_store
 from loader.errors import (
     DatabaseFault,
     DatabaseUnreachable,
@@ -29,10 +29,9 @@ from loader.errors import (
     UsageError,
 )
 from loader.files.names import scheme_of
-from loader.load import load
-from loader.load_options import LoadOptions
-from loader.load_report import LoadReport
+from loader.load import LoadOptions, load
 from loader.printable import printable
+from loader.progress import LoadReport
 from loader.seeds import check_seeds
 from loader.sources import read_inputs
 from loader.watch.folder import Folder

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from loader.errors import FileRefused
 from loader.files.names import scheme_of
-from loader.files.remote_folder import Listed, RemoteFolder
+from loader.files.remote import Listed, RemoteFolder
 from loader.printable import printable
 from loader.watch.complete import Quiet
 from loader.watch.places import (

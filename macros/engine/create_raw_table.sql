@@ -21,7 +21,7 @@
 
 {#- Rows of a load are a partition, so that a load is added and deleted as a whole. The ledger,
     whose rows change, is a view on the newest of its revisions: Spark cannot update a file.
-    loader/destinations/spark_tables.py makes the same. -#}
+    loader/engines/spark_tables.py makes the same. -#}
 {% macro spark__create_raw_table(relation, columns) -%}
     {%- set is_ledger = columns | selectattr('name', 'equalto', 'status') | list -%}
     {%- set history_name = relation.identifier ~ '_history' -%}

@@ -1,7 +1,7 @@
 {#- Waits until nobody else creates or loads raw tables, and keeps others waiting until the
     transaction ends: PostgreSQL refuses one of two sessions that create the same table at once.
 
-    `labmart load` takes the same lock (loader/destinations/postgres_raw.py).
+    `labmart load` takes the same lock (loader/engines/postgres.py).
     Usage: {% do lock_raw_tables('labmart_raw') %} -#}
 {% macro lock_raw_tables(schema) -%}
     {{ return(adapter.dispatch('lock_raw_tables', 'labmart')(schema)) }}

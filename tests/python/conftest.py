@@ -18,7 +18,7 @@ from support.databases import Database, embedded_server
 from support.project import NOT_COPIED, ROOT
 
 from loader.embedded import Place, place_of, start, stop
-from loader.embedded.binaries import MAJOR
+from loader.embedded.server import MAJOR
 
 if TYPE_CHECKING:
     from support.engines import Engine

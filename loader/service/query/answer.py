@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 from loader import __version__
 from loader.contract import Contract
-from loader.destinations import Column, Row
+from loader.engines import Column, Row
 from loader.service.query import cursor, statements
 from loader.service.query.formats import (
     CSV,

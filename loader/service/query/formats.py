@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from loader.columnar import engine_in, rows_of, write_parquet
-from loader.destinations import Column
+from loader.engines import Column
 from loader.errors import BadParameter, NotAcceptable
 from loader.service.query.parameters import FORMAT, FORMULAS
 

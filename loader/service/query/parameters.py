@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from loader.contract import Contract, ContractColumn
-from loader.destinations import Value
+from loader.engines import Value
 from loader.errors import BadParameter, UnknownColumn
 from loader.service.query.values import parse
 

@@ -19,10 +19,10 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from loader.database import Database
-from loader.destinations import Row
-from loader.destinations.postgres_connection import one_line, open_connection, where
-from loader.destinations.sql import quote
 from loader.embedded import start
+from loader.engines import Row
+from loader.engines.postgres import one_line, open_connection, where
+from loader.engines.sql import quote
 from loader.errors import (
     DatabaseUnreachable,
     NotBuilt,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loader.contract import Contract, ContractColumn
-from loader.destinations import Value
-from loader.destinations.sql import quote
+from loader.engines import Value
+from loader.engines.sql import quote
 from loader.service.query.cursor import Position
 from loader.service.query.parameters import (
     AFTER,

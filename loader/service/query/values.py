@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from loader.contract import ContractColumn
-from loader.destinations import Value
+from loader.engines import Value
 from loader.errors import BadParameter
 
 _MOST_DIGITS = 200

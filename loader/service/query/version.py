@@ -12,7 +12,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 
-from loader.destinations.sql import quote
+from loader.engines.sql import quote
 from loader.service.query.statements import Source, Sql
 
 Run = Callable[[Sql], Sequence[tuple[object, ...]]]

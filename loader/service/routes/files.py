@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from loader.load_options import parse_max_rejected
+from loader.load import MaxRejected
 from loader.service import jobs
 from loader.service.auth import require
 from loader.service.context import Service, service_of
@@ -56,7 +56,7 @@ def options(
     """What an upload can be asked for; for `Depends`."""
     if max_rejected is not None:
         try:
-            parse_max_rejected(max_rejected)
+            MaxRejected.parse(max_rejected)
         except ValueError as error:
             raise Problem(422, "invalid-request", f"max_rejected: {error}") from None
     return Options(replace=replace, build=build, input=input, max_rejected=max_rejected)

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 
-from loader.issues import ISSUES
 from loader.service.auth import require
 from loader.service.context import Service, service_of
 from loader.service.query.answer import Answer, Request
 from loader.service.query.formats import FORMATS, JSON
 from loader.service.tokens import Caller
+from loader.show import ISSUES
 
 router = APIRouter(prefix="/v1", tags=["marts"])
 

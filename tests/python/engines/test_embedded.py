@@ -13,14 +13,11 @@ from pathlib import Path
 import pytest
 from support.embedded import AS_ROOT, ask, pid_of
 
-from loader.embedded import DATABASE, ROLE, Place, place_of, postmaster, start, status, stop, url_of
-from loader.embedded.binaries import find_binaries
-from loader.embedded.paths import is_embedded, make_private
+from loader.embedded import DATABASE, ROLE, Place, place_of, start, status, stop, url_of
+from loader.embedded.server import is_embedded, make_private, programs, server_process
 from loader.errors import (
-    EmbeddedError,
-    PrivateDirectoryRefused,
+    DatabaseUnreachable,
     StartFailed,
-    WrongVersion,
 )
 
 pytestmark = pytest.mark.slow
@@ -29,7 +26,7 @@ pytestmark = pytest.mark.slow
 def kill(place: Place) -> int:
     pid = pid_of(place)
     os.kill(pid, signal.SIGKILL)
-    while postmaster.serves(pid, place.data):
+    while server_process(place.data):
         time.sleep(0.01)
     return pid
 
@@ -87,9 +84,34 @@ def test_a_pid_file_whose_number_is_now_another_process_does_not_hinder(place: P
         assert lines[0] == str(old)
         # The process that runs this test is alive, but no postgres.
         name.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    assert postmaster.running_pid(place.data) is None
+    assert server_process(place.data) is None
     assert stop(place) is False
     assert start(place) is True
+    assert ask(place, "select 1") == 1
+
+
+def test_a_server_that_is_just_ending_is_waited_for_and_another_one_started(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(place)
+    stop(place)
+    # As a server in its last moments: a process `postgres -D <data>` that does not answer any more.
+    words = ["postgres", "-c", "read line", "-D", str(place.data)]
+    ending = subprocess.Popen(words, executable="/bin/sh", stdin=subprocess.PIPE)
+    (place.data / "postmaster.pid").write_text(f"{ending.pid}\n{place.data}\n0\n5432\n")
+    while not server_process(place.data):
+        time.sleep(0.01)
+    sleep = time.sleep
+
+    def end_and_sleep(seconds: float) -> None:
+        # It ends while it is being waited for, never earlier.
+        if ending.returncode is None:
+            ending.communicate()
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", end_and_sleep)
+    assert start(place) is True
+    assert ending.returncode is not None
     assert ask(place, "select 1") == 1
 
 
@@ -119,7 +141,7 @@ def test_a_killed_initdb_is_made_good(empty_place: Place) -> None:
 def test_foreign_files_in_the_data_directory_are_left_alone(empty_place: Place) -> None:
     empty_place.data.mkdir(parents=True)
     (empty_place.data / "thesis.doc").write_text("years of work")
-    with pytest.raises(EmbeddedError, match=r"no PostgreSQL data directory.*Move it away"):
+    with pytest.raises(DatabaseUnreachable, match=r"no PostgreSQL data directory.*Move it away"):
         start(empty_place)
     assert (empty_place.data / "thesis.doc").read_text() == "years of work"
 
@@ -128,7 +150,7 @@ def test_data_of_another_major_version_is_refused(empty_place: Place) -> None:
     start(empty_place, major=16)
     assert ask(empty_place, "select current_setting('server_version_num')::int / 10000") == 16
     stop(empty_place)
-    with pytest.raises(WrongVersion, match=r"made by PostgreSQL 16.*brings PostgreSQL 18"):
+    with pytest.raises(DatabaseUnreachable, match=r"made by PostgreSQL 16.*brings PostgreSQL 18"):
         start(empty_place)
 
 
@@ -167,7 +189,7 @@ def test_any_path_will_do(open_folder: Path, name: str) -> None:
         start(place)
         assert ask(place, "select 1") == 1
         shown = subprocess.run(
-            [find_binaries().folder / "psql", "-Atc", "select 2", url_of(place)],
+            [programs() / "psql", "-Atc", "select 2", url_of(place)],
             capture_output=True,
             text=True,
             check=True,
@@ -191,10 +213,10 @@ def test_a_long_path_gets_a_private_directory_in_tmp(tmp_path: Path) -> None:
 def test_a_directory_that_others_could_have_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "wide").mkdir()
     (tmp_path / "wide").chmod(0o755)
-    with pytest.raises(PrivateDirectoryRefused, match="open to other users"):
+    with pytest.raises(DatabaseUnreachable, match="open to other users"):
         make_private(tmp_path / "wide")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(PrivateDirectoryRefused, match="something put in its place"):
+    with pytest.raises(DatabaseUnreachable, match="something put in its place"):
         make_private(tmp_path / "link")
     make_private(tmp_path / "mine")
     assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o700
@@ -205,7 +227,7 @@ def test_a_directory_that_others_could_have_made_is_refused(tmp_path: Path) -> N
 def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir(mode=0o700)
     os.chown(tmp_path / "theirs", 65534, 65534)
-    with pytest.raises(PrivateDirectoryRefused, match="belongs to another user"):
+    with pytest.raises(DatabaseUnreachable, match="belongs to another user"):
         make_private(tmp_path / "theirs")
 
 

@@ -11,9 +11,9 @@ import pytest
 from support.engines import Engine
 from support.raw_store import batch, endless, load_one, no_thread_is_left, process, write_one
 
-from loader.destinations import open_store
+from loader.engines import open_store
 from loader.errors import DatabaseFault, FileRefused
-from loader.readers import Batch
+from loader.parsers.records import Batch
 
 pytestmark = pytest.mark.slow
 

@@ -25,11 +25,11 @@ from support.raw_store import (
     write_one,
 )
 
-from loader.destinations import open_store
 from loader.embedded import Place, start, status, url_of
+from loader.engines import open_store
 from loader.errors import DatabaseFault
+from loader.parsers.records import Batch
 from loader.profile import Profile
-from loader.readers import Batch
 
 pytestmark = pytest.mark.slow
 
@@ -178,7 +178,7 @@ def test_limits_of_the_role_do_not_end_a_load(database: Database) -> None:
         with open_store(profile_of(database, user=name)) as store:
             time.sleep(0.6)
             write_one(store, (one for one, _ in zip(endless(1, 0.2), range(4), strict=False)))
-            settings = store._run(  # type: ignore[attr-defined]
+            settings = store.run(  # type: ignore[attr-defined]
                 "select current_setting('synchronous_commit'), "
                 "current_setting('transaction_isolation')"
             )
@@ -202,6 +202,6 @@ def test_a_connection_lost_in_the_commit_says_that_nobody_knows(database: Databa
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and application_name = 'labmart load'",
         )
-        store._written.clear()  # type: ignore[attr-defined]
+        store.changed.clear()  # type: ignore[attr-defined]
         with pytest.raises(DatabaseFault, match="Either all of it was written or nothing"):
             store.commit()

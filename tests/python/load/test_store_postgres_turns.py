@@ -18,11 +18,11 @@ from support.project import ROOT, copy_of_project
 from support.raw_store import load_one, process, profile_of, rows, write_one
 
 from loader.dbt import one_build_at_a_time
-from loader.destinations import open_store
-from loader.destinations.raw_tables import LAST_LOAD, wanted
+from loader.engines import open_store
+from loader.engines.raw_store import raw_tables
 from loader.errors import DatabaseFault
 from loader.project import open_project
-from loader.sources import read_inputs
+from loader.sources import LAST_LOAD, read_inputs
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +108,7 @@ def test_a_load_accepts_the_tables_that_dbt_has_created(database: Database, proj
     inputs = read_inputs(project / "models" / "staging" / "_sources.yml")
     declared = [
         (name, column, type_)
-        for name, columns in sorted(wanted(inputs).items())
+        for name, columns in sorted(raw_tables(inputs).items())
         for column, type_ in columns.items()
         if name != LAST_LOAD
     ]

@@ -15,9 +15,10 @@ import pytest
 import yaml
 from support.project import ROOT
 
-from loader.contract import LEDGER, REJECTED, Contract, mart_contracts, raw_contract
+from loader.contract import Contract, mart_contracts, raw_contract
 from loader.project import open_project
 from loader.service.query.parameters import PARAMETERS
+from loader.sources import LEDGER, REJECTED
 
 if TYPE_CHECKING:
     from support.databases import Database

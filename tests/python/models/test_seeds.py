@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.errors import FilesRefused, ProfileError
+from loader.errors import ConfigError, FilesRefused
 from loader.seeds import check_seeds
 
 DECLARATION = """
@@ -87,7 +87,7 @@ def test_every_problem_of_every_file_is_told(seeds: Path) -> None:
 
 def test_a_declaration_without_seeds_is_named(seeds: Path) -> None:
     (seeds / "_seeds.yml").write_text("models: []\n")
-    with pytest.raises(ProfileError, match=r"_seeds\.yml: it has no list"):
+    with pytest.raises(ConfigError, match=r"_seeds\.yml: it has no list"):
         check_seeds(seeds)
 
 

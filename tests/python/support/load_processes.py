@@ -126,7 +126,6 @@ def session_of(leader: int) -> list[int]:
 
 
 def children_of(parent: int) -> list[int]:
-    """The children of a process."""
     return [pid for pid, (above, _) in _processes().items() if above == parent]
 
 

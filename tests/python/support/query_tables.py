@@ -75,7 +75,6 @@ class Asker:
         self.readers = Readers(find_database(self.project, None))
 
     def contract(self, name: str) -> Contract:
-        """The contract of a mart."""
         return mart_contract(self.project, name)
 
     def sql(self, *statements: str) -> None:

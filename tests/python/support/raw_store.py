@@ -17,9 +17,9 @@ from pathlib import Path
 from support.databases import Database
 from support.project import ROOT
 
-from loader.destinations import Load, RawStore, open_store
+from loader.engines import Load, RawStore, open_store
+from loader.parsers.records import Batch
 from loader.profile import Profile
-from loader.readers import Batch
 from loader.sources import Input, InputColumn
 
 PEOPLE = Input(

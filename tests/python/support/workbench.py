@@ -29,12 +29,11 @@ from support.project import copy_of_project
 from support.raw_store import DAY
 from support.spark import Spark, close_shared_session, need_java
 
-from loader.destinations import Load, open_store
+from loader.engines import Load, open_store
 from loader.ledger import APPEND
+from loader.parsers.records import Batch, RejectedLine, csv_cell
 from loader.profile import Profile, load_profile
 from loader.project import open_project
-from loader.readers import Batch, RejectedLine
-from loader.readers.batches import csv_cell
 from loader.sources import Input, read_inputs
 
 # What tells the rows of a mart apart. The other two marts are compared as bags of rows.
@@ -195,7 +194,7 @@ def session(profile: Profile) -> Iterator[None]:
     if profile.engine != "spark":
         yield
         return
-    from loader.destinations.spark_session import open_session
+    from loader.engines.spark_session import open_session
 
     close_shared_session()
     with open_session(profile):
