@@ -62,8 +62,8 @@ def main(arguments: list[str]) -> int:
         _write(out, {"refused": f"It cannot be read: {fault.strerror}."})
     except Exception as fault:
         # A damaged file leads a parser anywhere. The class and text help whoever looks into it.
-        said = f"{type(fault).__name__}: {fault}"[:300]
-        _write(out, {"refused": f"It is damaged ({said}). Save it again, or as CSV."})
+        reason = f"{type(fault).__name__}: {fault}"[:300]
+        _write(out, {"refused": f"It is damaged ({reason}). Save it again, or as CSV."})
     with suppress(BrokenPipeError):
         out.flush()
     return 0
