@@ -19,7 +19,7 @@ import psycopg2.extensions
 
 from benchmarks.generate import Laboratory, add_options, laboratory_of, write
 from loader.database import Database, find_database
-from loader.errors import EXIT_BUILD, LabmartError, ProfileError
+from loader.errors import EXIT_BUILD, ConfigError, LabmartError
 from loader.project import Project, open_project
 
 SCHEMA = "labmart_bench"
@@ -65,7 +65,6 @@ class Bench:
                     cursor.execute(statement)
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
-        """The rows of a query."""
         with closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchall()
@@ -166,9 +165,9 @@ def open_bench(*, target: str | None, keep: bool) -> Iterator[Bench]:
     database = find_database(project, target)
     profile = database.profile
     if profile.engine != "postgres":
-        raise ProfileError(profile.path, f"target {profile.target!r} is no PostgreSQL server.")
+        raise ConfigError(profile.path, f"target {profile.target!r} is no PostgreSQL server.")
     if profile.schema != SCHEMA:
-        raise ProfileError(
+        raise ConfigError(
             profile.path,
             f"`schema` of target {profile.target!r} does not follow LABMART_SCHEMA, so the "
             "benchmark would write into your tables. Write it as profiles.yml.example does.",

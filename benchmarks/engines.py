@@ -1,6 +1,6 @@
 """How long each engine takes from the files to all marts, side by side.
 
-    python -m benchmarks.engines --experiments 10000000 postgres duckdb spark
+    python -m benchmarks engines --experiments 10000000 postgres duckdb spark
 
 Makes a laboratory (see generate.py) and a copy of the project in a scratch folder, with databases
 of its own: nothing of yours is touched. Then, on each engine named, in turns:
@@ -200,8 +200,7 @@ def _report(laboratory: Laboratory, engines: Sequence[Engine]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks engines", description=__doc__)
     parser.add_argument("engines", nargs="+", type=_engine, metavar="ENGINE")
     add_options(parser, experiments=10_000_000)
     given = parser.parse_args(arguments)
@@ -212,7 +211,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     print("\n".join(report))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """A laboratory of any size: users.csv, compounds.csv and user_experiments.csv.
 
-    python -m benchmarks.generate FOLDER --experiments 1000000
+    python -m benchmarks generate FOLDER --experiments 1000000
 
 A few users run most of the experiments and a few compounds are in most of the lists, with
 weights 1 / rank^0.8. One user in fifty never runs any. An experiment lists 1 to 4 compounds,
@@ -237,8 +237,7 @@ def laboratory_of(given: argparse.Namespace) -> Laboratory:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.generate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks generate", description=__doc__)
     parser.add_argument("folder", type=Path, help="Where the three files are written.")
     add_options(parser, experiments=1_000_000)
     given = parser.parse_args(arguments)
@@ -251,7 +250,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{path}  {path.stat().st_size:,} bytes", file=sys.stderr)
     print(f"{time.monotonic() - begun:.1f} seconds", file=sys.stderr)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

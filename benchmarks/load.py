@@ -1,6 +1,6 @@
 """How long the loader takes, against psql's \\copy of the same file on the same server.
 
-    python -m benchmarks.load --experiments 10000000 --repeat 3
+    python -m benchmarks load --experiments 10000000 --repeat 3
 
 Makes a laboratory (see generate.py) and then, in turns, puts its user_experiments.csv
 
@@ -31,7 +31,7 @@ from pathlib import Path
 from benchmarks.bench import RAW, REFERENCE, Bench, BenchmarkError, run_benchmark, say
 from benchmarks.generate import Laboratory, write
 from benchmarks.report import machine_lines, ratio_lines
-from loader.embedded.binaries import find_binaries
+from loader.embedded.server import programs
 
 _OTHERS = Path(__file__).resolve().parent / "others"
 _FILE = "user_experiments.csv"
@@ -67,7 +67,7 @@ def _copy(bench: Bench, path: Path) -> Run:
         f"create table {table} ({texts} text, load_id bigint, line bigint)",
         "checkpoint",
     )
-    psql = shutil.which("psql") or str(find_binaries().postgres.with_name("psql"))
+    psql = shutil.which("psql") or str(programs() / "psql")
     command = f"\\copy {table} ({columns}) from '{path}' with (format csv, header)"
     return run_program(
         [psql, "--no-psqlrc", "--quiet", "--dbname", bench.database.url(), "-c", command]
@@ -155,8 +155,7 @@ def _seed(bench: Bench, path: Path) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks load", description=__doc__)
     parser.add_argument("--others", metavar="PYTHON", help="An interpreter with pandas and dlt.")
     parser.add_argument("--other-rows", type=int, default=100_000, help="Rows of their file.")
     return run_benchmark(parser, arguments, _report, repeat=3)
@@ -184,7 +183,3 @@ def _report(bench: Bench, laboratory: Laboratory, given: argparse.Namespace) -> 
         report.append([f"{given.other_rows:,} experiment records"])
         report.append(ratio_lines(others(bench, small, given.others), "labmart load"))
     return [*report, machine_lines(bench)]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """How long the loader takes with DuckDB, against DuckDB's own reading of the same file.
 
-    python -m benchmarks.load_duckdb --experiments 10000000 --repeat 3
+    python -m benchmarks load_duckdb --experiments 10000000 --repeat 3
 
 Makes a laboratory (see generate.py) and then, in turns, puts its user_experiments.csv
 
@@ -30,7 +30,7 @@ from benchmarks.bench import BenchmarkError, say
 from benchmarks.generate import add_options, laboratory_of, write
 from benchmarks.load import Run, run_program
 from benchmarks.report import ratio_lines
-from loader.destinations.sql import literal
+from loader.engines.sql import literal
 
 _TABLE = "user_experiments"
 _COLUMNS = "experiment_id, user_id, experiment_compound_ids, experiment_run_time"
@@ -97,8 +97,7 @@ def _compare(own: Path, loads: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load_duckdb", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks load_duckdb", description=__doc__)
     add_options(parser, experiments=10_000_000)
     parser.add_argument("--repeat", type=int, default=3, help="Turns; the best of each counts.")
     parser.add_argument("--folder", type=Path, help="Where the files are made; default: TMPDIR.")
@@ -135,7 +134,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     print("\n".join(report))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

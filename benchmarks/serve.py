@@ -1,6 +1,6 @@
 """What the HTTP service takes: uploads against a bare sink, and rows of a mart.
 
-    python -m benchmarks.serve --megabytes 500 --repeat 3
+    python -m benchmarks serve --megabytes 500 --repeat 3
 
 Starts `labmart serve --no-worker` on the profile's database in the schema labmart_bench, and in
 turns sends one large file by curl
@@ -53,8 +53,7 @@ _SECONDS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serve", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks serve", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=500, help="The size of the upload.")
     parser.add_argument("--repeat", type=int, default=3, help="How often; the best counts.")
     parser.add_argument("--mart", help="A built mart to ask for rows of.")
@@ -184,7 +183,3 @@ def _started(*command: str, **environment: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

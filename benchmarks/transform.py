@@ -1,6 +1,6 @@
 """How long the models take, against hand-written SQL on the same server.
 
-    python -m benchmarks.transform --experiments 10000000
+    python -m benchmarks transform --experiments 10000000
 
 Makes a laboratory (see generate.py), copies it into the raw tables of a schema of its own, and
 then times, in turns:
@@ -19,14 +19,13 @@ The report goes to stdout, progress to stderr. Exit codes are those of labmart.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.bench import SCHEMA, Bench, run_benchmark, say
 from benchmarks.generate import Laboratory
 from benchmarks.report import Times, count_lines, machine_lines, model_lines, time_lines
-from loader.marts import read_marts
+from loader.contract import mart_contracts
 
 REFERENCES = Path(__file__).resolve().parent / "reference" / "postgres"
 _EMPTY_RUNS = 3
@@ -65,15 +64,14 @@ def measure(bench: Bench, laboratory: Laboratory, repeat: int) -> Times:
 def row_counts(bench: Bench) -> dict[str, int]:
     """How many rows each mart has."""
     counts = {}
-    for name in read_marts(bench.project.marts_file):
+    for name in mart_contracts(bench.project):
         ((count,),) = bench.query(f"select count(*) from {SCHEMA}.{name}")
         counts[name] = int(str(count))
     return counts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.transform", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks transform", description=__doc__)
     return run_benchmark(parser, arguments, _report, repeat=1)
 
 
@@ -94,7 +92,3 @@ def _title(laboratory: Laboratory, repeat: int) -> list[str]:
         f"{laboratory.compounds:,} compounds, {laboratory.dirty:.1%} dirty, "
         f"{laboratory.order} ids, seed {laboratory.seed}; the best of {repeat}"
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,33 +1,40 @@
-"""The Python side of labmart: the command `labmart`, and what it needs to run dbt.
+"""The Python side of labmart: the command `labmart`, the loader, the service, and dbt run for both.
 
-cli/          parses a call and hands it on
+The way of a file, `labmart load plate.xlsx`:
 
-project       where the dbt project is, and its files
-profile       the connection that profiles.yml describes
-database      the database of a target, made ready
-embedded/     the PostgreSQL that comes in a wheel; db_status tells of it
-destinations/ reading marts from an engine and writing its raw tables, one engine after the other
+    cli/          parses the call and hands it on
+    project, profile, database
+                  which dbt project, which target of profiles.yml, and its database made ready:
+                  embedded/ starts the PostgreSQL that comes in a wheel
+    load          one call from start to end; everything below is called from here
+      files/      what the PATHs mean: folders, archives, addresses, as local files
+      sources     the inputs and the names of their headers, as dbt's source YAML declares them
+      parsers/    what a file is (recognise), its dialect, and its records: a quoted cell is split
+                  in parsers/splitter
+      ledger      which content is loaded already, and which loads are current
+      engines/    the raw tables of PostgreSQL, DuckDB or Spark in one transaction: records go to
+                  COPY through engines/feeding, and `load` commits when every file is in
+    history       the loads so far: undo, redo, prune
 
-load          one call of `labmart load` from start to end; load_options, load_report
-watch/        loading what lands in a folder, then building
-sources       the inputs that the source YAML declares
-files/        what a PATH means: files, folders, archives, addresses, as local files
-parsers/      what a local file is, and records out of each kind of file
-ledger        which loads count: undo, redo, prune; loads prints it
+From there to what people read, `labmart run`:
 
-roles         who may do what in the database
+    dbt           runs dbt build; dbt_report says what failed, seeds what dbt would misread
+    contract      the marts as dbt's YAML declares them: columns, types, order, meaning
+    show, export  a mart on the screen or in a file; table lays it out, columnar writes Parquet
+    progress      what a person sees on stderr meanwhile
 
-dbt           dbt as a child process; progress shows how it goes on
-dbt_report    what failed in a dbt run, in a person's words
-seeds         whether the files in seeds/ are what dbt can read
+An upload takes the same way, from another process (service/ says more):
 
-marts         the marts that models/marts/_marts.yml declares
-contract      what dbt's YAML declares of a table: columns, types, meaning
-show, table   a mart on the screen; printable makes any text safe for it
-export        a mart in a file; columnar writes Parquet
-issues        what was rejected or noticed
-service/      the same over HTTP: uploads, jobs, marts
-errors/       what can go wrong, and the exit codes
+    service/routes    lets it in when service/access knows the caller
+    service/uploads   writes it to the disk while it arrives, and only then answers
+    service/jobs      keeps it as a row; a job whose worker died is claimed and done again
+    service/worker    calls `load` and `dbt` as the command does
+    service/routes_marts, query, answers
+                      give the published marts out
+    watch             the same for what lands in a folder or an object store
+
+errors has what can go wrong, with the exit codes; locks waits for others; printable makes any text
+safe for a terminal; roles says who may do what in the database.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loader.destinations import Column
+from loader.engines import Column
+from loader.engines.sql import literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,7 +34,10 @@ def rows_of(csv: Path, columns: Sequence[Column]) -> str:
 
     NULL is an empty cell, an empty text is "" in quotes; everything else is as typed.
     """
-    pairs = (f"{literal(column.name)}: {literal(_type(column.type))}" for column in columns)
+    # Imported here for the same reason.
+    from loader.engines.duckdb import own_type
+
+    pairs = (f"{literal(column.name)}: {literal(own_type(column.type))}" for column in columns)
     return (
         f"select * from read_csv({literal(str(csv))}, auto_detect=false, "
         "header=true, delim=',', quote='\"', escape='\"', nullstr='', "
@@ -46,25 +49,3 @@ def rows_of(csv: Path, columns: Sequence[Column]) -> str:
 def write_parquet(engine: duckdb.DuckDBPyConnection, rows: str, file: Path) -> None:
     """Write the rows of a query into a Parquet file."""
     engine.execute(f"copy ({rows}) to {literal(str(file))} (format parquet, compression zstd)")
-
-
-def literal(text: str) -> str:
-    """A text as an SQL literal of DuckDB."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _type(postgres: str) -> str:
-    numeric = re.fullmatch(r"numeric\((\d+),(\d+)\)", postgres)
-    if numeric and int(numeric[1]) <= 38:
-        return f"DECIMAL({numeric[1]},{numeric[2]})"
-    return {
-        "bigint": "BIGINT",
-        "integer": "INTEGER",
-        "smallint": "SMALLINT",
-        "boolean": "BOOLEAN",
-        "date": "DATE",
-        "real": "FLOAT",
-        "double precision": "DOUBLE",
-        "timestamp with time zone": "TIMESTAMPTZ",
-        "timestamp without time zone": "TIMESTAMP",
-    }.get(postgres, "VARCHAR")

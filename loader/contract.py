@@ -1,27 +1,63 @@
 """What dbt's own YAML declares of a table: its columns, their types, and what they mean.
 
-models/marts/_marts.yml declares the marts, models/staging/_sources.yml the ledger and the rejected
-lines. A column's meaning stands in a doc block of models/*.md. All of it is read where it was
-written, so that it is there before the first build, and no second list can differ from it; a test
-holds it against dbt's manifest.
+models/marts/_marts.yml declares the marts, models/staging/_sources.yml the inputs, the ledger and
+the rejected lines, seeds/_seeds.yml the seeds. A column's meaning stands in a doc block of
+models/*.md. All of it is read where it was written, so that it is there before the first build, and
+no second list can differ from it; a test holds it against dbt's manifest.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loader.errors import ProfileError, UnknownMart
-from loader.profile import read_yaml
-from loader.project import Project
+import msgspec
 
-LEDGER = "loads"
-REJECTED = "rejected_lines"
+from loader.errors import ConfigError, UnknownMart
+from loader.project import Project, read_yaml
+
+DEFAULT_MART = "user_features"
 
 _BLOCK = re.compile(r"\{%-?\s*docs\s+(\w+)\s*-?%\}(.*?)\{%-?\s*enddocs\s*-?%\}", re.DOTALL)
 _DOC = re.compile(r"\{\{\s*doc\(\s*['\"](\w+)['\"]\s*\)\s*\}\}")
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """`config: meta` of a table or column."""
+
+    input: bool = False
+    natural_key: str = ""
+    order_by: list[str] = []
+    required: bool = True
+    header_names: list[object] = []
+
+
+class Config(msgspec.Struct, frozen=True):
+    alias: str = ""
+    meta: Meta = Meta()
+
+
+class DeclaredColumn(msgspec.Struct, frozen=True):
+    name: str = ""
+    data_type: str = ""
+    description: str = ""
+    config: Config = Config()
+
+
+class DeclaredTable(msgspec.Struct, frozen=True):
+    """A model, a seed, or a table of a source. The rest of the YAML is for dbt to judge."""
+
+    name: str = ""
+    description: str = ""
+    config: Config = Config()
+    columns: list[DeclaredColumn] = []
+    data_tests: list[object] = []
+
+
+class _Source(msgspec.Struct, frozen=True):
+    tables: list[DeclaredTable] = []
 
 
 @dataclass(frozen=True)
@@ -54,13 +90,12 @@ class Contract:
 
 
 def mart_contracts(project: Project) -> dict[str, Contract]:
-    """The marts by the names of their relations. Raises ProfileError for a file that is no list."""
-    document = read_yaml(project.marts_file)
-    return _contracts(_list(document, "models"), project, project.marts_file)
+    """The marts by the names of their relations, in the order of the file. Raises ConfigError."""
+    return _contracts(declared_tables(project.marts_file, "models"), project, project.marts_file)
 
 
 def mart_contract(project: Project, name: str) -> Contract:
-    """The mart of that name. Raises UnknownMart with the names that there are."""
+    """The mart of that name. Raises UnknownMart with the names that there are, or ConfigError."""
     contracts = mart_contracts(project)
     if name not in contracts:
         raise UnknownMart(name, list(contracts))
@@ -68,77 +103,100 @@ def mart_contract(project: Project, name: str) -> Contract:
 
 
 def raw_contract(project: Project, name: str) -> Contract:
-    """The ledger, or the rejected lines. Raises ProfileError when the YAML does not have it."""
+    """The ledger, or the rejected lines. Raises ConfigError when the YAML does not have it."""
     path = project.sources_file
-    sources = _list(read_yaml(path), "sources")
-    tables = [table for source in sources for table in _list(source, "tables")]
-    found = _contracts(tables, project, path).get(name)
-    if found is None:
-        raise ProfileError(path, f"it declares no table {name!r}.")
-    return found
+    tables = [table for table in declared_tables(path, "sources") if table.name == name]
+    if not tables:
+        raise ConfigError(path, f"it declares no table {name!r}.")
+    return _contracts(tables, project, path)[name]
 
 
-def _contracts(entries: list[object], project: Project, path: Path) -> dict[str, Contract]:
-    blocks = doc_blocks(project)
-    found = [_contract(_dict(entry), blocks, path) for entry in entries]
-    return {contract.name: contract for contract in found}
+def declared_tables(path: Path, kind: str) -> list[DeclaredTable]:
+    """The `models`, the `seeds`, or the tables of all `sources` of a file. Raises ConfigError."""
+    document = _without_nulls(read_yaml(path))
+    nodes = document.get(kind) if isinstance(document, dict) else None
+    if not isinstance(nodes, list):
+        raise ConfigError(path, f"it has no list `{kind}:`.")
+    try:
+        if kind != "sources":
+            return msgspec.convert(nodes, list[DeclaredTable])
+        return [
+            table for source in msgspec.convert(nodes, list[_Source]) for table in source.tables
+        ]
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at ")
+        raise ConfigError(path, f"{kind}{_place(nodes, place)}: {problem}.") from None
+
+
+def _without_nulls(node: object) -> object:
+    """The same without what is declared as nothing: `columns:` alone means no columns."""
+    if isinstance(node, dict):
+        return {key: _without_nulls(value) for key, value in node.items() if value is not None}
+    return [_without_nulls(item) for item in node] if isinstance(node, list) else node
+
+
+def _place(node: object, steps: str) -> str:
+    """A place such as `$[0].tables[2]` with the names of list items in place of their numbers."""
+    words = ""
+    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", steps):
+        if isinstance(node, list) and index:
+            node = node[int(index)]
+            name = node.get("name") if isinstance(node, dict) else None
+            words += f".{name or index}"
+        elif isinstance(node, dict):
+            node = node.get(key)
+            words += f".{key}"
+    return words
 
 
 def doc_blocks(project: Project) -> dict[str, str]:
     """The doc blocks of the models, by name."""
     return {
-        name: _one_paragraph(text)
+        name: " ".join(text.split())
         for path in sorted((project.root / "models").rglob("*.md"))
         for name, text in _BLOCK.findall(path.read_text(encoding="utf-8"))
     }
 
 
-def _contract(entry: Mapping[str, object], blocks: Mapping[str, str], path: Path) -> Contract:
-    config = _dict(entry.get("config"))
-    name = str(config.get("alias") or entry.get("name"))
-    columns = []
-    for item in map(_dict, _list(entry, "columns")):
-        if not item.get("data_type"):
-            raise ProfileError(path, f"the column {item.get('name')} of {name} has no `data_type`.")
-        columns.append(
-            ContractColumn(
-                name=str(item.get("name")),
-                type=str(item["data_type"]).replace(", ", ","),
-                description=_described(item.get("description"), blocks),
-            )
-        )
-    key = _key(entry)
-    order = _dict(config.get("meta")).get("order_by")
+def _contracts(
+    tables: Sequence[DeclaredTable], project: Project, path: Path
+) -> dict[str, Contract]:
+    blocks = doc_blocks(project)
+    contracts = [_contract(table, blocks, path) for table in tables]
+    return {contract.name: contract for contract in contracts}
+
+
+def _contract(table: DeclaredTable, blocks: Mapping[str, str], path: Path) -> Contract:
+    def described(text: str) -> str:
+        return " ".join(_DOC.sub(lambda doc: blocks.get(doc[1], ""), text).split())
+
+    name = table.config.alias or table.name
+    for column in table.columns:
+        if not column.data_type:
+            raise ConfigError(path, f"the column {column.name} of {name} has no `data_type`.")
+    key = _key(table)
     return Contract(
         name=name,
-        description=_described(entry.get("description"), blocks),
-        columns=tuple(columns),
-        order_by=tuple(map(str, order)) if isinstance(order, list) else key,
+        description=described(table.description),
+        columns=tuple(
+            ContractColumn(
+                column.name, column.data_type.replace(", ", ","), described(column.description)
+            )
+            for column in table.columns
+        ),
+        order_by=tuple(table.config.meta.order_by) or key,
         has_key=bool(key),
     )
 
 
-def _key(entry: Mapping[str, object]) -> tuple[str, ...]:
-    """The columns of the test `is_key`; of `coalesce(load_id, -1)` it is load_id."""
-    for test in map(_dict, _list(entry, "data_tests")):
-        columns = _dict(_dict(test.get("is_key")).get("arguments")).get("columns")
-        if isinstance(columns, list):
-            return tuple(re.sub(r"^coalesce\((\w+),.*\)$", r"\1", str(one)) for one in columns)
+def _key(table: DeclaredTable) -> tuple[str, ...]:
+    """The columns of the first test `unique_combination_of_columns`."""
+    for test in table.data_tests:
+        match test:
+            case {
+                "unique_combination_of_columns": {
+                    "arguments": {"combination_of_columns": [*columns]}
+                }
+            }:
+                return tuple(map(str, columns))
     return ()
-
-
-def _described(text: object, blocks: Mapping[str, str]) -> str:
-    return _one_paragraph(_DOC.sub(lambda found: blocks.get(found[1], ""), str(text or "")))
-
-
-def _one_paragraph(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _list(value: object, key: str) -> list[object]:
-    found = _dict(value).get(key)
-    return found if isinstance(found, list) else []
-
-
-def _dict(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from loader.destinations import Destination, adopt_raw, open_destination
 from loader.embedded import Place, is_embedded, place_of, start, status, url_of
-from loader.errors import NotRunning, ProfileError, UsageError
+from loader.engines import Engine, adopt_raw, open_engine
+from loader.errors import ConfigError, DatabaseUnreachable, UsageError
 from loader.profile import Profile, load_profile
 from loader.project import Project
 
@@ -39,32 +39,36 @@ class Database:
         if moved := adopt_raw(self.profile):
             print(moved, file=sys.stderr)
 
-    def open(self) -> AbstractContextManager[Destination]:
+    def open(self) -> AbstractContextManager[Engine]:
         """Connect, starting the embedded server if need be."""
         if self.embedded is not None:
             start(self.embedded)
-        return open_destination(self.profile)
+        return open_engine(self.profile)
 
     def url(self) -> str:
         """A URI for psql, without a password, or the file of a database that is one.
 
-        Raises NotRunning for a stopped embedded server, ProfileError for an engine without either.
+        Raises DatabaseUnreachable for a stopped embedded server, and ConfigError for an engine
+        that is neither.
         """
         if self.embedded is not None:
             if not status(self.embedded).running:
-                raise NotRunning(self.embedded.data)
+                raise DatabaseUnreachable(
+                    f"The embedded PostgreSQL of {self.embedded.data} is not running. Start it "
+                    "with `labmart db start`."
+                )
             return url_of(self.embedded)
         if self.profile.engine == "duckdb":
             return str(self.file())
         if self.profile.engine != "postgres":
-            raise ProfileError(
+            raise ConfigError(
                 self.profile.path, f"target {self.profile.target!r} is neither a server nor a file."
             )
         return _url_of_profile(self.profile)
 
     def file(self) -> Path:
         """The file of a DuckDB database."""
-        from loader.destinations.duckdb_connection import path_of
+        from loader.engines.duckdb import path_of
 
         return path_of(self.profile).absolute()
 
@@ -72,7 +76,7 @@ class Database:
 def find_database(project: Project, target: str | None) -> Database:
     """The database that a target of the project's profile means.
 
-    Raises ProfileError, and UsageError for a file of PGPASSWORD_FILE that cannot be read.
+    Raises ConfigError, and UsageError for a file of PGPASSWORD_FILE that cannot be read.
     """
     _read_password_file()
     profile = load_profile(project, target)
@@ -95,8 +99,8 @@ def _read_password_file() -> None:
     try:
         password = Path(named).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"PGPASSWORD_FILE: {named} cannot be read: {said}.") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"PGPASSWORD_FILE: {named} cannot be read: {reason}.") from None
     os.environ["PGPASSWORD"] = password
 
 

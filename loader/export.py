@@ -15,10 +15,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from loader.columnar import engine_in, rows_of, write_parquet
-from loader.destinations import Destination, Row, Selection, Value
-from loader.errors import TooLargeForFormat, UnknownEnding, UsageError
-from loader.marts import Mart, select
-from loader.show import write_json
+from loader.contract import Contract
+from loader.engines import Engine, Row, Selection, Value
+from loader.errors import UsageError
+from loader.show import select, write_json
 
 # A worksheet has 1,048,576 rows; one is the header.
 XLSX_ROWS = 1_048_575
@@ -27,16 +27,16 @@ XLSX_CELL = 32_767
 _XLSX_DIGITS = 15
 _XLSX_FIRST_DAY = date(1900, 3, 1)
 
-Writer = Callable[[Selection, Destination, Path, Path], None]
+Writer = Callable[[Selection, Engine, Path, Path], None]
 
 
-def export(mart: Mart, source: Destination, file: Path) -> int:
+def export(mart: Contract, source: Engine, file: Path) -> int:
     """Write all rows of a mart; the number of rows. Raises UsageError or the engine's errors."""
     write = writer_for(file)
     selection = select(mart, source)
     count = source.count(selection)
     if file.suffix.lower() == ".xlsx" and count > XLSX_ROWS:
-        raise TooLargeForFormat(
+        raise _too_large(
             file, f"{count:,} rows do not fit into a worksheet, which holds {XLSX_ROWS:,}."
         )
     try:
@@ -48,11 +48,18 @@ def export(mart: Mart, source: Destination, file: Path) -> int:
 
 
 def writer_for(file: Path) -> Writer:
-    """The writer of the file's ending. Raises UnknownEnding."""
+    """The writer of the file's ending. Raises UsageError."""
     writer = _WRITERS.get(file.suffix.lower())
     if writer is None:
-        raise UnknownEnding(file, list(_WRITERS))
+        raise UsageError(
+            f"{file}: the ending says what to write, and {file.suffix or 'no ending'!r} is none "
+            f"of {', '.join(_WRITERS)}."
+        )
     return writer
+
+
+def _too_large(file: Path, problem: str) -> UsageError:
+    return UsageError(f"{file}: {problem} Nothing was written. Use csv or parquet.")
 
 
 @contextmanager
@@ -71,17 +78,17 @@ def _written_beside(file: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def _csv(selection: Selection, source: Destination, unfinished: Path, _: Path) -> None:
+def _csv(selection: Selection, source: Engine, unfinished: Path, _: Path) -> None:
     with unfinished.open("wb") as out:
         source.write_csv(selection, out)
 
 
-def _json(selection: Selection, source: Destination, unfinished: Path, _: Path) -> None:
+def _json(selection: Selection, source: Engine, unfinished: Path, _: Path) -> None:
     with unfinished.open("wb") as out:
         write_json(selection.columns, source.rows(selection), out)
 
 
-def _parquet(selection: Selection, source: Destination, unfinished: Path, file: Path) -> None:
+def _parquet(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
         csv = Path(folder) / "rows.csv"
         _csv(selection, source, csv, file)
@@ -96,11 +103,11 @@ def _refusing(file: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        said = str(error).strip().splitlines()[0]
-        raise UsageError(f"{file}: Parquet cannot be written: {said} Use csv.") from None
+        message = str(error).strip().splitlines()[0]
+        raise UsageError(f"{file}: Parquet cannot be written: {message} Use csv.") from None
 
 
-def _xlsx(selection: Selection, source: Destination, unfinished: Path, file: Path) -> None:
+def _xlsx(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
     import xlsxwriter  # type: ignore[import-untyped]  # it carries no types
 
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
@@ -132,7 +139,7 @@ def _xlsx_row(sheet: object, number: int, row: Row, day: object, file: Path) -> 
         if cell is None:
             continue
         if isinstance(cell, str) and len(cell) > XLSX_CELL:
-            raise TooLargeForFormat(
+            raise _too_large(
                 file,
                 f"row {number}, column {index + 1} has {len(cell):,} characters, and a cell holds "
                 f"{XLSX_CELL:,}.",

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from loader.destinations import Load, RawStore
+from loader.engines import Load, RawStore
 from loader.errors import UnknownLoad, WrongStatus
 from loader.printable import printable
 
@@ -24,7 +24,7 @@ APPEND, REPLACE = "append", "replace"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class IncomingFile:
     """A file, or a sheet of one, that a call brings; `file` is its name in the ledger.
 
     `part` is the sheet's name, '' for a file without sheets; None: what `file` has after its `#`.
@@ -70,7 +70,7 @@ def after(loads: Sequence[Load], new: Mapping[int, str]) -> list[Load]:
     ]
 
 
-def plan(loads: Sequence[Load], wanted: Sequence[Wanted], *, replace: bool) -> list[str]:
+def plan(loads: Sequence[Load], incoming: Sequence[IncomingFile], *, replace: bool) -> list[str]:
     """For each file of a call where its content is already, in words; '' for one to be loaded.
 
     The same bytes are loaded once. When they replace, an input is left alone if exactly its
@@ -82,23 +82,23 @@ def plan(loads: Sequence[Load], wanted: Sequence[Wanted], *, replace: bool) -> l
     for load in current:
         by_bytes.setdefault((load.input, load.sha256), []).append(load)
 
-    def earlier(one: Wanted) -> Load | None:
-        same = by_bytes.get((one.input, one.sha256), [])
-        return next((load for load in same if _brought(load, one)), None)
+    def earlier(file: IncomingFile) -> Load | None:
+        same = by_bytes.get((file.input, file.sha256), [])
+        return next((load for load in same if _brought(load, file)), None)
 
-    found = [earlier(one) for one in wanted]
-    renewed = _renewed(current, wanted, found) if replace else set()
+    loaded_by = [earlier(file) for file in incoming]
+    renewed = _renewed(current, incoming, loaded_by) if replace else set()
     first: dict[tuple[str, str, str], str] = {}
     words = []
-    for one, brought_by in zip(wanted, found, strict=True):
-        key = (one.input, one.sha256, _part(one))
+    for file, same in zip(incoming, loaded_by, strict=True):
+        key = (file.input, file.sha256, _part(file))
         if key in first:
             words.append(f"it is the same as {first[key]}")
-        elif brought_by is not None and one.input not in renewed:
-            words.append(f"load {brought_by.load_id}, {brought_by.file}")
+        elif same is not None and file.input not in renewed:
+            words.append(f"load {same.load_id}, {same.file}")
         else:
             words.append("")
-        first.setdefault(key, one.file)
+        first.setdefault(key, file.file)
     return words
 
 
@@ -135,8 +135,15 @@ def redo(store: RawStore, load_ids: Sequence[int]) -> dict[int, str]:
     """
     loads = store.loads()
     for load in _named(loads, load_ids):
-        if load.status != REVERTED:
-            raise WrongStatus(load.load_id, _why_no_redo(load, loads))
+        if load.status == REVERTED:
+            continue
+        why = "was not undone: it counts."
+        if by := replacement(loads, load):
+            why = (
+                f"was not undone: load {by.load_id} has replaced it. `labmart undo {by.load_id}` "
+                "takes that one away."
+            )
+        raise WrongStatus(load.load_id, why)
     new = changes(loads, redone=load_ids)
     store.set_status(new)
     return new
@@ -167,7 +174,7 @@ def replacement(loads: Sequence[Load], load: Load) -> Load | None:
     return max(later, key=lambda other: other.load_id, default=None)
 
 
-def twins(loads: Sequence[Load]) -> list[tuple[int, int]]:
+def duplicate_loads(loads: Sequence[Load]) -> list[tuple[int, int]]:
     """Pairs of current loads that brought the same: after undo, load, redo of the same bytes."""
     seen: dict[tuple[str, str, str], int] = {}
     pairs = []
@@ -181,26 +188,26 @@ def twins(loads: Sequence[Load]) -> list[tuple[int, int]]:
 
 
 def _renewed(
-    current: Sequence[Load], wanted: Sequence[Wanted], found: Sequence[Load | None]
+    current: Sequence[Load], incoming: Sequence[IncomingFile], loaded_by: Sequence[Load | None]
 ) -> set[str]:
     """The inputs of which something is given that is not current, or not all that is."""
     given: dict[str, set[int | None]] = {}
-    for one, load in zip(wanted, found, strict=True):
-        given.setdefault(one.input, set()).add(load.load_id if load else None)
+    for file, load in zip(incoming, loaded_by, strict=True):
+        given.setdefault(file.input, set()).add(load.load_id if load else None)
     present: dict[str, set[int | None]] = {}
     for load in current:
         present.setdefault(load.input, set()).add(load.load_id)
     return {name for name, loads in given.items() if loads != present.get(name)}
 
 
-def _brought(load: Load, one: Wanted) -> bool:
+def _brought(load: Load, file: IncomingFile) -> bool:
     """Whether a load with the same bytes brought the same: a workbook has several sheets."""
-    part = _part(one)
+    part = _part(file)
     return not part or _sheet(load.file) == part
 
 
-def _part(one: Wanted) -> str:
-    return _sheet(one.file) if one.part is None else _escaped(one.part)
+def _part(file: IncomingFile) -> str:
+    return _sheet(file.file) if file.part is None else _escaped(file.part)
 
 
 def _sheet(file: str) -> str:
@@ -221,13 +228,3 @@ def _named(loads: Sequence[Load], load_ids: Sequence[int]) -> list[Load]:
         if load_id not in by_id:
             raise UnknownLoad(load_id)
     return [by_id[load_id] for load_id in load_ids]
-
-
-def _why_no_redo(load: Load, loads: Sequence[Load]) -> str:
-    by = replacement(loads, load)
-    if by is None:
-        return "was not undone: it counts."
-    return (
-        f"was not undone: load {by.load_id} has replaced it. `labmart undo {by.load_id}` takes "
-        "that one away."
-    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,11 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from loader.destinations import Load, RawStore, open_store
+from loader.engines import Load, RawStore, open_store
 from loader.errors import DatabaseFault, FileRefused, FilesRefused, UsageError
 from loader.files import Collected, LocalFile, collect, sha256_of
-from loader.ledger import APPEND, CURRENT, REPLACE, Wanted, changes, file_name, plan
-from loader.load_options import LoadOptions
+from loader.ledger import APPEND, CURRENT, REPLACE, IncomingFile, changes, file_name, plan
 from loader.parsers.dialect import ReadOptions
 from loader.parsers.recognise import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
@@ -41,28 +41,69 @@ _EXAMPLES = 3
 
 
 @dataclass(frozen=True)
+class MaxRejected:
+    """How many of a file's records may be rejected: a number, or a share in percent."""
+
+    number: float
+    is_share: bool
+
+    @classmethod
+    def parse(cls, text: str) -> MaxRejected:
+        """Read `20` or `10%`. Raises ValueError with a sentence."""
+        match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*(%?)\s*", text)
+        if match is None or (not match[2] and "." in match[1]):
+            raise ValueError(f"{text!r} is neither a number of lines (20) nor a share (10%).")
+        return cls(float(match[1]), is_share=bool(match[2]))
+
+    def allows(self, rejected: int, read: int) -> bool:
+        """Whether so many of the records read are few enough."""
+        return rejected <= (self.number * read / 100 if self.is_share else self.number)
+
+    def __str__(self) -> str:
+        return f"{self.number:g}%" if self.is_share else f"{self.number:g}"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What a call asks for; `input` restricts the files to one input.
+
+    `names` is what the ledger calls a PATH, where that is not the PATH itself. `within` refuses
+    files that lie outside of that folder, by links too, and calls the others by their way from
+    there. `loaded_by` is told in the ledger; '' means the account that runs the call.
+    """
+
+    replace: bool = False
+    check: bool = False
+    max_rejected: MaxRejected = MaxRejected(10, is_share=True)
+    exclude: tuple[str, ...] = ()
+    input: str | None = None
+    read: ReadOptions = field(default_factory=ReadOptions)
+    names: Mapping[str, str] = field(default_factory=dict)
+    within: Path | None = None
+    loaded_by: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
-    """A recognised file, or a sheet of one. `name` is what the ledger calls it."""
+    """A recognised file, or a sheet of one.
+
+    `file_state` is what the file was like when it was looked at; see `_state_of`.
+    """
 
     file: LocalFile
     reader: Parser
     sha256: str
-    seen: tuple[int, int, int]
+    file_state: tuple[int, int, int]
 
     @property
     def name(self) -> str:
-        """The file's name, with that of its sheet."""
+        """What the ledger calls it: the file's name, with that of its sheet."""
         return file_name(self.file.name, self.reader.part)
-
-    @property
-    def wanted(self) -> Wanted:
-        """What it brings, for the ledger."""
-        return Wanted(self.reader.input.name, self.name, self.sha256, self.reader.part)
 
     @property
     def bytes(self) -> int:
         """The size of the file."""
-        return self.seen[0]
+        return self.file_state[0]
 
 
 @dataclass(frozen=True)
@@ -82,32 +123,27 @@ class Outcome:
 
     @property
     def records_rejected(self) -> int:
-        """Lines that could not be split."""
         return sum(self.rejected_by_rule.values())
 
 
 class Report(Protocol):
-    """Tells the person how it goes on."""
+    """Tells somebody how a load goes on."""
 
     def say(self, text: str) -> None:
-        """A sentence."""
+        """A sentence, which stays."""
         ...
 
     def working(self, text: str) -> None:
         """What is going on right now, until something else does."""
         ...
 
-    def begin(self, table: Table) -> None:
-        """A table is going to be read."""
-        ...
+    def begin(self, table: Table) -> None: ...
 
     def advance(self, position: int, records: int) -> None:
-        """So many bytes of the file and records have been read."""
+        """So many bytes of the file and records have been read; comes from another thread."""
         ...
 
-    def end(self, outcome: Outcome) -> None:
-        """A table has been read."""
-        ...
+    def end(self, outcome: Outcome) -> None: ...
 
 
 def load(
@@ -154,8 +190,11 @@ class _Call:
 
     def run(self, tables: Sequence[Table], inputs: Sequence[Input]) -> list[Outcome]:
         """Read all tables, write them while there is no problem, commit if there was none."""
-        wanted = [table.wanted for table in tables]
-        known = plan(self.store.loads(), wanted, replace=self.options.replace)
+        incoming = [
+            IncomingFile(table.reader.input.name, table.name, table.sha256, table.reader.part)
+            for table in tables
+        ]
+        known = plan(self.store.loads(), incoming, replace=self.options.replace)
         if self.writing and not all(known):
             self.store.prepare(inputs)
         outcomes = []
@@ -167,7 +206,7 @@ class _Call:
             else:
                 load_id = self.store.next_load_id() if self.writing else 0
                 call_id = call_id or load_id
-                outcome = self._one(table, load_id, call_id)
+                outcome = self._load(table, load_id, call_id)
             outcomes.append(outcome)
             self.report.end(outcome)
         if self.writing and call_id:
@@ -175,7 +214,7 @@ class _Call:
             self.store.commit()
         return outcomes
 
-    def _one(self, table: Table, load_id: int, call_id: int) -> Outcome:
+    def _load(self, table: Table, load_id: int, call_id: int) -> Outcome:
         begun = datetime.now(UTC)
         rejections = Rejections()
         try:
@@ -193,7 +232,7 @@ class _Call:
             self.writing = False
             return Outcome(table, "refused")
         if self.writing:
-            self.store.add(self._entry(table, load_id, call_id, begun, read, len(rejections)))
+            self.store.add(self._ledger_row(table, load_id, call_id, begun, read, len(rejections)))
         state = "loaded" if self.writing else "read"
         shown = tuple(rejections.first)
         return Outcome(table, state, load_id or None, read, rejections.by_rule, shown)
@@ -217,21 +256,22 @@ class _Call:
 
     def _write(self, table: Table, load_id: int, rejections: Rejections) -> int:
         reader = table.reader
-        own = self.store.read_file(table.file, reader, load_id)
-        if own is not None:
-            written = sum(batch.records for batch in self._counted(table, own, rejections))
+        read_by_engine = self.store.read_file(table.file, reader, load_id)
+        if read_by_engine is not None:
+            batches = self._counted(table, read_by_engine, rejections)
+            written = sum(batch.records for batch in batches)
         else:
             batches = self._counted(table, reader.batches(load_id), rejections)
             written = self.store.write_records(
                 reader.input, reader.columns, reader.delimiter, batches
             )
         self.store.write_rejected(load_id, rejections)
-        found = self.store.count(reader.input, load_id)
-        if found != (written, len(rejections)):
+        records, rejected = self.store.count(reader.input, load_id)
+        if (records, rejected) != (written, len(rejections)):
             raise DatabaseFault(
                 "after the load",
                 f"{table.name}: {written:,} records and {len(rejections):,} rejected lines were "
-                f"sent, {found[0]:,} and {found[1]:,} are there.",
+                f"sent, {records:,} and {rejected:,} are there.",
                 "Call again; if it happens again, a trigger or rule on the raw table is at work.",
             )
         return written
@@ -239,10 +279,10 @@ class _Call:
     def _check(self, table: Table, read: int, rejections: Rejections) -> None:
         """Raise FileRefused if too much was rejected or the file is not what it was."""
         try:
-            seen = _seen(table.file.path)
+            file_state = _state_of(table.file.path)
         except OSError:
             raise FileRefused(table.name, ": it has gone while it was read.") from None
-        if seen != table.seen:
+        if file_state != table.file_state:
             raise FileRefused(
                 table.name, ": it changed while it was read. Load it when it is complete."
             )
@@ -250,7 +290,7 @@ class _Call:
         if not limit.allows(len(rejections), read):
             hint = _HINTS.get(max(rejections.by_rule, key=rejections.by_rule.__getitem__), "")
             examples = " ".join(
-                f"Line {one.line}: {one.detail}" for one in rejections.first[:_EXAMPLES]
+                f"Line {line.line}: {line.detail}" for line in rejections.first[:_EXAMPLES]
             )
             raise FileRefused(
                 table.name,
@@ -259,7 +299,7 @@ class _Call:
                 f"{hint}",
             )
 
-    def _entry(
+    def _ledger_row(
         self, table: Table, load_id: int, call_id: int, begun: datetime, read: int, rejected: int
     ) -> Load:
         return Load(
@@ -287,7 +327,7 @@ def _recognise(
     tables, problems = [], list(collected.problems)
     for file in collected.files:
         try:
-            seen = _seen(file.path)
+            file_state = _state_of(file.path)
             sha256 = sha256_of(file.path, file.name)
             readers = recognise(file, inputs, options)
         except FileRefused as error:
@@ -295,24 +335,24 @@ def _recognise(
         except OSError as error:
             problems.append(f"{file.name}: it cannot be read: {error.strerror}.")
         else:
-            tables += [Table(file, reader, sha256, seen) for reader in readers]
+            tables += [Table(file, reader, sha256, file_state) for reader in readers]
     return tables, problems
 
 
 def _restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
     if name is None:
         return inputs
-    chosen = [entry for entry in inputs if entry.name == name]
+    chosen = [table for table in inputs if table.name == name]
     if not chosen:
-        known = ", ".join(entry.name for entry in inputs)
+        known = ", ".join(table.name for table in inputs)
         raise UsageError(f"There is no input {name!r}. The inputs are: {known}.")
     return chosen
 
 
-def _seen(path: Path) -> tuple[int, int, int]:
+def _state_of(path: Path) -> tuple[int, int, int]:
     """What tells a changed file: its size, when it was written, and which file it is."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _person() -> str:

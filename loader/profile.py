@@ -18,8 +18,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from loader.errors import ProfileError
-from loader.project import PROFILES_FILE, Project, profile_name
+from loader.errors import ConfigError
+from loader.project import PROFILES_FILE, Project, profile_name, read_yaml
 
 if TYPE_CHECKING:
     import jinja2
@@ -50,7 +50,6 @@ class Profile:
 
     @property
     def schema(self) -> str:
-        """The schema of the marts."""
         return self.text("schema")
 
     @property
@@ -78,50 +77,33 @@ class Profile:
 def load_profile(project: Project, target: str | None = None) -> Profile:
     """Read the project's profile.
 
-    `target` overrides the profile's own default target. Raises ProfileError with the file, the
+    `target` overrides the profile's own default target. Raises ConfigError with the file, the
     entry and what to do.
     """
     path = project.profiles_dir / PROFILES_FILE
     name = profile_name(project.root)
     document = _mapping(read_yaml(path), path, "the file")
     if name not in document:
-        raise ProfileError(path, f"it has no profile {name!r}, which dbt_project.yml asks for.")
-    entry = _mapping(document[name], path, f"profile {name!r}")
+        raise ConfigError(path, f"it has no profile {name!r}, which dbt_project.yml asks for.")
+    profile = _mapping(document[name], path, f"profile {name!r}")
     render = _renderer(path)
-    chosen = target or str(render("target", entry.get("target", "default")))
-    outputs = _mapping(entry.get("outputs"), path, f"`outputs` of profile {name!r}")
+    chosen = target or str(render("target", profile.get("target", "default")))
+    outputs = _mapping(profile.get("outputs"), path, f"`outputs` of profile {name!r}")
     if chosen not in outputs:
-        raise ProfileError(
+        raise ConfigError(
             path, f"there is no target {chosen!r}. The targets are: {', '.join(outputs)}."
         )
     output = _mapping(outputs[chosen], path, f"target {chosen!r}")
     values = {key: render(key, value) for key, value in output.items()}
     engine = values.get("type")
     if not isinstance(engine, str):
-        raise ProfileError(path, f"target {chosen!r} has no `type`, such as `type: postgres`.")
+        raise ConfigError(path, f"target {chosen!r} has no `type`, such as `type: postgres`.")
     return Profile(path=path, target=chosen, engine=engine, values=values)
-
-
-def read_yaml(path: Path) -> object:
-    """A YAML file. Raises ProfileError when it is missing, unreadable or not YAML."""
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ProfileError(path, f"it cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise ProfileError(path, "it is not UTF-8 text.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        said = getattr(error, "problem", None) or error
-        raise ProfileError(path, f"it is not YAML{where}: {said}.") from None
 
 
 def _mapping(value: object, path: Path, what: str) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise ProfileError(path, f"{what} is empty or not a mapping. See profiles.yml.example.")
+        raise ConfigError(path, f"{what} is empty or not a mapping. See profiles.yml.example.")
     return {str(key): item for key, item in value.items()}
 
 
@@ -164,10 +146,10 @@ def _renderer(path: Path) -> Callable[[str, object], object]:
             if pieces and isinstance(pieces[0], jinja2.Undefined):
                 str(pieces[0])  # Raises, and says which name is unknown.
             return _join(pieces)
-        except ProfileError as error:
-            raise ProfileError(path, f"`{key}`: {error.problem}") from None
+        except ConfigError as error:
+            raise ConfigError(path, f"`{key}`: {error.problem}") from None
         except (jinja2.TemplateError, TypeError, ValueError) as error:
-            raise ProfileError(path, f"`{key}` cannot be rendered: {error}.") from None
+            raise ConfigError(path, f"`{key}` cannot be rendered: {error}.") from None
 
     return render
 
@@ -182,11 +164,11 @@ def _context(path: Path) -> dict[str, object]:
     def env_var(name: str, default: str | None = None) -> str:
         value = os.environ.get(name, default)
         if value is None:
-            raise ProfileError(path, f"the environment variable {name} is not set. Set it.")
+            raise ConfigError(path, f"the environment variable {name} is not set. Set it.")
         return value
 
     def var(*_: object) -> str:
-        raise ProfileError(path, "labmart does not support `var` here. Use `env_var`.")
+        raise ConfigError(path, "labmart does not support `var` here. Use `env_var`.")
 
     def local_md5(value: str) -> str:
         return hashlib.md5(value.encode(), usedforsecurity=False).hexdigest()

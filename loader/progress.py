@@ -1,23 +1,66 @@
-"""Progress of a dbt run on stderr.
+"""What a person sees on stderr while a load or a build is at work, and what became of each file.
 
-One line per finished model or seed. Tests that pass are only counted: there are hundreds of
-them. On a terminal a last line shows what is running.
+On a terminal a last line tells what is going on right now, and is written over again and again.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from loader.printable import printable
+
+if TYPE_CHECKING:
+    from loader.load import Outcome, Table
+
+# The last line is written anew so many seconds apart.
+_PACE = 0.1
 _TESTS = ("test", "unit_test")
-_PASSED = ("pass", "success")
+_WORDS = {
+    "success": "done",
+    "pass": "passed",
+    "warn": "WARNS",
+    "error": "FAILED",
+    "fail": "FAILED",
+}
+_UNWRITTEN = " Nothing was written (--check)."
+
+
+class _Screen:
+    """Lines on stderr, and below them one that is written over."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._written_at = 0.0
+
+    def say(self, text: str) -> None:
+        """A sentence, which stays."""
+        self._clear()
+        print(printable(text), file=sys.stderr, flush=True)
+
+    def working(self, text: str) -> None:
+        """What is going on right now, until something else does."""
+        now = time.monotonic()
+        if not self._live or now - self._written_at < _PACE:
+            return
+        self._written_at = now
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\x1b[2K{printable(text)[:width]}")
+        sys.stderr.flush()
+
+    def _clear(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[2K")
+            self._written_at = 0.0
 
 
 @dataclass(frozen=True)
 class NodeResult:
-    """How one node ended: dbt's word for it, and seconds."""
+    """How one node of a dbt run ended: dbt's word for it, and seconds."""
 
     unique_id: str
     kind: str
@@ -37,57 +80,130 @@ class BuildProgress(Protocol):
         """A node has begun."""
         ...
 
-    def finished(self, node: NodeResult) -> None:
-        """A node has ended."""
-        ...
+    def finished(self, node: NodeResult) -> None: ...
 
-    def end(self) -> None:
-        """dbt has ended."""
-        ...
+    def end(self) -> None: ...
 
 
-class Progress:
-    """Writes to stderr; see `BuildProgress`."""
+class Progress(_Screen):
+    """A `BuildProgress` on stderr: a line for each model or seed.
+
+    Tests that pass are only counted: there are hundreds of them.
+    """
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        super().__init__()
         self._passed = 0
 
     def begin(self) -> None:
-        """See `BuildProgress`."""
-        self._status("dbt reads the project …")
+        self.working("dbt reads the project …")
 
     def started(self, name: str) -> None:
-        """See `BuildProgress`."""
-        self._status(f"running {name} …")
+        self.working(f"running {name} …")
 
     def finished(self, node: NodeResult) -> None:
-        """See `BuildProgress`. dbt's total counts unit tests twice, so no total is shown."""
-        good = node.status in _PASSED
-        if node.kind in _TESTS and good:
+        """dbt's total counts unit tests twice, so no total is shown."""
+        if node.kind in _TESTS and node.status in ("pass", "success"):
             self._passed += 1
-            self._status(f"{self._passed} tests passed")
-            return
-        if node.status == "skipped":
-            return
-        word = {"success": "done", "pass": "passed", "warn": "WARNS"}.get(node.status, node.status)
-        word = {"error": "FAILED", "fail": "FAILED"}.get(word, word)
-        self._line(f"{node.kind:<9} {node.name:<40} {word:<8} {node.seconds:6.1f} s")
+            self.working(f"{self._passed} tests passed")
+        elif node.status != "skipped":
+            word = _WORDS.get(node.status, node.status)
+            self.say(f"{node.kind:<9} {node.name:<40} {word:<8} {node.seconds:6.1f} s")
 
     def end(self) -> None:
-        """See `BuildProgress`."""
         self._clear()
 
-    def _line(self, text: str) -> None:
-        self._clear()
-        print(text, file=sys.stderr, flush=True)
 
-    def _status(self, text: str) -> None:
-        if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\x1b[2K{text[:width]}")
-            sys.stderr.flush()
+class LoadReport(_Screen):
+    """A `loader.load.Report` on stderr."""
 
-    def _clear(self) -> None:
-        if self._live:
-            sys.stderr.write("\r\x1b[2K")
+    def __init__(self) -> None:
+        super().__init__()
+        self._table: Table | None = None
+        self._begun_at = 0.0
+
+    def begin(self, table: Table) -> None:
+        self._table, self._begun_at = table, time.monotonic()
+
+    def advance(self, position: int, records: int) -> None:
+        if self._live and self._table is not None:
+            seconds = time.monotonic() - self._begun_at
+            self.working(progress_line(self._table, position, records, seconds))
+
+    def end(self, outcome: Outcome) -> None:
+        for line in describe(outcome, time.monotonic() - self._begun_at):
+            self.say(line)
+
+
+def progress_line(table: Table, position: int, records: int, seconds: float) -> str:
+    """How far a table is: share, bytes, records, and the time left at the pace so far."""
+    size = table.bytes
+    if not position or not size:
+        return f"{table.name}: {records:,} records"
+    share = min(position / size, 1)
+    full = round(share * 20)
+    return (
+        f"{table.name}: {share:4.0%} [{'#' * full}{'.' * (20 - full)}] "
+        f"{size_of(position)} of {size_of(size)}, {records:,} records, "
+        f"{duration(seconds / share - seconds)} left"
+    )
+
+
+def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
+    """What a table was recognised as, and what became of its records."""
+    reader = outcome.table.reader
+    yield f"{outcome.table.name} → {reader.input.name}"
+    yield f"    {reader.dialect}: {', '.join(reader.columns)}"
+    for note in reader.notes:
+        yield f"    {note}"
+    if outcome.state == "known":
+        yield f"    already loaded ({outcome.same_as}), nothing to do"
+        return
+    if outcome.state == "refused":
+        yield "    refused"
+        return
+    yield (
+        f"    {outcome.records_read:,} records read, {outcome.records_rejected:,} rejected, "
+        f"{duration(seconds)}"
+    )
+    for line in outcome.first_rejected:
+        yield f"    line {line.line}, {line.rule}: {line.detail}"
+    if more := outcome.records_rejected - len(outcome.first_rejected):
+        rules = sorted(outcome.rejected_by_rule.items(), key=lambda item: (-item[1], item[0]))
+        yield f"    and {more:,} more; {', '.join(f'{count:,} {rule}' for rule, count in rules)}"
+
+
+def summary(outcomes: Sequence[Outcome], *, check: bool) -> str:
+    """What became of all tables of a call that was not refused."""
+    new = [outcome for outcome in outcomes if outcome.state != "known"]
+    if not new:
+        return "Nothing new to load." + (_UNWRITTEN if check else "")
+    kept = sum(outcome.records_read - outcome.records_rejected for outcome in new)
+    what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
+    if check:
+        return f"{what} can be loaded.{_UNWRITTEN}"
+    ids = [outcome.load_id for outcome in new]
+    which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
+    return f"Loaded {what} as {which}."
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
+def size_of(count: int) -> str:
+    """Bytes in a person's words."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in a person's words: `4.2 s`, `3 min 10 s`, `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

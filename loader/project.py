@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from loader.errors import NoProject, ProfileError
+from loader.errors import ConfigError, UsageError
 
 PROJECT_FILE = "dbt_project.yml"
 PROFILES_FILE = "profiles.yml"
@@ -32,17 +32,14 @@ class Project:
 
     @property
     def marts_file(self) -> Path:
-        """Where the marts are declared."""
         return self.root / "models" / "marts" / "_marts.yml"
 
     @property
     def sources_file(self) -> Path:
-        """Where the inputs are declared."""
         return self.root / "models" / "staging" / "_sources.yml"
 
     @property
     def seeds(self) -> Path:
-        """The directory of the seeds."""
         return self.root / "seeds"
 
     @property
@@ -57,17 +54,24 @@ class Project:
 
 
 def find_root(named: Path | None = None, *, start: Path | None = None) -> Path:
-    """The directory of dbt_project.yml. Raises NoProject."""
+    """The directory of dbt_project.yml. Raises UsageError."""
     if named is not None:
         if not (named / PROJECT_FILE).is_file():
-            raise NoProject([named])
+            raise _no_project(named)
         return named.resolve()
     here = (start or Path.cwd()).resolve()
     package_parent = Path(__file__).resolve().parent.parent
     for directory in (here, *here.parents, package_parent):
         if (directory / PROJECT_FILE).is_file():
             return directory
-    raise NoProject([here, package_parent])
+    raise _no_project(here, package_parent)
+
+
+def _no_project(*looked_in: Path) -> UsageError:
+    return UsageError(
+        f"No {PROJECT_FILE} found (looked in {', '.join(map(str, looked_in))}). Go into the "
+        "project, or name it with --project-dir or LABMART_PROJECT_DIR."
+    )
 
 
 def open_project(named: Path | None = None, *, start: Path | None = None) -> Project:
@@ -76,14 +80,28 @@ def open_project(named: Path | None = None, *, start: Path | None = None) -> Pro
     return Project(root=root, profiles_dir=_profiles_dir(root))
 
 
-def profile_name(root: Path) -> str:
-    """The profile that dbt_project.yml asks for."""
-    from loader.profile import read_yaml
+def read_yaml(path: Path) -> object:
+    """A YAML file. Raises ConfigError when it is missing, unreadable or not YAML."""
+    import yaml
 
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(path, f"it cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(path, "it is not UTF-8 text.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(path, f"it is not YAML{where}: {problem}.") from None
+
+
+def profile_name(root: Path) -> str:
     document = read_yaml(root / PROJECT_FILE)
     name = document.get("profile") if isinstance(document, dict) else None
     if not isinstance(name, str):
-        raise ProfileError(root / PROJECT_FILE, "it names no profile. Add `profile: labmart`.")
+        raise ConfigError(root / PROJECT_FILE, "it names no profile. Add `profile: labmart`.")
     return name
 
 
@@ -93,7 +111,7 @@ def _profiles_dir(root: Path) -> Path:
         # dbt takes a relative path from where it is started, and labmart starts it in the root.
         directory = (root / Path(named).expanduser()).resolve()
         if not (directory / PROFILES_FILE).is_file():
-            raise ProfileError(
+            raise ConfigError(
                 directory / PROFILES_FILE,
                 "there is no such file, though DBT_PROFILES_DIR names its directory. "
                 "Unset DBT_PROFILES_DIR, or correct it.",
@@ -109,8 +127,6 @@ def _profiles_dir(root: Path) -> Path:
 
 
 def _has_profile(path: Path, root: Path) -> bool:
-    from loader.profile import read_yaml
-
     if not path.is_file():
         return False
     document = read_yaml(path)
@@ -118,16 +134,16 @@ def _has_profile(path: Path, root: Path) -> bool:
 
 
 def _copy_example(root: Path) -> None:
-    example, wanted = root / EXAMPLE_FILE, root / PROFILES_FILE
+    example, copy = root / EXAMPLE_FILE, root / PROFILES_FILE
     try:
         content = example.read_bytes()
         # "x" fails on an existing file: of two first calls at once, the second changes nothing.
-        with wanted.open("xb") as file:
+        with copy.open("xb") as file:
             file.write(content)
     except FileExistsError:
         return
     except OSError as error:
-        raise ProfileError(
-            wanted, f"there is none, and it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
+        raise ConfigError(
+            copy, f"there is none, and it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
         ) from None
-    print(f"made {wanted} from {EXAMPLE_FILE}", file=sys.stderr)
+    print(f"made {copy} from {EXAMPLE_FILE}", file=sys.stderr)

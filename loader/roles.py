@@ -20,18 +20,14 @@ from contextlib import closing
 import psycopg2
 import psycopg2.errors
 
-from loader.contract import LEDGER, REJECTED
 from loader.database import Database
-from loader.destinations.postgres_connection import one_line, open_connection, where
-from loader.destinations.postgres_tables import statement
-from loader.destinations.raw_tables import gaps, wanted
-from loader.destinations.sql import quote
-from loader.errors import DatabaseFault, ProfileError, QueryFailed, RolesRefused, UsageError
+from loader.engines.postgres import LONGEST_NAME, literal, one_line, open_connection, sql_of, where
+from loader.engines.raw_store import gaps, raw_tables
+from loader.engines.sql import quote
+from loader.errors import ConfigError, DatabaseFault, QueryFailed, UsageError
 from loader.profile import RAW_SCHEMA_VARIABLE
-from loader.sources import Input, read_inputs
+from loader.sources import LEDGER, REJECTED, Input, read_inputs
 
-# PostgreSQL cuts longer names off in silence.
-_LONGEST_NAME = 63
 _PATIENCE_SECONDS = 30
 _TABLES = "'r', 'p', 'v', 'm', 'f'"
 
@@ -54,16 +50,21 @@ def reader_of(schema: str) -> str:
 def set_up_roles(database: Database) -> None:
     """Make the roles and give them their rights; a second time changes nothing.
 
-    Raises RolesRefused when the user of the profile may not do it, and DatabaseUnreachable.
+    Raises DatabaseFault when the user of the profile may not do it, and DatabaseUnreachable.
     """
     database.ready()
     with closing(open_connection(database.profile, "labmart roles")) as connection:
         try:
             with connection, connection.cursor() as cursor:
-                for statement in _statements(database, _current_user(cursor)):
-                    cursor.execute(statement)
+                for sql in _statements(database, _current_user(cursor)):
+                    cursor.execute(sql)
         except psycopg2.errors.InsufficientPrivilege as error:
-            raise RolesRefused(where(database.profile), one_line(error)) from None
+            raise DatabaseFault(
+                where(database.profile),
+                f"the roles cannot be made: {one_line(error)}",
+                "`labmart roles --sql` prints what somebody with the right to do it can run.",
+                outcome="Nothing was changed.",
+            ) from None
         except psycopg2.Error as error:
             raise QueryFailed(where(database.profile), one_line(error)) from None
 
@@ -88,11 +89,11 @@ def _current_user(cursor: psycopg2.extensions.cursor) -> str:
 def _statements(database: Database, user: str) -> list[str]:
     profile = database.profile
     if profile.engine != "postgres":
-        raise ProfileError(profile.path, f"target {profile.target!r} is no PostgreSQL server.")
+        raise ConfigError(profile.path, f"target {profile.target!r} is no PostgreSQL server.")
     schema, raw = profile.schema, profile.raw_schema
-    if len(builder_of(schema).encode()) > _LONGEST_NAME:
-        raise ProfileError(profile.path, f"`schema` is too long for names of roles: {schema!r}.")
-    if max(len(name.encode()) for name in (raw, loader_of(raw))) > _LONGEST_NAME:
+    if len(builder_of(schema).encode()) > LONGEST_NAME:
+        raise ConfigError(profile.path, f"`schema` is too long for names of roles: {schema!r}.")
+    if max(len(name.encode()) for name in (raw, loader_of(raw))) > LONGEST_NAME:
         raise UsageError(f"{RAW_SCHEMA_VARIABLE} is too long for names of roles: {raw!r}.")
     inputs = read_inputs(database.project.sources_file)
     return [
@@ -101,7 +102,7 @@ def _statements(database: Database, user: str) -> list[str]:
         # Nobody loads, and nobody else makes the roles, in the meantime.
         "select pg_advisory_xact_lock(hashtextextended('labmart roles', 0))",
         "select pg_advisory_xact_lock("
-        f"hashtextextended('labmart raw tables ' || {_literal(raw)}, 0))",
+        f"hashtextextended('labmart raw tables ' || {literal(raw)}, 0))",
         *_roles(schema, raw, user),
         *_raw(schema, raw, user, inputs, profile.database),
         *_results(schema, user, profile.database),
@@ -111,12 +112,12 @@ def _statements(database: Database, user: str) -> list[str]:
 def _roles(schema: str, raw: str, user: str) -> Iterator[str]:
     for role in (loader_of(raw), builder_of(schema), reader_of(schema)):
         yield _unless(
-            f"exists (select from pg_roles where rolname = {_literal(role)})",
+            f"exists (select from pg_roles where rolname = {literal(role)})",
             f"create role {quote(role)} nologin",
         )
         # Who made a role may give it away, but is no member by that: it could not become it.
         yield _unless(
-            f"(select rolsuper from pg_roles where rolname = {_literal(user)})",
+            f"(select rolsuper from pg_roles where rolname = {literal(user)})",
             f"grant {quote(role)} to {quote(user)}",
         )
 
@@ -124,8 +125,8 @@ def _roles(schema: str, raw: str, user: str) -> Iterator[str]:
 def _raw(schema: str, raw: str, user: str, inputs: Sequence[Input], database: str) -> Iterator[str]:
     loader, builder, reader = loader_of(raw), builder_of(schema), reader_of(schema)
     yield from _schema(raw, loader)
-    for gap in gaps(wanted(inputs), {}, raw, _refuse):
-        yield statement(gap, {}, raw, user).sql
+    for gap in gaps(raw_tables(inputs), {}, raw, _refuse):
+        yield sql_of(gap, raw)
     yield _owned(raw, loader)
     yield f"grant connect on database {quote(database)} to {quote(loader)}"
     yield from _readable(raw, builder, owners=(loader, user))
@@ -145,12 +146,12 @@ def _results(schema: str, user: str, database: str) -> Iterator[str]:
 
 def _schema(name: str, owner: str) -> Iterator[str]:
     # `if not exists` alone would ask for the right to create what is there already.
-    there = f"exists (select from pg_namespace where nspname = {_literal(name)})"
+    there = f"exists (select from pg_namespace where nspname = {literal(name)})"
     yield _unless(there, f"create schema {quote(name)}")
     yield _unless(
-        f"(select nspowner::regrole::text = {_literal(quote(owner))} or "
-        f"nspowner::regrole::text = {_literal(owner)} "
-        f"from pg_namespace where nspname = {_literal(name)})",
+        f"(select nspowner::regrole::text = {literal(quote(owner))} or "
+        f"nspowner::regrole::text = {literal(owner)} "
+        f"from pg_namespace where nspname = {literal(name)})",
         f"alter schema {quote(name)} owner to {quote(owner)}",
     )
 
@@ -160,9 +161,9 @@ def _owned(schema: str, owner: str) -> str:
     return _block(
         "declare item record; begin "
         "for item in select c.oid::regclass::text as name from pg_class as c "
-        f"where c.relnamespace = to_regnamespace({_literal(quote(schema))}) "
-        f"and c.relkind in ({_TABLES}) and pg_get_userbyid(c.relowner) <> {_literal(owner)} "
-        f"loop execute format('alter table %s owner to %I', item.name, {_literal(owner)}); "
+        f"where c.relnamespace = to_regnamespace({literal(quote(schema))}) "
+        f"and c.relkind in ({_TABLES}) and pg_get_userbyid(c.relowner) <> {literal(owner)} "
+        f"loop execute format('alter table %s owner to %I', item.name, {literal(owner)}); "
         "end loop; end"
     )
 
@@ -180,17 +181,12 @@ def _readable(schema: str, role: str, *, owners: Sequence[str]) -> Iterator[str]
 
 def _unless(condition: str, statement: str) -> str:
     return _block(
-        f"begin if not coalesce({condition}, false) then execute {_literal(statement)}; end if; end"
+        f"begin if not coalesce({condition}, false) then execute {literal(statement)}; end if; end"
     )
 
 
 def _block(body: str) -> str:
-    return f"do {_literal(body)}"
-
-
-def _literal(text: str) -> str:
-    # E'…' means the same whatever standard_conforming_strings says.
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+    return f"do {literal(body)}"
 
 
 def _refuse(problem: str, next_step: str) -> DatabaseFault:

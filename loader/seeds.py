@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from loader.errors import FilesRefused, ProfileError
-from loader.profile import read_yaml
+from loader.contract import declared_tables
+from loader.errors import FilesRefused
 
 # As many problems of one file as a person can use at once.
 _PROBLEMS_SHOWN = 5
@@ -27,7 +27,7 @@ _CELL_LIMIT = 131_072
 def check_seeds(seeds: Path) -> None:
     """Read every declared seed in the directory strictly.
 
-    Raises FilesRefused with every problem of every file, and ProfileError if _seeds.yml cannot be
+    Raises FilesRefused with every problem of every file, and ConfigError if _seeds.yml cannot be
     read.
     """
     problems = [
@@ -41,27 +41,22 @@ def check_seeds(seeds: Path) -> None:
 
 def _declared(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     if not path.exists():
-        # a project without seeds
+        # A project without seeds.
         return
-    document = read_yaml(path)
-    entries = document.get("seeds") if isinstance(document, dict) else None
-    if not isinstance(entries, list):
-        raise ProfileError(path, "it has no list `seeds:`.")
-    for entry in entries:
-        if isinstance(entry, dict) and isinstance(columns := entry.get("columns"), list):
-            yield str(entry["name"]), tuple(str(column["name"]) for column in columns)
+    for seed in declared_tables(path, "seeds"):
+        yield seed.name, tuple(column.name for column in seed.columns)
 
 
 def _problems(path: Path, columns: tuple[str, ...]) -> list[str]:
     shown = f"{path.parent.name}/{path.name}"
-    found: list[str] = []
+    problems: list[str] = []
     more = 0
     for problem in _read(path, columns):
-        if len(found) < _PROBLEMS_SHOWN:
-            found.append(f"{shown}{problem}")
+        if len(problems) < _PROBLEMS_SHOWN:
+            problems.append(f"{shown}{problem}")
         else:
             more += 1
-    return [*found, f"{shown}: {more:,} more lines like these"] if more else found
+    return [*problems, f"{shown}: {more:,} more lines like these"] if more else problems
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> Iterator[str]:

@@ -1,24 +1,32 @@
-"""A mart on stdout: as a table for people, as csv or json for programs."""
+"""Marts on stdout: as a table for people, as csv or json for programs; stderr says how many rows.
+
+Also the data quality issues of the mart input_issues, and the lines about the inputs that end
+`labmart run`.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import IO
 
-from loader.destinations import Column, Destination, Row, Selection, Value
-from loader.marts import Mart, select
-from loader.table import layout
+from loader.contract import Contract
+from loader.engines import Column, Engine, Row, Selection, Value, named
+from loader.errors import UnknownColumn
+from loader.table import print_table
 
+ISSUES = "input_issues"
+RECONCILIATION = "input_reconciliation"
 # A table is for reading; more rows than this are for a file or a pipe.
 TABLE_ROWS = 100
-_CHOOSE = "choose with --columns"
+# The issues' columns that fit a terminal; the other formats have all.
+_ISSUES_IN_A_TABLE = ("file", "line", "rule", "column_name", "value")
+_COUNTS = ("records_read", "accepted_rows", "rejected_lines", "rejected_rows", "superseded_rows")
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,38 @@ class ShowOptions:
     equal: tuple[tuple[str, str], ...] = ()
 
 
-def show(mart: Mart, source: Destination, options: ShowOptions) -> None:
+def select(
+    mart: Contract,
+    source: Engine,
+    *,
+    columns: Sequence[str] = (),
+    equal: tuple[tuple[str, str], ...] = (),
+    limit: int | None = None,
+) -> Selection:
+    """Choose columns and rows of a mart as it stands in the database; no columns means all.
+
+    Raises NotBuilt, or UnknownColumn.
+    """
+    present = source.columns(mart.name)
+    names = [column.name for column in present]
+    chosen = []
+    for name in columns or names:
+        column = named(present, name)
+        if column is None:
+            raise UnknownColumn(mart.name, name, names)
+        chosen.append(column)
+    order = [column for key in mart.order_by if (column := named(present, key))]
+    return Selection(
+        relation=mart.name,
+        columns=tuple(chosen),
+        # Without a declared order all columns together are one: the same rows, the same output.
+        order_by=tuple(order) or present,
+        equal=equal,
+        limit=limit,
+    )
+
+
+def show(mart: Contract, source: Engine, options: ShowOptions) -> None:
     """Print a mart. Raises NotBuilt, UnknownColumn, and the engine's errors."""
     limit = TABLE_ROWS if options.limit is None and options.format == "table" else options.limit
     selection = select(
@@ -43,8 +82,22 @@ def show(mart: Mart, source: Destination, options: ShowOptions) -> None:
     elif options.format == "json":
         write_json(selection.columns, source.rows(selection), out)
     else:
-        _show_table(selection, source)
+        rows = list(source.rows(selection))
+        footer = _footer(selection, source, len(rows))
+        print_table(selection.columns, rows, footer, choose="choose with --columns")
     out.flush()
+
+
+def _footer(selection: Selection, source: Engine, shown: int) -> str:
+    total = shown
+    if selection.limit is not None and shown == selection.limit:
+        total = source.count(selection)
+    if total == shown:
+        return f"{selection.relation}: {shown:,} row{'' if shown == 1 else 's'}"
+    return (
+        f"{selection.relation}: the first {shown:,} of {total:,} rows "
+        "(--limit 0 shows all, --format csv is for programs)"
+    )
 
 
 def write_json(columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes]) -> None:
@@ -67,46 +120,56 @@ def _json(value: Value) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def terminal_width() -> int | None:
-    """The width to keep to: COLUMNS, else the terminal's; None when there is no terminal."""
-    if os.environ.get("COLUMNS", "").isdigit() or sys.stdout.isatty():
-        return shutil.get_terminal_size().columns
-    return None
-
-
-def print_table(
-    columns: Sequence[Column], rows: Sequence[Row], footer: str, *, choose: str
+def show_issues(
+    mart: Contract,
+    source: Engine,
+    options: ShowOptions,
+    *,
+    rule: str | None,
+    severity: str | None,
 ) -> None:
-    """Print a table that fits the terminal; the footer, and what was left out, to stderr.
-
-    `choose` says how else a column that was left out can be seen.
-    """
-    out = sys.stdout.buffer
-    table = layout(columns, rows, terminal_width())
-    for line in table.lines:
-        out.write(f"{line}\n".encode())
-    out.flush()
-    print(footer, file=sys.stderr)
-    if table.left_out:
-        print(
-            f"{len(table.left_out)} columns did not fit: {', '.join(table.left_out)} "
-            f"({choose}, or use a wider terminal)",
-            file=sys.stderr,
-        )
+    """Print the issues; stderr gets how many there are of each rule."""
+    given = (("rule", rule), ("severity", severity))
+    equal = tuple((name, value) for name, value in given if value is not None)
+    present = {column.name for column in source.columns(mart.name)}
+    narrow = tuple(name for name in _ISSUES_IN_A_TABLE if name in present)
+    columns = narrow if options.format == "table" else ()
+    show(mart, source, replace(options, equal=equal, columns=columns))
+    selection = select(mart, source, columns=("severity", "rule"), equal=equal)
+    counts = Counter(source.rows(replace(selection, order_by=())))
+    for (level, name), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
+        print(f"{count:>10,}  {level!s:<8} {name}", file=sys.stderr)
+    if not counts:
+        print("Nothing was rejected or noticed.", file=sys.stderr)
 
 
-def _show_table(selection: Selection, source: Destination) -> None:
-    rows = list(source.rows(selection))
-    print_table(selection.columns, rows, _footer(selection, source, len(rows)), choose=_CHOOSE)
+def accounts_of_loads(mart: Contract, source: Engine, load_ids: Sequence[int]) -> Iterator[str]:
+    """For each of these loads one line: its file, records read, and what became of them."""
+    for load_id, file, *counts in source.rows(
+        select(mart, source, columns=("load_id", "file", *_COUNTS))
+    ):
+        if load_id in load_ids:
+            yield f"{file}: {_account(dict(zip(_COUNTS, counts, strict=True)))}"
 
 
-def _footer(selection: Selection, source: Destination, shown: int) -> str:
-    total = shown
-    if selection.limit is not None and shown == selection.limit:
-        total = source.count(selection)
-    if total == shown:
-        return f"{selection.relation}: {shown:,} row{'' if shown == 1 else 's'}"
+def account_of_all(mart: Contract, source: Engine) -> str:
+    """One line: records read, and what became of them."""
+    sums = dict.fromkeys(_COUNTS, 0)
+    for row in source.rows(select(mart, source, columns=_COUNTS)):
+        for name, value in zip(_COUNTS, row, strict=True):
+            sums[name] += _int(value)
+    line = _account(sums)
+    rejected = sums["rejected_lines"] + sums["rejected_rows"]
+    return f"{line}; see `labmart issues`" if rejected else line
+
+
+def _account(counts: Mapping[str, Value]) -> str:
+    read, accepted, lines, rows, superseded = (_int(counts[name]) for name in _COUNTS)
     return (
-        f"{selection.relation}: the first {shown:,} of {total:,} rows "
-        "(--limit 0 shows all, --format csv is for programs)"
+        f"{read:,} records read: {accepted:,} accepted, {lines + rows:,} rejected, "
+        f"{superseded:,} superseded"
     )
+
+
+def _int(value: Value) -> int:
+    return value if isinstance(value, int) else 0

@@ -9,17 +9,21 @@ file may call it. `natural_key` names the column that tells the records apart; t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from loader.errors import SourcesError
-from loader.profile import read_yaml
+from loader.errors import ConfigError
+
+if TYPE_CHECKING:
+    from loader.contract import DeclaredColumn, DeclaredTable
 
 # What the loader adds to each record.
-STAMPS = ("load_id", "line")
-# What the loader keeps beside the inputs.
-OWN_TABLES = ("loads", "rejected_lines", "last_load")
+LINEAGE_COLUMNS = ("load_id", "line")
+# What the loader keeps beside the inputs: the ledger, lines that could not be split, and the
+# greatest number that a load ever had.
+LEDGER, REJECTED, LAST_LOAD = OWN_TABLES = ("loads", "rejected_lines", "last_load")
 # PostgreSQL cuts a longer name short.
 _LONGEST_NAME = 63
 # Cells are trimmed of these everywhere: space, TAB, CR, LF, no-break space, byte order mark.
@@ -65,93 +69,72 @@ def header_key(cell: str) -> str:
 def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMatch]:
     """The inputs that a header can mean: each required column stands there exactly once."""
     keys = [header_key(cell) for cell in cells]
-    return [match for entry in inputs if (match := _match(keys, entry)) is not None]
+    return [match for table in inputs if (match := _match(keys, table)) is not None]
 
 
 def other_header(cells: Sequence[str], own: Input, inputs: Sequence[Input]) -> Input | None:
     """The input whose header the cells are, if it is another one than the table's own."""
     matches = [match.input for match in match_header(cells, inputs)]
-    return next((entry for entry in matches if entry != own), None) if own not in matches else None
+    return next((table for table in matches if table != own), None) if own not in matches else None
 
 
 def read_inputs(path: Path) -> tuple[Input, ...]:
-    """All inputs that the file declares. Raises SourcesError."""
-    document = read_yaml(path)
-    sources = document.get("sources") if isinstance(document, dict) else None
-    if not isinstance(sources, list):
-        raise SourcesError(path, "it has no list `sources:`.")
-    tables = [table for source in sources for table in _entries(source, "tables")]
-    inputs = tuple(_input(path, table) for table in tables if _meta(table).get("input") is True)
+    """All inputs that the file declares. Raises ConfigError."""
+    # Imported here: whoever reads files needs no YAML.
+    from loader.contract import declared_tables
+
+    tables = declared_tables(path, "sources")
+    inputs = tuple(_input(path, table) for table in tables if table.config.meta.input)
     if not inputs:
-        raise SourcesError(path, "no table has `config: {meta: {input: true}}`.")
-    _check_names(path, "inputs", [entry.name for entry in inputs])
-    for entry in inputs:
-        _check_names(path, f"columns of {entry.name}", entry.column_names)
-        if entry.name in OWN_TABLES:
-            raise SourcesError(path, f"{entry.name} is a table of the loader's own, no input.")
+        raise ConfigError(path, "no table has `config: {meta: {input: true}}`.")
+    _check_names(path, "inputs", [table.name for table in inputs])
+    for table in inputs:
+        _check_names(path, f"columns of {table.name}", table.column_names)
+        if table.name in OWN_TABLES:
+            raise ConfigError(path, f"{table.name} is a table of the loader's own, no input.")
     return inputs
 
 
 def _check_names(path: Path, what: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise SourcesError(path, f"two {what} are called {name}.")
+            raise ConfigError(path, f"two {what} are called {name}.")
         if len(name.encode()) > _LONGEST_NAME:
-            raise SourcesError(path, f"{what}: {name} is longer than {_LONGEST_NAME} bytes.")
+            raise ConfigError(path, f"{what}: {name} is longer than {_LONGEST_NAME} bytes.")
 
 
-def _match(keys: Sequence[str], entry: Input) -> HeaderMatch | None:
+def _match(keys: Sequence[str], table: Input) -> HeaderMatch | None:
     columns: list[str | None] = [None] * len(keys)
-    for column in entry.columns:
+    for column in table.columns:
         # The declared name itself goes before other names for the same thing.
-        found = [at for at, key in enumerate(keys) if key == header_key(column.name)]
-        found = found or [at for at, key in enumerate(keys) if key in column.names]
-        found = [at for at in found if columns[at] is None]
-        if len(found) > 1 or (column.required and not found):
+        positions = [at for at, key in enumerate(keys) if key == header_key(column.name)]
+        positions = positions or [at for at, key in enumerate(keys) if key in column.names]
+        positions = [at for at in positions if columns[at] is None]
+        if len(positions) > 1 or (column.required and not positions):
             return None
-        for at in found:
+        for at in positions:
             columns[at] = column.name
-    return HeaderMatch(entry, tuple(columns)) if any(columns) else None
+    return HeaderMatch(table, tuple(columns)) if any(columns) else None
 
 
-def _input(path: Path, table: dict[str, object]) -> Input:
-    name = str(table.get("name"))
+def _input(path: Path, table: DeclaredTable) -> Input:
     columns = tuple(
-        _column(path, name, column)
-        for column in _entries(table, "columns")
-        if column.get("name") not in STAMPS
+        _column(path, table.name, column)
+        for column in table.columns
+        if column.name not in LINEAGE_COLUMNS
     )
     if not columns:
-        raise SourcesError(path, f"the input {name} declares no columns.")
-    key = _meta(table).get("natural_key")
-    if key not in [column.name for column in columns]:
-        raise SourcesError(path, f"the input {name} needs a `natural_key` among its columns.")
-    return Input(name=name, columns=columns)
+        raise ConfigError(path, f"the input {table.name} declares no columns.")
+    if table.config.meta.natural_key not in [column.name for column in columns]:
+        raise ConfigError(path, f"the input {table.name} needs a `natural_key` among its columns.")
+    return Input(name=table.name, columns=columns)
 
 
-def _column(path: Path, table: str, column: dict[str, object]) -> InputColumn:
-    name = column.get("name")
-    if not isinstance(name, str) or not header_key(name):
-        raise SourcesError(path, f"a column of the input {table} has no name.")
-    if column.get("data_type") != "text":
-        raise SourcesError(path, f"{table}.{name}: the `data_type` of a loaded cell is text.")
-    meta = _meta(column)
-    names = meta.get("header_names", [])
-    if not isinstance(names, list):
-        raise SourcesError(path, f"{table}.{name}: `header_names` must be a list.")
-    required = meta.get("required", True)
-    if not isinstance(required, bool):
-        raise SourcesError(path, f"{table}.{name}: `required` is true or false.")
-    accepted = frozenset(header_key(str(other)) for other in [name, *names])
-    return InputColumn(name=name, required=required, names=accepted)
-
-
-def _entries(parent: object, key: str) -> Iterator[dict[str, object]]:
-    entries = parent.get(key) if isinstance(parent, dict) else None
-    yield from (entry for entry in entries or [] if isinstance(entry, dict))
-
-
-def _meta(entry: dict[str, object]) -> dict[str, object]:
-    config = entry.get("config")
-    meta = config.get("meta") if isinstance(config, dict) else None
-    return meta if isinstance(meta, dict) else {}
+def _column(path: Path, table: str, column: DeclaredColumn) -> InputColumn:
+    if not header_key(column.name):
+        raise ConfigError(path, f"a column of the input {table} has no name.")
+    if column.data_type != "text":
+        raise ConfigError(path, f"{table}.{column.name}: the `data_type` of a loaded cell is text.")
+    meta = column.config.meta
+    names = frozenset(header_key(str(name)) for name in [column.name, *meta.header_names])
+    return InputColumn(name=column.name, required=meta.required, names=names)

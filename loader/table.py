@@ -1,14 +1,21 @@
-"""Rows as a table for people: aligned, as wide as the terminal, headers on several lines."""
+"""Rows as a table for people: aligned, as wide as the terminal, headers on several lines.
+
+A terminal's table drawn by a library cuts every column alike; here numbers stay whole, of a path
+the end is kept, and what does not fit is left out and named.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
-from loader.destinations import Column, Row, Value
+from loader.engines import Column, Row, Value
 from loader.printable import printable
 
 NULL = "\N{EN DASH}"
@@ -20,14 +27,14 @@ _NUMERIC = ("bigint", "integer", "smallint", "numeric", "real", "double precisio
 
 
 @dataclass(frozen=True)
-class Table:
+class Layout:
     """A table ready to print, and the names of the columns that did not fit."""
 
     lines: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
-def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Table:
+def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Layout:
     """Lay rows out within `width` columns of text; None means any width.
 
     Long text is cut first. What still does not fit is left out, from the right.
@@ -56,10 +63,38 @@ def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) ->
             for text, size, in_front in zip(row, widths, cut_in_front, strict=False)
         ]
         lines.append(_line(fitted, widths, is_number))
-    return Table(
+    return Layout(
         lines=tuple(line.rstrip() for line in lines),
         left_out=tuple(column.name for column in columns[shown:]),
     )
+
+
+def terminal_width() -> int | None:
+    """The width to keep to: COLUMNS, else the terminal's; None when there is no terminal."""
+    if os.environ.get("COLUMNS", "").isdigit() or sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def print_table(
+    columns: Sequence[Column], rows: Sequence[Row], footer: str, *, choose: str
+) -> None:
+    """Print a table that fits the terminal; the footer, and what was left out, to stderr.
+
+    `choose` says how else a column that was left out can be seen.
+    """
+    out = sys.stdout.buffer
+    table = layout(columns, rows, terminal_width())
+    for line in table.lines:
+        out.write(f"{line}\n".encode())
+    out.flush()
+    print(footer, file=sys.stderr)
+    if table.left_out:
+        print(
+            f"{len(table.left_out)} columns did not fit: {', '.join(table.left_out)} "
+            f"({choose}, or use a wider terminal)",
+            file=sys.stderr,
+        )
 
 
 def display(value: Value) -> str:

@@ -4,12 +4,9 @@ Data goes to stdout, talk to stderr. Imports that take time stand in the functio
 them, so that `labmart --help` answers at once.
 
 call      what the subcommands share
-loading   run, load, build
-watching  watch
+loading   run, load, build, watch; loads, undo, redo, prune
 results   show, export, issues
-ledger    loads, undo, redo, prune
-roles     who may do what in the database
-db        the embedded PostgreSQL
+database  db, roles
 service   serve, worker, token
 signals   being told to end
 """
@@ -24,14 +21,11 @@ import click
 
 from loader import __version__
 from loader.cli.call import Call, option, say
-from loader.cli.db import db
-from loader.cli.ledger import loads, prune, redo, undo
-from loader.cli.loading import build, load, run
+from loader.cli.database import db, roles
+from loader.cli.loading import build, load, loads, prune, redo, run, undo, watch
 from loader.cli.results import export, issues, show
-from loader.cli.roles import roles
 from loader.cli.service import serve, token, worker
 from loader.cli.signals import EndedBySignal, ending_on_signals
-from loader.cli.watching import watch
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
 
@@ -106,7 +100,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("LABMART_TRACEBACK"):
             raise
-        said = f"{type(error).__name__}: {error}"
-        say(f"labmart: a fault of labmart itself: {said} (LABMART_TRACEBACK=1 shows where)")
+        cause = f"{type(error).__name__}: {error}"
+        say(f"labmart: internal error: {cause} (LABMART_TRACEBACK=1 shows where)")
         code = EXIT_FAULT
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""The subcommands that bring data in and build the tables: run, load, build."""
+"""The subcommands that bring data in and build the tables, and those of what was loaded."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from loader.cli.call import Call, option, say, target_option, vars_option
-from loader.errors import BuildFailed
+from loader.cli.call import Call, format_option, option, say, target_option, vars_option
+from loader.errors import EXIT_FILE, BuildFailed
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.load import Outcome
-    from loader.load_options import LoadOptions, MaxRejected
+    from loader.dbt import BuildOptions
+    from loader.load import LoadOptions, MaxRejected, Outcome
 
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
@@ -58,46 +58,55 @@ _OPTIONS = (
 )
 
 
-def given_options(
-    command: Callable[..., None],
-) -> Callable[..., None]:
+def given_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a subcommand the options of a load."""
-    for one in reversed(_OPTIONS):
-        command = one(command)
+    for add_option in reversed(_OPTIONS):
+        command = add_option(command)
     return command
+
+
+full_option = option("--full", is_flag=True, help="Build also when nothing has changed.")
 
 
 @click.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @given_options
+@full_option
 @target_option
 @vars_option
 @click.pass_obj
 def run(
     call: Call,
     paths: tuple[str, ...],
+    full: bool,
     target: str | None,
     variables: str | None,
     **given: Unpack[Given],
 ) -> None:
     """Load the PATHs if there are any, build everything and print the user features."""
-    from loader.issues import RECONCILIATION, fates, reconciliation
-    from loader.marts import DEFAULT_MART, find_mart
+    from loader.contract import DEFAULT_MART, mart_contract
+    from loader.dbt import BuildOptions
     from loader.seeds import check_seeds
-    from loader.show import ShowOptions, show
+    from loader.show import (
+        RECONCILIATION,
+        ShowOptions,
+        account_of_all,
+        accounts_of_loads,
+        show,
+    )
 
     database = call.database(target)
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
-    _build(database, target, variables, ())
-    marts_file = database.project.marts_file
+    _build(database, BuildOptions(target=target, vars=variables, full=full))
     with database.open() as source:
-        show(find_mart(marts_file, DEFAULT_MART), source, ShowOptions())
-        mart = find_mart(marts_file, RECONCILIATION)
-        for line in fates(mart, source, [one.load_id for one in outcomes if one.load_id]):
+        show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
+        mart = mart_contract(database.project, RECONCILIATION)
+        load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
+        for line in accounts_of_loads(mart, source, load_ids):
             say(line)
-        say(reconciliation(mart, source))
+        say(account_of_all(mart, source))
 
 
 @click.command()
@@ -124,35 +133,147 @@ def load(
 
 
 @click.command()
+@full_option
 @target_option
 @vars_option
 @click.argument("dbt_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def build(
-    call: Call, target: str | None, variables: str | None, dbt_arguments: tuple[str, ...]
+    call: Call,
+    full: bool,
+    target: str | None,
+    variables: str | None,
+    dbt_arguments: tuple[str, ...],
 ) -> None:
-    """Run dbt build, with progress.
+    """Run dbt build, with progress, unless nothing has changed since the last green build.
 
-    Arguments after -- go to dbt: labmart build -- --select users
+    dbt's unit tests and the tests tagged `development` are left out; plain `dbt build` has them.
+    Arguments after -- go to dbt, which then does what they say: labmart build -- --select users
     """
-    _build(call.database(target), target, variables, dbt_arguments)
-
-
-def _build(
-    database: Database, target: str | None, variables: str | None, extra: tuple[str, ...]
-) -> None:
     from loader.dbt import BuildOptions
+
+    options = BuildOptions(target=target, vars=variables, extra=dbt_arguments, full=full)
+    _build(call.database(target), options)
+
+
+@click.command()
+@click.argument("place", metavar="PLACE")
+@option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="Seconds between two looks; a file is complete when it did not change for so long.",
+)
+@option("--once", is_flag=True, help="Deal with what lies there, and end.")
+@option(
+    "--move/--keep",
+    "moves",
+    default=None,
+    help="Move files to loaded/ and rejected/, or leave them and remember them. Default: move in "
+    "folders of this machine, keep elsewhere.",
+)
+@option("--build/--no-build", default=True, show_default=True, help="Build after loading.")
+@given_options
+@target_option
+@vars_option
+@click.pass_obj
+def watch(
+    call: Call,
+    place: str,
+    interval: float,
+    once: bool,
+    moves: bool | None,
+    build: bool,
+    target: str | None,
+    variables: str | None,
+    **given: Unpack[Given],
+) -> None:
+    """Load what lands in a folder or a prefix of an object store, then build.
+
+    A loaded file goes to loaded/ in the folder, a refused one to rejected/ with a report beside it.
+    SIGTERM ends it between two files.
+    """
+    from loader.watch import WatchOptions
+    from loader.watch import watch as watch_place
+
+    database = call.database(target)
+    options = WatchOptions(
+        interval=interval,
+        once=once,
+        moves=moves,
+        build=build,
+        target=target,
+        variables=variables,
+        load=parsed(given, check=False),
+    )
+    summary = watch_place(database, place, options)
+    if summary.build_failed:
+        raise BuildFailed
+    if summary.refused:
+        raise SystemExit(EXIT_FILE)
+
+
+load_ids = click.argument("load_ids", metavar="LOAD_ID...", nargs=-1, required=True, type=int)
+
+
+@click.command()
+@target_option
+@format_option
+@option("--limit", type=click.IntRange(min=0), help="Print only the newest N; default: all.")
+@click.pass_obj
+def loads(call: Call, target: str | None, format_: str, limit: int | None) -> None:
+    """Print which files were loaded, and which of them count."""
+    from loader.history import show_loads
+
+    show_loads(call.database(target), format_=format_, limit=limit)
+
+
+@click.command()
+@load_ids
+@target_option
+@click.pass_obj
+def undo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
+    """Make loads not count; what they had replaced counts again."""
+    from loader.history import undo_loads
+
+    say(undo_loads(call.database(target), load_ids))
+
+
+@click.command()
+@load_ids
+@target_option
+@click.pass_obj
+def redo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
+    """Take an undo back."""
+    from loader.history import redo_loads
+
+    say(redo_loads(call.database(target), load_ids))
+
+
+@click.command()
+@target_option
+@option("--check", is_flag=True, help="Only tell what would be deleted.")
+@click.pass_obj
+def prune(call: Call, target: str | None, check: bool) -> None:
+    """Delete the loads that do not count, with all their rows, for good."""
+    from loader.history import prune_loads
+
+    say(prune_loads(call.database(target), check=check))
+
+
+def _build(database: Database, options: BuildOptions) -> None:
     from loader.dbt_report import run_and_report
     from loader.seeds import check_seeds
 
     check_seeds(database.project.seeds)
-    if not run_and_report(database, BuildOptions(target=target, vars=variables, extra=extra)):
+    if not run_and_report(database, options):
         raise BuildFailed
 
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
     from loader.load import load as load_files
-    from loader.load_report import LoadReport, summary
+    from loader.progress import LoadReport, summary
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
@@ -164,7 +285,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 
 def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.BadParameter."""
-    from loader.load_options import LoadOptions
+    from loader.load import LoadOptions
     from loader.parsers.dialect import ReadOptions
 
     columns = given["file_columns"]
@@ -194,9 +315,9 @@ def _sign(name: str, value: str | None) -> str | None:
 
 
 def _max_rejected(value: str) -> MaxRejected:
-    from loader.load_options import parse_max_rejected
+    from loader.load import MaxRejected
 
     try:
-        return parse_max_rejected(value)
+        return MaxRejected.parse(value)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--max-rejected") from None

@@ -30,13 +30,13 @@ def show(
     call: Call, mart: str, target: str | None, format_: str, limit: int | None, columns: str | None
 ) -> None:
     """Print a mart; default: user_features."""
-    from loader.marts import find_mart
+    from loader.contract import mart_contract
     from loader.show import show as show_mart
 
     database = call.database(target)
-    found = find_mart(database.project.marts_file, mart)
+    contract = mart_contract(database.project, mart)
     with database.open() as source:
-        show_mart(found, source, _show_options(format_, limit, columns))
+        show_mart(contract, source, _show_options(format_, limit, columns))
 
 
 @click.command()
@@ -46,16 +46,16 @@ def show(
 @click.pass_obj
 def export(call: Call, mart: str, file: Path, target: str | None) -> None:
     """Write a mart to a file: csv, json, parquet or xlsx by its ending."""
+    from loader.contract import mart_contract
     from loader.export import export as export_mart
     from loader.export import writer_for
-    from loader.marts import find_mart
 
     writer_for(file)
     database = call.database(target)
-    found = find_mart(database.project.marts_file, mart)
+    contract = mart_contract(database.project, mart)
     with database.open() as source:
-        rows = export_mart(found, source, file)
-    say(f"{file}: {rows:,} rows of {found.name}")
+        rows = export_mart(contract, source, file)
+    say(f"{file}: {rows:,} rows of {contract.name}")
 
 
 @click.command()
@@ -74,14 +74,14 @@ def issues(
     severity: str | None,
 ) -> None:
     """Print what was rejected or noticed, with file and line."""
-    from loader.issues import ISSUES, show_issues
-    from loader.marts import find_mart
+    from loader.contract import mart_contract
+    from loader.show import ISSUES, show_issues
 
     database = call.database(target)
-    found = find_mart(database.project.marts_file, ISSUES)
+    contract = mart_contract(database.project, ISSUES)
     with database.open() as source:
         show_issues(
-            found, source, _show_options(format_, limit, None), rule=rule, severity=severity
+            contract, source, _show_options(format_, limit, None), rule=rule, severity=severity
         )
 
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -16,8 +17,7 @@ from loader.cli.signals import EndedBySignal
 from loader.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from loader.service.database import Connection
-    from loader.service.settings import Settings
+    from loader.service.access import Role, TokenStore
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -37,7 +37,7 @@ spool_option = option(
 @option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Its port.")
 @landing_option
 @spool_option
-@option("--worker/--no-worker", default=True, show_default=True, help="Work on the jobs as well.")
+@option("--worker/--no-worker", default=True, show_default=True, help="Do the jobs as well.")
 @option("--require-token", is_flag=True, help="Ask for a token on this machine too.")
 @option(
     "--token-file",
@@ -46,6 +46,7 @@ spool_option = option(
 )
 @option(
     "--max-upload",
+    "upload_bytes",
     type=click.IntRange(min=1),
     default=10_000_000_000,
     show_default=True,
@@ -54,6 +55,7 @@ spool_option = option(
 )
 @option(
     "--max-uploads",
+    "uploads",
     type=click.IntRange(min=1),
     default=128,
     show_default=True,
@@ -61,6 +63,7 @@ spool_option = option(
 )
 @option(
     "--max-jobs",
+    "queued_jobs",
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
@@ -68,6 +71,7 @@ spool_option = option(
 )
 @option(
     "--max-rate",
+    "requests_per_second",
     type=click.FloatRange(min=0.1),
     default=50.0,
     show_default=True,
@@ -75,6 +79,7 @@ spool_option = option(
 )
 @option(
     "--idle-timeout",
+    "idle",
     type=click.FloatRange(min=0.1),
     default=30.0,
     show_default=True,
@@ -84,43 +89,22 @@ spool_option = option(
 @target_option
 @click.pass_obj
 def serve(
-    call: Call,
-    host: str,
-    port: int,
-    landing: Path | None,
-    spool: Path | None,
-    worker: bool,
-    require_token: bool,
-    token_file: Path | None,
-    max_upload: int,
-    max_uploads: int,
-    max_jobs: int,
-    max_rate: float,
-    idle_timeout: float,
-    target: str | None,
+    call: Call, /, target: str | None, landing: Path | None, spool: Path | None, **options: Any
 ) -> None:
     """Serve uploads, jobs and marts over HTTP, with a page to look at."""
     _need_extra()
-    from loader.service.serve import serve as run
+    from loader.service.app import serve as run
     from loader.service.settings import Limits, Settings
 
+    # The options are called as the fields of the two.
+    limits = {name: options.pop(name) for name in vars(Limits()).keys() & options.keys()}
     settings = Settings(
         database=call.database(target),
         target=target,
-        host=host,
-        port=port,
         landing=_absolute(landing),
         spool=_absolute(spool),
-        worker=worker,
-        require_token=require_token,
-        token_file=token_file,
-        limits=Limits(
-            upload_bytes=max_upload,
-            uploads=max_uploads,
-            queued_jobs=max_jobs,
-            requests_per_second=max_rate,
-            idle=idle_timeout,
-        ),
+        limits=Limits(**limits),
+        **options,
     )
     # To be told to end is how a server ends.
     with suppress(KeyboardInterrupt, EndedBySignal):
@@ -130,16 +114,16 @@ def serve(
 @click.command()
 @landing_option
 @spool_option
-@option("--with-parent", is_flag=True, hidden=True, help="End when standard input does.")
+@option("--with-parent", is_flag=True, hidden=True, help="Be the one process that works.")
 @target_option
 @click.pass_obj
 def worker(
     call: Call, landing: Path | None, spool: Path | None, with_parent: bool, target: str | None
 ) -> None:
-    """Work on the jobs of `labmart serve --no-worker`; with the same --spool and --landing."""
+    """Do the jobs of `labmart serve --no-worker`; with the same --spool and --landing."""
     _need_extra()
     from loader.service.settings import Settings
-    from loader.service.worker import work
+    from loader.service.worker import run_workers, work
 
     settings = Settings(
         database=call.database(target),
@@ -147,7 +131,11 @@ def worker(
         landing=_absolute(landing),
         spool=_absolute(spool),
     )
-    work(settings, with_parent=with_parent)
+    if with_parent:
+        work(settings)
+        return
+    with suppress(KeyboardInterrupt, EndedBySignal):
+        run_workers(settings)
 
 
 @click.group()
@@ -163,14 +151,12 @@ def token() -> None:
     required=True,
     help="What it may do: read marts, load files too, or everything.",
 )
-@click.option("--expires", metavar="90d", help="After how long (h, d, w) it counts no more.")
+@click.option("--expires", metavar="90d", help="After how long (h, d, w) it is no longer valid.")
 @target_option
 @click.pass_obj
 def token_create(call: Call, name: str, role: str, expires: str | None, target: str | None) -> None:
     """Make a token and print it, this once."""
-    settings = _settings(call, target)
-    from loader.service import tokens
-
+    _need_extra()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) or name == "local":
         raise click.BadParameter(
             "A name has letters, digits, dots, dashes and underscores, 63 at most; "
@@ -178,8 +164,8 @@ def token_create(call: Call, name: str, role: str, expires: str | None, target: 
             param_hint="--name",
         )
     age = _age(expires) if expires else None
-    with _connected(settings) as connection:
-        made = tokens.create(connection, name, cast("tokens.Role", role), expires=age)
+    with _tokens(call, target) as tokens:
+        made = tokens.create(name, cast("Role", role), expires=age)
     click.echo(made)
     say("This token is not shown again.")
 
@@ -189,13 +175,11 @@ def token_create(call: Call, name: str, role: str, expires: str | None, target: 
 @click.pass_obj
 def token_list(call: Call, target: str | None) -> None:
     """Print the tokens' names, roles and states."""
-    settings = _settings(call, target)
-    from loader.service import tokens
-
-    with _connected(settings) as connection:
-        for one in tokens.tokens(connection):
-            ends = f"{one.expires_at:%Y-%m-%d}" if one.expires_at else "-"
-            click.echo(f"{one.name}\t{one.role}\t{one.state}\t{one.created_at:%Y-%m-%d}\t{ends}")
+    with _tokens(call, target) as tokens:
+        for known in tokens.all():
+            ends = f"{known.expires_at:%Y-%m-%d}" if known.expires_at else "-"
+            created = f"{known.created_at:%Y-%m-%d}"
+            click.echo(f"{known.name}\t{known.role}\t{known.state}\t{created}\t{ends}")
 
 
 @token.command("revoke")
@@ -203,44 +187,29 @@ def token_list(call: Call, target: str | None) -> None:
 @target_option
 @click.pass_obj
 def token_revoke(call: Call, name: str, target: str | None) -> None:
-    """Let a token count no more, from this moment on."""
-    settings = _settings(call, target)
-    from loader.service import tokens
-
-    with _connected(settings) as connection:
-        tokens.revoke(connection, name)
+    """Make a token invalid, from this moment on."""
+    with _tokens(call, target) as tokens:
+        tokens.revoke(name)
     say(f"revoked: {name}")
 
 
-def _settings(call: Call, target: str | None) -> Settings:
+@contextmanager
+def _tokens(call: Call, target: str | None) -> Iterator[TokenStore]:
+    """The tokens in the service's schema, which is made when it is missing."""
     _need_extra()
+    from loader.service.access import TokenStore
+    from loader.service.database import prepared
     from loader.service.settings import Settings, check
 
     settings = Settings(database=call.database(target), target=target)
     check(settings)
-    return settings
-
-
-@contextmanager
-def _connected(settings: Settings) -> Iterator[Connection]:
-    """A connection to the service's schema, which is made when it is missing."""
-    from loader.service.database import connected
-    from loader.service.schema import prepare
-
-    prepare(settings)
-    with connected(settings) as connection:
-        yield connection
+    with prepared(settings) as engine:
+        yield TokenStore(engine)
 
 
 def _need_extra() -> None:
-    # Only whether they are there.
-    try:
-        import fastapi  # noqa: F401 -- see above
-        import procrastinate  # noqa: F401 -- see above
-        import psycopg  # noqa: F401 -- see above
-        import uvicorn  # noqa: F401 -- see above
-    except ImportError:
-        raise MissingExtra("labmart serve", "service") from None
+    if not all(map(find_spec, ("fastapi", "multipart", "sqlalchemy", "uvicorn"))):
+        raise MissingExtra("labmart serve", "service")
 
 
 def _absolute(path: Path | None) -> Path | None:

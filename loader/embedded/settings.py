@@ -11,8 +11,12 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from loader.embedded.paths import Place
+import psutil
+
+if TYPE_CHECKING:
+    from loader.embedded.server import Place
 
 SETTINGS_FILE = "labmart.conf"
 _MIB = 1024**2
@@ -34,15 +38,11 @@ def this_machine(place: Place) -> Machine:
     """Measure this machine; a container's limits count as the machine."""
     shm = Path("/dev/shm")
     return Machine(
-        memory=min([_physical_memory(), *_cgroup_memory()]),
+        memory=min([psutil.virtual_memory().total, *_cgroup_memory()]),
         cores=_cores(),
         free_disk=shutil.disk_usage(place.home).free,
         free_shm=shutil.disk_usage(shm).free if shm.is_dir() else None,
     )
-
-
-def _physical_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _cgroup_memory() -> list[int]:

@@ -1,26 +1,20 @@
 """The HTTP service: upload, follow, query. Needs the extra `service` and a PostgreSQL target.
 
-app           puts everything together; serve starts it
-settings      what a server is started with
-context       what the parts of a running server share
-guard         what happens to every request: host and origin, headers, log, metrics
-auth          who calls, and may they; tokens keeps the tokens, throttle limits rates
-problems      errors as problem details (RFC 9457)
-model         the shapes of requests and answers
-metrics       what Prometheus is told
-routes/       one module per group of addresses
+The way of an upload: `routes` lets it in when `access` knows the caller, `uploads` writes it to the
+disk while it arrives, `jobs` keeps it as a row; `worker`, a process of its own, loads it as the
+command does, runs dbt, and tells how it goes. `routes_marts` and `answers` give the result out.
+
+settings      what a server or worker is started with
+app           puts everything together and serves; state: what a running server holds
+access        who may do what: tokens, roles, rates; what happens to every request
+routes        jobs, uploads, health, documentation, page; routes_marts: marts and ledger
+model         the shapes of requests and answers; problems: errors as problem details (RFC 9457)
+uploads       a body while it arrives, within limits; the spool that keeps it
+database      connections, and the service's own tables
+jobs          jobs and their events: accepted, claimed, ended
+worker        does the work of jobs, and is kept running
+query         the query of a request, checked, as SQL; answers: its rows, formats and ETags
 page/         the page for people: static files, of which app.js is the map
-receive       a body while it arrives, within limits; multipart splits it, spool keeps it on disk
-
-database      connections, and schema: the service's own tables
-jobs          jobs and their events, as the server sees them
-events        server-sent events
-queue         in which order jobs are worked on (procrastinate)
-
-supervisor    keeps a worker running beside the server
-worker        takes tasks from the queue, one at a time; reconcile mends what kills have left
-runner        the process that does a job's work
-journal       what it writes about the job; reporting how load and dbt go
 """
 
 from __future__ import annotations

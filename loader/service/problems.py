@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 
-import psycopg
-import psycopg_pool
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from loader.engines.postgres import one_line
 from loader.errors import (
     BadParameter,
     DatabaseFault,
@@ -109,17 +110,6 @@ def of_error(error: LabmartError) -> Problem:
     )
 
 
-def unavailable(error: Exception) -> Problem:
-    """The database does not answer."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return Problem(
-        503,
-        "database-unavailable",
-        f"The database does not answer: {said} Try again in a moment.",
-        headers={"Retry-After": "5"},
-    )
-
-
 def response(problem: Problem, instance: str) -> Response:
     """The answer to a request."""
     return Response(
@@ -159,32 +149,30 @@ def add_handlers(app: FastAPI) -> None:
         # Nobody hears it but the log, which calls it as nginx does.
         return answer(request, Problem(499, "client-gone", "The client has gone."))
 
-    async def no_database(request: Request, error: Exception) -> Response:
-        return answer(request, unavailable(error))
-
-    for lost in (
-        psycopg.OperationalError,
-        psycopg.InterfaceError,
-        psycopg_pool.PoolTimeout,
-        psycopg_pool.PoolClosed,
-    ):
-        app.add_exception_handler(lost, no_database)
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
+    @app.exception_handler(PoolTimeout)
+    async def _(request: Request, error: SQLAlchemyError) -> Response:
+        reason = one_line(getattr(error, "orig", None) or error)
+        detail = f"The database does not answer: {reason} Try again in a moment."
+        headers = {"Retry-After": "5"}
+        return answer(request, Problem(503, "database-unavailable", detail, headers=headers))
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> Response:
         # Starlette raises it once more, and the server's log has the traceback.
-        detail = f"A fault of labmart itself: {type(error).__name__}. The server's log has more."
+        detail = f"An internal error: {type(error).__name__}. The server's log has more."
         return answer(request, Problem(500, "internal", detail))
 
 
 def _invalid(error: RequestValidationError) -> Problem:
     """What is wrong with which parameter."""
-    wrong = [
-        {"parameter": ".".join(str(part) for part in one["loc"]), "message": one["msg"]}
-        for one in error.errors()
+    faults = [
+        {"parameter": ".".join(str(part) for part in fault["loc"]), "message": fault["msg"]}
+        for fault in error.errors()
     ]
-    said = " ".join(f"{one['parameter']}: {one['message']}." for one in wrong)
-    return Problem(422, "invalid-request", said, members={"errors": wrong})
+    detail = " ".join(f"{fault['parameter']}: {fault['message']}." for fault in faults)
+    return Problem(422, "invalid-request", detail, members={"errors": faults})
 
 
 def _title(status: int) -> str:

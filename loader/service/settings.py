@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loader.database import Database
-from loader.errors import ProfileError
+from loader.errors import ConfigError
 from loader.profile import Profile
 
 # Host names that only reach this machine.
@@ -26,7 +26,7 @@ class Limits:
     queued_jobs: int = 1000
     # Of one caller; what is not used in ten seconds may come at once.
     requests_per_second: float = 50.0
-    # Wrong tokens from one address in a minute.
+    # Wrong tokens from one address at once, and again in a minute.
     failed_logins: int = 10
     # An upload ends when nothing comes for `idle`, or, after `grace`, less than `slowest` a second.
     idle: float = 30.0
@@ -80,10 +80,10 @@ class Settings:
 
 
 def check(settings: Settings) -> None:
-    """Raise ProfileError for a target that is no PostgreSQL server."""
+    """Raise ConfigError for a target that is no PostgreSQL server."""
     profile = settings.profile
     if profile.engine != "postgres":
-        raise ProfileError(
+        raise ConfigError(
             profile.path,
             f"target {profile.target!r} has `type: {profile.engine}`; the service needs postgres.",
         )

@@ -12,12 +12,11 @@ from support.load_processes import wait_for
 from support.spark import held_session, need_java
 
 from benchmarks.cluster import Cluster, cluster
-from loader.destinations import open_store, spark_lines
-from loader.destinations.spark_session import open_session
-from loader.load import Outcome, load
-from loader.load_options import LoadOptions
-from loader.load_report import LoadReport
+from loader.engines import open_store, spark_lines
+from loader.engines.spark_session import open_session
+from loader.load import LoadOptions, Outcome, load
 from loader.profile import Profile
+from loader.progress import LoadReport
 from loader.project import open_project
 from loader.sources import read_inputs
 

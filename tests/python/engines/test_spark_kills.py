@@ -15,8 +15,8 @@ from support.project import ROOT
 from support.raw_store import load_one
 from support.spark import held_session, need_java
 
-from loader.destinations import open_store
-from loader.destinations.spark_session import open_session
+from loader.engines import open_store
+from loader.engines.spark_session import open_session
 
 pytestmark = [pytest.mark.slow, pytest.mark.prove("kills: a JVM of its own for each")]
 

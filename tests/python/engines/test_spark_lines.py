@@ -11,10 +11,10 @@ import pytest
 from support.copy_text import Cells, rows_of
 from support.random_delimited import delimited
 
-from loader.destinations import spark_lines
-from loader.destinations.spark_files import Folder
-from loader.destinations.spark_lines import ClusterLines, NotByLine, can_read
-from loader.destinations.spark_session import open_session
+from loader.engines import spark_lines
+from loader.engines.spark_files import Folder
+from loader.engines.spark_lines import ClusterLines, NotByLine, can_read
+from loader.engines.spark_session import open_session
 from loader.errors import FileRefused
 from loader.files import LocalFile
 from loader.files.content import content_of

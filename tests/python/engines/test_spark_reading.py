@@ -9,8 +9,8 @@ from decimal import Decimal
 import pytest
 from support.spark import shared_session
 
-from loader.destinations import Column, Selection, open_destination
-from loader.destinations.spark_session import open_session
+from loader.engines import Column, Selection, open_engine
+from loader.engines.spark_session import open_session
 from loader.errors import NotBuilt, QueryFailed
 from loader.profile import Profile
 
@@ -49,7 +49,7 @@ def built() -> Profile:
 
 
 def test_rows_come_in_order_with_python_s_own_values(built: Profile) -> None:
-    with open_destination(built) as source:
+    with open_engine(built) as source:
         assert source.columns("odd") == COLUMNS
         order = (COLUMNS[0], COLUMNS[1])
         rows = list(source.rows(Selection("odd", COLUMNS, order_by=order)))
@@ -77,7 +77,7 @@ def test_rows_come_in_order_with_python_s_own_values(built: Profile) -> None:
 
 def test_csv_is_what_copy_writes(built: Profile) -> None:
     file = io.BytesIO()
-    with open_destination(built) as source:
+    with open_engine(built) as source:
         source.write_csv(Selection("odd", COLUMNS, order_by=COLUMNS[:2]), file)
     assert file.getvalue().decode() == (
         "id,né e,mean,is_known,day,at,ratio\n"
@@ -91,7 +91,7 @@ def test_csv_is_what_copy_writes(built: Profile) -> None:
 
 
 def test_any_query_gives_its_first_rows_or_its_fault(built: Profile) -> None:
-    with open_destination(built) as source:
+    with open_engine(built) as source:
         columns, rows = source.query("select id, mean from labmart.odd order by id desc", 1)
         assert columns == (Column("id", "bigint"), Column("mean", "numeric(18,6)"))
         assert rows == [(10, Decimal("12.500000"))]
@@ -102,5 +102,5 @@ def test_any_query_gives_its_first_rows_or_its_fault(built: Profile) -> None:
 
 
 def test_what_was_not_built_is_told(built: Profile) -> None:
-    with open_destination(built) as source, pytest.raises(NotBuilt, match=r"labmart\.users in"):
+    with open_engine(built) as source, pytest.raises(NotBuilt, match=r"labmart\.users in"):
         source.columns("users")

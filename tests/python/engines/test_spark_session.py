@@ -12,10 +12,10 @@ import pytest
 from support.load_processes import wait_for
 from support.spark import need_java, spark_profile
 
-from loader.destinations import dbt_turn, open_destination, open_store
-from loader.destinations.spark_session import open_session
-from loader.destinations.spark_settings import metastore_of, settings_of
-from loader.errors import MetastoreInUse, MissingJava, ProfileError, SparkUnreachable
+from loader.engines import dbt_turn, open_engine, open_store
+from loader.engines.spark_session import open_session
+from loader.engines.spark_settings import metastore_of, settings_of
+from loader.errors import ConfigError, DatabaseUnreachable, MissingJava
 from loader.profile import Profile
 
 
@@ -48,7 +48,7 @@ def test_a_dead_master_is_told_with_its_address(tmp_path: Path) -> None:
         address = f"spark://127.0.0.1:{free.getsockname()[1]}"
     profile = spark_profile(tmp_path, **{"spark.master": address})
     said = f"Spark at {address}: no master answers: Connection refused"
-    with pytest.raises(SparkUnreachable, match=said), open_store(profile):
+    with pytest.raises(DatabaseUnreachable, match=said), open_store(profile):
         pass
 
 
@@ -69,7 +69,7 @@ def test_another_process_in_the_metastore_is_named(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with (
-            pytest.raises(MetastoreInUse, match=f"is open in process {holder.pid}, and"),
+            pytest.raises(DatabaseUnreachable, match=f"is open in process {holder.pid}, and"),
             dbt_turn(profile),
         ):
             pass
@@ -122,5 +122,5 @@ def test_a_profile_that_cannot_be_used_is_told(
 ) -> None:
     found = spark_profile(tmp_path)
     profile = Profile(found.path, "spark", "spark", {**found.values, **values})
-    with pytest.raises(ProfileError, match=said):
-        open_destination(profile)
+    with pytest.raises(ConfigError, match=said):
+        open_engine(profile)

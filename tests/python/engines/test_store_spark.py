@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from support.raw_store import PEOPLE, batch, entry_of, load_one, write_one
 
-from loader.destinations import open_store
-from loader.destinations.spark_session import open_session
+from loader.engines import open_store
+from loader.engines.spark_session import open_session
 from loader.errors import DatabaseFault
 from loader.parsers.records import Batch, RejectedLine
 from loader.profile import Profile

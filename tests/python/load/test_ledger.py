@@ -10,10 +10,10 @@ import pytest
 from support.raw_store import entry_of
 
 from loader import ledger
-from loader.destinations import Load, RawStore
+from loader.engines import Load, RawStore
 from loader.errors import UnknownLoad, WrongStatus
-from loader.ledger import Wanted, file_name, plan, statuses
-from loader.loads import after_prune, after_redo, after_undo
+from loader.history import after_prune, after_redo, after_undo
+from loader.ledger import IncomingFile, file_name, plan, statuses
 
 
 def load(load_id: int, **values: object) -> Load:
@@ -205,12 +205,12 @@ def test_a_file_name_cannot_write_to_the_terminal() -> None:
     assert "3 rows, 2 rejected lines would be deleted" in said
 
 
-def words(loads: Sequence[Load], *wanted: Wanted, replace_: bool = False) -> list[str]:
+def words(loads: Sequence[Load], *wanted: IncomingFile, replace_: bool = False) -> list[str]:
     return plan(loads, wanted, replace=replace_)
 
 
 def test_the_same_bytes_are_known_under_any_name_while_they_count() -> None:
-    again = Wanted("users", "other.csv", load(1).sha256)
+    again = IncomingFile("users", "other.csv", load(1).sha256)
     assert words([load(1)], again) == ["load 1, file1.csv"]
     assert words([load(1, status="reverted")], again) == [""]
     assert words([load(1), load(2, mode="replace")], again) == [""]
@@ -218,14 +218,14 @@ def test_the_same_bytes_are_known_under_any_name_while_they_count() -> None:
 
 
 def test_the_same_file_twice_in_one_call_is_loaded_once() -> None:
-    one, two = Wanted("users", "a.csv", "x"), Wanted("users", "b.csv", "x")
+    one, two = IncomingFile("users", "a.csv", "x"), IncomingFile("users", "b.csv", "x")
     assert words([], one, two) == ["", "it is the same as a.csv"]
 
 
 def test_sheets_of_one_workbook_are_told_apart() -> None:
     loads = [load(1, file="lab.xlsx#Plate 1", sha256="x")]
-    first = Wanted("users", "copy.xlsx#Plate 1", "x", "Plate 1")
-    second = Wanted("users", "copy.xlsx#Plate 2", "x", "Plate 2")
+    first = IncomingFile("users", "copy.xlsx#Plate 1", "x", "Plate 1")
+    second = IncomingFile("users", "copy.xlsx#Plate 2", "x", "Plate 2")
     assert words(loads, first, second) == ["load 1, lab.xlsx#Plate 1", ""]
     assert words(loads, replace(first, part=None), replace(second, part=None)) == [
         "load 1, lab.xlsx#Plate 1",
@@ -240,29 +240,29 @@ def test_a_sheet_whose_name_has_a_hash_is_not_taken_for_another() -> None:
     for part, name in zip(parts, names, strict=True):
         known = words(
             [load(1, file=name, sha256="x")],
-            *(Wanted("users", file_name("x.xlsx", other), "x", other) for other in parts),
+            *(IncomingFile("users", file_name("x.xlsx", other), "x", other) for other in parts),
         )
         assert [bool(word) for word in known] == [other == part for other in parts]
 
 
 def test_a_hash_in_the_name_of_a_text_file_is_no_sheet() -> None:
     loads = [load(1, file="run #3/users.csv", sha256="x")]
-    assert words(loads, Wanted("users", "users.csv", "x", "")) == ["load 1, run #3/users.csv"]
-    assert words(loads, Wanted("users", "users.csv", "x")) == ["load 1, run #3/users.csv"]
+    assert words(loads, IncomingFile("users", "users.csv", "x", "")) == ["load 1, run #3/users.csv"]
+    assert words(loads, IncomingFile("users", "users.csv", "x")) == ["load 1, run #3/users.csv"]
 
 
 def test_replacing_by_exactly_what_counts_changes_nothing() -> None:
     loads = [load(1, sha256="x"), load(2, sha256="y"), load(3, sha256="z", input="compounds")]
-    x, y = Wanted("users", "x.csv", "x"), Wanted("users", "y.csv", "y")
-    new = Wanted("users", "n.csv", "n")
+    x, y = IncomingFile("users", "x.csv", "x"), IncomingFile("users", "y.csv", "y")
+    new = IncomingFile("users", "n.csv", "n")
     assert all(words(loads, y, x, replace_=True))
     assert words(loads, x, replace_=True) == [""]
     assert words(loads, x, y, new, replace_=True) == ["", "", ""]
-    z = Wanted("compounds", "z.csv", "z")
+    z = IncomingFile("compounds", "z.csv", "z")
     assert words(loads, x, z, replace_=True) == ["", "load 3, file3.csv"]
 
 
 def test_a_long_ledger_is_planned_at_once() -> None:
     loads = [load(number) for number in range(1, 5001)]
-    wanted = [Wanted("users", one.file, one.sha256) for one in loads]
+    wanted = [IncomingFile("users", one.file, one.sha256) for one in loads]
     assert all(plan(loads, wanted, replace=True))

@@ -8,7 +8,7 @@ import pytest
 from support.engines import Engine
 from support.raw_store import PEOPLE, batch, entry_of, load_one, write_one
 
-from loader.destinations import open_store
+from loader.engines import open_store
 from loader.errors import DatabaseFault
 from loader.parsers.records import Batch, RejectedLine
 from loader.sources import Input, InputColumn

@@ -6,7 +6,7 @@ import pytest
 from support.databases import Database
 from support.raw_store import PEOPLE, batch, profile_of, rows
 
-from loader.destinations import open_store
+from loader.engines import open_store
 from loader.errors import UsageError
 
 pytestmark = pytest.mark.slow

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from support.databases import Database
+from support.load_processes import wait_for
 from support.raw_store import (
     PEOPLE,
     batch,
@@ -24,8 +25,8 @@ from support.raw_store import (
     write_one,
 )
 
-from loader.destinations import open_store
 from loader.embedded import Place, start, status, url_of
+from loader.engines import open_store
 from loader.errors import DatabaseFault
 from loader.parsers.records import Batch
 from loader.profile import Profile
@@ -123,9 +124,7 @@ def test_a_server_that_is_killed_leaves_the_database_as_it_was(
         write_one(store, batches())
     assert no_thread_is_left()
     assert capfd.readouterr().err == ""
-    deadline = time.monotonic() + 10
-    while status(place).running and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for(lambda: status(place).pid is None)
     start(place)
     with closing(psycopg2.connect(url_of(place))) as connection, connection.cursor() as cursor:
         cursor.execute("select count(*) from labmart_raw.people")
@@ -179,7 +178,7 @@ def test_limits_of_the_role_do_not_end_a_load(database: Database) -> None:
         with open_store(profile_of(database, user=name)) as store:
             time.sleep(0.6)
             write_one(store, (one for one, _ in zip(endless(1, 0.2), range(4), strict=False)))
-            settings = store._run(  # type: ignore[attr-defined]
+            settings = store.run(  # type: ignore[attr-defined]
                 "select current_setting('synchronous_commit'), "
                 "current_setting('transaction_isolation')"
             )
@@ -203,6 +202,6 @@ def test_a_connection_lost_in_the_commit_says_that_nobody_knows(database: Databa
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and application_name = 'labmart load'",
         )
-        store._written.clear()  # type: ignore[attr-defined]
+        store.changed.clear()  # type: ignore[attr-defined]
         with pytest.raises(DatabaseFault, match="Either all of it was written or nothing"):
             store.commit()

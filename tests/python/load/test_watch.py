@@ -13,13 +13,9 @@ from support.load_processes import wait_for
 from support.person import USERS, Person, person_in
 from support.watching import LONG_AGO, drop, files, forget, user, watch
 
+from loader import watch as watch_module
 from loader.errors import BuildFailed
-from loader.watch import folder as folder_module
-from loader.watch import rounds as rounds_module
-from loader.watch.complete import is_being_written
-from loader.watch.folder import Folder
-from loader.watch.memory import BEGUN, Entry, remembering
-from loader.watch.places import CannotMove, Found
+from loader.watch import CannotMove, Folder, IncomingFile, is_being_written, remembering
 
 pytestmark = pytest.mark.slow
 
@@ -111,21 +107,21 @@ def test_a_new_file_waits_for_an_interval_and_a_renamed_one_does_not(box: Path) 
     now = time.time()
     drop(box, "direct.csv", written=now)
     drop(box, "renamed.csv.part", written=now)
-    [direct] = place.look()
+    [direct] = place.scan()
     assert not place.is_complete(direct)
     (box / "renamed.csv.part").rename(box / "renamed.csv")
-    complete = {found.name: place.is_complete(found) for found in place.look()}
+    complete = {found.name: place.is_complete(found) for found in place.scan()}
     assert complete == {"direct.csv": False, "renamed.csv": True}
 
 
 def test_a_file_of_a_clock_that_is_ahead_is_complete_after_an_interval(box: Path) -> None:
     place = Folder(box, interval=0.05, moves=True)
     drop(box, "users.csv", written=time.time() + 10_000)
-    [found] = place.look()
+    [found] = place.scan()
     assert not place.is_complete(found)
-    wait_for(lambda: place.is_complete(place.look()[0]))
+    wait_for(lambda: place.is_complete(place.scan()[0]))
     drop(box, "users.csv", USERS + "9,Zoe,,\n", written=time.time() + 10_001)
-    assert not place.is_complete(place.look()[0])
+    assert not place.is_complete(place.scan()[0])
 
 
 def test_what_is_kept_is_loaded_once_and_an_undo_stays_one(
@@ -168,11 +164,11 @@ def test_an_end_between_commit_and_move_loads_nothing_twice(
     path = drop(box, "users.csv")
     assert person.labmart("load", str(path)).code == 0
     assert person.labmart("undo", "1").code == 0
-    [found] = Folder(box, interval=1, moves=True).look()
+    [found] = Folder(box, interval=1, moves=True).scan()
     memory_of = loading_copy / ".labmart" / "watch"
     database = f"postgres/{os.environ['LABMART_SCHEMA']}"
     with remembering(memory_of, str(box), database) as memory:
-        memory.put("users.csv", Entry(found.identity, BEGUN, last_load=0), build_due=True)
+        memory.begin(found, last_load=0)
     assert "it had been loaded already" in watch(person, box).err
     assert files(box) == ["loaded/DAY/users.csv"]
     assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
@@ -181,14 +177,14 @@ def test_an_end_between_commit_and_move_loads_nothing_twice(
 def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
     person: Person, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    move = folder_module.Folder.move
+    move = Folder.move
 
-    def late(self: Folder, found: Found, folder: str, report: str | None) -> str:
-        if found.name == "users.csv" and not (box / "loaded").exists():
+    def late(self: Folder, file: IncomingFile, folder: str, report: str | None) -> str:
+        if file.name == "users.csv" and not (box / "loaded").exists():
             drop(box, "new", user(7)).rename(box / "users.csv")
-        return move(self, found, folder, report)
+        return move(self, file, folder, report)
 
-    monkeypatch.setattr(folder_module.Folder, "move", late)
+    monkeypatch.setattr(Folder, "move", late)
     drop(box, "users.csv", user(1))
     done = watch(person, box)
     assert "a newer file has come under its name" in done.err
@@ -200,14 +196,14 @@ def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
 def test_a_report_that_was_just_written_is_taken_up_again(box: Path) -> None:
     place = Folder(box, interval=1, moves=True)
     drop(box, "bad.csv", "no table\n")
-    [found] = place.look()
+    [found] = place.scan()
     day = time.strftime("%Y-%m-%d", time.gmtime())
     drop(box, f"rejected/{day}/bad.csv.report.txt", "why\n")
     place.move(found, "rejected", "why\n")
     assert files(box) == ["rejected/DAY/bad.csv", "rejected/DAY/bad.csv.report.txt"]
     drop(box, f"rejected/{day}/other.csv.report.txt", "a file of somebody\n")
     drop(box, "other.csv", "no table\n")
-    place.move(place.look()[0], "rejected", "why\n")
+    place.move(place.scan()[0], "rejected", "why\n")
     assert "rejected/DAY/other-2.csv" in files(box)
 
 
@@ -256,8 +252,8 @@ def test_one_build_follows_all_that_was_loaded(
 
         return run
 
-    monkeypatch.setattr(rounds_module, "check_seeds", lambda _: None)
-    monkeypatch.setattr(rounds_module, "run_and_report", build(result=True))
+    monkeypatch.setattr(watch_module, "check_seeds", lambda _: None)
+    monkeypatch.setattr(watch_module, "run_and_report", build(result=True))
     once = ("watch", str(box), "--once", "--interval", "0.1")
     assert person.labmart(*once).code == 0
     assert builds == []
@@ -269,7 +265,7 @@ def test_one_build_follows_all_that_was_loaded(
     drop(box, "a.csv", user(1))
     assert person.labmart(*once).code == 0
     assert builds == [True]
-    monkeypatch.setattr(rounds_module, "run_and_report", build(result=False))
+    monkeypatch.setattr(watch_module, "run_and_report", build(result=False))
     drop(box, "c.csv", user(3))
     assert person.labmart(*once).code == BuildFailed.exit_code
     assert builds == [True, False]
@@ -285,7 +281,7 @@ def test_one_build_follows_all_that_was_loaded(
 def test_a_move_that_cannot_be_is_told(box: Path) -> None:
     place = Folder(box, interval=1, moves=True)
     drop(box, "users.csv")
-    [found] = place.look()
+    [found] = place.scan()
     (box / "users.csv").unlink()
     with pytest.raises(CannotMove):
         place.move(found, "loaded", None)

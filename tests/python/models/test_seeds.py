@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.errors import FilesRefused, ProfileError
+from loader.errors import ConfigError, FilesRefused
 from loader.seeds import check_seeds
 
 DECLARATION = """
@@ -87,13 +87,13 @@ def test_every_problem_of_every_file_is_told(seeds: Path) -> None:
 
 def test_a_declaration_without_seeds_is_named(seeds: Path) -> None:
     (seeds / "_seeds.yml").write_text("models: []\n")
-    with pytest.raises(ProfileError, match=r"_seeds\.yml: it has no list"):
+    with pytest.raises(ConfigError, match=r"_seeds\.yml: it has no list"):
         check_seeds(seeds)
 
 
 @pytest.mark.slow
 def test_a_refused_seed_ends_with_3_before_anything_is_built(project_copy: Path) -> None:
-    (project_copy / "seeds" / "users.csv").write_text("")
+    (project_copy / "seeds" / "raw_users.csv").write_text("")
     done = subprocess.run(
         [sys.executable, "-m", "loader", "run"],
         cwd=project_copy,
@@ -103,6 +103,6 @@ def test_a_refused_seed_ends_with_3_before_anything_is_built(project_copy: Path)
     )
     assert done.returncode == 3
     assert done.stdout == ""
-    assert "seeds/users.csv: it is empty." in done.stderr
+    assert "seeds/raw_users.csv: it is empty." in done.stderr
     assert "Traceback" not in done.stderr
     assert not (project_copy / "target").exists()

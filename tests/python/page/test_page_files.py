@@ -11,11 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
-from support.page_service import PAGE
+from support.project import ROOT
 
 from loader.service import problems
-from loader.service.routes import page
+from loader.service.routes import page_router
 
+PAGE = ROOT / "loader/service/page"
 MODULES = sorted(PAGE.glob("*.js"))
 # Ways in which text becomes markup or code.
 UNSAFE = re.compile(
@@ -30,7 +31,7 @@ def asked(path: str, *, method: str = "GET", known: str = "") -> httpx.Response:
     """What the page's routes answer, alone: they need no database."""
     app = FastAPI()
     problems.add_handlers(app)
-    app.include_router(page.router)
+    app.include_router(page_router)
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)
@@ -95,7 +96,7 @@ def test_a_part_that_has_not_changed_is_not_sent_again() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["../routes/page.py", "..%2froutes%2fpage.py", "%2e%2e/app.py", "no.js", "%00", "a/b.js", "."],
+    ["../routes.py", "..%2froutes.py", "%2e%2e/app.py", "no.js", "%00", "a/b.js", "."],
 )
 def test_no_other_file_is_given_out(path: str) -> None:
     assert asked(f"/assets/{path}").status_code == 404

@@ -21,7 +21,7 @@ from support.in_process import labmart
 from support.project import ROOT, loading_project
 
 from loader.cli import labmart as command
-from loader.embedded.binaries import find_binaries
+from loader.embedded.server import programs
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -106,7 +106,7 @@ def test_the_build_gets_what_it_copies_and_nothing_private() -> None:
                 continue
             assert any(source in (str(path), *map(str, path.parents)) for path in sent), source
     names = {str(path) for path in sent}
-    assert {"loader/service/app.py", "models/marts/_marts.yml", "seeds/users.csv"} <= names
+    assert {"loader/service/app.py", "models/marts/_marts.yml", "seeds/raw_users.csv"} <= names
     private = re.compile(r"^(profiles\.yml$|secrets/|\.|derby|lab\.duckdb|tests/python)")
     assert [name for name in names if private.match(name)] == []
     assert [name for name in names if Path(name).name.startswith(".")] == []
@@ -199,7 +199,7 @@ def created(server: Database, tmp_path: Path) -> Iterator[Database]:
     script = script.replace("/run/secrets/database_password", str(secret))
     script = re.sub(r"\blabmart\b(?! roles)", name, script)
     (tmp_path / "create.sql").write_text(script)
-    psql = find_binaries().postgres.with_name("psql")
+    psql = programs() / "psql"
     environment = {**server.environment, "PATH": "/usr/bin:/bin"}
     call = [str(psql), "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "-f", str(tmp_path / "create.sql")]
     subprocess.run(call, env=environment, check=True, capture_output=True)

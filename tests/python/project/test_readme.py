@@ -22,6 +22,7 @@ from support.project import ROOT
 from loader.cli import labmart
 
 README = ROOT / "README.md"
+OPERATING = ROOT / "docs" / "operating.md"
 
 BLOCK = re.compile(r"^```(console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DURATION = re.compile(r"\b\d+(\.\d+)? ?s\b")
@@ -108,7 +109,9 @@ def readme() -> list[Command]:
 
 
 def calls(program: str) -> Iterator[list[str]]:
-    for command in readme():
+    """The calls of a program in the README and the page on operating it with dbt."""
+    operating = commands(OPERATING.read_text(encoding="utf-8"))
+    for command in [*readme(), *operating]:
         found = words(command.line)
         if found[:1] == [program]:
             yield found[1:]
@@ -197,9 +200,11 @@ def test_every_labmart_call_parses() -> None:
     } == {}
 
 
-def test_every_dbt_call_parses() -> None:
+def test_every_dbt_call_parses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from dbt.cli.main import cli
 
+    # The folder must exist, and a fresh clone has no profiles.yml that would name one.
+    monkeypatch.setenv("DBT_PROFILES_DIR", str(tmp_path))
     assert {shlex.join(call): why for call in calls("dbt") if (why := fault(cli, call))} == {}
 
 

@@ -6,6 +6,7 @@ import threading
 from contextlib import closing
 
 import pytest
+from sqlalchemy import func, select, text
 from support.query_tables import ROWS, THINGS, Asker
 
 from loader.errors import (
@@ -14,7 +15,7 @@ from loader.errors import (
     QueryTooSlow,
     TooBusy,
 )
-from loader.service.query import readers as readers_module
+from loader.service import answers
 
 pytestmark = pytest.mark.slow
 
@@ -36,55 +37,49 @@ def test_a_mart_that_is_not_built_says_so(asker: Asker) -> None:
 def test_nothing_can_be_written_and_a_slow_query_ends(
     asker: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loader.service.query.statements import Source, Sql
-
-    source = Source(asker.schema, asker.contract("things"))
-    with asker.readers.reading(source) as reading:
-        [(read_only,)] = reading.run(Sql("select current_setting('transaction_read_only')"))
+    source = asker.source("things")
+    with asker.readings.on(source) as reading:
+        [(read_only,)] = reading.all(text("select current_setting('transaction_read_only')"))
         assert read_only == "on"
-    with pytest.raises(Exception, match="read-only"), asker.readers.reading(source) as reading:
-        reading.run(Sql(f'delete from "{asker.schema}".things returning 1'))
-    monkeypatch.setattr(readers_module, "STATEMENT_SECONDS", 0.1)
+    with pytest.raises(Exception, match="read-only"), asker.readings.on(source) as reading:
+        reading.all(text(f'delete from "{asker.schema}".things returning 1'))
+    monkeypatch.setattr(answers, "STATEMENT_SECONDS", 0.1)
     hasty = another(asker, monkeypatch)
     with (
-        closing(hasty.readers),
+        closing(hasty),
         pytest.raises(QueryTooSlow),
-        hasty.readers.reading(source) as reading,
+        hasty.readings.on(source) as reading,
     ):
-        reading.run(Sql("select pg_sleep(60)"))
+        reading.all(text("select pg_sleep(60)"))
 
 
 def test_a_swap_while_a_query_runs_is_seen_by_the_next(asker: Asker) -> None:
     """In a transaction that had looked before the swap, the new table would have no rows."""
-    from loader.service.query.statements import Source, Sql
-
-    source = Source(asker.schema, asker.contract("things"))
-    with asker.readers.reading(source) as reading:
+    source = asker.source("things")
+    with asker.readings.on(source) as reading:
         swap = threading.Thread(target=asker.fill, args=("things", THINGS, ROWS))
         swap.start()
-        [(count,)] = reading.run(Sql(f"select count(*) from {source.sql}"))
+        [(count,)] = reading.all(select(func.count()).select_from(reading.table))
         assert count == len(ROWS)
     swap.join()
     assert len(asker.items("things")) == len(ROWS)
 
 
 def test_a_table_that_stays_locked_is_told(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers_module, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(answers, "LOCK_SECONDS", 0.1)
     hasty = another(asker, monkeypatch)
     with closing(asker.database.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(f'begin; lock table "{asker.schema}".things')
-        with closing(hasty.readers), pytest.raises(QueryTooSlow):
+        with closing(hasty), pytest.raises(QueryTooSlow):
             hasty.ask("things")
 
 
 def test_no_more_queries_than_connections(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loader.service.query.statements import Source
-
-    monkeypatch.setattr(readers_module, "MOST_CONNECTIONS", 1)
-    monkeypatch.setattr(readers_module, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(answers, "MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(answers, "WAIT_SECONDS", 0.05)
     few = another(asker, monkeypatch)
-    source = Source(asker.schema, asker.contract("things"))
-    with closing(few.readers), few.readers.reading(source), pytest.raises(TooBusy):
+    source = asker.source("things")
+    with closing(few), few.readings.on(source), pytest.raises(TooBusy):
         few.ask("things")
 
 
@@ -100,5 +95,5 @@ def test_a_connection_that_broke_is_replaced(asker: Asker) -> None:
 
 def test_a_server_that_is_gone_is_told(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = another(asker, monkeypatch, PGPORT="1")
-    with closing(gone.readers), pytest.raises(DatabaseUnreachable):
+    with closing(gone), pytest.raises(DatabaseUnreachable):
         gone.ask("things")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from support.load_processes import wait_for
 from support.project import ROOT
-from support.serving import Server, put, users
+from support.serving import Server, events_of, put, users
 
 pytestmark = pytest.mark.slow
 
@@ -40,11 +40,7 @@ def test_from_uploads_to_a_mart_with_one_build(service: Server) -> None:
         assert builds[0]["failed"] == 0
         assert builds[0]["passed"] > 100
         text = client.get(f"/v1/jobs/{jobs[0]}/events").text
-        nodes = [
-            json.loads(block.splitlines()[2].removeprefix("data: "))
-            for block in text.split("\n\n")
-            if "event: node" in block
-        ]
+        nodes = [json.loads(event["data"]) for event in events_of(text) if event["event"] == "node"]
         assert {"name": "user_features", "kind": "model", "status": "success"}.items() <= next(
             node for node in nodes if node["name"] == "user_features"
         ).items()
@@ -137,10 +133,7 @@ def test_events_can_be_resumed(service: Server) -> None:
         headers = {} if after is None else {"Last-Event-ID": after}
         with service.client() as client:
             text = client.get(f"/v1/jobs/{job_id}/events", headers=headers).text
-        blocks = [block.splitlines() for block in text.split("\n\n") if block]
-        return [
-            (block[0].removeprefix("id: "), block[1].removeprefix("event: ")) for block in blocks
-        ]
+        return [(event["id"], event["event"]) for event in events_of(text)]
 
     everything = events(None)
     assert [kind for _, kind in everything if kind != "progress"] == [

@@ -40,7 +40,6 @@ CHECKS: list[schemathesis.CheckFunction] = [
 @pytest.fixture(scope="module")
 def idle(served_project: Path, shared_database: Database) -> Iterator[Server]:
     """A server whose jobs nobody works on."""
-    (served_project / "landing").mkdir()
     with serving(
         served_project,
         shared_database,

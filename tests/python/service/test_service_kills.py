@@ -40,13 +40,14 @@ def _below(pid: int) -> list[int]:
     return found + [inner for child in found for inner in _below(child)]
 
 
+@pytest.mark.prove("kills at random moments; below the chosen moments are tried always")
 def test_kills_at_any_moment_lose_nothing_and_double_nothing(
-    served_project: Path, shared_database: Database
+    project_copy: Path, shared_database: Database
 ) -> None:
     random.seed(5)
     jobs: dict[int, str] = {}
     for _ in range(_KILLS):
-        with serving(served_project, shared_database) as server:
+        with serving(project_copy, shared_database) as server:
             for _ in range(_FILES // _KILLS + 1):
                 number = next((n for n in range(_FILES) if n not in jobs), None)
                 if number is None:
@@ -62,7 +63,7 @@ def test_kills_at_any_moment_lose_nothing_and_double_nothing(
                 os.kill(victim, signal.SIGKILL)
             if victim == server.process.pid:
                 server.process.wait()
-    with serving(served_project, shared_database) as server:
+    with serving(project_copy, shared_database) as server:
         for number in range(_FILES):
             jobs.setdefault(number, _upload(server.url, number) or "")
         for job in jobs.values():
@@ -77,7 +78,7 @@ def test_kills_at_any_moment_lose_nothing_and_double_nothing(
         "select count(*) from labmart_raw.loads where file ~ '^k' and status = 'current'",
     )
     assert counted == [(_FILES,)]
-    assert list((served_project / ".labmart" / "uploads").iterdir()) == []
+    assert list((project_copy / ".labmart" / "uploads").iterdir()) == []
 
 
 def test_a_job_whose_process_is_killed_in_the_middle_is_done_all_the_same(service: Server) -> None:
@@ -99,7 +100,7 @@ def test_a_job_whose_process_is_killed_in_the_middle_is_done_all_the_same(servic
 def test_what_was_committed_before_a_kill_is_not_loaded_again(service: Server) -> None:
     """The load is there, and nobody has noted it: as after a kill between the two."""
     with service.client() as client:
-        job = client.put("/v1/files/once.csv", params=NO_BUILD, content=_users(700)).json()
+        job = client.put("/v1/files/committed.csv", params=NO_BUILD, content=_users(700)).json()
         done = service.ended(job["id"])
         result = done["result"]
         assert isinstance(result, dict)
@@ -115,7 +116,7 @@ def test_what_was_committed_before_a_kill_is_not_loaded_again(service: Server) -
     assert again["state"] == "done"
     assert isinstance(again["result"], dict)
     assert again["result"]["files"][0]["load_id"] == load_id
-    assert service.rows("select status from labmart_raw.loads where file = 'once.csv'") == [
+    assert service.rows("select status from labmart_raw.loads where file = 'committed.csv'") == [
         ("reverted",)
     ]
 
@@ -149,6 +150,41 @@ def test_what_is_cancelled_while_it_loads_leaves_nothing(service: Server) -> Non
     assert service.rows("select 1 from labmart_raw.users where user_id = '820'") == []
 
 
+def test_a_worker_that_loses_its_lock_begins_anew(service: Server) -> None:
+    workers = _workers_started(service)
+    with service.client() as client:
+        first = client.put("/v1/files/l.csv", params=NO_BUILD, content=_users(840)).json()
+        service.ended(first["id"])
+        with held_in_copy(service.database, "users") as wait_until_held:
+            job = client.put("/v1/files/m.csv", params=NO_BUILD, content=_users(850)).json()
+            wait_until_held()
+            # Not the connection that loads: nothing but the lock is lost.
+            service.rows(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = "
+                "current_database() and application_name = 'labmart service worker'"
+            )
+    assert service.ended(job["id"])["state"] == "done"
+    assert service.rows("select count(*) from labmart_raw.users where user_id = '850'") == [(1,)]
+    wait_for(lambda: _workers_started(service) > workers)
+
+
+def test_a_second_worker_waits_for_the_first_to_end(service: Server) -> None:
+    with service.client() as client:
+        wait_for(lambda: client.get("/health/ready").json()["worker"] == "up")
+    with serving(service.project, service.database, command="worker") as second:
+        wait_for(lambda: "another worker is at work" in "".join(second.said))
+        os.kill(_runner(service), signal.SIGKILL)
+        # The lock is free at once; the service starts its own worker anew a little later.
+        wait_for(lambda: "labmart worker started" in "".join(second.said))
+        with service.client() as client:
+            job = client.put("/v1/files/n.csv", params=NO_BUILD, content=_users(860)).json()
+        assert service.ended(job["id"])["state"] == "done"
+
+
+def _workers_started(server: Server) -> int:
+    return "".join(server.said).count("labmart worker started")
+
+
 def _users(first: int) -> bytes:
     return table_text("users", range(first, first + 3)).encode()
 
@@ -158,6 +194,6 @@ def _runner(server: Server) -> int:
     [found] = [
         pid
         for pid in _below(server.process.pid)
-        if b"loader.service.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"--with-parent" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     return found

@@ -12,7 +12,6 @@ import httpx
 import nanoarrow
 import pytest
 from support.databases import Database
-from support.load_processes import labmart
 from support.project import ROOT
 from support.serving import Server, serving
 
@@ -26,16 +25,20 @@ USERS = 250
 
 
 @pytest.fixture(scope="module")
-def filled(service: Server) -> Server:
-    """The service with marts as dbt declares them, and two loads, of which one has bad lines."""
+def filled(served_project: Path, shared_database: Database) -> Iterator[Server]:
+    """A service with marts as dbt declares them, and two loads, of which one has bad lines."""
+    with serving(served_project, shared_database, "--no-worker") as running:
+        yield fill(running)
+
+
+def fill(service: Server) -> Server:
     folder = service.project / "landing"
     header = "user_id,name,email,signup_date\n"
     (folder / "users.csv").write_text(header + "1,Ada,a@x.org,2023-01-01\n2,=1+1\n3,B,,\n")
     (folder / "more.csv").write_text(header + "4,Cy,,\n")
     for name in ("users.csv", "more.csv"):
-        call = ("--project-dir", service.project, "load", folder / name, "--max-rejected", "5")
-        assert labmart(service.database, *call).code == 0
-    assert labmart(service.database, "--project-dir", service.project, "roles").code == 0
+        assert service.labmart("load", str(folder / name), "--max-rejected", "5").code == 0
+    assert service.labmart("roles").code == 0
     project = Project(service.project, service.project)
     for mart in mart_contracts(project).values():
         columns = ", ".join(f'"{column.name}" {column.type}' for column in mart.columns)
@@ -207,14 +210,17 @@ def test_the_tag_of_the_ledger_follows_an_undo(filled: Server, client: httpx.Cli
     before = client.get("/v1/loads").headers["etag"]
     assert client.get("/v1/loads").headers["etag"] == before
     for verb in ("undo", "redo"):
-        assert labmart(filled.database, "--project-dir", filled.project, verb, "2").code == 0
+        assert filled.labmart(verb, "2").code == 0
         after = client.get("/v1/loads").headers["etag"]
         assert (after == before) == (verb == "redo")
 
 
 def test_queries_run_as_the_reading_role(filled: Server) -> None:
     """A new connection becomes it; what that role may not read, the service cannot tell."""
-    with serving(filled.project, filled.database) as server, server.client() as client:
+    with (
+        serving(filled.project, filled.database, "--no-worker") as server,
+        server.client() as client,
+    ):
         assert client.get("/v1/marts/compounds").status_code == 200
         filled.rows("revoke select on labmart.compounds from labmart_reader")
         answer = client.get("/v1/marts/compounds")
@@ -227,7 +233,8 @@ def test_reading_needs_a_token_where_tokens_are_needed(filled: Server, tmp_path:
     secret.write_text("0123456789abcdef" * 4)
     with (
         serving(
-            filled.project, filled.database, "--require-token", "--token-file", str(secret)
+            *(filled.project, filled.database, "--no-worker"),
+            *("--require-token", "--token-file", str(secret)),
         ) as server,
         server.client() as client,
     ):
@@ -241,7 +248,7 @@ def test_reading_needs_a_token_where_tokens_are_needed(filled: Server, tmp_path:
 def test_a_server_without_any_table_has_no_loads_and_says_what_to_do(
     served_project: Path, database: Database
 ) -> None:
-    with serving(served_project, database) as server, server.client() as client:
+    with serving(served_project, database, "--no-worker") as server, server.client() as client:
         assert client.get("/v1/loads").json() == {"items": [], "next": None}
         assert client.get("/v1/loads?format=csv").text.count("\n") == 1
         unbuilt = client.get("/v1/marts/user_features")

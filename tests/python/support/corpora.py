@@ -161,7 +161,6 @@ def workbook(form: str, rows: Sequence[Cells]) -> bytes:
 
 
 def zipped(members: Mapping[str, bytes]) -> bytes:
-    """A zip archive."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():

@@ -8,7 +8,8 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from loader.embedded import Place, postmaster, url_of
+from loader.embedded import Place, url_of
+from loader.embedded.server import server_process
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -23,6 +24,6 @@ def ask(place: Place, sql: str) -> object:
 
 
 def pid_of(place: Place) -> int:
-    pid = postmaster.running_pid(place.data)
-    assert pid is not None
-    return pid
+    server = server_process(place.data)
+    assert server is not None
+    return server.pid

@@ -13,12 +13,10 @@ from typing import Any
 
 from support.databases import Database
 
-from loader.contract import Contract, mart_contract
+from loader.contract import mart_contract
 from loader.database import find_database
 from loader.project import Project
-from loader.service.query.answer import Answer, Request, Table, answer
-from loader.service.query.readers import Readers
-from loader.service.query.version import Versions
+from loader.service.answers import Answer, Marts, Readings, Request, Source
 
 MARTS = """
 models:
@@ -28,8 +26,8 @@ models:
       alias: things
       meta: {order_by: [id]}
     data_tests:
-      - is_key:
-          arguments: {columns: [id]}
+      - unique_combination_of_columns:
+          arguments: {combination_of_columns: [id]}
     columns:
       - {name: id, data_type: bigint, description: "{{ doc('id') }}"}
       - {name: name, data_type: text}
@@ -68,15 +66,23 @@ class Asker:
     database: Database
     project: Project
     schema: str
-    readers: Readers = field(init=False)
-    versions: Versions = field(default_factory=Versions)
+    marts: Marts = field(init=False)
 
     def __post_init__(self) -> None:
-        self.readers = Readers(find_database(self.project, None))
+        self.marts = Marts(find_database(self.project, None))
 
-    def contract(self, name: str) -> Contract:
-        """The contract of a mart."""
-        return mart_contract(self.project, name)
+    @property
+    def readings(self) -> Readings:
+        """What it reads by."""
+        return self.marts.readings
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.marts.close()
+
+    def source(self, name: str) -> Source:
+        """A mart as it is read."""
+        return Source(self.schema, mart_contract(self.project, name))
 
     def sql(self, *statements: str) -> None:
         """Run statements in the schema of the marts."""
@@ -99,13 +105,11 @@ class Asker:
                 f"begin; drop table if exists {table}; alter table fresh rename to {table}; commit"
             )
 
-    def ask(self, mart: str, *pairs: tuple[str, object], **request: Any) -> Answer:
+    def ask(self, mart: str, *pairs: tuple[str, object], **headers: Any) -> Answer:
         """The answer to a request."""
         text = tuple((name, str(value)) for name, value in pairs)
-        table = Table(self.schema, self.contract(mart))
-        return answer(
-            table, Request(f"/v1/marts/{mart}", text, **request), self.readers, self.versions
-        )
+        request = Request(f"/v1/marts/{mart}", text, **headers)
+        return self.marts.answer(self.source(mart), request)
 
     def body(self, mart: str, *pairs: tuple[str, object]) -> bytes:
         """The bytes of an answer."""

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 from support.databases import Database
+from support.in_process import Done, labmart
 from support.load_processes import table_text
 
 NO_BUILD = {"build": "false"}
@@ -49,15 +51,26 @@ class Server:
                 time.sleep(0.05)
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
-        """The rows of a query."""
         with closing(self.database.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return list(cursor) if cursor.description else []
+
+    def labmart(self, *arguments: str) -> Done:
+        """Call the command on the server's project and database."""
+        return labmart_on(self.database, self.project, *arguments)
 
     def kill(self) -> None:
         """End it as a power failure would."""
         self.process.kill()
         self.process.wait()
+
+
+def labmart_on(database: Database, project: Path, *arguments: str) -> Done:
+    """Call the command in this process, on a database."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in database.environment.items():
+            patch.setenv(name, value)
+        return labmart(project, *arguments)
 
 
 @contextmanager
@@ -84,7 +97,7 @@ def serving(
         assert process.stderr is not None
         for line in process.stderr:
             said.append(line)
-            if "http://" in line or "works" in line:
+            if "http://" in line or "worker" in line:
                 begun.set()
         begun.set()
 
@@ -104,6 +117,16 @@ def serving(
                 process.wait()
                 raise AssertionError(f"it does not end: {said}") from None
         assert "Traceback" not in "".join(said), "".join(said)
+
+
+def events_of(text: str) -> list[dict[str, str]]:
+    """The server-sent events of a stream, each by the names of its fields."""
+    blocks = [block.splitlines() for block in text.split("\n\n")]
+    return [
+        dict(line.split(": ", 1) for line in lines)
+        for lines in blocks
+        if lines and lines != [": ping"]
+    ]
 
 
 def users(first: int, count: int = 3) -> bytes:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loader.destinations.spark_session import open_session
-from loader.destinations.spark_settings import check_java
+from loader.engines.spark_session import open_session
+from loader.engines.spark_settings import check_java
 from loader.errors import MissingExtra, MissingJava
 from loader.profile import Profile
 

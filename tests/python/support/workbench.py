@@ -29,7 +29,7 @@ from support.project import copy_of_project
 from support.raw_store import DAY
 from support.spark import Spark, close_shared_session, need_java
 
-from loader.destinations import Load, open_store
+from loader.engines import Load, open_store
 from loader.ledger import APPEND
 from loader.parsers.records import Batch, RejectedLine, csv_cell
 from loader.profile import Profile, load_profile
@@ -113,7 +113,7 @@ class Workbench:
         return Lab((*seeds, *(self._load(file) for file in loaded)))
 
     def _write_seed(self, file: File) -> None:
-        path = self.project / "seeds" / f"{file.input}.csv"
+        path = self.project / "seeds" / f"raw_{file.input}.csv"
         with path.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out)
             writer.writerow(self.inputs[file.input].column_names)
@@ -194,7 +194,7 @@ def session(profile: Profile) -> Iterator[None]:
     if profile.engine != "spark":
         yield
         return
-    from loader.destinations.spark_session import open_session
+    from loader.engines.spark_session import open_session
 
     close_shared_session()
     with open_session(profile):

@@ -60,7 +60,6 @@ def ods_parts(tables: str, *, styles: str = "", prolog: str = "") -> dict[str, s
 
 
 def ods_table(rows: str, name: str = "S") -> str:
-    """A sheet of an ods workbook."""
     return f'<table:table table:name="{name}">{rows}</table:table>'
 
 

@@ -10,13 +10,15 @@ from decimal import Decimal
 import pytest
 from support.engines import Engine
 
-from loader.destinations import Destination, open_destination
+from loader.contract import Contract
+from loader.engines import Engine as Source
+from loader.engines import open_engine
 from loader.errors import NotBuilt, QueryFailed
-from loader.marts import Mart, select
+from loader.show import select
 
 pytestmark = pytest.mark.slow
 
-MART = Mart("odd", ("name", "id"))
+MART = Contract("odd", "", (), order_by=("name", "id"), has_key=False)
 CSV = (
     'id,amount,name,"a ""b"", c",day,known\n'
     "2,-0.500000,,,,\n"
@@ -51,14 +53,14 @@ def odd(engine: Engine) -> Engine:
     return engine
 
 
-def csv_of(source: Destination, mart: Mart = MART, **wanted: str) -> bytes:
+def csv_of(source: Source, mart: Contract = MART, **wanted: str) -> bytes:
     out = io.BytesIO()
     source.write_csv(select(mart, source, equal=tuple(wanted.items())), out)
     return out.getvalue()
 
 
 def test_csv_is_the_same_to_the_byte(odd: Engine) -> None:
-    with open_destination(odd.profile()) as source:
+    with open_engine(odd.profile()) as source:
         assert csv_of(source).decode() == CSV
         assert csv_of(source, name="a").decode().splitlines()[1:] == [CSV.splitlines()[-3]]
         assert [column.type for column in source.columns("odd")] == [
@@ -67,7 +69,7 @@ def test_csv_is_the_same_to_the_byte(odd: Engine) -> None:
 
 
 def test_values_are_pythons_own_and_come_in_order(odd: Engine) -> None:
-    with open_destination(odd.profile()) as source:
+    with open_engine(odd.profile()) as source:
         selection = select(MART, source, columns=("id", "amount", "day", "known"))
         rows = list(source.rows(replace(selection, limit=4)))
         assert rows == [
@@ -84,7 +86,7 @@ def test_values_are_pythons_own_and_come_in_order(odd: Engine) -> None:
 
 
 def test_what_cannot_be_read_is_told(odd: Engine) -> None:
-    with open_destination(odd.profile()) as source:
+    with open_engine(odd.profile()) as source:
         with pytest.raises(NotBuilt, match=r"labmart\.users"):
             source.columns("users")
         with pytest.raises(QueryFailed, match="no_such"):

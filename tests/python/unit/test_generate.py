@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support.project import ROOT
 
+from benchmarks.__main__ import COMMANDS, main
+
 HEADERS = {
     "users": ["user_id", "name", "email", "signup_date"],
     "compounds": ["compound_id", "compound_name", "compound_structure"],
@@ -26,7 +28,7 @@ HEADERS = {
 def generate(folder: Path, *options: str) -> dict[str, bytes]:
     """The bytes of the three files."""
     subprocess.run(
-        [sys.executable, "-m", "benchmarks.generate", str(folder), *options],
+        [sys.executable, "-m", "benchmarks", "generate", str(folder), *options],
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -133,7 +135,7 @@ def test_there_is_every_kind_of_dirt(tmp_path: Path) -> None:
 )
 def test_a_wrong_call_is_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.generate", str(tmp_path / "new"), *options],
+        [sys.executable, "-m", "benchmarks", "generate", str(tmp_path / "new"), *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -141,3 +143,16 @@ def test_a_wrong_call_is_refused(tmp_path: Path, options: tuple[str, ...]) -> No
     assert done.returncode == 2
     assert "error:" in done.stderr
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: python -m benchmarks {command} ")
+
+
+def test_a_command_that_is_none_is_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lode"]) == 2
+    assert "transform" in capsys.readouterr().err

@@ -19,21 +19,20 @@ import pytest
 from support.databases import Database
 
 from loader import export as export_module
-from loader.destinations import Column, Destination, Row, Selection
-from loader.destinations.postgres import connect
+from loader.contract import mart_contract
+from loader.engines import Column, Engine, Row, Selection
+from loader.engines.postgres import connect
 from loader.errors import (
     NotBuilt,
     QueryFailed,
-    TooLargeForFormat,
     UnknownColumn,
-    UnknownEnding,
     UnknownMart,
     UsageError,
 )
 from loader.export import export
-from loader.marts import find_mart, select
 from loader.profile import Profile
-from loader.show import ShowOptions, show, write_json
+from loader.project import Project
+from loader.show import ShowOptions, select, show, write_json
 from loader.table import display, layout, text_width
 
 MARTS = """
@@ -61,14 +60,15 @@ ROWS = """
 
 
 @pytest.fixture
-def marts_file(tmp_path: Path) -> Path:
-    path = tmp_path / "_marts.yml"
-    path.write_text(MARTS)
-    return path
+def marts(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(root=tmp_path_factory.mktemp("project"), profiles_dir=Path())
+    project.marts_file.parent.mkdir(parents=True)
+    project.marts_file.write_text(MARTS)
+    return project
 
 
 @pytest.fixture
-def source(database: Database) -> Iterator[Destination]:
+def source(database: Database) -> Iterator[Engine]:
     with closing(database.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("create schema lab")
         cursor.execute(
@@ -93,12 +93,12 @@ def profile_for(database: Database) -> Profile:
 
 
 def shown(
-    source: Destination,
-    marts_file: Path,
+    source: Engine,
+    marts: Project,
     capfdbinary: pytest.CaptureFixture[bytes],
     options: ShowOptions,
 ) -> tuple[str, str]:
-    show(find_mart(marts_file, "things"), source, options)
+    show(mart_contract(marts, "things"), source, options)
     out, err = capfdbinary.readouterr()
     return out.decode(), err.decode()
 
@@ -108,9 +108,9 @@ class TestWithDatabase:
     """Everything that reads rows."""
 
     def test_csv_is_plain_and_in_the_declared_order(
-        self, source: Destination, marts_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+        self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        out, err = shown(source, marts_file, capfdbinary, ShowOptions(format="csv"))
+        out, err = shown(source, marts, capfdbinary, ShowOptions(format="csv"))
         assert out == (
             "id,name,run time,day,known\n"
             "9007199254740993,,,,\n"
@@ -125,9 +125,9 @@ class TestWithDatabase:
         assert err == ""
 
     def test_json_keeps_every_digit(
-        self, source: Destination, marts_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+        self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        out, _ = shown(source, marts_file, capfdbinary, ShowOptions(format="json"))
+        out, _ = shown(source, marts, capfdbinary, ShowOptions(format="json"))
         rows = json.loads(out, parse_float=Decimal)
         assert len(rows) == 8
         assert rows[0] == {
@@ -143,15 +143,15 @@ class TestWithDatabase:
         assert '"run time": 12.500000' in out
 
     def test_json_of_nothing_is_an_empty_array(
-        self, source: Destination, marts_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+        self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
         options = ShowOptions(format="json", equal=(("name", "it's not there"),))
-        assert json.loads(shown(source, marts_file, capfdbinary, options)[0]) == []
+        assert json.loads(shown(source, marts, capfdbinary, options)[0]) == []
 
     def test_table_has_a_footer_apart_from_the_data(
-        self, source: Destination, marts_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+        self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        out, err = shown(source, marts_file, capfdbinary, ShowOptions(columns=("id", "run time")))
+        out, err = shown(source, marts, capfdbinary, ShowOptions(columns=("id", "run time")))
         assert out.splitlines()[:3] == [
             "              id         run time",
             "----------------  ---------------",
@@ -159,44 +159,42 @@ class TestWithDatabase:
         ]
         assert "               2            12.50" in out.splitlines()
         assert err == "things: 8 rows\n"
-        out, err = shown(source, marts_file, capfdbinary, ShowOptions(limit=3))
+        out, err = shown(source, marts, capfdbinary, ShowOptions(limit=3))
         assert len(out.splitlines()) == 5
         assert "the first 3 of 8 rows" in err
 
     def test_columns_are_chosen_in_the_given_order_and_must_exist(
-        self, source: Destination, marts_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+        self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
         options = ShowOptions(format="csv", columns=("name", "id"), limit=1)
-        out, _ = shown(source, marts_file, capfdbinary, options)
+        out, _ = shown(source, marts, capfdbinary, options)
         assert out == "name,id\n,9007199254740993\n"
         with pytest.raises(UnknownColumn, match=r"no column 'nam'. Did you mean 'name'\?"):
-            shown(source, marts_file, capfdbinary, ShowOptions(columns=("nam",)))
+            shown(source, marts, capfdbinary, ShowOptions(columns=("nam",)))
 
-    def test_a_mart_that_was_not_built_says_so(self, source: Destination, marts_file: Path) -> None:
+    def test_a_mart_that_was_not_built_says_so(self, source: Engine, marts: Project) -> None:
         with pytest.raises(NotBuilt, match=r"no table lab\.elsewhere.*labmart build"):
-            select(find_mart(marts_file, "elsewhere"), source)
+            select(mart_contract(marts, "elsewhere"), source)
 
-    def test_a_refused_query_is_a_sentence(self, source: Destination) -> None:
+    def test_a_refused_query_is_a_sentence(self, source: Engine) -> None:
         with pytest.raises(QueryFailed, match="division by zero"):
             source.query("select 1 / 0", 10)
         assert source.query("select 1 as one", 10)[1] == [(1,)]
 
-    def test_export_csv_and_json(
-        self, source: Destination, marts_file: Path, tmp_path: Path
-    ) -> None:
-        mart = find_mart(marts_file, "things")
+    def test_export_csv_and_json(self, source: Engine, marts: Project, tmp_path: Path) -> None:
+        mart = mart_contract(marts, "things")
         assert export(mart, source, tmp_path / "t.csv") == 8
         text = (tmp_path / "t.csv").read_text(encoding="utf-8")
         assert next(csv.reader(StringIO(text))) == ["id", "name", "run time", "day", "known"]
         export(mart, source, tmp_path / "t.json")
         assert len(json.loads((tmp_path / "t.json").read_bytes())) == 8
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["_marts.yml", "t.csv", "t.json"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.json"]
 
     def test_export_parquet_has_types_and_values(
-        self, source: Destination, marts_file: Path, tmp_path: Path
+        self, source: Engine, marts: Project, tmp_path: Path
     ) -> None:
         file = tmp_path / "it's.parquet"
-        export(find_mart(marts_file, "things"), source, file)
+        export(mart_contract(marts, "things"), source, file)
         read = duckdb.read_parquet(str(file))
         assert [str(kind) for kind in read.types] == [
             "BIGINT",
@@ -213,10 +211,10 @@ class TestWithDatabase:
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
     def test_export_xlsx_has_no_formula_and_loses_no_digit(
-        self, source: Destination, marts_file: Path, tmp_path: Path
+        self, source: Engine, marts: Project, tmp_path: Path
     ) -> None:
         file = tmp_path / "t.xlsx"
-        export(find_mart(marts_file, "things"), source, file)
+        export(mart_contract(marts, "things"), source, file)
         with zipfile.ZipFile(file) as book:
             sheet = book.read("xl/worksheets/sheet1.xml").decode()
         assert "<f>" not in sheet
@@ -233,33 +231,33 @@ class TestWithDatabase:
 
     def test_too_many_rows_for_a_worksheet_write_nothing(
         self,
-        source: Destination,
-        marts_file: Path,
+        source: Engine,
+        marts: Project,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(export_module, "XLSX_ROWS", 7)
         (tmp_path / "t.xlsx").write_text("earlier")
-        with pytest.raises(TooLargeForFormat, match=r"8 rows do not fit.*Use csv or parquet"):
-            export(find_mart(marts_file, "things"), source, tmp_path / "t.xlsx")
+        with pytest.raises(UsageError, match=r"8 rows do not fit.*Use csv or parquet"):
+            export(mart_contract(marts, "things"), source, tmp_path / "t.xlsx")
         assert (tmp_path / "t.xlsx").read_text() == "earlier"
 
     def test_a_text_too_long_for_a_cell_writes_nothing(
-        self, source: Destination, marts_file: Path, tmp_path: Path, database: Database
+        self, source: Engine, marts: Project, tmp_path: Path, database: Database
     ) -> None:
         with closing(database.connect()) as connection, connection.cursor() as cursor:
             cursor.execute("insert into lab.things values (8, repeat('x', 32768))")
-        with pytest.raises(TooLargeForFormat, match="32,768 characters"):
-            export(find_mart(marts_file, "things"), source, tmp_path / "t.xlsx")
-        assert [path.name for path in tmp_path.iterdir()] == ["_marts.yml"]
+        with pytest.raises(UsageError, match="32,768 characters"):
+            export(mart_contract(marts, "things"), source, tmp_path / "t.xlsx")
+        assert [path.name for path in tmp_path.iterdir()] == []
 
     def test_a_folder_that_is_not_there_is_a_sentence(
-        self, source: Destination, marts_file: Path, tmp_path: Path
+        self, source: Engine, marts: Project, tmp_path: Path
     ) -> None:
         with pytest.raises(UsageError, match="cannot be written: No such file"):
-            export(find_mart(marts_file, "things"), source, tmp_path / "no" / "t.csv")
+            export(mart_contract(marts, "things"), source, tmp_path / "no" / "t.csv")
 
-    def test_rows_are_fetched_in_portions(self, source: Destination, database: Database) -> None:
+    def test_rows_are_fetched_in_portions(self, source: Engine, database: Database) -> None:
         with closing(database.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(
                 "create view lab.endless as select g from generate_series(1, 10000000) g"
@@ -269,12 +267,12 @@ class TestWithDatabase:
         assert next(rows) == (1,)
 
 
-def test_unknown_marts_and_endings_name_what_there_is(marts_file: Path) -> None:
+def test_unknown_marts_and_endings_name_what_there_is(marts: Project) -> None:
     with pytest.raises(UnknownMart, match=r"Did you mean 'things'\? The marts are: things, "):
-        find_mart(marts_file, "thing")
+        mart_contract(marts, "thing")
     with pytest.raises(UnknownMart):
-        find_mart(marts_file, "accepted_things")
-    with pytest.raises(UnknownEnding, match=r"'\.txt' is none of \.csv, \.json, \.parquet, \.xlsx"):
+        mart_contract(marts, "accepted_things")
+    with pytest.raises(UsageError, match=r"'\.txt' is none of \.csv, \.json, \.parquet, \.xlsx"):
         export_module.writer_for(Path("x.txt"))
     assert export_module.writer_for(Path("X.CSV")) is export_module.writer_for(Path("x.csv"))
 

@@ -13,7 +13,7 @@ from support.project import ROOT
 
 from loader.database import find_database
 from loader.embedded import place_of
-from loader.errors import NoProject, ProfileError
+from loader.errors import ConfigError, UsageError
 from loader.profile import Profile, load_profile
 from loader.project import find_root, open_project
 
@@ -132,20 +132,20 @@ def test_filters_give_typed_values_as_in_dbt(
 )
 def test_what_is_wrong_in_the_profile_is_said(tmp_path: Path, entry: str, message: str) -> None:
     root = make_project(tmp_path / "p", one_target(f"      {entry}\n"))
-    with pytest.raises(ProfileError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         profile_of(root)
     assert str(root / "profiles.yml") in str(caught.value)
 
 
 def test_an_unknown_target_or_profile_is_said_with_what_there_is(tmp_path: Path) -> None:
     root = make_project(tmp_path / "p", one_target("      host: here\n"))
-    with pytest.raises(ProfileError, match=r"no target 'prod'\. The targets are: postgres"):
+    with pytest.raises(ConfigError, match=r"no target 'prod'\. The targets are: postgres"):
         profile_of(root, "prod")
     (root / "profiles.yml").write_text("other: {}\n")
-    with pytest.raises(ProfileError, match="no profile 'labmart'"):
+    with pytest.raises(ConfigError, match="no profile 'labmart'"):
         profile_of(root)
     (root / "profiles.yml").write_text("")
-    with pytest.raises(ProfileError, match="empty"):
+    with pytest.raises(ConfigError, match="empty"):
         profile_of(root)
 
 
@@ -178,7 +178,7 @@ def test_dbt_profiles_dir_wins_and_must_be_right(
     monkeypatch.setenv("DBT_PROFILES_DIR", str(tmp_path / "q"))
     assert profile_of(root).text("host") == "named"
     monkeypatch.setenv("DBT_PROFILES_DIR", str(tmp_path / "nowhere"))
-    with pytest.raises(ProfileError, match="DBT_PROFILES_DIR"):
+    with pytest.raises(ConfigError, match="DBT_PROFILES_DIR"):
         open_project(root)
 
 
@@ -187,5 +187,5 @@ def test_the_root_is_found_upwards_or_around_the_package(tmp_path: Path) -> None
     (root / "a" / "b").mkdir(parents=True)
     assert find_root(start=root / "a" / "b") == root
     assert find_root(start=tmp_path) == ROOT
-    with pytest.raises(NoProject, match="--project-dir"):
+    with pytest.raises(UsageError, match="--project-dir"):
         find_root(tmp_path)

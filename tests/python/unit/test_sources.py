@@ -8,7 +8,7 @@ import pytest
 import yaml
 from support.project import ROOT
 
-from loader.errors import ProfileError, SourcesError
+from loader.errors import ConfigError
 from loader.sources import Input, InputColumn, header_key, match_header, read_inputs
 
 INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")
@@ -61,17 +61,23 @@ def test_the_accepted_names_are_the_columns_own_and_the_declared_ones(tmp_path: 
         (table(column("id"), column(None)), "a column of the input plates has no name"),
         (table(column("id"), {"name": "x", "data_type": "bigint"}), "plates.x: the `data_type`"),
         (table(column("id"), {"name": "x"}), "plates.x: the `data_type` of a loaded cell is text"),
-        (table(column("id", header_names="plate")), "plates.id: `header_names` must be a list"),
-        (table(column("id"), config={"meta": {"input": "yes"}}), "no table has `config"),
+        (
+            table(column("id", header_names="plate")),
+            "raw.tables.plates.columns.id.config.meta.header_names: Expected `array`, got `str`",
+        ),
+        (
+            table(column("id"), config={"meta": {"input": "yes"}}),
+            "meta.input: Expected `bool`, got `str`",
+        ),
         (table(column("id"), config=None), "no table has `config: {meta: {input: true}}`"),
-        ("plates", "no table has"),
+        ("plates", "sources.raw.tables.0: Expected `object`, got `str`"),
     ],
 )
 def test_what_is_wrong_with_a_declaration_is_said_with_its_place(
     tmp_path: Path, entry: object, says: str
 ) -> None:
     path = written(tmp_path, entry)
-    with pytest.raises(SourcesError) as refused:
+    with pytest.raises(ConfigError) as refused:
         read_inputs(path)
     assert str(refused.value).startswith(f"{path}: ")
     assert says in str(refused.value)
@@ -81,7 +87,7 @@ def test_what_is_wrong_with_a_declaration_is_said_with_its_place(
 def test_a_file_without_sources_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "_sources.yml"
     path.write_text(text)
-    with pytest.raises(SourcesError, match="it has no list `sources:`"):
+    with pytest.raises(ConfigError, match="it has no list `sources:`"):
         read_inputs(path)
 
 
@@ -89,7 +95,7 @@ def test_a_file_without_sources_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_no_yaml_is_a_wrong_call(tmp_path: Path, text: str) -> None:
     path = tmp_path / "_sources.yml"
     path.write_text(text)
-    with pytest.raises((SourcesError, ProfileError)) as refused:
+    with pytest.raises(ConfigError) as refused:
         read_inputs(path)
     assert str(refused.value).startswith(str(path))
 

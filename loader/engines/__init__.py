@@ -1,0 +1,219 @@
+"""Engines, behind two small protocols: `Engine` reads marts, `RawStore` writes raw tables.
+
+    raw_store  what the raw tables look like, and the store of engines that speak SQL
+    feeding    records on their way into an engine
+    sql        how SQL is written
+    postgres, duckdb, spark…   one module an engine, under its name in dbt, with `connect`,
+               `connect_raw` and `move_raw`
+
+Values come as Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps
+the digits that the engine has (12.500000).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from importlib import import_module
+from types import ModuleType
+from typing import IO, Protocol
+
+from loader.errors import ConfigError
+from loader.files import LocalFile
+from loader.parsers.records import Batch, Parser, RejectedLine
+from loader.profile import Profile
+from loader.sources import Input
+
+Value = int | Decimal | float | str | bool | date | datetime | None
+Row = tuple[Value, ...]
+# By the `type` of a target in profiles.yml.
+ENGINES = ("postgres", "duckdb", "spark")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; `type` in PostgreSQL's words, such as numeric(18,6)."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of one relation: which columns, which rows (all `equal` hold), order, how many."""
+
+    relation: str
+    columns: tuple[Column, ...]
+    order_by: tuple[Column, ...] = ()
+    equal: tuple[tuple[str, str], ...] = ()
+    limit: int | None = None
+
+
+class Engine(Protocol):
+    """An open connection to one engine. A context manager that closes it."""
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def columns(self, relation: str) -> tuple[Column, ...]:
+        """The columns of a relation of the mart schema. Raises NotBuilt if there is none."""
+        ...
+
+    def rows(self, selection: Selection) -> Iterator[Row]:
+        """The rows, in order, in bounded memory."""
+        ...
+
+    def count(self, selection: Selection) -> int:
+        """How many rows there are, whatever the limit."""
+        ...
+
+    def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
+        """Header line, `,`, LF, RFC 4180 quoting, NULL empty."""
+        ...
+
+    def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
+        """The first rows of any query."""
+        ...
+
+
+@dataclass(frozen=True)
+class Load:
+    """One row of the ledger: one file, or one sheet of it, in one input.
+
+    `call_id` is the load_id of the first load of the call that brought it.
+    """
+
+    load_id: int
+    call_id: int
+    input: str
+    file: str
+    sha256: str
+    bytes: int
+    dialect: str
+    mode: str
+    status: str
+    records_read: int
+    records_rejected: int
+    started_at: datetime
+    finished_at: datetime
+    loaded_by: str
+
+
+class RawStore(Protocol):
+    """The raw tables and the ledger in one transaction: others see all of it or nothing."""
+
+    def loads(self) -> list[Load]:
+        """The ledger by load_id; empty when there is none yet."""
+        ...
+
+    def prepare(self, inputs: Sequence[Input]) -> None:
+        """Create what is missing of the schema, its tables and their columns."""
+        ...
+
+    def next_load_id(self) -> int:
+        """A number greater than any load ever had."""
+        ...
+
+    def write_records(
+        self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        """Write the batches' text; how many rows the engine took."""
+        ...
+
+    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> Iterator[Batch] | None:
+        """Read and write a file by the engine's own means; None if it has to be read here.
+
+        The batches have no text: how many records were written, the rejected lines, the position.
+        Raises FileRefused as the reader does.
+        """
+        ...
+
+    def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
+        """Keep lines that could not be split."""
+        ...
+
+    def count(self, table: Input, load_id: int) -> tuple[int, int]:
+        """Rows and rejected lines of a load, counted in the tables."""
+        ...
+
+    def add(self, load: Load) -> None:
+        """Write a row of the ledger."""
+        ...
+
+    def set_status(self, changes: Mapping[int, str]) -> None:
+        """Give loads another status."""
+        ...
+
+    def delete(self, loads: Sequence[Load]) -> None:
+        """Delete loads with their rows and rejected lines."""
+        ...
+
+    def commit(self) -> None:
+        """Make it all visible at once. A store that is closed without it leaves no trace."""
+        ...
+
+
+def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManager[RawStore]:
+    """Open the raw tables of a profile. With `write` one load at a time has them.
+
+    Raises DatabaseUnreachable, DatabaseFault or ConfigError.
+    """
+    store: AbstractContextManager[RawStore] = _module(profile).connect_raw(profile, write=write)
+    return store
+
+
+def adopt_raw(profile: Profile) -> str | None:
+    """Move raw tables from where they were while they followed the target; a sentence about it.
+
+    None if there is nothing to move. Raises UsageError if there is, but the new schema is there
+    already: two laboratories are never mixed.
+    """
+    earlier = profile.earlier_raw_schema
+    if earlier is None or not _module(profile).move_raw(profile, earlier):
+        return None
+    return (
+        f"moved the raw tables from the schema {earlier} to {profile.raw_schema}, "
+        "which all targets read"
+    )
+
+
+def open_engine(profile: Profile) -> AbstractContextManager[Engine]:
+    """Connect to the engine of a profile. Raises DatabaseUnreachable or ConfigError."""
+    engine: AbstractContextManager[Engine] = _module(profile).connect(profile)
+    return engine
+
+
+def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
+    """Keep other loads away while dbt works on an engine that serves one process at a time.
+
+    A server needs nothing of the kind.
+    """
+    if profile.engine == "duckdb":
+        from loader.engines.duckdb import file_lock
+
+        return file_lock(profile)
+    if profile.engine == "spark":
+        from loader.engines.spark_session import metastore_turn
+
+        return metastore_turn(profile)
+    return nullcontext()
+
+
+def _module(profile: Profile) -> ModuleType:
+    """The module of the profile's engine; only that engine's driver is imported."""
+    if profile.engine not in ENGINES:
+        known = ", ".join(ENGINES)
+        raise ConfigError(
+            profile.path,
+            f"target {profile.target!r} has `type: {profile.engine}`; labmart works with {known}.",
+        )
+    return import_module(f"{__name__}.{profile.engine}")
+
+
+def named(columns: Sequence[Column], name: str) -> Column | None:
+    """The column of that name, if there is one."""
+    return next((column for column in columns if column.name == name), None)

@@ -1,0 +1,545 @@
+"""DuckDB: opening its file, reading marts, writing the raw tables.
+
+One process at a time can have the file open for writing, or any number for reading. So whoever
+belongs to labmart holds a lock file beside it; when the lock is ours and the file is still taken,
+by a DuckDB shell or a dbt that was called by hand, that program is named.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import duckdb
+
+from loader.engines import Column, Load, Row, Selection
+from loader.engines.feeding import Pipes, piped
+from loader.engines.raw_store import (
+    LEDGER_COLUMNS,
+    TIMESTAMP,
+    Gap,
+    Relation,
+    SqlRawStore,
+    check_move,
+)
+from loader.engines.sql import literal, query_of, quote, source_of
+from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBuilt, QueryFailed
+from loader.locks import locked, wait_until
+from loader.parsers.records import Batch, csv_cell
+from loader.profile import Profile
+
+Connection = duckdb.DuckDBPyConnection
+_T = TypeVar("_T")
+
+
+# Types: PostgreSQL's words, and DuckDB's.
+
+_TYPES = {
+    "boolean": "BOOLEAN",
+    "smallint": "SMALLINT",
+    "integer": "INTEGER",
+    "bigint": "BIGINT",
+    "numeric(38,0)": "HUGEINT",
+    "real": "FLOAT",
+    "double precision": "DOUBLE",
+    "text": "VARCHAR",
+    "date": "DATE",
+    "timestamp without time zone": "TIMESTAMP",
+    "timestamp with time zone": "TIMESTAMP WITH TIME ZONE",
+}
+_STANDARD_TYPES = {name: standard for standard, name in _TYPES.items()} | {"TINYINT": "smallint"}
+
+
+def standard_type(type_: str) -> str:
+    """A type of DuckDB as PostgreSQL calls it; one that it has not, in small letters."""
+    if decimal := re.fullmatch(r"DECIMAL\((\d+),\s*(\d+)\)", type_):
+        return f"numeric({decimal[1]},{decimal[2]})"
+    return _STANDARD_TYPES.get(type_, type_.lower())
+
+
+def own_type(type_: str) -> str:
+    """A type of PostgreSQL as DuckDB calls it; VARCHAR where it has none as wide."""
+    numeric = re.fullmatch(r"numeric\((\d+),(\d+)\)", type_)
+    if numeric:
+        return f"DECIMAL({numeric[1]},{numeric[2]})" if int(numeric[1]) <= 38 else "VARCHAR"
+    return _TYPES.get(type_, "VARCHAR")
+
+
+# Opening the file, as dbt-duckdb would.
+
+# Another program may be just about to end.
+_PATIENCE_SECONDS = 10.0
+_TAKEN = re.compile(r"Could not set lock on file|different configuration")
+_HOLDER = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
+
+
+def path_of(profile: Profile) -> Path:
+    """The file of a profile. Raises ConfigError if it means none."""
+    path = profile.text("path")
+    if not path or path == ":memory:" or re.match(r"[a-z]+:", path):
+        raise ConfigError(
+            profile.path,
+            f"`path` of target {profile.target!r} is {path!r}, and labmart needs a file, such as "
+            "`path: labmart.duckdb`.",
+        )
+    return Path(path).expanduser()
+
+
+@contextmanager
+def file_lock(profile: Profile, *, shared: bool = False) -> Iterator[None]:
+    """Keep the file to oneself, or share it with others who read."""
+    path = path_of(profile)
+    try:
+        if not shared:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(f"{path.name}.lock"), shared=shared):
+            yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise DatabaseUnreachable(
+            f"{error.filename} cannot be written: {error.strerror}. Correct `path` in "
+            f"{profile.path}, or LABMART_DUCKDB_PATH."
+        ) from None
+
+
+@contextmanager
+def opened(profile: Profile, *, write: bool) -> Iterator[Connection]:
+    """The file, open; an empty database if there is none yet and nothing is to be written.
+
+    Raises DatabaseUnreachable or ConfigError.
+    """
+    path = path_of(profile)
+    with file_lock(profile, shared=not write):
+        connection = _connect(profile, path, write=write)
+        try:
+            # Times are printed; they must not depend on the machine.
+            connection.execute("set TimeZone = 'UTC'")
+            for name, value in _settings(profile, "settings").items():
+                try:
+                    connection.execute(f"set {name} = {literal(value)}")
+                except duckdb.Error as error:
+                    message = " ".join(str(error).split())
+                    raise ConfigError(profile.path, f"`settings`: {name}: {message}") from None
+            yield connection
+        finally:
+            connection.close()
+
+
+def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
+    # A dict is invariant in its values, and DuckDB takes more than texts.
+    config: dict[str, str | bool | int | float | list[str]] = {}
+    config.update(_settings(profile, "config_options"))
+    if not write and not path.exists():
+        return duckdb.connect(":memory:", config=config)
+    connections: list[Connection] = []
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+
+    def is_open() -> bool:
+        try:
+            connections.append(duckdb.connect(str(path), read_only=not write, config=config))
+        except duckdb.Error as error:
+            message = " ".join(str(error).split())
+            if not _TAKEN.search(message):
+                raise DatabaseUnreachable(
+                    f"DuckDB cannot open {path}: {message} Correct `path` in {profile.path}, or "
+                    "move the file away."
+                ) from None
+            if time.monotonic() > deadline:
+                held = _HOLDER.search(message)
+                holder = f"{Path(held[1]).name}, process {held[2]}" if held else "another program"
+                raise DatabaseUnreachable(
+                    f"The database file {path} is open in {holder}, and DuckDB lets one program "
+                    "write, or several read. Close it there and call again."
+                ) from None
+            return False
+        return True
+
+    wait_until(is_open, waiting=f"{path} is open in another program; waiting …")
+    return connections[0]
+
+
+def _settings(profile: Profile, key: str) -> dict[str, str]:
+    """A mapping of the profile, whose values DuckDB turns into what they mean."""
+    values = profile.values.get(key) or {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(profile.path, f"`{key}` is no mapping of names to values.")
+    return {str(name): str(value) for name, value in values.items()}
+
+
+class _Work:
+    """A call, and what came of it."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self.result: object = None
+        self.failure: BaseException | None = None
+        # Thread.join takes a thread for ended when a signal comes (bpo-45274).
+        self.is_done = threading.Event()
+
+    def run(self) -> None:
+        try:
+            self.result = self._call()
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self.is_done.set()
+
+
+def _interruptible(
+    connection: Connection, call: Callable[[], _T], stop: Callable[[], None] = lambda: None
+) -> _T:
+    """Call in a thread, so that a signal ends the statement and is raised as what it means.
+
+    By itself the driver makes a RuntimeError of a signal, or sees it when the statement is done.
+    `stop` is called besides, if the statement may wait for something else.
+    """
+    work = _Work(call)
+    threading.Thread(target=work.run, name="labmart-duckdb", daemon=True).start()
+    try:
+        work.is_done.wait()
+    except BaseException:
+        stop()
+        connection.interrupt()
+        work.is_done.wait()
+        raise
+    if work.failure is not None:
+        raise work.failure
+    return work.result  # type: ignore[return-value]  # it is what the call returned
+
+
+# Reading marts.
+
+_ROWS_AT_ONCE = 5000
+
+
+def connect(profile: Profile) -> DuckDB:
+    """Open the file for reading. Raises DatabaseUnreachable with what to do next."""
+    return DuckDB(profile)
+
+
+class DuckDB:
+    """An open connection; see the protocol `Engine`."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._open = ExitStack()
+        self._connection = self._open.enter_context(opened(profile, write=False))
+        self._schema = profile.schema
+        self._where = str(path_of(profile))
+
+    def __enter__(self) -> DuckDB:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def columns(self, relation: str) -> tuple[Column, ...]:
+        with self._faults():
+            rows = self._run(
+                "select column_name, data_type from duckdb_columns() "
+                "where database_name = current_database() "
+                "and lower(schema_name) = lower(?) and table_name = ? order by column_index",
+                [self._schema, relation],
+            )
+        if not rows:
+            raise NotBuilt(f"{self._schema}.{relation}", self._where)
+        return tuple(Column(name=name, type=standard_type(type_)) for name, type_ in rows)
+
+    def rows(self, selection: Selection) -> Iterator[Row]:
+        listed = ", ".join(f"m.{quote(column.name)}" for column in selection.columns)
+        yield from self._stream(self._sql(selection, listed))
+
+    def count(self, selection: Selection) -> int:
+        with self._faults():
+            [(rows,)] = self._run(f"select count(*) from {self._source(selection)}")
+        return int(rows)
+
+    def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
+        """The lines are those that COPY of PostgreSQL writes."""
+        names = ",".join(csv_cell(column.name) for column in selection.columns)
+        file.write(f"{names}\n".encode())
+        cells = " || ',' || ".join(_csv_sql(column) for column in selection.columns)
+        for (line,) in self._stream(self._sql(selection, f"{cells} || chr(10)")):
+            file.write(str(line).encode())
+
+    def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
+        with self._faults():
+            rows = self._run(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
+            columns = tuple(
+                Column(name=name, type=standard_type(str(type_)))
+                for name, type_, *_ in self._connection.description or ()
+            )
+            return columns, rows
+
+    def _run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        connection = self._connection
+        return _interruptible(connection, lambda: connection.execute(sql, list(values)).fetchall())
+
+    def _stream(self, sql: str) -> Iterator[Row]:
+        with self._faults():
+            # A cursor of its own: the caller may ask something else between two rows.
+            cursor = self._connection.cursor()
+            cursor.execute("set TimeZone = 'UTC'")
+            _interruptible(cursor, lambda: cursor.execute(sql))
+            while rows := _interruptible(cursor, lambda: cursor.fetchmany(_ROWS_AT_ONCE)):
+                yield from rows
+
+    def _sql(self, selection: Selection, listed: str) -> str:
+        return query_of(selection, listed, self._source(selection), _order_key)
+
+    def _source(self, selection: Selection) -> str:
+        with self._faults():
+            [(database,)] = self._run("select current_database()")
+        # The database may have the name of the schema, so both are always said.
+        return source_of(selection, [str(database), self._schema])
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Turn the driver's errors into ours."""
+        try:
+            yield
+        except duckdb.Error as error:
+            raise QueryFailed(self._where, one_line(error)) from None
+
+
+def _order_key(column: Column) -> str:
+    # Texts are compared by their bytes, which is by code point.
+    return f"m.{quote(column.name)} nulls first"
+
+
+def _csv_sql(column: Column) -> str:
+    """A cell as COPY writes it: quoted if it is empty or has a delimiter, quote or line end."""
+    text = f"m.{quote(column.name)}::text"
+    if column.type != "text":
+        return f"coalesce({text}, '')"
+    return (
+        f"case when {text} is null then '' "
+        f"when {text} = '' or regexp_matches({text}, '[\",\\r\\n]') "
+        f"then '\"' || replace({text}, '\"', '\"\"') || '\"' else {text} end"
+    )
+
+
+# Writing the raw tables.
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# DuckDB takes at least so much memory for each pipe; longer records are read one by one.
+_LONGEST_RECORD = 8 << 20
+# Our own side fills no more than these.
+_PIPES = 4
+# Columns of numbers; all others that are written are texts.
+_NUMBERS = ("line", "load_id")
+# A relation's columns, one a row. Parameter: schema.
+_RELATIONS = """
+select c.table_name, case when v.view_oid is null then 'table' else 'view' end,
+    c.column_name, c.data_type
+from duckdb_columns() as c
+left join duckdb_views() as v
+    on v.database_oid = c.database_oid and v.view_oid = c.table_oid and v.schema_oid = c.schema_oid
+where c.database_name = current_database() and lower(c.schema_name) = lower(?)
+order by c.table_name, c.column_index
+"""
+
+
+@contextmanager
+def connect_raw(profile: Profile, *, write: bool) -> Iterator[DuckDBRaw]:
+    """Open the raw tables; see `open_store`."""
+    with opened(profile, write=write) as connection:
+        try:
+            store = DuckDBRaw(connection, profile.raw_schema, str(path_of(profile)))
+            store.run("begin transaction")
+            yield store
+        finally:
+            # There is nothing to roll back after a commit.
+            with suppress(duckdb.Error):
+                connection.rollback()
+
+
+def move_raw(profile: Profile, earlier: str) -> bool:
+    """Move the tables of the schema `earlier` to that of the profile; see `adopt_raw`."""
+    place = str(path_of(profile))
+    # To look is allowed while others read the file.
+    with opened(profile, write=False) as connection:
+        if not DuckDBRaw(connection, earlier, place).has_ledger():
+            return False
+    with opened(profile, write=True) as connection:
+        old = DuckDBRaw(connection, earlier, place)
+        new = DuckDBRaw(connection, profile.raw_schema, place)
+        old.run("begin transaction")
+        if not old.has_ledger():
+            return False
+        if new.exists():
+            if not old.loads():
+                return False
+            check_move(earlier, profile.raw_schema, holds_loads=bool(new.loads()))
+        old.move_to(new)
+        old.commit()
+        return True
+
+
+class DuckDBRaw(SqlRawStore):
+    """An open transaction on the raw tables."""
+
+    def __init__(self, connection: Connection, schema: str, where: str) -> None:
+        super().__init__(schema, quote(schema), where)
+        self._connection = connection
+        # Rows have a line and need no order; keeping one would cost memory.
+        self.run("set preserve_insertion_order = false")
+        # The database may have the name of the schema, so both are always said.
+        [(database,)] = self.run("select current_database()")
+        self.schema = f"{quote(str(database))}.{quote(schema)}"
+
+    def run(
+        self,
+        sql: str,
+        values: Sequence[object] = (),
+        *,
+        right: str = "",  # noqa: ARG002 -- a file's tables know no rights
+        stop: Callable[[], None] = lambda: None,
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement, all of its rows. `stop` ends what it may wait for."""
+        connection = self._connection
+        try:
+            return _interruptible(
+                connection, lambda: connection.execute(sql, list(values)).fetchall(), stop
+            )
+        except duckdb.Error as error:
+            raise fault(error, self.where) from None
+
+    def relations(self, names: Iterable[str]) -> dict[str, Relation]:
+        relations = self._relations()
+        return {name: relations[name] for name in names if name in relations}
+
+    def _relations(self) -> dict[str, Relation]:
+        relations: dict[str, Relation] = {}
+        for name, kind, column, type_ in self.run(_RELATIONS, (self.schema_name,)):
+            before = relations[str(name)].columns if name in relations else {}
+            columns = {**before, str(column): standard_type(str(type_))}
+            relations[str(name)] = Relation(str(kind), "", columns)
+        return relations
+
+    def exists(self) -> bool:
+        return bool(
+            self.run(
+                "select 1 from duckdb_schemas() where database_name = current_database() "
+                "and lower(schema_name) = lower(?)",
+                (self.schema_name,),
+            )
+        )
+
+    def make_schema(self) -> None:
+        self.run(f"create schema if not exists {self.schema}")
+
+    def make(self, gap: Gap, present: Mapping[str, Relation]) -> None:  # noqa: ARG002 -- no owners
+        columns = [f"{quote(column)} {type_}" for column, type_ in gap.columns.items()]
+        if gap.is_new:
+            self.run(f"create table {self.table(gap.table)} ({', '.join(columns)})")
+        else:
+            for column in columns:
+                self.run(f"alter table {self.table(gap.table)} add column {column}")
+
+    def move_to(self, new: DuckDBRaw) -> None:
+        """Move all tables; DuckDB cannot give a schema another name."""
+        new.make_schema()
+        for table in self._relations():
+            self.run(f"create table {new.table(table)} as from {self.table(table)}")
+            self.run(f"drop table {self.table(table)}")
+        self.run(f"drop schema {self.schema}")
+
+    def select_cell(self, column: str, ledger: Relation) -> str:
+        # The driver needs a further package to make a date of a timestamp with time zone.
+        cell = super().select_cell(column, ledger)
+        return f"epoch_us({cell})" if LEDGER_COLUMNS[column] == TIMESTAMP else cell
+
+    def load_of(self, row: tuple[Any, ...]) -> Load:
+        load = Load(*row)
+        return replace(load, started_at=_time(load.started_at), finished_at=_time(load.finished_at))
+
+    def copy(
+        self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        """Insert batches, which are made in a thread of their own."""
+        [(threads,)] = self.run("select current_setting('threads')")
+        written = 0
+        while True:
+            with piped(batches, count=min(threads, _PIPES), limit=_LONGEST_RECORD) as pipes:
+                written += self._insert(name, columns, delimiter, pipes, _LONGEST_RECORD)
+            if pipes.left is None:
+                return written
+            # DuckDB fills a buffer of the longest record's size before it reads any, so a
+            # record that needs a huge one is read by itself.
+            alone = iter([Batch(pipes.left.decode(), 0, (), 0)])
+            size = len(pipes.left) + 1
+            with piped(alone, count=1, limit=size) as pipes:
+                written += self._insert(name, columns, delimiter, pipes, size)
+
+    def _insert(
+        self, name: str, columns: Sequence[str], delimiter: str, pipes: Pipes, longest: int
+    ) -> int:
+        listed = ", ".join(map(quote, columns))
+        types = ", ".join(
+            f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'"
+            for column in columns
+        )
+        [(written,)] = self.run(
+            f"insert into {self.table(name)} ({listed}) select * from read_csv("
+            f"[{', '.join(map(literal, pipes.paths))}], auto_detect = false, header = false, "
+            f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', nullstr = '', "
+            f"allow_quoted_nulls = false, new_line = '\\n', encoding = 'utf-8', "
+            f"max_line_size = {longest}, buffer_size = {2 * longest}, columns = {{{types}}})",
+            stop=pipes.stop,
+        )
+        return int(written)
+
+    def commit(self) -> None:
+        self.run("commit")
+
+
+def _time(microseconds: Any) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+# Faults as sentences.
+
+# By what DuckDB says: what is wrong, and what to do.
+_KNOWN = (
+    (
+        "No space left|disk quota|File too large",
+        "its disk is full",
+        "Make room, for example with `labmart prune`, and call again.",
+    ),
+    (
+        "Out of Memory|failed to allocate|could not allocate",
+        "it is out of memory",
+        "Give it more (`settings: {memory_limit: …}` in profiles.yml), or close other programs; "
+        "call again.",
+    ),
+    ("read-only", "it takes no writing", "See who owns the file and its folder, and call again."),
+    (
+        "IO Error|Serialization Error|FATAL|INTERNAL",
+        "it cannot read or write its file",
+        "Look at the disk, then call again.",
+    ),
+    ("TransactionContext", "the work collided with somebody else's", "Call again."),
+)
+
+
+def fault(error: duckdb.Error, where: str) -> DatabaseFault:
+    """What to tell a person."""
+    message = one_line(error)
+    for pattern, problem, step in _KNOWN:
+        if re.search(pattern, message, re.IGNORECASE):
+            return DatabaseFault(where, f"{problem}: {message}", step)
+    return DatabaseFault(where, f"it refused the work: {message}", "Correct that and call again.")
+
+
+def one_line(error: Exception) -> str:
+    """DuckDB's message without the picture of the statement, ending with a full stop."""
+    text = " ".join(str(error).split("\n\nLINE ")[0].split())
+    return text if text.endswith((".", "?", "!")) else f"{text}."

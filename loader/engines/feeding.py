@@ -1,0 +1,257 @@
+"""Batches of records on their way into an engine: a thread makes them ahead of it.
+
+PostgreSQL's COPY reads from a file-like object, DuckDB's reader of CSV takes names of files, which
+are pipes here. Nothing is ever on disk, and of the records only some batches are in memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+
+from loader.parsers.records import Batch, close_batches
+
+CHUNK = 8 * 1024**2
+_WAITING = 1
+_CHUNKS_PER_COPY = 8
+# Each change between the two sides costs; Linux lets anybody have a pipe of a megabyte.
+_PIPE_BYTES = 1 << 20
+_POLL_MILLISECONDS = 200
+
+
+class CopyStream:
+    """What COPY reads from. `failure` is what ended the batches early, if anything did.
+
+    While the thread runs Python, each read of COPY costs a change of the thread that may run, up to
+    5 ms. So reads are few and large: 8 MiB, joined from several batches. At most three such chunks
+    are in memory: the one being filled, the one that waits and the one being sent.
+
+    The stream ends after each portion of 64 MiB; then the next COPY reads on. During COPY libpq
+    does not look at what the server says, and would send the rest of a large file to a server whose
+    disk has been full for long.
+    """
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.failure: BaseException | None = None
+        self._batches = batches
+        self._condition = threading.Condition()
+        self._chunks: list[bytes] = []
+        self._ended = False
+        self._stopped = False
+        reads = self._reads()
+        next(reads)
+        self.read: Callable[[int], bytes] = reads.send
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether everything has been read. A failure is there to be raised by a read."""
+        with self._condition:
+            return self._ended and not self._chunks and self.failure is None
+
+    def _reads(self) -> Generator[bytes, int, None]:
+        """The next bytes, at most as many as are sent in; none at the end of each portion.
+
+        A generator, because the driver makes a text of any exception, and whoever started COPY
+        has to raise it as it was. A signal that came while the driver was at work is raised where
+        Python begins again: in a method that is before its first line, here it is at `yield`.
+        """
+        try:
+            size = yield b""
+            while True:
+                for _ in range(_CHUNKS_PER_COPY):
+                    view = memoryview(chunk := self._next())
+                    while len(view) > size:
+                        size, view = (yield bytes(view[:size])), view[size:]
+                    size = yield chunk if len(view) == len(chunk) else bytes(view)
+                    if not chunk:
+                        break
+                else:
+                    size = yield b""
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def stop(self) -> None:
+        """Make the thread end at its next batch."""
+        with self._condition:
+            self._stopped = True
+            self._condition.notify_all()
+
+    def fill(self) -> None:
+        """Run through the batches; the thread's work."""
+        try:
+            pieces: list[bytes] = []
+            held = 0
+            for batch in self._batches:
+                piece = batch.text.encode()
+                if pieces and held + len(piece) > CHUNK:
+                    self._put(b"".join(pieces))
+                    pieces, held = [], 0
+                pieces.append(piece)
+                held += len(piece)
+                if self._stopped:
+                    break
+            self._put(b"".join(pieces))
+        except BaseException as error:
+            with self._condition:
+                # A signal is there first, of which a child process that reads may have died.
+                self.failure = self.failure or error
+        finally:
+            closing_failure = _close(self._batches)
+            with self._condition:
+                self.failure = self.failure or closing_failure
+                self._ended = True
+                self._condition.notify_all()
+
+    def _next(self) -> bytes:
+        with self._condition:
+            self._condition.wait_for(lambda: self._chunks or self._ended or self.failure)
+            if self.failure is not None:
+                raise self.failure
+            chunk = self._chunks.pop(0) if self._chunks else b""
+            self._condition.notify_all()
+            return chunk
+
+    def _put(self, chunk: bytes) -> None:
+        if not chunk:
+            return
+        with self._condition:
+            self._condition.wait_for(lambda: self._stopped or len(self._chunks) < _WAITING)
+            if not self._stopped:
+                self._chunks.append(chunk)
+                self._condition.notify_all()
+
+
+class Pipes:
+    """Named pipes of which an engine reads each with one thread; `paths` are their names.
+
+    Each batch goes whole into one that has room. In which order the engine reads them does not
+    matter: one that it waits for is filled next, or has ended.
+
+    `failure` is what ended the batches early, if anything did; `left` is the text of a batch above
+    the limit, before which they stopped.
+    """
+
+    def __init__(self, batches: Iterator[Batch], count: int, limit: int) -> None:
+        self.failure: BaseException | None = None
+        self.left: bytes | None = None
+        self._batches = batches
+        self._limit = limit
+        self._stopped = False
+        self._reading: list[int] = []
+        # What has still to be written to each pipe that is open.
+        self._waiting: dict[int, memoryview] = {}
+        for _ in range(count):
+            reading, writing = os.pipe()
+            self._reading.append(reading)
+            self._waiting[writing] = memoryview(b"")
+            # An engine that has given up may keep a pipe open and never read it.
+            os.set_blocking(writing, False)
+            # Only Linux has it, and a person may have used up what they may have.
+            if set_size := getattr(fcntl, "F_SETPIPE_SZ", None):
+                with suppress(OSError):
+                    fcntl.fcntl(writing, set_size, _PIPE_BYTES)
+        self.paths = [f"/dev/fd/{reading}" for reading in self._reading]
+
+    def fill(self) -> None:
+        """Run through the batches; the thread's work."""
+        texts = self._texts()
+        try:
+            room = select.poll()
+            for pipe in self._waiting:
+                room.register(pipe, select.POLLOUT)
+            while self._waiting and not self._stopped:
+                for pipe, _ in room.poll(_POLL_MILLISECONDS):
+                    text = self._waiting[pipe] or memoryview(next(texts, b""))
+                    self._waiting[pipe] = text[_write(pipe, text) :] if text else text
+                    if not text:
+                        room.unregister(pipe)
+                        os.close(pipe)
+                        del self._waiting[pipe]
+        except BrokenPipeError:
+            # Whoever reads no more has a reason, and tells it.
+            pass
+        except BaseException as error:
+            self.failure = error
+        finally:
+            if self.left is None:
+                closing_failure = _close(self._batches)
+                self.failure = self.failure or closing_failure
+            for pipe in self._waiting:
+                os.close(pipe)
+
+    def stop(self) -> None:
+        """Make the thread end at its next batch; the engine comes to the end then."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """Let go of what the engine has read."""
+        for pipe in self._reading:
+            os.close(pipe)
+
+    def _texts(self) -> Iterator[bytes]:
+        for batch in self._batches:
+            text = batch.text.encode()
+            if len(text) > self._limit:
+                self.left = text
+                return
+            # An empty one would mean the end.
+            if text:
+                yield text
+
+
+@contextmanager
+def reading_ahead(batches: Iterator[Batch]) -> Iterator[CopyStream]:
+    """Start the thread; it has ended when this is left, however it is left."""
+    stream = CopyStream(batches)
+    with _filled_by_a_thread(stream):
+        yield stream
+
+
+@contextmanager
+def piped(batches: Iterator[Batch], *, count: int, limit: int) -> Iterator[Pipes]:
+    """Start the thread; it has ended when this is left, and its failure is raised.
+
+    A batch of more than `limit` bytes is left to the caller, and so is what comes behind it.
+    """
+    pipes = Pipes(batches, count, limit)
+    try:
+        with _filled_by_a_thread(pipes):
+            yield pipes
+    finally:
+        pipes.close()
+        # What ended the batches is the reason of whatever the engine says of them.
+        if pipes.failure is not None:
+            raise pipes.failure
+
+
+@contextmanager
+def _filled_by_a_thread(stream: CopyStream | Pipes) -> Iterator[None]:
+    thread = threading.Thread(target=stream.fill, name="labmart-reader", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stream.stop()
+        thread.join()
+
+
+def _close(batches: Iterator[Batch]) -> BaseException | None:
+    try:
+        close_batches(batches)
+    except BaseException as error:
+        return error
+    return None
+
+
+def _write(pipe: int, text: memoryview) -> int:
+    try:
+        return os.write(pipe, text)
+    except BlockingIOError:
+        return 0

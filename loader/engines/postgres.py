@@ -1,0 +1,624 @@
+"""PostgreSQL: connecting, reading marts, writing the raw tables.
+
+Faults are told by PostgreSQL's codes (postgresql.org, "PostgreSQL Error Codes").
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from types import TracebackType
+from typing import IO, Any, cast
+
+import psycopg2
+import psycopg2.extensions
+
+from loader.engines import Column, Row, Selection
+from loader.engines.feeding import CHUNK, reading_ahead
+from loader.engines.raw_store import Gap, Relation, SqlRawStore, check_move
+from loader.engines.sql import query_of, quote, source_of
+from loader.errors import DatabaseFault, DatabaseUnreachable, NotBuilt, QueryFailed, UsageError
+from loader.locks import wait_until
+from loader.parsers.records import Batch
+from loader.profile import RAW_SCHEMA_VARIABLE, Profile
+
+Connection = psycopg2.extensions.connection
+
+# PostgreSQL cuts longer names off in silence.
+LONGEST_NAME = 63
+
+
+# Connecting.
+
+# Entries of profiles.yml that are libpq's, under libpq's names.
+_PASSED_ON = (
+    "host",
+    "port",
+    "user",
+    "sslmode",
+    "sslcert",
+    "sslkey",
+    "sslrootcert",
+    "keepalives_idle",
+)
+
+
+def open_connection(profile: Profile, name: str) -> Connection:
+    """Connect as dbt would. Raises DatabaseUnreachable with what to do next.
+
+    `name` is what pg_stat_activity calls us, unless the profile has another `application_name`.
+    """
+    try:
+        connection = psycopg2.connect(psycopg2.extensions.make_dsn(**parameters(profile, name)))
+    except psycopg2.OperationalError as error:
+        raise _unreachable(error, profile) from None
+    try:
+        connection.set_client_encoding("UTF8")
+        with connection.cursor() as cursor:
+            # A server or role may have other defaults; what we print must not depend on them.
+            cursor.execute("set datestyle = 'ISO, YMD'; set timezone = 'UTC'")
+            if profile.text("role"):
+                cursor.execute(f"set role {quote(profile.text('role'))}")
+        connection.commit()
+    except psycopg2.Error as error:
+        connection.close()
+        raise QueryFailed(where(profile), one_line(error)) from None
+    encoding = connection.get_parameter_status("server_encoding")
+    if encoding != "UTF8":
+        connection.close()
+        raise DatabaseUnreachable(
+            f"The database {profile.database!r} at {where(profile)} has the encoding {encoding}, "
+            "and labmart needs UTF8. Make one (`createdb --encoding UTF8 --template template0 "
+            "NAME`) and name it with PGDATABASE."
+        )
+    return connection
+
+
+def parameters(profile: Profile, name: str) -> dict[str, str]:
+    """What libpq needs to connect as dbt would, under libpq's names."""
+    values = {key: profile.text(key) for key in _PASSED_ON} | {
+        "password": profile.text("password") or profile.text("pass"),
+        "dbname": profile.database,
+        "connect_timeout": profile.text("connect_timeout") or "10",
+        "application_name": profile.text("application_name") or name,
+    }
+    # What is not given is left to libpq, which looks into PGPASSWORD and ~/.pgpass.
+    return {key: value for key, value in values.items() if value not in ("", "0")}
+
+
+def where(profile: Profile) -> str:
+    """The server in a person's words: host and port, or the socket's directory."""
+    host = profile.text("host")
+    return host if host.startswith("/") else f"{host}:{profile.text('port') or '5432'}"
+
+
+def _unreachable(error: psycopg2.OperationalError, profile: Profile) -> DatabaseUnreachable:
+    """Say what keeps us from connecting. libpq gives no codes here, only its English sentences."""
+    message = one_line(error)
+    server, user, database = where(profile), profile.text("user"), profile.database
+    if any(
+        sign in message for sign in ("password", "no pg_hba.conf entry", "authentication failed")
+    ):
+        return DatabaseUnreachable(
+            f"The server {server} does not let {user!r} in: {message} "
+            "Set PGPASSWORD, or put the password into ~/.pgpass; PGUSER names another user."
+        )
+    if re.search(r'database ".*" does not exist', message):
+        return DatabaseUnreachable(
+            f"The server {server} has no database {database!r}. Create it "
+            f"(`createdb {database}`), or name another one with PGDATABASE."
+        )
+    if re.search(r'role ".*" does not exist', message):
+        return DatabaseUnreachable(
+            f"The server {server} has no user {user!r}. Create it (`createuser {user}`), or name "
+            "another one with PGUSER."
+        )
+    return DatabaseUnreachable(
+        f"No PostgreSQL answers at {server}: {message} Start the server, or correct host and port "
+        "(PGHOST, PGPORT, or profiles.yml). Without PGHOST labmart uses its own PostgreSQL."
+    )
+
+
+def one_line(error: Exception) -> str:
+    """The driver's message without its layout, ending with a full stop."""
+    text = " ".join(str(error).split())
+    # libpq puts the address, which our sentence names already, before each attempt (with and
+    # without encryption, for each address of the host). The attempts mostly say the same.
+    attempts = re.split(r"connection to server (?:at|on) .*? failed: ", text)
+    messages = dict.fromkeys(part.strip().removeprefix("FATAL: ").strip() for part in attempts)
+    text = " ".join(message for message in messages if message)
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+# Reading marts.
+
+_TEXT_TYPES = ("text", "character varying", "character", "name", "citext")
+# Enough of a result's types to align them.
+_TYPES = {
+    20: "bigint",
+    21: "smallint",
+    23: "integer",
+    700: "real",
+    701: "double precision",
+    1700: "numeric",
+}
+
+
+def connect(profile: Profile) -> Postgres:
+    """Connect as dbt would. Raises DatabaseUnreachable with what to do next."""
+    return Postgres(open_connection(profile, "labmart"), profile)
+
+
+class Postgres:
+    """An open connection; see the protocol `Engine`."""
+
+    def __init__(self, connection: Connection, profile: Profile) -> None:
+        self._connection = connection
+        self._schema = profile.schema
+        self._where = where(profile)
+
+    def __enter__(self) -> Postgres:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._connection.close()
+
+    def columns(self, relation: str) -> tuple[Column, ...]:
+        with self._faults(), self._connection.cursor() as cursor:
+            cursor.execute(
+                "select a.attname, format_type(a.atttypid, a.atttypmod) "
+                "from pg_attribute as a join pg_class as c on c.oid = a.attrelid "
+                "join pg_namespace as n on n.oid = c.relnamespace "
+                "where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped "
+                "order by a.attnum",
+                (self._schema, relation),
+            )
+            columns = tuple(Column(name=name, type=type_) for name, type_ in cursor)
+        if not columns:
+            raise NotBuilt(f"{self._schema}.{relation}", self._where)
+        return columns
+
+    def rows(self, selection: Selection) -> Iterator[Row]:
+        # A named cursor leaves the result with the server and fetches it in portions.
+        with self._faults(), self._connection.cursor("labmart_rows") as cursor:
+            cursor.itersize = 5000
+            cursor.execute(self._sql(selection))
+            yield from cursor
+
+    def count(self, selection: Selection) -> int:
+        with self._faults(), self._connection.cursor() as cursor:
+            cursor.execute(f"select count(*) from {self._source(selection)}")
+            row = cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
+        sql = f"copy ({self._sql(selection, bools_as_words=True)}) to stdout (format csv, header)"
+        with self._faults(), self._connection.cursor() as cursor:
+            cursor.copy_expert(sql, file)
+
+    def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
+        with self._faults(), self._connection.cursor() as cursor:
+            cursor.execute(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
+            columns = tuple(
+                Column(name=item.name, type=_TYPES.get(item.type_code, "text"))
+                for item in cursor.description or ()
+            )
+            return columns, list(cursor)
+
+    def _sql(self, selection: Selection, *, bools_as_words: bool = False) -> str:
+        def cell(column: Column) -> str:
+            name = quote(column.name)
+            # COPY writes t and f; as text they are true and false.
+            as_words = bools_as_words and column.type == "boolean"
+            return f"{name}::text as {name}" if as_words else name
+
+        listed = ", ".join(map(cell, selection.columns))
+        return query_of(selection, listed, self._source(selection), _order_key)
+
+    def _source(self, selection: Selection) -> str:
+        return source_of(selection, [self._schema], literal=literal)
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Turn the driver's errors into ours."""
+        try:
+            yield
+        except psycopg2.Error as error:
+            lost = isinstance(error, psycopg2.OperationalError) and (
+                self._connection.closed or error.pgcode is None
+            )
+            if lost:
+                raise DatabaseUnreachable(
+                    f"The connection to {self._where} was lost: {one_line(error)} Call again."
+                ) from None
+            raise QueryFailed(self._where, one_line(error)) from None
+        finally:
+            if not self._connection.closed:
+                self._connection.rollback()
+
+
+def literal(text: str) -> str:
+    """A text as a literal that means the same whatever standard_conforming_strings says."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _order_key(column: Column) -> str:
+    # Code point order is the same on every server; a server's own collation is not.
+    is_text = column.type.split("(", 1)[0].strip() in _TEXT_TYPES
+    collation = ' collate "C"' if is_text else ""
+    return f"m.{quote(column.name)}{collation} nulls first"
+
+
+# Writing the raw tables.
+
+# The macro lock_raw_tables takes the same lock.
+_LOCK = "pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || %s, 0))"
+# Pages at the end of a table that COPY may have left half full.
+_MARGIN = 1024
+# A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
+# file is being opened.
+_NO_LIMIT = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "transaction_timeout",
+)
+_KINDS = {
+    "r": "table",
+    "p": "table",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+    "S": "sequence",
+}
+# A relation's columns come one a row; a relation without any has one row with none.
+# Parameters: schema, names.
+_RELATIONS = """
+select
+    c.relname, c.relkind::text, pg_get_userbyid(c.relowner),
+    a.attname, format_type(a.atttypid, a.atttypmod)
+from pg_class as c
+inner join pg_namespace as n on n.oid = c.relnamespace
+left join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+where n.nspname = %s and c.relname = any(%s) and c.relkind <> 'i' and c.relkind <> 'I'
+order by c.relname, a.attnum
+"""
+
+
+@contextmanager
+def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
+    """Open the raw tables; see `open_store`."""
+    schema = profile.raw_schema
+    if len(schema.encode()) > LONGEST_NAME:
+        raise UsageError(
+            f"{RAW_SCHEMA_VARIABLE} is too long: {schema!r} has more than {LONGEST_NAME} bytes."
+        )
+    connection = open_connection(profile, "labmart load")
+    try:
+        store = PostgresRaw(connection, schema, profile)
+        store.begin(write=write)
+        yield store
+    finally:
+        # Rolling back first: the server hears of a connection that is closed only some time later.
+        with suppress(psycopg2.Error):
+            connection.rollback()
+        connection.close()
+
+
+def move_raw(profile: Profile, earlier: str) -> bool:
+    """Rename the schema `earlier` to that of the profile; see `adopt_raw`."""
+    with closing(open_connection(profile, "labmart load")) as connection:
+        old = PostgresRaw(connection, earlier, profile)
+        new = PostgresRaw(connection, profile.raw_schema, profile)
+        if not old.has_ledger():
+            return False
+        connection.rollback()
+        # Nobody loads in the meantime, by an earlier version or by this one.
+        old.begin(write=True)
+        new.wait_for_lock()
+        if not old.has_ledger():
+            return False
+        if new.exists():
+            if not old.loads():
+                return False
+            check_move(earlier, profile.raw_schema, holds_loads=bool(new.loads()))
+        old.rename(profile.raw_schema)
+        connection.commit()
+        return True
+
+
+class PostgresRaw(SqlRawStore):
+    """An open transaction on the raw tables."""
+
+    parameter = "%s"
+
+    def __init__(self, connection: Connection, schema: str, profile: Profile) -> None:
+        super().__init__(schema, _twice(quote(schema)), where(profile))
+        self._connection = connection
+        self._user = ""
+        # Of each table: its pages before the last COPY, and the rows that COPY reported.
+        self._copied: dict[str, tuple[int, int]] = {}
+
+    def begin(self, *, write: bool) -> None:
+        """Begin the transaction; with `write` wait for the lock."""
+        # Read committed: what is read after the lock was taken is what the last load left.
+        self._connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
+        self.run(
+            "select set_config(name, '0', true) from pg_settings where name = any(%s)",
+            (list(_NO_LIMIT),),
+        )
+        # A load that was reported as done must survive a crash of the server.
+        self.run(
+            "select set_config(name, 'on', true) from pg_settings "
+            "where name = 'synchronous_commit' and setting = 'off'"
+        )
+        self._user = str(self.run("select current_user::text")[0][0])
+        if write:
+            self.wait_for_lock()
+
+    def wait_for_lock(self) -> None:
+        """Wait until nobody else loads; the lock is held until the transaction ends."""
+        wait_until(lambda: bool(self.run(f"select {_LOCK}", (self.schema_name,))[0][0]))
+
+    def run(
+        self, sql: str, values: Sequence[object] = (), *, right: str = "", need: str = ""
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement, all of its rows. A `%` of a name stands twice in `sql`.
+
+        Where a right is missing the fault tells `need`, the SQL that would give it; that of
+        `right`, such as `insert`, is known here.
+        """
+        try:
+            with interruptible(), self._connection.cursor() as cursor:
+                cursor.execute(sql, values)
+                return list(cursor) if cursor.description else []
+        except psycopg2.Error as error:
+            raise fault(error, self.where, need=need or self._grant(right)) from None
+
+    def table(self, name: str) -> str:
+        return _twice(self._plain_table(name))
+
+    def relations(self, names: Iterable[str]) -> dict[str, Relation]:
+        relations: dict[str, Relation] = {}
+        for name, kind, owner, column, type_ in self.run(
+            _RELATIONS, (self.schema_name, list(names))
+        ):
+            before = relations[name].columns if name in relations else {}
+            columns = dict(before) if column is None else {**before, column: type_}
+            kind_in_words = _KINDS.get(kind, "relation of another kind")
+            relations[name] = Relation(kind_in_words, owner, columns)
+        return relations
+
+    def exists(self) -> bool:
+        return bool(self.run("select 1 from pg_namespace where nspname = %s", (self.schema_name,)))
+
+    def make_schema(self) -> None:
+        database = quote(self._connection.info.dbname)
+        self.run(
+            f"create schema if not exists {self.schema}",
+            need=f"grant create on database {database} to {quote(self._user)}",
+        )
+
+    def rename(self, name: str) -> None:
+        """Give the schema another name."""
+        rename = f"alter schema {quote(self.schema_name)} rename to {quote(name)}"
+        self.run(_twice(rename), need=rename)
+
+    def make(self, gap: Gap, present: Mapping[str, Relation]) -> None:
+        need = f"grant create, usage on schema {quote(self.schema_name)} to {quote(self._user)}"
+        if not gap.is_new:
+            need = f"grant {quote(present[gap.table].owner)} to {quote(self._user)}"
+        self.run(_twice(sql_of(gap, self.schema_name)), need=need)
+
+    def copy(
+        self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        """COPY batches into a table, which are made in a thread of their own."""
+        # Waiting for a lock inside COPY could not be interrupted.
+        self.run(f"lock table {self.table(name)} in row exclusive mode", right="insert")
+        before = self._pages(name)
+        listed = ", ".join(quote(column) for column in columns)
+        sql = (
+            f"copy {self._plain_table(name)} ({listed}) from stdin (format csv, "
+            f"delimiter {literal(delimiter)}, quote '\"', encoding 'UTF8')"
+        )
+        written = 0
+        with reading_ahead(batches) as stream, self._connection.cursor() as cursor:
+            while not stream.exhausted:
+                try:
+                    with _honest_copy():
+                        cursor.copy_expert(sql, cast("IO[bytes]", stream), CHUNK)
+                except psycopg2.Error as error:
+                    if stream.failure is not None:
+                        raise stream.failure from None
+                    raise fault(error, self.where, need=self._grant("insert")) from None
+                written += cursor.rowcount
+        self.changed.add(name)
+        self._copied[name] = (before, written)
+        return written
+
+    def count_rows(self, table: str, load_id: int, condition: str = "") -> int:
+        """Count the rows of a load.
+
+        Of a table that had rows before, only what was added to its end is read first: the first
+        reading of older rows would also write, to note that their transaction has committed. COPY
+        also fills gaps that prune has left, so if rows are missing there, all of it is read.
+        """
+        before, written = self._copied.get(table, (0, 0))
+        if before > _MARGIN:
+            at_the_end = f" and ctid >= '({before - _MARGIN:d},0)'"
+            rows = super().count_rows(table, load_id, condition + at_the_end)
+            if rows == written:
+                return rows
+        return super().count_rows(table, load_id, condition)
+
+    def commit(self) -> None:
+        # dbt plans its queries right after this, before PostgreSQL would look by itself.
+        for table in sorted(self.changed):
+            self.run(f"analyze {self.table(table)}")
+        try:
+            self._connection.commit()
+        except psycopg2.Error as error:
+            raise _commit_fault(error, self.where) from None
+
+    def _pages(self, table: str) -> int:
+        [(pages,)] = self.run(
+            "select pg_relation_size(%s::regclass) / current_setting('block_size')::bigint",
+            (self._plain_table(table),),
+        )
+        return int(pages)
+
+    def _plain_table(self, name: str) -> str:
+        return f"{quote(self.schema_name)}.{quote(name)}"
+
+    def _grant(self, right: str) -> str:
+        if not right:
+            return ""
+        schema, user = quote(self.schema_name), quote(self._user)
+        return (
+            f"grant usage on schema {schema} to {user}; "
+            f"grant {right} on all tables in schema {schema} to {user}"
+        )
+
+
+def sql_of(gap: Gap, schema: str) -> str:
+    """The statement that makes what is missing of a table."""
+    table = f"{quote(schema)}.{quote(gap.table)}"
+    columns = [f"{quote(column)} {type_}" for column, type_ in gap.columns.items()]
+    if gap.is_new:
+        return f"create table if not exists {table} ({', '.join(columns)})"
+    return f"alter table {table} {', '.join(f'add column {column}' for column in columns)}"
+
+
+def _twice(name: str) -> str:
+    """For a statement with parameters, in which the driver reads `%%` as `%`."""
+    return name.replace("%", "%%")
+
+
+# What psycopg2 does not do by itself.
+
+_POLL_MILLISECONDS = 500
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a statement: by itself the driver waits in C until the server is done.
+
+    Not for COPY, which the driver does not do this way.
+    """
+    psycopg2.extensions.set_wait_callback(_wait)
+    try:
+        yield
+    finally:
+        psycopg2.extensions.set_wait_callback(None)
+
+
+def _wait(connection: Connection) -> None:
+    """As psycopg2.extras.wait_select, but the exception stays what it was."""
+    ready = select.poll()
+    try:
+        while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+            reads = state == psycopg2.extensions.POLL_READ
+            ready.register(connection.fileno(), select.POLLIN if reads else select.POLLOUT)
+            # A signal between Python's look for one and the wait is seen after the wait only.
+            ready.poll(_POLL_MILLISECONDS)
+    except psycopg2.Error:
+        raise
+    except BaseException:
+        # The driver closes the connection now; the server would go on all the same.
+        connection.cancel()
+        raise
+
+
+@contextmanager
+def _honest_copy() -> Iterator[None]:
+    """Raise what the server said when it ended the connection during COPY.
+
+    psycopg2 2.9 meets a second error then, "server closed the connection", raises that one and
+    gives the first to sys.excepthook, which would print a traceback.
+    """
+    heard: list[BaseException] = []
+
+    def listen(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+        heard.append(error)
+
+    before = sys.excepthook
+    sys.excepthook = listen
+    try:
+        yield
+    except psycopg2.OperationalError as error:
+        causes = [cause.__cause__ for cause in heard]
+        raise next(
+            (cause for cause in causes if isinstance(cause, psycopg2.Error)), error
+        ) from None
+    finally:
+        sys.excepthook = before
+
+
+# Faults as sentences.
+
+_AGAIN = "Call again."
+# By code, or by class (its first two characters): what is wrong, and what to do.
+_SAME_MOMENT = ("somebody else made the same thing at the same moment", _AGAIN)
+_KNOWN = {
+    "53100": (
+        "its disk is full",
+        "Make room, for example with `labmart prune`, and call again.",
+    ),
+    "53200": ("it is out of memory", "Give it more memory, or close other programs; call again."),
+    "53": ("it is short of a resource", "Look into its log, then call again."),
+    "25006": (
+        "it takes no writing",
+        "Name the primary server with PGHOST, or a user who may write with PGUSER.",
+    ),
+    "55P03": ("a table is locked by somebody else", "Call again when the other work is done."),
+    "57014": ("the work was cancelled", _AGAIN),
+    "40": ("the work collided with somebody else's", _AGAIN),
+    "54": ("something is larger than PostgreSQL can hold", "Take it out of the file."),
+    "58": ("it cannot read or write its files", "Look into its log, then call again."),
+    "XX": ("it found a fault in itself or its files", "Look into its log."),
+    "23505": _SAME_MOMENT,
+    "42P06": _SAME_MOMENT,
+    "42P07": _SAME_MOMENT,
+}
+_LOST = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
+_RESTART = "See that the server runs, and call again."
+
+
+def fault(error: psycopg2.Error, where: str, *, need: str = "") -> DatabaseFault:
+    """What to tell a person. `need` is the SQL that would give the right that is missing."""
+    code, message = error.pgcode or "", _message(error)
+    if _is_lost(error):
+        return DatabaseFault(where, f"the connection was lost: {message}", _RESTART)
+    if code == "42501":
+        step = f"Its owner or an administrator can give it: {need};" if need else ""
+        return DatabaseFault(where, f"a right is missing: {message}", step or "Ask its owner.")
+    problem, step = _KNOWN.get(code) or _KNOWN.get(code[:2]) or ("it refused the work", "")
+    return DatabaseFault(where, f"{problem}: {message}", step or "Correct that and call again.")
+
+
+def _commit_fault(error: psycopg2.Error, where: str) -> DatabaseFault:
+    if not _is_lost(error):
+        return fault(error, where)
+    return DatabaseFault(
+        where,
+        f"the connection was lost in the moment of the commit: {_message(error)}",
+        f"{_RESTART} `labmart loads` shows which; what is there already is not loaded twice.",
+        outcome="Either all of it was written or nothing.",
+    )
+
+
+def _is_lost(error: psycopg2.Error) -> bool:
+    code = error.pgcode
+    if code is not None:
+        return code in _LOST or code.startswith("08")
+    return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+
+
+def _message(error: psycopg2.Error) -> str:
+    parts = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
+    sentences = [part.rstrip(".") + "." for part in parts if part]
+    return " ".join(" ".join(sentences).split()) if sentences else one_line(error)

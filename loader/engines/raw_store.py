@@ -1,0 +1,320 @@
+"""The raw tables as every engine should have them, and the store of those engines that speak SQL.
+
+Types are PostgreSQL's words; an engine translates them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from itertools import islice
+from typing import Any
+
+from loader.engines import Load
+from loader.engines.sql import quote
+from loader.errors import DatabaseFault, UsageError
+from loader.files import LocalFile
+from loader.parsers.records import Batch, Parser, RejectedLine, csv_cell
+from loader.sources import LAST_LOAD, LEDGER, REJECTED, Input
+
+REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
+
+TIMESTAMP = "timestamp with time zone"
+LEDGER_COLUMNS = {
+    "load_id": "bigint",
+    "input": "text",
+    "file": "text",
+    "sha256": "text",
+    "bytes": "bigint",
+    "dialect": "text",
+    "mode": "text",
+    "status": "text",
+    "records_read": "bigint",
+    "records_rejected": "bigint",
+    "started_at": TIMESTAMP,
+    "finished_at": TIMESTAMP,
+    "loaded_by": "text",
+    "call_id": "bigint",
+}
+_OWN_TABLES: Mapping[str, Mapping[str, str]] = {
+    LEDGER: LEDGER_COLUMNS,
+    REJECTED: {
+        "load_id": "bigint",
+        "line": "bigint",
+        "rule": "text",
+        "detail": "text",
+        "content": "text",
+    },
+    # The greatest load_id there ever was, also of a load that has been pruned. Unlike a sequence
+    # it is rolled back with its load, so that a load that failed leaves no trace at all.
+    LAST_LOAD: {"load_id": "bigint"},
+}
+_SUBSTITUTES = {"bigint": "0", "text": "''", TIMESTAMP: "to_timestamp(0)"}
+_REJECTED_PER_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation as the engine has it; `kind` in a person's words, such as view; columns, types."""
+
+    kind: str
+    owner: str
+    columns: Mapping[str, str]
+
+    @property
+    def is_ledger(self) -> bool:
+        """Whether a relation called `loads` is a ledger of ours, of whatever version."""
+        return {"load_id", "sha256", "status"} <= set(self.columns)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A table that has to be made, or the columns that one lacks."""
+
+    table: str
+    is_new: bool
+    columns: Mapping[str, str]
+
+
+def raw_tables(inputs: Sequence[Input]) -> dict[str, Mapping[str, str]]:
+    """The columns and types of every raw table."""
+    lineage = {"load_id": "bigint", "line": "bigint"}
+    files = {table.name: dict.fromkeys(table.column_names, "text") | lineage for table in inputs}
+    return {**files, **_OWN_TABLES}
+
+
+def gaps(
+    tables: Mapping[str, Mapping[str, str]],
+    present: Mapping[str, Relation],
+    schema: str,
+    refuse: Callable[[str, str], DatabaseFault],
+) -> list[Gap]:
+    """What is missing of the tables. Raises what `refuse` makes of a problem and the next step."""
+    missing = []
+    for name, columns in tables.items():
+        if name not in present:
+            missing.append(Gap(name, True, columns))
+            continue
+        _check(f"{schema}.{name}", columns, present[name], refuse)
+        known = present[name].columns
+        if lacking := {key: type_ for key, type_ in columns.items() if key not in known}:
+            missing.append(Gap(name, False, lacking))
+    return missing
+
+
+def _check(
+    name: str,
+    columns: Mapping[str, str],
+    relation: Relation,
+    refuse: Callable[[str, str], DatabaseFault],
+) -> None:
+    if relation.kind != "table":
+        raise refuse(
+            f"{name} is a {relation.kind}, and labmart needs a table of that name.",
+            "Rename or drop it, and call again.",
+        )
+    for column, type_ in columns.items():
+        present = relation.columns.get(column)
+        if present is not None and present != type_:
+            raise refuse(
+                f"the column {column} of {name} has the type {present}, and labmart needs {type_}.",
+                "Rename or drop the table, or change the type (`alter table`), and call again.",
+            )
+
+
+def check_move(earlier: str, new: str, *, holds_loads: bool) -> None:
+    """Raise UsageError for the loads of an earlier version when the new raw schema is there."""
+    if holds_loads:
+        raise UsageError(
+            f"The schemas {earlier} and {new} both hold loads, and one call reads one of them. "
+            f"Set LABMART_RAW_SCHEMA={earlier} to go on with those that this target had, or "
+            f"LABMART_RAW_SCHEMA={new} to read the others."
+        )
+    raise UsageError(
+        f"The loads of this target are in the schema {earlier}, where earlier versions kept them; "
+        f"they belong in {new}, which is there already, without loads. Drop {new} and call again "
+        f"to have them moved, or set LABMART_RAW_SCHEMA={earlier} to leave them."
+    )
+
+
+def rejected_batches(load_id: int, lines: Iterable[RejectedLine]) -> Iterator[Batch]:
+    """Rejected lines as batches of the columns REJECTED_COLUMNS, with commas between them."""
+    rest = iter(lines)
+    while some := list(islice(rest, _REJECTED_PER_BATCH)):
+        text = []
+        for line in some:
+            cells = map(csv_cell, (line.rule, line.detail, line.content))
+            text.append(f"{line.line},{load_id},{','.join(cells)}\n")
+        yield Batch(text="".join(text), records=len(some), rejected=(), position=0)
+
+
+class SqlRawStore:
+    """A `RawStore` in SQL. An engine runs the statements, and takes the batches its own way.
+
+    `schema` is the raw schema as SQL, `where` the database in a person's words.
+    """
+
+    # How the engine writes a parameter.
+    parameter = "?"
+
+    def __init__(self, schema_name: str, schema: str, where: str) -> None:
+        self.schema_name = schema_name
+        self.schema = schema
+        self.where = where
+        # The tables that rows were written into, or deleted from.
+        self.changed: set[str] = set()
+
+    def run(
+        self, sql: str, values: Sequence[object] = (), *, right: str = ""
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement, all of its rows. `right` is what it needs on the raw tables."""
+        raise NotImplementedError
+
+    def relations(self, names: Iterable[str]) -> dict[str, Relation]:
+        """Those of the names that are relations of the raw schema."""
+        raise NotImplementedError
+
+    def make(self, gap: Gap, present: Mapping[str, Relation]) -> None:
+        """Make what is missing of a table."""
+        raise NotImplementedError
+
+    def exists(self) -> bool:
+        """Whether the schema is there, whatever it holds."""
+        raise NotImplementedError
+
+    def make_schema(self) -> None:
+        raise NotImplementedError
+
+    def copy(
+        self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        """Write batches into a table; how many rows it took."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        raise NotImplementedError
+
+    def table(self, name: str) -> str:
+        """A raw table as SQL."""
+        return f"{self.schema}.{quote(name)}"
+
+    def has_ledger(self) -> bool:
+        """Whether the schema holds raw tables."""
+        ledger = self.relations([LEDGER]).get(LEDGER)
+        return ledger is not None and ledger.is_ledger
+
+    def loads(self) -> list[Load]:
+        ledger = self.relations([LEDGER]).get(LEDGER)
+        if ledger is None or "load_id" not in ledger.columns:
+            return []
+        listed = ", ".join(self.select_cell(item.name, ledger) for item in fields(Load))
+        rows = self.run(
+            f"select {listed} from {self.table(LEDGER)} where load_id is not null order by load_id",
+            right="select",
+        )
+        return [self.load_of(row) for row in rows]
+
+    def select_cell(self, column: str, ledger: Relation) -> str:
+        """SQL for a column of the ledger, never NULL, also of a row that a person wrote by hand.
+
+        A ledger older than call_id has none; each of its loads was a call.
+        """
+        type_ = LEDGER_COLUMNS[column]
+        substitute = "load_id" if column == "call_id" else _SUBSTITUTES[type_]
+        if column not in ledger.columns:
+            return substitute
+        name = quote(column)
+        if type_ == TIMESTAMP:
+            # Python knows no infinity and no years beyond these.
+            name = f"case when {name} between '0001-01-02' and '9999-12-30' then {name} end"
+        return f"coalesce({name}, {substitute})"
+
+    def load_of(self, row: tuple[Any, ...]) -> Load:
+        """A row of the ledger as `select_cell` gives it."""
+        return Load(*row)
+
+    def prepare(self, inputs: Sequence[Input]) -> None:
+        # `if not exists` alone would ask for the right to create what is there already.
+        if not self.exists():
+            self.make_schema()
+        tables = raw_tables(inputs)
+        present = self.relations(tables)
+        for gap in gaps(tables, present, self.schema_name, self.refuse):
+            self.make(gap, present)
+        self.run(
+            f"update {self.table(LEDGER)} set call_id = load_id where call_id is null",
+            right="update",
+        )
+
+    def next_load_id(self) -> int:
+        last = self.table(LAST_LOAD)
+        [(load_id,)] = self.run(
+            f"select greatest((select max(load_id) from {self.table(LEDGER)}), "
+            f"(select max(load_id) from {last}), 0) + 1",
+            right="select",
+        )
+        self.run(f"delete from {last}", right="delete")
+        self.run(f"insert into {last} values ({self.parameter})", (load_id,), right="insert")
+        return int(load_id)
+
+    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> None:
+        """Every file is read by the loader."""
+
+    def write_records(
+        self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        return self.copy(table.name, ("line", "load_id", *columns), delimiter, batches)
+
+    def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
+        self.copy(REJECTED, REJECTED_COLUMNS, ",", rejected_batches(load_id, lines))
+
+    def count(self, table: Input, load_id: int) -> tuple[int, int]:
+        return self.count_rows(table.name, load_id), self.count_rows(REJECTED, load_id)
+
+    def count_rows(self, table: str, load_id: int, condition: str = "") -> int:
+        [(rows,)] = self.run(
+            f"select count(*) from {self.table(table)} where load_id = {self.parameter}{condition}",
+            (load_id,),
+            right="select",
+        )
+        return int(rows)
+
+    def add(self, load: Load) -> None:
+        names = [item.name for item in fields(Load)]
+        self.run(
+            f"insert into {self.table(LEDGER)} ({', '.join(map(quote, names))}) "
+            f"values ({', '.join([self.parameter] * len(names))})",
+            astuple(load),
+            right="insert",
+        )
+        self.changed.add(LEDGER)
+
+    def set_status(self, changes: Mapping[int, str]) -> None:
+        for status in set(changes.values()):
+            ids = [load_id for load_id, new in changes.items() if new == status]
+            self.run(
+                f"update {self.table(LEDGER)} set status = {self.parameter} "
+                f"where load_id in {_listed(ids)}",
+                (status,),
+                right="update",
+            )
+
+    def delete(self, loads: Sequence[Load]) -> None:
+        ids: dict[str, list[int]] = {}
+        for load in loads:
+            for table in (load.input, REJECTED, LEDGER):
+                ids.setdefault(table, []).append(load.load_id)
+        # The table of an input may have been dropped.
+        for table in self.relations(ids):
+            self.run(
+                f"delete from {self.table(table)} where load_id in {_listed(ids[table])}",
+                right="delete",
+            )
+            self.changed.add(table)
+
+    def refuse(self, problem: str, next_step: str) -> DatabaseFault:
+        return DatabaseFault(self.where, problem, next_step)
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return f"({', '.join(f'{load_id:d}' for load_id in ids)})"

@@ -1,0 +1,267 @@
+"""What can go wrong, and the exit codes.
+
+    LabmartError
+    ├── UsageError (2)               a wrong call
+    │   ├── ConfigError              a YAML file, or the project itself, cannot be used
+    │   ├── NothingToLoad, MissingExtra, MissingJava
+    │   ├── UnknownMart, UnknownColumn, NotBuilt, Outdated
+    │   ├── UnknownLoad, WrongStatus
+    │   └── BadParameter, NotAcceptable   of a request to the service
+    ├── FileRefused (3)              one input file cannot be read as it is
+    ├── FilesRefused (3)             the same of all files of a call; nothing was written
+    ├── BuildFailed (1)              dbt or one of its tests failed
+    ├── DocsFailed (1)               dbt cannot write its documentation
+    ├── QueryFailed (1)              the database refused a query
+    ├── DatabaseFault (4)            the database failed in the middle of the work
+    ├── DatabaseUnreachable (4)      no usable connection
+    │   └── StartFailed              the embedded PostgreSQL does not start
+    ├── QueryTooSlow, TooBusy (4)    a request to the service took too long
+    └── ReaderGone (0)               nobody reads our output any more
+
+Each says what is wrong, where, and what to do next. A fault has a class of its own where somebody
+catches it, or where the service answers it with a kind and a status of its own; all others are a
+sentence of the class above.
+"""
+
+# ruff: noqa: N818 -- a name says the fault; that it is an error, its base class says.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+EXIT_DONE = 0
+EXIT_BUILD = 1
+EXIT_USAGE = 2
+EXIT_FILE = 3
+EXIT_DATABASE = 4
+# sysexits.h: an internal fault.
+EXIT_FAULT = 70
+# What a shell reports for a process that SIGINT ended.
+EXIT_INTERRUPTED = 130
+
+
+class LabmartError(Exception):
+    """Anything expected to go wrong. `str()` of it is a message for a person."""
+
+    exit_code = EXIT_USAGE
+
+
+class ReaderGone(LabmartError):
+    """Whoever read our stdout has seen enough, as in `labmart show | head`."""
+
+    exit_code = EXIT_DONE
+
+
+class UsageError(LabmartError):
+    """The call cannot be meant as it stands."""
+
+
+class ConfigError(UsageError):
+    """A YAML file of the project is missing, unreadable or says what labmart cannot use."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"{path}: {problem}")
+
+
+class NothingToLoad(UsageError):
+    """A PATH means no file."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: {problem}")
+
+
+class MissingExtra(UsageError):
+    """A package for this kind of address is not installed."""
+
+    def __init__(self, name: str, extra: str) -> None:
+        super().__init__(
+            f"{name}: this needs the extra {extra!r}. In the project call "
+            f"`.venv/bin/pip install --editable '.[{extra}]'`."
+        )
+
+
+class MissingJava(UsageError):
+    """No Java that Spark runs on."""
+
+    def __init__(self, problem: str, needed: int) -> None:
+        super().__init__(
+            f"Spark needs Java {needed} or later, and {problem}. Install one (a package such as "
+            f"openjdk-{needed}-jre-headless), or name its folder with JAVA_HOME."
+        )
+
+
+class UnknownMart(UsageError):
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"There is no mart {name!r}.{_did_you_mean(name, known)} "
+            f"The marts are: {', '.join(known)}."
+        )
+
+
+class UnknownColumn(UsageError):
+    def __init__(self, mart: str, column: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"The mart {mart} has no column {column!r}.{_did_you_mean(column, known)} "
+            f"Its columns are: {', '.join(known)}."
+        )
+
+
+class NotBuilt(UsageError):
+    """The mart's relation does not exist in the database."""
+
+    def __init__(self, relation: str, where: str) -> None:
+        super().__init__(f"There is no table {relation} in {where} yet. Run `labmart build` first.")
+
+
+class Outdated(UsageError):
+    """The mart's relation lacks a column that is declared by now."""
+
+    def __init__(self, relation: str, message: str) -> None:
+        super().__init__(
+            f"The table {relation} was built before its columns were declared as they are now "
+            f"({message}) Run `labmart build`."
+        )
+
+
+class UnknownLoad(UsageError):
+    def __init__(self, load_id: int) -> None:
+        super().__init__(f"There is no load {load_id}. `labmart loads` lists them.")
+
+
+class WrongStatus(UsageError):
+    """The load's status does not allow this."""
+
+    def __init__(self, load_id: int, problem: str) -> None:
+        super().__init__(f"Load {load_id} {problem}")
+
+
+class BadParameter(UsageError):
+    """A parameter of a request says something that cannot be meant."""
+
+    def __init__(self, parameter: str, problem: str) -> None:
+        self.parameter = parameter
+        super().__init__(f"{parameter}: {problem}")
+
+
+class NotAcceptable(UsageError):
+    """The header Accept of a request wants none of the formats that there are."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        super().__init__(f"The header Accept names none of {', '.join(known)}.")
+
+
+class FileRefused(LabmartError):
+    """One input file cannot be read as it is. `problem` begins with `:` or `, line N:`."""
+
+    exit_code = EXIT_FILE
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        self.problem = problem
+        super().__init__(f"{name}{problem}")
+
+
+class FilesRefused(LabmartError):
+    """Input files cannot be read as they are; nothing was written. Lists every problem found."""
+
+    exit_code = EXIT_FILE
+
+    def __init__(self, problems: Sequence[str], *, undone: str = "built") -> None:
+        self.problems = tuple(problems)
+        listed = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(
+            f"Nothing was {undone}, because files cannot be read as they are:\n{listed}"
+        )
+
+
+class BuildFailed(LabmartError):
+    """dbt, or one of its tests, failed. The report has been written to stderr by then."""
+
+    exit_code = EXIT_BUILD
+
+
+class DocsFailed(LabmartError):
+    """dbt cannot write its documentation."""
+
+    exit_code = EXIT_BUILD
+
+
+class QueryFailed(LabmartError):
+    """The database answered a query with an error."""
+
+    exit_code = EXIT_BUILD
+
+    def __init__(self, where: str, message: str) -> None:
+        super().__init__(f"The database {where} refused a query: {message}")
+
+
+class QueryTooSlow(LabmartError):
+    """A query of a request was ended because it took, or waited, too long."""
+
+    exit_code = EXIT_DATABASE
+
+    def __init__(self, where: str, seconds: float) -> None:
+        super().__init__(
+            f"The database {where} did not answer the query within {seconds:g} seconds. Ask for "
+            "fewer rows (filters, limit), or again when no build is at work."
+        )
+
+
+class TooBusy(LabmartError):
+    """So many queries of requests run at once that one more would have to wait too long."""
+
+    exit_code = EXIT_DATABASE
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} queries are at work already. Call again in some seconds.")
+
+
+class DatabaseFault(LabmartError):
+    """The database failed in the middle of the work; its transaction left no trace.
+
+    `outcome` says so; when the connection breaks during the commit itself, nobody can know.
+    """
+
+    exit_code = EXIT_DATABASE
+
+    def __init__(
+        self, where: str, problem: str, next_step: str, *, outcome: str = "Nothing was written."
+    ) -> None:
+        super().__init__(f"The database {where}: {problem} {outcome} {next_step}")
+
+
+class DatabaseUnreachable(LabmartError):
+    """No usable connection to the database."""
+
+    exit_code = EXIT_DATABASE
+
+
+class StartFailed(DatabaseUnreachable):
+    """The embedded server, or initdb, ended before it could be used."""
+
+    def __init__(self, what: str, data: Path, last_lines: str) -> None:
+        self.last_lines = last_lines
+        hint = next((hint for sign, hint in _HINTS.items() if sign in last_lines), "")
+        printed = f" It said:\n{last_lines}" if last_lines else ""
+        super().__init__(f"{what} for {data}.{hint}{printed}")
+
+
+# The next step for the faults of the system that people meet.
+_HINTS = {
+    "No space left on device": " The disk is full: make room and call again.",
+    "Permission denied": " A file or directory is closed to it: see the path below.",
+    **dict.fromkeys(
+        ("could not map anonymous shared memory", "Cannot allocate memory"),
+        " Memory is short: set a smaller shared_buffers in .labmart/user.conf.",
+    ),
+}
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    near = get_close_matches(word, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,178 @@
+"""The history of loads for people: `labmart loads`, and what undo, redo and prune say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from loader import ledger
+from loader.database import Database
+from loader.dbt import one_build_at_a_time
+from loader.engines import Column, Load, RawStore, Row, open_store
+from loader.parsers.records import csv_cell
+from loader.show import write_json
+from loader.table import display, print_table
+
+COLUMNS = (
+    Column("load_id", "bigint"),
+    Column("status", "text"),
+    Column("mode", "text"),
+    Column("input", "text"),
+    Column("file", "text"),
+    Column("records_read", "bigint"),
+    Column("records_rejected", "bigint"),
+    Column("bytes", "bigint"),
+    Column("dialect", "text"),
+    Column("started_at", "timestamp with time zone"),
+    Column("finished_at", "timestamp with time zone"),
+    Column("loaded_by", "text"),
+    Column("sha256", "text"),
+    Column("call_id", "bigint"),
+)
+BUILD = "Run `labmart build` to bring the tables up to date."
+# What fits a terminal; the other formats have all columns.
+_IN_A_TABLE = ("load_id", "status", "input", "file", "records_read", "records_rejected")
+_DID_NOT_COUNT = " (it did not count, and will not when what replaced it is undone)"
+_NAMED = 5
+
+
+def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
+    """Print the ledger by load_id; with a limit the newest loads. stderr says how many."""
+    with _store(database, write=False) as store:
+        loads = store.loads()
+    shown = loads[-limit:] if limit else loads
+    names = _IN_A_TABLE if format_ == "table" else [column.name for column in COLUMNS]
+    columns = tuple(column for column in COLUMNS if column.name in names)
+    rows: list[Row] = [tuple(getattr(load, column.name) for column in columns) for load in shown]
+    out = sys.stdout.buffer
+    if format_ == "csv":
+        for cells in ([column.name for column in COLUMNS], *rows):
+            out.write(f"{','.join(csv_cell(str(cell)) for cell in cells)}\n".encode())
+    elif format_ == "json":
+        write_json(COLUMNS, rows, out)
+    else:
+        print_table(columns, rows, _footer(loads, len(shown)), choose="--format csv has all")
+    out.flush()
+
+
+def undo_loads(database: Database, load_ids: Sequence[int]) -> str:
+    """Undo loads; what a person should know of it. Raises UnknownLoad or WrongStatus."""
+    return _change(database, load_ids, ledger.undo, after_undo)
+
+
+def redo_loads(database: Database, load_ids: Sequence[int]) -> str:
+    """The same for redo."""
+    return _change(database, load_ids, ledger.redo, after_redo)
+
+
+def _change(
+    database: Database,
+    load_ids: Sequence[int],
+    change: Callable[[RawStore, Sequence[int]], dict[int, str]],
+    tell: Callable[[Sequence[Load], Sequence[int], Mapping[int, str]], list[str]],
+) -> str:
+    with _store(database, write=True) as store:
+        before = store.loads()
+        sentences = tell(before, load_ids, change(store, load_ids))
+        store.commit()
+    return "\n".join(sentences)
+
+
+def prune_loads(database: Database, *, check: bool) -> str:
+    """Delete the loads that do not count, or with `check` only tell.
+
+    The space is free for new rows once PostgreSQL has vacuumed the tables, which it does by
+    itself; doing it here would let the person wait for as long as a load takes.
+    """
+    if check:
+        with _store(database, write=False) as store:
+            return "\n".join(after_prune(ledger.not_current(store.loads()), check=True))
+    # A build reads the ledger first and the rows later: they must stay until it has ended.
+    with one_build_at_a_time(database.project), _store(database, write=True) as store:
+        gone = ledger.prune(store)
+        store.commit()
+    return "\n".join(after_prune(gone, check=False))
+
+
+@contextmanager
+def _store(database: Database, *, write: bool) -> Iterator[RawStore]:
+    database.ready()
+    with open_store(database.profile, write=write) as store:
+        yield store
+
+
+def after_undo(
+    before: Sequence[Load], load_ids: Sequence[int], new: Mapping[int, str]
+) -> list[str]:
+    """What an undo amounts to; `before` is the ledger as it was, `new` what `undo` gave."""
+    sentences = []
+    for load in before:
+        if load.load_id in load_ids:
+            silent = load.status == ledger.SUPERSEDED
+            sentences.append(f"{_called(load)} is undone{_DID_NOT_COUNT if silent else ''}")
+    back = [load for load in before if new.get(load.load_id) == ledger.CURRENT]
+    if back:
+        sentences[-1] += f"; {_list(back)} {'counts' if len(back) == 1 else 'count'} again"
+    return sentences + _consequences(before, new)
+
+
+def after_redo(
+    before: Sequence[Load], load_ids: Sequence[int], new: Mapping[int, str]
+) -> list[str]:
+    """The same of a redo."""
+    now = ledger.after(before, new)
+    sentences = []
+    for load in now:
+        if load.load_id in load_ids:
+            by = ledger.replacement(now, load)
+            rest = f"is redone, but load {by.load_id} has replaced it" if by else "counts again"
+            sentences.append(f"{_called(load)} {rest}")
+    gone = [load for load in now if load.load_id in new and load.load_id not in load_ids]
+    if gone:
+        sentences[-1] += f"; {_list(gone)} {'does' if len(gone) == 1 else 'do'} not count any more"
+    return sentences + _consequences(before, new)
+
+
+def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
+    """How many rows of which loads were deleted, or would be."""
+    if not gone:
+        return ["Every load counts; there is nothing to delete."]
+    word = "would be deleted" if check else "deleted"
+    sentences = [
+        f"{_called(load)}, {load.status}: {load.records_read - load.records_rejected:,} rows, "
+        f"{load.records_rejected:,} rejected lines {word}"
+        for load in gone
+    ]
+    rows = sum(load.records_read - load.records_rejected for load in gone)
+    return [*sentences, f"{len(gone):,} loads with {rows:,} rows {word}."]
+
+
+def _consequences(before: Sequence[Load], new: Mapping[int, str]) -> list[str]:
+    """What a person should know, or do, besides."""
+    sentences = [
+        f"Note: loads {first} and {second} hold the same bytes, and both count."
+        for first, second in ledger.duplicate_loads(ledger.after(before, new))
+        if first in new or second in new
+    ]
+    counted = [load.status for load in before if load.load_id in new]
+    return [*sentences, BUILD] if ledger.CURRENT in (*counted, *new.values()) else sentences
+
+
+def _called(load: Load) -> str:
+    return f"load {load.load_id} ({display(load.file)} into {display(load.input)})"
+
+
+def _list(loads: Sequence[Load]) -> str:
+    ids = [str(load.load_id) for load in loads]
+    if len(ids) == 1:
+        return f"load {ids[0]}"
+    if len(ids) > _NAMED:
+        return f"{len(ids):,} loads ({', '.join(ids[:_NAMED])}, …)"
+    return f"loads {', '.join(ids[:-1])} and {ids[-1]}"
+
+
+def _footer(loads: Sequence[Load], shown: int) -> str:
+    if shown < len(loads):
+        return f"loads: the newest {shown:,} of {len(loads):,}"
+    return f"loads: {shown:,}" if shown else "Nothing has been loaded yet."

@@ -1,0 +1,57 @@
+"""Waiting for others: lock files, and whatever else frees itself in time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Python sees a signal between two attempts, not within a wait in the system.
+_SECONDS = 0.2
+ANOTHER_LOAD = "another load is at work; waiting …"
+
+
+def wait_until(is_free: Callable[[], bool], *, waiting: str = ANOTHER_LOAD) -> None:
+    """Ask again and again; `waiting` is told once, on stderr, if it is not free at once."""
+    told = not waiting
+    while not is_free():
+        if not told:
+            print(waiting, file=sys.stderr, flush=True)
+            told = True
+        time.sleep(_SECONDS)
+
+
+@contextmanager
+def locked(
+    file: Path, *, shared: bool = False, waiting: str = ANOTHER_LOAD, mode: int = 0o666
+) -> Iterator[None]:
+    """Hold a lock file, alone or with others who share it; a process that is killed lets it go.
+
+    Raises OSError if it cannot be made.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    except OSError:
+        if not shared:
+            raise
+        # A folder that takes no file has no writer either.
+        yield
+        return
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+
+    def is_free() -> bool:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    try:
+        wait_until(is_free, waiting=waiting)
+        yield
+    finally:
+        os.close(descriptor)

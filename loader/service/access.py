@@ -1,0 +1,357 @@
+"""Who may do what: tokens and their roles, rates, and what a request of another place may not.
+
+A token is 256 random bits, so a plain SHA-256 of it is kept: nobody finds the token by trying,
+which is what slow hashes make hard for passwords. The hash is what is looked up, so the time that
+takes tells nothing of the tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from fastapi import Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from loader.errors import UsageError
+from loader.service.problems import Problem, response, slow_down
+from loader.service.settings import Settings, is_loopback
+
+if TYPE_CHECKING:
+    from loader.service.state import Service
+
+_LOG = logging.getLogger("labmart.access")
+
+Role = Literal["read", "load", "admin"]
+ROLES: tuple[Role, ...] = ("read", "load", "admin")
+# Of a token that somebody else has made: characters.
+SHORTEST_TOKEN = 32
+# By it a secret scanner can tell a labmart token in a log or a repository.
+_PREFIX = "labmart_"
+_TOKEN_BYTES = 32
+# The one that --token-file brings.
+_FROM_FILE = "token-file"
+# It only tells the OpenAPI document of the header; what is wrong with one is told below.
+_BEARER = HTTPBearer(auto_error=False, description="A token of `labmart token create`.")
+
+# Rates are kept in memory, for so many callers and no more.
+_MOST_CALLERS = 10_000
+
+# Bytes of a body that is still waited for when a request is refused.
+_SMALL_BODY = 1 << 16
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+# For everything but the dbt documentation, which brings its own.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # What the API tells belongs to its caller alone.
+    "Cache-Control": "private, no-cache",
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request; `name` is the token's."""
+
+    name: str
+    role: Role
+
+    def may(self, role: Role) -> bool:
+        """Whether the caller has that role or a greater one."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+# Who calls without a token from this machine.
+LOCAL = Caller("local", "admin")
+
+
+@dataclass(frozen=True)
+class Token:
+    """What is known of a token."""
+
+    name: str
+    role: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        """Whether it can be used, in a word."""
+        if self.revoked_at is not None:
+            return "revoked"
+        expired = self.expires_at is not None and self.expires_at <= datetime.now(UTC)
+        return "expired" if expired else "valid"
+
+
+class TokenStore:
+    """The tokens of one schema; threads may share it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def create(self, name: str, role: Role, *, expires: timedelta | None = None) -> str:
+        """Make a token; it cannot be read again. Raises UsageError for a name that is taken."""
+        token = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+        try:
+            self._run(
+                "insert into tokens (name, role, hash, expires_at) "
+                "values (:name, :role, :hash, clock_timestamp() + :expires)",
+                name=name,
+                role=role,
+                hash=_hash(token),
+                expires=expires,
+            )
+        except IntegrityError:
+            raise UsageError(
+                f"There is a token {name!r} already. Choose another name; who has lost a token "
+                "revokes it and makes a new one."
+            ) from None
+        return token
+
+    def keep(self, token: str) -> None:
+        """Let a token that a file has brought be the administrator's, in place of the former."""
+        self._run(
+            "insert into tokens (name, role, hash) values (:name, 'admin', :hash) "
+            "on conflict (name) do update set hash = excluded.hash, revoked_at = null",
+            name=_FROM_FILE,
+            hash=_hash(token),
+        )
+
+    def all(self) -> list[Token]:
+        """All tokens by name."""
+        rows = self._run(
+            "select name, role, created_at, expires_at, revoked_at from tokens order by name"
+        )
+        return [Token(**row._mapping) for row in rows]
+
+    def revoke(self, name: str) -> None:
+        """Let a token be good for nothing any more. Raises UsageError for an unknown one."""
+        revoked = self._run(
+            "update tokens set revoked_at = coalesce(revoked_at, clock_timestamp()) "
+            "where name = :name returning name",
+            name=name,
+        )
+        if not revoked:
+            raise UsageError(f"There is no token {name!r}. `labmart token list` lists them.")
+
+    def caller_of(self, token: str) -> Caller | None:
+        """Whose token that is; None for one that is unknown, expired or revoked."""
+        digest = _hash(token)
+        rows = self._run(
+            "select name, role, hash from tokens where hash = :hash and revoked_at is null "
+            "and (expires_at is null or expires_at > clock_timestamp())",
+            hash=digest,
+        )
+        if not rows or not hmac.compare_digest(bytes(rows[0].hash), digest):
+            return None
+        return Caller(rows[0].name, rows[0].role)
+
+    def _run(self, sql: str, **parameters: object) -> list[Any]:
+        with self._engine.connect() as connection:
+            result = connection.execute(text(sql), parameters)
+            return list(result) if result.returns_rows else []
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
+
+
+class Rates:
+    """A bucket of permits per caller, which fills again with time."""
+
+    def __init__(self, per_second: float, at_once: float) -> None:
+        self._per_second = per_second
+        self._at_once = max(1.0, at_once)
+        # Each caller's permits, and when they were counted.
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, caller: str) -> float:
+        """The seconds until the caller has a permit; 0 if there is one now."""
+        return max(0.0, (1 - self._permits(caller)) / self._per_second)
+
+    def take(self, caller: str) -> float:
+        """Take a permit; 0 if there was one, else the seconds until there is."""
+        wait = self.wait(caller)
+        permits = self._permits(caller) - (1 if wait == 0 else 0)
+        self._left[caller] = (permits, time.monotonic())
+        self._left.move_to_end(caller)
+        if len(self._left) > _MOST_CALLERS:
+            self._left.popitem(last=False)
+        return wait
+
+    def _permits(self, caller: str) -> float:
+        now = time.monotonic()
+        permits, counted = self._left.get(caller, (self._at_once, now))
+        return min(self._at_once, permits + (now - counted) * self._per_second)
+
+
+def require(role: Role) -> Callable[..., Awaitable[Caller]]:
+    """The dependency that lets in who has the role, and gives the route its caller.
+
+    It needs nothing of the body, so that it has decided before the first byte of it is read.
+    """
+
+    async def check(
+        request: Request,
+        _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    ) -> Caller:
+        service: Service = request.app.state.service
+        caller = await _caller(request, service)
+        request.state.caller = caller.name
+        if not caller.may(role):
+            raise Problem(
+                403,
+                "role-missing",
+                f"The token {caller.name!r} has the role {caller.role!r}, and this needs {role!r}.",
+            )
+        wait = service.rates.take(f"{caller.name} {_address(request)}")
+        if wait:
+            detail = f"Too many requests at once. Try again in {ceil(wait)} s."
+            raise slow_down("too-many-requests", detail, wait)
+        return caller
+
+    return check
+
+
+async def _caller(request: Request, service: Service) -> Caller:
+    authorizations = request.headers.getlist("authorization")
+    if not authorizations:
+        if service.settings.open_to_all:
+            return LOCAL
+        raise _unauthorized("This needs a token: send it as `Authorization: Bearer …`.")
+    address = _address(request)
+    wait = service.failed_logins.wait(address)
+    if wait:
+        detail = f"Too many wrong tokens came from here. Try again in {ceil(wait)} s."
+        raise slow_down("too-many-failed-logins", detail, wait)
+    scheme, _, token = authorizations[0].partition(" ")
+    caller = None
+    if len(authorizations) == 1 and scheme.lower() == "bearer" and token.strip():
+        caller = await service.in_thread(service.tokens.caller_of, token.strip())
+    if caller is None:
+        service.failed_logins.take(address)
+        raise _unauthorized("The token is unknown, expired or revoked.", error="invalid_token")
+    return caller
+
+
+def _unauthorized(detail: str, *, error: str = "") -> Problem:
+    challenge = 'Bearer realm="labmart"' + (f', error="{error}"' if error else "")
+    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+class Guard:
+    """The outermost part of the app: refuses other places, protects browsers, logs and counts."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.monotonic()
+        status = 0
+
+        async def send_protected(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if status >= 400 and _has_large_body(scope):
+                    # The server would go on reading, only to drop it.
+                    headers["Connection"] = "close"
+            await send(message)
+
+        try:
+            problem = self._refusal(scope)
+            if problem is None:
+                await self._app(scope, receive, send_protected)
+            else:
+                await response(problem, scope["path"])(scope, receive, send_protected)
+        finally:
+            _log_and_count(scope, status, time.monotonic() - begun)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        """Keep pages of other places from speaking to a server that only this machine reaches."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if self._settings.is_loopback and not is_loopback(_without_port(host)):
+            return Problem(
+                403,
+                "foreign-host",
+                f"This server is called by the name of this machine, not {host!r}. "
+                f"Use http://127.0.0.1:{self._settings.port}.",
+            )
+        origin = headers.get("origin")
+        if scope["method"] in _SAFE_METHODS or origin is None:
+            return None
+        if urlsplit(origin).netloc.lower() != host.lower():
+            return Problem(
+                403, "foreign-origin", "A page of another place may not change anything here."
+            )
+        return None
+
+
+def _has_large_body(scope: Scope) -> bool:
+    """Whether the request has a body that is not worth waiting for."""
+    headers = Headers(scope=scope)
+    length = headers.get("content-length", "0")
+    return "transfer-encoding" in headers or not length.isdigit() or int(length) > _SMALL_BODY
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.rpartition(":")[0] or host
+
+
+def _log_and_count(scope: Scope, status: int, seconds: float) -> None:
+    request = Request(scope)
+    line = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "method": scope["method"],
+        # Without the query, in which somebody might send what they should not.
+        "path": scope["path"][:500],
+        "status": status,
+        "ms": round(seconds * 1000, 1),
+        "client": request.client.host if request.client else None,
+        "caller": getattr(request.state, "caller", None),
+    }
+    _LOG.info("%s", json.dumps(line))
+    if "app" in scope:
+        # By the address as it is declared, since anybody can invent others.
+        route = getattr(scope.get("route"), "path", "none")
+        metrics = scope["app"].state.service.metrics
+        metrics.requests.labels(scope["method"], route, status).inc()
+        metrics.seconds.labels(route).observe(seconds)

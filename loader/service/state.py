@@ -1,0 +1,183 @@
+"""What a running server holds, and its parts that need a home: figures, and who wakes listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from uuid import UUID
+
+import psycopg2
+import psycopg2.extensions
+from anyio import CapacityLimiter, to_thread
+from fastapi import Request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from loader.engines.postgres import one_line, open_connection
+from loader.engines.sql import quote
+from loader.errors import LabmartError
+from loader.service.access import Rates, TokenStore
+from loader.service.jobs import JobStore
+from loader.service.settings import Settings
+from loader.service.uploads import UploadSlots
+
+if TYPE_CHECKING:
+    from loader.service.answers import Marts
+
+_LOG = logging.getLogger("labmart.service")
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
+# Requests wait for each other's connections rather than open one each.
+CONNECTIONS = 8
+_RECONNECT_SECONDS = 1.0
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class Broker:
+    """Wakes those who follow a job, at a constant cost per listener.
+
+    One connection of the server listens for all jobs. Whoever follows one waits for a flag in
+    memory and then reads the job's new events, which are rows: so a listener who comes back with
+    Last-Event-ID misses nothing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._flags: dict[str, set[asyncio.Event]] = {}
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Let every stream end: the server does. Who listened comes back to the next one."""
+        self.is_closed = True
+        self._wake_all()
+
+    async def listen(self) -> None:
+        """Listen for notifications until cancelled, over any number of connections."""
+        while True:
+            try:
+                connection = await to_thread.run_sync(self._connect)
+                try:
+                    # What came while nobody listened.
+                    self._wake_all()
+                    await self._hear(connection)
+                finally:
+                    connection.close()
+            except (psycopg2.Error, LabmartError) as error:
+                _LOG.warning("events: the connection was lost: %s", one_line(error))
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    @contextmanager
+    def following(self, job_id: UUID) -> Iterator[asyncio.Event]:
+        """A flag that is set whenever the job has new events."""
+        flag = asyncio.Event()
+        followers = self._flags.setdefault(str(job_id), set())
+        followers.add(flag)
+        try:
+            yield flag
+        finally:
+            followers.discard(flag)
+            if not followers:
+                self._flags.pop(str(job_id), None)
+
+    def _connect(self) -> psycopg2.extensions.connection:
+        connection = open_connection(self._settings.profile, "labmart service events")
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"listen {quote(f'labmart {self._settings.schema}')}")
+        return connection
+
+    async def _hear(self, connection: psycopg2.extensions.connection) -> None:
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        descriptor = connection.fileno()
+        loop.add_reader(descriptor, readable.set)
+        try:
+            while True:
+                connection.poll()
+                while connection.notifies:
+                    self._wake(connection.notifies.pop(0).payload)
+                await readable.wait()
+                readable.clear()
+        finally:
+            loop.remove_reader(descriptor)
+
+    def _wake(self, job_id: str) -> None:
+        for flag in self._flags.get(job_id, ()):
+            flag.set()
+
+    def _wake_all(self) -> None:
+        for job_id in self._flags:
+            self._wake(job_id)
+
+
+class Metrics:
+    """The figures of one server for Prometheus.
+
+    Labels have few values: routes as they are declared, states, kinds.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "labmart_http_requests",
+            "Requests that were answered.",
+            ("method", "route", "status"),
+            registry=self._registry,
+        )
+        self.seconds = Histogram(
+            "labmart_http_request_seconds",
+            "How long they took.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.uploaded = Counter(
+            "labmart_uploaded_bytes", "Bytes of accepted uploads.", registry=self._registry
+        )
+        self.uploading = Gauge(
+            "labmart_uploads_in_progress", "Uploads under way.", registry=self._registry
+        )
+        self.jobs = Gauge(
+            "labmart_jobs", "Jobs by kind and state.", ("kind", "state"), registry=self._registry
+        )
+        self.worker = Gauge(
+            "labmart_worker_up", "Whether a worker gives signs of life.", registry=self._registry
+        )
+
+    def text(self) -> bytes:
+        """All of them in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running server."""
+
+    settings: Settings
+    jobs: JobStore
+    tokens: TokenStore
+    marts: Marts
+    broker: Broker
+    rates: Rates
+    # Of wrong tokens, by address.
+    failed_logins: Rates
+    uploads: UploadSlots
+    metrics: Metrics = field(default_factory=Metrics)
+    # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
+    _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(CONNECTIONS))
+
+    async def in_thread(
+        self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments
+    ) -> _Result:
+        """Call what waits for the database in a thread, beside other requests."""
+        return await to_thread.run_sync(function, *arguments, limiter=self._threads)
+
+
+def service_of(request: Request) -> Service:
+    """The server that a request came to; for `Depends`."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service

@@ -1,0 +1,345 @@
+"""An upload from the network to the disk: its limits, its parts, and the spool that keeps it.
+
+A body is split, hashed and written while it arrives; nothing of it is read before the caller is
+known. The spool has a folder per job, its files named by their number: what a file is called
+outside is data, and never part of a path. A folder that is being filled is locked; one that is not
+locked and belongs to no job was left by a server that has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Self
+from uuid import UUID
+
+from fastapi import Request
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from loader.printable import printable
+from loader.service.model import UploadedFile
+from loader.service.problems import Problem, slow_down
+from loader.service.settings import Limits
+
+_LONGEST_NAME = 255
+_LONGEST_BOUNDARY = 70
+_MOST_HEADERS = 8
+_LONGEST_HEADER = 4096
+# RFC 7578, 4.7: the header is not used; some clients still say that bytes are bytes.
+_CODINGS = ("binary", "8bit", "7bit")
+# What is collected before a thread writes it.
+_PORTION = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class UploadSlots:
+    """How many uploads there may be at the same time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Take a slot. Raises Problem 429 when there is none."""
+        if self.taken >= self._most:
+            detail = f"{self._most} uploads are under way already. Try again in a moment."
+            raise slow_down("too-many-uploads", detail, 2)
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+def check_name(name: str) -> str:
+    """The name of a file that somebody sends. Raises Problem 422 for what is none."""
+    fault = ""
+    if not name.strip() or name in (".", ".."):
+        fault = "is empty"
+    elif "/" in name or "\\" in name:
+        fault = "has a slash or backslash in it"
+    elif printable(name) != name:
+        fault = "has control characters in it"
+    elif len(name.encode()) > _LONGEST_NAME:
+        fault = f"has more than {_LONGEST_NAME} bytes"
+    if fault:
+        shown = printable(name)[:100]
+        raise Problem(422, "bad-file-name", f"The file's name {shown!r} {fault}.")
+    return name
+
+
+def check_length(request: Request, limits: Limits, spool: Path) -> None:
+    """Refuse by its headers alone what cannot be taken. Raises Problem 400, 413, 415 or 507."""
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise Problem(
+            415,
+            "content-encoding",
+            f"Content-Encoding {printable(encoding)!r} is not taken. Send the file as it is: "
+            "compressed files are recognised by themselves.",
+        )
+    if "content-range" in request.headers:
+        raise Problem(400, "content-range", "A part of a file is not taken; send all of it.")
+    # The server refuses what is no number.
+    length = int(request.headers.get("content-length", 0))
+    if length > limits.upload_bytes:
+        raise _too_large(limits)
+    with suppress(OSError):
+        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        free = shutil.disk_usage(spool).free
+    except OSError as error:
+        raise _cannot_keep(error) from None
+    if length > free:
+        raise _cannot_keep(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+def boundary_of(request: Request) -> str | None:
+    """The boundary of a multipart body; None for another one. Raises Problem 400."""
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != "multipart/form-data":
+        return None
+    boundary: str = options.get("boundary", "")
+    if not 0 < len(boundary) <= _LONGEST_BOUNDARY or not boundary.isascii():
+        raise _bad_multipart("The Content-Type names no boundary of 1 to 70 characters.")
+    return boundary
+
+
+class SpoolFolder:
+    """The folder of a job that is being uploaded; a context manager that keeps it locked."""
+
+    def __init__(self, spool: Path, job_id: UUID) -> None:
+        self.path = spool / str(job_id)
+        self._lock = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.mkdir(mode=0o700, parents=True)
+            self._lock = _open_folder(self.path)
+        except OSError as error:
+            raise _cannot_keep(error) from None
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._lock)
+
+    async def receive(
+        self, request: Request, limits: Limits, name: str, boundary: str | None
+    ) -> list[UploadedFile]:
+        """Write the files of a body to the disk for good; without a boundary it is one file.
+
+        Raises Problem for what cannot be taken, or starlette's ClientDisconnect; nothing is kept.
+        """
+        body = _body(request, limits)
+        try:
+            if boundary is None:
+                files = [await self._receive_file(body, name)]
+            else:
+                files = await self._receive_parts(body, limits, boundary)
+            await asyncio.to_thread(self._sync)
+        except OSError as error:
+            self.remove()
+            raise _cannot_keep(error) from None
+        except BaseException:
+            # Aborted, too slow, too large, or we are told to end.
+            self.remove()
+            raise
+        return files
+
+    def remove(self) -> None:
+        """Delete it with all its files."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    async def _receive_file(self, body: AsyncIterator[bytes], name: str) -> UploadedFile:
+        with closing(_Writer(self.path / "0", name)) as writer:
+            async for portion in body:
+                await writer.write(portion)
+            return await writer.finish()
+
+    async def _receive_parts(
+        self, body: AsyncIterator[bytes], limits: Limits, boundary: str
+    ) -> list[UploadedFile]:
+        files: list[UploadedFile] = []
+        writer: _Writer | None = None
+        parser = PushMultipartParser(
+            boundary, max_header_size=_LONGEST_HEADER, max_header_count=_MOST_HEADERS
+        )
+        try:
+            async for portion in body:
+                for event in parser.parse(portion):
+                    if isinstance(event, MultipartSegment):
+                        if len(files) == limits.upload_files:
+                            detail = f"More than {limits.upload_files} files at once."
+                            raise Problem(413, "too-many-files", detail)
+                        writer = _Writer(self.path / str(len(files)), _file_name(event))
+                    elif writer is not None and event is not None:
+                        await writer.write(event)
+                    elif writer is not None:
+                        files.append(await writer.finish())
+                        writer.close()
+            # Raises for a body that is cut short.
+            parser.close()
+        except MultipartError as error:
+            raise _bad_multipart(f"The body is no multipart/form-data: {error}.") from None
+        finally:
+            if writer is not None:
+                writer.close()
+        if not files:
+            raise Problem(422, "no-file", "There is no file in this.")
+        return files
+
+    def _sync(self) -> None:
+        """Let the names of the files, and its own, survive a power failure."""
+        os.fsync(self._lock)
+        above = _open_folder(self.path.parent)
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)
+
+
+def spooled_file(spool: Path, job_id: UUID, position: int) -> Path:
+    """Where a file of a job is."""
+    return spool / str(job_id) / str(position)
+
+
+def abandoned_folders(spool: Path) -> Iterator[UUID]:
+    """The jobs that have a folder which nobody is filling."""
+    if not spool.is_dir():
+        return
+    for path in spool.iterdir():
+        try:
+            job_id = UUID(path.name)
+            lock = _open_folder(path)
+        except (ValueError, OSError):
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        else:
+            yield job_id
+        finally:
+            os.close(lock)
+
+
+def remove_upload(spool: Path, job_id: UUID) -> None:
+    """Delete what a job has brought."""
+    shutil.rmtree(spool / str(job_id), ignore_errors=True)
+
+
+class _Writer:
+    """Writes a file in portions, in threads, hashing as it goes."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._name = name
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._pending = bytearray()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
+
+    async def write(self, data: bytes) -> None:
+        self._pending += data
+        if len(self._pending) >= _PORTION:
+            portion, self._pending = self._pending, bytearray()
+            await asyncio.to_thread(self._put, portion)
+
+    async def finish(self) -> UploadedFile:
+        """Bring it to the disk for good."""
+        await asyncio.to_thread(self._end)
+        return UploadedFile(name=self._name, bytes=self._size, sha256=self._hash.hexdigest())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _end(self) -> None:
+        self._put(self._pending)
+        os.fsync(self._file.fileno())
+
+    def _put(self, portion: bytearray) -> None:
+        self._hash.update(portion)
+        self._size += len(portion)
+        rest = memoryview(portion)
+        while rest:
+            rest = rest[self._file.write(rest) or 0 :]
+
+
+async def _body(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    """The body in portions. Raises Problem 413 or 408, or starlette's ClientDisconnect."""
+    begun = time.monotonic()
+    received = 0
+    stream = request.stream().__aiter__()
+    while True:
+        try:
+            portion = await asyncio.wait_for(anext(stream), limits.idle)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise _too_slow() from None
+        received += len(portion)
+        if received > limits.upload_bytes:
+            raise _too_large(limits)
+        seconds = time.monotonic() - begun
+        if seconds > limits.grace and received < limits.slowest * seconds:
+            raise _too_slow()
+        if portion:
+            yield portion
+
+
+def _file_name(segment: MultipartSegment) -> str:
+    coding = segment.header("Content-Transfer-Encoding")
+    if coding is not None and coding.strip().lower() not in _CODINGS:
+        raise _bad_multipart("A part has a Content-Transfer-Encoding, which is not taken.")
+    if segment.filename is None:
+        raise Problem(
+            422,
+            "not-a-file",
+            f"The part {printable(segment.name or '')[:100]!r} is no file. Options go into the "
+            "query: ?replace=true.",
+        )
+    return check_name(segment.filename)
+
+
+def _open_folder(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _bad_multipart(detail: str) -> Problem:
+    return Problem(400, "bad-multipart", detail)
+
+
+def _too_large(limits: Limits) -> Problem:
+    return Problem(
+        413,
+        "too-large",
+        f"More than {limits.upload_bytes:,} bytes are not taken at once.",
+        # What comes still is not read.
+        headers={"Connection": "close"},
+    )
+
+
+def _too_slow() -> Problem:
+    return Problem(
+        408, "too-slow", "The upload was too slow, or stopped. Nothing was kept; send it again."
+    )
+
+
+def _cannot_keep(error: OSError) -> Problem:
+    """The disk does not take an upload."""
+    if error.errno in _FULL:
+        return Problem(
+            507, "disk-full", "The server's disk has too little space for this. Make room there."
+        )
+    reason = error.strerror or type(error).__name__
+    return Problem(500, "spool-failed", f"The server cannot keep uploads: {reason}.")

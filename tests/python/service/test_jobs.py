@@ -1,0 +1,210 @@
+"""Jobs as rows: what is claimed, when, and how often; without a server or a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+from support.databases import Database
+from support.load_processes import wait_for
+
+from loader.database import find_database
+from loader.project import Project
+from loader.service.database import prepared
+from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, NewJob, Task
+from loader.service.model import BuildReport, Kind, Options, Result
+from loader.service.problems import Problem
+from loader.service.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def settings(
+    loading_copy: Path, shared_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """A schema of the test's own."""
+    for name, value in shared_database.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LABMART_SCHEMA", f"j{uuid4().hex[:10]}")
+    return Settings(find_database(Project(loading_copy, loading_copy), None))
+
+
+@pytest.fixture
+def jobs(settings: Settings) -> Iterator[JobStore]:
+    with prepared(settings, connections=2) as engine:
+        yield JobStore(engine)
+
+
+def accept(
+    jobs: JobStore,
+    kind: Kind = "load",
+    *,
+    content: str | None = None,
+    replace: bool = False,
+    build: bool = True,
+) -> UUID:
+    """Queue a job."""
+    chosen = Options(replace=replace, build=build)
+    new = NewJob(uuid4(), kind, "local", chosen, content_key=content)
+    return jobs.accept(new, "nowhere").id
+
+
+def claim(jobs: JobStore) -> Task:
+    task = jobs.claim()
+    assert task is not None
+    return task
+
+
+def ids(task: Task) -> list[UUID]:
+    return [job.id for job in task.jobs]
+
+
+def write(jobs: JobStore) -> UUID:
+    """Do the next job as far as the build."""
+    task = claim(jobs)
+    assert not task.is_build
+    jobs.keep_written(task.jobs[0], Result())
+    return task.jobs[0].id
+
+
+def run_sql(settings: Settings, sql: str) -> None:
+    with prepared(settings) as engine, engine.begin() as connection:
+        connection.execute(text(sql))
+
+
+REPORT = BuildReport(passed=1, failed=0, skipped=0, seconds=1)
+
+
+def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> None:
+    kinds: tuple[Kind, ...] = ("load", "build", "undo", "run")
+    accepted = [accept(jobs, kind) for kind in kinds]
+    assert [write(jobs) for _ in range(3)] == [accepted[0], accepted[2], accepted[3]]
+    build = claim(jobs)
+    assert (build.is_build, ids(build)) == (True, accepted)
+    jobs.keep_built(build.jobs, REPORT, None)
+    assert {jobs.find(job).state for job in accepted} == {"done"}
+    assert jobs.claim() is None
+
+
+def test_a_build_that_is_overdue_goes_first(jobs: JobStore, settings: Settings) -> None:
+    first, second = accept(jobs), accept(jobs)
+    write(jobs)
+    run_sql(
+        settings, "update jobs set started_at = started_at - interval '61 s' where awaits_build"
+    )
+    build = claim(jobs)
+    assert (build.is_build, ids(build)) == (True, [first])
+    jobs.keep_built(build.jobs, REPORT, None)
+    assert write(jobs) == second
+
+
+def test_without_a_build_a_job_ends_when_it_is_written(jobs: JobStore) -> None:
+    job = accept(jobs, build=False)
+    write(jobs)
+    assert jobs.find(job).state == "done"
+
+
+def test_a_job_that_ends_its_worker_each_time_is_given_up(jobs: JobStore) -> None:
+    job = accept(jobs)
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        task = claim(jobs)
+        assert (ids(task), task.attempts) == ([job], attempt)
+    assert claim(jobs).jobs == ()
+    ended = jobs.find(job)
+    assert ended.state == "failed"
+    assert ended.error is not None
+    assert ended.error.type == "urn:labmart:problem:given-up"
+    assert jobs.claim() is None
+
+
+def test_who_waits_for_a_build_with_others_is_cancelled_at_once(jobs: JobStore) -> None:
+    first, second = accept(jobs), accept(jobs)
+    write(jobs), write(jobs)
+    build = claim(jobs)
+    assert jobs.cancel(first).state == "cancelled"
+    # Alone now: the build itself has to end, which only its worker can do.
+    assert jobs.cancel(second).state == "running"
+    assert jobs.is_cancelled(second)
+    assert not jobs.is_cancelled(first)
+    jobs.keep_built(build.jobs, REPORT, None)
+    assert jobs.find(first).state == "cancelled"
+    with pytest.raises(Problem) as ended:
+        jobs.cancel(first)
+    assert ended.value.status == 409
+
+
+def test_a_wish_to_cancel_outlives_the_worker(jobs: JobStore) -> None:
+    job = accept(jobs)
+    write(jobs)
+    claim(jobs)
+    assert jobs.cancel(job).state == "running"
+    # Another worker comes, and finds nothing to build.
+    assert claim(jobs).jobs == ()
+    assert jobs.find(job).state == "cancelled"
+
+
+def test_the_same_content_is_the_same_job_unless_something_comes_between(jobs: JobStore) -> None:
+    first = accept(jobs, content="a")
+    assert accept(jobs, content="a") == first
+    accept(jobs, "undo")
+    second = accept(jobs, content="a")
+    assert second != first
+    accept(jobs, content="b", replace=True)
+    assert accept(jobs, content="a") not in (first, second)
+
+
+def test_events_are_numbered_and_end_with_the_last(jobs: JobStore) -> None:
+    job = accept(jobs, build=False)
+    write(jobs)
+    events, goes_on = jobs.events(job, 0)
+    assert [(event.number, event.name) for event in events] == [(n, "state") for n in (1, 2, 3)]
+    assert [event.data["state"] for event in events] == ["queued", "running", "done"]
+    assert not goes_on
+    assert jobs.events(job, 3) == ([], False)
+    assert jobs.events(job, 1)[0] == events[1:]
+
+
+def test_a_worker_is_known_by_its_lock(
+    jobs: JobStore, settings: Settings, shared_database: Database
+) -> None:
+    assert not jobs.has_worker()
+    with closing(shared_database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f'set search_path to "{settings.schema}"')
+        cursor.execute(f"select pg_advisory_lock({WORKING})")
+        assert jobs.has_worker()
+    # The server hears of the connection's end a moment later.
+    wait_for(lambda: not jobs.has_worker())
+
+
+def test_jobs_of_an_earlier_version_are_taken_over(settings: Settings) -> None:
+    with prepared(settings) as engine:
+        job = accept(JobStore(engine), "build")
+    run_sql(
+        settings,
+        "create table procrastinate_jobs (id bigint); "
+        "alter table jobs drop column claimed, add column queue_id bigint; "
+        "update jobs set awaits_build = false, queue_id = 7",
+    )
+    for _ in range(2):
+        with prepared(settings) as engine:
+            task = claim(JobStore(engine))
+            assert (task.is_build, ids(task)) == (True, [job])
+    with pytest.raises(Exception, match="procrastinate_jobs"):
+        run_sql(settings, "select * from procrastinate_jobs")
+
+
+def test_odd_names_of_schemas_are_names(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABMART_SCHEMA", os.environ["LABMART_SCHEMA"] + ' "%s :x\\')
+    odd = Settings(find_database(settings.database.project, None))
+    with prepared(odd) as engine:
+        jobs = JobStore(engine)
+        job = accept(jobs, build=False)
+        assert write(jobs) == job
