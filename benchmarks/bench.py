@@ -65,7 +65,6 @@ class Bench:
                     cursor.execute(statement)
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
-        """The rows of a query."""
         with closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchall()

@@ -200,7 +200,6 @@ def _report(laboratory: Laboratory, engines: Sequence[Engine]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks engines", description=__doc__)
     parser.add_argument("engines", nargs="+", type=_engine, metavar="ENGINE")
     add_options(parser, experiments=10_000_000)

@@ -237,7 +237,6 @@ def laboratory_of(given: argparse.Namespace) -> Laboratory:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks generate", description=__doc__)
     parser.add_argument("folder", type=Path, help="Where the three files are written.")
     add_options(parser, experiments=1_000_000)

@@ -155,7 +155,6 @@ def _seed(bench: Bench, path: Path) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks load", description=__doc__)
     parser.add_argument("--others", metavar="PYTHON", help="An interpreter with pandas and dlt.")
     parser.add_argument("--other-rows", type=int, default=100_000, help="Rows of their file.")

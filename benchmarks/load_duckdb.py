@@ -97,7 +97,6 @@ def _compare(own: Path, loads: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks load_duckdb", description=__doc__)
     add_options(parser, experiments=10_000_000)
     parser.add_argument("--repeat", type=int, default=3, help="Turns; the best of each counts.")

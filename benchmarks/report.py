@@ -64,7 +64,6 @@ def ratio_lines(seconds: Mapping[str, float], reference: str) -> list[str]:
 
 
 def seconds_lines(rows: Sequence[tuple[str, float]]) -> list[str]:
-    """Seconds of each."""
     columns = [("what", "text"), ("seconds", "numeric(9,1)")]
     return _table(columns, [(what, f"{seconds:.1f}") for what, seconds in rows])
 
@@ -77,7 +76,6 @@ def model_lines(times: Times) -> list[str]:
 
 
 def count_lines(counts: Mapping[str, int]) -> list[str]:
-    """Rows of each mart."""
     rows: list[tuple[Value, ...]] = [(name, f"{count:,}") for name, count in counts.items()]
     return _table([("mart", "text"), ("rows", "bigint")], rows)
 
@@ -99,7 +97,6 @@ def machine_lines(bench: Bench) -> list[str]:
 
 
 def host_line() -> str:
-    """The machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     return f"machine: {_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
 

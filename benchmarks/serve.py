@@ -53,7 +53,6 @@ _SECONDS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks serve", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=500, help="The size of the upload.")
     parser.add_argument("--repeat", type=int, default=3, help="How often; the best counts.")

@@ -71,7 +71,6 @@ def row_counts(bench: Bench) -> dict[str, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks transform", description=__doc__)
     return run_benchmark(parser, arguments, _report, repeat=1)
 

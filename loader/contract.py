@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
-from pydantic_core import PydanticUseDefault
+import msgspec
 
 from loader.errors import ConfigError, UnknownMart
 from loader.project import Project, read_yaml
@@ -25,20 +24,7 @@ _BLOCK = re.compile(r"\{%-?\s*docs\s+(\w+)\s*-?%\}(.*?)\{%-?\s*enddocs\s*-?%\}",
 _DOC = re.compile(r"\{\{\s*doc\(\s*['\"](\w+)['\"]\s*\)\s*\}\}")
 
 
-class _Node(BaseModel):
-    """A mapping of the YAML. What labmart does not use of it is for dbt to judge."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _nothing_is_the_default(cls, value: object) -> object:
-        if value is None:
-            raise PydanticUseDefault
-        return value
-
-
-class Meta(_Node):
+class Meta(msgspec.Struct, frozen=True):
     """`config: meta` of a table or column."""
 
     input: bool = False
@@ -48,36 +34,30 @@ class Meta(_Node):
     header_names: list[object] = []
 
 
-class Config(_Node):
+class Config(msgspec.Struct, frozen=True):
     alias: str = ""
     meta: Meta = Meta()
 
 
-class DeclaredColumn(_Node):
+class DeclaredColumn(msgspec.Struct, frozen=True):
     name: str = ""
     data_type: str = ""
     description: str = ""
     config: Config = Config()
 
 
-class DeclaredTable(_Node):
-    """A model, a seed, or a table of a source."""
+class DeclaredTable(msgspec.Struct, frozen=True):
+    """A model, a seed, or a table of a source. The rest of the YAML is for dbt to judge."""
 
     name: str = ""
     description: str = ""
     config: Config = Config()
     columns: list[DeclaredColumn] = []
-    data_tests: list[str | dict[str, object]] = []
+    data_tests: list[object] = []
 
 
-class _Source(_Node):
+class _Source(msgspec.Struct, frozen=True):
     tables: list[DeclaredTable] = []
-
-
-class _Document(_Node):
-    models: list[DeclaredTable] | None = None
-    seeds: list[DeclaredTable] | None = None
-    sources: list[_Source] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,33 +113,40 @@ def raw_contract(project: Project, name: str) -> Contract:
 
 def declared_tables(path: Path, kind: str) -> list[DeclaredTable]:
     """The `models`, the `seeds`, or the tables of all `sources` of a file. Raises ConfigError."""
-    content = read_yaml(path)
-    try:
-        document = _Document.model_validate(content if isinstance(content, dict) else {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        # `sources: raw` is no list either.
-        if len(first["loc"]) > 1:
-            raise ConfigError(path, f"{_place(content, first['loc'])}: {first['msg']}.") from None
-        document = _Document()
-    nodes = getattr(document, kind)
-    if nodes is None:
+    document = _without_nulls(read_yaml(path))
+    nodes = document.get(kind) if isinstance(document, dict) else None
+    if not isinstance(nodes, list):
         raise ConfigError(path, f"it has no list `{kind}:`.")
-    return [table for node in nodes for table in (node.tables if kind == "sources" else [node])]
+    try:
+        if kind != "sources":
+            return msgspec.convert(nodes, list[DeclaredTable])
+        return [
+            table for source in msgspec.convert(nodes, list[_Source]) for table in source.tables
+        ]
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at ")
+        raise ConfigError(path, f"{kind}{_place(nodes, place)}: {problem}.") from None
 
 
-def _place(content: object, location: Sequence[str | int]) -> str:
-    """Where in the document, with the names of list items in place of their numbers."""
-    words: list[str] = []
-    for step in location:
-        if isinstance(content, list) and isinstance(step, int):
-            content = content[step]
-            name = content.get("name") if isinstance(content, dict) else None
-            words.append(str(name or step))
-        else:
-            content = content.get(step) if isinstance(content, dict) else None
-            words.append(str(step))
-    return ".".join(words)
+def _without_nulls(node: object) -> object:
+    """The same without what is declared as nothing: `columns:` alone means no columns."""
+    if isinstance(node, dict):
+        return {key: _without_nulls(value) for key, value in node.items() if value is not None}
+    return [_without_nulls(item) for item in node] if isinstance(node, list) else node
+
+
+def _place(node: object, steps: str) -> str:
+    """A place such as `$[0].tables[2]` with the names of list items in place of their numbers."""
+    words = ""
+    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", steps):
+        if isinstance(node, list) and index:
+            node = node[int(index)]
+            name = node.get("name") if isinstance(node, dict) else None
+            words += f".{name or index}"
+        elif isinstance(node, dict):
+            node = node.get(key)
+            words += f".{key}"
+    return words
 
 
 def doc_blocks(project: Project) -> dict[str, str]:

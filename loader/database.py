@@ -99,8 +99,8 @@ def _read_password_file() -> None:
     try:
         password = Path(named).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"PGPASSWORD_FILE: {named} cannot be read: {said}.") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"PGPASSWORD_FILE: {named} cannot be read: {reason}.") from None
     os.environ["PGPASSWORD"] = password
 
 

@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loader.database import Database
-from loader.dbt import BuildOptions, BuildResult, build
+from loader.dbt import BuildOptions, BuildResult, build, one_build_at_a_time
 from loader.engines import Engine, dbt_turn
 from loader.errors import LabmartError
+from loader.last_build import code_of, last_build
 from loader.project import Project
 from loader.table import layout
 
 SAMPLE_ROWS = 10
+UNCHANGED = "Nothing has changed since the last green build (--full builds all the same)."
 _BAD = ("error", "fail", "runtime error", "partial success")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Lines of dbt's messages that say nothing about the fault.
@@ -187,10 +189,23 @@ def _json(path: Path) -> dict[str, object]:
 
 
 def run_and_report(database: Database, options: BuildOptions) -> bool:
-    """Make the database ready, run dbt build, tell on stderr how it went; True if all is well."""
+    """Make the database ready, run dbt build, tell on stderr how it went; True if all is well.
+
+    A build that would do again what the last one did is left out.
+    """
     database.ready()
-    with dbt_turn(database.profile):
-        result = build(database.project, options)
+    project, profile = database.project, database.profile
+    # Before dbt reads the files, which may be edited meanwhile.
+    code = None if options.extra else code_of(project, profile, options.vars)
+    with one_build_at_a_time(project), dbt_turn(profile), last_build(profile) as last:
+        if code and not options.full and last.is_current(code):
+            print(UNCHANGED, file=sys.stderr)
+            return True
+        if not options.extra:
+            last.begin()
+        result = build(project, options)
+        if code and result.exit_code == 0:
+            last.keep(code, project.target / "manifest.json", result.invocation_id)
     for message in dict.fromkeys(result.warnings):
         print("dbt warns:", *clean(message), sep="\n  ", file=sys.stderr)
     if result.exit_code != 0:

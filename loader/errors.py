@@ -96,8 +96,6 @@ class MissingJava(UsageError):
 
 
 class UnknownMart(UsageError):
-    """No mart has this name."""
-
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(
             f"There is no mart {name!r}.{_did_you_mean(name, known)} "
@@ -106,8 +104,6 @@ class UnknownMart(UsageError):
 
 
 class UnknownColumn(UsageError):
-    """The mart has no such column."""
-
     def __init__(self, mart: str, column: str, known: Sequence[str]) -> None:
         super().__init__(
             f"The mart {mart} has no column {column!r}.{_did_you_mean(column, known)} "
@@ -133,8 +129,6 @@ class Outdated(UsageError):
 
 
 class UnknownLoad(UsageError):
-    """The ledger has no such load."""
-
     def __init__(self, load_id: int) -> None:
         super().__init__(f"There is no load {load_id}. `labmart loads` lists them.")
 

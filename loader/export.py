@@ -103,8 +103,8 @@ def _refusing(file: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        said = str(error).strip().splitlines()[0]
-        raise UsageError(f"{file}: Parquet cannot be written: {said} Use csv.") from None
+        message = str(error).strip().splitlines()[0]
+        raise UsageError(f"{file}: Parquet cannot be written: {message} Use csv.") from None
 
 
 def _xlsx(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:

@@ -10,7 +10,7 @@ from loader import ledger
 from loader.database import Database
 from loader.dbt import one_build_at_a_time
 from loader.engines import Column, Load, RawStore, Row, open_store
-from loader.readers.batches import csv_cell
+from loader.parsers.records import csv_cell
 from loader.show import write_json
 from loader.table import display, print_table
 

@@ -22,11 +22,10 @@ from loader.engines import Load, RawStore, open_store
 from loader.errors import DatabaseFault, FileRefused, FilesRefused, UsageError
 from loader.files import Collected, LocalFile, collect, sha256_of
 from loader.ledger import APPEND, CURRENT, REPLACE, IncomingFile, changes, file_name, plan
+from loader.parsers.dialect import ReadOptions
+from loader.parsers.recognise import recognise
+from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
-from loader.readers.dialect import ReadOptions
-from loader.readers.rejections import Rejections
-from loader.recognise import recognise
 from loader.sources import Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
@@ -92,7 +91,7 @@ class Table:
     """
 
     file: LocalFile
-    reader: Reader
+    reader: Parser
     sha256: str
     file_state: tuple[int, int, int]
 
@@ -124,7 +123,6 @@ class Outcome:
 
     @property
     def records_rejected(self) -> int:
-        """Lines that could not be split."""
         return sum(self.rejected_by_rule.values())
 
 

@@ -50,7 +50,6 @@ class Profile:
 
     @property
     def schema(self) -> str:
-        """The schema of the marts."""
         return self.text("schema")
 
     @property
@@ -86,10 +85,10 @@ def load_profile(project: Project, target: str | None = None) -> Profile:
     document = _mapping(read_yaml(path), path, "the file")
     if name not in document:
         raise ConfigError(path, f"it has no profile {name!r}, which dbt_project.yml asks for.")
-    entry = _mapping(document[name], path, f"profile {name!r}")
+    profile = _mapping(document[name], path, f"profile {name!r}")
     render = _renderer(path)
-    chosen = target or str(render("target", entry.get("target", "default")))
-    outputs = _mapping(entry.get("outputs"), path, f"`outputs` of profile {name!r}")
+    chosen = target or str(render("target", profile.get("target", "default")))
+    outputs = _mapping(profile.get("outputs"), path, f"`outputs` of profile {name!r}")
     if chosen not in outputs:
         raise ConfigError(
             path, f"there is no target {chosen!r}. The targets are: {', '.join(outputs)}."

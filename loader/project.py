@@ -32,17 +32,14 @@ class Project:
 
     @property
     def marts_file(self) -> Path:
-        """Where the marts are declared."""
         return self.root / "models" / "marts" / "_marts.yml"
 
     @property
     def sources_file(self) -> Path:
-        """Where the inputs are declared."""
         return self.root / "models" / "staging" / "_sources.yml"
 
     @property
     def seeds(self) -> Path:
-        """The directory of the seeds."""
         return self.root / "seeds"
 
     @property
@@ -101,7 +98,6 @@ def read_yaml(path: Path) -> object:
 
 
 def profile_name(root: Path) -> str:
-    """The profile that dbt_project.yml asks for."""
     document = read_yaml(root / PROJECT_FILE)
     name = document.get("profile") if isinstance(document, dict) else None
     if not isinstance(name, str):
@@ -138,16 +134,16 @@ def _has_profile(path: Path, root: Path) -> bool:
 
 
 def _copy_example(root: Path) -> None:
-    example, wanted = root / EXAMPLE_FILE, root / PROFILES_FILE
+    example, copy = root / EXAMPLE_FILE, root / PROFILES_FILE
     try:
         content = example.read_bytes()
         # "x" fails on an existing file: of two first calls at once, the second changes nothing.
-        with wanted.open("xb") as file:
+        with copy.open("xb") as file:
             file.write(content)
     except FileExistsError:
         return
     except OSError as error:
         raise ConfigError(
-            wanted, f"there is none, and it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
+            copy, f"there is none, and it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
         ) from None
-    print(f"made {wanted} from {EXAMPLE_FILE}", file=sys.stderr)
+    print(f"made {copy} from {EXAMPLE_FILE}", file=sys.stderr)

@@ -49,14 +49,14 @@ def _declared(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _problems(path: Path, columns: tuple[str, ...]) -> list[str]:
     shown = f"{path.parent.name}/{path.name}"
-    found: list[str] = []
+    problems: list[str] = []
     more = 0
     for problem in _read(path, columns):
-        if len(found) < _PROBLEMS_SHOWN:
-            found.append(f"{shown}{problem}")
+        if len(problems) < _PROBLEMS_SHOWN:
+            problems.append(f"{shown}{problem}")
         else:
             more += 1
-    return [*found, f"{shown}: {more:,} more lines like these"] if more else found
+    return [*problems, f"{shown}: {more:,} more lines like these"] if more else problems
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> Iterator[str]:

@@ -69,13 +69,13 @@ def header_key(cell: str) -> str:
 def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMatch]:
     """The inputs that a header can mean: each required column stands there exactly once."""
     keys = [header_key(cell) for cell in cells]
-    return [match for entry in inputs if (match := _match(keys, entry)) is not None]
+    return [match for table in inputs if (match := _match(keys, table)) is not None]
 
 
 def other_header(cells: Sequence[str], own: Input, inputs: Sequence[Input]) -> Input | None:
     """The input whose header the cells are, if it is another one than the table's own."""
     matches = [match.input for match in match_header(cells, inputs)]
-    return next((entry for entry in matches if entry != own), None) if own not in matches else None
+    return next((table for table in matches if table != own), None) if own not in matches else None
 
 
 def read_inputs(path: Path) -> tuple[Input, ...]:

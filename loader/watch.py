@@ -41,9 +41,8 @@ from loader.errors import (
 )
 from loader.files import LocalFile, sha256_of
 from loader.files.names import is_excluded, scheme_of
-from loader.files.paths import find
-from loader.files.remote_folder import Listed, RemoteFolder
-from loader.files.results import Skipped
+from loader.files.paths import Skipped, find
+from loader.files.remote import Listed, RemoteFolder
 from loader.load import LoadOptions, load
 from loader.printable import printable
 from loader.progress import LoadReport

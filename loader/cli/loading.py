@@ -12,6 +12,7 @@ from loader.errors import EXIT_FILE, BuildFailed
 
 if TYPE_CHECKING:
     from loader.database import Database
+    from loader.dbt import BuildOptions
     from loader.load import LoadOptions, MaxRejected, Outcome
 
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -64,21 +65,27 @@ def given_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+full_option = option("--full", is_flag=True, help="Build also when nothing has changed.")
+
+
 @click.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @given_options
+@full_option
 @target_option
 @vars_option
 @click.pass_obj
 def run(
     call: Call,
     paths: tuple[str, ...],
+    full: bool,
     target: str | None,
     variables: str | None,
     **given: Unpack[Given],
 ) -> None:
     """Load the PATHs if there are any, build everything and print the user features."""
     from loader.contract import DEFAULT_MART, mart_contract
+    from loader.dbt import BuildOptions
     from loader.seeds import check_seeds
     from loader.show import (
         RECONCILIATION,
@@ -92,7 +99,7 @@ def run(
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
-    _build(database, target, variables, ())
+    _build(database, BuildOptions(target=target, vars=variables, full=full))
     with database.open() as source:
         show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
         mart = mart_contract(database.project, RECONCILIATION)
@@ -126,18 +133,27 @@ def load(
 
 
 @click.command()
+@full_option
 @target_option
 @vars_option
 @click.argument("dbt_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def build(
-    call: Call, target: str | None, variables: str | None, dbt_arguments: tuple[str, ...]
+    call: Call,
+    full: bool,
+    target: str | None,
+    variables: str | None,
+    dbt_arguments: tuple[str, ...],
 ) -> None:
-    """Run dbt build, with progress.
+    """Run dbt build, with progress, unless nothing has changed since the last green build.
 
-    Arguments after -- go to dbt: labmart build -- --select users
+    dbt's unit tests and the tests tagged `development` are left out; plain `dbt build` has them.
+    Arguments after -- go to dbt, which then does what they say: labmart build -- --select users
     """
-    _build(call.database(target), target, variables, dbt_arguments)
+    from loader.dbt import BuildOptions
+
+    options = BuildOptions(target=target, vars=variables, extra=dbt_arguments, full=full)
+    _build(call.database(target), options)
 
 
 @click.command()
@@ -246,15 +262,12 @@ def prune(call: Call, target: str | None, check: bool) -> None:
     say(prune_loads(call.database(target), check=check))
 
 
-def _build(
-    database: Database, target: str | None, variables: str | None, extra: tuple[str, ...]
-) -> None:
-    from loader.dbt import BuildOptions
+def _build(database: Database, options: BuildOptions) -> None:
     from loader.dbt_report import run_and_report
     from loader.seeds import check_seeds
 
     check_seeds(database.project.seeds)
-    if not run_and_report(database, BuildOptions(target=target, vars=variables, extra=extra)):
+    if not run_and_report(database, options):
         raise BuildFailed
 
 
@@ -273,7 +286,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.BadParameter."""
     from loader.load import LoadOptions
-    from loader.readers.dialect import ReadOptions
+    from loader.parsers.dialect import ReadOptions
 
     columns = given["file_columns"]
     return LoadOptions(

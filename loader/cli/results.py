@@ -34,9 +34,9 @@ def show(
     from loader.show import show as show_mart
 
     database = call.database(target)
-    found = mart_contract(database.project, mart)
+    contract = mart_contract(database.project, mart)
     with database.open() as source:
-        show_mart(found, source, _show_options(format_, limit, columns))
+        show_mart(contract, source, _show_options(format_, limit, columns))
 
 
 @click.command()
@@ -52,10 +52,10 @@ def export(call: Call, mart: str, file: Path, target: str | None) -> None:
 
     writer_for(file)
     database = call.database(target)
-    found = mart_contract(database.project, mart)
+    contract = mart_contract(database.project, mart)
     with database.open() as source:
-        rows = export_mart(found, source, file)
-    say(f"{file}: {rows:,} rows of {found.name}")
+        rows = export_mart(contract, source, file)
+    say(f"{file}: {rows:,} rows of {contract.name}")
 
 
 @click.command()
@@ -78,10 +78,10 @@ def issues(
     from loader.show import ISSUES, show_issues
 
     database = call.database(target)
-    found = mart_contract(database.project, ISSUES)
+    contract = mart_contract(database.project, ISSUES)
     with database.open() as source:
         show_issues(
-            found, source, _show_options(format_, limit, None), rule=rule, severity=severity
+            contract, source, _show_options(format_, limit, None), rule=rule, severity=severity
         )
 
 

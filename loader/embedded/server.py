@@ -644,8 +644,8 @@ def choose_account(place: Place, folder: Path) -> Account:
     namespace = None if named else _namespace()
     if namespace and _closed_to(namespace, needed) is None:
         return namespace
-    entry = _entry(named) if named else _unprivileged(place.home.parent.stat().st_uid)
-    account = Account(user=entry.pw_uid, group=entry.pw_gid, name=entry.pw_name)
+    user = _account(named) if named else _unprivileged(place.home.parent.stat().st_uid)
+    account = Account(user=user.pw_uid, group=user.pw_gid, name=user.pw_name)
     if closed := _closed_to(account, needed):
         raise DatabaseUnreachable(
             f"PostgreSQL does not run as root, and as {account.name!r} it cannot reach its files: "
@@ -659,8 +659,8 @@ def _namespace() -> Account | None:
     unshare = shutil.which("unshare")
     if unshare is None:
         return None
-    entry = _unprivileged()
-    identity = (f"--map-user={entry.pw_uid}", f"--map-group={entry.pw_gid}")
+    user = _unprivileged()
+    identity = (f"--map-user={user.pw_uid}", f"--map-group={user.pw_gid}")
     prefix = (unshare, "--user", *identity, "--")
     trial = subprocess.run([*prefix, "true"], capture_output=True, check=False)
     return Account(prefix=prefix) if trial.returncode == 0 else None
@@ -672,13 +672,13 @@ def _closed_to(account: Account, needed: Iterable[Path]) -> Path | None:
     user, group = account.user or 0, account.group or 0
     for end in needed:
         for directory in (*reversed(end.parents), end):
-            entry = directory.stat()
-            if entry.st_uid == user:
-                may_enter = entry.st_mode & stat.S_IXUSR
-            elif entry.st_gid == group:
-                may_enter = entry.st_mode & stat.S_IXGRP
+            status = directory.stat()
+            if status.st_uid == user:
+                may_enter = status.st_mode & stat.S_IXUSR
+            elif status.st_gid == group:
+                may_enter = status.st_mode & stat.S_IXGRP
             else:
-                may_enter = entry.st_mode & stat.S_IXOTH
+                may_enter = status.st_mode & stat.S_IXOTH
             if not may_enter:
                 return directory
     return None
@@ -688,11 +688,11 @@ def _unprivileged(preferred: int = 0) -> pwd.struct_passwd:
     """The account of that uid if it is an ordinary one, else `postgres` or `nobody`."""
     for who in (preferred, "postgres", "nobody"):
         try:
-            entry = pwd.getpwnam(who) if isinstance(who, str) else pwd.getpwuid(who)
+            account = pwd.getpwnam(who) if isinstance(who, str) else pwd.getpwuid(who)
         except KeyError:
             continue
-        if entry.pw_uid != 0:
-            return entry
+        if account.pw_uid != 0:
+            return account
     raise DatabaseUnreachable(
         "PostgreSQL does not run as root, and this system has neither an account `postgres` nor "
         f"`nobody` to run it as. Name one with {ACCOUNT_VARIABLE}, or a server of your own with "
@@ -700,19 +700,19 @@ def _unprivileged(preferred: int = 0) -> pwd.struct_passwd:
     )
 
 
-def _entry(who: str | int) -> pwd.struct_passwd:
+def _account(who: str | int) -> pwd.struct_passwd:
     try:
-        entry = pwd.getpwnam(who) if isinstance(who, str) else pwd.getpwuid(who)
+        account = pwd.getpwnam(who) if isinstance(who, str) else pwd.getpwuid(who)
     except KeyError:
         raise DatabaseUnreachable(
             f"There is no account {who} to run the embedded PostgreSQL as. "
             f"Name an existing one with {ACCOUNT_VARIABLE}."
         ) from None
-    if entry.pw_uid == 0:
+    if account.pw_uid == 0:
         raise DatabaseUnreachable(
             f"{ACCOUNT_VARIABLE} names root, but PostgreSQL does not run as root."
         )
-    return entry
+    return account
 
 
 def _name_of(uid: int) -> str:

@@ -23,8 +23,8 @@ from typing import IO, Protocol
 
 from loader.errors import ConfigError
 from loader.files import LocalFile
+from loader.parsers.records import Batch, Parser, RejectedLine
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
 from loader.sources import Input
 
 Value = int | Decimal | float | str | bool | date | datetime | None
@@ -124,7 +124,7 @@ class RawStore(Protocol):
         """Write the batches' text; how many rows the engine took."""
         ...
 
-    def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> Iterator[Batch] | None:
+    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> Iterator[Batch] | None:
         """Read and write a file by the engine's own means; None if it has to be read here.
 
         The batches have no text: how many records were written, the rejected lines, the position.

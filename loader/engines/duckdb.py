@@ -32,9 +32,8 @@ from loader.engines.raw_store import (
 from loader.engines.sql import literal, query_of, quote, source_of
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBuilt, QueryFailed
 from loader.locks import locked, wait_until
+from loader.parsers.records import Batch, csv_cell
 from loader.profile import Profile
-from loader.readers import Batch
-from loader.readers.batches import csv_cell
 
 Connection = duckdb.DuckDBPyConnection
 _T = TypeVar("_T")

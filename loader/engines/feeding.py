@@ -13,8 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 
-from loader.readers import Batch
-from loader.readers.batches import close_batches
+from loader.parsers.records import Batch, close_batches
 
 CHUNK = 8 * 1024**2
 _WAITING = 1

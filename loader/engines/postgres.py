@@ -22,8 +22,8 @@ from loader.engines.raw_store import Gap, Relation, SqlRawStore, check_move
 from loader.engines.sql import query_of, quote, source_of
 from loader.errors import DatabaseFault, DatabaseUnreachable, NotBuilt, QueryFailed, UsageError
 from loader.locks import wait_until
+from loader.parsers.records import Batch
 from loader.profile import RAW_SCHEMA_VARIABLE, Profile
-from loader.readers import Batch
 
 Connection = psycopg2.extensions.connection
 
@@ -372,7 +372,7 @@ class PostgresRaw(SqlRawStore):
         `right`, such as `insert`, is known here.
         """
         try:
-            with _interruptible(), self._connection.cursor() as cursor:
+            with interruptible(), self._connection.cursor() as cursor:
                 cursor.execute(sql, values)
                 return list(cursor) if cursor.description else []
         except psycopg2.Error as error:
@@ -504,7 +504,7 @@ _POLL_MILLISECONDS = 500
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let Ctrl-C end a statement: by itself the driver waits in C until the server is done.
 
     Not for COPY, which the driver does not do this way.

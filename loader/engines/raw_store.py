@@ -14,8 +14,7 @@ from loader.engines import Load
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
-from loader.readers import Batch, Reader, RejectedLine
-from loader.readers.batches import csv_cell
+from loader.parsers.records import Batch, Parser, RejectedLine, csv_cell
 from loader.sources import LAST_LOAD, LEDGER, REJECTED, Input
 
 REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
@@ -258,7 +257,7 @@ class SqlRawStore:
         self.run(f"insert into {last} values ({self.parameter})", (load_id,), right="insert")
         return int(load_id)
 
-    def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> None:
+    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> None:
         """Every file is read by the loader."""
 
     def write_records(

@@ -16,8 +16,8 @@ from loader.engines.spark_settings import check_schema, settings_of, where
 from loader.engines.spark_tables import columns_of, literal, quote
 from loader.engines.sql import query_of, source_of
 from loader.errors import NotBuilt
+from loader.parsers.records import csv_cell
 from loader.profile import Profile
-from loader.readers.batches import csv_cell
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -71,21 +71,18 @@ class Spark:
         return tuple(Column(name, type_name(type_)) for name, type_ in found.items())
 
     def rows(self, selection: Selection) -> Iterator[Row]:
-        """See `Engine`."""
         # One partition after the other is in memory.
         with self._faults():
             for row in self._session.sql(self._sql(selection)).toLocalIterator():
                 yield _row(row, selection.columns)
 
     def count(self, selection: Selection) -> int:
-        """See `Engine`."""
         with self._faults():
             sql = f"select count(*) from {self._source(selection)}"
             [(rows,)] = self._session.sql(sql).collect()
         return int(rows)
 
     def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
-        """See `Engine`."""
         file.write(_csv_line([column.name for column in selection.columns]))
         held = []
         for row in self.rows(selection):
@@ -96,7 +93,6 @@ class Spark:
         file.write(b"".join(held))
 
     def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
-        """See `Engine`."""
         with self._faults():
             found = self._session.sql(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
             columns = tuple(Column(name, type_name(type_)) for name, type_ in found.dtypes)

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loader.engines.sql import literal, quote
-from loader.readers import Batch
-from loader.readers.batches import csv_cell
+from loader.parsers.records import Batch, csv_cell
 
 if TYPE_CHECKING:
     import duckdb

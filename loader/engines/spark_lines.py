@@ -3,7 +3,7 @@
 Each task reads one block of the file, as it is on disk: lines end with LF, bytes stay what they
 are. First the lines of every block are counted, which gives each line its number. Then the lines
 that are records by themselves are split and written by the tasks; odd ones, which must be few, come
-to the loader, which decides as it does for any file (see loader.readers.by_line).
+to the loader, which decides as it does for any file (see loader.parsers.by_line).
 
 What this way cannot do (see `can_read`, or NotByLine) is left to the reader that the file has.
 """
@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from loader.engines.spark_files import Folder, write_batches
 from loader.errors import FileRefused
-from loader.readers import Batch
-from loader.readers.by_line import (
+from loader.parsers.by_line import (
     OddLines,
     blank_pattern,
     cell_pattern,
@@ -27,8 +26,8 @@ from loader.readers.by_line import (
     quoted_pattern,
     record_pattern,
 )
-from loader.readers.delimited import LINE_LIMIT, DelimitedReader
-from loader.readers.text import MARK
+from loader.parsers.delimited import LINE_LIMIT, MARK, DelimitedParser
+from loader.parsers.records import Batch
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Row, SparkSession
@@ -51,14 +50,14 @@ class NotByLine(Exception):  # noqa: N818 -- nothing is wrong
     """The file has to be read by its reader after all."""
 
 
-def can_read(reader: DelimitedReader, path: Path) -> bool:
+def can_read(reader: DelimitedParser, path: Path) -> bool:
     """Whether a file is large and of a kind that can be read line by line."""
-    found = reader.found
+    layout = reader.layout
     return (
         path.stat().st_size >= LARGE
         and not reader.wrapping
         and reader.encoding == "utf-8"
-        and is_by_line(found.shape, len(found.match.columns))
+        and is_by_line(layout.dialect, len(layout.match.columns))
     )
 
 
@@ -69,14 +68,14 @@ class ClusterLines:
     """
 
     def __init__(
-        self, session: SparkSession, path: Path, reader: DelimitedReader, load_id: int
+        self, session: SparkSession, path: Path, reader: DelimitedParser, load_id: int
     ) -> None:
         self._session = session
         self._path = path
         self._reader = reader
         self._load_id = load_id
-        self._shape = reader.found.shape
-        self._keep = tuple(name is not None for name in reader.found.match.columns)
+        self._shape = reader.layout.dialect
+        self._keep = tuple(name is not None for name in reader.layout.match.columns)
         self._begins, self._last = self._count()
         self._numbers = self._numbered()
         self._odd = self._decided()
@@ -205,7 +204,7 @@ class ClusterLines:
             self._lines()
             .join(f.broadcast(blocks), "block")
             .select((f.col("begin") + f.col("row")).alias("number"), "value")
-            .where(f.col("number") > self._reader.found.skip)
+            .where(f.col("number") > self._reader.layout.skip)
             .select("number", "value", _content().alias("content"))
             .withColumn("apart", self._apart())
             .withColumn("kind", kind)
@@ -272,7 +271,7 @@ class ClusterLines:
                 .otherwise(f.nullif(written, f.lit("")))
             )
 
-        columns = self._reader.found.match.columns
+        columns = self._reader.layout.match.columns
         return [cell(at).alias(name) for at, name in enumerate(columns) if name is not None]
 
 

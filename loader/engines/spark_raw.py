@@ -46,9 +46,9 @@ from loader.engines.spark_tables import (
 )
 from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
+from loader.parsers.delimited import DelimitedParser
+from loader.parsers.records import Batch, Parser, RejectedLine
 from loader.profile import Profile
-from loader.readers import Batch, Reader, RejectedLine
-from loader.readers.delimited import DelimitedReader
 from loader.sources import LEDGER, Input
 
 if TYPE_CHECKING:
@@ -77,11 +77,9 @@ class SparkRaw:
         self._loads = {load.load_id: load for load in self._base.loads}
 
     def loads(self) -> list[Load]:
-        """See `RawStore`."""
         return [self._loads[load_id] for load_id in sorted(self._loads)]
 
     def prepare(self, inputs: Sequence[Input]) -> None:
-        """See `RawStore`."""
         with self._faults():
             self._session.sql(f"create schema if not exists {quote(self._schema)}")
             for table in all_tables(inputs):
@@ -111,11 +109,11 @@ class SparkRaw:
         names = ("line", LOAD_ID, *columns)
         return self._write(table_of(entry), self._load_id, names, delimiter, batches)
 
-    def read_file(self, file: LocalFile, reader: Reader, load_id: int) -> Iterator[Batch] | None:
+    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> Iterator[Batch] | None:
         """See `RawStore`. A cluster reads what is large, and no temporary file of this machine."""
         # A few cores of one machine read no faster in Spark than the loader does on one.
         is_local = self._where.startswith("local")
-        if is_local or file.temporary or not isinstance(reader, DelimitedReader):
+        if is_local or file.temporary or not isinstance(reader, DelimitedParser):
             return None
         with self._faults():
             try:
@@ -127,14 +125,12 @@ class SparkRaw:
         return None
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
-        """See `RawStore`."""
         batches = rejected_batches(load_id, lines)
         if first := next(batches, None):
             rest = chain([first], batches)
             self._write(REJECTED_TABLE, load_id, REJECTED_COLUMNS, ",", rest)
 
     def count(self, entry: Input, load_id: int) -> tuple[int, int]:
-        """See `RawStore`."""
         rows, rejected = (
             f"(select count(*) from {self._relation(table)} where {LOAD_ID} = {load_id:d})"
             for table in (table_of(entry), REJECTED_TABLE)
@@ -144,11 +140,9 @@ class SparkRaw:
         return int(found[0]), int(found[1])
 
     def add(self, load: Load) -> None:
-        """See `RawStore`."""
         self._loads[load.load_id] = load
 
     def set_status(self, changes: Mapping[int, str]) -> None:
-        """See `RawStore`."""
         for load_id, status in changes.items():
             self._loads[load_id] = replace(self._loads[load_id], status=status)
 
@@ -159,7 +153,6 @@ class SparkRaw:
             del self._loads[load.load_id]
 
     def commit(self) -> None:
-        """See `RawStore`."""
         with self._faults():
             if columns_of(self._session, self._schema, LEDGER_TABLE.name) is None:
                 return

@@ -47,17 +47,14 @@ CLAIMS_TABLE = _partitioned(LAST_LOAD, {**_OWN.pop(LAST_LOAD), "claim": "text"},
 
 
 def table_of(entry: Input) -> RawTable:
-    """The raw table of an input."""
     return _partitioned(entry.name, raw_tables([entry])[entry.name], LOAD_ID)
 
 
 def quote(name: str) -> str:
-    """A name as an SQL identifier."""
     return "`" + name.replace("`", "``") + "`"
 
 
 def literal(text: str) -> str:
-    """A text as an SQL literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
@@ -127,5 +124,4 @@ def partitions(session: SparkSession, schema: str, table: RawTable) -> list[int]
 
 
 def all_tables(inputs: Sequence[Input]) -> list[RawTable]:
-    """Every raw table."""
     return [*map(table_of, inputs), REJECTED_TABLE, LEDGER_TABLE, CLAIMS_TABLE]

@@ -1,30 +1,46 @@
-"""From PATH arguments to files that can be read."""
+"""From PATH arguments to files that can be read, members of archives too."""
 
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, NothingToLoad
-from loader.files.archives import unpack
-from loader.files.content import content_of
-from loader.files.layers import cannot_open, open_layers
-from loader.files.names import scheme_of
-from loader.files.paths import find, is_pipe
+from loader.files.compression import cannot_open, open_bytes
+from loader.files.content import ZIP_DAMAGES, content_of, open_zip
+from loader.files.names import is_excluded, is_left_over, scheme_of
+from loader.files.paths import LocalFile, Problem, Result, Skipped, find, is_pipe
 from loader.files.remote import check_scheme, fetch, spool_pipe, standard_input
-from loader.files.results import Collected, LocalFile, Problem, Result, Skipped
-from loader.files.temporary import Allowance, Progress, Spool
+from loader.files.temporary import DecompressionLimit, Progress, Spool
 from loader.printable import printable
 
 STANDARD_INPUT = "-"
 # An archive within an archive is opened, one within that is not.
-MOST_NESTED = 2
-# What a reader must be able to seek in. Text is decompressed while it is read.
-_UNWRAPPED = ("zip", "xlsx", "xls", "ods", "parquet")
+MAX_NESTED = 2
+# A folder of so many exports is loaded as a folder; temporary files need a directory entry each.
+MAX_MEMBERS = 10_000
+# What a parser must be able to seek in. Text is decompressed while it is read.
+_SOUGHT_IN = ("zip", "xlsx", "xls", "ods", "parquet")
+_ENCRYPTED = 0x1
+# Of these two zipfile gives out as little as asked for; a piece of the others may fill the memory.
+_METHODS_READ = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_METHOD_NAMES = {6: "implode", 9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "zstd", 95: "xz"}
+_UNPACK = "Unpack it yourself and load the files."
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All that the PATHs of one call mean, in the order of the call."""
+
+    files: tuple[LocalFile, ...]
+    problems: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 @contextmanager
@@ -44,20 +60,25 @@ def collect(
     and MissingExtra.
     """
     # All PATHs are looked up before the first is fetched: a misspelt one is told at once.
-    found, missing = [], []
+    local_results, missing = [], []
     for path in dict.fromkeys(paths):
         try:
-            found.append((path, _named(_local(path, exclude), (names or {}).get(path))))
+            results = _local(path, exclude)
         except NothingToLoad as error:
             missing.append(error)
+            continue
+        if results is not None and path in (names or {}):
+            name = (names or {})[path]
+            results = [replace(r, name=name) if isinstance(r, LocalFile) else r for r in results]
+        local_results.append((path, results))
     if missing:
         others = "".join(f"\n{other}" for other in missing[1:])
         raise NothingToLoad(missing[0].path, f"{missing[0].problem}{others}")
     with Spool() as spool:
-        collecting = _Collecting(exclude, spool, progress, within)
-        for path, results in found:
-            collecting.add_all(collecting.fetched(path) if results is None else results)
-        yield collecting.collected()
+        collector = _Collector(exclude, spool, progress, within)
+        for path, results in local_results:
+            collector.add(collector.fetched(path) if results is None else results)
+        yield collector.collected()
 
 
 def _local(path: str, exclude: Sequence[str]) -> list[Result] | None:
@@ -73,14 +94,7 @@ def _local(path: str, exclude: Sequence[str]) -> list[Result] | None:
     return list(find(path, exclude))
 
 
-def _named(results: list[Result] | None, name: str | None) -> list[Result] | None:
-    """The same, with the files called by a name that is not their PATH."""
-    if results is None or name is None:
-        return results
-    return [replace(one, name=name) if isinstance(one, LocalFile) else one for one in results]
-
-
-class _Collecting:
+class _Collector:
     """The files, problems and skipped names so far."""
 
     def __init__(
@@ -97,32 +111,31 @@ class _Collecting:
         self._seen: set[Path] = set()
         self._seen_elsewhere: set[str] = set()
 
-    def fetched(self, path: str) -> Iterator[Result]:
+    def fetched(self, path: str) -> Iterable[Result]:
         if path == STANDARD_INPUT:
-            yield spool_pipe(standard_input, path, self._spool, self._progress)
-        else:
-            yield from fetch(
-                path,
-                exclude=self._exclude,
-                spool=self._spool,
-                progress=self._progress,
-                seen=self._seen_elsewhere,
-            )
-
-    def add_all(self, results: Iterable[Result]) -> None:
-        for result in results:
-            self.add(result)
+            return [spool_pipe(standard_input, path, self._spool, self._progress)]
+        return fetch(
+            path,
+            exclude=self._exclude,
+            spool=self._spool,
+            progress=self._progress,
+            seen=self._seen_elsewhere,
+        )
 
     def collected(self) -> Collected:
         return Collected(tuple(self._files), tuple(self._problems), tuple(self._skipped))
 
-    def add(self, result: Result) -> None:
-        if isinstance(result, Skipped):
-            self._skipped[result.name] = None
-        elif isinstance(result, Problem):
-            self._problems[result.sentence] = None
-        else:
-            self._add_file(result)
+    def add(self, results: Iterable[Result]) -> None:
+        for result in results:
+            if isinstance(result, Skipped):
+                self._skipped[result.name] = None
+            elif isinstance(result, Problem):
+                self._problems[result.sentence] = None
+            else:
+                try:
+                    self._add_file(result)
+                except FileRefused as refused:
+                    self._problems[str(refused)] = None
 
     def _add_file(self, file: LocalFile) -> None:
         real = file.path.resolve()
@@ -131,68 +144,90 @@ class _Collecting:
         self._seen.add(real)
         if self._within is not None:
             if not real.is_relative_to(self._within):
-                self.add(Problem(f"{file.name}: it leads out of the folder {self._within}."))
-                return
+                raise FileRefused(file.name, f": it leads out of the folder {self._within}.")
             # Opened by the path that was judged, whatever becomes of a link.
             file = replace(file, name=file.name.removeprefix(f"{self._within}/"), path=real)
         if is_pipe(file.path):
             pipe = spool_pipe(lambda: file.path.open("rb"), file.name, self._spool, self._progress)
             if isinstance(pipe, Problem):
-                self.add(pipe)
+                self.add([pipe])
                 return
             file = pipe
         try:
             size = file.path.stat().st_size
         except OSError as error:
-            self.add(Problem(f"{file.name}{cannot_open(error)}"))
+            raise FileRefused(file.name, cannot_open(error)) from None
+        self._look_into(file, 0, DecompressionLimit(size))
+
+    def _look_into(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
+        """Keep the file, or what it wraps. Raises FileRefused."""
+        content = content_of(file.path, file.name)
+        if content.layers and content.format in _SOUGHT_IN:
+            with open_bytes(file.path, file.name) as stream:
+                path = self._save(file.name, stream, "decompressing", limit)
+            self._look_into(LocalFile(file.name, path, temporary=True), depth, limit)
+        elif content.format == "zip":
+            self._unpack(file, depth, limit)
         else:
-            self._look_into(file, 0, Allowance(size))
+            self._files.append(replace(file, content=content))
 
-    def _look_into(self, file: LocalFile, depth: int, allowance: Allowance) -> None:
-        """Keep the file, or what it wraps."""
-        try:
-            content = content_of(file.path, file.name)
-            if content.layers and content.format in _UNWRAPPED:
-                self._look_into(self._unwrap(file, allowance), depth, allowance)
-            elif content.format == "zip":
-                self._unpack(file, depth, allowance)
-            else:
-                self._files.append(replace(file, content=content))
-        except FileRefused as refused:
-            self.add(Problem(str(refused)))
+    def _unpack(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
+        """All members, sorted by name, each as a file of its own called `name/member`.
 
-    def _unwrap(self, file: LocalFile, allowance: Allowance) -> LocalFile:
-        with open_layers(file.path, file.name).top as source:
-            path = self._spool.save(
-                file.name,
-                source.take,
-                doing="decompressing",
-                progress=self._progress,
-                allowance=allowance,
-            )
-        return LocalFile(file.name, path, temporary=True)
-
-    def _unpack(self, file: LocalFile, depth: int, allowance: Allowance) -> None:
-        if depth == MOST_NESTED:
+        What is wrong with one member is a problem; the others still come.
+        """
+        if depth == MAX_NESTED:
             raise FileRefused(
                 file.name,
                 ": it is an archive within an archive within an archive. Unpack it yourself and "
                 "load the files.",
             )
-        for result in unpack(
-            file.path,
-            file.name,
-            exclude=self._exclude,
-            spool=self._spool,
-            allowance=allowance,
-            progress=self._progress,
-        ):
-            if isinstance(result, LocalFile):
-                self._look_into(result, depth + 1, allowance)
-            else:
-                self.add(result)
+        with open_zip(file.path, file.name) as archive:
+            members = sorted(
+                (info for info in archive.infolist() if not info.filename.endswith("/")),
+                key=lambda info: info.filename,
+            )
+            if len(members) > MAX_MEMBERS:
+                many = f"{len(members):,} members, more than {MAX_MEMBERS:,}"
+                raise FileRefused(file.name, f": it has {many}. {_UNPACK}")
+            if not members:
+                raise FileRefused(file.name, ": it is a zip archive without any file in it.")
+            for info in members:
+                # Names lead nowhere: temporary files are numbered.
+                relative = info.filename.lstrip("/")
+                name = f"{file.name}/{printable(relative)}"
+                if is_left_over(relative) or is_excluded(relative, self._exclude):
+                    self._skipped[name] = None
+                    continue
+                try:
+                    path = self._extract(archive, info, name, limit)
+                    self._look_into(LocalFile(name, path, temporary=True), depth + 1, limit)
+                except FileRefused as refused:
+                    self._problems[str(refused)] = None
         if file.temporary:
             file.path.unlink()
+
+    def _extract(
+        self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, limit: DecompressionLimit
+    ) -> Path:
+        if info.flag_bits & _ENCRYPTED:
+            raise FileRefused(name, f": it needs a password. {_UNPACK}")
+        if info.compress_type not in _METHODS_READ:
+            method = _METHOD_NAMES.get(info.compress_type, f"number {info.compress_type}")
+            raise FileRefused(name, f": it is compressed by the method {method}. {_UNPACK}")
+        try:
+            with archive.open(info) as member:
+                return self._save(name, member, "unpacking", limit)
+        except ZIP_DAMAGES:
+            raise FileRefused(
+                name,
+                ": its archive is damaged or cut short here. Copy or download the archive again.",
+            ) from None
+
+    def _save(self, name: str, source: IO[bytes], doing: str, limit: DecompressionLimit) -> Path:
+        return self._spool.save(
+            name, source.read, doing=doing, progress=self._progress, limit=limit
+        )
 
 
 def sha256_of(path: Path, name: str = "") -> str:

@@ -10,14 +10,20 @@ from loader.printable import printable
 
 # What systems and programs leave in folders. `~$` files are those of an opened Office document.
 _LEFT_BY_SYSTEMS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_PATTERN = re.compile(r"[*?[]")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _ADDRESS_IN_TEXT = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 
 
+def is_pattern(path: str) -> bool:
+    """Whether the PATH has characters of a pattern in it."""
+    return _PATTERN.search(path) is not None
+
+
 def scheme_of(path: str) -> str:
     """The scheme of an address, in lower case; '' when the PATH is no address."""
-    found = _ADDRESS.fullmatch(path)
-    return found[1].lower() if found else ""
+    match = _ADDRESS.fullmatch(path)
+    return match[1].lower() if match else ""
 
 
 def shown_address(address: str) -> str:
@@ -26,10 +32,10 @@ def shown_address(address: str) -> str:
     In object stores `?` and `#` are characters of a name like others. Azure writes the container
     where others have the user: `abfs://container@account…/path`.
     """
-    found = _ADDRESS.fullmatch(address)
-    if found is None:
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
         return printable(address)
-    scheme, rest = found[1].lower(), found[2]
+    scheme, rest = match[1].lower(), match[2]
     if scheme in ("http", "https"):
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     place, slash, path = rest.partition("/")
@@ -45,8 +51,8 @@ def shown_address(address: str) -> str:
 def without_secrets(text: str) -> str:
     """What a library said, on one line, with the addresses in it cut down."""
 
-    def cut(found: re.Match[str]) -> str:
-        return shown_address(re.split(r"[?#]", found[0], maxsplit=1)[0])
+    def cut(match: re.Match[str]) -> str:
+        return shown_address(re.split(r"[?#]", match[0], maxsplit=1)[0])
 
     return printable(_ADDRESS_IN_TEXT.sub(cut, " ".join(text.split())))[:300]
 

@@ -1,29 +1,61 @@
-"""PATHs of this machine: files, folders, patterns."""
+"""What comes of a PATH, and PATHs of this machine: files, folders, patterns.
+
+Not by fsspec, which reads the others: it takes a link to a folder for a file, passes over folders
+that may not be read without a word, and forgets how a PATH was written.
+"""
 
 from __future__ import annotations
 
 import errno
 import glob
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 
 from loader.errors import NothingToLoad
-from loader.files.names import is_excluded, is_left_over
-from loader.files.results import LocalFile, Problem, Result, Skipped
+from loader.files.content import Content
+from loader.files.names import is_excluded, is_left_over, is_pattern
 from loader.printable import printable
 
-_PATTERN = re.compile(r"[*?[]")
 # A terminal is a device, and fine where somebody types into it.
 _TERMINALS = ("/dev/stdin", "/dev/fd/0", "/dev/tty")
 
 
-def is_pattern(path: str) -> bool:
-    """Whether the PATH has characters of a pattern in it."""
-    return _PATTERN.search(path) is not None
+@dataclass(frozen=True)
+class LocalFile:
+    """A file that can be opened and sought in.
+
+    `name` is for people and the ledger: the PATH as it was written, `folder/file`, an address
+    without its secrets, or `archive.zip/member`; always printable. `path` is where the bytes are,
+    a temporary file for standard input, remote files and members of archives. `content` is what
+    `collect` has seen in it.
+    """
+
+    name: str
+    path: Path
+    temporary: bool = False
+    content: Content | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out by rule."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that cannot be had. `sentence` has its name in it."""
+
+    sentence: str
+
+
+Result = LocalFile | Skipped | Problem
 
 
 def is_pipe(path: Path) -> bool:
@@ -44,9 +76,9 @@ def find(argument: str, exclude: Sequence[str]) -> Iterator[Result]:
         raise NothingToLoad("''", "this PATH is empty. Name a file or a folder.")
     if "\0" in argument:
         raise NothingToLoad(printable(argument), "a path cannot have a NUL character in it.")
-    if not os.path.lexists(argument) and argument.startswith("~"):
+    if argument.startswith("~") and not os.path.lexists(argument):
         # A shell leaves it as it is within quotation marks.
-        argument = str(Path(argument).expanduser()) if _knows_home(argument) else argument
+        argument = os.path.expanduser(argument)  # noqa: PTH111 -- Path raises for nobody's home
     shown = printable(argument)
     if os.path.lexists(argument):
         results = list(_from(argument, exclude))
@@ -73,14 +105,6 @@ def nothing_left(results: Sequence[Result]) -> str:
     )
 
 
-def _knows_home(argument: str) -> bool:
-    try:
-        Path(argument).expanduser()
-    except RuntimeError:
-        return False
-    return True
-
-
 def _missing(argument: str) -> str:
     parent = Path(argument).parent
     try:
@@ -104,7 +128,7 @@ def _from(start: str, exclude: Sequence[str]) -> Iterator[Result]:
         return
     result = _look(start)
     if result is None:
-        yield from (found for _, found in _walk(start, exclude))
+        yield from (below for _, below in _walk(start, exclude))
     else:
         yield result
 
@@ -118,7 +142,7 @@ def _look(path: str) -> LocalFile | Problem | None:
         return Problem(f"{shown}: {_cannot_look(path, error)}")
     if stat.S_ISDIR(mode):
         return None
-    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or is_pipe(Path(path)):
+    if stat.S_ISREG(mode) or is_pipe(Path(path)):
         return LocalFile(shown, Path(path))
     kind = "a socket" if stat.S_ISSOCK(mode) else "a device"
     return Problem(f"{shown}: it is {kind}, and only files, folders and pipes can be loaded.")
@@ -139,19 +163,19 @@ def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
     """What is below a folder, by name, each with its path from there. No folder comes twice."""
     entered: set[tuple[int, int]] = set()
     # What is still to do, the next one last: where it is, and where below the top.
-    left = [(top, "")]
-    while left:
-        path, relative = left.pop()
+    remaining = [(top, "")]
+    while remaining:
+        path, relative = remaining.pop()
         if relative and (is_left_over(relative) or is_excluded(relative, exclude)):
             yield relative, Skipped(printable(path))
             continue
-        found = _look(path)
-        if found is not None:
-            yield relative, _if_ordinary(path, found)
+        result = _look(path)
+        if result is not None:
+            yield relative, _if_ordinary(path, result)
             continue
         try:
             status = Path(path).stat()
-            names = sorted(entry.name for entry in Path(path).iterdir())
+            names = sorted(child.name for child in Path(path).iterdir())
         except OSError as error:
             sentence = f"{printable(path)}: this folder cannot be listed: {error.strerror}."
             yield relative, Problem(sentence)
@@ -162,14 +186,13 @@ def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
         for name in reversed(names):
             # As text: a Path would drop the "./" that somebody wrote.
             joined = f"{path}/{name}" if path and not path.endswith("/") else path + name
-            left.append((joined, f"{relative}/{name}" if relative else name))
+            remaining.append((joined, f"{relative}/{name}" if relative else name))
 
 
 def _if_ordinary(path: str, result: Result) -> Result:
     """Sockets and pipes lie about in folders; whoever means to load one names it."""
-    place = Path(path)
-    ordinary = place.is_file() or place.is_dir() or not place.exists()
-    return result if ordinary else Skipped(printable(path))
+    is_special = Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir())
+    return Skipped(printable(path)) if is_special else result
 
 
 def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
@@ -185,22 +208,18 @@ def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
         return
     fixed = next(index for index, part in enumerate(parts) if is_pattern(part))
     top = "/".join(parts[:fixed]) + "/" if fixed else ""
-    wanted: list[str] = []
-    for part in parts[fixed:]:
-        if part != "**" or wanted[-1:] != ["**"]:
-            wanted.append(part)
-    if wanted[-1] in ("**", ""):
-        wanted[-1:] = ["**", "*"]
-    if not Path(top).is_dir():
-        return
-    for relative, result in _walk(top, exclude):
-        if isinstance(result, Problem) or _fits(relative.split("/"), wanted):
-            yield result
+    below = [part for part, _ in groupby(parts[fixed:])]
+    if below[-1] in ("**", ""):
+        below[-1:] = ["**", "*"]
+    if Path(top).is_dir():
+        for relative, result in _walk(top, exclude):
+            if isinstance(result, Problem) or _fits(relative.split("/"), below):
+                yield result
 
 
-def _fits(parts: Sequence[str], wanted: Sequence[str]) -> bool:
-    if not wanted:
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
         return not parts
-    if wanted[0] == "**":
-        return any(_fits(parts[start:], wanted[1:]) for start in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
+    if pattern[0] == "**":
+        return any(_fits(parts[start:], pattern[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])

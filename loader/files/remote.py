@@ -6,21 +6,29 @@ looks (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_*, ssh-agent, FSSPEC
 
 from __future__ import annotations
 
+import errno
 import io
 import select
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
-from loader.files.faults import remote_fault
-from loader.files.names import is_excluded, is_left_over, scheme_of, shown_address
-from loader.files.paths import is_pattern, nothing_left
-from loader.files.results import LocalFile, Problem, Result, Skipped
-from loader.files.temporary import Progress, Spool, no_space, teller
+from loader.files.names import (
+    is_excluded,
+    is_left_over,
+    is_pattern,
+    scheme_of,
+    shown_address,
+    without_secrets,
+)
+from loader.files.paths import LocalFile, Problem, Result, Skipped, nothing_left
+from loader.files.temporary import CHECK_SPACE_EVERY, Progress, Spool, byte_progress, cannot_write
 from loader.printable import printable
 
 if TYPE_CHECKING:
@@ -42,10 +50,8 @@ EXTRAS = {
 # Seconds without any answer. A whole download may take as long as it takes.
 CONNECT_TIMEOUT = 20
 READ_TIMEOUT = 60
-_LOOK_EVERY = 64 << 20
-
 # Seconds that a read of a pipe may wait at a time.
-_PATIENCE = 0.5
+_PIPE_WAIT = 0.5
 
 
 class _FileSystem(Protocol):
@@ -53,9 +59,23 @@ class _FileSystem(Protocol):
 
     def exists(self, path: str) -> bool: ...
     def info(self, path: str) -> Mapping[str, object]: ...
-    def find(self, path: str) -> list[str]: ...
+    def find(self, path: str, *, detail: bool) -> Mapping[str, Mapping[str, object]]: ...
     def glob(self, path: str) -> list[str]: ...
     def get_file(self, rpath: str, lpath: str, **options: object) -> None: ...
+    def pipe_file(self, path: str, value: bytes) -> None: ...
+    def cp_file(self, path1: str, path2: str) -> None: ...
+    def rm_file(self, path: str) -> None: ...
+    def mv(self, path1: str, path2: str) -> None: ...
+    def makedirs(self, path: str, exist_ok: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file below an address: its path there, the path below the address, what is known of it."""
+
+    path: str
+    relative: str
+    info: Mapping[str, object]
 
 
 def check_scheme(address: str) -> None:
@@ -67,74 +87,198 @@ def check_scheme(address: str) -> None:
         )
 
 
+class Remote:
+    """An address, and the file system that it leads to. Raises MissingExtra.
+
+    `root` is what the file system calls the address. What fsspec and the libraries below it raise
+    passes through: they have no base class in common.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.shown = shown_address(address)
+        self.scheme = scheme_of(address)
+        self.extra = EXTRAS[self.scheme]
+        self.is_web = self.extra == "https"
+        try:
+            import fsspec
+
+            # fsspec's list of known schemes lacks one that adlfs reads.
+            kind = fsspec.get_filesystem_class("abfs" if self.scheme == "abfss" else self.scheme)
+        except ImportError:
+            raise MissingExtra(self.shown, self.extra) from None
+        # Not from fsspec's cache of instances: it would remember what lay there.
+        options: dict[str, object] = {"skip_instance_cache": True}
+        if self.is_web:
+            options |= _http_options(address)
+            self.root = address
+        elif self.scheme == "sftp":
+            kind = _known_hosts_only(kind)
+            options |= _sftp_options(address)
+            self.root = "/" + address.split("://", 1)[1].partition("/")[2]
+        else:
+            options |= kind._get_kwargs_from_urls(address)
+            self.root = str(kind._strip_protocol(address))
+        self.system = cast("_FileSystem", kind(**options))
+
+    def files(self) -> list[Listed]:
+        """The file, or the files of the prefix or pattern, sorted by path."""
+        system, root = self.system, self.root
+        if self.is_web:
+            # `?` begins the query and brackets are of IPv6; a server that lists has only `*`.
+            has_pattern = "*" in root.split("?", 1)[0]
+            paths = sorted(system.glob(root)) if has_pattern else [root]
+            return [Listed(path, _last(path), {}) for path in paths]
+        if is_pattern(root) and not system.exists(root):
+            listed = [Listed(path, _last(path), system.info(path)) for path in system.glob(root)]
+            listed = [file for file in listed if file.info["type"] != "directory"]
+        elif (info := system.info(root))["type"] != "directory":
+            return [Listed(root, _last(root), info)]
+        else:
+            listed = self.below()
+        return sorted(listed, key=lambda file: file.path)
+
+    def below(self) -> list[Listed]:
+        """The files below a folder, in any order."""
+        top = self.root.rstrip("/") + "/"
+        return [
+            Listed(path, path.removeprefix(top), info)
+            for path, info in self.system.find(self.root, detail=True).items()
+            # Object stores may keep an empty object for a folder.
+            if not path.endswith("/")
+        ]
+
+    def name_of(self, path: str) -> str:
+        """What people call a file that was listed."""
+        if path == self.root:
+            return self.shown
+        if not is_pattern(self.address):
+            below = printable(path.removeprefix(self.root.rstrip("/") + "/"))
+            return f"{self.shown.rstrip('/')}/{below}"
+        if self.is_web:
+            return shown_address(path)
+        if self.scheme == "sftp":
+            host = self.shown.removeprefix("sftp://").partition("/")[0]
+            return f"sftp://{host}{printable(path)}"
+        return f"{self.scheme}://{printable(path)}"
+
+    def download(self, file: Listed, spool: Spool, progress: Progress) -> LocalFile | Problem:
+        """The file as a temporary one."""
+        name = self.name_of(file.path)
+        # What s3fs fetches at once of a large file would not be bounded otherwise.
+        options = {"max_concurrency": 1} if self.extra == "s3" else {}
+        try:
+            target = spool.new(name)
+            told = _download_callback(name, target, spool, progress)
+            self.system.get_file(file.path, str(target), callback=told, **options)
+        except FileRefused as refused:
+            return Problem(str(refused))
+        except Exception as error:
+            if isinstance(error, OSError) and error.filename == str(target):
+                return Problem(f"{name}{cannot_write(error, target)}")
+            return Problem(f"{name}: {remote_fault(error, self.scheme)}")
+        size, expected = target.stat().st_size, file.info.get("size")
+        if isinstance(expected, int) and size != expected:
+            return Problem(
+                f"{name}: the download was cut short: {size:,} of {expected:,} bytes came. "
+                "Try again."
+            )
+        return LocalFile(name, target, temporary=True)
+
+
 def fetch(
     address: str, *, exclude: Sequence[str], spool: Spool, progress: Progress, seen: set[str]
 ) -> Iterator[Result]:
     """Download the file of an address, or the files of a prefix or pattern, sorted by name.
 
     What is `seen` is not fetched again, and what is fetched is added to it. What cannot be had is
-    a Problem. Raises MissingExtra, and NothingToLoad for a pattern that
-    matches nothing.
+    a Problem. Raises MissingExtra, and NothingToLoad for a pattern that matches nothing.
     """
     shown = shown_address(address)
     progress(f"{shown}: connecting")
     try:
-        system, root = open_system(address)
-        found = _files(system, address, root)
-    except (MissingExtra, NothingToLoad):
+        remote = Remote(address)
+        files = remote.files()
+    except MissingExtra:
         raise
-    except Exception as error:  # Each library has its own; they have no base in common.
+    except Exception as error:
         yield Problem(f"{shown}: {remote_fault(error, scheme_of(address))}")
         return
     skipped: list[Result] = []
-    for path, relative in found:
-        name = shown if path == root else _shown(address, shown, root, path)
-        if (path != root and is_left_over(relative)) or is_excluded(relative, exclude):
+    for file in files:
+        name = remote.name_of(file.path)
+        is_named = file.path == remote.root
+        if (is_left_over(file.relative) and not is_named) or is_excluded(file.relative, exclude):
             skipped.append(Skipped(name))
             yield skipped[-1]
             continue
         # Of two addresses of the web that differ in their query, each is a file of its own.
-        key = path if EXTRAS[scheme_of(address)] == "https" else name
+        key = file.path if remote.is_web else name
         if key not in seen:
             seen.add(key)
-            yield _download(system, path, name, address, spool, progress)
-    if len(skipped) == len(found):
+            yield remote.download(file, spool, progress)
+    if len(skipped) == len(files):
         nothing = "no file there matches." if is_pattern(address) else "there is no file there."
         raise NothingToLoad(shown, nothing_left(skipped) or nothing)
 
 
-def open_system(address: str) -> tuple[_FileSystem, str]:
-    """The file system of an address, and what it calls the address. Raises MissingExtra."""
-    scheme = scheme_of(address)
-    try:
-        import fsspec
+class RemoteFolder:
+    """A prefix of an object store, or a folder behind sftp, that is listed again and again.
 
-        # fsspec's list of known schemes lacks one that adlfs reads.
-        kind = fsspec.get_filesystem_class("abfs" if scheme == "abfss" else scheme)
-    except ImportError:
-        raise MissingExtra(shown_address(address), EXTRAS[scheme]) from None
-    options: dict[str, object] = {"skip_instance_cache": True}
-    if EXTRAS[scheme] == "https":
-        options |= _http_options(address)
-        root = address
-    elif scheme == "sftp":
-        from loader.files.sftp import KnownHosts
+    Raises NothingToLoad for an address of another kind; its methods raise FileRefused, and
+    MissingExtra.
+    """
 
-        kind = KnownHosts
-        # The rest of the address is a path, with `?` and `#` in it as they may be.
-        place = urlsplit("sftp://" + address.split("://", 1)[1].partition("/")[0])
-        options |= {"host": place.hostname or "", "port": place.port or 22}
-        options |= {"username": _decoded(place.username), "password": _decoded(place.password)}
-        options |= dict.fromkeys(("timeout", "banner_timeout", "auth_timeout"), CONNECT_TIMEOUT)
-        root = "/" + address.split("://", 1)[1].partition("/")[2]
-    else:
-        options |= kind._get_kwargs_from_urls(address)
-        root = str(kind._strip_protocol(address))
-    return cast("_FileSystem", kind(**options)), root
+    def __init__(self, address: str) -> None:
+        check_scheme(address)
+        if EXTRAS[scheme_of(address)] == "https" or is_pattern(address):
+            raise NothingToLoad(
+                shown_address(address), "this is no folder that can be looked at again and again."
+            )
+        self.address = address.rstrip("/") + "/"
+        self.shown = shown_address(address).rstrip("/")
 
+    def list(self, exclude: Sequence[str]) -> list[Listed]:
+        """All files but left-over and excluded ones."""
+        with self._faults(""):
+            remote = Remote(self.address)
+            files = remote.below() if remote.system.exists(remote.root) else []
+        return [
+            file
+            for file in files
+            if not is_left_over(file.relative) and not is_excluded(file.relative, exclude)
+        ]
 
-def _decoded(text: str | None) -> str | None:
-    return None if text is None else unquote(text)
+    def exists(self, relative: str) -> bool:
+        """Whether there is a file of this path."""
+        with self._faults(relative):
+            remote = Remote(self.address)
+            return remote.system.exists(f"{remote.root.rstrip('/')}/{relative}")
+
+    def move(self, relative: str, target: str, beside: tuple[str, bytes] | None) -> None:
+        """Copy a file and delete the first one; write a small file before."""
+        with self._faults(relative):
+            remote = Remote(self.address)
+            system, top = remote.system, remote.root.rstrip("/")
+            if beside is not None:
+                system.pipe_file(f"{top}/{beside[0]}", beside[1])
+            if remote.scheme == "sftp":
+                system.makedirs(f"{top}/{target}".rpartition("/")[0], exist_ok=True)
+                system.mv(f"{top}/{relative}", f"{top}/{target}")
+            else:
+                system.cp_file(f"{top}/{relative}", f"{top}/{target}")
+                system.rm_file(f"{top}/{relative}")
+
+    @contextmanager
+    def _faults(self, relative: str) -> Iterator[None]:
+        try:
+            yield
+        except MissingExtra:
+            raise
+        except Exception as error:
+            name = f"{self.shown}/{printable(relative)}"
+            fault = remote_fault(error, scheme_of(self.address))
+            raise FileRefused(name, f": {fault}") from None
 
 
 def _http_options(address: str) -> dict[str, object]:
@@ -151,85 +295,57 @@ def _http_options(address: str) -> dict[str, object]:
     }
 
 
-def _files(system: _FileSystem, address: str, root: str) -> list[tuple[str, str]]:
-    """Each file's path there, and its path below the address."""
-    if EXTRAS[scheme_of(address)] == "https":
-        # `?` begins the query and brackets are of IPv6; a server that lists has only `*`.
-        if "*" not in address.split("?", 1)[0]:
-            return [(root, _last(root))]
-        return [(path, _last(path)) for path in sorted(system.glob(root))]
-    if is_pattern(root) and not system.exists(root):
-        return [(path, _last(path)) for path in sorted(system.glob(root)) if _is_file(system, path)]
-    if system.info(root)["type"] != "directory":
-        return [(root, _last(root))]
-    top = root.rstrip("/") + "/"
-    # Object stores may keep an empty object for a folder, whose name ends with "/".
-    paths = sorted(path for path in system.find(root) if not path.endswith("/"))
-    return [(path, path.removeprefix(top)) for path in paths]
+def _sftp_options(address: str) -> dict[str, object]:
+    # The rest of the address is a path, with `?` and `#` in it as they may be.
+    place = urlsplit("sftp://" + address.split("://", 1)[1].partition("/")[0])
+    account = {"username": place.username, "password": place.password}
+    return {
+        "host": place.hostname or "",
+        "port": place.port or 22,
+        **{key: None if text is None else unquote(text) for key, text in account.items()},
+        **dict.fromkeys(("timeout", "banner_timeout", "auth_timeout"), CONNECT_TIMEOUT),
+    }
 
 
-def _is_file(system: _FileSystem, path: str) -> bool:
-    return system.info(path)["type"] != "directory"
+def _known_hosts_only(sftp: type) -> type:
+    """fsspec's file system, talking to servers of ~/.ssh/known_hosts alone, as `ssh` does.
+
+    fsspec by itself takes any key, and so any server that is in the way.
+    """
+    import paramiko
+
+    class KnownHosts(sftp):  # type: ignore[misc]  # fsspec has no types
+        def _connect(self) -> None:
+            self.client = paramiko.SSHClient()
+            self.client.load_system_host_keys()
+            self.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+            self.client.connect(self.host, **self.ssh_kwargs)
+            self.ftp = self.client.open_sftp()
+
+    return KnownHosts
 
 
 def _last(path: str) -> str:
     return path.split("?", 1)[0].rstrip("/").rpartition("/")[2]
 
 
-def _shown(address: str, shown: str, root: str, path: str) -> str:
-    """The name of a file that was found below an address."""
-    if not is_pattern(address):
-        return shown.rstrip("/") + "/" + printable(path.removeprefix(root.rstrip("/") + "/"))
-    if EXTRAS[scheme_of(address)] == "https":
-        return shown_address(path)
-    if scheme_of(address) == "sftp":
-        host = shown.removeprefix("sftp://").partition("/")[0]
-        return f"sftp://{host}{printable(path)}"
-    return f"{scheme_of(address)}://{printable(path)}"
-
-
-def _download(
-    system: _FileSystem, path: str, name: str, address: str, spool: Spool, progress: Progress
-) -> LocalFile | Problem:
-    scheme = scheme_of(address)
-    # What s3fs fetches at once of a large file would not be bounded otherwise.
-    options = {"max_concurrency": 1} if EXTRAS[scheme] == "s3" else {}
-    try:
-        target = spool.new(name)
-        expected = None if EXTRAS[scheme] == "https" else system.info(path).get("size")
-        told = _callback(name, target, spool, progress)
-        system.get_file(path, str(target), callback=told, **options)
-    except FileRefused as refused:
-        return Problem(str(refused))
-    except Exception as error:  # As above.
-        if isinstance(error, OSError) and error.filename == str(target):
-            return Problem(f"{name}{no_space(error, target)}")
-        return Problem(f"{name}: {remote_fault(error, scheme)}")
-    size = target.stat().st_size
-    if isinstance(expected, int) and size != expected:
-        return Problem(
-            f"{name}: the download was cut short: {size:,} of {expected:,} bytes came. Try again."
-        )
-    return LocalFile(name, target, temporary=True)
-
-
-def _callback(name: str, target: Path, spool: Spool, progress: Progress) -> Callback:
+def _download_callback(name: str, target: Path, spool: Spool, progress: Progress) -> Callback:
     """Tells how far a download is, and looks after the space on the disk."""
     from fsspec.callbacks import Callback
 
-    tell = teller(name, "fetching", progress)
+    tell = byte_progress(name, "fetching", progress)
 
-    class Told(Callback):  # type: ignore[misc]  # fsspec has no types
-        looked = 0
+    class DownloadCallback(Callback):  # type: ignore[misc]  # fsspec has no types
+        checked = 0
 
         def call(self, hook_name: str | None = None, **_: object) -> None:
             del hook_name
-            if self.value >= self.looked:
+            if self.value >= self.checked:
                 spool.check(name, 0, target)
-                self.looked = self.value + _LOOK_EVERY
+                self.checked = self.value + CHECK_SPACE_EVERY
             tell(self.value)
 
-    return Told()
+    return DownloadCallback()
 
 
 def spool_pipe(
@@ -266,7 +382,7 @@ def _read_when_ready(pipe: BinaryIO, size: int) -> bytes:
     except OSError:
         # standard input that is no file of the system
         return pipe.read(size)
-    while not select.select([descriptor], [], [], _PATIENCE)[0]:
+    while not select.select([descriptor], [], [], _PIPE_WAIT)[0]:
         pass
     # Of a large size nothing stays in the buffer, where select would not see it.
     return cast("io.BufferedReader", pipe).read1(size)
@@ -277,3 +393,93 @@ def standard_input() -> AbstractContextManager[BinaryIO]:
     if sys.stdin is None:
         raise OSError(0, "there is no standard input")
     return nullcontext(sys.stdin.buffer)
+
+
+_CREDENTIALS = {
+    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for public data set "
+    "FSSPEC_S3_ANON=true.",
+    "gs": "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS; "
+    "for public data set FSSPEC_GS_TOKEN=anon.",
+    "az": "Set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or "
+    "AZURE_STORAGE_CONNECTION_STRING.",
+    "https": "Put them into ~/.netrc, or use a presigned address.",
+    "sftp": "Load a key into ssh-agent (`ssh-add`), or write sftp://user:password@host/path.",
+}
+
+
+def remote_fault(error: BaseException, scheme: str) -> str:
+    """What went wrong and what to do next, to stand behind a name and a colon."""
+    credentials = _CREDENTIALS[EXTRAS[scheme]]
+    reason = without_secrets(str(error)) or type(error).__name__
+    chain = list(_chain(error))
+    kinds = " ".join(kind.__name__ for link in chain for kind in type(link).__mro__)
+    status = next((code for link in chain if (code := _status(link))), 0)
+    if "BadHostKey" in kinds or "not found in known_hosts" in reason:
+        return (
+            f"the server's key is not the known one ({reason}). Connect once with `sftp` or `ssh` "
+            "and compare it."
+        )
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return "the proxy asks for a password. Put it into HTTPS_PROXY."
+    # aiohttp has a status in this too, one that the server did not send.
+    if "Payload" in kinds or "IncompleteRead" in kinds or "Disconnected" in kinds:
+        return f"the download was cut short ({reason}). Try again."
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE) or isinstance(error, FileNotFoundError):
+        return "there is no such file, folder or bucket at this address. Check the address."
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return f"access is denied ({status}). {credentials} A presigned address may have expired."
+    if "Credential" in kinds or "credential" in reason.lower() or "Authentication" in kinds:
+        return f"no credentials that are accepted were found ({reason}). {credentials}"
+    if isinstance(error, PermissionError):
+        return f"access is denied ({reason}). {credentials}"
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500:
+        return f"the server answers {_words(status)}. Try again later."
+    if status >= 400:
+        return f"the server answers {_words(status)}. Check the address."
+    if "Certificate" in kinds or "CERTIFICATE" in reason:
+        return (
+            f"the server's TLS certificate cannot be trusted ({reason}). If it is your own, name "
+            "its authority in SSL_CERT_FILE."
+        )
+    if "SSL" in kinds:
+        return f"no TLS connection can be made ({reason}). Is the address one of http://?"
+    if "Timeout" in kinds or "TimedOut" in kinds:
+        return "the server does not answer in time. Check the address and the network."
+    if "Connect" in kinds or "gaierror" in kinds or _is_network(error):
+        return f"the server cannot be reached ({reason}). Check the address and the network."
+    return f"it cannot be fetched ({type(error).__name__}: {reason}). Check the address."
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _status(error: BaseException) -> int:
+    """The HTTP status within an error of aiohttp, azure, gcsfs or botocore; else 0."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        metadata = response.get("ResponseMetadata")
+        response = metadata.get("HTTPStatusCode") if isinstance(metadata, dict) else None
+        if isinstance(response, int):
+            return response
+    for attribute in ("status", "status_code", "code"):
+        value = getattr(error, attribute, None)
+        if isinstance(value, int) and 400 <= value < 600:
+            return value
+    return 0
+
+
+def _words(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _is_network(error: BaseException) -> bool:
+    unreachable = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET)
+    return isinstance(error, OSError) and error.errno in unreachable

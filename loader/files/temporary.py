@@ -7,8 +7,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from loader.errors import FileRefused
 
@@ -21,12 +21,12 @@ RESERVE_SHARE = 0.05
 # does deflate at its best. What is neither small nor plausible was made to fill disks.
 HARMLESS = 2 << 30
 PLAUSIBLE_RATIO = 1000
+CHECK_SPACE_EVERY = 64 << 20
 _PIECE = 1 << 20
-_LOOK_EVERY = 64 << 20
 _TELL_EVERY = 0.1  # seconds
 
 
-class Allowance:
+class DecompressionLimit:
     """How much may still come out of one packed file, everything nested in it included."""
 
     def __init__(self, packed: int) -> None:
@@ -44,44 +44,30 @@ class Allowance:
             )
 
 
-class Spool:
+class Spool(ExitStack):
     """Where temporary files are made. A context manager; leaving it removes them.
 
     It obeys TMPDIR. What is read into it raises FileRefused itself for its own faults.
     """
 
-    def __init__(self) -> None:
-        self._made: tempfile.TemporaryDirectory[str] | None = None
-        self._count = 0
-
-    def __enter__(self) -> Spool:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._made is not None:
-            self._made.cleanup()
+    _folder: Path | None = None
+    _count = 0
 
     def new(self, name: str) -> Path:
         """A path for a new file. Raises FileRefused for `name` when there can be none."""
-        if self._made is None:
+        if self._folder is None:
             try:
                 # A download may still be writing when an interrupt ends the call.
-                self._made = tempfile.TemporaryDirectory(
-                    prefix="labmart-", ignore_cleanup_errors=True
-                )
+                folder = tempfile.TemporaryDirectory(prefix="labmart-", ignore_cleanup_errors=True)
             except OSError as error:
                 raise FileRefused(
                     name,
                     f": no temporary file can be made for it: {error.strerror}. Set TMPDIR to a "
                     "folder that you can write to.",
                 ) from None
+            self._folder = Path(self.enter_context(folder))
         self._count += 1
-        return Path(self._made.name) / f"{self._count:06}"
+        return self._folder / f"{self._count:06}"
 
     def check(self, name: str, size: int, path: Path) -> None:
         """Raise FileRefused unless `size` more bytes fit beside `path`."""
@@ -96,37 +82,36 @@ class Spool:
         *,
         doing: str,
         progress: Progress,
-        allowance: Allowance | None = None,
+        limit: DecompressionLimit | None = None,
     ) -> Path:
         """Write what `read` gives, until b'', into a new file.
 
         `doing` is told to the person with the bytes so far. Raises FileRefused when there is no
-        space, or more than the allowance; then nothing of it is left.
+        space, or more than the limit; then nothing of it is left.
         """
         path = self.new(name)
-        written = looked = 0
-        tell = teller(name, doing, progress)
-        try:
-            with path.open("wb") as file:
-                while piece := read(_PIECE):
-                    if allowance is not None:
-                        allowance.use(len(piece), name)
-                    if written >= looked:
-                        self.check(name, len(piece), path)
-                        looked += _LOOK_EVERY
-                    file.write(piece)
-                    written += len(piece)
-                    tell(written)
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise FileRefused(name, no_space(error, path)) from None
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        written = checked = 0
+        tell = byte_progress(name, doing, progress)
+        with ExitStack() as on_failure:
+            on_failure.callback(path.unlink, missing_ok=True)
+            try:
+                with path.open("wb") as file:
+                    while piece := read(_PIECE):
+                        if limit is not None:
+                            limit.use(len(piece), name)
+                        if written >= checked:
+                            self.check(name, len(piece), path)
+                            checked += CHECK_SPACE_EVERY
+                        file.write(piece)
+                        written += len(piece)
+                        tell(written)
+            except OSError as error:
+                raise FileRefused(name, cannot_write(error, path)) from None
+            on_failure.pop_all()
         return path
 
 
-def teller(name: str, doing: str, progress: Progress) -> Callable[[int], None]:
+def byte_progress(name: str, doing: str, progress: Progress) -> Callable[[int], None]:
     """A function that tells the bytes so far, not more often than a person can read."""
     last = 0.0
 
@@ -140,7 +125,7 @@ def teller(name: str, doing: str, progress: Progress) -> Callable[[int], None]:
     return tell
 
 
-def no_space(error: OSError, path: Path) -> str:
+def cannot_write(error: OSError, path: Path) -> str:
     """What FileRefused says when a temporary file cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(path)

@@ -35,7 +35,7 @@ import psycopg2
 from sqlalchemy.exc import OperationalError
 
 from loader import ledger
-from loader.dbt import BuildOptions, build
+from loader.dbt import BuildOptions, build, one_build_at_a_time
 from loader.dbt_report import failures, summary
 from loader.engines import Load, open_store
 from loader.engines.postgres import one_line, open_connection
@@ -409,11 +409,9 @@ class Worker:
         project = self._settings.database.project
         try:
             check_seeds(project.seeds)
-            result = build(
-                project,
-                BuildOptions(target=self._settings.target),
-                _BuildEvents(self._store, [job.id for job in jobs], project),
-            )
+            events = _BuildEvents(self._store, [job.id for job in jobs], project)
+            with one_build_at_a_time(project):
+                result = build(project, BuildOptions(target=self._settings.target), events)
             failed = []
             if result.exit_code:
                 failed = failures(project, result, self._settings.database.open)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import uuid
@@ -16,13 +17,11 @@ import pytest
 from support.databases import Database, embedded_server
 from support.project import NOT_COPIED, ROOT
 
-from loader.embedded import Place, place_of, stop
+from loader.embedded import Place, place_of, start, stop
 from loader.embedded.server import MAJOR
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
     from support.engines import Engine
-    from support.page_service import PageService
     from support.person import Person
     from support.query_tables import Asker
     from support.serving import Server
@@ -31,10 +30,16 @@ if TYPE_CHECKING:
 
 # The engines that a test which asks for `engine` runs on; see engines.py.
 ENGINES = ("postgres", "duckdb")
-
-
 # Tests that share a JVM, or need one each, follow each other in one process.
 SPARK = ("engines/test_spark", "engines/test_store_spark")
+
+
+def pytest_configure() -> None:
+    """What is started in the background of a shell ignores these, and so would its children."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,6 +51,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         file = item.path.relative_to(Path(__file__).parent).as_posix()
         engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
         group = "spark" if engine == "spark" or file.startswith(SPARK) else f"{file} {engine}"
+        if "lab" in getattr(item, "fixturenames", ()):
+            # The laboratory of the page's tests costs a build.
+            group = "page"
         item.add_marker(pytest.mark.xdist_group(group))
         for mark in item.iter_markers("prove"):
             if not (mark.args and isinstance(mark.args[0], str) and mark.args[0].strip()):
@@ -110,12 +118,29 @@ def project_copy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
+def empty_place() -> Iterator[Place]:
     """A place for an embedded server in a short path; the server is stopped afterwards."""
     with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
         found = place_of(Path(folder).resolve())
         yield found
         stop(found)
+
+
+@pytest.fixture(scope="session")
+def stopped_cluster() -> Iterator[Place]:
+    """A cluster that was made and stopped, to copy: making one takes a second or two."""
+    with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
+        made = place_of(Path(folder).resolve())
+        start(made)
+        stop(made)
+        yield made
+
+
+@pytest.fixture
+def place(empty_place: Place, stopped_cluster: Place) -> Place:
+    """The same with a cluster in it that does not run."""
+    shutil.copytree(stopped_cluster.home, empty_place.home, symlinks=True)
+    return empty_place
 
 
 @pytest.fixture
@@ -280,33 +305,3 @@ def service(served_project: Path, shared_database: Database) -> Iterator[Server]
         served_project, shared_database, "--landing", str(served_project / "landing")
     ) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium, for the tests of a module: with it an event loop of its own runs."""
-    from support.page_browser import chromium
-
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def page_service() -> Iterator[PageService]:
-    """A service in memory, without tables."""
-    from support.page_service import PageService
-
-    made = PageService()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def page(browser: Browser, page_service: PageService) -> Iterator[Page]:
-    """The page, watched, of a service with a small laboratory."""
-    from support.page_browser import watched
-    from support.page_labs import furnish
-
-    furnish(page_service)
-    with watched(browser, page_service.address) as shown:
-        yield shown

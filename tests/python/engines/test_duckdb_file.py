@@ -1,6 +1,6 @@
 """A database that is one file: who may open it when, and what SIGKILL leaves of it.
 
-LABMART_KILLS says how often the loader is killed (default 12).
+LABMART_KILLS says how often `make prove` kills the loader (default 12).
 """
 
 from __future__ import annotations
@@ -12,13 +12,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pytest
 from support import in_process
 from support.engines import DuckDB
-from support.load_processes import Ended, end_of, write_table
+from support.load_processes import (
+    Ended,
+    end_of,
+    open_files,
+    processor_seconds,
+    wait_for,
+    write_table,
+)
 from support.project import ROOT
 from support.raw_store import load_one, process, write_one
 
@@ -70,15 +79,24 @@ def state(file: DuckDB) -> list[object]:
     return [sorted(file.rows(sql.replace("raw.", "labmart_raw."))) for sql in STATE]
 
 
-def test_a_loader_that_is_killed_leaves_all_or_nothing(
-    file: DuckDB, loading_copy: Path, tmp_path: Path
-) -> None:
-    chance = random.Random(SEED)
+@dataclass(frozen=True)
+class Replacement:
+    """A load that replaces another one; the file before, and the states before and after."""
+
+    folder: Path
+    kept: Path
+    before: list[object]
+    after: list[object]
+    seconds: float
+
+
+@pytest.fixture
+def replacement(file: DuckDB, loading_copy: Path, tmp_path: Path) -> Replacement:
     old = write_table(tmp_path / "old.csv", "users", range(500), broken_every=50)
     new = tmp_path / "new"
     write_table(new / "users.csv", "users", range(400, 10_000), broken_every=300)
     write_table(new / "runs.csv", "user_experiments", range(80_000), broken_every=999)
-    assert labmart("load", old).code == 0
+    assert in_process.labmart(loading_copy, "load", str(old)).code == 0
     kept = tmp_path / "kept"
     shutil.copy(file.path, kept)
     before = state(file)
@@ -87,25 +105,64 @@ def test_a_loader_that_is_killed_leaves_all_or_nothing(
     seconds = time.monotonic() - begun
     after = state(file)
     assert after != before
+    return Replacement(new, kept, before, after, seconds)
+
+
+def killed(
+    file: DuckDB, project: Path, load: Replacement, moment: Callable[[subprocess.Popen[str]], None]
+) -> bool | None:
+    """Kill the load when the moment has come; all is there, or nothing, and a second call loads it.
+
+    Whether all was there; None for a load that had ended before.
+    """
+    file.path.with_name(f"{file.path.name}.wal").unlink(missing_ok=True)
+    shutil.copy(load.kept, file.path)
+    loading = begin("load", "--replace", load.folder)
+    moment(loading)
+    loading.kill()
+    loading.communicate()
+    found = state(file)
+    assert found in (load.before, load.after)
+    again = in_process.labmart(project, "load", "--replace", str(load.folder))
+    assert again.code == 0, again
+    assert ("already loaded" in again.err) == (found == load.after)
+    assert state(file) == load.after
+    return found == load.after if loading.returncode == -signal.SIGKILL else None
+
+
+def after(seconds: float) -> Callable[[subprocess.Popen[str]], None]:
+    return lambda _: time.sleep(seconds)
+
+
+@pytest.mark.parametrize("more", [0.0, 0.2])
+def test_a_loader_that_is_killed_once_it_has_the_file(
+    file: DuckDB, loading_copy: Path, replacement: Replacement, more: float
+) -> None:
+    def moment(loading: subprocess.Popen[str]) -> None:
+        """It has the file open and has then used some processor time."""
+        wait_for(lambda: str(file.path) in open_files(loading.pid))
+        until = processor_seconds(loading.pid) + more
+        wait_for(lambda: loading.poll() is not None or processor_seconds(loading.pid) >= until)
+
+    outcome = killed(file, loading_copy, replacement, moment)
+    assert more or outcome is False
+
+
+@pytest.mark.prove("a dozen kills at random moments; two chosen ones are tried always")
+def test_a_loader_that_is_killed_leaves_all_or_nothing(
+    file: DuckDB, loading_copy: Path, replacement: Replacement
+) -> None:
+    chance = random.Random(SEED)
     landed = []
     for number in range(KILLS):
-        file.path.with_name(f"{file.path.name}.wal").unlink(missing_ok=True)
-        shutil.copy(kept, file.path)
         # Most of the first third passes before Python has started.
-        moment = seconds * (0.3 + 0.8 * (number + chance.random()) / KILLS)
-        loading = begin("load", "--replace", new)
-        time.sleep(moment)
-        loading.kill()
-        loading.communicate()
-        found = state(file)
-        told = f"seed {SEED}: after {moment:.3f} s of {seconds:.3f} s"
-        assert found in (before, after), told
-        if loading.returncode == -signal.SIGKILL:
-            landed.append(found == after)
-        again = in_process.labmart(loading_copy, "load", "--replace", str(new))
-        assert again.code == 0, f"{told}: {again}"
-        assert ("already loaded" in again.err) == (found == after), told
-        assert state(file) == after, told
+        moment = replacement.seconds * (0.3 + 0.8 * (number + chance.random()) / KILLS)
+        try:
+            outcome = killed(file, loading_copy, replacement, after(moment))
+        except AssertionError as error:
+            error.add_note(f"seed {SEED}: after {moment:.3f} s of {replacement.seconds:.3f} s")
+            raise
+        landed.append(outcome)
     # The kills are worth something only if some met the load before its commit.
     assert False in landed, landed
 
@@ -132,7 +189,7 @@ def test_a_file_that_another_program_has_open_is_named_with_the_program(file: Du
         assert "is open in another program; waiting …" in waiting.stderr.readline()
     finally:
         shell.communicate("\n")
-    assert waiting.communicate(timeout=30) == ("1\n", "")
+    assert waiting.communicate(timeout=120) == ("1\n", "")
 
 
 def test_readers_share_the_file_and_wait_for_a_load(file: DuckDB) -> None:
@@ -140,7 +197,7 @@ def test_readers_share_the_file_and_wait_for_a_load(file: DuckDB) -> None:
     load_one(profile)
     code = "with open_store(profile, write=False) as s: print(len(s.loads()))"
     with open_store(profile, write=False) as reading:
-        assert process(profile, code).communicate(timeout=30) == ("1\n", "")
+        assert process(profile, code).communicate(timeout=120) == ("1\n", "")
         with pytest.raises(DatabaseFault, match="it takes no writing"):
             reading.set_status({1: "reverted"})
     with open_store(profile) as writing:
@@ -149,7 +206,7 @@ def test_readers_share_the_file_and_wait_for_a_load(file: DuckDB) -> None:
         assert reader.stderr is not None
         assert reader.stderr.readline() == "another load is at work; waiting …\n"
         writing.commit()
-    assert reader.communicate(timeout=30) == ("2\n", "")
+    assert reader.communicate(timeout=120) == ("2\n", "")
 
 
 def test_a_load_waits_while_dbt_is_at_work(file: DuckDB) -> None:
@@ -159,7 +216,7 @@ def test_a_load_waits_while_dbt_is_at_work(file: DuckDB) -> None:
         assert loading.stderr.readline() == "another load is at work; waiting …\n"
         # What dbt does meanwhile: the file itself is not taken.
         duckdb.connect(str(file.path)).close()
-    assert loading.communicate(timeout=30) == ("1\n", "")
+    assert loading.communicate(timeout=120) == ("1\n", "")
 
 
 def test_who_only_looks_makes_no_file(file: DuckDB) -> None:

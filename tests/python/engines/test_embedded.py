@@ -31,17 +31,19 @@ def kill(place: Place) -> int:
     return pid
 
 
-def test_first_start_gives_an_empty_utf8_database_and_no_network_port(place: Place) -> None:
-    assert start(place) is True
-    assert start(place) is False
-    assert ask(place, "select current_user || '@' || current_database()") == f"{ROLE}@{DATABASE}"
-    assert ask(place, "show server_encoding") == "UTF8"
-    assert ask(place, "show listen_addresses") == ""
+def test_first_start_gives_an_empty_utf8_database_and_no_network_port(empty_place: Place) -> None:
+    assert start(empty_place) is True
+    assert start(empty_place) is False
     assert (
-        ask(place, "select datlocprovider::text || datlocale from pg_database limit 1")
+        ask(empty_place, "select current_user || '@' || current_database()") == f"{ROLE}@{DATABASE}"
+    )
+    assert ask(empty_place, "show server_encoding") == "UTF8"
+    assert ask(empty_place, "show listen_addresses") == ""
+    assert (
+        ask(empty_place, "select datlocprovider::text || datlocale from pg_database limit 1")
         == "bC.UTF-8"
     )
-    assert ask(place, "select upper('é')") == "É"
+    assert ask(empty_place, "select upper('é')") == "É"
 
 
 def test_data_survives_a_stop(place: Place) -> None:
@@ -113,46 +115,48 @@ def test_a_server_that_is_just_ending_is_waited_for_and_another_one_started(
     assert ask(place, "select 1") == 1
 
 
-def test_two_starts_at_once_make_one_server(place: Place) -> None:
+def test_two_starts_at_once_make_one_server(empty_place: Place) -> None:
     outcomes: list[bool] = []
-    threads = [threading.Thread(target=lambda: outcomes.append(start(place))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(start(empty_place))) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == [False, False, False, True]
-    assert ask(place, "select 1") == 1
+    assert ask(empty_place, "select 1") == 1
 
 
-def test_a_killed_initdb_is_made_good(place: Place) -> None:
-    place.home.mkdir()
-    unfinished = place.home / "data.new"
+def test_a_killed_initdb_is_made_good(empty_place: Place) -> None:
+    empty_place.home.mkdir()
+    unfinished = empty_place.home / "data.new"
     unfinished.mkdir()
     (unfinished / "PG_VERSION").write_text("18\n")
-    start(place)
-    assert ask(place, "select 1") == 1
+    start(empty_place)
+    assert ask(empty_place, "select 1") == 1
     assert not unfinished.exists()
 
 
-def test_foreign_files_in_the_data_directory_are_left_alone(place: Place) -> None:
-    place.data.mkdir(parents=True)
-    (place.data / "thesis.doc").write_text("years of work")
+def test_foreign_files_in_the_data_directory_are_left_alone(empty_place: Place) -> None:
+    empty_place.data.mkdir(parents=True)
+    (empty_place.data / "thesis.doc").write_text("years of work")
     with pytest.raises(DatabaseUnreachable, match=r"no PostgreSQL data directory.*Move it away"):
-        start(place)
-    assert (place.data / "thesis.doc").read_text() == "years of work"
+        start(empty_place)
+    assert (empty_place.data / "thesis.doc").read_text() == "years of work"
 
 
-def test_data_of_another_major_version_is_refused(place: Place) -> None:
-    start(place, major=16)
-    assert ask(place, "select current_setting('server_version_num')::int / 10000") == 16
-    stop(place)
+def test_data_of_another_major_version_is_refused(empty_place: Place) -> None:
+    start(empty_place, major=16)
+    assert ask(empty_place, "select current_setting('server_version_num')::int / 10000") == 16
+    stop(empty_place)
     with pytest.raises(DatabaseUnreachable, match=r"made by PostgreSQL 16.*brings PostgreSQL 18"):
-        start(place)
+        start(empty_place)
 
 
-def test_a_wrong_setting_of_ones_own_is_told_with_the_last_lines_of_the_log(place: Place) -> None:
-    start(place)
-    stop(place)
+def test_a_wrong_setting_of_ones_own_is_told_with_the_last_lines_of_the_log(
+    place: Place,
+) -> None:
     place.user_settings.write_text("shared_buffers = plenty\n")
     with pytest.raises(StartFailed, match="shared_buffers"):
         start(place)
@@ -161,9 +165,21 @@ def test_a_wrong_setting_of_ones_own_is_told_with_the_last_lines_of_the_log(plac
     assert ask(place, "show work_mem") == "77MB"
 
 
+ODD_NAMES = ("with space", "quote ' and \" double", "Ünïcode-実験", "back\\slash")
+
+
 @pytest.mark.parametrize(
     "name",
-    ["with space", "quote ' and \" double", "Ünïcode-実験", "back\\slash", "long-" * 20],
+    [
+        " ".join(ODD_NAMES),
+        "long-" * 20,
+        *(
+            pytest.param(
+                name, marks=pytest.mark.prove("a cluster each; all in one name in make test")
+            )
+            for name in ODD_NAMES
+        ),
+    ],
 )
 def test_any_path_will_do(open_folder: Path, name: str) -> None:
     folder = open_folder / name
@@ -215,11 +231,11 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
         make_private(tmp_path / "theirs")
 
 
-def test_its_files_are_private(place: Place) -> None:
-    start(place)
-    for path in (place.home, place.data, place.run):
+def test_its_files_are_private(empty_place: Place) -> None:
+    start(empty_place)
+    for path in (empty_place.home, empty_place.data, empty_place.run):
         assert path.stat().st_mode & 0o077 == 0, path
-    assert place.log.stat().st_mode & 0o077 == 0
+    assert empty_place.log.stat().st_mode & 0o077 == 0
 
 
 def test_two_clones_have_two_servers(open_folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.embedded import ask
 
-from loader.embedded import Place, start, stop
+from loader.embedded import Place, start
 from loader.embedded.settings import Machine, render, this_machine
 
 GIB = 1024**3
@@ -23,23 +23,23 @@ def setting(text: str, name: str) -> str:
     return line.split("=", 1)[1].split("#")[0].strip()
 
 
-def test_settings_follow_memory_cores_and_disk(place: Place) -> None:
-    text = render(machine(24), place)
+def test_settings_follow_memory_cores_and_disk(empty_place: Place) -> None:
+    text = render(machine(24), empty_place)
     assert setting(text, "shared_buffers") == "4096MB"
     assert setting(text, "work_mem") == "1024MB"
     assert setting(text, "max_parallel_workers") == "4"
     assert setting(text, "max_wal_size") == "16384MB"
     assert "dynamic_shared_memory_type" not in text
-    assert setting(render(machine(512, 64), place), "shared_buffers") == "8192MB"
-    assert setting(render(machine(24, disk=20), place), "max_wal_size") == "2048MB"
-    assert setting(render(machine(24, shm=0), place), "dynamic_shared_memory_type") == "mmap"
-    assert "dynamic_shared_memory_type" not in render(machine(24, shm=None), place)
+    assert setting(render(machine(512, 64), empty_place), "shared_buffers") == "8192MB"
+    assert setting(render(machine(24, disk=20), empty_place), "max_wal_size") == "2048MB"
+    assert setting(render(machine(24, shm=0), empty_place), "dynamic_shared_memory_type") == "mmap"
+    assert "dynamic_shared_memory_type" not in render(machine(24, shm=None), empty_place)
 
 
 @pytest.mark.slow
-def test_the_server_accepts_every_setting_on_a_small_machine_with_small_shm(place: Place) -> None:
-    start(place)
-    stop(place)
+def test_the_server_accepts_every_setting_on_a_small_machine_with_small_shm(
+    place: Place,
+) -> None:
     text = render(machine(1, 1, disk=5, shm=0), place)
     place.user_settings.write_text(
         "\n".join(line for line in text.splitlines() if not line.startswith("include"))

@@ -18,12 +18,12 @@ from loader.engines.spark_session import open_session
 from loader.errors import FileRefused
 from loader.files import LocalFile
 from loader.files.content import content_of
+from loader.parsers.delimited import DelimitedParser
+from loader.parsers.dialect import ReadOptions
+from loader.parsers.recognise import recognise
+from loader.parsers.records import RejectedLine
 from loader.profile import Profile
 from loader.project import open_project
-from loader.readers import RejectedLine
-from loader.readers.delimited import DelimitedReader
-from loader.readers.dialect import ReadOptions
-from loader.recognise import recognise
 from loader.sources import read_inputs
 
 if TYPE_CHECKING:
@@ -39,15 +39,15 @@ def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spark_lines, "LARGE", 0)
 
 
-def reader_of(path: Path) -> DelimitedReader:
+def reader_of(path: Path) -> DelimitedParser:
     inputs = read_inputs(open_project().sources_file)
     file = LocalFile(path.name, path, content=content_of(path))
     [reader] = recognise(file, inputs, ReadOptions())
-    assert isinstance(reader, DelimitedReader)
+    assert isinstance(reader, DelimitedParser)
     return reader
 
 
-def by_definition(reader: DelimitedReader) -> tuple[dict[int, Cells], list[RejectedLine]]:
+def by_definition(reader: DelimitedParser) -> tuple[dict[int, Cells], list[RejectedLine]]:
     rows: dict[int, Cells] = {}
     rejected: list[RejectedLine] = []
     for batch in reader.batches(7):
@@ -57,7 +57,7 @@ def by_definition(reader: DelimitedReader) -> tuple[dict[int, Cells], list[Rejec
 
 
 def by_cluster(
-    spark: Profile, path: Path, reader: DelimitedReader
+    spark: Profile, path: Path, reader: DelimitedParser
 ) -> tuple[dict[int, Cells], list[RejectedLine]]:
     out = path.with_name(f"{path.name}.out")
     with open_session(spark) as session:

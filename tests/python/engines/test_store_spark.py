@@ -10,8 +10,8 @@ from support.raw_store import PEOPLE, batch, entry_of, load_one, write_one
 from loader.engines import open_store
 from loader.engines.spark_session import open_session
 from loader.errors import DatabaseFault
+from loader.parsers.records import Batch, RejectedLine
 from loader.profile import Profile
-from loader.readers import Batch, RejectedLine
 from loader.sources import Input, InputColumn
 
 pytestmark = pytest.mark.slow

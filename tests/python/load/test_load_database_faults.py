@@ -226,7 +226,7 @@ def test_a_build_shows_all_or_nothing_of_a_load_in_its_middle(
     assert labmart(database, "load", old).code == 0
     building = begin(database, "build", project=project_copy)
     made = "select count(*) from pg_tables where schemaname = 'labmart'"
-    wait_for(lambda: rows(database, made) > [(1,)], patience=90)
+    wait_for(lambda: rows(database, made) > [(2,)], patience=90)
     assert building.poll() is None
     loaded = labmart(database, "load", new)
     assert loaded.code == 0, loaded

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -18,10 +17,12 @@ from support.databases import Database
 from support.load_processes import (
     State,
     begin,
+    children_of,
     end_of,
     held_in_copy,
     labmart,
     nobody_loads,
+    processor_seconds,
     rows,
     session_of,
     state_of,
@@ -216,21 +217,25 @@ def in_copy(database: Database, folder: Path, temporary: Path) -> Iterator[subpr
         yield loading
 
 
+@pytest.fixture(scope="module")
+def workbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workbook that takes long to read."""
+    path = tmp_path_factory.mktemp("workbook") / "long.xlsx"
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for line in table_text("users", range(100_000)).splitlines():
+        sheet.append(line.split(","))
+    book.save(path)
+    return path
+
+
 @contextmanager
 def in_spreadsheet(
     database: Database, folder: Path, temporary: Path
 ) -> Iterator[subprocess.Popen[str]]:
     """A child process reads the workbook; it is there until its rows have been taken."""
-    path = folder / "long.xlsx"
-    book = openpyxl.Workbook(write_only=True)
-    sheet = book.create_sheet()
-    # So many that they take far longer than the wait below.
-    for line in table_text("users", range(100_000)).splitlines():
-        sheet.append(line.split(","))
-    book.save(path)
-    loading = begin(database, "load", path, temporary=temporary)
-    wait_for(lambda: len(session_of(loading.pid)) > 1)
-    time.sleep(0.4)
+    loading = begin(database, "load", folder / "long.xlsx", temporary=temporary)
+    wait_for(lambda: any(processor_seconds(pid) > 0.2 for pid in children_of(loading.pid)))
     yield loading
 
 
@@ -252,7 +257,7 @@ def in_lock(database: Database, folder: Path, temporary: Path) -> Iterator[subpr
 
 def ends_soon(loading: subprocess.Popen[str]) -> bool:
     try:
-        loading.wait(3)
+        loading.wait(10)
     except subprocess.TimeoutExpired:
         return False
     return True
@@ -267,14 +272,17 @@ def test_a_signal_ends_a_load_and_leaves_nothing(
     temporary: Path,
     number: signal.Signals,
     situation: Callable[[Database, Path, Path], AbstractContextManager[subprocess.Popen[str]]],
+    request: pytest.FixtureRequest,
 ) -> None:
+    if situation is in_spreadsheet:
+        (tmp_path / "long.xlsx").hardlink_to(request.getfixturevalue("workbook"))
     with situation(database, tmp_path, temporary) as loading:
         # As Ctrl-C in a terminal does, which reaches all processes of the call.
         os.killpg(loading.pid, number)
         if situation is in_standard_input and not ends_soon(loading):
             # A read that begins in the same moment misses it; a person presses again.
             os.killpg(loading.pid, number)
-    ended = end_of(loading, patience=20)
+    ended = end_of(loading)
     assert ended.code == 128 + number, ended
     assert ended.err.strip().splitlines()[-1] == "interrupted", ended
     assert session_of(loading.pid) == []

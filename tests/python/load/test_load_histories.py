@@ -1,8 +1,8 @@
 """Random histories of loads through the command, every cell of every raw table after each step.
 
 Files of every form and content are appended, replace what was there, come again, are refused;
-loads are undone, redone, pruned. With LABMART_RANDOM_HISTORIES=300 in the environment 300 more are
-tried. A failure names the seed: `history(seed, …)` does it again.
+loads are undone, redone, pruned. With LABMART_RANDOM_HISTORIES=300 in the environment `make prove`
+tries 300 more. A failure names the seed: `history(seed, …)` does it again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from support.random_files import Made, random_file
 from support.random_tables import INPUTS
 
 MORE = int(os.environ.get("LABMART_RANDOM_HISTORIES", "0"))
-SEEDS = [*range(15), *range(1000, 1000 + MORE)]
+FEW = range(6)
+MANY = [*range(6, 60), *range(1000, 1000 + MORE)]
 STEPS = 9
 # Option and what it means: a float is a share of the records, an int a number of them.
 LIMITS: tuple[tuple[tuple[str, ...], float | int], ...] = (
@@ -288,7 +289,16 @@ def _same(found: Rows, wanted: Rows) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *FEW,
+        *(
+            pytest.param(seed, marks=pytest.mark.prove("dozens of histories take minutes"))
+            for seed in MANY
+        ),
+    ],
+)
 def test_a_random_history_leaves_exactly_what_it_must(
     seed: int,
     project: Path,

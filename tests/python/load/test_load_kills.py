@@ -1,6 +1,6 @@
 """SIGKILL at any moment, of the loader and of the server: all of a load is there, or nothing.
 
-LABMART_KILLS says how often the loader is killed (default 24, some 30 s); LABMART_KILLS_SEED
+LABMART_KILLS says how often `make prove` kills the loader (default 24); LABMART_KILLS_SEED
 repeats the moments of an earlier run.
 """
 
@@ -13,8 +13,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -29,6 +29,8 @@ from support.load_processes import (
     children_of,
     database_of,
     end_of,
+    held_at_commit,
+    held_in_copy,
     labmart,
     nobody_loads,
     rows,
@@ -173,6 +175,9 @@ def undisturbed(lab: Lab, scenario: str) -> tuple[State, State, float]:
     return before, after, seconds
 
 
+@pytest.mark.prove(
+    "two dozen kills at random moments take a minute; two chosen ones are tried always"
+)
 def test_a_loader_that_is_killed_leaves_all_or_nothing(lab: Lab) -> None:
     chance = random.Random(SEED)
     expected = {scenario: undisturbed(lab, scenario) for scenario in SCENARIOS}
@@ -204,6 +209,37 @@ def test_a_loader_that_is_killed_leaves_all_or_nothing(lab: Lab) -> None:
     assert not list(lab.temporary.iterdir())
 
 
+@pytest.mark.parametrize(("held", "is_done"), [("copy", False), ("commit", True)])
+def test_a_loader_that_is_killed_in_its_copy_or_its_commit(
+    database: Database, tmp_path: Path, held: str, is_done: bool
+) -> None:
+    old = write_table(tmp_path / "old.csv", "users", range(1, 500), broken_every=50)
+    new = [
+        write_table(tmp_path / "compounds.csv", "compounds", range(10_000), broken_every=999),
+        write_table(tmp_path / "users.csv", "users", range(400, 5_000), broken_every=300),
+    ]
+    assert labmart(database, "load", old).code == 0
+    before = state_of(database)
+    holding = held_in_copy(database, "users") if held == "copy" else held_at_commit(database)
+    with holding as wait_until_held:
+        loading = begin(database, "load", "--replace", *new)
+        wait_until_held()
+        loading.kill()
+        loading.communicate()
+    nobody_loads(database)
+    # A server that was told to commit does so without whoever told it.
+    found = state_of(database)
+    assert (found == before) == (not is_done)
+    rows(database, "drop trigger hold on labmart_raw." + ("users" if held == "copy" else "loads"))
+    again = labmart(database, "load", "--replace", *new)
+    assert again.code == 0, again
+    assert again.err.count("already loaded") == (2 if is_done else 0)
+    loads = rows(database, "select load_id, status from labmart_raw.loads order by load_id")
+    assert loads == [(1, "superseded"), (2, "current"), (3, "current")]
+    assert rows(database, "select count(*) from labmart_raw.users where load_id > 1") == [(4_600,)]
+    assert rows(database, "select count(*) from labmart_raw.compounds") == [(10_000,)]
+
+
 def kill_server(place: Place) -> None:
     """Kill the postmaster and every process of its own at once, as a power cut does."""
     postmaster = status(place).pid
@@ -213,12 +249,26 @@ def kill_server(place: Place) -> None:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
     os.kill(postmaster, signal.SIGKILL)
-    wait_for(lambda: not status(place).running)
+    wait_for(lambda: status(place).pid is None)
 
 
-@pytest.mark.parametrize("doing", ["copy", "analyze"])
+@contextmanager
+def held_in_analyze(database: Database, table: str) -> Iterator[Callable[[], None]]:
+    """Like `held_in_copy`: the lock leaves readers and writers alone."""
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"begin; lock table labmart_raw.{table} in share update exclusive mode")
+        waiting = "select 1 from pg_locks where locktype = 'relation' and not granted"
+        yield lambda: wait_for(lambda: bool(rows(database, waiting)))
+        # The server has gone meanwhile.
+        with suppress(psycopg2.OperationalError):
+            cursor.execute("rollback")
+
+
+@pytest.mark.parametrize("hold", [held_in_copy, held_in_analyze])
 def test_a_server_that_is_killed_ends_the_load_and_loses_nothing(
-    place: Place, tmp_path: Path, doing: str
+    place: Place,
+    tmp_path: Path,
+    hold: Callable[[Database, str], AbstractContextManager[Callable[[], None]]],
 ) -> None:
     start(place)
     database = database_of(place)
@@ -228,11 +278,11 @@ def test_a_server_that_is_killed_ends_the_load_and_loses_nothing(
     new = tmp_path / "new"
     write_table(new / "compounds.csv", "compounds", range(30_000), broken_every=999)
     write_table(new / "users.csv", "users", range(30_000))
-    loading = begin(database, "load", "--replace", new, temporary=tmp_path)
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        wait_for_moment(cursor, loading, Moment(doing, 0.0))
-    kill_server(place)
-    ended = end_of(loading, patience=20)
+    with suppress(psycopg2.OperationalError), hold(database, "compounds") as wait_until_held:
+        loading = begin(database, "load", "--replace", new, temporary=tmp_path)
+        wait_until_held()
+        kill_server(place)
+    ended = end_of(loading)
     assert ended.code == 4, ended
     assert "Nothing was written. See that the server runs, and call again." in ended.err
     start(place)
@@ -250,9 +300,9 @@ def test_a_server_that_is_killed_ends_the_load_and_loses_nothing(
 
 
 def test_a_server_that_is_gone_is_told_before_anything_is_read(
-    place: Place, tmp_path: Path
+    empty_place: Place, tmp_path: Path
 ) -> None:
     users = write_table(tmp_path / "users.csv", "users", range(3))
-    ended = labmart(database_of(place), "load", users)
+    ended = labmart(database_of(empty_place), "load", users)
     assert ended.code == 4
     assert ended.err.startswith("labmart: No PostgreSQL answers at "), ended

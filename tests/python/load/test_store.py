@@ -10,7 +10,7 @@ from support.raw_store import PEOPLE, batch, entry_of, load_one, write_one
 
 from loader.engines import open_store
 from loader.errors import DatabaseFault
-from loader.readers import Batch, RejectedLine
+from loader.parsers.records import Batch, RejectedLine
 from loader.sources import Input, InputColumn
 
 pytestmark = pytest.mark.slow

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +13,7 @@ from support.raw_store import batch, endless, load_one, no_thread_is_left, proce
 
 from loader.engines import open_store
 from loader.errors import DatabaseFault, FileRefused
-from loader.readers import Batch
+from loader.parsers.records import Batch
 
 pytestmark = pytest.mark.slow
 
@@ -63,12 +63,23 @@ def test_a_bad_record_ends_the_load_before_all_is_sent(engine: Engine) -> None:
 def test_two_first_loads_at_once_take_turns_and_one_says_that_it_waits(
     engine: Engine,
 ) -> None:
-    code = "with open_store(profile) as s: n = write_one(s); time.sleep(1); s.commit(); print(n)"
+    code = """
+    with open_store(profile) as store:
+        load_id = write_one(store)
+        print("has the turn", flush=True)
+        input()
+        store.commit()
+    print(load_id)
+    """
     both = [process(engine.profile(), code) for _ in range(2)]
-    said = [one.communicate(timeout=30) for one in both]
-    assert [one.returncode for one in both] == [0, 0], said
-    assert sorted(out for out, _ in said) == ["1\n", "2\n"]
-    assert sorted(err for _, err in said) == ["", "another load is at work; waiting …\n"]
+    pipes = {one.stdout: one for one in both}
+    [has_turn], _, _ = select.select([*pipes], [], [], 60)
+    first = pipes[has_turn]
+    [second] = [one for one in both if one is not first]
+    assert second.stderr is not None
+    assert second.stderr.readline() == "another load is at work; waiting …\n"
+    said = [one.communicate("\n", timeout=60) for one in (first, second)]
+    assert said == [("has the turn\n1\n", ""), ("has the turn\n2\n", "")]
     assert engine.rows("select count(*) from labmart_raw.people") == [(6,)]
 
 
@@ -78,25 +89,29 @@ def test_who_waits_can_be_interrupted(engine: Engine) -> None:
         assert waiting.stderr is not None
         assert "waiting" in waiting.stderr.readline()
         waiting.send_signal(signal.SIGINT)
-        _, err = waiting.communicate(timeout=10)
+        _, err = waiting.communicate(timeout=60)
     assert "KeyboardInterrupt" in err
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.5])
 def test_an_interrupt_ends_a_load_and_leaves_nothing(engine: Engine, pause: float) -> None:
     code = f"""
+    def batches():
+        for number, one in enumerate(endless(1, {pause})):
+            yield one
+            if number == 1:
+                print("amid the load", flush=True)
+
     try:
         with open_store(profile) as store:
-            print("go", flush=True)
-            write_one(store, endless(1, {pause}))
+            write_one(store, batches())
     except KeyboardInterrupt:
         print("interrupted", no_thread_is_left())
     """
     loading = process(engine.profile(), code)
     assert loading.stdout is not None
-    assert loading.stdout.readline() == "go\n"
-    time.sleep(0.7)
+    assert loading.stdout.readline() == "amid the load\n"
     loading.send_signal(signal.SIGINT)
-    out, err = loading.communicate(timeout=10)
+    out, err = loading.communicate(timeout=60)
     assert (out, err) == ("interrupted True\n", "")
     assert load_one(engine.profile()) == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from support.databases import Database
+from support.load_processes import wait_for
 from support.raw_store import (
     PEOPLE,
     batch,
@@ -27,8 +28,8 @@ from support.raw_store import (
 from loader.embedded import Place, start, status, url_of
 from loader.engines import open_store
 from loader.errors import DatabaseFault
+from loader.parsers.records import Batch
 from loader.profile import Profile
-from loader.readers import Batch
 
 pytestmark = pytest.mark.slow
 
@@ -123,9 +124,7 @@ def test_a_server_that_is_killed_leaves_the_database_as_it_was(
         write_one(store, batches())
     assert no_thread_is_left()
     assert capfd.readouterr().err == ""
-    deadline = time.monotonic() + 10
-    while status(place).running and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for(lambda: status(place).pid is None)
     start(place)
     with closing(psycopg2.connect(url_of(place))) as connection, connection.cursor() as cursor:
         cursor.execute("select count(*) from labmart_raw.people")

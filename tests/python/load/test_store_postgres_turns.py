@@ -11,8 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support import in_process
 from support.databases import Database
-from support.project import ROOT
+from support.load_processes import wait_for
+from support.project import ROOT, copy_of_project
 from support.raw_store import load_one, process, profile_of, rows, write_one
 
 from loader.dbt import one_build_at_a_time
@@ -35,9 +37,10 @@ def test_an_interrupt_ends_a_wait_for_a_locked_table(database: Database) -> None
         )
         assert loading.stdout is not None
         assert loading.stdout.readline() == "go\n"
-        time.sleep(0.5)
+        waiting = "select 1 from pg_locks where locktype = 'relation' and not granted"
+        wait_for(lambda: bool(rows(database, waiting)))
         loading.send_signal(signal.SIGINT)
-        _, err = loading.communicate(timeout=10)
+        _, err = loading.communicate(timeout=120)
         assert "KeyboardInterrupt" in err
         cursor.execute("rollback")
 
@@ -51,6 +54,12 @@ def test_a_reader_does_not_wait_for_a_load(database: Database) -> None:
             assert [one.load_id for one in store.loads()] == [1]
             with pytest.raises(DatabaseFault, match="it takes no writing"):
                 store.set_status({1: "reverted"})
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, which dbt parses whole but once."""
+    return copy_of_project(tmp_path_factory.mktemp("turns"))
 
 
 def labmart(project: Path, database: Database, *arguments: str) -> subprocess.Popen[str]:
@@ -73,23 +82,21 @@ def waits(database: Database, process: subprocess.Popen[str]) -> bool:
 
 
 def test_dbt_that_creates_raw_tables_waits_for_a_first_load(
-    database: Database, project_copy: Path
+    database: Database, project: Path
 ) -> None:
-    inputs = read_inputs(project_copy / "models" / "staging" / "_sources.yml")
+    inputs = read_inputs(project / "models" / "staging" / "_sources.yml")
     with open_store(profile_of(database)) as store:
         store.prepare(inputs)
-        dbt = labmart(project_copy, database, "build", "--", "--select", "users")
+        dbt = labmart(project, database, "build", "--", "--select", "users")
         waited = waits(database, dbt)
         store.commit()
-    out, err = dbt.communicate(timeout=60)
+    out, err = dbt.communicate(timeout=120)
     assert (dbt.returncode, waited) == (0, True), out + err
 
 
-def test_a_load_accepts_the_tables_that_dbt_has_created(
-    database: Database, project_copy: Path
-) -> None:
-    dbt = labmart(project_copy, database, "build", "--", "--select", "users")
-    out, err = dbt.communicate(timeout=60)
+def test_a_load_accepts_the_tables_that_dbt_has_created(database: Database, project: Path) -> None:
+    dbt = labmart(project, database, "build", "--", "--select", "users")
+    out, err = dbt.communicate(timeout=120)
     assert dbt.returncode == 0, out + err
     made = rows(
         database,
@@ -98,7 +105,7 @@ def test_a_load_accepts_the_tables_that_dbt_has_created(
         "inner join pg_namespace on pg_namespace.oid = relnamespace "
         "where nspname = 'labmart_raw' and attnum > 0 order by relname, attnum",
     )
-    inputs = read_inputs(project_copy / "models" / "staging" / "_sources.yml")
+    inputs = read_inputs(project / "models" / "staging" / "_sources.yml")
     declared = [
         (name, column, type_)
         for name, columns in sorted(raw_tables(inputs).items())
@@ -109,30 +116,34 @@ def test_a_load_accepts_the_tables_that_dbt_has_created(
 
 
 def test_prune_waits_for_a_build_and_deletes_what_does_not_count(
-    database: Database, project_copy: Path
+    database: Database, project: Path
 ) -> None:
     for _ in range(3):
         load_one(profile_of(database))
     rows(database, "update labmart_raw.loads set status = 'reverted' where load_id < 3")
-    check = labmart(project_copy, database, "prune", "--check")
-    _, err = check.communicate(timeout=30)
+    check = labmart(project, database, "prune", "--check")
+    _, err = check.communicate(timeout=120)
     assert "2 loads with 6 rows would be deleted." in err
-    with one_build_at_a_time(open_project(project_copy)):
-        pruning = labmart(project_copy, database, "prune")
+    with one_build_at_a_time(open_project(project)):
+        pruning = labmart(project, database, "prune")
         assert pruning.stderr is not None
         assert "waiting for another build" in pruning.stderr.readline()
         assert rows(database, "select count(*) from labmart_raw.people") == [(9,)]
-    _, err = pruning.communicate(timeout=30)
+    _, err = pruning.communicate(timeout=120)
     assert "load 1 (people.csv into people), reverted: 3 rows, 0 rejected lines deleted" in err
     assert rows(database, "select distinct load_id from labmart_raw.people") == [(3,)]
     assert rows(database, "select load_id from labmart_raw.loads") == [(3,)]
 
 
-def test_loads_undo_and_redo_from_the_shell(database: Database, project_copy: Path) -> None:
+def test_loads_undo_and_redo_from_the_shell(
+    database: Database, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in database.environment.items():
+        monkeypatch.setenv(name, value)
+
     def call(*arguments: str) -> tuple[int, str, str]:
-        process = labmart(project_copy, database, *arguments)
-        out, err = process.communicate(timeout=30)
-        return process.returncode, out, err
+        done = in_process.labmart(project, *arguments)
+        return done.code, done.out, done.err
 
     assert call("loads", "--format", "json")[:2] == (0, "[]\n")
     for _ in range(2):

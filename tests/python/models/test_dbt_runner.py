@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.databases import Database
+from support.in_process import Done, labmart
 from support.project import ROOT
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,9 @@ pytestmark = pytest.mark.slow
 FILES = {
     "dbt_project.yml": "name: tiny\nprofile: labmart\nversion: 1.0.0\n",
     "seeds/numbers.csv": "n,word\n1,one\n2,two\n",
-    "models/doubled.sql": "select n, n * 2 as twice, word from {{ ref('numbers') }}\n",
+    "models/doubled.sql": (
+        "select n, n * {{ var('factor', 2) }} as twice, word from {{ ref('numbers') }}\n"
+    ),
     "models/_models.yml": """
 models:
   - name: doubled
@@ -40,125 +43,132 @@ unit_tests:
       rows: [{n: 21, twice: 42}]
 """,
     "tests/small_enough.sql": "select n, twice, word from {{ ref('doubled') }} where twice > 100\n",
+    "tests/example.sql": "{{ config(tags=['development']) }} select 1 as n\n",
     "tests/_tests.yml": """
 data_tests:
   - name: small_enough
     description: Nothing is beyond a hundred; reports would not fit the page.
 """,
 }
+# What can go wrong, all of it in one project.
+FAULTY = {
+    "seeds/numbers.csv": "n,word\n" + "".join(f"{n},word {n}\n" for n in range(50, 70)),
+    "seeds/torn.csv": "n,word\n1,one,too many\n",
+    "models/broken.sql": "select no_such_column from {{ ref('numbers') }}\n",
+    "models/tripled.sql": "select n, n * 2 as thrice from {{ ref('numbers') }}\n",
+    "models/_tripled.yml": """
+unit_tests:
+  - name: thrice_is_thrice
+    description: Thrice a number is three of it.
+    model: tripled
+    given:
+      - input: ref('numbers')
+        rows: [{n: 21}]
+    expect:
+      rows: [{n: 21, thrice: 63}]
+""",
+}
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    root = tmp_path / "tiny"
-    for name, text in FILES.items():
+def project(root: Path, files: Mapping[str, str]) -> Path:
+    for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     shutil.copy(ROOT / "profiles.yml.example", root / "profiles.yml")
     return root
 
 
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return project(tmp_path / "tiny", FILES)
+
+
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
 
 
-def labmart(root: Path, database: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loader", *arguments],
-        cwd=root,
-        env=environment(database.environment),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(root: Path, database: Database, *arguments: str) -> Done:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in database.environment.items():
+            patch.setenv(name, value)
+        return labmart(root, *arguments)
 
 
-def change(path: Path, before: str, after: str) -> None:
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after))
+@pytest.fixture(scope="module")
+def faulty(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a build says of the faulty project, with its unit tests."""
+    root = project(tmp_path_factory.mktemp("faulty") / "tiny", {**FILES, **FAULTY})
+    done = run(root, shared_database, "build", "--", "--exclude", "tag:development")
+    assert done.code == 1
+    assert done.out == ""
+    for noise in ("Traceback", "in macro", "compiled code at", "Database Error in", "\x1b"):
+        assert noise not in done.err
+    return done.err
 
 
 def test_a_good_build_tells_each_node_and_sums_up(tiny: Path, database: Database) -> None:
-    done = labmart(tiny, database, "build")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    lines = done.stderr.splitlines()
+    """Without the development tests, which plain dbt runs."""
+    done = run(tiny, database, "build")
+    assert done.code == 0, done.err
+    assert done.out == ""
+    lines = done.err.splitlines()
     assert sum("seed " in line and "numbers" in line and "done" in line for line in lines) == 1
     assert sum("model " in line and "doubled" in line and "done" in line for line in lines) == 1
-    assert "unique_doubled_n" not in done.stderr
-    assert lines[-1].startswith("2 models and seeds built, 4 tests passed, 0 failed, 0 skipped, ")
+    assert "unique_doubled_n" not in done.err
+    assert lines[-1].startswith("2 models and seeds built, 3 tests passed, 0 failed, 0 skipped, ")
 
 
-def test_a_failed_test_comes_with_description_and_rows(tiny: Path, database: Database) -> None:
-    rows = "".join(f"{n},word {n}\n" for n in range(50, 70))
-    (tiny / "seeds/numbers.csv").write_text(f"n,word\n{rows}")
-    done = labmart(tiny, database, "build")
-    assert done.returncode == 1
-    report = done.stderr[done.stderr.index("FAILED  test small_enough") :]
+def test_a_failed_test_comes_with_description_and_rows(faulty: str) -> None:
+    report = faulty[faulty.index("FAILED  test small_enough") :]
     assert "(tests/small_enough.sql)" in report
     assert "Nothing is beyond a hundred; reports would not fit the page." in report
     assert "19 offending rows, the first 10 of them:" in report
     assert "n  twice  word" in report
     assert "51    102  word 51" in report
-    assert "Traceback" not in done.stderr
-    assert "1 failed" in done.stderr.splitlines()[-1]
 
 
-def test_a_failed_unit_test_shows_the_difference(tiny: Path, database: Database) -> None:
-    change(tiny / "models/doubled.sql", "n * 2", "n * 3")
-    done = labmart(tiny, database, "build")
-    assert done.returncode == 1
-    assert "FAILED  unit_test twice_is_twice  (models/_models.yml)" in done.stderr
-    assert "Twice a number is the number and itself again." in done.stderr
-    assert "actual differs from expected" in done.stderr
-    assert "63" in done.stderr
-    assert "\x1b" not in done.stderr
+def test_a_failed_unit_test_shows_the_difference(faulty: str) -> None:
+    report = faulty[faulty.index("FAILED  unit_test thrice_is_thrice  (models/_tripled.yml)") :]
+    assert "Thrice a number is three of it." in report
+    assert "actual differs from expected" in report
+    assert "63" in report
 
 
-def test_a_failed_model_shows_the_database_s_words(tiny: Path, database: Database) -> None:
-    change(tiny / "models/doubled.sql", "n * 2", "no_such_column")
-    done = labmart(tiny, database, "build", "--", "--exclude", "test_type:unit")
-    assert done.returncode == 1
-    assert "ERROR  model doubled  (models/doubled.sql)" in done.stderr
-    assert 'column "no_such_column" does not exist' in done.stderr
-    assert "Database Error in" not in done.stderr
-    assert "compiled code at" not in done.stderr
-    assert "skipped" in done.stderr.splitlines()[-1]
+def test_a_failed_model_shows_the_database_s_words(faulty: str) -> None:
+    assert "ERROR  model broken  (models/broken.sql)" in faulty
+    assert 'column "no_such_column" does not exist' in faulty
 
 
-def test_a_seed_that_cannot_be_read_names_the_file(tiny: Path, database: Database) -> None:
-    (tiny / "seeds/numbers.csv").write_text("n,word\n1,one,too many\n")
-    done = labmart(tiny, database, "build")
-    assert done.returncode == 1
-    assert "ERROR  seed numbers  (seeds/numbers.csv)" in done.stderr
-    assert "Row 0 has 3 values, but Table only has 2 columns" in done.stderr
-    assert "in macro" not in done.stderr
+def test_a_seed_that_cannot_be_read_names_the_file(faulty: str) -> None:
+    assert "ERROR  seed torn  (seeds/torn.csv)" in faulty
+    assert "Row 0 has 3 values, but Table only has 2 columns" in faulty
 
 
-def test_a_project_that_cannot_be_parsed_says_why(tiny: Path, database: Database) -> None:
-    assert labmart(tiny, database, "build").returncode == 0
-    change(tiny / "models/doubled.sql", "ref('numbers')", "ref('nmubers')")
-    done = labmart(tiny, database, "build")
-    assert done.returncode == 1
-    assert "nmubers" in done.stderr
-    assert "Traceback" not in done.stderr
-    # The earlier run's results are not this one's.
-    assert "built nothing" in done.stderr.splitlines()[-1]
+def test_the_sum_of_a_failed_build(faulty: str) -> None:
+    last = faulty.splitlines()[-1]
+    assert last.startswith("2 models and seeds built, 3 tests passed, 4 failed, 1 skipped, ")
 
 
-def test_vars_and_further_arguments_reach_dbt(tiny: Path, database: Database) -> None:
-    change(tiny / "models/doubled.sql", "n * 2", "n * {{ var('factor', 2) }}")
-    done = labmart(
-        tiny, database, "build", "--vars", "{factor: 5}", "--", "--exclude", "test_type:unit"
-    )
-    assert done.returncode == 0, done.stderr
+def test_vars_and_further_arguments_reach_dbt_and_a_fault_of_parsing_is_told(
+    tiny: Path, database: Database
+) -> None:
+    only = ("--", "--exclude", "test_type:unit", "tag:development")
+    done = run(tiny, database, "build", "--vars", "{factor: 5}", *only)
+    assert done.code == 0, done.err
     with closing(database.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("select max(twice) from labmart.doubled")
         assert cursor.fetchone() == (10,)
-    done = labmart(tiny, database, "build", "--", "--no-such-option")
-    assert done.returncode == 1
-    assert "--no-such-option" in done.stderr
+    done = run(tiny, database, "build", "--", "--no-such-option")
+    assert done.code == 1
+    assert "--no-such-option" in done.err
+    model = tiny / "models/doubled.sql"
+    model.write_text(model.read_text().replace("ref('numbers')", "ref('nmubers')"))
+    done = run(tiny, database, "build")
+    assert done.code == 1
+    assert "nmubers" in done.err
+    assert "Traceback" not in done.err
+    # The earlier run's results are not this one's.
+    assert "built nothing" in done.err.splitlines()[-1]
 
 
 def test_a_second_build_waits_for_the_first(tiny: Path, database: Database) -> None:

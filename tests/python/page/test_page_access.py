@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 from support.page_browser import watched
-from support.page_labs import HOSTILE, begin, furnish, load_and_build
-from support.page_service import Job, PageService
+from support.page_lab import (
+    EXPERIMENTS_FILE,
+    HOSTILE,
+    ISSUES,
+    UNDONE_FILE,
+    USERS_FILE,
+    PageLab,
+)
+from support.page_stage import Stage
 
 pytestmark = pytest.mark.slow
 
@@ -49,65 +58,75 @@ STICKING_OUT = """() => [...document.querySelectorAll("body *")]
   .map((one) => one.outerHTML.slice(0, 100))"""
 
 
-def in_every_state(page: Page, service: PageService) -> None:
-    """Open what can be opened, with a job of each state and a refused upload."""
+def in_every_state(page: Page, lab: PageLab) -> tuple[Stage, Mapping[str, object]]:
+    """Open what can be opened, with a job of each state and a refused upload; the running job."""
+    stage = Stage(page)
+    files = [{"name": name, "bytes": 1000, "sha256": "0" * 64} for name in HOSTILE]
     for state in ("failed", "cancelled", "running", "queued"):
-        job = service.add(Job("load", [(name, 1000) for name in HOSTILE[:3]]))
-        job.error = {"title": "Refused", "detail": HOSTILE[0]} if state == "failed" else None
+        # The same bytes once more would be the same job.
+        job = lab.upload("users.csv", state.encode())
+        changes: dict[str, object] = {"files": files}
+        if state in ("failed", "cancelled"):
+            lab.post(f"/v1/jobs/{job['id']}/cancel")
         if state == "failed":
-            load_and_build(service, job)
-        service.turn(job, state)
-    service.refuse = (413, f"{HOSTILE[3]} is too great.")
+            changes["error"] = {"title": "Refused", "detail": HOSTILE[0]}
+        stage.show(job, state, **changes)
     page.reload()
     expect(page.locator("#job-cards article")).to_have_count(2)
+    running = lab.jobs(state="queued")[1]
+    stage.begin({**running, "files": files})
+    expect(page.locator("#job-cards article").first).to_contain_text("33 records so far")
     page.get_by_text("Earlier jobs").click()
-    page.get_by_role("button", name="Show Load of").first.click()
+    page.get_by_role("button", name="Show Load of").nth(1).click()
+    expect(page.locator("#job-cards article").nth(2)).to_contain_text("Refused")
     expect(page.locator("#charts figure")).to_have_count(3)
-    expect(page.locator("#issues-body tbody tr")).to_have_count(16)
+    expect(page.locator("#issues-body tbody tr")).to_have_count(sum(ISSUES.values()))
+    problem = {"title": "Too large", "detail": f"{HOSTILE[3]} is too great."}
+    page.route("**/v1/files*", lambda route: route.fulfill(status=413, json=problem))
     page.set_input_files("#chooser", [USERS, ENDLESS])
     page.locator("#send").click()
     expect(page.locator("#upload-problem")).to_contain_text("is too great")
     for summary in page.locator("summary").all():
         if summary.is_visible():
             summary.click()
+    return stage, running
 
 
-def test_hostile_names_are_text_and_nothing_else(
-    browser: Browser, page_service: PageService
-) -> None:
-    furnish(page_service, users=8, names=HOSTILE)
-    for load, name in zip(page_service.loads, HOSTILE, strict=False):
-        load["file"] = name
-    with watched(browser, page_service.address) as page:
-        in_every_state(page, page_service)
-        job = next(job for job in page_service.jobs if job.state == "running")
-        begin(page_service, job)
-        page_service.tell(job, "message", {"text": HOSTILE[4]})
-        page_service.tell(job, "node", {"name": HOSTILE[0], "kind": HOSTILE[5], "status": "x"})
-        page.locator("#history-body").get_by_role("button", name="Undo").nth(2).click()
-        expect(page.get_by_role("dialog")).to_contain_text(HOSTILE[0])
-        page.keyboard.press("Escape")
+def test_hostile_names_are_text_and_nothing_else(page: Page, lab: PageLab) -> None:
+    stage, running = in_every_state(page, lab)
+    stage.tell(
+        running,
+        ("message", {"text": HOSTILE[4]}),
+        ("node", {"name": HOSTILE[0], "kind": HOSTILE[5], "status": "x"}),
+    )
+    expect(page.locator("#job-cards .nodes li")).to_have_count(1)
+    page.get_by_role("button", name=f"Undo load {lab.load_id(USERS_FILE)}").click()
+    expect(page.get_by_role("dialog")).to_contain_text(USERS_FILE)
+    page.keyboard.press("Escape")
+    page.locator("#mart-grid").get_by_label("Rows per page").select_option("100")
+    expect(page.locator("#mart-grid tbody tr")).to_have_count(61)
 
-        assert page.title() == "labmart"
-        assert page.locator("img").count() == 1
-        assert page.locator("script").count() == 1
-        assert page.locator("[onerror], [style], a[href^=javascript]").count() == 0
-        shown = page.locator("#mart-grid").inner_text()
-        assert HOSTILE[0] in shown
-        # A turned direction is seen, and a name that does not end does.
-        assert "report⟨U+202E⟩gpj.exe" in shown
-        assert "\u202e" not in page.content()
-        assert "(10,000 characters)" in shown
-        assert "⟨U+0000⟩⟨U+0007⟩⟨U+001B⟩[31m" in shown
+    assert page.title() == "labmart"
+    assert page.locator("img").count() == 1
+    assert page.locator("script").count() == 1
+    assert page.locator("[onerror], [style], a[href^=javascript]").count() == 0
+    shown = page.locator("#mart-grid").inner_text()
+    for name in (HOSTILE[0], HOSTILE[2], *HOSTILE[4:7]):
+        assert name in shown
+    # A turned direction is seen, and a name that does not end does.
+    assert "report⟨U+202E⟩gpj.exe" in shown
+    assert "\u202e" not in page.content()
+    assert "(10,000 characters)" in shown
+    assert "⟨U+0007⟩⟨U+001B⟩[31m" in shown
+    issues = page.locator("#issues-body").inner_text()
+    assert HOSTILE[0] in issues
+    assert "report⟨U+202E⟩gpj.exe" in issues
 
 
 @pytest.mark.parametrize("width", [320, 768])
-def test_nothing_sticks_out_on_a_small_screen(
-    browser: Browser, page_service: PageService, width: int
-) -> None:
-    furnish(page_service, users=60, names=HOSTILE)
-    with watched(browser, page_service.address, width=width, height=640) as page:
-        in_every_state(page, page_service)
+def test_nothing_sticks_out_on_a_small_screen(browser: Browser, lab: PageLab, width: int) -> None:
+    with watched(browser, lab.address, width=width, height=640) as page:
+        in_every_state(page, lab)
         assert page.evaluate(STICKING_OUT) == []
         assert page.evaluate("document.documentElement.scrollWidth") == width
         # Fingers need room: buttons are at least 36 pixels high.
@@ -120,20 +139,23 @@ def test_nothing_sticks_out_on_a_small_screen(
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_every_text_has_contrast(browser: Browser, page_service: PageService, dark: bool) -> None:
-    furnish(page_service)
-    page_service.loads[0]["status"] = "reverted"
-    with watched(browser, page_service.address, dark=dark) as page:
-        in_every_state(page, page_service)
+def test_every_text_has_contrast(browser: Browser, lab: PageLab, dark: bool) -> None:
+    with watched(browser, lab.address, dark=dark) as page:
+        in_every_state(page, lab)
+        undone = page.locator("#history-body tr", has_text=UNDONE_FILE)
+        expect(undone).to_contain_text("undone")
         found = page.evaluate(CONTRASTS)
         assert len(found) > 300
         assert [one for one in found if one[0] < 4.5] == []
-        page_service.stop()
+        page.unroute_all(behavior="ignoreErrors")
+        page.context.set_offline(True)
         expect(page.locator("#banner")).to_contain_text("No connection")
         assert [one for one in page.evaluate(CONTRASTS) if one[0] < 4.5] == []
 
 
-def test_all_of_it_works_by_keyboard(page: Page, page_service: PageService) -> None:
+def test_all_of_it_works_by_keyboard(page: Page, lab: PageLab) -> None:
+    load_id = lab.load_id(EXPERIMENTS_FILE)
+
     def until(name: str, key: str = "Tab") -> None:
         """Press a key until the focus is on the control of that name."""
         for _ in range(80):
@@ -148,7 +170,7 @@ def test_all_of_it_works_by_keyboard(page: Page, page_service: PageService) -> N
 
     # From the beginning: Chromium is slow to hand the choice of files over to whoever asks for it.
     page.on("filechooser", lambda _: None)
-    expect(page.locator("#history-body tbody tr")).to_have_count(3)
+    expect(page.locator("#history-body tbody tr")).to_have_count(4)
     until("Skip to the content")
     page.keyboard.press("Enter")
     expect(page.get_by_role("main")).to_be_focused()
@@ -167,7 +189,9 @@ def test_all_of_it_works_by_keyboard(page: Page, page_service: PageService) -> N
     until("Load 1 file")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="What is going on")).to_be_focused()
-    assert "POST /v1/files?replace=true" in page_service.asked
+    options = lab.newest_job()["options"]
+    assert isinstance(options, dict)
+    assert options["replace"]
     until("Cancel: Load of users.csv")
     page.keyboard.press("Enter")
     expect(page.get_by_role("article", name="Load of users.csv")).to_contain_text("Cancelled")
@@ -177,24 +201,24 @@ def test_all_of_it_works_by_keyboard(page: Page, page_service: PageService) -> N
     until("Experiments")
     page.keyboard.press("Enter")
     expect(page.locator("#mart-grid th[aria-sort=ascending]")).to_contain_text("Experiments")
-    until("Undo load 3")
+    until(f"Undo load {load_id}")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog", name="Undo load 3?")).to_be_visible()
+    expect(page.get_by_role("dialog", name=f"Undo load {load_id}?")).to_be_visible()
     until("Undo", "Shift+Tab")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("article", name="Undo of load 3")).to_be_visible()
+    expect(page.get_by_role("article", name=f"Undo of load {load_id}")).to_be_visible()
 
 
 def test_its_structure_is_told_to_a_screen_reader(page: Page) -> None:
     expect(page.locator("#charts figure")).to_have_count(3)
-    expect(page.locator("body")).to_match_aria_snapshot("""
+    expect(page.locator("body")).to_match_aria_snapshot(f"""
         - link "Skip to the content"
         - banner:
           - link "labmart, to the top"
           - navigation "Parts of this page":
             - link "Load"
             - link "Result"
-            - link "Issues 16"
+            - link "Issues {sum(ISSUES.values())}"
             - link "History"
           - status: Connected
         - main:
@@ -214,8 +238,8 @@ def test_its_structure_is_told_to_a_screen_reader(page: Page) -> None:
             - search "Search in User features":
               - searchbox "Search for"
               - combobox "in"
-            - 'region "User features: users 1 to 24"':
-              - 'table "User features: users 1 to 24"':
+            - 'region "User features: users 1 to 25"':
+              - 'table "User features: users 1 to 25"':
                 - rowgroup:
                   - row:
                     - columnheader "User number":
@@ -234,18 +258,16 @@ def test_its_structure_is_told_to_a_screen_reader(page: Page) -> None:
     """)
 
 
-def test_every_control_has_a_name(browser: Browser, page_service: PageService) -> None:
-    furnish(page_service)
-    with watched(browser, page_service.address) as page:
-        in_every_state(page, page_service)
-        for role in ("button", "link", "combobox", "searchbox", "checkbox", "radio", "progressbar"):
-            lines = [
-                line.strip()
-                for line in page.locator("body").aria_snapshot().splitlines()
-                if line.strip().startswith(f"- {role}")
-            ]
-            assert lines, role
-            assert [line for line in lines if not line.startswith(f'- {role} "')] == []
-        # Ids are what names refer to.
-        ids = page.eval_on_selector_all("[id]", "all => all.map(one => one.id)")
-        assert len(ids) == len(set(ids))
+def test_every_control_has_a_name(page: Page, lab: PageLab) -> None:
+    in_every_state(page, lab)
+    for role in ("button", "link", "combobox", "searchbox", "checkbox", "radio", "progressbar"):
+        lines = [
+            line.strip()
+            for line in page.locator("body").aria_snapshot().splitlines()
+            if line.strip().startswith(f"- {role}")
+        ]
+        assert lines, role
+        assert [line for line in lines if not line.startswith(f'- {role} "')] == []
+    # Ids are what names refer to.
+    ids = page.eval_on_selector_all("[id]", "all => all.map(one => one.id)")
+    assert len(ids) == len(set(ids))

@@ -11,11 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
-from support.page_service import PAGE
+from support.project import ROOT
 
 from loader.service import problems
 from loader.service.routes import page_router
 
+PAGE = ROOT / "loader/service/page"
 MODULES = sorted(PAGE.glob("*.js"))
 # Ways in which text becomes markup or code.
 UNSAFE = re.compile(

@@ -1,57 +1,113 @@
-"""The page on the real service: from files to tables, with a power failure between, and back."""
+"""The page and a service that works: files become tables, with a power failure between."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 from support.databases import Database
+from support.in_process import labmart
+from support.load_processes import held_in_copy, write_table
 from support.page_browser import watched
 from support.project import ROOT
-from support.serving import serving
+from support.serving import Server, serving
 
 pytestmark = pytest.mark.slow
 
-SAMPLE = ("users.csv", "user_experiments.csv", "compounds.csv")
+# The three files of the sample laboratory.
+SAMPLE = sorted((ROOT / "seeds").glob("*s.csv"))
 # A build, on a machine that does much else.
 PATIENCE = 180_000
 
 
 def test_files_become_tables_in_spite_of_a_power_failure(
-    browser: Browser, served_project: Path, shared_database: Database
+    browser: Browser,
+    page_project: Path,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name, value in database.environment.items():
+        monkeypatch.setenv(name, value)
+    earlier = write_table(tmp_path / "tuesday.csv", "users", range(900, 905))
+    assert labmart(page_project, "load", str(earlier)).code == 0
+    spool = ("--spool", str(tmp_path / "spool"))
     with (
-        serving(served_project, shared_database) as first,
+        serving(page_project, database, *spool) as first,
         watched(browser, first.url + "/") as page,
     ):
         expect(page.locator("#result-empty")).to_contain_text("There are no tables yet")
-        page.set_input_files("#chooser", [ROOT / "seeds" / name for name in SAMPLE])
-        page.get_by_role("button", name="Load 3 files").click()
-        card = page.get_by_role("article", name="Load of users.csv and 2 more files")
+        expect(page.locator("#history-body tbody tr")).to_have_count(1)
+        a_file_that_is_no_table_is_refused(page, first)
+        card = page.get_by_role("article", name=f"Load of {SAMPLE[0].name} and 2 more files")
+        undo = page.get_by_role("article", name="Undo of load 1")
+        with held_in_copy(database, "user_experiments") as wait_until_held:
+            page.set_input_files("#chooser", SAMPLE)
+            page.get_by_role("button", name="Load 3 files").click()
+            wait_until_held()
+            expect(card).to_contain_text("Loading")
+            page.get_by_role("button", name="Undo load 1").click()
+            page.get_by_role("dialog").get_by_role("button", name="Undo", exact=True).click()
+            expect(undo).to_contain_text("Waiting: 1 job before it.")
         expect(card).to_contain_text("Building and testing the tables", timeout=PATIENCE)
         first.kill()
-        expect(page.locator("#banner")).to_contain_text("No connection to the service")
+        expect(page.locator("#banner")).to_contain_text("No connection to the service since")
+        expect(page.locator("#connection")).to_have_text("No connection")
         expect(card).to_contain_text("this is how it stood last")
-        with serving(served_project, shared_database, "--port", str(urlsplit(first.url).port)):
+        port = str(urlsplit(first.url).port)
+        with serving(page_project, database, *spool, "--port", port) as second:
             expect(page.locator("#connection")).to_have_text("Connected")
+            expect(page.locator("#banner")).to_be_empty()
             expect(card).to_contain_text("103 records of 3 files loaded", timeout=PATIENCE)
             expect(card).to_contain_text(re.compile(r"\d+ tables and tests passed;"))
+            every_entry_of_the_log_is_there_once(page, second)
+            expect(undo).to_contain_text("is undone.", timeout=PATIENCE)
+            row = page.locator("#history-body tr", has_text="tuesday.csv")
+            expect(row).to_contain_text("undone")
             the_tables_are_there(page)
-            a_load_is_undone(page)
+
+
+def a_file_that_is_no_table_is_refused(page: Page, server: Server) -> None:
+    """The job fails, with the service's own sentence."""
+    plan: FilePayload = {"name": "plan.csv", "mimeType": "", "buffer": b"colour,size\nred,4\n"}
+    page.set_input_files("#chooser", [plan])
+    page.get_by_role("button", name="Load 1 file").click()
+    refused = page.get_by_role("article", name="Load of plan.csv")
+    told = refused.get_by_role("alert")
+    expect(told).to_contain_text("Nothing was loaded")
+    with server.client() as client:
+        [job] = client.get("/v1/jobs").json()["items"]
+    assert job["state"] == "failed"
+    expect(told.locator(".sentence")).to_have_text(job["error"]["detail"])
+
+
+def every_entry_of_the_log_is_there_once(page: Page, server: Server) -> None:
+    """After the break the page goes on behind the last event that it has seen."""
+    with server.client() as client:
+        jobs = client.get("/v1/jobs", params={"state": "done"}).json()["items"]
+        [load] = [job for job in jobs if job["kind"] == "load"]
+        events = client.get(f"/v1/jobs/{load['id']}/events").text.split("\n\n")
+    nodes = [event for event in events if "event: node" in event]
+    names = [json.loads(node.partition("data: ")[2])["name"] for node in nodes]
+    assert "user_features" in names
+    card = page.get_by_role("article", name="Load of")
+    expect(card.first).to_contain_text(f"Log of the build: {len(nodes)} entries")
 
 
 def the_tables_are_there(page: Page) -> None:
     """The sample laboratory, in the table, the charts, the files to download."""
     rows = page.locator("#mart-grid tbody tr")
     expect(rows).to_have_count(24)
-    expect(page.locator("#history-body tbody tr")).to_have_count(3)
+    expect(page.locator("#history-body tbody tr")).to_have_count(4)
     expect(page.locator("#issues-body")).to_contain_text("Nothing was rejected")
     most_used = page.get_by_role("figure", name="Most used compounds")
     expect(most_used).to_contain_text("Aspirin is used most: it is listed 20 times.")
-    page.get_by_label("Search for").fill("amara")
+    search = page.locator("#mart-grid").get_by_label("Search for")
+    search.fill("amara")
     page.get_by_role("button", name="Name", exact=True).click()
     expect(page.locator("#mart-grid th[aria-sort=ascending]")).to_contain_text("Name")
     expect(rows.first).to_contain_text("Amara Okafor")
@@ -59,18 +115,8 @@ def the_tables_are_there(page: Page) -> None:
         with page.expect_download() as downloading:
             page.get_by_role("link", name=f"Download User features as {format_}").click()
         assert downloading.value.path().read_bytes().startswith(begin)
-    page.get_by_label("Search for").fill("")
+    search.fill("")
     for name in page.locator("#mart option").all_inner_texts():
         page.get_by_label("Table", exact=True).select_option(label=name)
         expect(page.locator("#mart-grid caption")).to_contain_text(name)
         expect(page.locator("#mart-grid .problem")).to_have_count(0)
-
-
-def a_load_is_undone(page: Page) -> None:
-    """Its rows are out of the tables, which are built anew."""
-    experiments = page.locator("#history-body tr", has_text="user_experiments.csv")
-    experiments.get_by_role("button", name="Undo").click()
-    page.get_by_role("dialog").get_by_role("button", name="Undo", exact=True).click()
-    card = page.locator("#job-cards article").first
-    expect(card).to_contain_text("is undone.", timeout=PATIENCE)
-    expect(experiments).to_contain_text("undone")

@@ -200,7 +200,6 @@ class PostgresRunner:
     database: Database
 
     def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
-        """See `Runner`."""
         with closing(self.database.connect()) as connection, connection.cursor() as cursor:
             connection.autocommit = False
             _create(cursor.execute, project)
@@ -216,7 +215,6 @@ class PostgresRunner:
         return found
 
     def query(self, sql: str) -> Rows:
-        """See `Runner`."""
         with closing(self.database.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchall()
@@ -229,7 +227,6 @@ class DuckDBRunner:
     path: Path
 
     def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
-        """See `Runner`."""
         with duckdb.connect(str(self.path)) as connection:
             connection.begin()
             _create(connection.execute, project)
@@ -243,7 +240,6 @@ class DuckDBRunner:
         return found
 
     def query(self, sql: str) -> Rows:
-        """See `Runner`."""
         with duckdb.connect(str(self.path)) as connection:
             return connection.execute(sql).fetchall()
 
@@ -284,7 +280,6 @@ class SparkRunner:
     folder: Path
 
     def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
-        """See `Runner`."""
         names = "|".join(re.escape(name) for name in _names(project))
         pattern = re.compile(rf"(?<![\w.`])(?:{names})(?![\w`])")
 
@@ -314,7 +309,6 @@ class SparkRunner:
         return found
 
     def query(self, sql: str) -> Rows:
-        """See `Runner`."""
         with open_session(self.profile) as session:
             return [tuple(row) for row in session.sql(sql).collect()]
 

@@ -21,14 +21,14 @@ import xlwt
 from backports import zstd
 from support.copy_text import rows_of
 from support.project import ROOT
-from support.spreadsheets import ods_cell, ods_parts, ods_table
+from support.workbooks import ods_cell, ods_parts, ods_table
 
 from loader.errors import FileRefused
 from loader.files import collect
-from loader.readers import Reader, RejectedLine
-from loader.readers.delimited import DelimitedReader
-from loader.readers.dialect import ReadOptions
-from loader.recognise import recognise
+from loader.parsers.delimited import DelimitedParser
+from loader.parsers.dialect import ReadOptions
+from loader.parsers.recognise import recognise
+from loader.parsers.records import Parser, RejectedLine
 from loader.sources import read_inputs
 
 INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")
@@ -48,7 +48,7 @@ _PACKED: Mapping[str, Callable[[bytes], bytes]] = {
 class Read:
     """What became of a file: cells in the order of NAMES, trimmed as the models do, by line."""
 
-    reader: Reader
+    reader: Parser
     rows: tuple[tuple[int, Cells], ...]
     rejected: tuple[RejectedLine, ...]
 
@@ -68,7 +68,7 @@ def read(path: Path, options: ReadOptions | None = None) -> tuple[list[Read], li
     return found, problems
 
 
-def read_all(reader: Reader) -> Read:
+def read_all(reader: Parser) -> Read:
     """All records of a reader, of which each line is accounted for."""
     rows: list[tuple[int, Cells]] = []
     rejected: list[RejectedLine] = []
@@ -87,12 +87,12 @@ def read_all(reader: Reader) -> Read:
 
 
 def assert_accounted_for(
-    reader: Reader, rows: Sequence[tuple[int, Cells]], rejected: Sequence[RejectedLine]
+    reader: Parser, rows: Sequence[tuple[int, Cells]], rejected: Sequence[RejectedLine]
 ) -> None:
     """No line has two fates, and of a text each line that is not blank has one."""
     numbers = [line for line, _ in rows] + [one.line for one in rejected]
     assert len(set(numbers)) == len(numbers)
-    if not isinstance(reader, DelimitedReader):
+    if not isinstance(reader, DelimitedParser):
         return
     with reader.open() as stream:
         data = b"".join(iter(lambda: stream.read(1 << 16), b""))
@@ -103,9 +103,9 @@ def assert_accounted_for(
         # Cells that are not kept, and escaped line ends, can hold more lines than the others.
         following = min((one for one in numbers if one > number), default=len(lines) + 1)
         covered |= set(range(number, following if inside else number + 1))
-    for number, line in enumerate(lines[reader.found.skip :], start=reader.found.skip + 1):
-        blank = not line.strip(f"{BLANKS}{reader.found.shape.delimiter}")
-        kept = all(reader.found.match.columns)
+    for number, line in enumerate(lines[reader.layout.skip :], start=reader.layout.skip + 1):
+        blank = not line.strip(f"{BLANKS}{reader.layout.dialect.delimiter}")
+        kept = all(reader.layout.match.columns)
         assert number in covered or blank or not kept, (number, line)
 
 
@@ -161,7 +161,6 @@ def workbook(form: str, rows: Sequence[Cells]) -> bytes:
 
 
 def zipped(members: Mapping[str, bytes]) -> bytes:
-    """A zip archive."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():

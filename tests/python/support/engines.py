@@ -63,28 +63,23 @@ class Postgres:
 
     @property
     def environment(self) -> dict[str, str]:
-        """See `Engine`."""
         return {**self.database.environment, "LABMART_TARGET": "postgres"}
 
     def profile(self, schema: str = "labmart") -> Profile:
-        """See `Engine`."""
         from support.raw_store import profile_of
 
         return profile_of(self.database, schema)
 
     def rows(self, sql: str) -> Rows:
-        """See `Engine`."""
         with closing(self.database.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return list(cursor) if cursor.description else []
 
     def schemas(self, ending: str) -> list[str]:
-        """See `Engine`."""
         found = self.rows("select nspname from pg_namespace order by 1")
         return [str(name) for (name,) in found if str(name).endswith(ending)]
 
     def everything(self, schema: str) -> dict[str, Rows]:
-        """See `Engine`."""
         return _everything(self.rows, schema, "t::text")
 
 
@@ -98,30 +93,25 @@ class DuckDB:
 
     @property
     def environment(self) -> dict[str, str]:
-        """See `Engine`."""
         return {"LABMART_TARGET": "duckdb", "LABMART_DUCKDB_PATH": str(self.path)}
 
     def profile(self, schema: str = "labmart") -> Profile:
-        """See `Engine`."""
         entries = {"path": str(self.path), "schema": schema}
         return Profile(Path("profiles.yml"), "test", "duckdb", entries, f"{schema}_raw")
 
     def rows(self, sql: str) -> Rows:
-        """See `Engine`."""
         self.path.parent.mkdir(exist_ok=True)
         with duckdb.connect(str(self.path)) as connection:
             found = connection.execute(sql)
             return found.fetchall() if found.description else []
 
     def schemas(self, ending: str) -> list[str]:
-        """See `Engine`."""
         if not self.path.exists():
             return []
         found = self.rows("select schema_name from duckdb_schemas() where not internal order by 1")
         return [str(name) for (name,) in found if str(name).endswith(ending)]
 
     def everything(self, schema: str) -> dict[str, Rows]:
-        """See `Engine`."""
         return _everything(self.rows, schema, "t::text") if self.path.exists() else {}
 
 

@@ -116,5 +116,4 @@ class Model:
 
 
 def digest(content: Content) -> str:
-    """SHA-256 of a file."""
     return hashlib.sha256(content.data).hexdigest()

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
+import pytest
+from support import in_process
 from support.databases import Database
 from support.project import ROOT
 
@@ -108,8 +110,14 @@ def labmart(
     prefix: Sequence[str] = (),
     temporary: Path | None = None,
 ) -> Ended:
-    """Run `labmart …` to its end."""
-    return end_of(begin(database, *arguments, prefix=prefix, temporary=temporary))
+    """Run `labmart …` to its end; in this process, where nothing asks for one of its own."""
+    if prefix or temporary:
+        return end_of(begin(database, *arguments, prefix=prefix, temporary=temporary))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in database.environment.items():
+            patch.setenv(name, value)
+        done = in_process.labmart(ROOT, *map(str, arguments))
+    return Ended(done.code, done.out, done.err)
 
 
 def session_of(leader: int) -> list[int]:
@@ -118,8 +126,27 @@ def session_of(leader: int) -> list[int]:
 
 
 def children_of(parent: int) -> list[int]:
-    """The children of a process."""
     return [pid for pid, (above, _) in _processes().items() if above == parent]
+
+
+def open_files(pid: int) -> list[str]:
+    """The paths that a process has open; none when it has gone."""
+    found = []
+    with suppress(OSError):
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.append(str(path.readlink()))
+    return found
+
+
+def processor_seconds(pid: int) -> float:
+    """The processor time that a process has used; 0 when it has gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0.0
+    user, system = text.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _processes() -> dict[int, tuple[int, int]]:
@@ -186,7 +213,7 @@ def nobody_loads(database: Database) -> None:
     )
 
 
-def wait_for(condition: Callable[[], bool], patience: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     """Wait until it holds; fail if it never does."""
     deadline = time.monotonic() + patience
     while not condition():
@@ -194,26 +221,43 @@ def wait_for(condition: Callable[[], bool], patience: float = 30.0) -> None:
         time.sleep(0.002)
 
 
-@contextmanager
-def held_in_copy(database: Database, table: str) -> Iterator[Callable[[], None]]:
+def held_in_copy(database: Database, table: str) -> AbstractContextManager[Callable[[], None]]:
     """The server stops in the middle of a COPY into a table, from its first row.
 
     Gives a function that waits until a load is held. Leaving the block lets it go on.
     """
+    trigger = (
+        f"create or replace trigger hold before insert on labmart_raw.{table} "
+        "for each row when (new.line = 2) execute function public.hold()"
+    )
+    return _held(database, trigger, "copy%")
+
+
+def held_at_commit(database: Database) -> AbstractContextManager[Callable[[], None]]:
+    """The same in a load's COMMIT."""
+    trigger = (
+        "create constraint trigger hold after insert on labmart_raw.loads "
+        "deferrable initially deferred for each row execute function public.hold()"
+    )
+    return _held(database, trigger, "commit%")
+
+
+@contextmanager
+def _held(database: Database, trigger: str, statement: str) -> Iterator[Callable[[], None]]:
     with closing(database.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(
             "create or replace function public.hold() returns trigger language plpgsql as "
             f"'begin perform pg_advisory_xact_lock_shared({_CHOSEN_LOCK}); return new; end'; "
-            f"create or replace trigger hold before insert on labmart_raw.{table} "
-            "for each row when (new.line = 2) execute function public.hold()"
+            + trigger
         )
         cursor.execute(f"select pg_advisory_lock({_CHOSEN_LOCK})")
 
         def is_held() -> bool:
             cursor.execute(
                 "select count(*) from pg_stat_activity where datname = current_database() "
-                "and application_name like 'labmart%' and wait_event = 'advisory' "
-                "and query like 'copy%'"
+                "and application_name like 'labmart%%' and wait_event = 'advisory' "
+                "and query ilike %s",
+                (statement,),
             )
             return cursor.fetchone() == (1,)
 

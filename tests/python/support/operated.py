@@ -35,7 +35,6 @@ class DbtProject:
         return done
 
     def dbt(self, *command: str) -> dbtRunnerResult:
-        """Run dbt, which succeeds."""
         done = self.run(*command)
         found = done.result.results if isinstance(done.result, RunExecutionResult) else ()
         bad = [

@@ -40,11 +40,9 @@ class Person:
         return self.engine.rows(sql.replace("raw.", f"{os.environ['LABMART_RAW_SCHEMA']}."))
 
     def names(self) -> list[object]:
-        """The names of the users."""
         return [name for (name,) in self.rows("select name from raw.users order by load_id, line")]
 
     def has_tables(self) -> bool:
-        """Whether there is any raw table."""
         return bool(self.engine.schemas(os.environ["LABMART_RAW_SCHEMA"]))
 
 

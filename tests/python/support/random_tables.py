@@ -37,7 +37,6 @@ class Declared:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The declared columns."""
         return tuple(self.names)
 
 
@@ -52,7 +51,6 @@ class Table:
 
     @property
     def read(self) -> int:
-        """All records."""
         return len(self.rows) + len(self.rejected)
 
 

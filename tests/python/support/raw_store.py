@@ -18,8 +18,8 @@ from support.databases import Database
 from support.project import ROOT
 
 from loader.engines import Load, RawStore, open_store
+from loader.parsers.records import Batch
 from loader.profile import Profile
-from loader.readers import Batch
 from loader.sources import Input, InputColumn
 
 PEOPLE = Input(
@@ -111,6 +111,7 @@ profile = Profile(Path("profiles.yml"), "test", {profile.engine!r}, values, {pro
     return subprocess.Popen(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests/python'}:{ROOT}"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -51,7 +51,6 @@ class Server:
                 time.sleep(0.05)
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
-        """The rows of a query."""
         with closing(self.database.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return list(cursor) if cursor.description else []

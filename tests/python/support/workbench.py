@@ -31,10 +31,9 @@ from support.spark import Spark, close_shared_session, need_java
 
 from loader.engines import Load, open_store
 from loader.ledger import APPEND
+from loader.parsers.records import Batch, RejectedLine, csv_cell
 from loader.profile import Profile, load_profile
 from loader.project import open_project
-from loader.readers import Batch, RejectedLine
-from loader.readers.batches import csv_cell
 from loader.sources import Input, read_inputs
 
 # What tells the rows of a mart apart. The other two marts are compared as bags of rows.

@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 import pytest
 from support.copy_text import Cells, rows_of
 
-from loader.readers.by_line import (
+from loader.parsers.by_line import (
     OddLines,
     blank_pattern,
     cell_pattern,
     quoted_pattern,
     record_pattern,
 )
-from loader.readers.grammar import Shape
-from loader.readers.splitter import Splitter, output_delimiter
+from loader.parsers.splitter import Dialect, Splitter, output_delimiter
 
 _ALPHABETS = (
     'a1 ,"\n',
@@ -30,7 +29,7 @@ _ALPHABETS = (
 _PIECES = ('"a"', '""', ",", "\n", '"x\ny"', "a,b\n", "1,2\r\n", '"a,b",c\n', "'q',z\n")
 
 
-def engine(text: str, shape: Shape, keep: tuple[bool, ...]) -> tuple[dict[int, Cells], OddLines]:
+def engine(text: str, shape: Dialect, keep: tuple[bool, ...]) -> tuple[dict[int, Cells], OddLines]:
     """What an engine does: plain lines by the patterns alone, odd ones by OddLines."""
     lines = dict(enumerate(text.removesuffix("\n").split("\n"), 1)) if text else {}
     blank = re.compile(blank_pattern(shape))
@@ -74,9 +73,9 @@ def random_text(rng: random.Random) -> str:
 def test_any_text_is_read_as_the_splitter_reads_it(seed: int) -> None:
     rng = random.Random(seed)
     text = random_text(rng)
-    shape = Shape(rng.choice(",,,;\t 'x"), rng.choice(('"', '"', '"', "'", "")))
+    shape = Dialect(rng.choice(",,,;\t 'x"), rng.choice(('"', '"', '"', "'", "")))
     if shape.delimiter == shape.quote:
-        shape = Shape(",", '"')
+        shape = Dialect(",", '"')
     keep = (*(rng.random() < 0.8 for _ in range(rng.choice((1, 1, 2)))), True)
     splitter = Splitter(shape, keep, 7)
     records, used = splitter.split(text, final=True)
@@ -92,7 +91,7 @@ def test_any_text_is_read_as_the_splitter_reads_it(seed: int) -> None:
 
 def test_a_mark_that_is_never_closed_costs_its_line_alone() -> None:
     text = 'a,"b\n' + "1,2\n" * 60_000
-    found, odd = engine(text, Shape(",", '"'), (True, True))
+    found, odd = engine(text, Dialect(",", '"'), (True, True))
     for batch in odd.batches:
         found |= dict(rows_of(batch.text, ",", load_id=7))
     assert [one.line for one in odd.rejected] == [1]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support.corpora import NAMES, Cells, read, written, zipped
 
-from loader.readers.dialect import ReadOptions
+from loader.parsers.dialect import ReadOptions
 
 HEADER = ",".join(NAMES)
 ROWS = [

@@ -13,10 +13,9 @@ from support.copy_text import rows_of
 from support.project import ROOT
 
 from loader.errors import FileRefused, UsageError
-from loader.readers import RejectedLine
-from loader.readers.delimited import DelimitedReader, recognise_text
-from loader.readers.dialect import ReadOptions
-from loader.readers.text import Stream
+from loader.parsers.delimited import DelimitedParser, Stream, recognise_text
+from loader.parsers.dialect import ReadOptions
+from loader.parsers.records import RejectedLine
 from loader.sources import read_inputs
 
 INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")
@@ -36,7 +35,7 @@ class Bytes(io.BytesIO):
         return self.tell()
 
 
-def recognise(content: bytes | str, options: ReadOptions | None = None) -> DelimitedReader:
+def recognise(content: bytes | str, options: ReadOptions | None = None) -> DelimitedParser:
     data = content.encode() if isinstance(content, str) else content
 
     @contextmanager

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
-import lzma
 import shutil
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -55,9 +53,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "lab.zip"
 
 
-@pytest.mark.parametrize(
-    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-)
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_each_member_is_a_file_by_name_in_order(method: int, path: Path) -> None:
     members = [("plates/b.csv", b"b" * 200_000), ("a.csv", USERS), ("empty.csv", b"")]
     found, contents = collected(path, archive_of(members, method))
@@ -65,19 +61,6 @@ def test_each_member_is_a_file_by_name_in_order(method: int, path: Path) -> None
     assert found.files[0].name == f"{path}/a.csv"
     assert all(file.temporary for file in found.files)
     assert found.problems == found.skipped == ()
-
-
-@pytest.mark.parametrize(("method", "pack"), [(93, zstd.compress), (95, lzma.compress)])
-def test_newer_methods_that_zipfile_does_not_know_are_read(
-    method: int, pack: Callable[[bytes], bytes], path: Path
-) -> None:
-    data = bytearray(archive_of([("a.csv", pack(USERS))], zipfile.ZIP_STORED))
-    for offset, place in ((0, 8), (data.rindex(b"PK\x01\x02"), 10)):
-        struct.pack_into("<H", data, offset + place, method)
-        struct.pack_into("<L", data, offset + place + 6, zlib.crc32(USERS))
-        struct.pack_into("<L", data, offset + place + 14, len(USERS))
-    _, contents = collected(path, bytes(data))
-    assert contents == {"a.csv": USERS}
 
 
 def test_an_archive_made_while_it_was_sent_is_read(path: Path) -> None:
@@ -133,10 +116,15 @@ def test_an_encrypted_member_is_a_problem_and_the_others_are_read(path: Path) ->
     )
 
 
-def test_an_unknown_method_is_named(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [(9, "Deflate64"), (12, "bzip2"), (14, "LZMA"), (93, "zstd"), (95, "xz"), (98, "number 98")],
+)
+def test_members_by_other_methods_are_refused_by_name(method: int, name: str, path: Path) -> None:
     data = bytearray(archive_of([("a.csv", USERS)]))
-    data[data.index(b"PK\x01\x02") + 10] = 9
-    assert "compressed by the method Deflate64" in problems(path, bytes(data))
+    data[data.index(b"PK\x01\x02") + 10] = method
+    message = f"{path}/a.csv: it is compressed by the method {name}. Unpack it yourself"
+    assert problems(path, bytes(data)).startswith(message)
 
 
 def test_damaged_members_are_problems_one_by_one(path: Path) -> None:
@@ -200,15 +188,16 @@ def test_an_archive_that_expands_beyond_belief_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(temporary, "HARMLESS", 8 << 20)
+    monkeypatch.setattr(temporary, "PLAUSIBLE_RATIO", 100)
     zeros = bytes(10 << 20)
-    message = problems(path, archive_of([("a.csv", zeros)], zipfile.ZIP_BZIP2))
+    message = problems(path, archive_of([("a.csv", zeros)]))
     assert "unpack to more than" in message
     assert "If it is real, unpack it yourself" in message
     # Neither many members nor an archive around it are a way past the limit.
     parts = [(f"{n}.csv", zeros[: 3 << 20]) for n in range(4)]
-    found, contents = collected(path, archive_of(parts, zipfile.ZIP_BZIP2))
+    found, contents = collected(path, archive_of(parts))
     assert (list(contents), len(found.problems)) == (["0.csv", "1.csv"], 2)
-    nested = archive_of([("a.zip", archive_of([("a.csv", zeros)], zipfile.ZIP_BZIP2))])
+    nested = archive_of([("a.zip", archive_of([("a.csv", zeros)]))])
     assert "unpack to more than" in problems(path, nested)
 
 
@@ -216,14 +205,18 @@ def test_members_that_share_their_bytes_count_each_time(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(temporary, "HARMLESS", 8 << 20)
-    one = archive_of([("a.csv", bytes(5 << 20))], zipfile.ZIP_BZIP2)
+    monkeypatch.setattr(temporary, "PLAUSIBLE_RATIO", 100)
+    one = archive_of([("a.csv", bytes(5 << 20))])
     table = one.index(b"PK\x01\x02")
     end = one.index(b"PK\x05\x06")
     count = struct.pack("<HH", 3, 3)
     size = struct.pack("<L", 3 * (end - table))
     tail = one[end : end + 8] + count + size + one[end + 16 :]
-    message = problems(path, one[:table] + one[table:end] * 3 + tail)
-    assert "unpack to more than" in message
+    found, contents = collected(path, one[:table] + one[table:end] * 3 + tail)
+    # Newer versions of zipfile refuse such members by themselves.
+    assert len(contents) <= 1
+    assert all("unpack to more than" in p or "is damaged" in p for p in found.problems)
+    assert len(contents) + len(found.problems) >= 2
 
 
 def test_a_table_that_shrinks_a_lot_is_believed(path: Path) -> None:

@@ -122,14 +122,20 @@ def ole(stream: str) -> bytes:
     """An OLE file whose directory has one stream of this name: header, table, directory."""
     header = bytearray(512)
     header[:8] = bytes.fromhex("d0cf11e0a1b11ae1")
-    struct.pack_into("<HH", header, 30, 9, 6)
-    struct.pack_into("<I", header, 48, 1)
-    struct.pack_into("<109I", header, 76, 0, *[0xFFFFFFFF] * 108)
+    struct.pack_into("<HHHHH", header, 24, 0x3E, 3, 0xFFFE, 9, 6)
+    # One sector of the table; the directory begins in sector 1; there are no short streams.
+    struct.pack_into("<IIIIIIIII", header, 44, 1, 1, 0, 4096, 0xFFFFFFFE, 0, 0xFFFFFFFE, 0, 0)
+    struct.pack_into("<108I", header, 80, *[0xFFFFFFFF] * 108)
     table = struct.pack("<128I", 0xFFFFFFFD, 2, 0xFFFFFFFE, *[0xFFFFFFFF] * 125)
-    name = stream.encode("utf-16-le")
-    entry = name.ljust(64, b"\0") + struct.pack("<H", len(name) + 2)
-    # The first sector of the directory is without the name, the second has it.
-    return bytes(header) + table + bytes(512) + entry.ljust(512, b"\0")
+
+    def entry(name: str, kind: int, child: int) -> bytes:
+        text = name.encode("utf-16-le")
+        links = struct.pack("<HBBIII", len(text) + 2, kind, 1, 0xFFFFFFFF, 0xFFFFFFFF, child)
+        return (text.ljust(64, b"\0") + links).ljust(116, b"\0") + struct.pack("<IQ", 0xFFFFFFFE, 0)
+
+    # The first sector of the directory has the root, the second the stream.
+    root, leaf = entry("Root Entry", 5, 4), entry(stream, 2, 0xFFFFFFFF)
+    return bytes(header) + table + root.ljust(512, b"\0") + leaf.ljust(512, b"\0")
 
 
 @pytest.mark.parametrize(

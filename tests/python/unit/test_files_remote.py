@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from support.project import ROOT
 
 from loader.errors import NothingToLoad
-from loader.files import Collected, collect, faults, open_bytes, remote
+from loader.files import Collected, collect, open_bytes, remote
 from loader.files.names import shown_address, without_secrets
 
 pytestmark = pytest.mark.slow
@@ -277,9 +277,9 @@ def test_what_libraries_raise_becomes_a_sentence() -> None:
     class DefaultCredentialsError(Exception):
         pass
 
-    said = faults.remote_fault(DefaultCredentialsError("none"), "gs")
+    said = remote.remote_fault(DefaultCredentialsError("none"), "gs")
     assert "Run `gcloud auth application-default login`" in said
-    said = faults.remote_fault(ValueError("at https://a:b@c/d?sig=e\nline"), "az")
+    said = remote.remote_fault(ValueError("at https://a:b@c/d?sig=e\nline"), "az")
     assert said == ("it cannot be fetched (ValueError: at https://c/d line). Check the address.")
 
 

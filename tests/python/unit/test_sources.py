@@ -63,14 +63,14 @@ def test_the_accepted_names_are_the_columns_own_and_the_declared_ones(tmp_path: 
         (table(column("id"), {"name": "x"}), "plates.x: the `data_type` of a loaded cell is text"),
         (
             table(column("id", header_names="plate")),
-            "raw.tables.plates.columns.id.config.meta.header_names: Input should be a valid list",
+            "raw.tables.plates.columns.id.config.meta.header_names: Expected `array`, got `str`",
         ),
         (
             table(column("id"), config={"meta": {"input": "yes"}}),
-            "meta.input: Input should be a valid bo",
+            "meta.input: Expected `bool`, got `str`",
         ),
         (table(column("id"), config=None), "no table has `config: {meta: {input: true}}`"),
-        ("plates", "sources.raw.tables.0: Input should be a valid dictionary"),
+        ("plates", "sources.raw.tables.0: Expected `object`, got `str`"),
     ],
 )
 def test_what_is_wrong_with_a_declaration_is_said_with_its_place(

@@ -11,16 +11,21 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.copy_text import Row, rows_of
 
-from loader.readers import RejectedLine
-from loader.readers.grammar import Shape
-from loader.readers.splitter import RECORD_LIMIT, Splitter, complete_lines, output_delimiter
+from loader.parsers.records import RejectedLine
+from loader.parsers.splitter import (
+    RECORD_LIMIT,
+    Dialect,
+    Splitter,
+    complete_lines,
+    output_delimiter,
+)
 
 ALL = (True, True, True)
 
 
 def split(
     text: str,
-    shape: Shape = Shape(","),  # noqa: B008 -- it is frozen
+    shape: Dialect = Dialect(","),  # noqa: B008 -- it is frozen
     *,
     keep: tuple[bool, ...] = ALL,
     by_definition: bool = False,
@@ -43,7 +48,7 @@ def split(
     return rows, splitter.rejected
 
 
-def rejected(text: str, shape: Shape = Shape(",")) -> list[tuple[int, str, str]]:  # noqa: B008
+def rejected(text: str, shape: Dialect = Dialect(",")) -> list[tuple[int, str, str]]:  # noqa: B008
     return [(one.line, one.rule, one.content) for one in split(text, shape)[1]]
 
 
@@ -146,7 +151,7 @@ def test_any_character_can_be_the_delimiter(delimiter: str, quote: str) -> None:
     line = delimiter.join(("a", f"{quote}b{quote}", "", f"{quote}é, ü{quote}" if quote else "c"))
     last = "é, ü" if quote else "c"
     expected = [(1, ("a", "b", None, last)), (2, ("a", "b", None, last))]
-    shape = Shape(delimiter, quote)
+    shape = Dialect(delimiter, quote)
     assert split(f"{line}\n{line}\n", shape, keep=(True,) * 4) == (expected, [])
 
 
@@ -156,17 +161,17 @@ LINES = st.lists(
     st.one_of(st.sampled_from(["1,2,3", '"1","2","3"', '1, "b" ,c', '"a""b",,""', "é,ü,1"]), TEXTS),
     max_size=8,
 ).map("\n".join)
-SHAPES = st.builds(Shape, st.sampled_from(",;\t ab"), st.sampled_from(['"', "'", ""])).filter(
+SHAPES = st.builds(Dialect, st.sampled_from(",;\t ab"), st.sampled_from(['"', "'", ""])).filter(
     lambda shape: shape.delimiter != shape.quote
 )
 
 
 @settings(max_examples=600, deadline=None)
 @given(LINES, SHAPES, st.sampled_from([ALL, (True, False, True), (False, True), (True,)]))
-@example('1, "b" ,c\n', Shape(","), ALL)
-@example('1,"b\n,c"\n', Shape(","), ALL)
+@example('1, "b" ,c\n', Dialect(","), ALL)
+@example('1,"b\n,c"\n', Dialect(","), ALL)
 def test_the_fast_way_reads_what_the_definition_reads(
-    text: str, shape: Shape, keep: tuple[bool, ...]
+    text: str, shape: Dialect, keep: tuple[bool, ...]
 ) -> None:
     by_definition = split(text, shape, keep=keep, by_definition=True)
     assert split(text, shape, keep=keep) == by_definition
@@ -216,6 +221,6 @@ def test_what_a_csv_writer_writes_is_read_back(
     assume(not any(delimiter in cell and ("\n" in cell or "\r" in cell) for cell in cells))
     # That writer leaves a CR bare, where its lines end with LF.
     assume(quoting != csv.QUOTE_MINIMAL or not any("\r" in cell for cell in cells))
-    found, lines = split(file.getvalue(), Shape(delimiter))
+    found, lines = split(file.getvalue(), Dialect(delimiter))
     assert lines == []
     assert [tuple(cell or "" for cell in cells) for _, cells in found] == rows

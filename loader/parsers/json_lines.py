@@ -1,0 +1,331 @@
+"""JSON lines: one object a line, whose keys are the names of columns.
+
+Numbers keep the digits that the file has, `true` and `false` stay so, `null` and an absent key are
+NULL, and what is nested stays JSON in compact form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+
+from loader.errors import FileRefused
+from loader.parsers.delimited import Decoding, Stream, bom_of
+from loader.parsers.records import (
+    Batch,
+    RejectedLine,
+    columns_of,
+    csv_cell,
+    listed,
+    not_text,
+    verbatim,
+)
+from loader.sources import Input, header_key, match_header
+
+# Keys are looked for in the objects that begin the file, up to so many characters.
+_SAMPLE = 4 << 20
+# A longer line is not kept in memory (characters).
+_MAX_LINE = 32 << 20
+# Objects of one file rarely have more than a few sets of keys; what is known of them is kept.
+_MAX_LAYOUTS = 1000
+_MAX_IGNORED = 10_000
+_BLANK = " \t\r\n\ufeff"
+# What only an escape can bring into a value, and needs a closer look.
+_ESCAPED = re.compile("[\0\r\n\ud800-\udfff]")
+
+Open = Callable[[], AbstractContextManager[Stream]]
+Pairs = tuple[tuple[str, object], ...]
+Values = tuple[object, ...]
+
+
+class _Number(str):
+    """A number inside of something nested, as it is written."""
+
+
+def _decoder(number: type[str]) -> json.JSONDecoder:
+    """Objects become tuples of pairs, since keys may stand there twice; numbers their text."""
+    return json.JSONDecoder(
+        object_pairs_hook=tuple, parse_int=number, parse_float=number, parse_constant=number
+    )
+
+
+_flat_decoder = _decoder(str)
+_nested_decoder = _decoder(_Number)
+
+
+class _Rejected(Exception):  # noqa: N818 -- a name says the fault
+    """A line that is no record; rule and detail as in RejectedLine."""
+
+    def __init__(self, rule: str, detail: str) -> None:
+        self.rule = rule
+        self.detail = detail
+        super().__init__(detail)
+
+
+@dataclass
+class JsonLinesParser:
+    """Parses recognised JSON lines; see the protocol `Parser`."""
+
+    name: str
+    input: Input
+    encoding: str
+    _open: Open
+    _ignored: dict[str, None] = field(default_factory=dict)
+    # By the keys of an object: where the cells of a record stand among its values, or a problem;
+    # and all cells at once, if each has a place.
+    _positions: dict[tuple[str, ...], tuple[int, ...] | str] = field(default_factory=dict)
+    _picks: dict[tuple[str, ...], Callable[[Values], Values]] = field(default_factory=dict)
+
+    part = ""
+    delimiter = ","
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All declared ones, for a later object may have one that was missing."""
+        return self.input.column_names
+
+    @property
+    def dialect(self) -> str:
+        return f"json lines, {self.encoding}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        names = [repr(key) for key in self._ignored]
+        return (f"ignored keys: {listed(names)}",) if names else ()
+
+    def batches(self, load_id: int) -> Iterator[Batch]:
+        with self._open() as stream:
+            for first, block in _blocks(self.name, stream, self.encoding):
+                yield self._batch(first, block, load_id, stream.position)
+
+    def _batch(self, first: int, block: str, load_id: int, position: int) -> Batch:
+        scan = _flat_decoder.scan_once  # type: ignore[attr-defined]  # its stub lacks it
+        picks, separators = self._picks, len(self.columns) - 1
+        records: list[str] = []
+        rejected: list[RejectedLine] = []
+        is_all_text = not_text(block) is None
+        for number, line in enumerate(_lines(block), first):
+            try:
+                pairs, end = scan(line, 0)
+                keys, values = zip(*pairs, strict=True)
+                cells = picks[keys](values)
+                # By far the most lines: all columns there, all values text, or join raises.
+                text = ",".join(cells)  # type: ignore[arg-type]
+                if (
+                    is_all_text
+                    and end == len(line)
+                    and type(pairs) is tuple
+                    and ("\\" not in line or not _ESCAPED.search(text))
+                    and '"' not in text
+                    and text.count(",") == separators
+                    and "" not in cells
+                ):
+                    records.append(f"{number},{load_id},{text}\n")
+                    continue
+            except (LookupError, ValueError, TypeError, StopIteration, RecursionError):
+                # Told properly below.
+                pass
+            if not line.strip(_BLANK):
+                continue
+            try:
+                records.append(f"{number},{load_id},{self._record(line)}\n")
+            except _Rejected as problem:
+                rejected.append(RejectedLine(number, problem.rule, problem.detail, verbatim(line)))
+        return Batch("".join(records), len(records), tuple(rejected), position)
+
+    def _record(self, line: str) -> str:
+        """The cells of a line as CSV. Raises _Rejected."""
+        pairs = _object(line)
+        positions = self._positions_of(tuple(key for key, _ in pairs))
+        if isinstance(positions, str):
+            raise _Rejected("invalid_json", positions)
+        try:
+            if any(isinstance(value, (list, tuple)) for _, value in pairs):
+                pairs = _object(line, _nested_decoder)
+            cells = [None if at < 0 else _cell(pairs[at][1]) for at in positions]
+        except RecursionError:
+            raise _Rejected("invalid_json", "It is nested too deeply.") from None
+        for column, cell in zip(self.columns, cells, strict=True):
+            if cell and (problem := not_text(cell)):
+                what = "a NUL" if problem[0] == "nul_byte" else "half of a surrogate pair"
+                raise _Rejected(problem[0], f"The value of {column} has {what}, which is no text.")
+        return ",".join(map(csv_cell, cells))
+
+    def _positions_of(self, keys: tuple[str, ...]) -> tuple[int, ...] | str:
+        if keys in self._positions:
+            return self._positions[keys]
+        if len(self._positions) >= _MAX_LAYOUTS:
+            self._positions.clear()
+            self._picks.clear()
+        positions = self._positions[keys] = self._match(keys)
+        if len(self.columns) > 1 and not isinstance(positions, str) and -1 not in positions:
+            self._picks[keys] = itemgetter(*positions)
+        return positions
+
+    def _match(self, keys: Sequence[str]) -> tuple[int, ...] | str:
+        """Each object is its own header, as one may have a column that others lack."""
+        if len(set(keys)) < len(keys):
+            twice = next(key for at, key in enumerate(keys) if key in keys[:at])
+            return f"The key {twice!r} stands there twice."
+        columns = tuple(replace(column, required=False) for column in self.input.columns)
+        matches = match_header(keys, [replace(self.input, columns=columns)])
+        if not matches and (problem := _rivals(keys, self.input)):
+            return problem
+        meant = matches[0].columns if matches else (None,) * len(keys)
+        for key, column in zip(keys, meant, strict=True):
+            if column is None and len(self._ignored) < _MAX_IGNORED:
+                self._ignored[key] = None
+        return tuple(meant.index(name) if name in meant else -1 for name in self.columns)
+
+
+def _rivals(keys: Sequence[str], input_: Input) -> str:
+    """A sentence if keys mean the same column."""
+    for column in input_.columns:
+        meant = [key for key in keys if header_key(key) in column.names]
+        if len(meant) > 1:
+            return f"The keys {' and '.join(map(repr, meant))} all mean {column.name}."
+    return ""
+
+
+def recognise(name: str, open_bytes: Open, inputs: Sequence[Input]) -> JsonLinesParser:
+    """The parser of a file of JSON lines. Raises FileRefused if its keys mean no input, or two."""
+    with open_bytes() as stream:
+        bom = bom_of(stream.read(4))
+    encoding = bom[0] if bom else "utf-8"
+    with open_bytes() as stream:
+        keys = _keys(name, stream, encoding)
+    matches = match_header(keys, inputs)
+    if len(matches) > 1:
+        both = " and ".join(match.input.name for match in matches)
+        raise FileRefused(name, f": the keys of its objects mean {both}. Say which with --input.")
+    if not matches:
+        shown = ", ".join(map(repr, keys[:20])) or "no keys"
+        raise FileRefused(
+            name,
+            f": it is JSON lines, and its objects ({shown}) are none of the inputs "
+            f"({columns_of(inputs)}). Rename the keys, or add their names to `header_names` in "
+            "_sources.yml.",
+        )
+    return JsonLinesParser(name, matches[0].input, encoding, open_bytes)
+
+
+def _keys(name: str, stream: Stream, encoding: str) -> list[str]:
+    """The keys of objects near the beginning, as they are first written. Raises FileRefused."""
+    keys: dict[str, str] = {}
+    objects = size = 0
+    problem = ""
+    for first, block in _blocks(name, stream, encoding):
+        lines = _lines(block)
+        for number, line in enumerate(lines, first):
+            if not line.strip(_BLANK):
+                continue
+            try:
+                for key, _ in _object(line):
+                    keys.setdefault(header_key(key), key)
+                objects += 1
+            except _Rejected as rejected:
+                problem = problem or f", line {number}: {rejected.detail}"
+                if not objects:
+                    _refuse_other_json(name, number, lines[number - first :])
+        size += len(block)
+        if size > _SAMPLE:
+            break
+    if not objects:
+        raise FileRefused(name, problem or ": there is no JSON object in it.")
+    return list(keys.values())
+
+
+def _refuse_other_json(name: str, number: int, lines: list[str]) -> None:
+    """JSON that does not have one object a line, as the first lines tell."""
+    start = lines[0].strip(_BLANK)
+    if start.startswith("["):
+        raise FileRefused(
+            name,
+            f", line {number}: it begins with a JSON array; JSON lines are one object a line. "
+            "Write it anew: jq -c '.[]' FILE > FILE.jsonl",
+        )
+    if start == "{" or (start.startswith("{") and _is_json(lines) and not _is_json(lines[:1])):
+        raise FileRefused(
+            name,
+            f", line {number}: its JSON object goes over several lines; JSON lines are one object "
+            "a line. Write it anew: jq -c . FILE > FILE.jsonl",
+        )
+
+
+def _is_json(lines: list[str]) -> bool:
+    try:
+        _flat_decoder.raw_decode("\n".join(lines).lstrip(_BLANK))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _blocks(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, str]]:
+    """Whole lines in blocks of about a million characters, with the number of the first."""
+    number = 1
+    pending: list[str] = []
+    length = 0
+    for text in Decoding(stream, encoding, guessed=False):
+        head, end, tail = text.rpartition("\n")
+        if end:
+            block = "".join([*pending, head])
+            yield number, block
+            number += block.count("\n") + 1
+            pending, length = [], 0
+        pending.append(tail)
+        length += len(tail)
+        if length > _MAX_LINE:
+            raise FileRefused(
+                name,
+                f", line {number}: the line is longer than {_MAX_LINE >> 20} million characters. "
+                "JSON lines are one object a line: jq -c '.[]' FILE > FILE.jsonl",
+            )
+    if last := "".join(pending):
+        yield number, last
+
+
+def _lines(block: str) -> list[str]:
+    lines = block.split("\n")
+    return [line.removesuffix("\r") for line in lines] if "\r" in block else lines
+
+
+def _object(line: str, decoder: json.JSONDecoder = _flat_decoder) -> Pairs:
+    """The keys and values of a line. Raises _Rejected."""
+    if problem := not_text(line):
+        raise _Rejected(*problem)
+    start = len(line) - len(line.lstrip(_BLANK))
+    try:
+        pairs, end = decoder.raw_decode(line, start)
+    except json.JSONDecodeError as error:
+        raise _Rejected("invalid_json", f"Character {error.pos + 1}: {error.msg}.") from None
+    except RecursionError:
+        raise _Rejected("invalid_json", "It is nested too deeply.") from None
+    if line[end:].strip(_BLANK):
+        raise _Rejected("invalid_json", f"Something follows the JSON at character {end + 1}.")
+    if not isinstance(pairs, tuple):
+        raise _Rejected("invalid_json", "It is JSON, but no object {…}.")
+    return pairs
+
+
+def _cell(value: object) -> str | None:
+    if value is None:
+        return None
+    if value is True or value is False:
+        return "true" if value else "false"
+    return value if isinstance(value, str) else _compact(value)
+
+
+def _compact(value: object) -> str:
+    """Nested JSON without spaces; numbers as they are written, keys twice if they are."""
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(_compact, value))}]"
+    if isinstance(value, tuple):
+        inside = (f"{_compact(key)}:{_compact(item)}" for key, item in value)
+        return "{" + ",".join(inside) + "}"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,153 @@
+"""Parquet files as rows of text, read by DuckDB.
+
+Values are DuckDB's text of them: `2023-01-01 08:30:00`, `12.50`, `true`; times with a time zone in
+UTC. Lists, structs and maps are JSON (its decimals are doubles). Numbers have no exponent, and
+bytes are text if they are UTF-8.
+
+The file is trusted with nothing: no extension, no other file, bounded memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loader.errors import FileRefused
+from loader.parsers.sheets import Sheet
+
+if TYPE_CHECKING:
+    import duckdb
+
+# The loader as a whole stays below 400 MB with files as they are; a file whose row groups or
+# values need more than this is refused instead of filling the machine.
+_MEMORY = "512MB"
+_THREADS = 2
+_ROWS_AT_ONCE = 2048
+_NESTED = ("STRUCT", "MAP", "UNION")
+_TABLE = "read_parquet(?, hive_partitioning = false, filename = false) as t"
+
+_Cell = Callable[[object], str | None]
+
+
+def sheet(path: Path, name: str) -> Sheet:
+    """The table of a parquet file: row 0 has the names of its columns, the data begin in row 1.
+
+    `name` is what messages call the file. Raises FileRefused, as does the iterator of the rows.
+    """
+    with _opened(path, name) as (connection, file):
+        described = connection.execute(f"describe select * from {_TABLE}", [file]).fetchall()
+        types = [str(column[1]) for column in described]
+        names = _names(connection, file) or [str(column[0]) for column in described]
+
+    def rows() -> Iterator[tuple[int, Sequence[str | None]]]:
+        yield 0, names
+        yield from enumerate(_records(path, name, types), 1)
+
+    return Sheet(part="", kind="parquet", rows=rows)
+
+
+def _records(path: Path, name: str, types: Sequence[str]) -> Iterator[Sequence[str | None]]:
+    # The columns are meant by number: names can be anything, and twice the same.
+    numbered = [f"c{at}" for at in range(len(types))]
+    texts = ", ".join(
+        _expression(column, type_) for column, type_ in zip(numbered, types, strict=True)
+    )
+    finish = [(at, cell) for at, type_ in enumerate(types) if (cell := _finish(type_))]
+    with _opened(path, name) as (connection, file):
+        connection.execute(f"select {texts} from {_TABLE} ({', '.join(numbered)})", [file])
+        while portion := connection.fetchmany(_ROWS_AT_ONCE):
+            if not finish:
+                yield from portion
+                continue
+            for record in portion:
+                cells = list(record)
+                for at, cell in finish:
+                    cells[at] = cell(cells[at])
+                yield cells
+
+
+def _expression(column: str, type_: str) -> str:
+    if type_ == "BLOB":
+        return column
+    if type_.startswith(_NESTED) or type_.endswith("]"):
+        return f"case when {column} is not null then cast(to_json({column}) as varchar) end"
+    return f"cast({column} as varchar)"
+
+
+def _finish(type_: str) -> _Cell | None:
+    if type_ == "BLOB":
+        return _bytes_text
+    return _without_exponent if type_ in ("DOUBLE", "FLOAT") else None
+
+
+def _bytes_text(value: object) -> str | None:
+    r"""Bytes as text, and those that are none as \xNN. Some writers mark no column as text."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else None
+
+
+def _without_exponent(value: object) -> str | None:
+    if isinstance(value, str):
+        return format(Decimal(value), "f") if "e" in value else value
+    return None
+
+
+def _names(connection: duckdb.DuckDBPyConnection, file: str) -> list[str]:
+    """The names of the columns as the file has them; DuckDB renames those that are there twice."""
+    elements = connection.execute(
+        "select name, coalesce(num_children, 0) from parquet_schema(?)", [file]
+    ).fetchall()
+    names: list[str] = []
+    inside = 0
+    for name, children in elements[1:]:
+        if inside:
+            inside -= 1
+        else:
+            names.append(str(name))
+        inside += children
+    return names
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """A connection that can read this one file, and the name it has there.
+
+    The name is a link's: DuckDB would take `*`, `?`, `[` and `{` in a file's own name for patterns.
+    """
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="labmart-parquet-") as folder:
+        link = Path(folder) / "file.parquet"
+        link.symlink_to(path.absolute())
+        try:
+            with duckdb.connect(
+                config={
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                    "memory_limit": _MEMORY,
+                    "temp_directory": str(Path(folder) / "spill"),
+                    "threads": _THREADS,
+                }
+            ) as connection:
+                connection.execute("set TimeZone = 'UTC'")
+                connection.execute("set allowed_paths = [?]", [str(link)])
+                connection.execute("set enable_external_access = false")
+                connection.execute("set lock_configuration = true")
+                yield connection, str(link)
+        except duckdb.Error as fault:
+            raise FileRefused(name, _problem(fault, str(link))) from fault
+
+
+def _problem(fault: duckdb.Error, link: str) -> str:
+    said = str(fault).splitlines()[0].replace(link, "the file")
+    if "ncrypt" in said:
+        return ": this parquet file is encrypted. Write it without encryption and load that."
+    if "Out of Memory" in said:
+        return (
+            f": reading this parquet file takes more than {_MEMORY} of memory. Write it with "
+            "smaller row groups, or as CSV, and load that."
+        )
+    return f": this parquet file is damaged or incomplete. Fetch or write it again. ({said})"

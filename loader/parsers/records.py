@@ -1,0 +1,188 @@
+"""What every parser gives: batches of CSV for COPY, and rejected lines; how cells are written."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from loader.sources import HeaderMatch, Input
+
+# What makes a cell need quotation marks, whatever the delimiter is.
+_NEEDS_QUOTES = re.compile('["\r\n]')
+# Bytes that were no text in the file's encoding (see loader.parsers.delimited), and unpaired
+# surrogates.
+UNDECODABLE = re.compile("[\ud800-\udfff]")
+NO_TEXT = re.compile("[\ud800-\udfff\0]")
+# So much of an ignored column's name is told, and so many names.
+_LONGEST_NAME = 60
+_MOST_NAMES = 20
+# Beyond so many bytes rejected lines are on disk: a file may be damaged from end to end.
+_REJECTED_IN_MEMORY = 4 << 20
+# So many of them are told at once.
+_REJECTED_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class RejectedLine:
+    """A line that could not be split into the declared columns.
+
+    `line` is the number that an editor shows (for a spreadsheet the row), `detail` a sentence.
+    `content` is the line verbatim, without its end. If bytes of it are no text, they stand there
+    as \\xNN and every backslash is doubled.
+    """
+
+    line: int
+    rule: str
+    detail: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some of a file's records, ready for COPY.
+
+    `text` is CSV: one record a line (LF), its line, its load_id and its cells; an empty cell
+    without quotation marks is NULL. `position` is how many bytes of the file have been read.
+    """
+
+    text: str
+    records: int
+    rejected: tuple[RejectedLine, ...]
+    position: int
+
+
+class Parser(Protocol):
+    """A recognised file, or a sheet of it, whose name is `part`.
+
+    `columns` are the declared ones of the input in the order in which a record has its cells.
+    `delimiter` is the ASCII character between the cells of Batch.text; the quote is always `"`.
+    `dialect` is what the file was recognised as, for the ledger and a person, and `notes` what a
+    person should know, such as ignored columns; they are complete after the last batch.
+    """
+
+    @property
+    def input(self) -> Input: ...
+    @property
+    def part(self) -> str: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def delimiter(self) -> str: ...
+    @property
+    def dialect(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def batches(self, load_id: int) -> Iterator[Batch]:
+        """All records from the first on. Raises FileRefused when the file cannot be read on."""
+        ...
+
+
+class Rejections:
+    """Collects a file's rejected lines; iterating gives them back in order, any number of times."""
+
+    def __init__(self) -> None:
+        self._spool = tempfile.SpooledTemporaryFile(max_size=_REJECTED_IN_MEMORY)  # noqa: SIM115
+        self.by_rule: Counter[str] = Counter()
+        self.first: list[RejectedLine] = []
+
+    def __len__(self) -> int:
+        return self.by_rule.total()
+
+    def __iter__(self) -> Iterator[RejectedLine]:
+        self._spool.seek(0)
+        for written in self._spool:
+            yield RejectedLine(*json.loads(written))
+        self._spool.seek(0, 2)
+
+    def add(self, lines: Iterable[RejectedLine]) -> None:
+        """Keep some more."""
+        for line in lines:
+            self.by_rule[line.rule] += 1
+            if len(self.first) < _REJECTED_SHOWN:
+                self.first.append(line)
+            written = json.dumps([line.line, line.rule, line.detail, line.content])
+            self._spool.write(f"{written}\n".encode())
+
+    def close(self) -> None:
+        """Give the memory or the file back; the counts stay."""
+        # What a full disk did not take is tried once more, in vain.
+        with suppress(OSError):
+            self._spool.close()
+
+
+def csv_cell(cell: str | None, delimiter: str = ",") -> str:
+    """A cell as CSV; NULL is nothing at all, an empty text two quotation marks."""
+    if cell is None:
+        return ""
+    if not cell or delimiter in cell or _NEEDS_QUOTES.search(cell):
+        return '"' + cell.replace('"', '""') + '"'
+    return cell
+
+
+def close_batches(batches: Iterator[Batch]) -> None:
+    """Let go of the files that a generator holds open, in the thread that ran it."""
+    close = getattr(batches, "close", None)
+    if close is not None:
+        close()
+
+
+def verbatim(text: str) -> str:
+    r"""A line for `RejectedLine.content`: unchanged, unless something in it is no text.
+
+    Then bytes without a meaning and NUL stand there as \xNN and every backslash is doubled.
+    """
+    if not NO_TEXT.search(text):
+        return text
+    return NO_TEXT.sub(_as_escape, text.replace("\\", "\\\\"))
+
+
+def not_text(text: str) -> tuple[str, str] | None:
+    """Rule and detail if a line holds something that no database takes for text."""
+    if match := UNDECODABLE.search(text):
+        return "undecodable", (
+            f"Character {match.start() + 1} of the line is no character of the file's encoding: "
+            f"{_as_escape(match)}."
+        )
+    at = text.find("\0")
+    return ("nul_byte", f"Character {at + 1} of the line is a NUL byte.") if at >= 0 else None
+
+
+def _as_escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC00 <= code < 0xDD00:
+        # 0xDC00 + NN is how the decoding marks the byte NN.
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code else "\\x00"
+
+
+def ignored_columns(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
+    """A note that names the columns that mean nothing."""
+    names = [
+        _shown(cell.strip()) if cell.strip() else f"number {at + 1} (without a name)"
+        for at, (cell, column) in enumerate(zip(header, match.columns, strict=True))
+        if column is None
+    ]
+    return (f"ignored columns: {listed(names)}",) if names else ()
+
+
+def columns_of(inputs: Sequence[Input]) -> str:
+    """The inputs and their columns, for a person whose file is none of them."""
+    return "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of many, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return f"{', '.join(names[:_MOST_NAMES])}{more}"
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")

@@ -1,0 +1,244 @@
+"""Opening files decompressed: every kind, damaged, nested, and expanding without bound."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import subprocess
+import sys
+import textwrap
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from backports import zstd
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loader.errors import FileRefused
+from loader.files import open_bytes, sha256_of
+
+TEXT = b"user_id,name,email,signup_date\n" + b"".join(
+    b"%d,User %d,%d@lab.example,2023-01-01\n" % (n, n, n) for n in range(8_000)
+)
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "zstd": zstd.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+SKIPPABLE = b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"
+
+
+def written(folder: Path, data: bytes, name: str = "data") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def content(path: Path) -> bytes:
+    with open_bytes(path) as stream:
+        return stream.read()
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(FileRefused) as refused:
+        content(path)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("kind", PACK)
+def test_a_compressed_file_reads_as_what_was_compressed(kind: str, tmp_path: Path) -> None:
+    path = written(tmp_path, PACK[kind](TEXT))
+    with open_bytes(path) as stream:
+        assert stream.layers == (kind,)
+        assert stream.read(10) == TEXT[:10]
+        assert 0 < stream.position <= path.stat().st_size
+        assert stream.readline() == TEXT[10:31]
+        assert stream.read() == TEXT[31:]
+        assert stream.position == path.stat().st_size
+
+
+def test_a_plain_file_reads_as_it_is(tmp_path: Path) -> None:
+    with open_bytes(written(tmp_path, TEXT)) as stream:
+        assert stream.layers == ()
+        assert (stream.read(), stream.position) == (TEXT, len(TEXT))
+    assert content(written(tmp_path, b"")) == b""
+
+
+@pytest.mark.parametrize("kind", PACK)
+@pytest.mark.parametrize("padding", [b"", bytes(4), bytes(200_000)])
+def test_several_members_with_zero_bytes_after_them_are_one_text(
+    kind: str, padding: bytes, tmp_path: Path
+) -> None:
+    pack = PACK[kind]
+    packed = pack(b"a\n") + padding + pack(b"") + pack(TEXT) + padding
+    assert content(written(tmp_path, packed)) == b"a\n" + TEXT
+
+
+def test_members_may_begin_on_any_byte_of_a_piece(tmp_path: Path) -> None:
+    # The reader takes 64 KiB at a time; a header that straddles two pieces is one all the same.
+    first = gzip.compress(os.urandom(70_000))
+    second = gzip.compress(b"end")
+    for before in range(65_530, 65_545):
+        stored = gzip.compress(bytes(os.urandom(before - 200)), compresslevel=0)
+        packed = stored + second + first + second
+        assert content(written(tmp_path, packed)).endswith(b"end")
+
+
+def test_skippable_frames_of_zstd_are_no_text(tmp_path: Path) -> None:
+    packed = SKIPPABLE + zstd.compress(b"a") + SKIPPABLE + zstd.compress(b"b") + SKIPPABLE
+    assert content(written(tmp_path, packed)) == b"ab"
+
+
+def test_layers_nest_four_deep_and_no_deeper(tmp_path: Path) -> None:
+    packed = gzip.compress(bz2.compress(zstd.compress(lzma.compress(TEXT))))
+    path = written(tmp_path, packed)
+    with open_bytes(path) as stream:
+        assert stream.layers == ("gzip", "bzip2", "zstd", "xz")
+        assert stream.read() == TEXT
+    assert "compressed more than 4 times" in refusal(written(tmp_path, gzip.compress(packed)))
+
+
+@pytest.mark.parametrize("kind", PACK)
+@pytest.mark.parametrize("left", [0.01, 0.5, 0.999])
+def test_a_file_that_is_cut_short_is_refused(kind: str, left: float, tmp_path: Path) -> None:
+    packed = PACK[kind](TEXT)
+    path = written(tmp_path, packed[: max(12, int(len(packed) * left))])
+    message = refusal(path)
+    assert message.startswith(f"{path}: it is cut short: its {kind} data goes on after byte")
+    assert message.endswith("Copy or export it again.")
+
+
+@pytest.mark.parametrize("kind", PACK)
+def test_a_changed_byte_is_refused(kind: str, tmp_path: Path) -> None:
+    pack = PACK[kind] if kind != "zstd" else zstd_with_checksum
+    packed = bytearray(pack(TEXT))
+    packed[len(packed) // 2] ^= 0x55
+    assert f": its {kind} data is damaged near byte" in refusal(written(tmp_path, bytes(packed)))
+
+
+def zstd_with_checksum(data: bytes) -> bytes:
+    return zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})
+
+
+@pytest.mark.parametrize("kind", PACK)
+def test_what_follows_the_compressed_data_is_not_dropped_in_silence(
+    kind: str, tmp_path: Path
+) -> None:
+    message = refusal(written(tmp_path, PACK[kind](TEXT) + b"7,Ada,ada@lab.example,\n"))
+    assert f"after the end of its {kind} data" in message
+
+
+def test_a_zstd_window_beyond_what_zstd_takes_is_refused(tmp_path: Path) -> None:
+    # One frame that asks for 2 GiB: magic, descriptor without size, window 2^31 (RFC 8878, 3.1.1).
+    frame = b"\x28\xb5\x2f\xfd\x00\xa8" + b"\x09\x00\x00a"
+    assert "needs more than 128 MiB of memory" in refusal(written(tmp_path, frame))
+
+
+def test_an_xz_dictionary_beyond_the_limit_is_refused(tmp_path: Path) -> None:
+    # Making such a file honestly takes gigabytes: the size of the dictionary is the byte after
+    # the filter's number in the block header, which ends with its checksum (.xz 1.2.0, 3.1, 5.3.1).
+    packed = bytearray(lzma.compress(b"a"))
+    place = packed.index(b"\x21\x01") + 2
+    packed[place] = 32  # 256 MiB
+    packed[20:24] = zlib.crc32(packed[12:20]).to_bytes(4, "little")
+    assert "needs more than 128 MiB of memory" in refusal(written(tmp_path, bytes(packed)))
+
+
+@pytest.mark.parametrize("kind", PACK)
+def test_a_bomb_streams_in_little_memory(kind: str, tmp_path: Path) -> None:
+    # 512 MiB of zeros as members of 64 MiB; the peak is that of a process of its own.
+    member = PACK[kind](bytes(64 << 20))
+    path = written(tmp_path, member * 8)
+    measured = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(
+                """
+                import resource, sys
+                from pathlib import Path
+                from loader.files import open_bytes
+                def peak():
+                    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+                before, total, buffer = peak(), 0, bytearray(1 << 20)
+                with open_bytes(Path(sys.argv[1])) as stream:
+                    while size := stream.readinto(buffer):
+                        total += size
+                print(total >> 20, peak() - before)
+                """
+            ),
+            str(path),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    total, grown = map(int, measured.stdout.split())
+    assert total == 512
+    # MiB; xz has a dictionary of 8, bzip2 blocks of 0.9 times 4 to 8.
+    assert grown < 24
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, TEXT)
+    with open_bytes(path) as stream:
+        stream.read(10)
+        with path.open("ab") as file:
+            file.write(b"more")
+        with pytest.raises(FileRefused, match="it was changed while it was read"):
+            stream.read()
+
+
+def test_refusals_call_the_file_by_the_name_it_is_given(tmp_path: Path) -> None:
+    missing = tmp_path / "gone"
+    with pytest.raises(FileRefused, match=r"^lab\.zip/a\.csv: it has gone since"):
+        open_bytes(missing, "lab.zip/a.csv")
+    with pytest.raises(FileRefused, match=r"^lab\.zip/a\.csv: it has gone since"):
+        sha256_of(missing, "lab.zip/a.csv")
+    with pytest.raises(FileRefused, match=": it cannot be opened: Is a directory"):
+        open_bytes(tmp_path)
+
+
+def test_the_digest_is_of_the_bytes_on_disk(tmp_path: Path) -> None:
+    path = written(tmp_path, b"abc")
+    assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    members=st.lists(st.binary(max_size=3000), min_size=1, max_size=4),
+    kinds=st.lists(st.sampled_from(sorted(PACK)), min_size=1, max_size=3),
+    step=st.integers(1, 5000),
+)
+def test_random_members_in_random_layers_read_alike(
+    tmp_path: Path, members: list[bytes], kinds: list[str], step: int
+) -> None:
+    # A byte in front, so that what is compressed does not by chance begin as compressed.
+    packed = b"".join(PACK[kinds[0]](b"=" + member) for member in members)
+    for kind in kinds[1:]:
+        packed = PACK[kind](packed)
+    found = bytearray()
+    with open_bytes(written(tmp_path, packed)) as stream:
+        while piece := stream.read(step):
+            found += piece
+    assert found == b"".join(b"=" + member for member in members)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(sorted(PACK)), data=st.data())
+def test_any_damage_is_a_sentence_or_harmless(
+    tmp_path: Path, kind: str, data: st.DataObject
+) -> None:
+    packed = bytearray(PACK[kind](TEXT[:2000]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
+    del packed[data.draw(st.integers(0, len(packed))) :]
+    path = written(tmp_path, bytes(packed))
+    with suppress(FileRefused):
+        content(path)

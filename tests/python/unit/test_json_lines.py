@@ -1,0 +1,253 @@
+"""JSON lines: every line that is not blank is a record or a rejected line, cell by cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loader.errors import FileRefused
+from loader.parsers.json_lines import recognise
+from loader.parsers.records import Batch, RejectedLine
+from loader.sources import Input, InputColumn, header_key
+
+
+def make_input(name: str, columns: str, **others: Sequence[str]) -> Input:
+    return Input(
+        name,
+        tuple(
+            InputColumn(column.rstrip("?"), not column.endswith("?"), frozenset(names))
+            for column in columns.split()
+            for names in [[column.rstrip("?"), *map(header_key, others.get(column, ()))]]
+        ),
+    )
+
+
+SAMPLES = make_input("samples", "sample_id label weight?", label=["Sample Label"])
+RUNS = make_input("runs", "run_id sample_id")
+
+
+class Bytes(io.BytesIO):
+    """A file as loader.files opens it."""
+
+    @property
+    def position(self) -> int:
+        """Bytes used so far."""
+        return self.tell()
+
+
+def read(content: bytes, inputs: Sequence[Input] = (SAMPLES, RUNS)) -> list[Batch]:
+    return list(recognise("s.jsonl", lambda: Bytes(content), inputs).batches(7))
+
+
+def cells(content: bytes) -> list[list[str]]:
+    text = "".join(batch.text for batch in read(content))
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
+def rejected(content: bytes) -> list[RejectedLine]:
+    return [line for batch in read(content) for line in batch.rejected]
+
+
+GOOD = b'{"sample_id":1,"label":"a"}\n'
+
+
+def test_a_record_has_all_declared_columns_and_its_line() -> None:
+    (batch,) = read(
+        b'\n{"label": "x", "sample_id": 12, "weight": 0.10}\n\n{"sample_id":2,"label":""}\n'
+    )
+    assert batch.text == '2,7,12,x,0.10\n4,7,2,"",\n'
+    assert (batch.records, batch.rejected) == (2, ())
+    assert batch.position > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("1", "1"),
+        ("1.0", "1.0"),
+        ("1e400", "1e400"),
+        ("-0", "-0"),
+        ("123456789012345678901234567890.10", "123456789012345678901234567890.10"),
+        ("NaN", "NaN"),
+        ("true", "true"),
+        ("false", "false"),
+        ("null", ""),
+        ('""', '""'),
+        ('"007"', "007"),
+        ('" a "', " a "),
+        (r'"a\nb"', '"a\nb"'),
+        (r'"a\rb"', '"a\rb"'),
+        (r'"say \"x\", y"', '"say ""x"", y"'),
+        (r'"\u00e9\ud83d\ude00"', "é😀"),
+        ('"é,"', '"é,"'),
+        ('[1, 2.50, "b"]', '"[1,2.50,""b""]"'),
+        ('{"b": {"a": 1.0, "a": null}, "c": "é"}', '"{""b"":{""a"":1.0,""a"":null},""c"":""é""}"'),
+        ("[]", "[]"),
+        ("{}", "{}"),
+    ],
+)
+def test_a_value_keeps_its_text(value: str, cell: str) -> None:
+    line = f'{{"sample_id":{value},"label":"l"}}'
+    (batch,) = read(f"{line}\r\n".encode())
+    assert batch.text == f"1,7,{cell},l,\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "rule", "word"),
+    [
+        (b'{"sample_id":1,"label":"a"', "invalid_json", "Character 27"),
+        (b'{"sample_id":1,"label":"a"} x', "invalid_json", "follows"),
+        (b"[1]", "invalid_json", "no object"),
+        (b"7", "invalid_json", "no object"),
+        (b"sample", "invalid_json", "Character 1"),
+        (b'{"sample_id":1,"sample_id":2,"label":"a"}', "invalid_json", "twice"),
+        (b'{"sample_id":1,"Sample ID":2,"label":"a"}', "invalid_json", "all mean sample_id"),
+        (b'{"sample_id":1,"label":"a\tb"}', "invalid_json", "control character"),
+        (b'{"sample_id":1,"label":"a\\u0000"}', "nul_byte", "label"),
+        (b'{"sample_id":1,"label":"a\0"}', "nul_byte", "NUL"),
+        (b'{"sample_id":1,"label":"\\ud800"}', "undecodable", "surrogate"),
+        (b'{"sample_id":1,"label":"\xff"}', "undecodable", "encoding"),
+        (b'{"sample_id":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid_json", "deeply"),
+        (b'{"sample_id":' + b"[" * 700 + b"]" * 700 + b',"label":1}', "invalid_json", "deeply"),
+    ],
+)
+def test_a_line_that_is_no_record_is_rejected_alone(line: bytes, rule: str, word: str) -> None:
+    content = GOOD + line + b"\r\n" + GOOD
+    (problem,) = rejected(content)
+    assert (problem.line, problem.rule) == (2, rule)
+    assert word in problem.detail
+    assert problem.content == line.decode("utf-8", "backslashreplace").replace("\0", "\\x00") or (
+        rule in ("undecodable", "nul_byte")
+    )
+    assert [record[0] for record in cells(content)] == ["1", "3"]
+
+
+def test_a_rejected_line_is_kept_verbatim_with_its_bytes() -> None:
+    (problem,) = rejected(GOOD + b'{"a\\b":\xff}\n')
+    assert problem.content == '{"a\\\\b":\\xff}'
+
+
+def test_a_byte_order_mark_and_utf_16_are_read() -> None:
+    assert cells(b"\xef\xbb\xbf" + GOOD)[0][2] == "1"
+    assert cells(GOOD.decode().encode("utf-16"))[0][2] == "1"
+
+
+def test_an_optional_column_that_comes_late_is_not_lost() -> None:
+    filler = b'{"sample_id":1,"label":"%s"}\n' % (b"x" * 1000)
+    content = filler * 6000 + b'{"sample_id":2,"label":"y","WEIGHT":5,"other":1}\n'
+    reader = recognise("s", lambda: Bytes(content), [SAMPLES])
+    batches = list(reader.batches(1))
+    assert batches[-1].text.endswith("6001,1,2,y,5\n")
+    assert len(batches) > 3
+    assert sum(batch.records for batch in batches) == 6001
+    assert reader.notes == ("ignored keys: 'other'",)
+
+
+def test_ignored_keys_are_named_up_to_twenty() -> None:
+    extra = {f"k{n}": n for n in range(25)}
+    content = json.dumps({"sample_id": 1, "label": 2, **extra}).encode()
+    reader = recognise("s", lambda: Bytes(content), [SAMPLES])
+    assert [batch.text for batch in reader.batches(1)] == ["1,1,1,2,\n"]
+    (note,) = reader.notes
+    assert note.startswith("ignored keys: 'k0', 'k1'")
+    assert note.endswith("'k19' and 5 more")
+
+
+def test_another_accepted_name_is_a_key_too() -> None:
+    assert cells(b'{"Sample-Label":"a","SAMPLE ID":1}')[0] == ["1", "7", "1", "a", ""]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'[{"sample_id":1,"label":2}]', "jq -c '.[]'"),
+        (b'[\n  {"sample_id":1,"label":2}\n]', "line 1: it begins with a JSON array"),
+        (b'\n{\n  "sample_id":1,\n "label":2\n}\n', "line 2: its JSON object goes over"),
+        (b'{"sample_id":1,\n "label":2\n}\n', "jq -c ."),
+        (b'{"sample_id" 1}\n', "line 1: Character 14"),
+        (b"{}\n", "no keys"),
+        (b'{"a":1}\n', "'a'"),
+        (b'{"run_id":1,"sample_id":2,"label":3}', "samples and runs"),
+        (b"\n\n", "no JSON object"),
+    ],
+)
+def test_a_file_that_is_no_json_lines_is_refused_with_advice(content: bytes, words: str) -> None:
+    with pytest.raises(FileRefused, match=r"s\.jsonl") as refusal:
+        read(content)
+    assert words in str(refusal.value)
+
+
+def test_a_line_that_never_ends_is_refused() -> None:
+    content = GOOD * 3 + b'{"sample_id":"' + b"x" * (34 << 20)
+    with pytest.raises(FileRefused, match="line 4: the line is longer"):
+        read(content)
+
+
+NAMES = st.sampled_from(["sample_id", "Sample ID", "label", "sample label", "weight", "other", ""])
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2), max_leaves=4)
+OBJECTS = st.dictionaries(NAMES, VALUES, max_size=5)
+LINES = OBJECTS.map(json.dumps) | OBJECTS.map(
+    lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+)
+ANY_LINE = LINES | st.text(max_size=12).map(lambda text: text.replace("\n", ""))
+
+
+@given(st.lists(ANY_LINE, max_size=12), st.sampled_from(["\n", "\r\n"]))
+def test_records_and_rejected_lines_are_all_lines_that_are_not_blank(
+    lines: list[str], end: str
+) -> None:
+    content = GOOD + end.join(lines).encode("utf-8", "surrogatepass")
+    batches = read(content, [SAMPLES])
+    blank = " \t\r\n\ufeff"
+    wanted = [
+        number
+        for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), 1)
+        if line.strip(blank)
+    ]
+    records = cells_of(batches)
+    found = [int(record[0]) for record in records]
+    assert sorted(found + [line.line for batch in batches for line in batch.rejected]) == wanted
+    assert len(found) == sum(batch.records for batch in batches)
+    for record in records:
+        assert_same_values(record, content.split(b"\n")[int(record[0]) - 1])
+
+
+def cells_of(batches: Sequence[Batch]) -> list[list[str]]:
+    return list(csv.reader(io.StringIO("".join(batch.text for batch in batches), newline="")))
+
+
+def assert_same_values(record: list[str], line: bytes) -> None:
+    """Texts and literals of a record are those of Python's own JSON parser."""
+    found = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
+    assert len(record) == 5
+    for cell, names in zip(
+        record[2:],
+        [("sample_id", "Sample ID"), ("label", "sample label"), ("weight",)],
+        strict=True,
+    ):
+        # The declared name goes before others for the same thing.
+        value = next((found[name] for name in names if name in found), None)
+        if isinstance(value, bool):
+            assert cell == str(value).lower()
+        elif isinstance(value, list):
+            assert json.loads(cell, parse_int=str, parse_float=str, parse_constant=str) == value
+        else:
+            assert cell == (value or "")
+
+
+@pytest.mark.slow
+def test_half_a_million_lines_take_seconds() -> None:
+    content = b"".join(
+        b'{"sample_id":%d,"label":"l%d","weight":0.5}\n' % (n, n) for n in range(500_000)
+    )
+    started = time.monotonic()
+    assert sum(batch.records for batch in read(content, [SAMPLES])) == 500_000
+    assert time.monotonic() - started < 10

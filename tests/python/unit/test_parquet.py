@@ -1,0 +1,172 @@
+"""Parquet: every value as text, in the order of the file, and nothing else within reach."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loader.errors import FileRefused
+from loader.parsers.parquet import sheet
+
+
+def write(path: Path, query: str, options: str = "") -> Path:
+    target = str(path).replace("'", "''")
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'Asia/Tokyo'")
+        connection.execute(f"copy ({query}) to '{target}' (format parquet {options})")
+    return path
+
+
+def rows(path: Path) -> list[tuple[int, list[str | None]]]:
+    return [(number, list(cells)) for number, cells in sheet(path, "p.parquet").rows()]
+
+
+@pytest.mark.parametrize(
+    ("sql", "cell"),
+    [
+        ("1", "1"),
+        ("9223372036854775807", "9223372036854775807"),
+        ("7.0::double", "7.0"),
+        ("0.1::double + 0.2::double", "0.30000000000000004"),
+        ("1e20::double", "100000000000000000000"),
+        ("-1.5e-7::double", "-0.00000015"),
+        ("0.1::float", "0.1"),
+        ("'nan'::double", "nan"),
+        ("12.50::decimal(10, 2)", "12.50"),
+        ("12345678901234567890.10::decimal(38, 2)", "12345678901234567890.10"),
+        ("''", ""),
+        ("null::varchar", None),
+        ("null::int[]", None),
+        ("null::blob", None),
+        ("'007'", "007"),
+        ("' é\n😀\t'", " é\n😀\t"),
+        ("date '2023-01-01'", "2023-01-01"),
+        ("timestamp '2023-01-01 08:30:00'", "2023-01-01 08:30:00"),
+        ("timestamptz '2023-01-01 08:30:00+02'", "2023-01-01 06:30:00+00"),
+        ("time '08:30'", "08:30:00"),
+        ("true", "true"),
+        ("'text'::blob", "text"),
+        ("'\\xC3\\xA9'::blob", "é"),
+        ("'\\xFFa'::blob", "\\xffa"),
+        ("[1, null, 2]", "[1,null,2]"),
+        ("{'a': 1, 'b': [{'c': 'x\"'}]}", '{"a":1,"b":[{"c":"x\\""}]}'),
+        ("map {'k': 1.5::decimal(3, 2)}", '{"k":1.5}'),
+        ("'00000000-0000-0000-0000-000000000001'::uuid", "00000000-0000-0000-0000-000000000001"),
+    ],
+)
+def test_a_value_is_its_text(tmp_path: Path, sql: str, cell: str | None) -> None:
+    path = write(tmp_path / "v.parquet", f"select {sql} as v, 1 as one")
+    assert rows(path) == [(0, ["v", "one"]), (1, [cell, "1"])]
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.parquet", "it's.csv", "*.parquet", "a?[b]{c,d}.x", "s3:x", "-", "a\nb", "%41"]
+)
+def test_a_file_name_is_only_a_name(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "x.parquet", "select 'wrong' as v")
+    source = write(tmp_path / "right", "select 'right' as v")
+    found = sheet(source.rename(tmp_path / name), name)
+    assert list(found.rows())[1] == (1, ("right",))
+    assert (found.part, found.kind) == ("", "parquet")
+
+
+def test_a_relative_path_and_a_link_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "x.parquet", "select 1 as v")
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to("x.parquet")
+    assert rows(Path("link")) == rows(Path("x.parquet")) == [(0, ["v"]), (1, ["1"])]
+
+
+def test_names_of_columns_stay_as_they_are(tmp_path: Path) -> None:
+    query = """select {'x': {'y': 1}, 'z': 2} as "Odd ""name""; drop", 1 as "Id", 2 as "id " """
+    path = write(tmp_path / "n.parquet", query)
+    assert rows(path)[0] == (0, ['Odd "name"; drop', "Id", "id "])
+    assert rows(path)[1] == (1, ['{"x":{"y":1},"z":2}', "1", "2"])
+
+
+def test_a_name_that_is_there_twice_is_not_renamed(tmp_path: Path) -> None:
+    path = write(tmp_path / "n.parquet", "select 1 as id_a, 2 as id_b")
+    path.write_bytes(path.read_bytes().replace(b"id_b", b"id_a"))
+    assert rows(path) == [(0, ["id_a", "id_a"]), (1, ["1", "2"])]
+
+
+def test_rows_keep_the_order_of_the_file_and_start_anew_each_time(tmp_path: Path) -> None:
+    query = "select (i * 7919) % 300007 as v from range(300000) t(i)"
+    found = sheet(write(tmp_path / "o.parquet", query, ", row_group_size 5000"), "o")
+    for _ in range(2):
+        beginning = found.rows()
+        assert [next(beginning) for _ in range(2)] == [(0, ["v"]), (1, ("0",))]
+    wanted = [(i + 1, (str(i * 7919 % 300007),)) for i in range(300_000)]
+    assert list(found.rows())[1:] == wanted
+
+
+def test_a_file_without_rows_has_its_header(tmp_path: Path) -> None:
+    assert rows(write(tmp_path / "e.parquet", "select 1 as v limit 0")) == [(0, ["v"])]
+
+
+def test_nothing_stays_behind_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "v.parquet", "select i as v from range(100000) t(i)")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    beginning = sheet(path, "v").rows()
+    assert [next(beginning)[0] for _ in range(3)] == [0, 1, 2]
+    del beginning
+    gc.collect()
+    assert list(scratch.iterdir()) == []
+
+
+def damaged(content: bytes) -> Sequence[tuple[str, bytes, str]]:
+    return [
+        ("empty", b"", "damaged"),
+        ("text", b"id,name\n1,2\n", "damaged"),
+        ("truncated", content[: len(content) // 2], "damaged"),
+        ("only magic", b"PAR1" + bytes(50) + b"PAR1", "damaged"),
+        ("middle", content[:100] + b"\xff" * 500 + content[600:], "damaged"),
+        ("encrypted", b"PARE" + content[4:-4] + b"PARE", "encrypted"),
+    ]
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    good = write(tmp_path / "g.parquet", "select i, 'text ' || i % 7 as t from range(5000) x(i)")
+    for number, (what, content, word) in enumerate(damaged(good.read_bytes())):
+        path = tmp_path / f"{number}.parquet"
+        path.write_bytes(content)
+        with pytest.raises(FileRefused, match=f"^p.parquet: this parquet file is {word}") as found:
+            rows(path)
+        assert str(tmp_path) not in str(found.value), what
+        assert "\n" not in str(found.value), what
+
+
+def test_a_file_that_is_not_there_any_more_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "g.parquet", "select 1 as v")
+    found = sheet(path, "g")
+    path.unlink()
+    with pytest.raises(FileRefused, match=r"^g: "):
+        list(found.rows())
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
+def test_a_damaged_byte_gives_rows_or_a_refusal_and_nothing_else(at: int, junk: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder) / "g.parquet", "select i, i % 7 as t from range(500) x(i)")
+        content = bytearray(path.read_bytes())
+        at %= len(content)
+        content[at : at + len(junk)] = junk
+        path.write_bytes(content)
+        with suppress(FileRefused):
+            assert [number for number, _ in rows(path)][:1] == [0]

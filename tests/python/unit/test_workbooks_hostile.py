@@ -1,0 +1,307 @@
+"""Workbooks that are damaged, or made to do harm: a sentence, and soon."""
+
+from __future__ import annotations
+
+import io
+import random
+import resource
+import signal
+import subprocess
+import zipfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+import xlsxwriter  # type: ignore[import-untyped]
+import xlwt
+from support.workbooks import ods_cell, ods_parts, ods_table, rows_of, write_zip, xlsx_parts
+
+from loader.errors import FileRefused
+from loader.parsers import workbooks
+from loader.parsers.workbooks import sheets
+
+LAUGHS = (
+    '<!DOCTYPE x [<!ENTITY a "lol">'
+    + "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(10))
+    + "]>"
+)
+ROW = '<row r="{0}"><c r="A{0}"><v>{0}</v></c></row>'
+
+
+@pytest.fixture(autouse=True)
+def soon() -> Iterator[None]:
+    """Nothing here may keep a person waiting (processor time: the machine may be busy)."""
+    started = processor_time()
+    yield
+    assert processor_time() - started < 10
+
+
+def processor_time() -> float:
+    """Seconds that this process and its children have taken."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def read(path: Path, format_: str = "xlsx") -> int:
+    """How many rows all sheets have."""
+    return sum(1 for sheet in sheets(path, "f", format_) for _ in sheet.rows())
+
+
+def refusal(path: Path, format_: str = "xlsx") -> str:
+    with pytest.raises(FileRefused) as found:
+        read(path, format_)
+    said = str(found.value)
+    assert said.startswith(f"f: this {format_} file is not read. ")
+    assert said.endswith(".")
+    assert "\n" not in said
+    return said
+
+
+def test_a_value_in_the_last_cell_of_a_sheet_takes_no_memory(tmp_path: Path) -> None:
+    last = ROW.format(1) + '<row r="1048576"><c r="XFD1048576"><v>2</v></c></row>'
+    found = sheets(write_zip(tmp_path / "a", xlsx_parts(last)), "f", "xlsx")
+    rows = [(number, len(cells), cells[-1]) for number, cells in found[0].rows()]
+    assert rows == [(1, 1, "1"), (1048576, 16384, "2")]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ('<row><c r="XFE1"><v>1</v></c></row>', "'XFE' is no column"),
+        ('<row><c r="ZZZZZZZZZZZZ1"><v>1</v></c></row>', "no column"),
+        ('<row><c r="é1"><v>1</v></c></row>', "no column"),
+        ('<row r="1048577"><c><v>1</v></c></row>', "row 1,048,577"),
+        ('<row r="99999999999"><c><v>1</v></c></row>', "row 99,999,999,999"),
+        ('<row><c t="s"><v>5</v></c></row>', "the shared text 5"),
+        ('<row><c t="s"><v>x</v></c></row>', "no number of a shared text"),
+        ("<row><c><v>1</v></row>", "mismatched tag"),
+        ("&a;", "undefined entity"),
+    ],
+)
+def test_a_sheet_that_claims_the_impossible_is_refused(
+    tmp_path: Path, data: str, words: str
+) -> None:
+    assert words in refusal(write_zip(tmp_path / "a", xlsx_parts(data)))
+
+
+@pytest.mark.parametrize(
+    "part", ["xl/worksheets/sheet1.xml", "xl/sharedStrings.xml", "_rels/.rels"]
+)
+def test_entities_are_never_expanded(tmp_path: Path, part: str) -> None:
+    parts = xlsx_parts('<row><c t="s"><v>0</v></c></row>', shared="<si><t>&j;</t></si>")
+    head, declaration, body = parts[part].rpartition("?>")
+    parts[part] = head + declaration + LAUGHS + body
+    assert "document type" in refusal(write_zip(tmp_path / "a", parts))
+    content = ods_parts(ods_table(ods_cell("&j;")), prolog=LAUGHS)
+    assert "document type" in refusal(write_zip(tmp_path / "b", content), "ods")
+
+
+def test_no_file_of_the_machine_can_be_drawn_in(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    prolog = f'<!DOCTYPE x [<!ENTITY e SYSTEM "file://{secret}">]>'
+    row = f"<table:table-row>{ods_cell('&e;')}</table:table-row>"
+    content = ods_parts(ods_table(row), prolog=prolog)
+    assert "document type" in refusal(write_zip(tmp_path / "b", content), "ods")
+
+
+@pytest.mark.parametrize("format_", ["xlsx", "ods"])
+def test_a_part_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path, format_: str) -> None:
+    parts = xlsx_parts(ROW.format(1)) if format_ == "xlsx" else ods_parts(ods_table(""))
+    name = "xl/worksheets/sheet1.xml" if format_ == "xlsx" else "content.xml"
+    parts.pop(name)
+    path = write_zip(tmp_path / "a", parts)
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(name, "w") as part,
+    ):
+        for _ in range(80):
+            part.write(b" " * (1 << 20))
+    assert f"Its part {name} would unpack" in refusal(path, format_)
+
+
+def test_a_part_that_lies_about_its_size_is_damaged(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a", xlsx_parts("".join(map(ROW.format, range(1, 5000)))))
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo("xl/worksheets/sheet1.xml").file_size
+    content = path.read_bytes().replace(size.to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    path.write_bytes(content)
+    assert "damaged" in refusal(path)
+
+
+def test_rows_repeated_without_end_are_refused_or_passed_over(tmp_path: Path) -> None:
+    repeated = '<table:table-row table:number-rows-repeated="{}">{}</table:table-row>'
+    wide = ods_cell("x", 'office:value-type="string" table:number-columns-repeated="16384"')
+    empty = repeated.format(10**9, "<table:table-cell/>") + repeated.format(1, ods_cell("x"))
+    tall = repeated.format(10**9, ods_cell("x"))
+    both = repeated.format(1 << 20, wide)
+    beyond = '<table:table-cell table:number-columns-repeated="99999999"/>' + ods_cell("x")
+    for rows, words in (
+        (empty, "row 1,000,000,001"),
+        (tall, "row 1,000,000,000"),
+        (both, "1,048,576 times"),
+        (repeated.format(1, wide * 2), "right of column 16,384"),
+        (repeated.format(1, beyond), "right of column 16,384"),
+    ):
+        path = write_zip(tmp_path / "a.ods", ods_parts(ods_table(rows)))
+        assert words in refusal(path, "ods")
+    harmless = repeated.format(10**9, "<table:table-cell/>")
+    path = write_zip(tmp_path / "a.ods", ods_parts(ods_table(harmless)))
+    assert read(path, "ods") == 0
+
+
+def test_one_text_that_a_million_cells_show_is_not_copied_a_million_times(tmp_path: Path) -> None:
+    cells = '<row><c t="s"><v>0</v></c></row>' * 400
+    shared = f"<si><t>{'x' * (7 << 20)}</t></si>"
+    found = sheets(write_zip(tmp_path / "a", xlsx_parts(cells, shared=shared)), "f", "xlsx")
+    rows = found[0].rows()
+    assert len(next(rows)[1][0] or "") == 7 << 20
+
+
+def test_a_row_with_too_much_text_is_refused(tmp_path: Path) -> None:
+    cells = '<row r="7">' + '<c t="s"><v>0</v></c>' * 1000 + "</row>"
+    path = write_zip(tmp_path / "a", xlsx_parts(cells, shared=f"<si><t>{'x' * 10000}</t></si>"))
+    assert "row 7" in refusal(path)
+
+
+def test_deep_nesting_ends_in_a_sentence_or_in_nothing(tmp_path: Path) -> None:
+    deep = "<a>" * 2_000_000 + "</a>" * 2_000_000
+    assert read(write_zip(tmp_path / "a", xlsx_parts(deep + ROW.format(1)))) == 1
+
+
+def test_texts_that_need_more_memory_than_the_limit_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "small_child.py"
+    script.write_text(
+        "import sys\nfrom loader.parsers import workbook_child as child\n"
+        "child.MEMORY = 100 << 20\nsys.exit(child.main(sys.argv[1:]))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(workbooks, "_CHILD", "small_child")
+    cells = f'<row><c t="inlineStr"><is><t>{"x" * (60 << 20)}</t></is></c></row>'
+    assert "of memory" in refusal(write_zip(tmp_path / "a", xlsx_parts(cells)))
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "memory ran out"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "broke off (signal 11)"),
+        ("resource.setrlimit(resource.RLIMIT_CPU, (1, 9))\nwhile True: pass", "takes too long"),
+        ("print('no json', flush=True)", "broke off (exit code 0)"),
+        ("print('[1]', flush=True)", "broke off"),
+        ("print('{\"rows\": 5}', flush=True)", "broke off"),
+        ("raise SystemExit(3)", "exit code 3"),
+    ],
+)
+def test_a_child_that_ends_without_a_word_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, words: str
+) -> None:
+    (tmp_path / "broken_child.py").write_text(f"import os, resource, signal\n{end}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(workbooks, "_CHILD", "broken_child")
+    assert words in refusal(write_zip(tmp_path / "a", xlsx_parts("")))
+
+
+def test_a_reading_that_is_left_early_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    begin = subprocess.Popen
+
+    def remember(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+        started.append(begin(*arguments, **options))  # type: ignore[call-overload]
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", remember)
+    path = write_zip(tmp_path / "a", xlsx_parts("".join(map(ROW.format, range(1, 300_000)))))
+    (sheet,) = sheets(path, "f", "xlsx")
+    rows = sheet.rows()
+    assert isinstance(rows, Generator)
+    for _ in range(150):
+        next(rows)
+    assert [process.poll() for process in started[1:]] == [None]
+    rows.close()
+    assert len(started) == 2
+    assert started[1].returncode == -signal.SIGKILL
+
+
+def test_passwords_and_other_formats_are_told(tmp_path: Path) -> None:
+    ole = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1000)
+    (tmp_path / "a").write_bytes(ole + "EncryptedPackage".encode("utf-16-le") + bytes(1000))
+    assert "password" in refusal(tmp_path / "a", "xls")
+    (tmp_path / "a").write_bytes(ole)
+    assert "no workbook of Excel" in refusal(tmp_path / "a", "xls")
+    manifest = '<manifest:manifest><manifest:encryption-data manifest:checksum="x"/>'
+    parts = {"META-INF/manifest.xml": manifest, "content.xml": "\x80\x81"}
+    assert "password" in refusal(write_zip(tmp_path / "a", parts), "ods")
+    path = write_zip(tmp_path / "a", xlsx_parts(ROW.format(1)))
+    content = bytearray(path.read_bytes())
+    at = content.find(b"PK\x01\x02")
+    while at >= 0:
+        content[at + 8] |= 1
+        at = content.find(b"PK\x01\x02", at + 1)
+    path.write_bytes(content)
+    assert "password" in refusal(path)
+    parts = xlsx_parts("")
+    parts["_rels/.rels"] = parts["_rels/.rels"].replace("workbook.xml", "workbook.bin")
+    assert "xlsb" in refusal(write_zip(tmp_path / "a", parts))
+    assert "content.xml is missing" in refusal(write_zip(tmp_path / "a", {"x": ""}), "ods")
+    assert "missing" in refusal(write_zip(tmp_path / "a", {"x": ""}))
+
+
+def test_a_file_that_is_gone_or_closed_is_a_sentence(tmp_path: Path) -> None:
+    for format_ in ("xlsx", "ods", "xls"):
+        assert "No such file" in refusal(tmp_path / "none", format_)
+        assert "directory" in refusal(tmp_path, format_)
+
+
+def good_bytes(folder: Path, format_: str) -> bytes:
+    path = folder / "good"
+    if format_ == "ods":
+        cells = f"<table:table-row>{ods_cell('x')}{ods_cell('y')}</table:table-row>"
+        write_zip(path, ods_parts(ods_table(cells * 30)))
+    elif format_ == "xlsx":
+        with xlsxwriter.Workbook(str(path)) as book:
+            sheet = book.add_worksheet()
+            for row in range(30):
+                sheet.write_row(row, 0, [row, f"text {row}", row / 7])
+    else:
+        old = xlwt.Workbook()
+        page = old.add_sheet("S")
+        for row in range(30):
+            page.write(row, 0, row)
+            page.write(row, 1, f"text {row}")
+        old.save(str(path))
+    return path.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_", ["xlsx", "ods", "xls"])
+def test_damage_anywhere_gives_rows_or_a_sentence(tmp_path: Path, format_: str) -> None:
+    good = good_bytes(tmp_path, format_)
+    chance = random.Random(format_)
+    path = tmp_path / "damaged"
+    for attempt in range(25):
+        content = bytearray(good)
+        if attempt % 3 == 0:
+            del content[chance.randrange(len(content)) :]
+        else:
+            for _ in range(chance.choice([1, 4, 40])):
+                content[chance.randrange(len(content))] = chance.randrange(256)
+        path.write_bytes(content)
+        try:
+            assert read(path, format_) >= 0
+        except FileRefused:
+            refusal(path, format_)
+
+
+def test_a_workbook_is_read_from_any_name(tmp_path: Path) -> None:
+    for name in ("-x", "it's \n*?", "ü"):
+        content = io.BytesIO()
+        with xlsxwriter.Workbook(content) as book:
+            book.add_worksheet("S").write(0, 0, name)
+        (tmp_path / name).write_bytes(content.getvalue())
+        (sheet,) = sheets(tmp_path / name, name, "xlsx")
+        assert rows_of(sheet) == [(1, [name])]
