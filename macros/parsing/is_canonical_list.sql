@@ -1,4 +1,5 @@
-{#- True for ids without leading zeros between single semicolons: a list that reads as it is written.
+{#- True for ids without leading zeros between single semicolons: a list that reads as it is
+    written.
 
     The bounded pattern, which costs a regular expression engine four times as much, is only tried
     on lists long enough to hold an id that is too long.

@@ -100,7 +100,7 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
     """
     offline = ("--no-populate-cache", "--no-introspect")
     nodes_wanted = ("--select", "+path:models/marts,resource_type:model", "path:tests/cross_db")
-    # Nobody runs the models' tests here.
+    # Without the tests of the models, which nobody runs here.
     without_tests = ("--indirect-selection", "empty")
     run_dbt(folder, target, "compile", *offline, *nodes_wanted, *without_tests)
     manifest = json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8"))
