@@ -61,7 +61,7 @@ def measure(bench: Bench, laboratory: Laboratory, repeat: int) -> Times:
         say(f"turn {turn} of {repeat}: dbt test {tests[-1]:.1f} s")
     for path in references:
         if path == MARTS:
-            bench.check_marts_reference(list(read_marts(bench.project.marts_file)))
+            bench.check_marts_reference(list(mart_contracts(bench.project)))
             say(f"{path.name} and the models have the same marts")
         else:
             bench.check_reference(path)
