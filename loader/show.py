@@ -100,6 +100,10 @@ def _footer(selection: Selection, source: Engine, shown: int) -> str:
     )
 
 
+# `json.dumps` with an argument would make an encoder for each value.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def write_json(columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes]) -> None:
     """Stream an array of objects, one per line. Numbers keep all the digits the engine has."""
     names = [json.dumps(column.name, ensure_ascii=False) for column in columns]
@@ -117,7 +121,7 @@ def _json(value: Value) -> str:
         return f"{value:f}" if value.is_finite() else f'"{value}"'
     if isinstance(value, date):
         return f'"{value.isoformat()}"'
-    return json.dumps(value, ensure_ascii=False)
+    return _encode(value)
 
 
 def show_issues(
@@ -140,7 +144,7 @@ def show_issues(
     for (level, name), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
         print(f"{count:>10,}  {level!s:<8} {name}", file=sys.stderr)
     if not counts:
-        print("Nothing was rejected or noticed.", file=sys.stderr)
+        print("There are no data quality issues.", file=sys.stderr)
 
 
 def accounts_of_loads(mart: Contract, source: Engine, load_ids: Sequence[int]) -> Iterator[str]:
