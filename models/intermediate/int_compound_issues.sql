@@ -5,6 +5,7 @@ with compounds as (
 rejected_rows as (
     select
         rule,
+        'error' as severity,
         load_id,
         line,
         coalesce(cast(compound_id as {{ dbt.type_string() }}), compound_id_cell) as record_key,

@@ -14,6 +14,7 @@ with questionable as (
 rejected_rows as (
     select
         rule,
+        'error' as severity,
         load_id,
         line,
         coalesce(experiment_id_text, experiment_id_cell) as record_key,
@@ -33,6 +34,7 @@ rejected_rows as (
 unusable_run_times as (
     select
         case when run_time_cell is null then 'missing_run_time' else 'invalid_run_time' end as rule,
+        'warning' as severity,
         load_id,
         line,
         experiment_id_text as record_key,
@@ -53,6 +55,7 @@ empty_lists as (
 missing_compounds as (
     select
         'missing_compounds' as rule,
+        'warning' as severity,
         load_id,
         line,
         experiment_id_text as record_key,

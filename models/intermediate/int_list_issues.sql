@@ -97,6 +97,7 @@ items as (
 list_issues as (
     select
         rule,
+        'warning' as severity,
         load_id,
         line,
         cast(experiment_id as {{ dbt.type_string() }}) as record_key,

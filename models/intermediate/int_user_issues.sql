@@ -12,6 +12,7 @@ users as (
 rejected_rows as (
     select
         rule,
+        'error' as severity,
         load_id,
         line,
         record_key,
@@ -24,6 +25,7 @@ rejected_rows as (
 invalid_signup_dates as (
     select
         'invalid_signup_date' as rule,
+        'warning' as severity,
         load_id,
         line,
         record_key,

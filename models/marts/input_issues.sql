@@ -52,6 +52,7 @@ issues as (
     select
         input,
         rule,
+        severity,
         load_id,
         line,
         record_key,
@@ -65,6 +66,7 @@ issues as (
     select
         input,
         rule,
+        'error' as severity,
         load_id,
         line,
         cast(null as {{ dbt.type_string() }}) as record_key,
@@ -77,8 +79,7 @@ issues as (
 typed as (
     select
         cast(issues.rule as {{ dbt.type_string() }}) as rule,
-        -- a line that the loader kept apart by a rule of its own is an error all the same
-        cast(coalesce(issue_rules.severity, 'error') as {{ dbt.type_string() }}) as severity,
+        cast(issues.severity as {{ dbt.type_string() }}) as severity,
         cast(issues.input as {{ dbt.type_string() }}) as input,
         cast({{ shown_load_id('issues') }} as bigint) as load_id,
         cast(input_files.file as {{ dbt.type_string() }}) as file,
@@ -86,7 +87,11 @@ typed as (
         cast(issues.record_key as {{ dbt.type_string() }}) as record_key,
         cast(issues.column_name as {{ dbt.type_string() }}) as column_name,
         cast(issues.value as {{ dbt.type_string() }}) as value,
-        cast(coalesce(issues.detail, issue_rules.sentence) as {{ dbt.type_string() }}) as message
+        -- Where the rules have not been seeded yet, and for a rule of the loader's own, its name
+        -- has to do.
+        cast(
+            coalesce(issues.detail, issue_rules.sentence, issues.rule) as {{ dbt.type_string() }}
+        ) as message
     from issues
     left join issue_rules on issues.rule = issue_rules.rule
     inner join input_files
