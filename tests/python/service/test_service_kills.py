@@ -160,15 +160,14 @@ def test_what_is_cancelled_while_it_loads_leaves_nothing(service: Server) -> Non
 
 def test_a_worker_that_loses_its_lock_begins_anew(service: Server) -> None:
     workers = _workers_started(service)
-    with service.client() as client:
-        with held_in_copy(service.database, "users") as wait_until_held:
-            job = client.put("/v1/files/m.csv", params=NO_BUILD, content=_users(850)).json()
-            wait_until_held()
-            # Not the connection that loads: nothing but the lock is lost.
-            service.rows(
-                "select pg_terminate_backend(pid) from pg_stat_activity where datname = "
-                "current_database() and application_name = 'labmart service worker'"
-            )
+    with service.client() as client, held_in_copy(service.database, "users") as wait_until_held:
+        job = client.put("/v1/files/m.csv", params=NO_BUILD, content=_users(850)).json()
+        wait_until_held()
+        # Not the connection that loads: nothing but the lock is lost.
+        service.rows(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = "
+            "current_database() and application_name = 'labmart service worker'"
+        )
     assert service.ended(job["id"])["state"] == "done"
     assert service.rows("select count(*) from labmart_raw.users where user_id = '850'") == [(1,)]
     wait_for(lambda: _workers_started(service) > workers)
