@@ -33,7 +33,7 @@ COLUMNS = (
 BUILD = "Run `labmart build` to bring the tables up to date."
 # What fits a terminal; the other formats have all columns.
 _IN_A_TABLE = ("load_id", "status", "input", "file", "records_read", "records_rejected")
-_DID_NOT_COUNT = " (it did not count, and will not when what replaced it is undone)"
+_NOT_CURRENT = " (it was not current, and will not be when what replaced it is undone)"
 _NAMED = 5
 
 
@@ -80,7 +80,7 @@ def _change(
 
 
 def prune_loads(database: Database, *, check: bool) -> str:
-    """Delete the loads that do not count, or with `check` only tell.
+    """Delete the loads that are not current, or with `check` only tell.
 
     The space is free for new rows once PostgreSQL has vacuumed the tables, which it does by
     itself; doing it here would let the person wait for as long as a load takes.
@@ -110,10 +110,10 @@ def after_undo(
     for load in before:
         if load.load_id in load_ids:
             silent = load.status == ledger.SUPERSEDED
-            sentences.append(f"{_called(load)} is undone{_DID_NOT_COUNT if silent else ''}")
+            sentences.append(f"{_called(load)} is undone{_NOT_CURRENT if silent else ''}")
     back = [load for load in before if new.get(load.load_id) == ledger.CURRENT]
     if back:
-        sentences[-1] += f"; {_list(back)} {'counts' if len(back) == 1 else 'count'} again"
+        sentences[-1] += f"; {_list(back)} {_is(back)} current again"
     return sentences + _consequences(before, new)
 
 
@@ -126,18 +126,18 @@ def after_redo(
     for load in now:
         if load.load_id in load_ids:
             by = ledger.replacement(now, load)
-            rest = f"is redone, but load {by.load_id} has replaced it" if by else "counts again"
+            rest = f"is redone, but load {by.load_id} has replaced it" if by else "is current again"
             sentences.append(f"{_called(load)} {rest}")
     gone = [load for load in now if load.load_id in new and load.load_id not in load_ids]
     if gone:
-        sentences[-1] += f"; {_list(gone)} {'does' if len(gone) == 1 else 'do'} not count any more"
+        sentences[-1] += f"; {_list(gone)} {_is(gone)} no longer current"
     return sentences + _consequences(before, new)
 
 
 def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
     """How many rows of which loads were deleted, or would be."""
     if not gone:
-        return ["Every load counts; there is nothing to delete."]
+        return ["Every load is current; there is nothing to delete."]
     word = "would be deleted" if check else "deleted"
     sentences = [
         f"{_called(load)}, {load.status}: {load.records_read - load.records_rejected:,} rows, "
@@ -151,7 +151,7 @@ def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
 def _consequences(before: Sequence[Load], new: Mapping[int, str]) -> list[str]:
     """What a person should know, or do, besides."""
     sentences = [
-        f"Note: loads {first} and {second} hold the same bytes, and both count."
+        f"Note: loads {first} and {second} hold the same bytes, and both are current."
         for first, second in ledger.duplicate_loads(ledger.after(before, new))
         if first in new or second in new
     ]
@@ -161,6 +161,10 @@ def _consequences(before: Sequence[Load], new: Mapping[int, str]) -> list[str]:
 
 def _called(load: Load) -> str:
     return f"load {load.load_id} ({display(load.file)} into {display(load.input)})"
+
+
+def _is(loads: Sequence[Load]) -> str:
+    return "is" if len(loads) == 1 else "are"
 
 
 def _list(loads: Sequence[Load]) -> str:

@@ -1,4 +1,4 @@
-"""The ledger: which loads count, and what undo, redo and prune make of that.
+"""The ledger: which loads are current, and what undo, redo and prune make of that.
 
 A load's status follows from all the rows of the ledger, so undo and redo can come in any order:
 
@@ -112,7 +112,7 @@ def file_name(name: str, part: str) -> str:
 
 
 def undo(store: RawStore, load_ids: Sequence[int]) -> dict[int, str]:
-    """Make loads not count, all of them or none; all statuses that change by it.
+    """Undo loads, all of them or none; all statuses that change by it.
 
     Raises UnknownLoad or WrongStatus.
     """
@@ -137,7 +137,7 @@ def redo(store: RawStore, load_ids: Sequence[int]) -> dict[int, str]:
     for load in _named(loads, load_ids):
         if load.status == REVERTED:
             continue
-        why = "was not undone: it counts."
+        why = "was not undone: it is current."
         if by := replacement(loads, load):
             why = (
                 f"was not undone: load {by.load_id} has replaced it. `labmart undo {by.load_id}` "
@@ -156,7 +156,7 @@ def not_current(loads: Sequence[Load]) -> list[Load]:
 
 
 def prune(store: RawStore) -> list[Load]:
-    """Delete the loads that do not count, and what a killed load may have left; the former."""
+    """Delete the loads that are not current, and what a killed load may have left; the former."""
     gone = not_current(store.loads())
     store.delete(gone)
     return gone

@@ -91,14 +91,14 @@ class Table:
     """
 
     file: LocalFile
-    reader: Parser
+    parser: Parser
     sha256: str
     file_state: tuple[int, int, int]
 
     @property
     def name(self) -> str:
         """What the ledger calls it: the file's name, with that of its sheet."""
-        return file_name(self.file.name, self.reader.part)
+        return file_name(self.file.name, self.parser.part)
 
     @property
     def bytes(self) -> int:
@@ -191,7 +191,7 @@ class _Call:
     def run(self, tables: Sequence[Table], inputs: Sequence[Input]) -> list[Outcome]:
         """Read all tables, write them while there is no problem, commit if there was none."""
         incoming = [
-            IncomingFile(table.reader.input.name, table.name, table.sha256, table.reader.part)
+            IncomingFile(table.parser.input.name, table.name, table.sha256, table.parser.part)
             for table in tables
         ]
         known = plan(self.store.loads(), incoming, replace=self.options.replace)
@@ -222,7 +222,7 @@ class _Call:
                 if self.writing:
                     records = self._write(table, load_id, rejections)
                 else:
-                    batches = self._counted(table, table.reader.batches(load_id), rejections)
+                    batches = self._counted(table, table.parser.batches(load_id), rejections)
                     records = sum(batch.records for batch in batches)
                 read = records + len(rejections)
                 self._check(table, read, rejections)
@@ -255,18 +255,18 @@ class _Call:
             yield batch
 
     def _write(self, table: Table, load_id: int, rejections: Rejections) -> int:
-        reader = table.reader
-        read_by_engine = self.store.read_file(table.file, reader, load_id)
+        parser = table.parser
+        read_by_engine = self.store.read_file(table.file, parser, load_id)
         if read_by_engine is not None:
             batches = self._counted(table, read_by_engine, rejections)
             written = sum(batch.records for batch in batches)
         else:
-            batches = self._counted(table, reader.batches(load_id), rejections)
+            batches = self._counted(table, parser.batches(load_id), rejections)
             written = self.store.write_records(
-                reader.input, reader.columns, reader.delimiter, batches
+                parser.input, parser.columns, parser.delimiter, batches
             )
         self.store.write_rejected(load_id, rejections)
-        records, rejected = self.store.count(reader.input, load_id)
+        records, rejected = self.store.count(parser.input, load_id)
         if (records, rejected) != (written, len(rejections)):
             raise DatabaseFault(
                 "after the load",
@@ -295,7 +295,7 @@ class _Call:
             raise FileRefused(
                 table.name,
                 f": {len(rejections):,} of {read:,} records cannot be split, and {limit} are "
-                f"allowed (--max-rejected). {examples} It was read as {table.reader.dialect}."
+                f"allowed (--max-rejected). {examples} It was read as {table.parser.dialect}."
                 f"{hint}",
             )
 
@@ -305,11 +305,11 @@ class _Call:
         return Load(
             load_id=load_id,
             call_id=call_id,
-            input=table.reader.input.name,
+            input=table.parser.input.name,
             file=table.name,
             sha256=table.sha256,
             bytes=table.bytes,
-            dialect=table.reader.dialect,
+            dialect=table.parser.dialect,
             mode=REPLACE if self.options.replace else APPEND,
             status=CURRENT,
             records_read=read,
@@ -329,13 +329,13 @@ def _recognise(
         try:
             file_state = _state_of(file.path)
             sha256 = sha256_of(file.path, file.name)
-            readers = recognise(file, inputs, options)
+            parsers = recognise(file, inputs, options)
         except FileRefused as error:
             problems.append(str(error))
         except OSError as error:
             problems.append(f"{file.name}: it cannot be read: {error.strerror}.")
         else:
-            tables += [Table(file, reader, sha256, file_state) for reader in readers]
+            tables += [Table(file, parser, sha256, file_state) for parser in parsers]
     return tables, problems
 
 

@@ -151,10 +151,10 @@ def progress_line(table: Table, position: int, records: int, seconds: float) -> 
 
 def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
     """What a table was recognised as, and what became of its records."""
-    reader = outcome.table.reader
-    yield f"{outcome.table.name} → {reader.input.name}"
-    yield f"    {reader.dialect}: {', '.join(reader.columns)}"
-    for note in reader.notes:
+    parser = outcome.table.parser
+    yield f"{outcome.table.name} → {parser.input.name}"
+    yield f"    {parser.dialect}: {', '.join(parser.columns)}"
+    for note in parser.notes:
         yield f"    {note}"
     if outcome.state == "known":
         yield f"    already loaded ({outcome.same_as}), nothing to do"

@@ -144,7 +144,7 @@ def show_issues(
     for (level, name), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
         print(f"{count:>10,}  {level!s:<8} {name}", file=sys.stderr)
     if not counts:
-        print("Nothing was rejected or noticed.", file=sys.stderr)
+        print("There are no data quality issues.", file=sys.stderr)
 
 
 def accounts_of_loads(mart: Contract, source: Engine, load_ids: Sequence[int]) -> Iterator[str]:

@@ -223,7 +223,7 @@ load_ids = click.argument("load_ids", metavar="LOAD_ID...", nargs=-1, required=T
 @option("--limit", type=click.IntRange(min=0), help="Print only the newest N; default: all.")
 @click.pass_obj
 def loads(call: Call, target: str | None, format_: str, limit: int | None) -> None:
-    """Print which files were loaded, and which of them count."""
+    """Print which files were loaded, and which of the loads are current."""
     from loader.history import show_loads
 
     show_loads(call.database(target), format_=format_, limit=limit)
@@ -234,7 +234,7 @@ def loads(call: Call, target: str | None, format_: str, limit: int | None) -> No
 @target_option
 @click.pass_obj
 def undo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
-    """Make loads not count; what they had replaced counts again."""
+    """Undo loads; what they had replaced is current again."""
     from loader.history import undo_loads
 
     say(undo_loads(call.database(target), load_ids))
@@ -256,7 +256,7 @@ def redo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
 @option("--check", is_flag=True, help="Only tell what would be deleted.")
 @click.pass_obj
 def prune(call: Call, target: str | None, check: bool) -> None:
-    """Delete the loads that do not count, with all their rows, for good."""
+    """Delete the loads that are not current, with all their rows, for good."""
     from loader.history import prune_loads
 
     say(prune_loads(call.database(target), check=check))

@@ -73,7 +73,7 @@ def issues(
     rule: str | None,
     severity: str | None,
 ) -> None:
-    """Print what was rejected or noticed, with file and line."""
+    """Print the data quality issues: what was rejected or doubted, with file and line."""
     from loader.contract import mart_contract
     from loader.show import ISSUES, show_issues
 

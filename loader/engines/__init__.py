@@ -124,11 +124,11 @@ class RawStore(Protocol):
         """Write the batches' text; how many rows the engine took."""
         ...
 
-    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> Iterator[Batch] | None:
+    def read_file(self, file: LocalFile, parser: Parser, load_id: int) -> Iterator[Batch] | None:
         """Read and write a file by the engine's own means; None if it has to be read here.
 
         The batches have no text: how many records were written, the rejected lines, the position.
-        Raises FileRefused as the reader does.
+        Raises FileRefused as the parser does.
         """
         ...
 

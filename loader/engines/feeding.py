@@ -233,7 +233,7 @@ def piped(batches: Iterator[Batch], *, count: int, limit: int) -> Iterator[Pipes
 
 @contextmanager
 def _filled_by_a_thread(stream: CopyStream | Pipes) -> Iterator[None]:
-    thread = threading.Thread(target=stream.fill, name="labmart-reader", daemon=True)
+    thread = threading.Thread(target=stream.fill, name="labmart-parser", daemon=True)
     thread.start()
     try:
         yield

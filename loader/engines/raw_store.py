@@ -257,7 +257,7 @@ class SqlRawStore:
         self.run(f"insert into {last} values ({self.parameter})", (load_id,), right="insert")
         return int(load_id)
 
-    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> None:
+    def read_file(self, file: LocalFile, parser: Parser, load_id: int) -> None:
         """Every file is read by the loader."""
 
     def write_records(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _TEXT_PER_FILE = 256 << 20
 _MEMORY = "512MB"
 _ROWS_PER_BATCH = 1000
-# A record may be as long as the readers allow (32 MiB), its quotation marks doubled.
+# A record may be as long as the parsers allow (32 MiB), its quotation marks doubled.
 _LONGEST_RECORD = 80 << 20
 _DUCKDB_TYPES = {"string": "varchar", "bigint": "bigint", "timestamp": "timestamptz"}
 
@@ -100,7 +100,7 @@ def write_batches(
     listed = ", ".join(
         f"cast({quote(name)} as {_DUCKDB_TYPES[types[name]]}) as {quote(name)}" for name in kept
     )
-    # strict_mode: a text that is no CSV, which no reader makes, is an error.
+    # strict_mode: a text that is no CSV, which no parser makes, is an error.
     read = (
         f"read_csv(?, columns = {{{described}}}, auto_detect = false, header = false, "
         f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', nullstr = '', "
@@ -123,7 +123,7 @@ def write_batches(
 
 
 def as_batches(rows: Iterable[Sequence[str | int]]) -> Iterator[Batch]:
-    """Rows as a reader would give them."""
+    """Rows as a parser would give them."""
     rest = iter(rows)
     while some := list(islice(rest, _ROWS_PER_BATCH)):
         lines = [",".join(csv_cell(str(cell)) for cell in row) + "\n" for row in some]

@@ -5,7 +5,7 @@ are. First the lines of every block are counted, which gives each line its numbe
 that are records by themselves are split and written by the tasks; odd ones, which must be few, come
 to the loader, which decides as it does for any file (see loader.parsers.by_line).
 
-What this way cannot do (see `can_read`, or NotByLine) is left to the reader that the file has.
+What this way cannot do (see `can_read`, or NotByLine) is left to the parser that the file has.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ _GLOB = "\\{}[]*?"
 
 
 class NotByLine(Exception):  # noqa: N818 -- nothing is wrong
-    """The file has to be read by its reader after all."""
+    """The file has to be read by its parser after all."""
 
 
-def can_read(reader: DelimitedParser, path: Path) -> bool:
+def can_read(parser: DelimitedParser, path: Path) -> bool:
     """Whether a file is large and of a kind that can be read line by line."""
-    layout = reader.layout
+    layout = parser.layout
     return (
         path.stat().st_size >= LARGE
-        and not reader.wrapping
-        and reader.encoding == "utf-8"
+        and not parser.wrapping
+        and parser.encoding == "utf-8"
         and is_by_line(layout.dialect, len(layout.match.columns))
     )
 
@@ -64,18 +64,18 @@ def can_read(reader: DelimitedParser, path: Path) -> bool:
 class ClusterLines:
     """The lines of a file, read by the tasks of a session.
 
-    Making it raises NotByLine, and FileRefused as the file's reader does.
+    Making it raises NotByLine, and FileRefused as the file's parser does.
     """
 
     def __init__(
-        self, session: SparkSession, path: Path, reader: DelimitedParser, load_id: int
+        self, session: SparkSession, path: Path, parser: DelimitedParser, load_id: int
     ) -> None:
         self._session = session
         self._path = path
-        self._reader = reader
+        self._parser = parser
         self._load_id = load_id
-        self._shape = reader.layout.dialect
-        self._keep = tuple(name is not None for name in reader.layout.match.columns)
+        self._shape = parser.layout.dialect
+        self._keep = tuple(name is not None for name in parser.layout.match.columns)
         self._begins, self._last = self._count()
         self._numbers = self._numbered()
         self._odd = self._decided()
@@ -96,10 +96,10 @@ class ClusterLines:
         position = self._path.stat().st_size
         yield Batch("", int(seen.get["records"]), tuple(odd.rejected), position)
         if odd.batches:
-            reader = self._reader
-            columns = ("line", "load_id", *reader.columns)
-            types = {**dict.fromkeys(reader.columns, "string"), "line": "bigint"}
-            more = write_batches(folder, columns, types, reader.delimiter, iter(odd.batches))
+            parser = self._parser
+            columns = ("line", "load_id", *parser.columns)
+            types = {**dict.fromkeys(parser.columns, "string"), "line": "bigint"}
+            more = write_batches(folder, columns, types, parser.delimiter, iter(odd.batches))
             yield Batch("", more, (), position)
 
     def _lines(self) -> DataFrame:
@@ -144,13 +144,13 @@ class ClusterLines:
             begins[int(block["block"])] = line
             longest, row = block["longest"]
             if longest > LINE_LIMIT:
-                raise self._reader.line_too_long(line + int(row))
+                raise self._parser.line_too_long(line + int(row))
             line += int(block["lines"])
             total += int(block["bytes"])
         if any(block["has_cr"] for block in counted):
             raise NotByLine
         # Windows-1252 would be thought of by then.
-        if self._reader.is_undecided and not all(block["is_utf8"] for block in counted):
+        if self._parser.is_undecided and not all(block["is_utf8"] for block in counted):
             raise NotByLine
         self._check_size(total)
         return begins, line - 1
@@ -172,7 +172,7 @@ class ClusterLines:
             mark = 3 if file.read(3) == b"\xef\xbb\xbf" else 0
         if total + mark - self._path.stat().st_size not in (0, 1):
             raise FileRefused(
-                self._reader.name,
+                self._parser.name,
                 ": Spark's workers read another file of this name, or it has changed. Put it where "
                 "they all see the same.",
             )
@@ -185,8 +185,8 @@ class ClusterLines:
         content, shape = f.col("content"), self._shape
         others = [
             _all_in(content, [column.name for column in entry.columns if column.required])
-            for entry in self._reader.inputs
-            if entry != self._reader.input
+            for entry in self._parser.inputs
+            if entry != self._parser.input
         ]
         odd = f.contains(content, f.lit("\0")) | (f.octet_length("value") > _LONG)
         for names in others:
@@ -204,7 +204,7 @@ class ClusterLines:
             self._lines()
             .join(f.broadcast(blocks), "block")
             .select((f.col("begin") + f.col("row")).alias("number"), "value")
-            .where(f.col("number") > self._reader.layout.skip)
+            .where(f.col("number") > self._parser.layout.skip)
             .select("number", "value", _content().alias("content"))
             .withColumn("apart", self._apart())
             .withColumn("kind", kind)
@@ -216,7 +216,7 @@ class ClusterLines:
 
         lines = _collected(self._numbers.where(f.col("kind") == "odd"), _MOST_LINES)
         for number, text in lines.items():
-            self._reader.refuse_second_table(text, number)
+            self._parser.refuse_second_table(text, number)
         odd = OddLines(self._shape, self._keep, self._load_id, self._last)
         left = _MOST_CONTEXT
 
@@ -271,7 +271,7 @@ class ClusterLines:
                 .otherwise(f.nullif(written, f.lit("")))
             )
 
-        columns = self._reader.layout.match.columns
+        columns = self._parser.layout.match.columns
         return [cell(at).alias(name) for at, name in enumerate(columns) if name is not None]
 
 

@@ -109,17 +109,17 @@ class SparkRaw:
         names = ("line", LOAD_ID, *columns)
         return self._write(table_of(entry), self._load_id, names, delimiter, batches)
 
-    def read_file(self, file: LocalFile, reader: Parser, load_id: int) -> Iterator[Batch] | None:
+    def read_file(self, file: LocalFile, parser: Parser, load_id: int) -> Iterator[Batch] | None:
         """See `RawStore`. A cluster reads what is large, and no temporary file of this machine."""
         # A few cores of one machine read no faster in Spark than the loader does on one.
         is_local = self._where.startswith("local")
-        if is_local or file.temporary or not isinstance(reader, DelimitedParser):
+        if is_local or file.temporary or not isinstance(parser, DelimitedParser):
             return None
         with self._faults():
             try:
-                if can_read(reader, file.path):
-                    lines = ClusterLines(self._session, file.path.absolute(), reader, load_id)
-                    return self._read(lines, table_of(reader.input), load_id)
+                if can_read(parser, file.path):
+                    lines = ClusterLines(self._session, file.path.absolute(), parser, load_id)
+                    return self._read(lines, table_of(parser.input), load_id)
             except NotByLine:
                 pass
         return None

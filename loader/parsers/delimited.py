@@ -256,7 +256,7 @@ class DelimitedParser:
 def recognise_text(
     name: str, open_bytes: Open, inputs: Sequence[Input], options: ReadOptions, wrapping: str = ""
 ) -> DelimitedParser:
-    """The reader of a text. Raises FileRefused."""
+    """The parser of a text. Raises FileRefused."""
     with open_bytes() as stream:
         sample = to_a_character(stream.read(SAMPLE), stream)
     encoding = _encoding(sample, options)

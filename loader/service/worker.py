@@ -530,7 +530,7 @@ def _nodes_of(manifest: Path) -> int | None:
 
 def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
     """What became of a table. `refused`: nothing was loaded, because of another one too."""
-    notes = [printable(note) for note in outcome.table.reader.notes]
+    notes = [printable(note) for note in outcome.table.parser.notes]
     state: Literal["loaded", "known", "refused"] = "refused" if refused else "loaded"
     if outcome.state == "known":
         state = "known"
@@ -539,7 +539,7 @@ def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
         notes.append("not loaded, because another file was refused")
     return FileResult(
         file=outcome.table.name,
-        input=outcome.table.reader.input.name,
+        input=outcome.table.parser.input.name,
         state=state,
         load_id=None if refused else outcome.load_id,
         records_read=outcome.records_read,

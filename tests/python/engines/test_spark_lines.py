@@ -1,4 +1,4 @@
-"""What the cluster reads by itself equals what the file's reader gives."""
+"""What the cluster reads by itself equals what the file's parser gives."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 def reader_of(path: Path) -> DelimitedParser:
     inputs = read_inputs(open_project().sources_file)
     file = LocalFile(path.name, path, content=content_of(path))
-    [reader] = recognise(file, inputs, ReadOptions())
-    assert isinstance(reader, DelimitedParser)
-    return reader
+    [parser] = recognise(file, inputs, ReadOptions())
+    assert isinstance(parser, DelimitedParser)
+    return parser
 
 
-def by_definition(reader: DelimitedParser) -> tuple[dict[int, Cells], list[RejectedLine]]:
+def by_definition(parser: DelimitedParser) -> tuple[dict[int, Cells], list[RejectedLine]]:
     rows: dict[int, Cells] = {}
     rejected: list[RejectedLine] = []
-    for batch in reader.batches(7):
-        rows |= dict(rows_of(batch.text, reader.delimiter, load_id=7))
+    for batch in parser.batches(7):
+        rows |= dict(rows_of(batch.text, parser.delimiter, load_id=7))
         rejected += batch.rejected
     return rows, rejected
 
 
 def by_cluster(
-    spark: Profile, path: Path, reader: DelimitedParser
+    spark: Profile, path: Path, parser: DelimitedParser
 ) -> tuple[dict[int, Cells], list[RejectedLine]]:
     out = path.with_name(f"{path.name}.out")
     with open_session(spark) as session:
-        lines = ClusterLines(session, path, reader, 7)
+        lines = ClusterLines(session, path, parser, 7)
         batches = list(lines.write(Folder(session, f"file://{out}")))
-    names = ", ".join(f'"{name}"' for name in reader.columns)
+    names = ", ".join(f'"{name}"' for name in parser.columns)
     files = [str(file) for file in out.glob("*.parquet")]
     rows = duckdb.execute(
         f"select line, {names} from read_parquet(?, union_by_name = true)", [files]
@@ -81,19 +81,19 @@ def test_random_files_in_small_blocks(
     rng = random.Random(seed)
     while True:
         data, _ = delimited(rng)
-        # A CR alone, and what is no UTF-8, is left to the reader.
+        # A CR alone, and what is no UTF-8, is left to the parser.
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         path = tmp_path / f"a {seed}[x]{{*}}.csv"
         path.write_bytes(data)
         try:
-            reader = reader_of(path)
+            parser = reader_of(path)
         except FileRefused:
             continue
-        if can_read(reader, path) and len(data) > 1000:
+        if can_read(parser, path) and len(data) > 1000:
             break
     # Blocks begin and end within lines, cells, characters and CRLF.
     monkeypatch.setattr(spark_lines, "_BLOCK", len(data) // rng.randint(5, 12))
-    assert by_cluster(spark, path, reader) == by_definition(reader)
+    assert by_cluster(spark, path, parser) == by_definition(parser)
 
 
 def test_odd_lines_in_many_blocks(
@@ -113,9 +113,9 @@ def test_odd_lines_in_many_blocks(
     path = tmp_path / "users.csv"
     path.write_bytes(b"\xef\xbb\xbf" + "é\n".encode() + USERS.encode() + b"".join(lines))
     monkeypatch.setattr(spark_lines, "_BLOCK", 9973)
-    reader = reader_of(path)
-    found, rejected = by_cluster(spark, path, reader)
-    wanted, by_rule = by_definition(reader)
+    parser = reader_of(path)
+    found, rejected = by_cluster(spark, path, parser)
+    wanted, by_rule = by_definition(parser)
     assert rejected == by_rule
     assert found == wanted
     assert {one.rule for one in rejected} >= {"broken_quoting", "nul_byte", "undecodable"}
@@ -162,7 +162,7 @@ def test_a_file_that_the_workers_do_not_see_is_left_to_the_reader(
 ) -> None:
     path = tmp_path / "users.csv"
     path.write_text(USERS + "1,a,b,c\n" * 3)
-    reader = reader_of(path)
+    parser = reader_of(path)
     asked = ClusterLines._asked
 
     def gone(self: ClusterLines, first: DataFrame) -> list[Row]:
@@ -171,4 +171,4 @@ def test_a_file_that_the_workers_do_not_see_is_left_to_the_reader(
 
     monkeypatch.setattr(ClusterLines, "_asked", gone)
     with open_session(spark) as session, pytest.raises(NotByLine):
-        ClusterLines(session, path, reader, 7)
+        ClusterLines(session, path, parser, 7)

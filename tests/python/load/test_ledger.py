@@ -149,7 +149,7 @@ def test_redo_of_what_was_not_undone_says_what_is_in_its_place() -> None:
     _, store = store_of(load(1, status="superseded"), load(2, mode="replace"))
     with pytest.raises(WrongStatus, match=r"load 2 has replaced it\. `labmart undo 2`"):
         ledger.redo(store, [1])
-    with pytest.raises(WrongStatus, match="was not undone: it counts"):
+    with pytest.raises(WrongStatus, match="was not undone: it is current"):
         ledger.redo(store, [2])
 
 
@@ -162,7 +162,7 @@ def test_undo_tells_what_counts_again() -> None:
     _, store = store_of(*before)
     said = after_undo(before, [12], ledger.undo(store, [12]))
     assert said == [
-        "load 12 (users.csv into users) is undone; loads 9 and 10 count again",
+        "load 12 (users.csv into users) is undone; loads 9 and 10 are current again",
         "Run `labmart build` to bring the tables up to date.",
     ]
 
@@ -172,14 +172,16 @@ def test_undo_of_a_superseded_load_tells_that_it_will_not_come_back() -> None:
     _, store = store_of(*before)
     said = after_undo(before, [1], ledger.undo(store, [1]))
     assert len(said) == 1
-    assert "will not when what replaced it is undone" in said[0]
+    assert "will not be when what replaced it is undone" in said[0]
 
 
 def test_redo_tells_what_does_not_count_any_more() -> None:
     before = [load(1), load(2, mode="replace", status="reverted")]
     _, store = store_of(*before)
     said = after_redo(before, [2], ledger.redo(store, [2]))
-    assert said[0] == ("load 2 (file2.csv into users) counts again; load 1 does not count any more")
+    assert said[0] == (
+        "load 2 (file2.csv into users) is current again; load 1 is no longer current"
+    )
 
 
 def test_redo_of_a_load_that_has_been_replaced_tells_so() -> None:
@@ -196,7 +198,7 @@ def test_two_loads_of_the_same_bytes_that_come_to_count_are_told() -> None:
     before = [load(1, status="reverted", sha256="a"), load(2, sha256="a", file="other.csv")]
     _, store = store_of(*before)
     said = after_redo(before, [1], ledger.redo(store, [1]))
-    assert "Note: loads 1 and 2 hold the same bytes, and both count." in said
+    assert "Note: loads 1 and 2 hold the same bytes, and both are current." in said
 
 
 def test_a_file_name_cannot_write_to_the_terminal() -> None:

@@ -238,16 +238,18 @@ def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
     person.load(write("old.csv"))
     person.load("--replace", write("new.csv", HEADER + "3,Cy,,\n"))
     done = person.labmart("undo", "2")
-    assert done.err.startswith("load 2 (new.csv into users) is undone; load 1 counts again\n")
+    assert done.err.startswith("load 2 (new.csv into users) is undone; load 1 is current again\n")
     assert "Run `labmart build`" in done.err
     done = person.labmart("undo", "2")
     assert done.code == 2
     assert "Load 2 is undone already. `labmart redo 2` would bring it back." in done.err
     done = person.labmart("redo", "1")
     assert done.code == 2
-    assert "Load 1 was not undone: it counts." in done.err
+    assert "Load 1 was not undone: it is current." in done.err
     done = person.labmart("redo", "2")
-    assert done.err.startswith("load 2 (new.csv into users) counts again; load 1 does not count")
+    assert done.err.startswith(
+        "load 2 (new.csv into users) is current again; load 1 is no longer current"
+    )
     assert "There is no load 7." in person.labmart("undo", "1", "7").err
     assert person.labmart("undo", "one").code == 2
     done = person.labmart("prune", "--check")

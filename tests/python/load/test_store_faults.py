@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 class OddError(Exception):
-    """What no reader is expected to raise."""
+    """What no parser is expected to raise."""
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_what_ends_the_batches_comes_out_as_it_was(
     with pytest.raises(type(error)) as caught, open_store(engine.profile()) as store:
         write_one(store, failing())
     assert caught.value is error
-    assert closed == ["labmart-reader"]
+    assert closed == ["labmart-parser"]
     assert no_thread_is_left()
     assert load_one(engine.profile()) == 1
 

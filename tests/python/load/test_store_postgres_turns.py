@@ -154,7 +154,7 @@ def test_loads_undo_and_redo_from_the_shell(
     assert code == 0
     assert "load 2 (people.csv into people) is undone" in err
     code, _, err = call("redo", "2")
-    assert (code, err.splitlines()[0]) == (0, "load 2 (people.csv into people) counts again")
+    assert (code, err.splitlines()[0]) == (0, "load 2 (people.csv into people) is current again")
     _, out, _ = call("loads", "--format", "csv")
     header, first, second = out.splitlines()
     assert header.startswith("load_id,status,mode,input,file,records_read,")

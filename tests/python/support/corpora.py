@@ -48,7 +48,7 @@ _PACKED: Mapping[str, Callable[[bytes], bytes]] = {
 class Read:
     """What became of a file: cells in the order of NAMES, trimmed as the models do, by line."""
 
-    reader: Parser
+    parser: Parser
     rows: tuple[tuple[int, Cells], ...]
     rejected: tuple[RejectedLine, ...]
 
@@ -61,51 +61,51 @@ def read(path: Path, options: ReadOptions | None = None) -> tuple[list[Read], li
         problems += collected.problems
         for file in collected.files:
             try:
-                readers = recognise(file, INPUTS, options or ReadOptions())
-                found += [read_all(reader) for reader in readers]
+                parsers = recognise(file, INPUTS, options or ReadOptions())
+                found += [read_all(parser) for parser in parsers]
             except FileRefused as refused:
                 problems.append(str(refused))
     return found, problems
 
 
-def read_all(reader: Parser) -> Read:
-    """All records of a reader, of which each line is accounted for."""
+def read_all(parser: Parser) -> Read:
+    """All records of a parser, of which each line is accounted for."""
     rows: list[tuple[int, Cells]] = []
     rejected: list[RejectedLine] = []
-    for batch in reader.batches(load_id=5):
-        given = rows_of(batch.text, reader.delimiter, load_id=5)
+    for batch in parser.batches(load_id=5):
+        given = rows_of(batch.text, parser.delimiter, load_id=5)
         assert len(given) == batch.records
         rows += given
         rejected += batch.rejected
-    assert_accounted_for(reader, rows, rejected)
-    order = [reader.columns.index(name) if name in reader.columns else -1 for name in NAMES]
+    assert_accounted_for(parser, rows, rejected)
+    order = [parser.columns.index(name) if name in parser.columns else -1 for name in NAMES]
     trimmed = (
         (line, tuple((cells[at] or "").strip(BLANKS) or None for at in order if at >= 0))
         for line, cells in rows
     )
-    return Read(reader, tuple(trimmed), tuple(rejected))
+    return Read(parser, tuple(trimmed), tuple(rejected))
 
 
 def assert_accounted_for(
-    reader: Parser, rows: Sequence[tuple[int, Cells]], rejected: Sequence[RejectedLine]
+    parser: Parser, rows: Sequence[tuple[int, Cells]], rejected: Sequence[RejectedLine]
 ) -> None:
     """No line has two fates, and of a text each line that is not blank has one."""
     numbers = [line for line, _ in rows] + [one.line for one in rejected]
     assert len(set(numbers)) == len(numbers)
-    if not isinstance(reader, DelimitedParser):
+    if not isinstance(parser, DelimitedParser):
         return
-    with reader.open() as stream:
+    with parser.open() as stream:
         data = b"".join(iter(lambda: stream.read(1 << 16), b""))
-    lines = re.split("\r\n|\r|\n", data.decode(reader.encoding, "replace"))
+    lines = re.split("\r\n|\r|\n", data.decode(parser.encoding, "replace"))
     covered = set(numbers)
     for number, cells in rows:
         inside = sum(len(re.findall("\r\n|\r|\n", cell or "")) for cell in cells)
         # Cells that are not kept, and escaped line ends, can hold more lines than the others.
         following = min((one for one in numbers if one > number), default=len(lines) + 1)
         covered |= set(range(number, following if inside else number + 1))
-    for number, line in enumerate(lines[reader.layout.skip :], start=reader.layout.skip + 1):
-        blank = not line.strip(f"{BLANKS}{reader.layout.dialect.delimiter}")
-        kept = all(reader.layout.match.columns)
+    for number, line in enumerate(lines[parser.layout.skip :], start=parser.layout.skip + 1):
+        blank = not line.strip(f"{BLANKS}{parser.layout.dialect.delimiter}")
+        kept = all(parser.layout.match.columns)
         assert number in covered or blank or not kept, (number, line)
 
 

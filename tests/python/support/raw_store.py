@@ -88,7 +88,7 @@ def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
 
 
 def no_thread_is_left() -> bool:
-    return all(thread.name != "labmart-reader" for thread in threading.enumerate())
+    return all(thread.name != "labmart-parser" for thread in threading.enumerate())
 
 
 def endless(load_id: int = 1, pause: float = 0.0) -> Iterator[Batch]:

@@ -238,7 +238,7 @@ def let_go() -> None:
 
 
 def _batch(file: File, load_id: int) -> Batch:
-    """The rows as a reader gives them, but shuffled: no order may be relied on."""
+    """The rows as a parser gives them, but shuffled: no order may be relied on."""
     lines = [
         ",".join((str(row.line), str(load_id), *(csv_cell(_text(cell)) for cell in row.cells)))
         for row in file.rows

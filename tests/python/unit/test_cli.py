@@ -172,7 +172,7 @@ def test_issues_are_filtered_and_summed_up(project: Path, filled: Database) -> N
     done = labmart(project, *arguments, env=filled.environment)
     assert done.stdout == "rule,severity,line\nduplicate_id,error,2\n"
     done = labmart(project, "issues", "--rule", "it's none", env=filled.environment)
-    assert "Nothing was rejected or noticed." in done.stderr
+    assert "There are no data quality issues." in done.stderr
 
 
 @pytest.mark.slow

@@ -49,14 +49,14 @@ def read(
     content: bytes | str, options: ReadOptions | None = None
 ) -> tuple[list[tuple[int, dict[str, str | None]]], list[RejectedLine]]:
     """Line and cells by column, trimmed as the models do, and the rejected lines."""
-    reader = recognise(content, options)
+    parser = recognise(content, options)
     rows: list[tuple[int, dict[str, str | None]]] = []
     rejected: list[RejectedLine] = []
-    for batch in reader.batches(load_id=5):
+    for batch in parser.batches(load_id=5):
         rejected += batch.rejected
-        for line, cells in rows_of(batch.text, reader.delimiter, load_id=5):
+        for line, cells in rows_of(batch.text, parser.delimiter, load_id=5):
             trimmed = [(cell or "").strip(" \t\r\n\u00a0\ufeff") or None for cell in cells]
-            rows.append((line, dict(zip(reader.columns, trimmed, strict=True))))
+            rows.append((line, dict(zip(parser.columns, trimmed, strict=True))))
     return rows, rejected
 
 
@@ -126,9 +126,9 @@ def test_columns_may_stand_in_any_order_and_others_between() -> None:
 
 
 def test_the_choice_is_told() -> None:
-    reader = recognise("\n\n" + PLAIN)
-    assert reader.dialect == "text, utf-8, delimiter ',', header in line 3"
-    assert reader.notes == ("passed over lines 1 to 2 before the header",)
+    parser = recognise("\n\n" + PLAIN)
+    assert parser.dialect == "text, utf-8, delimiter ',', header in line 3"
+    assert parser.notes == ("passed over lines 1 to 2 before the header",)
 
 
 def test_a_damaged_byte_costs_its_line_and_speaks_for_no_other_encoding() -> None:
@@ -169,11 +169,11 @@ def test_the_first_letter_beyond_ascii_may_come_late(encoding: str, name: str) -
     # Of a letter at the end of a portion only the first byte may have been read.
     for shift in range(3):
         late = f"{HEADER}\n{plain}1,{'x' * shift}{'é' * 600_000},b,\n2,Béla,c,\n"
-        reader = recognise(late.encode(encoding))
-        batches = list(reader.batches(load_id=5))
+        parser = recognise(late.encode(encoding))
+        batches = list(parser.batches(load_id=5))
         assert sum(batch.records for batch in batches) == 50_002
         assert not any(batch.rejected for batch in batches)
-        assert f"text, {name}," in reader.dialect
+        assert f"text, {name}," in parser.dialect
 
 
 @pytest.mark.parametrize(

@@ -142,20 +142,20 @@ def test_a_byte_order_mark_and_utf_16_are_read() -> None:
 def test_an_optional_column_that_comes_late_is_not_lost() -> None:
     filler = b'{"sample_id":1,"label":"%s"}\n' % (b"x" * 1000)
     content = filler * 6000 + b'{"sample_id":2,"label":"y","WEIGHT":5,"other":1}\n'
-    reader = recognise("s", lambda: Bytes(content), [SAMPLES])
-    batches = list(reader.batches(1))
+    parser = recognise("s", lambda: Bytes(content), [SAMPLES])
+    batches = list(parser.batches(1))
     assert batches[-1].text.endswith("6001,1,2,y,5\n")
     assert len(batches) > 3
     assert sum(batch.records for batch in batches) == 6001
-    assert reader.notes == ("ignored keys: 'other'",)
+    assert parser.notes == ("ignored keys: 'other'",)
 
 
 def test_ignored_keys_are_named_up_to_twenty() -> None:
     extra = {f"k{n}": n for n in range(25)}
     content = json.dumps({"sample_id": 1, "label": 2, **extra}).encode()
-    reader = recognise("s", lambda: Bytes(content), [SAMPLES])
-    assert [batch.text for batch in reader.batches(1)] == ["1,1,1,2,\n"]
-    (note,) = reader.notes
+    parser = recognise("s", lambda: Bytes(content), [SAMPLES])
+    assert [batch.text for batch in parser.batches(1)] == ["1,1,1,2,\n"]
+    (note,) = parser.notes
     assert note.startswith("ignored keys: 'k0', 'k1'")
     assert note.endswith("'k19' and 5 more")
 
