@@ -514,11 +514,16 @@ def _beyond(compared: _Compared) -> ColumnElement[bool]:
         if value is None:
             beyond = level if descending else or_(key.is_not(None), level)
         elif descending:
-            beyond = or_(key < value, key.is_(None), level)
+            beyond = or_(key < _bound(value), key.is_(None), level)
         else:
-            beyond = or_(key > value, level)
+            beyond = or_(key > _bound(value), level)
     return beyond
 
 
 def _is(key: ColumnElement[Any], value: Value) -> ColumnElement[bool]:
-    return key.is_(None) if value is None else key == value
+    return key.is_(None) if value is None else key == _bound(value)
+
+
+def _bound(value: Value) -> ColumnElement[Any]:
+    """A value as a parameter: SQLAlchemy would write true and false as constants, unordered."""
+    return literal(value)

@@ -180,6 +180,8 @@ class _Watch:
         # What is being worked on; kept when the work is interrupted.
         self.task: Task | None = None
         self.fault: Exception | None = None
+        # A shell starts a background job with SIGINT ignored, which we would inherit.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         # Only that is noted here, since the signal may come while this thread holds a lock.
         signal.signal(signal.SIGTERM, lambda *_: self._end())
         self._connection = open_connection(settings.profile, _NAME)

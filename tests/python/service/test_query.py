@@ -204,6 +204,13 @@ def test_rows_that_are_equal_come_as_often_as_they_are_there(
     assert pages == [item["name"] for item in whole]
 
 
+@pytest.mark.parametrize("order", ["is_good", "-is_good", "day", "-amount"])
+def test_pages_go_on_over_values_of_each_type_and_null(asker: Asker, order: str) -> None:
+    pages = list(asker.pages("things", ("order", order), ("limit", 2)))
+    whole = asker.items("things", ("order", order), ("limit", 0))
+    assert [item for page in pages for item in page] == whole
+
+
 def test_a_page_goes_on_where_the_last_one_ended_although_rows_have_gone(asker: Asker) -> None:
     rows: list[Row] = [("a", 1), ("a", 1), ("a", 1), ("b", 2), ("c", 3)]
     asker.fill("notes", "name text, amount numeric(18,6)", rows)

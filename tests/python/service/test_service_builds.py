@@ -28,7 +28,7 @@ def test_from_uploads_to_a_mart_with_one_build(service: Server) -> None:
     with service.client() as client:
         jobs = []
         for name in ("users", "user_experiments", "compounds"):
-            content = (SEEDS / f"{name}.csv").read_bytes()
+            content = (SEEDS / f"raw_{name}.csv").read_bytes()
             answer = client.put(f"/v1/files/{name}.csv", content=content)
             jobs.append(answer.json()["id"])
         ended = [service.ended(job, 300) for job in jobs]

@@ -164,10 +164,12 @@ def test_a_worker_that_loses_its_lock_begins_anew(service: Server) -> None:
         job = client.put("/v1/files/m.csv", params=NO_BUILD, content=_users(850)).json()
         wait_until_held()
         # Not the connection that loads: nothing but the lock is lost.
-        service.rows(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = "
-            "current_database() and application_name = 'labmart service worker'"
+        ended = service.rows(
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' "
+            "and granted and (classid::bigint << 32 | objid::bigint) = "
+            "hashtextextended('labmart work labmart_service', 0)"
         )
+        assert ended == [(True,)]
     assert service.ended(job["id"])["state"] == "done"
     assert service.rows("select count(*) from labmart_raw.users where user_id = '850'") == [(1,)]
     wait_for(lambda: _workers_started(service) > workers)
