@@ -15,7 +15,7 @@ target := $(if $(TARGET),--target $(TARGET))
 engine := .venv/.$(or $(filter duckdb spark,$(TARGET)),run)
 
 .DEFAULT_GOAL := help
-.PHONY: run serve secrets test check prove mutants static docs requirements clean help
+.PHONY: run serve secrets test check prove mutants changed static docs requirements clean help
 
 # Two goals would install into one environment at a time.
 .NOTPARALLEL:
@@ -41,6 +41,14 @@ check: .venv/.dev ## the quick part of the tests: style, types, what needs no da
 
 mutants: .venv/.dev ## break each rule of the SQL and see a mart or a test show it
 	$(pytest) -m prove tests/python/models/test_mutants.py
+
+changed: $(engine) ## build and test what differs from the manifest in STATE=folder, in schema ci
+	@$(database)
+	$(slim) build --select state:modified+ --defer --favor-state --state "$(STATE)" $(target)
+	$(slim) run-operation require_rows $(target)
+
+# Production's schema is labmart, its loads are the same; what is not built here is read there.
+slim = LABMART_SCHEMA=ci $(bin)/dbt
 
 static: .venv/.dev
 	$(python_checks)
@@ -68,14 +76,15 @@ compiled_sql := --templater raw --exclude-rules layout,ambiguous.column_count,$\
 database := if [ -n "$$PGHOST" ]; then $(bin)/labmart db url > /dev/null; \
   else $(bin)/labmart db start || [ $$? -eq 2 ]; fi
 
-docs: $(engine) ## build all tables, write the dbt documentation, say how to read it
+docs: $(engine) .venv/.docs ## build all tables, write the dbt documentation, say how to read it
 	@$(bin)/labmart build $(target)
 	@$(bin)/dbt --quiet docs generate $(target)
+	@$(bin)/python -m loader.lineage target
 	@echo "To read it in a browser: $(bin)/dbt docs serve"
 
 requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 takes newer versions)
 	uv pip compile $(compile) -o requirements/run.txt
-	for extra in duckdb spark service; do \
+	for extra in duckdb spark service metrics docs; do \
 	  uv pip compile $(compile) -c requirements/run.txt --extra $$extra \
 	    -o requirements/$$extra.txt || exit; \
 	done
@@ -83,14 +92,15 @@ requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 t
 	  -o requirements/dev.txt
 
 # What the tests try.
-extras = duckdb spark service s3 https sftp
+extras = duckdb spark service metrics docs s3 https sftp
 
 # One file for every system and Python version (--universal), and no address and no path in it.
 compile = pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
   --group build $(wheels) --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
   --no-emit-find-links
-# Wheels run nothing while they are installed. pyspark has none.
-wheels := --only-binary :all: --no-binary pyspark
+# Wheels run nothing while they are installed. pyspark has none, nor has halo, which dbt-metricflow
+# draws its progress with.
+wheels := --only-binary :all: --no-binary pyspark --no-binary halo
 
 secrets := superuser_password database_password token
 secrets: $(secrets:%=secrets/%) ## write random passwords for docker compose, where there are none

@@ -190,9 +190,13 @@ def _contract(table: DeclaredTable, blocks: Mapping[str, str], path: Path) -> Co
 
 
 def _key(table: DeclaredTable) -> tuple[str, ...]:
-    """The columns of the test of a key; of `coalesce(load_id, -1)` it is load_id."""
+    """The columns of the first test `unique_combination_of_columns`."""
     for test in table.data_tests:
         match test:
-            case {"is_key": {"arguments": {"columns": [*columns]}}}:
-                return tuple(re.sub(r"^coalesce\((\w+),.*\)$", r"\1", str(key)) for key in columns)
+            case {
+                "unique_combination_of_columns": {
+                    "arguments": {"combination_of_columns": [*columns]}
+                }
+            }:
+                return tuple(map(str, columns))
     return ()

@@ -1,28 +1,33 @@
-{#- Creates the raw schema and every table of the source `raw` that is missing, from the source
-    YAML.
+{#- Creates what the models read and nobody has brought yet: the raw schema with every table of the
+    source `raw`, from the source YAML, and each seed, without rows.
 
     Runs at the start of every dbt command, so that a first `dbt build` works on an empty
-    database. A table that exists is only looked up, never locked: other sessions may be
-    loading into it. -#}
+    database, and `dbt run` on loads without seeds. A table that exists is only looked up, never
+    locked: other sessions may be loading into it. -#}
 {% macro create_raw_tables() -%}
-    {% set commands = ['build', 'run', 'test', 'seed', 'retry', 'freshness', 'run-operation'] %}
+    {% set commands = ['build', 'run', 'test', 'seed', 'freshness', 'run-operation'] %}
     {% if not execute or flags.WHICH not in commands %}
         {{ return('') }}
     {% endif %}
+    {% set declared = graph.sources.values() | selectattr('source_name', 'equalto', 'raw') | list %}
+    {% if declared %}{% do refuse_earlier_raw_schema(declared[0].schema) %}{% endif %}
+    {#- `dbt seed` and `dbt build` make the seeds themselves. -#}
+    {% if flags.WHICH in ['run', 'test'] %}
+        {% set own = graph.nodes.values() | selectattr('package_name', 'equalto', project_name) %}
+        {% set declared = declared + own | selectattr('resource_type', 'equalto', 'seed') | list %}
+    {% endif %}
     {% set created = [] %}
-    {% set sources = graph.sources.values() | selectattr('source_name', 'equalto', 'raw') | list %}
-    {% if sources %}{% do refuse_earlier_raw_schema(sources[0].schema) %}{% endif %}
-    {% for source in sources %}
+    {% for table in declared %}
         {% set relation = api.Relation.create(
-            database=source.database,
-            schema=source.schema,
-            identifier=source.identifier,
+            database=table.database,
+            schema=table.schema,
+            identifier=table.identifier or table.alias,
             type='table'
         ) %}
         {% if load_relation(relation) is none %}
-            {% do lock_raw_tables(source.schema) %}
+            {% do lock_raw_tables(table.schema) %}
             {% do create_schema(relation.without_identifier()) %}
-            {% do create_raw_table(relation, source.columns.values() | list) %}
+            {% do create_raw_table(relation, table.columns.values() | list) %}
             {% do created.append(relation) %}
         {% endif %}
     {% endfor %}

@@ -14,7 +14,7 @@
     {% if ledger is none %}{{ return('') }}{% endif %}
     {% set found = adapter.get_columns_in_relation(ledger) | map(attribute='name') | list %}
     {% if 'load_id' not in found or 'sha256' not in found %}{{ return('') }}{% endif %}
-    {% if run_query('select load_id from ' ~ ledger ~ ' limit 1').rows | length %}
+    {% if relation_has_rows(ledger) %}
         {{ exceptions.raise_compiler_error(
             'The loads of this target are in the schema ' ~ earlier ~ ', where earlier versions '
             ~ 'kept them, and models read ' ~ raw_schema ~ '. `labmart loads` moves them, or says '

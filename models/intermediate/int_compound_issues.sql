@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 with compounds as (
     select * from {{ ref('int_compounds') }}
 ),
@@ -9,11 +7,11 @@ rejected_rows as (
         rule,
         load_id,
         line,
-        coalesce({{ as_text('compound_id') }}, compound_id_cell) as record_key,
+        coalesce(cast(compound_id as {{ dbt.type_string() }}), compound_id_cell) as record_key,
         'compound_id' as column_name,
         compound_id_cell as value
     from compounds
-    where fate = 'rejected'
+    where row_status = 'rejected'
 )
 
 select * from rejected_rows

@@ -3,16 +3,20 @@ with compounds as (
 ),
 
 judged as (
-    {{ row_fates('compounds', key='compound_id') }}
+    {{ row_status('compounds', key='compound_id') }}
+),
+
+compounds_with_status as (
+    select
+        load_id,
+        line,
+        compound_id,
+        compound_id_cell,
+        compound_name,
+        compound_structure,
+        row_status,
+        rule
+    from judged
 )
 
-select
-    load_id,
-    line,
-    compound_id,
-    compound_id_cell,
-    compound_name,
-    compound_structure,
-    fate,
-    rule
-from judged
+select * from compounds_with_status

@@ -1,48 +1,33 @@
-{{ config(materialized='view') }}
-
--- Most experiments have nothing to notice: the steps below read the few that may, once.
-with noticeable as (
-    select *
+-- Most experiments have no issue: the steps below read the few that may have one, once.
+with questionable as (
+    select
+        *,
+        cast(experiment_id as {{ dbt.type_string() }}) as experiment_id_text,
+        cast(user_id as {{ dbt.type_string() }}) as user_id_text
     from {{ ref('int_experiments') }}
     where
-        fate = 'rejected'
-        or run_time is null
-        or compound_ids is null
-        or compound_list_cell is not null
+        row_status = 'rejected'
+        or (row_status = 'accepted' and (run_time is null or compounds_listed = 0))
 ),
 
-accepted as (
-    select
-        load_id,
-        line,
-        experiment_id,
-        {{ as_text('experiment_id') }} as record_key,
-        run_time_cell,
-        run_time,
-        compound_list_cell,
-        compound_ids
-    from noticeable
-    where fate = 'accepted'
-),
-
+-- A canonical cell is not kept beside its value: it reads as its value does.
 rejected_rows as (
     select
         rule,
         load_id,
         line,
-        coalesce({{ as_text('experiment_id') }}, experiment_id_cell) as record_key,
+        coalesce(experiment_id_text, experiment_id_cell) as record_key,
         case
             when rule in ('missing_user', 'invalid_user', 'unknown_user') then 'user_id'
             else 'experiment_id'
         end as column_name,
-        -- a plain cell is not kept: it reads as its number does
         case
             when rule in ('missing_user', 'invalid_user', 'unknown_user')
-                then coalesce(user_id_cell, {{ as_text('user_id') }})
-            else coalesce(experiment_id_cell, {{ as_text('experiment_id') }})
+                then coalesce(user_id_cell, user_id_text)
+            else coalesce(experiment_id_cell, experiment_id_text)
         end as value
-    from noticeable
-    where fate = 'rejected'
+    from questionable
+    where row_status = 'rejected'
 ),
 
 unusable_run_times as (
@@ -50,11 +35,19 @@ unusable_run_times as (
         case when run_time_cell is null then 'missing_run_time' else 'invalid_run_time' end as rule,
         load_id,
         line,
-        record_key,
+        experiment_id_text as record_key,
         'experiment_run_time' as column_name,
         run_time_cell as value
-    from accepted
-    where run_time is null
+    from questionable
+    where row_status = 'accepted' and run_time is null
+),
+
+empty_lists as (
+    select
+        *,
+        coalesce(compound_list_cell, {{ list_as_text('compound_ids') }}) as list_text
+    from questionable
+    where row_status = 'accepted' and compounds_listed = 0
 ),
 
 missing_compounds as (
@@ -62,17 +55,19 @@ missing_compounds as (
         'missing_compounds' as rule,
         load_id,
         line,
-        record_key,
+        experiment_id_text as record_key,
         'experiment_compound_ids' as column_name,
-        compound_list_cell as value
-    from accepted
-    where
-        (compound_ids is null or compound_list_cell is not null)
-        and {{ trim_cell("replace(compound_list_cell, ';', ' ')") }} is null
+        list_text as value
+    from empty_lists
+    where {{ trim_cell("replace(list_text, ';', ' ')") }} is null
+),
+
+experiment_issues as (
+    select * from rejected_rows
+    union all
+    select * from unusable_run_times
+    union all
+    select * from missing_compounds
 )
 
-select * from rejected_rows
-union all
-select * from unusable_run_times
-union all
-select * from missing_compounds
+select * from experiment_issues

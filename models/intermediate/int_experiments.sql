@@ -1,16 +1,17 @@
+{{ config(indexes=row_index(['experiment_id'])) }}
+
 with experiments as (
     select * from {{ ref('stg_user_experiments') }}
 ),
 
 users as (
-    select user_id from {{ ref('int_users') }} where fate = 'accepted'
+    select user_id from {{ ref('int_users') }} where row_status = 'accepted'
 ),
 
 checked as (
     select
         experiments.load_id,
         experiments.line,
-        experiments.seed_order,
         experiments.experiment_id_cell,
         experiments.experiment_id,
         experiments.user_id_cell,
@@ -19,6 +20,8 @@ checked as (
         experiments.run_time,
         experiments.compound_list_cell,
         experiments.compound_ids,
+        experiments.compounds_listed,
+        experiments.may_repeat,
         case
             when experiments.error_rule is not null then experiments.error_rule
             when users.user_id is null then 'unknown_user'
@@ -28,20 +31,26 @@ checked as (
 ),
 
 judged as (
-    {{ row_fates('checked', key='experiment_id') }}
+    {{ row_status('checked', key='experiment_id') }}
+),
+
+experiments_with_status as (
+    select
+        load_id,
+        line,
+        experiment_id_cell,
+        experiment_id,
+        user_id_cell,
+        user_id,
+        run_time_cell,
+        run_time,
+        compound_list_cell,
+        compound_ids,
+        compounds_listed,
+        may_repeat,
+        row_status,
+        rule
+    from judged
 )
 
-select
-    load_id,
-    line,
-    experiment_id_cell,
-    experiment_id,
-    user_id_cell,
-    user_id,
-    run_time_cell,
-    run_time,
-    compound_list_cell,
-    compound_ids,
-    fate,
-    rule
-from judged
+select * from experiments_with_status

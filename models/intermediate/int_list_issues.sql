@@ -1,27 +1,27 @@
-{{ config(materialized='view') }}
-
--- Only lists that are not plain have their text beside them.
+-- Only a list that reads otherwise than its ids has its text beside them.
 with written_lists as (
-    select
-        experiment_id,
-        load_id,
-        line,
-        compound_list_cell
-    from {{ ref('int_experiments') }}
-    where fate = 'accepted' and compound_list_cell is not null
-),
-
-experiments as (
-    select * from {{ ref('accepted_experiments') }}
+    select * from {{ ref('int_experiments') }}
+    where row_status = 'accepted' and compound_list_cell is not null
 ),
 
 unknown_compounds as (
-    select * from {{ ref('experiment_compounds') }} where not is_known
+    select compound_id from {{ ref('int_compound_totals') }} where not is_known
+),
+
+user_compounds as (
+    select * from {{ ref('int_user_compounds') }}
+),
+
+experiments as (
+    select * from {{ ref('int_experiments') }} where row_status = 'accepted'
 ),
 
 written_items as (
-    {{ split_list(
-        'written_lists', keep=['experiment_id', 'load_id', 'line'], list='compound_list_cell'
+    {{ unnest_list(
+        'written_lists',
+        keep=['experiment_id', 'load_id', 'line'],
+        list=split_text('compound_list_cell'),
+        item='written_item'
     ) }}
 ),
 
@@ -31,7 +31,7 @@ trimmed_items as (
         load_id,
         line,
         position,
-        {{ trim_cell('item') }} as item
+        {{ trim_cell('written_item') }} as item
     from written_items
 ),
 
@@ -46,32 +46,61 @@ invalid_items as (
     where not {{ matches('item', id_pattern()) }}
 ),
 
+-- Mostly there are none: then no list has to be looked into.
+users_of_unknown_compounds as (
+    select distinct user_compounds.user_id
+    from user_compounds
+    inner join unknown_compounds on user_compounds.compound_id = unknown_compounds.compound_id
+),
+
+their_experiments as (
+    select experiments.*
+    from experiments
+    inner join users_of_unknown_compounds
+        on experiments.user_id = users_of_unknown_compounds.user_id
+),
+
+their_items as (
+    {{ unnest_list(
+        'their_experiments',
+        keep=['experiment_id', 'load_id', 'line'],
+        list='compound_ids',
+        item='compound_id'
+    ) }}
+),
+
 unknown_items as (
     select
         'unknown_compound' as rule,
-        experiments.load_id,
-        experiments.line,
-        experiments.experiment_id,
-        coalesce(trimmed_items.item, {{ as_text('unknown_compounds.compound_id') }}) as value
-    from unknown_compounds
-    inner join experiments on unknown_compounds.experiment_id = experiments.experiment_id
+        their_items.load_id,
+        their_items.line,
+        their_items.experiment_id,
+        coalesce(
+            trimmed_items.item, cast(their_items.compound_id as {{ dbt.type_string() }})
+        ) as value
+    from their_items
+    inner join unknown_compounds on their_items.compound_id = unknown_compounds.compound_id
     left join trimmed_items
         on
-            unknown_compounds.experiment_id = trimmed_items.experiment_id
-            and unknown_compounds.position = trimmed_items.position
+            their_items.experiment_id = trimmed_items.experiment_id
+            and their_items.position = trimmed_items.position
 ),
 
 items as (
     select * from invalid_items
     union all
     select * from unknown_items
+),
+
+list_issues as (
+    select
+        rule,
+        load_id,
+        line,
+        cast(experiment_id as {{ dbt.type_string() }}) as record_key,
+        'experiment_compound_ids' as column_name,
+        value
+    from items
 )
 
-select
-    rule,
-    load_id,
-    line,
-    {{ as_text('experiment_id') }} as record_key,
-    'experiment_compound_ids' as column_name,
-    value
-from items
+select * from list_issues

@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 with int_users as (
     select * from {{ ref('int_users') }}
 ),
@@ -7,7 +5,7 @@ with int_users as (
 users as (
     select
         *,
-        coalesce({{ as_text('user_id') }}, user_id_cell) as record_key
+        coalesce(cast(user_id as {{ dbt.type_string() }}), user_id_cell) as record_key
     from int_users
 ),
 
@@ -20,7 +18,7 @@ rejected_rows as (
         'user_id' as column_name,
         user_id_cell as value
     from users
-    where fate = 'rejected'
+    where row_status = 'rejected'
 ),
 
 invalid_signup_dates as (
@@ -32,9 +30,13 @@ invalid_signup_dates as (
         'signup_date' as column_name,
         signup_date_cell as value
     from users
-    where fate = 'accepted' and signup_date is null and signup_date_cell is not null
+    where row_status = 'accepted' and signup_date is null and signup_date_cell is not null
+),
+
+user_issues as (
+    select * from rejected_rows
+    union all
+    select * from invalid_signup_dates
 )
 
-select * from rejected_rows
-union all
-select * from invalid_signup_dates
+select * from user_issues

@@ -3,18 +3,22 @@ with users as (
 ),
 
 judged as (
-    {{ row_fates('users', key='user_id') }}
+    {{ row_status('users', key='user_id') }}
+),
+
+users_with_status as (
+    select
+        load_id,
+        line,
+        user_id,
+        user_id_cell,
+        name,
+        email,
+        signup_date,
+        signup_date_cell,
+        row_status,
+        rule
+    from judged
 )
 
-select
-    load_id,
-    line,
-    user_id,
-    user_id_cell,
-    name,
-    email,
-    signup_date,
-    signup_date_cell,
-    fate,
-    rule
-from judged
+select * from users_with_status

@@ -1,26 +1,62 @@
+{{ config(materialized='view') }}
+
+-- Imported twice: PostgreSQL would store a step that two others read.
 with experiments as (
-    select * from {{ ref('int_experiments') }} where fate = 'accepted'
+    select * from {{ ref('int_experiments') }} where row_status = 'accepted' and not may_repeat
+),
+
+repeating_experiments as (
+    select * from {{ ref('int_experiments') }} where row_status = 'accepted' and may_repeat
 ),
 
 compounds as (
-    select compound_id from {{ ref('accepted_compounds') }}
+    select compound_id from {{ ref('compounds') }}
 ),
 
 items as (
-    {{ split_ids(
-        'experiments', keep=['experiment_id', 'user_id', 'run_time'], list='compound_ids'
+    {{ unnest_list(
+        'experiments',
+        keep=['experiment_id', 'user_id', 'run_time'],
+        list='compound_ids',
+        item='compound_id'
     ) }}
+),
+
+repeating_items as (
+    {{ unnest_list(
+        'repeating_experiments',
+        keep=['experiment_id', 'user_id', 'run_time'],
+        list='compound_ids',
+        item='compound_id'
+    ) }}
+),
+
+marked_items as (
+    select
+        *,
+        false as is_repeat
+    from items
+    union all
+    select
+        *,
+        row_number() over (partition by experiment_id, compound_id order by position) > 1
+            as is_repeat
+    from repeating_items
+),
+
+typed as (
+    select
+        cast(marked_items.experiment_id as bigint) as experiment_id,
+        cast(marked_items.position as bigint) as position,
+        cast(marked_items.compound_id as bigint) as compound_id,
+        cast(compounds.compound_id is not null as boolean) as is_known,
+        cast(marked_items.is_repeat as boolean) as is_repeat,
+        cast(marked_items.user_id as bigint) as user_id,
+        cast(marked_items.run_time as numeric(18, 6)) as run_time
+    from marked_items
+    left join compounds on marked_items.compound_id = compounds.compound_id
+    -- an item that is no compound keeps its position and has no row
+    where marked_items.compound_id is not null
 )
 
-select
-    cast(items.experiment_id as bigint) as experiment_id,
-    cast(items.position as bigint) as position,
-    cast(items.id as bigint) as compound_id,
-    cast(compounds.compound_id is not null as boolean) as is_known,
-    cast(items.is_repeat as boolean) as is_repeat,
-    cast(items.user_id as bigint) as user_id,
-    cast(items.run_time as numeric(18, 6)) as run_time
-from items
-left join compounds on items.id = compounds.compound_id
--- an item that is no compound keeps its position and has no row
-where items.id is not null
+select * from typed

@@ -3,7 +3,7 @@ with input_files as (
 ),
 
 issue_rules as (
-    select * from {{ ref('int_issue_rules') }}
+    select * from {{ ref('issue_rules') }}
 ),
 
 rejected_lines as (
@@ -57,7 +57,7 @@ issues as (
         record_key,
         column_name,
         value,
-        {{ as_text('null') }} as detail
+        cast(null as {{ dbt.type_string() }}) as detail
     from row_issues
 
     union all
@@ -67,28 +67,32 @@ issues as (
         rule,
         load_id,
         line,
-        {{ as_text('null') }} as record_key,
-        {{ as_text('null') }} as column_name,
+        cast(null as {{ dbt.type_string() }}) as record_key,
+        cast(null as {{ dbt.type_string() }}) as column_name,
         content as value,
         detail
     from rejected_lines
+),
+
+typed as (
+    select
+        cast(issues.rule as {{ dbt.type_string() }}) as rule,
+        -- a line that the loader kept apart by a rule of its own is an error all the same
+        cast(coalesce(issue_rules.severity, 'error') as {{ dbt.type_string() }}) as severity,
+        cast(issues.input as {{ dbt.type_string() }}) as input,
+        cast({{ shown_load_id('issues') }} as bigint) as load_id,
+        cast(input_files.file as {{ dbt.type_string() }}) as file,
+        cast({{ shown_line('issues') }} as bigint) as line,
+        cast(issues.record_key as {{ dbt.type_string() }}) as record_key,
+        cast(issues.column_name as {{ dbt.type_string() }}) as column_name,
+        cast(issues.value as {{ dbt.type_string() }}) as value,
+        cast(coalesce(issues.detail, issue_rules.sentence) as {{ dbt.type_string() }}) as message
+    from issues
+    left join issue_rules on issues.rule = issue_rules.rule
+    inner join input_files
+        on
+            issues.input = input_files.input
+            and issues.load_id = input_files.load_id
 )
 
-select
-    {{ as_text('issues.rule') }} as rule,
-    -- a line that the loader kept apart by a rule of its own is an error all the same
-    {{ as_text("coalesce(issue_rules.severity, 'error')") }} as severity,
-    {{ as_text('issues.input') }} as input,
-    cast(issues.load_id as bigint) as load_id,
-    {{ as_text('input_files.file') }} as file,
-    cast(issues.line as bigint) as line,
-    {{ as_text('issues.record_key') }} as record_key,
-    {{ as_text('issues.column_name') }} as column_name,
-    {{ as_text('issues.value') }} as value,
-    {{ as_text('coalesce(issues.detail, issue_rules.sentence)') }} as message
-from issues
-left join issue_rules on issues.rule = issue_rules.rule
-inner join input_files
-    on
-        issues.input = input_files.input
-        and coalesce(issues.load_id, -1) = coalesce(input_files.load_id, -1)
+select * from typed

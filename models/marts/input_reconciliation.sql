@@ -6,24 +6,36 @@ rejected_lines as (
     select * from {{ ref('stg_rejected_lines') }}
 ),
 
-fates as (
+users as (
     select
         'users' as input,
         load_id,
-        fate
+        row_status
     from {{ ref('int_users') }}
-    union all
+),
+
+user_experiments as (
     select
         'user_experiments' as input,
         load_id,
-        fate
+        row_status
     from {{ ref('int_experiments') }}
-    union all
+),
+
+compounds as (
     select
         'compounds' as input,
         load_id,
-        fate
+        row_status
     from {{ ref('int_compounds') }}
+),
+
+input_rows as (
+    select * from users
+    union all
+    select * from user_experiments
+    union all
+    select * from compounds
 ),
 
 lines_per_file as (
@@ -39,28 +51,32 @@ rows_per_file as (
     select
         input,
         load_id,
-        count(*) filter (where fate = 'rejected') as rejected_rows,
-        count(*) filter (where fate = 'superseded') as superseded_rows,
-        count(*) filter (where fate = 'accepted') as accepted_rows
-    from fates
+        count(*) filter (where row_status = 'rejected') as rejected_rows,
+        count(*) filter (where row_status = 'superseded') as superseded_rows,
+        count(*) filter (where row_status = 'accepted') as accepted_rows
+    from input_rows
     group by input, load_id
+),
+
+typed as (
+    select
+        cast(input_files.input as {{ dbt.type_string() }}) as input,
+        cast({{ shown_load_id('input_files') }} as bigint) as load_id,
+        cast(input_files.file as {{ dbt.type_string() }}) as file,
+        cast(input_files.records_read as bigint) as records_read,
+        cast(coalesce(lines_per_file.rejected_lines, 0) as bigint) as rejected_lines,
+        cast(coalesce(rows_per_file.rejected_rows, 0) as bigint) as rejected_rows,
+        cast(coalesce(rows_per_file.superseded_rows, 0) as bigint) as superseded_rows,
+        cast(coalesce(rows_per_file.accepted_rows, 0) as bigint) as accepted_rows
+    from input_files
+    left join lines_per_file
+        on
+            input_files.input = lines_per_file.input
+            and input_files.load_id = lines_per_file.load_id
+    left join rows_per_file
+        on
+            input_files.input = rows_per_file.input
+            and input_files.load_id = rows_per_file.load_id
 )
 
-select
-    {{ as_text('input_files.input') }} as input,
-    cast(input_files.load_id as bigint) as load_id,
-    {{ as_text('input_files.file') }} as file,
-    cast(input_files.records_read as bigint) as records_read,
-    cast(coalesce(lines_per_file.rejected_lines, 0) as bigint) as rejected_lines,
-    cast(coalesce(rows_per_file.rejected_rows, 0) as bigint) as rejected_rows,
-    cast(coalesce(rows_per_file.superseded_rows, 0) as bigint) as superseded_rows,
-    cast(coalesce(rows_per_file.accepted_rows, 0) as bigint) as accepted_rows
-from input_files
-left join lines_per_file
-    on
-        input_files.input = lines_per_file.input
-        and input_files.load_id = lines_per_file.load_id
-left join rows_per_file
-    on
-        input_files.input = rows_per_file.input
-        and coalesce(input_files.load_id, -1) = coalesce(rows_per_file.load_id, -1)
+select * from typed

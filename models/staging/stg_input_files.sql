@@ -1,5 +1,6 @@
-{#- A table: small, read by nearly every model, and counting the seeds once is enough. -#}
-{{ config(materialized='table') }}
+{#- A table: a build reads the same loads from its first model to its last, whatever is loaded
+    meanwhile. -#}
+{{ config(materialized='table', indexes=unique_index(['input', 'load_id'])) }}
 
 {%- set input = var('input') -%}
 {%- if input not in ['auto', 'seeds', 'loads'] -%}
@@ -15,21 +16,21 @@ with loads as (
 ),
 
 users_seed as (
-    select count(*) as records_read from {{ ref('users') }}
+    select count(*) as records_read from {{ ref('raw_users') }}
 ),
 
 user_experiments_seed as (
-    select count(*) as records_read from {{ ref('user_experiments') }}
+    select count(*) as records_read from {{ ref('raw_user_experiments') }}
 ),
 
 compounds_seed as (
-    select count(*) as records_read from {{ ref('compounds') }}
+    select count(*) as records_read from {{ ref('raw_compounds') }}
 ),
 
 current_loads as (
     select
-        load_id,
         input,
+        load_id,
         file,
         records_read
     from loads
@@ -38,22 +39,26 @@ current_loads as (
         and input in ('users', 'user_experiments', 'compounds')
 ),
 
-seed_files as (
+-- A seed is load 0, which the loader never gives out.
+seeds as (
     select
         'users' as input,
-        'seeds/users.csv' as file,
+        0 as load_id,
+        'seeds/raw_users.csv' as file,
         records_read
     from users_seed
     union all
     select
         'user_experiments' as input,
-        'seeds/user_experiments.csv' as file,
+        0 as load_id,
+        'seeds/raw_user_experiments.csv' as file,
         records_read
     from user_experiments_seed
     union all
     select
         'compounds' as input,
-        'seeds/compounds.csv' as file,
+        0 as load_id,
+        'seeds/raw_compounds.csv' as file,
         records_read
     from compounds_seed
 ),
@@ -69,30 +74,26 @@ choice as (
 ),
 
 input_files as (
-    select
-        current_loads.load_id,
-        current_loads.input,
-        current_loads.file,
-        current_loads.records_read
+    select current_loads.*
     from current_loads
     cross join choice
     where choice.reads_loads
 
     union all
 
-    select
-        cast(null as bigint) as load_id,
-        seed_files.input,
-        seed_files.file,
-        seed_files.records_read
-    from seed_files
+    select seeds.*
+    from seeds
     cross join choice
     where not choice.reads_loads
+),
+
+typed as (
+    select
+        input,
+        cast(load_id as bigint) as load_id,
+        file,
+        cast(records_read as bigint) as records_read
+    from input_files
 )
 
-select
-    input,
-    load_id,
-    file,
-    cast(records_read as bigint) as records_read
-from input_files
+select * from typed

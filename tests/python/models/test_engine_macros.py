@@ -1,4 +1,4 @@
-"""The macros in macros/engine/: a branch for every engine and an example for each."""
+"""The macros in macros/cross_db/: a branch for every engine and an example for each."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ import pytest
 from support.project import ROOT
 
 ENGINES = ("postgres", "duckdb", "spark")
-MACROS = {path.stem: path.read_text() for path in sorted((ROOT / "macros/engine").glob("*.sql"))}
-EXAMPLES = "".join(path.read_text() for path in sorted((ROOT / "tests/engine").glob("*.sql")))
+MACROS = {path.stem: path.read_text() for path in sorted((ROOT / "macros/cross_db").glob("*.sql"))}
+EXAMPLES = "".join(path.read_text() for path in sorted((ROOT / "tests/cross_db").glob("*.sql")))
 # They say how the engine works, not what a value is: no result depends on them.
 WITHOUT_EXAMPLE = {
     "analyze",
+    "computed_once",
     "create_raw_table",
-    "evaluate_once",
+    "is_held_unique",
     "lock_raw_tables",
     "prefer_sorting",
+    "row_index",
+    "unique_index",
 }
 
 
@@ -36,7 +39,7 @@ def test_each_macro_has_examples(name: str) -> None:
 
 
 def test_nothing_but_the_engine_macros_names_an_engine() -> None:
-    kinds = ("models", "macros/cells", "macros/inputs", "macros/rules", "tests/accounting")
+    kinds = ("models", "macros/parsing", "macros/inputs", "macros/integrity", "tests/integrity")
     named = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for kind in kinds
@@ -49,7 +52,7 @@ def test_nothing_but_the_engine_macros_names_an_engine() -> None:
 
 @pytest.mark.slow
 def test_an_engine_without_a_branch_is_named(project_copy: Path) -> None:
-    source = project_copy / "macros/engine/matches.sql"
+    source = project_copy / "macros/cross_db/matches.sql"
     source.write_text(source.read_text().replace("duckdb__", "redshift__"))
     shutil.copy(project_copy / "profiles.yml.example", project_copy / "profiles.yml")
     done = subprocess.run(

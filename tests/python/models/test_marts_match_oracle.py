@@ -76,7 +76,9 @@ def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", LABS)
 def test_every_mart_of_an_empty_laboratory_is_empty(compiled: CompiledModels) -> None:
-    files = (File(entry.name, None, f"seeds/{entry.name}.csv", "current", ()) for entry in INPUTS)
+    files = (
+        File(entry.name, None, f"seeds/raw_{entry.name}.csv", "current", ()) for entry in INPUTS
+    )
     compiled.check(Lab(tuple(files)))
 
 

@@ -31,7 +31,7 @@ def seeds(
     rows = {"users": users, "compounds": compounds, "user_experiments": experiments}
     return Lab(
         tuple(
-            File(name, None, f"seeds/{name}.csv", "current", tuple(Row(None, c) for c in cells))
+            File(name, None, f"seeds/raw_{name}.csv", "current", tuple(Row(None, c) for c in cells))
             for name, cells in rows.items()
         )
     )

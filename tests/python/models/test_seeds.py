@@ -93,7 +93,7 @@ def test_a_declaration_without_seeds_is_named(seeds: Path) -> None:
 
 @pytest.mark.slow
 def test_a_refused_seed_ends_with_3_before_anything_is_built(project_copy: Path) -> None:
-    (project_copy / "seeds" / "users.csv").write_text("")
+    (project_copy / "seeds" / "raw_users.csv").write_text("")
     done = subprocess.run(
         [sys.executable, "-m", "loader", "run"],
         cwd=project_copy,
@@ -103,6 +103,6 @@ def test_a_refused_seed_ends_with_3_before_anything_is_built(project_copy: Path)
     )
     assert done.returncode == 3
     assert done.stdout == ""
-    assert "seeds/users.csv: it is empty." in done.stderr
+    assert "seeds/raw_users.csv: it is empty." in done.stderr
     assert "Traceback" not in done.stderr
     assert not (project_copy / "target").exists()

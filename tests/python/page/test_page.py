@@ -144,8 +144,10 @@ def test_a_failed_build_is_told_by_the_names_of_its_tests(
 ) -> None:
     job, card = sent(lab, page)
     stage.begin(job)
-    detail = "The build failed: is_key_users.\nNothing was published."
-    failures = [{"name": "is_key_users", "message": "2 rows do not hold it."}]
+    detail = "The build failed: unique_combination_of_columns_users.\nNothing was published."
+    failures = [
+        {"name": "unique_combination_of_columns_users", "message": "2 rows do not hold it."}
+    ]
     build = {"passed": 149, "failed": 1, "skipped": 0, "seconds": 3, "failures": failures}
     stage.turn(
         job,
@@ -156,7 +158,7 @@ def test_a_failed_build_is_told_by_the_names_of_its_tests(
     told = card.get_by_role("alert")
     expect(told).to_contain_text("The build failed")
     expect(told.locator(".sentence")).to_have_text(detail)
-    expect(card).to_contain_text("is_key_users 2 rows do not hold it.")
+    expect(card).to_contain_text("unique_combination_of_columns_users 2 rows do not hold it.")
     expect(card).to_contain_text("149 tables and tests passed, 1 failed")
 
 

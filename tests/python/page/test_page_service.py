@@ -19,7 +19,7 @@ from support.serving import Server, serving
 pytestmark = pytest.mark.slow
 
 # The three files of the sample laboratory.
-SAMPLE = sorted((ROOT / "seeds").glob("*s.csv"))
+SAMPLE = sorted((ROOT / "seeds").glob("raw_*.csv"))
 # A build, on a machine that does much else.
 PATIENCE = 180_000
 

@@ -106,7 +106,7 @@ def test_the_build_gets_what_it_copies_and_nothing_private() -> None:
                 continue
             assert any(source in (str(path), *map(str, path.parents)) for path in sent), source
     names = {str(path) for path in sent}
-    assert {"loader/service/app.py", "models/marts/_marts.yml", "seeds/users.csv"} <= names
+    assert {"loader/service/app.py", "models/marts/_marts.yml", "seeds/raw_users.csv"} <= names
     private = re.compile(r"^(profiles\.yml$|secrets/|\.|derby|lab\.duckdb|tests/python)")
     assert [name for name in names if private.match(name)] == []
     assert [name for name in names if Path(name).name.startswith(".")] == []

@@ -22,6 +22,7 @@ from support.project import ROOT
 from loader.cli import labmart
 
 README = ROOT / "README.md"
+OPERATING = ROOT / "docs" / "operating.md"
 
 BLOCK = re.compile(r"^```(console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DURATION = re.compile(r"\b\d+(\.\d+)? ?s\b")
@@ -108,7 +109,9 @@ def readme() -> list[Command]:
 
 
 def calls(program: str) -> Iterator[list[str]]:
-    for command in readme():
+    """The calls of a program in the README and the page on operating it with dbt."""
+    operating = commands(OPERATING.read_text(encoding="utf-8"))
+    for command in [*readme(), *operating]:
         found = words(command.line)
         if found[:1] == [program]:
             yield found[1:]

@@ -14,9 +14,10 @@ from support.project import ROOT
 
 LAYOUT = """
     dbt_project.yml profiles.yml.example docker-compose.yml README.md Makefile pyproject.toml
-    models/staging models/intermediate models/marts models/staging/_sources.yml
-    seeds/users.csv seeds/user_experiments.csv seeds/compounds.csv seeds/_seeds.yml
-    macros/engine tests/generic tests/generic/README.md tests/python loader benchmarks
+    models/staging/base models/intermediate models/marts models/staging/_sources.yml
+    seeds/raw_users.csv seeds/raw_user_experiments.csv seeds/raw_compounds.csv seeds/_seeds.yml
+    macros/cross_db macros/parsing macros/integrity
+    tests/generic tests/generic/README.md tests/python loader benchmarks
     docs/data_quality.md docs/decisions.md .ci/run .github/workflows/ci.yml
     requirements/run.txt requirements/dev.txt LICENSE
 """

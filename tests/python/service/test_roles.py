@@ -246,7 +246,7 @@ def test_the_reader_reads_after_each_build_of_dbt(
 ) -> None:
     """dbt itself, as the builder: it drops the marts and makes them anew."""
     database = lab.database
-    only = ("--select", "+accepted_users", "--exclude-resource-type", "test", "unit_test")
+    only = ("--select", "+users", "--exclude-resource-type", "test", "unit_test")
     build = ("--project-dir", project_copy, "build", "--", *only)
     for _ in range(2):
         monkeypatch.setenv("LABMART_SCHEMA", lab.schema)

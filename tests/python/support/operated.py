@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
+from dbt.contracts.graph.nodes import ManifestNode
 from support.workbench import let_go
 
 
@@ -22,15 +24,17 @@ class DbtProject:
 
     root: Path
     target: str
-    _manifests: dict[str, Manifest] = field(default_factory=dict)
+    # With the nodes as they were parsed: a run compiles them, and would not do so again.
+    _manifests: dict[str, tuple[Manifest, dict[str, ManifestNode]]] = field(default_factory=dict)
 
     def run(self, *command: str) -> dbtRunnerResult:
         """Run dbt, whatever comes of it."""
         places = ("--project-dir", str(self.root), "--profiles-dir", str(self.root))
         artifacts = ("--target-path", str(self.artifacts), "--target", self.target)
-        done = dbtRunner(manifest=self._manifests.get(self._schema)).invoke(
-            ["--quiet", *command, *places, *artifacts]
-        )
+        manifest, nodes = self._manifests.get(self._schema, (None, {}))
+        if manifest is not None:
+            manifest.nodes = deepcopy(nodes)
+        done = dbtRunner(manifest=manifest).invoke(["--quiet", *command, *places, *artifacts])
         let_go()
         return done
 
@@ -51,8 +55,13 @@ class DbtProject:
         self._manifests.pop(self._schema, None)
         done = self.dbt("parse")
         assert isinstance(done.result, Manifest)
-        self._manifests[self._schema] = done.result
+        self._manifests[self._schema] = (done.result, deepcopy(dict(done.result.nodes)))
         return done.result
+
+    def manifest(self) -> Manifest:
+        """The project as it was parsed last for the present target schema."""
+        known = self._manifests.get(self._schema)
+        return known[0] if known else self.parse()
 
     @property
     def artifacts(self) -> Path:

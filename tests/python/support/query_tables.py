@@ -26,8 +26,8 @@ models:
       alias: things
       meta: {order_by: [id]}
     data_tests:
-      - is_key:
-          arguments: {columns: [id]}
+      - unique_combination_of_columns:
+          arguments: {combination_of_columns: [id]}
     columns:
       - {name: id, data_type: bigint, description: "{{ doc('id') }}"}
       - {name: name, data_type: text}

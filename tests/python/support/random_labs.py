@@ -224,9 +224,9 @@ def catalogue_lab(mode: Mode) -> Lab:
         numbered = tuple(Row(line, row) for line, row in zip(lines, rows, strict=True))
         if mode == "loads":
             files.append(File(name, load_id, f"{name}.csv", "current", numbered))
-            files.append(File(name, None, f"seeds/{name}.csv", "current", ()))
+            files.append(File(name, None, f"seeds/raw_{name}.csv", "current", ()))
         else:
-            files.append(File(name, None, f"seeds/{name}.csv", "current", numbered))
+            files.append(File(name, None, f"seeds/raw_{name}.csv", "current", numbered))
     return Lab(tuple(files))
 
 
@@ -255,7 +255,7 @@ def seeds(rng: random.Random, dirt: float, keys: dict[str, list[int]]) -> list[F
         if name == "user_experiments" and rng.random() < 0.1:
             rows += half_way_rows(rng, keys["users"][0], rng.randint(99, 102))
         cells = tuple(Row(None, row) for row in rows)
-        files.append(File(name, None, f"seeds/{name}.csv", "current", cells))
+        files.append(File(name, None, f"seeds/raw_{name}.csv", "current", cells))
     return files
 
 

@@ -113,7 +113,7 @@ class Workbench:
         return Lab((*seeds, *(self._load(file) for file in loaded)))
 
     def _write_seed(self, file: File) -> None:
-        path = self.project / "seeds" / f"{file.input}.csv"
+        path = self.project / "seeds" / f"raw_{file.input}.csv"
         with path.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out)
             writer.writerow(self.inputs[file.input].column_names)

@@ -1,0 +1,22 @@
+{#- The configuration of a model that has a key: a unique index, made before readers see the table.
+
+    It proves the key, so that the test of it need not read the table, and finds rows by it.
+    Usage: {{ config(indexes=unique_index(['user_id'])) }} -#}
+{% macro unique_index(columns) -%}
+    {{ return(adapter.dispatch('unique_index', 'labmart')(columns)) }}
+{%- endmacro %}
+
+{% macro postgres__unique_index(columns) -%}
+    {{ return([{'columns': columns, 'unique': true}]) }}
+{%- endmacro %}
+
+{#- DuckDB's index takes longer than the test of the key, and it finds rows by the ranges of its
+    row groups. -#}
+{% macro duckdb__unique_index(columns) -%}
+    {{ return([]) }}
+{%- endmacro %}
+
+{#- Spark has none. -#}
+{% macro spark__unique_index(columns) -%}
+    {{ return([]) }}
+{%- endmacro %}

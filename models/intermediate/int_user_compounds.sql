@@ -1,0 +1,59 @@
+{{ config(indexes=unique_index(['user_id', 'compound_id']), pre_hook=prefer_sorting()) }}
+
+with experiments as (
+    select * from {{ ref('int_experiments') }} where row_status = 'accepted'
+),
+
+-- Few lists repeat a compound. Counting those apart keeps the experiment out of the sort of all
+-- items. Imported twice, since PostgreSQL stores a step that two others read.
+repeating_experiments as (
+    select * from {{ ref('int_experiments') }} where row_status = 'accepted' and may_repeat
+),
+
+items as (
+    {{ unnest_list('experiments', keep=['user_id'], list='compound_ids', item='compound_id') }}
+),
+
+repeating_items as (
+    {{ unnest_list(
+        'repeating_experiments',
+        keep=['experiment_id', 'user_id'],
+        list='compound_ids',
+        item='compound_id'
+    ) }}
+),
+
+listings as (
+    select
+        user_id,
+        compound_id,
+        count(*) as times_listed
+    from items
+    where compound_id is not null
+    group by user_id, compound_id
+),
+
+repeats as (
+    select
+        user_id,
+        compound_id,
+        count(*) - count(distinct experiment_id) as times_repeated
+    from repeating_items
+    where compound_id is not null
+    group by user_id, compound_id
+),
+
+user_compounds as (
+    select
+        listings.user_id,
+        listings.compound_id,
+        listings.times_listed,
+        listings.times_listed - coalesce(repeats.times_repeated, 0) as experiments
+    from listings
+    left join repeats
+        on
+            listings.user_id = repeats.user_id
+            and listings.compound_id = repeats.compound_id
+)
+
+select * from user_compounds

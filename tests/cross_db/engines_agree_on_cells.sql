@@ -1,0 +1,56 @@
+-- What is an id, a run time and a day on every engine, and what is none.
+{%- set cells = [
+    ('id', '7', '7'),
+    ('id', '0', '0'),
+    ('id', '007', '7'),
+    ('id', ' 7.00\u00a0', '7'),
+    ('id', '999999999999999999', '999999999999999999'),
+    ('id', '1234567890123456789', none),
+    ('id', '1e3', none),
+    ('id', '7.5', none),
+    ('id', '', none),
+    ('run time', '12.5', '12.500000'),
+    ('run time', ' 10\t', '10.000000'),
+    ('run time', '0.0000005', '0.000001'),
+    ('run time', '1.' ~ '9' * 60, '2.000000'),
+    ('run time', '999999999999.9999994', '999999999999.999999'),
+    ('run time', '999999999999.9999995', none),
+    ('run time', '.5', none),
+    ('run time', '-1', none),
+    ('run time', 'Infinity', none),
+    ('date', '2024-02-29', '2024-02-29'),
+    ('date', '1900-02-29', none),
+    ('date', '0001-01-01T23:59:60Z', '0001-01-01'),
+    ('date', '9999-12-31', '9999-12-31'),
+    ('date', '31.12.2023', none)
+] %}
+
+-- A table: PostgreSQL works the branches of a case out beforehand if they are constant.
+with cells as (
+    {% for kind, cell, expected in cells -%}
+        select
+            '{{ kind }}' as kind,
+            '{{ cell }}' as cell,
+            cast(
+                {{ 'null' if expected is none else "'" ~ expected ~ "'" }}
+                as {{ dbt.type_string() }}
+            ) as expected
+        {{ 'union all' if not loop.last }}
+    {% endfor -%}
+),
+
+parsed as (
+    select
+        kind,
+        cell,
+        case kind
+            when 'id' then cast({{ to_id('cell') }} as {{ dbt.type_string() }})
+            when 'run time' then cast({{ to_run_time('cell') }} as {{ dbt.type_string() }})
+            else cast({{ to_date('cell') }} as {{ dbt.type_string() }})
+        end as actual,
+        expected
+    from cells
+)
+
+select * from parsed
+where actual is distinct from expected

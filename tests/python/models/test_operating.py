@@ -1,0 +1,187 @@
+"""What docs/operating.md offers beside building: freshness, metrics, the way of a column."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from support.engines import Engine
+from support.in_process import labmart
+from support.operated import DbtProject
+from support.project import ROOT, copy_of_project
+
+from loader.lineage import Column, column_lineage, origins
+from loader.lineage import main as write_lineage
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(
+    shared_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DbtProject]:
+    """A project on a database of each engine in turn."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("LABMART_", "DBT_", "PG"))]:
+            patch.delenv(name)
+        for variable, value in shared_engine.environment.items():
+            patch.setenv(variable, value)
+        made = DbtProject(copy_of_project(tmp_path_factory.mktemp("operating")), shared_engine.name)
+        made.parse()
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def environment(shared_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has the environment of the module: another fixture takes it away."""
+    for variable, value in shared_engine.environment.items():
+        monkeypatch.setenv(variable, value)
+
+
+def freshness(project: DbtProject) -> tuple[bool, dict[str, str]]:
+    """Whether dbt succeeds, and the status of each table of the source."""
+    done = project.run("source", "freshness")
+    found = json.loads((project.artifacts / "sources.json").read_text(encoding="utf-8"))
+    statuses = {r["unique_id"].rpartition(".")[2]: r["status"] for r in found["results"]}
+    return done.success, statuses
+
+
+def test_an_input_is_as_fresh_as_its_newest_load_that_counts(
+    project: DbtProject, shared_engine: Engine
+) -> None:
+    users, experiments, compounds = "users", "user_experiments", "compounds"
+    never = (False, {users: "warn", experiments: "error", compounds: "warn"})
+    assert freshness(project) == never
+
+    for name in ("users.csv", "thursday.csv"):
+        loaded = labmart(project.root, "load", str(ROOT / "examples" / "messy" / name))
+        assert loaded.code == 0, loaded.err
+    fresh = {users: "pass", experiments: "pass", compounds: "warn"}
+    assert freshness(project) == (True, fresh)
+
+    def age(days: int) -> None:
+        shared_engine.rows(
+            "update labmart_raw.loads set finished_at = "
+            f"cast(current_timestamp as timestamp with time zone) - interval '{days}' day"
+        )
+
+    age(8)
+    assert freshness(project) == (True, {**fresh, experiments: "warn"})
+    age(31)
+    assert freshness(project) == (False, {**fresh, experiments: "error"})
+    age(0)
+    assert freshness(project) == (True, fresh)
+    assert labmart(project.root, "undo", "2").code == 0
+    assert freshness(project) == (False, {**fresh, experiments: "error"})
+
+
+def test_metrics_are_the_sums_of_the_mart_by_user_and_month_of_sign_up(
+    project: DbtProject, tmp_path: Path
+) -> None:
+    """By MetricFlow itself, as a person calls it."""
+    wanted = ("--select", "+user_features", "time_spine_daily")
+    project.dbt("build", *wanted, "--resource-type", "model", "--resource-type", "seed")
+    shown = labmart(project.root, "show", "user_features", "--format", "csv")
+    assert shown.code == 0, shown.err
+    users = list(csv.DictReader(shown.out.splitlines()))
+    assert len(users) > 1
+
+    # Where `mf` looks for what dbt has written.
+    (project.root / "target" / "semantic_manifest.json").write_bytes(
+        (project.artifacts / "semantic_manifest.json").read_bytes()
+    )
+    metrics = ("users", "active_users", "experiments", "run_time", "compounds")
+    per_user = ("experiments_per_user", "run_time_per_user", "compounds_per_user")
+
+    def query(group_by: str) -> list[dict[str, str]]:
+        output = tmp_path / "output.csv"
+        call = ("query", "--metrics", ",".join((*metrics, *per_user)), "--group-by", group_by)
+        done = subprocess.run(
+            [Path(sys.executable).with_name("mf"), *call, "--csv", output],
+            cwd=project.root,
+            # It asks for a newer version of itself at each call, and works without an answer.
+            env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "PGCONNECT_TIMEOUT": "10"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        with output.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def sums(rows: list[dict[str, str]]) -> dict[str, Decimal]:
+        return {
+            "users": Decimal(len(rows)),
+            "active_users": Decimal(sum(row["total_exp_per_user"] != "0" for row in rows)),
+            "experiments": sum((Decimal(row["total_exp_per_user"]) for row in rows), Decimal()),
+            "run_time": sum((Decimal(row["total_exp_time_per_user"]) for row in rows), Decimal()),
+            "compounds": sum((Decimal(row["distinct_compounds"]) for row in rows), Decimal()),
+        }
+
+    found = {row["user__signup_date__month"][:7]: row for row in query("user__signup_date__month")}
+    months = {row["signup_date"][:7] for row in users}
+    assert set(found) == months
+    for month in months:
+        expected = sums([row for row in users if row["signup_date"][:7] == month])
+        assert {name: Decimal(found[month][name]) for name in metrics} == expected, month
+        for name in per_user:
+            mean = expected[name.removesuffix("_per_user")] / expected["users"]
+            assert abs(Decimal(found[month][name]) - mean) < Decimal("1e-9"), (month, name)
+
+    each = {row["user"]: row for row in query("user")}
+    assert set(each) == {row["user_id"] for row in users}
+    for user in users:
+        row = each[user["user_id"]]
+        assert {name: Decimal(row[name]) for name in metrics} == sums([user])
+
+
+def test_every_column_is_followed_to_where_it_comes_from(project: DbtProject) -> None:
+    project.dbt("build", "--resource-type", "model", "--resource-type", "seed")
+    project.dbt("docs", "generate")
+    write_lineage(project.artifacts)
+    manifest, catalog = (
+        json.loads((project.artifacts / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("manifest", "catalog")
+    )
+    made_of = column_lineage(manifest, catalog)
+    declared = {
+        Column(unique_id, name)
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] == "model" and unique_id in catalog["nodes"]
+        for name in node["columns"]
+    }
+    assert declared
+    assert declared <= set(made_of)
+
+    def mart(relation: str, name: str) -> Column:
+        return Column(f"model.labmart.{relation}", name)
+
+    def of(relation: str, name: str) -> set[tuple[str, str]]:
+        found = origins(made_of, mart(relation, name))
+        return {(column.relation.rpartition(".")[2], column.name) for column in found}
+
+    assert made_of[mart("user_features", "user_name")] == {mart("users", "name")}
+    assert mart("experiments", "") in made_of[mart("user_features", "total_exp_per_user")]
+    assert of("user_features", "user_name") == {("users", "name"), ("raw_users", "name")}
+    assert of("user_features", "avg_exp_time_per_user") == {
+        ("user_experiments", "experiment_run_time"),
+        ("raw_user_experiments", "experiment_run_time"),
+    }
+    assert ("raw_user_experiments", "experiment_compound_ids") in of(
+        "user_compound_usage", "times_listed"
+    ) | of("user_compound_usage", "compound_id")
+
+    html = (project.artifacts / "column_lineage.html").read_text(encoding="utf-8")
+    assert '<tr id="model.labmart.user_features.user_name">' in html
+    assert '<a href="#model.labmart.users.name">users.name</a>' in html
+    for target in set(re.findall(r'href="#([^"]+)"', html)):
+        assert f'id="{target}"' in html
+    assert "http" not in html, "the page loads something"
