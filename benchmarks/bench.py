@@ -24,9 +24,10 @@ from loader.project import Project, open_project
 
 SCHEMA = "labmart_bench"
 RAW = f"{SCHEMA}_raw"
-# Where the references write; no schema of dbt's.
+# Where the references write; no schemas of dbt's.
 REFERENCE = f"{SCHEMA}_reference"
-_SCHEMAS = (SCHEMA, RAW, REFERENCE, f"{SCHEMA}_seeds", f"{SCHEMA}_staging")
+REFERENCE_MARTS = f"{SCHEMA}_reference_marts"
+_SCHEMAS = (SCHEMA, RAW, REFERENCE, REFERENCE_MARTS, f"{SCHEMA}_seeds", f"{SCHEMA}_staging")
 _DBT = "import sys; sys.argv[0] = 'dbt'; from dbt.cli.main import cli; cli()"
 # dbt as a program of its own.
 DBT = (sys.executable, "-P", "-c", _DBT)
@@ -69,9 +70,9 @@ class Bench:
             cursor.execute(sql)
             return cursor.fetchall()
 
-    def dbt(self, command: str) -> float:
+    def dbt(self, *command: str) -> float:
         """Run dbt on the raw tables; the seconds from its start to its end."""
-        return self.dbt_in(self.project.root, command)
+        return self.dbt_in(self.project.root, *command)
 
     def dbt_in(self, root: Path, *command: str) -> float:
         """Run dbt in a project, or a copy of it; the seconds from its start to its end."""
@@ -127,6 +128,43 @@ class Bench:
             cursor.execute(f"alter table {REFERENCE}.user_features rename to {path.stem}")
             connection.commit()
         return seconds
+
+    def run_marts_reference(self, path: Path) -> float:
+        """Time the reference that makes all marts, in a schema of its own. They stay."""
+        sql = path.read_text(encoding="utf-8")
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                f"drop schema if exists {REFERENCE_MARTS} cascade; "
+                f"create schema {REFERENCE_MARTS}; set search_path = {REFERENCE_MARTS}"
+            )
+            connection.commit()
+            begun = time.monotonic()
+            cursor.execute(sql)
+            connection.commit()
+            return time.monotonic() - begun
+
+    def check_marts_reference(self, marts: Sequence[str]) -> None:
+        """Raise BenchmarkError unless each mart has the same rows in the models and the reference.
+
+        Compared are the columns of the reference, by their names: a mart may have more.
+        """
+        for mart in marts:
+            ((columns,),) = self.query(
+                "select string_agg(quote_ident(attname), ', ' order by attname) from pg_attribute "
+                f"where attrelid = '{REFERENCE_MARTS}.{mart}'::regclass and attnum > 0"
+            )
+            digests = [
+                self.query(
+                    "select count(*), sum(hashtextextended(cast(r as text), 0)) "
+                    f"from (select {columns} from {schema}.{mart}) as r"
+                )
+                for schema in (SCHEMA, REFERENCE_MARTS)
+            ]
+            if digests[0] != digests[1]:
+                raise BenchmarkError(
+                    f"{mart} of the models and of reference/postgres/marts.sql differ in "
+                    f"{columns}: {digests[0]} and {digests[1]}"
+                )
 
     def check_reference(self, path: Path) -> None:
         """Raise BenchmarkError unless the models have the same user_features, cell by cell."""

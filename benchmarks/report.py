@@ -21,10 +21,13 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds: of each reference by name, of all models, of dbt alone, of each model, of COPY."""
+    """Seconds: of each reference by name, of all models, of all data tests, of dbt alone, of each
+    model, of COPY.
+    """
 
     references: Mapping[str, float]
     models: float
+    tests: float
     dbt_alone: float
     per_model: Mapping[str, float]
     copying: float
@@ -43,6 +46,8 @@ def time_lines(times: Times) -> list[str]:
         row(f"reference/postgres/{name}.sql", seconds) for name, seconds in times.references.items()
     ]
     rows.append(row("dbt run, all models", times.models))
+    rows.append(row("dbt test, all data tests", times.tests))
+    rows.append(row("models and tests together", times.models + times.tests))
     empty = ("",) * len(ratios)
     rows.append(("- of it dbt alone (1)", f"{times.dbt_alone:.1f}", *empty))
     rows.append(("COPY into the raw tables (2)", f"{times.copying:.1f}", *empty))

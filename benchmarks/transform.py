@@ -5,11 +5,15 @@
 Makes a laboratory (see generate.py), copies it into the raw tables of a schema of its own, and
 then times, in turns:
 
-* each file in reference/postgres/: from the raw text to user_features alone, no rule checked;
-* `dbt run` of all models, with all that dbt itself takes.
+* reference/postgres/plain.sql and tuned.sql: from the raw text to user_features alone, no rule
+  checked;
+* reference/postgres/marts.sql: the same to all marts;
+* `dbt run` of all models, with all that dbt itself takes;
+* `dbt test` of all data tests, likewise. Unit tests read no data and are left out.
 
-dbt's own share is timed apart, as the same `dbt run` over empty raw tables. On clean data every
-reference must have the same user_features as the models, cell by cell, else the call fails.
+dbt's own share is timed apart, as the same `dbt run` over empty raw tables. On clean data the first
+two must have the same user_features as the models, cell by cell, and the third the same marts, row
+by row, else the call fails.
 Dirty data would stop the references and is timed without them. The server is the one of the
 profile, embedded or named. Only schemas labmart_bench* are touched, and dropped at the end.
 
@@ -28,7 +32,10 @@ from benchmarks.report import Times, count_lines, machine_lines, model_lines, ti
 from loader.contract import mart_contracts
 
 REFERENCES = Path(__file__).resolve().parent / "reference" / "postgres"
+# The one that leaves all marts.
+MARTS = REFERENCES / "marts.sql"
 _EMPTY_RUNS = 3
+_DATA_TESTS = ("test", "--exclude", "test_type:unit")
 
 
 def measure(bench: Bench, laboratory: Laboratory, repeat: int) -> Times:
@@ -42,19 +49,28 @@ def measure(bench: Bench, laboratory: Laboratory, repeat: int) -> Times:
     copying = bench.copy_in(laboratory)
     taken: dict[str, list[float]] = {path.stem: [] for path in references}
     runs: list[tuple[float, dict[str, float]]] = []
+    tests: list[float] = []
     for turn in range(1, repeat + 1):
         for path in references:
-            taken[path.stem].append(bench.run_reference(path))
+            run = bench.run_marts_reference if path == MARTS else bench.run_reference
+            taken[path.stem].append(run(path))
             say(f"turn {turn} of {repeat}: {path.name} {taken[path.stem][-1]:.1f} s")
         runs.append((bench.dbt("run"), bench.seconds_per_model()))
         say(f"turn {turn} of {repeat}: dbt run {runs[-1][0]:.1f} s")
+        tests.append(bench.dbt(*_DATA_TESTS))
+        say(f"turn {turn} of {repeat}: dbt test {tests[-1]:.1f} s")
     for path in references:
-        bench.check_reference(path)
-        say(f"{path.name} and the models have the same user_features")
+        if path == MARTS:
+            bench.check_marts_reference(list(mart_contracts(bench.project)))
+            say(f"{path.name} and the models have the same marts")
+        else:
+            bench.check_reference(path)
+            say(f"{path.name} and the models have the same user_features")
     models, per_model = min(runs, key=lambda run: run[0])
     return Times(
         references={name: min(seconds) for name, seconds in taken.items()},
         models=models,
+        tests=min(tests),
         dbt_alone=dbt_alone,
         per_model=per_model,
         copying=copying,

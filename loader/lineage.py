@@ -111,7 +111,8 @@ def _columns(
         assert isinstance(root, Node)
         sources: set[tuple[_Name, str]] = set()
         for node in root.walk():
-            if isinstance(node.expression, exp.Table):
+            # A function that gives rows, such as generate_series, is a table without a schema.
+            if isinstance(node.expression, exp.Table) and node.expression.db:
                 sources.add((_name(node.expression), node.name.rpartition(".")[2]))
             elif not node.downstream and any(
                 isinstance(count.this, exp.Star) for count in node.expression.find_all(exp.Count)

@@ -100,6 +100,10 @@ def _footer(selection: Selection, source: Engine, shown: int) -> str:
     )
 
 
+# `json.dumps` with an argument would make an encoder for each value.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def write_json(columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes]) -> None:
     """Stream an array of objects, one per line. Numbers keep all the digits the engine has."""
     names = [json.dumps(column.name, ensure_ascii=False) for column in columns]
@@ -117,7 +121,7 @@ def _json(value: Value) -> str:
         return f"{value:f}" if value.is_finite() else f'"{value}"'
     if isinstance(value, date):
         return f'"{value.isoformat()}"'
-    return json.dumps(value, ensure_ascii=False)
+    return _encode(value)
 
 
 def show_issues(

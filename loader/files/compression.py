@@ -15,7 +15,7 @@ import io
 import lzma
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,8 +36,7 @@ _WINDOW = 1 << _WINDOW_LOG
 _MAGIC = 10
 _BZIP2_BLOCKS = (bytes.fromhex("314159265359"), bytes.fromhex("177245385090"))
 _DAMAGES = (zlib.error, lzma.LZMAError, ZstdError, OSError, EOFError)
-_CHUNK = 64 * 1024
-_BUFFER = 256 * 1024
+_PIECE = 256 * 1024
 _AGAIN = "Copy or export it again."
 
 
@@ -103,61 +102,39 @@ def _decompressor(kind: str) -> _Decompressor:
     return ZstdDecompressor(options={DecompressionParameter.window_log_max: _WINDOW_LOG})
 
 
-class _Source(io.RawIOBase):
-    """Bytes in order. Subclasses have `take`: at most `size` bytes, b'' at the end."""
-
-    def __init__(self, below: io.RawIOBase) -> None:
-        self._below = below
-
-    def take(self, size: int) -> bytes:
-        raise NotImplementedError
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        piece = self.take(len(view))
-        view[: len(piece)] = piece
-        return len(piece)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._below.close()
-        super().close()
-
-
-class _File(_Source):
+class _File:
     """The bytes of a file as they are on disk. `position` is how many have been read."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
         self.position = 0
         try:
-            self._file = path.open("rb", buffering=0)
+            self.raw = path.open("rb", buffering=0)
         except OSError as error:
             raise FileRefused(name, cannot_open(error)) from None
-        super().__init__(self._file)
         self._before = self._stamp()
 
     def _stamp(self) -> tuple[int, int]:
-        status = os.fstat(self._file.fileno())
+        status = os.fstat(self.raw.fileno())
         return status.st_size, status.st_mtime_ns
 
-    def take(self, size: int) -> bytes:
+    def refused(self, problem: str) -> FileRefused:
+        return FileRefused(self.name, f": {problem}")
+
+    def pieces(self) -> Iterator[bytes]:
         try:
-            piece = self._file.read(size)
-            if not piece and self._stamp() != self._before:
-                raise FileRefused(
-                    self.name,
-                    ": it was changed while it was read. Load it again when nothing writes to it.",
-                )
+            while piece := self.raw.read(_PIECE):
+                self.position += len(piece)
+                yield piece
+            is_changed = self._stamp() != self._before
         except OSError as error:
-            raise FileRefused(
-                self.name, f": it cannot be read on after byte {self.position}: {error.strerror}."
+            raise self.refused(
+                f"it cannot be read on after byte {self.position}: {error.strerror}."
             ) from None
-        self.position += len(piece)
-        return piece
+        if is_changed:
+            raise self.refused(
+                "it was changed while it was read. Load it again when nothing writes to it."
+            )
 
 
 def cannot_open(error: OSError) -> str:
@@ -169,64 +146,70 @@ def cannot_open(error: OSError) -> str:
     return f": it cannot be opened: {error.strerror or error}."
 
 
-class _Decompressed(_Source):
-    """What a compressed source holds, all members of it. `file` is the one below all layers."""
-
-    def __init__(self, kind: str, source: _Source, file: _File) -> None:
-        super().__init__(source)
-        self._kind = kind
-        self._source = source
-        self._file = file
-        self._input = b""
-        self._decompressor: _Decompressor | None = _decompressor(kind)
-
-    def take(self, size: int) -> bytes:
-        while self._decompressor is not None:
-            piece = self._step(self._decompressor, size)
-            if self._decompressor.eof:
-                self._input = self._decompressor.unused_data
-                self._decompressor = _decompressor(self._kind) if self._has_member() else None
-            if piece:
-                return piece
-        return b""
-
-    def _step(self, decompressor: _Decompressor, size: int) -> bytes:
-        data = b""
-        if decompressor.needs_input:
-            data, self._input = self._input or self._source.take(_CHUNK), b""
-            if not data:
-                raise self._refused(
-                    f": it is cut short: its {self._kind} data goes on after byte "
-                    f"{self._file.position}, where the file ends. {_AGAIN}"
+def _decompressed(kind: str, packed: Iterator[bytes], file: _File) -> Iterator[bytes]:
+    """The pieces of all members. `file` is the one below all layers, for messages."""
+    data = next(packed, b"")
+    while data:
+        decompressor = _decompressor(kind)
+        while not decompressor.eof:
+            if decompressor.needs_input and not data and not (data := next(packed, b"")):
+                raise file.refused(
+                    f"it is cut short: its {kind} data goes on after byte {file.position}, where "
+                    f"the file ends. {_AGAIN}"
                 )
-        try:
-            return decompressor.decompress(data, max_length=size)
-        except _DAMAGES as error:
-            if "memory" in str(error).lower():
-                raise self._refused(
-                    f": its {self._kind} data needs more than {_WINDOW >> 20} MiB of memory to "
-                    "decompress. Compress it again without a long window (`--long`)."
-                ) from None
-            raise self._refused(
-                f": its {self._kind} data is damaged near byte {self._file.position} of the "
-                f"compressed file ({printable(str(error))}). {_AGAIN}"
-            ) from None
-
-    def _has_member(self) -> bool:
-        """Whether another member follows, behind zero bytes that may stand between them."""
-        self._input = self._input.lstrip(b"\0")
-        while len(self._input) < _MAGIC and (piece := self._source.take(_CHUNK)):
-            self._input = (self._input + piece).lstrip(b"\0")
-        if self._input and compression_of(self._input) != self._kind:
+            try:
+                piece = decompressor.decompress(data, max_length=_PIECE)
+            except _DAMAGES as error:
+                raise file.refused(_damage(kind, file.position, str(error))) from None
+            data = b""
+            if piece:
+                yield piece
+        # Zero bytes may stand between the members.
+        data = decompressor.unused_data.lstrip(b"\0")
+        while len(data) < _MAGIC and (more := next(packed, b"")):
+            data = (data + more).lstrip(b"\0")
+        if data and compression_of(data) != kind:
             # Some programs drop such a rest in silence; it could be somebody's data.
-            raise self._refused(
-                f": after the end of its {self._kind} data, near byte {self._file.position}, "
-                f"follows something else. {_AGAIN}"
+            raise file.refused(
+                f"after the end of its {kind} data, near byte {file.position}, follows something "
+                f"else. {_AGAIN}"
             )
-        return bool(self._input)
 
-    def _refused(self, problem: str) -> FileRefused:
-        return FileRefused(self._file.name, problem)
+
+def _damage(kind: str, position: int, reason: str) -> str:
+    if "memory" in reason.lower():
+        return (
+            f"its {kind} data needs more than {_WINDOW >> 20} MiB of memory to decompress. "
+            "Compress it again without a long window (`--long`)."
+        )
+    return (
+        f"its {kind} data is damaged near byte {position} of the compressed file "
+        f"({printable(reason)}). {_AGAIN}"
+    )
+
+
+class _Pieces(io.RawIOBase):
+    """Pieces of bytes as a raw stream; closing it closes the file that they come from."""
+
+    def __init__(self, pieces: Iterator[bytes], file: _File) -> None:
+        self._pieces = pieces
+        self._file = file
+        self._piece = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        if not self._piece:
+            self._piece = memoryview(next(self._pieces, b""))
+        view = memoryview(buffer).cast("B")
+        size = min(len(view), len(self._piece))
+        view[:size], self._piece = self._piece[:size], self._piece[size:]
+        return size
+
+    def close(self) -> None:
+        self._file.raw.close()
+        super().close()
 
 
 class DecompressedStream(io.BufferedReader):
@@ -237,11 +220,11 @@ class DecompressedStream(io.BufferedReader):
 
     def __init__(self, path: Path, name: str, layers: Sequence[str]) -> None:
         self._file = _File(path, name)
-        source: _Source = self._file
-        for kind in layers:
-            source = _Decompressed(kind, source, self._file)
         self.layers = tuple(layers)
-        super().__init__(source, _BUFFER)
+        pieces = self._file.pieces()
+        for kind in layers:
+            pieces = _decompressed(kind, pieces, self._file)
+        super().__init__(_Pieces(pieces, self._file), _PIECE)
 
     @property
     def position(self) -> int:

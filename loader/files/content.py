@@ -158,8 +158,8 @@ def _zip_content(path: Path, name: str) -> tuple[str, str]:
         parts = set(archive.namelist())
         if _CONTENT_TYPES in parts:
             types = _head_of_part(archive, name, _CONTENT_TYPES).lower()
-            for mark, format_, word in _OFFICE_OPEN_XML:
-                if mark in types:
+            for content_type, format_, word in _OFFICE_OPEN_XML:
+                if content_type in types:
                     return format_, word
             if "xl/workbook.xml" in parts:
                 return "xlsx", "an Excel workbook"
@@ -167,8 +167,8 @@ def _zip_content(path: Path, name: str) -> tuple[str, str]:
         for part in ("mimetype", "META-INF/manifest.xml"):
             if part in parts and (part == "mimetype" or "content.xml" in parts):
                 declared = _head_of_part(archive, name, part)
-                for mark, format_, word in _OPEN_DOCUMENTS:
-                    if mark in declared:
+                for content_type, format_, word in _OPEN_DOCUMENTS:
+                    if content_type in declared:
                         return format_, word
         if "Index/Document.iwa" in parts or "Index.zip" in parts:
             return "binary", "a file of Apple Numbers, Pages or Keynote"

@@ -169,8 +169,8 @@ class Remote:
         options = {"max_concurrency": 1} if self.extra == "s3" else {}
         try:
             target = spool.new(name)
-            told = _download_callback(name, target, spool, progress)
-            self.system.get_file(file.path, str(target), callback=told, **options)
+            callback = _download_callback(name, target, spool, progress)
+            self.system.get_file(file.path, str(target), callback=callback, **options)
         except FileRefused as refused:
             return Problem(str(refused))
         except Exception as error:

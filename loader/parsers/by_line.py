@@ -2,7 +2,7 @@ r"""Delimited text for an engine that reads lines by itself, many at once and in
 
 Most lines are records by themselves, or blank: the engine tells them by the patterns given here,
 and splits them. Every other line is odd. What an odd line means the Splitter decides, which is the
-definition; a mark that is opened in one may make a record of it and of lines below, which are then
+definition; a quote that is opened in one may make a record of it and of lines below, which are then
 no records of their own.
 
 A line here ends with LF, and may have a CR before it. A text in which CR stands alone cannot be
@@ -88,21 +88,21 @@ class OddLines:
         record may go on, for more each time.
         """
         runs = list(_runs(lines))
-        wanted = _CONTEXT
+        size = _CONTEXT
         while runs:
             for run in runs:
                 run.result = run.result or self._split(run)
             if unfinished := [run for run in runs if run.result is None]:
-                self._extend(unfinished, wanted, context)
-                wanted *= _GROWTH
+                self._extend(unfinished, size, context)
+                size *= _GROWTH
             else:
                 runs = self._accept(runs)
 
-    def _extend(self, runs: Sequence[_Run], wanted: int, context: Context) -> None:
-        ranges = [range(run.end, min(run.end + wanted, self.last + 1)) for run in runs]
-        found = context(ranges)
+    def _extend(self, runs: Sequence[_Run], size: int, context: Context) -> None:
+        ranges = [range(run.end, min(run.end + size, self.last + 1)) for run in runs]
+        lines = context(ranges)
         for run, span in zip(runs, ranges, strict=True):
-            run.lines += [found[number] for number in span]
+            run.lines += [lines[number] for number in span]
 
     def _split(self, run: _Run) -> _Result | None:
         """What becomes of a run; None if its last record may go on behind what is known."""

@@ -142,12 +142,12 @@ def _opened(path: Path, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, 
 
 
 def _problem(fault: duckdb.Error, link: str) -> str:
-    said = str(fault).splitlines()[0].replace(link, "the file")
-    if "ncrypt" in said:
+    reason = str(fault).splitlines()[0].replace(link, "the file")
+    if "ncrypt" in reason:
         return ": this parquet file is encrypted. Write it without encryption and load that."
-    if "Out of Memory" in said:
+    if "Out of Memory" in reason:
         return (
             f": reading this parquet file takes more than {_MEMORY} of memory. Write it with "
             "smaller row groups, or as CSV, and load that."
         )
-    return f": this parquet file is damaged or incomplete. Fetch or write it again. ({said})"
+    return f": this parquet file is damaged or incomplete. Fetch or write it again. ({reason})"

@@ -25,7 +25,7 @@ from typing import BinaryIO
 from loader.parsers.workbook_cells import Row, Unreadable, within_limits
 from loader.parsers.workbook_formats import ods_sheets, xls_sheets, xlsx_sheets
 
-# Readers hold the texts that a sheet's cells share (at most 1 GB) and, of xls, one sheet of at
+# What is open holds the texts that cells share (at most 1 GB) and, of xls, one sheet of at
 # most 65,536 rows; Python itself takes some 30 MB.
 MEMORY = 2 << 30
 # Seconds of processor time. A full sheet of a million rows and ten columns takes about a minute.
@@ -62,8 +62,8 @@ def main(arguments: list[str]) -> int:
         _write(out, {"refused": f"It cannot be read: {fault.strerror}."})
     except Exception as fault:
         # A damaged file leads a parser anywhere. The class and text help whoever looks into it.
-        said = f"{type(fault).__name__}: {fault}"[:300]
-        _write(out, {"refused": f"It is damaged ({said}). Save it again, or as CSV."})
+        reason = f"{type(fault).__name__}: {fault}"[:300]
+        _write(out, {"refused": f"It is damaged ({reason}). Save it again, or as CSV."})
     with suppress(BrokenPipeError):
         out.flush()
     return 0

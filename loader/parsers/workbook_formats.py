@@ -162,10 +162,10 @@ def _damaged(error: Exception) -> Unreadable:
     return Unreadable(f"It is damaged or incomplete: {reason}. Fetch or save it again.")
 
 
-def _count(written: str | None) -> int:
-    """A number from 1 up; 1 if it is none."""
+def _int(written: str | None) -> int:
+    """A number of a file; 0 if it is none."""
     text = (written or "").strip()
-    return max(1, int(text)) if text.isdecimal() and len(text) < 12 else 1
+    return int(text) if text.isdecimal() and len(text) < 12 else 0
 
 
 # xlsx and xlsm -----------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def _date_formats(package: _Package, part: str) -> list[str]:
         if tag in ("cellXfs", "cellStyleXfs", "cellStyles", "dxfs"):
             within_styles = tag
         elif tag in ("numFmt", "xf"):
-            number = int(element.get("numFmtId") or 0)
+            number = _int(element.get("numFmtId"))
             if tag == "numFmt":
                 own_formats[number] = date_format(element.get("formatCode", ""))
             elif within_styles == "cellXfs":
@@ -303,8 +303,7 @@ def _xlsx_rows(package: _Package, part: str, cells: _XlsxCells) -> Iterator[Row]
             # Strict workbooks have another namespace than transitional ones.
             row_tag = element.tag
             cells.namespace = row_tag.removesuffix("row")
-        written = element.get("r")
-        number = _count(written) if written else number + 1
+        number = _int(element.get("r")) or number + 1
         row = finished(number, cells.of_row(element))
         element.clear()
         if row is not None:
@@ -375,7 +374,7 @@ class _XlsxCells:
         return "" if formula is None or cell.get("t") == "str" else f"={formula.text or ''}"
 
     def _format(self, style: str) -> str:
-        index = int(style) if style.isdecimal() and len(style) < 12 else 0
+        index = _int(style)
         return self._formats[index] if index < len(self._formats) else ""
 
 
@@ -461,7 +460,7 @@ def _ods_rows(package: _Package) -> Iterator[tuple[tuple[int, str, bool], Row | 
             if style is not None and style.get(f"{_TABLE}display") == "false":
                 hidden_styles.add(element.get(f"{_STYLE}name", ""))
         elif tag == f"{_TABLE}table-row":
-            times = _count(element.get(f"{_TABLE}number-rows-repeated"))
+            times = _int(element.get(f"{_TABLE}number-rows-repeated")) or 1
             for row in _repeated(number + 1, times, _ods_cells(element, number + 1)):
                 yield sheet, row
             number += times
@@ -483,7 +482,7 @@ def _ods_cells(row: Element, number: int) -> list[str | None]:
     # Empty cells are counted first: most stand at the end of a row, by the thousand.
     empty = 0
     for cell in row:
-        times = _count(cell.get(f"{_TABLE}number-columns-repeated"))
+        times = _int(cell.get(f"{_TABLE}number-columns-repeated")) or 1
         # A covered cell lies under a merged one, where nobody sees it.
         text = _ods_text(cell) if cell.tag == _CELL else ""
         if not text:
@@ -518,7 +517,7 @@ def _paragraph(element: Element) -> str:
     pieces = [element.text or ""]
     for child in element:
         if child.tag == f"{_TEXT}s":
-            pieces.append(" " * min(_count(child.get(f"{_TEXT}c")), 1 << 16))
+            pieces.append(" " * min(_int(child.get(f"{_TEXT}c")) or 1, 1 << 16))
         elif child.tag == f"{_TEXT}tab":
             pieces.append("\t")
         elif child.tag == f"{_TEXT}line-break":

@@ -308,6 +308,8 @@ class Readings:
             "labmart read",
             connections=MOST_CONNECTIONS,
             wait=WAIT_SECONDS,
+            # A statement less for each answer: one that broke is met at once, and replaced.
+            ping=False,
             begin=lambda connection: connection.set_session("REPEATABLE READ", readonly=True),
         )
 
@@ -321,17 +323,29 @@ class Readings:
 
         A table that no build makes, and that is not there yet, is one without rows.
         """
+        with self._faults(source):
+            try:
+                connection, exists = self._locked(source)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # It broke while it was idle, as the others did then; they are all made anew.
+                connection, exists = self._locked(source)
+            with connection:
+                yield Reading(connection, table_of(source.contract, source.schema, exists=exists))
+
+    def _locked(self, source: Source) -> tuple[Connection, bool]:
+        """A connection in a transaction that keeps the table in its place, and whether it is."""
         try:
             connection = self._engine.connect()
         except PoolTimeout:
             raise TooBusy(MOST_CONNECTIONS) from None
-        except DBAPIError as error:
-            raise self._lost(error) from None
-        with connection, self._faults(source):
-            role = self._role(connection)
-            exists = True
+        try:
+            begin = self._begin(connection)
             try:
-                self._lock(connection, source, role)
+                run_plainly(
+                    connection, f"{begin}; lock table {source.qualified_name} in access share mode"
+                )
             except DBAPIError as error:
                 if not isinstance(error.orig, _ABSENT):
                     raise
@@ -339,23 +353,22 @@ class Readings:
                     name = f"{source.schema}.{source.contract.name}"
                     raise NotBuilt(name, self._where) from None
                 connection.rollback()
-                self._begin(connection, role)
-                exists = False
-            yield Reading(connection, table_of(source.contract, source.schema, exists=exists))
+                run_plainly(connection, begin)
+                return connection, False
+        except BaseException:
+            connection.close()
+            raise
+        return connection, True
 
-    def _begin(self, connection: Connection, role: str) -> None:
-        # These look at no table yet, so they fix no point in time for what follows.
-        run_plainly(
-            connection,
+    def _begin(self, connection: Connection) -> str:
+        """What a transaction begins with; it looks at no table, so it fixes no point in time."""
+        role = self._role(connection)
+        return (
             f"set local statement_timeout = {int(STATEMENT_SECONDS * 1000)}; "
             f"set local lock_timeout = {int(LOCK_SECONDS * 1000)}"
             # Whoever has more rights than the reading role gives them up for the query.
-            + (f"; set local role {quote(role)}" if role else ""),
+            + (f"; set local role {quote(role)}" if role else "")
         )
-
-    def _lock(self, connection: Connection, source: Source, role: str) -> None:
-        self._begin(connection, role)
-        run_plainly(connection, f"lock table {source.qualified_name} in access share mode")
 
     def _role(self, connection: Connection) -> str:
         """The reading role, if we may become it, and it may read here; else ''.
@@ -420,11 +433,12 @@ class Reading:
         """All rows of a statement."""
         return list(self._connection.execute(statement, parameters))
 
-    def stream(self, statement: Select[Any]) -> Iterator[Row]:
-        """The rows of a statement, a portion at a time."""
-        with self._connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(
-            statement
-        ) as result:
+    def stream(self, query: Query, statement: Select[Any]) -> Iterator[Row]:
+        """The rows of a query's statement, a portion at a time."""
+        connection = self._connection
+        if query.limit is None or query.limit > _ROWS_AT_ONCE:
+            connection = connection.execution_options(yield_per=_ROWS_AT_ONCE)
+        with connection.execute(statement) as result:
             yield from result
 
     def copy(self, statement: Select[Any], out: IO[bytes]) -> None:
@@ -530,9 +544,8 @@ def _written(
     try:
         if format_ is JSON:
             out.write(b'{"items": ')
-            write_json(
-                columns, reading.stream(rows(query, table, plain_columns(query, table))), out
-            )
+            page = rows(query, table, plain_columns(query, table))
+            write_json(columns, reading.stream(query, page), out)
             out.write(b', "next": ' + json.dumps(following).encode() + b"}\n")
         else:
             keep = keep_formulas or format_ is not CSV

@@ -103,12 +103,13 @@ def make_engine(
     *,
     connections: int,
     wait: float = _WAIT_SECONDS,
+    ping: bool = True,
     begin: Callable[[psycopg2.extensions.connection], None] | None = None,
 ) -> Engine:
     """A pool of so many connections, each opened as dbt would; `begin` gets each new one first.
 
-    Who finds none free waits so many seconds, and then gets SQLAlchemy's TimeoutError. A connection
-    that broke while it was idle is replaced.
+    Who finds none free waits so many seconds, and then gets SQLAlchemy's TimeoutError. With
+    `ping` a connection that broke while it was idle is replaced.
     """
 
     def connect() -> psycopg2.extensions.connection:
@@ -125,7 +126,7 @@ def make_engine(
         pool_size=connections,
         max_overflow=0,
         pool_timeout=wait,
-        pool_pre_ping=True,
+        pool_pre_ping=ping,
         use_native_hstore=False,
     )
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -379,8 +380,12 @@ def _parse(column: ContractColumn, text: str, parameter: str) -> Value:
 # SQL.
 
 
+@lru_cache(maxsize=64)
 def table_of(contract: Contract, schema: str, *, exists: bool = True) -> FromClause:
-    """The rows of a table, called m; of one that nobody has made yet there are none."""
+    """The rows of a table, called m; of one that nobody has made yet there are none.
+
+    It is kept, since SQLAlchemy compiles a query anew for each object that is a table.
+    """
     kinds = [_KINDS.get(column.kind, _TEXT).sql() for column in contract.columns]
     if not exists:
         nulls = [

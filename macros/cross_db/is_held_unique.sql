@@ -1,20 +1,21 @@
-{#- Whether the database itself keeps any two rows of a relation from agreeing in the columns.
+{#- Whether the database itself keeps any two rows of a relation from agreeing in the columns, as a
+    condition that does not depend on a row. False for a part of a relation (`where`).
 
-    False at parse time, for a relation that is not there, and for a part of one (`where`).
-    Usage, in a test: {% if is_held_unique(model, ['user_id']) %} -#}
+    Usage, in a test: where not ({{ is_held_unique(model, ['user_id']) }}) -#}
 {% macro is_held_unique(relation, columns) -%}
-    {% if not execute or relation is string or not relation.identifier %}{{ return(false) }}{% endif %}
+    {%- if relation is string or not relation.identifier -%}{{ return('false') }}{%- endif -%}
     {{ return(adapter.dispatch('is_held_unique', 'labmart')(relation, columns)) }}
 {%- endmacro %}
 
 {% macro postgres__is_held_unique(relation, columns) -%}
-    {%- set query -%}
-        select count(*)
+    exists (
+        select
         from pg_catalog.pg_index as indexes
         inner join pg_catalog.pg_class as tables on indexes.indrelid = tables.oid
         inner join pg_catalog.pg_namespace as schemas on tables.relnamespace = schemas.oid
         where
-            schemas.nspname = '{{ relation.schema }}' and tables.relname = '{{ relation.identifier }}'
+            schemas.nspname = '{{ relation.schema }}'
+            and tables.relname = '{{ relation.identifier }}'
             and indexes.indisunique and indexes.indisvalid
             and indexes.indpred is null and indexes.indexprs is null
             and (
@@ -24,16 +25,15 @@
                     columns.attrelid = indexes.indrelid
                     and columns.attnum = any(indexes.indkey)
             ) = cast(array['{{ columns | sort | join("', '") }}'] as text[])
-    {%- endset -%}
-    {{ return(run_query(query).rows[0][0] > 0) }}
+    )
 {%- endmacro %}
 
 {#- No index holds a key there (unique_index). -#}
 {% macro duckdb__is_held_unique(relation, columns) -%}
-    {{ return(false) }}
+    false
 {%- endmacro %}
 
 {#- There neither. -#}
 {% macro spark__is_held_unique(relation, columns) -%}
-    {{ return(false) }}
+    false
 {%- endmacro %}

@@ -8,7 +8,8 @@
 {%- endmacro %}
 
 {#- PostgreSQL has no function for it, and a subquery would keep the scan unparallel. Short lists
-    are compared item by item, which grows with the square of their length; longer ones may repeat. -#}
+    are compared item by item, which grows with the square of their length; longer ones may
+    repeat. -#}
 {% macro postgres__may_repeat(list) -%}
     case
         when coalesce(cardinality({{ list }}), 0) <= 1 then false
@@ -16,7 +17,8 @@
         when cardinality({{ list }}) <= {{ size }}
             then coalesce(
                 {%- for place in range(2, size + 1) %}
-                {{ 'or ' if not loop.first }}array_position({{ list }}, ({{ list }})[{{ place }}]) < {{ place }}
+                {{ 'or ' if not loop.first -}}
+                array_position({{ list }}, ({{ list }})[{{ place }}]) < {{ place }}
                 {%- endfor %},
                 false
             )
@@ -32,7 +34,8 @@
 
 {% macro spark__may_repeat(list) -%}
     coalesce(
-        array_size(array_distinct(array_compact({{ list }}))) < array_size(array_compact({{ list }})),
+        array_size(array_distinct(array_compact({{ list }})))
+        < array_size(array_compact({{ list }})),
         false
     )
 {%- endmacro %}

@@ -1,35 +1,40 @@
-{#- One row per item of a list: the kept columns, the item and its `position` (from 1). NULL has no
-    items.
+{#- One row per item of a list: the kept columns, the item and, if it is named, its position (from
+    1). NULL has no items.
 
-    Usage: {{ unnest_list('experiments', keep=['experiment_id'], list='compound_ids', item='id') }}
-    Example: (7, [1, NULL, 3]) -> (7, 1, 1), (7, NULL, 2), (7, 3, 3) -#}
-{% macro unnest_list(relation, keep, list, item) -%}
-    {{ return(adapter.dispatch('unnest_list', 'labmart')(relation, keep, list, item)) }}
+    Usage: {{ unnest_list('experiments', ['experiment_id'], 'compound_ids', item='id') }}
+    Example: (7, [1, NULL, 3]) -> (7, 1), (7, NULL), (7, 3) -#}
+{% macro unnest_list(relation, keep, list, item, position=none) -%}
+    {{ return(adapter.dispatch('unnest_list', 'labmart')(relation, keep, list, item, position)) }}
 {%- endmacro %}
 
 {#- Two set-returning functions in the select list go hand in hand and stream; `unnest … with
-    ordinality` in the from clause stores every list first and takes twice as long. -#}
-{% macro postgres__unnest_list(relation, keep, list, item) -%}
+    ordinality` in the from clause stores every list first and takes twice as long. But the planner
+    takes each list for one of a thousand items when their positions are asked for. -#}
+{% macro postgres__unnest_list(relation, keep, list, item, position) -%}
     select
         {{ keep | join(', ') }},
-        unnest({{ list }}) as {{ item }},
-        generate_subscripts({{ list }}, 1) as position
+        unnest({{ list }}) as {{ item }}
+        {%- if position %},
+        generate_subscripts({{ list }}, 1) as {{ position }}
+        {%- endif %}
     from {{ relation }}
 {%- endmacro %}
 
-{% macro duckdb__unnest_list(relation, keep, list, item) -%}
-    select
-        {{ keep | join(', ') }},
-        unnest({{ list }}) as {{ item }},
-        generate_subscripts({{ list }}, 1) as position
-    from {{ relation }}
+{% macro duckdb__unnest_list(relation, keep, list, item, position) -%}
+    {{ return(labmart.postgres__unnest_list(relation, keep, list, item, position)) }}
 {%- endmacro %}
 
-{% macro spark__unnest_list(relation, keep, list, item) -%}
+{% macro spark__unnest_list(relation, keep, list, item, position) -%}
     select
         {{ keep | join(', ') }},
-        {{ item }},
-        place + 1 as position
+        {{ item }}
+        {%- if position %},
+        place + 1 as {{ position }}
+        {%- endif %}
     from {{ relation }}
+    {% if position -%}
     lateral view posexplode({{ list }}) as place, {{ item }}
+    {%- else -%}
+    lateral view explode({{ list }}) as {{ item }}
+    {%- endif %}
 {%- endmacro %}

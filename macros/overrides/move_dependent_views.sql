@@ -198,8 +198,8 @@
     ).rows[0][0] -%}
     {% if lost %}
         {% do exceptions.warn(
-            'Views were dropped that cannot be led to the new ' ~ new ~ ' (its columns have changed, '
-            ~ 'or they belong to a role you are no member of): ' ~ lost
+            'Views were dropped that cannot be led to the new ' ~ new ~ ' (its columns have '
+            ~ 'changed, or they belong to a role you are no member of): ' ~ lost
         ) %}
         {% for name in lost.split(', ') %}
             {% set schema, _, identifier = name.replace('"', '').partition('.') %}

@@ -21,7 +21,8 @@ written_items as (
         'written_lists',
         keep=['experiment_id', 'load_id', 'line'],
         list=split_text('compound_list_cell'),
-        item='written_item'
+        item='written_item',
+        position='position'
     ) }}
 ),
 
@@ -65,7 +66,8 @@ their_items as (
         'their_experiments',
         keep=['experiment_id', 'load_id', 'line'],
         list='compound_ids',
-        item='compound_id'
+        item='compound_id',
+        position='position'
     ) }}
 ),
 

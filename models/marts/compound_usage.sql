@@ -8,19 +8,6 @@ compound_totals as (
     select * from {{ ref('int_compound_totals') }}
 ),
 
-experiment_compounds as (
-    select * from {{ ref('experiment_compounds') }}
-),
-
-run_time_per_compound as (
-    select
-        compound_id,
-        sum(run_time) as total_run_time
-    from experiment_compounds
-    where not is_repeat
-    group by compound_id
-),
-
 compound_ids as (
     select compound_id from compounds
     union
@@ -35,13 +22,10 @@ typed as (
         cast(coalesce(compound_totals.users, 0) as bigint) as users,
         cast(coalesce(compound_totals.experiments, 0) as bigint) as experiments,
         cast(coalesce(compound_totals.times_listed, 0) as bigint) as times_listed,
-        cast(coalesce(run_time_per_compound.total_run_time, 0) as numeric(38, 6))
-            as total_run_time
+        cast(coalesce(compound_totals.total_run_time, 0) as numeric(38, 6)) as total_run_time
     from compound_ids
     left join compounds on compound_ids.compound_id = compounds.compound_id
     left join compound_totals on compound_ids.compound_id = compound_totals.compound_id
-    left join run_time_per_compound
-        on compound_ids.compound_id = run_time_per_compound.compound_id
 )
 
 select * from typed

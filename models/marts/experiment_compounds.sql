@@ -18,7 +18,8 @@ items as (
         'experiments',
         keep=['experiment_id', 'user_id', 'run_time'],
         list='compound_ids',
-        item='compound_id'
+        item='compound_id',
+        position='position'
     ) }}
 ),
 
@@ -27,7 +28,8 @@ repeating_items as (
         'repeating_experiments',
         keep=['experiment_id', 'user_id', 'run_time'],
         list='compound_ids',
-        item='compound_id'
+        item='compound_id',
+        position='position'
     ) }}
 ),
 

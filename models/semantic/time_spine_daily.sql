@@ -1,9 +1,11 @@
-with days as (
-    {{ dbt.date_spine(
-        datepart='day',
-        start_date="cast('2000-01-01' as date)",
-        end_date="cast('2050-01-01' as date)"
-    ) }}
+with numbers as (
+    {{ dbt.generate_series(18263) }}
+),
+
+days as (
+    select
+        {{ dbt.dateadd('day', 'generated_number - 1', "cast('2000-01-01' as date)") }} as date_day
+    from numbers
 ),
 
 typed as (

@@ -12,25 +12,29 @@ parsed as (
     from source
 ),
 
--- A cell is kept beside its value only where it says more than the value.
+-- A cell is kept beside its value only where it says more than the value. To write out the value
+-- and compare is cheaper than to trim.
 typed as (
     select
         load_id,
         line,
-        nullif(
-            {{ trim_cell('experiment_id') }},
-            cast(parsed_experiment_id as {{ dbt.type_string() }})
-        ) as experiment_id_cell,
+        case
+            when experiment_id = cast(parsed_experiment_id as {{ dbt.type_string() }}) then null
+            else {{ trim_cell('experiment_id') }}
+        end as experiment_id_cell,
         parsed_experiment_id as experiment_id,
-        nullif(
-            {{ trim_cell('user_id') }}, cast(parsed_user_id as {{ dbt.type_string() }})
-        ) as user_id_cell,
+        case
+            when user_id = cast(parsed_user_id as {{ dbt.type_string() }}) then null
+            else {{ trim_cell('user_id') }}
+        end as user_id_cell,
         parsed_user_id as user_id,
         case when run_time is null then {{ trim_cell('experiment_run_time') }} end
             as run_time_cell,
         run_time,
-        nullif({{ trim_cell('experiment_compound_ids') }}, {{ list_as_text('compound_ids') }})
-            as compound_list_cell,
+        case
+            when experiment_compound_ids = {{ list_as_text('compound_ids') }} then null
+            else {{ trim_cell('experiment_compound_ids') }}
+        end as compound_list_cell,
         compound_ids,
         cast({{ list_size('compound_ids') }} as bigint) as compounds_listed,
         {{ may_repeat('compound_ids') }} as may_repeat
@@ -47,7 +51,7 @@ checked as (
             when user_id_cell is null then 'missing_user'
             else 'invalid_user'
         end as error_rule
-    from typed
+    from {{ computed_once('typed') }}
 )
 
 select * from checked

@@ -18,7 +18,9 @@ with lists as (
 ),
 
 list_items as (
-    {{ unnest_list('lists', keep=['list_id'], list=split_text('items'), item='item') }}
+    {{ unnest_list(
+        'lists', keep=['list_id'], list=split_text('items'), item='item', position='position'
+    ) }}
 ),
 
 typed_lists as (
@@ -29,6 +31,12 @@ typed_lists as (
 ),
 
 list_ids as (
+    {{ unnest_list(
+        'typed_lists', keep=['list_id'], list='ids', item='id', position='position'
+    ) }}
+),
+
+ids_alone as (
     {{ unnest_list('typed_lists', keep=['list_id'], list='ids', item='id') }}
 ),
 
@@ -73,6 +81,13 @@ examples as (
         {{ dbt.listagg('written', "'|'", 'order by written') }} as actual,
         '1.1=1|1.2=none|1.3=none|1.4=none|4.1=1|4.2=none|4.3=2|4.4=1' as expected
     from written_ids
+    union all
+    select
+        'unnest without positions' as example,
+        cast(count(*) as {{ dbt.type_string() }})
+        || ' ' || cast(sum(id) as {{ dbt.type_string() }}) as actual,
+        '8 5' as expected
+    from ids_alone
     union all
     select
         'order by bytes' as example,

@@ -42,6 +42,8 @@ def pytest_configure() -> None:
             signal.signal(number, usual)
 
 
+# Before xdist looks at the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every mark `prove` says why; what shares something slow runs in the same process.
 

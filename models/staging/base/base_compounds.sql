@@ -1,6 +1,13 @@
--- The rows of the input's current loads, or of its seed, cells as they were written.
+-- The rows of the input's current loads, or of its seed, cells as they were written. Both are asked
+-- for apart: PostgreSQL stores a step that two others read, and then reads nothing in parallel.
 with current_loads as (
-    select load_id from {{ ref('stg_input_files') }} where input = 'compounds'
+    select load_id from {{ ref('stg_input_files') }}
+    where input = 'compounds' and load_id <> 0
+),
+
+current_seed as (
+    select load_id from {{ ref('stg_input_files') }}
+    where input = 'compounds' and load_id = 0
 ),
 
 loaded as (
@@ -8,17 +15,7 @@ loaded as (
 ),
 
 seeded as (
-    select * from {{ ref('raw_compounds') }}
-),
-
-numbered_seed as (
-    select
-        compound_id,
-        compound_name,
-        compound_structure,
-        cast(0 as bigint) as load_id,
-        {{ seed_line(['compound_id', 'compound_name', 'compound_structure']) }} as line
-    from seeded
+    select * from {{ ref('base_seed_compounds') }}
 ),
 
 loaded_rows as (
@@ -34,13 +31,13 @@ loaded_rows as (
 
 seeded_rows as (
     select
-        numbered_seed.compound_id,
-        numbered_seed.compound_name,
-        numbered_seed.compound_structure,
-        numbered_seed.load_id,
-        numbered_seed.line
-    from numbered_seed
-    inner join current_loads on numbered_seed.load_id = current_loads.load_id
+        seeded.compound_id,
+        seeded.compound_name,
+        seeded.compound_structure,
+        seeded.load_id,
+        seeded.line
+    from seeded
+    inner join current_seed on seeded.load_id = current_seed.load_id
 ),
 
 input_rows as (

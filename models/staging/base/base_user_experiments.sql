@@ -1,6 +1,13 @@
--- The rows of the input's current loads, or of its seed, cells as they were written.
+-- The rows of the input's current loads, or of its seed, cells as they were written. Both are asked
+-- for apart: PostgreSQL stores a step that two others read, and then reads nothing in parallel.
 with current_loads as (
-    select load_id from {{ ref('stg_input_files') }} where input = 'user_experiments'
+    select load_id from {{ ref('stg_input_files') }}
+    where input = 'user_experiments' and load_id <> 0
+),
+
+current_seed as (
+    select load_id from {{ ref('stg_input_files') }}
+    where input = 'user_experiments' and load_id = 0
 ),
 
 loaded as (
@@ -8,20 +15,7 @@ loaded as (
 ),
 
 seeded as (
-    select * from {{ ref('raw_user_experiments') }}
-),
-
-numbered_seed as (
-    select
-        experiment_id,
-        user_id,
-        experiment_compound_ids,
-        experiment_run_time,
-        cast(0 as bigint) as load_id,
-        {{ seed_line(
-            ['experiment_id', 'user_id', 'experiment_compound_ids', 'experiment_run_time']
-        ) }} as line
-    from seeded
+    select * from {{ ref('base_seed_user_experiments') }}
 ),
 
 loaded_rows as (
@@ -38,14 +32,14 @@ loaded_rows as (
 
 seeded_rows as (
     select
-        numbered_seed.experiment_id,
-        numbered_seed.user_id,
-        numbered_seed.experiment_compound_ids,
-        numbered_seed.experiment_run_time,
-        numbered_seed.load_id,
-        numbered_seed.line
-    from numbered_seed
-    inner join current_loads on numbered_seed.load_id = current_loads.load_id
+        seeded.experiment_id,
+        seeded.user_id,
+        seeded.experiment_compound_ids,
+        seeded.experiment_run_time,
+        seeded.load_id,
+        seeded.line
+    from seeded
+    inner join current_seed on seeded.load_id = current_seed.load_id
 ),
 
 input_rows as (

@@ -1,6 +1,13 @@
--- The rows of the input's current loads, or of its seed, cells as they were written.
+-- The rows of the input's current loads, or of its seed, cells as they were written. Both are asked
+-- for apart: PostgreSQL stores a step that two others read, and then reads nothing in parallel.
 with current_loads as (
-    select load_id from {{ ref('stg_input_files') }} where input = 'users'
+    select load_id from {{ ref('stg_input_files') }}
+    where input = 'users' and load_id <> 0
+),
+
+current_seed as (
+    select load_id from {{ ref('stg_input_files') }}
+    where input = 'users' and load_id = 0
 ),
 
 loaded as (
@@ -8,18 +15,7 @@ loaded as (
 ),
 
 seeded as (
-    select * from {{ ref('raw_users') }}
-),
-
-numbered_seed as (
-    select
-        user_id,
-        name,
-        email,
-        signup_date,
-        cast(0 as bigint) as load_id,
-        {{ seed_line(['user_id', 'name', 'email', 'signup_date']) }} as line
-    from seeded
+    select * from {{ ref('base_seed_users') }}
 ),
 
 loaded_rows as (
@@ -36,14 +32,14 @@ loaded_rows as (
 
 seeded_rows as (
     select
-        numbered_seed.user_id,
-        numbered_seed.name,
-        numbered_seed.email,
-        numbered_seed.signup_date,
-        numbered_seed.load_id,
-        numbered_seed.line
-    from numbered_seed
-    inner join current_loads on numbered_seed.load_id = current_loads.load_id
+        seeded.user_id,
+        seeded.name,
+        seeded.email,
+        seeded.signup_date,
+        seeded.load_id,
+        seeded.line
+    from seeded
+    inner join current_seed on seeded.load_id = current_seed.load_id
 ),
 
 input_rows as (

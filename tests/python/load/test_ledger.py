@@ -172,7 +172,7 @@ def test_undo_of_a_superseded_load_tells_that_it_will_not_come_back() -> None:
     _, store = store_of(*before)
     said = after_undo(before, [1], ledger.undo(store, [1]))
     assert len(said) == 1
-    assert "will not when what replaced it is undone" in said[0]
+    assert "will not be when what replaced it is undone" in said[0]
 
 
 def test_redo_tells_what_does_not_count_any_more() -> None:

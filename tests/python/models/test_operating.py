@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -84,11 +85,19 @@ def test_an_input_is_as_fresh_as_its_newest_load_that_counts(
 
 
 def test_metrics_are_the_sums_of_the_mart_by_user_and_month_of_sign_up(
-    project: DbtProject, tmp_path: Path
+    project: DbtProject, shared_engine: Engine, tmp_path: Path
 ) -> None:
     """By MetricFlow itself, as a person calls it."""
     wanted = ("--select", "+user_features", "time_spine_daily")
     project.dbt("build", *wanted, "--resource-type", "model", "--resource-type", "seed")
+    days = "select count(*), count(distinct date_day), min(date_day), max(date_day) from "
+    [(rows, different, first, last)] = shared_engine.rows(
+        f"{days} labmart_staging.time_spine_daily"
+    )
+    assert isinstance(first, date)
+    assert isinstance(last, date)
+    assert rows == different == (last - first).days + 1
+    assert (first.isoformat(), last.isoformat()) == ("2000-01-01", "2049-12-31")
     shown = labmart(project.root, "show", "user_features", "--format", "csv")
     assert shown.code == 0, shown.err
     users = list(csv.DictReader(shown.out.splitlines()))

@@ -64,7 +64,7 @@ class CompiledProject:
     """Everything that is needed to run the models without dbt.
 
     `models` is in an order in which each can be created. `marts`, `seeds` and `raw` are by name;
-    `fixed` has the rows of seeds that are no input. `examples` are the queries of tests/engine/,
+    `fixed` has the rows of seeds that are no input. `examples` are the queries of tests/cross_db/,
     which return what an engine does otherwise than the others.
     """
 
@@ -99,11 +99,17 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
     Fails the test where dbt does not compile them.
     """
     offline = ("--no-populate-cache", "--no-introspect")
-    nodes_wanted = ("--select", "resource_type:model", "path:tests/engine")
-    run_dbt(folder, target, "compile", *offline, *nodes_wanted)
+    nodes_wanted = ("--select", "+path:models/marts,resource_type:model", "path:tests/cross_db")
+    # Nobody runs the models' tests here.
+    without_tests = ("--indirect-selection", "empty")
+    run_dbt(folder, target, "compile", *offline, *nodes_wanted, *without_tests)
     manifest = json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8"))
     nodes = manifest["nodes"]
-    models = {k: n for k, n in nodes.items() if n["resource_type"] == "model"}
+    models = {
+        key: node
+        for key, node in nodes.items()
+        if node["resource_type"] == "model" and node.get("compiled")
+    }
     order = TopologicalSorter({k: n["depends_on"]["nodes"] for k, n in models.items()})
     seeds: dict[str, Relation] = {}
     fixed: dict[str, tuple[Relation, Rows]] = {}
@@ -139,7 +145,7 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
     examples = {
         node["name"]: node["compiled_code"]
         for node in nodes.values()
-        if node["original_file_path"].startswith("tests/engine/")
+        if node["original_file_path"].startswith("tests/cross_db/")
     }
     return CompiledProject(
         compiled, {mart: names[mart] for mart in MARTS}, seeds, raw, fixed, examples

@@ -30,7 +30,7 @@ def python(program: str, *arguments: str, given: str = "", shell: str = "") -> s
     if shell:
         command = ["bash", "-c", shell, *command]
     return subprocess.run(
-        command, input=given, capture_output=True, text=True, check=True, timeout=20
+        command, input=given, capture_output=True, text=True, check=True, timeout=60
     ).stdout
 
 
@@ -115,12 +115,12 @@ def test_temporary_files_are_removed_after_an_interrupt(lab: Path) -> None:
         assert process.stdin is not None
         process.stdin.write(b"user_id\n")
         process.stdin.flush()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not list(folder.rglob("0*")) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert list(folder.rglob("0*")) != []
         process.send_signal(signal.SIGINT)
-        process.wait(10)
+        process.wait(60)
     assert list(folder.iterdir()) == []
 
 

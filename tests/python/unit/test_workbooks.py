@@ -291,6 +291,30 @@ def test_xlsx_of_other_writers(tmp_path: Path) -> None:
     assert read_rows(write_zip(tmp_path / "c.xlsx", parts)) == {"S": wanted}
 
 
+def test_what_is_odd_beside_the_cells_does_not_matter(tmp_path: Path) -> None:
+    """Styles, filters and dates of creation as instruments write them; a Strict workbook."""
+    parts = xlsx_parts(
+        '<row><c s="1"><v>44927</v></c><c t="s" s="x"><v>0</v></c></row>',
+        shared="<si><t>a_x000D_b x005F_</t></si>",
+        styles='<fonts><font><sz val="x"/></font></fonts><fills><fill odd="1"/></fills>'
+        '<cellXfs><xf numFmtId="x"/><xf numFmtId="14"/></cellXfs>',
+    )
+    parts["docProps/core.xml"] = "<created>bad</created>"
+    sheet = "xl/worksheets/sheet1.xml"
+    bad_filter = '</sheetData><autoFilter ref="A1:B2"><filterColumn colId="x"/></autoFilter>'
+    parts[sheet] = parts[sheet].replace("</sheetData>", bad_filter)
+    wanted = {"S": [(1, ["2023-01-01", "a\rb x005F_"])]}
+    assert read_rows(write_zip(tmp_path / "a.xlsx", parts)) == wanted
+    schemas = "http://schemas.openxmlformats.org"
+    strict = {
+        name: part.replace(
+            f"{schemas}/spreadsheetml/2006", "http://purl.oclc.org/ooxml/spreadsheetml"
+        ).replace(f"{schemas}/officeDocument/2006", "http://purl.oclc.org/ooxml/officeDocument")
+        for name, part in parts.items()
+    }
+    assert read_rows(write_zip(tmp_path / "b.xlsx", strict)) == wanted
+
+
 TEXTS = st.text(
     st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\n\t"), max_size=12
 )
