@@ -1,7 +1,7 @@
--- All marts from the raw tables, as fast as we could make them on DuckDB. No rule is checked: a cell
--- that is no number stops it, a row that stands twice counts twice, and there are no issues. Each
--- row is written once; experiments, experiment_compounds and user_compound_usage are views, as in
--- the models. Means are quotients of whole millionths, as in tuned.sql.
+-- All marts from the raw tables, as fast as we could make them on DuckDB. No rule is checked: a
+-- cell that is no number stops it, a row that stands twice counts twice, and there are no issues.
+-- Each row is written once; experiments, experiment_compounds and user_compound_usage are views,
+-- as in the models. Means are quotients of whole millionths, as in tuned.sql.
 create table users as
 select
     cast(user_id as bigint) as user_id,
@@ -218,7 +218,10 @@ select
         // (2 * laboratory.users) * cast(0.000001 as numeric(7, 6)) as numeric(18, 6)
     ) as avg_experiment_count,
     cast(
-        (2 * cast(experiments_per_user.total_run_time * 1000000 as hugeint) + experiments_per_user.timed)
+        (
+            2 * cast(experiments_per_user.total_run_time * 1000000 as hugeint)
+            + experiments_per_user.timed
+        )
         // (2 * experiments_per_user.timed) * cast(0.000001 as numeric(7, 6)) as numeric(18, 6)
     ) as avg_exp_time_per_user,
     compounds_of_most.first_of_most as most_consumed_compound,
