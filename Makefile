@@ -68,8 +68,8 @@ endef
 lint := $(bin)/sqlfluff lint --disable-progress-bar
 # The models once more with their macros filled in, which the dbt templater passes over. What the
 # macros lay out or dbt writes (quoted names, indentation, stars) is not judged.
-compiled_sql := --templater raw --exclude-rules layout,capitalisation.types,ambiguous.column_count,$\
-  ambiguous.order_by_limit,references.consistent,references.keywords,references.quoting,$\
+compiled_sql := --templater raw --exclude-rules layout,capitalisation.types,$\
+  ambiguous.column_count,ambiguous.order_by_limit,references.consistent,references.keywords,references.quoting,$\
   structure.column_order
 # dbt compiles with a profiles.yml, which each labmart command makes, and a database to look into.
 # Exit code 2: profiles.yml names a server of one's own.

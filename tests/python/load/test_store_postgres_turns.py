@@ -87,7 +87,7 @@ def test_dbt_that_creates_raw_tables_waits_for_a_first_load(
     inputs = read_inputs(project / "models" / "staging" / "_sources.yml")
     with open_store(profile_of(database)) as store:
         store.prepare(inputs)
-        dbt = labmart(project, database, "build", "--", "--select", "users")
+        dbt = labmart(project, database, "build", "--", "--select", "raw_users")
         waited = waits(database, dbt)
         store.commit()
     out, err = dbt.communicate(timeout=120)
@@ -95,7 +95,7 @@ def test_dbt_that_creates_raw_tables_waits_for_a_first_load(
 
 
 def test_a_load_accepts_the_tables_that_dbt_has_created(database: Database, project: Path) -> None:
-    dbt = labmart(project, database, "build", "--", "--select", "users")
+    dbt = labmart(project, database, "build", "--", "--select", "raw_users")
     out, err = dbt.communicate(timeout=120)
     assert dbt.returncode == 0, out + err
     made = rows(

@@ -92,7 +92,7 @@ def every_entry_of_the_log_is_there_once(page: Page, server: Server) -> None:
         [load] = [job for job in jobs if job["kind"] == "load"]
         events = client.get(f"/v1/jobs/{load['id']}/events").text.split("\n\n")
     nodes = [event for event in events if "event: node" in event]
-    names = [json.loads(node.partition("data: ")[2])["name"] for node in nodes]
+    names = [json.loads(re.findall("(?m)^data: (.*)", node)[0])["name"] for node in nodes]
     assert "user_features" in names
     card = page.get_by_role("article", name="Load of")
     expect(card.first).to_contain_text(f"Log of the build: {len(nodes)} entries")
