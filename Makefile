@@ -29,7 +29,7 @@ serve: .venv/.service ## serve uploads, results and a page at http://127.0.0.1:8
 test: static ## every check, and all tests that a change can break
 	@rm -rf target/lint
 	$(bin)/dbt --quiet compile --target-path target/lint
-	$(lint) $(compiled_sql) target/lint/compiled/labmart/models/*/*.sql
+	$(lint) $(compiled_sql) $$(find target/lint/compiled -name '*.sql' -not -path '*.yml/*')
 	$(pytest) -m "not prove" $(only)
 
 prove: .venv/.dev ## the rest: kills, faults, long histories, whole builds on Spark, mutants
@@ -55,8 +55,11 @@ static: .venv/.dev
 	@$(database)
 	$(lint) models tests
 
-# All cores; tests that share something slow (a JVM, a service) follow each other on one of them.
-pytest := $(bin)/python -m pytest -n logical --dist loadgroup
+# One process more than cores, since tests also wait. Those that share something slow (a JVM, a
+# service) follow each other in one process, in the order that conftest.py gives them.
+workers := import os; print(os.cpu_count() + 1)
+pytest = $(bin)/python -m pytest -n $$($(bin)/python -c '$(workers)') --dist loadgroup \
+  --no-loadscope-reorder
 only := $(TESTS) $(if $(ONLY),-k "$(ONLY)")
 
 define python_checks
@@ -69,8 +72,8 @@ lint := $(bin)/sqlfluff lint --disable-progress-bar
 # The models once more with their macros filled in, which the dbt templater passes over. What the
 # macros lay out or dbt writes (quoted names, indentation, stars) is not judged.
 compiled_sql := --templater raw --exclude-rules layout,capitalisation.types,$\
-  ambiguous.column_count,ambiguous.order_by_limit,references.consistent,references.keywords,references.quoting,$\
-  structure.column_order
+  ambiguous.column_count,ambiguous.order_by_limit,references.consistent,$\
+  references.keywords,references.quoting,structure.column_order
 # dbt compiles with a profiles.yml, which each labmart command makes, and a database to look into.
 # Exit code 2: profiles.yml names a server of one's own.
 database := if [ -n "$$PGHOST" ]; then $(bin)/labmart db url > /dev/null; \

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ENGINES = ("postgres", "duckdb")
 # Tests that share a JVM, or need one each, follow each other in one process.
 SPARK = ("engines/test_spark", "engines/test_store_spark")
+LONG = ("spark", "page")
 
 
 def pytest_configure() -> None:
@@ -49,6 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     The tests of a file run in one process, those of one engine apart from those of another.
     """
+    groups: dict[pytest.Item, str] = {}
     for item in items:
         file = item.path.relative_to(Path(__file__).parent).as_posix()
         engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
@@ -57,9 +59,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # The laboratory of the page's tests costs a build.
             group = "page"
         item.add_marker(pytest.mark.xdist_group(group))
+        groups[item] = group
         for mark in item.iter_markers("prove"):
             if not (mark.args and isinstance(mark.args[0], str) and mark.args[0].strip()):
                 raise pytest.UsageError(f"{item.nodeid}: the mark `prove` needs a reason")
+    # What takes longest begins first; the quick ones fill the gaps at the end.
+    items.sort(key=lambda item: (groups[item] not in LONG, item.path.parent.name == "unit"))
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ from support.project import ROOT
 from support.raw_store import load_one, process, write_one
 
 from loader.engines import dbt_turn, open_engine, open_store
+from loader.engines import duckdb as duckdb_engine
 from loader.engines.duckdb import path_of
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBuilt
 from loader.profile import Profile
@@ -167,8 +168,12 @@ def test_a_loader_that_is_killed_leaves_all_or_nothing(
     assert False in landed, landed
 
 
-def test_a_file_that_another_program_has_open_is_named_with_the_program(file: DuckDB) -> None:
+def test_a_file_that_another_program_has_open_is_named_with_the_program(
+    file: DuckDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load_one(file.profile())
+    # This process gives up at once; the one below waits as long as ever.
+    monkeypatch.setattr(duckdb_engine, "_PATIENCE_SECONDS", 0.2)
     shell = subprocess.Popen(
         [sys.executable, "-c", SHELL, str(file.path)],
         stdin=subprocess.PIPE,

@@ -80,7 +80,7 @@ def run(engine: str, server: Callable[[], Database], folder: Path) -> list[tuple
 @pytest.mark.parametrize(
     "engine",
     [
-        "duckdb",
+        pytest.param("duckdb", marks=pytest.mark.prove("eight whole builds")),
         pytest.param("spark", marks=pytest.mark.prove("four whole builds on Spark take minutes")),
         pytest.param("postgres-16", marks=pytest.mark.prove("four whole builds more")),
     ],

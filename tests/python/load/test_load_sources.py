@@ -167,6 +167,7 @@ def test_a_column_that_is_declared_no_more_keeps_its_cells(
     assert found == [("1", "A1"), ("2", None), ("3", None)]
 
 
+@pytest.mark.prove("a whole build for a table that no model reads")
 def test_the_build_goes_on_with_a_source_that_no_model_reads(
     project_copy: Path, tmp_path: Path, database: Database
 ) -> None:

@@ -73,9 +73,11 @@ def rows(bench: Workbench, sql: str) -> list[tuple[object, ...]]:
     [
         "run --select users",
         "run --select stg_input_files int_users int_experiments",
-        "run --select +user_features",
         "seed --full-refresh",
-        "run --full-refresh",
+        *(
+            pytest.param(call, marks=pytest.mark.prove("more tables at once, the same swap"))
+            for call in ("run --select +user_features", "run --full-refresh")
+        ),
     ],
 )
 def test_whatever_is_built_again_all_views_stand(bench: Workbench, call: str) -> None:

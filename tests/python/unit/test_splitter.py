@@ -131,6 +131,7 @@ def test_a_cell_over_several_lines_is_one(text: str) -> None:
     assert lines == []
 
 
+@pytest.mark.prove("as much text as a record may have, and more")
 def test_a_cell_over_more_text_than_the_limit_is_an_open_mark() -> None:
     within = '1,"' + "x\n" * 1000 + '",3\n'
     assert len(split(within, portion=100)[0]) == 1

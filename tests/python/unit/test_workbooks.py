@@ -364,6 +364,7 @@ def test_dates_of_python_come_back_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.prove("a workbook of 200,000 rows takes seconds to write and to read")
 def test_two_hundred_thousand_rows_come(tmp_path: Path) -> None:
     with xlsxwriter.Workbook(str(tmp_path / "a"), {"constant_memory": True}) as book:
         page = book.add_worksheet()
