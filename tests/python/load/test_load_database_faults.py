@@ -216,6 +216,7 @@ def test_who_waits_for_another_load_is_told(database: Database, tmp_path: Path) 
     assert rows(database, "select count(*) from labmart_raw.loads") == [(3,)]
 
 
+@pytest.mark.prove("a build held in its middle")
 def test_a_build_shows_all_or_nothing_of_a_load_in_its_middle(
     database: Database, project_copy: Path, tmp_path: Path
 ) -> None:

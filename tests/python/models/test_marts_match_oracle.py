@@ -21,6 +21,7 @@ DIRT = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7)
 # How many laboratories `make test` tries on an engine, and how many `make prove`. Spark takes
 # seconds for each.
 LABS = {"postgres": (160, 2000), "duckdb": (80, 1000), OLDER_POSTGRES: (40, 400), "spark": (1, 24)}
+SLOW_SPARK = pytest.mark.prove("a laboratory on Spark takes seconds; make test has two")
 MANY = pytest.mark.prove("thousands of laboratories take many minutes")
 
 
@@ -65,8 +66,14 @@ def test_every_mart_of_a_random_laboratory_is_as_calculated(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", LABS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("engine", "mode"),
+    [
+        *((engine, mode) for engine in LABS for mode in MODES if engine != "spark"),
+        ("spark", "loads"),
+        pytest.param("spark", "seeds", marks=SLOW_SPARK),
+    ],
+)
 def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
     compiled: CompiledModels, mode: Mode
 ) -> None:
@@ -74,7 +81,9 @@ def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", LABS)
+@pytest.mark.parametrize(
+    "engine", [*sorted(set(LABS) - {"spark"}), pytest.param("spark", marks=SLOW_SPARK)]
+)
 def test_every_mart_of_an_empty_laboratory_is_empty(compiled: CompiledModels) -> None:
     files = (
         File(entry.name, None, f"seeds/raw_{entry.name}.csv", "current", ()) for entry in INPUTS

@@ -117,6 +117,7 @@ def test_a_faultless_project_passes(scratch: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.prove("tries the gate itself, typo by typo")
 def test_every_typo_in_a_models_file_goes_red(scratch: Path) -> None:
     for number, (right, typo) in enumerate(TYPOS.items()):
         assert MODELS.count(right) == 1
@@ -138,6 +139,7 @@ def test_every_typo_in_a_models_file_goes_red(scratch: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.prove("tries the gate itself, typo by typo")
 def test_every_typo_in_dbt_project_goes_red(scratch: Path) -> None:
     text = PROJECT
     for right, typo in PROJECT_TYPOS.items():

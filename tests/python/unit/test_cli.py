@@ -270,6 +270,7 @@ def test_db_start_status_url_stop(project: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.prove("the same as the README's first command, which make test runs")
 def test_run_builds_prints_the_features_and_one_line_about_the_inputs(
     project_copy: Path, database: Database
 ) -> None:
