@@ -1,17 +1,17 @@
-{{ config(indexes=unique_index(['user_id', 'compound_id']), pre_hook=prefer_sorting()) }}
+{{ config(indexes=unique_index(['user_id', 'compound_id'])) }}
 
 with experiments as (
     select * from {{ ref('int_experiments') }} where row_status = 'accepted'
 ),
 
--- Few lists repeat a compound. Counting those apart keeps the experiment out of the sort of all
+-- Few lists repeat a compound. Counting those apart keeps the experiment out of the count of all
 -- items. Imported twice, since PostgreSQL stores a step that two others read.
 repeating_experiments as (
     select * from {{ ref('int_experiments') }} where row_status = 'accepted' and may_repeat
 ),
 
-items as (
-    {{ unnest_list('experiments', keep=['user_id'], list='compound_ids', item='compound_id') }}
+listings as (
+    {{ count_items('experiments', key='user_id', list='compound_ids', item='compound_id') }}
 ),
 
 repeating_items as (
@@ -21,16 +21,6 @@ repeating_items as (
         list='compound_ids',
         item='compound_id'
     ) }}
-),
-
-listings as (
-    select
-        user_id,
-        compound_id,
-        count(*) as times_listed
-    from items
-    where compound_id is not null
-    group by user_id, compound_id
 ),
 
 repeats as (

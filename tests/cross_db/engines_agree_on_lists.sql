@@ -40,6 +40,18 @@ ids_alone as (
     {{ unnest_list('typed_lists', keep=['list_id'], list='ids', item='id') }}
 ),
 
+counted_ids as (
+    {{ count_items('typed_lists', key='list_id', list='ids', item='id') }}
+),
+
+written_counts as (
+    select
+        cast(list_id as {{ dbt.type_string() }})
+        || '.' || cast(id as {{ dbt.type_string() }})
+        || '=' || cast(times_listed as {{ dbt.type_string() }}) as written
+    from counted_ids
+),
+
 -- PostgreSQL splits an empty text into no items, other engines into one that is empty: neither is
 -- an item of a list.
 written_items as (
@@ -88,6 +100,12 @@ examples as (
         || ' ' || cast(sum(id) as {{ dbt.type_string() }}) as actual,
         '8 5' as expected
     from ids_alone
+    union all
+    select
+        'count ids' as example,
+        {{ dbt.listagg('written', "'|'", 'order by written') }} as actual,
+        '1.1=1|4.1=2|4.2=1' as expected
+    from written_counts
     union all
     select
         'order by bytes' as example,

@@ -21,7 +21,6 @@ WITHOUT_EXAMPLE = {
     "create_raw_table",
     "is_held_unique",
     "lock_raw_tables",
-    "prefer_sorting",
     "row_index",
     "unique_index",
 }
