@@ -25,11 +25,11 @@
     ) as lists_per_key
     cross join lateral (
         select
-            cast(item_text as bigint) as {{ item }},
+            cast(split_items.item_text as bigint) as {{ item }},
             count(*) as times_listed
-        from string_to_table(lists_per_key.joined_lists, ';') as item_text
-        where item_text <> ''
-        group by cast(item_text as bigint)
+        from string_to_table(lists_per_key.joined_lists, ';') as split_items (item_text)
+        where split_items.item_text <> ''
+        group by cast(split_items.item_text as bigint)
     ) as counted
 {%- endmacro %}
 

@@ -20,7 +20,7 @@ from support.workbench import OLDER_POSTGRES, differences
 DIRT = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7)
 # How many laboratories `make test` tries on an engine, and how many `make prove`. Spark takes
 # seconds for each.
-LABS = {"postgres": (160, 2000), "duckdb": (80, 1000), OLDER_POSTGRES: (40, 400), "spark": (1, 24)}
+LABS = {"postgres": (140, 2000), "duckdb": (60, 1000), OLDER_POSTGRES: (24, 400), "spark": (1, 24)}
 SLOW_SPARK = pytest.mark.prove("a laboratory on Spark takes seconds; make test has two")
 MANY = pytest.mark.prove("thousands of laboratories take many minutes")
 
