@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -25,21 +25,15 @@ import psycopg2.extras
 import pytest
 from support.databases import Database
 from support.engines import DuckDB, Postgres, Target, fresh_engine
-from support.oracle import MARTS, File, Lab, marts
+from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
-from support.raw_store import DAY
 from support.spark import Spark, shared_session
-from support.workbench import KEYS, differences, run_dbt
+from support.workbench import KEYS, differences, ledger_row, run_dbt
 
 from loader.engines.spark_session import open_session
 from loader.profile import Profile
 
 Rows = Sequence[Sequence[object]]
-# The ledger's rows, in the order of these columns.
-LEDGER = (
-    *("load_id", "input", "file", "sha256", "bytes", "dialect", "mode", "status"),
-    *("records_read", "records_rejected", "started_at", "finished_at", "loaded_by", "call_id"),
-)
 
 
 @dataclass(frozen=True)
@@ -169,28 +163,9 @@ def tables_of(project: CompiledProject, lab: Lab) -> dict[str, Rows]:
             (file.load_id, line.line, line.rule, line.detail, line.content)
             for line in file.rejected
         )
-        tables[project.raw["loads"].name].append(_ledger_row(project.raw["loads"], file))
+        ledger, entry = project.raw["loads"], asdict(ledger_row(file, file.load_id))
+        tables[ledger.name].append([entry.get(column) for column in ledger.columns])
     return dict(tables)
-
-
-def _ledger_row(ledger: Relation, file: File) -> tuple[object, ...]:
-    known: dict[str, object] = {
-        "load_id": file.load_id,
-        "call_id": file.load_id,
-        "input": file.input,
-        "file": file.name,
-        "sha256": f"{file.load_id:064x}",
-        "bytes": 1,
-        "dialect": "comma",
-        "mode": "append",
-        "status": file.status,
-        "records_read": len(file.rows) + len(file.rejected),
-        "records_rejected": len(file.rejected),
-        "started_at": DAY,
-        "finished_at": DAY,
-        "loaded_by": "oracle",
-    }
-    return tuple(known.get(column) for column in ledger.columns)
 
 
 def _in_order(mart: str, relation: str) -> str:

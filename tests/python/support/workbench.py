@@ -126,7 +126,7 @@ class Workbench:
             store.write_records(entry, entry.column_names, ",", iter([_batch(file, load_id)]))
             rejected = [RejectedLine(r.line, r.rule, r.detail, r.content) for r in file.rejected]
             store.write_rejected(load_id, rejected)
-            store.add(_ledger_row(file, load_id))
+            store.add(ledger_row(file, load_id))
             store.commit()
         return replace(file, load_id=load_id)
 
@@ -251,7 +251,8 @@ def _text(cell: Cell) -> str | None:
     return None if cell is None else str(cell)
 
 
-def _ledger_row(file: File, load_id: int) -> Load:
+def ledger_row(file: File, load_id: int) -> Load:
+    """What the ledger says of a file that was loaded under this number."""
     return Load(
         load_id=load_id,
         call_id=load_id,
