@@ -174,23 +174,37 @@ def _settings(profile: Profile, key: str) -> dict[str, str]:
     return {str(name): str(value) for name, value in values.items()}
 
 
-class _Work:
-    """A call, and what came of it."""
+class _Work(threading.Thread):
+    """A call in a thread of its own, and what came of it."""
 
     def __init__(self, call: Callable[[], object]) -> None:
+        super().__init__(name="labmart-duckdb", daemon=True)
         self._call = call
+        # Whoever takes it first decides: the thread that begins, or a signal before it did.
+        self._turn = threading.Lock()
         self.result: object = None
         self.failure: BaseException | None = None
         # Thread.join takes a thread for ended when a signal comes (bpo-45274).
         self.is_done = threading.Event()
 
     def run(self) -> None:
+        if not self._turn.acquire(blocking=False):
+            return
         try:
             self.result = self._call()
         except BaseException as error:
             self.failure = error
         finally:
             self.is_done.set()
+
+    def give_up(self, stop: Callable[[], None]) -> None:
+        """Come back when the call has ended, or never begins."""
+        if self._turn.acquire(blocking=False):
+            return
+        stop()
+        # A statement that is only about to begin does not see the first.
+        while not self.is_done.wait(0.05):
+            stop()
 
 
 def _interruptible(
@@ -199,16 +213,20 @@ def _interruptible(
     """Call in a thread, so that a signal ends the statement and is raised as what it means.
 
     By itself the driver makes a RuntimeError of a signal, or sees it when the statement is done.
-    `stop` is called besides, if the statement may wait for something else.
+    `stop` is called besides, more than once, if the statement may wait for something else.
     """
     work = _Work(call)
-    threading.Thread(target=work.run, name="labmart-duckdb", daemon=True).start()
-    try:
-        work.is_done.wait()
-    except BaseException:
+
+    def end() -> None:
         stop()
         connection.interrupt()
+
+    try:
+        # The signal may come while the thread starts.
+        work.start()
         work.is_done.wait()
+    except BaseException:
+        work.give_up(end)
         raise
     if work.failure is not None:
         raise work.failure

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import pytest
@@ -33,7 +34,7 @@ from support.raw_store import load_one, process, write_one
 
 from loader.engines import dbt_turn, open_engine, open_store
 from loader.engines import duckdb as duckdb_engine
-from loader.engines.duckdb import path_of
+from loader.engines.duckdb import DuckDBRaw, path_of
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBuilt
 from loader.profile import Profile
 
@@ -282,3 +283,24 @@ def test_settings_of_the_profile_hold(file: DuckDB) -> None:
     wrong = Profile(profile.path, "test", "duckdb", {**values, "settings": {"no_such": 1}})
     with pytest.raises(ConfigError, match="`settings`: no_such"), open_store(wrong):
         pass
+
+
+@pytest.mark.parametrize("is_started", [True, False])
+def test_a_signal_while_a_statement_begins_ends_it(
+    file: DuckDB, monkeypatch: pytest.MonkeyPatch, is_started: bool
+) -> None:
+    start = duckdb_engine._Work.start
+
+    def interrupted(work: duckdb_engine._Work) -> None:
+        if is_started:
+            start(work)
+        raise KeyboardInterrupt
+
+    with open_store(file.profile()) as store:
+        run = cast(DuckDBRaw, store).run
+        with monkeypatch.context() as patch:
+            patch.setattr(duckdb_engine._Work, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run("select sum(a.range * b.range) from range(1000000) as a, range(1000000) as b")
+        run("rollback")
+        assert run("select 1") == [(1,)]

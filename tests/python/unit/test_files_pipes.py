@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,13 @@ def test_a_folder_for_temporary_files_that_cannot_be_had_is_a_sentence(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(lab.parent / "none"))
     os.mkfifo("pipe")
-    threading.Thread(target=lambda: Path("pipe").write_bytes(b"x")).start()
+
+    def write() -> None:
+        # Nobody may be left to read it.
+        with suppress(BrokenPipeError):
+            Path("pipe").write_bytes(b"x")
+
+    threading.Thread(target=write).start()
     with collect(["pipe"], progress=lambda _: None) as found:
         assert found.problems == (
             "pipe: no temporary file can be made for it: No such file or directory. Set TMPDIR to "
