@@ -162,6 +162,8 @@ def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
     if outcome.state == "refused":
         yield "    refused"
         return
+    if outcome.takes:
+        yield f"    {outcome.takes}"
     yield (
         f"    {outcome.records_read:,} records read, {outcome.records_rejected:,} rejected, "
         f"{duration(seconds)}"

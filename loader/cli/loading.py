@@ -22,6 +22,7 @@ class Given(TypedDict):
     """The options of a load as the command line gives them."""
 
     replace: bool
+    allow_empty: bool
     max_rejected: str
     exclude: tuple[str, ...]
     input_: str | None
@@ -34,6 +35,7 @@ class Given(TypedDict):
 
 _OPTIONS = (
     option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
+    option("--allow-empty", is_flag=True, help="Let files without any record replace it, too."),
     option(
         "--max-rejected",
         default="10%",
@@ -291,6 +293,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
     columns = given["file_columns"]
     return LoadOptions(
         replace=given["replace"],
+        allow_empty=given["allow_empty"],
         check=check,
         max_rejected=_max_rejected(given["max_rejected"]),
         exclude=given["exclude"],

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -476,8 +475,8 @@ class DuckDBRaw(SqlRawStore):
         return f"epoch_us({cell})" if LEDGER_COLUMNS[column] == TIMESTAMP else cell
 
     def load_of(self, row: tuple[Any, ...]) -> Load:
-        load = Load(*row)
-        return replace(load, started_at=_time(load.started_at), finished_at=_time(load.finished_at))
+        cells = zip(LEDGER_COLUMNS.values(), row, strict=True)
+        return Load(*(_time(cell) if type_ == TIMESTAMP else cell for type_, cell in cells))
 
     def copy(
         self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
