@@ -171,14 +171,27 @@ class Report(Protocol):
     def end(self, outcome: Outcome) -> None: ...
 
 
+class Judge(Protocol):
+    """Judges files that are written, but never committed."""
+
+    def begin(self, store: RawStore) -> None:
+        """Called when nothing has been written yet; the raw tables are there."""
+        ...
+
+    def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> None:
+        """Called with those that were written."""
+        ...
+
+
 def load(
     paths: Sequence[str],
     inputs: Sequence[Input],
     profile: Profile,
     options: LoadOptions,
     report: Report,
+    judge: Judge | None = None,
 ) -> list[Outcome]:
-    """Load the files that the paths mean, or with `check` only read them.
+    """Load the files that the paths mean, or with `check` only read them and have them judged.
 
     Raises FilesRefused with all problems, NothingToLoad, DatabaseUnreachable or DatabaseFault;
     nothing has been written then.
@@ -194,9 +207,9 @@ def load(
         for name in collected.skipped:
             report.say(f"{name}: left out")
         tables, problems = _recognise(collected, inputs, options.read)
-        writing = not options.check and not problems
+        writing = not problems and (judge is not None or not options.check)
         with open_store(profile, write=writing) as store:
-            call = _Call(store, options, report, problems, writing)
+            call = _Call(store, options, report, problems, writing, judge)
             outcomes = call.run(tables, inputs)
         if problems:
             raise FilesRefused(problems, undone="loaded")
@@ -212,6 +225,7 @@ class _Call:
     report: Report
     problems: list[str]
     writing: bool
+    judge: Judge | None
 
     def run(self, tables: Sequence[Table], inputs: Sequence[Input]) -> list[Outcome]:
         """Read all tables, write them while there is no problem, commit if there was none."""
@@ -225,6 +239,9 @@ class _Call:
         steps = plan(self.store.loads(), incoming, replace=self.options.replace)
         if self.writing and not all(step.known for step in steps):
             self.store.prepare(inputs)
+            if self.judge is not None:
+                self.report.working("working out the figures as they are …")
+                self.judge.begin(self.store)
         outcomes = []
         call_id = 0
         for table, step in zip(tables, steps, strict=True):
@@ -237,10 +254,15 @@ class _Call:
                 outcome = replace(self._load(table, load_id, call_id), takes=step.takes)
             outcomes.append(outcome)
             self.report.end(outcome)
-        self._look_over([outcome for outcome in outcomes if outcome.state in ("loaded", "read")])
+        new = [outcome for outcome in outcomes if outcome.state in ("loaded", "read")]
+        self._look_over(new)
         if self.writing and call_id:
             self.store.set_status(changes(self.store.loads()))
-            self.store.commit()
+            if self.judge is not None:
+                self.report.working("working out what would change …")
+                self.judge.end(self.store, new)
+            else:
+                self.store.commit()
         return outcomes
 
     def _look_over(self, outcomes: Sequence[Outcome]) -> None:
@@ -283,7 +305,7 @@ class _Call:
             return Outcome(table, "refused")
         if self.writing:
             self.store.add(self._ledger_row(table, load_id, call_id, begun, read, len(rejections)))
-        state = "loaded" if self.writing else "read"
+        state = "loaded" if self.writing and not self.options.check else "read"
         shown = tuple(rejections.first)
         return Outcome(table, state, load_id or None, read, rejections.by_rule, shown)
 

@@ -113,7 +113,7 @@ def run(
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@option("--check", is_flag=True, help="Read everything, tell what is wrong, write nothing.")
+@option("--check", is_flag=True, help="Tell what is wrong and what would change; write nothing.")
 @given_options
 @target_option
 @click.pass_obj
@@ -279,8 +279,14 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
+    report = LoadReport()
+    judge = None
+    if options.check and database.project.marts_file.exists():
+        from loader.check import Verdict
+
+        judge = Verdict(database.project, database.profile.target, report.say)
     database.ready()
-    outcomes = load_files(paths, inputs, database.profile, options, LoadReport())
+    outcomes = load_files(paths, inputs, database.profile, options, report, judge)
     say(summary(outcomes, check=options.check))
     return outcomes
 

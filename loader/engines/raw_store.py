@@ -159,6 +159,13 @@ class SqlRawStore:
         """Run a statement, all of its rows. `right` is what it needs on the raw tables."""
         raise NotImplementedError
 
+    def verbatim(self, sql: str) -> str:
+        """Foreign SQL as `run` takes it."""
+        return sql
+
+    def settle(self) -> None:
+        """Write what is kept back, and let the engine know what it has now."""
+
     def relations(self, names: Iterable[str]) -> dict[str, Relation]:
         """Those of the names that are relations of the raw schema."""
         raise NotImplementedError

@@ -117,7 +117,9 @@ class Model:
                 return last == [entry.load_id for entry in visible if entry.input == key[0]]
             if not comes_again(at):
                 return True
-            behind = {k for k, e in there.items() if k[0] == key[0] and e.load_id > there[key].load_id}
+            behind = {
+                k for k, e in there.items() if k[0] == key[0] and e.load_id > there[key].load_id
+            }
             return not before and behind <= {
                 keys[later] for later in range(at + 1, len(keys)) if comes_again(later)
             }
