@@ -22,6 +22,8 @@ from loader.contract import DEFAULT_MART
 from loader.dbt import Manifest, compile_models
 from loader.engines.raw_store import SqlRawStore
 from loader.engines.sql import quote
+from loader.last_build import code_of
+from loader.profile import Profile
 from loader.project import Project
 from loader.show import ISSUES, RECONCILIATION
 
@@ -74,8 +76,8 @@ class Verdict:
     See `loader.load.Judge`.
     """
 
-    def __init__(self, project: Project, target: str | None, say: Say) -> None:
-        self._project, self._target = project, target
+    def __init__(self, project: Project, profile: Profile, say: Say) -> None:
+        self._project, self._profile = project, profile
         self._say = say
         self._models: list[Model] = []
         self._seeds: list[Seed] = []
@@ -84,7 +86,8 @@ class Verdict:
     def begin(self, store: RawStore) -> None:
         """Work out the figures as they are. Raises DbtFailed when dbt cannot compile the models."""
         if isinstance(store, SqlRawStore):
-            manifest = compile_models(self._project, self._target, _MARTS)
+            code = code_of(self._project, self._profile, None)
+            manifest = compile_models(self._project, self._profile.target, _MARTS, code)
             self._models = list(_models(manifest))
             self._seeds = list(_seeds(manifest, self._project.root))
             self._before = _figures(store, self._create(store, "before"))

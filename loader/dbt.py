@@ -106,19 +106,26 @@ def write_docs(project: Project, target: str | None) -> None:
     (apart / "static_index.html").replace(project.target / "static_index.html")
 
 
-def compile_models(project: Project, target: str | None, names: Sequence[str]) -> Manifest:
+def compile_models(
+    project: Project, target: str | None, names: Sequence[str], code: str | None
+) -> Manifest:
     """dbt's manifest with the SQL of these models and of all that they are made of.
 
-    Nothing is asked of the database. Raises DbtFailed.
+    Nothing is asked of the database. What was compiled is kept for the next call with the same
+    `code`; see `loader.last_build.code_of`. Raises DbtFailed.
     """
     apart = project.root / ".labmart" / "compiled"
     apart.mkdir(mode=0o700, parents=True, exist_ok=True)
     selection = [f"+{name},resource_type:model" for name in names]
+    made_of = apart / "code"
     with locked(apart / "lock", mode=0o600):
-        _run_quietly(
-            *(project, target, apart, "compile", "--no-populate-cache", "--no-introspect"),
-            *("--indirect-selection", "empty", "--select", *selection),
-        )
+        if code is None or not made_of.exists() or made_of.read_text() != code:
+            made_of.unlink(missing_ok=True)
+            _run_quietly(
+                *(project, target, apart, "compile", "--no-populate-cache", "--no-introspect"),
+                *("--indirect-selection", "empty", "--select", *selection),
+            )
+            made_of.write_text(code or "")
         manifest: Manifest = json.loads((apart / "manifest.json").read_text(encoding="utf-8"))
     return manifest
 

@@ -284,7 +284,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
     if options.check and database.project.marts_file.exists():
         from loader.check import Verdict
 
-        judge = Verdict(database.project, database.profile.target, report.say)
+        judge = Verdict(database.project, database.profile, report.say)
     database.ready()
     outcomes = load_files(paths, inputs, database.profile, options, report, judge)
     say(summary(outcomes, check=options.check))
