@@ -31,7 +31,7 @@ from pathlib import Path
 from benchmarks.bench import RAW, REFERENCE, Bench, BenchmarkError, run_benchmark, say
 from benchmarks.generate import Laboratory, write
 from benchmarks.report import machine_lines, ratio_lines
-from loader.embedded.server import programs
+from loader.embedded import programs
 
 _OTHERS = Path(__file__).resolve().parent / "others"
 _FILE = "user_experiments.csv"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from loader.embedded.server import Place
+    from loader.embedded import Place
 
 SETTINGS_FILE = "labmart.conf"
 _MIB = 1024**2

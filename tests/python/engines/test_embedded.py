@@ -13,8 +13,20 @@ from pathlib import Path
 import pytest
 from support.embedded import AS_ROOT, ask, pid_of
 
-from loader.embedded import DATABASE, ROLE, Place, place_of, start, status, stop, url_of
-from loader.embedded.server import is_embedded, make_private, programs, server_process
+from loader.embedded import (
+    DATABASE,
+    ROLE,
+    Place,
+    is_embedded,
+    make_private,
+    place_of,
+    programs,
+    server_process,
+    start,
+    status,
+    stop,
+    url_of,
+)
 from loader.errors import (
     DatabaseUnreachable,
     StartFailed,
@@ -79,7 +91,7 @@ def test_it_starts_again_after_kill_9(place: Place) -> None:
 def test_a_pid_file_whose_number_is_now_another_process_does_not_hinder(place: Place) -> None:
     start(place)
     old = kill(place)
-    for name in (place.data / "postmaster.pid", place.socket_lock):
+    for name in (place.data / "postmaster.pid", Path(f"{place.socket}.lock")):
         lines = name.read_text().splitlines()
         assert lines[0] == str(old)
         # The process that runs this test is alive, but no postgres.
