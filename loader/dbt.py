@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from loader.errors import DocsFailed
+from loader.errors import BuildFailed
 from loader.locks import locked
 from loader.progress import TESTS, BuildProgress, NodeResult, Progress
 from loader.project import Project
@@ -115,7 +115,7 @@ def build(
 
 
 def write_docs(project: Project, target: str | None) -> None:
-    """Write target/static_index.html, the documentation in one file. Raises DocsFailed.
+    """Write target/static_index.html, the documentation in one file. Raises BuildFailed.
 
     dbt's other files go elsewhere, lest a build that runs meanwhile takes them for its own.
     """
@@ -134,7 +134,7 @@ def write_docs(project: Project, target: str | None) -> None:
     )
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()[-3:]
-        raise DocsFailed(f"dbt cannot write its documentation: {' '.join(said)}")
+        raise BuildFailed(f"dbt cannot write its documentation: {' '.join(said)}")
     (apart / "static_index.html").replace(project.target / "static_index.html")
 
 

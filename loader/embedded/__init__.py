@@ -38,7 +38,7 @@ import psycopg2
 import psycopg2.extensions
 
 from loader.embedded.settings import this_machine, write_settings
-from loader.errors import DatabaseUnreachable, StartFailed
+from loader.errors import DatabaseUnreachable
 from loader.locks import locked
 
 ROLE = "labmart"
@@ -58,6 +58,14 @@ STOP_SECONDS = 60.0
 _ORPHANS_SECONDS = 30.0
 _ORPHANS = "pre-existing shared memory block"
 _LARGE_LOG = 10 * 1024**2
+# The next step for the faults of the system that people meet.
+_MEMORY = " Memory is short: set a smaller shared_buffers in .labmart/user.conf."
+_HINTS = {
+    "No space left on device": " The disk is full: make room and call again.",
+    "Permission denied": " A file or directory is closed to it: see the path below.",
+    "could not map anonymous shared memory": _MEMORY,
+    "Cannot allocate memory": _MEMORY,
+}
 
 
 @dataclass(frozen=True)
@@ -356,7 +364,7 @@ def _launch_and_wait(place: Place, folder: Path, account: Account) -> None:
         last_lines = _last_lines(place.log, skip)
         # After kill -9 its children take a moment to notice that their postmaster is gone.
         if _ORPHANS not in last_lines or time.monotonic() > deadline:
-            raise StartFailed("PostgreSQL did not start", place.data, last_lines)
+            raise _failed("PostgreSQL did not start", place, last_lines)
         time.sleep(0.3)
 
 
@@ -374,7 +382,8 @@ def _forgive_stale_pid(place: Place) -> dict[str, str]:
 
 
 def _wait(place: Place, poll: Callable[[], int | None], skip: int) -> bool:
-    """Whether the server answers before its process ends. Raises StartFailed if it does neither.
+    """Whether the server answers before its process ends. Raises DatabaseUnreachable if
+    it does neither.
 
     `poll` gives None while the process lives, as Popen's does. `skip` is how many bytes of the log
     are about earlier servers.
@@ -385,14 +394,17 @@ def _wait(place: Place, poll: Callable[[], int | None], skip: int) -> bool:
         if _answers(place):
             return True
         if time.monotonic() > deadline:
-            raise StartFailed(
-                f"PostgreSQL does not answer after {START_SECONDS:.0f} seconds",
-                place.data,
-                _last_lines(place.log, skip),
-            )
+            what = f"PostgreSQL does not answer after {START_SECONDS:.0f} seconds"
+            raise _failed(what, place, _last_lines(place.log, skip))
         time.sleep(pause)
         pause = min(0.2, pause * 1.5)
     return False
+
+
+def _failed(what: str, place: Place, last_lines: str) -> DatabaseUnreachable:
+    hint = next((hint for sign, hint in _HINTS.items() if sign in last_lines), "")
+    said = f" It said:\n{last_lines}" if last_lines else ""
+    return DatabaseUnreachable(f"{what} for {place.data}.{hint}{said}")
 
 
 def _size_of_log(place: Place) -> int:
@@ -477,7 +489,7 @@ def _initdb(place: Place, unfinished: Path, folder: Path, major: int, account: A
     if code != 0:
         shutil.rmtree(unfinished, ignore_errors=True)
         last_lines = _last_lines(place.log, skip, count=8)
-        raise StartFailed("The data directory could not be made", place.data, last_lines)
+        raise _failed("The data directory could not be made", place, last_lines)
 
 
 # Directories that only their owner enters.
@@ -558,7 +570,7 @@ class Account:
         """Start a program detached: no terminal, no signals meant for us, no open files.
 
         It has our environment without PG*, which initdb and postgres would follow. Raises
-        StartFailed.
+        DatabaseUnreachable.
         """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -578,8 +590,7 @@ class Account:
                 umask=0o077,
             )
         except OSError as error:
-            name = Path(command[0]).name
-            raise StartFailed(f"{name} cannot be run", log, error.strerror or "") from None
+            raise DatabaseUnreachable(f"{command[0]} cannot be run: {error.strerror}.") from None
         finally:
             os.close(output)
 

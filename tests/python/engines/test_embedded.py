@@ -27,10 +27,7 @@ from loader.embedded import (
     stop,
     url_of,
 )
-from loader.errors import (
-    DatabaseUnreachable,
-    StartFailed,
-)
+from loader.errors import DatabaseUnreachable
 
 pytestmark = pytest.mark.slow
 
@@ -170,7 +167,7 @@ def test_a_wrong_setting_of_ones_own_is_told_with_the_last_lines_of_the_log(
     place: Place,
 ) -> None:
     place.user_settings.write_text("shared_buffers = plenty\n")
-    with pytest.raises(StartFailed, match="shared_buffers"):
+    with pytest.raises(DatabaseUnreachable, match="shared_buffers"):
         start(place)
     place.user_settings.write_text("work_mem = 77MB\n")
     start(place)
