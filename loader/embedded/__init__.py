@@ -382,8 +382,7 @@ def _forgive_stale_pid(place: Place) -> dict[str, str]:
 
 
 def _wait(place: Place, poll: Callable[[], int | None], skip: int) -> bool:
-    """Whether the server answers before its process ends. Raises DatabaseUnreachable if
-    it does neither.
+    """Whether the server answers before its process ends; DatabaseUnreachable if it does neither.
 
     `poll` gives None while the process lives, as Popen's does. `skip` is how many bytes of the log
     are about earlier servers.
