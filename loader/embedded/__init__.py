@@ -622,29 +622,36 @@ def choose_account(place: Place, folder: Path) -> Account:
     if place.run.parent != place.home:
         needed.append(place.run.parent)
     named = os.environ.get(ACCOUNT_VARIABLE) or owner
-    if not named:
-        namespace = _namespace()
-        # In a user namespace the process is root's, but without root's power to pass everywhere.
-        if namespace and _closed_to(0, 0, needed) is None:
-            return namespace
-    user = _account(named) if named else _unprivileged(place.home.parent.stat().st_uid)
-    if closed := _closed_to(user.pw_uid, user.pw_gid, needed):
+    candidates = [named] if named else [place.home.parent.stat().st_uid, "postgres", "nobody"]
+    accounts = [found for who in candidates if (found := _looked_up(who)) and found.pw_uid != 0]
+    if not accounts:
         raise DatabaseUnreachable(
-            f"PostgreSQL does not run as root, and as {user.pw_name!r} it cannot reach its files: "
-            f"{closed} is closed to it. Run labmart as an ordinary user, move the project to where "
-            f"{user.pw_name!r} can go (such as /srv), or name a server of your own with PGHOST."
+            "PostgreSQL does not run as root, and none of these is another account of this system: "
+            f"{', '.join(map(str, candidates))}. Name one with {ACCOUNT_VARIABLE}, or a server of "
+            "your own with PGHOST."
         )
-    return Account(user=user.pw_uid, group=user.pw_gid)
+    account = accounts[0]
+    if not named:
+        identity = (f"--map-user={account.pw_uid}", f"--map-group={account.pw_gid}")
+        prefix = ("unshare", "--user", *identity, "--")
+        # In a user namespace the process is root's, but without root's power to pass everywhere.
+        if _succeeds(*prefix, "true") and _closed_to(0, 0, needed) is None:
+            return Account(prefix)
+    if closed := _closed_to(account.pw_uid, account.pw_gid, needed):
+        raise DatabaseUnreachable(
+            f"PostgreSQL does not run as root, and as {account.pw_name!r} it cannot reach its "
+            f"files: {closed} is closed to it. Run labmart as an ordinary user, move the project "
+            f"to where {account.pw_name!r} can go (such as /srv), or name a server of your own "
+            "with PGHOST."
+        )
+    return Account(user=account.pw_uid, group=account.pw_gid)
 
 
-def _namespace() -> Account | None:
-    user = _unprivileged()
-    identity = (f"--map-user={user.pw_uid}", f"--map-group={user.pw_gid}")
-    prefix = ("unshare", "--user", *identity, "--")
-    with suppress(OSError):
-        trial = subprocess.run([*prefix, "true"], capture_output=True, check=False)
-        return Account(prefix) if trial.returncode == 0 else None
-    return None
+def _succeeds(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def _closed_to(user: int, group: int, needed: Iterable[Path]) -> Path | None:
@@ -660,33 +667,6 @@ def _closed_to(user: int, group: int, needed: Iterable[Path]) -> Path | None:
         if not may_enter:
             return directory
     return None
-
-
-def _unprivileged(preferred: int = 0) -> pwd.struct_passwd:
-    """The account of that uid if it is an ordinary one, else `postgres` or `nobody`."""
-    for who in (preferred, "postgres", "nobody"):
-        account = _looked_up(who)
-        if account and account.pw_uid != 0:
-            return account
-    raise DatabaseUnreachable(
-        "PostgreSQL does not run as root, and this system has neither an account `postgres` nor "
-        f"`nobody` to run it as. Name one with {ACCOUNT_VARIABLE}, or a server of your own with "
-        "PGHOST."
-    )
-
-
-def _account(who: str | int) -> pwd.struct_passwd:
-    account = _looked_up(who)
-    if account is None:
-        raise DatabaseUnreachable(
-            f"There is no account {who} to run the embedded PostgreSQL as. "
-            f"Name an existing one with {ACCOUNT_VARIABLE}."
-        )
-    if account.pw_uid == 0:
-        raise DatabaseUnreachable(
-            f"{ACCOUNT_VARIABLE} names root, but PostgreSQL does not run as root."
-        )
-    return account
 
 
 def _looked_up(who: str | int) -> pwd.struct_passwd | None:
