@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -26,7 +26,7 @@ from loader.parsers.dialect import ReadOptions
 from loader.parsers.recognise import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.profile import Profile
-from loader.sources import Input
+from loader.sources import CellFormats, Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
 _HINTS = {
@@ -78,6 +78,7 @@ class LoadOptions:
     exclude: tuple[str, ...] = ()
     input: str | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
+    formats: CellFormats = field(default_factory=CellFormats)
     names: Mapping[str, str] = field(default_factory=dict)
     within: Path | None = None
     loaded_by: str = ""
@@ -317,6 +318,7 @@ class _Call:
             started_at=begun,
             finished_at=datetime.now(UTC),
             loaded_by=self.options.loaded_by or _person(),
+            **asdict(self.options.formats.or_else(table.parser.input.formats)),
         )
 
 

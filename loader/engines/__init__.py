@@ -84,7 +84,8 @@ class Engine(Protocol):
 class Load:
     """One row of the ledger: one file, or one sheet of it, in one input.
 
-    `call_id` is the load_id of the first load of the call that brought it.
+    `call_id` is the load_id of the first load of the call that brought it. The last four are what
+    was said of its cells: loader.sources.CellFormats.
     """
 
     load_id: int
@@ -101,6 +102,10 @@ class Load:
     started_at: datetime
     finished_at: datetime
     loaded_by: str
+    decimal: str | None = None
+    dates: str | None = None
+    list_separator: str | None = None
+    id_prefix: str | None = None
 
 
 class RawStore(Protocol):

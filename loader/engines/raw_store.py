@@ -15,7 +15,7 @@ from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
 from loader.parsers.records import Batch, Parser, RejectedLine, csv_cell
-from loader.sources import LAST_LOAD, LEDGER, REJECTED, Input
+from loader.sources import FORMAT_COLUMNS, LAST_LOAD, LEDGER, REJECTED, Input
 
 REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
 
@@ -35,6 +35,7 @@ LEDGER_COLUMNS = {
     "finished_at": TIMESTAMP,
     "loaded_by": "text",
     "call_id": "bigint",
+    **dict.fromkeys(FORMAT_COLUMNS, "text"),
 }
 _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LEDGER: LEDGER_COLUMNS,
@@ -215,12 +216,15 @@ class SqlRawStore:
         return [self.load_of(row) for row in rows]
 
     def select_cell(self, column: str, ledger: Relation) -> str:
-        """SQL for a column of the ledger, never NULL, also of a row that a person wrote by hand.
+        """SQL for a column of the ledger, NULL only where nothing was said of the cells.
 
-        A ledger older than call_id has none; each of its loads was a call.
+        That holds for a row that a person wrote by hand as well. A ledger older than call_id has
+        none; each of its loads was a call.
         """
         type_ = LEDGER_COLUMNS[column]
         substitute = "load_id" if column == "call_id" else _SUBSTITUTES[type_]
+        if column in FORMAT_COLUMNS:
+            substitute = "null"
         if column not in ledger.columns:
             return substitute
         name = quote(column)
