@@ -268,6 +268,7 @@ def ledger_row(file: File, load_id: int) -> Load:
         started_at=DAY,
         finished_at=DAY,
         loaded_by="oracle",
+        **file.formats._asdict(),
     )
 
 
