@@ -16,13 +16,13 @@ from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
 from loader.parsers.records import Batch, Parser, RejectedLine, close_batches, csv_cell
-from loader.sources import LAST_LOAD, LEDGER, REJECTED, Input
+from loader.sources import FORMAT_COLUMNS, LAST_LOAD, LEDGER, REJECTED, Input
 
 REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
 
 TIMESTAMP = "timestamp with time zone"
 # The ledger has a column for each field of a Load.
-_TYPES = {"int": "bigint", "str": "text", "datetime": TIMESTAMP}
+_TYPES = {"int": "bigint", "str": "text", "str | None": "text", "datetime": TIMESTAMP}
 LEDGER_COLUMNS = {item.name: _TYPES[str(item.type)] for item in fields(Load)}
 _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LEDGER: LEDGER_COLUMNS,
@@ -240,10 +240,15 @@ class SqlRawStore:
         return [self.load_of(row) for row in rows]
 
     def select_cell(self, column: str, ledger: Relation) -> str:
-        """SQL for a column of the ledger, never NULL, also of a row that a person wrote by hand."""
+        """SQL for a column of the ledger, NULL only where nothing was said of the cells.
+
+        That holds for a row that a person wrote by hand as well.
+        """
         type_ = LEDGER_COLUMNS[column]
         older = _OLDER.get(column)
         substitute = SqlRawStore.select_cell(self, older, ledger) if older else _SUBSTITUTES[type_]
+        if column in FORMAT_COLUMNS:
+            substitute = "null"
         if column not in ledger.columns:
             return substitute
         name = quote(column)
@@ -327,7 +332,8 @@ class SqlRawStore:
         return {int(load_id): int(count) for load_id, count in rows}
 
     def add(self, load: Load) -> None:
-        text = ",".join(csv_cell(str(getattr(load, column))) for column in LEDGER_COLUMNS)
+        cells = [getattr(load, column) for column in LEDGER_COLUMNS]
+        text = ",".join(csv_cell(None if cell is None else str(cell)) for cell in cells)
         self._write(LEDGER, tuple(LEDGER_COLUMNS), ",", iter([Batch(f"{text}\n", 1, (), 0)]))
 
     def set_status(self, changes: Mapping[int, str]) -> None:
