@@ -42,8 +42,12 @@ _FIGURES = {
         "(select max(avg_experiments_per_active_user) from {user_features})"
     ),
     "run time in all": "(select sum(total_exp_time_per_user) from {user_features})",
-    "open errors": "(select count(*) from {input_issues} where severity = 'error')",
-    "open warnings": "(select count(*) from {input_issues} where severity = 'warning')",
+    "open errors": (
+        "(select count(*) from {input_issues} where severity = 'error' and status = 'open')"
+    ),
+    "open warnings": (
+        "(select count(*) from {input_issues} where severity = 'warning' and status = 'open')"
+    ),
 }
 _EXAMPLES = 10
 _ROWS_AT_ONCE = 500

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from loader.cli.call import Call, format_option, option, say, target_option, vars_option
-from loader.errors import EXIT_FILE, BuildFailed
+from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault
 
 if TYPE_CHECKING:
     from loader.database import Database
@@ -306,7 +306,14 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 
         judge = Verdict(database.project, database.profile, report.say)
     database.ready()
-    outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+    try:
+        outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+    except DatabaseFault as fault:
+        if judge is None:
+            raise
+        # Whoever may only read can have the form checked all the same.
+        say(f"The rows cannot be judged. {fault}")
+        outcomes = load_files(paths, inputs, database.profile, options, report)
     say(summary(outcomes, check=options.check))
     return outcomes
 

@@ -265,12 +265,12 @@ def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
 def test_a_second_try_with_another_reading_takes_the_place_of_the_first(person: Person) -> None:
     write("users.csv", (HEADER + "1,Иван Панов,,\n2,Анна Котова,,\n").encode("cp1251"))
     person.load("users.csv", "--encoding", "windows-1252")
-    for replace in ((), ("--replace",)):
+    for load_id, replace in ((2, ()), (3, ("--replace",)), (4, ())):
         done = person.load("users.csv", "--encoding", "windows-1251", *replace)
         assert "takes the place of load 1, which was read as text, cp1252, " in done.err
-        person.labmart("undo", "2")
-        person.labmart("prune")
-    person.load("users.csv", "--encoding", "windows-1251")
+        if load_id < 4:
+            person.labmart("undo", str(load_id))
+            person.labmart("prune")
     assert person.rows("select load_id, status from raw.loads order by 1") == [
         (1, "superseded"),
         (4, "current"),
