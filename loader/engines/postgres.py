@@ -449,7 +449,7 @@ class PostgresRaw(SqlRawStore):
         self._copied[name] = (pages, rows + written)
         return written
 
-    def count_rows(self, table: str, first: int, condition: str = "") -> dict[int, int]:
+    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
         """See `SqlRawStore`.
 
         Of a table that had rows before, only what was added to its end is read first: the first
@@ -459,10 +459,10 @@ class PostgresRaw(SqlRawStore):
         before, written = self._copied.get(table, (0, 0))
         if before > _MARGIN:
             at_the_end = f" and ctid >= '({before - _MARGIN:d},0)'"
-            rows = super().count_rows(table, first, condition + at_the_end)
+            rows = super().counts(table, first, condition + at_the_end)
             if sum(rows.values()) == written:
                 return rows
-        return super().count_rows(table, first, condition)
+        return super().counts(table, first, condition)
 
     def end(self) -> None:
         self.analyze()
