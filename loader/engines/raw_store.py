@@ -172,10 +172,6 @@ class SqlRawStore:
         """Run a statement, all of its rows. `right` is what it needs on the raw tables."""
         raise NotImplementedError
 
-    def verbatim(self, sql: str) -> str:
-        """Foreign SQL as `run` takes it."""
-        return sql
-
     def analyze(self) -> None:
         """Let the engine look at what has changed, if it plans by that."""
 
