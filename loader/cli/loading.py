@@ -147,7 +147,9 @@ def load(
     """Load files, folders, patterns and addresses, all of them or none.
 
     A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
-    sftp:) or - for standard input. Each file is recognised by its header.
+    sftp:) or - for standard input. Each file is recognised by its header. Of several files the
+    later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
+    days in their names.
     """
     outcomes = _load(call.database(target), paths, parsed(given, check=check))
     if any(outcome.state == "loaded" for outcome in outcomes):

@@ -291,10 +291,10 @@ def test_a_corrected_reading_takes_the_place_of_the_earlier_one() -> None:
         assert step.takes == "takes the place of load 1, which was read as text, windows-1252"
     corrected = load(2, sha256="x", reading='{"encoding": "cp1251", "columns": ["a", "b"]}')
     assert statuses([earlier, corrected]) == {1: "superseded", 2: "current"}
-    # Whoever says nothing of it does not take the correction back.
-    for said in ({}, {"encoding": "cp1251"}, {"columns": ["a", "b"]}):
-        file = replace(incoming("x"), reading=said)
-        assert known([earlier, corrected], file) == ["load 2, file2.csv"]
+    said = {"encoding": "cp1251", "columns": ["a", "b"]}
+    assert ledger.said_of([earlier, corrected]) == {"x": said}
+    again = replace(incoming("x"), reading=said)
+    assert known([earlier, corrected], again) == ["load 2, file2.csv"]
     assert known([earlier, corrected], incoming("x", encoding="utf-8")) == [""]
 
 
