@@ -34,7 +34,8 @@ def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
     out = sys.stdout.buffer
     if format_ == "csv":
         for cells in ([column.name for column in COLUMNS], *rows):
-            out.write(f"{','.join(csv_cell(str(cell)) for cell in cells)}\n".encode())
+            texts = (None if cell is None else str(cell) for cell in cells)
+            out.write(f"{','.join(map(csv_cell, texts))}\n".encode())
     elif format_ == "json":
         write_json(COLUMNS, rows, out)
     else:

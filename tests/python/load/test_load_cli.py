@@ -227,6 +227,7 @@ def test_loads_prints_the_ledger(person: Person) -> None:
     first, second = csv.DictReader(io.StringIO(done.out))
     assert (first["load_id"], first["status"], first["file"]) == ("1", "superseded", name)
     assert (second["mode"], second["records_read"]) == ("replace", "1")
+    assert (second["reading"], second["decimal"]) == ("{}", "")
     in_json = json.loads(person.labmart("loads", "--format", "json").out)
     assert [entry["load_id"] for entry in in_json] == [1, 2]
     assert in_json[0].keys() == first.keys()
