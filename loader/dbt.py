@@ -7,13 +7,16 @@ on a signal.
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -37,6 +40,8 @@ _STOP_SECONDS = 20.0
 FAILED = ("error", "fail")
 # dbt's words for how a node ended; any other, such as INSERT, is a success.
 _STATUSES = {name: name for name in ("pass", "warn", "skipped", *FAILED)} | {"skip": "skipped"}
+# schemas.getdbt.com, "manifest".
+Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -120,11 +125,38 @@ def write_docs(project: Project, target: str | None) -> None:
     dbt's other files go elsewhere, lest a build that runs meanwhile takes them for its own.
     """
     apart = project.target / "docs"
+    _run_quietly(project, target, apart, "docs", "generate", "--static")
+    (apart / "static_index.html").replace(project.target / "static_index.html")
+
+
+def compile_models(
+    project: Project, target: str | None, names: Sequence[str], code: str | None
+) -> Manifest:
+    """dbt's manifest with the SQL of these models and of all that they are made of.
+
+    Nothing is asked of the database. What was compiled is kept for the next call with the same
+    `code`; see `loader.last_build.code_of`. Raises BuildFailed.
+    """
+    apart = project.root / ".labmart" / "compiled"
+    apart.mkdir(mode=0o700, parents=True, exist_ok=True)
+    selection = [f"+{name},resource_type:model" for name in names]
+    made_of = apart / "code"
+    with locked(apart / "lock", mode=0o600):
+        if code is None or not made_of.exists() or made_of.read_text() != code:
+            made_of.unlink(missing_ok=True)
+            _run_quietly(
+                *(project, target, apart, "compile", "--no-populate-cache", "--no-introspect"),
+                *("--indirect-selection", "empty", "--select", *selection),
+            )
+            made_of.write_text(code or "")
+        manifest: Manifest = json.loads((apart / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def _run_quietly(project: Project, target: str | None, apart: Path, *command: str) -> None:
+    """Run dbt with a folder of its own for what it writes. Raises BuildFailed."""
     done = subprocess.run(
-        [
-            *_command(project, target, "docs", "generate", "--static", "--quiet"),
-            *("--target-path", str(apart)),
-        ],
+        [*_command(project, target, *command), "--quiet", "--target-path", str(apart)],
         cwd=project.root,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -134,8 +166,7 @@ def write_docs(project: Project, target: str | None) -> None:
     )
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()[-3:]
-        raise BuildFailed(f"dbt cannot write its documentation: {' '.join(said)}")
-    (apart / "static_index.html").replace(project.target / "static_index.html")
+        raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said)}")
 
 
 def _command(project: Project, target: str | None, *command: str) -> list[str]:

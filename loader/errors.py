@@ -9,7 +9,7 @@
     │   └── BadParameter, NotAcceptable   of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
-    ├── BuildFailed (1)              dbt, one of its tests, or its documentation failed
+    ├── BuildFailed (1)              dbt failed at a model, a test, or another command
     ├── QueryFailed (1)              the database refused a query
     ├── DatabaseFault (4)            the database failed in the middle of the work
     ├── DatabaseUnreachable (4)      no usable connection, or no embedded server
