@@ -32,6 +32,10 @@ class Meta(msgspec.Struct, frozen=True):
     order_by: list[str] = []
     required: bool = True
     header_names: list[object] = []
+    decimal: str | None = None
+    dates: str | None = None
+    list_separator: str | None = None
+    id_prefix: str | None = None
 
 
 class Config(msgspec.Struct, frozen=True):

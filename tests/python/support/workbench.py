@@ -233,6 +233,7 @@ def ledger_row(file: File, load_id: int) -> Load:
         loaded_by="oracle",
         reading="{}",
         arrived_at=DAY,
+        **file.formats._asdict(),
     )
 
 
