@@ -41,6 +41,8 @@ MARTS = {
     " avg_experiments_per_active_user user_name signup_date",
     "input_issues": "rule severity input load_id file line record_key column_name value status"
     " resolved_by_load_id",
+    "issue_counts": "input load_id file rule severity column_name open_issues resolved_issues"
+    " unreadable_cells filled_cells",
     "input_reconciliation": "input load_id file records_read rejected_lines rejected_rows"
     " superseded_rows accepted_rows",
 }
@@ -392,6 +394,59 @@ def issues(
     return found
 
 
+UNREADABLE = {
+    "invalid_id",
+    "invalid_user",
+    "invalid_run_time",
+    "invalid_compound_id",
+    "invalid_signup_date",
+}
+
+
+def counted(
+    files: list[File], judged: dict[str, list[Judged]], found: list[tuple[Value, ...]]
+) -> list[tuple[Value, ...]]:
+    """The issues by load and rule; of cells that cannot be read also how many the column has."""
+    columns = MARTS["input_issues"].split()
+    rows = [dict(zip(columns, issue, strict=True)) for issue in found]
+    counts: list[tuple[Value, ...]] = []
+    for file in files:
+        own = [row for row in rows if (row["input"], row["load_id"]) == (file.input, file.load_id)]
+        for rule, severity, column in sorted(
+            {(str(row["rule"]), str(row["severity"]), row["column_name"]) for row in own}, key=str
+        ):
+            mine = [row for row in own if row["rule"] == rule]
+            open_ones = [row for row in mine if row["status"] == "open"]
+            cells: tuple[Value, Value] = (None, None)
+            if rule in UNREADABLE:
+                lists = {row["record_key"] for row in open_ones}
+                unreadable = len(lists if rule == "invalid_compound_id" else open_ones)
+                cells = (unreadable, filled(file, judged[file.input], str(column)))
+            sizes = (len(open_ones), len(mine) - len(open_ones))
+            counts.append(
+                (file.input, file.load_id, file.name, rule, severity, column, *sizes, *cells)
+            )
+    return counts
+
+
+def filled(file: File, judged: list[Judged], column: str) -> int:
+    """How many cells of a column have something in them: of accepted rows, for ids of all.
+
+    A list of nothing but separators is empty. A user id counts as filled in a row that is rejected
+    for its own id.
+    """
+    rows = [row for row in judged if row.file is file]
+    missing = {"missing_user": "user_id", "missing_id": OWN_ID[file.input]}
+    if column in missing.values():
+        rules = [rule for rule, own in missing.items() if own == column]
+        return sum(not (row.error and row.error[0] in rules) for row in rows)
+    accepted_rows = [row for row in rows if row.fate == "accepted"]
+    if column == "experiment_compound_ids":
+        said = file.formats.list_separator
+        return sum(bool(list_items(row.cells[2], said)) for row in accepted_rows)
+    return sum(bool(row.cells[3]) for row in accepted_rows)
+
+
 def marts(lab: Lab) -> dict[str, list[dict[str, Value]]]:
     """Every mart by name (issues without message); rows with a numeric key in its order."""
     files = visible_files(lab)
@@ -448,6 +503,7 @@ def marts(lab: Lab) -> dict[str, list[dict[str, Value]]]:
         about = (total_time, per_active_user, r.cells[1], days[user])
         rows["user_features"].append((user, len(mine), per_user, known_mean, *usage, *about))
     rows["input_issues"] = issues(files, judged, compounds)
+    rows["issue_counts"] = counted(files, judged, rows["input_issues"])
     for f in files:
         fates = Counter(r.fate for r in judged[f.input] if r.file is f)
         lines = (len(f.rows) + len(f.rejected), len(f.rejected))

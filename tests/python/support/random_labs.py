@@ -304,7 +304,7 @@ def loads(rng: random.Random, dirt: float, keys: dict[str, list[int]]) -> list[F
     rng.shuffle(parts)
     ids_ = sorted(rng.sample(range(1, 10_000), len(parts)))
     all_gone = rng.random() < 0.05
-    files = []
+    files: list[File] = []
     for load_id, (name, mine) in zip(ids_, parts, strict=True):
         make = Maker(rng, dirt, for_seed=False, formats=formats(rng))
         rows = rows_of(make, name, mine, keys["users"], keys["compounds"])

@@ -36,7 +36,7 @@ from loader.profile import Profile, load_profile
 from loader.project import open_project
 from loader.sources import Input, read_inputs
 
-# What tells the rows of a mart apart. The other two marts are compared as bags of rows.
+# What tells the rows of a mart apart. The other marts are compared as bags of rows.
 KEYS = {
     "users": 1,
     "compounds": 1,
@@ -46,6 +46,7 @@ KEYS = {
     "compound_usage": 1,
     "user_features": 1,
     "input_issues": 0,
+    "issue_counts": 0,
     "input_reconciliation": 0,
 }
 # Tests, which are most of a build, have tests of their own.
