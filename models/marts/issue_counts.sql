@@ -2,23 +2,20 @@
     'invalid_id', 'invalid_user', 'invalid_run_time', 'invalid_compound_id', 'invalid_signup_date'
 ] -%}
 {#- Each option of a load with the condition of the cells that it would read. -#}
-{%- set no_text = 'cast(null as ' ~ dbt.type_string() ~ ')' -%}
-{%- set options = {
-    '--dates DMY': "rule = 'invalid_signup_date' and " ~ to_date('value', "'DMY'") ~ ' is not null',
-    '--dates MDY': "rule = 'invalid_signup_date' and " ~ to_date('value', "'MDY'") ~ ' is not null',
-    '--dates YMD': "rule = 'invalid_signup_date' and " ~ to_date('value', "'YMD'") ~ ' is not null',
-} -%}
+{%- set options = {} -%}
+{%- for order in ['DMY', 'MDY', 'YMD'] -%}
+    {%- do options.update({'--dates ' ~ order: to_date('day_' ~ order) ~ ' is not null'}) -%}
+{%- endfor -%}
 {%- for decimal in ['comma', 'point'] -%}
+    {%- set number = 'number_' ~ decimal -%}
     {%- do options.update({'--decimal ' ~ decimal:
-        "rule = 'invalid_run_time' and " ~ to_run_time('value', "'" ~ decimal ~ "'")
-        ~ " is not null or rule in ('invalid_id', 'invalid_user') and "
-        ~ to_id('value', "'" ~ decimal ~ "'", no_text) ~ ' is not null'
+        'run_time is not null and ' ~ to_run_time(number)
+        ~ ' is not null or own_id is not null and ' ~ to_id(number) ~ ' is not null'
     }) -%}
 {%- endfor -%}
 {%- for name, separator in {',': ',', 'pipe': '[|]', '/': '/', 'space': ' '}.items() -%}
     {%- do options.update({'--list-separator ' ~ name:
-        "rule = 'invalid_compound_id' and "
-        ~ matches('value', '[0-9]{1,18}( *' ~ separator ~ ' *[0-9]{1,18})+')
+        matches('item', '[0-9]{1,18}( *' ~ separator ~ ' *[0-9]{1,18})+')
     }) -%}
 {%- endfor -%}
 
@@ -76,16 +73,33 @@ missing as (
 
 unread_values as (
     select
-        *,
-        -- what stands before the digits at the end, if it can be a prefix of ids
-        case
-            when
-                rule in ('invalid_id', 'invalid_user', 'invalid_compound_id')
-                and {{ matches('value', '[A-Za-z_#:/-][A-Za-z0-9_ #:/.-]*[0-9]+') }}
-                then trim(trailing '0123456789' from value)
-        end as id_prefix
+        input,
+        own_load_id,
+        rule,
+        line,
+        value,
+        case when rule = 'invalid_signup_date' then value end as day,
+        case when rule = 'invalid_run_time' then value end as run_time,
+        case when rule in ('invalid_id', 'invalid_user') then value end as own_id,
+        case when rule = 'invalid_compound_id' then value end as item
     from issues
     where status = 'open' and own_load_id <> 0 and rule in ('{{ unreadable | join("', '") }}')
+),
+
+plain_values as (
+    select
+        *,
+        {%- for order in ['DMY', 'MDY', 'YMD'] %}
+        {{ plain_date('day', "'" ~ order ~ "'") }} as day_{{ order }},
+        {%- endfor %}
+        {{ plain_number('coalesce(run_time, own_id)', "'comma'") }} as number_comma,
+        {{ plain_number('coalesce(run_time, own_id)', "'point'") }} as number_point,
+        -- what stands before the digits at the end, if it can be a prefix of ids
+        case
+            when {{ matches('coalesce(own_id, item)', '[A-Za-z_#:/-][A-Za-z0-9_ #:/.-]*[0-9]+') }}
+                then trim(trailing '0123456789' from value)
+        end as id_prefix
+    from unread_values
 ),
 
 readings as (
@@ -96,7 +110,7 @@ readings as (
         rule,
         '{{ option }}' as reading,
         line
-    from unread_values
+    from plain_values
     where {{ condition }}
     union all
     {% endfor -%}
@@ -106,7 +120,7 @@ readings as (
         rule,
         '--id-prefix ' || id_prefix as reading,
         line
-    from unread_values
+    from plain_values
     where id_prefix is not null
 ),
 

@@ -18,6 +18,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 Cell = str | None
@@ -82,7 +83,10 @@ PLAIN = Formats()
 
 @dataclass(frozen=True)
 class File:
-    """One seed (`load_id` None) or one load; `status` is current, superseded or reverted."""
+    """One seed (`load_id` None) or one load; `status` is current, superseded or reverted.
+
+    Sheets of one workbook have the same `workbook`, the load_id of the first of them.
+    """
 
     input: str
     load_id: int | None
@@ -91,6 +95,7 @@ class File:
     rows: tuple[Row, ...]
     rejected: tuple[RejectedLine, ...] = ()
     formats: Formats = PLAIN
+    workbook: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,10 @@ class Lab:
 
 @dataclass(frozen=True)
 class Judged:
-    """A row with its trimmed cells, its own id as `key`, and what became of it."""
+    """A row with its trimmed cells, its own id as `key`, and what became of it.
+
+    `superseded_by` is the row that took the place of a superseded one.
+    """
 
     file: File
     line: int | None
@@ -110,6 +118,7 @@ class Judged:
     key: int | None
     error: Error | None
     fate: str
+    superseded_by: Judged | None = None
 
 
 def trimmed(cell: Cell) -> Cell:
@@ -286,13 +295,14 @@ def judge(files: Iterable[File], name: str, users: Container[int] = ()) -> list[
     for rows in sound.values():
         # The newest load first; within a load the first line, within a seed the smallest cells.
         rows.sort(key=lambda r: (-(r.file.load_id or 0), r.line or 0, [c or "" for c in r.cells]))
-        loads_seen: set[int | None] = set()
+        last: Judged | None = None
         for r in rows:
-            if r.file.load_id in loads_seen:
+            if last and last.file.load_id == r.file.load_id:
                 judged.append(replace(r, error=("duplicate_id", OWN_ID[name], r.cells[0])))
-            else:
-                judged.append(replace(r, fate="superseded" if loads_seen else "accepted"))
-            loads_seen.add(r.file.load_id)
+                continue
+            fate = "superseded" if last else "accepted"
+            last = replace(r, fate=fate, superseded_by=last)
+            judged.append(last)
     return judged
 
 
@@ -302,10 +312,58 @@ def accepted(rows: Iterable[Judged]) -> dict[int, Judged]:
     return {key: found[key] for key in sorted(found)}
 
 
+SIGNS = set("€‚ƒ…†‡ˆ‰Š‹Œ•˜™š›œžŸŽ") | {chr(n) for n in (*range(0x80, 0xA0), *range(0xA1, 0xC0))}
+GARBLED = {
+    "Ã": SIGNS | set("\u00a0„‘’“”–—"),
+    "Â": SIGNS | set("\u00a0„‘’“”–—"),
+    "Ä": SIGNS,
+    "Å": SIGNS,
+    "â": {"€"},
+}
+
+
+def is_garbled(text: str) -> bool:
+    """Whether a pair of characters is what UTF-8 becomes in Windows-1252."""
+    return any(second in GARBLED.get(first, ()) for first, second in pairwise(text))
+
+
+def lost_to_a_sheet(row: Judged, winner: Judged) -> bool:
+    """Whether an accepted row of the same workbook says something else of the key."""
+    workbook = row.file.workbook
+    if winner.fate != "accepted" or workbook is None or workbook != winner.file.workbook:
+        return False
+
+    def content(judged: Judged) -> object:
+        if judged.file.input != "user_experiments":
+            return judged.cells[1:]
+        numbers, said = numbers_of(judged.file), judged.file.formats
+        listed = listed_ids(judged.cells[2], numbers, said)
+        ids = [(position, item_id) for position, _, item_id in listed if item_id is not None]
+        size = len((judged.cells[2] or "").split(said.list_separator or ";"))
+        # nothing is left of a list of one item that is none; else each item has its place
+        places = size if ids or size > 1 else 0
+        return (
+            id_in(judged.file, judged.cells[1]),
+            parse_run_time(judged.cells[3], numbers),
+            ids,
+            places,
+        )
+
+    return content(row) != content(winner)
+
+
 def warnings(row: Judged, compounds: Container[int]) -> list[Error]:
-    """Everything odd about an accepted row."""
+    """Everything odd about an accepted row, or about one that another sheet superseded."""
     found: list[Error] = []
+    if row.fate == "superseded":
+        winner = row.superseded_by
+        if winner and lost_to_a_sheet(row, winner):
+            found.append(("id_in_two_sheets", OWN_ID[row.file.input], row.cells[0]))
+        return found
     said, numbers = row.file.formats, numbers_of(row.file)
+    if row.file.input != "user_experiments" and is_garbled(row.cells[1] or ""):
+        column = "name" if row.file.input == "users" else "compound_name"
+        found.append(("garbled_text", column, row.cells[1]))
     if row.file.input == "users" and row.cells[3] and parse_date(row.cells[3], said.dates) is None:
         found.append(("invalid_signup_date", "signup_date", row.cells[3]))
     if row.file.input == "user_experiments":
@@ -388,7 +446,7 @@ def issues(
                 rule, *where = r.error
                 settled = status(resolver(r, files, judged[file.input]))
                 found.append((rule, "error", *origin, r.line, key, *where, *settled))
-            if r.fate == "accepted":
+            if r.fate != "rejected":
                 for rule, *where in warnings(r, known):
                     found.append((rule, "warning", *origin, r.line, key, *where, "open", None))
     return found

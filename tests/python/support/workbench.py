@@ -256,10 +256,10 @@ def ledger_row(file: File, load_id: int) -> Load:
     """What the ledger says of a file that was loaded under this number."""
     return Load(
         load_id=load_id,
-        call_id=load_id,
+        call_id=file.workbook or load_id,
         input=file.input,
         file=file.name,
-        sha256=f"{load_id:064x}",
+        sha256=f"{file.workbook or load_id:064x}",
         bytes=1,
         dialect="comma",
         mode=APPEND,
