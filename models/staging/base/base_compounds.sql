@@ -26,6 +26,7 @@ loaded_rows as (
         loaded.compound_structure,
         loaded.load_id,
         loaded.line,
+        current_loads.is_plain,
         current_loads.numbers,
         current_loads.id_prefixes
     from loaded
@@ -39,6 +40,7 @@ seeded_rows as (
         seeded.compound_structure,
         seeded.load_id,
         seeded.line,
+        current_seed.is_plain,
         current_seed.numbers,
         current_seed.id_prefixes
     from seeded

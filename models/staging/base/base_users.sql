@@ -27,6 +27,7 @@ loaded_rows as (
         loaded.signup_date,
         loaded.load_id,
         loaded.line,
+        current_loads.is_plain,
         current_loads.numbers,
         current_loads.dates,
         current_loads.id_prefixes
@@ -42,6 +43,7 @@ seeded_rows as (
         seeded.signup_date,
         seeded.load_id,
         seeded.line,
+        current_seed.is_plain,
         current_seed.numbers,
         current_seed.dates,
         current_seed.id_prefixes
