@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from loader.cli.call import Call, format_option, option, say, target_option, vars_option
-from loader.errors import EXIT_FILE, BuildFailed, LabmartError
+from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
 
 if TYPE_CHECKING:
     from loader.database import Database
@@ -142,7 +142,9 @@ def load(
     """Load files, folders, patterns and addresses, all of them or none.
 
     A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
-    sftp:) or - for standard input. Each file is recognised by its header.
+    sftp:) or - for standard input. Each file is recognised by its header. Of several files the
+    later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
+    days in their names.
     """
     outcomes = _load(call.database(target), paths, parsed(given, check=check))
     if any(outcome.state == "loaded" for outcome in outcomes):
@@ -315,7 +317,14 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 
         judge = Verdict(database.project, database.profile, report.say)
     database.ready()
-    outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+    try:
+        outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+    except DatabaseFault as fault:
+        if judge is None:
+            raise
+        # Whoever may only read can have the form checked all the same.
+        say(f"The rows cannot be judged. {fault}")
+        outcomes = load_files(paths, inputs, database.profile, options, report)
     say(summary(outcomes, check=options.check))
     return outcomes
 
