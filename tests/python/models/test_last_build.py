@@ -20,7 +20,7 @@ from loader import dbt_report, last_build
 from loader.database import find_database
 from loader.dbt import BuildOptions, BuildResult, build
 from loader.last_build import code_of
-from loader.profile import Profile
+from loader.profile import Profile, load_profile
 from loader.project import Project, open_project
 
 pytestmark = pytest.mark.slow
@@ -277,6 +277,22 @@ def test_a_change_of_the_code_is_seen(lab: Lab, tmp_path: Path, name: str) -> No
     assert code_of(project, lab.profile, None) != before
 
 
+def test_code_in_a_folder_of_another_name_and_place_is_code(lab: Lab, tmp_path: Path) -> None:
+    copy = tmp_path / "tiny"
+    shutil.copytree(lab.root, copy, symlinks=True)
+    (copy / "dbt_project.yml").write_text(
+        "name: tiny\nprofile: labmart\nmodel-paths: [models, ../shared]\n"
+    )
+    model = tmp_path / "shared" / "more.sql"
+    model.parent.mkdir()
+    codes = []
+    for text in ("select 1", "select 2"):
+        model.write_text(text)
+        codes.append(code_of(open_project(copy), lab.profile, None))
+    assert None not in codes
+    assert codes[0] != codes[1]
+
+
 def test_what_code_is_read_with_is_part_of_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = [lab.code(), lab.code("{factor: 5}")]
     for name in ("LABMART_WORD", "DBT_FULL_REFRESH", "LABMART_SCHEMA"):
@@ -405,3 +421,8 @@ def test_what_is_kept_can_be_read_by_a_person(lab: Lab) -> None:
         ("labmart_raw", "rows"),
         ("labmart_seeds", "numbers"),
     }
+
+
+def test_what_this_project_reads_can_be_told() -> None:
+    project = open_project(ROOT)
+    assert code_of(project, load_profile(project), None)

@@ -245,7 +245,7 @@ def catalogue_lab(mode: Mode) -> Lab:
     experiments: list[Cells] = [(f"{n}.00", *row) for n, row in enumerate(cells)]
     experiments += [*half_way_rows(rng, 3, 100), *half_way_rows(rng, 4, 101)]
     tables = {"users": users, "compounds": compounds, "user_experiments": experiments}
-    files = []
+    files: list[File] = []
     for load_id, name in enumerate(INPUTS, start=1):
         make = Maker(rng, 0, for_seed=mode == "seeds")
         rows = [tuple(make.finished(cell) for cell in row) for row in tables[name]]
