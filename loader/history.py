@@ -16,11 +16,12 @@ from loader.parsers.records import csv_cell
 from loader.show import Account, accounts, write_json
 from loader.table import display, print_table
 
+# The ledger knows the lines that could not be split; a build, which rows were rejected.
 _REJECTED = ("rejected_lines", "rejected_rows", "rejected")
 COLUMNS = tuple(
     Column(name, type_)
-    for ledger_column, type_ in LEDGER_COLUMNS.items()
-    for name in (_REJECTED if ledger_column == "records_rejected" else (ledger_column,))
+    for ledger_name, type_ in LEDGER_COLUMNS.items()
+    for name in (_REJECTED if ledger_name == "records_rejected" else (ledger_name,))
 )
 BUILD = "Run `labmart build` to bring the tables up to date."
 # What fits a terminal; the other formats have all columns.

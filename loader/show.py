@@ -28,6 +28,8 @@ RECONCILIATION = "input_reconciliation"
 TABLE_ROWS = 100
 # The issues' columns that fit a terminal; the other formats have all.
 _ISSUES_IN_A_TABLE = ("file", "line", "rule", "column_name", "value")
+# So many cells that cannot be read are told with what would read them.
+_MANY = 20
 _COUNTS = ("records_read", "accepted_rows", "rejected_lines", "rejected_rows", "superseded_rows")
 
 
@@ -147,8 +149,7 @@ def show_issues(
     for (level, name), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
         print(f"{count:>10,}  {level!s:<8} {name}", file=sys.stderr)
     if not counts:
-        which = "data quality issues" if resolved else "open data quality issues (--all has others)"
-        print(f"There are no {which}.", file=sys.stderr)
+        print(f"There are no {'' if resolved else 'open '}data quality issues.", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -214,17 +215,24 @@ def closing_lines(project: Project, source: Engine, load_ids: Sequence[int] = ()
         *("unreadable_cells", "filled_cells", "remedy"),
     )
     rows = list(source.rows(select(mart_contract(project, COUNTS), source, columns=columns)))
+    noticed = []
     for severity in ("error", "warning"):
         counts: Counter[str] = Counter()
         for _, rule, level, _, issues, *_ in rows:
             if level == severity and issues:
                 counts[str(rule)] += _int(issues)
-        if counts:
-            listed = ", ".join(f"{count:,} {rule}" for rule, count in counts.most_common())
-            yield f"{severity}s: {listed}; see `labmart issues --severity {severity}`"
-    for name, _, _, column, _, unreadable, filled, remedy in rows:
-        if remedy and unreadable:
-            yield f"{name}: {unreadable} of {filled} {column} cannot be read; {remedy}"
+        listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        if listed:
+            words = ", ".join(f"{count:,} {rule}" for rule, count in listed)
+            noticed.append(f"{severity}s: {words}")
+    if noticed:
+        yield from noticed[:-1]
+        yield f"{noticed[-1]}; see `labmart issues`"
+    for name, _, _, column, _, cells, of, remedy in rows:
+        unreadable, filled = _int(cells), _int(of)
+        # A cell or two are for whoever looks at the issues.
+        if remedy and (unreadable >= _MANY or 2 * unreadable >= filled):
+            yield f"{name}: {unreadable:,} of {filled:,} {column} cannot be read; {remedy}"
 
 
 def _int(value: Value) -> int:

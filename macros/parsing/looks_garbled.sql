@@ -1,4 +1,4 @@
-{#- True for a text in which UTF-8 was read as Windows-1252 or Latin-1 once: `ChloÃ©` for `Chloé`.
+{#- True for a text whose UTF-8 was read as Windows-1252 or Latin-1 once: `ChloÃ©` for `Chloé`.
 
     The letters that begin such a pair are looked for before the pattern is tried. `Å` and `Ä` are
     letters of names and end words, so that what may follow them there is left out.

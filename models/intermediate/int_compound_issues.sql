@@ -38,7 +38,10 @@ errors as (
 
 in_two_sheets as (
     {{ ids_in_two_sheets(
-        'superseded_compounds', 'accepted_compounds', key='compound_id', cells=['compound_name', 'compound_structure']
+        'superseded_compounds',
+        'accepted_compounds',
+        key='compound_id',
+        cells=['compound_name', 'compound_structure']
     ) }}
 ),
 

@@ -52,7 +52,10 @@ invalid_signup_dates as (
 
 in_two_sheets as (
     {{ ids_in_two_sheets(
-        'superseded_users', 'accepted_users', key='user_id', cells=['name', 'email', 'signup_date_cell']
+        'superseded_users',
+        'accepted_users',
+        key='user_id',
+        cells=['name', 'email', 'signup_date_cell']
     ) }}
 ),
 

@@ -1,5 +1,5 @@
--- A load of which nearly all rows are rejected is not what somebody meant to bring, unless its users
--- are still to come. Without it a file that was misread would go by as "0 accepted".
+-- A load of which nearly all rows are rejected is not what somebody meant to bring, unless its
+-- users are still to come. Without it a file that was misread would go by as "0 accepted".
 with input_issues as (
     select * from {{ ref('input_issues') }}
 ),

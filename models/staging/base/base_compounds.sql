@@ -1,6 +1,6 @@
--- The rows of the input's current loads, or of its seed, cells as they were written, with how to read
--- them. Both are asked for apart: PostgreSQL stores a step that two others read, and then reads
--- nothing in parallel.
+-- The rows of the input's current loads, or of its seed, cells as they were written, with how to
+-- read them. Both are asked for apart: PostgreSQL stores a step that two others read, and then
+-- reads nothing in parallel.
 with current_loads as (
     select * from {{ ref('stg_cell_formats') }}
     where input = 'compounds' and load_id <> 0
