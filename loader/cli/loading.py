@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
 from loader.cli.call import Call, format_option, option, say, target_option, vars_option
-from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault
+from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
 
 if TYPE_CHECKING:
     from loader.database import Database
@@ -109,26 +110,20 @@ def run(
     from loader.contract import DEFAULT_MART, mart_contract
     from loader.dbt import BuildOptions
     from loader.seeds import check_seeds
-    from loader.show import (
-        RECONCILIATION,
-        ShowOptions,
-        account_of_all,
-        accounts_of_loads,
-        show,
-    )
+    from loader.show import ShowOptions, show
 
     database = call.database(target)
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
-    _build(database, BuildOptions(target=target, vars=variables, full=full))
-    with database.open() as source:
-        show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
-        mart = mart_contract(database.project, RECONCILIATION)
-        load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
-        for line in accounts_of_loads(mart, source, load_ids):
-            say(line)
-        say(account_of_all(mart, source))
+    load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
+
+    def show_features() -> None:
+        with database.open() as source:
+            show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
+
+    options = BuildOptions(target=target, vars=variables, full=full)
+    _build(database, options, load_ids, when_green=show_features)
 
 
 @click.command()
@@ -286,12 +281,26 @@ def prune(call: Call, target: str | None, check: bool) -> None:
     say(prune_loads(call.database(target), check=check))
 
 
-def _build(database: Database, options: BuildOptions) -> None:
+def _build(
+    database: Database,
+    options: BuildOptions,
+    load_ids: Sequence[int] = (),
+    *,
+    when_green: Callable[[], None] | None = None,
+) -> None:
+    """Build; the last lines say what became of the records, also of those of a red build."""
     from loader.dbt_report import run_and_report
     from loader.seeds import check_seeds
+    from loader.show import closing_lines
 
     check_seeds(database.project.seeds)
-    if not run_and_report(database, options):
+    is_green = run_and_report(database, options)
+    if is_green and when_green:
+        when_green()
+    with suppress(LabmartError), database.open() as source:
+        for line in closing_lines(database.project, source, load_ids):
+            say(line)
+    if not is_green:
         raise BuildFailed
 
 

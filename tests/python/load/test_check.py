@@ -51,7 +51,7 @@ def test_check_gives_the_verdict_of_a_build(
     assert done.code == 0, done.err
     lines = done.err.splitlines()
     start = lines.index(
-        "50% off.csv: 5 records read: 1 would be accepted, 4 rejected, 0 superseded"
+        "50% off.csv: 5 records read: 1 accepted, 4 rejected (4 rows), 0 superseded"
     )
     assert [line.split(": ")[0] for line in lines[start + 1 : start + 13]] == [
         "           2  error    invalid_id",

@@ -33,7 +33,7 @@ def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person
         "    text, utf-8, delimiter ',', header in line 2: user_id, name, email, signup_date",
         "    passed over line 1 before the header",
         "    ignored columns: 'note'",
-        "    12 records read, 2 rejected, … s",
+        "    12 records read, 2 rejected lines, … s",
         "    line 13, wrong_column_count: The line has 2 cells, the header 5.",
         '    line 14, broken_quoting: A quotation mark (") is opened and not closed.',
         "Loaded 10 records of 1 file as load 1.",
@@ -48,7 +48,7 @@ def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person
 
 def test_check_tells_everything_and_touches_nothing(person: Person) -> None:
     done = person.load("--check", write("users.csv"))
-    assert "    2 records read, 0 rejected" in done.err
+    assert "    2 records read, 0 rejected lines" in done.err
     assert done.err.endswith("Nothing was written (--check).\n")
     assert not person.has_tables()
     done = person.labmart("load", "--check", "users.csv", write("no.csv", "a,b\n"))
