@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from loader.parsers.records import rounded_text
+
 # The row's number as the spreadsheet program shows it, and the cells up to the last that is filled.
 Row = tuple[int, list[str | None]]
 
@@ -25,6 +27,8 @@ MAX_ROW_TEXT = 8 << 20
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _WHOLE = re.compile(r"-?[1-9][0-9]*")
+# What a spreadsheet's number holds.
+_DIGITS = 15
 _MILLISECONDS_A_DAY = 86_400_000
 # 9999-12-31, the last day that Excel knows.
 _LAST_DAY = 2_958_466
@@ -38,15 +42,20 @@ class Unreadable(Exception):  # noqa: N818 -- a name says the fault
 def number_text(written: str) -> str:
     """A number as the file writes it (`44927`, `1.5E-3`) with 15 digits and no exponent.
 
-    Whole numbers keep each digit that the file has. What is no number stays.
+    A larger one has lost digits; it is given as a person sees it. What is no number stays.
     """
-    if _WHOLE.fullmatch(written) or written == "0" or not _NUMBER.fullmatch(written):
+    is_short = len(written) <= _DIGITS
+    if (is_short and (_WHOLE.fullmatch(written) or written == "0")) or not _NUMBER.fullmatch(
+        written
+    ):
         return written
     value = float(written)
     if value - value != 0:
         # Too large for a spreadsheet's number.
         return written
-    if value % 1 == 0 and abs(value) <= 1e18:
+    if abs(value) >= 10.0**_DIGITS:
+        return rounded_text(value)
+    if value % 1 == 0:
         exact = Decimal(written)
         if exact == exact.to_integral_value():
             return str(int(exact))
