@@ -29,6 +29,7 @@ class Given(TypedDict):
     delimiter: str | None
     quote: str | None
     file_columns: str | None
+    names: tuple[str, ...]
     sheet: str | None
 
 
@@ -53,6 +54,13 @@ _OPTIONS = (
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
         help="Columns of texts and sheets without a header; an empty name ignores its column.",
+    ),
+    option(
+        "--map",
+        "names",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="What the header calls a column: --map duration_min=experiment_run_time.",
     ),
     option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
 )
@@ -301,6 +309,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
             quote="" if given["quote"] in ("", "none") else _sign("--quote", given["quote"]),
             columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
             sheet=given["sheet"],
+            names=tuple(map(_name, given["names"])),
         ),
     )
 
@@ -312,6 +321,13 @@ def _sign(name: str, value: str | None) -> str | None:
     if len(sign) != 1 or sign in "\r\n\0":
         raise click.BadParameter(f"{value!r} is not one character.", param_hint=name)
     return sign
+
+
+def _name(value: str) -> tuple[str, str]:
+    name, is_there, column = value.rpartition("=")
+    if not (is_there and name.strip() and column.strip()):
+        raise click.BadParameter(f"{value!r} is not NAME=COLUMN.", param_hint="--map")
+    return name, column.strip()
 
 
 def _max_rejected(value: str) -> MaxRejected:

@@ -43,6 +43,8 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
         from loader.parsers import parquet
 
         return recognise_sheets(name, [parquet.sheet(file.path, name)], inputs)
+    if "password" in kind:
+        raise FileRefused(name, f": it is {kind}. Save it without a password and load that.")
     if kind != "text":
         raise FileRefused(
             name, f": it is {kind}, and no table that labmart reads. Leave it out (--exclude)."

@@ -13,8 +13,9 @@ from decimal import Decimal
 
 from loader.parsers.records import rounded_text
 
-# The row's number as the spreadsheet program shows it, and the cells up to the last that is filled.
-Row = tuple[int, list[str | None]]
+# The row's number as the spreadsheet program shows it, the cells up to the last that is filled, and
+# its marks: nothing, or whether it is hidden and, by column (from 0), the formulas of totals.
+Row = tuple[int, list[str | None], tuple[bool, dict[int, str]] | None]
 
 # What the programs that write these files can hold themselves.
 MAX_ROWS = 1 << 20
@@ -27,6 +28,9 @@ MAX_ROW_TEXT = 8 << 20
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _WHOLE = re.compile(r"-?[1-9][0-9]*")
+_TOTAL = re.compile(
+    r"(?:of:)?=?(?:COUNTA?|SUM|SUBTOTAL|AGGREGATE|AVERAGE|MIN|MAX|MEDIAN)\([^()]*\)", re.IGNORECASE
+)
 # What a spreadsheet's number holds.
 _DIGITS = 15
 _MILLISECONDS_A_DAY = 86_400_000
@@ -114,7 +118,18 @@ def duration_text(milliseconds: int) -> str:
     return f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{fraction}"
 
 
-def finished(number: int, cells: Sequence[str | None]) -> Row | None:
+def is_total(formula: str | None) -> bool:
+    """Whether a formula adds up other cells and does nothing else: `COUNT(A2:A9)`."""
+    return formula is not None and _TOTAL.fullmatch(formula) is not None
+
+
+def finished(
+    number: int,
+    cells: Sequence[str | None],
+    *,
+    is_hidden: bool = False,
+    totals: dict[int, str] | None = None,
+) -> Row | None:
     """The row without empty cells at its end; None if nothing is left. Raises Unreadable."""
     last = len(cells)
     while last and not cells[last - 1]:
@@ -126,7 +141,8 @@ def finished(number: int, cells: Sequence[str | None]) -> Row | None:
             f"It claims a cell in row {number:,}, column {last:,}; a sheet ends at row "
             f"{MAX_ROWS:,}, column {MAX_COLUMNS:,}. Open it, save it as CSV and load that."
         )
-    return number, [cell or None for cell in cells[:last]]
+    marks = (is_hidden, totals or {}) if is_hidden or totals else None
+    return number, [cell or None for cell in cells[:last]], marks
 
 
 def within_limits(rows: Iterator[Row]) -> Iterator[tuple[Row, int]]:

@@ -11,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import duckdb
+import openpyxl
 import pytest
-from support.corpora import INPUTS, NAMES, Cells, read, workbook
+from support.corpora import INPUTS, NAMES, Cells, read, workbook, zipped
+from support.workbooks import ods_cell, ods_parts, ods_table
 
 from loader.errors import FileRefused
 from loader.files import collect
@@ -357,3 +359,31 @@ def test_any_file_is_recognised_or_refused_at_once(
             with suppress(FileRefused):
                 recognise(collected.files[0], INPUTS, options)
             assert time.process_time() - begun < 1
+
+
+def sheet_with_marks(path: Path) -> None:
+    """A sheet with two hidden rows, whose last row counts the ids."""
+    book = openpyxl.Workbook()
+    for row in (NAMES, *PEOPLE, ("=COUNT(A2:A13)", "people", "", "")):
+        book.active.append([int(cell) if cell and cell.isdigit() else cell for cell in row])
+    book.active.row_dimensions[3].hidden = book.active.row_dimensions[5].hidden = True
+    book.save(path)
+
+
+def test_hidden_rows_are_counted_and_a_total_is_no_id(tmp_path: Path) -> None:
+    sheet_with_marks(tmp_path / "some.xlsx")
+    rows, notes, wrong = of(tmp_path, (tmp_path / "some.xlsx").read_bytes())
+    assert rows[:12] == PEOPLE
+    assert rows[12][0] == "=COUNT(A2:A13)"
+    assert "2 hidden or filtered rows are read like the others" in notes
+    assert wrong == ""
+    row = "<table:table-row table:visibility='filter'>{}</table:table-row>"
+    cells = "".join(ods_cell(name) for name in NAMES)
+    count = "<table:table-cell office:value-type='float' office:value='12' {}/>".format(
+        "table:formula='of:=COUNT([.A2:.A9])'"
+    )
+    content = ods_table(f"<table:table-row>{cells}</table:table-row>{row.format(count)}")
+    parts = {name: text.encode() for name, text in ods_parts(content).items()}
+    rows, notes, _ = of(tmp_path, zipped(parts))
+    assert rows == [("of:=COUNT([.A2:.A9])", None, None, None)]
+    assert "1 hidden" in notes
