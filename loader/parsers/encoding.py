@@ -166,10 +166,10 @@ def proposals(sample: bytes) -> str:
     """Which encodings would make words of bytes that are no UTF-8, in a sentence; '' if none."""
     tokens = Counter(dict(_tokens(sample).most_common(_MOST_TOKENS)))
     pages = (*_RIVALS, *_OTHERS)
-    likely = [page for page in pages if tokens and _least(tokens, page) > 1]
+    shown = max(tokens, key=len, default=b"")
+    likely = [page for page in pages if len(shown) > 2 and _least(tokens, page) > 1]
     if not likely:
         return ""
-    shown = max(tokens, key=len)
     readings = " or ".join(_shown(shown, page) for page in likely[:_EXAMPLES])
     return f"bytes that are no UTF-8 would read as words in another encoding: {readings}"
 
