@@ -4,6 +4,7 @@ A table of models/staging/_sources.yml with `config: meta: input: true` can be l
 are those of the files, except `load_id` and `line`, which the loader writes. A column's `config:
 meta` says whether it is `required` in a file (default: yes) and by which other `header_names` a
 file may call it. `natural_key` names the column that tells the records apart; the models use it.
+What the cells of an input look like may stand beside it, under the names of CellFormats.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,53 @@ _COMPARED = 200
 ID_LIKE = re.compile(r"[A-Za-z]{0,8}[-_]?[0-9]+(?:\.0*)?")
 
 
+# A prefix of ids goes into the patterns of three engines.
+_PREFIX = re.compile(r"[\w #:/.-]+")
+
+
+@dataclass(frozen=True)
+class CellFormats:
+    """What somebody said of the numbers, dates, lists and ids of a file; None is nothing said.
+
+    Nothing of it is ever guessed. The loader keeps it in the ledger, the models read the cells by
+    it. `decimal` is comma or point (the other one groups thousands), `dates` the order of a date's
+    parts (DMY, MDY, YMD), `list_separator` one character, `id_prefix` what may stand before the
+    digits of an id: one or more, with commas between them.
+    """
+
+    decimal: str | None = None
+    dates: str | None = None
+    list_separator: str | None = None
+    id_prefix: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError with a sentence for what no file can look like."""
+        if self.decimal not in (None, "comma", "point"):
+            raise ValueError(f"decimal is comma or point, not {self.decimal!r}.")
+        if self.dates not in (None, "DMY", "MDY", "YMD"):
+            raise ValueError(f"dates are DMY, MDY or YMD, not {self.dates!r}.")
+        separator = self.list_separator
+        if separator is not None and (len(separator) != 1 or separator.isalnum()):
+            raise ValueError(
+                f"a list separator is one character, no letter and no digit, not {separator!r}."
+            )
+        for prefix in (self.id_prefix or "EXP-").split(","):
+            if not _PREFIX.fullmatch(prefix) or prefix[-1].isdigit():
+                raise ValueError(
+                    f"an id prefix is made of letters, digits and the signs _-#:/. and ends with "
+                    f"no digit, not {prefix!r}; with commas between several."
+                )
+
+    def or_else(self, other: CellFormats) -> CellFormats:
+        """The same, with what the other one says where nothing is said here."""
+        given = (getattr(self, name) or getattr(other, name) for name in FORMAT_COLUMNS)
+        return CellFormats(*given)
+
+
+# The columns of the ledger that have them.
+FORMAT_COLUMNS = tuple(item.name for item in fields(CellFormats))
+
+
 @dataclass(frozen=True)
 class InputColumn:
     """A column of an input; `names` are the accepted headers, as `header_key` makes them.
@@ -55,10 +103,14 @@ class InputColumn:
 
 @dataclass(frozen=True)
 class Input:
-    """One table that files are loaded into; `natural_key` is the column of its records' ids."""
+    """One table that files are loaded into.
+
+    `formats` is what its files look like, `natural_key` the column of its records' ids.
+    """
 
     name: str
     columns: tuple[InputColumn, ...]
+    formats: CellFormats = CellFormats()
     natural_key: str = ""
 
     @property
@@ -118,12 +170,17 @@ def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMa
     return [m for m in matches if not m.lacks or len(m.input.columns) - len(m.lacks) >= whole]
 
 
-def with_said_names(inputs: Sequence[Input], said: Sequence[tuple[str, str]]) -> Sequence[Input]:
-    """The inputs whose columns are also found under what a person says: (header cell, column).
+def with_said_names(inputs: Sequence[Input], names: Sequence[str]) -> Sequence[Input]:
+    """The inputs whose columns are also found under what a person says: `header cell=column`.
 
-    Raises UsageError if no input has the column.
+    Raises UsageError if it is something else, or no input has the column.
     """
-    for cell, name in said:
+    said = []
+    for text in names:
+        cell, _, name = (part.strip() for part in text.rpartition("="))
+        said.append((cell, name))
+        if not header_key(cell):
+            raise UsageError(f"--map {text}: say NAME=COLUMN.")
         if not any(name in table.column_names for table in inputs):
             known = ", ".join(dict.fromkeys(name for t in inputs for name in t.column_names))
             raise UsageError(f"--map {cell}={name}: there is no column {name!r}, but {known}.")
@@ -319,7 +376,12 @@ def _input(path: Path, table: DeclaredTable) -> Input:
         raise ConfigError(path, f"the input {table.name} declares no columns.")
     if table.config.meta.natural_key not in [column.name for column in columns]:
         raise ConfigError(path, f"the input {table.name} needs a `natural_key` among its columns.")
-    return Input(name=table.name, columns=columns, natural_key=table.config.meta.natural_key)
+    meta = table.config.meta
+    try:
+        formats = CellFormats(meta.decimal, meta.dates, meta.list_separator, meta.id_prefix)
+    except ValueError as error:
+        raise ConfigError(path, f"the input {table.name}: {error}") from None
+    return Input(name=table.name, columns=columns, formats=formats, natural_key=meta.natural_key)
 
 
 def _column(path: Path, table: str, column: DeclaredColumn) -> InputColumn:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from loader.errors import FileRefused
+from loader.errors import FileRefused, NoTable
 from loader.parsers.records import columns_of, ignored_columns, is_filled, listed
 from loader.parsers.sheets import HEADER_WITHIN
 from loader.parsers.splitter import Dialect, Grammar, Record, count_lines, lines_of
@@ -51,6 +51,9 @@ _LOOKED_AT = 500
 # So much of a line is looked at for why it is no header.
 _EXPLAINED = 300
 _USUAL_DELIMITERS = ",;\t|"
+_TABLE_LINES = 20
+# A line, the delimiter that it is read with, and what it lacks.
+_Closest = tuple[int, str, NearMiss]
 _NAMES = {"\t": "TAB", " ": "space"}
 _ESCAPE = "\\"
 # So much of a text without a header tells its delimiter.
@@ -71,7 +74,7 @@ class ReadOptions:
     """What a person says of the files instead of having it recognised; None or () is nothing.
 
     `columns` names the cells of a file without a header. `quote` is "" for no quotation marks.
-    `names` has what the header calls a column, and the column.
+    `names` says what the header calls a column, `duration_min=experiment_run_time`.
     """
 
     encoding: str | None = None
@@ -79,7 +82,7 @@ class ReadOptions:
     quote: str | None = None
     columns: tuple[str, ...] = ()
     sheet: str | None = None
-    names: tuple[tuple[str, str], ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,9 @@ def find_layout(
     for line, at, end in _first_lines(sample):
         if readings := list(search.readings(line, at, end)):
             return _choose(name, readings, sample)
-    raise FileRefused(name, _nothing_found(sample, inputs, options))
+    if not (closest := _closest_header(sample, inputs, options)) and not _looks_like_table(sample):
+        raise NoTable(name, _nothing_found(sample, inputs, options, None))
+    raise FileRefused(name, _nothing_found(sample, inputs, options, closest))
 
 
 def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
@@ -437,7 +442,9 @@ def begin_of_line(text: str, number: int) -> int:
     return next((at for line, at, _ in lines_of(text, limit=number) if line == number), len(text))
 
 
-def _nothing_found(sample: str, inputs: Sequence[Input], options: ReadOptions) -> str:
+def _nothing_found(
+    sample: str, inputs: Sequence[Input], options: ReadOptions, closest: _Closest | None
+) -> str:
     if sample.lstrip(BLANKS).startswith("<"):
         return ": it is HTML or XML, not a table of text. Save it as CSV or .xlsx."
     hint = "for a file without a header name its columns with --columns."
@@ -445,7 +452,7 @@ def _nothing_found(sample: str, inputs: Sequence[Input], options: ReadOptions) -
         hint = f"If it has another delimiter than usual, say it with --delimiter; {hint}"
     else:
         hint = f"Only {delimiter_name(options.delimiter)} was tried as delimiter; {hint}"
-    if not (closest := _closest_header(sample, inputs, options)):
+    if closest is None:
         names = columns_of(inputs)
         return f": no line of the first {HEADER_WITHIN} names columns of an input ({names}). {hint}"
     line, delimiter, (_, what, advice) = closest
@@ -456,9 +463,14 @@ def _nothing_found(sample: str, inputs: Sequence[Input], options: ReadOptions) -
     )
 
 
-def _closest_header(
-    sample: str, inputs: Sequence[Input], options: ReadOptions
-) -> tuple[int, str, NearMiss] | None:
+def _looks_like_table(sample: str) -> bool:
+    """Whether the first lines have equally many of a usual delimiter: a header may be missing."""
+    lines = [sample[at:end] for _, at, end in islice(_first_lines(sample), _TABLE_LINES)]
+    counts = [{line.count(sign) for line in lines} for sign in _USUAL_DELIMITERS]
+    return len(lines) > 1 and any(len(found) == 1 and found != {0} for found in counts)
+
+
+def _closest_header(sample: str, inputs: Sequence[Input], options: ReadOptions) -> _Closest | None:
     """The line that names most columns, the delimiter that shows it, and what it lacks."""
     lines = [
         (line, delimiter, [cell.strip(f'{BLANKS}"') for cell in cells])

@@ -167,7 +167,8 @@ class JsonLinesParser:
         try:
             if any(_is_nested(value) for _, value in pairs):
                 pairs = _object(line, _nested_decoder)
-            values = [formula_text(_cell(value)) for _, value in pairs]
+            separator = self.input.formats.list_separator
+            values = [formula_text(_cell(value, separator)) for _, value in pairs]
         except RecursionError:
             raise _Rejected("invalid_json", "It is nested too deeply.") from None
         if not is_filled(values):
@@ -352,13 +353,14 @@ def _object(line: str, decoder: json.JSONDecoder = _flat_decoder) -> Pairs:
     return pairs
 
 
-def _cell(value: object) -> str | None:
+def _cell(value: object, separator: str | None) -> str | None:
     if value is None:
         return None
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, list):
-        return list_text(map(_cell, (_compact(v) if _is_nested(v) else v for v in value)))
+        items = (_compact(v) if _is_nested(v) else _cell(v, separator) for v in value)
+        return list_text(items, separator)
     return value if isinstance(value, str) else _compact(value)
 
 

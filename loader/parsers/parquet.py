@@ -39,10 +39,11 @@ _TABLE = "read_parquet(?, hive_partitioning = false, filename = false) as t"
 _Cell = Callable[[object], str | None]
 
 
-def sheet(path: Path, name: str) -> Sheet:
+def sheet(path: Path, name: str, list_separator: str | None = None) -> Sheet:
     """The table of a parquet file: row 0 has the names of its columns, the data begin in row 1.
 
-    `name` is what messages call the file. Raises FileRefused, as does the iterator of the rows.
+    `name` is what messages call the file, `list_separator` what stands between items of lists.
+    Raises FileRefused, as does the iterator of the rows.
     """
     with _opened(path, name) as (connection, file):
         described = connection.execute(f"describe select * from {_TABLE}", [file]).fetchall()
@@ -51,18 +52,22 @@ def sheet(path: Path, name: str) -> Sheet:
 
     def rows() -> Iterator[tuple[int, Sequence[str | None]]]:
         yield 0, names
-        yield from enumerate(_records(path, name, types), 1)
+        yield from enumerate(_records(path, name, types, list_separator), 1)
 
     return Sheet(part="", kind="parquet", rows=rows)
 
 
-def _records(path: Path, name: str, types: Sequence[str]) -> Iterator[Sequence[str | None]]:
+def _records(
+    path: Path, name: str, types: Sequence[str], list_separator: str | None
+) -> Iterator[Sequence[str | None]]:
     # The columns are meant by number: names can be anything, and twice the same.
     numbered = [f"c{at}" for at in range(len(types))]
     texts = ", ".join(
         _expression(column, type_) for column, type_ in zip(numbered, types, strict=True)
     )
-    finish = [(at, cell) for at, type_ in enumerate(types) if (cell := _finish(type_))]
+    finish = [
+        (at, cell) for at, type_ in enumerate(types) if (cell := _finish(type_, list_separator))
+    ]
     with _opened(path, name) as (connection, file):
         connection.execute(f"select {texts} from {_TABLE} ({', '.join(numbered)})", [file])
         while portion := connection.fetchmany(_ROWS_AT_ONCE):
@@ -89,10 +94,10 @@ def _expression(column: str, type_: str) -> str:
     return f"cast({column} as varchar)"
 
 
-def _finish(type_: str) -> _Cell | None:
+def _finish(type_: str, separator: str | None) -> _Cell | None:
     if item := _LIST.fullmatch(type_):
-        finish = None if _LIST.fullmatch(item[1]) else _finish(item[1])
-        return lambda value: _list(value, finish)
+        finish = None if _LIST.fullmatch(item[1]) else _finish(item[1], separator)
+        return lambda value: _list(value, finish, separator)
     if type_ == "BLOB":
         return _bytes_text
     if type_ in _FLOAT_DIGITS:
@@ -100,10 +105,10 @@ def _finish(type_: str) -> _Cell | None:
     return None
 
 
-def _list(value: object, finish: _Cell | None) -> str | None:
+def _list(value: object, finish: _Cell | None, separator: str | None) -> str | None:
     if not isinstance(value, list):
         return None
-    return list_text(finish(item) if finish else item for item in value)
+    return list_text((finish(item) if finish else item for item in value), separator)
 
 
 def _bytes_text(value: object) -> str | None:

@@ -42,7 +42,10 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     if kind == "parquet":
         from loader.parsers import parquet
 
-        return recognise_sheets(name, [parquet.sheet(file.path, name)], inputs)
+        parsers = recognise_sheets(name, [parquet.sheet(file.path, name)], inputs)
+        if separator := parsers[0].input.formats.list_separator:
+            parsers[0].sheet = parquet.sheet(file.path, name, separator)
+        return parsers
     if "password" in kind:
         raise FileRefused(name, f": it is {kind}. Save it without a password and load that.")
     if kind != "text":

@@ -132,9 +132,12 @@ def rounded_text(value: float) -> str:
     return f"{digits.rstrip('0').rstrip('.')}E{exponent}"
 
 
-def list_text(items: Iterable[str | None]) -> str:
-    """A list of a format that has lists: `1;2`, with nothing between for an item that is NULL."""
-    return ";".join(item or "" for item in items)
+def list_text(items: Iterable[str | None], separator: str | None) -> str:
+    """A list of a format that has lists: `1;2`, with nothing between for an item that is NULL.
+
+    `separator` is the one that the models will read the load's lists by.
+    """
+    return (separator or ";").join(item or "" for item in items)
 
 
 def formula_text(cell: str | None) -> str | None:

@@ -313,7 +313,7 @@ def test_columns_that_need_not_be_there_may_be_missing(tmp_path: Path) -> None:
 
 
 def test_a_column_of_another_name_is_said(tmp_path: Path) -> None:
-    said = (("Kennung", "user_id"), ("mail", "name"))
+    said = ("Kennung=user_id", "mail=name")
     content = "Kennung,mail,email\n1,Ada,a@lab\n"
     for data in (
         content.encode(),
