@@ -75,8 +75,8 @@ class DelimitedParser:
     @property
     def notes(self) -> tuple[str, ...]:
         notes = self.layout.notes
-        if self.read_as.examples:
-            notes += (f"{self.read_as}; --encoding says another one",)
+        if self.read_as.is_guess:
+            notes += (f"the encoding is a guess: {self.read_as}; --encoding says another one",)
         if self.hint:
             notes += (self.hint,)
         if self._headers:

@@ -107,12 +107,13 @@ class Encoding:
 
     name: str
     examples: tuple[str, ...] = ()
+    is_guess: bool = False
     is_final: bool = True
 
     def __str__(self) -> str:
         if not self.examples:
             return self.name
-        return f"{self.name} (a guess, by {', '.join(map(repr, self.examples))})"
+        return f"{self.name}, guessed by {', '.join(map(repr, self.examples))}"
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -159,7 +160,7 @@ def encoding_of(name: str, sample: bytes) -> Encoding:
                 f"--encoding.",
             )
     examples = [token.decode(_GUESS) for token in tokens if _judged(token, _GUESS)]
-    return Encoding(_GUESS, tuple(examples[:_EXAMPLES]) or ("",))
+    return Encoding(_GUESS, tuple(examples[:_EXAMPLES]), is_guess=True)
 
 
 def proposals(sample: bytes) -> str:
@@ -206,7 +207,7 @@ class Decoding:
         if not is_final:
             chunk = to_a_character(chunk, self._stream)
             self.encoding = encoding_of(self._name, chunk)
-        if self.encoding.examples:
+        if self.encoding.is_guess:
             yield from self._guessed(chunk)
             return
         decoder = codecs.getincrementaldecoder(self.encoding.name)(MARK)

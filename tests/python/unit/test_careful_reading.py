@@ -237,7 +237,7 @@ WESTERN = [
 def test_windows_1252_is_guessed_and_told(tmp_path: Path, name: str) -> None:
     rows, notes, wrong = of(tmp_path, f"{HEADER}\n1,{name},a@lab,\n".encode("cp1252"))
     assert (rows[0][1], wrong) == (name, "")
-    assert "cp1252 (a guess, by " in notes
+    assert "the encoding is a guess: cp1252, guessed by " in notes
 
 
 def test_a_rival_is_shown(tmp_path: Path) -> None:
