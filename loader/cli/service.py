@@ -203,12 +203,12 @@ def _tokens(call: Call, target: str | None) -> Iterator[TokenStore]:
 
     settings = Settings(database=call.database(target), target=target)
     check(settings)
-    with prepared(settings) as engine:
-        yield TokenStore(engine)
+    with prepared(settings) as tables:
+        yield TokenStore(tables)
 
 
 def _need_extra() -> None:
-    if not all(map(find_spec, ("fastapi", "multipart", "sqlalchemy", "uvicorn"))):
+    if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
         raise MissingExtra("labmart serve", "service")
 
 

@@ -118,6 +118,7 @@ class SpoolFolder:
     """The folder of a job that is being uploaded; a context manager that keeps it locked."""
 
     def __init__(self, spool: Path, job_id: UUID) -> None:
+        self.job_id = job_id
         self.path = spool / str(job_id)
         self._lock = -1
 
