@@ -15,8 +15,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from loader.errors import DocsFailed
+from loader.errors import DbtFailed
 from loader.locks import locked
 from loader.progress import BuildProgress, NodeResult, Progress
 from loader.project import Project
@@ -33,6 +35,8 @@ _DBT = (
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")
 _STOP_SECONDS = 20.0
+# schemas.getdbt.com, "manifest".
+Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -93,17 +97,46 @@ def build(
 
 
 def write_docs(project: Project, target: str | None) -> None:
-    """Write target/static_index.html, the documentation in one file. Raises DocsFailed.
+    """Write target/static_index.html, the documentation in one file. Raises DbtFailed.
 
     dbt's other files go elsewhere, lest a build that runs meanwhile takes them for its own.
     """
     apart = project.target / "docs"
-    command = ["--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats"]
-    command += ["docs", "generate", "--static", "--target-path", str(apart)]
-    command += ["--profiles-dir", str(project.profiles_dir), "--project-dir", str(project.root)]
-    command += ["--target", target] if target else []
+    _run_quietly(project, target, apart, "docs", "generate", "--static")
+    (apart / "static_index.html").replace(project.target / "static_index.html")
+
+
+def compile_models(
+    project: Project, target: str | None, names: Sequence[str], code: str | None
+) -> Manifest:
+    """dbt's manifest with the SQL of these models and of all that they are made of.
+
+    Nothing is asked of the database. What was compiled is kept for the next call with the same
+    `code`; see `loader.last_build.code_of`. Raises DbtFailed.
+    """
+    apart = project.root / ".labmart" / "compiled"
+    apart.mkdir(mode=0o700, parents=True, exist_ok=True)
+    selection = [f"+{name},resource_type:model" for name in names]
+    made_of = apart / "code"
+    with locked(apart / "lock", mode=0o600):
+        if code is None or not made_of.exists() or made_of.read_text() != code:
+            made_of.unlink(missing_ok=True)
+            _run_quietly(
+                *(project, target, apart, "compile", "--no-populate-cache", "--no-introspect"),
+                *("--indirect-selection", "empty", "--select", *selection),
+            )
+            made_of.write_text(code or "")
+        manifest: Manifest = json.loads((apart / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def _run_quietly(project: Project, target: str | None, apart: Path, *command: str) -> None:
+    """Run dbt with a folder of its own for what it writes. Raises DbtFailed."""
+    options = ["--target-path", str(apart), "--profiles-dir", str(project.profiles_dir)]
+    options += ["--project-dir", str(project.root), *(["--target", target] if target else [])]
+    quiet = ("--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats")
     done = subprocess.run(
-        [sys.executable, "-P", "-c", _DBT, *command],
+        [sys.executable, "-P", "-c", _DBT, *quiet, *command, *options],
         cwd=project.root,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -113,8 +146,7 @@ def write_docs(project: Project, target: str | None) -> None:
     )
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()[-3:]
-        raise DocsFailed(f"dbt cannot write its documentation: {' '.join(said)}")
-    (apart / "static_index.html").replace(project.target / "static_index.html")
+        raise DbtFailed(f"`dbt {command[0]}` failed: {' '.join(said)}")
 
 
 def _run(project: Project, arguments: list[str], progress: BuildProgress) -> BuildResult:

@@ -10,7 +10,7 @@
     ├── FileRefused (3)              one input file cannot be read as it is
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
     ├── BuildFailed (1)              dbt or one of its tests failed
-    ├── DocsFailed (1)               dbt cannot write its documentation
+    ├── DbtFailed (1)                dbt cannot document or compile the project
     ├── QueryFailed (1)              the database refused a query
     ├── DatabaseFault (4)            the database failed in the middle of the work
     ├── DatabaseUnreachable (4)      no usable connection
@@ -185,8 +185,8 @@ class BuildFailed(LabmartError):
     exit_code = EXIT_BUILD
 
 
-class DocsFailed(LabmartError):
-    """dbt cannot write its documentation."""
+class DbtFailed(LabmartError):
+    """dbt cannot do what was asked, other than to build; `str()` has its last words."""
 
     exit_code = EXIT_BUILD
 

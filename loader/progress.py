@@ -162,6 +162,8 @@ def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
     if outcome.state == "refused":
         yield "    refused"
         return
+    if outcome.takes:
+        yield f"    {outcome.takes}"
     yield (
         f"    {outcome.records_read:,} records read, {outcome.records_rejected:,} rejected, "
         f"{duration(seconds)}"
@@ -181,7 +183,7 @@ def summary(outcomes: Sequence[Outcome], *, check: bool) -> str:
     kept = sum(outcome.records_read - outcome.records_rejected for outcome in new)
     what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
     if check:
-        return f"{what} can be loaded.{_UNWRITTEN}"
+        return f"{what} can be read.{_UNWRITTEN}"
     ids = [outcome.load_id for outcome in new]
     which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
     return f"Loaded {what} as {which}."

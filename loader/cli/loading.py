@@ -22,6 +22,7 @@ class Given(TypedDict):
     """The options of a load as the command line gives them."""
 
     replace: bool
+    allow_empty: bool
     max_rejected: str
     exclude: tuple[str, ...]
     input_: str | None
@@ -34,6 +35,7 @@ class Given(TypedDict):
 
 _OPTIONS = (
     option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
+    option("--allow-empty", is_flag=True, help="Let files without any record replace it, too."),
     option(
         "--max-rejected",
         default="10%",
@@ -111,7 +113,7 @@ def run(
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@option("--check", is_flag=True, help="Read everything, tell what is wrong, write nothing.")
+@option("--check", is_flag=True, help="Tell what is wrong and what would change; write nothing.")
 @given_options
 @target_option
 @click.pass_obj
@@ -277,8 +279,14 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
+    report = LoadReport()
+    judge = None
+    if options.check and database.project.marts_file.exists():
+        from loader.check import Verdict
+
+        judge = Verdict(database.project, database.profile, report.say)
     database.ready()
-    outcomes = load_files(paths, inputs, database.profile, options, LoadReport())
+    outcomes = load_files(paths, inputs, database.profile, options, report, judge)
     say(summary(outcomes, check=options.check))
     return outcomes
 
@@ -291,6 +299,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
     columns = given["file_columns"]
     return LoadOptions(
         replace=given["replace"],
+        allow_empty=given["allow_empty"],
         check=check,
         max_rejected=_max_rejected(given["max_rejected"]),
         exclude=given["exclude"],

@@ -268,6 +268,8 @@ def ledger_row(file: File, load_id: int) -> Load:
         started_at=DAY,
         finished_at=DAY,
         loaded_by="oracle",
+        reading="{}",
+        arrived_at=DAY,
     )
 
 
