@@ -388,7 +388,7 @@ class _Call:
             records_rejected=rejected,
             started_at=begun,
             finished_at=datetime.now(UTC),
-            loaded_by=self.options.loaded_by or _person(),
+            loaded_by=self.options.loaded_by or person(),
             reading=json.dumps(table.reading),
             arrived_at=table.arrived_at,
         )
@@ -442,7 +442,8 @@ def _state_of(path: Path) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _person() -> str:
+def person() -> str:
+    """The account that runs the call."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):
