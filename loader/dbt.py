@@ -20,7 +20,7 @@ from typing import Any
 
 from loader.errors import DbtFailed
 from loader.locks import locked
-from loader.progress import BuildProgress, NodeResult, Progress
+from loader.progress import NodeResult, Report, StderrReport
 from loader.project import Project
 
 # `python -m dbt.cli.main` warns about being imported twice. With -P no file of the project can
@@ -76,10 +76,8 @@ class BuildResult:
         )
 
 
-def build(
-    project: Project, options: BuildOptions, progress: BuildProgress | None = None
-) -> BuildResult:
-    """Run `dbt build`. Its progress goes to stderr by default; the result says how nodes ended.
+def build(project: Project, options: BuildOptions, report: Report | None = None) -> BuildResult:
+    """Run `dbt build`. What it reports goes to stderr by default; the result says how nodes ended.
 
     Development tests are left out, unless `extra` says what dbt is to do. The caller holds
     `one_build_at_a_time`, since builds write into target/.
@@ -93,7 +91,7 @@ def build(
         command += ["--target", options.target]
     if options.vars:
         command += ["--vars", options.vars]
-    return _run(project, [*command, *(options.extra or _PRODUCTION)], progress or Progress())
+    return _run(project, [*command, *(options.extra or _PRODUCTION)], report or StderrReport())
 
 
 def write_docs(project: Project, target: str | None) -> None:
@@ -149,7 +147,7 @@ def _run_quietly(project: Project, target: str | None, apart: Path, *command: st
         raise DbtFailed(f"`dbt {command[0]}` failed: {' '.join(said)}")
 
 
-def _run(project: Project, arguments: list[str], progress: BuildProgress) -> BuildResult:
+def _run(project: Project, arguments: list[str], report: Report) -> BuildResult:
     result = BuildResult()
     begun = time.monotonic()
     process = subprocess.Popen(
@@ -165,14 +163,14 @@ def _run(project: Project, arguments: list[str], progress: BuildProgress) -> Bui
         start_new_session=True,
     )
     assert process.stdout is not None
-    progress.begin()
+    report.working("dbt reads the project …")
     with _stopping(process):
         try:
             for line in process.stdout:
-                _take(line, result, progress)
+                _take(line, result, report)
             result.exit_code = process.wait()
         finally:
-            progress.end()
+            report.working("")
     result.seconds = time.monotonic() - begun
     return result
 
@@ -193,7 +191,7 @@ def _stopping(process: subprocess.Popen[str]) -> Iterator[None]:
                 process.communicate()
 
 
-def _take(line: str, result: BuildResult, progress: BuildProgress) -> None:
+def _take(line: str, result: BuildResult, report: Report) -> None:
     """One line of dbt's output."""
     try:
         event = json.loads(line)
@@ -205,11 +203,11 @@ def _take(line: str, result: BuildResult, progress: BuildProgress) -> None:
     result.invocation_id = info.get("invocation_id", result.invocation_id)
     node = data.get("node_info") or {}
     if "index" in data and info["name"] == "LogStartLine":
-        progress.started(str(node.get("node_name") or ""))
+        report.working(f"running {node.get('node_name') or ''} …")
     elif "index" in data and node.get("unique_id") and _counts(node, data):
         finished = _finished(data, node)
         result.nodes.append(finished)
-        progress.finished(finished)
+        report.built(finished)
     elif info["level"] in ("error", "warn") and not node.get("unique_id"):
         found = result.errors if info["level"] == "error" else result.warnings
         found.append(str(info["msg"]))

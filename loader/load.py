@@ -37,6 +37,7 @@ from loader.parsers.dialect import ReadOptions
 from loader.parsers.recognise import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.profile import Profile
+from loader.progress import Report
 from loader.sources import Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
@@ -149,26 +150,6 @@ class Outcome:
     @property
     def records_rejected(self) -> int:
         return sum(self.rejected_by_rule.values())
-
-
-class Report(Protocol):
-    """Tells somebody how a load goes on."""
-
-    def say(self, text: str) -> None:
-        """A sentence, which stays."""
-        ...
-
-    def working(self, text: str) -> None:
-        """What is going on right now, until something else does."""
-        ...
-
-    def begin(self, table: Table) -> None: ...
-
-    def advance(self, position: int, records: int) -> None:
-        """So many bytes of the file and records have been read; comes from another thread."""
-        ...
-
-    def end(self, outcome: Outcome) -> None: ...
 
 
 class Judge(Protocol):

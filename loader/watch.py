@@ -46,7 +46,7 @@ from loader.files.paths import Skipped, find
 from loader.files.remote import RemoteFolder, changed_at
 from loader.load import LoadOptions, load, person
 from loader.printable import printable
-from loader.progress import LoadReport
+from loader.progress import StderrReport
 from loader.seeds import check_seeds
 from loader.sources import read_inputs
 
@@ -113,7 +113,7 @@ def watch(database: Database, address: str, options: WatchOptions) -> Summary:
             time.sleep(options.interval)
 
 
-class _Watcher(LoadReport):
+class _Watcher(StderrReport):
     """Looks at a place, time and again; `summary` grows."""
 
     def __init__(

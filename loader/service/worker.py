@@ -356,7 +356,7 @@ class Worker:
         """Load the job's files. Raises LabmartError, and the job's result tells of each file."""
         paths, options = self._load_call(job)
         inputs = read_inputs(self._settings.database.project.sources_file)
-        report = _LoadEvents(self._store, [job])
+        report = _JobReport(self._store, [job], self._settings.database.project)
         try:
             outcomes = load(paths, inputs, self._settings.profile, options, report)
         except FilesRefused as refused:
@@ -401,9 +401,10 @@ class Worker:
         project = database.project
         try:
             check_seeds(project.seeds)
-            events = _BuildEvents(self._store, jobs, project)
+            report = _JobReport(self._store, jobs, project)
+            report.building()
             with one_build_at_a_time(project):
-                result = build(project, BuildOptions(target=self._settings.target), events)
+                result = build(project, BuildOptions(target=self._settings.target), report)
             failed = []
             if result.exit_code:
                 failed = failures(project, result, database.open)
@@ -414,7 +415,7 @@ class Worker:
             for job in jobs:
                 self._store.end(job.id, "failed", error=of_error(error))
             return
-        report = BuildReport(
+        amount = BuildReport(
             passed=sum(node.status in ("success", "pass", "warn") for node in result.nodes),
             failed=sum(node.status in ("error", "fail") for node in result.nodes),
             skipped=sum(node.status == "skipped" for node in result.nodes),
@@ -426,9 +427,9 @@ class Worker:
             names = ", ".join(node.name for node in failed)
             detail = f"The build failed: {names}. {summary(result)}."
             problem = Problem(500, "build-failed", detail)
-        self._store.keep_built(jobs, report, problem)
+        self._store.keep_built(jobs, amount, problem)
 
-    def _tell_files(self, report: _Events, job: Job, files: list[FileResult]) -> Result:
+    def _tell_files(self, report: _JobReport, job: Job, files: list[FileResult]) -> Result:
         for file in files:
             report.tell("file", file.model_dump())
         result = Result(files=files)
@@ -436,84 +437,59 @@ class Worker:
         return result
 
 
-class _Events:
-    """What a load or a build reports, as events of jobs; the progress at a pace of its own."""
+class _JobReport:
+    """A `Report` as events of jobs, with the progress at a pace of its own."""
 
-    def __init__(self, store: JobStore, jobs: Sequence[Job]) -> None:
+    def __init__(self, store: JobStore, jobs: Sequence[Job], project: Project) -> None:
         self._store = store
         self._jobs = [job.id for job in jobs]
+        self._manifest = project.target / "manifest.json"
+        self._progress = Progress(step="loading")
+        self._table: Table | None = None
         self._told = 0.0
+        self.outcomes: list[Outcome] = []
 
     def tell(self, event: str, data: Mapping[str, object]) -> None:
+        """Tell an event of all the jobs."""
         self._store.tell(self._jobs, event, data)
 
-    def progress(self, progress: Progress, *, now: bool = False) -> None:
-        if now or time.monotonic() - self._told >= _PACE:
-            self._told = time.monotonic()
-            self._store.tell_progress(self._jobs, progress)
-
-
-class _LoadEvents(_Events):
-    """See `loader.load.Report`."""
-
-    def __init__(self, store: JobStore, jobs: Sequence[Job]) -> None:
-        super().__init__(store, jobs)
-        self._table: Table | None = None
-        self.outcomes: list[Outcome] = []
+    def building(self) -> None:
+        """From now on dbt is at work."""
+        self._advance(now=True, step="building", file=None)
 
     def say(self, text: str) -> None:
         self.tell("message", {"text": printable(text)})
 
     def working(self, text: str) -> None:
         # Fetching and unpacking is told as the work on a file.
-        self.progress(Progress(step="loading", file=printable(text)))
+        if self._progress.step == "loading":
+            self._advance(file=printable(text), records=0, bytes=0, bytes_total=0)
+        else:
+            self._advance(now=not text)
 
     def begin(self, table: Table) -> None:
         self._table = table
 
     def advance(self, position: int, records: int) -> None:
-        """Comes from another thread."""
         if self._table is not None:
-            name, size = self._table.name, self._table.bytes
-            done = min(position, size)
-            self.progress(
-                Progress(step="loading", file=name, records=records, bytes=done, bytes_total=size)
-            )
+            size, done = self._table.bytes, min(position, self._table.bytes)
+            self._advance(file=self._table.name, records=records, bytes=done, bytes_total=size)
 
     def end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
-
-class _BuildEvents(_Events):
-    """See `loader.progress.BuildProgress`."""
-
-    def __init__(self, store: JobStore, jobs: Sequence[Job], project: Project) -> None:
-        super().__init__(store, jobs)
-        self._manifest = project.target / "manifest.json"
-        self._total: int | None = None
-        self._done = 0
-
-    def begin(self) -> None:
-        self._tell(now=True)
-
-    def started(self, name: str) -> None:  # noqa: ARG002 -- the protocol's
-        if self._total is None:
-            # dbt has written it before the first node. Its own total counts unit tests twice.
-            self._total = _nodes_of(self._manifest)
-            self._tell(now=True)
-
-    def finished(self, node: NodeResult) -> None:
-        self._done += 1
+    def built(self, node: NodeResult) -> None:
         names = ("name", "kind", "status", "seconds")
         self.tell("node", {name: getattr(node, name) for name in names})
-        self._tell()
+        # dbt has written the manifest by now. Its own total counts unit tests twice.
+        total = self._progress.nodes_total or _nodes_of(self._manifest)
+        self._advance(nodes_done=self._progress.nodes_done + 1, nodes_total=total)
 
-    def end(self) -> None:
-        self._tell(now=True)
-
-    def _tell(self, *, now: bool = False) -> None:
-        progress = Progress(step="building", nodes_done=self._done, nodes_total=self._total)
-        self.progress(progress, now=now)
+    def _advance(self, *, now: bool = False, **changes: object) -> None:
+        self._progress = self._progress.model_copy(update=changes)
+        if now or time.monotonic() - self._told >= _PACE:
+            self._told = time.monotonic()
+            self._store.tell_progress(self._jobs, self._progress)
 
 
 def _nodes_of(manifest: Path) -> int | None:
