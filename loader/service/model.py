@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from uuid import UUID
 
 import click
-from pydantic import BaseModel, ConfigDict, Field, computed_field, create_model
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field, create_model
 
 from loader.cli.loading import Given, given_options, parsed
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from loader.load import LoadOptions
 
 Kind = Literal["load", "run", "build", "undo", "redo"]
+# PostgreSQL has no NUL in texts.
+_Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
 
@@ -44,8 +46,8 @@ def _parameter_of(option: click.Parameter) -> tuple[str, Any]:
     if option.is_flag:
         return name, (bool, Field(False, description=option.help))
     if option.multiple:
-        return name, (list[str], Field([], description=option.help))
-    kind: Any = str
+        return name, (list[_Text], Field([], description=option.help))
+    kind: Any = _Text
     if isinstance(option.type, click.Choice):
         kind = Literal[tuple(option.type.choices)]
     return name, (kind | None, Field(None, description=option.help))
@@ -89,7 +91,7 @@ class RunRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    paths: list[str] = Field(default_factory=list, max_length=1000)
+    paths: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=1000)
     replace: bool = False
     build: bool = True
 

@@ -304,16 +304,18 @@ async def _last_event(
     job_id: UUID,
     _: Reader,
     service: Serving,
-    last_event_id: Annotated[
-        str, Header(alias="Last-Event-ID", description="Go on after this event.")
+    number: Annotated[
+        str,
+        Header(
+            alias="Last-Event-ID",
+            pattern=r"^[0-9]{0,18}$",
+            description="The number of an event: go on after it.",
+        ),
     ] = "0",
 ) -> int:
     """After which event a listener wants to hear more; decided before the stream begins."""
-    number = last_event_id.strip() or "0"
-    if not (number.isascii() and number.isdigit() and int(number) <= _LARGEST):
-        raise Problem(422, "invalid-request", "Last-Event-ID is the number of an event.")
     await service.in_thread(service.jobs.find, job_id)
-    return int(number)
+    return int(number or 0)
 
 
 # How often is looked for events whose notification was lost with a connection.
