@@ -100,7 +100,7 @@ def test_every_option_of_reading_is_a_parameter(service: Server) -> None:
             assert answer.status_code == 422, wrong
             assert next(iter(wrong)).replace("_", "-") in answer.json()["detail"].replace("_", "-")
         # A header of another delimiter, without quotes, in a code page of DOS.
-        content = '75|Bj\x94rn|b@x|2023-01-01\n76|"|c@x|2023-01-01\nonly one cell\n'.encode("cp850")
+        content = '75|Björn|b@x|2023-01-01\n76|"|c@x|2023-01-01\nonly one cell\n'.encode("cp850")
         columns = "user_id,name,email,signup_date"
         reading = {"encoding": "cp850", "delimiter": "pipe", "quote": "none", "columns": columns}
         asked = {**NO_BUILD, **reading, "max_rejected": "50%", "input": "users"}
