@@ -84,7 +84,7 @@ class Verdict:
         self._before: Sequence[object] = ()
 
     def begin(self, store: RawStore) -> None:
-        """Work out the figures as they are. Raises DbtFailed when dbt cannot compile the models."""
+        """Work out the figures as they are. Raises BuildFailed if dbt cannot compile the models."""
         if isinstance(store, SqlRawStore):
             code = code_of(self._project, self._profile, None)
             manifest = compile_models(self._project, self._profile.target, _MARTS, code)

@@ -38,7 +38,7 @@ from loader.parsers.recognise import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.profile import Profile
 from loader.progress import Report
-from loader.sources import Input
+from loader.sources import CellFormats, Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
 _HINTS = {
@@ -94,6 +94,7 @@ class LoadOptions:
     exclude: tuple[str, ...] = ()
     input: str | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
+    formats: CellFormats = field(default_factory=CellFormats)
     names: Mapping[str, str] = field(default_factory=dict)
     within: Path | None = None
     loaded_by: str = ""
@@ -187,7 +188,7 @@ def load(
     ) as collected:
         for name in collected.skipped:
             report.say(f"{name}: left out")
-        tables, problems = _recognise(collected, inputs, options.read)
+        tables, problems = _recognise(collected, inputs, options)
         writing = not problems and (judge is not None or not options.check)
         with open_store(profile, write=writing) as store:
             call = _Call(store, options, report, problems, writing, judge)
@@ -372,11 +373,12 @@ class _Call:
             loaded_by=self.options.loaded_by or person(),
             reading=json.dumps(table.reading),
             arrived_at=table.arrived_at,
+            **asdict(self.options.formats.or_else(table.parser.input.formats)),
         )
 
 
 def _recognise(
-    collected: Collected, inputs: Sequence[Input], options: ReadOptions
+    collected: Collected, inputs: Sequence[Input], options: LoadOptions
 ) -> tuple[list[Table], list[str]]:
     """The tables of all files, and what is wrong with those that have none."""
     tables, problems = [], list(collected.problems)
@@ -384,7 +386,7 @@ def _recognise(
         try:
             file_state = _state_of(file.path)
             sha256 = sha256_of(file.path, file.name)
-            parsers = recognise(file, inputs, options)
+            parsers = recognise(file, inputs, options.read)
         except FileRefused as error:
             problems.append(str(error))
         except OSError as error:
@@ -397,11 +399,11 @@ def _recognise(
     return tables, problems
 
 
-def _reading(options: ReadOptions, sheet: str) -> dict[str, object]:
+def _reading(options: LoadOptions, sheet: str) -> dict[str, object]:
     """What was said about how to read a file, as JSON has it, and the sheet."""
     said = {
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(options).items()
+        for name, value in (asdict(options.read) | asdict(options.formats)).items()
         if name != SHEET and value not in (None, ())
     }
     return said | ({SHEET: escaped(sheet)} if sheet else {})

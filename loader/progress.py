@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The last line is written anew so many seconds apart.
 _PACE = 0.1
-_TESTS = ("test", "unit_test")
+TESTS = ("test", "unit_test")
 _WORDS = {
     "success": "done",
     "pass": "passed",
@@ -34,7 +34,6 @@ _UNWRITTEN = " Nothing was written (--check)."
 class NodeResult:
     """How one node of a dbt run ended: dbt's word for it, and seconds."""
 
-    unique_id: str
     kind: str
     name: str
     status: str
@@ -106,7 +105,7 @@ class StderrReport:
 
     def built(self, node: NodeResult) -> None:
         """dbt's total counts unit tests twice, so no total is shown."""
-        if node.kind in _TESTS and node.status in ("pass", "success"):
+        if node.kind in TESTS and node.status in ("pass", "success"):
             self._passed += 1
             self.working(f"{self._passed} tests passed")
         elif node.status != "skipped":

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import click
 
 from loader.cli.call import Call, option, say, target_option
 from loader.errors import EXIT_DATABASE, UsageError
-
-if TYPE_CHECKING:
-    from loader.embedded import Status
 
 
 @click.group()
@@ -59,21 +53,32 @@ def db_stop(call: Call) -> None:
 def db_status(call: Call, target: str | None) -> None:
     """Tell whether the embedded PostgreSQL runs; exit code 4 if it does not."""
     from loader.embedded import place_of, status
+    from loader.progress import duration, size_of
 
     database = call.database(target)
     if database.profile.engine == "duckdb":
         file = database.file()
         click.echo(f"file     {file}")
-        click.echo(
-            f"size     {_megabytes(file.stat().st_size) if file.exists() else 'not made yet'}"
-        )
+        size = size_of(file.stat().st_size) if file.exists() else "not made yet"
+        click.echo(f"size     {size}")
         return
     server = status(place_of(database.project.profiles_dir))
     if database.embedded is None:
         say(f"Not in use: {database.profile.path} names another server.")
         return
-    for line in _lines(server):
-        click.echo(line)
+    lines = {
+        "status": "running" if server.running else "stopped",
+        "pid": server.pid,
+        "version": server.version and f"PostgreSQL {server.version}",
+        "uptime": server.uptime and duration(server.uptime),
+        "data": server.place.data,
+        "size": server.size and size_of(server.size),
+        "socket": server.place.run,
+        "log": server.place.log,
+    }
+    for name, value in lines.items():
+        if value is not None:
+            click.echo(f"{name:<8} {value}")
     if not server.running:
         raise SystemExit(EXIT_DATABASE)
 
@@ -106,30 +111,3 @@ def roles(call: Call, target: str | None, sql: bool) -> None:
     schema, raw = database.profile.schema, database.profile.raw_schema
     say(f"{loader_of(raw)} loads, {builder_of(schema)} builds, {reader_of(schema)} reads.")
     say(f"Make people members of them: grant {reader_of(schema)} to …;")
-
-
-def _lines(server: Status) -> Iterator[str]:
-    yield f"status   {'running' if server.running else 'stopped'}"
-    if server.pid is not None:
-        yield f"pid      {server.pid}"
-    if server.version is not None:
-        yield f"version  PostgreSQL {server.version}"
-    if server.uptime is not None:
-        yield f"uptime   {_uptime(server.uptime)}"
-    yield f"data     {server.place.data}"
-    if server.size is not None:
-        yield f"size     {_megabytes(server.size)}"
-    yield f"socket   {server.place.run}"
-    yield f"log      {server.place.log}"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1024**2:,.0f} MB"
-
-
-def _uptime(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
-    return " ".join(f"{amount} {unit}" for amount, unit in parts if amount) or "0 s"

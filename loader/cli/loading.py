@@ -31,6 +31,10 @@ class Given(TypedDict):
     quote: str | None
     file_columns: str | None
     sheet: str | None
+    decimal: str | None
+    dates: str | None
+    list_separator: str | None
+    id_prefix: str | None
 
 
 _OPTIONS = (
@@ -57,6 +61,22 @@ _OPTIONS = (
         help="Columns of texts and sheets without a header; an empty name ignores its column.",
     ),
     option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
+    option(
+        "--decimal",
+        type=click.Choice(["comma", "point"]),
+        help="What stands before the decimals of numbers; the other one may group thousands.",
+    ),
+    option(
+        "--dates",
+        type=click.Choice(["DMY", "MDY", "YMD"], case_sensitive=False),
+        help="Order of day, month and year in dates; days like 2024-01-31 need none.",
+    ),
+    option("--list-separator", help="What stands between the ids of a list: one character."),
+    option(
+        "--id-prefix",
+        metavar="PREFIX,PREFIX…",
+        help="What may stand before the digits of ids, such as EXP- in EXP-0012.",
+    ),
 )
 
 
@@ -295,8 +315,18 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.BadParameter."""
     from loader.load import LoadOptions
     from loader.parsers.dialect import ReadOptions
+    from loader.sources import CellFormats
 
     columns = given["file_columns"]
+    try:
+        formats = CellFormats(
+            decimal=given["decimal"],
+            dates=given["dates"],
+            list_separator=_sign("--list-separator", given["list_separator"]),
+            id_prefix=given["id_prefix"],
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     return LoadOptions(
         replace=given["replace"],
         allow_empty=given["allow_empty"],
@@ -311,6 +341,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
             columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
             sheet=given["sheet"],
         ),
+        formats=formats,
     )
 
 

@@ -118,7 +118,8 @@ class Load:
     `call_id` is the load_id of the first load of the call that brought it. `reading` is a JSON
     object of what was said about how to read the file, and of the `sheet` that was read; '' where
     an earlier version kept nothing. `arrived_at` is when the file was last changed, or when it came
-    where nothing else is known.
+    where nothing else is known. The last four are what was said of its cells:
+    loader.sources.CellFormats.
     """
 
     load_id: int
@@ -137,6 +138,10 @@ class Load:
     call_id: int
     reading: str
     arrived_at: datetime
+    decimal: str | None = None
+    dates: str | None = None
+    list_separator: str | None = None
+    id_prefix: str | None = None
 
 
 class RawStore(Protocol):

@@ -15,13 +15,13 @@ from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
 from loader.parsers.records import Batch, Parser, RejectedLine, csv_cell
-from loader.sources import LAST_LOAD, LEDGER, REJECTED, Input
+from loader.sources import FORMAT_COLUMNS, LAST_LOAD, LEDGER, REJECTED, Input
 
 REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
 
 TIMESTAMP = "timestamp with time zone"
 # The ledger has a column for each field of a Load.
-_TYPES = {"int": "bigint", "str": "text", "datetime": TIMESTAMP}
+_TYPES = {"int": "bigint", "str": "text", "str | None": "text", "datetime": TIMESTAMP}
 LEDGER_COLUMNS = {item.name: _TYPES[str(item.type)] for item in fields(Load)}
 _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LEDGER: LEDGER_COLUMNS,
@@ -211,10 +211,15 @@ class SqlRawStore:
         return [self.load_of(row) for row in rows]
 
     def select_cell(self, column: str, ledger: Relation) -> str:
-        """SQL for a column of the ledger, never NULL, also of a row that a person wrote by hand."""
+        """SQL for a column of the ledger, NULL only where nothing was said of the cells.
+
+        That holds for a row that a person wrote by hand as well.
+        """
         type_ = LEDGER_COLUMNS[column]
         older = _OLDER.get(column)
         substitute = SqlRawStore.select_cell(self, older, ledger) if older else _SUBSTITUTES[type_]
+        if column in FORMAT_COLUMNS:
+            substitute = "null"
         if column not in ledger.columns:
             return substitute
         name = quote(column)

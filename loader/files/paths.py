@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
 
-from loader.errors import NothingToLoad
+from loader.errors import NothingToLoad, did_you_mean
 from loader.files.content import Content
 from loader.files.names import in_reading_order, is_excluded, is_left_over, is_pattern
 from loader.printable import printable
@@ -115,10 +115,7 @@ def _missing(argument: str) -> str:
         return "there is no such file, and no such folder around it. Check the path."
     except OSError as error:
         return f"this cannot be looked up: {error.strerror}."
-    from difflib import get_close_matches
-
-    near = get_close_matches(Path(argument).name, names, n=1)
-    hint = f" Did you mean {printable(near[0])!r}?" if near else " Check the path."
+    hint = did_you_mean(Path(argument).name, list(map(printable, names))) or " Check the path."
     return f"there is no such file or folder.{hint}"
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
@@ -56,21 +56,6 @@ READ_TIMEOUT = 60
 _CHANGED = ("LastModified", "last_modified", "updated", "mtime", "modified")
 # Seconds that a read of a pipe may wait at a time.
 _PIPE_WAIT = 0.5
-
-
-class _FileSystem(Protocol):
-    """What is used of fsspec's file systems."""
-
-    def exists(self, path: str) -> bool: ...
-    def info(self, path: str) -> Mapping[str, object]: ...
-    def find(self, path: str, *, detail: bool) -> Mapping[str, Mapping[str, object]]: ...
-    def glob(self, path: str) -> list[str]: ...
-    def get_file(self, rpath: str, lpath: str, **options: object) -> None: ...
-    def pipe_file(self, path: str, value: bytes) -> None: ...
-    def cp_file(self, path1: str, path2: str) -> None: ...
-    def rm_file(self, path: str) -> None: ...
-    def mv(self, path1: str, path2: str) -> None: ...
-    def makedirs(self, path: str, exist_ok: bool) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -123,7 +108,8 @@ class Remote:
         else:
             options |= kind._get_kwargs_from_urls(address)
             self.root = str(kind._strip_protocol(address))
-        self.system = cast("_FileSystem", kind(**options))
+        # fsspec has no types.
+        self.system: Any = kind(**options)
 
     def files(self) -> list[Listed]:
         """The file, or the files of the prefix or pattern, in reading order."""
@@ -183,10 +169,8 @@ class Remote:
             return Problem(f"{name}: {remote_fault(error, self.scheme)}")
         size, expected = target.stat().st_size, file.info.get("size")
         if isinstance(expected, int) and size != expected:
-            return Problem(
-                f"{name}: the download was cut short: {size:,} of {expected:,} bytes came. "
-                "Try again."
-            )
+            cut = f"the download was cut short: {size:,} of {expected:,} bytes came. Try again."
+            return Problem(f"{name}: {cut}")
         return LocalFile(name, target, temporary=True, changed_at=changed_at(file.info) or None)
 
 
@@ -257,7 +241,7 @@ class RemoteFolder:
         """Whether there is a file of this path."""
         with self._faults(relative):
             remote = Remote(self.address)
-            return remote.system.exists(f"{remote.root.rstrip('/')}/{relative}")
+            return bool(remote.system.exists(f"{remote.root.rstrip('/')}/{relative}"))
 
     def move(self, relative: str, target: str, beside: tuple[str, bytes] | None) -> None:
         """Copy a file and delete the first one; write a small file before."""

@@ -21,7 +21,7 @@ from prometheus_client import generate_latest
 from pydantic import Field, ValidationError
 
 from loader.dbt import write_docs
-from loader.errors import DbtFailed, UnknownLoad
+from loader.errors import BuildFailed, UnknownLoad
 from loader.printable import printable
 from loader.service import marts
 from loader.service.access import Caller, require
@@ -560,7 +560,7 @@ async def dbt_docs(_: Reader, service: Serving) -> FileResponse:
         if _written_at(page) < max(_written_at(project.target / "run_results.json"), 1):
             try:
                 await asyncio.to_thread(write_docs, project, service.settings.target)
-            except DbtFailed as error:
+            except BuildFailed as error:
                 raise Problem(503, "no-docs", str(error), headers={"Retry-After": "30"}) from None
     headers = {"Content-Security-Policy": _DOCS_POLICY}
     return FileResponse(page, media_type="text/html", headers=headers)

@@ -94,7 +94,9 @@ class Model:
             for found in shown_tables(made)
         ]
         problems = [name for name, _, table, _ in wanted if table is None]
-        tables = [(*found, table, at) for *found, table, at in wanted if table is not None]
+        tables = [
+            (name, content, table, at) for name, content, table, at in wanted if table is not None
+        ]
         visible = [entry for entry in self.entries if entry.load_id in self.visible()]
         keys = [(t.input, digest(content), t.part) for _, content, t, _ in tables]
         there = {entry.key: entry for entry in visible}
