@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvicorn
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 
 from loader import __version__
@@ -24,7 +24,6 @@ from loader.service.marts import Marts
 from loader.service.model import ProblemModel
 from loader.service.settings import Settings, check
 from loader.service.state import CONNECTIONS, Broker, Service
-from loader.service.uploads import UploadSlots
 from loader.service.worker import keep_worker
 
 # What is under way may take so long to end.
@@ -50,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
             broker=Broker(settings),
             rates=Rates(limits.requests_per_second, _SAVED_SECONDS * limits.requests_per_second),
             failed_logins=Rates(limits.failed_logins / 60, limits.failed_logins),
-            uploads=UploadSlots(limits.uploads),
+            uploads=CapacityLimiter(limits.uploads),
         )
         app.state.service = service
         beside = [asyncio.create_task(service.broker.listen())]

@@ -40,7 +40,7 @@ from loader.service.model import (
 )
 from loader.service.problems import Problem, invalid
 from loader.service.state import Service, service_of
-from loader.service.uploads import SpoolFolder, boundary_of, check_length, check_name
+from loader.service.uploads import SpoolFolder, boundary_of, check_length, check_name, upload_slot
 from loader.show import ISSUES
 from loader.sources import read_inputs
 
@@ -149,19 +149,18 @@ async def _upload(
 ) -> Job:
     """Everything that can be refused is, before the first byte of the body is read."""
     settings = service.settings
-    inputs = [entry.name for entry in read_inputs(settings.database.project.sources_file)]
     wanted = load_options(asked).input
-    if wanted is not None and wanted not in inputs:
-        known = ", ".join(inputs)
-        raise Problem(
-            422, "unknown-input", f"There is no input {wanted!r}. The inputs are: {known}."
-        )
+    if wanted is not None:
+        known = [entry.name for entry in read_inputs(settings.database.project.sources_file)]
+        if wanted not in known:
+            detail = f"There is no input {wanted!r}. The inputs are: {', '.join(known)}."
+            raise Problem(422, "unknown-input", detail)
     if boundary is None:
         check_name(name)
     check_length(request, settings.limits, settings.spool_folder)
     await service.in_thread(service.jobs.check_room, settings.limits.queued_jobs)
     options = Options(**asked.model_dump(exclude={"name"}))
-    with service.uploads.take(), SpoolFolder(settings.spool_folder, uuid4()) as folder:
+    with upload_slot(service.uploads), SpoolFolder(settings.spool_folder, uuid4()) as folder:
         files = await folder.receive(request, settings.limits, name, boundary)
         content = [sorted(file.sha256 for file in files), options.model_dump()]
         new = NewJob(
@@ -415,7 +414,7 @@ _TABLE: dict[str, Any] = {
 }
 
 
-def _asked(request: Request) -> marts.Request:
+async def _asked(request: Request) -> marts.Request:
     """A request as the queries take it."""
     return marts.Request(
         path=request.url.path,
@@ -535,7 +534,7 @@ async def metrics(_: Reader, service: Serving) -> Response:
     for kind, state, count in await service.in_thread(service.jobs.counts):
         figures.jobs.labels(kind, state).set(count)
     figures.worker.set(await service.in_thread(service.jobs.has_worker))
-    figures.uploading.set(service.uploads.taken)
+    figures.uploading.set(service.uploads.borrowed_tokens)
     text = generate_latest(figures.registry)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 

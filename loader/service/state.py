@@ -24,7 +24,6 @@ from loader.service.access import Rates, TokenStore
 from loader.service.database import connect_to_tables
 from loader.service.jobs import JobStore
 from loader.service.settings import Settings
-from loader.service.uploads import UploadSlots
 
 if TYPE_CHECKING:
     from loader.service.marts import Marts
@@ -146,7 +145,7 @@ class Service:
     rates: Rates
     # Of wrong tokens, by address.
     failed_logins: Rates
-    uploads: UploadSlots
+    uploads: CapacityLimiter
     metrics: Metrics = field(default_factory=Metrics)
     # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(CONNECTIONS))
@@ -158,7 +157,7 @@ class Service:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The server that a request came to; for `Depends`."""
     service = request.app.state.service
     assert isinstance(service, Service)
