@@ -135,7 +135,7 @@ class FileResult(BaseModel):
 
     All files of a job that is refused are, though only some may be the reason; `notes` tell which.
     `records_rejected` are lines that could not be split; `rejected_by_rule` counts these. What the
-    build found in the records is in `issues` and `records_accepted`, which are null until then.
+    build found in the rows is in `rows_accepted`, `rows_rejected` and `issues`, null until then.
     """
 
     file: str
@@ -146,8 +146,9 @@ class FileResult(BaseModel):
     columns: list[str] = Field(default_factory=list)
     records_read: int = 0
     records_rejected: int = 0
-    records_accepted: int | None = None
     rejected_by_rule: dict[str, int] = Field(default_factory=dict)
+    rows_accepted: int | None = None
+    rows_rejected: int | None = None
     issues: list[IssueCount] | None = None
     notes: list[str] = Field(default_factory=list)
     rejected_examples: list[RejectedExample] = Field(default_factory=list)

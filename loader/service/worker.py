@@ -566,9 +566,12 @@ def _add_issues(jobs: Sequence[Job], source: Engine, schema: str) -> None:
         sql = f"select {columns} from {table} where load_id in ({ids}) {rest}"
         return source.query(sql, _MOST_ISSUES)[1]
 
-    for load_id, accepted in rows("load_id, accepted_rows", RECONCILIATION):
-        files[int(str(load_id))].records_accepted = int(str(accepted))
-        files[int(str(load_id))].issues = []
+    for load_id, accepted, rejected in rows(
+        "load_id, accepted_rows, rejected_rows", RECONCILIATION
+    ):
+        file = files[int(str(load_id))]
+        file.rows_accepted, file.rows_rejected = int(str(accepted)), int(str(rejected))
+        file.issues = []
     grouped = "load_id, rule, severity"
     for load_id, rule, severity, count in rows(
         f"{grouped}, count(*)", ISSUES, f"group by {grouped} order by {grouped}"
