@@ -343,19 +343,21 @@ class IncomingFile:
     """A file in a place.
 
     `name` is its path below the place, `path` what `labmart load` takes, `shown` what the ledger
-    calls it. `identity` is another one as soon as the content is. `modified` is in seconds.
+    calls it. `identity` is another one as soon as the content is, `arrival` also when the file is
+    put there once more. `modified` is in seconds.
     """
 
     name: str
     path: str
     shown: str
     identity: str
+    arrival: str
     modified: float
 
     @property
     def loaded_by(self) -> str:
         """What the ledger has in `loaded_by`; the name alone may be another file's by now."""
-        return f"{person()} (file {self.identity})"
+        return f"{person()} (file {self.arrival})"
 
     def is_in(self, loads: Sequence[Load]) -> bool:
         """Whether one of the loads brought this file, or a sheet or member of it."""
@@ -491,8 +493,17 @@ class Folder(Place):
                     if isinstance(result, LocalFile):
                         status, path = result.path.stat(), str(result.path)
                         name, identity = os.path.relpath(path, self._path), _identity(status)
-                        file = IncomingFile(name, path, result.name, identity, status.st_mtime)
-                        files.append(file)
+                        files.append(
+                            IncomingFile(
+                                name=name,
+                                path=path,
+                                shown=result.name,
+                                identity=identity,
+                                # A rename changes nothing but this time.
+                                arrival=f"{identity}-{status.st_ctime_ns}",
+                                modified=status.st_mtime,
+                            )
+                        )
                         if (status.st_dev, status.st_ino) in self._unfinished:
                             renamed.add(name)
                     elif isinstance(result, Skipped):
@@ -542,7 +553,7 @@ class Store(Place):
             identity = f"{content}-{info.get('size')}-{modified}"
             shown = f"{self._folder.shown}/{printable(name)}"
             path = self._folder.address + name
-            files.append(IncomingFile(name, path, shown, identity, modified))
+            files.append(IncomingFile(name, path, shown, identity, identity, modified))
         return files
 
 

@@ -193,6 +193,19 @@ def test_an_end_between_commit_and_move_loads_nothing_twice(
     assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
 
 
+def test_what_was_undone_and_is_put_there_once_more_is_loaded_again(
+    person: Person, box: Path
+) -> None:
+    drop(box, "users.csv")
+    assert watch(person, box).code == 0
+    assert person.labmart("undo", "1").code == 0
+    [loaded] = box.glob("loaded/*/users.csv")
+    loaded.rename(box / "users.csv")
+    assert watch(person, box).code == 0
+    statuses = person.rows("select load_id, status from raw.loads order by load_id")
+    assert statuses == [(1, "reverted"), (2, "current")]
+
+
 def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
     person: Person, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,21 @@ def test_the_same_again_is_the_same_job(service: Server) -> None:
     assert (other.status_code, other.json()["id"] != first.json()["id"]) == (202, True)
 
 
+def test_what_comes_back_after_something_else_is_the_newest(service: Server) -> None:
+    def loaded(name: str) -> int:
+        content = f"user_id,name,email,signup_date\n4000,{name},,\n".encode()
+        answer = put(service, "back.csv", content)
+        assert answer.status_code == 202
+        result = service.ended(answer.json()["id"])["result"]
+        assert isinstance(result, dict)
+        [file] = result["files"]
+        assert file["state"] == "loaded"
+        return int(file["load_id"])
+
+    loads = [loaded(name) for name in ("Monday", "Tuesday", "Monday")]
+    assert loads == sorted(set(loads))
+
+
 def test_what_was_undone_is_loaded_again(service: Server) -> None:
     first = put(service, "undone.csv", users(60)).json()["id"]
     result = service.ended(first)["result"]
