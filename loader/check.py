@@ -98,6 +98,7 @@ class Verdict:
             self._say("On this engine only the form of the files is checked; a build judges rows.")
             return
         store.settle()
+        store.analyze()
         names = self._create(store, "after")
         for outcome in outcomes:
             for line in _account(store, names, outcome):

@@ -239,6 +239,8 @@ class _Call:
         new = [outcome for outcome in outcomes if outcome.state in ("loaded", "read")]
         self._look_over(new)
         if self.writing and call_id:
+            for outcome in new:
+                self._count_again(outcome)
             self.store.set_status(changes(self.store.loads()))
             if self.judge is not None:
                 self.report.working("working out what would change …")
@@ -320,15 +322,20 @@ class _Call:
                 parser.input, parser.columns, parser.delimiter, batches
             )
         self.store.write_rejected(load_id, rejections)
-        records, rejected = self.store.count(parser.input, load_id)
-        if (records, rejected) != (written, len(rejections)):
+        return written
+
+    def _count_again(self, outcome: Outcome) -> None:
+        """Raise DatabaseFault unless all that was sent is there."""
+        load_id, rejected = outcome.load_id or 0, outcome.records_rejected
+        sent = outcome.records_read - rejected, rejected
+        there = self.store.count(outcome.table.parser.input, load_id)
+        if there != sent:
             raise DatabaseFault(
                 "after the load",
-                f"{table.name}: {written:,} records and {len(rejections):,} rejected lines were "
-                f"sent, {records:,} and {rejected:,} are there.",
+                f"{outcome.table.name}: {sent[0]:,} records and {sent[1]:,} rejected lines were "
+                f"sent, {there[0]:,} and {there[1]:,} are there.",
                 "Call again; if it happens again, a trigger or rule on the raw table is at work.",
             )
-        return written
 
     def _check(self, table: Table, read: int, rejections: Rejections) -> None:
         """Raise FileRefused if too much was rejected or the file is not what it was."""

@@ -521,7 +521,7 @@ class DuckDBRaw(SqlRawStore):
         )
         return int(written)
 
-    def commit(self) -> None:
+    def end(self) -> None:
         self.run("commit")
 
 

@@ -504,8 +504,8 @@ class PostgresRaw(SqlRawStore):
     def verbatim(self, sql: str) -> str:
         return _twice(sql)
 
-    def settle(self) -> None:
-        # dbt plans its queries right after this, before PostgreSQL would look by itself.
+    def analyze(self) -> None:
+        # Queries are planned right after this, before PostgreSQL would look by itself.
         for table in sorted(self.changed):
             self.run(f"analyze {self.table(table)}")
 
@@ -550,7 +550,7 @@ class PostgresRaw(SqlRawStore):
         """COPY batches into a table, which are made in a thread of their own."""
         # Waiting for a lock inside COPY could not be interrupted.
         self.run(f"lock table {self.table(name)} in row exclusive mode", right="insert")
-        before = self._pages(name)
+        before = self._copied[name][0] if name in self._copied else self._pages(name)
         listed = ", ".join(quote(column) for column in columns)
         sql = (
             f"copy {self._plain_table(name)} ({listed}) from stdin (format csv, "
@@ -568,11 +568,12 @@ class PostgresRaw(SqlRawStore):
                     raise fault(error, self.where, need=self._grant("insert")) from None
                 written += cursor.rowcount
         self.changed.add(name)
-        self._copied[name] = (before, written)
+        pages, rows = self._copied.get(name, (before, 0))
+        self._copied[name] = (pages, rows + written)
         return written
 
-    def count_rows(self, table: str, load_id: int, condition: str = "") -> int:
-        """Count the rows of a load.
+    def count_rows(self, table: str, first: int, condition: str = "") -> dict[int, int]:
+        """See `SqlRawStore`.
 
         Of a table that had rows before, only what was added to its end is read first: the first
         reading of older rows would also write, to note that their transaction has committed. COPY
@@ -581,13 +582,13 @@ class PostgresRaw(SqlRawStore):
         before, written = self._copied.get(table, (0, 0))
         if before > _MARGIN:
             at_the_end = f" and ctid >= '({before - _MARGIN:d},0)'"
-            rows = super().count_rows(table, load_id, condition + at_the_end)
-            if rows == written:
+            rows = super().count_rows(table, first, condition + at_the_end)
+            if sum(rows.values()) == written:
                 return rows
-        return super().count_rows(table, load_id, condition)
+        return super().count_rows(table, first, condition)
 
-    def commit(self) -> None:
-        self.settle()
+    def end(self) -> None:
+        self.analyze()
         try:
             self._connection.commit()
         except psycopg2.Error as error:
