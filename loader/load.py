@@ -39,6 +39,7 @@ from loader.parsers.recognise import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.printable import printable
 from loader.profile import Profile
+from loader.progress import Report
 from loader.sources import CellFormats, Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
@@ -159,26 +160,6 @@ class Outcome:
     @property
     def records_rejected(self) -> int:
         return sum(self.rejected_by_rule.values())
-
-
-class Report(Protocol):
-    """Tells somebody how a load goes on."""
-
-    def say(self, text: str) -> None:
-        """A sentence, which stays."""
-        ...
-
-    def working(self, text: str) -> None:
-        """What is going on right now, until something else does."""
-        ...
-
-    def begin(self, table: Table) -> None: ...
-
-    def advance(self, position: int, records: int) -> None:
-        """So many bytes of the file and records have been read; comes from another thread."""
-        ...
-
-    def end(self, outcome: Outcome) -> None: ...
 
 
 class Judge(Protocol):
@@ -407,7 +388,7 @@ class _Call:
             records_rejected=rejected,
             started_at=begun,
             finished_at=datetime.now(UTC),
-            loaded_by=self.options.loaded_by or _person(),
+            loaded_by=self.options.loaded_by or person(),
             reading=json.dumps(table.reading),
             arrived_at=table.arrived_at,
             **asdict(table.parser.input.formats),
@@ -485,7 +466,8 @@ def _state_of(path: Path) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _person() -> str:
+def person() -> str:
+    """The account that runs the call."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):
