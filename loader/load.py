@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from loader.engines import Load, RawStore, open_store
-from loader.errors import DatabaseFault, FileRefused, FilesRefused, UsageError
+from loader.errors import DatabaseFault, FileRefused, FilesRefused, NoTable, UsageError
 from loader.files import Collected, LocalFile, collect, sha256_of
 from loader.ledger import (
     APPEND,
@@ -37,7 +37,9 @@ from loader.ledger import (
 from loader.parsers.dialect import ReadOptions
 from loader.parsers.recognise import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
+from loader.printable import printable
 from loader.profile import Profile
+from loader.progress import Report
 from loader.sources import CellFormats, Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
@@ -160,26 +162,6 @@ class Outcome:
         return sum(self.rejected_by_rule.values())
 
 
-class Report(Protocol):
-    """Tells somebody how a load goes on."""
-
-    def say(self, text: str) -> None:
-        """A sentence, which stays."""
-        ...
-
-    def working(self, text: str) -> None:
-        """What is going on right now, until something else does."""
-        ...
-
-    def begin(self, table: Table) -> None: ...
-
-    def advance(self, position: int, records: int) -> None:
-        """So many bytes of the file and records have been read; comes from another thread."""
-        ...
-
-    def end(self, outcome: Outcome) -> None: ...
-
-
 class Judge(Protocol):
     """Judges files that are written, but never committed."""
 
@@ -217,7 +199,7 @@ def load(
             report.say(f"{name}: left out")
         with open_store(profile, write=False) as store:
             said_before = said_of(store.loads())
-        tables, problems = _recognise(collected, inputs, options, said_before)
+        tables, problems = _recognise(paths, collected, inputs, options, said_before, report)
         writing = not problems and (judge is not None or not options.check)
         with open_store(profile, write=writing) as store:
             call = _Call(store, options, report, problems, writing, judge)
@@ -406,24 +388,29 @@ class _Call:
             records_rejected=rejected,
             started_at=begun,
             finished_at=datetime.now(UTC),
-            loaded_by=self.options.loaded_by or _person(),
+            loaded_by=self.options.loaded_by or person(),
             reading=json.dumps(table.reading),
             arrived_at=table.arrived_at,
-            **asdict(_as(CellFormats, table.said).or_else(table.parser.input.formats)),
+            **asdict(table.parser.input.formats),
         )
 
 
 def _recognise(
+    paths: Sequence[str],
     collected: Collected,
     inputs: Sequence[Input],
     options: LoadOptions,
     said_before: Mapping[str, Mapping[str, object]],
+    report: Report,
 ) -> tuple[list[Table], list[str]]:
     """The tables of all files, and what is wrong with those that have none.
 
-    Whoever says nothing of how to read what is loaded already means as it was read.
+    Whoever says nothing of how to read what is loaded already means as it was read. A text beside
+    tables that is none itself, as a README is, is passed over unless it is a PATH.
     """
-    tables, problems = [], list(collected.problems)
+    tables: list[Table] = []
+    problems, no_tables = list(collected.problems), list[str]()
+    named = {*map(printable, paths), *options.names.values()}
     said_now = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in (asdict(options.read) | asdict(options.formats)).items()
@@ -436,13 +423,20 @@ def _recognise(
             before = said_before.get(sha256, {})
             said = before if said_now.items() <= before.items() else said_now
             read = replace(_as(ReadOptions, said), sheet=options.read.sheet)
-            parsers = recognise(file, inputs, read)
+            formats = _as(CellFormats, said)
+            meant = [replace(table, formats=formats.or_else(table.formats)) for table in inputs]
+            parsers = recognise(file, meant, read)
         except FileRefused as error:
-            problems.append(str(error))
+            passed = isinstance(error, NoTable) and file.name not in named
+            (no_tables if passed else problems).append(str(error))
         except OSError as error:
             problems.append(f"{file.name}: it cannot be read: {error.strerror}.")
         else:
             tables += [Table(file, parser, sha256, file_state, said) for parser in parsers]
+    if not tables:
+        return [], [*problems, *no_tables]
+    for problem in no_tables:
+        report.say(f"{problem} It is passed over.")
     return tables, problems
 
 
@@ -472,7 +466,8 @@ def _state_of(path: Path) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _person() -> str:
+def person() -> str:
+    """The account that runs the call."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):

@@ -31,6 +31,7 @@ class Given(TypedDict):
     delimiter: str | None
     quote: str | None
     file_columns: str | None
+    names: tuple[str, ...]
     sheet: str | None
     decimal: str | None
     dates: str | None
@@ -60,6 +61,13 @@ _OPTIONS = (
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
         help="Columns of texts and sheets without a header; an empty name ignores its column.",
+    ),
+    option(
+        "--map",
+        "names",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="What the header calls a column: --map duration_min=experiment_run_time.",
     ),
     option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
     option(
@@ -306,11 +314,11 @@ def _build(
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
     from loader.load import load as load_files
-    from loader.progress import LoadReport, summary
+    from loader.progress import StderrReport, summary
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
-    report = LoadReport()
+    report = StderrReport()
     judge = None
     if options.check and database.project.marts_file.exists():
         from loader.check import Verdict
@@ -358,6 +366,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
             quote="" if given["quote"] in ("", "none") else _sign("--quote", given["quote"]),
             columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
             sheet=given["sheet"],
+            names=given["names"],
         ),
         formats=formats,
     )
