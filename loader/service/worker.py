@@ -38,6 +38,7 @@ from loader.engines import Engine, Load, Row, open_store
 from loader.engines.postgres import one_line
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
+from loader.files.names import in_reading_order
 from loader.load import LoadOptions, Outcome, Table, load
 from loader.printable import printable
 from loader.progress import NodeResult
@@ -369,9 +370,12 @@ class Worker:
         options = replace(load_options(job.options), loaded_by=_loaded_by(job))
         if job.kind == "load":
             spool = self._settings.spool_folder
-            paths = [str(spooled_file(spool, job.id, number)) for number in range(len(job.files))]
-            names = dict(zip(paths, (file.name for file in job.files), strict=True))
-            return paths, replace(options, names=names)
+            names = {
+                str(spooled_file(spool, job.id, number)): file.name
+                for number, file in enumerate(job.files)
+            }
+            # Whoever uploads several at once has given them no order.
+            return in_reading_order(names, names.__getitem__), replace(options, names=names)
         if self._settings.landing is None:
             raise LabmartError("The worker has no landing folder (labmart worker --landing).")
         landing = self._settings.landing.resolve()
