@@ -374,6 +374,7 @@ class _Call:
     def _ledger_row(
         self, table: Table, load_id: int, call_id: int, begun: datetime, read: int, rejected: int
     ) -> Load:
+        ignored = table.parser.ignored
         return Load(
             load_id=load_id,
             call_id=call_id,
@@ -391,6 +392,7 @@ class _Call:
             loaded_by=self.options.loaded_by or person(),
             reading=json.dumps(table.reading),
             arrived_at=table.arrived_at,
+            columns_ignored=json.dumps(ignored, ensure_ascii=False) if ignored else None,
             **asdict(table.parser.input.formats),
         )
 

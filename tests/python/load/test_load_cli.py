@@ -40,6 +40,7 @@ def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person
         "Run `labmart build` to bring the tables up to date.",
     ]
     assert done.out == ""
+    assert person.rows("select columns_ignored from raw.loads") == [('["note"]',)]
     assert person.rows("select line, content from raw.rejected_lines order by line") == [
         (13, "x,x"),
         (14, '11,"a,b,c,x'),
