@@ -100,10 +100,11 @@ class Spark:
 
     def _sql(self, selection: Selection) -> str:
         listed = ", ".join(f"m.{quote(column.name)}" for column in selection.columns)
-        return query_of(selection, listed, self._source(selection), _order_key)
+        return query_of(selection, listed, self._source(selection), key=_key, literal=literal)
 
     def _source(self, selection: Selection) -> str:
-        return source_of(selection, [self._profile.schema], quote=quote, literal=literal)
+        relation = f"{quote(self._profile.schema)}.{quote(selection.relation)}"
+        return source_of(selection, relation, key=_key, literal=literal)
 
     def _faults(self) -> AbstractContextManager[None]:
         return faults(self._where, query=True)
@@ -119,8 +120,8 @@ def connect(profile: Profile) -> Spark:
     return Spark(profile)
 
 
-def _order_key(column: Column) -> str:
-    return f"m.{quote(column.name)} nulls first"
+def _key(column: Column) -> str:
+    return f"m.{quote(column.name)}"
 
 
 def _row(cells: Sequence[Value], columns: Sequence[Column]) -> Row:

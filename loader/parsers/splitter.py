@@ -40,6 +40,8 @@ from loader.sources import BLANKS, ID_LIKE, Headers
 
 # See Splitter._number.
 _DIGITS = 4
+# Fewer lines are numbered one by one.
+_FEW_LINES = 500
 _NUMBERS = 10**_DIGITS
 # The regular expressions below grow with the columns; wider tables are read by definition.
 _PLAIN_COLUMNS = 256
@@ -319,6 +321,11 @@ class Splitter:
         """
         out = []
         done, count = 0, len(lines)
+        if count < _FEW_LINES:
+            between = f"{self._delimiter}{self.load_id}{self._delimiter}"
+            out = [f"{number}{between}{line}\n" for number, line in enumerate(lines, self.line)]
+            self.line += count
+            done = count
         while done < count:
             first, last = divmod(self.line, _NUMBERS)
             portion = min(_NUMBERS - last, count - done)

@@ -16,7 +16,7 @@ from loader.engines import open_store, spark_lines
 from loader.engines.spark_session import open_session
 from loader.load import LoadOptions, Outcome, load
 from loader.profile import Profile
-from loader.progress import LoadReport
+from loader.progress import StderrReport
 from loader.project import open_project
 from loader.sources import read_inputs
 
@@ -51,7 +51,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load_file(path: Path, profile: Profile) -> list[Outcome]:
     inputs = read_inputs(open_project().sources_file)
-    return load([str(path)], inputs, profile, LoadOptions(), LoadReport())
+    return load([str(path)], inputs, profile, LoadOptions(), StderrReport())
 
 
 def tasks_done(session: SparkSession) -> list[int]:

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from support.spark import shared_session
 
-from loader.engines import Column, Selection, open_engine
+from loader.engines import Column, Filter, Selection, open_engine
 from loader.engines.spark_session import open_session
 from loader.errors import NotBuilt, QueryFailed
 from loader.profile import Profile
@@ -69,7 +69,9 @@ def test_rows_come_in_order_with_python_s_own_values(built: Profile) -> None:
             0.5,
         )
         assert str(rows[5][2]) == "12.500000"
-        chosen = Selection("odd", COLUMNS[:1], equal=(("id", "2"), ("né e", "😀")))
+        pairs = (("id", "2"), ("né e", "😀"))
+        filters = tuple(Filter(Column(name, "text"), "eq", (value,)) for name, value in pairs)
+        chosen = Selection("odd", COLUMNS[:1], filters=filters)
         assert (source.count(chosen), list(source.rows(chosen))) == (1, [(2,)])
         assert source.count(Selection("odd", COLUMNS, limit=1)) == 6
         assert list(source.rows(Selection("odd", COLUMNS[:1], order, limit=2))) == [(None,), (2,)]

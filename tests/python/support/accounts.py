@@ -106,17 +106,16 @@ def _cell(rng: random.Random, text: str) -> str:
 def _damaged(rng: random.Random, line: str) -> str | bytes:
     cells = line.split(",")
     at = rng.randrange(1, len(line))
-    return rng.choice(
-        [
-            ",".join(cells[:-1]),
-            ",".join([*cells, "more"]),
-            line.replace(",", ',"', 1),
-            f"{line[:at]}\0{line[at:]}",
-            line.encode()[:at] + b"\xff\xfe" + line.encode()[at:],
-            line.replace(",", ",,", 1),
-            line.rpartition(",")[0] + ',"' + line.rpartition(",")[2],
-        ]
-    )
+    damages: list[str | bytes] = [
+        ",".join(cells[:-1]),
+        ",".join([*cells, "more"]),
+        line.replace(",", ',"', 1),
+        f"{line[:at]}\0{line[at:]}",
+        line.encode()[:at] + b"\xff\xfe" + line.encode()[at:],
+        line.replace(",", ",,", 1),
+        line.rpartition(",")[0] + ',"' + line.rpartition(",")[2],
+    ]
+    return rng.choice(damages)
 
 
 def account(rng: random.Random, kind: str, rows: int, path: Path) -> Counter[str]:
