@@ -13,6 +13,6 @@ workbooks      xlsx, ods, xls in a child process with limits
                (workbook_child, workbook_formats, workbook_cells)
 parquet        Parquet
 
-A parser never looks at what cells mean. Every record ends up in exactly one place: in the text of a
-Batch, or among its rejected lines.
+A parser never looks at what cells mean, but for the ids that tell a record from a header. Every
+record ends up in exactly one place: in the text of a Batch, or among its rejected lines.
 """
