@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from loader.cli.call import Call, format_option, option, say, target_option, vars_option
-from loader.errors import EXIT_FILE, BuildFailed, LabmartError
+from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
 
 if TYPE_CHECKING:
     from loader.database import Database
@@ -31,6 +31,7 @@ class Given(TypedDict):
     delimiter: str | None
     quote: str | None
     file_columns: str | None
+    names: tuple[str, ...]
     sheet: str | None
     decimal: str | None
     dates: str | None
@@ -60,6 +61,13 @@ _OPTIONS = (
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
         help="Columns of texts and sheets without a header; an empty name ignores its column.",
+    ),
+    option(
+        "--map",
+        "names",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="What the header calls a column: --map duration_min=experiment_run_time.",
     ),
     option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
     option(
@@ -142,7 +150,9 @@ def load(
     """Load files, folders, patterns and addresses, all of them or none.
 
     A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
-    sftp:) or - for standard input. Each file is recognised by its header.
+    sftp:) or - for standard input. Each file is recognised by its header. Of several files the
+    later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
+    days in their names.
     """
     outcomes = _load(call.database(target), paths, parsed(given, check=check))
     if any(outcome.state == "loaded" for outcome in outcomes):
@@ -315,7 +325,14 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 
         judge = Verdict(database.project, database.profile, report.say)
     database.ready()
-    outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+    try:
+        outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+    except DatabaseFault as fault:
+        if judge is None:
+            raise
+        # Whoever may only read can have the form checked all the same.
+        say(f"The rows cannot be judged. {fault}")
+        outcomes = load_files(paths, inputs, database.profile, options, report)
     say(summary(outcomes, check=options.check))
     return outcomes
 
@@ -349,6 +366,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
             quote="" if given["quote"] in ("", "none") else _sign("--quote", given["quote"]),
             columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
             sheet=given["sheet"],
+            names=given["names"],
         ),
         formats=formats,
     )
