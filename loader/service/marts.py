@@ -46,9 +46,6 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
 
-import psycopg2
-import psycopg2.errors
-
 from loader import __version__
 from loader.columnar import write_columnar
 from loader.contract import Contract, mart_contracts, raw_contract
@@ -93,7 +90,6 @@ MOST_CONNECTIONS = 6
 # So many bytes of an answer stay in memory.
 _IN_MEMORY = 1 << 20
 _PIECE = 1 << 18
-_ABSENT = (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName)
 # The reading role, if we may become it, and it may read here. A role is the whole server's: one of
 # that name may belong to another database alone.
 _ROLE = """
