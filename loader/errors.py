@@ -8,6 +8,7 @@
     │   ├── UnknownLoad, WrongStatus
     │   └── BadParameter, NotAcceptable   of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
+    │   └── NoTable                  a text that has nothing of a table of ours, as a README
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
     ├── BuildFailed (1)              dbt failed at a model, a test, or another command
     ├── QueryFailed (1)              the database refused a query
@@ -162,6 +163,10 @@ class FileRefused(LabmartError):
         self.name = name
         self.problem = problem
         super().__init__(f"{name}{problem}")
+
+
+class NoTable(FileRefused):
+    """A text that names no column of an input and has no rows: one of a folder is passed over."""
 
 
 class FilesRefused(LabmartError):

@@ -148,8 +148,8 @@ def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
     if outcome.takes:
         yield f"    {outcome.takes}"
     yield (
-        f"    {outcome.records_read:,} records read, {outcome.records_rejected:,} rejected, "
-        f"{duration(seconds)}"
+        f"    {outcome.records_read:,} records read, "
+        f"{_count(outcome.records_rejected, 'rejected line')}, {duration(seconds)}"
     )
     for line in outcome.first_rejected:
         yield f"    line {line.line}, {line.rule}: {line.detail}"

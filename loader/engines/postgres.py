@@ -377,8 +377,10 @@ def literal(text: str) -> str:
 
 # Writing the raw tables.
 
+# Stands for a parameter in SQL: no name can have it, and a `%` is one of a name.
+_PARAMETER = "\0"
 # The macro lock_raw_tables takes the same lock.
-_LOCK = "pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || %s, 0))"
+_LOCK = f"pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || {_PARAMETER}, 0))"
 # Pages at the end of a table that COPY may have left half full.
 _MARGIN = 1024
 # A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
@@ -399,14 +401,15 @@ _KINDS = {
 }
 # A relation's columns come one a row; a relation without any has one row with none.
 # Parameters: schema, names.
-_RELATIONS = """
+_RELATIONS = f"""
 select
     c.relname, c.relkind::text, pg_get_userbyid(c.relowner),
     a.attname, format_type(a.atttypid, a.atttypmod)
 from pg_class as c
 inner join pg_namespace as n on n.oid = c.relnamespace
 left join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-where n.nspname = %s and c.relname = any(%s) and c.relkind <> 'i' and c.relkind <> 'I'
+where n.nspname = {_PARAMETER} and c.relname = any({_PARAMETER})
+    and c.relkind <> 'i' and c.relkind <> 'I'
 order by c.relname, a.attnum
 """
 
@@ -456,10 +459,10 @@ def move_raw(profile: Profile, earlier: str) -> bool:
 class PostgresRaw(SqlRawStore):
     """An open transaction on the raw tables."""
 
-    parameter = "%s"
+    parameter = _PARAMETER
 
     def __init__(self, connection: Connection, schema: str, profile: Profile) -> None:
-        super().__init__(schema, _twice(quote(schema)), where(profile))
+        super().__init__(schema, quote(schema), where(profile))
         self._connection = connection
         self._user = ""
         # Of each table: its pages before the last COPY, and the rows that COPY reported.
@@ -470,7 +473,7 @@ class PostgresRaw(SqlRawStore):
         # Read committed: what is read after the lock was taken is what the last load left.
         self._connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
         self.run(
-            "select set_config(name, '0', true) from pg_settings where name = any(%s)",
+            f"select set_config(name, '0', true) from pg_settings where name = any({_PARAMETER})",
             (list(_NO_LIMIT),),
         )
         # A load that was reported as done must survive a crash of the server.
@@ -489,28 +492,24 @@ class PostgresRaw(SqlRawStore):
     def run(
         self, sql: str, values: Sequence[object] = (), *, right: str = "", need: str = ""
     ) -> list[tuple[Any, ...]]:
-        """Run a statement, all of its rows. A `%` of a name stands twice in `sql`.
+        """Run a statement, all of its rows.
 
         Where a right is missing the fault tells `need`, the SQL that would give it; that of
         `right`, such as `insert`, is known here.
         """
+        if values:
+            sql = sql.replace("%", "%%").replace(_PARAMETER, "%s")
         try:
             with interruptible(), self._connection.cursor() as cursor:
-                cursor.execute(sql, values)
+                cursor.execute(sql, values or None)
                 return list(cursor) if cursor.description else []
         except psycopg2.Error as error:
             raise fault(error, self.where, need=need or self._grant(right)) from None
-
-    def verbatim(self, sql: str) -> str:
-        return _twice(sql)
 
     def analyze(self) -> None:
         # Queries are planned right after this, before PostgreSQL would look by itself.
         for table in sorted(self.changed):
             self.run(f"analyze {self.table(table)}")
-
-    def table(self, name: str) -> str:
-        return _twice(self._plain_table(name))
 
     def relations(self, names: Iterable[str]) -> dict[str, Relation]:
         relations: dict[str, Relation] = {}
@@ -524,7 +523,8 @@ class PostgresRaw(SqlRawStore):
         return relations
 
     def exists(self) -> bool:
-        return bool(self.run("select 1 from pg_namespace where nspname = %s", (self.schema_name,)))
+        sql = f"select 1 from pg_namespace where nspname = {_PARAMETER}"
+        return bool(self.run(sql, (self.schema_name,)))
 
     def make_schema(self) -> None:
         database = quote(self._connection.info.dbname)
@@ -535,14 +535,14 @@ class PostgresRaw(SqlRawStore):
 
     def rename(self, name: str) -> None:
         """Give the schema another name."""
-        rename = f"alter schema {quote(self.schema_name)} rename to {quote(name)}"
-        self.run(_twice(rename), need=rename)
+        rename = f"alter schema {self.schema} rename to {quote(name)}"
+        self.run(rename, need=rename)
 
     def make(self, gap: Gap, present: Mapping[str, Relation]) -> None:
-        need = f"grant create, usage on schema {quote(self.schema_name)} to {quote(self._user)}"
+        need = f"grant create, usage on schema {self.schema} to {quote(self._user)}"
         if not gap.is_new:
             need = f"grant {quote(present[gap.table].owner)} to {quote(self._user)}"
-        self.run(_twice(sql_of(gap, self.schema_name)), need=need)
+        self.run(sql_of(gap, self.schema_name), need=need)
 
     def copy(
         self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
@@ -553,7 +553,7 @@ class PostgresRaw(SqlRawStore):
         before = self._copied[name][0] if name in self._copied else self._pages(name)
         listed = ", ".join(quote(column) for column in columns)
         sql = (
-            f"copy {self._plain_table(name)} ({listed}) from stdin (format csv, "
+            f"copy {self.table(name)} ({listed}) from stdin (format csv, "
             f"delimiter {literal(delimiter)}, quote '\"', encoding 'UTF8')"
         )
         written = 0
@@ -572,7 +572,7 @@ class PostgresRaw(SqlRawStore):
         self._copied[name] = (pages, rows + written)
         return written
 
-    def count_rows(self, table: str, first: int, condition: str = "") -> dict[int, int]:
+    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
         """See `SqlRawStore`.
 
         Of a table that had rows before, only what was added to its end is read first: the first
@@ -582,10 +582,10 @@ class PostgresRaw(SqlRawStore):
         before, written = self._copied.get(table, (0, 0))
         if before > _MARGIN:
             at_the_end = f" and ctid >= '({before - _MARGIN:d},0)'"
-            rows = super().count_rows(table, first, condition + at_the_end)
+            rows = super().counts(table, first, condition + at_the_end)
             if sum(rows.values()) == written:
                 return rows
-        return super().count_rows(table, first, condition)
+        return super().counts(table, first, condition)
 
     def end(self) -> None:
         self.analyze()
@@ -596,21 +596,19 @@ class PostgresRaw(SqlRawStore):
 
     def _pages(self, table: str) -> int:
         [(pages,)] = self.run(
-            "select pg_relation_size(%s::regclass) / current_setting('block_size')::bigint",
-            (self._plain_table(table),),
+            f"select pg_relation_size({_PARAMETER}::regclass) "
+            "/ current_setting('block_size')::bigint",
+            (self.table(table),),
         )
         return int(pages)
-
-    def _plain_table(self, name: str) -> str:
-        return f"{quote(self.schema_name)}.{quote(name)}"
 
     def _grant(self, right: str) -> str:
         if not right:
             return ""
-        schema, user = quote(self.schema_name), quote(self._user)
+        user = quote(self._user)
         return (
-            f"grant usage on schema {schema} to {user}; "
-            f"grant {right} on all tables in schema {schema} to {user}"
+            f"grant usage on schema {self.schema} to {user}; "
+            f"grant {right} on all tables in schema {self.schema} to {user}"
         )
 
 
@@ -621,11 +619,6 @@ def sql_of(gap: Gap, schema: str) -> str:
     if gap.is_new:
         return f"create table if not exists {table} ({', '.join(columns)})"
     return f"alter table {table} {', '.join(f'add column {column}' for column in columns)}"
-
-
-def _twice(name: str) -> str:
-    """For a statement with parameters, in which the driver reads `%%` as `%`."""
-    return name.replace("%", "%%")
 
 
 # What psycopg2 does not do by itself.

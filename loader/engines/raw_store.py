@@ -41,10 +41,9 @@ _SUBSTITUTES = {"bigint": "0", "text": "''", TIMESTAMP: "to_timestamp(0)"}
 # What stands in for columns that an older ledger has not: each of its loads was a call.
 _OLDER = {"call_id": "load_id", "arrived_at": "started_at"}
 _REJECTED_PER_BATCH = 1000
-# A file of up to so many characters is kept back, to be written together with others; and so many
-# are kept back at once.
-_SMALL = 1 << 18
+# So many characters of small files are kept back at once.
 _KEPT = 8 << 20
+_ADDED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -150,6 +149,8 @@ class SqlRawStore:
 
     # How the engine writes a parameter.
     parameter = "?"
+    # What of a file has no more characters is kept back, to be written together with others.
+    small = 1 << 18
 
     def __init__(self, schema_name: str, schema: str, where: str) -> None:
         self.schema_name = schema_name
@@ -162,6 +163,7 @@ class SqlRawStore:
         # By table, columns and delimiter: what is kept back, and how much of it.
         self._kept: dict[tuple[str, tuple[str, ...], str], list[Batch]] = defaultdict(list)
         self._kept_size = 0
+        self._added: list[Load] = []
         self._counts: dict[str, dict[int, int]] = {}
 
     def run(
@@ -169,10 +171,6 @@ class SqlRawStore:
     ) -> list[tuple[Any, ...]]:
         """Run a statement, all of its rows. `right` is what it needs on the raw tables."""
         raise NotImplementedError
-
-    def verbatim(self, sql: str) -> str:
-        """Foreign SQL as `run` takes it."""
-        return sql
 
     def analyze(self) -> None:
         """Let the engine look at what has changed, if it plans by that."""
@@ -185,6 +183,16 @@ class SqlRawStore:
         for (name, columns, delimiter), batches in kept:
             self.copy(name, columns, delimiter, iter(batches))
             self._counts.pop(name, None)
+        parameters = f"({', '.join([self.parameter] * len(LEDGER_COLUMNS))})"
+        while added := self._added[:_ADDED_AT_ONCE]:
+            self.run(
+                f"insert into {self.table(LEDGER)} ({', '.join(LEDGER_COLUMNS)}) "
+                f"values {', '.join([parameters] * len(added))}",
+                [getattr(load, column) for load in added for column in LEDGER_COLUMNS],
+                right="insert",
+            )
+            del self._added[:_ADDED_AT_ONCE]
+            self.changed.add(LEDGER)
 
     def relations(self, names: Iterable[str]) -> dict[str, Relation]:
         """Those of the names that are relations of the raw schema."""
@@ -213,8 +221,8 @@ class SqlRawStore:
 
     def commit(self) -> None:
         if self._last:
-            last = (str(self._last) + "\n", 1, (), 0)
-            self._write(LAST_LOAD, ("load_id",), ",", iter([Batch(*last)]))
+            last = self.table(LAST_LOAD)
+            self.run(f"insert into {last} values ({self.parameter})", (self._last,), right="insert")
         self.settle()
         self.end()
 
@@ -304,7 +312,7 @@ class SqlRawStore:
             if batch.text:
                 first.append(replace(batch, rejected=()))
             size += len(batch.text)
-            if size > _SMALL:
+            if size > self.small:
                 self._counts.pop(name, None)
                 return self.copy(name, columns, delimiter, _rejoined(first, batches))
         if first:
@@ -316,13 +324,16 @@ class SqlRawStore:
 
     def count(self, table: Input, load_id: int) -> tuple[int, int]:
         self.settle()
-        first = self._first if 0 < self._first <= load_id else load_id
-        for name in (table.name, REJECTED):
-            if name not in self._counts or first != self._first:
-                self._counts[name] = self.count_rows(name, first)
-        return self._counts[table.name].get(load_id, 0), self._counts[REJECTED].get(load_id, 0)
+        return self.count_rows(table.name, load_id), self.count_rows(REJECTED, load_id)
 
-    def count_rows(self, table: str, first: int, condition: str = "") -> dict[int, int]:
+    def count_rows(self, table: str, load_id: int) -> int:
+        if not 0 < self._first <= load_id:
+            return self.counts(table, load_id).get(load_id, 0)
+        if table not in self._counts:
+            self._counts[table] = self.counts(table, self._first)
+        return self._counts[table].get(load_id, 0)
+
+    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
         """How many rows there are of each load from the first on."""
         rows = self.run(
             f"select load_id, count(*) from {self.table(table)} "
@@ -332,9 +343,7 @@ class SqlRawStore:
         return {int(load_id): int(count) for load_id, count in rows}
 
     def add(self, load: Load) -> None:
-        cells = [getattr(load, column) for column in LEDGER_COLUMNS]
-        text = ",".join(csv_cell(None if cell is None else str(cell)) for cell in cells)
-        self._write(LEDGER, tuple(LEDGER_COLUMNS), ",", iter([Batch(f"{text}\n", 1, (), 0)]))
+        self._added.append(load)
 
     def set_status(self, changes: Mapping[int, str]) -> None:
         self.settle()

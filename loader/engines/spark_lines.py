@@ -20,14 +20,18 @@ from loader.engines.spark_files import Folder, write_batches
 from loader.errors import FileRefused
 from loader.parsers.by_line import (
     OddLines,
+    begins_with_id,
     blank_pattern,
     cell_pattern,
     is_by_line,
     quoted_pattern,
     record_pattern,
 )
-from loader.parsers.delimited import LINE_LIMIT, MARK, DelimitedParser
+from loader.parsers.delimited import LINE_LIMIT, DelimitedParser
+from loader.parsers.encoding import MARK
 from loader.parsers.records import Batch
+from loader.parsers.splitter import Grammar
+from loader.sources import Headers
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Row, SparkSession
@@ -57,6 +61,7 @@ def can_read(parser: DelimitedParser, path: Path) -> bool:
         path.stat().st_size >= LARGE
         and not parser.wrapping
         and parser.encoding == "utf-8"
+        and not layout.is_wrapped
         and is_by_line(layout.dialect, len(layout.match.columns))
     )
 
@@ -183,21 +188,18 @@ class ClusterLines:
 
         blocks = self._table("block bigint, begin bigint", list(self._begins.items()))
         content, shape = f.col("content"), self._shape
-        others = [
-            _all_in(content, [column.name for column in entry.columns if column.required])
-            for entry in self._parser.inputs
-            if entry != self._parser.input
-        ]
         odd = f.contains(content, f.lit("\0")) | (f.octet_length("value") > _LONG)
-        for names in others:
-            odd = odd | names
+        # What could be a header is looked at here; so is a text for Excel, ="007".
+        id_ = f.lit(begins_with_id(shape, self._parser.layout.match.key or 0))
+        odd = odd | (~f.rlike(content, id_) & _may_be_header(content, self._parser.headers))
+        odd = odd | f.contains(content, f.lit('="'))
         apart, width = f.col("apart"), len(self._keep)
         # Most lines have no mark: they are apart, and cost no regular expression.
         kind = (
             f.when(~f.is_valid_utf8("value") | odd, "odd")
+            .when(f.rlike(content, f.lit(blank_pattern(shape))), "blank")
             .when(f.size(apart) == width, "record")
             .when(apart.isNull() & f.rlike(content, f.lit(record_pattern(shape, width))), "record")
-            .when(f.rlike(content, f.lit(blank_pattern(shape))), "blank")
             .otherwise("odd")
         )
         return (
@@ -215,8 +217,11 @@ class ClusterLines:
         from pyspark.sql import functions as f
 
         lines = _collected(self._numbers.where(f.col("kind") == "odd"), _MOST_LINES)
-        for number, text in lines.items():
-            self._parser.refuse_second_table(text, number)
+        grammar, headers = Grammar(self._shape), self._parser.headers
+        for text in lines.values():
+            cells = grammar.record(text, 0, len(text)).cells
+            if headers.is_header([cell or "" for cell in cells]):
+                raise NotByLine
         odd = OddLines(self._shape, self._keep, self._load_id, self._last)
         left = _MOST_CONTEXT
 
@@ -284,12 +289,19 @@ def _content() -> Column:
     return f.when(ends, f.substring(value, f.lit(1), f.length(value) - 1)).otherwise(value)
 
 
-def _all_in(text: Column, names: Sequence[str]) -> Column:
+def _may_be_header(text: Column, headers: Headers) -> Column:
+    """Whether a line has words of two columns of an input, as Headers.may_be_in says."""
     from pyspark.sql import functions as f
 
-    found = f.lit(True)
-    for name in names:
-        found = found & f.contains(text, f.lit(name))
+    lower, found = f.lower(text), f.lit(False)
+    for columns in headers.words:
+        counted = f.lit(0)
+        for words in columns:
+            has_any = f.lit(False)
+            for word in words:
+                has_any = has_any | f.contains(lower, f.lit(word))
+            counted = counted + has_any.cast("int")
+        found = found | (counted >= min(2, len(columns)))
     return found
 
 

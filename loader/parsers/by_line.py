@@ -35,13 +35,21 @@ def is_by_line(dialect: Dialect, width: int) -> bool:
 
 def blank_pattern(dialect: Dialect) -> str:
     """Matches a line that is no record; for Java and Python, as all patterns here."""
-    return f"^[{re.escape(dialect.blanks)}]*+$"
+    return f"^[{re.escape(dialect.blanks + dialect.delimiter)}]*+$"
 
 
 def record_pattern(dialect: Dialect, width: int) -> str:
     """Matches a line, without its end, that is a record of so many cells by itself."""
     cell, delimiter = _cell(dialect), re.escape(dialect.delimiter)
-    return f"^(?:{cell}{delimiter}){{{width - 1}}}{cell}$"
+    # A line of nothing but empty cells is none; a text for Excel (="007") is odd.
+    empty = re.escape(dialect.blanks + dialect.delimiter + dialect.quote)
+    return f'^(?![{empty}]*+$)(?!.*=")(?:{cell}{delimiter}){{{width - 1}}}{cell}$'
+
+
+def begins_with_id(dialect: Dialect, at: int) -> str:
+    """Matches a line whose cell number `at` (from 0) begins with a digit; most records have one."""
+    delimiter = re.escape(dialect.delimiter)
+    return f"^(?:[^{delimiter}]*+{delimiter}){{{at}}}[ \"']*+[0-9]"
 
 
 def cell_pattern(dialect: Dialect, at: int) -> str:
