@@ -64,7 +64,8 @@ class Server:
     @property
     def url(self) -> str:
         """What SPARK_REMOTE has to be. It holds the token, if there is one."""
-        return f"sc://127.0.0.1:{self.port}" + (f"/;token={self.token}" if self.token else "")
+        # The client sends a token without encryption to this name alone.
+        return f"sc://localhost:{self.port}" + (f"/;token={self.token}" if self.token else "")
 
     @property
     def runs(self) -> bool:

@@ -14,7 +14,7 @@
     {%- set rows = [] -%}
     {% for result in results %}
         {%- set node = result.node -%}
-        {% if result.status not in ['success', 'pass', 'warn'] %}{{ return('') }}{% endif %}
+        {% if result.status not in ['success', 'pass', 'warn', 'no-op'] %}{{ return('') }}{% endif %}
         {% if node.resource_type in ['model', 'seed'] and node.config.materialized != 'ephemeral' %}
             {%- set relation = api.Relation.create(schema=node.schema, identifier=node.alias) -%}
             {%- set columns = [] -%}
