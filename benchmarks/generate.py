@@ -1,24 +1,18 @@
 """A laboratory of any size: users.csv, compounds.csv and user_experiments.csv.
 
-    python -m benchmarks generate FOLDER --experiments 1000000
-
 A few users run most of the experiments and a few compounds are in most of the lists, with
 weights 1 / rank^0.8. One user in fifty never runs any. An experiment lists 1 to 4 compounds,
 now and then one of them twice. The files are plain: comma, header line, LF, nothing quoted.
 
-`--dirty SHARE` spoils that share of the experiment rows in the ways that the project's rules
-name. The same options and the same seed give the same bytes, on every Python that labmart
-supports. Memory does not grow with the number of experiments.
+A dirty share of the experiment rows is spoiled in the ways that the project's rules name. The same
+laboratory gives the same bytes, on every Python that labmart supports. Memory does not grow with
+the number of experiments.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -34,41 +28,40 @@ _RUN_TIMES = [f"{tenths / 10:.1f}" for tenths in range(50, 4000)]
 Cells = tuple[str, str, str, str]
 
 
-@dataclass(frozen=True)
 class Laboratory:
     """What to make.
 
-    `users` and `compounds` are numbers of rows; `dirty` is the share of experiment rows to
-    spoil, from 0 to 1; `order` says how the experiment ids follow each other in the file.
+    `users` and `compounds` are numbers of rows; by default there is a user for 100 experiments.
+    `dirty` is the share of experiment rows to spoil, from 0 to 1; `order` says how the experiment
+    ids follow each other in the file.
     """
 
-    experiments: int
-    users: int
-    compounds: int = 2_000
-    dirty: float = 0.0
-    order: str = "sequential"
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        if self.experiments < 0 or self.users < 1 or self.compounds < 1:
-            raise ValueError("there is at least one user and one compound, and no negative number")
-        if not 0 <= self.dirty <= 1:
-            raise ValueError(f"a share is from 0 to 1, not {self.dirty}")
-        if self.order not in ORDERS:
-            raise ValueError(f"the order is one of {', '.join(ORDERS)}, not {self.order}")
+    def __init__(
+        self,
+        experiments: int,
+        *,
+        users: int | None = None,
+        compounds: int = 2_000,
+        dirty: float = 0.0,
+        order: str = ORDERS[0],
+        seed: int = 1,
+    ) -> None:
+        self.experiments = experiments
+        self.users = max(1, experiments // 100) if users is None else users
+        self.compounds = compounds
+        self.dirty = dirty
+        self.order = order
+        self.seed = seed
 
 
 def write(laboratory: Laboratory, folder: Path) -> list[Path]:
     """Write the three files; the folder is made when missing, older files are overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = {
-        "users": (["user_id,name,email,signup_date\n"], user_lines(laboratory)),
-        "compounds": (
-            ["compound_id,compound_name,compound_structure\n"],
-            compound_lines(laboratory),
-        ),
+        "users": ("user_id,name,email,signup_date\n", user_lines(laboratory)),
+        "compounds": ("compound_id,compound_name,compound_structure\n", compound_lines(laboratory)),
         "user_experiments": (
-            ["experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"],
+            "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n",
             experiment_lines(laboratory),
         ),
     }
@@ -76,7 +69,7 @@ def write(laboratory: Laboratory, folder: Path) -> list[Path]:
     for name, (header, portions) in parts.items():
         path = folder / f"{name}.csv"
         with path.open("w", encoding="utf-8", newline="", buffering=1 << 20) as file:
-            file.writelines(header)
+            file.write(header)
             for lines in portions:
                 file.writelines(lines)
         paths.append(path)
@@ -205,48 +198,3 @@ def _padded(chance: random.Random, cell: str) -> str:
     """The cell with something around it that trimming takes away: space, TAB, NBSP, BOM."""
     left, right = chance.choices(("", " ", "\t", "\u00a0", "\ufeff", "  \t"), k=2)
     return left + cell + right
-
-
-def add_options(parser: argparse.ArgumentParser, *, experiments: int) -> None:
-    """The options that say what laboratory to make; `experiments` is the default."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--experiments", type=int, default=experiments, help=f"Default: {experiments}."
-    )
-    parser.add_argument("--users", type=int, help="Default: one for a hundred experiments.")
-    parser.add_argument("--compounds", type=int, default=2_000, help="Default: 2000.")
-    parser.add_argument(
-        "--dirty", type=float, default=0.0, help="Share of bad or odd experiments, 0 to 1."
-    )
-    parser.add_argument(
-        "--order", choices=ORDERS, default=ORDERS[0], help="How experiment ids follow each other."
-    )
-    parser.add_argument("--seed", type=int, default=1, help="Another seed, another laboratory.")
-
-
-def laboratory_of(given: argparse.Namespace) -> Laboratory:
-    """What the options of `add_options` ask for. Raises ValueError for what cannot be made."""
-    return Laboratory(
-        experiments=given.experiments,
-        users=max(1, given.experiments // 100) if given.users is None else given.users,
-        compounds=given.compounds,
-        dirty=given.dirty,
-        order=given.order,
-        seed=given.seed,
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks generate", description=__doc__)
-    parser.add_argument("folder", type=Path, help="Where the three files are written.")
-    add_options(parser, experiments=1_000_000)
-    given = parser.parse_args(arguments)
-    try:
-        laboratory = laboratory_of(given)
-    except ValueError as error:
-        parser.error(str(error))
-    begun = time.monotonic()
-    for path in write(laboratory, given.folder):
-        print(f"{path}  {path.stat().st_size:,} bytes", file=sys.stderr)
-    print(f"{time.monotonic() - begun:.1f} seconds", file=sys.stderr)
-    return 0

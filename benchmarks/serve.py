@@ -1,39 +1,27 @@
 """What the HTTP service takes: uploads against a bare sink, and rows of a mart.
 
-    python -m benchmarks serve --megabytes 500 --repeat 3
-
-Starts `labmart serve --no-worker` on the profile's database in the schema labmart_bench, and in
-turns sends one large file by curl
-
-* to a bare ASGI app on the same server program, which reads the body and drops it,
-* to `PUT /v1/files/…`, which checks, hashes, writes, brings to the disk and queues it.
-
-With `--mart NAME` it also asks the service of the profile's own schema for rows of a built mart, by
-so many clients at once, and counts the answers a second: pages of 100 rows, and the same page again
-by its ETag. The report goes to stdout, progress to stderr.
+`labmart serve --no-worker` gets one large file by curl, in turns with a bare ASGI app on the same
+server program, which reads the body and drops it: `PUT /v1/files/…` checks, hashes, writes, brings
+to the disk and queues it. Then the sample laboratory is built, and many clients at once ask for
+pages of 100 rows of a mart, and for the same page again by its ETag.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import re
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
-from benchmarks.bench import SCHEMA, Bench, BenchmarkError, say
-from benchmarks.report import host_line, ratio_lines
-from loader.database import find_database
-from loader.project import open_project
+from benchmarks.bench import BenchmarkError, Scratch, ratio_lines, report, run, say, scratch, server
 
 _SINK = """
 import sys, socket, uvicorn
@@ -52,53 +40,35 @@ _CLIENTS = 8
 _SECONDS = 5.0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks serve", description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=500, help="The size of the upload.")
-    parser.add_argument("--repeat", type=int, default=3, help="How often; the best counts.")
-    parser.add_argument("--mart", help="A built mart to ask for rows of.")
-    given = parser.parse_args(arguments)
-    for lines in _report(given):
-        print("\n".join(lines), end="\n\n")
-    return 0
+def measure(megabytes: int, mart: str, repeat: int) -> None:
+    """Time it and print the report."""
+    with scratch() as made, server(made):
+        seconds = _uploads(made, megabytes, repeat)
+        run(made.labmart("postgres", "build"), "labmart build")
+        with _service(made) as url:
+            rates = asyncio.run(_ask(url, mart))
+    report(
+        [f"an upload of {megabytes:,} MB by curl; the best of {repeat}"],
+        ratio_lines(seconds, "sink"),
+        [f"answers a second of {mart}, {_CLIENTS} clients at once"],
+        [f"{rate:8,.0f}  {what}" for what, rate in rates.items()],
+    )
 
 
-def _report(given: argparse.Namespace) -> Iterator[list[str]]:
-    with tempfile.TemporaryDirectory(prefix="labmart-bench-") as name:
-        folder = Path(name)
-        path = folder / "upload.bin"
-        seconds = _uploads(path, folder, given)
-    yield [f"an upload of {given.megabytes:,} MB by curl; the best of {given.repeat}"]
-    yield ratio_lines(seconds, "sink")
-    if given.mart:
-        with tempfile.TemporaryDirectory(prefix="labmart-bench-") as name, _service(name) as url:
-            rates = asyncio.run(_ask(url, given.mart))
-        yield [f"answers a second of {given.mart}, {_CLIENTS} clients at once"]
-        yield [f"{rate:8,.0f}  {what}" for what, rate in rates.items()]
-    yield [host_line()]
-
-
-def _uploads(path: Path, folder: Path, given: argparse.Namespace) -> dict[str, float]:
+def _uploads(made: Scratch, megabytes: int, repeat: int) -> dict[str, float]:
+    path = made.files / "upload.bin"
     best: dict[str, float] = {}
-    with _started(sys.executable, "-c", _SINK) as sink, _service(folder, SCHEMA) as url:
-        for turn in range(1, given.repeat + 1):
+    with _started(sys.executable, "-c", _SINK) as sink, _service(made) as url:
+        for _ in range(repeat):
             # Other bytes each time: the same again would be the same job.
             with path.open("wb") as file:
-                for _ in range(given.megabytes):
+                for _ in range(megabytes):
                     file.write(os.urandom(1_000_000))
             for what, address in (("sink", f"{sink}/x"), ("service", f"{url}/v1/files/x.bin")):
                 seconds = _curl(path, address)
                 best[what] = min(seconds, best.get(what, seconds))
-                say(f"turn {turn} of {given.repeat}: {what} {seconds:.2f} s")
-    _tidy()
+                say(f"{what}: {seconds:.2f} s")
     return best
-
-
-def _tidy() -> None:
-    """Drop what the service has made."""
-    project = open_project(None)
-    bench = Bench(project, find_database(project, None))
-    bench.execute(f"drop schema if exists {SCHEMA}_service cascade")
 
 
 def _curl(path: Path, address: str) -> float:
@@ -148,22 +118,18 @@ async def _rate(client: httpx.AsyncClient, address: str, headers: dict[str, str]
 
 
 @contextmanager
-def _service(spool: Path | str, schema: str | None = None) -> Iterator[str]:
-    environment = {}
-    if schema:
-        environment = {"LABMART_SCHEMA": schema, "LABMART_RAW_SCHEMA": f"{schema}_raw"}
+def _service(made: Scratch) -> Iterator[str]:
     # The rate is what is measured here, not what one caller may have of it.
-    options = ("--no-worker", "--port", "0", "--spool", str(spool), "--max-rate", "1000000")
-    with _started(sys.executable, "-m", "loader", "serve", *options, **environment) as url:
+    options = ("--no-worker", "--port", "0", "--max-rate", "1000000")
+    with _started(*made.labmart("postgres", "serve", *options)) as url:
         yield url
 
 
 @contextmanager
-def _started(*command: str, **environment: str) -> Iterator[str]:
+def _started(*command: str) -> Iterator[str]:
     """A program that tells its address on stderr; ended afterwards."""
     process = subprocess.Popen(
         command,
-        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

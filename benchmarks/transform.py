@@ -1,110 +1,181 @@
-"""How long the models take, against hand-written SQL on the same server.
+"""How long the models take, against hand-written SQL on the same PostgreSQL.
 
-    python -m benchmarks transform --experiments 10000000
+A laboratory is copied into the raw tables by plain COPY. Then are timed, in turns, the references
+(reference/postgres/*.sql: `marts` leaves all marts, the others user_features alone; no rule is
+checked), `dbt run` of all models and `dbt test` of all data tests, with all that dbt itself takes.
+Unit tests read no data and are left out. dbt's own share is timed apart, as the same `dbt run` over
+empty raw tables.
 
-Makes a laboratory (see generate.py), copies it into the raw tables of a schema of its own, and
-then times, in turns:
-
-* reference/postgres/plain.sql and tuned.sql: from the raw text to user_features alone, no rule
-  checked;
-* reference/postgres/marts.sql: the same to all marts;
-* `dbt run` of all models, with all that dbt itself takes;
-* `dbt test` of all data tests, likewise. Unit tests read no data and are left out.
-
-dbt's own share is timed apart, as the same `dbt run` over empty raw tables. On clean data the first
-two must have the same user_features as the models, cell by cell, and the third the same marts, row
-by row, else the call fails.
-Dirty data would stop the references and is timed without them. The server is the one of the
-profile, embedded or named. Only schemas labmart_bench* are touched, and dropped at the end.
-
-The report goes to stdout, progress to stderr. Exit codes are those of labmart.
+On clean data each reference must have the same marts as the models, row by row, else the call
+fails. Dirty data would stop the references and is timed without them.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
-from benchmarks.bench import SCHEMA, Bench, run_benchmark, say
-from benchmarks.generate import Laboratory
-from benchmarks.report import Times, count_lines, machine_lines, model_lines, time_lines
+import psycopg2.extensions
+
+from benchmarks.bench import (
+    RAW,
+    REFERENCE,
+    SCHEMA,
+    BenchmarkError,
+    Scratch,
+    Server,
+    ratio_lines,
+    report,
+    say,
+    scratch,
+    server,
+)
+from benchmarks.generate import Laboratory, write
 from loader.contract import mart_contracts
 
-REFERENCES = Path(__file__).resolve().parent / "reference" / "postgres"
-# The one that leaves all marts.
-MARTS = REFERENCES / "marts.sql"
+_REFERENCES = Path(__file__).resolve().parent / "reference" / "postgres"
 _EMPTY_RUNS = 3
-_DATA_TESTS = ("test", "--exclude", "test_type:unit")
 
 
-def measure(bench: Bench, laboratory: Laboratory, repeat: int) -> Times:
-    """Everything that is timed. The marts stand in the scratch schema afterwards."""
-    references = [] if laboratory.dirty else sorted(REFERENCES.glob("*.sql"))
-    say("preparing: dbt seed, dbt run over empty raw tables")
-    # The models refer to the seeds, although none is read here.
-    bench.dbt("seed")
-    dbt_alone = min(bench.dbt("run") for _ in range(_EMPTY_RUNS))
-    say(f"making {laboratory.experiments:,} experiments, copying them in")
-    copying = bench.copy_in(laboratory)
-    taken: dict[str, list[float]] = {path.stem: [] for path in references}
-    runs: list[tuple[float, dict[str, float]]] = []
-    tests: list[float] = []
-    for turn in range(1, repeat + 1):
+def measure(laboratory: Laboratory, repeat: int) -> None:
+    """Time everything and print the report."""
+    references = [] if laboratory.dirty else sorted(_REFERENCES.glob("*.sql"))
+    with scratch() as made, server(made) as started:
+        say("preparing: dbt seed, dbt run over empty raw tables")
+        # The models refer to the seeds, although none is read here.
+        made.dbt("postgres", "seed")
+        alone = min(made.dbt("postgres", "run").seconds for _ in range(_EMPTY_RUNS))
+        say(f"making {laboratory.experiments:,} experiments, copying them in")
+        copying = _copy_in(started, write(laboratory, made.files))
+        taken: dict[str, list[float]] = {}
+        per_model: dict[str, float] = {}
+        for _ in range(repeat):
+            for path in references:
+                taken.setdefault(path.name, []).append(_run_reference(started, path))
+            taken.setdefault("dbt run, all models", []).append(made.dbt("postgres", "run").seconds)
+            per_model = _seconds_per_model(made)
+            tests = made.dbt("postgres", "test", "--exclude", "test_type:unit").seconds
+            taken.setdefault("dbt test, all data tests", []).append(tests)
+        marts = list(mart_contracts(started.database.project))
         for path in references:
-            run = bench.run_marts_reference if path == MARTS else bench.run_reference
-            taken[path.stem].append(run(path))
-            say(f"turn {turn} of {repeat}: {path.name} {taken[path.stem][-1]:.1f} s")
-        runs.append((bench.dbt("run"), bench.seconds_per_model()))
-        say(f"turn {turn} of {repeat}: dbt run {runs[-1][0]:.1f} s")
-        tests.append(bench.dbt(*_DATA_TESTS))
-        say(f"turn {turn} of {repeat}: dbt test {tests[-1]:.1f} s")
-    for path in references:
-        if path == MARTS:
-            bench.check_marts_reference(list(mart_contracts(bench.project)))
-            say(f"{path.name} and the models have the same marts")
-        else:
-            bench.check_reference(path)
-            say(f"{path.name} and the models have the same user_features")
-    models, per_model = min(runs, key=lambda run: run[0])
-    return Times(
-        references={name: min(seconds) for name, seconds in taken.items()},
-        models=models,
-        tests=min(tests),
-        dbt_alone=dbt_alone,
-        per_model=per_model,
-        copying=copying,
+            _check_reference(started, path, marts)
+            say(f"{path.name} and the models have the same rows")
+        best = {what: min(seconds) for what, seconds in taken.items()}
+        best["- of it dbt alone (1)"] = alone
+        best["COPY into the raw tables (2)"] = copying
+        counts = [f"{_count(started, mart):>12,}  {mart}" for mart in marts]
+        settings = started.lines()
+    report(
+        [
+            f"{laboratory.experiments:,} experiments, {laboratory.users:,} users, "
+            f"{laboratory.compounds:,} compounds, {laboratory.dirty:.1%} dirty, "
+            f"{laboratory.order} ids, seed {laboratory.seed}; the best of {repeat}"
+        ],
+        [
+            *ratio_lines(best, *(path.name for path in references)),
+            "(1) the same dbt run over empty raw tables, the best of three",
+            "(2) plain COPY, no loader; in none of the other figures",
+        ],
+        # Models run side by side, so the sum exceeds the duration.
+        ratio_lines(dict(sorted(per_model.items(), key=lambda item: -item[1]))),
+        ["rows of the marts", *counts],
+        settings,
     )
 
 
-def row_counts(bench: Bench) -> dict[str, int]:
-    """How many rows each mart has."""
-    counts = {}
-    for name in mart_contracts(bench.project):
-        ((count,),) = bench.query(f"select count(*) from {SCHEMA}.{name}")
-        counts[name] = int(str(count))
-    return counts
+def _seconds_per_model(made: Scratch) -> dict[str, float]:
+    """What dbt noted for each model of its last run."""
+    results = json.loads((made.project / "target" / "run_results.json").read_text("utf-8"))
+    return {
+        result["unique_id"].rpartition(".")[2]: float(result["execution_time"])
+        for result in results["results"]
+        if result["unique_id"].startswith("model.")
+    }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks transform", description=__doc__)
-    return run_benchmark(parser, arguments, _report, repeat=1)
+def _count(started: Server, mart: str) -> int:
+    ((count,),) = started.query(f"select count(*) from {SCHEMA}.{mart}")
+    return int(str(count))
 
 
-def _report(bench: Bench, laboratory: Laboratory, given: argparse.Namespace) -> list[list[str]]:
-    times = measure(bench, laboratory, given.repeat)
-    return [
-        _title(laboratory, given.repeat),
-        time_lines(times),
-        model_lines(times),
-        count_lines(row_counts(bench)),
-        machine_lines(bench),
-    ]
+def _schema(path: Path) -> str:
+    return f"{REFERENCE}_{path.stem}"
 
 
-def _title(laboratory: Laboratory, repeat: int) -> list[str]:
-    return [
-        f"{laboratory.experiments:,} experiments, {laboratory.users:,} users, "
-        f"{laboratory.compounds:,} compounds, {laboratory.dirty:.1%} dirty, "
-        f"{laboratory.order} ids, seed {laboratory.seed}; the best of {repeat}"
-    ]
+def _run_reference(started: Server, path: Path) -> float:
+    """Time one reference. What it makes stays, in a schema of its own."""
+    sql, schema = path.read_text(encoding="utf-8"), _schema(path)
+    started.execute(f"drop schema if exists {schema} cascade; create schema {schema}")
+    with closing(started.connect()) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(f"set search_path = {schema}, {RAW}")
+        begun = time.monotonic()
+        cursor.execute(sql)
+        connection.commit()
+        seconds = time.monotonic() - begun
+    say(f"{path.name}: {seconds:.1f} s")
+    return seconds
+
+
+def _check_reference(started: Server, path: Path, marts: Sequence[str]) -> None:
+    """Raise BenchmarkError unless the models have the same rows in the marts of the reference.
+
+    Compared are the columns of the reference, by their names: a mart may have more.
+    """
+    for mart in marts:
+        relation = f"{_schema(path)}.{mart}"
+        ((columns,),) = started.query(
+            "select string_agg(quote_ident(attname), ', ' order by attname) from pg_attribute "
+            f"where attrelid = to_regclass('{relation}') and attnum > 0 and not attisdropped"
+        )
+        digests = [
+            started.query(
+                "select count(*), sum(hashtextextended(cast(r as text), 0)) "
+                f"from (select {columns} from {compared}) as r"
+            )
+            for compared in (f"{SCHEMA}.{mart}", relation)
+            if columns
+        ]
+        if digests and digests[0] != digests[1]:
+            raise BenchmarkError(
+                f"{mart} of the models and of {path.name} differ in {columns}: "
+                f"{digests[0]} and {digests[1]}"
+            )
+
+
+def _copy_in(started: Server, paths: Sequence[Path]) -> float:
+    """Put a laboratory into the raw tables by COPY; the seconds of it."""
+    begun = time.monotonic()
+    with closing(started.connect()) as connection, connection, connection.cursor() as cursor:
+        for load_id, path in enumerate(paths, start=1):
+            _copy_file(cursor, path, load_id)
+    seconds = time.monotonic() - begun
+    # The server would do it by itself, but some time later, amid the measurement.
+    started.execute(*(f"vacuum (analyze) {RAW}.{path.stem}" for path in paths))
+    return seconds
+
+
+def _copy_file(cursor: psycopg2.extensions.cursor, path: Path, load_id: int) -> None:
+    """One file and its row of the ledger. Load and line are defaults while COPY runs."""
+    table, lines = f"{RAW}.{path.stem}", f"{RAW}.lines"
+    with path.open("rb") as file:
+        columns = file.readline().decode().strip()
+        # A table that is emptied in the transaction that fills it skips the log. Line 1 is the
+        # header.
+        cursor.execute(
+            f"truncate {table}; create sequence {lines} start 2 cache 1000; "
+            f"alter table {table} alter load_id set default {load_id}, "
+            f"alter line set default nextval('{lines}')"
+        )
+        cursor.copy_expert(f"copy {table} ({columns}) from stdin (format csv)", file)
+    records = cursor.rowcount
+    cursor.execute(
+        f"alter table {table} alter load_id drop default, alter line drop default; "
+        f"drop sequence {lines}; "
+        f"insert into {RAW}.loads (load_id, input, file, sha256, bytes, mode, status, "
+        "records_read, records_rejected) "
+        "values (%s, %s, %s, 'not computed', %s, 'add', 'current', %s, 0)",
+        (load_id, path.stem, path.name, path.stat().st_size, records),
+    )

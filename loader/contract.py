@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from loader.errors import ConfigError, UnknownMart
-from loader.project import Project, read_yaml
+from loader.project import Project, converted, read_yaml
 
 DEFAULT_MART = "user_features"
 
@@ -32,6 +32,10 @@ class Meta(msgspec.Struct, frozen=True):
     order_by: list[str] = []
     required: bool = True
     header_names: list[object] = []
+    decimal: str | None = None
+    dates: str | None = None
+    list_separator: str | None = None
+    id_prefix: str | None = None
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -113,55 +117,24 @@ def raw_contract(project: Project, name: str) -> Contract:
 
 def declared_tables(path: Path, kind: str) -> list[DeclaredTable]:
     """The `models`, the `seeds`, or the tables of all `sources` of a file. Raises ConfigError."""
-    document = _without_nulls(read_yaml(path))
+    document = read_yaml(path)
     nodes = document.get(kind) if isinstance(document, dict) else None
     if not isinstance(nodes, list):
         raise ConfigError(path, f"it has no list `{kind}:`.")
-    try:
-        if kind != "sources":
-            return msgspec.convert(nodes, list[DeclaredTable])
-        return [
-            table for source in msgspec.convert(nodes, list[_Source]) for table in source.tables
-        ]
-    except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at ")
-        raise ConfigError(path, f"{kind}{_place(nodes, place)}: {problem}.") from None
-
-
-def _without_nulls(node: object) -> object:
-    """The same without what is declared as nothing: `columns:` alone means no columns."""
-    if isinstance(node, dict):
-        return {key: _without_nulls(value) for key, value in node.items() if value is not None}
-    return [_without_nulls(item) for item in node] if isinstance(node, list) else node
-
-
-def _place(node: object, steps: str) -> str:
-    """A place such as `$[0].tables[2]` with the names of list items in place of their numbers."""
-    words = ""
-    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", steps):
-        if isinstance(node, list) and index:
-            node = node[int(index)]
-            name = node.get("name") if isinstance(node, dict) else None
-            words += f".{name or index}"
-        elif isinstance(node, dict):
-            node = node.get(key)
-            words += f".{key}"
-    return words
-
-
-def doc_blocks(project: Project) -> dict[str, str]:
-    """The doc blocks of the models, by name."""
-    return {
-        name: " ".join(text.split())
-        for path in sorted((project.root / "models").rglob("*.md"))
-        for name, text in _BLOCK.findall(path.read_text(encoding="utf-8"))
-    }
+    if kind != "sources":
+        return converted(path, kind, nodes, list[DeclaredTable])
+    sources = converted(path, kind, nodes, list[_Source])
+    return [table for source in sources for table in source.tables]
 
 
 def _contracts(
     tables: Sequence[DeclaredTable], project: Project, path: Path
 ) -> dict[str, Contract]:
-    blocks = doc_blocks(project)
+    blocks = {
+        name: " ".join(text.split())
+        for markdown in sorted((project.root / "models").rglob("*.md"))
+        for name, text in _BLOCK.findall(markdown.read_text(encoding="utf-8"))
+    }
     contracts = [_contract(table, blocks, path) for table in tables]
     return {contract.name: contract for contract in contracts}
 
@@ -179,10 +152,8 @@ def _contract(table: DeclaredTable, blocks: Mapping[str, str], path: Path) -> Co
         name=name,
         description=described(table.description),
         columns=tuple(
-            ContractColumn(
-                column.name, column.data_type.replace(", ", ","), described(column.description)
-            )
-            for column in table.columns
+            ContractColumn(c.name, c.data_type.replace(", ", ","), described(c.description))
+            for c in table.columns
         ),
         order_by=tuple(table.config.meta.order_by) or key,
         has_key=bool(key),

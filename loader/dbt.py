@@ -15,10 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from loader.errors import DocsFailed
+import msgspec
+
+from loader.errors import BuildFailed
 from loader.locks import locked
-from loader.progress import BuildProgress, NodeResult, Progress
+from loader.progress import TESTS, BuildProgress, NodeResult, Progress
 from loader.project import Project
 
 # `python -m dbt.cli.main` warns about being imported twice. With -P no file of the project can
@@ -33,6 +37,11 @@ _DBT = (
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")
 _STOP_SECONDS = 20.0
+FAILED = ("error", "fail")
+# dbt's words for how a node ended; any other, such as INSERT, is a success.
+_STATUSES = {name: name for name in ("pass", "warn", "skipped", *FAILED)} | {"skip": "skipped"}
+# schemas.getdbt.com, "manifest".
+Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -63,12 +72,10 @@ class BuildResult:
     # What is no JSON: a traceback of dbt itself, or of Python.
     noise: list[str] = field(default_factory=list)
 
-    def count(self, *, tests: bool, statuses: Sequence[str]) -> int:
-        """How many tests, or how many other nodes, ended in one of these ways."""
+    def count(self, *statuses: str, tests: bool | None = None) -> int:
+        """How many nodes ended in one of these ways; of tests alone, or of what is none."""
         return sum(
-            1
-            for node in self.nodes
-            if (node.kind in ("test", "unit_test")) == tests and node.status in statuses
+            node.status in statuses and tests in (None, node.kind in TESTS) for node in self.nodes
         )
 
 
@@ -80,48 +87,15 @@ def build(
     Development tests are left out, unless `extra` says what dbt is to do. The caller holds
     `one_build_at_a_time`, since builds write into target/.
     """
-    command = [
-        *("--log-format", "json", "--no-use-colors", "--no-send-anonymous-usage-stats"),
-        *("build", "--profiles-dir", str(project.profiles_dir)),
-        *("--project-dir", str(project.root)),
-    ]
-    if options.target:
-        command += ["--target", options.target]
-    if options.vars:
-        command += ["--vars", options.vars]
-    return _run(project, [*command, *(options.extra or _PRODUCTION)], progress or Progress())
-
-
-def write_docs(project: Project, target: str | None) -> None:
-    """Write target/static_index.html, the documentation in one file. Raises DocsFailed.
-
-    dbt's other files go elsewhere, lest a build that runs meanwhile takes them for its own.
-    """
-    apart = project.target / "docs"
-    command = ["--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats"]
-    command += ["docs", "generate", "--static", "--target-path", str(apart)]
-    command += ["--profiles-dir", str(project.profiles_dir), "--project-dir", str(project.root)]
-    command += ["--target", target] if target else []
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _DBT, *command],
-        cwd=project.root,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()[-3:]
-        raise DocsFailed(f"dbt cannot write its documentation: {' '.join(said)}")
-    (apart / "static_index.html").replace(project.target / "static_index.html")
-
-
-def _run(project: Project, arguments: list[str], progress: BuildProgress) -> BuildResult:
+    progress = progress or Progress()
     result = BuildResult()
     begun = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", _DBT, *arguments],
+        [
+            *_command(project, options.target, "build", "--log-format", "json"),
+            *(("--vars", options.vars) if options.vars else ()),
+            *(options.extra or _PRODUCTION),
+        ],
         cwd=project.root,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -145,6 +119,65 @@ def _run(project: Project, arguments: list[str], progress: BuildProgress) -> Bui
     return result
 
 
+def write_docs(project: Project, target: str | None) -> None:
+    """Write target/static_index.html, the documentation in one file. Raises BuildFailed.
+
+    dbt's other files go elsewhere, lest a build that runs meanwhile takes them for its own.
+    """
+    apart = project.target / "docs"
+    _run_quietly(project, target, apart, "docs", "generate", "--static")
+    (apart / "static_index.html").replace(project.target / "static_index.html")
+
+
+def compile_models(
+    project: Project, target: str | None, names: Sequence[str], code: str | None
+) -> Manifest:
+    """dbt's manifest with the SQL of these models and of all that they are made of.
+
+    Nothing is asked of the database. What was compiled is kept for the next call with the same
+    `code`; see `loader.last_build.code_of`. Raises BuildFailed.
+    """
+    apart = project.root / ".labmart" / "compiled"
+    apart.mkdir(mode=0o700, parents=True, exist_ok=True)
+    selection = [f"+{name},resource_type:model" for name in names]
+    made_of = apart / "code"
+    with locked(apart / "lock", mode=0o600):
+        if code is None or not made_of.exists() or made_of.read_text() != code:
+            made_of.unlink(missing_ok=True)
+            _run_quietly(
+                *(project, target, apart, "compile", "--no-populate-cache", "--no-introspect"),
+                *("--indirect-selection", "empty", "--select", *selection),
+            )
+            made_of.write_text(code or "")
+        manifest: Manifest = json.loads((apart / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def _run_quietly(project: Project, target: str | None, apart: Path, *command: str) -> None:
+    """Run dbt with a folder of its own for what it writes. Raises BuildFailed."""
+    done = subprocess.run(
+        [*_command(project, target, *command), "--quiet", "--target-path", str(apart)],
+        cwd=project.root,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()[-3:]
+        raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said)}")
+
+
+def _command(project: Project, target: str | None, *command: str) -> list[str]:
+    return [
+        *(sys.executable, "-P", "-c", _DBT, *command),
+        *("--no-use-colors", "--no-send-anonymous-usage-stats"),
+        *("--project-dir", str(project.root), "--profiles-dir", str(project.profiles_dir)),
+        *(("--target", target) if target else ()),
+    ]
+
+
 @contextmanager
 def _stopping(process: subprocess.Popen[str]) -> Iterator[None]:
     """Whatever ends us, end dbt: it cancels its queries on SIGINT."""
@@ -161,52 +194,59 @@ def _stopping(process: subprocess.Popen[str]) -> Iterator[None]:
                 process.communicate()
 
 
+class _Node(msgspec.Struct):
+    unique_id: str = ""
+    node_name: str = ""
+    resource_type: str = ""
+    node_status: str = ""
+
+
+class _Info(msgspec.Struct):
+    name: str
+    level: str
+    msg: str
+    invocation_id: str
+
+
+class _Data(msgspec.Struct):
+    """`index` is there when a node begins or ends."""
+
+    node_info: _Node | None = None
+    index: int | None = None
+    status: str = ""
+    execution_time: float = 0.0
+
+
+class _Event(msgspec.Struct):
+    """What is used of a line of dbt's log; docs.getdbt.com, "Events and logs"."""
+
+    info: _Info
+    data: _Data
+
+
 def _take(line: str, result: BuildResult, progress: BuildProgress) -> None:
     """One line of dbt's output."""
     try:
-        event = json.loads(line)
-        info, data = event["info"], event["data"]
-    except (ValueError, KeyError, TypeError):
+        event = msgspec.json.decode(line, type=_Event, strict=False)
+    except msgspec.MsgspecError:
         if line.strip():
             result.noise.append(line.rstrip())
         return
-    result.invocation_id = info.get("invocation_id", result.invocation_id)
-    node = data.get("node_info") or {}
-    if "index" in data and info["name"] == "LogStartLine":
-        progress.started(str(node.get("node_name") or ""))
-    elif "index" in data and node.get("unique_id") and _counts(node, data):
-        finished = _finished(data, node)
-        result.nodes.append(finished)
-        progress.finished(finished)
-    elif info["level"] in ("error", "warn") and not node.get("unique_id"):
-        found = result.errors if info["level"] == "error" else result.warnings
-        found.append(str(info["msg"]))
-
-
-def _counts(node: dict[str, object], data: dict[str, object]) -> bool:
-    """Hooks and exposures are nodes to dbt; a person hears of them when they fail."""
-    if node.get("resource_type") in ("operation", "exposure"):
-        return str(data.get("status")).lower() in ("error", "fail")
-    return True
-
-
-def _finished(data: dict[str, object], node: dict[str, object]) -> NodeResult:
-    unique_id = str(node["unique_id"])
-    status = str(data.get("status") or node.get("node_status") or "").lower()
+    info, data, node = event.info, event.data, event.data.node_info or _Node()
+    result.invocation_id = info.invocation_id or result.invocation_id
     # dbt's words vary: "SELECT 5", "CREATE VIEW", "INSERT 30", "PASS" for success.
-    word = status.split()[0] if status else ""
-    known = {"fail", "warn", "error", "skipped", "pass", "skip"}
-    return NodeResult(
-        unique_id=unique_id,
-        kind=str(node.get("resource_type") or unique_id.partition(".")[0]),
-        name=str(node.get("node_name") or unique_id.rpartition(".")[2]),
-        status={"skip": "skipped"}.get(word, word) if word in known else "success",
-        seconds=_float(data.get("execution_time")),
-    )
-
-
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0
+    word = (data.status or node.node_status).lower().partition(" ")[0]
+    status = _STATUSES.get(word, "success")
+    if data.index is not None and info.name == "LogStartLine":
+        progress.started(node.node_name)
+    elif data.index is not None and node.unique_id:
+        # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
+        if node.resource_type not in ("operation", "exposure") or status in FAILED:
+            finished = NodeResult(node.resource_type, node.node_name, status, data.execution_time)
+            result.nodes.append(finished)
+            progress.finished(finished)
+    elif info.level in ("error", "warn") and not node.unique_id:
+        (result.errors if info.level == "error" else result.warnings).append(info.msg)
 
 
 @contextmanager

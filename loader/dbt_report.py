@@ -6,26 +6,29 @@ paths) in target/.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from loader.database import Database
-from loader.dbt import BuildOptions, BuildResult, build, one_build_at_a_time
+from loader.dbt import FAILED, BuildOptions, BuildResult, build, one_build_at_a_time
 from loader.engines import Engine, dbt_session, dbt_turn
 from loader.errors import LabmartError
 from loader.last_build import code_of, last_build
+from loader.progress import TESTS
 from loader.project import Project
 from loader.table import layout
 
 SAMPLE_ROWS = 10
 UNCHANGED = "Nothing has changed since the last green build (--full builds all the same)."
-_BAD = ("error", "fail", "runtime error", "partial success")
+_BAD = (*FAILED, "runtime error", "partial success")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Lines of dbt's messages that say nothing about the fault.
 _BOILERPLATE = re.compile(
@@ -34,18 +37,36 @@ _BOILERPLATE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class _Files:
-    results: list[dict[str, object]]
-    manifest: Mapping[str, object]
+class _Node(msgspec.Struct, frozen=True):
+    """A node of manifest.json."""
 
-    def node(self, unique_id: str) -> Mapping[str, object]:
-        for part in ("nodes", "unit_tests"):
-            entries = self.manifest.get(part)
-            if isinstance(entries, dict) and unique_id in entries:
-                found = entries[unique_id]
-                return found if isinstance(found, dict) else {}
-        return {}
+    name: str
+    original_file_path: str = ""
+    description: str = ""
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    nodes: dict[str, _Node] = {}
+    unit_tests: dict[str, _Node] = {}
+
+
+class _Result(msgspec.Struct, frozen=True):
+    """How a node ended, of run_results.json."""
+
+    unique_id: str
+    status: str
+    message: str | None = None
+    failures: int | None = None
+    compiled_code: str | None = None
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    invocation_id: str | None = None
+
+
+class _Results(msgspec.Struct, frozen=True):
+    metadata: _Metadata = _Metadata()
+    results: list[_Result] = []
 
 
 @dataclass(frozen=True)
@@ -59,52 +80,37 @@ class Failure:
 def failures(
     project: Project,
     result: BuildResult,
-    open_database: Callable[[], AbstractContextManager[Engine]] | None,
+    open_database: Callable[[], AbstractContextManager[Engine]],
     width: int | None = None,
 ) -> list[Failure]:
     """What failed in a run that did. `open_database` fetches the offending rows."""
-    files = _read_files(project, result.invocation_id)
-    found = [
-        Failure(
-            str(files.node(str(entry.get("unique_id"))).get("name") or entry.get("unique_id")),
-            _of_node(entry, files, open_database, width),
-        )
-        for entry in files.results
-        if entry.get("status") in _BAD
-    ]
-    found = found or [Failure("dbt", clean(message)) for message in result.errors]
+    written = _read(project.target / "run_results.json", _Results)
+    manifest = _read(project.target / "manifest.json", _Manifest)
+    nodes = manifest.nodes | manifest.unit_tests
+    # After a parse error the files are those of an earlier run.
+    is_ours = written.metadata.invocation_id == result.invocation_id
+    failed = []
+    for entry in written.results if is_ours else ():
+        if entry.status in _BAD:
+            node = nodes.get(entry.unique_id) or _Node(entry.unique_id)
+            failed.append(Failure(node.name, _lines(entry, node, open_database, width)))
+    failed = failed or [Failure("dbt", clean(message)) for message in result.errors]
     silent = ["dbt ended without saying why. Its log is logs/dbt.log.", *result.noise[-5:]]
-    return found or [Failure("dbt", silent)]
-
-
-def report(
-    project: Project,
-    result: BuildResult,
-    open_database: Callable[[], AbstractContextManager[Engine]] | None,
-    width: int | None = None,
-) -> list[str]:
-    """The lines to print for a failed run."""
-    found = failures(project, result, open_database, width)
-    return [line for failure in found for line in ("", *failure.lines)]
+    return failed or [Failure("dbt", silent)]
 
 
 def summary(result: BuildResult) -> str:
     """One line about the whole run."""
     if not result.nodes:
         return f"dbt built nothing, {result.seconds:.1f} s"
-    done = ("success", "pass", "warn")
-    failed = ("error", "fail")
-    nodes = result.count(tests=False, statuses=done)
-    passed = result.count(tests=True, statuses=("pass", "success"))
-    warned = result.count(tests=True, statuses=("warn",))
-    skipped = result.count(tests=True, statuses=("skipped",)) + result.count(
-        tests=False, statuses=("skipped",)
-    )
-    bad = result.count(tests=True, statuses=failed) + result.count(tests=False, statuses=failed)
-    parts = [f"{nodes} models and seeds built", f"{passed} tests passed", f"{bad} failed"]
-    if warned:
-        parts.append(f"{warned} warned")
-    parts.append(f"{skipped} skipped")
+    warned = result.count("warn", tests=True)
+    parts = [
+        f"{result.count('success', 'pass', 'warn', tests=False)} models and seeds built",
+        f"{result.count('success', 'pass', tests=True)} tests passed",
+        f"{result.count(*FAILED)} failed",
+        *([f"{warned} warned"] if warned else []),
+        f"{result.count('skipped')} skipped",
+    ]
     return f"{', '.join(parts)}, {result.seconds:.1f} s"
 
 
@@ -118,74 +124,44 @@ def clean(message: str) -> list[str]:
     return [line for i, line in enumerate(lines) if line or (i > 0 and lines[i - 1])] or [plain]
 
 
-def _of_node(
-    entry: Mapping[str, object],
-    files: _Files,
-    open_database: Callable[[], AbstractContextManager[Engine]] | None,
-    width: int | None,
-) -> list[str]:
-    unique_id = str(entry.get("unique_id"))
-    node = files.node(unique_id)
-    kind = unique_id.partition(".")[0]
-    name = str(node.get("name") or unique_id)
-    path = str(node.get("original_file_path") or "")
-    lines = [f"{'FAILED' if entry.get('status') == 'fail' else 'ERROR'}  {kind} {name}  ({path})"]
-    description = " ".join(str(node.get("description") or "").split())
-    if description and kind in ("test", "unit_test"):
-        lines.append(f"  {description}")
-    sql = entry.get("compiled_code")
-    if kind == "test" and entry.get("status") == "fail" and isinstance(sql, str) and open_database:
-        return lines + _offending_rows(entry, sql, open_database, width)
-    return lines + [f"  {line}".rstrip() for line in _message(entry, name, path)]
-
-
-def _message(entry: Mapping[str, object], name: str, path: str) -> list[str]:
-    lines = clean(str(entry.get("message") or ""))
-    # "Database Error in model users (models/…)" repeats our own headline.
-    headline = re.compile(rf"^\s*\w+ Error in .*{re.escape(name)} \({re.escape(path)}\)\s*$")
-    return [line for line in lines if not headline.match(line)]
-
-
-def _offending_rows(
-    entry: Mapping[str, object],
-    sql: str,
+def _lines(
+    entry: _Result,
+    node: _Node,
     open_database: Callable[[], AbstractContextManager[Engine]],
     width: int | None,
 ) -> list[str]:
+    kind = entry.unique_id.partition(".")[0]
+    path = node.original_file_path
+    has_failed = entry.status == "fail"
+    lines = [f"{'FAILED' if has_failed else 'ERROR'}  {kind} {node.name}  ({path})"]
+    if node.description.strip() and kind in TESTS:
+        lines.append(f"  {' '.join(node.description.split())}")
+    if kind == "test" and has_failed and entry.compiled_code:
+        try:
+            with open_database() as source:
+                columns, rows = source.query(entry.compiled_code, SAMPLE_ROWS)
+        except LabmartError as error:
+            problem = f"  The offending rows cannot be shown: {error}"
+            return [*lines, f"  {entry.message}", problem]
+        shown = f", the first {len(rows)} of them" if entry.failures != len(rows) else ""
+        table = layout(columns, rows, None if width is None else width - 2)
+        lines.append(f"  {entry.failures} offending rows{shown}:")
+        return lines + [f"  {line}" for line in table.lines]
+    # "Database Error in model users (models/…)" repeats our own headline.
+    headline = re.compile(rf"^\s*\w+ Error in .*{re.escape(node.name)} \({re.escape(path)}\)\s*$")
+    message = [line for line in clean(entry.message or "") if not headline.match(line)]
+    return lines + [f"  {line}".rstrip() for line in message]
+
+
+_Artifact = TypeVar("_Artifact", _Results, _Manifest)
+
+
+def _read(path: Path, kind: type[_Artifact]) -> _Artifact:
+    """What dbt has written; empty if it has not."""
     try:
-        with open_database() as source:
-            columns, rows = source.query(sql, SAMPLE_ROWS)
-    except LabmartError as error:
-        return [f"  {entry.get('message')}", f"  The offending rows cannot be shown: {error}"]
-    table = layout(columns, rows, None if width is None else width - 2)
-    failures = entry.get("failures")
-    shown = f", the first {len(rows)} of them" if failures != len(rows) else ""
-    return [
-        f"  {failures} offending rows{shown}:",
-        *(f"  {line}" for line in table.lines),
-    ]
-
-
-def _read_files(project: Project, invocation_id: str) -> _Files:
-    results = _json(project.target / "run_results.json")
-    metadata = results.get("metadata")
-    # After a parse error the files are those of an earlier run.
-    is_ours = isinstance(metadata, dict) and metadata.get("invocation_id") == invocation_id
-    entries = results.get("results") if is_ours else None
-    return _Files(
-        results=[entry for entry in entries or [] if isinstance(entry, dict)]
-        if isinstance(entries, list)
-        else [],
-        manifest=_json(project.target / "manifest.json"),
-    )
-
-
-def _json(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError):
+        return kind()
 
 
 def run_and_report(database: Database, options: BuildOptions) -> bool:
@@ -211,8 +187,8 @@ def run_and_report(database: Database, options: BuildOptions) -> bool:
         print("dbt warns:", *clean(message), sep="\n  ", file=sys.stderr)
     if result.exit_code != 0:
         width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
-        for line in report(database.project, result, database.open, width):
-            print(line, file=sys.stderr)
+        for failure in failures(project, result, database.open, width):
+            print("", *failure.lines, sep="\n", file=sys.stderr)
         print(file=sys.stderr)
     print(summary(result), file=sys.stderr)
     return result.exit_code == 0

@@ -9,12 +9,10 @@
     │   └── BadParameter, NotAcceptable   of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
-    ├── BuildFailed (1)              dbt or one of its tests failed
-    ├── DocsFailed (1)               dbt cannot write its documentation
+    ├── BuildFailed (1)              dbt failed at a model, a test, or another command
     ├── QueryFailed (1)              the database refused a query
     ├── DatabaseFault (4)            the database failed in the middle of the work
-    ├── DatabaseUnreachable (4)      no usable connection
-    │   └── StartFailed              the embedded PostgreSQL does not start
+    ├── DatabaseUnreachable (4)      no usable connection, or no embedded server
     ├── QueryTooSlow, TooBusy (4)    a request to the service took too long
     └── ReaderGone (0)               nobody reads our output any more
 
@@ -98,7 +96,7 @@ class MissingJava(UsageError):
 class UnknownMart(UsageError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(
-            f"There is no mart {name!r}.{_did_you_mean(name, known)} "
+            f"There is no mart {name!r}.{did_you_mean(name, known)} "
             f"The marts are: {', '.join(known)}."
         )
 
@@ -106,7 +104,7 @@ class UnknownMart(UsageError):
 class UnknownColumn(UsageError):
     def __init__(self, mart: str, column: str, known: Sequence[str]) -> None:
         super().__init__(
-            f"The mart {mart} has no column {column!r}.{_did_you_mean(column, known)} "
+            f"The mart {mart} has no column {column!r}.{did_you_mean(column, known)} "
             f"Its columns are: {', '.join(known)}."
         )
 
@@ -180,13 +178,7 @@ class FilesRefused(LabmartError):
 
 
 class BuildFailed(LabmartError):
-    """dbt, or one of its tests, failed. The report has been written to stderr by then."""
-
-    exit_code = EXIT_BUILD
-
-
-class DocsFailed(LabmartError):
-    """dbt cannot write its documentation."""
+    """dbt failed. For its models and tests a report has been written to stderr by then."""
 
     exit_code = EXIT_BUILD
 
@@ -241,27 +233,7 @@ class DatabaseUnreachable(LabmartError):
     exit_code = EXIT_DATABASE
 
 
-class StartFailed(DatabaseUnreachable):
-    """The embedded server, or initdb, ended before it could be used."""
-
-    def __init__(self, what: str, data: Path, last_lines: str) -> None:
-        self.last_lines = last_lines
-        hint = next((hint for sign, hint in _HINTS.items() if sign in last_lines), "")
-        printed = f" It said:\n{last_lines}" if last_lines else ""
-        super().__init__(f"{what} for {data}.{hint}{printed}")
-
-
-# The next step for the faults of the system that people meet.
-_HINTS = {
-    "No space left on device": " The disk is full: make room and call again.",
-    "Permission denied": " A file or directory is closed to it: see the path below.",
-    **dict.fromkeys(
-        ("could not map anonymous shared memory", "Cannot allocate memory"),
-        " Memory is short: set a smaller shared_buffers in .labmart/user.conf.",
-    ),
-}
-
-
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """A sentence with a space before it, or ''."""
     near = get_close_matches(word, known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from loader.columnar import engine_in, rows_of, write_parquet
 from loader.contract import Contract
-from loader.engines import Engine, Row, Selection, Value
+from loader.engines import Engine, Selection, Value
 from loader.errors import UsageError
 from loader.show import select, write_json
 
@@ -110,53 +111,38 @@ def _refusing(file: Path) -> Iterator[None]:
 def _xlsx(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
     import xlsxwriter  # type: ignore[import-untyped]  # it carries no types
 
+    def write_text(sheet: Any, row: int, column: int, text: str, *style: object) -> int:
+        # It is not taken for a formula, an address, a number or nothing.
+        if len(text) > XLSX_CELL:
+            raise _too_large(
+                file,
+                f"row {row}, column {column + 1} has {len(text):,} characters, and a cell holds "
+                f"{XLSX_CELL:,}.",
+            )
+        return int(sheet.write_string(row, column, text, *style))
+
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
-        # Rows go to disk one by one, and no text is taken for a formula, address or number.
+        # Rows go to disk one by one.
         options = {
             "constant_memory": True,
             "tmpdir": folder,
-            "strings_to_formulas": False,
-            "strings_to_urls": False,
-            "strings_to_numbers": False,
+            "default_date_format": "yyyy-mm-dd",
         }
         with xlsxwriter.Workbook(str(unfinished), options) as book:
             sheet = book.add_worksheet(selection.relation[:31])
-            bold = book.add_format({"bold": True})
-            day = book.add_format({"num_format": "yyyy-mm-dd"})
+            sheet.add_write_handler(str, write_text)
             sheet.freeze_panes(1, 0)
+            bold = book.add_format({"bold": True})
             for index, column in enumerate(selection.columns):
-                sheet.write_string(0, index, column.name, bold)
+                sheet.write(0, index, column.name, bold)
                 sheet.set_column(index, index, max(10, len(column.name) + 2))
             for number, row in enumerate(source.rows(selection), start=1):
-                _xlsx_row(sheet, number, row, day, file)
+                sheet.write_row(number, 0, map(_xlsx_value, row))
 
 
-# xlsxwriter carries no types, so its worksheet is an object to the type checker.
-def _xlsx_row(sheet: object, number: int, row: Row, day: object, file: Path) -> None:
-    # xlsxwriter carries no types, so that of the sheet has no name to give it here.
-    for index, value in enumerate(row):
-        cell = _xlsx_value(value)
-        if cell is None:
-            continue
-        if isinstance(cell, str) and len(cell) > XLSX_CELL:
-            raise _too_large(
-                file,
-                f"row {number}, column {index + 1} has {len(cell):,} characters, and a cell holds "
-                f"{XLSX_CELL:,}.",
-            )
-        if isinstance(cell, bool):
-            sheet.write_boolean(number, index, cell)  # type: ignore[attr-defined]
-        elif isinstance(cell, str):
-            sheet.write_string(number, index, cell)  # type: ignore[attr-defined]
-        elif isinstance(cell, date):
-            sheet.write_datetime(number, index, cell, day)  # type: ignore[attr-defined]
-        else:
-            sheet.write_number(number, index, cell)  # type: ignore[attr-defined]
-
-
-def _xlsx_value(value: Value) -> str | int | float | bool | date | None:
+def _xlsx_value(value: Value) -> Value:
     """The value as a worksheet can hold it without loss, else as text."""
-    if isinstance(value, bool) or value is None or isinstance(value, str):
+    if value is None or isinstance(value, str):
         return value
     if isinstance(value, datetime):
         return value.isoformat()
@@ -168,8 +154,8 @@ def _xlsx_value(value: Value) -> str | int | float | bool | date | None:
             return str(value)
         digits = value.normalize().as_tuple().digits
         return float(value) if len(digits) <= _XLSX_DIGITS else f"{value:f}"
-    if isinstance(value, int):
-        return value if len(str(abs(value))) <= _XLSX_DIGITS else str(value)
+    if isinstance(value, int) and len(str(abs(value))) > _XLSX_DIGITS:
+        return str(value)
     return value
 
 

@@ -10,26 +10,12 @@ from loader import ledger
 from loader.database import Database
 from loader.dbt import one_build_at_a_time
 from loader.engines import Column, Load, RawStore, Row, open_store
+from loader.engines.raw_store import LEDGER_COLUMNS
 from loader.parsers.records import csv_cell
 from loader.show import write_json
 from loader.table import display, print_table
 
-COLUMNS = (
-    Column("load_id", "bigint"),
-    Column("status", "text"),
-    Column("mode", "text"),
-    Column("input", "text"),
-    Column("file", "text"),
-    Column("records_read", "bigint"),
-    Column("records_rejected", "bigint"),
-    Column("bytes", "bigint"),
-    Column("dialect", "text"),
-    Column("started_at", "timestamp with time zone"),
-    Column("finished_at", "timestamp with time zone"),
-    Column("loaded_by", "text"),
-    Column("sha256", "text"),
-    Column("call_id", "bigint"),
-)
+COLUMNS = tuple(Column(name, type_) for name, type_ in LEDGER_COLUMNS.items())
 BUILD = "Run `labmart build` to bring the tables up to date."
 # What fits a terminal; the other formats have all columns.
 _IN_A_TABLE = ("load_id", "status", "input", "file", "records_read", "records_rejected")
@@ -150,13 +136,8 @@ def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
 
 def _consequences(before: Sequence[Load], new: Mapping[int, str]) -> list[str]:
     """What a person should know, or do, besides."""
-    sentences = [
-        f"Note: loads {first} and {second} hold the same bytes, and both are current."
-        for first, second in ledger.duplicate_loads(ledger.after(before, new))
-        if first in new or second in new
-    ]
     counted = [load.status for load in before if load.load_id in new]
-    return [*sentences, BUILD] if ledger.CURRENT in (*counted, *new.values()) else sentences
+    return [BUILD] if ledger.CURRENT in (*counted, *new.values()) else []
 
 
 def _called(load: Load) -> str:

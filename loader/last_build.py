@@ -19,7 +19,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,20 +34,21 @@ from loader.engines.sql import literal, quote
 from loader.profile import Profile
 from loader.project import PROFILES_FILE, PROJECT_FILE, Project, read_yaml
 
-# What dbt reads when dbt_project.yml names no other folders; docs.getdbt.com, "dbt_project.yml".
-_FOLDERS = {
-    "analysis-paths": ["analyses"],
-    "docs-paths": [],
-    "function-paths": ["functions"],
-    "macro-paths": ["macros"],
-    "model-paths": ["models"],
-    "packages-install-path": ["dbt_packages"],
-    "seed-paths": ["seeds"],
-    "snapshot-paths": ["snapshots"],
-    "test-paths": ["tests"],
-}
-_ENV_VAR = re.compile(rb"\benv_var\s*\(\s*(?:(['\"])(\w+)\1)?")
-_WITH_JINJA = (".sql", ".yml", ".yaml", ".md")
+# What dbt reads unless dbt_project.yml names other folders; docs.getdbt.com, "dbt_project.yml".
+# Not Python: a project with a model in it is built each time.
+_FOLDERS = (
+    "analyses",
+    "dbt_packages",
+    "functions",
+    "macros",
+    "models",
+    "seeds",
+    "snapshots",
+    "tests",
+)
+_SUFFIXES = (".csv", ".md", ".sql", ".yaml", ".yml")
+# A call with a name in quotes, which is the second group, or with anything else.
+_ENV_VAR = re.compile(rb"\benv_var\s*\(\s*(?:(['\"])(\w+)\1|[^\s)])")
 _SECRET = re.compile("pass|secret|token|key", re.IGNORECASE)
 _TABLE = "labmart_last_build"
 _BUILT = ("model", "seed", "snapshot")
@@ -71,8 +72,6 @@ inner join pg_namespace as n on relation.schema = n.nspname
 inner join pg_class as c on n.oid = c.relnamespace and relation.name = c.relname
 where c.relkind in ('r', 'p', 'm', 'v')
 """
-# DuckDB's main header and its two headers that take turns, each with the number of its checkpoint.
-_DUCKDB_HEADERS = 3 * 4096
 
 # Schema and name.
 Relation = tuple[str, str]
@@ -115,21 +114,19 @@ def code_of(project: Project, profile: Profile, variables: str | None) -> str | 
 
     No password goes into it: the digest is kept where every reader of the marts can see it.
     """
-    document = read_yaml(project.root / PROJECT_FILE)
-    folders = _folders(document if isinstance(document, dict) else {})
-    if folders is None:
+    folders = _folders(read_yaml(project.root / PROJECT_FILE))
+    if any("{" in folder for folder in folders):
         return None
     digest = hashlib.sha256()
     names = {name for name in os.environ if name.startswith("DBT_") and not _SECRET.search(name)}
     for path in _files(project.root, folders):
         content = path.read_bytes()
-        name = os.path.relpath(path, project.root)
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-        if path.suffix in _WITH_JINJA:
-            for _, variable in _ENV_VAR.findall(content):
-                if not variable:
-                    return None
-                names.add(variable.decode())
+        digest.update(f"{path.relative_to(project.root)}\0{len(content)}\0".encode() + content)
+        if path.suffix != ".csv":
+            variables_read = {name.decode() for _, name in _ENV_VAR.findall(content)}
+            if "" in variables_read:
+                return None
+            names |= variables_read
     values = {
         "variables": variables,
         "environment": {name: os.environ.get(name) for name in names},
@@ -143,33 +140,23 @@ def code_of(project: Project, profile: Profile, variables: str | None) -> str | 
     return digest.hexdigest()
 
 
-def _folders(settings: Mapping[str, object]) -> list[str] | None:
-    """The folders dbt reads; None if a template names one."""
-    found: list[str] = []
-    for key, default in _FOLDERS.items():
-        named = settings.get(key, default)
-        found += [str(name) for name in (named if isinstance(named, list) else [named])]
-    return None if any("{" in name for name in found) else found
+def _folders(settings: object) -> set[str]:
+    """The folders that dbt may read, the usual ones and those that dbt_project.yml names."""
+    folders = set(_FOLDERS)
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        if key.endswith("-paths") or key == "packages-install-path":
+            folders.update(map(str, value if isinstance(value, list) else [value]))
+    return folders
 
 
-def _files(root: Path, folders: Sequence[str]) -> Iterator[Path]:
-    """The files in them, and the YAML beside dbt_project.yml, each once and in order."""
-    yield from sorted(
-        path
-        for path in root.iterdir()
-        # Its target is compared as it is rendered.
-        if path.suffix in (".yml", ".yaml") and path.name != PROFILES_FILE and path.is_file()
-    )
-    seen: set[str] = set()
+def _files(root: Path, folders: Iterable[str]) -> list[Path]:
+    """The files in them that dbt may read, and the YAML beside dbt_project.yml."""
+    paths = {path for path in root.iterdir() if path.suffix in (".yml", ".yaml")}
     for folder in folders:
-        for place, inner, names in os.walk(root / folder, followlinks=True):
-            real = os.path.realpath(place)
-            inner[:] = sorted(name for name in inner if not name.startswith((".", "__pycache__")))
-            if real in seen:
-                inner.clear()
-                continue
-            seen.add(real)
-            yield from (path for name in sorted(names) if (path := Path(place, name)).is_file())
+        for parent, _, names in os.walk(root / folder, followlinks=True):
+            paths |= {Path(parent, name) for name in names if name.endswith(_SUFFIXES)}
+    # The profile's target is compared as it is rendered.
+    return sorted(path for path in paths if path.name != PROFILES_FILE and path.is_file())
 
 
 def _version(package: str) -> str:
@@ -308,11 +295,8 @@ class _OnDuckDB(LastBuild):
 
     def _state(self, code: str) -> list[object]:
         log = self._database.with_name(f"{self._database.name}.wal")
-        with self._database.open("rb") as file:
-            headers = hashlib.sha256(file.read(_DUCKDB_HEADERS)).hexdigest()
         files = [path.stat() for path in (self._database, log) if path.exists()]
-        times = [(found.st_ino, found.st_size, found.st_mtime_ns) for found in files]
-        return [code, headers, *map(list, times)]
+        return [code, *([file.st_ino, file.st_size, file.st_mtime_ns] for file in files)]
 
 
 class _OnLake(LastBuild):

@@ -3,17 +3,22 @@
 A load's status follows from all the rows of the ledger, so undo and redo can come in any order:
 
     reverted    a person undid it
-    superseded  not reverted, and a load of a later call that is not reverted replaces its input
+    superseded  not reverted, and a later load that is not reverted took its place: one of a later
+                call that replaces its input, or one that brought the same content again
     current     neither
 
-Only whether a load is reverted is remembered; the rest is calculated anew after every change.
+Only whether a load is reverted is remembered; the rest is calculated anew after every change. The
+same content is the same bytes, or the same sheet of the same bytes, in the same input. It comes
+again when it is read in another way, or when it arrives again after others.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from loader.engines import Load, RawStore
 from loader.errors import UnknownLoad, WrongStatus
@@ -21,33 +26,62 @@ from loader.printable import printable
 
 CURRENT, SUPERSEDED, REVERTED = "current", "superseded", "reverted"
 APPEND, REPLACE = "append", "replace"
+SHEET = "sheet"
+# Whoever copies a folder gives its files times in any order, and those of an archive are rounded:
+# so close together they do not tell which file is the newer one.
+_SAME_MOMENT = timedelta(seconds=2)
+# Input, SHA-256, sheet.
+Content = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class IncomingFile:
-    """A file, or a sheet of one, that a call brings; `file` is its name in the ledger.
+    """A file, or a sheet of one, that a call brings.
 
-    `part` is the sheet's name, '' for a file without sheets; None: what `file` has after its `#`.
+    `file` is its name in the ledger; for `reading` and `arrived_at` see `Load`.
     """
 
     input: str
     file: str
     sha256: str
-    part: str | None = None
+    arrived_at: datetime
+    reading: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def content(self) -> Content:
+        return self.input, self.sha256, str(self.reading.get(SHEET, ""))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a call does with a file.
+
+    `known` says where its content is already; '' if it is to be loaded. `takes` says whose place
+    it takes then, and why; '' if nobody's.
+    """
+
+    known: str = ""
+    takes: str = ""
+
+
+def reading_of(load: Load) -> dict[str, object]:
+    """How a load was read; of one of an earlier version only the sheet is known."""
+    if load.reading:
+        reading: dict[str, object] = json.loads(load.reading)
+        return reading
+    _, hash_, end = load.file.rpartition("#")
+    # What has a slash stands before a folder's end: `run #3/users.csv`.
+    return {SHEET: end} if hash_ and "/" not in end else {}
 
 
 def statuses(loads: Sequence[Load]) -> dict[int, str]:
     """The status of every load; of the loads' own it is only read which are reverted."""
-    # Of the loads that replace an input, the last call decides.
-    replaced_by: dict[str, int] = {}
-    for load in loads:
-        if load.mode == REPLACE and load.status != REVERTED:
-            replaced_by[load.input] = max(load.call_id, replaced_by.get(load.input, load.call_id))
+    takers = _takers(loads)
 
     def status(load: Load) -> str:
         if load.status == REVERTED:
             return REVERTED
-        return SUPERSEDED if replaced_by.get(load.input, load.call_id) > load.call_id else CURRENT
+        return SUPERSEDED if takers[load.load_id] else CURRENT
 
     return {load.load_id: status(load) for load in loads}
 
@@ -70,36 +104,96 @@ def after(loads: Sequence[Load], new: Mapping[int, str]) -> list[Load]:
     ]
 
 
-def plan(loads: Sequence[Load], incoming: Sequence[IncomingFile], *, replace: bool) -> list[str]:
-    """For each file of a call where its content is already, in words; '' for one to be loaded.
+def plan(loads: Sequence[Load], incoming: Sequence[IncomingFile], *, replace: bool) -> list[Step]:
+    """What a call does with each of its files.
 
-    The same bytes are loaded once. When they replace, an input is left alone if exactly its
-    current loads are given again; else all that is given for it is loaded anew.
+    What is current and was read in the same way is not loaded again, unless it has arrived again
+    and another load of its input stands, or comes with the call, in between. When they replace, an
+    input is left alone if exactly its current loads are given again in their order; else all that
+    is given for it is loaded anew.
     """
+    kept = [load for load in loads if load.status != REVERTED]
+    steps: dict[int, Step] = {}
+    for name in {file.input for file in incoming}:
+        places = [at for at, file in enumerate(incoming) if file.input == name]
+        files = [incoming[at] for at in places]
+        found = _steps([load for load in kept if load.input == name], files, replace=replace)
+        steps |= zip(places, found, strict=True)
+    return [steps[at] for at in range(len(incoming))]
+
+
+def _steps(loads: Sequence[Load], files: Sequence[IncomingFile], *, replace: bool) -> list[Step]:
+    """The steps for files of one input, of which these loads are not reverted."""
     should = statuses(loads)
     current = [load for load in loads if should[load.load_id] == CURRENT]
-    by_bytes: dict[tuple[str, str], list[Load]] = {}
-    for load in current:
-        by_bytes.setdefault((load.input, load.sha256), []).append(load)
+    by_content = {_content(load): load for load in current}
+    arrivals = {(_content(load), load.arrived_at) for load in loads}
+    present = [by_content.get(file.content) for file in files]
+    # Whoever says nothing of how to read a file means the reading that there is.
+    same = [
+        load if load and file.reading.items() <= reading_of(load).items() else None
+        for load, file in zip(present, files, strict=True)
+    ]
+    if replace and not _gives_again(same, current):
+        same = [None] * len(files)
+    again = [
+        load is not None
+        and not replace
+        and (file.content, file.arrived_at) not in arrivals
+        and file.arrived_at > load.arrived_at - _SAME_MOMENT
+        for load, file in zip(same, files, strict=True)
+    ]
+    overtaken = _overtaken(same, again, current)
+    steps: list[Step] = []
+    loaded = 0
+    # Of each content that is loaded: its file, and how many were loaded with it.
+    came: dict[Content, tuple[str, int]] = {}
+    for at, file in enumerate(files):
+        before, known = present[at], same[at]
+        first, loaded_then = came.get(file.content, ("", 0))
+        if first and loaded_then == loaded:
+            steps.append(Step(known=f"it is the same as {first}"))
+            continue
+        if known and not overtaken[at] and not (again[at] and loaded):
+            steps.append(Step(known=f"load {known.load_id}, {known.file}"))
+            continue
+        takes = ""
+        if first:
+            takes = f"the same as {first}, whose place it takes as the later one"
+        elif known:
+            takes = f"the same as load {known.load_id}, whose place it takes: it has come again"
+        elif before and not file.reading.items() <= reading_of(before).items():
+            takes = f"takes the place of load {before.load_id}, which was read as {before.dialect}"
+        loaded += 1
+        came[file.content] = (file.file, loaded)
+        steps.append(Step(takes=takes))
+    return steps
 
-    def earlier(file: IncomingFile) -> Load | None:
-        same = by_bytes.get((file.input, file.sha256), [])
-        return next((load for load in same if _brought(load, file)), None)
 
-    loaded_by = [earlier(file) for file in incoming]
-    renewed = _renewed(current, incoming, loaded_by) if replace else set()
-    first: dict[tuple[str, str, str], str] = {}
-    words = []
-    for file, same in zip(incoming, loaded_by, strict=True):
-        key = (file.input, file.sha256, _part(file))
-        if key in first:
-            words.append(f"it is the same as {first[key]}")
-        elif same is not None and file.input not in renewed:
-            words.append(f"load {same.load_id}, {same.file}")
-        else:
-            words.append("")
-        first.setdefault(key, file.file)
-    return words
+def _gives_again(same: Sequence[Load | None], current: Sequence[Load]) -> bool:
+    """Whether exactly the current loads are given, in their order."""
+    ids = [load.load_id if load else 0 for load in same]
+    # What is given twice counts where it comes last.
+    return list(dict.fromkeys(reversed(ids))) == [load.load_id for load in reversed(current)]
+
+
+def _overtaken(
+    same: Sequence[Load | None], again: Sequence[bool], current: Sequence[Load]
+) -> list[bool]:
+    """Which files that arrive again stand behind another load that does not come after them.
+
+    Files that arrive again in the order in which they were loaded change nothing.
+    """
+    behind = [load.load_id for load in current]
+    coming: set[int] = set()
+    overtaken = [False] * len(same)
+    for at, load in reversed(list(enumerate(same))):
+        if load and again[at]:
+            coming.add(load.load_id)
+            while behind and behind[-1] in coming:
+                behind.pop()
+            overtaken[at] = bool(behind) and behind[-1] > load.load_id
+    return overtaken
 
 
 def file_name(name: str, part: str) -> str:
@@ -108,7 +202,14 @@ def file_name(name: str, part: str) -> str:
     The last `#` is the one before the sheet, and no `/` follows: in a sheet's name these two stand
     as `%23` and `%2F`.
     """
-    return f"{name}#{_escaped(part)}" if part else name
+    return f"{name}#{escaped(part)}" if part else name
+
+
+def escaped(part: str) -> str:
+    """A sheet's name as it stands in a file's name and in a reading."""
+    # What looks escaped already is escaped once more, so that no two names become one.
+    escaped = re.sub("%(?=2[35F])", "%25", part).replace("#", "%23").replace("/", "%2F")
+    return printable(escaped)
 
 
 def undo(store: RawStore, load_ids: Sequence[int]) -> dict[int, str]:
@@ -164,62 +265,34 @@ def prune(store: RawStore) -> list[Load]:
 
 def replacement(loads: Sequence[Load], load: Load) -> Load | None:
     """The last load that took the place of this one."""
-    later = [
-        other
-        for other in loads
-        if (other.input, other.mode) == (load.input, REPLACE)
-        and other.status != REVERTED
-        and other.call_id > load.call_id
-    ]
-    return max(later, key=lambda other: other.load_id, default=None)
+    taker = _takers(loads)[load.load_id]
+    return next((other for other in loads if other.load_id == taker), None)
 
 
-def duplicate_loads(loads: Sequence[Load]) -> list[tuple[int, int]]:
-    """Pairs of current loads that brought the same: after undo, load, redo of the same bytes."""
-    seen: dict[tuple[str, str, str], int] = {}
-    pairs = []
-    for load in loads:
-        if load.status == CURRENT:
-            key = (load.input, load.sha256, _sheet(load.file))
-            if key in seen:
-                pairs.append((seen[key], load.load_id))
-            seen.setdefault(key, load.load_id)
-    return pairs
+def _takers(loads: Sequence[Load]) -> dict[int, int]:
+    """For each load the last one that takes its place if it is not reverted; 0 if there is none."""
+    # Of the loads that replace an input, those of the last call decide.
+    replacing: dict[str, Load] = {}
+    newest: dict[Content, int] = {}
+    for load in sorted(loads, key=lambda load: (load.call_id, load.load_id)):
+        if load.status != REVERTED:
+            newest[_content(load)] = load.load_id
+            if load.mode == REPLACE:
+                replacing[load.input] = load
+
+    def taker(load: Load) -> int:
+        by_call = replacing.get(load.input)
+        by_content = newest.get(_content(load), 0) if load.sha256 else 0
+        return max(
+            by_call.load_id if by_call and by_call.call_id > load.call_id else 0,
+            by_content if by_content > load.load_id else 0,
+        )
+
+    return {load.load_id: taker(load) for load in loads}
 
 
-def _renewed(
-    current: Sequence[Load], incoming: Sequence[IncomingFile], loaded_by: Sequence[Load | None]
-) -> set[str]:
-    """The inputs of which something is given that is not current, or not all that is."""
-    given: dict[str, set[int | None]] = {}
-    for file, load in zip(incoming, loaded_by, strict=True):
-        given.setdefault(file.input, set()).add(load.load_id if load else None)
-    present: dict[str, set[int | None]] = {}
-    for load in current:
-        present.setdefault(load.input, set()).add(load.load_id)
-    return {name for name, loads in given.items() if loads != present.get(name)}
-
-
-def _brought(load: Load, file: IncomingFile) -> bool:
-    """Whether a load with the same bytes brought the same: a workbook has several sheets."""
-    part = _part(file)
-    return not part or _sheet(load.file) == part
-
-
-def _part(file: IncomingFile) -> str:
-    return _sheet(file.file) if file.part is None else _escaped(file.part)
-
-
-def _sheet(file: str) -> str:
-    # What has a slash stands before a folder's end: `run #3/users.csv`.
-    _, hash_, end = file.rpartition("#")
-    return end if hash_ and "/" not in end else ""
-
-
-def _escaped(part: str) -> str:
-    # What looks escaped already is escaped once more, so that no two names become one.
-    escaped = re.sub("%(?=2[35F])", "%25", part).replace("#", "%23").replace("/", "%2F")
-    return printable(escaped)
+def _content(load: Load) -> Content:
+    return load.input, load.sha256, str(reading_of(load).get(SHEET, ""))
 
 
 def _named(loads: Sequence[Load], load_ids: Sequence[int]) -> list[Load]:

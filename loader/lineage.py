@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import sqlglot
 from sqlglot import exp
 from sqlglot.lineage import Node, lineage
@@ -65,19 +65,13 @@ def column_lineage(
 
 def origins(made_of: Lineage, column: Column) -> frozenset[Column]:
     """The columns of sources and seeds that a column is made of in the end."""
-    found: set[Column] = set()
-    seen: set[Column] = set()
-    waiting = [column]
-    while waiting:
-        one = waiting.pop()
-        if one in seen:
-            continue
-        seen.add(one)
-        if one in made_of:
-            waiting += made_of[one]
-        elif one.name:
-            found.add(one)
-    return frozenset(found)
+    reached, waiting = {column}, [column]
+    # What is added meanwhile is gone through, too.
+    for current in waiting:
+        new = made_of.get(current, frozenset()) - reached
+        reached |= new
+        waiting += new
+    return frozenset(end for end in waiting if end.name and end not in made_of)
 
 
 _Name = tuple[str, str, str]
@@ -134,12 +128,37 @@ def _name(table: exp.Table) -> _Name:
     return table.catalog, table.db, table.name
 
 
-_STYLE = """
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>labmart: columns</title>
+<style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem }
 tr { border-bottom: 1px solid #ccc }
 :target { background: #fff3bf }
+</style>
+{%- macro links(columns) %}
+  {%- for name, column in columns %}
+    {%- if column.name -%}
+      <a href="#{{ column.relation }}.{{ column.name }}">{{ name }}.{{ column.name }}</a>
+    {%- else -%}
+      the rows of {{ name }}
+    {%- endif %}{{ ", " if not loop.last }}
+  {%- endfor %}
+{%- endmacro %}
+<h1>Which column is made of which</h1>
+<p>Only what a value is made of: not what rows are joined and filtered by.
+<a href="index.html">The models</a></p>
+{% for relation, rows in relations %}
+<h2>{{ relation }}</h2>
+<table><tr><th>column</th><th>made of</th><th>goes into</th><th>comes from</th></tr>
+{%- for column, made_of, goes_into, comes_from in rows %}
+<tr id="{{ column.relation }}.{{ column.name }}"><th>{{ column.name }}</th>
+<td>{{ links(made_of) }}</td><td>{{ links(goes_into) }}</td><td>{{ links(comes_from) }}</td></tr>
+{%- endfor %}
+</table>
+{% endfor %}
+</html>
 """
 
 
@@ -154,39 +173,20 @@ def page(manifest: Mapping[str, Any], made_of: Lineage) -> str:
         for unique_id, node in {**manifest["nodes"], **manifest["sources"]}.items()
     }
 
-    def links(columns: frozenset[Column] | set[Column]) -> str:
-        texts = sorted((names[column.relation], column.name, column) for column in columns)
-        return ", ".join(
-            f'<a href="#{escape(column.relation)}.{escape(name)}">{escape(relation)}.'
-            f"{escape(name)}</a>"
-            if name
-            else f"the rows of {escape(relation)}"
-            for relation, name, column in texts
-        )
+    def named(columns: Iterable[Column]) -> list[tuple[str, Column]]:
+        return sorted((names[column.relation], column) for column in columns)
 
-    relations: dict[str, list[Column]] = defaultdict(list)
-    for column in {**dict.fromkeys(made_of), **dict.fromkeys(goes_into)}:
+    relations: dict[str, list[tuple[object, ...]]] = defaultdict(list)
+    for column in dict.fromkeys((*made_of, *goes_into)):
         if column.name:
-            relations[column.relation].append(column)
-    parts = []
-    for unique_id in sorted(relations, key=lambda one: names[one]):
-        rows = "".join(
-            f'<tr id="{escape(column.relation)}.{escape(column.name)}"><th>{escape(column.name)}'
-            f"</th><td>{links(made_of.get(column, frozenset()))}</td>"
-            f"<td>{links(goes_into.get(column, set()))}</td>"
-            f"<td>{links(origins(made_of, column) - {column})}</td></tr>\n"
-            for column in relations[unique_id]
-        )
-        parts.append(
-            f"<h2>{escape(names[unique_id])}</h2>\n<table><tr><th>column</th><th>made of</th>"
-            f"<th>goes into</th><th>comes from</th></tr>\n{rows}</table>\n"
-        )
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>labmart: columns</title>\n'
-        f"<style>{_STYLE}</style>\n<h1>Which column is made of which</h1>\n"
-        "<p>Only what a value is made of: not what rows are joined and filtered by. "
-        '<a href="index.html">The models</a></p>\n' + "".join(parts) + "</html>\n"
-    )
+            lists = (
+                made_of.get(column, ()),
+                goes_into.get(column, ()),
+                origins(made_of, column) - {column},
+            )
+            relations[names[column.relation]].append((column, *map(named, lists)))
+    template = jinja2.Template(_PAGE, autoescape=True)
+    return template.render(relations=sorted(relations.items()))
 
 
 def main(target: Path) -> None:

@@ -9,11 +9,12 @@ every problem of every file at once.
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -21,12 +22,22 @@ from typing import Protocol
 from loader.engines import Load, RawStore, open_store
 from loader.errors import DatabaseFault, FileRefused, FilesRefused, UsageError
 from loader.files import Collected, LocalFile, collect, sha256_of
-from loader.ledger import APPEND, CURRENT, REPLACE, IncomingFile, changes, file_name, plan
+from loader.ledger import (
+    APPEND,
+    CURRENT,
+    REPLACE,
+    SHEET,
+    IncomingFile,
+    changes,
+    escaped,
+    file_name,
+    plan,
+)
 from loader.parsers.dialect import ReadOptions
 from loader.parsers.recognise import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.profile import Profile
-from loader.sources import Input
+from loader.sources import CellFormats, Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
 _HINTS = {
@@ -38,6 +49,8 @@ _HINTS = {
 }
 # A refusal tells so many of the rejected lines.
 _EXAMPLES = 3
+# Of more files of one call only the first and the last are named.
+_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -67,17 +80,20 @@ class MaxRejected:
 class LoadOptions:
     """What a call asks for; `input` restricts the files to one input.
 
+    `allow_empty` lets files without a record replace all that was loaded.
     `names` is what the ledger calls a PATH, where that is not the PATH itself. `within` refuses
     files that lie outside of that folder, by links too, and calls the others by their way from
     there. `loaded_by` is told in the ledger; '' means the account that runs the call.
     """
 
     replace: bool = False
+    allow_empty: bool = False
     check: bool = False
     max_rejected: MaxRejected = MaxRejected(10, is_share=True)
     exclude: tuple[str, ...] = ()
     input: str | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
+    formats: CellFormats = field(default_factory=CellFormats)
     names: Mapping[str, str] = field(default_factory=dict)
     within: Path | None = None
     loaded_by: str = ""
@@ -87,13 +103,15 @@ class LoadOptions:
 class Table:
     """A recognised file, or a sheet of one.
 
-    `file_state` is what the file was like when it was looked at; see `_state_of`.
+    `file_state` is what the file was like when it was looked at; see `_state_of`. For `reading` see
+    `loader.engines.Load`.
     """
 
     file: LocalFile
     parser: Parser
     sha256: str
     file_state: tuple[int, int, int]
+    reading: Mapping[str, object]
 
     @property
     def name(self) -> str:
@@ -105,12 +123,19 @@ class Table:
         """The size of the file."""
         return self.file_state[0]
 
+    @property
+    def arrived_at(self) -> datetime:
+        """When the file was last changed, or came where nothing else is known."""
+        seconds = self.file.changed_at or self.file_state[1] / 1e9
+        return datetime.fromtimestamp(seconds, UTC)
+
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of a table.
 
-    `state` is "loaded", "read" (with `check`), "known" (the ledger has `same_as`) or "refused".
+    `state` is "loaded", "read" (with `check`), "known" (the ledger has `same_as`) or "refused";
+    `takes` says whose place it takes, if anybody's.
     """
 
     table: Table
@@ -120,6 +145,7 @@ class Outcome:
     rejected_by_rule: Mapping[str, int] = field(default_factory=dict)
     first_rejected: tuple[RejectedLine, ...] = ()
     same_as: str = ""
+    takes: str = ""
 
     @property
     def records_rejected(self) -> int:
@@ -146,14 +172,27 @@ class Report(Protocol):
     def end(self, outcome: Outcome) -> None: ...
 
 
+class Judge(Protocol):
+    """Judges files that are written, but never committed."""
+
+    def begin(self, store: RawStore) -> None:
+        """Called when nothing has been written yet; the raw tables are there."""
+        ...
+
+    def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> None:
+        """Called with those that were written."""
+        ...
+
+
 def load(
     paths: Sequence[str],
     inputs: Sequence[Input],
     profile: Profile,
     options: LoadOptions,
     report: Report,
+    judge: Judge | None = None,
 ) -> list[Outcome]:
-    """Load the files that the paths mean, or with `check` only read them.
+    """Load the files that the paths mean, or with `check` only read them and have them judged.
 
     Raises FilesRefused with all problems, NothingToLoad, DatabaseUnreachable or DatabaseFault;
     nothing has been written then.
@@ -168,10 +207,10 @@ def load(
     ) as collected:
         for name in collected.skipped:
             report.say(f"{name}: left out")
-        tables, problems = _recognise(collected, inputs, options.read)
-        writing = not options.check and not problems
+        tables, problems = _recognise(collected, inputs, options)
+        writing = not problems and (judge is not None or not options.check)
         with open_store(profile, write=writing) as store:
-            call = _Call(store, options, report, problems, writing)
+            call = _Call(store, options, report, problems, writing, judge)
             outcomes = call.run(tables, inputs)
         if problems:
             raise FilesRefused(problems, undone="loaded")
@@ -187,32 +226,66 @@ class _Call:
     report: Report
     problems: list[str]
     writing: bool
+    judge: Judge | None
 
     def run(self, tables: Sequence[Table], inputs: Sequence[Input]) -> list[Outcome]:
         """Read all tables, write them while there is no problem, commit if there was none."""
         incoming = [
-            IncomingFile(table.parser.input.name, table.name, table.sha256, table.parser.part)
+            IncomingFile(
+                *(table.parser.input.name, table.name, table.sha256),
+                *(table.arrived_at, table.reading),
+            )
             for table in tables
         ]
-        known = plan(self.store.loads(), incoming, replace=self.options.replace)
-        if self.writing and not all(known):
+        steps = plan(self.store.loads(), incoming, replace=self.options.replace)
+        if self.writing and not all(step.known for step in steps):
             self.store.prepare(inputs)
+            if self.judge is not None:
+                self.report.working("working out the figures as they are …")
+                self.judge.begin(self.store)
         outcomes = []
         call_id = 0
-        for table, same_as in zip(tables, known, strict=True):
+        for table, step in zip(tables, steps, strict=True):
             self.report.begin(table)
-            if same_as:
-                outcome = Outcome(table, "known", same_as=same_as)
+            if step.known:
+                outcome = Outcome(table, "known", same_as=step.known)
             else:
                 load_id = self.store.next_load_id() if self.writing else 0
                 call_id = call_id or load_id
-                outcome = self._load(table, load_id, call_id)
+                outcome = replace(self._load(table, load_id, call_id), takes=step.takes)
             outcomes.append(outcome)
             self.report.end(outcome)
+        new = [outcome for outcome in outcomes if outcome.state in ("loaded", "read")]
+        self._look_over(new)
         if self.writing and call_id:
             self.store.set_status(changes(self.store.loads()))
-            self.store.commit()
+            if self.judge is not None:
+                self.report.working("working out what would change …")
+                self.judge.end(self.store, new)
+            else:
+                self.store.commit()
         return outcomes
+
+    def _look_over(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell which files overrule others, and refuse to replace an input by nothing."""
+        by_input: dict[str, list[Outcome]] = {}
+        for outcome in outcomes:
+            by_input.setdefault(outcome.table.parser.input.name, []).append(outcome)
+        for name, those in by_input.items():
+            names = [outcome.table.name for outcome in those]
+            if len(names) > 1:
+                if len(names) > _NAMED:
+                    names[2:-1] = [f"… {len(names) - 3:,} more …"]
+                self.report.say(
+                    f"{name}, where files have the same key the later wins: {', '.join(names)}"
+                )
+            brought = sum(outcome.records_read - outcome.records_rejected for outcome in those)
+            if self.options.replace and not self.options.allow_empty and not brought:
+                self.problems.append(
+                    f"{names[0]}: it brings no record, and would replace all that was loaded into "
+                    f"{name} by nothing. If that is meant, say --allow-empty."
+                )
+                self.writing = False
 
     def _load(self, table: Table, load_id: int, call_id: int) -> Outcome:
         begun = datetime.now(UTC)
@@ -233,7 +306,7 @@ class _Call:
             return Outcome(table, "refused")
         if self.writing:
             self.store.add(self._ledger_row(table, load_id, call_id, begun, read, len(rejections)))
-        state = "loaded" if self.writing else "read"
+        state = "loaded" if self.writing and not self.options.check else "read"
         shown = tuple(rejections.first)
         return Outcome(table, state, load_id or None, read, rejections.by_rule, shown)
 
@@ -317,11 +390,14 @@ class _Call:
             started_at=begun,
             finished_at=datetime.now(UTC),
             loaded_by=self.options.loaded_by or _person(),
+            reading=json.dumps(table.reading),
+            arrived_at=table.arrived_at,
+            **asdict(self.options.formats.or_else(table.parser.input.formats)),
         )
 
 
 def _recognise(
-    collected: Collected, inputs: Sequence[Input], options: ReadOptions
+    collected: Collected, inputs: Sequence[Input], options: LoadOptions
 ) -> tuple[list[Table], list[str]]:
     """The tables of all files, and what is wrong with those that have none."""
     tables, problems = [], list(collected.problems)
@@ -329,14 +405,27 @@ def _recognise(
         try:
             file_state = _state_of(file.path)
             sha256 = sha256_of(file.path, file.name)
-            parsers = recognise(file, inputs, options)
+            parsers = recognise(file, inputs, options.read)
         except FileRefused as error:
             problems.append(str(error))
         except OSError as error:
             problems.append(f"{file.name}: it cannot be read: {error.strerror}.")
         else:
-            tables += [Table(file, parser, sha256, file_state) for parser in parsers]
+            tables += [
+                Table(file, parser, sha256, file_state, _reading(options, parser.part))
+                for parser in parsers
+            ]
     return tables, problems
+
+
+def _reading(options: LoadOptions, sheet: str) -> dict[str, object]:
+    """What was said about how to read a file, as JSON has it, and the sheet."""
+    said = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in (asdict(options.read) | asdict(options.formats)).items()
+        if name != SHEET and value not in (None, ())
+    }
+    return said | ({SHEET: escaped(sheet)} if sheet else {})
 
 
 def _restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:

@@ -12,18 +12,15 @@ from __future__ import annotations
 import hashlib
 import os
 from ast import literal_eval
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from loader.errors import ConfigError
-from loader.project import PROFILES_FILE, Project, profile_name, read_yaml
-
-if TYPE_CHECKING:
-    import jinja2
-
+from loader.project import PROFILES_FILE, Project, converted, profile_name, read_yaml
 
 # models/staging/_sources.yml says the same to dbt.
 RAW_SCHEMA_VARIABLE = "LABMART_RAW_SCHEMA"
@@ -74,6 +71,13 @@ class Profile:
         return "" if value is None else str(value)
 
 
+class _Targets(msgspec.Struct, frozen=True):
+    """A profile of the file."""
+
+    target: str = "default"
+    outputs: dict[str, dict[str, object]] = {}
+
+
 def load_profile(project: Project, target: str | None = None) -> Profile:
     """Read the project's profile.
 
@@ -82,55 +86,36 @@ def load_profile(project: Project, target: str | None = None) -> Profile:
     """
     path = project.profiles_dir / PROFILES_FILE
     name = profile_name(project.root)
-    document = _mapping(read_yaml(path), path, "the file")
+    document = read_yaml(path)
+    if not isinstance(document, dict):
+        raise ConfigError(path, "it is empty or not a mapping. See profiles.yml.example.")
     if name not in document:
         raise ConfigError(path, f"it has no profile {name!r}, which dbt_project.yml asks for.")
-    profile = _mapping(document[name], path, f"profile {name!r}")
+    profile = converted(path, name, document[name], _Targets)
     render = _renderer(path)
-    chosen = target or str(render("target", profile.get("target", "default")))
-    outputs = _mapping(profile.get("outputs"), path, f"`outputs` of profile {name!r}")
-    if chosen not in outputs:
+    chosen = target or str(render("target", profile.target))
+    if chosen not in profile.outputs:
         raise ConfigError(
-            path, f"there is no target {chosen!r}. The targets are: {', '.join(outputs)}."
+            path, f"there is no target {chosen!r}. The targets are: {', '.join(profile.outputs)}."
         )
-    output = _mapping(outputs[chosen], path, f"target {chosen!r}")
-    values = {key: render(key, value) for key, value in output.items()}
+    values = {key: render(key, value) for key, value in profile.outputs[chosen].items()}
     engine = values.get("type")
     if not isinstance(engine, str):
         raise ConfigError(path, f"target {chosen!r} has no `type`, such as `type: postgres`.")
     return Profile(path=path, target=chosen, engine=engine, values=values)
 
 
-def _mapping(value: object, path: Path, what: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise ConfigError(path, f"{what} is empty or not a mapping. See profiles.yml.example.")
-    return {str(key): item for key, item in value.items()}
-
-
-class _Marked(str):
-    """Text that a filter asked to be read as a Python value."""
-
-
-class _Text(str):
-    """Text that stays text."""
-
-
-class _Number(_Marked):
-    pass
-
-
-class _Bool(_Marked):
-    pass
-
-
 def _renderer(path: Path) -> Callable[[str, object], object]:
     """A function (key, value) that renders a value; anything but text stays as it is."""
     import jinja2.sandbox
+    from jinja2.nativetypes import NativeCodeGenerator
 
     environment = jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined)
-    # The finished output is what NativeCodeGenerator would join: pieces, kept with their types.
-    environment.code_generator_class = _native_generator()
-    environment.filters.update(as_number=_Number, as_bool=_Bool, as_native=_Marked, as_text=_Text)
+    # The pieces of the output keep their types until they are joined here, as dbt does it.
+    environment.code_generator_class = NativeCodeGenerator
+    environment.filters.update(
+        as_number=_number, as_bool=_bool, as_native=_native, as_text=lambda text: _Typed(text, text)
+    )
     names = _context(path)
 
     def render(key: str, value: object) -> object:
@@ -142,59 +127,61 @@ def _renderer(path: Path) -> Callable[[str, object], object]:
             return value
         try:
             template = environment.from_string(value)
-            pieces: list[object] = list(template.root_render_func(template.new_context(names)))
-            if pieces and isinstance(pieces[0], jinja2.Undefined):
-                str(pieces[0])  # Raises, and says which name is unknown.
-            return _join(pieces)
-        except ConfigError as error:
-            raise ConfigError(path, f"`{key}`: {error.problem}") from None
+            pieces = list(template.root_render_func(template.new_context(names)))
+            text = "".join(map(str, pieces))  # An unknown name raises here.
+            if len(pieces) != 1:
+                return text
+            return pieces[0].value if isinstance(pieces[0], _Typed) else pieces[0]
         except (jinja2.TemplateError, TypeError, ValueError) as error:
             raise ConfigError(path, f"`{key}` cannot be rendered: {error}.") from None
 
     return render
 
 
-def _native_generator() -> type[jinja2.compiler.CodeGenerator]:
-    from jinja2.nativetypes import NativeCodeGenerator
+class _Typed(str):
+    """Text that a filter has given a Python value; it counts where nothing stands beside it."""
 
-    return NativeCodeGenerator
+    value: object
+
+    def __new__(cls, text: str, value: object) -> _Typed:
+        made = super().__new__(cls, text)
+        made.value = value
+        return made
+
+
+def _native(text: object) -> _Typed:
+    try:
+        return _Typed(str(text), literal_eval(str(text)))
+    except (ValueError, SyntaxError):
+        return _Typed(str(text), str(text))
+
+
+def _number(text: object) -> _Typed:
+    typed = _native(text)
+    if isinstance(typed.value, bool) or not isinstance(typed.value, (int, float)):
+        raise ValueError(f"{text!r} is not a number")
+    return typed
+
+
+def _bool(text: object) -> _Typed:
+    typed = _native(text)
+    if not isinstance(typed.value, bool):
+        raise ValueError(f"{text!r} is neither True nor False")
+    return typed
 
 
 def _context(path: Path) -> dict[str, object]:
     def env_var(name: str, default: str | None = None) -> str:
         value = os.environ.get(name, default)
         if value is None:
-            raise ConfigError(path, f"the environment variable {name} is not set. Set it.")
+            raise ValueError(f"the environment variable {name} is not set")
         return value
 
     def var(*_: object) -> str:
-        raise ConfigError(path, "labmart does not support `var` here. Use `env_var`.")
+        raise ValueError("labmart does not support `var` here. Use `env_var`")
 
     def local_md5(value: str) -> str:
         return hashlib.md5(value.encode(), usedforsecurity=False).hexdigest()
 
     flags = SimpleNamespace(PROFILES_DIR=str(path.parent))
     return {"env_var": env_var, "var": var, "local_md5": local_md5, "flags": flags}
-
-
-def _join(pieces: Sequence[object]) -> object:
-    """What the pieces of one rendered template amount to (dbt: `quoted_native_concat`)."""
-    if not pieces:
-        return ""
-    if len(pieces) > 1:
-        return "".join(str(piece) for piece in pieces)
-    only = pieces[0]
-    if isinstance(only, _Text):
-        return str(only)
-    if not isinstance(only, _Marked):
-        return only
-    try:
-        value = cast("object", literal_eval(only))
-    except (ValueError, SyntaxError):
-        value = str(only)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if isinstance(only, _Number) and not is_number:
-        raise ValueError(f"{str(only)!r} is not a number")
-    if isinstance(only, _Bool) and not isinstance(value, bool):
-        raise ValueError(f"{str(only)!r} is neither True nor False")
-    return value

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The last line is written anew so many seconds apart.
 _PACE = 0.1
-_TESTS = ("test", "unit_test")
+TESTS = ("test", "unit_test")
 _WORDS = {
     "success": "done",
     "pass": "passed",
@@ -62,7 +62,6 @@ class _Screen:
 class NodeResult:
     """How one node of a dbt run ended: dbt's word for it, and seconds."""
 
-    unique_id: str
     kind: str
     name: str
     status: str
@@ -103,7 +102,7 @@ class Progress(_Screen):
 
     def finished(self, node: NodeResult) -> None:
         """dbt's total counts unit tests twice, so no total is shown."""
-        if node.kind in _TESTS and node.status in ("pass", "success"):
+        if node.kind in TESTS and node.status in ("pass", "success"):
             self._passed += 1
             self.working(f"{self._passed} tests passed")
         elif node.status != "skipped":
@@ -162,6 +161,8 @@ def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
     if outcome.state == "refused":
         yield "    refused"
         return
+    if outcome.takes:
+        yield f"    {outcome.takes}"
     yield (
         f"    {outcome.records_read:,} records read, {outcome.records_rejected:,} rejected, "
         f"{duration(seconds)}"
@@ -181,7 +182,7 @@ def summary(outcomes: Sequence[Outcome], *, check: bool) -> str:
     kept = sum(outcome.records_read - outcome.records_rejected for outcome in new)
     what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
     if check:
-        return f"{what} can be loaded.{_UNWRITTEN}"
+        return f"{what} can be read.{_UNWRITTEN}"
     ids = [outcome.load_id for outcome in new]
     which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
     return f"Loaded {what} as {which}."

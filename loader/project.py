@@ -12,15 +12,20 @@ copied to profiles.yml in the root. An existing profiles.yml is never touched.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from loader.errors import ConfigError, UsageError
 
 PROJECT_FILE = "dbt_project.yml"
 PROFILES_FILE = "profiles.yml"
 EXAMPLE_FILE = "profiles.yml.example"
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True)
@@ -49,28 +54,21 @@ class Project:
 
     @property
     def build_lock(self) -> Path:
-        """Held while dbt builds."""
         return self.root / ".labmart" / "build.lock"
 
 
 def find_root(named: Path | None = None, *, start: Path | None = None) -> Path:
     """The directory of dbt_project.yml. Raises UsageError."""
-    if named is not None:
-        if not (named / PROJECT_FILE).is_file():
-            raise _no_project(named)
-        return named.resolve()
     here = (start or Path.cwd()).resolve()
     package_parent = Path(__file__).resolve().parent.parent
-    for directory in (here, *here.parents, package_parent):
+    places = [named.resolve()] if named else [here, *here.parents, package_parent]
+    for directory in places:
         if (directory / PROJECT_FILE).is_file():
             return directory
-    raise _no_project(here, package_parent)
-
-
-def _no_project(*looked_in: Path) -> UsageError:
-    return UsageError(
-        f"No {PROJECT_FILE} found (looked in {', '.join(map(str, looked_in))}). Go into the "
-        "project, or name it with --project-dir or LABMART_PROJECT_DIR."
+    looked_in = str(named) if named else f"{here}, {package_parent}"
+    raise UsageError(
+        f"No {PROJECT_FILE} found (looked in {looked_in}). Go into the project, or name it with "
+        "--project-dir or LABMART_PROJECT_DIR."
     )
 
 
@@ -81,11 +79,14 @@ def open_project(named: Path | None = None, *, start: Path | None = None) -> Pro
 
 
 def read_yaml(path: Path) -> object:
-    """A YAML file. Raises ConfigError when it is missing, unreadable or not YAML."""
+    """A YAML file without what is declared as nothing: `columns:` alone means no columns.
+
+    Raises ConfigError when it is missing, unreadable or not YAML.
+    """
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _without_nulls(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(path, f"it cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
@@ -95,6 +96,29 @@ def read_yaml(path: Path) -> object:
         where = f" in line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or error
         raise ConfigError(path, f"it is not YAML{where}: {problem}.") from None
+
+
+def _without_nulls(node: object) -> object:
+    if isinstance(node, dict):
+        return {key: _without_nulls(value) for key, value in node.items() if value is not None}
+    return [_without_nulls(item) for item in node] if isinstance(node, list) else node
+
+
+def converted(path: Path, place: str, node: object, kind: type[_Kind]) -> _Kind:
+    """What stands at a place of a YAML file, as a type. Raises ConfigError with the place."""
+    try:
+        return msgspec.convert(node, kind)
+    except msgspec.ValidationError as error:
+        problem, _, steps = str(error).partition(" - at ")
+        # `$[0].tables[2]` with the names of list items in place of their numbers.
+        for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", steps):
+            if isinstance(node, list) and index:
+                node = node[int(index)]
+                place += f".{(node.get('name') if isinstance(node, dict) else None) or index}"
+            elif isinstance(node, dict):
+                node = node.get(key)
+                place += f".{key}"
+        raise ConfigError(path, f"{place}: {problem}.") from None
 
 
 def profile_name(root: Path) -> str:
@@ -120,17 +144,12 @@ def _profiles_dir(root: Path) -> Path:
     if (root / PROFILES_FILE).exists():
         return root
     home = Path.home() / ".dbt"
-    if _has_profile(home / PROFILES_FILE, root):
-        return home.resolve()
+    if (home / PROFILES_FILE).is_file():
+        document = read_yaml(home / PROFILES_FILE)
+        if isinstance(document, dict) and profile_name(root) in document:
+            return home.resolve()
     _copy_example(root)
     return root
-
-
-def _has_profile(path: Path, root: Path) -> bool:
-    if not path.is_file():
-        return False
-    document = read_yaml(path)
-    return isinstance(document, dict) and profile_name(root) in document
 
 
 def _copy_example(root: Path) -> None:

@@ -14,7 +14,6 @@ on every database that the project is ever built on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import psycopg2
@@ -26,10 +25,7 @@ from loader.engines.raw_store import gaps, raw_tables
 from loader.engines.sql import quote
 from loader.errors import ConfigError, DatabaseFault, QueryFailed, UsageError
 from loader.profile import RAW_SCHEMA_VARIABLE
-from loader.sources import LEDGER, REJECTED, Input, read_inputs
-
-_PATIENCE_SECONDS = 30
-_TABLES = "'r', 'p', 'v', 'm', 'f'"
+from loader.sources import LEDGER, REJECTED, read_inputs
 
 
 def loader_of(raw_schema: str) -> str:
@@ -56,7 +52,7 @@ def set_up_roles(database: Database) -> None:
     with closing(open_connection(database.profile, "labmart roles")) as connection:
         try:
             with connection, connection.cursor() as cursor:
-                for sql in _statements(database, _current_user(cursor)):
+                for sql in _statements(database, cursor):
                     cursor.execute(sql)
         except psycopg2.errors.InsufficientPrivilege as error:
             raise DatabaseFault(
@@ -76,117 +72,104 @@ def roles_sql(database: Database) -> str:
         closing(open_connection(database.profile, "labmart roles")) as connection,
         connection.cursor() as cursor,
     ):
-        statements = _statements(database, _current_user(cursor))
-    return ";\n".join(["begin", *statements, "commit;"])
+        return ";\n".join(["begin", *_statements(database, cursor), "commit;"])
 
 
-def _current_user(cursor: psycopg2.extensions.cursor) -> str:
-    cursor.execute("select session_user::text")
-    row = cursor.fetchone()
-    return str(row[0]) if row else ""
+# Who made a role may give it away, but is no member by that: it could not become it. `create schema
+# if not exists` would ask for a right also where there is nothing to create.
+_ROLES_AND_SCHEMAS = """
+declare
+    role text;
+    item record;
+begin
+    foreach role in array array[{loader}, {builder}, {reader}] loop
+        if not exists (select from pg_roles where rolname = role) then
+            execute format('create role %I nologin', role);
+        end if;
+        if not (select rolsuper from pg_roles where rolname = {user}) then
+            execute format('grant %I to %I', role, {user});
+        end if;
+    end loop;
+    for item in
+        select s.name, s.owner, pg_get_userbyid(n.nspowner) as present
+        from (values {schemas}) as s (name, owner)
+        left join pg_namespace as n on s.name = n.nspname
+    loop
+        if item.present is null then
+            execute format('create schema %I', item.name);
+        end if;
+        if item.present is distinct from item.owner then
+            execute format('alter schema %I owner to %I', item.name, item.owner);
+        end if;
+    end loop;
+end
+"""
+_TABLES = """
+declare
+    item record;
+begin
+    for item in
+        select c.oid::regclass::text as name, s.owner
+        from (values {schemas}) as s (name, owner)
+        inner join pg_namespace as n on s.name = n.nspname
+        inner join pg_class as c on n.oid = c.relnamespace
+        where c.relkind in ('r', 'p', 'v', 'm', 'f') and pg_get_userbyid(c.relowner) <> s.owner
+    loop
+        execute format('alter table %s owner to %I', item.name, item.owner);
+    end loop;
+end
+"""
 
 
-def _statements(database: Database, user: str) -> list[str]:
+# The tables that are there, and those that the owners will make.
+_GRANTS = (
+    "grant connect on database {database} to {loader}, {builder}, {reader}",
+    "grant usage on schema {raw} to {builder}, {reader}",
+    "grant select on all tables in schema {raw} to {builder}",
+    "alter default privileges for role {loader}, {user} in schema {raw} "
+    "grant select on tables to {builder}",
+    f"grant select on {{raw}}.{quote(LEDGER)}, {{raw}}.{quote(REJECTED)} to {{reader}}",
+    "grant usage on schema {schema} to {reader}",
+    "grant select on all tables in schema {schema} to {reader}",
+    "alter default privileges for role {builder}, {user} in schema {schema} "
+    "grant select on tables to {reader}",
+)
+
+
+def _statements(database: Database, cursor: psycopg2.extensions.cursor) -> list[str]:
     profile = database.profile
+    cursor.execute("select session_user::text")
+    [(user,)] = cursor.fetchall()
     if profile.engine != "postgres":
         raise ConfigError(profile.path, f"target {profile.target!r} is no PostgreSQL server.")
     schema, raw = profile.schema, profile.raw_schema
-    if len(builder_of(schema).encode()) > LONGEST_NAME:
+    loader, builder, reader = loader_of(raw), builder_of(schema), reader_of(schema)
+    if len(builder.encode()) > LONGEST_NAME:
         raise ConfigError(profile.path, f"`schema` is too long for names of roles: {schema!r}.")
-    if max(len(name.encode()) for name in (raw, loader_of(raw))) > LONGEST_NAME:
+    if max(len(name.encode()) for name in (raw, loader)) > LONGEST_NAME:
         raise UsageError(f"{RAW_SCHEMA_VARIABLE} is too long for names of roles: {raw!r}.")
-    inputs = read_inputs(database.project.sources_file)
+    owners = {
+        raw: loader,
+        **dict.fromkeys((schema, f"{schema}_staging", f"{schema}_seeds"), builder),
+    }
+    named = {"loader": loader, "builder": builder, "reader": reader, "user": user}
+    texts = {name: literal(text) for name, text in named.items()}
+    texts["schemas"] = ", ".join(f"({literal(s)}, {literal(o)})" for s, o in owners.items())
+    named |= {"schema": schema, "raw": raw, "database": profile.database}
+    ids = {name: quote(text) for name, text in named.items()}
+    missing = gaps(raw_tables(read_inputs(database.project.sources_file)), {}, raw, _refuse)
     return [
         # A load that is at work is waited for, but not for as long as it may take.
-        f"set local lock_timeout = {_PATIENCE_SECONDS * 1000}",
+        "set local lock_timeout = '30s'",
         # Nobody loads, and nobody else makes the roles, in the meantime.
         "select pg_advisory_xact_lock(hashtextextended('labmart roles', 0))",
         "select pg_advisory_xact_lock("
         f"hashtextextended('labmart raw tables ' || {literal(raw)}, 0))",
-        *_roles(schema, raw, user),
-        *_raw(schema, raw, user, inputs, profile.database),
-        *_results(schema, user, profile.database),
+        f"do {literal(_ROLES_AND_SCHEMAS.format_map(texts))}",
+        *(sql_of(gap, raw) for gap in missing),
+        f"do {literal(_TABLES.format_map(texts))}",
+        *(statement.format_map(ids) for statement in _GRANTS),
     ]
-
-
-def _roles(schema: str, raw: str, user: str) -> Iterator[str]:
-    for role in (loader_of(raw), builder_of(schema), reader_of(schema)):
-        yield _unless(
-            f"exists (select from pg_roles where rolname = {literal(role)})",
-            f"create role {quote(role)} nologin",
-        )
-        # Who made a role may give it away, but is no member by that: it could not become it.
-        yield _unless(
-            f"(select rolsuper from pg_roles where rolname = {literal(user)})",
-            f"grant {quote(role)} to {quote(user)}",
-        )
-
-
-def _raw(schema: str, raw: str, user: str, inputs: Sequence[Input], database: str) -> Iterator[str]:
-    loader, builder, reader = loader_of(raw), builder_of(schema), reader_of(schema)
-    yield from _schema(raw, loader)
-    for gap in gaps(raw_tables(inputs), {}, raw, _refuse):
-        yield sql_of(gap, raw)
-    yield _owned(raw, loader)
-    yield f"grant connect on database {quote(database)} to {quote(loader)}"
-    yield from _readable(raw, builder, owners=(loader, user))
-    yield f"grant usage on schema {quote(raw)} to {quote(reader)}"
-    for table in (LEDGER, REJECTED):
-        yield f"grant select on {quote(raw)}.{quote(table)} to {quote(reader)}"
-
-
-def _results(schema: str, user: str, database: str) -> Iterator[str]:
-    builder, reader = builder_of(schema), reader_of(schema)
-    for name in (schema, f"{schema}_staging", f"{schema}_seeds"):
-        yield from _schema(name, builder)
-        yield _owned(name, builder)
-    yield f"grant connect on database {quote(database)} to {quote(builder)}, {quote(reader)}"
-    yield from _readable(schema, reader, owners=(builder, user))
-
-
-def _schema(name: str, owner: str) -> Iterator[str]:
-    # `if not exists` alone would ask for the right to create what is there already.
-    there = f"exists (select from pg_namespace where nspname = {literal(name)})"
-    yield _unless(there, f"create schema {quote(name)}")
-    yield _unless(
-        f"(select nspowner::regrole::text = {literal(quote(owner))} or "
-        f"nspowner::regrole::text = {literal(owner)} "
-        f"from pg_namespace where nspname = {literal(name)})",
-        f"alter schema {quote(name)} owner to {quote(owner)}",
-    )
-
-
-def _owned(schema: str, owner: str) -> str:
-    """Give what is in a schema to its owner."""
-    return _block(
-        "declare item record; begin "
-        "for item in select c.oid::regclass::text as name from pg_class as c "
-        f"where c.relnamespace = to_regnamespace({literal(quote(schema))}) "
-        f"and c.relkind in ({_TABLES}) and pg_get_userbyid(c.relowner) <> {literal(owner)} "
-        f"loop execute format('alter table %s owner to %I', item.name, {literal(owner)}); "
-        "end loop; end"
-    )
-
-
-def _readable(schema: str, role: str, *, owners: Sequence[str]) -> Iterator[str]:
-    """Let a role read all tables of a schema, and those that its owners will make in it."""
-    yield f"grant usage on schema {quote(schema)} to {quote(role)}"
-    yield f"grant select on all tables in schema {quote(schema)} to {quote(role)}"
-    for owner in owners:
-        yield (
-            f"alter default privileges for role {quote(owner)} in schema {quote(schema)} "
-            f"grant select on tables to {quote(role)}"
-        )
-
-
-def _unless(condition: str, statement: str) -> str:
-    return _block(
-        f"begin if not coalesce({condition}, false) then execute {literal(statement)}; end if; end"
-    )
-
-
-def _block(body: str) -> str:
-    return f"do {literal(body)}"
 
 
 def _refuse(problem: str, next_step: str) -> DatabaseFault:

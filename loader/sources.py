@@ -4,13 +4,14 @@ A table of models/staging/_sources.yml with `config: meta: input: true` can be l
 are those of the files, except `load_id` and `line`, which the loader writes. A column's `config:
 meta` says whether it is `required` in a file (default: yes) and by which other `header_names` a
 file may call it. `natural_key` names the column that tells the records apart; the models use it.
+What the cells of an input look like may stand beside it, under the names of CellFormats.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,53 @@ BLANKS = " \t\r\n\u00a0\ufeff"
 _BETWEEN_WORDS = re.compile(r"[\s_.\-\u00a0\ufeff]+")
 
 
+# A prefix of ids goes into the patterns of three engines.
+_PREFIX = re.compile(r"[\w #:/.-]+")
+
+
+@dataclass(frozen=True)
+class CellFormats:
+    """What somebody said of the numbers, dates, lists and ids of a file; None is nothing said.
+
+    Nothing of it is ever guessed. The loader keeps it in the ledger, the models read the cells by
+    it. `decimal` is comma or point (the other one groups thousands), `dates` the order of a date's
+    parts (DMY, MDY, YMD), `list_separator` one character, `id_prefix` what may stand before the
+    digits of an id: one or more, with commas between them.
+    """
+
+    decimal: str | None = None
+    dates: str | None = None
+    list_separator: str | None = None
+    id_prefix: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError with a sentence for what no file can look like."""
+        if self.decimal not in (None, "comma", "point"):
+            raise ValueError(f"decimal is comma or point, not {self.decimal!r}.")
+        if self.dates not in (None, "DMY", "MDY", "YMD"):
+            raise ValueError(f"dates are DMY, MDY or YMD, not {self.dates!r}.")
+        separator = self.list_separator
+        if separator is not None and (len(separator) != 1 or separator.isalnum()):
+            raise ValueError(
+                f"a list separator is one character, no letter and no digit, not {separator!r}."
+            )
+        for prefix in (self.id_prefix or "EXP-").split(","):
+            if not _PREFIX.fullmatch(prefix) or prefix[-1].isdigit():
+                raise ValueError(
+                    f"an id prefix is made of letters, digits and the signs _-#:/. and ends with "
+                    f"no digit, not {prefix!r}; with commas between several."
+                )
+
+    def or_else(self, other: CellFormats) -> CellFormats:
+        """The same, with what the other one says where nothing is said here."""
+        given = (getattr(self, name) or getattr(other, name) for name in FORMAT_COLUMNS)
+        return CellFormats(*given)
+
+
+# The columns of the ledger that have them.
+FORMAT_COLUMNS = tuple(item.name for item in fields(CellFormats))
+
+
 @dataclass(frozen=True)
 class InputColumn:
     """A column of an input; `names` are the accepted headers, as `header_key` makes them."""
@@ -42,10 +90,11 @@ class InputColumn:
 
 @dataclass(frozen=True)
 class Input:
-    """One table that files are loaded into."""
+    """One table that files are loaded into; `formats` is what its files look like."""
 
     name: str
     columns: tuple[InputColumn, ...]
+    formats: CellFormats = CellFormats()
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -127,7 +176,12 @@ def _input(path: Path, table: DeclaredTable) -> Input:
         raise ConfigError(path, f"the input {table.name} declares no columns.")
     if table.config.meta.natural_key not in [column.name for column in columns]:
         raise ConfigError(path, f"the input {table.name} needs a `natural_key` among its columns.")
-    return Input(name=table.name, columns=columns)
+    meta = table.config.meta
+    try:
+        formats = CellFormats(meta.decimal, meta.dates, meta.list_separator, meta.id_prefix)
+    except ValueError as error:
+        raise ConfigError(path, f"the input {table.name}: {error}") from None
+    return Input(name=table.name, columns=columns, formats=formats)
 
 
 def _column(path: Path, table: str, column: DeclaredColumn) -> InputColumn:

@@ -53,13 +53,18 @@ SparkConnectServer("127.0.0.1", int(sys.argv[1])).start(background=False)
 
 @dataclass(frozen=True)
 class Server:
-    """A server of this machine; `started` is when its process began, in seconds of the epoch."""
+    """A server of this machine.
+
+    `started` is when its process began, in seconds of the epoch; `memory` how much it may take, in
+    bytes.
+    """
 
     kind: str
     pid: int
     started: float
     port: int
     token: str
+    memory: int
 
     @property
     def url(self) -> str:
@@ -186,13 +191,13 @@ def _spark_home() -> Path:
     return Path(found.origin).parent
 
 
-def memory_bytes() -> int:
+def _memory() -> int:
     """How much memory the server may take. Raises UsageError."""
     text = os.environ.get(MEMORY) or "4g"
     match = re.fullmatch(r"([1-9][0-9]{0,6})([gm])", text.lower())
     if match is None:
         raise UsageError(f"{MEMORY} is {text!r}; it is a number with g or m, such as 4g.")
-    return int(match[1]) * 1024 ** {"g": 3, "m": 2}[match[2]]
+    return int(match[1]) << {"g": 30, "m": 20}[match[2]]
 
 
 def _launch(home: Path, *, tied: bool) -> tuple[Server, subprocess.Popen[bytes]]:
@@ -200,7 +205,7 @@ def _launch(home: Path, *, tied: bool) -> tuple[Server, subprocess.Popen[bytes]]
 
     Raises DatabaseUnreachable, and what `kind` raises.
     """
-    engine, size = kind(), memory_bytes()
+    engine, size = kind(), _memory()
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -253,7 +258,7 @@ def _launch(home: Path, *, tied: bool) -> tuple[Server, subprocess.Popen[bytes]]
         process.kill()
         process.communicate()
         raise
-    return Server(engine, process.pid, started, port, token), process
+    return Server(engine, process.pid, started, port, token, size), process
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -34,46 +34,80 @@ class Layout:
     left_out: tuple[str, ...]
 
 
+class _Column:
+    """A column on its way to the screen: the lines of its header, its cells, and its width."""
+
+    def __init__(self, column: Column, cells: Sequence[str]) -> None:
+        self.cells = cells
+        self.is_number = column.type.split("(", 1)[0] in _NUMERIC
+        # Of a path the end says most.
+        self.keeps_end = column.name == "file"
+        # A long name breaks after underscores: `total_exp_per_user` takes two lines of ten.
+        self.header: list[str] = []
+        for word in column.name.replace("_", "_\0").split("\0"):
+            if self.header and len(self.header[-1]) + len(word) <= _HEADER:
+                self.header[-1] += word
+            else:
+                self.header.append(word)
+        header = max(map(text_width, self.header))
+        self.wanted = max([header, *map(text_width, cells)])
+        self.width = self.wanted
+        if not self.is_number:
+            self.wanted = min(self.wanted, max(_WIDEST_TEXT, header))
+            self.width = min(self.wanted, max(_NARROWEST_TEXT, header))
+
+    def padded(self, text: str) -> str:
+        """The text cut to the width, numbers to the right."""
+        if text_width(text) > self.width:
+            text = _cut(text[::-1], self.width)[::-1] if self.keeps_end else _cut(text, self.width)
+        space = " " * (self.width - text_width(text))
+        return space + text if self.is_number else text + space
+
+
 def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Layout:
     """Lay rows out within `width` columns of text; None means any width.
 
     Long text is cut first. What still does not fit is left out, from the right.
     """
-    cells = [[display(value) for value in row] for row in rows]
-    is_number = [column.type.split("(", 1)[0] in _NUMERIC for column in columns]
-    headers = [_header(column.name) for column in columns]
-    widths = [
-        max([text_width(part) for part in headers[i]] + [text_width(row[i]) for row in cells])
-        for i in range(len(columns))
+    all_columns = [
+        _Column(column, [display(row[index]) for row in rows])
+        for index, column in enumerate(columns)
     ]
-    widths = [
-        size if is_number[i] else min(size, max(_WIDEST_TEXT, *map(text_width, headers[i])))
-        for i, size in enumerate(widths)
+    shown = _fitted(all_columns, width)
+    height = max((len(column.header) for column in shown), default=0)
+    headers = [[""] * (height - len(column.header)) + column.header for column in shown]
+    lines = [
+        *zip(*headers, strict=True),
+        tuple("-" * column.width for column in shown),
+        *zip(*(column.cells for column in shown), strict=True),
     ]
-    if width is not None:
-        widths = _fit(widths, headers, is_number, width)
-    shown = len(widths)
-    lines = _header_lines(headers[:shown], widths, is_number)
-    lines.append(_GAP.join("-" * size for size in widths))
-    # Of a path the end says most.
-    cut_in_front = [column.name == "file" for column in columns]
-    for row in cells:
-        fitted = [
-            (_cut_in_front if in_front else _cut)(text, size)
-            for text, size, in_front in zip(row, widths, cut_in_front, strict=False)
-        ]
-        lines.append(_line(fitted, widths, is_number))
     return Layout(
-        lines=tuple(line.rstrip() for line in lines),
-        left_out=tuple(column.name for column in columns[shown:]),
+        lines=tuple(
+            _GAP.join(c.padded(text) for c, text in zip(shown, line, strict=True)).rstrip()
+            for line in lines
+        ),
+        left_out=tuple(column.name for column in columns[len(shown) :]),
     )
 
 
-def terminal_width() -> int | None:
-    """The width to keep to: COLUMNS, else the terminal's; None when there is no terminal."""
-    if os.environ.get("COLUMNS", "").isdigit() or sys.stdout.isatty():
-        return shutil.get_terminal_size().columns
-    return None
+def _fitted(columns: Sequence[_Column], width: int | None) -> Sequence[_Column]:
+    """The columns that fit, each as wide as there is room for."""
+    if width is None:
+        for column in columns:
+            column.width = column.wanted
+        return columns
+    shown = list(columns[:1])
+    spare = width - sum(column.width for column in shown)
+    for column in columns[1:]:
+        if spare < len(_GAP) + column.width:
+            break
+        spare -= len(_GAP) + column.width
+        shown.append(column)
+    # What is left goes to the cut columns, one by one, the narrowest first.
+    while spare > 0 and (cut := [column for column in shown if column.width < column.wanted]):
+        min(cut, key=lambda column: column.width).width += 1
+        spare -= 1
+    return shown
 
 
 def print_table(
@@ -83,11 +117,11 @@ def print_table(
 
     `choose` says how else a column that was left out can be seen.
     """
-    out = sys.stdout.buffer
-    table = layout(columns, rows, terminal_width())
-    for line in table.lines:
-        out.write(f"{line}\n".encode())
-    out.flush()
+    # Without a terminal, and without COLUMNS, a table may be as wide as it is.
+    is_bound = os.environ.get("COLUMNS", "").isdigit() or sys.stdout.isatty()
+    table = layout(columns, rows, shutil.get_terminal_size().columns if is_bound else None)
+    sys.stdout.buffer.write("".join(f"{line}\n" for line in table.lines).encode())
+    sys.stdout.buffer.flush()
     print(footer, file=sys.stderr)
     if table.left_out:
         print(
@@ -115,9 +149,7 @@ def display(value: Value) -> str:
 
 def text_width(text: str) -> int:
     """How many terminal cells the text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(_char_width(char) for char in text)
+    return len(text) if text.isascii() else sum(map(_char_width, text))
 
 
 def _char_width(char: str) -> int:
@@ -126,73 +158,11 @@ def _char_width(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _header(name: str) -> list[str]:
-    """Break a long name after underscores: `total_exp_per_user` takes two lines of ten."""
-    lines: list[str] = []
-    for word in name.replace("_", "_\0").split("\0"):
-        if lines and len(lines[-1]) + len(word) <= _HEADER:
-            lines[-1] += word
-        else:
-            lines.append(word)
-    return lines
-
-
-def _fit(
-    widths: list[int], headers: list[list[str]], is_number: list[bool], width: int
-) -> list[int]:
-    least = [
-        size
-        if is_number[i]
-        else min(size, max(_NARROWEST_TEXT, *(text_width(part) for part in headers[i])))
-        for i, size in enumerate(widths)
-    ]
-    shown = 1
-    while shown < len(widths) and _total(least[: shown + 1]) <= width:
-        shown += 1
-    fitted = least[:shown]
-    spare = width - _total(fitted)
-    # Give what is left to the cut columns, one by one, the narrowest first.
-    while spare > 0:
-        cut = [i for i in range(shown) if fitted[i] < widths[i]]
-        if not cut:
-            break
-        narrowest = min(cut, key=lambda i: fitted[i])
-        fitted[narrowest] += 1
-        spare -= 1
-    return fitted
-
-
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + len(_GAP) * (len(widths) - 1)
-
-
-def _header_lines(
-    headers: Sequence[list[str]], widths: Sequence[int], is_number: Sequence[bool]
-) -> list[str]:
-    height = max((len(parts) for parts in headers), default=0)
-    padded = [[""] * (height - len(parts)) + parts for parts in headers]
-    return [_line([parts[i] for parts in padded], widths, is_number) for i in range(height)]
-
-
-def _line(row: Sequence[str], widths: Sequence[int], is_number: Sequence[bool]) -> str:
-    cells = []
-    for text, size, right in zip(row, widths, is_number, strict=False):
-        space = " " * (size - text_width(text))
-        cells.append(space + text if right else text + space)
-    return _GAP.join(cells)
-
-
 def _cut(text: str, size: int) -> str:
-    if text_width(text) <= size:
-        return text
     kept, used = "", 0
     for char in text:
-        if used + _char_width(char) > size - 1:
+        used += _char_width(char)
+        if used > size - 1:
             break
         kept += char
-        used += _char_width(char)
     return kept + "…"
-
-
-def _cut_in_front(text: str, size: int) -> str:
-    return _cut(text[::-1], size)[::-1]

@@ -40,9 +40,9 @@ from loader.errors import (
     UsageError,
 )
 from loader.files import LocalFile, sha256_of
-from loader.files.names import is_excluded, scheme_of
+from loader.files.names import in_reading_order, is_excluded, scheme_of
 from loader.files.paths import Skipped, find
-from loader.files.remote import Listed, RemoteFolder
+from loader.files.remote import Listed, RemoteFolder, changed_at
 from loader.load import LoadOptions, load
 from loader.printable import printable
 from loader.progress import LoadReport
@@ -65,8 +65,7 @@ _UNFINISHED = (
 )
 # What is never taken, besides hidden files.
 _LEFT_OUT = (LOADED, REJECTED, *_UNFINISHED)
-# Each store has its own words for when an object was written, and for its content.
-_WRITTEN = ("LastModified", "last_modified", "updated", "mtime", "modified")
+# Each store has its own word for the content of an object.
 _CONTENT = ("ETag", "etag", "generation", "crc32c", "md5Hash")
 _PUT_OFF = (signal.SIGTERM, signal.SIGHUP)
 
@@ -214,8 +213,9 @@ class _Watcher:
         return any(outcome.state == "loaded" for outcome in outcomes)
 
     def _was_loaded(self, loads: Sequence[Load], file: IncomingFile) -> bool:
-        """Whether the bytes were ever loaded: what stays in place must not undo an undo."""
-        digests = {load.sha256 for load in loads}
+        """Whether these bytes were loaded since they came: what stays must not undo an undo."""
+        came_at = datetime.fromtimestamp(file.modified, UTC)
+        digests = {load.sha256 for load in loads if load.arrived_at >= came_at}
         return bool(digests) and self._place.sha256(file) in digests
 
     def _refusal(self, file: IncomingFile, problems: Sequence[str]) -> str:
@@ -466,9 +466,9 @@ class Place(Protocol):
         ...
 
     def scan(self) -> list[IncomingFile]:
-        """What lies there now and could be loaded, the oldest first. Raises PlaceGone.
+        """What lies there now and could be loaded, in reading order. Raises PlaceGone.
 
-        Of two versions of a row the later one wins, so files come as they were written.
+        Of two versions of a row the later one wins: the order is that of `labmart load`.
         """
         ...
 
@@ -514,11 +514,11 @@ class _Stability:
         is_old = time.time() - file.modified >= self._interval
         return is_old or now - since >= self._interval
 
-    def sorted_by_age(self, files: Sequence[IncomingFile]) -> list[IncomingFile]:
-        """The files, the oldest first; others are forgotten."""
+    def in_order(self, files: Sequence[IncomingFile]) -> list[IncomingFile]:
+        """The files in reading order; others are forgotten."""
         names = {file.name for file in files}
         self._since = {name: seen for name, seen in self._since.items() if name in names}
-        return sorted(files, key=lambda file: (file.modified, file.name))
+        return in_reading_order(files, name=lambda file: file.name)
 
 
 class Folder:
@@ -561,7 +561,7 @@ class Folder:
                         status = Path(result.name).stat()
                         unfinished.add((status.st_dev, status.st_ino))
         self._unfinished, self._renamed = unfinished, renamed
-        return self._stability.sorted_by_age(files)
+        return self._stability.in_order(files)
 
     def is_complete(self, file: IncomingFile) -> bool:
         is_stable = self._stability.is_stable(file)
@@ -637,7 +637,7 @@ class Store:
             files = [self._incoming(listed) for listed in self._folder.list(self._exclude)]
         except FileRefused as refused:
             raise PlaceGone(str(refused)) from None
-        return self._stability.sorted_by_age(files)
+        return self._stability.in_order(files)
 
     def is_complete(self, file: IncomingFile) -> bool:
         return not self._grows or self._stability.is_stable(file)
@@ -663,7 +663,7 @@ class Store:
         return f"{self._folder.shown}/{printable(target)}"
 
     def _incoming(self, listed: Listed) -> IncomingFile:
-        written = _moment(listed.info)
+        written = changed_at(listed.info)
         content = next((str(listed.info[key]) for key in _CONTENT if listed.info.get(key)), "")
         return IncomingFile(
             name=listed.relative,
@@ -737,17 +737,3 @@ def _put_back(moved: Path, source: Path) -> None:
         number += 1
         place = source.with_name(f"{source.stem}-{number}{source.suffix}")
     moved.rename(place)
-
-
-def _moment(info: Mapping[str, object]) -> float:
-    """Seconds since 1970; 0 when the store does not tell."""
-    for key in _WRITTEN:
-        value = info.get(key)
-        if isinstance(value, str):
-            with suppress(ValueError):
-                value = datetime.fromisoformat(value)
-        if isinstance(value, datetime):
-            return value.timestamp() if value.tzinfo else value.replace(tzinfo=UTC).timestamp()
-        if isinstance(value, (int, float)):
-            return float(value)
-    return 0.0

@@ -1,8 +1,7 @@
-"""The subcommands of the database: the embedded PostgreSQL, and who may do what."""
+"""The subcommands of the database: the embedded PostgreSQL, the lake's server, who may do what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +10,7 @@ from loader.cli.call import Call, option, say, target_option
 from loader.errors import EXIT_DATABASE, UsageError
 
 if TYPE_CHECKING:
-    from loader.embedded import Status
+    from loader.profile import Profile
 
 
 @click.group()
@@ -59,21 +58,32 @@ def db_stop(call: Call) -> None:
 def db_status(call: Call, target: str | None) -> None:
     """Tell whether the embedded PostgreSQL runs; exit code 4 if it does not."""
     from loader.embedded import place_of, status
+    from loader.progress import duration, size_of
 
     database = call.database(target)
     if database.profile.engine == "duckdb":
         file = database.file()
         click.echo(f"file     {file}")
-        click.echo(
-            f"size     {_megabytes(file.stat().st_size) if file.exists() else 'not made yet'}"
-        )
+        size = size_of(file.stat().st_size) if file.exists() else "not made yet"
+        click.echo(f"size     {size}")
         return
     server = status(place_of(database.project.profiles_dir))
     if database.embedded is None:
         say(f"Not in use: {database.profile.path} names another server.")
         return
-    for line in _lines(server):
-        click.echo(line)
+    lines = {
+        "status": "running" if server.running else "stopped",
+        "pid": server.pid,
+        "version": server.version and f"PostgreSQL {server.version}",
+        "uptime": server.uptime and duration(server.uptime),
+        "data": server.place.data,
+        "size": server.size and size_of(server.size),
+        "socket": server.place.run,
+        "log": server.place.log,
+    }
+    for name, value in lines.items():
+        if value is not None:
+            click.echo(f"{name:<8} {value}")
     if not server.running:
         raise SystemExit(EXIT_DATABASE)
 
@@ -84,6 +94,80 @@ def db_status(call: Call, target: str | None) -> None:
 def db_url(call: Call, target: str | None) -> None:
     """Print the address of the database for psql and other programs, or its file."""
     click.echo(call.database(target).url())
+
+
+@click.group()
+def spark() -> None:
+    """Start, stop and look at the server that the lake is computed in, on this machine.
+
+    LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). Where SPARK_REMOTE names a
+    server, that one is used and none is started.
+    """
+
+
+@spark.command("start")
+@target_option
+@click.pass_obj
+def spark_start(call: Call, target: str | None) -> None:
+    """Start the server, which stays until it is stopped."""
+    from loader.spark_server import start
+
+    server, is_new = start(_lake(call, target))
+    say(f"{'started' if is_new else 'runs already'}: {server.kind}, process {server.pid}")
+
+
+@spark.command("stop")
+@target_option
+@click.pass_obj
+def spark_stop(call: Call, target: str | None) -> None:
+    """Stop the server of this project."""
+    from loader.spark_server import stop
+
+    say("stopped" if stop(_lake(call, target)) else "was not running")
+
+
+@spark.command("status")
+@target_option
+@click.pass_obj
+def spark_status(call: Call, target: str | None) -> None:
+    """Tell whether the server runs, and where the lake is; exit code 4 if it does not."""
+    from loader.engines.lake import lake_of
+    from loader.spark_server import running
+
+    profile = _lake(call, target)
+    server = running(profile)
+    click.echo(f"status   {'running' if server else 'stopped'}")
+    if server:
+        click.echo(f"kind     {server.kind}")
+        click.echo(f"pid      {server.pid}")
+        click.echo(f"memory   {server.memory >> 20:,} MB at most")
+    click.echo(f"lake     {lake_of(profile).location}")
+    if server is None:
+        raise SystemExit(EXIT_DATABASE)
+
+
+@spark.command("url")
+@target_option
+@click.pass_obj
+def spark_url(call: Call, target: str | None) -> None:
+    """Print what SPARK_REMOTE has to be for plain dbt; it holds Spark's token."""
+    from loader.errors import DatabaseUnreachable
+    from loader.spark_server import running
+
+    server = running(_lake(call, target))
+    if server is None:
+        raise DatabaseUnreachable("No server runs. Start one with `labmart spark start`.")
+    click.echo(server.url)
+
+
+def _lake(call: Call, target: str | None) -> Profile:
+    """The profile of the target, by default the one called spark."""
+    profile = call.database(target or "spark").profile
+    if profile.engine != "spark":
+        raise UsageError(
+            f"The target {profile.target} is of type {profile.engine}, which needs no Spark."
+        )
+    return profile
 
 
 @click.command()
@@ -106,30 +190,3 @@ def roles(call: Call, target: str | None, sql: bool) -> None:
     schema, raw = database.profile.schema, database.profile.raw_schema
     say(f"{loader_of(raw)} loads, {builder_of(schema)} builds, {reader_of(schema)} reads.")
     say(f"Make people members of them: grant {reader_of(schema)} to …;")
-
-
-def _lines(server: Status) -> Iterator[str]:
-    yield f"status   {'running' if server.running else 'stopped'}"
-    if server.pid is not None:
-        yield f"pid      {server.pid}"
-    if server.version is not None:
-        yield f"version  PostgreSQL {server.version}"
-    if server.uptime is not None:
-        yield f"uptime   {_uptime(server.uptime)}"
-    yield f"data     {server.place.data}"
-    if server.size is not None:
-        yield f"size     {_megabytes(server.size)}"
-    yield f"socket   {server.place.run}"
-    yield f"log      {server.place.log}"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1024**2:,.0f} MB"
-
-
-def _uptime(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
-    return " ".join(f"{amount} {unit}" for amount, unit in parts if amount) or "0 s"

@@ -22,6 +22,7 @@ class Given(TypedDict):
     """The options of a load as the command line gives them."""
 
     replace: bool
+    allow_empty: bool
     max_rejected: str
     exclude: tuple[str, ...]
     input_: str | None
@@ -30,10 +31,15 @@ class Given(TypedDict):
     quote: str | None
     file_columns: str | None
     sheet: str | None
+    decimal: str | None
+    dates: str | None
+    list_separator: str | None
+    id_prefix: str | None
 
 
 _OPTIONS = (
     option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
+    option("--allow-empty", is_flag=True, help="Let files without any record replace it, too."),
     option(
         "--max-rejected",
         default="10%",
@@ -55,6 +61,22 @@ _OPTIONS = (
         help="Columns of texts and sheets without a header; an empty name ignores its column.",
     ),
     option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
+    option(
+        "--decimal",
+        type=click.Choice(["comma", "point"]),
+        help="What stands before the decimals of numbers; the other one may group thousands.",
+    ),
+    option(
+        "--dates",
+        type=click.Choice(["DMY", "MDY", "YMD"], case_sensitive=False),
+        help="Order of day, month and year in dates; days like 2024-01-31 need none.",
+    ),
+    option("--list-separator", help="What stands between the ids of a list: one character."),
+    option(
+        "--id-prefix",
+        metavar="PREFIX,PREFIX…",
+        help="What may stand before the digits of ids, such as EXP- in EXP-0012.",
+    ),
 )
 
 
@@ -111,7 +133,7 @@ def run(
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@option("--check", is_flag=True, help="Read everything, tell what is wrong, write nothing.")
+@option("--check", is_flag=True, help="Tell what is wrong and what would change; write nothing.")
 @given_options
 @target_option
 @click.pass_obj
@@ -277,8 +299,14 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
+    report = LoadReport()
+    judge = None
+    if options.check and database.project.marts_file.exists():
+        from loader.check import Verdict
+
+        judge = Verdict(database.project, database.profile, report.say)
     database.ready()
-    outcomes = load_files(paths, inputs, database.profile, options, LoadReport())
+    outcomes = load_files(paths, inputs, database.profile, options, report, judge)
     say(summary(outcomes, check=options.check))
     return outcomes
 
@@ -287,10 +315,21 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.BadParameter."""
     from loader.load import LoadOptions
     from loader.parsers.dialect import ReadOptions
+    from loader.sources import CellFormats
 
     columns = given["file_columns"]
+    try:
+        formats = CellFormats(
+            decimal=given["decimal"],
+            dates=given["dates"],
+            list_separator=_sign("--list-separator", given["list_separator"]),
+            id_prefix=given["id_prefix"],
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     return LoadOptions(
         replace=given["replace"],
+        allow_empty=given["allow_empty"],
         check=check,
         max_rejected=_max_rejected(given["max_rejected"]),
         exclude=given["exclude"],
@@ -302,6 +341,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
             columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
             sheet=given["sheet"],
         ),
+        formats=formats,
     )
 
 

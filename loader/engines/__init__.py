@@ -83,23 +83,33 @@ class Engine(Protocol):
 class Load:
     """One row of the ledger: one file, or one sheet of it, in one input.
 
-    `call_id` is the load_id of the first load of the call that brought it.
+    `call_id` is the load_id of the first load of the call that brought it. `reading` is a JSON
+    object of what was said about how to read the file, and of the `sheet` that was read; '' where
+    an earlier version kept nothing. `arrived_at` is when the file was last changed, or when it came
+    where nothing else is known. The last four are what was said of its cells:
+    loader.sources.CellFormats.
     """
 
     load_id: int
-    call_id: int
+    status: str
+    mode: str
     input: str
     file: str
-    sha256: str
-    bytes: int
-    dialect: str
-    mode: str
-    status: str
     records_read: int
     records_rejected: int
+    bytes: int
+    dialect: str
     started_at: datetime
     finished_at: datetime
     loaded_by: str
+    sha256: str
+    call_id: int
+    reading: str
+    arrived_at: datetime
+    decimal: str | None = None
+    dates: str | None = None
+    list_separator: str | None = None
+    id_prefix: str | None = None
 
 
 class RawStore(Protocol):

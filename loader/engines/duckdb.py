@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -118,6 +117,7 @@ def opened(profile: Profile, *, write: bool) -> Iterator[Connection]:
     """
     path = path_of(profile)
     with file_lock(profile, shared=not write):
+        was_there = path.exists()
         connection = _connect(profile, path, write=write)
         try:
             # Times are printed; they must not depend on the machine.
@@ -130,7 +130,13 @@ def opened(profile: Profile, *, write: bool) -> Iterator[Connection]:
                     raise ConfigError(profile.path, f"`settings`: {name}: {message}") from None
             yield connection
         finally:
+            is_empty = False
+            with suppress(duckdb.Error):
+                is_empty = not connection.execute("select 1 from duckdb_tables()").fetchall()
             connection.close()
+            if write and is_empty and not was_there:
+                # Nothing was committed, so nothing stays.
+                path.unlink()
 
 
 def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
@@ -478,8 +484,12 @@ class DuckDBRaw(SqlRawStore):
         return f"epoch_us({cell})" if LEDGER_COLUMNS[column] == TIMESTAMP else cell
 
     def load_of(self, row: tuple[Any, ...]) -> Load:
-        load = Load(*row)
-        return replace(load, started_at=_time(load.started_at), finished_at=_time(load.finished_at))
+        types = LEDGER_COLUMNS.values()
+        cells: list[Any] = [
+            _time(cell) if type_ == TIMESTAMP else cell
+            for type_, cell in zip(types, row, strict=True)
+        ]
+        return Load(*cells)
 
     def copy(
         self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]

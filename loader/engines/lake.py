@@ -289,6 +289,9 @@ class LakeRaw(DuckDBRaw):
     changed of the ledger does with the commit.
     """
 
+    # They are Spark's.
+    runs_models = False
+
     def __init__(self, connection: Connection, lake: Folder, schema: str) -> None:
         super().__init__(connection, schema, lake.location)
         self._lake = lake

@@ -378,6 +378,14 @@ class PostgresRaw(SqlRawStore):
         except psycopg2.Error as error:
             raise fault(error, self.where, need=need or self._grant(right)) from None
 
+    def verbatim(self, sql: str) -> str:
+        return _twice(sql)
+
+    def settle(self) -> None:
+        # dbt plans its queries right after this, before PostgreSQL would look by itself.
+        for table in sorted(self.changed):
+            self.run(f"analyze {self.table(table)}")
+
     def table(self, name: str) -> str:
         return _twice(self._plain_table(name))
 
@@ -456,9 +464,7 @@ class PostgresRaw(SqlRawStore):
         return super().count_rows(table, load_id, condition)
 
     def commit(self) -> None:
-        # dbt plans its queries right after this, before PostgreSQL would look by itself.
-        for table in sorted(self.changed):
-            self.run(f"analyze {self.table(table)}")
+        self.settle()
         try:
             self._connection.commit()
         except psycopg2.Error as error:

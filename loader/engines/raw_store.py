@@ -15,27 +15,14 @@ from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
 from loader.parsers.records import Batch, Parser, RejectedLine, csv_cell
-from loader.sources import LAST_LOAD, LEDGER, REJECTED, Input
+from loader.sources import FORMAT_COLUMNS, LAST_LOAD, LEDGER, REJECTED, Input
 
 REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
 
 TIMESTAMP = "timestamp with time zone"
-LEDGER_COLUMNS = {
-    "load_id": "bigint",
-    "input": "text",
-    "file": "text",
-    "sha256": "text",
-    "bytes": "bigint",
-    "dialect": "text",
-    "mode": "text",
-    "status": "text",
-    "records_read": "bigint",
-    "records_rejected": "bigint",
-    "started_at": TIMESTAMP,
-    "finished_at": TIMESTAMP,
-    "loaded_by": "text",
-    "call_id": "bigint",
-}
+# The ledger has a column for each field of a Load.
+_TYPES = {"int": "bigint", "str": "text", "str | None": "text", "datetime": TIMESTAMP}
+LEDGER_COLUMNS = {item.name: _TYPES[str(item.type)] for item in fields(Load)}
 _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LEDGER: LEDGER_COLUMNS,
     REJECTED: {
@@ -50,6 +37,8 @@ _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LAST_LOAD: {"load_id": "bigint"},
 }
 _SUBSTITUTES = {"bigint": "0", "text": "''", TIMESTAMP: "to_timestamp(0)"}
+# What stands in for columns that an older ledger has not: each of its loads was a call.
+_OLDER = {"call_id": "load_id", "arrived_at": "started_at"}
 _REJECTED_PER_BATCH = 1000
 
 
@@ -156,6 +145,8 @@ class SqlRawStore:
 
     # How the engine writes a parameter.
     parameter = "?"
+    # Whether it is the engine that the models are compiled for.
+    runs_models = True
 
     def __init__(self, schema_name: str, schema: str, where: str) -> None:
         self.schema_name = schema_name
@@ -169,6 +160,13 @@ class SqlRawStore:
     ) -> list[tuple[Any, ...]]:
         """Run a statement, all of its rows. `right` is what it needs on the raw tables."""
         raise NotImplementedError
+
+    def verbatim(self, sql: str) -> str:
+        """Foreign SQL as `run` takes it."""
+        return sql
+
+    def settle(self) -> None:
+        """Write what is kept back, and let the engine know what it has now."""
 
     def relations(self, names: Iterable[str]) -> dict[str, Relation]:
         """Those of the names that are relations of the raw schema."""
@@ -215,12 +213,15 @@ class SqlRawStore:
         return [self.load_of(row) for row in rows]
 
     def select_cell(self, column: str, ledger: Relation) -> str:
-        """SQL for a column of the ledger, never NULL, also of a row that a person wrote by hand.
+        """SQL for a column of the ledger, NULL only where nothing was said of the cells.
 
-        A ledger older than call_id has none; each of its loads was a call.
+        That holds for a row that a person wrote by hand as well.
         """
         type_ = LEDGER_COLUMNS[column]
-        substitute = "load_id" if column == "call_id" else _SUBSTITUTES[type_]
+        older = _OLDER.get(column)
+        substitute = SqlRawStore.select_cell(self, older, ledger) if older else _SUBSTITUTES[type_]
+        if column in FORMAT_COLUMNS:
+            substitute = "null"
         if column not in ledger.columns:
             return substitute
         name = quote(column)
@@ -241,10 +242,6 @@ class SqlRawStore:
         present = self.relations(tables)
         for gap in gaps(tables, present, self.schema_name, self.refuse):
             self.make(gap, present)
-        self.run(
-            f"update {self.table(LEDGER)} set call_id = load_id where call_id is null",
-            right="update",
-        )
 
     def next_load_id(self) -> int:
         last = self.table(LAST_LOAD)

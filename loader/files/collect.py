@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from loader.errors import FileRefused, NothingToLoad
 from loader.files.compression import cannot_open, open_bytes
 from loader.files.content import ZIP_DAMAGES, content_of, open_zip
-from loader.files.names import is_excluded, is_left_over, scheme_of
+from loader.files.names import in_reading_order, is_excluded, is_left_over, scheme_of
 from loader.files.paths import LocalFile, Problem, Result, Skipped, find, is_pipe
 from loader.files.remote import check_scheme, fetch, spool_pipe, standard_input
 from loader.files.temporary import DecompressionLimit, Progress, Spool
@@ -154,10 +154,11 @@ class _Collector:
                 return
             file = pipe
         try:
-            size = file.path.stat().st_size
+            status = file.path.stat()
         except OSError as error:
             raise FileRefused(file.name, cannot_open(error)) from None
-        self._look_into(file, 0, DecompressionLimit(size))
+        file = replace(file, changed_at=file.changed_at or status.st_mtime)
+        self._look_into(file, 0, DecompressionLimit(status.st_size))
 
     def _look_into(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
         """Keep the file, or what it wraps. Raises FileRefused."""
@@ -165,14 +166,14 @@ class _Collector:
         if content.layers and content.format in _SOUGHT_IN:
             with open_bytes(file.path, file.name) as stream:
                 path = self._save(file.name, stream, "decompressing", limit)
-            self._look_into(LocalFile(file.name, path, temporary=True), depth, limit)
+            self._look_into(replace(file, path=path, temporary=True), depth, limit)
         elif content.format == "zip":
             self._unpack(file, depth, limit)
         else:
             self._files.append(replace(file, content=content))
 
     def _unpack(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
-        """All members, sorted by name, each as a file of its own called `name/member`.
+        """All members, in reading order, each as a file of its own called `name/member`.
 
         What is wrong with one member is a problem; the others still come.
         """
@@ -183,9 +184,9 @@ class _Collector:
                 "load the files.",
             )
         with open_zip(file.path, file.name) as archive:
-            members = sorted(
+            members = in_reading_order(
                 (info for info in archive.infolist() if not info.filename.endswith("/")),
-                key=lambda info: info.filename,
+                name=lambda info: info.filename,
             )
             if len(members) > MAX_MEMBERS:
                 many = f"{len(members):,} members, more than {MAX_MEMBERS:,}"
@@ -201,7 +202,8 @@ class _Collector:
                     continue
                 try:
                     path = self._extract(archive, info, name, limit)
-                    self._look_into(LocalFile(name, path, temporary=True), depth + 1, limit)
+                    member = replace(file, name=name, path=path, temporary=True)
+                    self._look_into(member, depth + 1, limit)
                 except FileRefused as refused:
                     self._problems[str(refused)] = None
         if file.temporary:

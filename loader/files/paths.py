@@ -16,9 +16,9 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
 
-from loader.errors import NothingToLoad
+from loader.errors import NothingToLoad, did_you_mean
 from loader.files.content import Content
-from loader.files.names import is_excluded, is_left_over, is_pattern
+from loader.files.names import in_reading_order, is_excluded, is_left_over, is_pattern
 from loader.printable import printable
 
 # A terminal is a device, and fine where somebody types into it.
@@ -32,13 +32,15 @@ class LocalFile:
     `name` is for people and the ledger: the PATH as it was written, `folder/file`, an address
     without its secrets, or `archive.zip/member`; always printable. `path` is where the bytes are,
     a temporary file for standard input, remote files and members of archives. `content` is what
-    `collect` has seen in it.
+    `collect` has seen in it. `changed_at` is when the bytes were last changed where they come from,
+    in seconds since 1970; None where only the file at `path` tells it.
     """
 
     name: str
     path: Path
     temporary: bool = False
     content: Content | None = None
+    changed_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,7 @@ def _missing(argument: str) -> str:
         return "there is no such file, and no such folder around it. Check the path."
     except OSError as error:
         return f"this cannot be looked up: {error.strerror}."
-    from difflib import get_close_matches
-
-    near = get_close_matches(Path(argument).name, names, n=1)
-    hint = f" Did you mean {printable(near[0])!r}?" if near else " Check the path."
+    hint = did_you_mean(Path(argument).name, list(map(printable, names))) or " Check the path."
     return f"there is no such file or folder.{hint}"
 
 
@@ -160,7 +159,10 @@ def _cannot_look(path: str, error: OSError) -> str:
 
 
 def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
-    """What is below a folder, by name, each with its path from there. No folder comes twice."""
+    """What is below a folder, in reading order, each with its path from there.
+
+    No folder comes twice.
+    """
     entered: set[tuple[int, int]] = set()
     # What is still to do, the next one last: where it is, and where below the top.
     remaining = [(top, "")]
@@ -175,7 +177,7 @@ def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
             continue
         try:
             status = Path(path).stat()
-            names = sorted(child.name for child in Path(path).iterdir())
+            names = in_reading_order(child.name for child in Path(path).iterdir())
         except OSError as error:
             sentence = f"{printable(path)}: this folder cannot be listed: {error.strerror}."
             yield relative, Problem(sentence)
@@ -202,7 +204,7 @@ def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
     """
     parts = pattern.split("/")
     if "**" not in parts:
-        for match in sorted(glob.glob(pattern)):  # noqa: PTH207 -- as text, as above
+        for match in in_reading_order(glob.glob(pattern)):  # noqa: PTH207 -- as text, as above
             for result in _from(match, exclude):
                 yield _if_ordinary(match, result)
         return

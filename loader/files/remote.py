@@ -11,15 +11,17 @@ import io
 import select
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
 from loader.files.names import (
+    in_reading_order,
     is_excluded,
     is_left_over,
     is_pattern,
@@ -50,23 +52,10 @@ EXTRAS = {
 # Seconds without any answer. A whole download may take as long as it takes.
 CONNECT_TIMEOUT = 20
 READ_TIMEOUT = 60
+# Each store has its own word for when an object was last changed.
+_CHANGED = ("LastModified", "last_modified", "updated", "mtime", "modified")
 # Seconds that a read of a pipe may wait at a time.
 _PIPE_WAIT = 0.5
-
-
-class _FileSystem(Protocol):
-    """What is used of fsspec's file systems."""
-
-    def exists(self, path: str) -> bool: ...
-    def info(self, path: str) -> Mapping[str, object]: ...
-    def find(self, path: str, *, detail: bool) -> Mapping[str, Mapping[str, object]]: ...
-    def glob(self, path: str) -> list[str]: ...
-    def get_file(self, rpath: str, lpath: str, **options: object) -> None: ...
-    def pipe_file(self, path: str, value: bytes) -> None: ...
-    def cp_file(self, path1: str, path2: str) -> None: ...
-    def rm_file(self, path: str) -> None: ...
-    def mv(self, path1: str, path2: str) -> None: ...
-    def makedirs(self, path: str, exist_ok: bool) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -119,15 +108,16 @@ class Remote:
         else:
             options |= kind._get_kwargs_from_urls(address)
             self.root = str(kind._strip_protocol(address))
-        self.system = cast("_FileSystem", kind(**options))
+        # fsspec has no types.
+        self.system: Any = kind(**options)
 
     def files(self) -> list[Listed]:
-        """The file, or the files of the prefix or pattern, sorted by path."""
+        """The file, or the files of the prefix or pattern, in reading order."""
         system, root = self.system, self.root
         if self.is_web:
             # `?` begins the query and brackets are of IPv6; a server that lists has only `*`.
             has_pattern = "*" in root.split("?", 1)[0]
-            paths = sorted(system.glob(root)) if has_pattern else [root]
+            paths = in_reading_order(system.glob(root)) if has_pattern else [root]
             return [Listed(path, _last(path), {}) for path in paths]
         if is_pattern(root) and not system.exists(root):
             listed = [Listed(path, _last(path), system.info(path)) for path in system.glob(root)]
@@ -136,7 +126,7 @@ class Remote:
             return [Listed(root, _last(root), info)]
         else:
             listed = self.below()
-        return sorted(listed, key=lambda file: file.path)
+        return in_reading_order(listed, name=lambda file: file.path)
 
     def below(self) -> list[Listed]:
         """The files below a folder, in any order."""
@@ -179,17 +169,15 @@ class Remote:
             return Problem(f"{name}: {remote_fault(error, self.scheme)}")
         size, expected = target.stat().st_size, file.info.get("size")
         if isinstance(expected, int) and size != expected:
-            return Problem(
-                f"{name}: the download was cut short: {size:,} of {expected:,} bytes came. "
-                "Try again."
-            )
-        return LocalFile(name, target, temporary=True)
+            cut = f"the download was cut short: {size:,} of {expected:,} bytes came. Try again."
+            return Problem(f"{name}: {cut}")
+        return LocalFile(name, target, temporary=True, changed_at=changed_at(file.info) or None)
 
 
 def fetch(
     address: str, *, exclude: Sequence[str], spool: Spool, progress: Progress, seen: set[str]
 ) -> Iterator[Result]:
-    """Download the file of an address, or the files of a prefix or pattern, sorted by name.
+    """Download the file of an address, or the files of a prefix or pattern, in reading order.
 
     What is `seen` is not fetched again, and what is fetched is added to it. What cannot be had is
     a Problem. Raises MissingExtra, and NothingToLoad for a pattern that matches nothing.
@@ -253,7 +241,7 @@ class RemoteFolder:
         """Whether there is a file of this path."""
         with self._faults(relative):
             remote = Remote(self.address)
-            return remote.system.exists(f"{remote.root.rstrip('/')}/{relative}")
+            return bool(remote.system.exists(f"{remote.root.rstrip('/')}/{relative}"))
 
     def move(self, relative: str, target: str, beside: tuple[str, bytes] | None) -> None:
         """Copy a file and delete the first one; write a small file before."""
@@ -483,3 +471,17 @@ def _words(status: int) -> str:
 def _is_network(error: BaseException) -> bool:
     unreachable = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET)
     return isinstance(error, OSError) and error.errno in unreachable
+
+
+def changed_at(info: Mapping[str, object]) -> float:
+    """When a file was last changed, in seconds since 1970; 0 when the store does not tell."""
+    for key in _CHANGED:
+        value = info.get(key)
+        if isinstance(value, str):
+            with suppress(ValueError):
+                value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return value.timestamp() if value.tzinfo else value.replace(tzinfo=UTC).timestamp()
+        if isinstance(value, (int, float)):
+            return float(value)
+    return 0.0

@@ -23,7 +23,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ValidationError
 
 from loader.dbt import write_docs
-from loader.errors import DocsFailed
+from loader.errors import BuildFailed
 from loader.load import MaxRejected
 from loader.printable import printable
 from loader.service.access import Caller, require
@@ -424,7 +424,7 @@ async def dbt_docs(_: Reader, service: Serving) -> FileResponse:
         if _written_at(page) < max(_written_at(project.target / "run_results.json"), 1):
             try:
                 await asyncio.to_thread(write_docs, project, service.settings.target)
-            except DocsFailed as error:
+            except BuildFailed as error:
                 raise Problem(503, "no-docs", str(error), headers={"Retry-After": "30"}) from None
     headers = {"Content-Security-Policy": _DOCS_POLICY}
     return FileResponse(page, media_type="text/html", headers=headers)

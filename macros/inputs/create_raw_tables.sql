@@ -3,7 +3,8 @@
 
     Runs at the start of every dbt command, so that a first `dbt build` works on an empty
     database, and `dbt run` on loads without seeds. A table that exists is only looked up, never
-    locked: other sessions may be loading into it. -#}
+    locked: other sessions may be loading into it. The ledger of an earlier version gets the columns
+    that it lacks. -#}
 {% macro create_raw_tables() -%}
     {% set commands = ['build', 'run', 'test', 'seed', 'freshness', 'run-operation'] %}
     {% if not execute or flags.WHICH not in commands %}
@@ -29,6 +30,8 @@
             {% do create_schema(relation.without_identifier()) %}
             {% do create_raw_table(relation, table.columns.values() | list) %}
             {% do created.append(relation) %}
+        {% elif table.name == 'loads' %}
+            {% do created.extend(add_raw_columns(relation, table.columns.values() | list)) %}
         {% endif %}
     {% endfor %}
     {#- A hook without SQL of its own is not committed by every adapter. -#}

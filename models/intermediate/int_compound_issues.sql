@@ -1,18 +1,35 @@
-with compounds as (
+with int_compounds as (
     select * from {{ ref('int_compounds') }}
 ),
 
-rejected_rows as (
+input_files as (
+    select * from {{ ref('stg_input_files') }} where input = 'compounds'
+),
+
+compounds as (
     select
-        rule,
-        'error' as severity,
-        load_id,
-        line,
+        *,
         coalesce(cast(compound_id as {{ dbt.type_string() }}), compound_id_cell) as record_key,
         'compound_id' as column_name,
         compound_id_cell as value
-    from compounds
-    where row_status = 'rejected'
+    from int_compounds
+),
+
+accepted_compounds as (
+    select * from compounds where row_status = 'accepted'
+),
+
+rejected_compounds as (
+    select * from compounds where row_status = 'rejected'
+),
+
+compound_issues as (
+    {{ resolved_errors(
+        'rejected_compounds',
+        'accepted_compounds',
+        key='compound_id',
+        cells=['compound_id_cell', 'compound_name', 'compound_structure']
+    ) }}
 )
 
-select * from rejected_rows
+select * from compound_issues

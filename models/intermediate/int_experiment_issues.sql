@@ -10,13 +10,22 @@ with questionable as (
         or (row_status = 'accepted' and (run_time is null or compounds_listed = 0))
 ),
 
--- A canonical cell is not kept beside its value: it reads as its value does.
-rejected_rows as (
+input_files as (
+    select * from {{ ref('stg_input_files') }} where input = 'user_experiments'
+),
+
+accepted_experiments as (
     select
-        rule,
-        'error' as severity,
-        load_id,
-        line,
+        experiment_id,
+        load_id
+    from {{ ref('int_experiments') }}
+    where row_status = 'accepted'
+),
+
+-- A canonical cell is not kept beside its value: it reads as its value does.
+rejected_experiments as (
+    select
+        *,
         coalesce(experiment_id_text, experiment_id_cell) as record_key,
         case
             when rule in ('missing_user', 'invalid_user', 'unknown_user') then 'user_id'
@@ -26,9 +35,20 @@ rejected_rows as (
             when rule in ('missing_user', 'invalid_user', 'unknown_user')
                 then coalesce(user_id_cell, user_id_text)
             else coalesce(experiment_id_cell, experiment_id_text)
-        end as value
+        end as value,
+        coalesce(user_id_cell, user_id_text) as user_text,
+        coalesce(compound_list_cell, {{ list_as_text('compound_ids') }}) as list_text
     from questionable
     where row_status = 'rejected'
+),
+
+errors as (
+    {{ resolved_errors(
+        'rejected_experiments',
+        'accepted_experiments',
+        key='experiment_id',
+        cells=['experiment_id_cell', 'user_text', 'list_text', 'run_time_cell', 'run_time']
+    ) }}
 ),
 
 unusable_run_times as (
@@ -39,17 +59,25 @@ unusable_run_times as (
         line,
         experiment_id_text as record_key,
         'experiment_run_time' as column_name,
-        run_time_cell as value
+        run_time_cell as value,
+        cast(null as bigint) as resolved_by_load_id
     from questionable
     where row_status = 'accepted' and run_time is null
 ),
 
+cell_formats as (
+    select * from {{ ref('stg_cell_formats') }} where input = 'user_experiments'
+),
+
 empty_lists as (
     select
-        *,
-        coalesce(compound_list_cell, {{ list_as_text('compound_ids') }}) as list_text
+        questionable.*,
+        cell_formats.list_separator,
+        coalesce(questionable.compound_list_cell, {{ list_as_text('questionable.compound_ids') }})
+            as list_text
     from questionable
-    where row_status = 'accepted' and compounds_listed = 0
+    inner join cell_formats on questionable.load_id = cell_formats.load_id
+    where questionable.row_status = 'accepted' and questionable.compounds_listed = 0
 ),
 
 missing_compounds as (
@@ -60,13 +88,17 @@ missing_compounds as (
         line,
         experiment_id_text as record_key,
         'experiment_compound_ids' as column_name,
-        list_text as value
+        list_text as value,
+        cast(null as bigint) as resolved_by_load_id
     from empty_lists
-    where {{ trim_cell("replace(list_text, ';', ' ')") }} is null
+    where
+        {{ trim_cell(
+            "replace(" ~ with_semicolons('list_text', 'list_separator') ~ ", ';', ' ')"
+        ) }} is null
 ),
 
 experiment_issues as (
-    select * from rejected_rows
+    select * from errors
     union all
     select * from unusable_run_times
     union all

@@ -1,7 +1,11 @@
 -- Only a list that reads otherwise than its ids has its text beside them.
-with written_lists as (
+with experiments_with_a_written_list as (
     select * from {{ ref('int_experiments') }}
     where row_status = 'accepted' and compound_list_cell is not null
+),
+
+cell_formats as (
+    select * from {{ ref('stg_cell_formats') }} where input = 'user_experiments'
 ),
 
 unknown_compounds as (
@@ -16,11 +20,23 @@ experiments as (
     select * from {{ ref('int_experiments') }} where row_status = 'accepted'
 ),
 
+written_lists as (
+    select
+        experiments.experiment_id,
+        experiments.load_id,
+        experiments.line,
+        experiments.compound_ids,
+        {{ with_semicolons('experiments.compound_list_cell', 'cell_formats.list_separator') }}
+            as written_list
+    from experiments_with_a_written_list as experiments
+    inner join cell_formats on experiments.load_id = cell_formats.load_id
+),
+
 written_items as (
     {{ unnest_list(
         'written_lists',
-        keep=['experiment_id', 'load_id', 'line'],
-        list=split_text('compound_list_cell'),
+        keep=['experiment_id', 'load_id', 'line', 'compound_ids'],
+        list=split_text('written_list'),
         item='written_item',
         position='position'
     ) }}
@@ -32,7 +48,8 @@ trimmed_items as (
         load_id,
         line,
         position,
-        {{ trim_cell('written_item') }} as item
+        {{ trim_cell(as_written('written_item')) }} as item,
+        {{ list_item('compound_ids', 'position') }} as compound_id
     from written_items
 ),
 
@@ -44,7 +61,7 @@ invalid_items as (
         experiment_id,
         item as value
     from trimmed_items
-    where not {{ matches('item', id_pattern()) }}
+    where item is not null and compound_id is null
 ),
 
 -- Mostly there are none: then no list has to be looked into.
@@ -102,7 +119,8 @@ list_issues as (
         line,
         cast(experiment_id as {{ dbt.type_string() }}) as record_key,
         'experiment_compound_ids' as column_name,
-        value
+        value,
+        cast(null as bigint) as resolved_by_load_id
     from items
 )
 

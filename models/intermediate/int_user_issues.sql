@@ -2,24 +2,34 @@ with int_users as (
     select * from {{ ref('int_users') }}
 ),
 
+input_files as (
+    select * from {{ ref('stg_input_files') }} where input = 'users'
+),
+
 users as (
     select
         *,
-        coalesce(cast(user_id as {{ dbt.type_string() }}), user_id_cell) as record_key
+        coalesce(cast(user_id as {{ dbt.type_string() }}), user_id_cell) as record_key,
+        'user_id' as column_name,
+        user_id_cell as value
     from int_users
 ),
 
-rejected_rows as (
-    select
-        rule,
-        'error' as severity,
-        load_id,
-        line,
-        record_key,
-        'user_id' as column_name,
-        user_id_cell as value
-    from users
-    where row_status = 'rejected'
+accepted_users as (
+    select * from users where row_status = 'accepted'
+),
+
+rejected_users as (
+    select * from users where row_status = 'rejected'
+),
+
+errors as (
+    {{ resolved_errors(
+        'rejected_users',
+        'accepted_users',
+        key='user_id',
+        cells=['user_id_cell', 'name', 'email', 'signup_date_cell']
+    ) }}
 ),
 
 invalid_signup_dates as (
@@ -30,13 +40,14 @@ invalid_signup_dates as (
         line,
         record_key,
         'signup_date' as column_name,
-        signup_date_cell as value
-    from users
-    where row_status = 'accepted' and signup_date is null and signup_date_cell is not null
+        signup_date_cell as value,
+        cast(null as bigint) as resolved_by_load_id
+    from accepted_users
+    where signup_date is null and signup_date_cell is not null
 ),
 
 user_issues as (
-    select * from rejected_rows
+    select * from errors
     union all
     select * from invalid_signup_dates
 )

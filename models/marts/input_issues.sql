@@ -58,7 +58,8 @@ issues as (
         record_key,
         column_name,
         value,
-        cast(null as {{ dbt.type_string() }}) as detail
+        cast(null as {{ dbt.type_string() }}) as detail,
+        resolved_by_load_id
     from row_issues
 
     union all
@@ -72,7 +73,8 @@ issues as (
         cast(null as {{ dbt.type_string() }}) as record_key,
         cast(null as {{ dbt.type_string() }}) as column_name,
         content as value,
-        detail
+        detail,
+        resolved_by_load_id
     from rejected_lines
 ),
 
@@ -91,7 +93,12 @@ typed as (
         -- has to do.
         cast(
             coalesce(issues.detail, issue_rules.sentence, issues.rule) as {{ dbt.type_string() }}
-        ) as message
+        ) as message,
+        cast(
+            case when issues.resolved_by_load_id is null then 'open' else 'resolved' end
+            as {{ dbt.type_string() }}
+        ) as status,
+        cast(issues.resolved_by_load_id as bigint) as resolved_by_load_id
     from issues
     left join issue_rules on issues.rule = issue_rules.rule
     inner join input_files

@@ -7,7 +7,7 @@ parsed as (
         load_id,
         line,
         {{ trim_cell('compound_id') }} as compound_id_cell,
-        {{ to_id('compound_id') }} as compound_id,
+        {{ to_id('compound_id', 'numbers', 'id_prefixes') }} as compound_id,
         {{ trim_cell('compound_name') }} as compound_name,
         {{ trim_cell('compound_structure') }} as compound_structure
     from source

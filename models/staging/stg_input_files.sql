@@ -35,7 +35,13 @@ current_loads as (
         input,
         load_id,
         file,
-        records_read
+        records_read,
+        call_id,
+        sha256,
+        decimal,
+        dates,
+        list_separator,
+        id_prefix
     from loads
     where
         status = 'current' and load_id is not null
@@ -80,7 +86,13 @@ input_files as (
 
     union all
 
-    select seeds.*
+    -- nothing can be said of a seed
+    select
+        seeds.*,
+        cast(null as bigint) as call_id,
+        {%- for column in ['sha256', 'decimal', 'dates', 'list_separator', 'id_prefix'] %}
+        cast(null as {{ dbt.type_string() }}) as {{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
     from seeds
     cross join choice
     where not {{ reads_loads }}
@@ -91,7 +103,14 @@ typed as (
         input,
         cast(load_id as bigint) as load_id,
         file,
-        cast(records_read as bigint) as records_read
+        cast(records_read as bigint) as records_read,
+        cast(max(load_id) over (partition by input, file) as bigint) as newest_load_id,
+        call_id,
+        sha256,
+        decimal,
+        dates,
+        list_separator,
+        id_prefix
     from input_files
 )
 

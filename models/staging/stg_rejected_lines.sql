@@ -14,7 +14,18 @@ current_rejected_lines as (
         rejected_lines.line,
         rejected_lines.rule,
         rejected_lines.detail,
-        rejected_lines.content
+        rejected_lines.content,
+        -- As with a row without a usable key: the same line in a newer load has an error of its
+        -- own, and so has, or has not, a newer file of the name.
+        coalesce(
+            nullif(
+                max(rejected_lines.load_id) over (
+                    partition by input_files.input, rejected_lines.rule, rejected_lines.content
+                ),
+                rejected_lines.load_id
+            ),
+            nullif(input_files.newest_load_id, rejected_lines.load_id)
+        ) as resolved_by_load_id
     from rejected_lines
     inner join input_files on rejected_lines.load_id = input_files.load_id
 )

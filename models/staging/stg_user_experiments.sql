@@ -5,10 +5,16 @@ with source as (
 parsed as (
     select
         *,
-        {{ to_id('experiment_id') }} as parsed_experiment_id,
-        {{ to_id('user_id') }} as parsed_user_id,
-        {{ to_run_time('experiment_run_time') }} as run_time,
-        {{ to_id_list('experiment_compound_ids') }} as compound_ids
+        {{ to_id('experiment_id', 'numbers', 'id_prefixes') }} as parsed_experiment_id,
+        {{ to_id('user_id', 'numbers', 'id_prefixes') }} as parsed_user_id,
+        {{ to_run_time('experiment_run_time', 'numbers') }} as run_time,
+        case
+            when numbers is null and list_separator is null and id_prefixes is null
+                then {{ to_id_list('experiment_compound_ids') }}
+            else {{ to_id_list(plain_list(
+                'experiment_compound_ids', 'numbers', 'list_separator', 'id_prefixes'
+            )) }}
+        end as compound_ids
     from source
 ),
 

@@ -7,11 +7,11 @@ parsed as (
         load_id,
         line,
         {{ trim_cell('user_id') }} as user_id_cell,
-        {{ to_id('user_id') }} as user_id,
+        {{ to_id('user_id', 'numbers', 'id_prefixes') }} as user_id,
         {{ trim_cell('name') }} as name,
         {{ trim_cell('email') }} as email,
         {{ trim_cell('signup_date') }} as signup_date_cell,
-        {{ to_date('signup_date') }} as signup_date
+        {{ to_date('signup_date', 'dates') }} as signup_date
     from source
 ),
 

@@ -17,8 +17,7 @@ import pytest
 from support.databases import Database, embedded_server
 from support.project import NOT_COPIED, ROOT
 
-from loader.embedded import Place, place_of, start, stop
-from loader.embedded.server import MAJOR
+from loader.embedded import MAJOR, Place, place_of, start, stop
 
 if TYPE_CHECKING:
     from support.engines import Engine

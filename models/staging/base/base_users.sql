@@ -1,12 +1,13 @@
--- The rows of the input's current loads, or of its seed, cells as they were written. Both are asked
--- for apart: PostgreSQL stores a step that two others read, and then reads nothing in parallel.
+-- The rows of the input's current loads, or of its seed, cells as they were written, with how to read
+-- them. Both are asked for apart: PostgreSQL stores a step that two others read, and then reads
+-- nothing in parallel.
 with current_loads as (
-    select load_id from {{ ref('stg_input_files') }}
+    select * from {{ ref('stg_cell_formats') }}
     where input = 'users' and load_id <> 0
 ),
 
 current_seed as (
-    select load_id from {{ ref('stg_input_files') }}
+    select * from {{ ref('stg_cell_formats') }}
     where input = 'users' and load_id = 0
 ),
 
@@ -25,7 +26,10 @@ loaded_rows as (
         loaded.email,
         loaded.signup_date,
         loaded.load_id,
-        loaded.line
+        loaded.line,
+        current_loads.numbers,
+        current_loads.dates,
+        current_loads.id_prefixes
     from loaded
     inner join current_loads on loaded.load_id = current_loads.load_id
 ),
@@ -37,7 +41,10 @@ seeded_rows as (
         seeded.email,
         seeded.signup_date,
         seeded.load_id,
-        seeded.line
+        seeded.line,
+        current_seed.numbers,
+        current_seed.dates,
+        current_seed.id_prefixes
     from seeded
     inner join current_seed on seeded.load_id = current_seed.load_id
 ),

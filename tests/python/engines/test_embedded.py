@@ -13,12 +13,21 @@ from pathlib import Path
 import pytest
 from support.embedded import AS_ROOT, ask, pid_of
 
-from loader.embedded import DATABASE, ROLE, Place, place_of, start, status, stop, url_of
-from loader.embedded.server import is_embedded, make_private, programs, server_process
-from loader.errors import (
-    DatabaseUnreachable,
-    StartFailed,
+from loader.embedded import (
+    DATABASE,
+    ROLE,
+    Place,
+    is_embedded,
+    make_private,
+    place_of,
+    programs,
+    server_process,
+    start,
+    status,
+    stop,
+    url_of,
 )
+from loader.errors import DatabaseUnreachable
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +88,7 @@ def test_it_starts_again_after_kill_9(place: Place) -> None:
 def test_a_pid_file_whose_number_is_now_another_process_does_not_hinder(place: Place) -> None:
     start(place)
     old = kill(place)
-    for name in (place.data / "postmaster.pid", place.socket_lock):
+    for name in (place.data / "postmaster.pid", Path(f"{place.socket}.lock")):
         lines = name.read_text().splitlines()
         assert lines[0] == str(old)
         # The process that runs this test is alive, but no postgres.
@@ -158,7 +167,7 @@ def test_a_wrong_setting_of_ones_own_is_told_with_the_last_lines_of_the_log(
     place: Place,
 ) -> None:
     place.user_settings.write_text("shared_buffers = plenty\n")
-    with pytest.raises(StartFailed, match="shared_buffers"):
+    with pytest.raises(DatabaseUnreachable, match="shared_buffers"):
         start(place)
     place.user_settings.write_text("work_mem = 77MB\n")
     start(place)

@@ -13,8 +13,7 @@ import pytest
 from support.embedded import AS_ROOT, ask, pid_of
 from support.project import ROOT
 
-from loader.embedded import place_of, start, stop
-from loader.embedded.server import ACCOUNT_VARIABLE
+from loader.embedded import ACCOUNT_VARIABLE, place_of, start, stop
 from loader.errors import DatabaseUnreachable
 
 pytestmark = pytest.mark.slow

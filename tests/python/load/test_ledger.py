@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import pytest
-from support.raw_store import entry_of
+from support.raw_store import DAY, entry_of
 
 from loader import ledger
 from loader.engines import Load, RawStore
 from loader.errors import UnknownLoad, WrongStatus
 from loader.history import after_prune, after_redo, after_undo
-from loader.ledger import IncomingFile, file_name, plan, statuses
+from loader.ledger import IncomingFile, Step, escaped, file_name, plan, statuses
 
 
 def load(load_id: int, **values: object) -> Load:
@@ -194,11 +195,11 @@ def test_redo_of_a_load_that_has_been_replaced_tells_so() -> None:
     ]
 
 
-def test_two_loads_of_the_same_bytes_that_come_to_count_are_told() -> None:
+def test_of_two_loads_of_the_same_bytes_the_later_one_is_current() -> None:
     before = [load(1, status="reverted", sha256="a"), load(2, sha256="a", file="other.csv")]
     _, store = store_of(*before)
     said = after_redo(before, [1], ledger.redo(store, [1]))
-    assert "Note: loads 1 and 2 hold the same bytes, and both are current." in said
+    assert said == ["load 1 (file1.csv into users) is redone, but load 2 has replaced it"]
 
 
 def test_a_file_name_cannot_write_to_the_terminal() -> None:
@@ -207,32 +208,108 @@ def test_a_file_name_cannot_write_to_the_terminal() -> None:
     assert "3 rows, 2 rejected lines would be deleted" in said
 
 
-def words(loads: Sequence[Load], *wanted: IncomingFile, replace_: bool = False) -> list[str]:
-    return plan(loads, wanted, replace=replace_)
+def at(day: float) -> datetime:
+    return DAY + timedelta(days=day)
+
+
+def incoming(sha256: str, file: str = "", day: float = 0, **reading: object) -> IncomingFile:
+    return IncomingFile("users", file or f"{sha256}.csv", sha256, at(day), reading)
+
+
+def known(loads: Sequence[Load], *files: IncomingFile, replace_: bool = False) -> list[str]:
+    return [step.known for step in plan(loads, files, replace=replace_)]
 
 
 def test_the_same_bytes_are_known_under_any_name_while_they_count() -> None:
-    again = IncomingFile("users", "other.csv", load(1).sha256)
-    assert words([load(1)], again) == ["load 1, file1.csv"]
-    assert words([load(1, status="reverted")], again) == [""]
-    assert words([load(1), load(2, mode="replace")], again) == [""]
-    assert words([load(1)], replace(again, input="compounds")) == [""]
+    again = incoming(load(1).sha256, "other.csv")
+    assert known([load(1)], again) == ["load 1, file1.csv"]
+    assert known([load(1, status="reverted")], again) == [""]
+    assert known([load(1), load(2, mode="replace")], again) == [""]
+    assert known([load(1)], replace(again, input="compounds")) == [""]
 
 
 def test_the_same_file_twice_in_one_call_is_loaded_once() -> None:
-    one, two = IncomingFile("users", "a.csv", "x"), IncomingFile("users", "b.csv", "x")
-    assert words([], one, two) == ["", "it is the same as a.csv"]
+    assert known([], incoming("x"), incoming("x", "b.csv")) == ["", "it is the same as x.csv"]
+
+
+def test_of_one_call_the_later_file_wins_although_it_came_before() -> None:
+    files = [incoming("a"), incoming("b"), incoming("a", "c.csv")]
+    first, _, last = plan([], files, replace=False)
+    assert first == Step()
+    assert last == Step(takes="the same as a.csv, whose place it takes as the later one")
+
+
+def arrived(load_id: int, sha256: str, day: float, **values: object) -> Load:
+    return load(load_id, sha256=sha256, arrived_at=at(day), **values)
+
+
+AB = [arrived(1, "a", 1), arrived(2, "b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("loads", "files", "loaded"),
+    [
+        ([], [("a", 1)], [1]),
+        (AB, [("a", 1), ("b", 2)], [0, 0]),
+        # Monday's export sent again after Tuesday's.
+        (AB, [("a", 3)], [1]),
+        (AB, [("a", 3), ("b", 2)], [1, 0]),
+        # A folder that was copied anew, so that all of it has come again.
+        (AB, [("a", 3), ("b", 3)], [0, 0]),
+        (AB, [("b", 3), ("a", 3)], [0, 1]),
+        # Nothing came after it, or it is older than what there is.
+        (AB, [("b", 3)], [0]),
+        (AB, [("a", 0)], [0]),
+        # What is new comes between files that have come again.
+        (AB, [("a", 1), ("c", 3), ("b", 2)], [0, 1, 0]),
+        (AB, [("a", 3), ("c", 3), ("b", 3)], [0, 1, 1]),
+        # The third day in a folder of all days, on that day and later.
+        (AB, [("a", 1), ("b", 2), ("a", 3)], [0, 0, 1]),
+        ([*AB, arrived(3, "a", 3)], [("a", 1), ("b", 2), ("a", 3)], [0, 0, 0]),
+        # The times of files that were copied together tell nothing.
+        ([arrived(1, "a", 1), arrived(2, "b", 1)], [("a", 0.99999)], [1]),
+        # An undone load holds nothing up, and brings nothing back.
+        ([AB[0], replace(AB[1], status="reverted")], [("a", 3)], [0]),
+        ([replace(AB[0], status="reverted"), AB[1]], [("a", 1)], [1]),
+    ],
+)
+def test_the_newest_arrival_wins(
+    loads: Sequence[Load], files: Sequence[tuple[str, float]], loaded: Sequence[int]
+) -> None:
+    arriving = [incoming(sha256, day=day) for sha256, day in files]
+    assert [not one for one in known(loads, *arriving)] == [bool(one) for one in loaded]
+
+
+def test_a_corrected_reading_takes_the_place_of_the_earlier_one() -> None:
+    earlier = load(1, sha256="x", dialect="text, windows-1252")
+    for replace_ in (False, True):
+        [step] = plan([earlier], [incoming("x", encoding="cp1251")], replace=replace_)
+        assert step.takes == "takes the place of load 1, which was read as text, windows-1252"
+    corrected = load(2, sha256="x", reading='{"encoding": "cp1251", "columns": ["a", "b"]}')
+    assert statuses([earlier, corrected]) == {1: "superseded", 2: "current"}
+    # Whoever says nothing of it does not take the correction back.
+    for said in ({}, {"encoding": "cp1251"}, {"columns": ["a", "b"]}):
+        file = replace(incoming("x"), reading=said)
+        assert known([earlier, corrected], file) == ["load 2, file2.csv"]
+    assert known([earlier, corrected], incoming("x", encoding="utf-8")) == [""]
+
+
+def test_undo_and_redo_of_a_correction_give_the_earlier_reading_its_place() -> None:
+    corrected = load(2, sha256="x", reading='{"quote": ""}')
+    memory, store = store_of(load(1, sha256="x"), corrected)
+    settle(store)
+    assert ledger.undo(store, [2]) == {1: "current", 2: "reverted"}
+    assert ledger.redo(store, [2]) == {1: "superseded", 2: "current"}
+    assert [one.load_id for one in ledger.prune(store)] == [1]
+    assert [one.status for one in memory.rows] == ["current"]
 
 
 def test_sheets_of_one_workbook_are_told_apart() -> None:
-    loads = [load(1, file="lab.xlsx#Plate 1", sha256="x")]
-    first = IncomingFile("users", "copy.xlsx#Plate 1", "x", "Plate 1")
-    second = IncomingFile("users", "copy.xlsx#Plate 2", "x", "Plate 2")
-    assert words(loads, first, second) == ["load 1, lab.xlsx#Plate 1", ""]
-    assert words(loads, replace(first, part=None), replace(second, part=None)) == [
-        "load 1, lab.xlsx#Plate 1",
-        "",
-    ]
+    first, second = (incoming("x", f"copy.xlsx#Plate {n}", sheet=f"Plate {n}") for n in (1, 2))
+    # An earlier version kept no reading.
+    for reading in ('{"sheet": "Plate 1"}', ""):
+        loads = [load(1, file="lab.xlsx#Plate 1", sha256="x", reading=reading)]
+        assert known(loads, first, second) == ["load 1, lab.xlsx#Plate 1", ""]
 
 
 def test_a_sheet_whose_name_has_a_hash_is_not_taken_for_another() -> None:
@@ -240,31 +317,32 @@ def test_a_sheet_whose_name_has_a_hash_is_not_taken_for_another() -> None:
     names = [file_name("lab.xlsx", part) for part in parts]
     assert len(set(names)) == len(parts)
     for part, name in zip(parts, names, strict=True):
-        known = words(
-            [load(1, file=name, sha256="x")],
-            *(IncomingFile("users", file_name("x.xlsx", other), "x", other) for other in parts),
-        )
-        assert [bool(word) for word in known] == [other == part for other in parts]
+        sheets = [incoming("x", sheet=escaped(other)) for other in parts]
+        found = known([load(1, file=name, sha256="x", reading="")], *sheets)
+        assert [bool(word) for word in found] == [other == part for other in parts]
 
 
 def test_a_hash_in_the_name_of_a_text_file_is_no_sheet() -> None:
-    loads = [load(1, file="run #3/users.csv", sha256="x")]
-    assert words(loads, IncomingFile("users", "users.csv", "x", "")) == ["load 1, run #3/users.csv"]
-    assert words(loads, IncomingFile("users", "users.csv", "x")) == ["load 1, run #3/users.csv"]
+    for file, reading in (("run #3/users.csv", ""), ("run #3.csv", "{}")):
+        loads = [load(1, file=file, sha256="x", reading=reading)]
+        assert known(loads, incoming("x")) == [f"load 1, {file}"]
 
 
-def test_replacing_by_exactly_what_counts_changes_nothing() -> None:
+def test_replacing_by_exactly_what_counts_in_its_order_changes_nothing() -> None:
     loads = [load(1, sha256="x"), load(2, sha256="y"), load(3, sha256="z", input="compounds")]
-    x, y = IncomingFile("users", "x.csv", "x"), IncomingFile("users", "y.csv", "y")
-    new = IncomingFile("users", "n.csv", "n")
-    assert all(words(loads, y, x, replace_=True))
-    assert words(loads, x, replace_=True) == [""]
-    assert words(loads, x, y, new, replace_=True) == ["", "", ""]
-    z = IncomingFile("compounds", "z.csv", "z")
-    assert words(loads, x, z, replace_=True) == ["", "load 3, file3.csv"]
+    x, y, new = incoming("x"), incoming("y"), incoming("n")
+    assert all(known(loads, x, y, replace_=True))
+    assert all(known(loads, x, y, x, y, replace_=True))
+    assert known(loads, y, x, replace_=True) == ["", ""]
+    assert known(loads, x, replace_=True) == [""]
+    assert known(loads, x, y, new, replace_=True) == ["", "", ""]
+    z = replace(incoming("z"), input="compounds")
+    assert known(loads, x, z, replace_=True) == ["", "load 3, file3.csv"]
 
 
 def test_a_long_ledger_is_planned_at_once() -> None:
     loads = [load(number) for number in range(1, 5001)]
-    wanted = [IncomingFile("users", one.file, one.sha256) for one in loads]
-    assert all(plan(loads, wanted, replace=True))
+    files = [incoming(one.sha256, day=1) for one in loads]
+    assert all(known(loads, *files, replace_=True))
+    assert all(known(loads, *files))
+    assert not any(known(loads, *reversed(files))[1:])

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import zipfile
 from pathlib import Path
 
 import openpyxl
@@ -258,3 +260,79 @@ def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
     assert "1 loads with 2 rows deleted." in person.labmart("prune").err
     assert person.names() == ["Cy"]
     assert "there is nothing to delete" in person.labmart("prune").err
+
+
+def test_a_second_try_with_another_reading_takes_the_place_of_the_first(person: Person) -> None:
+    write("users.csv", (HEADER + "1,Иван Панов,,\n2,Анна Котова,,\n").encode("cp1251"))
+    person.load("users.csv", "--encoding", "windows-1252")
+    for replace in ((), ("--replace",)):
+        done = person.load("users.csv", "--encoding", "windows-1251", *replace)
+        assert "takes the place of load 1, which was read as text, cp1252, " in done.err
+        person.labmart("undo", "2")
+        person.labmart("prune")
+    person.load("users.csv", "--encoding", "windows-1251")
+    assert person.rows("select load_id, status from raw.loads order by 1") == [
+        (1, "superseded"),
+        (4, "current"),
+    ]
+    # A nightly call that says nothing of it leaves the correction as it is.
+    for again in ((), ("--replace",), ("--encoding", "windows-1251")):
+        assert "already loaded (load 4, users.csv)" in person.load("users.csv", *again).err
+    done = person.labmart("undo", "4")
+    assert "load 4 (users.csv into users) is undone; load 1 is current again" in done.err
+
+
+def test_the_export_that_is_sent_again_wins(person: Person) -> None:
+    one, other = HEADER + "1,Ada Lovelace,,\n", HEADER + "1,Ada Byron,,\n"
+    for day, text in (("mon", one), ("tue", other), ("wed", one)):
+        Path(day).mkdir()
+        write(f"{day}/users.csv", text)
+    for day in ("mon", "tue", "wed"):
+        done = person.load(f"{day}/users.csv")
+    assert "the same as load 1, whose place it takes: it has come again" in done.err
+    assert person.rows("select load_id, status from raw.loads order by 1") == [
+        (1, "superseded"),
+        (2, "current"),
+        (3, "current"),
+    ]
+    # Whoever loads the whole folder each night changes nothing, in a copy of it neither.
+    before = person.rows("select * from raw.loads order by load_id")
+    shutil.copytree(".", "copy", copy_function=shutil.copyfile)
+    for again in (("mon", "tue", "wed"), ("copy",), ("wed/users.csv",), ("tue", "wed")):
+        assert "Nothing new to load." in person.load(*again).err
+    assert person.rows("select * from raw.loads order by load_id") == before
+
+
+def test_the_later_of_several_files_is_told(person: Person) -> None:
+    Path("exports").mkdir()
+    for number in (9, 10):
+        write(f"exports/users_{number}.csv", HEADER + f"1,Ada {number},,\n")
+    with zipfile.ZipFile("exports.zip", "w") as archive:
+        for path in sorted(Path("exports").iterdir()):
+            archive.write(path, path.name)
+    done = person.load("exports")
+    told = "users, where files have the same key the later wins: "
+    assert f"{told}exports/users_9.csv, exports/users_10.csv" in done.err
+    assert person.names() == ["Ada 9", "Ada 10"]
+    done = person.load("exports.zip", "--replace", "--exclude", "nothing")
+    assert "Nothing new to load." in done.err
+    done = person.load("exports/users_10.csv", "exports/users_9.csv", "--replace")
+    assert f"{told}exports/users_10.csv, exports/users_9.csv" in done.err
+    for number in range(11, 20):
+        write(f"exports/users_{number}.csv", HEADER + f"1,Ada {number},,\n")
+    done = person.load("exports")
+    assert f"{told}exports/users_11.csv, exports/users_12.csv, … 6 more …, " in done.err
+
+
+def test_nothing_replaces_everything_only_if_that_is_meant(person: Person) -> None:
+    person.load(write("users.csv"))
+    write("empty.csv", HEADER)
+    for options in ((), ("--check",)):
+        done = person.labmart("load", "empty.csv", "--replace", *options)
+        assert done.code == 3
+        assert "empty.csv: it brings no record, and would replace all" in done.err
+        assert "say --allow-empty" in done.err
+    person.load("empty.csv")
+    person.load("empty.csv", write("more.csv", HEADER + "7,Eve,,\n"), "--replace")
+    person.load("empty.csv", "--replace", "--allow-empty")
+    assert person.rows("select load_id from raw.loads where status = 'current'") == [(5,)]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import reprlib
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,10 +100,12 @@ def check(bench: Bench) -> bool:
 def _load(bench: Bench, *, check: bool) -> bool:
     rng, model = bench.rng, bench.model
     files, paths, stdin = _given(bench)
+    # What is piped in comes now.
+    arrived = [time.time() if stdin else _written(bench, made) for made in files]
     options, share = rng.choice(LIMITS)
     replace = rng.random() < 0.35
-    expected = model.expect(files, replace=replace, share=share)
-    arguments = ["load", *options, *(["--replace"] if replace else [])]
+    expected = model.expect(files, arrived, replace=replace, share=share)
+    arguments = ["load", *options, *(["--replace", "--allow-empty"] if replace else [])]
     arguments += ["--check"] if check else []
     done = bench.labmart(*arguments, "--", *paths, stdin=stdin)
     assert done.code == expected.code, done.err
@@ -111,6 +115,16 @@ def _load(bench: Bench, *, check: bool) -> bool:
         return False
     model.add(expected)
     return bool(expected.loaded)
+
+
+def _written(bench: Bench, made: Made) -> float:
+    """Say when a file was written: just now, or when it was written first; in seconds."""
+    first = 1_700_000_000.0 + 100 * next(
+        at for at, one in enumerate(bench.made) if one.data == made.data
+    )
+    if bench.rng.random() < 0.6:
+        os.utime(made.name, (first, first))
+    return Path(made.name).stat().st_mtime
 
 
 def _given(bench: Bench) -> tuple[list[Made], list[str], bytes]:
@@ -142,13 +156,18 @@ def _given(bench: Bench) -> tuple[list[Made], list[str], bytes]:
             placed.append(
                 _moved(made, f"{folder}/{inside}", f"{folder}/{inside[: -len(made.name)]}")
             )
-        # In the order of the names, folder by folder.
-        placed.sort(key=lambda made: Path(made.name).parts)
+        # Names begin with numbers, and numbers come before words, such as `sub`.
+        placed.sort(key=lambda made: ("/sub/" in made.name, _number(made)))
         return placed, [str(folder)], b""
     for made in files:
         Path(made.name).write_bytes(made.data)
     rng.shuffle(files)
     return files, [made.name for made in files], b""
+
+
+def _number(made: Made) -> int:
+    [digits] = re.findall(r"\A[0-9]+", made.name.rpartition("/")[2])
+    return int(digits)
 
 
 def _moved(made: Made, name: str, folder: str) -> Made:

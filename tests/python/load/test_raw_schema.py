@@ -6,12 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dbt.cli.main import dbtRunner
+from support.dbt_project import DbtProject
 from support.engines import Engine
 from support.in_process import labmart
 from support.person import HEADER, USERS
 from support.project import copy_of_project
-from support.workbench import let_go
 
 MOVED = "moved the raw tables from the schema lab_raw to labmart_raw, which all targets read\n"
 
@@ -110,23 +109,13 @@ def test_dbt_by_itself_builds_nothing_beside_loads_of_an_earlier_version(
 ) -> None:
     project = copy_of_project(tmp_path)
     load_into(project, "lab_raw", "users.csv", monkeypatch)
-    places = ("--project-dir", str(project), "--profiles-dir", str(project))
-    only = (
-        "--select",
-        "+stg_rejected_lines",
-        "--resource-type",
-        "model",
-        "--resource-type",
-        "seed",
-    )
-    call = ("--quiet", "build", *only, *places, "--target", person.name)
-    refused = dbtRunner().invoke([*call])
-    let_go()
-    assert not refused.success
+    dbt = DbtProject(project, person.name)
+    kinds = ("--resource-type", "model", "--resource-type", "seed")
+    call = ("build", "--select", "+stg_rejected_lines", *kinds)
+    assert not dbt.run(*call).success
     assert "The loads of this target are in the schema lab_raw" in capsys.readouterr().out
     assert person.schemas("_raw") == ["lab_raw"]
     assert person.everything("lab_staging") == {}
     assert labmart(project, "loads").err.count(MOVED) == 1
-    assert dbtRunner().invoke([*call]).success
-    let_go()
+    dbt.dbt(*call)
     shutil.rmtree(project)

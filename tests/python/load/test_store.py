@@ -93,17 +93,17 @@ def test_rows_of_the_ledger_written_by_hand_can_be_read(engine: Engine) -> None:
         assert (store.loads()[1].call_id, store.loads()[1].file) == (9, "")
 
 
-def test_a_ledger_without_call_id_gets_one(engine: Engine) -> None:
+def test_a_ledger_of_an_earlier_version_is_read_and_gets_what_it_lacks(engine: Engine) -> None:
     profile = engine.profile()
     load_one(profile)
-    engine.rows("alter table labmart_raw.loads drop column call_id")
+    for column in ("call_id", "reading", "arrived_at"):
+        engine.rows(f"alter table labmart_raw.loads drop column {column}")
+    earlier = entry_of(1, reading="", arrived_at=entry_of(1).started_at)
     with open_store(profile, write=False) as store:
-        assert store.loads()[0].call_id == 1
+        assert store.loads() == [earlier]
     load_one(profile)
-    assert engine.rows("select load_id, call_id from labmart_raw.loads order by 1") == [
-        (1, 1),
-        (2, 2),
-    ]
+    with open_store(profile, write=False) as store:
+        assert store.loads() == [earlier, entry_of(2)]
 
 
 def test_a_new_declared_column_is_added(engine: Engine) -> None:

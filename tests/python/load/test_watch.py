@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.engines import DuckDB
 from support.load_processes import wait_for
-from support.person import USERS, Person, person_in
+from support.person import HEADER, USERS, Person, person_in
 from support.watching import LONG_AGO, drop, files, forget, user, watch
 
 from loader import watch as watch_module
@@ -70,14 +70,31 @@ def test_no_file_is_overwritten(person: Person, box: Path) -> None:
     assert texts == {user(number) for number in range(3)}
 
 
-def test_files_are_loaded_in_the_order_in_which_they_were_written(
+def test_files_are_loaded_in_the_order_in_which_a_person_reads_them(
     person: Person, box: Path
 ) -> None:
-    drop(box, "a.csv", user(1), written=LONG_AGO + 10)
-    drop(box, "b.csv", user(2), written=LONG_AGO)
+    drop(box, "users_10.csv", user(1), written=LONG_AGO)
+    drop(box, "users_9.csv", user(2), written=LONG_AGO + 10)
     assert watch(person, box).code == 0
     loaded = person.rows("select file from raw.loads order by load_id")
-    assert [str(name).rpartition("/")[2] for (name,) in loaded] == ["b.csv", "a.csv"]
+    names = [str(name).rpartition("/")[2] for (name,) in loaded]
+    assert names == ["users_9.csv", "users_10.csv"]
+
+
+@pytest.mark.parametrize("moves", ["--move", "--keep"])
+def test_what_was_sent_earlier_and_comes_again_is_the_newest(
+    person: Person, box: Path, moves: str
+) -> None:
+    for day, name in enumerate(("Ada", "Eda", "Ada")):
+        drop(box, f"{day}.csv", HEADER + f"1,{name},,\n", written=LONG_AGO + day)
+        assert watch(person, box, moves).code == 0
+    assert person.rows("select status from raw.loads order by load_id") == [
+        ("superseded",),
+        ("current",),
+        ("current",),
+    ]
+    assert watch(person, box, moves).code == 0
+    assert len(person.names()) == 3
 
 
 def test_what_is_unfinished_or_nobodys_stays(person: Person, box: Path) -> None:

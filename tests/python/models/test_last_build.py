@@ -20,7 +20,7 @@ from loader import dbt_report, last_build
 from loader.database import find_database
 from loader.dbt import BuildOptions, BuildResult, build
 from loader.last_build import code_of
-from loader.profile import Profile
+from loader.profile import Profile, load_profile
 from loader.project import Project, open_project
 
 pytestmark = pytest.mark.slow
@@ -405,3 +405,8 @@ def test_what_is_kept_can_be_read_by_a_person(lab: Lab) -> None:
         ("labmart_raw", "rows"),
         ("labmart_seeds", "numbers"),
     }
+
+
+def test_what_this_project_reads_can_be_told() -> None:
+    project = open_project(ROOT)
+    assert code_of(project, load_profile(project), None)

@@ -29,7 +29,8 @@ def load(bench: Workbench, lab: Lab, rng: random.Random, folder: Path) -> Lab:
         made = _made(file, rng, str(folder / f"{number} é.txt"))
         Path(made.name).write_bytes(made.data)
         replace = rng.random() < 0.15
-        expected = model.expect([made], replace=replace, share=1.0)
+        arrived = [Path(made.name).stat().st_mtime]
+        expected = model.expect([made], arrived, replace=replace, share=1.0)
         options = ["--max-rejected", "100%", *(["--replace"] if replace else [])]
         bench.labmart("load", *options, made.name)
         model.add(expected)

@@ -14,11 +14,11 @@ import psycopg2
 import pytest
 from support.compiled import CompiledModels, PostgresRunner, compile_for
 from support.databases import Database, fresh_database
+from support.dbt_project import DbtProject, failures
 from support.engines import Postgres
 from support.oracle import Lab
 from support.project import ROOT, copy_of_project
 from support.random_labs import MODES, catalogue_lab, random_lab
-from support.workbench import failures_of_build
 
 pytestmark = [
     pytest.mark.slow,
@@ -80,7 +80,8 @@ class Laboratory:
         with fresh_database(self.server) as database, pytest.MonkeyPatch.context() as patch:
             for variable, value in database.environment.items():
                 patch.setenv(variable, value)
-            return failures_of_build(self.project, "postgres")
+            project = DbtProject(self.project, "postgres")
+            return failures(project.run("build", "--vars", "{sample_lab: true}"))
 
 
 @pytest.fixture(scope="module")

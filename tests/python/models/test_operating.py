@@ -14,9 +14,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from support.dbt_project import DbtProject
 from support.engines import Engine
 from support.in_process import labmart
-from support.operated import DbtProject
 from support.project import ROOT, copy_of_project
 
 from loader.lineage import Column, column_lineage, origins

@@ -179,6 +179,8 @@ def test_rejected_lines_are_read_records_and_issues() -> None:
             "record_key": None,
             "column_name": None,
             "value": "1,2,3,4,5",
+            "status": "open",
+            "resolved_by_load_id": None,
         }
     ]
 

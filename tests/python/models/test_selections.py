@@ -17,9 +17,9 @@ import pytest
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.graph.nodes import ManifestNode
 from support.databases import Database
+from support.dbt_project import DbtProject
 from support.engines import Postgres, fresh_engine
 from support.in_process import labmart
-from support.operated import DbtProject
 from support.project import ROOT, copy_of_project
 
 pytestmark = pytest.mark.slow

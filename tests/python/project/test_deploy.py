@@ -21,7 +21,7 @@ from support.in_process import labmart
 from support.project import ROOT, loading_project
 
 from loader.cli import labmart as command
-from loader.embedded.server import programs
+from loader.embedded import programs
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

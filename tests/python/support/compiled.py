@@ -25,11 +25,12 @@ import duckdb
 import psycopg2.extras
 import pytest
 from support.databases import Database
+from support.dbt_project import DbtProject
 from support.engines import DuckDB, Postgres, Target, fresh_engine
 from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
 from support.spark import KINDS, lake_on, session_at
-from support.workbench import KEYS, differences, ledger_row, run_dbt
+from support.workbench import KEYS, differences, ledger_row
 
 Rows = Sequence[Sequence[object]]
 
@@ -94,8 +95,9 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
     nodes_wanted = ("--select", "+path:models/marts,resource_type:model", "path:tests/cross_db")
     # Without the tests of the models, which nobody runs here.
     without_tests = ("--indirect-selection", "empty")
-    run_dbt(folder, target, "compile", *offline, *nodes_wanted, *without_tests)
-    manifest = json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8"))
+    project = DbtProject(folder, target)
+    project.dbt("compile", *offline, *nodes_wanted, *without_tests)
+    manifest = json.loads((project.artifacts / "manifest.json").read_text(encoding="utf-8"))
     nodes = manifest["nodes"]
     models = {
         key: node

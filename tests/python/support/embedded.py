@@ -8,8 +8,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from loader.embedded import Place, url_of
-from loader.embedded.server import server_process
+from loader.embedded import Place, server_process, url_of
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

@@ -26,6 +26,7 @@ class Entry:
     bytes: int
     mode: str
     table: Table
+    arrived: float
     undone: bool = False
 
     @property
@@ -63,7 +64,10 @@ class Model:
                 ]
                 if any(entry.mode == "replace" for entry in alive):
                     shown[input_] = set()
-                shown.setdefault(input_, set()).update(entry.load_id for entry in alive)
+                for entry in alive:
+                    # What brings the same content takes its place.
+                    keys = {other.load_id for other in self.entries if other.key == entry.key}
+                    shown[input_] = shown.get(input_, set()) - keys | {entry.load_id}
         return {load_id for loads in shown.values() for load_id in loads}
 
     def status(self, entry: Entry) -> str:
@@ -72,29 +76,65 @@ class Model:
             return "reverted"
         return "current" if entry.load_id in self.visible() else "superseded"
 
-    def expect(self, files: Sequence[Made], *, replace: bool, share: float | int) -> Expected:
-        """What a load of these files does. `share`: a float is a share, an int a number."""
-        wanted = [found for made in files for found in shown_tables(made)]
-        problems = [name for name, _, table in wanted if table is None]
-        tables = [(name, content, table) for name, content, table in wanted if table is not None]
+    def expect(
+        self,
+        files: Sequence[Made],
+        arrived: Sequence[float],
+        *,
+        replace: bool,
+        share: float | int,
+    ) -> Expected:
+        """What a load of these files does. `share`: a float is a share, an int a number.
+
+        `arrived` is when each of the files came, in seconds.
+        """
+        wanted = [
+            (*found, at)
+            for made, at in zip(files, arrived, strict=True)
+            for found in shown_tables(made)
+        ]
+        problems = [name for name, _, table, _ in wanted if table is None]
+        tables = [
+            (name, content, table, at) for name, content, table, at in wanted if table is not None
+        ]
         visible = [entry for entry in self.entries if entry.load_id in self.visible()]
-        keys = [(t.input, digest(content), t.part) for _, content, t in tables]
-        first_with = {entry.key: entry.load_id for entry in reversed(visible)}
-        seen: set[tuple[str, str, str]] = set()
+        keys = [(t.input, digest(content), t.part) for _, content, t, _ in tables]
+        there = {entry.key: entry for entry in visible}
+
+        def comes_again(at: int) -> bool:
+            """Whether this one is there already, and has come once more since."""
+            times = [e.arrived for e in self.entries if e.key == keys[at] and not e.undone]
+            old, time = there.get(keys[at]), tables[at][-1]
+            return old is not None and time not in times and time > old.arrived - 2
+
+        def is_known(at: int, before: Sequence[Entry]) -> bool:
+            key = keys[at]
+            if before and before[-1].key == key:
+                return True
+            if key not in there:
+                return False
+            if replace:
+                given = [there[k].load_id if k in there else 0 for k in keys if k[0] == key[0]]
+                last = sorted(set(given), key=lambda one: len(given) - 1 - given[::-1].index(one))
+                return last == [entry.load_id for entry in visible if entry.input == key[0]]
+            if not comes_again(at):
+                return True
+            behind = {
+                k for k, e in there.items() if k[0] == key[0] and e.load_id > there[key].load_id
+            }
+            return not before and behind <= {
+                keys[later] for later in range(at + 1, len(keys)) if comes_again(later)
+            }
+
         loaded: list[Entry] = []
-        for (name, content, table), key in zip(tables, keys, strict=True):
-            given = {first_with.get(other) for other in keys if other[0] == key[0]}
-            present = {entry.load_id for entry in visible if entry.input == key[0]}
-            same = key in first_with and (not replace or given == present)
-            if same or key in seen:
-                seen.add(key)
+        for at, ((name, content, table, time), key) in enumerate(zip(tables, keys, strict=True)):
+            if is_known(at, [entry for entry in loaded if entry.input == key[0]]):
                 continue
-            seen.add(key)
             number = self.last + 1 + len(loaded)
             mode = "replace" if replace else "append"
             call = loaded[0].call if loaded else number
             size = len(content.data)
-            loaded.append(Entry(number, call, key[0], name, key[1], size, mode, table))
+            loaded.append(Entry(number, call, key[0], name, key[1], size, mode, table, time))
             limit = share * table.read if isinstance(share, float) else share
             if len(table.rejected) > limit:
                 problems.append(name)

@@ -17,6 +17,8 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
+from typing import NamedTuple
 
 Cell = str | None
 Value = str | int | Decimal | datetime.date | None
@@ -37,7 +39,8 @@ MARTS = {
     " most_consumed_compound most_consumed_compound_name most_consumed_compounds"
     " most_consumed_compound_count distinct_compounds total_exp_time_per_user"
     " avg_experiments_per_active_user user_name signup_date",
-    "input_issues": "rule severity input load_id file line record_key column_name value",
+    "input_issues": "rule severity input load_id file line record_key column_name value status"
+    " resolved_by_load_id",
     "input_reconciliation": "input load_id file records_read rejected_lines rejected_rows"
     " superseded_rows accepted_rows",
 }
@@ -63,6 +66,18 @@ class RejectedLine:
     content: str
 
 
+class Formats(NamedTuple):
+    """What was said of a load's numbers (comma, point), dates (DMY, MDY, YMD), lists and ids."""
+
+    decimal: str | None = None
+    dates: str | None = None
+    list_separator: str | None = None
+    id_prefix: str | None = None
+
+
+PLAIN = Formats()
+
+
 @dataclass(frozen=True)
 class File:
     """One seed (`load_id` None) or one load; `status` is current, superseded or reverted."""
@@ -73,6 +88,7 @@ class File:
     status: str
     rows: tuple[Row, ...]
     rejected: tuple[RejectedLine, ...] = ()
+    formats: Formats = PLAIN
 
 
 @dataclass(frozen=True)
@@ -98,15 +114,68 @@ def trimmed(cell: Cell) -> Cell:
     return (cell or "").strip(TRIMMED) or None
 
 
-def parse_id(text: Cell) -> int | None:
+def shows_thousands(text: str, *, is_id: bool) -> bool:
+    """Whether a mark in this number groups thousands, or is a comma that may be a decimal one."""
+    signless = text[1:] if text[:1] in ("+", "-") else text
+    if "," in signless:
+        return (
+            not signless.strip("0123456789.,")
+            and signless[0] in "0123456789"
+            and any(a in "0123456789." and b in "0123456789" for a, b in sides_of(signless, ","))
+        )
+    return is_grouped(text, ".") and (text.count(".") > 1 or (is_id and text[-3:] != "000"))
+
+
+def sides_of(text: str, mark: str) -> list[tuple[str, str]]:
+    """The characters before and behind each mark that has both."""
+    places = [at for at, sign in enumerate(text) if sign == mark]
+    return [(text[at - 1], text[at + 1]) for at in places if 0 < at < len(text) - 1]
+
+
+def is_grouped(text: str, mark: str) -> bool:
+    """`1.500`, `12.000.000`: one to three digits, then threes."""
+    first, *threes = text.split(mark)
+    whole = all(part and not part.strip("0123456789") for part in (first, *threes))
+    sizes = len(first) <= 3 and {len(part) for part in threes} == {3}
+    return whole and sizes and first[0] != "0"
+
+
+def plain_number(text: Cell, numbers: str | None) -> Cell:
+    """The number with a decimal point and no other mark; None if it may be two, or is none."""
+    if text is None or numbers is None:
+        return text
+    if numbers == "unclear":
+        return None if text.count(".") == 1 and is_grouped(text, ".") else text
+    decimal, thousands = (",", ".") if numbers == "comma" else (".", ",")
+    whole, mark, decimals = text.partition(decimal)
+    if (mark and not decimals) or decimals.strip("0123456789"):
+        return None
+    if is_grouped(whole, thousands):
+        whole = whole.replace(thousands, "")
+    if not whole or whole.strip("0123456789"):
+        return None
+    return f"{whole}.{decimals}" if mark else whole
+
+
+def without_prefix(text: Cell, id_prefix: str | None) -> Cell:
+    """An id's digits, where one of the prefixes stands right before them."""
+    for prefix in (id_prefix or "").split(","):
+        rest = (text or "").removeprefix(prefix)
+        if prefix and text and text.startswith(prefix) and rest[:1] in tuple("0123456789"):
+            return rest
+    return text
+
+
+def parse_id(text: Cell, numbers: str | None = None, prefix: str | None = None) -> int | None:
     """`7`, `007`, `7.0`; at most 18 digits before the point."""
-    match = re.fullmatch(r"([0-9]{1,18})(\.0+)?", text or "")
+    plain = plain_number(without_prefix(text, prefix), numbers)
+    match = re.fullmatch(r"([0-9]{1,18})(\.0+)?", plain or "")
     return int(match[1]) if match else None
 
 
-def parse_run_time(text: Cell) -> int | None:
+def parse_run_time(text: Cell, numbers: str | None = None) -> int | None:
     """Millionths, rounded half up; None too for a value that rounds to 10^12."""
-    match = re.fullmatch(r"([0-9]{1,12})(?:\.([0-9]+))?", text or "")
+    match = re.fullmatch(r"([0-9]{1,12})(?:\.([0-9]+))?", plain_number(text, numbers) or "")
     if match is None:
         return None
     decimals = (match[2] or "") + "0000000"
@@ -116,24 +185,55 @@ def parse_run_time(text: Cell) -> int | None:
     return millionths if millionths < 10**12 * MILLION else None
 
 
-def parse_date(text: Cell) -> datetime.date | None:
+def parse_date(text: Cell, order: str | None = None) -> datetime.date | None:
     """A calendar day of the years 1 to 9999; a time after it must be well written, then goes."""
     offset = r" ?(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)"
     seconds = r":(?:[0-5][0-9]|60)(?:[.,][0-9]+)?"
     time = rf"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?:{seconds})?(?:{offset})?"
     match = re.fullmatch(rf"([0-9]{{4}})-([0-9]{{2}})-([0-9]{{2}})(?:{time})?", text or "")
-    if match is None:
-        return None
+    parts = dict(zip("YMD", match.groups(), strict=True)) if match else {}
+    if not match and order:
+        digits = {"Y": "[0-9]{4}", "M": "[0-9]{1,2}", "D": "[0-9]{1,2}"}
+        clock = r"(?: [0-9]{1,2}:[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?(?: ?[AaPp][Mm])?)?"
+        for mark in ("[.]", "/", "-"):
+            day = mark.join(f"(?P<{part}>{digits[part]})" for part in order)
+            if said := re.fullmatch(day + clock, text or ""):
+                parts = said.groupdict()
     try:
-        return datetime.date(int(match[1]), int(match[2]), int(match[3]))
-    except ValueError:
+        return datetime.date(int(parts["Y"]), int(parts["M"]), int(parts["D"]))
+    except (KeyError, ValueError):
         return None
 
 
-def list_items(text: Cell) -> list[tuple[int, str]]:
+def list_items(text: Cell, separator: str | None = None) -> list[tuple[int, str]]:
     """The items that are not empty, with their positions; an empty item counts as a position."""
-    items = enumerate((text or "").split(";"), start=1)
+    items = enumerate((text or "").split(separator or ";"), start=1)
     return [(position, item) for position, raw in items if (item := trimmed(raw))]
+
+
+def listed_ids(text: Cell, numbers: str | None, said: Formats) -> list[tuple[int, str, int | None]]:
+    """The items with their ids. Among several, one with a point is none if it may be thousands."""
+    several = (said.list_separator or ";") in (text or "")
+    found = []
+    for position, item in list_items(text, said.list_separator):
+        bare = without_prefix(item, said.id_prefix)
+        doubtful = several and numbers in ("comma", "unclear") and "." in (bare or "")
+        item_id = None if doubtful else parse_id(bare, None if several else numbers)
+        found.append((position, item, item_id))
+    return found
+
+
+@cache
+def numbers_of(file: File) -> str | None:
+    """How a file writes numbers: what was said; unclear where a mark may group thousands."""
+    columns = {"users": {0: True}, "compounds": {0: True}}
+    is_id = columns.get(file.input, {0: True, 1: True, 3: False})
+    seen = any(
+        shows_thousands(trimmed(row.cells[at]) or "", is_id=is_id[at])
+        for row in file.rows
+        for at in is_id
+    )
+    return file.formats.decimal or ("unclear" if seen else None)
 
 
 def six_decimals(millionths: int) -> Decimal:
@@ -151,13 +251,18 @@ def visible_files(lab: Lab) -> list[File]:
     return loads or [f for f in lab.files if f.load_id is None]
 
 
-def error_of(name: str, cells: tuple[Cell, ...], users: Container[int]) -> Error | None:
+def id_in(file: File, cell: Cell) -> int | None:
+    """The id that a trimmed cell of the file is."""
+    return parse_id(cell, numbers_of(file), file.formats.id_prefix)
+
+
+def error_of(file: File, cells: tuple[Cell, ...], users: Container[int]) -> Error | None:
     """The first error of a row that shows without looking at its duplicates."""
-    if parse_id(cells[0]) is None:
-        return ("invalid_id" if cells[0] else "missing_id", OWN_ID[name], cells[0])
-    if name != "user_experiments":
+    if id_in(file, cells[0]) is None:
+        return ("invalid_id" if cells[0] else "missing_id", OWN_ID[file.input], cells[0])
+    if file.input != "user_experiments":
         return None
-    user = parse_id(cells[1])
+    user = id_in(file, cells[1])
     if user is None:
         return ("invalid_user" if cells[1] else "missing_user", "user_id", cells[1])
     return None if user in users else ("unknown_user", "user_id", cells[1])
@@ -170,7 +275,7 @@ def judge(files: Iterable[File], name: str, users: Container[int] = ()) -> list[
     for file in (f for f in files if f.input == name):
         for row in file.rows:
             cells = tuple(trimmed(cell) for cell in row.cells)
-            error, key = error_of(name, cells, users), parse_id(cells[0])
+            error, key = error_of(file, cells, users), id_in(file, cells[0])
             found = Judged(file, row.line, cells, key, error, "rejected")
             if error is None and key is not None:
                 sound[key].append(found)
@@ -195,20 +300,21 @@ def accepted(rows: Iterable[Judged]) -> dict[int, Judged]:
     return {key: found[key] for key in sorted(found)}
 
 
-def warnings(name: str, row: Judged, compounds: Container[int]) -> list[Error]:
+def warnings(row: Judged, compounds: Container[int]) -> list[Error]:
     """Everything odd about an accepted row."""
     found: list[Error] = []
-    if name == "users" and row.cells[3] and parse_date(row.cells[3]) is None:
+    said, numbers = row.file.formats, numbers_of(row.file)
+    if row.file.input == "users" and row.cells[3] and parse_date(row.cells[3], said.dates) is None:
         found.append(("invalid_signup_date", "signup_date", row.cells[3]))
-    if name == "user_experiments":
+    if row.file.input == "user_experiments":
         ids, run_time = row.cells[2], row.cells[3]
-        if parse_run_time(run_time) is None:
+        if parse_run_time(run_time, numbers) is None:
             rule = "invalid_run_time" if run_time else "missing_run_time"
             found.append((rule, "experiment_run_time", run_time))
-        if not list_items(ids):
+        items = listed_ids(ids, numbers, said)
+        if not items:
             found.append(("missing_compounds", "experiment_compound_ids", ids))
-        for _, item in list_items(ids):
-            compound = parse_id(item)
+        for _, item, compound in items:
             if compound is None:
                 found.append(("invalid_compound_id", "experiment_compound_ids", item))
             elif compound not in compounds:
@@ -216,22 +322,73 @@ def warnings(name: str, row: Judged, compounds: Container[int]) -> list[Error]:
     return found
 
 
+def resolver(row: Judged, files: list[File], judged: list[Judged]) -> int | None:
+    """The newer load that settles the error of a row: None while it is open."""
+    own = row.file.load_id or 0
+    newer = [r for r in judged if (r.file.load_id or 0) > own]
+    if row.key is not None:
+        same = [r for r in newer if r.key == row.key]
+        good = [r.file.load_id for r in same if r.fate == "accepted"]
+        bad = [r.file.load_id or 0 for r in same if r.fate == "rejected"]
+        return good[0] if good else max(bad, default=None)
+    like = [r.file.load_id or 0 for r in newer if r.key is None and read_alike(r, row)]
+    return max(like, default=None) or newer_file(row.file, files)
+
+
+def read_alike(one: Judged, other: Judged) -> bool:
+    """Whether two rows without an id have the same cells; a run time is its value."""
+
+    def cells(row: Judged) -> list[object]:
+        found: list[object] = list(row.cells)
+        if row.file.input == "user_experiments":
+            known = parse_run_time(row.cells[3], numbers_of(row.file))
+            found[3] = row.cells[3] if known is None else known
+        return found
+
+    return cells(one) == cells(other)
+
+
+def newer_file(file: File, files: list[File]) -> int | None:
+    """The newest load of a file of that name and input, if it is newer."""
+    named = [f.load_id or 0 for f in files if (f.input, f.name) == (file.input, file.name)]
+    return max(named) if max(named) > (file.load_id or 0) else None
+
+
+def resolver_of_line(file: File, bad: RejectedLine, files: list[File]) -> int | None:
+    """The same of a line that could not be split."""
+    like = [
+        f.load_id or 0
+        for f in files
+        for line in f.rejected
+        if f.input == file.input
+        and (f.load_id or 0) > (file.load_id or 0)
+        and (line.rule, line.content) == (bad.rule, bad.content)
+    ]
+    return max(like, default=None) or newer_file(file, files)
+
+
 def issues(
     files: list[File], judged: dict[str, list[Judged]], known: Container[int]
 ) -> list[tuple[Value, ...]]:
     found: list[tuple[Value, ...]] = []
+
+    def status(resolved_by: int | None) -> tuple[str, int | None]:
+        return ("open" if resolved_by is None else "resolved", resolved_by)
+
     for file in files:
         origin = (file.input, file.load_id, file.name)
         for bad in file.rejected:
-            found.append((bad.rule, "error", *origin, bad.line, None, None, bad.content))
+            settled = status(resolver_of_line(file, bad, files))
+            found.append((bad.rule, "error", *origin, bad.line, None, None, bad.content, *settled))
         for r in (r for r in judged[file.input] if r.file is file):
             key = r.cells[0] if r.key is None else str(r.key)
             if r.error:
                 rule, *where = r.error
-                found.append((rule, "error", *origin, r.line, key, *where))
+                settled = status(resolver(r, files, judged[file.input]))
+                found.append((rule, "error", *origin, r.line, key, *where, *settled))
             if r.fate == "accepted":
-                for rule, *where in warnings(file.input, r, known):
-                    found.append((rule, "warning", *origin, r.line, key, *where))
+                for rule, *where in warnings(r, known):
+                    found.append((rule, "warning", *origin, r.line, key, *where, "open", None))
     return found
 
 
@@ -243,21 +400,24 @@ def marts(lab: Lab) -> dict[str, list[dict[str, Value]]]:
     judged["user_experiments"] = judge(files, "user_experiments", users)
     experiments = accepted(judged["user_experiments"])
 
-    user_of = {key: parse_id(r.cells[1]) or 0 for key, r in experiments.items()}
-    run_times = {key: parse_run_time(r.cells[3]) for key, r in experiments.items()}
+    user_of = {key: id_in(r.file, r.cells[1]) or 0 for key, r in experiments.items()}
+    run_times = {
+        key: parse_run_time(r.cells[3], numbers_of(r.file)) for key, r in experiments.items()
+    }
     listed: list[Listing] = []
     rows: dict[str, list[tuple[Value, ...]]] = {mart: [] for mart in MARTS}
     for key, r in experiments.items():
-        for position, item in list_items(r.cells[2]):
-            if (i := parse_id(item)) is not None:
+        for position, _, i in listed_ids(r.cells[2], numbers_of(r.file), r.file.formats):
+            if i is not None:
                 rows["experiment_compounds"].append((key, position, i, i in compounds))
                 listed.append((user_of[key], i, key))
     names = {key: r.cells[1] for key, r in compounds.items()}
     times = Counter((user, i) for user, i, _ in listed)
     most = {user: max(n for (u, _), n in times.items() if u == user) for user, _ in times}
 
+    days = {key: parse_date(r.cells[3], r.file.formats.dates) for key, r in users.items()}
     for key, r in users.items():
-        rows["users"].append((key, *r.cells[1:3], parse_date(r.cells[3]), r.file.load_id, r.line))
+        rows["users"].append((key, *r.cells[1:3], days[key], r.file.load_id, r.line))
     for key, r in compounds.items():
         rows["compounds"].append((key, *r.cells[1:], r.file.load_id, r.line))
     for key, r in experiments.items():
@@ -285,7 +445,7 @@ def marts(lab: Lab) -> dict[str, list[dict[str, Value]]]:
         known_mean = mean(sum(known_times), len(known_times))
         usage = (*first, ";".join(map(str, top)) or None, most.get(user, 0), len(used))
         total_time = six_decimals(sum(known_times))
-        about = (total_time, per_active_user, r.cells[1], parse_date(r.cells[3]))
+        about = (total_time, per_active_user, r.cells[1], days[user])
         rows["user_features"].append((user, len(mine), per_user, known_mean, *usage, *about))
     rows["input_issues"] = issues(files, judged, compounds)
     for f in files:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from support.oracle import Cell, File, Lab, RejectedLine, Row, trimmed
+from support.oracle import PLAIN, Cell, File, Formats, Lab, RejectedLine, Row, trimmed
 
 Cells = tuple[Cell, ...]
 Mode = Literal["seeds", "loads"]
@@ -43,12 +43,14 @@ BAD_IDS = (
 SOUND_TIMES = (
     *("0", "0.0", "000000000001", "0.0000005", "0.00000049", "0.0000015", "0.0000025", "2.5000005"),
     *("12.4999999" + "9" * 400, "12.4999994" + "9" * 400, "7." + "0" * 400 + "1", "1.000000499"),
+    *("1.500", "0.500", "12.250", "123.456", "1234.567", "012.345"),
     *("999999999999", "999999999999.9999994", "999999999999.999999", "0.1" + "3" * 20_000),
 )
 BAD_TIMES = (
     *("999999999999.9999996", "999999999999.9999995", "1000000000000", "0000000000001", "-1", "-0"),
     *("+1", "1e3", "1E-3", ".5", "7.", "1,5", "1.2.3", "NaN", "Infinity", "-Infinity", "inf", "１"),
     *("1\n2", "1\n.5", "1.5\nx", "x\n1.5", "1 .5", "1. 5", "$1", "1%", "１2", "1.5；2", "\u202d1"),
+    *("1.500,25", "1,500.25", "1.500.000", "1,500", "0,5", "-12,5", ",5", "1,", "1,2,3", "1,.5"),
     *("1.٥", "12 min", "0x10", "1_0", "1 000", "10'", "--", "9" * 400, "\u30001", "1\x0b", "1:30"),
 )
 CLOCKS = (
@@ -79,11 +81,12 @@ BIG_IDS = (0, 10**18 - 1, 10**18 - 2, 2**31, 2**53 + 1)
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes cells of every kind out of one source of chance."""
+    """Makes cells of every kind out of one source of chance, mostly as the formats say."""
 
     rng: random.Random
     dirt: float
     for_seed: bool
+    formats: Formats = PLAIN
 
     def dirty(self, factor: float = 1.0) -> bool:
         return self.rng.random() < self.dirt * factor
@@ -102,10 +105,18 @@ class Maker:
         return "?" if lost else cell
 
     def spelled(self, number: int) -> str:
+        prefixes = (*(self.formats.id_prefix or "").split(","), "")
+        prefix = self.rng.choice(prefixes) if self.formats.id_prefix else ""
         if not self.dirty():
-            return str(number)
+            return prefix + (self.grouped(number) if self.formats.decimal else str(number))
         zeros = "0" * self.rng.randint(0, 18 - len(str(number)))
-        return zeros + str(number) + self.rng.choice(("", "", ".0", ".00", "." + "0" * 40))
+        decimals = self.rng.choice(("", "", ".0", ".00", ".000", ",0", "." + "0" * 40))
+        return prefix + zeros + str(number) + decimals
+
+    def grouped(self, number: int) -> str:
+        """The number, at times with marks between thousands."""
+        mark = "." if self.formats.decimal == "comma" else ","
+        return f"{number:,}".replace(",", mark) if self.rng.random() < 0.5 else str(number)
 
     def id_cell(self, number: int) -> Cell:
         if self.dirty(0.3):
@@ -120,14 +131,29 @@ class Maker:
             return self.finished(self.rng.choice((*BAD_TIMES, *BLANKS, *EVIL)))
         if self.dirty(0.5):
             return self.finished(self.rng.choice(SOUND_TIMES))
-        decimals = self.rng.choice(("", ".5", ".25", ".333333", ".1234565"))
-        return self.finished(f"{self.rng.randint(0, 120)}{decimals}")
+        decimals = self.rng.choice(("", ".5", ".25", ".333333", ".1234565", ".125"))
+        whole = self.rng.choice((120, 120, 3000)) * self.rng.random()
+        if not self.formats.decimal:
+            return self.finished(f"{int(whole)}{decimals}")
+        if self.formats.decimal == "comma":
+            decimals = decimals.replace(".", ",")
+        return self.finished(self.grouped(int(whole)) + decimals)
 
     def date(self) -> Cell:
         if self.dirty(0.3):
             return self.finished(self.rng.choice((*BAD_DAYS, *BLANKS, *EVIL)))
-        month = f"{self.rng.randint(1, 12):02d}-{self.rng.randint(1, 28):02d}"
-        day = f"{self.rng.randint(1990, 2030)}-{month}"
+        year, month, in_month = (
+            self.rng.randint(*ends) for ends in ((1990, 2030), (1, 12), (1, 28))
+        )
+        day = f"{year}-{month:02d}-{in_month:02d}"
+        if self.formats.dates and self.rng.random() < 0.8:
+            width = self.rng.choice(("02d", "d"))
+            parts = {"Y": f"{year}", "M": f"{month:{width}}", "D": f"{in_month:{width}}"}
+            order = self.rng.choice((self.formats.dates, self.formats.dates, "DMY", "MDY", "YMD"))
+            day = self.rng.choice("./-").join(parts[part] for part in order)
+            day += self.rng.choice(
+                ("", "", " 8:30", " 08:30:59", " 8:30 PM", " 8:61", " 1:30pm", "x")
+            )
         if self.dirty(0.5):
             clock = self.rng.choice(CLOCKS if self.rng.random() < 0.6 else BAD_CLOCKS)
             day = self.rng.choice((day, *DAYS)) + clock
@@ -145,7 +171,10 @@ class Maker:
             if self.dirty(0.1):
                 items.insert(self.rng.randint(0, len(items)), odd)
         padded = (self.finished(item) or "" if self.dirty(0.3) else item for item in items)
-        return self.finished(";".join(padded))
+        separator = self.formats.list_separator or ";"
+        if self.dirty(0.05):
+            separator = self.rng.choice((";", ",", separator))
+        return self.finished(separator.join(padded))
 
 
 def ids(rng: random.Random, count: int) -> list[int]:
@@ -215,7 +244,7 @@ def catalogue_lab(mode: Mode) -> Lab:
     experiments: list[Cells] = [(f"{n}.00", *row) for n, row in enumerate(cells)]
     experiments += [*half_way_rows(rng, 3, 100), *half_way_rows(rng, 4, 101)]
     tables = {"users": users, "compounds": compounds, "user_experiments": experiments}
-    files = []
+    files: list[File] = []
     for load_id, name in enumerate(INPUTS, start=1):
         make = Maker(rng, 0, for_seed=mode == "seeds")
         rows = [tuple(make.finished(cell) for cell in row) for row in tables[name]]
@@ -263,6 +292,7 @@ def loads(rng: random.Random, dirt: float, keys: dict[str, list[int]]) -> list[F
     """Every input in some files of overlapping keys, in any order of arrival and state."""
     make = Maker(rng, dirt, for_seed=False)
     parts: list[tuple[str, list[int]]] = []
+    titles: list[str] = []
     for name in INPUTS:
         if make.dirty(0.05):
             continue
@@ -274,9 +304,14 @@ def loads(rng: random.Random, dirt: float, keys: dict[str, list[int]]) -> list[F
     rng.shuffle(parts)
     ids_ = sorted(rng.sample(range(1, 10_000), len(parts)))
     all_gone = rng.random() < 0.05
-    files = []
+    files: list[File] = []
     for load_id, (name, mine) in zip(ids_, parts, strict=True):
+        make = Maker(rng, dirt, for_seed=False, formats=formats(rng))
         rows = rows_of(make, name, mine, keys["users"], keys["compounds"])
+        # The same export in another form, with what was wrong in it.
+        earlier = [file for file in files if file.input == name]
+        if earlier and rng.random() < 0.3:
+            rows += [row.cells for row in rng.choice(earlier).rows if make.dirty(2)]
         if name == "user_experiments" and rng.random() < 0.05:
             rows += half_way_rows(rng, keys["users"][0], rng.randint(99, 102))
         lines = sorted(rng.sample(range(2, 3 + 2 * len(rows) + 5), len(rows) + 3))
@@ -286,9 +321,25 @@ def loads(rng: random.Random, dirt: float, keys: dict[str, list[int]]) -> list[F
         status = status or rng.choice(("superseded", "reverted"))
         rejected = [rejected_line(make, line) for line in bad_lines if make.dirty()]
         title = f"{name}_{load_id}" + rng.choice((".csv", " (1).tsv", '/Ä "x", 1.csv'))
+        # A corrected file comes under its earlier name.
+        title = rng.choice(titles) if titles and rng.random() < 0.3 else title
+        titles.append(title)
         numbered = tuple(Row(line, row) for line, row in zip(good, rows, strict=True))
-        files.append(File(name, load_id, title, status, numbered, tuple(rejected)))
+        said = make.formats
+        files.append(File(name, load_id, title, status, numbered, tuple(rejected), said))
     return files
+
+
+def formats(rng: random.Random) -> Formats:
+    """What somebody said of a file; mostly nothing."""
+    if rng.random() < 0.5:
+        return PLAIN
+    return Formats(
+        decimal=rng.choice((None, None, "comma", "point")),
+        dates=rng.choice((None, "DMY", "MDY", "YMD")),
+        list_separator=rng.choice((None, None, ",", " ", "|", ".")),
+        id_prefix=rng.choice((None, None, "EXP-", "U,C", "v.", "#:/,Ä 2-,É")),
+    )
 
 
 def rejected_line(make: Maker, line: int) -> RejectedLine:

@@ -62,6 +62,8 @@ def entry_of(load_id: int, **values: object) -> Load:
         started_at=DAY,
         finished_at=DAY,
         loaded_by="ada",
+        reading="{}",
+        arrived_at=DAY,
     )
     return replace(load, **values)  # type: ignore[arg-type]
 

@@ -19,9 +19,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from dbt.artifacts.schemas.run import RunExecutionResult
-from dbt.cli.main import dbtRunner, dbtRunnerResult
 from support.databases import Database
+from support.dbt_project import DbtProject
 from support.engines import Target, fresh_engine
 from support.in_process import labmart
 from support.oracle import MARTS, Cell, File, Lab, Value, marts
@@ -80,8 +79,8 @@ class Workbench:
         return {entry.name: entry for entry in inputs}
 
     def dbt(self, *arguments: str) -> None:
-        """Run dbt in this process; see `run_dbt`."""
-        run_dbt(self.project, self.engine.name, *arguments)
+        """Run dbt in this process; fails the test when dbt fails."""
+        DbtProject(self.project, self.engine.name).dbt(*arguments)
 
     def build(self) -> None:
         """Build all seeds and models."""
@@ -189,42 +188,6 @@ def _fresh(engine: str, server: Callable[[], Database], folder: Path) -> Iterato
         yield made
 
 
-def run_dbt(project: Path, target: str, *arguments: str) -> None:
-    """Run dbt in this process: its start-up is most of the time of so small a build.
-
-    Fails the test with what dbt says of the nodes that failed.
-    """
-    done = _invoke(project, target, *arguments)
-    if not done.success:
-        pytest.fail(", ".join(_failures(done)) or f"dbt {arguments[0]}: {done.exception!r}")
-
-
-def failures_of_build(project: Path, target: str) -> str:
-    """Which tests and models fail when the sample laboratory is built; '' if none does."""
-    done = _invoke(project, target, "build", "--vars", "{sample_lab: true}")
-    return "" if done.success else ", ".join(_failures(done)) or repr(done.exception)
-
-
-def _invoke(project: Path, target: str, *arguments: str) -> dbtRunnerResult:
-    places = ("--project-dir", str(project), "--profiles-dir", str(project))
-    done = dbtRunner().invoke(["--quiet", *arguments, *places, "--target", target])
-    let_go()
-    return done
-
-
-def _failures(done: dbtRunnerResult) -> list[str]:
-    results = done.result.results if isinstance(done.result, RunExecutionResult) else ()
-    return [f"{r.node.name}: {r.message}" for r in results if r.status in ("error", "fail")]
-
-
-def let_go() -> None:
-    """Close what dbt keeps open between two runs in one process: DuckDB's file is locked by it."""
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
-    # dbt-duckdb carries no types.
-    DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
-
-
 def _batch(file: File, load_id: int) -> Batch:
     """The rows as a parser gives them, but shuffled: no order may be relied on."""
     lines = [
@@ -256,6 +219,9 @@ def ledger_row(file: File, load_id: int) -> Load:
         started_at=DAY,
         finished_at=DAY,
         loaded_by="oracle",
+        reading="{}",
+        arrived_at=DAY,
+        **file.formats._asdict(),
     )
 
 

@@ -90,7 +90,7 @@ def test_what_systems_leave_in_archives_is_skipped_and_told(path: Path) -> None:
     members = [(name, b"x") for name in names] + [("a.csv", USERS)]
     found, contents = collected(path, archive_of(members), exclude=["old"])
     assert contents == {"a.csv": USERS}
-    assert found.skipped == tuple(f"{path}/{name}" for name in sorted(names))
+    assert set(found.skipped) == {f"{path}/{name}" for name in names}
 
 
 def test_names_that_lead_out_of_the_archive_lead_nowhere(path: Path, tmp_path: Path) -> None:

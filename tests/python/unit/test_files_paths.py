@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import pytest
 
 from loader.errors import NothingToLoad
 from loader.files import Collected, collect
+from loader.files.names import in_reading_order
 from loader.printable import printable
 
 FILES = ("a.csv", "b.tsv", "sub/a.csv", "sub/deep/x1.csv", "sub/deep/x22.csv")
@@ -122,7 +124,7 @@ def test_what_is_nobodys_data_is_skipped_in_folders_and_told(lab: Path) -> None:
     }  # fmt: skip
     # A hidden file may be meant when it is named itself; a lock file never is.
     assert names("lab/.hidden.csv") == ["lab/.hidden.csv"]
-    assert found("lab/a.csv", "lab/*").skipped[0] == "lab/Thumbs.db"
+    assert found("lab/a.csv", "lab/*").skipped[0] == "lab/~$a.xlsx"
 
 
 @pytest.mark.usefixtures("lab")
@@ -220,3 +222,34 @@ def test_names_can_be_printed_and_stored_whatever_they_are(lab: Path) -> None:
 def test_printable_leaves_ordinary_names_as_they_are() -> None:
     for name in ("Plätte 7 (копия).csv", "名前\u3000.csv", "C:\\a.csv", "a\u00a0b", "🧪.csv"):
         assert printable(name) == name
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["users.csv", "users_9.csv", "users_10.csv", "users_100.csv.gz"],
+        ["export.csv", "export (2).csv", "export (10).csv"],
+        ["plate2.csv", "plate2a.csv", "plate12.csv"],
+        ["v1.9.csv", "v1.10.csv", "v2.1.csv"],
+        ["2026-9.csv", "2026-13.csv"],
+        ["x 27.02..csv", "x_03.03.csv"],
+        ["31.12.25.csv", "27.02.26.csv", "03.03.26.csv"],
+        ["27.02.2026.csv", "1.3.2026.csv", "1.1.2027.csv"],
+        ["3-Jan-2026.csv", "Feb 27 2026.csv", "Mar 3, 2026.csv", "2026-04-01.csv"],
+        ["3. Oktober 2025", "28. Februar 2026", "1. März 2026", "2026_05_07", "8 Dez 2026"],
+        ["20260227.csv", "28022026.csv", "20260303T09.csv", "20260303T101500.csv"],
+        ["users27Feb2026.csv", "users3Mar2026.csv"],
+        ["users_february.csv", "users_March.csv", "users_Apr.csv"],
+        # Of 12-31 and 27-02 one number shows which is the month of all.
+        ["12-31-2025.csv", "01-05-2026.csv", "02-03-2026.csv"],
+        ["27-02-2026.csv", "02-03-2026.csv", "01-05-2026.csv"],
+        # Folder by folder; a name that is no day is words and numbers.
+        ["2/x.csv", "10/a.csv", "10/b/9.csv", "10/b/10.csv"],
+        ["45.13.csv", "99.99.2026.csv"],
+        ["\udcff", "²", "Ü"],
+    ],
+)
+def test_names_are_ordered_as_people_read_them(names: list[str]) -> None:
+    for seed in range(5):
+        mixed = random.Random(seed).sample(names, len(names))
+        assert in_reading_order(mixed) == names

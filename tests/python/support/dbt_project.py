@@ -1,4 +1,4 @@
-"""A copy of the project that is operated with dbt's own commands, all in this process."""
+"""dbt in this process, on a copy of the project: starting it takes longer than a small build."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.graph.nodes import ManifestNode
-from support.workbench import let_go
 
 
 @dataclass
@@ -39,15 +38,9 @@ class DbtProject:
         return done
 
     def dbt(self, *command: str) -> dbtRunnerResult:
+        """Run dbt; fails the test with what dbt says of the nodes that failed."""
         done = self.run(*command)
-        found = done.result.results if isinstance(done.result, RunExecutionResult) else ()
-        bad = [
-            f"{result.node.name}: {result.status}: {result.message}"
-            for result in found
-            if result.status not in ("success", "pass", "skipped")
-        ]
-        said = "\n".join(bad) or repr(done.exception)
-        assert done.success, f"dbt {' '.join(command)}\n{said}"
+        assert done.success, f"dbt {' '.join(command)}\n{failures(done)}"
         return done
 
     def parse(self) -> Manifest:
@@ -71,3 +64,22 @@ class DbtProject:
     @property
     def _schema(self) -> str:
         return os.environ.get("LABMART_SCHEMA", "labmart")
+
+
+def failures(done: dbtRunnerResult) -> str:
+    """What a run says of the nodes that failed, or of itself; '' if all is well."""
+    results = done.result.results if isinstance(done.result, RunExecutionResult) else ()
+    bad = [
+        f"{result.node.name}: {result.status}: {result.message}"
+        for result in results
+        if result.status not in ("success", "pass", "skipped")
+    ]
+    return "" if done.success else "\n".join(bad) or repr(done.exception)
+
+
+def let_go() -> None:
+    """Close what dbt keeps open between two runs in one process: DuckDB's file is locked by it."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    # dbt-duckdb carries no types.
+    DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]

@@ -1,0 +1,192 @@
+"""`labmart load --check`: what the models make of the files, without loading them.
+
+The files are written as in any load, but never committed. In the same transaction every model that
+the verdict needs is worked out as a temporary table, once before the files are written and once
+with them; then all of it is rolled back. Meanwhile no other load begins.
+
+The seeds are read from their files: what counts without any load may never have been built.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loader.contract import DEFAULT_MART
+from loader.dbt import Manifest, compile_models
+from loader.engines.raw_store import SqlRawStore
+from loader.engines.sql import quote
+from loader.last_build import code_of
+from loader.profile import Profile
+from loader.project import Project
+from loader.show import ISSUES, RECONCILIATION
+
+if TYPE_CHECKING:
+    from loader.engines import RawStore
+    from loader.load import Outcome
+
+_MARTS = (ISSUES, RECONCILIATION, DEFAULT_MART, "users", "experiments", "compounds")
+# What is told of the marts before and after: its name, and the SQL of its value.
+_FIGURES = {
+    "users": "(select count(*) from {users})",
+    "experiments": "(select count(*) from {experiments})",
+    "compounds": "(select count(*) from {compounds})",
+    "experiments per user": "(select max(avg_experiment_count) from {user_features})",
+    "experiments per active user": (
+        "(select max(avg_experiments_per_active_user) from {user_features})"
+    ),
+    "run time in all": "(select sum(total_exp_time_per_user) from {user_features})",
+    "open errors": "(select count(*) from {input_issues} where severity = 'error')",
+    "open warnings": "(select count(*) from {input_issues} where severity = 'warning')",
+}
+_EXAMPLES = 10
+_ROWS_AT_ONCE = 500
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the project: its SQL, and whether it is a view."""
+
+    name: str
+    relation: str
+    sql: str
+    is_view: bool
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A seed of the project, and the file that has its rows."""
+
+    name: str
+    relation: str
+    path: Path
+
+
+class Verdict:
+    """The models of a project, worked out before and after files are written; `say` is told.
+
+    See `loader.load.Judge`.
+    """
+
+    def __init__(self, project: Project, profile: Profile, say: Say) -> None:
+        self._project, self._profile = project, profile
+        self._say = say
+        self._models: list[Model] = []
+        self._seeds: list[Seed] = []
+        self._before: Sequence[object] = ()
+
+    def begin(self, store: RawStore) -> None:
+        """Work out the figures as they are. Raises BuildFailed if dbt cannot compile the models."""
+        if isinstance(store, SqlRawStore) and store.runs_models:
+            code = code_of(self._project, self._profile, None)
+            manifest = compile_models(self._project, self._profile.target, _MARTS, code)
+            self._models = list(_models(manifest))
+            self._seeds = list(_seeds(manifest, self._project.root))
+            self._before = _figures(store, self._create(store, "before"))
+
+    def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> None:
+        """Tell what would become of each file's records, and of the figures."""
+        if not isinstance(store, SqlRawStore) or not store.runs_models:
+            self._say("On this engine only the form of the files is checked; a build judges rows.")
+            return
+        store.settle()
+        names = self._create(store, "after")
+        for outcome in outcomes:
+            for line in _account(store, names, outcome):
+                self._say(line)
+        self._say("What would change in the marts:")
+        for name, before, after in zip(_FIGURES, self._before, _figures(store, names), strict=True):
+            change = f"{_shown(before)} → {_shown(after)}" if before != after else _shown(after)
+            self._say(f"    {name:<28} {change}")
+
+    def _create(self, store: SqlRawStore, when: str) -> dict[str, str]:
+        """Make all of it as temporary relations; their names in SQL."""
+        relations_made: list[Seed | Model] = [*self._seeds, *self._models]
+        own = {item.relation: quote(f"labmart_{when}_{item.name}") for item in relations_made}
+        relations = re.compile("|".join(map(re.escape, own)))
+        for seed in self._seeds:
+            _fill(store, own[seed.relation], seed.path)
+        for model in self._models:
+            sql = relations.sub(lambda match: own[match[0]], model.sql)
+            kind = "view" if model.is_view else "table"
+            store.run(store.verbatim(f"create temporary {kind} {own[model.relation]} as\n{sql}"))
+            if not model.is_view:
+                store.run(f"analyze {own[model.relation]}")
+        return {model.name: own[model.relation] for model in self._models}
+
+
+def _models(manifest: Manifest) -> Iterator[Model]:
+    """The compiled models in an order in which each can be created."""
+    nodes = {key: node for key, node in manifest["nodes"].items() if node.get("compiled")}
+    order = TopologicalSorter({key: node["depends_on"]["nodes"] for key, node in nodes.items()})
+    for key in order.static_order():
+        if node := nodes.get(key):
+            kind = node["config"]["materialized"]
+            if kind != "ephemeral":
+                code = node["compiled_code"]
+                yield Model(node["name"], node["relation_name"], code, kind == "view")
+
+
+def _seeds(manifest: Manifest, root: Path) -> Iterator[Seed]:
+    for node in manifest["nodes"].values():
+        if node["resource_type"] == "seed":
+            yield Seed(node["name"], node["relation_name"], root / node["original_file_path"])
+
+
+def _fill(store: SqlRawStore, name: str, path: Path) -> None:
+    """Make a temporary table of a seed, as dbt reads it: text, an empty cell is NULL."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = [row for row in csv.reader(file) if row]
+    columns = ", ".join(f"{quote(column)} text" for column in header)
+    store.run(store.verbatim(f"create temporary table {name} ({columns})"))
+    parameters = f"({', '.join([store.parameter] * len(header))})"
+    rest = iter(rows)
+    while some := list(islice(rest, _ROWS_AT_ONCE)):
+        cells = [cell.strip() or None for row in some for cell in row]
+        store.run(f"insert into {name} values {', '.join([parameters] * len(some))}", cells)
+
+
+def _figures(store: SqlRawStore, names: Mapping[str, str]) -> Sequence[object]:
+    [row] = store.run(f"select {', '.join(_FIGURES.values())}".format_map(names))
+    return row
+
+
+def _account(store: SqlRawStore, names: Mapping[str, str], outcome: Outcome) -> Iterator[str]:
+    """What would become of a file's records, with the rules and the first of the lines."""
+    load_id = outcome.load_id
+    [[read, accepted, rejected, superseded]] = store.run(
+        "select records_read, accepted_rows, rejected_lines + rejected_rows, superseded_rows "
+        f"from {names[RECONCILIATION]} where load_id = {load_id:d}"
+    )
+    yield (
+        f"{outcome.table.name}: {read:,} records read: {accepted:,} would be accepted, "
+        f"{rejected:,} rejected, {superseded:,} superseded"
+    )
+    issues = f"from {names[ISSUES]} where load_id = {load_id:d}"
+    rules = store.run(
+        f"select severity, rule, count(*) as issues {issues} "
+        "group by severity, rule order by severity, issues desc, rule"
+    )
+    for severity, rule, count in rules:
+        yield f"    {count:>8,}  {severity:<8} {rule}"
+    examples = store.run(
+        f"select line, rule, message, column_name, value {issues} "
+        f"order by severity, line, rule limit {_EXAMPLES}"
+    )
+    for line, rule, message, column, value in examples:
+        cell = "" if value is None or column is None else f" ({column}: {value!r})"
+        yield f"    line {line}, {rule}: {message}{cell}"
+    if (more := sum(count for _, _, count in rules) - len(examples)) > 0:
+        yield f"    and {more:,} more"
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else f"{value:,}"

@@ -1,0 +1,21 @@
+{#- A trimmed number as it is written where nothing was said: digits, and a point before decimals.
+    NULL when it is no number of its file, or may be two.
+
+    `numbers` is how the file writes them (stg_cell_formats): NULL, comma, point or unclear. In an
+    unclear file `1.500` may be 1500 or 1.5.
+    Usage: {{ plain_number(trim_cell('experiment_run_time'), 'numbers') }}
+    Example: '1.500,25' of comma -> '1500.25', '1.500' of unclear -> NULL, '12.5' of unclear -> '12.5'
+    -#}
+{% macro plain_number(cell, numbers) -%}
+    case
+        when {{ numbers }} is null then {{ cell }}
+        when {{ numbers }} = 'unclear'
+            then case when not {{ matches(cell, '[1-9][0-9]{0,2}[.][0-9]{3}') }} then {{ cell }} end
+        when {{ numbers }} = 'point' then case
+            when {{ matches(cell, '([0-9]+|[1-9][0-9]{0,2}(,[0-9]{3})+)([.][0-9]+)?') }}
+                then replace({{ cell }}, ',', '')
+        end
+        when {{ matches(cell, '([0-9]+|[1-9][0-9]{0,2}([.][0-9]{3})+)(,[0-9]+)?') }}
+            then replace(replace({{ cell }}, '.', ''), ',', '.')
+    end
+{%- endmacro %}

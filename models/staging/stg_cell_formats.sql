@@ -1,0 +1,84 @@
+{#- A table: every row of an input is read by it. -#}
+{{ config(materialized='table', indexes=unique_index(['input', 'load_id'])) }}
+
+with input_files as (
+    select * from {{ ref('stg_input_files') }}
+),
+
+loaded_users as (
+    select * from {{ source('raw', 'users') }}
+),
+
+loaded_experiments as (
+    select * from {{ source('raw', 'user_experiments') }}
+),
+
+loaded_compounds as (
+    select * from {{ source('raw', 'compounds') }}
+),
+
+seeded_users as (
+    select * from {{ ref('base_seed_users') }}
+),
+
+seeded_experiments as (
+    select * from {{ ref('base_seed_user_experiments') }}
+),
+
+seeded_compounds as (
+    select * from {{ ref('base_seed_compounds') }}
+),
+
+rows_with_thousands as (
+    {% for origin in ['loaded', 'seeded'] -%}
+    select
+        'users' as input,
+        load_id
+    from {{ origin }}_users
+    where {{ shows_thousands('user_id', is_id=true) }}
+    union all
+    select
+        'user_experiments' as input,
+        load_id
+    from {{ origin }}_experiments
+    where
+        {{ shows_thousands('experiment_run_time') }}
+        or {{ shows_thousands('experiment_id', is_id=true) }}
+        or {{ shows_thousands('user_id', is_id=true) }}
+    union all
+    select
+        'compounds' as input,
+        load_id
+    from {{ origin }}_compounds
+    where {{ shows_thousands('compound_id', is_id=true) }}
+    {{ 'union all' if not loop.last }}
+    {% endfor -%}
+),
+
+files_with_thousands as (
+    select distinct
+        input,
+        load_id
+    from rows_with_thousands
+),
+
+cell_formats as (
+    select
+        input_files.input,
+        input_files.load_id,
+        coalesce(
+            input_files.decimal,
+            case when files_with_thousands.load_id is not null then 'unclear' end
+        ) as numbers,
+        input_files.dates,
+        input_files.list_separator,
+        -- as a regular expression; a prefix has no other sign that means something there
+        replace(replace(input_files.id_prefix, '.', '[.]'), ',', '|') as id_prefixes
+    from input_files
+    left join files_with_thousands
+        on
+            input_files.input = files_with_thousands.input
+            and input_files.load_id = files_with_thousands.load_id
+)
+
+select * from cell_formats
