@@ -367,6 +367,7 @@ class LakeRaw(DuckDBRaw):
 
     def commit(self) -> None:
         """See `RawStore`. What others have committed meanwhile stays, and ours is put upon it."""
+        super().prepare([])
         void = self._void() if self._deleting else set()
         claims = list(self._claims)
         # Whatever happens from here on, the rows may be the ledger's: only prune may judge that.
@@ -434,12 +435,10 @@ class LakeRaw(DuckDBRaw):
         if added and all(load.load_id in self._base for load in added):
             # It was our own entry that was there: its answer had been lost on the way.
             return
-        others = [load for load_id, load in self._base.items() if load_id not in base]
         if self._used & {load.load_id for load in added}:
             raise self.refuse("a prune has given this load up, which took too long.", "Call again.")
-        brought = {(load.input, load.sha256) for load in others if load.status == CURRENT}
-        if brought & {(load.input, load.sha256) for load in added} or marks.keys() - self._base:
-            raise self.refuse("another call changed the same loads meanwhile.", "Call again.")
+        if marks.keys() - self._base:
+            raise self.refuse("a prune has deleted what this call is about.", "Call again.")
         super().prepare([])
         for load in added:
             self.add(load)

@@ -318,6 +318,7 @@ def _same(found: Rows, wanted: Rows) -> None:
         ),
     ],
 )
+@pytest.mark.parametrize("shared_engine", ["postgres", "duckdb", "lake"], indirect=True)
 def test_a_random_history_leaves_exactly_what_it_must(
     seed: int,
     project: Path,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.engines import Lake
 
 from loader import spark_server
 from loader.errors import MissingExtra, MissingJava
@@ -26,25 +26,6 @@ _QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240
 
 _open = ExitStack()
 _urls: dict[str, str] = {}
-
-
-@dataclass(frozen=True)
-class Lake:
-    """A lake in a folder, and the server that computes in it. See `engines.Target`."""
-
-    folder: Path
-    url: str = ""
-
-    name = "spark"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What makes the project's profile mean it."""
-        return {
-            "LABMART_TARGET": "spark",
-            "LABMART_LAKE": str(self.folder / "a lake"),
-            "SPARK_REMOTE": self.url,
-        }
 
 
 def lake_on(engine: str, folder: Path) -> Lake:
