@@ -323,6 +323,8 @@ class LakeRaw(DuckDBRaw):
             self._used = {int(load_id) for (load_id,) in ids}
             self.run(f"delete from {self.table(LEDGER)} where status = '{_PRUNED}'")
             self.run(f"alter table {self.table(LEDGER)} drop column entry")
+        # What an older ledger lacks, or all of it.
+        self.prepare([])
         self._base = {load.load_id: load for load in self.loads()}
 
     def next_load_id(self) -> int:
@@ -367,7 +369,6 @@ class LakeRaw(DuckDBRaw):
 
     def commit(self) -> None:
         """See `RawStore`. What others have committed meanwhile stays, and ours is put upon it."""
-        super().prepare([])
         void = self._void() if self._deleting else set()
         claims = list(self._claims)
         # Whatever happens from here on, the rows may be the ledger's: only prune may judge that.
@@ -439,7 +440,6 @@ class LakeRaw(DuckDBRaw):
             raise self.refuse("a prune has given this load up, which took too long.", "Call again.")
         if marks.keys() - self._base:
             raise self.refuse("a prune has deleted what this call is about.", "Call again.")
-        super().prepare([])
         for load in added:
             self.add(load)
         super().delete([load for load in gone if load.load_id in self._base])

@@ -1,8 +1,7 @@
 {#- Tells the session what lies in the lake: the raw tables, and each published relation that this
     run does not build itself. A catalogue that has forgotten them, or never knew, does no harm.
 
-    Runs at the start of dbt's commands, before `create_raw_tables`. Nothing to do where a database
-    keeps its tables itself. -#}
+    Part of `create_raw_tables`. Nothing to do where a database keeps its tables itself. -#}
 {% macro register_lake() -%}
     {{ return(adapter.dispatch('register_lake', 'labmart')()) }}
 {%- endmacro %}
@@ -11,9 +10,6 @@
 {%- endmacro %}
 
 {% macro spark__register_lake() -%}
-    {% if not execute or flags.WHICH not in ['build', 'run', 'test', 'seed', 'freshness'] %}
-        {{ return('') }}
-    {% endif %}
     {% for source in graph.sources.values() | selectattr('source_name', 'equalto', 'raw') %}
         {%- set raw = api.Relation.create(schema=source.schema, identifier=source.identifier) -%}
         {%- set columns = [] -%}
@@ -60,7 +56,7 @@
         'select schema_name, name, max(build) as build, max_by(columns, build) as columns from '
         ~ log ~ ' group by schema_name, name'
     ) -%}
-    {%- set own = graph.nodes.values() | selectattr('unique_id', 'in', selected_resources) -%}
+    {%- set own = graph.nodes.values() | selectattr('unique_id', 'in', selected_resources | default([])) -%}
     {%- set built = own | map(attribute='relation_name') | list -%}
     {% for schema, name, build, columns in newest.rows %}
         {%- set relation = api.Relation.create(schema=schema, identifier=name) -%}

@@ -23,7 +23,7 @@ LABS = {
     "postgres": (140, 2000),
     "duckdb": (60, 1000),
     OLDER_POSTGRES: (24, 400),
-    "sail": (4, 120),
+    "sail": (2, 120),
     "spark": (0, 24),
 }
 SLOW_SPARK = pytest.mark.prove("Spark takes long to start, and seconds for a laboratory")

@@ -184,8 +184,8 @@ class Lake:
 
 
 def _tables(place: Path) -> list[str]:
-    """The raw tables that have a folder."""
-    return sorted(path.name for path in place.glob("*") if path.name != "claims")
+    """The raw tables that have files."""
+    return sorted({path.relative_to(place).parts[0] for path in place.rglob("*.parquet")})
 
 
 def _everything(rows: Callable[[str], Rows], schema: str, value: str) -> dict[str, Rows]:
