@@ -268,7 +268,7 @@ def tidy_builds(profile: Profile) -> None:
 
 
 @contextmanager
-def connect_raw(profile: Profile, *, write: bool) -> Iterator[LakeRaw]:  # noqa: ARG001 -- many write
+def connect_raw(profile: Profile, *, write: bool) -> Iterator[LakeRaw]:  # noqa: ARG001 -- by many
     """Open the raw tables; see `open_store`."""
     lake = lake_of(profile)
     with lake.connect() as connection:

@@ -1,7 +1,7 @@
 {#- Where the lake is, and what this run of dbt makes in it; loader/engines/lake.py says what lies
     where.
 
-    Example: lake_location() -> '/home/ada/lab/.labmart/lake' -#}
+    Example: lake_location() -> 's3://bucket/lab' -#}
 {% macro lake_location() -%}
     {{ return(env_var('LABMART_LAKE', '') or flags.PROFILES_DIR ~ '/.labmart/lake') }}
 {%- endmacro %}
@@ -17,7 +17,7 @@
     ] | join('/')) }}
 {%- endmacro %}
 
-{#- dbt's own clause is for tables that stay where they are; here each run writes beside the last. -#}
+{#- dbt's own clause is for tables that stay where they are; a run here writes beside the last. -#}
 {% macro spark__location_clause() -%}
     location '{{ escape_single_quotes(build_location(this)) }}'
 {%- endmacro %}

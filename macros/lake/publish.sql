@@ -1,5 +1,5 @@
-{#- Publishes what a run has built, all of it in one step, if nothing of the run has failed: one file
-    says so, and names the columns of each relation.
+{#- Publishes what a run has built, all of it in one step, if nothing of the run has failed: one
+    file says so, and names the columns of each relation.
 
     Runs at the end of dbt's commands. On other engines what is built is what readers see. -#}
 {% macro publish(results) -%}
@@ -14,7 +14,9 @@
     {%- set rows = [] -%}
     {% for result in results %}
         {%- set node = result.node -%}
-        {% if result.status not in ['success', 'pass', 'warn', 'no-op'] %}{{ return('') }}{% endif %}
+        {% if result.status not in ['success', 'pass', 'warn', 'no-op'] %}
+            {{ return('') }}
+        {% endif %}
         {% if node.resource_type in ['model', 'seed'] and node.config.materialized != 'ephemeral' %}
             {%- set relation = api.Relation.create(schema=node.schema, identifier=node.alias) -%}
             {%- set columns = [] -%}

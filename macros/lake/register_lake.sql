@@ -56,8 +56,9 @@
         'select schema_name, name, max(build) as build, max_by(columns, build) as columns from '
         ~ log ~ ' group by schema_name, name'
     ) -%}
-    {%- set own = graph.nodes.values() | selectattr('unique_id', 'in', selected_resources | default([])) -%}
-    {%- set built = own | map(attribute='relation_name') | list -%}
+    {%- set chosen = selected_resources | default([]) -%}
+    {%- set nodes = graph.nodes.values() | selectattr('unique_id', 'in', chosen) -%}
+    {%- set built = nodes | map(attribute='relation_name') | list -%}
     {% for schema, name, build, columns in newest.rows %}
         {%- set relation = api.Relation.create(schema=schema, identifier=name) -%}
         {% if relation.render() not in built %}
