@@ -89,7 +89,7 @@ class Verdict:
 
     def begin(self, store: RawStore) -> None:
         """Work out the figures as they are. Raises BuildFailed if dbt cannot compile the models."""
-        if isinstance(store, SqlRawStore):
+        if isinstance(store, SqlRawStore) and store.runs_models:
             code = code_of(self._project, self._profile, None)
             manifest = compile_models(self._project, self._profile.target, _MARTS, code)
             self._models = list(_models(manifest))
@@ -98,7 +98,7 @@ class Verdict:
 
     def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> None:
         """Tell what would become of each file's records, and of the figures."""
-        if not isinstance(store, SqlRawStore):
+        if not isinstance(store, SqlRawStore) or not store.runs_models:
             self._say("On this engine only the form of the files is checked; a build judges rows.")
             return
         store.settle()

@@ -323,15 +323,8 @@ class _Call:
 
     def _write(self, table: Table, load_id: int, rejections: Rejections) -> int:
         parser = table.parser
-        read_by_engine = self.store.read_file(table.file, parser, load_id)
-        if read_by_engine is not None:
-            batches = self._counted(table, read_by_engine, rejections)
-            written = sum(batch.records for batch in batches)
-        else:
-            batches = self._counted(table, parser.batches(load_id), rejections)
-            written = self.store.write_records(
-                parser.input, parser.columns, parser.delimiter, batches
-            )
+        batches = self._counted(table, parser.batches(load_id), rejections)
+        written = self.store.write_records(parser.input, parser.columns, parser.delimiter, batches)
         self.store.write_rejected(load_id, rejections)
         return written
 

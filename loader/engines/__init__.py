@@ -3,8 +3,7 @@
     raw_store  what the raw tables look like, and the store of engines that speak SQL
     feeding    records on their way into an engine
     sql        how SQL is written
-    postgres, duckdb, spark…   one module an engine, under its name in dbt, with `connect`,
-               `connect_raw` and `move_raw`
+    postgres, duckdb, lake   one module an engine, with `connect`, `connect_raw` and `move_raw`
 
 Values come as Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps
 the digits that the engine has (12.500000).
@@ -22,15 +21,14 @@ from types import ModuleType
 from typing import IO, Protocol
 
 from loader.errors import ConfigError
-from loader.files import LocalFile
-from loader.parsers.records import Batch, Parser, RejectedLine
+from loader.parsers.records import Batch, RejectedLine
 from loader.profile import Profile
 from loader.sources import Input
 
 Value = int | Decimal | float | str | bool | date | datetime | None
 Row = tuple[Value, ...]
-# By the `type` of a target in profiles.yml.
-ENGINES = ("postgres", "duckdb", "spark")
+# The module of each engine, by the `type` of a target in profiles.yml.
+ENGINES = {"postgres": "postgres", "duckdb": "duckdb", "spark": "lake"}
 
 
 @dataclass(frozen=True)
@@ -167,14 +165,6 @@ class RawStore(Protocol):
         """Write the batches' text; how many rows the engine took."""
         ...
 
-    def read_file(self, file: LocalFile, parser: Parser, load_id: int) -> Iterator[Batch] | None:
-        """Read and write a file by the engine's own means; None if it has to be read here.
-
-        The batches have no text: how many records were written, the rejected lines, the position.
-        Raises FileRefused as the parser does.
-        """
-        ...
-
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
         """Keep lines that could not be split."""
         ...
@@ -239,10 +229,15 @@ def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
         from loader.engines.duckdb import file_lock
 
         return file_lock(profile)
-    if profile.engine == "spark":
-        from loader.engines.spark_session import metastore_turn
+    return nullcontext()
 
-        return metastore_turn(profile)
+
+def dbt_session(profile: Profile) -> AbstractContextManager[None]:
+    """What dbt computes in, ready while this is open. A database is there already."""
+    if profile.engine == "spark":
+        from loader.spark_server import session
+
+        return session(profile)
     return nullcontext()
 
 
@@ -254,7 +249,7 @@ def _module(profile: Profile) -> ModuleType:
             profile.path,
             f"target {profile.target!r} has `type: {profile.engine}`; labmart works with {known}.",
         )
-    return import_module(f"{__name__}.{profile.engine}")
+    return import_module(f"{__name__}.{ENGINES[profile.engine]}")
 
 
 def named(columns: Sequence[Column], name: str) -> Column | None:

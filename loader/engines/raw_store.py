@@ -14,8 +14,7 @@ from typing import Any
 from loader.engines import Load
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
-from loader.files import LocalFile
-from loader.parsers.records import Batch, Parser, RejectedLine, close_batches, csv_cell
+from loader.parsers.records import Batch, RejectedLine, close_batches, csv_cell
 from loader.sources import LAST_LOAD, LEDGER, REJECTED, Input
 
 REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
@@ -152,6 +151,8 @@ class SqlRawStore:
     parameter = "?"
     # What of a file has no more characters is kept back, to be written together with others.
     small = 1 << 18
+    # Whether it is the engine that the models are compiled for.
+    runs_models = True
 
     def __init__(self, schema_name: str, schema: str, where: str) -> None:
         self.schema_name = schema_name
@@ -290,9 +291,6 @@ class SqlRawStore:
             self._first, self._last = last + 1, last
         self._last += 1
         return self._last
-
-    def read_file(self, file: LocalFile, parser: Parser, load_id: int) -> None:
-        """Every file is read by the loader."""
 
     def write_records(
         self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from loader.errors import FileRefused
 from loader.sources import BLANKS
 
 if TYPE_CHECKING:
@@ -210,6 +211,20 @@ def ignored_columns(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...
     notes = (f"ignored columns: {listed(names)}",) if names else ()
     lacking = ", ".join(column.name for column in match.lacks)
     return (*notes, f"without {lacking}: they stay empty") if lacking else notes
+
+
+def refuse_records_above(
+    name: str, match: HeaderMatch, where: str, above: Iterable[tuple[int, Sequence[str | None]]]
+) -> None:
+    """Raise FileRefused if numbered rows above a header are records, which would be passed over."""
+    rows = [str(number) for number, cells in above if match.is_record(cells)]
+    if rows:
+        raise FileRefused(
+            name,
+            f", {where}: the header stands below what has the cells of records, in "
+            f"{where.split()[0]} {listed(rows)}. Put the header first, or what is above it into a "
+            "file of its own.",
+        )
 
 
 def columns_of(inputs: Sequence[Input]) -> str:
