@@ -30,8 +30,7 @@ An upload takes the same way, from another process (service/ says more):
     service/uploads   writes it to the disk while it arrives, and only then answers
     service/jobs      keeps it as a row; a job whose worker died is claimed and done again
     service/worker    calls `load` and `dbt` as the command does
-    service/routes_marts, query, answers
-                      give the published marts out
+    service/marts     gives the published marts out, read by the engine that show reads by
     watch             the same for what lands in a folder or an object store
 
 errors has what can go wrong, with the exit codes; locks waits for others; printable makes any text

@@ -42,8 +42,12 @@ _FIGURES = {
         "(select max(avg_experiments_per_active_user) from {user_features})"
     ),
     "run time in all": "(select sum(total_exp_time_per_user) from {user_features})",
-    "open errors": "(select count(*) from {input_issues} where severity = 'error')",
-    "open warnings": "(select count(*) from {input_issues} where severity = 'warning')",
+    "open errors": (
+        "(select count(*) from {input_issues} where severity = 'error' and status = 'open')"
+    ),
+    "open warnings": (
+        "(select count(*) from {input_issues} where severity = 'warning' and status = 'open')"
+    ),
 }
 _EXAMPLES = 10
 _ROWS_AT_ONCE = 500
@@ -98,6 +102,7 @@ class Verdict:
             self._say("On this engine only the form of the files is checked; a build judges rows.")
             return
         store.settle()
+        store.analyze()
         names = self._create(store, "after")
         for outcome in outcomes:
             for line in _account(store, names, outcome):
@@ -117,7 +122,7 @@ class Verdict:
         for model in self._models:
             sql = relations.sub(lambda match: own[match[0]], model.sql)
             kind = "view" if model.is_view else "table"
-            store.run(store.verbatim(f"create temporary {kind} {own[model.relation]} as\n{sql}"))
+            store.run(f"create temporary {kind} {own[model.relation]} as\n{sql}")
             if not model.is_view:
                 store.run(f"analyze {own[model.relation]}")
         return {model.name: own[model.relation] for model in self._models}
@@ -146,7 +151,7 @@ def _fill(store: SqlRawStore, name: str, path: Path) -> None:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = [row for row in csv.reader(file) if row]
     columns = ", ".join(f"{quote(column)} text" for column in header)
-    store.run(store.verbatim(f"create temporary table {name} ({columns})"))
+    store.run(f"create temporary table {name} ({columns})")
     parameters = f"({', '.join([store.parameter] * len(header))})"
     rest = iter(rows)
     while some := list(islice(rest, _ROWS_AT_ONCE)):

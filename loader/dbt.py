@@ -22,7 +22,7 @@ import msgspec
 
 from loader.errors import BuildFailed
 from loader.locks import locked
-from loader.progress import TESTS, BuildProgress, NodeResult, Progress
+from loader.progress import TESTS, NodeResult, Report, StderrReport
 from loader.project import Project
 
 # `python -m dbt.cli.main` warns about being imported twice. With -P no file of the project can
@@ -80,15 +80,13 @@ class BuildResult:
         )
 
 
-def build(
-    project: Project, options: BuildOptions, progress: BuildProgress | None = None
-) -> BuildResult:
-    """Run `dbt build`. Its progress goes to stderr by default; the result says how nodes ended.
+def build(project: Project, options: BuildOptions, report: Report | None = None) -> BuildResult:
+    """Run `dbt build`. What it reports goes to stderr by default; the result says how nodes ended.
 
     Development tests are left out, unless `extra` says what dbt is to do. The caller holds
     `one_build_at_a_time`, since builds write into target/.
     """
-    progress = progress or Progress()
+    report = report or StderrReport()
     result = BuildResult()
     begun = time.monotonic()
     process = subprocess.Popen(
@@ -108,14 +106,14 @@ def build(
         start_new_session=True,
     )
     assert process.stdout is not None
-    progress.begin()
+    report.working("dbt reads the project …")
     with _stopping(process):
         try:
             for line in process.stdout:
-                _take(line, result, progress)
+                _take(line, result, report)
             result.exit_code = process.wait()
         finally:
-            progress.end()
+            report.working("")
     result.seconds = time.monotonic() - begun
     return result
 
@@ -225,7 +223,7 @@ class _Event(msgspec.Struct):
     data: _Data
 
 
-def _take(line: str, result: BuildResult, progress: BuildProgress) -> None:
+def _take(line: str, result: BuildResult, report: Report) -> None:
     """One line of dbt's output."""
     try:
         event = msgspec.json.decode(line, type=_Event, strict=False)
@@ -239,13 +237,13 @@ def _take(line: str, result: BuildResult, progress: BuildProgress) -> None:
     word = (data.status or node.node_status).lower().partition(" ")[0]
     status = _STATUSES.get(word, "success")
     if data.index is not None and info.name == "LogStartLine":
-        progress.started(node.node_name)
+        report.working(f"running {node.node_name} …")
     elif data.index is not None and node.unique_id:
         # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
         if node.resource_type not in ("operation", "exposure") or status in FAILED:
             finished = NodeResult(node.resource_type, node.node_name, status, data.execution_time)
             result.nodes.append(finished)
-            progress.finished(finished)
+            report.built(finished)
     elif info.level in ("error", "warn") and not node.unique_id:
         (result.errors if info.level == "error" else result.warnings).append(info.msg)
 

@@ -8,6 +8,7 @@
     │   ├── UnknownLoad, WrongStatus
     │   └── BadParameter, NotAcceptable   of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
+    │   └── NoTable                  a text that has nothing of a table of ours, as a README
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
     ├── BuildFailed (1)              dbt failed at a model, a test, or another command
     ├── QueryFailed (1)              the database refused a query
@@ -164,6 +165,10 @@ class FileRefused(LabmartError):
         super().__init__(f"{name}{problem}")
 
 
+class NoTable(FileRefused):
+    """A text that names no column of an input and has no rows: one of a folder is passed over."""
+
+
 class FilesRefused(LabmartError):
     """Input files cannot be read as they are; nothing was written. Lists every problem found."""
 
@@ -193,14 +198,14 @@ class QueryFailed(LabmartError):
 
 
 class QueryTooSlow(LabmartError):
-    """A query of a request was ended because it took, or waited, too long."""
+    """A query was ended because it took, or waited, too long."""
 
     exit_code = EXIT_DATABASE
 
-    def __init__(self, where: str, seconds: float) -> None:
+    def __init__(self, where: str) -> None:
         super().__init__(
-            f"The database {where} did not answer the query within {seconds:g} seconds. Ask for "
-            "fewer rows (filters, limit), or again when no build is at work."
+            f"The database {where} ended a query that took, or waited, too long. Ask for fewer "
+            "rows, or again when no build is at work."
         )
 
 

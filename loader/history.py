@@ -4,42 +4,66 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from loader import ledger
 from loader.database import Database
 from loader.dbt import one_build_at_a_time
 from loader.engines import Column, Load, RawStore, Row, open_store
 from loader.engines.raw_store import LEDGER_COLUMNS
+from loader.errors import LabmartError
 from loader.parsers.records import csv_cell
-from loader.show import write_json
+from loader.show import Account, accounts, write_json
 from loader.table import display, print_table
 
-COLUMNS = tuple(Column(name, type_) for name, type_ in LEDGER_COLUMNS.items())
+# The ledger knows the lines that could not be split; a build, which rows were rejected.
+_REJECTED = ("rejected_lines", "rejected_rows", "rejected")
+COLUMNS = tuple(
+    Column(name, type_)
+    for ledger_name, type_ in LEDGER_COLUMNS.items()
+    for name in (_REJECTED if ledger_name == "records_rejected" else (ledger_name,))
+)
 BUILD = "Run `labmart build` to bring the tables up to date."
 # What fits a terminal; the other formats have all columns.
-_IN_A_TABLE = ("load_id", "status", "input", "file", "records_read", "records_rejected")
+_IN_A_TABLE = ("load_id", "status", "input", "file", "records_read", *_REJECTED)
 _NOT_CURRENT = " (it was not current, and will not be when what replaced it is undone)"
 _NAMED = 5
 
 
 def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
-    """Print the ledger by load_id; with a limit the newest loads. stderr says how many."""
+    """Print the ledger by load_id; with a limit the newest loads. stderr says how many.
+
+    Which rows are rejected is known once a build has judged them; it judges current loads.
+    """
     with _store(database, write=False) as store:
         loads = store.loads()
+    judged: dict[int, tuple[str, Account]] = {}
+    with suppress(LabmartError), database.open() as source:
+        judged = accounts(database.project, source)
     shown = loads[-limit:] if limit else loads
     names = _IN_A_TABLE if format_ == "table" else [column.name for column in COLUMNS]
     columns = tuple(column for column in COLUMNS if column.name in names)
-    rows: list[Row] = [tuple(getattr(load, column.name) for column in columns) for load in shown]
+    rows = [_row(load, judged.get(load.load_id), columns) for load in shown]
     out = sys.stdout.buffer
     if format_ == "csv":
         for cells in ([column.name for column in COLUMNS], *rows):
-            out.write(f"{','.join(csv_cell(str(cell)) for cell in cells)}\n".encode())
+            text = (csv_cell(None if cell is None else str(cell)) for cell in cells)
+            out.write(f"{','.join(text)}\n".encode())
     elif format_ == "json":
         write_json(COLUMNS, rows, out)
     else:
         print_table(columns, rows, _footer(loads, len(shown)), choose="--format csv has all")
     out.flush()
+
+
+def _row(load: Load, judged: tuple[str, Account] | None, columns: Sequence[Column]) -> Row:
+    account = judged[1] if judged and load.status == ledger.CURRENT else None
+    cells = vars(load) | {
+        "rejected_lines": load.records_rejected,
+        "rejected_rows": account and account.rejected_rows,
+        "rejected": account and account.rejected,
+    }
+    return tuple(cells[column.name] for column in columns)
 
 
 def undo_loads(database: Database, load_ids: Sequence[int]) -> str:

@@ -121,7 +121,8 @@ def code_of(project: Project, profile: Profile, variables: str | None) -> str | 
     names = {name for name in os.environ if name.startswith("DBT_") and not _SECRET.search(name)}
     for path in _files(project.root, folders):
         content = path.read_bytes()
-        digest.update(f"{path.relative_to(project.root)}\0{len(content)}\0".encode() + content)
+        name = os.path.relpath(path, project.root)
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
         if path.suffix != ".csv":
             variables_read = {name.decode() for _, name in _ENV_VAR.findall(content)}
             if "" in variables_read:

@@ -74,6 +74,16 @@ def reading_of(load: Load) -> dict[str, object]:
     return {SHEET: end} if hash_ and "/" not in end else {}
 
 
+def said_of(loads: Sequence[Load]) -> dict[str, dict[str, object]]:
+    """What was said of how to read the bytes that are current, by their SHA-256."""
+    should = statuses(loads)
+    return {
+        load.sha256: {name: value for name, value in reading_of(load).items() if name != SHEET}
+        for load in loads
+        if should[load.load_id] == CURRENT
+    }
+
+
 def statuses(loads: Sequence[Load]) -> dict[int, str]:
     """The status of every load; of the loads' own it is only read which are reverted."""
     takers = _takers(loads)
@@ -129,9 +139,8 @@ def _steps(loads: Sequence[Load], files: Sequence[IncomingFile], *, replace: boo
     by_content = {_content(load): load for load in current}
     arrivals = {(_content(load), load.arrived_at) for load in loads}
     present = [by_content.get(file.content) for file in files]
-    # Whoever says nothing of how to read a file means the reading that there is.
     same = [
-        load if load and file.reading.items() <= reading_of(load).items() else None
+        load if load and file.reading == reading_of(load) else None
         for load, file in zip(present, files, strict=True)
     ]
     if replace and not _gives_again(same, current):
@@ -162,7 +171,7 @@ def _steps(loads: Sequence[Load], files: Sequence[IncomingFile], *, replace: boo
             takes = f"the same as {first}, whose place it takes as the later one"
         elif known:
             takes = f"the same as load {known.load_id}, whose place it takes: it has come again"
-        elif before and not file.reading.items() <= reading_of(before).items():
+        elif before and file.reading != reading_of(before):
             takes = f"takes the place of load {before.load_id}, which was read as {before.dialect}"
         loaded += 1
         came[file.content] = (file.file, loaded)

@@ -128,40 +128,6 @@ def _name(table: exp.Table) -> _Name:
     return table.catalog, table.db, table.name
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>labmart: columns</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; vertical-align: top; padding: .3rem .6rem }
-tr { border-bottom: 1px solid #ccc }
-:target { background: #fff3bf }
-</style>
-{%- macro links(columns) %}
-  {%- for name, column in columns %}
-    {%- if column.name -%}
-      <a href="#{{ column.relation }}.{{ column.name }}">{{ name }}.{{ column.name }}</a>
-    {%- else -%}
-      the rows of {{ name }}
-    {%- endif %}{{ ", " if not loop.last }}
-  {%- endfor %}
-{%- endmacro %}
-<h1>Which column is made of which</h1>
-<p>Only what a value is made of: not what rows are joined and filtered by.
-<a href="index.html">The models</a></p>
-{% for relation, rows in relations %}
-<h2>{{ relation }}</h2>
-<table><tr><th>column</th><th>made of</th><th>goes into</th><th>comes from</th></tr>
-{%- for column, made_of, goes_into, comes_from in rows %}
-<tr id="{{ column.relation }}.{{ column.name }}"><th>{{ column.name }}</th>
-<td>{{ links(made_of) }}</td><td>{{ links(goes_into) }}</td><td>{{ links(comes_from) }}</td></tr>
-{%- endfor %}
-</table>
-{% endfor %}
-</html>
-"""
-
-
 def page(manifest: Mapping[str, Any], made_of: Lineage) -> str:
     """The page, as HTML: for each column what it is made of, and what is made of it."""
     goes_into: dict[Column, set[Column]] = defaultdict(set)
@@ -185,8 +151,8 @@ def page(manifest: Mapping[str, Any], made_of: Lineage) -> str:
                 origins(made_of, column) - {column},
             )
             relations[names[column.relation]].append((column, *map(named, lists)))
-    template = jinja2.Template(_PAGE, autoescape=True)
-    return template.render(relations=sorted(relations.items()))
+    text = Path(__file__).with_name("lineage.html").read_text(encoding="utf-8")
+    return jinja2.Template(text, autoescape=True).render(relations=sorted(relations.items()))
 
 
 def main(target: Path) -> None:

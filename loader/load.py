@@ -14,13 +14,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from loader.engines import Load, RawStore, open_store
-from loader.errors import DatabaseFault, FileRefused, FilesRefused, UsageError
+from loader.errors import DatabaseFault, FileRefused, FilesRefused, NoTable, UsageError
 from loader.files import Collected, LocalFile, collect, sha256_of
 from loader.ledger import (
     APPEND,
@@ -32,11 +32,14 @@ from loader.ledger import (
     escaped,
     file_name,
     plan,
+    said_of,
 )
 from loader.parsers.dialect import ReadOptions
 from loader.parsers.recognise import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
+from loader.printable import printable
 from loader.profile import Profile
+from loader.progress import Report
 from loader.sources import CellFormats, Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
@@ -47,6 +50,7 @@ _HINTS = {
         " If the header does not name each cell, say --columns, with nothing for a cell to ignore."
     ),
 }
+_Said = TypeVar("_Said", ReadOptions, CellFormats)
 # A refusal tells so many of the rejected lines.
 _EXAMPLES = 3
 # Of more files of one call only the first and the last are named.
@@ -103,15 +107,15 @@ class LoadOptions:
 class Table:
     """A recognised file, or a sheet of one.
 
-    `file_state` is what the file was like when it was looked at; see `_state_of`. For `reading` see
-    `loader.engines.Load`.
+    `file_state` is what the file was like when it was looked at; see `_state_of`. `said` is how to
+    read it, as it was said now or when the same bytes were loaded.
     """
 
     file: LocalFile
     parser: Parser
     sha256: str
     file_state: tuple[int, int, int]
-    reading: Mapping[str, object]
+    said: Mapping[str, object]
 
     @property
     def name(self) -> str:
@@ -122,6 +126,12 @@ class Table:
     def bytes(self) -> int:
         """The size of the file."""
         return self.file_state[0]
+
+    @property
+    def reading(self) -> dict[str, object]:
+        """See `loader.engines.Load`."""
+        sheet = escaped(self.parser.part)
+        return {**self.said, **({SHEET: sheet} if sheet else {})}
 
     @property
     def arrived_at(self) -> datetime:
@@ -150,26 +160,6 @@ class Outcome:
     @property
     def records_rejected(self) -> int:
         return sum(self.rejected_by_rule.values())
-
-
-class Report(Protocol):
-    """Tells somebody how a load goes on."""
-
-    def say(self, text: str) -> None:
-        """A sentence, which stays."""
-        ...
-
-    def working(self, text: str) -> None:
-        """What is going on right now, until something else does."""
-        ...
-
-    def begin(self, table: Table) -> None: ...
-
-    def advance(self, position: int, records: int) -> None:
-        """So many bytes of the file and records have been read; comes from another thread."""
-        ...
-
-    def end(self, outcome: Outcome) -> None: ...
 
 
 class Judge(Protocol):
@@ -207,7 +197,9 @@ def load(
     ) as collected:
         for name in collected.skipped:
             report.say(f"{name}: left out")
-        tables, problems = _recognise(collected, inputs, options)
+        with open_store(profile, write=False) as store:
+            said_before = said_of(store.loads())
+        tables, problems = _recognise(paths, collected, inputs, options, said_before, report)
         writing = not problems and (judge is not None or not options.check)
         with open_store(profile, write=writing) as store:
             call = _Call(store, options, report, problems, writing, judge)
@@ -258,6 +250,8 @@ class _Call:
         new = [outcome for outcome in outcomes if outcome.state in ("loaded", "read")]
         self._look_over(new)
         if self.writing and call_id:
+            for outcome in new:
+                self._count_again(outcome)
             self.store.set_status(changes(self.store.loads()))
             if self.judge is not None:
                 self.report.working("working out what would change …")
@@ -339,15 +333,20 @@ class _Call:
                 parser.input, parser.columns, parser.delimiter, batches
             )
         self.store.write_rejected(load_id, rejections)
-        records, rejected = self.store.count(parser.input, load_id)
-        if (records, rejected) != (written, len(rejections)):
+        return written
+
+    def _count_again(self, outcome: Outcome) -> None:
+        """Raise DatabaseFault unless all that was sent is there."""
+        load_id, rejected = outcome.load_id or 0, outcome.records_rejected
+        sent = outcome.records_read - rejected, rejected
+        there = self.store.count(outcome.table.parser.input, load_id)
+        if there != sent:
             raise DatabaseFault(
                 "after the load",
-                f"{table.name}: {written:,} records and {len(rejections):,} rejected lines were "
-                f"sent, {records:,} and {rejected:,} are there.",
+                f"{outcome.table.name}: {sent[0]:,} records and {sent[1]:,} rejected lines were "
+                f"sent, {there[0]:,} and {there[1]:,} are there.",
                 "Call again; if it happens again, a trigger or rule on the raw table is at work.",
             )
-        return written
 
     def _check(self, table: Table, read: int, rejections: Rejections) -> None:
         """Raise FileRefused if too much was rejected or the file is not what it was."""
@@ -389,43 +388,66 @@ class _Call:
             records_rejected=rejected,
             started_at=begun,
             finished_at=datetime.now(UTC),
-            loaded_by=self.options.loaded_by or _person(),
+            loaded_by=self.options.loaded_by or person(),
             reading=json.dumps(table.reading),
             arrived_at=table.arrived_at,
-            **asdict(self.options.formats.or_else(table.parser.input.formats)),
+            **asdict(table.parser.input.formats),
         )
 
 
 def _recognise(
-    collected: Collected, inputs: Sequence[Input], options: LoadOptions
+    paths: Sequence[str],
+    collected: Collected,
+    inputs: Sequence[Input],
+    options: LoadOptions,
+    said_before: Mapping[str, Mapping[str, object]],
+    report: Report,
 ) -> tuple[list[Table], list[str]]:
-    """The tables of all files, and what is wrong with those that have none."""
-    tables, problems = [], list(collected.problems)
-    for file in collected.files:
-        try:
-            file_state = _state_of(file.path)
-            sha256 = sha256_of(file.path, file.name)
-            parsers = recognise(file, inputs, options.read)
-        except FileRefused as error:
-            problems.append(str(error))
-        except OSError as error:
-            problems.append(f"{file.name}: it cannot be read: {error.strerror}.")
-        else:
-            tables += [
-                Table(file, parser, sha256, file_state, _reading(options, parser.part))
-                for parser in parsers
-            ]
-    return tables, problems
+    """The tables of all files, and what is wrong with those that have none.
 
-
-def _reading(options: LoadOptions, sheet: str) -> dict[str, object]:
-    """What was said about how to read a file, as JSON has it, and the sheet."""
-    said = {
+    Whoever says nothing of how to read what is loaded already means as it was read. A text beside
+    tables that is none itself, as a README is, is passed over unless it is a PATH.
+    """
+    tables: list[Table] = []
+    problems, no_tables = list(collected.problems), list[str]()
+    named = {*map(printable, paths), *options.names.values()}
+    said_now = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in (asdict(options.read) | asdict(options.formats)).items()
         if name != SHEET and value not in (None, ())
     }
-    return said | ({SHEET: escaped(sheet)} if sheet else {})
+    for file in collected.files:
+        try:
+            file_state = _state_of(file.path)
+            sha256 = sha256_of(file.path, file.name)
+            before = said_before.get(sha256, {})
+            said = before if said_now.items() <= before.items() else said_now
+            read = replace(_as(ReadOptions, said), sheet=options.read.sheet)
+            formats = _as(CellFormats, said)
+            meant = [replace(table, formats=formats.or_else(table.formats)) for table in inputs]
+            parsers = recognise(file, meant, read)
+        except FileRefused as error:
+            passed = isinstance(error, NoTable) and file.name not in named
+            (no_tables if passed else problems).append(str(error))
+        except OSError as error:
+            problems.append(f"{file.name}: it cannot be read: {error.strerror}.")
+        else:
+            tables += [Table(file, parser, sha256, file_state, said) for parser in parsers]
+    if not tables:
+        return [], [*problems, *no_tables]
+    for problem in no_tables:
+        report.say(f"{problem} It is passed over.")
+    return tables, problems
+
+
+def _as(record: type[_Said], said: Mapping[str, object]) -> _Said:
+    """What was said, of what the record has; JSON has lists for tuples."""
+    values: dict[str, Any] = {
+        item.name: tuple(value) if isinstance(value, list) else value
+        for item in fields(record)
+        if (value := said.get(item.name)) is not None
+    }
+    return record(**values)
 
 
 def _restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
@@ -444,7 +466,8 @@ def _state_of(path: Path) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _person() -> str:
+def person() -> str:
+    """The account that runs the call."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):

@@ -1,7 +1,7 @@
 """Marts on stdout: as a table for people, as csv or json for programs; stderr says how many rows.
 
-Also the data quality issues of the mart input_issues, and the lines about the inputs that end
-`labmart run`.
+Also the data quality issues of the mart input_issues, and the lines about the inputs that end a
+build.
 """
 
 from __future__ import annotations
@@ -9,23 +9,27 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import IO
 
-from loader.contract import Contract
-from loader.engines import Column, Engine, Row, Selection, Value, named
+from loader.contract import Contract, mart_contract
+from loader.engines import Column, Engine, Filter, Row, Selection, Value, named
 from loader.errors import UnknownColumn
+from loader.project import Project
 from loader.table import print_table
 
 ISSUES = "input_issues"
+COUNTS = "issue_counts"
 RECONCILIATION = "input_reconciliation"
 # A table is for reading; more rows than this are for a file or a pipe.
 TABLE_ROWS = 100
 # The issues' columns that fit a terminal; the other formats have all.
 _ISSUES_IN_A_TABLE = ("file", "line", "rule", "column_name", "value")
+# So many cells that cannot be read are told with what would read them.
+_MANY = 20
 _COUNTS = ("records_read", "accepted_rows", "rejected_lines", "rejected_rows", "superseded_rows")
 
 
@@ -53,19 +57,20 @@ def select(
     """
     present = source.columns(mart.name)
     names = [column.name for column in present]
-    chosen = []
-    for name in columns or names:
+
+    def known(name: str) -> Column:
         column = named(present, name)
         if column is None:
             raise UnknownColumn(mart.name, name, names)
-        chosen.append(column)
+        return column
+
     order = [column for key in mart.order_by if (column := named(present, key))]
     return Selection(
         relation=mart.name,
-        columns=tuple(chosen),
+        columns=tuple(known(name) for name in columns or names),
         # Without a declared order all columns together are one: the same rows, the same output.
         order_by=tuple(order) or present,
-        equal=equal,
+        filters=tuple(Filter(known(name), "eq", (value,)) for name, value in equal),
         limit=limit,
     )
 
@@ -131,9 +136,10 @@ def show_issues(
     *,
     rule: str | None,
     severity: str | None,
+    resolved: bool = False,
 ) -> None:
-    """Print the issues; stderr gets how many there are of each rule."""
-    given = (("rule", rule), ("severity", severity))
+    """Print the open issues, or all; stderr gets how many there are of each rule."""
+    given = (("rule", rule), ("severity", severity), ("status", None if resolved else "open"))
     equal = tuple((name, value) for name, value in given if value is not None)
     present = {column.name for column in source.columns(mart.name)}
     narrow = tuple(name for name in _ISSUES_IN_A_TABLE if name in present)
@@ -144,35 +150,90 @@ def show_issues(
     for (level, name), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
         print(f"{count:>10,}  {level!s:<8} {name}", file=sys.stderr)
     if not counts:
-        print("There are no data quality issues.", file=sys.stderr)
+        print(f"There are no {'' if resolved else 'open '}data quality issues.", file=sys.stderr)
 
 
-def accounts_of_loads(mart: Contract, source: Engine, load_ids: Sequence[int]) -> Iterator[str]:
-    """For each of these loads one line: its file, records read, and what became of them."""
+@dataclass(frozen=True)
+class Account:
+    """What became of the records of one file, or of several together."""
+
+    read: int = 0
+    accepted: int = 0
+    rejected_lines: int = 0
+    rejected_rows: int = 0
+    superseded: int = 0
+
+    def __add__(self, other: Account) -> Account:
+        return Account(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def rejected(self) -> int:
+        """Lines that could not be split and rows that a rule rejected."""
+        return self.rejected_lines + self.rejected_rows
+
+    def __str__(self) -> str:
+        parts = [
+            f"{count:,} {word}{'' if count == 1 else 's'}"
+            for count, word in ((self.rejected_lines, "line"), (self.rejected_rows, "row"))
+            if count
+        ]
+        apart = f" ({', '.join(parts)})" if parts else ""
+        return (
+            f"{self.read:,} records read: {self.accepted:,} accepted, "
+            f"{self.rejected:,} rejected{apart}, {self.superseded:,} superseded"
+        )
+
+
+def accounts(project: Project, source: Engine) -> dict[int, tuple[str, Account]]:
+    """The file and the account of each load, as the last build has them; a seed's load is 0.
+
+    Seeds are added up. Raises NotBuilt.
+    """
+    found: dict[int, tuple[str, Account]] = {}
+    mart = mart_contract(project, RECONCILIATION)
     for load_id, file, *counts in source.rows(
         select(mart, source, columns=("load_id", "file", *_COUNTS))
     ):
-        if load_id in load_ids:
-            yield f"{file}: {_account(dict(zip(_COUNTS, counts, strict=True)))}"
+        key = _int(load_id)
+        account = Account(*map(_int, counts))
+        found[key] = (str(file), account + found[key][1] if key in found else account)
+    return found
 
 
-def account_of_all(mart: Contract, source: Engine) -> str:
-    """One line: records read, and what became of them."""
-    sums = dict.fromkeys(_COUNTS, 0)
-    for row in source.rows(select(mart, source, columns=_COUNTS)):
-        for name, value in zip(_COUNTS, row, strict=True):
-            sums[name] += _int(value)
-    line = _account(sums)
-    rejected = sums["rejected_lines"] + sums["rejected_rows"]
-    return f"{line}; see `labmart issues`" if rejected else line
+def closing_lines(project: Project, source: Engine, load_ids: Sequence[int] = ()) -> Iterator[str]:
+    """What a build amounts to: records of the given loads and of all, open issues, what helps.
 
-
-def _account(counts: Mapping[str, Value]) -> str:
-    read, accepted, lines, rows, superseded = (_int(counts[name]) for name in _COUNTS)
-    return (
-        f"{read:,} records read: {accepted:,} accepted, {lines + rows:,} rejected, "
-        f"{superseded:,} superseded"
+    Raises NotBuilt.
+    """
+    by_load = accounts(project, source)
+    for load_id in load_ids:
+        if load_id in by_load:
+            file, account = by_load[load_id]
+            yield f"{file}: {account}"
+    yield str(sum((account for _, account in by_load.values()), Account()))
+    columns = (
+        *("file", "rule", "severity", "column_name", "open_issues"),
+        *("unreadable_cells", "filled_cells", "remedy"),
     )
+    rows = list(source.rows(select(mart_contract(project, COUNTS), source, columns=columns)))
+    noticed = []
+    for severity in ("error", "warning"):
+        counts: Counter[str] = Counter()
+        for _, rule, level, _, issues, *_ in rows:
+            if level == severity and issues:
+                counts[str(rule)] += _int(issues)
+        listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        if listed:
+            words = ", ".join(f"{count:,} {rule}" for rule, count in listed)
+            noticed.append(f"{severity}s: {words}")
+    if noticed:
+        yield from noticed[:-1]
+        yield f"{noticed[-1]}; see `labmart issues`"
+    for name, _, _, column, _, cells, of, remedy in rows:
+        unreadable, filled = _int(cells), _int(of)
+        # A cell or two are for whoever looks at the issues.
+        if remedy and (unreadable >= _MANY or 2 * unreadable >= filled):
+            yield f"{name}: {unreadable:,} of {filled:,} {column} cannot be read; {remedy}"
 
 
 def _int(value: Value) -> int:

@@ -10,12 +10,13 @@ What the cells of an input look like may stand beside it, under the names of Cel
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loader.errors import ConfigError
+from loader.errors import ConfigError, FileRefused, UsageError
 
 if TYPE_CHECKING:
     from loader.contract import DeclaredColumn, DeclaredTable
@@ -30,6 +31,14 @@ _LONGEST_NAME = 63
 # Cells are trimmed of these everywhere: space, TAB, CR, LF, no-break space, byte order mark.
 BLANKS = " \t\r\n\u00a0\ufeff"
 _BETWEEN_WORDS = re.compile(r"[\s_.\-\u00a0\ufeff]+")
+# What people add to a name: a unit in brackets, and signs.
+_BESIDE_A_NAME = re.compile(r"[(\[{].*|[\W_]+")
+# How alike a cell and a name must be to be called close (difflib's ratio); how many are compared,
+# and how long a cell may be.
+_CLOSE = 0.78
+_COMPARED = 200
+# What begins as an id does: digits, or a short prefix and digits.
+ID_LIKE = re.compile(r"[A-Za-z]{0,8}[-_]?[0-9]+(?:\.0*)?")
 
 
 # A prefix of ids goes into the patterns of three engines.
@@ -81,25 +90,38 @@ FORMAT_COLUMNS = tuple(item.name for item in fields(CellFormats))
 
 @dataclass(frozen=True)
 class InputColumn:
-    """A column of an input; `names` are the accepted headers, as `header_key` makes them."""
+    """A column of an input; `names` are the accepted headers, as `header_key` makes them.
+
+    `said` are those that a person says for one call; they go before the declared ones.
+    """
 
     name: str
     required: bool
     names: frozenset[str]
+    said: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Input:
-    """One table that files are loaded into; `formats` is what its files look like."""
+    """One table that files are loaded into.
+
+    `formats` is what its files look like, `natural_key` the column of its records' ids.
+    """
 
     name: str
     columns: tuple[InputColumn, ...]
     formats: CellFormats = CellFormats()
+    natural_key: str = ""
 
     @property
     def column_names(self) -> tuple[str, ...]:
         """The declared columns, in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def said(self) -> str:
+        """What a person said of its headers, for the description of a dialect."""
+        return "".join(f", {cell}={c.name}" for c in self.columns for cell in sorted(c.said))
 
 
 @dataclass(frozen=True)
@@ -109,6 +131,28 @@ class HeaderMatch:
     input: Input
     columns: tuple[str | None, ...]
 
+    @property
+    def key(self) -> int | None:
+        """Which cell of a record is its id; None if the input does not say or the file lacks it."""
+        key = self.input.natural_key
+        return self.columns.index(key) if key in self.columns else None
+
+    def is_record(self, cells: Sequence[str | None]) -> bool:
+        """Whether cells above the header are those of a record: an id stands where ids stand."""
+        if self.key is None or len(cells) != len(self.columns):
+            return False
+        filled = [bool(cell and cell.strip(BLANKS)) for cell in cells]
+        id_ = (cells[self.key] or "").strip(BLANKS)
+        # `Plate 7,,,` is none, and `Lab7,,,` lacks what a record has.
+        required = {column.name for column in self.input.columns if column.required}
+        whole = all(is_ for is_, name in zip(filled, self.columns, strict=True) if name in required)
+        return bool(ID_LIKE.fullmatch(id_)) and (whole if not id_[0].isdigit() else sum(filled) > 1)
+
+    @property
+    def lacks(self) -> list[InputColumn]:
+        """The declared columns that the header does not name."""
+        return [column for column in self.input.columns if column.name not in self.columns]
+
 
 def header_key(cell: str) -> str:
     """A header's cell without what people write differently: ` User-ID` and `user_id` are one."""
@@ -116,15 +160,170 @@ def header_key(cell: str) -> str:
 
 
 def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMatch]:
-    """The inputs that a header can mean: each required column stands there exactly once."""
+    """The inputs that a header can mean: each required column stands there exactly once.
+
+    One that has all columns of an input goes before one that names fewer and lacks some.
+    """
     keys = [header_key(cell) for cell in cells]
-    return [match for table in inputs if (match := _match(keys, table)) is not None]
+    matches = [match for table in inputs if (match := _match(keys, table)) is not None]
+    whole = max((len(match.input.columns) for match in matches if not match.lacks), default=0)
+    return [m for m in matches if not m.lacks or len(m.input.columns) - len(m.lacks) >= whole]
 
 
-def other_header(cells: Sequence[str], own: Input, inputs: Sequence[Input]) -> Input | None:
-    """The input whose header the cells are, if it is another one than the table's own."""
-    matches = [match.input for match in match_header(cells, inputs)]
-    return next((table for table in matches if table != own), None) if own not in matches else None
+def with_said_names(inputs: Sequence[Input], names: Sequence[str]) -> Sequence[Input]:
+    """The inputs whose columns are also found under what a person says: `header cell=column`.
+
+    Raises UsageError if it is something else, or no input has the column.
+    """
+    said = []
+    for text in names:
+        cell, _, name = (part.strip() for part in text.rpartition("="))
+        said.append((cell, name))
+        if not header_key(cell):
+            raise UsageError(f"--map {text}: say NAME=COLUMN.")
+        if not any(name in table.column_names for table in inputs):
+            known = ", ".join(dict.fromkeys(name for t in inputs for name in t.column_names))
+            raise UsageError(f"--map {cell}={name}: there is no column {name!r}, but {known}.")
+
+    def column_of(column: InputColumn) -> InputColumn:
+        cells = frozenset(header_key(cell) for cell, name in said if name == column.name)
+        others = {header_key(cell) for cell, name in said if name != column.name}
+        return replace(column, said=cells, names=column.names - others) if said else column
+
+    return [replace(table, columns=tuple(map(column_of, table.columns))) for table in inputs]
+
+
+# How near a header is to that of an input, what it has and lacks, and what to do about it or "".
+NearMiss = tuple[int, str, str]
+
+
+class Headers:
+    """Tells headers further down a file, whose first one is `match`, from records."""
+
+    def __init__(self, match: HeaderMatch, inputs: Sequence[Input]) -> None:
+        self.match, self.inputs = match, inputs
+        # For each column of each input the longest word of each name: what a header must have.
+        self.words = [
+            [{max(name.split("_"), key=len) for name in c.names | c.said} for c in table.columns]
+            for table in inputs
+        ]
+
+    def may_be_in(self, text: str) -> bool:
+        """Whether a text has words enough for a header: a quick look at many lines."""
+        text = text.casefold()
+        return any(
+            sum(any(word in text for word in words) for words in columns) >= min(2, len(columns))
+            for columns in self.words
+        )
+
+    def is_header(self, cells: Sequence[str]) -> bool:
+        """Whether a record names two columns of an input, and has no id where its id stands."""
+        key = self.match.key
+        if key is not None and key < len(cells) and ID_LIKE.match(cells[key].strip(BLANKS)):
+            return False
+        return named_columns(cells, self.inputs) >= min(2, len(self.match.input.columns))
+
+    def following(self, name: str, where: str, cells: Sequence[str]) -> HeaderMatch:
+        """What a header further down means. Raises FileRefused if its rows cannot follow."""
+        own, matches = self.match.input, match_header(cells, self.inputs)
+        begins = f", {where}: a second"
+        apart = "Put it into a file of its own."
+        for match in matches:
+            if match.input != own:
+                continue
+            more = [c.name for c in self.match.lacks if c.name in match.columns]
+            if more:
+                raise FileRefused(
+                    name,
+                    f"{begins} header begins here, with {', '.join(more)}, which the first one "
+                    f"lacks. {apart}",
+                )
+            return match
+        if matches:
+            raise FileRefused(
+                name, f"{begins} table begins here, of {matches[0].input.name}. {apart}"
+            )
+        misses = [miss for table in self.inputs if (miss := near_miss(cells, table))]
+        _, what, advice = max(misses, default=(0, "it is none of an input", ""))
+        raise FileRefused(name, f"{begins} header begins here: {what}. {advice or apart}")
+
+
+def named_columns(cells: Sequence[str], inputs: Sequence[Input]) -> int:
+    """How many columns of one input the cells name, of the input of which these are most."""
+    keys = {header_key(cell) for cell in cells if len(cell) < _COMPARED}
+    return max(
+        sum(not keys.isdisjoint(c.names | c.said) for c in table.columns) for table in inputs
+    )
+
+
+def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:
+    """What the cells have of the header of an input; None if that is nothing."""
+    keys = [header_key(cell) for cell in cells]
+    meant = {
+        column.name: [cell for cell, key in zip(cells, keys, strict=True) if key in names]
+        for column in table.columns
+        for names in [column.said or column.names]
+    }
+    has = [name for name, found in meant.items() if found]
+    free = [cell for cell in cells if not any(cell in found for found in meant.values())]
+    lacking = [column for column in table.columns if not meant[column.name]]
+    close = [(name, column) for column in lacking if (name := _closest(free, column))]
+    advice = " ".join(_close_to(*pair) for pair in close)
+    lacks = [column.name for column in lacking if column.required]
+    if not has and not close:
+        return None
+    twice = next((found for found in meant.values() if len(found) > 1), None)
+    problem = "its quotation marks are not right"
+    if lacks:
+        problem = f"lacks {', '.join(lacks)}"
+    elif twice:
+        problem = f"names one of them twice: {' and '.join(map(repr, twice))} mean the same"
+        advice = advice or "Give one of them another name."
+    what = f"of {table.name} it has {', '.join(has) or 'nothing'} and {problem}"
+    return 2 * len(has) + len(close), what, advice
+
+
+def mistaken_name(cells: Sequence[str], match: HeaderMatch) -> str:
+    """A sentence if a header has a column that need not be there under another name, it seems."""
+    ignored = [cell for cell, name in zip(cells, match.columns, strict=True) if name is None]
+    for column in match.lacks:
+        if cell := _closest(ignored, column):
+            return _close_to(cell, column)
+    return ""
+
+
+def _close_to(cell: str, column: InputColumn) -> str:
+    plain = "".join(char for char in cell if unicodedata.category(char) not in ("Cf", "Cc"))
+    if header_key(plain) in column.names:
+        return (
+            f"The cell {cell!r} would be {column.name} without a character that nobody sees "
+            f"(written \\u… here). Take it out."
+        )
+    return (
+        f"The cell {cell!r} is close to {column.name}. If it is that column, rename it, say "
+        f"--map '{plain}={column.name}', or add it to `header_names` in _sources.yml."
+    )
+
+
+def _closest(cells: Sequence[str], column: InputColumn) -> str:
+    """The cell that is most like a name of the column; '' if none is close."""
+    # Imported here: most files need no comparing.
+    from difflib import SequenceMatcher
+
+    def likeness(cell: str) -> float:
+        found = _bare(cell)
+        return max(
+            SequenceMatcher(None, found, _bare(name), autojunk=False).ratio()
+            for name in column.names
+        )
+
+    likely = [(likeness(cell), cell) for cell in cells[:_COMPARED] if 1 < len(cell) < _COMPARED]
+    best = max(likely, default=(0.0, ""))
+    return best[1] if best[0] >= _CLOSE else ""
+
+
+def _bare(name: str) -> str:
+    return _BESIDE_A_NAME.sub("", name.casefold())
 
 
 def read_inputs(path: Path) -> tuple[Input, ...]:
@@ -155,9 +354,10 @@ def _check_names(path: Path, what: str, names: Sequence[str]) -> None:
 def _match(keys: Sequence[str], table: Input) -> HeaderMatch | None:
     columns: list[str | None] = [None] * len(keys)
     for column in table.columns:
-        # The declared name itself goes before other names for the same thing.
-        positions = [at for at, key in enumerate(keys) if key == header_key(column.name)]
-        positions = positions or [at for at, key in enumerate(keys) if key in column.names]
+        positions: list[int] = []
+        # What a person says goes before the declared name, and that before other names for it.
+        for names in (column.said, (header_key(column.name),), column.names):
+            positions = positions or [at for at, key in enumerate(keys) if key in names]
         positions = [at for at in positions if columns[at] is None]
         if len(positions) > 1 or (column.required and not positions):
             return None
@@ -181,7 +381,7 @@ def _input(path: Path, table: DeclaredTable) -> Input:
         formats = CellFormats(meta.decimal, meta.dates, meta.list_separator, meta.id_prefix)
     except ValueError as error:
         raise ConfigError(path, f"the input {table.name}: {error}") from None
-    return Input(name=table.name, columns=columns, formats=formats)
+    return Input(name=table.name, columns=columns, formats=formats, natural_key=meta.natural_key)
 
 
 def _column(path: Path, table: str, column: DeclaredColumn) -> InputColumn:

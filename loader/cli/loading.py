@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
 from loader.cli.call import Call, format_option, option, say, target_option, vars_option
-from loader.errors import EXIT_FILE, BuildFailed
+from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
 
 if TYPE_CHECKING:
     from loader.database import Database
@@ -30,6 +31,7 @@ class Given(TypedDict):
     delimiter: str | None
     quote: str | None
     file_columns: str | None
+    names: tuple[str, ...]
     sheet: str | None
     decimal: str | None
     dates: str | None
@@ -59,6 +61,13 @@ _OPTIONS = (
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
         help="Columns of texts and sheets without a header; an empty name ignores its column.",
+    ),
+    option(
+        "--map",
+        "names",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="What the header calls a column: --map duration_min=experiment_run_time.",
     ),
     option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
     option(
@@ -109,26 +118,20 @@ def run(
     from loader.contract import DEFAULT_MART, mart_contract
     from loader.dbt import BuildOptions
     from loader.seeds import check_seeds
-    from loader.show import (
-        RECONCILIATION,
-        ShowOptions,
-        account_of_all,
-        accounts_of_loads,
-        show,
-    )
+    from loader.show import ShowOptions, show
 
     database = call.database(target)
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
-    _build(database, BuildOptions(target=target, vars=variables, full=full))
-    with database.open() as source:
-        show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
-        mart = mart_contract(database.project, RECONCILIATION)
-        load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
-        for line in accounts_of_loads(mart, source, load_ids):
-            say(line)
-        say(account_of_all(mart, source))
+    load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
+
+    def show_features() -> None:
+        with database.open() as source:
+            show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
+
+    options = BuildOptions(target=target, vars=variables, full=full)
+    _build(database, options, load_ids, when_green=show_features)
 
 
 @click.command()
@@ -147,7 +150,9 @@ def load(
     """Load files, folders, patterns and addresses, all of them or none.
 
     A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
-    sftp:) or - for standard input. Each file is recognised by its header.
+    sftp:) or - for standard input. Each file is recognised by its header. Of several files the
+    later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
+    days in their names.
     """
     outcomes = _load(call.database(target), paths, parsed(given, check=check))
     if any(outcome.state == "loaded" for outcome in outcomes):
@@ -284,29 +289,50 @@ def prune(call: Call, target: str | None, check: bool) -> None:
     say(prune_loads(call.database(target), check=check))
 
 
-def _build(database: Database, options: BuildOptions) -> None:
+def _build(
+    database: Database,
+    options: BuildOptions,
+    load_ids: Sequence[int] = (),
+    *,
+    when_green: Callable[[], None] | None = None,
+) -> None:
+    """Build; the last lines say what became of the records, also of those of a red build."""
     from loader.dbt_report import run_and_report
     from loader.seeds import check_seeds
+    from loader.show import closing_lines
 
     check_seeds(database.project.seeds)
-    if not run_and_report(database, options):
+    is_green = run_and_report(database, options)
+    if is_green and when_green:
+        when_green()
+    with suppress(LabmartError), database.open() as source:
+        for line in closing_lines(database.project, source, load_ids):
+            say(line)
+    if not is_green:
         raise BuildFailed
 
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
     from loader.load import load as load_files
-    from loader.progress import LoadReport, summary
+    from loader.progress import StderrReport, summary
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
-    report = LoadReport()
+    report = StderrReport()
     judge = None
     if options.check and database.project.marts_file.exists():
         from loader.check import Verdict
 
         judge = Verdict(database.project, database.profile, report.say)
     database.ready()
-    outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+    try:
+        outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+    except DatabaseFault as fault:
+        if judge is None:
+            raise
+        # Whoever may only read can have the form checked all the same.
+        say(f"The rows cannot be judged. {fault}")
+        outcomes = load_files(paths, inputs, database.profile, options, report)
     say(summary(outcomes, check=options.check))
     return outcomes
 
@@ -340,6 +366,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
             quote="" if given["quote"] in ("", "none") else _sign("--quote", given["quote"]),
             columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
             sheet=given["sheet"],
+            names=given["names"],
         ),
         formats=formats,
     )

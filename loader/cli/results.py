@@ -64,6 +64,7 @@ def export(call: Call, mart: str, file: Path, target: str | None) -> None:
 @limit_option
 @option("--rule", help="Only issues of this rule, such as duplicate_id.")
 @option("--severity", type=click.Choice(["error", "warning"]), help="Only issues of this severity.")
+@option("--all", "resolved", is_flag=True, help="Also errors that a newer load has resolved.")
 @click.pass_obj
 def issues(
     call: Call,
@@ -72,6 +73,7 @@ def issues(
     limit: int | None,
     rule: str | None,
     severity: str | None,
+    resolved: bool,
 ) -> None:
     """Print the data quality issues: what was rejected or doubted, with file and line."""
     from loader.contract import mart_contract
@@ -81,7 +83,12 @@ def issues(
     contract = mart_contract(database.project, ISSUES)
     with database.open() as source:
         show_issues(
-            contract, source, _show_options(format_, limit, None), rule=rule, severity=severity
+            contract,
+            source,
+            _show_options(format_, limit, None),
+            rule=rule,
+            severity=severity,
+            resolved=resolved,
         )
 
 

@@ -41,14 +41,45 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Filter:
+    """Rows for which `column operator value` holds; the operators are those of `engines.sql`.
+
+    Values are written as the column's type reads them: `12.5`, `2023-01-31`, `true`.
+    """
+
+    column: Column
+    operator: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Position:
+    """A row's values of what an order compares, None for NULL.
+
+    `seen` is how many rows with just these values have been given; 0 where there is but one.
+    """
+
+    values: tuple[str | None, ...]
+    seen: int = 0
+
+
+@dataclass(frozen=True)
 class Selection:
-    """Rows of one relation: which columns, which rows (all `equal` hold), order, how many."""
+    """Rows of one relation: which columns, which rows (all `filters` hold), order, how many.
+
+    `descending` names columns of the order that go from the greatest down. `paged` compares texts
+    by so little that a `Position` stays short, and `after` leaves out the rows up to one; both on
+    PostgreSQL only.
+    """
 
     relation: str
     columns: tuple[Column, ...]
     order_by: tuple[Column, ...] = ()
-    equal: tuple[tuple[str, str], ...] = ()
+    filters: tuple[Filter, ...] = ()
     limit: int | None = None
+    descending: frozenset[str] = frozenset()
+    paged: bool = False
+    after: Position | None = None
 
 
 class Engine(Protocol):

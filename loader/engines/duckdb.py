@@ -318,13 +318,14 @@ class DuckDB:
                 yield from rows
 
     def _sql(self, selection: Selection, listed: str) -> str:
-        return query_of(selection, listed, self._source(selection), _order_key)
+        return query_of(selection, listed, self._source(selection))
 
     def _source(self, selection: Selection) -> str:
         with self._faults():
             [(database,)] = self._run("select current_database()")
         # The database may have the name of the schema, so both are always said.
-        return source_of(selection, [str(database), self._schema])
+        relation = ".".join(map(quote, (str(database), self._schema, selection.relation)))
+        return source_of(selection, relation)
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -333,11 +334,6 @@ class DuckDB:
             yield
         except duckdb.Error as error:
             raise QueryFailed(self._where, one_line(error)) from None
-
-
-def _order_key(column: Column) -> str:
-    # Texts are compared by their bytes, which is by code point.
-    return f"m.{quote(column.name)} nulls first"
 
 
 def _csv_sql(column: Column) -> str:
@@ -516,7 +512,7 @@ class DuckDBRaw(SqlRawStore):
         [(written,)] = self.run(f"insert into {self.table(name)} by name {rows}", stop=pipes.stop)
         return int(written)
 
-    def commit(self) -> None:
+    def end(self) -> None:
         self.run("commit")
 
 

@@ -234,12 +234,14 @@ def piped(batches: Iterator[Batch], *, count: int, limit: int) -> Iterator[Pipes
 @contextmanager
 def _filled_by_a_thread(stream: CopyStream | Pipes) -> Iterator[None]:
     thread = threading.Thread(target=stream.fill, name="labmart-parser", daemon=True)
-    thread.start()
     try:
+        thread.start()
         yield
     finally:
         stream.stop()
-        thread.join()
+        # A signal may have come before it had begun.
+        if thread.ident is not None:
+            thread.join()
 
 
 def _close(batches: Iterator[Batch]) -> BaseException | None:

@@ -5,8 +5,9 @@ Types are PostgreSQL's words; an engine translates them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,7 @@ from loader.engines import Load
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
 from loader.files import LocalFile
-from loader.parsers.records import Batch, Parser, RejectedLine, csv_cell
+from loader.parsers.records import Batch, Parser, RejectedLine, close_batches, csv_cell
 from loader.sources import FORMAT_COLUMNS, LAST_LOAD, LEDGER, REJECTED, Input
 
 REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
@@ -40,6 +41,9 @@ _SUBSTITUTES = {"bigint": "0", "text": "''", TIMESTAMP: "to_timestamp(0)"}
 # What stands in for columns that an older ledger has not: each of its loads was a call.
 _OLDER = {"call_id": "load_id", "arrived_at": "started_at"}
 _REJECTED_PER_BATCH = 1000
+# So many characters of small files are kept back at once.
+_KEPT = 8 << 20
+_ADDED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ class SqlRawStore:
     parameter = "?"
     # Whether it is the engine that the models are compiled for.
     runs_models = True
+    # What of a file has no more characters is kept back, to be written together with others.
+    small = 1 << 18
 
     def __init__(self, schema_name: str, schema: str, where: str) -> None:
         self.schema_name = schema_name
@@ -154,6 +160,13 @@ class SqlRawStore:
         self.where = where
         # The tables that rows were written into, or deleted from.
         self.changed: set[str] = set()
+        # The first and the last number that was given out.
+        self._first = self._last = 0
+        # By table, columns and delimiter: what is kept back, and how much of it.
+        self._kept: dict[tuple[str, tuple[str, ...], str], list[Batch]] = defaultdict(list)
+        self._kept_size = 0
+        self._added: list[Load] = []
+        self._counts: dict[str, dict[int, int]] = {}
 
     def run(
         self, sql: str, values: Sequence[object] = (), *, right: str = ""
@@ -161,12 +174,27 @@ class SqlRawStore:
         """Run a statement, all of its rows. `right` is what it needs on the raw tables."""
         raise NotImplementedError
 
-    def verbatim(self, sql: str) -> str:
-        """Foreign SQL as `run` takes it."""
-        return sql
+    def analyze(self) -> None:
+        """Let the engine look at what has changed, if it plans by that."""
 
     def settle(self) -> None:
-        """Write what is kept back, and let the engine know what it has now."""
+        """Write what is kept back, so that all statements see it."""
+        kept = list(self._kept.items())
+        self._kept.clear()
+        self._kept_size = 0
+        for (name, columns, delimiter), batches in kept:
+            self.copy(name, columns, delimiter, iter(batches))
+            self._counts.pop(name, None)
+        parameters = f"({', '.join([self.parameter] * len(LEDGER_COLUMNS))})"
+        while added := self._added[:_ADDED_AT_ONCE]:
+            self.run(
+                f"insert into {self.table(LEDGER)} ({', '.join(LEDGER_COLUMNS)}) "
+                f"values {', '.join([parameters] * len(added))}",
+                [getattr(load, column) for load in added for column in LEDGER_COLUMNS],
+                right="insert",
+            )
+            del self._added[:_ADDED_AT_ONCE]
+            self.changed.add(LEDGER)
 
     def relations(self, names: Iterable[str]) -> dict[str, Relation]:
         """Those of the names that are relations of the raw schema."""
@@ -189,8 +217,16 @@ class SqlRawStore:
         """Write batches into a table; how many rows it took."""
         raise NotImplementedError
 
-    def commit(self) -> None:
+    def end(self) -> None:
+        """Commit the transaction."""
         raise NotImplementedError
+
+    def commit(self) -> None:
+        if self._last:
+            last = self.table(LAST_LOAD)
+            self.run(f"insert into {last} values ({self.parameter})", (self._last,), right="insert")
+        self.settle()
+        self.end()
 
     def table(self, name: str) -> str:
         """A raw table as SQL."""
@@ -202,6 +238,7 @@ class SqlRawStore:
         return ledger is not None and ledger.is_ledger
 
     def loads(self) -> list[Load]:
+        self.settle()
         ledger = self.relations([LEDGER]).get(LEDGER)
         if ledger is None or "load_id" not in ledger.columns:
             return []
@@ -244,15 +281,16 @@ class SqlRawStore:
             self.make(gap, present)
 
     def next_load_id(self) -> int:
-        last = self.table(LAST_LOAD)
-        [(load_id,)] = self.run(
-            f"select greatest((select max(load_id) from {self.table(LEDGER)}), "
-            f"(select max(load_id) from {last}), 0) + 1",
-            right="select",
-        )
-        self.run(f"delete from {last}", right="delete")
-        self.run(f"insert into {last} values ({self.parameter})", (load_id,), right="insert")
-        return int(load_id)
+        if not self._last:
+            [(last,)] = self.run(
+                f"select greatest((select max(load_id) from {self.table(LEDGER)}), "
+                f"(select max(load_id) from {self.table(LAST_LOAD)}), 0)",
+                right="select",
+            )
+            self.run(f"delete from {self.table(LAST_LOAD)}", right="delete")
+            self._first, self._last = last + 1, last
+        self._last += 1
+        return self._last
 
     def read_file(self, file: LocalFile, parser: Parser, load_id: int) -> None:
         """Every file is read by the loader."""
@@ -260,33 +298,57 @@ class SqlRawStore:
     def write_records(
         self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
     ) -> int:
-        return self.copy(table.name, ("line", "load_id", *columns), delimiter, batches)
+        return self._write(table.name, ("line", "load_id", *columns), delimiter, batches)
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
-        self.copy(REJECTED, REJECTED_COLUMNS, ",", rejected_batches(load_id, lines))
+        self._write(REJECTED, REJECTED_COLUMNS, ",", rejected_batches(load_id, lines))
+
+    def _write(
+        self, name: str, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        """Write batches, or keep back what is small; how many rows that are."""
+        first: list[Batch] = []
+        size = 0
+        for batch in batches:
+            # Whoever made it has seen what is rejected.
+            if batch.text:
+                first.append(replace(batch, rejected=()))
+            size += len(batch.text)
+            if size > self.small:
+                self._counts.pop(name, None)
+                return self.copy(name, columns, delimiter, _rejoined(first, batches))
+        if first:
+            self._kept[name, columns, delimiter] += first
+            self._kept_size += size
+        if self._kept_size > _KEPT:
+            self.settle()
+        return sum(batch.records for batch in first)
 
     def count(self, table: Input, load_id: int) -> tuple[int, int]:
+        self.settle()
         return self.count_rows(table.name, load_id), self.count_rows(REJECTED, load_id)
 
-    def count_rows(self, table: str, load_id: int, condition: str = "") -> int:
-        [(rows,)] = self.run(
-            f"select count(*) from {self.table(table)} where load_id = {self.parameter}{condition}",
-            (load_id,),
+    def count_rows(self, table: str, load_id: int) -> int:
+        if not 0 < self._first <= load_id:
+            return self.counts(table, load_id).get(load_id, 0)
+        if table not in self._counts:
+            self._counts[table] = self.counts(table, self._first)
+        return self._counts[table].get(load_id, 0)
+
+    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
+        """How many rows there are of each load from the first on."""
+        rows = self.run(
+            f"select load_id, count(*) from {self.table(table)} "
+            f"where load_id >= {first:d}{condition} group by load_id",
             right="select",
         )
-        return int(rows)
+        return {int(load_id): int(count) for load_id, count in rows}
 
     def add(self, load: Load) -> None:
-        names = [item.name for item in fields(Load)]
-        self.run(
-            f"insert into {self.table(LEDGER)} ({', '.join(map(quote, names))}) "
-            f"values ({', '.join([self.parameter] * len(names))})",
-            astuple(load),
-            right="insert",
-        )
-        self.changed.add(LEDGER)
+        self._added.append(load)
 
     def set_status(self, changes: Mapping[int, str]) -> None:
+        self.settle()
         for status in set(changes.values()):
             ids = [load_id for load_id, new in changes.items() if new == status]
             self.run(
@@ -311,6 +373,14 @@ class SqlRawStore:
 
     def refuse(self, problem: str, next_step: str) -> DatabaseFault:
         return DatabaseFault(self.where, problem, next_step)
+
+
+def _rejoined(first: Sequence[Batch], rest: Iterator[Batch]) -> Iterator[Batch]:
+    try:
+        yield from first
+        yield from rest
+    finally:
+        close_batches(rest)
 
 
 def _listed(ids: Sequence[int]) -> str:

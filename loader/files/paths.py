@@ -83,7 +83,7 @@ def find(argument: str, exclude: Sequence[str]) -> Iterator[Result]:
         argument = os.path.expanduser(argument)  # noqa: PTH111 -- Path raises for nobody's home
     shown = printable(argument)
     if os.path.lexists(argument):
-        results = list(_from(argument, exclude))
+        results = list(_from(argument, exclude, is_named=True))
         nothing = "there is no file in this folder."
     elif is_pattern(argument):
         results = list(_matches(argument, exclude))
@@ -119,21 +119,24 @@ def _missing(argument: str) -> str:
     return f"there is no such file or folder.{hint}"
 
 
-def _from(start: str, exclude: Sequence[str]) -> Iterator[Result]:
+def _from(start: str, exclude: Sequence[str], *, is_named: bool) -> Iterator[Result]:
     """A PATH that exists. Here hidden names count: somebody has named them."""
     base = Path(start).name
     if is_left_over(base, hidden_too=False) or is_excluded(base, exclude):
         yield Skipped(printable(start))
         return
-    result = _look(start)
+    result = _look(start, is_named=is_named)
     if result is None:
         yield from (below for _, below in _walk(start, exclude))
     else:
         yield result
 
 
-def _look(path: str) -> LocalFile | Problem | None:
-    """What is there; None for a folder."""
+def _look(path: str, *, is_named: bool) -> Result | None:
+    """What is there; None for a folder.
+
+    Sockets and pipes lie about in folders, and count only for whoever names them.
+    """
     shown = printable(path)
     try:
         mode = Path(path).stat().st_mode
@@ -141,8 +144,10 @@ def _look(path: str) -> LocalFile | Problem | None:
         return Problem(f"{shown}: {_cannot_look(path, error)}")
     if stat.S_ISDIR(mode):
         return None
-    if stat.S_ISREG(mode) or is_pipe(Path(path)):
+    if stat.S_ISREG(mode) or (is_named and is_pipe(Path(path))):
         return LocalFile(shown, Path(path))
+    if not is_named:
+        return Skipped(shown)
     kind = "a socket" if stat.S_ISSOCK(mode) else "a device"
     return Problem(f"{shown}: it is {kind}, and only files, folders and pipes can be loaded.")
 
@@ -171,9 +176,9 @@ def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
         if relative and (is_left_over(relative) or is_excluded(relative, exclude)):
             yield relative, Skipped(printable(path))
             continue
-        result = _look(path)
+        result = _look(path, is_named=False)
         if result is not None:
-            yield relative, _if_ordinary(path, result)
+            yield relative, result
             continue
         try:
             status = Path(path).stat()
@@ -191,12 +196,6 @@ def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
             remaining.append((joined, f"{relative}/{name}" if relative else name))
 
 
-def _if_ordinary(path: str, result: Result) -> Result:
-    """Sockets and pipes lie about in folders; whoever means to load one names it."""
-    is_special = Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir())
-    return Skipped(printable(path)) if is_special else result
-
-
 def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
     """What a pattern means; `**` is any number of folders, and only files match it.
 
@@ -205,8 +204,7 @@ def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
     parts = pattern.split("/")
     if "**" not in parts:
         for match in in_reading_order(glob.glob(pattern)):  # noqa: PTH207 -- as text, as above
-            for result in _from(match, exclude):
-                yield _if_ordinary(match, result)
+            yield from _from(match, exclude, is_named=False)
         return
     fixed = next(index for index, part in enumerate(parts) if is_pattern(part))
     top = "/".join(parts[:fixed]) + "/" if fixed else ""

@@ -1,11 +1,13 @@
 """What a delimited text is: told by the header that it must have.
 
-The dialect is the one under which a line of the file gives the declared column names. Every
-character of a line is tried as its delimiter, so none has to be known beforehand. If no line gives
-the names, or one does in two ways, the file is refused with what was tried.
+The dialect is the one under which a line of the file gives the declared column names. Whatever
+stands beside a name is tried as delimiter, so none has to be known beforehand. If no line gives the
+names, or one does in two ways, the file is refused with the cause. So it is if a record stands
+above the header: it would be passed over.
 
 What a header cannot tell and the records below it can is refined then: the quote character,
-escapes, and cells without a name.
+escapes, cells without a name, and whether each line is one quoted cell. A text that is legal by
+RFC 4180 stays what it is by that.
 """
 
 from __future__ import annotations
@@ -16,27 +18,55 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from loader.errors import FileRefused
-from loader.parsers.records import columns_of, ignored_columns
+from loader.errors import FileRefused, NoTable
+from loader.parsers.records import columns_of, ignored_columns, is_filled, listed
 from loader.parsers.sheets import HEADER_WITHIN
 from loader.parsers.splitter import Dialect, Grammar, Record, count_lines, lines_of
-from loader.sources import BLANKS, HeaderMatch, Input, header_key, match_header
+from loader.sources import (
+    BLANKS,
+    HeaderMatch,
+    Input,
+    NearMiss,
+    header_key,
+    match_header,
+    mistaken_name,
+    named_columns,
+    near_miss,
+)
 
 _QUOTES = ('"', "'")
 # No header is longer; a longer line is not looked at.
 _HEADER_LENGTH = 1 << 20
 # How far a record over several lines is looked at.
 _LOOK = 10_000
-# In longer headers no letter or digit is tried as delimiter.
-_EVERY_DELIMITER = 10_000
+# Recognition ends in well under a second: so many cells are split for it, and making the patterns
+# of one more dialect takes as long as so many.
+_MOST_CELLS = 400_000
+_CELLS_A_DIALECT = 500
+# So many signs beside names are tried in one line, those that stand there most often.
+_MOST_DELIMITERS = 40
 _COMMENT = re.compile("#+[ \t]*+(?=[^ \t\r\n])")
 # Records of the sample that tell the quotation mark, or the delimiter of a file without a header.
 _LOOKED_AT = 500
+# So much of a line is looked at for why it is no header.
+_EXPLAINED = 300
 _USUAL_DELIMITERS = ",;\t|"
+_TABLE_LINES = 20
+# A line, the delimiter that it is read with, and what it lacks.
+_Closest = tuple[int, str, NearMiss]
 _NAMES = {"\t": "TAB", " ": "space"}
 _ESCAPE = "\\"
+# So much of a text without a header tells its delimiter.
+_WITHOUT_HEADER = 1 << 17
 # A reading that the header does not have must be that of nearly all records.
 _NEARLY_ALL = 0.9
+# What may stand between a name and the delimiter beside it, how far that is looked at, and what
+# header_key takes for one separator.
+_BESIDE = f"{BLANKS}'\"_.-"
+_NEAR = 20
+_SEPARATORS = r"[\s_.\-\u00a0\ufeff]"
+# A line that is one quoted cell; a spreadsheet program may have put delimiters behind it.
+_QUOTED_LINE = re.compile('(?<![^\r\n])"((?:[^"\r\n]++|"")*+)"[,;\t]*+(?![^\r\n])')
 
 
 @dataclass(frozen=True)
@@ -44,6 +74,7 @@ class ReadOptions:
     """What a person says of the files instead of having it recognised; None or () is nothing.
 
     `columns` names the cells of a file without a header. `quote` is "" for no quotation marks.
+    `names` says what the header calls a column, `duration_min=experiment_run_time`.
     """
 
     encoding: str | None = None
@@ -51,13 +82,15 @@ class ReadOptions:
     quote: str | None = None
     columns: tuple[str, ...] = ()
     sheet: str | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class TextLayout:
     """How a text is split: `skip` lines are passed over, then come the records.
 
-    `header_line` is None for a file without one; `header` has its cells as they stand.
+    `header_line` is None for a file without one; `header` has its cells as they stand. With
+    `is_wrapped` each line is one quoted cell with the line in it.
     """
 
     dialect: Dialect
@@ -65,6 +98,7 @@ class TextLayout:
     header: tuple[str, ...]
     header_line: int | None
     skip: int
+    is_wrapped: bool = False
 
     @property
     def description(self) -> str:
@@ -74,8 +108,10 @@ class TextLayout:
             words.append(f"quote {self.dialect.quote}" if self.dialect.quote else "no quotes")
         if self.dialect.escape:
             words.append(f"escape {self.dialect.escape}")
+        if self.is_wrapped:
+            words.append("each line one quoted cell")
         words.append(f"header in line {self.header_line}" if self.header_line else "no header")
-        return ", ".join(words)
+        return ", ".join(words) + self.match.input.said
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -93,6 +129,63 @@ def delimiter_name(delimiter: str) -> str:
     return _NAMES.get(delimiter, f"'{shown}'")
 
 
+def recognise_layout(
+    name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
+) -> TextLayout:
+    """The layout of a file that begins with the sample of whole lines. Raises FileRefused."""
+    bare = unwrapped(sample)
+    try:
+        layout = _refined(find_layout(name, sample, inputs, options), sample)
+        if bare != sample and _is_better(layout, bare, sample):
+            layout, sample = replace(layout, is_wrapped=True), bare
+    except FileRefused:
+        if bare == sample:
+            raise
+        try:
+            found = find_layout(name, bare, inputs, options)
+        except FileRefused:
+            found = None
+        if found is None:
+            raise
+        layout, sample = replace(_refined(found, bare), is_wrapped=True), bare
+    if sentence := mistaken_name(layout.header, layout.match):
+        raise FileRefused(name, f", line {layout.header_line or 1}: {sentence}")
+    _refuse_records_above(name, layout, sample)
+    return layout
+
+
+def unwrapped(text: str) -> str:
+    """Lines that are one quoted cell as the text in it."""
+    if '"' not in text:
+        return text
+    return _QUOTED_LINE.sub(lambda line: line[1].replace('""', '"'), text)
+
+
+def _is_better(layout: TextLayout, bare: str, sample: str) -> bool:
+    """Whether most records come out right only if quoted lines are taken apart."""
+    width = len(layout.header)
+    at, bare_at = (begin_of_line(text, layout.skip + 1) for text in (sample, bare))
+    wrong = _wrong(sample[at:], layout.dialect, width)
+    return wrong > 2 * _wrong(bare[bare_at:], layout.dialect, width)
+
+
+def _refuse_records_above(name: str, layout: TextLayout, sample: str) -> None:
+    if not layout.header_line or layout.header_line == 1:
+        return
+    above = sample[: begin_of_line(sample, layout.header_line)]
+    records = records_of(above, layout.dialect, limit=len(above))
+    lines = [line for line, record in records if layout.match.is_record(record.cells)]
+    if lines:
+        first = f"line {lines[0]} stands" if len(lines) == 1 else f"{len(lines)} lines stand"
+        raise FileRefused(
+            name,
+            f", line {lines[0]}: {first} above the header, which is in line "
+            f"{layout.header_line}, and {'has' if len(lines) == 1 else 'have'} the cells of a "
+            f"record ({listed([str(line) for line in lines])}). Put the header first, or what "
+            "stands above it into a file of its own.",
+        )
+
+
 def find_layout(
     name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
 ) -> TextLayout:
@@ -101,10 +194,13 @@ def find_layout(
         raise FileRefused(name, ": it is empty; not even a header is there.")
     if options.columns:
         return _without_header(name, sample, inputs, options)
+    search = _Search(name, sample, inputs, options)
     for line, at, end in _first_lines(sample):
-        if readings := list(_readings(sample, line, at, end, inputs, options)):
+        if readings := list(search.readings(line, at, end)):
             return _choose(name, readings, sample)
-    raise FileRefused(name, _nothing_found(sample, inputs, options))
+    if not (closest := _closest_header(sample, inputs, options)) and not _looks_like_table(sample):
+        raise NoTable(name, _nothing_found(sample, inputs, options, None))
+    raise FileRefused(name, _nothing_found(sample, inputs, options, closest))
 
 
 def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
@@ -114,32 +210,78 @@ def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
     return islice(filled, HEADER_WITHIN)
 
 
-def _readings(
-    sample: str, line: int, at: int, end: int, inputs: Sequence[Input], options: ReadOptions
-) -> Iterator[TextLayout]:
-    """Every way in which a line gives the column names of an input."""
-    if end - at > _HEADER_LENGTH:
-        return
-    # Some programs mark the header as a comment.
-    if commented := _COMMENT.match(sample, at, end):
-        at = commented.end()
-    # A header over several lines has a quotation mark that its first line does not close.
-    is_open = any(sample.count(quote, at, end) % 2 for quote in _QUOTES)
-    text = sample[at : max(end, at + _LOOK)] if is_open else sample[at:end]
-    if not (inputs := _mentioned(text, inputs)):
-        return
-    for delimiter in _delimiters(text, options):
-        for quote in _QUOTES if options.quote is None else (options.quote,):
-            dialect = Dialect(delimiter, quote)
-            record = Grammar(dialect).record(sample, at, min(len(sample), max(end, at + _LOOK)))
-            if record.fault:
-                continue
-            header = tuple(cell or "" for cell in record.cells)
-            written = sample[at : record.end]
-            # The file may end with its header.
-            lines = count_lines(written) + (not written.endswith(("\r", "\n")))
-            for match in match_header(header, inputs):
-                yield TextLayout(dialect, match, header, line, skip=line - 1 + lines)
+class _Search:
+    """Looks for the header of a text, as long as that does not take too much."""
+
+    def __init__(
+        self, name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
+    ) -> None:
+        self._name, self._sample, self._inputs, self._options = name, sample, inputs, options
+        self._left = _MOST_CELLS
+        self._grammars: dict[Dialect, Grammar] = {}
+        names = {name for table in inputs for c in table.columns for name in c.names | c.said}
+        longest_first = sorted(map(re.escape, names), key=len, reverse=True)
+        self._name_pattern = re.compile(
+            "|".join(longest_first).replace("_", _SEPARATORS + "+"), re.IGNORECASE
+        )
+
+    def readings(self, line: int, at: int, end: int) -> Iterator[TextLayout]:
+        """Every way in which a line gives the column names of an input. Raises FileRefused."""
+        sample = self._sample
+        if end - at > _HEADER_LENGTH:
+            return
+        # Some programs mark the header as a comment.
+        if commented := _COMMENT.match(sample, at, end):
+            at = commented.end()
+        # A header over several lines has a quotation mark that its first line does not close.
+        is_open = any(sample.count(quote, at, end) % 2 for quote in _QUOTES)
+        limit = min(len(sample), max(end, at + _LOOK))
+        text = sample[at : limit if is_open else end]
+        if not (inputs := _mentioned(text, self._inputs)):
+            return
+        quotes = _QUOTES if self._options.quote is None else (self._options.quote,)
+        for delimiter in self._delimiters(text):
+            for quote in quotes:
+                dialect = Dialect(delimiter, quote)
+                record = self._grammar(dialect, text).record(sample, at, limit)
+                if record.fault:
+                    continue
+                header = tuple(cell or "" for cell in record.cells)
+                written = sample[at : record.end]
+                # The file may end with its header.
+                lines = count_lines(written) + (not written.endswith(("\r", "\n")))
+                for match in match_header(header, inputs):
+                    yield TextLayout(dialect, match, header, line, skip=line - 1 + lines)
+
+    def _delimiters(self, text: str) -> list[str]:
+        """What stands beside a name of the header, blanks and quotation marks aside."""
+        if self._options.delimiter is not None:
+            return [self._options.delimiter]
+        beside: Counter[str] = Counter()
+        for name in islice(self._name_pattern.finditer(text), _LOOKED_AT):
+            for around in (
+                text[max(0, name.start() - _NEAR) : name.start()][::-1],
+                text[name.end() : name.end() + _NEAR],
+            ):
+                rest = around.lstrip(_BESIDE)
+                beside.update({*around[: len(around) - len(rest) + 1]})
+        # The comma also stands for a table of one column.
+        found = [delimiter for delimiter, _ in beside.most_common(_MOST_DELIMITERS)]
+        tried = {*found, ","} - {*_QUOTES, "\r", "\n", "\0"} - set(self._options.quote or "")
+        return sorted(tried)
+
+    def _grammar(self, dialect: Dialect, text: str) -> Grammar:
+        self._left -= text.count(dialect.delimiter)
+        if dialect not in self._grammars:
+            self._left -= _CELLS_A_DIALECT
+            self._grammars[dialect] = Grammar(dialect)
+        if self._left < 0:
+            raise FileRefused(
+                self._name,
+                ": its first lines could be split in too many ways to try them all. Say the "
+                "delimiter with --delimiter.",
+            )
+        return self._grammars[dialect]
 
 
 def _mentioned(text: str, inputs: Sequence[Input]) -> list[Input]:
@@ -149,7 +291,7 @@ def _mentioned(text: str, inputs: Sequence[Input]) -> list[Input]:
         table
         for table in inputs
         if all(
-            any(_without_quotes(name) in key for name in column.names)
+            any(_without_quotes(name) in key for name in column.names | column.said)
             for column in table.columns
             if column.required
         )
@@ -195,7 +337,9 @@ def _split(sample: str, reading: TextLayout) -> tuple[tuple[str, ...], ...]:
     """The cells of the first records, trimmed."""
     body = sample[begin_of_line(sample, reading.skip + 1) :]
     records = records_of(body, reading.dialect)
-    return tuple(tuple((cell or "").strip(BLANKS) for cell in record.cells) for record in records)
+    return tuple(
+        tuple((cell or "").strip(BLANKS) for cell in record.cells) for _, record in records
+    )
 
 
 def _has_quotes(reading: TextLayout) -> bool:
@@ -217,48 +361,47 @@ def _with_quote(readings: list[TextLayout], sample: str) -> TextLayout:
     begins = [
         sum((cell or "").startswith(reading.dialect.quote) for cell in record.cells)
         for reading in readings
-        for record in records_of(body, bare)
+        for _, record in records_of(body, bare)
     ]
     half = len(begins) // len(readings)
     if sum(begins[half:]) <= sum(begins[:half]):
         return usual
-    width = len(usual.header)
-    rows = [record.cells for record in records_of(body, bare) if len(record.cells) == width]
+    width, key = len(usual.header), usual.match.key or 0
+    records = (record.cells for _, record in records_of(body, bare))
+    keys = [(cells[key] or "").strip(BLANKS) for cells in records if len(cells) == width]
 
     def preference(reading: TextLayout) -> tuple[int, bool]:
-        in_all = reading is not usual and _wraps_a_column(rows, reading.dialect.quote)
-        return _wrong(body, reading.dialect, width), not in_all
+        # What is right with both marks is RFC 4180, unless not even the ids would be ids.
+        quote = reading.dialect.quote
+        around_ids = reading is not usual and all(
+            len(cell) > 2 and cell[0] == cell[-1] == quote for cell in keys
+        )
+        return _wrong(body, reading.dialect, width), not around_ids
 
     return min(readings, key=preference)
 
 
-def _wraps_a_column(rows: Sequence[tuple[str | None, ...]], quote: str) -> bool:
-    """Whether the quote character stands around each cell of a column that is not empty."""
-    columns = (
-        [cell.strip(BLANKS) for cell in column if cell] for column in zip(*rows, strict=True)
-    )
-    return any(
-        len(column) > 1 and all(len(cell) > 1 and cell[0] == cell[-1] == quote for cell in column)
-        for column in columns
+def _wrong(body: str, dialect: Dialect, width: int, *, limit: int = _LOOKED_AT) -> int:
+    """How many records of the first lines do not come out right."""
+    records = (record for _, record in records_of(body, dialect, limit=limit))
+    return sum(
+        bool(record.fault) or (len(record.cells) != width and is_filled(record.cells))
+        for record in records
     )
 
 
-def _wrong(body: str, dialect: Dialect, width: int) -> int:
-    """How many records do not come out right."""
-    records = records_of(body, dialect)
-    return sum(bool(record.fault) or len(record.cells) != width for record in records)
-
-
-def records_of(body: str, dialect: Dialect) -> Iterator[Record]:
-    """The first records; behind one that is wrong, reading goes on with the next line."""
+def records_of(
+    body: str, dialect: Dialect, *, limit: int = _LOOKED_AT
+) -> Iterator[tuple[int, Record]]:
+    """Line and record for the first lines; behind a wrong record comes the next line."""
     grammar = Grammar(dialect)
     next_record = 0
-    for _, at, end in lines_of(body, limit=_LOOKED_AT):
+    for line, at, end in lines_of(body, limit=limit):
         if at < next_record or not body[at:end].strip(BLANKS):
             continue
         record = grammar.record(body, at, min(len(body), max(end, at + _LOOK)))
         next_record = at if record.fault else record.end
-        yield record
+        yield line, record
 
 
 def _without_header(
@@ -275,34 +418,23 @@ def _without_header(
     width, quote = len(options.columns), '"' if options.quote is None else options.quote
     first = next(sample[at:end] for _, at, end in lines_of(sample, limit=1 << 30) if end > at)
     # Without a header as guide only signs are tried, and the usual ones win a tie.
-    dialects = [
-        Dialect(delimiter, quote)
-        for delimiter in _delimiters(first, options)
-        if options.delimiter or not (delimiter.isalnum() or delimiter in "_\\")
-    ]
-    wrong = [(_wrong(sample, dialect, width), dialect) for dialect in dialects]
+    signs = Counter(char for char in first if not (char.isalnum() or char in "_\\\"'\0"))
+    likely = {sign for sign, _ in signs.most_common(_MOST_DELIMITERS)} | {","}
+    tried = [options.delimiter] if options.delimiter else sorted(likely - set(quote))
+    body = sample[:_WITHOUT_HEADER]
+    wrong = [(_wrong(body, dialect := Dialect(sign, quote), width), dialect) for sign in tried]
     least = min(count for count, _ in wrong)
     best = [dialect for count, dialect in wrong if count == least]
     usual = [dialect for dialect in best if dialect.delimiter in _USUAL_DELIMITERS]
     best = usual if len(best) > 1 and usual else best
-    if len(best) > 1 or least == _wrong(sample, best[0], width=-1):
-        tried = " ".join(delimiter_name(dialect.delimiter) for dialect in dialects)
+    if len(best) > 1 or least == _wrong(body, best[0], width=-1):
         raise FileRefused(
             name,
-            f": no single delimiter gives its lines {width} cells (tried {tried}). "
+            f": no single delimiter gives its lines {width} cells (tried "
+            f"{' '.join(map(delimiter_name, tried))}). "
             "Say it with --delimiter, and see that --columns names each cell.",
         )
     return TextLayout(best[0], matches[0], options.columns, header_line=None, skip=0)
-
-
-def _delimiters(line: str, options: ReadOptions) -> list[str]:
-    if options.delimiter is not None:
-        return [options.delimiter]
-    # The comma also stands for a table of one column.
-    tried = {*line, ","} - {*_QUOTES, "\r", "\n", "\0"} - set(options.quote or "")
-    if len(line) > _EVERY_DELIMITER:
-        tried = {delimiter for delimiter in tried if not delimiter.isalnum()}
-    return sorted(tried)
 
 
 def begin_of_line(text: str, number: int) -> int:
@@ -310,48 +442,55 @@ def begin_of_line(text: str, number: int) -> int:
     return next((at for line, at, _ in lines_of(text, limit=number) if line == number), len(text))
 
 
-def _nothing_found(sample: str, inputs: Sequence[Input], options: ReadOptions) -> str:
+def _nothing_found(
+    sample: str, inputs: Sequence[Input], options: ReadOptions, closest: _Closest | None
+) -> str:
     if sample.lstrip(BLANKS).startswith("<"):
         return ": it is HTML or XML, not a table of text. Save it as CSV or .xlsx."
-    closest = max(_near_misses(sample, inputs, options), key=len, default=())
+    hint = "for a file without a header name its columns with --columns."
     if options.delimiter is None:
-        tried = "Every character was tried as delimiter. Say it with --delimiter"
+        hint = f"If it has another delimiter than usual, say it with --delimiter; {hint}"
     else:
-        tried = f"Only {delimiter_name(options.delimiter)} was tried as delimiter"
-    hint = f"{tried}; for a file without a header name its columns with --columns."
-    if not closest:
+        hint = f"Only {delimiter_name(options.delimiter)} was tried as delimiter; {hint}"
+    if closest is None:
         names = columns_of(inputs)
         return f": no line of the first {HEADER_WITHIN} names columns of an input ({names}). {hint}"
+    line, delimiter, (_, what, advice) = closest
     return (
-        f": no line of the first {HEADER_WITHIN} names all columns of an input. {closest[0]} {hint}"
+        f": no line of the first {HEADER_WITHIN} names all columns of an input. Closest is line "
+        f"{line} with delimiter {delimiter_name(delimiter)}: {what}. "
+        f"{advice or f'A column of another name is said with --map NAME=COLUMN. {hint}'}"
     )
 
 
-def _near_misses(
-    sample: str, inputs: Sequence[Input], options: ReadOptions
-) -> Iterator[tuple[str, ...]]:
-    """A sentence for each line that names some columns, followed by the names."""
-    delimiters = options.delimiter or _USUAL_DELIMITERS
-    for line, at, end in _first_lines(sample):
-        for delimiter in delimiters:
-            keys = [header_key(cell.strip('"')) for cell in sample[at:end].split(delimiter)]
-            for table in inputs:
-                times = {c: sum(key in c.names for key in keys) for c in table.columns}
-                has = [column.name for column in table.columns if times[column]]
-                lacks = [c.name for c in table.columns if c.required and not times[c]]
-                # All are there: then one of them is there twice, or the quotes are wrong.
-                twice = max(times.values()) > 1
-                whole = "names one of them twice" if twice else "its quotation marks are not right"
-                lacking = f"lacks {', '.join(lacks)}" if lacks else whole
-                if has:
-                    yield (
-                        f"Closest is line {line} with delimiter {delimiter_name(delimiter)}: of "
-                        f"{table.name} it has {', '.join(has)} and {lacking}.",
-                        *has,
-                    )
+def _looks_like_table(sample: str) -> bool:
+    """Whether the first lines have equally many of a usual delimiter: a header may be missing."""
+    lines = [sample[at:end] for _, at, end in islice(_first_lines(sample), _TABLE_LINES)]
+    counts = [{line.count(sign) for line in lines} for sign in _USUAL_DELIMITERS]
+    return len(lines) > 1 and any(len(found) == 1 and found != {0} for found in counts)
 
 
-def refined(layout: TextLayout, sample: str) -> TextLayout:
+def _closest_header(sample: str, inputs: Sequence[Input], options: ReadOptions) -> _Closest | None:
+    """The line that names most columns, the delimiter that shows it, and what it lacks."""
+    lines = [
+        (line, delimiter, [cell.strip(f'{BLANKS}"') for cell in cells])
+        for line, at, end in _first_lines(sample)
+        for delimiter in options.delimiter or _USUAL_DELIMITERS
+        for cells in [sample[at : min(end, at + _LOOK)].split(delimiter, _EXPLAINED)]
+    ]
+    # Looking for names that are only alike takes longer: in the best line, or in the first ones.
+    best = max(lines, key=lambda entry: named_columns(entry[2], inputs))
+    likely = [best] if named_columns(best[2], inputs) else lines[: 5 * len(_USUAL_DELIMITERS)]
+    misses = [
+        (line, delimiter, miss)
+        for line, delimiter, cells in likely
+        for table in inputs
+        if (miss := near_miss(cells, table))
+    ]
+    return max(misses, key=lambda entry: entry[2][0], default=None)
+
+
+def _refined(layout: TextLayout, sample: str) -> TextLayout:
     """The dialect of a file that begins with the sample, as its records show it."""
     body = sample[begin_of_line(sample, layout.skip + 1) :]
     layout = _with_escape(layout, body)
@@ -359,13 +498,15 @@ def refined(layout: TextLayout, sample: str) -> TextLayout:
 
 
 def _with_escape(layout: TextLayout, body: str) -> TextLayout:
-    r"""With the backslash as escape, if `"a \"b\" c"` can only be read so."""
+    r"""With the backslash as escape, if `"a \"b\" c"` can only be read so, and is no RFC 4180."""
     dialect = layout.dialect
     signs = (dialect.quote, dialect.delimiter)
     if not dialect.quote or _ESCAPE in signs or not any(_ESCAPE + sign in body for sign in signs):
         return layout
     escaped = replace(dialect, escape=_ESCAPE)
     width = len(layout.header)
+    if not _wrong(body, dialect, width, limit=len(body)):
+        return layout
     lines = (body[at:end] for _, at, end in lines_of(body, limit=len(body)))
     outcomes = [
         (_is_right(line, dialect, width), _is_right(line, escaped, width))
@@ -383,7 +524,8 @@ def _is_right(line: str, dialect: Dialect, width: int) -> bool:
 def _with_width(layout: TextLayout, body: str) -> TextLayout:
     """With the width of nearly all records, if what the header lacks is certain to mean nothing."""
     width = len(layout.header)
-    records = list(records_of(body, layout.dialect))
+    records = [record for _, record in records_of(body, layout.dialect)]
+    records = [record for record in records if record.fault or is_filled(record.cells)]
     widths = Counter(len(record.cells) for record in records if not record.fault)
     if not widths:
         return layout
@@ -395,7 +537,7 @@ def _with_width(layout: TextLayout, body: str) -> TextLayout:
     if usual < width and not any(header_key(cell) for cell in layout.header[usual:]):
         # Delimiters at the end of the header only.
         return _with_columns(layout, layout.header[:usual], layout.match.columns[:usual])
-    if more and not any(map(_is_filled, (row.cells[width:] for row in rows))):
+    if more and not any(map(is_filled, (row.cells[width:] for row in rows))):
         # Delimiters at the end of the records only.
         return _with_columns(
             layout, (*layout.header, *[""] * len(more)), layout.match.columns + more
@@ -409,10 +551,6 @@ def _with_columns(
     layout: TextLayout, header: tuple[str, ...], columns: tuple[str | None, ...]
 ) -> TextLayout:
     return replace(layout, header=header, match=HeaderMatch(layout.match.input, columns))
-
-
-def _is_filled(cells: Sequence[str | None]) -> bool:
-    return any((cell or "").strip(BLANKS) for cell in cells)
 
 
 def _has_row_names(rows: Sequence[Record], body: str, dialect: Dialect) -> bool:

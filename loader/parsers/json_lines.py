@@ -1,7 +1,8 @@
 """JSON lines: one object a line, whose keys are the names of columns.
 
 Numbers keep the digits that the file has, `true` and `false` stay so, `null` and an absent key are
-NULL, and what is nested stays JSON in compact form.
+NULL. An array is a list (`1;2`, with nothing for a `null`); what is nested deeper stays JSON in
+compact form. An object without any value is no record.
 """
 
 from __future__ import annotations
@@ -14,17 +15,26 @@ from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
 from loader.errors import FileRefused
-from loader.parsers.delimited import Decoding, Stream, bom_of
+from loader.parsers.encoding import Decoding, Encoding, Stream, bom_of
 from loader.parsers.records import (
     Batch,
     RejectedLine,
     columns_of,
     csv_cell,
+    formula_text,
+    is_filled,
+    list_text,
     listed,
     not_text,
     verbatim,
 )
-from loader.sources import Input, header_key, match_header
+from loader.sources import (
+    Input,
+    header_key,
+    match_header,
+    mistaken_name,
+    near_miss,
+)
 
 # Keys are looked for in the objects that begin the file, up to so many characters.
 _SAMPLE = 4 << 20
@@ -34,6 +44,7 @@ _MAX_LINE = 32 << 20
 _MAX_LAYOUTS = 1000
 _MAX_IGNORED = 10_000
 _BLANK = " \t\r\n\ufeff"
+_NOTHING = f"{_BLANK}\u00a0,"
 # What only an escape can bring into a value, and needs a closer look.
 _ESCAPED = re.compile("[\0\r\n\ud800-\udfff]")
 
@@ -66,6 +77,10 @@ class _Rejected(Exception):  # noqa: N818 -- a name says the fault
         super().__init__(detail)
 
 
+class _OtherTable(Exception):  # noqa: N818 -- a name says the fault
+    """An object of another input; its name."""
+
+
 @dataclass
 class JsonLinesParser:
     """Parses recognised JSON lines; see the protocol `Parser`."""
@@ -73,6 +88,7 @@ class JsonLinesParser:
     name: str
     input: Input
     encoding: str
+    inputs: Sequence[Input]
     _open: Open
     _ignored: dict[str, None] = field(default_factory=dict)
     # By the keys of an object: where the cells of a record stand among its values, or a problem;
@@ -90,7 +106,7 @@ class JsonLinesParser:
 
     @property
     def dialect(self) -> str:
-        return f"json lines, {self.encoding}"
+        return f"json lines, {self.encoding}{self.input.said}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -123,6 +139,7 @@ class JsonLinesParser:
                     and '"' not in text
                     and text.count(",") == separators
                     and "" not in cells
+                    and text.strip(_NOTHING)
                 ):
                     records.append(f"{number},{load_id},{text}\n")
                     continue
@@ -132,23 +149,34 @@ class JsonLinesParser:
             if not line.strip(_BLANK):
                 continue
             try:
-                records.append(f"{number},{load_id},{self._record(line)}\n")
+                if record := self._record(line):
+                    records.append(f"{number},{load_id},{record}\n")
             except _Rejected as problem:
                 rejected.append(RejectedLine(number, problem.rule, problem.detail, verbatim(line)))
+            except _OtherTable as table:
+                raise FileRefused(
+                    self.name,
+                    f", line {number}: a second table begins here, of {table}. Put it into a file "
+                    "of its own.",
+                ) from None
         return Batch("".join(records), len(records), tuple(rejected), position)
 
     def _record(self, line: str) -> str:
-        """The cells of a line as CSV. Raises _Rejected."""
+        """The cells of a line as CSV; '' if it has no values. Raises _Rejected or _OtherTable."""
         pairs = _object(line)
+        try:
+            if any(_is_nested(value) for _, value in pairs):
+                pairs = _object(line, _nested_decoder)
+            separator = self.input.formats.list_separator
+            values = [formula_text(_cell(value, separator)) for _, value in pairs]
+        except RecursionError:
+            raise _Rejected("invalid_json", "It is nested too deeply.") from None
+        if not is_filled(values):
+            return ""
         positions = self._positions_of(tuple(key for key, _ in pairs))
         if isinstance(positions, str):
             raise _Rejected("invalid_json", positions)
-        try:
-            if any(isinstance(value, (list, tuple)) for _, value in pairs):
-                pairs = _object(line, _nested_decoder)
-            cells = [None if at < 0 else _cell(pairs[at][1]) for at in positions]
-        except RecursionError:
-            raise _Rejected("invalid_json", "It is nested too deeply.") from None
+        cells = [None if at < 0 else values[at] for at in positions]
         for column, cell in zip(self.columns, cells, strict=True):
             if cell and (problem := not_text(cell)):
                 what = "a NUL" if problem[0] == "nul_byte" else "half of a surrogate pair"
@@ -175,6 +203,9 @@ class JsonLinesParser:
         matches = match_header(keys, [replace(self.input, columns=columns)])
         if not matches and (problem := _rivals(keys, self.input)):
             return problem
+        meant_by = [match.input for match in match_header(keys, self.inputs)]
+        if meant_by and self.input not in meant_by:
+            raise _OtherTable(meant_by[0].name)
         meant = matches[0].columns if matches else (None,) * len(keys)
         for key, column in zip(keys, meant, strict=True):
             if column is None and len(self._ignored) < _MAX_IGNORED:
@@ -197,25 +228,34 @@ def recognise(name: str, open_bytes: Open, inputs: Sequence[Input]) -> JsonLines
         bom = bom_of(stream.read(4))
     encoding = bom[0] if bom else "utf-8"
     with open_bytes() as stream:
-        keys = _keys(name, stream, encoding)
+        first, keys = _keys(name, stream, encoding)
     matches = match_header(keys, inputs)
+    if len(matches) > 1 and len(match_header(first, inputs)) == 1:
+        # What looks like two inputs is one below the other.
+        keys, matches = first, match_header(first, inputs)
     if len(matches) > 1:
         both = " and ".join(match.input.name for match in matches)
         raise FileRefused(name, f": the keys of its objects mean {both}. Say which with --input.")
     if not matches:
         shown = ", ".join(map(repr, keys[:20])) or "no keys"
+        misses = [miss for table in inputs if (miss := near_miss(keys, table))]
+        _, what, advice = max(misses, default=(0, "", ""))
+        closest = f" Closest: {what}. {advice}" if what else ""
         raise FileRefused(
             name,
             f": it is JSON lines, and its objects ({shown}) are none of the inputs "
-            f"({columns_of(inputs)}). Rename the keys, or add their names to `header_names` in "
-            "_sources.yml.",
+            f"({columns_of(inputs)}).{closest} Rename the keys, say --map KEY=COLUMN, or add their "
+            "names to `header_names` in _sources.yml.",
         )
-    return JsonLinesParser(name, matches[0].input, encoding, open_bytes)
+    if sentence := mistaken_name(keys, matches[0]):
+        raise FileRefused(name, f": {sentence}")
+    return JsonLinesParser(name, matches[0].input, encoding, inputs, open_bytes)
 
 
-def _keys(name: str, stream: Stream, encoding: str) -> list[str]:
-    """The keys of objects near the beginning, as they are first written. Raises FileRefused."""
+def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str]]:
+    """The keys of the first object, and of all near the beginning. Raises FileRefused."""
     keys: dict[str, str] = {}
+    first_keys: list[str] = []
     objects = size = 0
     problem = ""
     for first, block in _blocks(name, stream, encoding):
@@ -224,7 +264,9 @@ def _keys(name: str, stream: Stream, encoding: str) -> list[str]:
             if not line.strip(_BLANK):
                 continue
             try:
-                for key, _ in _object(line):
+                found = [key for key, _ in _object(line)]
+                first_keys = first_keys or found
+                for key in found:
                     keys.setdefault(header_key(key), key)
                 objects += 1
             except _Rejected as rejected:
@@ -236,7 +278,7 @@ def _keys(name: str, stream: Stream, encoding: str) -> list[str]:
             break
     if not objects:
         raise FileRefused(name, problem or ": there is no JSON object in it.")
-    return list(keys.values())
+    return first_keys, list(keys.values())
 
 
 def _refuse_other_json(name: str, number: int, lines: list[str]) -> None:
@@ -269,7 +311,7 @@ def _blocks(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, str
     number = 1
     pending: list[str] = []
     length = 0
-    for text in Decoding(stream, encoding, guessed=False):
+    for text in Decoding(name, stream, Encoding(encoding)):
         head, end, tail = text.rpartition("\n")
         if end:
             block = "".join([*pending, head])
@@ -311,12 +353,19 @@ def _object(line: str, decoder: json.JSONDecoder = _flat_decoder) -> Pairs:
     return pairs
 
 
-def _cell(value: object) -> str | None:
+def _cell(value: object, separator: str | None) -> str | None:
     if value is None:
         return None
     if value is True or value is False:
         return "true" if value else "false"
+    if isinstance(value, list):
+        items = (_compact(v) if _is_nested(v) else _cell(v, separator) for v in value)
+        return list_text(items, separator)
     return value if isinstance(value, str) else _compact(value)
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, (list, tuple))
 
 
 def _compact(value: object) -> str:

@@ -1,14 +1,16 @@
 """Parquet files as rows of text, read by DuckDB.
 
 Values are DuckDB's text of them: `2023-01-01 08:30:00`, `12.50`, `true`; times with a time zone in
-UTC. Lists, structs and maps are JSON (its decimals are doubles). Numbers have no exponent, and
-bytes are text if they are UTF-8.
+UTC. Lists are `1;2`; structs, maps and what is nested in lists are JSON (its decimals are doubles).
+Numbers have no exponent, unless they have more digits than a float holds. Bytes are text if they
+are UTF-8.
 
 The file is trusted with nothing: no extension, no other file, bounded memory.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loader.errors import FileRefused
+from loader.parsers.records import list_text, rounded_text
 from loader.parsers.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -28,15 +31,19 @@ _MEMORY = "512MB"
 _THREADS = 2
 _ROWS_AT_ONCE = 2048
 _NESTED = ("STRUCT", "MAP", "UNION")
+_LIST = re.compile(r"(.+)\[[0-9]*\]", re.DOTALL)
+# The digits of a whole number that such a cell certainly holds.
+_FLOAT_DIGITS = {"DOUBLE": 15, "FLOAT": 7}
 _TABLE = "read_parquet(?, hive_partitioning = false, filename = false) as t"
 
 _Cell = Callable[[object], str | None]
 
 
-def sheet(path: Path, name: str) -> Sheet:
+def sheet(path: Path, name: str, list_separator: str | None = None) -> Sheet:
     """The table of a parquet file: row 0 has the names of its columns, the data begin in row 1.
 
-    `name` is what messages call the file. Raises FileRefused, as does the iterator of the rows.
+    `name` is what messages call the file, `list_separator` what stands between items of lists.
+    Raises FileRefused, as does the iterator of the rows.
     """
     with _opened(path, name) as (connection, file):
         described = connection.execute(f"describe select * from {_TABLE}", [file]).fetchall()
@@ -45,18 +52,22 @@ def sheet(path: Path, name: str) -> Sheet:
 
     def rows() -> Iterator[tuple[int, Sequence[str | None]]]:
         yield 0, names
-        yield from enumerate(_records(path, name, types), 1)
+        yield from enumerate(_records(path, name, types, list_separator), 1)
 
     return Sheet(part="", kind="parquet", rows=rows)
 
 
-def _records(path: Path, name: str, types: Sequence[str]) -> Iterator[Sequence[str | None]]:
+def _records(
+    path: Path, name: str, types: Sequence[str], list_separator: str | None
+) -> Iterator[Sequence[str | None]]:
     # The columns are meant by number: names can be anything, and twice the same.
     numbered = [f"c{at}" for at in range(len(types))]
     texts = ", ".join(
         _expression(column, type_) for column, type_ in zip(numbered, types, strict=True)
     )
-    finish = [(at, cell) for at, type_ in enumerate(types) if (cell := _finish(type_))]
+    finish = [
+        (at, cell) for at, type_ in enumerate(types) if (cell := _finish(type_, list_separator))
+    ]
     with _opened(path, name) as (connection, file):
         connection.execute(f"select {texts} from {_TABLE} ({', '.join(numbered)})", [file])
         while portion := connection.fetchmany(_ROWS_AT_ONCE):
@@ -73,15 +84,31 @@ def _records(path: Path, name: str, types: Sequence[str]) -> Iterator[Sequence[s
 def _expression(column: str, type_: str) -> str:
     if type_ == "BLOB":
         return column
-    if type_.startswith(_NESTED) or type_.endswith("]"):
+    if item := _LIST.fullmatch(type_):
+        text = _expression("x", item[1])
+        if _LIST.fullmatch(item[1]):
+            text = "cast(to_json(x) as varchar)"
+        return f"list_transform(cast({column} as {item[1]}[]), lambda x: {text})"
+    if type_.startswith(_NESTED):
         return f"case when {column} is not null then cast(to_json({column}) as varchar) end"
     return f"cast({column} as varchar)"
 
 
-def _finish(type_: str) -> _Cell | None:
+def _finish(type_: str, separator: str | None) -> _Cell | None:
+    if item := _LIST.fullmatch(type_):
+        finish = None if _LIST.fullmatch(item[1]) else _finish(item[1], separator)
+        return lambda value: _list(value, finish, separator)
     if type_ == "BLOB":
         return _bytes_text
-    return _without_exponent if type_ in ("DOUBLE", "FLOAT") else None
+    if type_ in _FLOAT_DIGITS:
+        return lambda value: _without_exponent(value, 10.0 ** _FLOAT_DIGITS[type_])
+    return None
+
+
+def _list(value: object, finish: _Cell | None, separator: str | None) -> str | None:
+    if not isinstance(value, list):
+        return None
+    return list_text((finish(item) if finish else item for item in value), separator)
 
 
 def _bytes_text(value: object) -> str | None:
@@ -89,10 +116,13 @@ def _bytes_text(value: object) -> str | None:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else None
 
 
-def _without_exponent(value: object) -> str | None:
-    if isinstance(value, str):
-        return format(Decimal(value), "f") if "e" in value else value
-    return None
+def _without_exponent(value: object, limit: float) -> str | None:
+    if not isinstance(value, str):
+        return None
+    number = float(value)
+    if abs(number) >= limit and number - number == 0:
+        return rounded_text(number)
+    return format(Decimal(value), "f") if "e" in value else value
 
 
 def _names(connection: duckdb.DuckDBPyConnection, file: str) -> list[str]:

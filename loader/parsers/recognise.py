@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from loader.errors import FileRefused
 from loader.files import DecompressedStream, LocalFile, open_bytes
-from loader.parsers.delimited import decode, encoding_of, recognise_text
+from loader.parsers.delimited import recognise_text
 from loader.parsers.dialect import ReadOptions
+from loader.parsers.encoding import decode, wide_encoding_of
 from loader.parsers.records import Parser
 from loader.parsers.sheets import recognise_sheets
-from loader.sources import BLANKS, Input
+from loader.sources import BLANKS, Input, with_said_names
 
 _WORKBOOKS = ("xlsx", "xls", "ods")
 # A line that begins an object of JSON; the beginning of an array of them.
@@ -26,6 +27,7 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     need a library of their own are imported when a file needs them.
     """
     assert file.content is not None, "collect looks into every file"
+    inputs = with_said_names(inputs, options.names)
     name, kind = file.name, file.content.kind
     if kind in _WORKBOOKS:
         from loader.parsers import workbooks
@@ -40,7 +42,12 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     if kind == "parquet":
         from loader.parsers import parquet
 
-        return recognise_sheets(name, [parquet.sheet(file.path, name)], inputs)
+        parsers = recognise_sheets(name, [parquet.sheet(file.path, name)], inputs)
+        if separator := parsers[0].input.formats.list_separator:
+            parsers[0].sheet = parquet.sheet(file.path, name, separator)
+        return parsers
+    if "password" in kind:
+        raise FileRefused(name, f": it is {kind}. Save it without a password and load that.")
     if kind != "text":
         raise FileRefused(
             name, f": it is {kind}, and no table that labmart reads. Leave it out (--exclude)."
@@ -61,6 +68,6 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
 
 def _begins_as_json(sample: bytes) -> bool:
     """Whether a text is JSON objects, or an array of them; a line `[1]` before a header is not."""
-    head = decode(sample, encoding_of(sample)).lstrip(BLANKS)
+    head = decode(sample, wide_encoding_of(sample) or "utf-8").lstrip(BLANKS)
     # A column may be called {id}.
     return _ARRAY.match(head) is not None or (head[:1] == "{" and _OBJECT.search(head) is not None)

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from loader.sources import BLANKS
+
 if TYPE_CHECKING:
     from loader.sources import HeaderMatch, Input
 
@@ -20,6 +22,7 @@ _NEEDS_QUOTES = re.compile('["\r\n]')
 # surrogates.
 UNDECODABLE = re.compile("[\ud800-\udfff]")
 NO_TEXT = re.compile("[\ud800-\udfff\0]")
+TEXT_FORMULA = re.compile('="([^"\r\n]*+)"')
 # So much of an ignored column's name is told, and so many names.
 _LONGEST_NAME = 60
 _MOST_NAMES = 20
@@ -118,6 +121,31 @@ class Rejections:
             self._spool.close()
 
 
+def is_filled(cells: Iterable[str | None]) -> bool:
+    """Whether a record has anything but empty cells; without, it is none."""
+    return any(cell and cell.strip(BLANKS) for cell in cells)
+
+
+def rounded_text(value: float) -> str:
+    """A number with more digits than its cell can hold, as a person sees it: `1.23457E+17`."""
+    digits, _, exponent = f"{value:.5E}".partition("E")
+    return f"{digits.rstrip('0').rstrip('.')}E{exponent}"
+
+
+def list_text(items: Iterable[str | None], separator: str | None) -> str:
+    """A list of a format that has lists: `1;2`, with nothing between for an item that is NULL.
+
+    `separator` is the one that the models will read the load's lists by.
+    """
+    return (separator or ";").join(item or "" for item in items)
+
+
+def formula_text(cell: str | None) -> str | None:
+    """The text of `="007"`, which is written so that Excel takes no text for a number."""
+    formula = TEXT_FORMULA.fullmatch(cell) if cell else None
+    return formula[1] if formula else cell
+
+
 def csv_cell(cell: str | None, delimiter: str = ",") -> str:
     """A cell as CSV; NULL is nothing at all, an empty text two quotation marks."""
     if cell is None:
@@ -164,13 +192,15 @@ def _as_escape(match: re.Match[str]) -> str:
 
 
 def ignored_columns(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
-    """A note that names the columns that mean nothing."""
+    """Notes that name the columns that mean nothing, and declared ones that are not there."""
     names = [
         _shown(cell.strip()) if cell.strip() else f"number {at + 1} (without a name)"
         for at, (cell, column) in enumerate(zip(header, match.columns, strict=True))
         if column is None
     ]
-    return (f"ignored columns: {listed(names)}",) if names else ()
+    notes = (f"ignored columns: {listed(names)}",) if names else ()
+    lacking = ", ".join(column.name for column in match.lacks)
+    return (*notes, f"without {lacking}: they stay empty") if lacking else notes
 
 
 def columns_of(inputs: Sequence[Input]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 from loader.errors import FileRefused
@@ -14,11 +13,24 @@ from loader.parsers.records import (
     RejectedLine,
     columns_of,
     csv_cell,
+    formula_text,
     ignored_columns,
+    is_filled,
+    listed,
     not_text,
     verbatim,
 )
-from loader.sources import HeaderMatch, Input, match_header, other_header
+from loader.sources import (
+    BLANKS,
+    ID_LIKE,
+    HeaderMatch,
+    Headers,
+    Input,
+    match_header,
+    mistaken_name,
+    named_columns,
+    near_miss,
+)
 
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100
@@ -28,18 +40,28 @@ Row = tuple[int, Sequence[str | None]]
 
 
 @dataclass(frozen=True)
+class Marks:
+    """What a row is beside its cells: hidden (or filtered out), and cells that add up others."""
+
+    is_hidden: bool = False
+    totals: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Sheet:
     """A table that comes split into cells.
 
     `kind` says what it is ("xlsx, sheet 'Plate 1'"). `rows()` starts anew each time and gives the
     row number that a person sees and the cells, of which trailing empty ones may be left out; the
-    header is among the first rows.
+    header is among the first rows. `marks` has what is to be known of rows, as soon as they are
+    given; the formulas of totals are by column, from 0.
     """
 
     part: str
     kind: str
     rows: Callable[[], Iterator[Row]]
     hidden: bool = False
+    marks: Mapping[int, Marks] = field(default_factory=dict)
 
 
 @dataclass
@@ -52,8 +74,11 @@ class SheetParser:
     header: tuple[str, ...]
     header_row: int | None
     inputs: Sequence[Input]
+    above: tuple[int, ...] = ()
     beside: tuple[str, ...] = ()
     _rows_beyond: int = 0
+    _rows_hidden: int = 0
+    _headers: list[int] = field(default_factory=list)
 
     delimiter = ","
 
@@ -72,7 +97,7 @@ class SheetParser:
     @property
     def dialect(self) -> str:
         where = f"header in row {self.header_row}" if self.header_row is not None else "no header"
-        return f"{self.sheet.kind}, {where}"
+        return f"{self.sheet.kind}, {where}{self.input.said}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -80,51 +105,72 @@ class SheetParser:
         begin = next(at for at, cell in enumerate(self.header) if cell.strip())
         inner = HeaderMatch(self.match.input, self.match.columns[begin:])
         notes = (*self.beside, *ignored_columns(self.header[begin:], inner))
+        if self.above:
+            rows = listed([str(row) for row in self.above])
+            notes += (f"passed over row {rows} above the header",)
         if self._rows_beyond:
             rows = f"{self._rows_beyond:,} rows"
             notes += (f"cells to the right of the header were left out in {rows}",)
+        if self._rows_hidden:
+            notes += (f"{self._rows_hidden:,} hidden or filtered rows are read like the others",)
+        if self._headers:
+            rows = listed([str(row) for row in self._headers])
+            notes += (f"a header stands again in row {rows}; what follows is read under it",)
         return notes
 
     def batches(self, load_id: int) -> Iterator[Batch]:
-        keep = [at for at, name in enumerate(self.match.columns) if name is not None]
         above = -1 if self.header_row is None else self.header_row
         rows = (row for row in self.sheet.rows() if row[0] > above)
-        self._rows_beyond = 0
+        self._rows_beyond = self._rows_hidden = 0
+        self._headers = []
+        headers = Headers(self.match, self.inputs)
+        match = self.match
         while portion := list(islice(rows, _ROWS_PER_BATCH)):
-            yield self._batch(portion, keep, load_id)
+            records: list[str] = []
+            rejected: list[RejectedLine] = []
+            for row in portion:
+                match = self._read(row, match, headers, load_id, records, rejected)
+            yield Batch("".join(records), len(records), tuple(rejected), position=0)
 
-    def _batch(self, rows: Iterable[Row], keep: Sequence[int], load_id: int) -> Batch:
-        width = len(self.match.columns)
-        records, rejected = [], []
-        for number, cells in rows:
-            # An empty row of a sheet is nothing; a Parquet file has a record there.
-            if self.part and not any(cells):
-                continue
-            if next(filter(None, cells), None) in self._names_of_others:
-                self._refuse_second_table(number, cells)
-            self._rows_beyond += any(cells[width:])
-            padded = [*cells[:width], *[None] * (width - len(cells))]
-            record = ",".join([csv_cell(padded[at]) for at in keep])
-            if NO_TEXT.search(record) and (problem := not_text(record)):
-                content = verbatim(",".join(map(csv_cell, cells)))
-                rejected.append(RejectedLine(number, *problem, content))
-            else:
-                records.append(f"{number},{load_id},{record}\n")
-        return Batch("".join(records), len(records), tuple(rejected), position=0)
-
-    @cached_property
-    def _names_of_others(self) -> frozenset[str]:
-        """Column names of other inputs, of which one begins a second table."""
-        others = [other for other in self.inputs if other != self.input]
-        return frozenset(name for other in others for name in other.column_names)
-
-    def _refuse_second_table(self, number: int, cells: Sequence[str | None]) -> None:
-        if other := other_header(_header_cells(cells), self.input, self.inputs):
-            raise FileRefused(
-                self.name,
-                f", row {number}: a second table begins here, of {other.name}. Put it into a file "
-                "of its own.",
-            )
+    def _read(
+        self,
+        row: Row,
+        match: HeaderMatch,
+        headers: Headers,
+        load_id: int,
+        records: list[str],
+        rejected: list[RejectedLine],
+    ) -> HeaderMatch:
+        """Put a row where it belongs; what the rows below it mean. Raises FileRefused."""
+        number, cells = row
+        if not is_filled(cells):
+            return match
+        width, key = len(match.columns), match.key
+        id_ = cells[key] if key is not None and key < len(cells) else None
+        if not (id_ and ID_LIKE.match(id_.strip(BLANKS))) and headers.is_header(
+            names := _header_cells(cells)
+        ):
+            self._headers.append(number)
+            match = headers.following(self.name, f"row {number}", names)
+            return HeaderMatch(match.input, match.columns)
+        padded = [*cells[:width], *[None] * (width - len(cells))]
+        if marks := self.sheet.marks.get(number):
+            self._rows_hidden += marks.is_hidden
+            if key is not None and key in marks.totals:
+                # `=COUNT(A2:A9)` is no id, whatever it counts.
+                padded[key] = marks.totals[key]
+        self._rows_beyond += any(cells[width:])
+        by_name = dict(zip(match.columns, padded, strict=True))
+        record = ",".join([csv_cell(by_name.get(name)) for name in self.columns])
+        if '"=""' in record:
+            texts = (formula_text(by_name.get(name)) for name in self.columns)
+            record = ",".join(map(csv_cell, texts))
+        if NO_TEXT.search(record) and (problem := not_text(record)):
+            content = verbatim(",".join(map(csv_cell, cells)))
+            rejected.append(RejectedLine(number, *problem, content))
+        else:
+            records.append(f"{number},{load_id},{record}\n")
+        return match
 
 
 def recognise_sheets(
@@ -146,13 +192,27 @@ def recognise_sheets(
         parsers[0].beside = tuple(f"left out the sheet {part!r}" for part in left_out)
     if not parsers:
         looked_at = ", ".join(sheet.kind for sheet in sheets) or "no sheet"
-        known = columns_of(inputs)
-        raise FileRefused(
-            name,
-            f": none of the first {HEADER_WITHIN} rows names all columns of an input ({known}). "
-            f"Looked at: {looked_at}. Columns of sheets without a header are named with --columns.",
-        )
+        raise FileRefused(name, f": {_nothing_found(sheets, inputs)} Looked at: {looked_at}.")
     return parsers
+
+
+def _nothing_found(sheets: Sequence[Sheet], inputs: Sequence[Input]) -> str:
+    rows = [
+        (number, _header_cells(cells))
+        for sheet in sheets
+        for number, cells in islice(sheet.rows(), HEADER_WITHIN)
+    ]
+    best = max(rows, key=lambda row: named_columns(row[1], inputs), default=(0, []))
+    misses = [miss for table in inputs if (miss := near_miss(best[1], table))]
+    nothing = f"none of the first {HEADER_WITHIN} rows names all columns of an input"
+    if not misses:
+        return (
+            f"{nothing} ({columns_of(inputs)}). Columns of sheets without a header are named with "
+            "--columns."
+        )
+    _, what, advice = max(misses)
+    advice = advice or "A column of another name is said with --map NAME=COLUMN."
+    return f"{nothing}. Closest is row {best[0]}: {what}. {advice}"
 
 
 def _recognise_sheet(
@@ -165,13 +225,33 @@ def _recognise_sheet(
         headers = [(None, columns)] if first else []
     for number, header in headers:
         matches = match_header(header, inputs)
+        where = f", row {number}" if number is not None else ""
         if len(matches) > 1:
             both = " and ".join(match.input.name for match in matches)
-            where = f", row {number}" if number is not None else ""
             raise FileRefused(name, f"{where}: the header means {both}. Say which with --input.")
         if matches:
-            return SheetParser(name, sheet, matches[0], header, number, inputs)
+            if sentence := mistaken_name(header, matches[0]):
+                raise FileRefused(name, f"{where}: {sentence}")
+            above = [row for row in first if number is not None and row[0] < number]
+            _refuse_records_above(name, above, matches[0], where)
+            passed = tuple(row for row, cells in above if is_filled(cells))
+            return SheetParser(name, sheet, matches[0], header, number, inputs, passed)
     return None
+
+
+def _refuse_records_above(name: str, above: Sequence[Row], match: HeaderMatch, header: str) -> None:
+    width = len(match.columns)
+    rows = [
+        str(number)
+        for number, cells in above
+        if len(cells) <= width and match.is_record([*cells, *[None] * (width - len(cells))])
+    ]
+    if rows:
+        raise FileRefused(
+            name,
+            f"{header}: the header stands below what has the cells of records, in row "
+            f"{listed(rows)}. Put the header first, or what is above it into a file of its own.",
+        )
 
 
 def _header_cells(cells: Sequence[str | None]) -> list[str]:

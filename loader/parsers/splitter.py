@@ -5,10 +5,14 @@ before it allowed; in it delimiters and line ends are text and a doubled quote i
 cell is the text up to the next delimiter, quote characters included. Behind an escape character a
 quote, a delimiter or another escape character is text.
 
-A line whose record is not right (its quotes, its number of cells, bytes that are no text) is
-rejected alone, and reading goes on with the line below it. So a quote that is opened and never
-closed costs one line, not the rest of the file, and two stray ones do not make one record of all
-that stands between them.
+What is legal by RFC 4180 is read as it says, a cell over several lines too, whatever these look
+like; `swallowed` tells the ones that look like records. A line whose record is not right (its
+quotes, its number of cells, bytes that are no text) is rejected alone, and reading goes on with the
+line below it. So a quote that is opened and never closed costs one line, not the rest of the file.
+A record of nothing but empty cells is none. `="007"`, which keeps Excel from taking a text for a
+number, is its text.
+
+A record that is a header ends the splitting: what follows it is read by a Splitter of its own.
 
 `Grammar.record` is the definition. It costs a microsecond a cell, so runs of plain lines are
 matched by one regular expression each, or by counting delimiters where there is no quote, and pass
@@ -18,16 +22,26 @@ on as they are (`PlainLines`); tests hold both against each other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import repeat
 from operator import add
 
-from loader.parsers.records import RejectedLine, csv_cell, not_text, verbatim
-from loader.sources import BLANKS
+from loader.parsers.records import (
+    RejectedLine,
+    csv_cell,
+    formula_text,
+    is_filled,
+    not_text,
+    verbatim,
+)
+from loader.sources import BLANKS, ID_LIKE, Headers
 
 # See Splitter._number.
 _DIGITS = 4
+# Fewer lines are numbered one by one.
+_FEW_LINES = 500
 _NUMBERS = 10**_DIGITS
 # The regular expressions below grow with the columns; wider tables are read by definition.
 _PLAIN_COLUMNS = 256
@@ -35,6 +49,11 @@ _PLAIN_COLUMNS = 256
 RECORD_LIMIT = 1 << 20
 _LINE_END = re.compile("\r\n|\n|\r")
 LINE = re.compile("([^\r\n]*+)(?:\r\n|\n|\r|\\Z)")
+# A text for Excel (records.TEXT_FORMULA) in quotation marks of its own is legal as it stands; only
+# one that begins as a number does is taken for it.
+_QUOTED_FORMULA = re.compile('="([0-9][0-9.,:;/ -]*+)"')
+# So many cells that may have swallowed records are told by their lines.
+_SWALLOWED_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -104,18 +123,20 @@ class Grammar:
                 if match is None:
                     fault = "open" if self._open.match(text, at, limit) else "misplaced"
                     return Record(tuple(cells), at, fault)
-                cells.append(
-                    self._escapes.sub(_meant, match[1])
-                    if self.dialect.escape
-                    else match[1].replace(quote + quote, quote)
-                )
+                text_ = match[1]
+                if self.dialect.escape:
+                    text_ = self._escapes.sub(_meant, text_)
+                else:
+                    text_ = text_.replace(quote + quote, quote)
+                formula = _QUOTED_FORMULA.fullmatch(text_)
+                cells.append(formula[1] if formula else text_)
             else:
                 match = self._plain.match(text, at, limit)
                 assert match is not None, "any text has a plain cell"
                 cell = match[1] or None
                 if cell and self.dialect.escape:
                     cell = self._bare_escapes.sub(_meant, cell)
-                cells.append(cell)
+                cells.append(formula_text(cell))
             at = match.end()
             if match[2] != self.dialect.delimiter:
                 return Record(tuple(cells), at)
@@ -145,29 +166,28 @@ class PlainLines:
     """Runs of lines that the definition reads one by one as they stand.
 
     Cells without line ends and without anything odd about quotation marks; `padded` allows blanks
-    around quoted cells. The lines are cleaned of these blanks and of cells that are not kept.
+    around quoted cells. `pick` are the cells of a record that pass on, in this order, -1 for an
+    empty one; the lines are cleaned of the others and of blanks around quotes.
     """
 
-    def __init__(self, dialect: Dialect, keep: tuple[bool, ...], *, padded: bool) -> None:
-        self._dialect, self._delimiters = dialect, len(keep) - 1
+    def __init__(self, dialect: Dialect, width: int, pick: Sequence[int], *, padded: bool) -> None:
+        self._dialect, self._delimiters = dialect, width - 1
         self._special = [*f'"\r\0{dialect.quote}{dialect.escape}']
         delimiter = re.escape(dialect.delimiter)
         # The output knows one quotation mark, so cells of another kind may have neither.
         quotes = re.escape(f'"{dialect.quote}{dialect.escape}')
         plain = f"[^{delimiter}{quotes}\r\n\0]*+"
         text = f'[^"{re.escape(dialect.escape)}\r\n\0]'
-        quoted = f'"(?:{text}++|"")*+"' if dialect.quote == '"' else "(?!)"
+        quoted = f'"(?!="")(?:{text}++|"")*+"' if dialect.quote == '"' else "(?!)"
         blanks = f"[{re.escape(dialect.blanks)}]*+" if padded else ""
         cell = f"(?:{blanks}{quoted}{blanks}|{plain})"
-        self._run = re.compile(f"(?:{delimiter.join([cell] * len(keep))}(?:\n|\r\n?+))*+")
+        self._run = re.compile(f"(?:{delimiter.join([cell] * width)}(?:\n|\r\n?+))*+")
         self._clean: re.Pattern[str] | None = None
-        if padded or not all(keep):
+        if padded or list(pick) != list(range(width)):
             grouped = f"(?:{blanks}({quoted}){blanks}|({plain}))"
-            self._clean = re.compile(delimiter.join([grouped] * len(keep)) + "\n")
-            kept = [
-                f"\\g<{2 * at + 1}>\\g<{2 * at + 2}>" for at, is_kept in enumerate(keep) if is_kept
-            ]
-            self._template = dialect.delimiter.replace("\\", "\\\\").join(kept) + "\n"
+            self._clean = re.compile(delimiter.join([grouped] * width) + "\n")
+            picked = [f"\\g<{2 * at + 1}>\\g<{2 * at + 2}>" if at >= 0 else "" for at in pick]
+            self._template = dialect.delimiter.replace("\\", "\\\\").join(picked) + "\n"
 
     def end(self, text: str, start: int) -> int:
         """Where the run that begins at `start` ends."""
@@ -181,15 +201,12 @@ class PlainLines:
         lines = text.split("\n")
         lines.pop()
         delimiter = self._dialect.delimiter
-        return lines if {line.count(delimiter) for line in lines} == {self._delimiters} else None
+        counted = set(map(str.count, lines, repeat(delimiter)))
+        return lines if counted == {self._delimiters} else None
 
     def lines(self, run: str) -> list[str]:
-        """The lines of a run as they pass on."""
-        if "\r" in run:
-            run = run.replace("\r\n", "\n").replace("\r", "\n")
-        if self._clean is not None:
-            run = self._clean.sub(self._template, run)
-        lines = run.split("\n")
+        """The lines of a run, all ended by LF, as they pass on."""
+        lines = (self._clean.sub(self._template, run) if self._clean else run).split("\n")
         lines.pop()
         return lines
 
@@ -198,31 +215,47 @@ class PlainLines:
 class Splitter:
     """Splits a text that comes in portions; `line` is the number of the next line.
 
-    `keep` says for each cell of a record whether it is written.
+    `keep` says for each cell of a record whether it is written, `pick` which ones in which order
+    (-1: an empty one) if that is not all of these. `key` is the cell with the record's id.
+    With `headers` it stops behind a record that is a header, and `header` has its cells.
     """
 
     dialect: Dialect
     keep: tuple[bool, ...]
     load_id: int
     line: int = 1
+    pick: tuple[int, ...] = ()
+    key: int | None = None
+    headers: Headers | None = None
     records: int = 0
     rejected: list[RejectedLine] = field(default_factory=list)
+    header: tuple[str, ...] | None = None
+    header_line: int = 0
+    # First and last lines of records that may have swallowed others.
+    swallowed: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.pick = self.pick or tuple(at for at, is_kept in enumerate(self.keep) if is_kept)
         self._grammar = Grammar(self.dialect)
         self._unquoted = Grammar(replace(self.dialect, quote=""))
         self._delimiter = output_delimiter(self.dialect)
         self._plain: list[PlainLines] = []
-        if self.dialect.copyable and 1 < len(self.keep) <= _PLAIN_COLUMNS:
-            self._plain.append(PlainLines(self.dialect, self.keep, padded=False))
+        width, delimiter = len(self.keep), re.escape(self.dialect.delimiter)
+        if self.dialect.copyable and 1 < width <= _PLAIN_COLUMNS:
+            self._plain.append(PlainLines(self.dialect, width, self.pick, padded=False))
             if self.dialect.quote == '"':
-                self._plain.append(PlainLines(self.dialect, self.keep, padded=True))
+                self._plain.append(PlainLines(self.dialect, width, self.pick, padded=True))
+        # What empty cells are made of.
+        self._nothing = BLANKS + self.dialect.delimiter + self.dialect.quote
+        # A line whose id begins with no digit: it may be a header, or empty.
+        before = f"(?:[^{delimiter}\n]*+{delimiter}){{{self.key or 0}}}"
+        self._odd = re.compile(f"\n{before}(?![ \"']*+[0-9]|\\Z)")
 
     def split(self, text: str, *, final: bool) -> tuple[str, int]:
         """Records of a text that begins with a record and, unless `final`, ends with a line.
 
         Returns them as CSV, and how much of the text was used: a record that may go on behind its
-        end is left for the next call.
+        end is left for the next call, as is all that follows a header.
         """
         out: list[str] = []
         at = 0
@@ -230,20 +263,55 @@ class Splitter:
         plain = [] if _has_undecodable(text) else self._plain
         # Most texts have no quotation marks at all.
         if plain and (lines := plain[0].all_lines(text)) is not None:
-            return self._number(lines), len(text)
-        while at < len(text):
+            at = self._run(text, lines, out)
+        while at < len(text) and self.header is None:
             begun = at
             for pattern in plain:
                 end = pattern.end(text, at)
                 if end > at:
-                    out.append(self._number(pattern.lines(text[at:end])))
-                    at = end
+                    run = text[at:end]
+                    if "\r" in run:
+                        run = run.replace("\r\n", "\n").replace("\r", "\n")
+                    used = self._run(run, pattern.lines(run), out)
+                    at = end if used == len(run) else _begin_of(text, at, run.count("\n", 0, used))
                     break
-            else:
+            if at == begun:
                 at = self._one_record(text, at, out, final=final)
             if at == begun:
                 break
         return "".join(out), at
+
+    def _run(self, run: str, lines: list[str], out: list[str]) -> int:
+        """Number the lines of a run, ended by LF, as they pass on; how much of it was used.
+
+        That is all of it, or up to a line that the definition has to read.
+        """
+        if not self._odd.search("\n" + run):
+            out.append(self._number(lines))
+            return len(run)
+        may_be_header = self.headers is not None and self.headers.may_be_in(run)
+        begun = at = 0
+        for number, line in enumerate(run.split("\n")[:-1]):
+            if not line.strip(self._nothing) and self._is_empty(line):
+                out.append(self._number(lines[begun:number]))
+                self.line += 1
+                begun = number + 1
+            elif may_be_header and self._is_header(self._cells(line)):
+                out.append(self._number(lines[begun:number]))
+                # At the head of a run: or the same run would begin there again.
+                return at or self._one_record(run, 0, out, final=True)
+            at += len(line) + 1
+        out.append(self._number(lines[begun:]))
+        return at
+
+    def _is_empty(self, line: str) -> bool:
+        # Two quotation marks are nothing, four are a cell with one.
+        return not is_filled(self._grammar.record(line, 0, len(line)).cells)
+
+    def _cells(self, line: str) -> list[str]:
+        """The cells of a plain line, roughly."""
+        cells = line.split(self.dialect.delimiter)
+        return [cell.strip(BLANKS + self.dialect.quote) for cell in cells]
 
     def _number(self, lines: list[str]) -> str:
         """The lines with their numbers and the load in front: all that is done for a plain one.
@@ -253,6 +321,11 @@ class Splitter:
         """
         out = []
         done, count = 0, len(lines)
+        if count < _FEW_LINES:
+            between = f"{self._delimiter}{self.load_id}{self._delimiter}"
+            out = [f"{number}{between}{line}\n" for number, line in enumerate(lines, self.line)]
+            self.line += count
+            done = count
         while done < count:
             first, last = divmod(self.line, _NUMBERS)
             portion = min(_NUMBERS - last, count - done)
@@ -283,50 +356,53 @@ class Splitter:
         record = self._grammar.record(text, at, limit)
         if record.fault == "open" and not final and len(text) < limit:
             return at
-        if record.fault or (record.end > after and not self._is_right(record, text, at, limit)):
+        is_long = record.end > after
+        written = text[at : record.end] if is_long else "\n"
+        # The text may end without a line end.
+        lines = count_lines(written) + (not written.endswith(("\r", "\n")))
+        if not record.fault and self._is_header(record.cells):
+            self.header = tuple(cell or "" for cell in record.cells)
+            self.header_line = self.line
+        elif record.fault or (is_long and not self._is_whole(record, text, limit)):
             return self._reject(line, after, "broken_quoting", _broken(line, self.dialect.quote))
-        if len(record.cells) != len(self.keep):
-            has = "1 cell" if len(record.cells) == 1 else f"{len(record.cells)} cells"
-            detail = f"The line has {has}, the header {len(self.keep)}."
-            return self._reject(line, after, "wrong_column_count", detail)
-        self._write(record.cells, out)
-        self.line += 1 if record.end == after else count_lines(text[at : record.end])
+        elif is_filled(record.cells):
+            if len(record.cells) != len(self.keep):
+                has = "1 cell" if len(record.cells) == 1 else f"{len(record.cells)} cells"
+                detail = f"The line has {has}, the header {len(self.keep)}."
+                return self._reject(line, after, "wrong_column_count", detail)
+            if is_long and self._swallows(written):
+                self.swallowed.append((self.line, self.line + lines - 1))
+            self._write(record.cells, out)
+        self.line += lines
         return record.end
 
-    def _is_right(self, record: Record, text: str, at: int, limit: int) -> bool:
+    def _is_header(self, cells: Sequence[str | None]) -> bool:
+        return self.headers is not None and self.headers.is_header([cell or "" for cell in cells])
+
+    def _is_whole(self, record: Record, text: str, limit: int) -> bool:
         """Whether a record over several lines is one, and not a quote that was left open."""
         return (
             len(record.cells) == len(self.keep)
             and not any(cell and not_text(cell) for cell in record.cells)
             and not (record.end == limit < len(text))
-            and not self._swallows(text[at : record.end])
         )
 
     def _swallows(self, record: str) -> bool:
-        """Whether two stray quotation marks have made one record of lines that are records.
-
-        Then all lines between them are right by themselves, or the first and the last one are as
-        soon as quotation marks are taken for text.
-        """
-        if len(self.keep) == 1:
+        """Whether a line within a record looks like one: two stray quotes may have made it."""
+        if len(self.keep) == 1 or len(self.swallowed) >= _SWALLOWED_SHOWN:
             return False
-        lines = [record[at:end] for _, at, end in lines_of(record)]
-        inner = [line for line in lines[1:-1] if line.strip(BLANKS)]
-        ends = (lines[0], lines[-1])
-        return all(self._has_width(self._unquoted, line) for line in ends) or (
-            bool(inner) and all(self._has_width(self._grammar, line) for line in inner)
-        )
-
-    def _has_width(self, grammar: Grammar, line: str) -> bool:
-        record = grammar.record(line, 0, len(line))
-        return not record.fault and len(record.cells) == len(self.keep)
+        for _, at, end in lines_of(record):
+            if at and record.count(self.dialect.delimiter, at, end) >= len(self.keep) - 1:
+                for grammar in (self._grammar, self._unquoted):
+                    inner = grammar.record(record, at, end)
+                    if not inner.fault and len(inner.cells) == len(self.keep):
+                        cell = inner.cells[self.key or 0] or ""
+                        if self.key is None or ID_LIKE.match(cell.strip(BLANKS)):
+                            return True
+        return False
 
     def _write(self, cells: tuple[str | None, ...], out: list[str]) -> None:
-        kept = [
-            csv_cell(cell, self._delimiter)
-            for cell, is_kept in zip(cells, self.keep, strict=True)
-            if is_kept
-        ]
+        kept = [csv_cell(cells[at], self._delimiter) if at >= 0 else "" for at in self.pick]
         out.append(self._delimiter.join([str(self.line), str(self.load_id), *kept]) + "\n")
         self.records += 1
 
@@ -339,6 +415,15 @@ class Splitter:
 def output_delimiter(dialect: Dialect) -> str:
     """The delimiter of what a Splitter writes: the file's own unless COPY refuses it."""
     return dialect.delimiter if dialect.copyable else ","
+
+
+def _begin_of(text: str, at: int, lines: int) -> int:
+    """Where so many lines behind `at` end."""
+    for _ in range(lines):
+        match = LINE.match(text, at)
+        assert match is not None, "any text has a line"
+        at = match.end()
+    return at
 
 
 def complete_lines(text: str) -> int:

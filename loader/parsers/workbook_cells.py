@@ -11,8 +11,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-# The row's number as the spreadsheet program shows it, and the cells up to the last that is filled.
-Row = tuple[int, list[str | None]]
+from loader.parsers.records import rounded_text
+
+# The row's number as the spreadsheet program shows it, the cells up to the last that is filled, and
+# its marks: nothing, or whether it is hidden and, by column (from 0), the formulas of totals.
+Row = tuple[int, list[str | None], tuple[bool, dict[int, str]] | None]
 
 # What the programs that write these files can hold themselves.
 MAX_ROWS = 1 << 20
@@ -25,6 +28,11 @@ MAX_ROW_TEXT = 8 << 20
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _WHOLE = re.compile(r"-?[1-9][0-9]*")
+_TOTAL = re.compile(
+    r"(?:of:)?=?(?:COUNTA?|SUM|SUBTOTAL|AGGREGATE|AVERAGE|MIN|MAX|MEDIAN)\([^()]*\)", re.IGNORECASE
+)
+# What a spreadsheet's number holds.
+_DIGITS = 15
 _MILLISECONDS_A_DAY = 86_400_000
 # 9999-12-31, the last day that Excel knows.
 _LAST_DAY = 2_958_466
@@ -38,15 +46,20 @@ class Unreadable(Exception):  # noqa: N818 -- a name says the fault
 def number_text(written: str) -> str:
     """A number as the file writes it (`44927`, `1.5E-3`) with 15 digits and no exponent.
 
-    Whole numbers keep each digit that the file has. What is no number stays.
+    A larger one has lost digits; it is given as a person sees it. What is no number stays.
     """
-    if _WHOLE.fullmatch(written) or written == "0" or not _NUMBER.fullmatch(written):
+    is_short = len(written) <= _DIGITS
+    if (is_short and (_WHOLE.fullmatch(written) or written == "0")) or not _NUMBER.fullmatch(
+        written
+    ):
         return written
     value = float(written)
     if value - value != 0:
         # Too large for a spreadsheet's number.
         return written
-    if value % 1 == 0 and abs(value) <= 1e18:
+    if abs(value) >= 10.0**_DIGITS:
+        return rounded_text(value)
+    if value % 1 == 0:
         exact = Decimal(written)
         if exact == exact.to_integral_value():
             return str(int(exact))
@@ -105,7 +118,18 @@ def duration_text(milliseconds: int) -> str:
     return f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{fraction}"
 
 
-def finished(number: int, cells: Sequence[str | None]) -> Row | None:
+def is_total(formula: str | None) -> bool:
+    """Whether a formula adds up other cells and does nothing else: `COUNT(A2:A9)`."""
+    return formula is not None and _TOTAL.fullmatch(formula) is not None
+
+
+def finished(
+    number: int,
+    cells: Sequence[str | None],
+    *,
+    is_hidden: bool = False,
+    totals: dict[int, str] | None = None,
+) -> Row | None:
     """The row without empty cells at its end; None if nothing is left. Raises Unreadable."""
     last = len(cells)
     while last and not cells[last - 1]:
@@ -117,7 +141,8 @@ def finished(number: int, cells: Sequence[str | None]) -> Row | None:
             f"It claims a cell in row {number:,}, column {last:,}; a sheet ends at row "
             f"{MAX_ROWS:,}, column {MAX_COLUMNS:,}. Open it, save it as CSV and load that."
         )
-    return number, [cell or None for cell in cells[:last]]
+    marks = (is_hidden, totals or {}) if is_hidden or totals else None
+    return number, [cell or None for cell in cells[:last]], marks
 
 
 def within_limits(rows: Iterator[Row]) -> Iterator[tuple[Row, int]]:

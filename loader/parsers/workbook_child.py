@@ -5,8 +5,9 @@
 
 stdout has one JSON object a line:
 
-    {"sheet": name, "hidden": false, "all": true, "rows": [[row number, [cell, …]], …]}   preview
-    {"rows": [[row number, [cell, …]], …]}                                                 rows
+    {"sheet": name, "hidden": false, "all": true, "rows": [[row number, [cell, …], marks], …]}
+                               preview; marks are null or [hidden, {column: formula of a total}]
+    {"rows": …}                rows
     {"refused": sentence}      instead of everything that would have followed
     {"end": true}              the last line of a reading that missed nothing
 """

@@ -33,6 +33,7 @@ from loader.parsers.workbook_cells import (
     date_text,
     duration_text,
     finished,
+    is_total,
     number_text,
 )
 
@@ -304,7 +305,9 @@ def _xlsx_rows(package: _Package, part: str, cells: _XlsxCells) -> Iterator[Row]
             row_tag = element.tag
             cells.namespace = row_tag.removesuffix("row")
         number = _int(element.get("r")) or number + 1
-        row = finished(number, cells.of_row(element))
+        texts, totals = cells.of_row(element)
+        is_hidden = element.get("hidden", "0") in ("1", "true")
+        row = finished(number, texts, is_hidden=is_hidden, totals=totals)
         element.clear()
         if row is not None:
             yield row
@@ -321,11 +324,12 @@ class _XlsxCells:
         self._formats = formats
         self._columns: dict[str, int] = {}
 
-    def of_row(self, row: Element) -> list[str | None]:
-        """The cells up to the last that is filled."""
+    def of_row(self, row: Element) -> tuple[list[str | None], dict[int, str]]:
+        """The cells up to the last that is filled, and the formulas of totals by column."""
         texts: list[str | None] = []
+        totals: dict[int, str] = {}
         column = 0
-        value_tag = f"{self.namespace}v"
+        value_tag, formula_tag = f"{self.namespace}v", f"{self.namespace}f"
         for cell in row:
             if reference := cell.get("r"):
                 letters = reference.rstrip(_DIGITS)
@@ -337,7 +341,9 @@ class _XlsxCells:
                 if column > len(texts):
                     texts += [None] * (column - len(texts))
                 texts[column - 1] = text
-        return texts
+            if len(cell) > 1 and is_total(formula := cell.findtext(formula_tag)):
+                totals[column - 1] = f"={formula}"
+        return texts, totals
 
     def _column(self, letters: str) -> int:
         number = 0
@@ -461,24 +467,30 @@ def _ods_rows(package: _Package) -> Iterator[tuple[tuple[int, str, bool], Row | 
                 hidden_styles.add(element.get(f"{_STYLE}name", ""))
         elif tag == f"{_TABLE}table-row":
             times = _int(element.get(f"{_TABLE}number-rows-repeated")) or 1
-            for row in _repeated(number + 1, times, _ods_cells(element, number + 1)):
+            is_hidden = element.get(f"{_TABLE}visibility", "visible") != "visible"
+            cells, totals = _ods_cells(element, number + 1)
+            for row in _repeated(number + 1, times, cells, is_hidden, totals):
                 yield sheet, row
             number += times
             element.clear()
 
 
-def _repeated(number: int, times: int, cells: list[str | None]) -> Iterator[Row]:
+def _repeated(
+    number: int, times: int, cells: list[str | None], is_hidden: bool, totals: dict[int, str]
+) -> Iterator[Row]:
     """A row as often as it stands in the sheet, one below the other."""
     # The last of them must be within a sheet as well.
-    if finished(number + times - 1, cells) and (first := finished(number, cells)):
+    first = finished(number, cells, is_hidden=is_hidden, totals=totals)
+    if first and finished(number + times - 1, cells):
         if times > 1 and times * len(cells) > _MAX_REPEATED:
             raise Unreadable(f"Row {number:,} claims to stand there {times:,} times. {_CSV}")
         for below in range(times):
-            yield number + below, first[1]
+            yield number + below, first[1], first[2]
 
 
-def _ods_cells(row: Element, number: int) -> list[str | None]:
+def _ods_cells(row: Element, number: int) -> tuple[list[str | None], dict[int, str]]:
     texts: list[str | None] = []
+    totals: dict[int, str] = {}
     # Empty cells are counted first: most stand at the end of a row, by the thousand.
     empty = 0
     for cell in row:
@@ -494,7 +506,9 @@ def _ods_cells(row: Element, number: int) -> list[str | None]:
         else:
             texts += [None] * empty + [text] * times
             empty = 0
-    return texts
+            if is_total(formula := cell.get(f"{_TABLE}formula")):
+                totals[len(texts) - 1] = str(formula)
+    return texts, totals
 
 
 def _ods_text(cell: Element) -> str:
@@ -598,7 +612,8 @@ def _xls_rows(book: xlrd.Book, sheet: xlrd.sheet.Sheet) -> Iterator[Row]:
             text(kind, value, sheet.cell_xf_index(at, column))
             for column, (kind, value) in enumerate(zip(kinds, values, strict=True))
         ]
-        if row := finished(at + 1, cells):
+        info = sheet.rowinfo_map.get(at)
+        if row := finished(at + 1, cells, is_hidden=info is not None and bool(info.hidden)):
             yield row
 
 

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from loader.errors import FileRefused
-from loader.parsers.sheets import HEADER_WITHIN, Sheet
+from loader.parsers.sheets import HEADER_WITHIN, Marks, Sheet
 
 # The child's longest line is one row of at most 8 million characters.
 _MAX_LINE = 64 << 20
@@ -48,7 +48,8 @@ class _Workbook:
     format: str
 
     def sheet(self, index: int, preview: dict[str, object]) -> Sheet | None:
-        first = self._rows_of(preview)
+        marks: dict[int, Marks] = {}
+        first = self._rows_of(preview, marks)
         title = str(preview.get("sheet"))
         is_complete = preview.get("all") is True
         if is_complete and not first:
@@ -57,22 +58,26 @@ class _Workbook:
         def rows() -> Iterator[tuple[int, Sequence[str | None]]]:
             yield from first
             if not is_complete:
-                yield from islice(self._rows(index), len(first), None)
+                yield from islice(self._rows(index, marks), len(first), None)
 
         hidden = preview.get("hidden") is True
         kind = f"{self.format}, {'hidden ' if hidden else ''}sheet {title!r}"
-        return Sheet(part=title, kind=kind, rows=rows, hidden=hidden)
+        return Sheet(part=title, kind=kind, rows=rows, hidden=hidden, marks=marks)
 
-    def _rows(self, index: int) -> Iterator[_Row]:
+    def _rows(self, index: int, marks: dict[int, Marks]) -> Iterator[_Row]:
         with self.child("rows", index) as lines:
             for line in lines:
-                yield from self._rows_of(line)
+                yield from self._rows_of(line, marks)
 
-    def _rows_of(self, line: dict[str, object]) -> list[_Row]:
+    def _rows_of(self, line: dict[str, object], marks: dict[int, Marks]) -> list[_Row]:
         rows = line.get("rows")
         if not isinstance(rows, list):
             raise self._refused("The process that reads it broke off.")
-        return [(number, cells) for number, cells in rows]
+        for number, _, mark in rows:
+            if mark:
+                totals = {int(column): formula for column, formula in mark[1].items()}
+                marks[number] = Marks(mark[0], totals)
+        return [(number, cells) for number, cells, _ in rows]
 
     @contextmanager
     def child(self, task: str, number: int) -> Iterator[Iterator[dict[str, object]]]:

@@ -25,7 +25,9 @@
                     partition by
                         {{ rejected }}.{{ key }}
                         {%- for cell in cells %},
-                        case when {{ rejected }}.{{ key }} is null then {{ rejected }}.{{ cell }} end
+                        case
+                            when {{ rejected }}.{{ key }} is null then {{ rejected }}.{{ cell }}
+                        end
                         {%- endfor %}
                 ),
                 {{ rejected }}.load_id

@@ -1,4 +1,5 @@
-{#- Every row with its status and, where it is rejected, its rule.
+{#- Every row with its status and, where it is rejected, its rule; where it is superseded, the load
+    that did so.
 
     A row with an error is rejected by it. Of the valid rows of one key, the newest load's first
     line is accepted, the first lines of older loads are superseded, and all later lines of a load
@@ -18,7 +19,9 @@
         case
             when error_rule is not null then error_rule
             when previous_load_id = load_id then 'duplicate_id'
-        end as rule
+        end as rule,
+        case when error_rule is null and previous_load_id <> load_id then previous_load_id end
+            as superseded_by_load_id
     from (
         select
             *,

@@ -12,19 +12,24 @@
         {%- do year_last.append([short, short, year] | join(mark)) -%}
         {%- do year_first.append([year, short, short] | join(mark)) -%}
     {%- endfor -%}
+    {%- set year_last = '(' ~ year_last | join('|') ~ ')' ~ clock -%}
+    {%- set year_first = '(' ~ year_first | join('|') ~ ')' ~ clock -%}
     {%- set day = "translate(split_part(" ~ cell ~ ", ' ', 1), '/-', '..')" -%}
-    {%- set first, second, third = (
-        "split_part(" ~ day ~ ", '.', 1)",
-        "split_part(" ~ day ~ ", '.', 2)",
-        "split_part(" ~ day ~ ", '.', 3)",
-    ) -%}
+    {%- set first = "split_part(" ~ day ~ ", '.', 1)" -%}
+    {%- set second = "split_part(" ~ day ~ ", '.', 2)" -%}
+    {%- set third = "split_part(" ~ day ~ ", '.', 3)" -%}
+    {%- set orders = {
+        'YMD': (year_first, first, second, third),
+        'DMY': (year_last, third, second, first),
+        'MDY': (year_last, third, first, second),
+    } -%}
     case
-        when {{ dates }} = 'YMD' and {{ matches(cell, '(' ~ year_first | join('|') ~ ')' ~ clock) }}
-            then {{ first }} || '-' || lpad({{ second }}, 2, '0') || '-' || lpad({{ third }}, 2, '0')
-        when {{ dates }} = 'DMY' and {{ matches(cell, '(' ~ year_last | join('|') ~ ')' ~ clock) }}
-            then {{ third }} || '-' || lpad({{ second }}, 2, '0') || '-' || lpad({{ first }}, 2, '0')
-        when {{ dates }} = 'MDY' and {{ matches(cell, '(' ~ year_last | join('|') ~ ')' ~ clock) }}
-            then {{ third }} || '-' || lpad({{ first }}, 2, '0') || '-' || lpad({{ second }}, 2, '0')
+        {%- for order, (pattern, year_part, month_part, day_part) in orders.items() %}
+        when {{ dates }} = '{{ order }}' and {{ matches(cell, pattern) }}
+            then
+                {{ year_part }}
+                || '-' || lpad({{ month_part }}, 2, '0') || '-' || lpad({{ day_part }}, 2, '0')
+        {%- endfor %}
         else {{ cell }}
     end
 {%- endmacro %}

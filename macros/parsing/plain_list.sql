@@ -1,5 +1,5 @@
-{#- A list of ids as to_id_list() reads it, of a file of which something was said or whose numbers are
-    unclear.
+{#- A list of ids as to_id_list() reads it, of a file of which something was said or whose numbers
+    are unclear.
 
     An item that stands alone is a number like others. Among several, one with a point is none where
     a point may group thousands: it is made one that is no id.

@@ -4,8 +4,7 @@
     `numbers` is how the file writes them (stg_cell_formats): NULL, comma, point or unclear. In an
     unclear file `1.500` may be 1500 or 1.5.
     Usage: {{ plain_number(trim_cell('experiment_run_time'), 'numbers') }}
-    Example: '1.500,25' of comma -> '1500.25', '1.500' of unclear -> NULL, '12.5' of unclear -> '12.5'
-    -#}
+    Example: '1.500,25' of comma -> '1500.25'; of unclear '1.500' -> NULL, '12.5' -> '12.5' -#}
 {% macro plain_number(cell, numbers) -%}
     case
         when {{ numbers }} is null then {{ cell }}

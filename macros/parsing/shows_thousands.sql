@@ -2,7 +2,7 @@
     `12,5`, `1.500,25`, `1.500.000`; for an id also `12.001`, which has no decimals.
 
     Hardly a cell has a mark at all, so it is looked for before the pattern is tried.
-    Usage: {{ shows_thousands('experiment_run_time') }} or {{ shows_thousands('user_id', is_id=true) }}
+    Usage: {{ shows_thousands('experiment_run_time') }}, {{ shows_thousands('id', is_id=true) }}
     Example: '12,5' -> true, '12.500' -> false, as an id true, '12.000' -> false -#}
 {% macro shows_thousands(cell, is_id=false) -%}
     {%- set pattern = '[+-]?[0-9][0-9.]*,[0-9][0-9.,]*|[1-9][0-9]{0,2}([.][0-9]{3}){2,}' -%}

@@ -1,13 +1,12 @@
 {#- A calendar day; NULL when the cell is none. YYYY-MM-DD, optionally followed by a time of day.
 
     The pattern and the length of the month decide, never the engine's own cast: engines differ
-    in what they let pass. There is no year 0000. `dates` is what was said of the file, see
-    plain_date().
-    Usage: {{ to_date('signup_date', 'dates') }}
+    in what they let pass. There is no year 0000.
+    Usage: {{ to_date('signup_date') }}
     Example: '2024-02-29', '2024-02-29T08:30:00Z' -> 2024-02-29; '2023-02-29', '1.2.2023' ->
     NULL -#}
-{% macro to_date(cell, dates=none) -%}
-    {%- set trimmed = plain_date(trim_cell(cell), dates) if dates else trim_cell(cell) -%}
+{% macro to_date(cell) -%}
+    {%- set trimmed = trim_cell(cell) -%}
     {%- set day = '[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])' -%}
     {%- set clock = '([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)([.,][0-9]+)?)?' -%}
     {%- set zone = '( ?(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?))?' -%}

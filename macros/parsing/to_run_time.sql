@@ -2,27 +2,24 @@
 
     1 to 12 digits with optional decimals. Seven decimals decide how six are rounded, so the
     rest is cut: a cell of a thousand decimals must not overflow. What rounds up to 10^12 does
-    not fit and is no run time. `numbers` is how the file writes them, see plain_number().
-    Usage: {{ to_run_time('experiment_run_time', 'numbers') }}
+    not fit and is no run time.
+    Usage: {{ to_run_time('experiment_run_time') }}
     Example: '10' -> 10.000000, ' 12.5 ' -> 12.500000, '0.0000005' -> 0.000001; '-1', '1e3',
     '.5' -> NULL -#}
-{% macro to_run_time(cell, numbers=none) -%}
-    {%- set plain = trim_cell(cell) -%}
-    {%- if numbers -%}
-        {%- set plain = plain_number(plain, numbers) -%}
-    {%- endif -%}
+{% macro to_run_time(cell) -%}
+    {%- set trimmed = trim_cell(cell) -%}
     {%- set seven_decimals -%}
         cast(
-            split_part({{ plain }}, '.', 1)
-            || '.' || left(split_part({{ plain }}, '.', 2) || '0000000', 7)
+            split_part({{ trimmed }}, '.', 1)
+            || '.' || left(split_part({{ trimmed }}, '.', 2) || '0000000', 7)
             as numeric(20, 7)
         )
     {%- endset -%}
     case
         -- at most eight characters cannot have more than six decimals
-        when {{ numbers ~ ' is null and ' if numbers }}{{ matches(cell, '[0-9]+([.][0-9]+)?') }} and length({{ cell }}) <= 8
+        when {{ matches(cell, '[0-9]+([.][0-9]+)?') }} and length({{ cell }}) <= 8
             then cast({{ cell }} as numeric(18, 6))
-        when not {{ matches(plain, '[0-9]{1,12}([.][0-9]+)?') }} then null
+        when not {{ matches(trimmed, '[0-9]{1,12}([.][0-9]+)?') }} then null
         when {{ seven_decimals }} < 999999999999.9999995 then {{ round_half_up(seven_decimals) }}
     end
 {%- endmacro %}

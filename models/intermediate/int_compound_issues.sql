@@ -23,13 +23,48 @@ rejected_compounds as (
     select * from compounds where row_status = 'rejected'
 ),
 
-compound_issues as (
+superseded_compounds as (
+    select * from compounds where row_status = 'superseded'
+),
+
+errors as (
     {{ resolved_errors(
         'rejected_compounds',
         'accepted_compounds',
         key='compound_id',
         cells=['compound_id_cell', 'compound_name', 'compound_structure']
     ) }}
+),
+
+in_two_sheets as (
+    {{ ids_in_two_sheets(
+        'superseded_compounds',
+        'accepted_compounds',
+        key='compound_id',
+        cells=['compound_name', 'compound_structure']
+    ) }}
+),
+
+garbled_names as (
+    select
+        'garbled_text' as rule,
+        'warning' as severity,
+        load_id,
+        line,
+        record_key,
+        'compound_name' as column_name,
+        compound_name as value,
+        cast(null as bigint) as resolved_by_load_id
+    from accepted_compounds
+    where {{ looks_garbled('compound_name') }}
+),
+
+compound_issues as (
+    select * from errors
+    union all
+    select * from in_two_sheets
+    union all
+    select * from garbled_names
 )
 
 select * from compound_issues

@@ -15,7 +15,8 @@ compounds_with_status as (
         compound_name,
         compound_structure,
         row_status,
-        rule
+        rule,
+        superseded_by_load_id
     from judged
 )
 

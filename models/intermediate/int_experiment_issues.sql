@@ -1,5 +1,9 @@
+with input_files as (
+    select * from {{ ref('stg_input_files') }} where input = 'user_experiments'
+),
+
 -- Most experiments have no issue: the steps below read the few that may have one, once.
-with questionable as (
+questionable as (
     select
         *,
         cast(experiment_id as {{ dbt.type_string() }}) as experiment_id_text,
@@ -8,16 +12,19 @@ with questionable as (
     where
         row_status = 'rejected'
         or (row_status = 'accepted' and (run_time is null or compounds_listed = 0))
-),
-
-input_files as (
-    select * from {{ ref('stg_input_files') }} where input = 'user_experiments'
+        or (
+            row_status = 'superseded'
+            and load_id in (select load_id from input_files where has_other_sheets)
+        )
 ),
 
 accepted_experiments as (
     select
         experiment_id,
-        load_id
+        load_id,
+        user_id,
+        run_time,
+        compound_ids
     from {{ ref('int_experiments') }}
     where row_status = 'accepted'
 ),
@@ -48,6 +55,25 @@ errors as (
         'accepted_experiments',
         key='experiment_id',
         cells=['experiment_id_cell', 'user_text', 'list_text', 'run_time_cell', 'run_time']
+    ) }}
+),
+
+superseded_experiments as (
+    select
+        *,
+        experiment_id_text as record_key,
+        'experiment_id' as column_name,
+        coalesce(experiment_id_cell, experiment_id_text) as value
+    from questionable
+    where row_status = 'superseded'
+),
+
+in_two_sheets as (
+    {{ ids_in_two_sheets(
+        'superseded_experiments',
+        'accepted_experiments',
+        key='experiment_id',
+        cells=['user_id', 'run_time', 'compound_ids']
     ) }}
 ),
 
@@ -99,6 +125,8 @@ missing_compounds as (
 
 experiment_issues as (
     select * from errors
+    union all
+    select * from in_two_sheets
     union all
     select * from unusable_run_times
     union all

@@ -49,7 +49,8 @@ experiments_with_status as (
         compounds_listed,
         may_repeat,
         row_status,
-        rule
+        rule,
+        superseded_by_load_id
     from judged
 )
 

@@ -23,6 +23,10 @@ rejected_users as (
     select * from users where row_status = 'rejected'
 ),
 
+superseded_users as (
+    select * from users where row_status = 'superseded'
+),
+
 errors as (
     {{ resolved_errors(
         'rejected_users',
@@ -46,8 +50,35 @@ invalid_signup_dates as (
     where signup_date is null and signup_date_cell is not null
 ),
 
+in_two_sheets as (
+    {{ ids_in_two_sheets(
+        'superseded_users',
+        'accepted_users',
+        key='user_id',
+        cells=['name', 'email', 'signup_date_cell']
+    ) }}
+),
+
+garbled_names as (
+    select
+        'garbled_text' as rule,
+        'warning' as severity,
+        load_id,
+        line,
+        record_key,
+        'name' as column_name,
+        name as value,
+        cast(null as bigint) as resolved_by_load_id
+    from accepted_users
+    where {{ looks_garbled('name') }}
+),
+
 user_issues as (
     select * from errors
+    union all
+    select * from in_two_sheets
+    union all
+    select * from garbled_names
     union all
     select * from invalid_signup_dates
 )

@@ -17,7 +17,8 @@ users_with_status as (
         signup_date,
         signup_date_cell,
         row_status,
-        rule
+        rule,
+        superseded_by_load_id
     from judged
 )
 

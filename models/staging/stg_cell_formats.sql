@@ -79,6 +79,13 @@ cell_formats as (
         on
             input_files.input = files_with_thousands.input
             and input_files.load_id = files_with_thousands.load_id
+),
+
+with_plain_files as (
+    select
+        *,
+        coalesce(numbers, dates, list_separator, id_prefixes) is null as is_plain
+    from cell_formats
 )
 
-select * from cell_formats
+select * from with_plain_files

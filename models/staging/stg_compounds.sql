@@ -2,15 +2,24 @@ with source as (
     select * from {{ ref('base_compounds') }}
 ),
 
+plain as (
+    select
+        *,
+        {{ plain_id('compound_id', 'numbers', 'id_prefixes') }} as plain_compound_id
+    from source
+),
+
 parsed as (
     select
         load_id,
         line,
         {{ trim_cell('compound_id') }} as compound_id_cell,
-        {{ to_id('compound_id', 'numbers', 'id_prefixes') }} as compound_id,
+        case
+            when is_plain then {{ to_id('compound_id') }} else {{ to_id('plain_compound_id') }}
+        end as compound_id,
         {{ trim_cell('compound_name') }} as compound_name,
         {{ trim_cell('compound_structure') }} as compound_structure
-    from source
+    from plain
 ),
 
 checked as (

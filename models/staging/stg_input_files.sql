@@ -105,6 +105,7 @@ typed as (
         file,
         cast(records_read as bigint) as records_read,
         cast(max(load_id) over (partition by input, file) as bigint) as newest_load_id,
+        count(*) over (partition by input, call_id, sha256) > 1 as has_other_sheets,
         call_id,
         sha256,
         decimal,

@@ -2,20 +2,35 @@ with source as (
     select * from {{ ref('base_user_experiments') }}
 ),
 
+-- Of a file of which nothing was said nobody looks at these.
+plain as (
+    select
+        *,
+        {{ plain_id('experiment_id', 'numbers', 'id_prefixes') }} as plain_experiment_id,
+        {{ plain_id('user_id', 'numbers', 'id_prefixes') }} as plain_user_id,
+        {{ plain_number(trim_cell('experiment_run_time'), 'numbers') }} as plain_run_time,
+        {{ plain_list('experiment_compound_ids', 'numbers', 'list_separator', 'id_prefixes') }}
+            as plain_compound_ids
+    from source
+),
+
 parsed as (
     select
         *,
-        {{ to_id('experiment_id', 'numbers', 'id_prefixes') }} as parsed_experiment_id,
-        {{ to_id('user_id', 'numbers', 'id_prefixes') }} as parsed_user_id,
-        {{ to_run_time('experiment_run_time', 'numbers') }} as run_time,
         case
-            when numbers is null and list_separator is null and id_prefixes is null
-                then {{ to_id_list('experiment_compound_ids') }}
-            else {{ to_id_list(plain_list(
-                'experiment_compound_ids', 'numbers', 'list_separator', 'id_prefixes'
-            )) }}
+            when is_plain then {{ to_id('experiment_id') }} else {{ to_id('plain_experiment_id') }}
+        end as parsed_experiment_id,
+        case when is_plain then {{ to_id('user_id') }} else {{ to_id('plain_user_id') }} end
+            as parsed_user_id,
+        case
+            when is_plain then {{ to_run_time('experiment_run_time') }}
+            else {{ to_run_time('plain_run_time') }}
+        end as run_time,
+        case
+            when is_plain then {{ to_id_list('experiment_compound_ids') }}
+            else {{ to_id_list('plain_compound_ids') }}
         end as compound_ids
-    from source
+    from plain
 ),
 
 -- A cell is kept beside its value only where it says more than the value. To write out the value

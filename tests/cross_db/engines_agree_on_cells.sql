@@ -22,7 +22,26 @@
     ('date', '1900-02-29', none),
     ('date', '0001-01-01T23:59:60Z', '0001-01-01'),
     ('date', '9999-12-31', '9999-12-31'),
-    ('date', '31.12.2023', none)
+    ('date', '31.12.2023', none),
+    ('date DMY', '31.12.2023 23:59:59,5', '2023-12-31'),
+    ('date DMY', '1-2-2023', '2023-02-01'),
+    ('date DMY', '31.12.2023 24', none),
+    ('date MDY', '12/31/2023 1:30 pm', '2023-12-31'),
+    ('date YMD', '2023/1/2', '2023-01-02'),
+    ('number comma', '1.500.000,25', '1500000.25'),
+    ('number comma', '15.00', none),
+    ('number point', '1,500,000.25', '1500000.25'),
+    ('number point', '0,500', none),
+    ('number unclear', '1.500', none),
+    ('number unclear', '0.500', '0.500'),
+    ('thousands', '-12,5', 'true'),
+    ('thousands', '12.500', 'false'),
+    ('thousands', '1.500.000', 'true'),
+    ('garbled', 'ChloÃ©', 'true'),
+    ('garbled', 'x
+Â°C', 'true'),
+    ('garbled', 'SÃO', 'false'),
+    ('garbled', 'Å ', 'false')
 ] %}
 
 -- A table: PostgreSQL works the branches of a case out beforehand if they are constant.
@@ -56,7 +75,17 @@ parsed as (
         case kind
             when 'id' then cast({{ to_id('cell') }} as {{ dbt.type_string() }})
             when 'run time' then cast({{ to_run_time('cell') }} as {{ dbt.type_string() }})
-            else cast({{ to_date('cell') }} as {{ dbt.type_string() }})
+            when 'date' then cast({{ to_date('cell') }} as {{ dbt.type_string() }})
+            {%- for order in ['DMY', 'MDY', 'YMD'] %}
+            when 'date {{ order }}' then cast(
+                {{ to_date(plain_date('cell', "'" ~ order ~ "'")) }} as {{ dbt.type_string() }}
+            )
+            {%- endfor %}
+            {%- for numbers in ['comma', 'point', 'unclear'] %}
+            when 'number {{ numbers }}' then {{ plain_number('cell', "'" ~ numbers ~ "'") }}
+            {%- endfor %}
+            when 'thousands' then cast({{ shows_thousands('cell') }} as {{ dbt.type_string() }})
+            else cast({{ looks_garbled('cell') }} as {{ dbt.type_string() }})
         end as actual,
         expected
     from cells

@@ -259,7 +259,23 @@ create table input_issues (
     record_key text,
     column_name text,
     value text,
-    message text
+    message text,
+    status text,
+    resolved_by_load_id bigint
+);
+
+create table issue_counts (
+    input text,
+    load_id bigint,
+    file text,
+    rule text,
+    severity text,
+    column_name text,
+    open_issues bigint,
+    resolved_issues bigint,
+    unreadable_cells bigint,
+    filled_cells bigint,
+    remedy text
 );
 
 create table input_reconciliation as

@@ -1,6 +1,6 @@
--- The rows of the input's current loads, or of its seed, cells as they were written, with how to read
--- them. Both are asked for apart: PostgreSQL stores a step that two others read, and then reads
--- nothing in parallel.
+-- The rows of the input's current loads, or of its seed, cells as they were written, with how to
+-- read them. Both are asked for apart: PostgreSQL stores a step that two others read, and then
+-- reads nothing in parallel.
 with current_loads as (
     select * from {{ ref('stg_cell_formats') }}
     where input = 'compounds' and load_id <> 0
@@ -26,6 +26,7 @@ loaded_rows as (
         loaded.compound_structure,
         loaded.load_id,
         loaded.line,
+        current_loads.is_plain,
         current_loads.numbers,
         current_loads.id_prefixes
     from loaded
@@ -39,6 +40,7 @@ seeded_rows as (
         seeded.compound_structure,
         seeded.load_id,
         seeded.line,
+        current_seed.is_plain,
         current_seed.numbers,
         current_seed.id_prefixes
     from seeded

@@ -1,6 +1,6 @@
--- The rows of the input's current loads, or of its seed, cells as they were written, with how to read
--- them. Both are asked for apart: PostgreSQL stores a step that two others read, and then reads
--- nothing in parallel.
+-- The rows of the input's current loads, or of its seed, cells as they were written, with how to
+-- read them. Both are asked for apart: PostgreSQL stores a step that two others read, and then
+-- reads nothing in parallel.
 with current_loads as (
     select * from {{ ref('stg_cell_formats') }}
     where input = 'users' and load_id <> 0
@@ -27,6 +27,7 @@ loaded_rows as (
         loaded.signup_date,
         loaded.load_id,
         loaded.line,
+        current_loads.is_plain,
         current_loads.numbers,
         current_loads.dates,
         current_loads.id_prefixes
@@ -42,6 +43,7 @@ seeded_rows as (
         seeded.signup_date,
         seeded.load_id,
         seeded.line,
+        current_seed.is_plain,
         current_seed.numbers,
         current_seed.dates,
         current_seed.id_prefixes

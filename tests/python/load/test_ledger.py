@@ -58,18 +58,21 @@ def settle(store: RawStore) -> None:
 class Model:
     """Calls in order; what is visible of an input is found by replaying those not undone."""
 
-    calls: list[tuple[str, dict[int, str]]] = field(default_factory=list)
+    calls: list[tuple[str, dict[int, tuple[str, str]]]] = field(default_factory=list)
     undone: set[int] = field(default_factory=set)
 
     def visible(self) -> set[int]:
-        shown: set[tuple[int, str]] = set()
+        # The load that each content of an input is shown by.
+        shown: dict[tuple[str, str], int] = {}
         for mode, loads in self.calls:
-            for input_ in set(loads.values()):
-                alive = {one for one, of in loads.items() if of == input_} - self.undone
-                if mode == "replace" and alive:
-                    shown = {(one, of) for one, of in shown if of != input_}
-                shown |= {(one, input_) for one in alive}
-        return {one for one, _ in shown}
+            alive = {one: content for one, content in loads.items() if one not in self.undone}
+            if mode == "replace":
+                replaced = {input_ for input_, _ in alive.values()}
+                shown = {
+                    content: one for content, one in shown.items() if content[0] not in replaced
+                }
+            shown |= {content: one for one, content in alive.items()}
+        return set(shown.values())
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -84,9 +87,10 @@ def test_random_histories_show_what_replaying_them_shows(seed: int) -> None:
             call_id = next_id
             loads = {}
             for _ in range(rng.choice([1, 1, 2, 3])):
-                loads[next_id] = rng.choice(["users", "compounds"])
+                loads[next_id] = rng.choice(["users", "compounds"]), rng.choice("abcdef")
+                input_, sha256 = loads[next_id]
                 memory.rows.append(
-                    load(next_id, call_id=call_id, input=loads[next_id], mode=action)
+                    load(next_id, call_id=call_id, input=input_, sha256=sha256, mode=action)
                 )
                 next_id += rng.choice([1, 1, 4])
             model.calls.append((action, loads))
@@ -287,10 +291,10 @@ def test_a_corrected_reading_takes_the_place_of_the_earlier_one() -> None:
         assert step.takes == "takes the place of load 1, which was read as text, windows-1252"
     corrected = load(2, sha256="x", reading='{"encoding": "cp1251", "columns": ["a", "b"]}')
     assert statuses([earlier, corrected]) == {1: "superseded", 2: "current"}
-    # Whoever says nothing of it does not take the correction back.
-    for said in ({}, {"encoding": "cp1251"}, {"columns": ["a", "b"]}):
-        file = replace(incoming("x"), reading=said)
-        assert known([earlier, corrected], file) == ["load 2, file2.csv"]
+    said = {"encoding": "cp1251", "columns": ["a", "b"]}
+    assert ledger.said_of([earlier, corrected]) == {"x": said}
+    again = replace(incoming("x"), reading=said)
+    assert known([earlier, corrected], again) == ["load 2, file2.csv"]
     assert known([earlier, corrected], incoming("x", encoding="utf-8")) == [""]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -32,7 +33,7 @@ def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person
         "    text, utf-8, delimiter ',', header in line 2: user_id, name, email, signup_date",
         "    passed over line 1 before the header",
         "    ignored columns: 'note'",
-        "    12 records read, 2 rejected, … s",
+        "    12 records read, 2 rejected lines, … s",
         "    line 13, wrong_column_count: The line has 2 cells, the header 5.",
         '    line 14, broken_quoting: A quotation mark (") is opened and not closed.',
         "Loaded 10 records of 1 file as load 1.",
@@ -47,7 +48,7 @@ def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person
 
 def test_check_tells_everything_and_touches_nothing(person: Person) -> None:
     done = person.load("--check", write("users.csv"))
-    assert "    2 records read, 0 rejected" in done.err
+    assert "    2 records read, 0 rejected lines" in done.err
     assert done.err.endswith("Nothing was written (--check).\n")
     assert not person.has_tables()
     done = person.labmart("load", "--check", "users.csv", write("no.csv", "a,b\n"))
@@ -265,12 +266,12 @@ def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
 def test_a_second_try_with_another_reading_takes_the_place_of_the_first(person: Person) -> None:
     write("users.csv", (HEADER + "1,Иван Панов,,\n2,Анна Котова,,\n").encode("cp1251"))
     person.load("users.csv", "--encoding", "windows-1252")
-    for replace in ((), ("--replace",)):
+    for load_id, replace in ((2, ()), (3, ("--replace",)), (4, ())):
         done = person.load("users.csv", "--encoding", "windows-1251", *replace)
         assert "takes the place of load 1, which was read as text, cp1252, " in done.err
-        person.labmart("undo", "2")
-        person.labmart("prune")
-    person.load("users.csv", "--encoding", "windows-1251")
+        if load_id < 4:
+            person.labmart("undo", str(load_id))
+            person.labmart("prune")
     assert person.rows("select load_id, status from raw.loads order by 1") == [
         (1, "superseded"),
         (4, "current"),
@@ -278,8 +279,29 @@ def test_a_second_try_with_another_reading_takes_the_place_of_the_first(person: 
     # A nightly call that says nothing of it leaves the correction as it is.
     for again in ((), ("--replace",), ("--encoding", "windows-1251")):
         assert "already loaded (load 4, users.csv)" in person.load("users.csv", *again).err
-    done = person.labmart("undo", "4")
-    assert "load 4 (users.csv into users) is undone; load 1 is current again" in done.err
+    # Sent again after others, it is read as it was read.
+    person.load(write("other.csv", HEADER + "1,Ada,,\n"))
+    os.utime("users.csv")
+    assert "the same as load 4, whose place it takes" in person.load("users.csv").err
+    assert person.names()[-2:] == ["Иван Панов", "Анна Котова"]
+    done = person.labmart("undo", "4", "6")
+    assert "; load 1 is current again" in done.err
+
+
+def test_what_was_read_by_its_options_is_known_without_them(person: Person) -> None:
+    write("bare.txt", "1;Ada;;\n")
+    columns = ("--columns", "user_id,name,email,signup_date", "--dates", "DMY")
+    person.load("bare.txt", *columns)
+    for options in ((), ("--replace",), columns):
+        assert "already loaded (load 1, bare.txt)" in person.load("bare.txt", *options).err
+    assert person.rows("select reading, dates from raw.loads") == [
+        (
+            '{"columns": ["user_id", "name", "email", "signup_date"], "dates": "DMY"}',
+            "DMY",
+        )
+    ]
+    person.labmart("undo", "1")
+    assert person.labmart("load", "bare.txt").code == 3
 
 
 def test_the_export_that_is_sent_again_wins(person: Person) -> None:

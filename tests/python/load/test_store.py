@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.engines import Engine
 from support.raw_store import PEOPLE, batch, entry_of, load_one, write_one
 
 from loader.engines import open_store
+from loader.engines.raw_store import SqlRawStore
 from loader.errors import DatabaseFault
 from loader.parsers.records import Batch, RejectedLine
 from loader.sources import Input, InputColumn
@@ -145,3 +147,30 @@ def test_a_large_load_arrives_whole(engine: Engine) -> None:
         store.commit()
     found = engine.rows('select line, length("né e") - 2 from labmart_raw.people order by line')
     assert found == list(enumerate(sizes, start=1))
+
+
+def test_small_files_are_written_together(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[str] = []
+    with open_store(engine.profile()) as store:
+        assert isinstance(store, SqlRawStore)
+        copy = store.copy
+
+        def counted(name: str, *rest: Any) -> int:
+            copied.append(name)
+            return copy(name, *rest)
+
+        monkeypatch.setattr(store, "copy", counted)
+        for number in range(1, 51):
+            assert write_one(store, iter([batch(number, 1, number), batch(number, 99, 1)]))
+            store.write_rejected(number, [RejectedLine(7, "undecodable", "x", "y")] * (number % 2))
+        assert copied == []
+        assert store.count(PEOPLE, 50) == (51, 0)
+        assert store.count(PEOPLE, 1) == (2, 1)
+        # What is large is written at once.
+        store.write_records(PEOPLE, PEOPLE.column_names, ",", iter([batch(51, 1, 9, width=50_000)]))
+        assert store.count(PEOPLE, 51) == (9, 0)
+        store.commit()
+    assert copied == ["people", "rejected_lines", "people"]
+    assert len(engine.rows("select load_id from labmart_raw.loads")) == 50
+    with open_store(engine.profile(), write=False) as store:
+        assert store.count(PEOPLE, 49) == (50, 1)

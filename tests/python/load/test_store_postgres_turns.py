@@ -33,7 +33,7 @@ def test_an_interrupt_ends_a_wait_for_a_locked_table(database: Database) -> None
         cursor.execute("begin; lock table labmart_raw.people")
         loading = process(
             profile_of(database),
-            "with open_store(profile) as s: print('go', flush=True); write_one(s)",
+            "with open_store(profile) as s: print('go', flush=True); write_one(s); s.commit()",
         )
         assert loading.stdout is not None
         assert loading.stdout.readline() == "go\n"

@@ -277,6 +277,22 @@ def test_a_change_of_the_code_is_seen(lab: Lab, tmp_path: Path, name: str) -> No
     assert code_of(project, lab.profile, None) != before
 
 
+def test_code_in_a_folder_of_another_name_and_place_is_code(lab: Lab, tmp_path: Path) -> None:
+    copy = tmp_path / "tiny"
+    shutil.copytree(lab.root, copy, symlinks=True)
+    (copy / "dbt_project.yml").write_text(
+        "name: tiny\nprofile: labmart\nmodel-paths: [models, ../shared]\n"
+    )
+    model = tmp_path / "shared" / "more.sql"
+    model.parent.mkdir()
+    codes = []
+    for text in ("select 1", "select 2"):
+        model.write_text(text)
+        codes.append(code_of(open_project(copy), lab.profile, None))
+    assert None not in codes
+    assert codes[0] != codes[1]
+
+
 def test_what_code_is_read_with_is_part_of_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = [lab.code(), lab.code("{factor: 5}")]
     for name in ("LABMART_WORD", "DBT_FULL_REFRESH", "LABMART_SCHEMA"):

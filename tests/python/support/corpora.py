@@ -104,7 +104,10 @@ def assert_accounted_for(
         following = min((one for one in numbers if one > number), default=len(lines) + 1)
         covered |= set(range(number, following if inside else number + 1))
     for number, line in enumerate(lines[parser.layout.skip :], start=parser.layout.skip + 1):
-        blank = not line.strip(f"{BLANKS}{parser.layout.dialect.delimiter}")
+        blank = not line.strip(f'{BLANKS}{parser.layout.dialect.delimiter}"')
+        blank = blank or parser.headers.is_header(
+            [cell.strip(f'{BLANKS}"') for cell in line.split(parser.layout.dialect.delimiter)]
+        )
         kept = all(parser.layout.match.columns)
         assert number in covered or blank or not kept, (number, line)
 

@@ -18,6 +18,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 Cell = str | None
@@ -41,6 +42,8 @@ MARTS = {
     " avg_experiments_per_active_user user_name signup_date",
     "input_issues": "rule severity input load_id file line record_key column_name value status"
     " resolved_by_load_id",
+    "issue_counts": "input load_id file rule severity column_name open_issues resolved_issues"
+    " unreadable_cells filled_cells",
     "input_reconciliation": "input load_id file records_read rejected_lines rejected_rows"
     " superseded_rows accepted_rows",
 }
@@ -80,7 +83,10 @@ PLAIN = Formats()
 
 @dataclass(frozen=True)
 class File:
-    """One seed (`load_id` None) or one load; `status` is current, superseded or reverted."""
+    """One seed (`load_id` None) or one load; `status` is current, superseded or reverted.
+
+    Sheets of one workbook have the same `workbook`, the load_id of the first of them.
+    """
 
     input: str
     load_id: int | None
@@ -89,6 +95,7 @@ class File:
     rows: tuple[Row, ...]
     rejected: tuple[RejectedLine, ...] = ()
     formats: Formats = PLAIN
+    workbook: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,10 @@ class Lab:
 
 @dataclass(frozen=True)
 class Judged:
-    """A row with its trimmed cells, its own id as `key`, and what became of it."""
+    """A row with its trimmed cells, its own id as `key`, and what became of it.
+
+    `superseded_by` is the row that took the place of a superseded one.
+    """
 
     file: File
     line: int | None
@@ -108,6 +118,7 @@ class Judged:
     key: int | None
     error: Error | None
     fate: str
+    superseded_by: Judged | None = None
 
 
 def trimmed(cell: Cell) -> Cell:
@@ -284,13 +295,14 @@ def judge(files: Iterable[File], name: str, users: Container[int] = ()) -> list[
     for rows in sound.values():
         # The newest load first; within a load the first line, within a seed the smallest cells.
         rows.sort(key=lambda r: (-(r.file.load_id or 0), r.line or 0, [c or "" for c in r.cells]))
-        loads_seen: set[int | None] = set()
+        last: Judged | None = None
         for r in rows:
-            if r.file.load_id in loads_seen:
+            if last and last.file.load_id == r.file.load_id:
                 judged.append(replace(r, error=("duplicate_id", OWN_ID[name], r.cells[0])))
-            else:
-                judged.append(replace(r, fate="superseded" if loads_seen else "accepted"))
-            loads_seen.add(r.file.load_id)
+                continue
+            fate = "superseded" if last else "accepted"
+            last = replace(r, fate=fate, superseded_by=last)
+            judged.append(last)
     return judged
 
 
@@ -300,10 +312,58 @@ def accepted(rows: Iterable[Judged]) -> dict[int, Judged]:
     return {key: found[key] for key in sorted(found)}
 
 
+SIGNS = set("€‚ƒ…†‡ˆ‰Š‹Œ•˜™š›œžŸŽ") | {chr(n) for n in (*range(0x80, 0xA0), *range(0xA1, 0xC0))}
+GARBLED = {
+    "Ã": SIGNS | set("\u00a0„‘’“”–—"),
+    "Â": SIGNS | set("\u00a0„‘’“”–—"),
+    "Ä": SIGNS,
+    "Å": SIGNS,
+    "â": {"€"},
+}
+
+
+def is_garbled(text: str) -> bool:
+    """Whether a pair of characters is what UTF-8 becomes in Windows-1252."""
+    return any(second in GARBLED.get(first, ()) for first, second in pairwise(text))
+
+
+def lost_to_a_sheet(row: Judged, winner: Judged) -> bool:
+    """Whether an accepted row of the same workbook says something else of the key."""
+    workbook = row.file.workbook
+    if winner.fate != "accepted" or workbook is None or workbook != winner.file.workbook:
+        return False
+
+    def content(judged: Judged) -> object:
+        if judged.file.input != "user_experiments":
+            return judged.cells[1:]
+        numbers, said = numbers_of(judged.file), judged.file.formats
+        listed = listed_ids(judged.cells[2], numbers, said)
+        ids = [(position, item_id) for position, _, item_id in listed if item_id is not None]
+        size = len((judged.cells[2] or "").split(said.list_separator or ";"))
+        # nothing is left of a list of one item that is none; else each item has its place
+        places = size if ids or size > 1 else 0
+        return (
+            id_in(judged.file, judged.cells[1]),
+            parse_run_time(judged.cells[3], numbers),
+            ids,
+            places,
+        )
+
+    return content(row) != content(winner)
+
+
 def warnings(row: Judged, compounds: Container[int]) -> list[Error]:
-    """Everything odd about an accepted row."""
+    """Everything odd about an accepted row, or about one that another sheet superseded."""
     found: list[Error] = []
+    if row.fate == "superseded":
+        winner = row.superseded_by
+        if winner and lost_to_a_sheet(row, winner):
+            found.append(("id_in_two_sheets", OWN_ID[row.file.input], row.cells[0]))
+        return found
     said, numbers = row.file.formats, numbers_of(row.file)
+    if row.file.input != "user_experiments" and is_garbled(row.cells[1] or ""):
+        column = "name" if row.file.input == "users" else "compound_name"
+        found.append(("garbled_text", column, row.cells[1]))
     if row.file.input == "users" and row.cells[3] and parse_date(row.cells[3], said.dates) is None:
         found.append(("invalid_signup_date", "signup_date", row.cells[3]))
     if row.file.input == "user_experiments":
@@ -386,10 +446,63 @@ def issues(
                 rule, *where = r.error
                 settled = status(resolver(r, files, judged[file.input]))
                 found.append((rule, "error", *origin, r.line, key, *where, *settled))
-            if r.fate == "accepted":
+            if r.fate != "rejected":
                 for rule, *where in warnings(r, known):
                     found.append((rule, "warning", *origin, r.line, key, *where, "open", None))
     return found
+
+
+UNREADABLE = {
+    "invalid_id",
+    "invalid_user",
+    "invalid_run_time",
+    "invalid_compound_id",
+    "invalid_signup_date",
+}
+
+
+def counted(
+    files: list[File], judged: dict[str, list[Judged]], found: list[tuple[Value, ...]]
+) -> list[tuple[Value, ...]]:
+    """The issues by load and rule; of cells that cannot be read also how many the column has."""
+    columns = MARTS["input_issues"].split()
+    rows = [dict(zip(columns, issue, strict=True)) for issue in found]
+    counts: list[tuple[Value, ...]] = []
+    for file in files:
+        own = [row for row in rows if (row["input"], row["load_id"]) == (file.input, file.load_id)]
+        for rule, severity, column in sorted(
+            {(str(row["rule"]), str(row["severity"]), row["column_name"]) for row in own}, key=str
+        ):
+            mine = [row for row in own if row["rule"] == rule]
+            open_ones = [row for row in mine if row["status"] == "open"]
+            cells: tuple[Value, Value] = (None, None)
+            if rule in UNREADABLE:
+                lists = {row["record_key"] for row in open_ones}
+                unreadable = len(lists if rule == "invalid_compound_id" else open_ones)
+                cells = (unreadable, filled(file, judged[file.input], str(column)))
+            sizes = (len(open_ones), len(mine) - len(open_ones))
+            counts.append(
+                (file.input, file.load_id, file.name, rule, severity, column, *sizes, *cells)
+            )
+    return counts
+
+
+def filled(file: File, judged: list[Judged], column: str) -> int:
+    """How many cells of a column have something in them: of accepted rows, for ids of all.
+
+    A list of nothing but separators is empty. A user id counts as filled in a row that is rejected
+    for its own id.
+    """
+    rows = [row for row in judged if row.file is file]
+    missing = {"missing_user": "user_id", "missing_id": OWN_ID[file.input]}
+    if column in missing.values():
+        rules = [rule for rule, own in missing.items() if own == column]
+        return sum(not (row.error and row.error[0] in rules) for row in rows)
+    accepted_rows = [row for row in rows if row.fate == "accepted"]
+    if column == "experiment_compound_ids":
+        said = file.formats.list_separator
+        return sum(bool(list_items(row.cells[2], said)) for row in accepted_rows)
+    return sum(bool(row.cells[3]) for row in accepted_rows)
 
 
 def marts(lab: Lab) -> dict[str, list[dict[str, Value]]]:
@@ -448,6 +561,7 @@ def marts(lab: Lab) -> dict[str, list[dict[str, Value]]]:
         about = (total_time, per_active_user, r.cells[1], days[user])
         rows["user_features"].append((user, len(mine), per_user, known_mean, *usage, *about))
     rows["input_issues"] = issues(files, judged, compounds)
+    rows["issue_counts"] = counted(files, judged, rows["input_issues"])
     for f in files:
         fates = Counter(r.fate for r in judged[f.input] if r.file is f)
         lines = (len(f.rows) + len(f.rejected), len(f.rejected))

@@ -30,6 +30,7 @@ EVIL = (
     *("😀", "👩‍🔬", "é", "e\u0301", "İ", "ß", "Ａ", "\ufb01", "\uffee", "\U0010ffff", "a\u00a0b"),
     *("\x01", "a\x0bb", "\x1f", "\x7f", "\x85", "\u2028", "\u200b", "\u3000", "\u202edrow"),
     *("a\ufeffb",),
+    *("ChloÃ©", "SÃO", "Ã…sa", "Åsa", "Å\u00a0", "Å\u00a1", "„Ä“", "â€™", "a\nÂ°C", "Ä\u0087x"),
     *("A", "a", "B", "b", "Z", "_", "-a", "a b", "ab", "aB", "NULL", "null ", "None", "N/A"),
     *("true",),
     *("2024-01-01", "1e9", "007", "x" * 20_000),
@@ -325,8 +326,11 @@ def loads(rng: random.Random, dirt: float, keys: dict[str, list[int]]) -> list[F
         title = rng.choice(titles) if titles and rng.random() < 0.3 else title
         titles.append(title)
         numbered = tuple(Row(line, row) for line, row in zip(good, rows, strict=True))
+        # Now and then it is another sheet of the workbook before.
+        sheets = [file for file in earlier if file.workbook]
+        workbook = sheets[-1].workbook if sheets and rng.random() < 0.5 else load_id
         said = make.formats
-        files.append(File(name, load_id, title, status, numbered, tuple(rejected), said))
+        files.append(File(name, load_id, title, status, numbered, tuple(rejected), said, workbook))
     return files
 
 

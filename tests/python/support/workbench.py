@@ -35,7 +35,7 @@ from loader.profile import Profile, load_profile
 from loader.project import open_project
 from loader.sources import Input, read_inputs
 
-# What tells the rows of a mart apart. The other two marts are compared as bags of rows.
+# What tells the rows of a mart apart. The other marts are compared as bags of rows.
 KEYS = {
     "users": 1,
     "compounds": 1,
@@ -45,6 +45,7 @@ KEYS = {
     "compound_usage": 1,
     "user_features": 1,
     "input_issues": 0,
+    "issue_counts": 0,
     "input_reconciliation": 0,
 }
 # Tests, which are most of a build, have tests of their own.
@@ -206,10 +207,10 @@ def ledger_row(file: File, load_id: int) -> Load:
     """What the ledger says of a file that was loaded under this number."""
     return Load(
         load_id=load_id,
-        call_id=load_id,
+        call_id=file.workbook or load_id,
         input=file.input,
         file=file.name,
-        sha256=f"{load_id:064x}",
+        sha256=f"{file.workbook or load_id:064x}",
         bytes=1,
         dialect="comma",
         mode=APPEND,

@@ -36,9 +36,10 @@ create schema labmart;
 create table labmart.user_features as
   select g::bigint as user_id, (g * 0.5)::numeric(18, 6) as avg_time
   from generate_series(1, 100000) g;
-create table labmart.input_issues (rule text, severity text, line bigint);
+create table labmart.input_issues (rule text, severity text, line bigint, status text);
 insert into labmart.input_issues values
-  ('duplicate_id', 'error', 3), ('duplicate_id', 'error', 2), ('missing_compounds', 'warning', 1);
+  ('duplicate_id', 'error', 3, 'open'), ('duplicate_id', 'error', 2, 'open'),
+  ('missing_compounds', 'warning', 1, 'open'), ('invalid_id', 'error', 9, 'resolved');
 """
 
 
@@ -161,8 +162,8 @@ def test_a_reader_who_leaves_is_no_error(project: Path, filled: Database, form: 
 def test_issues_are_filtered_and_summed_up(project: Path, filled: Database) -> None:
     done = labmart(project, "issues", "--format", "csv", env=filled.environment)
     assert done.stdout == (
-        "rule,severity,line\nmissing_compounds,warning,1\nduplicate_id,error,2\n"
-        "duplicate_id,error,3\n"
+        "rule,severity,line,status\nmissing_compounds,warning,1,open\n"
+        "duplicate_id,error,2,open\nduplicate_id,error,3,open\n"
     )
     assert [line.split() for line in done.stderr.splitlines()] == [
         ["2", "error", "duplicate_id"],
@@ -170,9 +171,11 @@ def test_issues_are_filtered_and_summed_up(project: Path, filled: Database) -> N
     ]
     arguments = ("issues", "--severity", "error", "--format", "csv", "--limit", "1")
     done = labmart(project, *arguments, env=filled.environment)
-    assert done.stdout == "rule,severity,line\nduplicate_id,error,2\n"
+    assert done.stdout == "rule,severity,line,status\nduplicate_id,error,2,open\n"
+    done = labmart(project, "issues", "--all", "--rule", "invalid_id", env=filled.environment)
+    assert "1  error    invalid_id" in done.stderr
     done = labmart(project, "issues", "--rule", "it's none", env=filled.environment)
-    assert "There are no data quality issues." in done.stderr
+    assert "There are no open data quality issues." in done.stderr
 
 
 @pytest.mark.slow

@@ -137,6 +137,19 @@ SAME: dict[str, tuple[str | bytes, int, int]] = {
         0,
         1,
     ),
+    "lines quoted as a whole": (
+        "\n".join('"' + line.replace('"', '""') + '"' for line in PLAIN.splitlines()),
+        0,
+        1,
+    ),
+    "lines quoted as a whole where needed": (
+        "\n".join(
+            '"' + line.replace('"', '""') + '";;' if '"' in line else line
+            for line in PLAIN.splitlines()
+        ),
+        0,
+        1,
+    ),
     "header over two lines": (QUOTED.replace('"user_id"', '"user\nid"', 1), 1, 1),
 }
 
@@ -195,13 +208,9 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "nothing": ("", "it is empty"),
     "blanks": ("\n \r\n\t", "it is empty"),
     "no header": (DATA, "names columns of an input"),
-    "a column is missing": (PLAIN.replace("email", "phone"), "lacks email"),
+    "a column is missing": (PLAIN.replace("name", "phone"), "lacks name"),
     "a column twice": (f"{HEADER},name\n1,a,b,c,d\n", "names one of them twice"),
     "an open mark in the header": (f'"{PLAIN}', "quotation marks are not right"),
-    "lines quoted as a whole": (
-        "\n".join('"' + line.replace('"', '""') + '"' for line in PLAIN.splitlines()),
-        "quotation marks are not right",
-    ),
     "two inputs side by side": (
         f"{HEADER},,compound_id,compound_name,compound_structure\n1,a,b,c,,1,d,H2O\n",
         "means compounds and users. Say which with --input.",

@@ -13,8 +13,9 @@ from support.copy_text import rows_of
 from support.project import ROOT
 
 from loader.errors import FileRefused, UsageError
-from loader.parsers.delimited import DelimitedParser, Stream, recognise_text
+from loader.parsers.delimited import DelimitedParser, recognise_text
 from loader.parsers.dialect import ReadOptions
+from loader.parsers.encoding import Stream
 from loader.parsers.records import RejectedLine
 from loader.sources import read_inputs
 
@@ -183,8 +184,8 @@ def test_the_first_letter_beyond_ascii_may_come_late(encoding: str, name: str) -
         ("\n \r\n", "it is empty"),
         ("<!doctype html><table>", "HTML or XML"),
         ("a,b,c\n1,2,3\n", "names columns of an input (users: user_id, name"),
-        ("user_id,name,email\n", "Closest is line 1 with delimiter ',': of users it has"),
-        ("user_id,name,email\n", "lacks signup_date"),
+        ("user_id,email\n", "Closest is line 1 with delimiter ',': of users it has"),
+        ("user_id,email\n", "lacks name"),
         (f"{HEADER},user_id\n", "names one of them twice"),
         (f"{HEADER},compound_id,compound_name,compound_structure\n", "means compounds and users"),
     ],
@@ -205,15 +206,13 @@ def test_a_second_table_below_the_first_is_refused() -> None:
     experiments = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n1,1,1,5\n"
     with pytest.raises(FileRefused, match="line 4: a second table begins here, of user_exp"):
         list(recognise(PLAIN + experiments).batches(load_id=5))
-    # the same header again is a record that the models reject
-    assert len(read(PLAIN + PLAIN)[0]) == 5
 
 
 def test_columns_of_a_file_without_header_must_fit() -> None:
     with pytest.raises(FileRefused, match="no single delimiter gives its lines 4 cells"):
         read("1 2 3\n4 5 6\n", ReadOptions(columns=("user_id", "name", "email", "signup_date")))
     with pytest.raises(FileRefused, match="mean no input"):
-        read("1,2\n", ReadOptions(columns=("user_id", "name")))
+        read("1,2\n", ReadOptions(columns=("user_id", "email")))
 
 
 CELL = st.text(
@@ -248,4 +247,4 @@ def test_random_cells_survive_every_form(
     found, rejected = read(text.replace("\n", end).encode(encoding))
     assert rejected == []
     trimmed = [tuple(cell.strip(" \t\r\n\u00a0\ufeff") or None for cell in cells) for cells in rows]
-    assert [tuple(cells.values()) for _, cells in found] == trimmed
+    assert [tuple(cells.values()) for _, cells in found] == [row for row in trimmed if any(row)]

@@ -17,6 +17,7 @@ import duckdb
 import openpyxl
 import pytest
 import xlwt
+from support.corpora import read
 
 from loader.errors import FileRefused
 from loader.files import content_of
@@ -152,8 +153,12 @@ def ole(stream: str) -> bytes:
 def test_ole_files_are_told_by_their_streams(
     stream: str, format_: str, word: str, tmp_path: Path
 ) -> None:
-    found = content_of(written(tmp_path, ole(stream)))
+    path = written(tmp_path, ole(stream))
+    found = content_of(path)
     assert (found.format, found.word) == (format_, word)
+    _, (problem,) = read(path)
+    advice = {"xls": "not read", "EncryptedPackage": "Save it without a password"}
+    assert advice.get(stream if "password" in word else format_, "--exclude") in problem
 
 
 def test_an_ole_directory_in_a_circle_comes_to_an_end(tmp_path: Path) -> None:

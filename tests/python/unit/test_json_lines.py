@@ -87,9 +87,11 @@ def test_a_record_has_all_declared_columns_and_its_line() -> None:
         (r'"say \"x\", y"', '"say ""x"", y"'),
         (r'"\u00e9\ud83d\ude00"', "é😀"),
         ('"é,"', '"é,"'),
-        ('[1, 2.50, "b"]', '"[1,2.50,""b""]"'),
+        ('[1, 2.50, "b"]', "1;2.50;b"),
+        ("[1, null, [2, {}], true]", '"1;;[2,{}];true"'),
+        (r'"=\"007\""', "007"),
         ('{"b": {"a": 1.0, "a": null}, "c": "é"}', '"{""b"":{""a"":1.0,""a"":null},""c"":""é""}"'),
-        ("[]", "[]"),
+        ("[]", '""'),
         ("{}", "{}"),
     ],
 )
@@ -200,6 +202,24 @@ LINES = OBJECTS.map(json.dumps) | OBJECTS.map(
 ANY_LINE = LINES | st.text(max_size=12).map(lambda text: text.replace("\n", ""))
 
 
+def is_empty(line: str) -> bool:
+    """Whether a line is an object in which nothing is said."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and not any(map(is_said, value.values()))
+
+
+def is_said(value: object) -> bool:
+    if isinstance(value, list):
+        # Two items have a separator between them.
+        return len(value) > 1 or any(item not in (None, "") for item in value)
+    return value is not None and not (
+        isinstance(value, str) and not value.strip(" \t\r\n\u00a0\ufeff")
+    )
+
+
 @given(st.lists(ANY_LINE, max_size=12), st.sampled_from(["\n", "\r\n"]))
 def test_records_and_rejected_lines_are_all_lines_that_are_not_blank(
     lines: list[str], end: str
@@ -210,7 +230,7 @@ def test_records_and_rejected_lines_are_all_lines_that_are_not_blank(
     wanted = [
         number
         for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), 1)
-        if line.strip(blank)
+        if line.strip(blank) and not is_empty(line)
     ]
     records = cells_of(batches)
     found = [int(record[0]) for record in records]
@@ -238,7 +258,8 @@ def assert_same_values(record: list[str], line: bytes) -> None:
         if isinstance(value, bool):
             assert cell == str(value).lower()
         elif isinstance(value, list):
-            assert json.loads(cell, parse_int=str, parse_float=str, parse_constant=str) == value
+            if not any(isinstance(item, (list, dict, bool)) for item in value):
+                assert cell == ";".join(item or "" for item in value)
         else:
             assert cell == (value or "")
 

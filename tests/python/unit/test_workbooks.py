@@ -35,7 +35,7 @@ CELLS: list[tuple[object, str, str | None]] = [
     (1 / 3, "General", "0.333333333333333"),
     (-12.5, "#,##0.00 [$€]", "-12.5"),
     (999999999999999, "0", "999999999999999"),
-    (1e15, "0.00E+00", "1000000000000000"),
+    (1e15, "0.00E+00", "1E+15"),
     (1e-7, "General", "0.0000001"),
     (0.5, "0%", "0.5"),
     (3, '0 "days"', "3"),
@@ -255,7 +255,7 @@ def test_wide_rows_end_at_their_last_cell(tmp_path: Path) -> None:
 
 
 def test_xlsx_of_other_writers(tmp_path: Path) -> None:
-    """A prefix before each element, no references, phonetic text, ISO dates, long whole numbers."""
+    """A prefix before each element, no references, phonetic text, ISO dates, too long numbers."""
     data = """
         <row><c><v>123456789012345678</v></c><c r="C1" t="d"><v>2023-01-01</v></c><c><v>9</v></c>
           <c t="inlineStr"><is><r><t>in</t></r><rPh sb="0"><t>NO</t></rPh><t> line</t></is></c>
@@ -273,7 +273,7 @@ def test_xlsx_of_other_writers(tmp_path: Path) -> None:
     wanted: Rows = [
         (
             1,
-            ["123456789012345678", None, "2023-01-01", "9", "in line", "one", "a\nb&_xD83D_"],
+            ["1.23457E+17", None, "2023-01-01", "9", "in line", "one", "a\nb&_xD83D_"],
         ),
         (5, ["1.5", "TRUE", None, None, "#N/A"]),
         (6, ["2023-01-01", "2023-01-01T12:00:00", "44927"]),
@@ -350,7 +350,7 @@ def test_random_cells_come_back(grid: list[list[str | int | bool]]) -> None:
                         sheet.write_number(row, column, cell)
                     else:
                         sheet.write_string(row, column, cell)
-        assert [list(rows) for _, _, rows in xlsx_sheets(path)] == [wanted]
+        assert [[row[:2] for row in rows] for _, _, rows in xlsx_sheets(path)] == [wanted]
 
 
 def test_dates_of_python_come_back_as_written(tmp_path: Path) -> None:

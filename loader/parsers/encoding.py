@@ -1,0 +1,417 @@
+"""Which encoding a text has, and its decoding.
+
+A mark, UTF-8 beyond ASCII, or a person proves an encoding. Bytes beyond ASCII that are no UTF-8
+leave one guess, Windows-1252, and only while the words under it look like words and no other
+encoding in use makes words of the same bytes. If one does, the file is refused with both readings;
+in such a file nobody could tell later which names are wrong. See docs/decisions.md.
+
+Decoding neither fails nor loses a byte: bytes without a meaning are marked, and their lines are
+rejected. So are words that the guess cannot explain, however far down they stand.
+"""
+
+# ruff: noqa: RUF001 -- these letters and signs are meant
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Protocol
+
+from loader.errors import FileRefused, UsageError
+from loader.printable import printable
+
+# Reading so much at a time keeps the memory small, and the time per line does not fall further.
+CHUNK = 1 << 20
+_LONGEST_CHARACTER = 4
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# The error handler that marks bytes without a meaning.
+MARK = "labmart-mark"
+
+# What is guessed; the encodings in use that can make words of the same bytes; and more that are
+# proposed when there is no guess.
+_GUESS = "cp1252"
+_RIVALS = (
+    *("cp1250", "cp1251", "cp1253", "cp1254", "mac_roman"),
+    *("gb18030", "big5", "cp932", "cp949", "cp1255", "cp1256"),
+)
+_OTHERS = ("cp850", "koi8_r", "cp866", "cp1257")
+# A run of letters and bytes beyond ASCII with at least one of these. Longer ones are no words.
+_TOKEN = re.compile(rb"(?<![A-Za-z\x80-\xff])[A-Za-z]*+[\x80-\xff][A-Za-z\x80-\xff]*+")
+_LONGEST_TOKEN = 40
+# So many different ones are judged at first; of all one in so many may be odd.
+_MOST_TOKENS = 5000
+_ODD_SHARE = 10
+_EXAMPLES = 3
+
+# Letters beyond ASCII that one language uses; a word has those of one only.
+_ALPHABETS = [
+    frozenset(letters)
+    for letters in (
+        *("äöüßé", "àâæçéèêëîïôœùûüÿ", "áéíñóúü", "áâãàçéêíóôõúü", "àèéìíòóù", "àçèéíïòóúü·"),
+        *(
+            "éëïóöüèê",
+            "åæøéäöü",
+            "åäöéü",
+            "áéíóúýþæöðø",
+            "äõöüšž",
+            "ąćęłńóśźż",
+            "áäčďéěíĺľňóôŕřšťúůýž",
+        ),
+        *("áéíóöőúüű", "ăâîșțşţ", "čćđšž", "âçğıöşüî", "ąčęėįšųūž", "āčēģīķļņšūž", "çë", "âêîôûŵŷ"),
+    )
+]
+_VOWELS = frozenset("aeiouyàáâãäåæèéêëìíîïòóôõöøùúûüýÿœăąěęėįőűůųūāēīıŵŷ")
+# Letters that are rare where they are used at all.
+_RARE = frozenset("ďťľĺŕðþÿ")
+# What no word has: these letters before, or not before, a vowel; a soft g behind a consonant.
+_NOT_WRITTEN = re.compile("ñ(?![aeiouáéíóú])|[ńśź](?=[aeiouy])|(?<![aeıioöuü])ğ|^ß")
+# What only Windows-1252 has in such places: elisions and contractions, -ão, -ões, the ñ of Spanish,
+# the è and ê of French before a mute e, a diaeresis behind a vowel.
+_WESTERN = re.compile(
+    "^(?:[cdjlmnst]|qu|o)’[a-zà-ÿ]|[a-zà-ÿ]’(?:s|t|d|m|re|ve|ll)$|ã[oe]s?$|õe|ñ[aeiouáéíóú]"
+    "|[èê][bcdfgjklmnprstv]{1,2}h?e|[aeou][ïë]"
+)
+# Signs of laboratories and word processors; some stand within a word, some before or behind one.
+_WITHIN = "’‘–—\u00a0·"
+_SIGNS = f"{_WITHIN}€£°±²³µ·¹º¼½¾×÷«»“”„…•§®©™¿¡†‰"
+_MISPLACED_SIGN = re.compile(
+    f"[^\\W\\d_][^\\w{_WITHIN}][^\\W\\d_]|[€£][^\\W\\d_]|[^\\W\\d_]{{4}}[²³¹]|[²³¹¼½¾][^\\W\\d_]"
+)
+_LETTERS = re.compile("[^\\W\\d_µºª²³¹¼½¾]+")
+_ALONE = frozenset("àáéíóòåäöæøÅÀÉ")
+
+
+class Stream(Protocol):
+    """Bytes to decode, as of io.BufferedReader, and how many of the file have been used."""
+
+    @property
+    def position(self) -> int: ...
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """An encoding as Python calls it; `examples` are words that are read by a guess."""
+
+    name: str
+    examples: tuple[str, ...] = ()
+    is_guess: bool = False
+    is_final: bool = True
+
+    def __str__(self) -> str:
+        if not self.examples:
+            return self.name
+        return f"{self.name}, guessed by {', '.join(map(repr, self.examples))}"
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    """Each byte without a meaning becomes the character 0xDC00 + byte, which no text contains."""
+    assert isinstance(error, UnicodeDecodeError)
+    damaged = error.object[error.start : error.end]
+    return "".join(chr(0xDC00 + byte) for byte in damaged), error.end
+
+
+codecs.register_error(MARK, _mark)
+
+
+def bom_of(sample: bytes) -> tuple[str, bytes] | None:
+    """Encoding and bytes of the byte order mark, if the sample begins with one."""
+    return next(((name, bom) for bom, name in _BOMS if sample.startswith(bom)), None)
+
+
+def encoding_of(name: str, sample: bytes) -> Encoding:
+    """The encoding of a file that begins with the sample.
+
+    It is not final while all is ASCII. Raises FileRefused if a guess has a rival.
+    """
+    if proven := _proven(sample):
+        return Encoding(proven)
+    if sample.isascii():
+        return Encoding("utf-8", is_final=False)
+    tokens = Counter(dict(_tokens(sample).most_common(_MOST_TOKENS)))
+    if not _least(tokens, _GUESS):
+        return Encoding("utf-8")
+    for rival in (*_RIVALS, *_detected([*tokens])):
+        differ = Counter(
+            {
+                token: times
+                for token, times in tokens.items()
+                if token.decode(rival, MARK) != token.decode(_GUESS, MARK)
+            }
+        )
+        if differ and _least(differ, rival) >= max(1, _least(differ, _GUESS)):
+            shown = max(differ, key=lambda token: _judged(token, rival))
+            raise FileRefused(
+                name,
+                ": its letters beyond ASCII are no UTF-8, and two encodings make words of them: "
+                f"{_shown(shown, _GUESS)} and {_shown(shown, rival)}. Say which it is with "
+                f"--encoding.",
+            )
+    examples = [token.decode(_GUESS) for token in tokens if _judged(token, _GUESS)]
+    return Encoding(_GUESS, tuple(examples[:_EXAMPLES]), is_guess=True)
+
+
+def proposals(sample: bytes) -> str:
+    """Which encodings would make words of bytes that are no UTF-8, in a sentence; '' if none."""
+    tokens = Counter(dict(_tokens(sample).most_common(_MOST_TOKENS)))
+    pages = (*_RIVALS, *_OTHERS)
+    shown = max(tokens, key=len, default=b"")
+    likely = [page for page in pages if len(shown) > 2 and _least(tokens, page) > 1]
+    if not likely:
+        return ""
+    readings = " or ".join(_shown(shown, page) for page in likely[:_EXAMPLES])
+    return f"bytes that are no UTF-8 would read as words in another encoding: {readings}"
+
+
+def decode(sample: bytes, encoding: str) -> str:
+    """A sample as text, without byte order mark; an incomplete last character is left out."""
+    bom = bom_of(sample)
+    skipped = len(bom[1]) if bom and bom[0] == encoding else 0
+    return codecs.getincrementaldecoder(encoding)(MARK).decode(sample[skipped:])
+
+
+class Decoding:
+    """The text of a stream in portions, without byte order mark. Bytes that are none are marked.
+
+    `encoding` is what it is read as. If that was not final, as all is ASCII so far, the first
+    portion that is not decides. Iterating raises FileRefused, which calls the file `name`.
+    """
+
+    def __init__(self, name: str, stream: Stream, encoding: Encoding) -> None:
+        self.encoding = encoding
+        self._name = name
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[str]:
+        chunk = self._stream.read(CHUNK)
+        bom = bom_of(chunk)
+        is_final = self.encoding.is_final
+        if bom and bom[0] == self.encoding.name:
+            chunk, is_final = chunk[len(bom[1]) :], True
+        while not is_final and chunk.isascii():
+            yield chunk.decode("ascii")
+            if not (chunk := self._stream.read(CHUNK)):
+                return
+        if not is_final:
+            chunk = to_a_character(chunk, self._stream)
+            self.encoding = encoding_of(self._name, chunk)
+        if self.encoding.is_guess:
+            yield from self._guessed(chunk)
+            return
+        decoder = codecs.getincrementaldecoder(self.encoding.name)(MARK)
+        while chunk:
+            yield decoder.decode(chunk)
+            chunk = self._stream.read(CHUNK)
+        yield decoder.decode(b"", final=True)
+
+    def _guessed(self, chunk: bytes) -> Iterator[str]:
+        """Portions of words, with every word marked that the guess cannot explain."""
+        kept = b""
+        explained: dict[bytes, bool] = {}
+        while chunk:
+            chunk = kept + chunk
+            # A word is judged whole.
+            end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1 or len(chunk)
+            chunk, kept = chunk[:end], chunk[end:]
+            yield self._marked(chunk, explained)
+            chunk = self._stream.read(CHUNK)
+        yield self._marked(kept, explained)
+
+    def _marked(self, chunk: bytes, explained: dict[bytes, bool]) -> str:
+        for token in _tokens(chunk):
+            if token not in explained:
+                explained[token] = _judged(token, self.encoding.name) > 0
+        if all(explained[token] for token in _tokens(chunk)):
+            return chunk.decode(self.encoding.name, MARK)
+        pieces, at = [], 0
+        for found in _TOKEN.finditer(chunk):
+            if not explained.get(found[0], True):
+                pieces.append(chunk[at : found.start()].decode(self.encoding.name, MARK))
+                pieces.append(found[0].decode("ascii", MARK))
+                at = found.end()
+        return "".join([*pieces, chunk[at:].decode(self.encoding.name, MARK)])
+
+
+def to_a_character(chunk: bytes, stream: Stream) -> bytes:
+    """The chunk, with a few bytes more if it may end within a character."""
+    return chunk + stream.read(_LONGEST_CHARACTER) if chunk and chunk[-1] > 0x7F else chunk
+
+
+def said_encoding(name: str, sample: bytes) -> Encoding:
+    """The encoding that a person names, for a file that begins with the sample.
+
+    Raises UsageError unless it can be decoded line by line, also behind a fault.
+    """
+    bom = bom_of(sample)
+    try:
+        encoding = codecs.lookup(name).name
+        decoder = codecs.getincrementaldecoder(encoding)
+        if decoder(MARK).decode("a,b\n".encode(encoding), final=True) != "a,b\n":
+            raise LookupError
+        decoder(MARK).decode(bytes(range(256)), final=True)
+    except Exception:
+        # Codecs raise what they like; all of it means the same here.
+        raise UsageError(
+            f"{name!r} is no text encoding that can be read. Common ones are utf-8, utf-16, "
+            "windows-1252 and latin-1."
+        ) from None
+    if bom and bom[0].startswith(encoding):
+        # "utf-16" leaves the order of bytes to the mark.
+        return Encoding(bom[0])
+    return Encoding("utf-16-le" if encoding == "utf-16" else encoding)
+
+
+def wide_encoding_of(sample: bytes) -> str | None:
+    """The encoding that a byte order mark or the zero bytes of UTF-16 tell."""
+    bom = bom_of(sample)
+    return bom[0] if bom else _utf16_without_bom(sample)
+
+
+def _proven(sample: bytes) -> str | None:
+    if wide := wide_encoding_of(sample):
+        return wide
+    if sample.isascii():
+        return None
+    decoded = codecs.getincrementaldecoder("utf-8")(MARK).decode(sample)
+    is_some = any(ord(char) > 0x7F and not 0xD800 <= ord(char) <= 0xDFFF for char in set(decoded))
+    return "utf-8" if is_some else None
+
+
+def _utf16_without_bom(sample: bytes) -> str | None:
+    """Under UTF-16 ASCII letters, and be it only those of the header, have a zero every 2 bytes."""
+    head = sample[:4096]
+    pairs = len(head) // 2
+    if pairs < 4:
+        return None
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if odd > 0.2 * pairs and even < 0.1 * odd:
+        return "utf-16-le"
+    if even > 0.2 * pairs and odd < 0.1 * even:
+        return "utf-16-be"
+    return None
+
+
+def _tokens(data: bytes) -> Counter[bytes]:
+    return Counter(token for token in _TOKEN.findall(data) if len(token) <= _LONGEST_TOKEN)
+
+
+def _least(tokens: Counter[bytes], encoding: str) -> int:
+    """How much the least one looks like a word, but for the share that may be odd."""
+    left = tokens.total() // _ODD_SHARE
+    for score, times in sorted((_judged(token, encoding), n) for token, n in tokens.items()):
+        left -= times
+        if left < 0:
+            return score
+    return 1
+
+
+def _detected(tokens: list[bytes]) -> tuple[str, ...]:
+    """What charset-normalizer takes the words for. Its choice is judged like the others."""
+    # Imported here: most files are UTF-8.
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(b" ".join(tokens)).best()
+    is_page = best and best.encoding not in (_GUESS, "ascii") and best.encoding[:3] != "utf"
+    return (best.encoding,) if best and is_page else ()
+
+
+def _shown(token: bytes, encoding: str) -> str:
+    name = encoding.replace("cp125", "windows-125")
+    return f"{printable(token.decode(encoding, MARK))!r} ({name})"
+
+
+@lru_cache(maxsize=1 << 16)
+def _judged(token: bytes, encoding: str) -> int:
+    """How much a token looks like a word: 0 not at all, 1 hardly, 2 yes, 3 like no other page's."""
+    try:
+        text = token.decode(encoding)
+    except UnicodeDecodeError:
+        return 0
+    if encoding == _GUESS and _is_utf8(token):
+        return 0
+    signs = [char for char in text if not _LETTERS.match(char)]
+    if any(sign not in _SIGNS for sign in signs) or _MISPLACED_SIGN.search(text):
+        return 0
+    words = _LETTERS.findall(text)
+    if encoding == _GUESS and all(map(_looks_like, words)) and _WESTERN.search(text.lower()):
+        return 3
+    return min(map(_looks_like, words), default=2)
+
+
+def _is_utf8(token: bytes) -> bool:
+    try:
+        token.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _looks_like(word: str) -> int:
+    """0 to 2, as for a token, for a run of letters."""
+    script = {_script(char) for char in word}
+    if len(script) > 1:
+        return 0
+    if script != {"latin"}:
+        is_cased = word == word.lower() or word == word.upper() or word == word.capitalize()
+        return 0 if "" in script or not is_cased else 1 + (len(word) > 1)
+    beyond = [char for char in word.lower() if not char.isascii()]
+    if not beyond:
+        return 2
+    if len(word) == 1:
+        return 1 + (word in _ALONE)
+    if (
+        not any(alphabet.issuperset(beyond) for alphabet in _ALPHABETS)
+        or (len(beyond) == len(word) and len(set(beyond)) > 1)
+        or _is_cased_oddly(word)
+    ):
+        return 0
+    lower = word.lower()
+    kinds = "".join("v" if char in _VOWELS else "c" for char in lower)
+    crowded = any(
+        set(kinds[max(0, at - shift) : at - shift + 3]) == {kinds[at]}
+        for at, char in enumerate(lower)
+        # Polish has such groups with these two.
+        if not char.isascii() and char not in "ńśß"
+        for shift in (0, 1, 2)
+        if 0 <= at - shift <= len(word) - 3
+    )
+    is_odd = crowded or _NOT_WRITTEN.search(lower) or not _RARE.isdisjoint(lower)
+    return 1 if is_odd or "v" not in kinds else 2
+
+
+def _is_cased_oddly(word: str) -> bool:
+    """Whether a letter beyond ASCII is a capital or small where no writing has one."""
+    pairs = [*pairwise(word)]
+    return any(b.isupper() and not b.isascii() and a.islower() for a, b in pairs) or (
+        # `HŒkan`, `MüLLER`: neither in capitals nor a capital and small letters.
+        any(a.isupper() and b.isupper() and not b.isascii() for a, b in pairs)
+        and word[2:].lower() == word[2:]
+        and len(word) > 2
+    )
+
+
+def _script(char: str) -> str:
+    code = ord(char)
+    if code < 0x250 or 0x1E00 <= code < 0x1F00:
+        return "latin"
+    if 0x370 <= code < 0x400:
+        return "greek"
+    if 0x400 <= code < 0x530:
+        return "cyrillic"
+    if 0x590 <= code < 0x600:
+        return "hebrew"
+    if 0x600 <= code < 0x700:
+        return "arabic"
+    return "east" if 0x3040 <= code < 0xA000 or 0xAC00 <= code < 0xD7B0 else ""

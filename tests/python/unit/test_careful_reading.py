@@ -1,0 +1,389 @@
+"""Files from the wild that a careless reader gets wrong without a word: read right, or refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+import openpyxl
+import pytest
+from support.corpora import INPUTS, NAMES, Cells, read, workbook, zipped
+from support.workbooks import ods_cell, ods_parts, ods_table
+
+from loader.errors import FileRefused
+from loader.files import collect
+from loader.parsers.dialect import ReadOptions
+from loader.parsers.recognise import recognise
+
+HEADER = ",".join(NAMES)
+PEOPLE = [(str(n), f"Person {n}", f"p{n}@lab.example", f"2023-01-{n:02d}") for n in range(1, 13)]
+SWAPPED = ("user_id", "email", "name", "signup_date")
+OTHER = ("Exp ID", "User ID", "Compound IDs", "Run Time")
+
+
+def as_text(rows: Sequence[Cells], delimiter: str = ",") -> bytes:
+    return "\n".join(delimiter.join(cell or "" for cell in row) for row in rows).encode()
+
+
+def as_quoted(rows: Sequence[Cells]) -> bytes:
+    return "\r\n".join(",".join(f'"{cell or ""}"' for cell in row) for row in rows).encode()
+
+
+def as_json(rows: Sequence[Cells]) -> bytes:
+    """Rows below a header as objects with its keys."""
+    lines, header = [], rows[0]
+    for row in rows:
+        if row[0] and not row[0].isdigit():
+            header = row
+        else:
+            lines.append(json.dumps(dict(zip(map(str, header), row, strict=True))))
+    return "\n".join(lines).encode()
+
+
+FORMATS: dict[str, Callable[[Sequence[Cells]], bytes]] = {
+    "csv": as_text,
+    "quoted": as_quoted,
+    "tsv": lambda rows: as_text(rows, "\t"),
+    "utf-16": lambda rows: as_text(rows, ";").decode().encode("utf-16"),
+    "jsonl": as_json,
+    "xlsx": lambda rows: workbook("xlsx", rows),
+    "xls": lambda rows: workbook("xls", rows),
+    "ods": lambda rows: workbook("ods", rows),
+}
+
+
+def of(tmp_path: Path, content: bytes | str, **said: str) -> tuple[list[Cells], str, str]:
+    """Rows in the order of NAMES, notes, and what is refused or rejected."""
+    path = tmp_path / "some.dat"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    found, problems = read(path, ReadOptions(**said) if said else None)  # type: ignore[arg-type]
+    rows = [cells for one in found for _, cells in one.rows]
+    notes = " ".join(note for one in found for note in one.parser.notes)
+    rejected = [f"{line.line} {line.rule}" for one in found for line in one.rejected]
+    return rows, notes, " ".join([*problems, *rejected])
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_columns_follow_their_own_header(tmp_path: Path, form: str) -> None:
+    below = [(id_, mail, name, day) for id_, name, mail, day in PEOPLE[6:]]
+    again = [("UID", "Full Name", "E-Mail", "signup"), *PEOPLE[:1]]
+    rows, notes, wrong = of(tmp_path, FORMATS[form]([NAMES, *PEOPLE[:6], SWAPPED, *below, *again]))
+    assert wrong == ""
+    assert rows == [*PEOPLE, PEOPLE[0]]
+    assert form == "jsonl" or ("8" in notes and "15" in notes)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_second_table_refuses_the_file_with_its_line(tmp_path: Path, form: str) -> None:
+    experiments = [("500", "1", "1;2", "30"), ("501", "2", "1;2", "31")]
+    for header in (OTHER, ("experiment_id", "runtime", "user_id", "compounds")):
+        content = FORMATS[form]([NAMES, *PEOPLE, header, *experiments])
+        rows, _, wrong = of(tmp_path, content)
+        assert rows == []
+        line = 13 if form == "jsonl" else 14
+        assert f"{line}: a second table begins here, of user_experiments" in wrong
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("experiment_id,run time,foo,bar", "line 3: a second header begins here: of user_exp"),
+        ("user_id,name,email,signup_date", "with signup_date, which the first one lacks"),
+        ("name,email,note,x", "of users it has name, email and lacks user_id"),
+    ],
+)
+def test_a_header_whose_rows_cannot_follow_refuses_the_file(
+    tmp_path: Path, header: str, says: str
+) -> None:
+    first = "user_id,name,email,note\n1,Ada,a@lab,x\n"
+    rows, _, wrong = of(tmp_path, f"{first}{header}\n21,a,b,c\n")
+    assert rows == []
+    assert says in wrong
+
+
+def test_a_header_in_a_quoted_cell_is_text(tmp_path: Path) -> None:
+    cell = f"see\n{HEADER}\n5,Eve,e@lab,2023-01-01\nabove"
+    rows, notes, wrong = of(tmp_path, f'{HEADER}\n1,"{cell}",a@lab,\n2,Bob,b@lab,\n')
+    assert rows == [("1", cell, "a@lab", None), ("2", "Bob", "b@lab", None)]
+    assert wrong == ""
+    assert "look like records in lines 2 to 5" in notes
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "jsonl"])
+@pytest.mark.parametrize("ids", ["{}", "{}.0", "EXP-{}", "U{}"])
+def test_records_above_the_header_refuse_the_file(tmp_path: Path, form: str, ids: str) -> None:
+    people = [(ids.format(id_), *rest) for id_, *rest in PEOPLE]
+    _, _, wrong = of(tmp_path, FORMATS[form]([*people, NAMES]))
+    assert "above" in wrong
+    assert "1, 2, 3" in wrong
+    _, _, wrong = of(tmp_path, FORMATS[form]([people[0], NAMES, *people[1:]]))
+    assert "above" in wrong
+
+
+@pytest.mark.parametrize("above", ["Plate 7,,,", "2023,,,", "Export,of,lab,7", "no,5", "a,b,c,d"])
+def test_a_preamble_is_passed_over_and_told(tmp_path: Path, above: str) -> None:
+    cells = tuple(above.split(","))
+    for content in (as_text([cells, NAMES, *PEOPLE]), workbook("xlsx", [cells, NAMES, *PEOPLE])):
+        rows, notes, wrong = of(tmp_path, content)
+        assert (rows, wrong) == (PEOPLE, "")
+        assert "passed over" in notes
+
+
+LEGAL = [
+    f'{HEADER}\n1,"As usual.\nUsed A, B, C, D\nat -20",a,\n2,Bob,b,\n',
+    f'{HEADER}\n1,"x\n7,Eve,e,2023-01-01",a,\n2,"\n8,Ida,i,\n",b,\n',
+    f'{HEADER}\n1,"C:\\new\\",a,"\\"\n2,"a ""\n"" b\\",b,\n',
+    f"{HEADER}\n1,'Ada',a,'x'\n2,'Bob',b,'y'\n",
+    f'{HEADER}\n1,"[{{""}}",a,"\',\n\'"\n',
+]
+
+
+@pytest.mark.parametrize("text", LEGAL)
+def test_what_is_legal_is_read_as_rfc_4180(tmp_path: Path, text: str) -> None:
+    wanted = list(csv.reader(io.StringIO(text, newline="")))[1:]
+    rows, _, wrong = of(tmp_path, text)
+    assert wrong == ""
+    assert rows == [tuple(cell.strip() or None for cell in row) for row in wanted]
+
+
+def test_a_mark_that_swallows_records_is_told(tmp_path: Path) -> None:
+    text = f'{HEADER}\n1,"Ada,a,2023-01-01\n2,Bob,b,2023-01-02\n3,Cem",c,2023-01-03\n4,Dia,d,\n'
+    rows, notes, wrong = of(tmp_path, text)
+    assert [row[0] for row in rows] == ["1", "4"]
+    assert wrong == ""
+    assert "warning: a quoted cell has lines that look like records in lines 2 to 4" in notes
+    # A cell of prose with as many commas is nothing to be told.
+    assert "warning" not in of(tmp_path, LEGAL[0])[1]
+
+
+EMPTY = [",,,", " , ,\t, ", '"","","",""', '"",,,', "\t,,,", ",,", '" ","\n",,']
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+def test_rows_of_empty_cells_are_no_records(tmp_path: Path, empty: str) -> None:
+    lines = [HEADER, *(",".join(row) for row in PEOPLE[:2]), *[empty] * 200]
+    lines += [",".join(PEOPLE[2]), empty]
+    rows, _, wrong = of(tmp_path, "\n".join(lines) + "\n")
+    assert (rows, wrong) == (PEOPLE[:3], "")
+
+
+def test_rows_of_empty_cells_are_no_records_in_other_formats(tmp_path: Path) -> None:
+    blank: Cells = (" ", None, "\u00a0", "")
+    for form in ("xlsx", "xls", "ods"):
+        rows, _, wrong = of(tmp_path, workbook(form, [NAMES, *PEOPLE, blank, PEOPLE[0]]))
+        assert (rows, wrong) == ([*PEOPLE, PEOPLE[0]], "")
+    objects = [dict(zip(NAMES, row, strict=True)) for row in [PEOPLE[0], blank, PEOPLE[1]]]
+    lines = [*map(json.dumps, objects), "{}", '{"user_id": null, "note": []}']
+    rows, _, wrong = of(tmp_path, "\n".join(lines))
+    assert (rows, wrong) == (PEOPLE[:2], "")
+    path = tmp_path / "made.parquet"
+    given = (PEOPLE[0], (" ", "", "\u00a0", "\t"), PEOPLE[1])
+    values = ", ".join("(" + ", ".join(f"'{cell}'" for cell in row) + ")" for row in given)
+    duckdb.sql(f"copy (from (values {values}) t({HEADER})) to '{path}' (format parquet)")
+    rows, _, wrong = of(tmp_path, path.read_bytes())
+    assert (rows, wrong) == (PEOPLE[:2], "")
+
+
+# Names, their encoding, and what may be read: the names themselves or nothing.
+CODE_PAGES = [
+    ("cp1251", "Иван Панов", "Анна Котова", "Ян Ли"),
+    ("cp1250", "Łukasz Wójcik", "Dvořák", "Erdős Pál", "Žofie Němcová", "Petrović", "Gdańsk"),
+    ("mac_roman", "Jérôme Müller", "Håkan", "García", "Señor Ñuñez", "Günther", "López"),
+    ("gbk", "王小明", "李娜", "张伟"),
+    ("big5", "王小明"),
+    ("cp932", "田中太郎", "アダ"),
+    ("cp949", "김철수"),
+    ("cp1253", "Γιώργος Παπαδόπουλος", "Αννα"),
+    ("iso8859_7", "Ελένη"),
+    ("cp1254", "Şahin", "Gökçe Yıldız", "Çağrı"),
+    ("koi8_r", "Иван Панов"),
+    ("cp866", "Иван Панов", "Анна"),
+    ("iso8859_2", "Łukasz", "Dvořák", "Šárka"),
+    ("iso8859_5", "Иван"),
+    ("cp850", "Müller", "Jérôme", "Peña"),
+    ("cp1255", "דוד"),
+    ("cp1256", "محمد"),
+]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [(page, name) for page, *names in CODE_PAGES for name in names]
+)
+def test_another_code_page_is_never_read_as_windows_1252(
+    tmp_path: Path, encoding: str, name: str
+) -> None:
+    plain = "".join(f"{n},Ada,a@lab,2023-01-01\n" for n in range(2, 4))
+    content = f"{HEADER}\n{plain}1,{name},a@lab,2023-01-01\n".encode(encoding)
+    rows, _, wrong = of(tmp_path, content)
+    assert "undecodable" in wrong or "--encoding" in wrong
+    assert "Ada" in str(rows) or not rows
+    rows, _, wrong = of(tmp_path, content, encoding=encoding)
+    assert (rows[-1][1], wrong) == (name, "")
+
+
+WESTERN = [
+    *("Jérôme Müller", "Béla", "Hélène Lefèvre", "Søren Kierkegård", "João Peña", "Åsa Öberg"),
+    *("Zoë", "naïve", "5 µm at 20 °C", "3 ± 1", "“a” – b’s", "100 €", "don’t", "l’acide", "Weiß"),
+]
+
+
+@pytest.mark.parametrize("name", WESTERN)
+def test_windows_1252_is_guessed_and_told(tmp_path: Path, name: str) -> None:
+    rows, notes, wrong = of(tmp_path, f"{HEADER}\n1,{name},a@lab,\n".encode("cp1252"))
+    assert (rows[0][1], wrong) == (name, "")
+    assert "the encoding is a guess: cp1252, guessed by " in notes
+
+
+def test_a_rival_is_shown(tmp_path: Path) -> None:
+    _, _, wrong = of(tmp_path, f"{HEADER}\n1,Erdős,a@lab,\n".encode("cp1250"))
+    assert "'Erdõs' (windows-1252) and 'Erdős' (windows-1250)" in wrong
+
+
+@pytest.mark.parametrize("rows", [2_000, 300])
+def test_lines_that_a_guess_cannot_explain_are_undecodable(tmp_path: Path, rows: int) -> None:
+    first = "".join(f"{n},Jérôme {n},j{n}@lab.example,2023-01-01\n" for n in range(rows))
+    for other, name in (("utf-8", "Jérôme Müller"), ("cp1251", "Иван"), ("mac_roman", "Jérôme")):
+        last = "".join(f"{n},{name},m@lab,2023-01-01\n" for n in range(rows, rows + 10))
+        content = f"{HEADER}\n{first}".encode("cp1252") + last.encode(other)
+        found, _, wrong = of(tmp_path, content)
+        names = {cells[1] for cells in found}
+        assert all(name is None or not name.startswith("JÃ") for name in names)
+        # In a small file the bytes that are UTF-8 count for more than the others.
+        assert wrong.count("undecodable") == (rows if other == "utf-8" else 10)
+        assert len(found) + wrong.count("undecodable") == rows + 10
+
+
+@pytest.mark.parametrize("text", ['="{}"', '"=""{}"""', ' ="{}"'])
+def test_a_text_for_excel_is_its_text(tmp_path: Path, text: str) -> None:
+    lines = [",".join((text.format(f"{n:03d}"), *PEOPLE[n - 1][1:])) for n in range(1, 8)]
+    rows, _, wrong = of(tmp_path, "\n".join([HEADER, *lines]))
+    if text[0] != " ":
+        assert [row[0] for row in rows] == [f"{n:03d}" for n in range(1, 8)]
+    assert wrong == ""
+
+
+HEADERS = [
+    ("UserID,name,email,SignupDate", "'UserID' is close to user_id"),
+    ("UserID,name,email,signup_date", "--map 'UserID=user_id'"),
+    ("user_id,name,mail_adress,signup_date", "'mail_adress' is close to email"),
+    ("user_id\u200b,name,email,signup_date", r"'user_id\u200b' would be user_id"),
+    ("user_id,name,email,name", "names one of them twice: 'name' and 'name'"),
+    ("uid,user,name,email", "'uid' and 'user' mean the same"),
+    ("user,label,email,signup_date", "lacks name"),
+    ("exp id,user_id,compounds,run_time (min)", "'run_time (min)' is close to experiment_run_time"),
+]
+
+
+@pytest.mark.parametrize(("header", "says"), HEADERS)
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "xlsx", "parquet"])
+def test_a_header_named_otherwise_is_refused_with_its_cause(
+    tmp_path: Path, header: str, says: str, form: str
+) -> None:
+    names = header.split(",")
+    row = ("1", "Ada", "a@lab", "2023-01-01")
+    if form == "parquet":
+        if len(set(names)) < 4:
+            pytest.skip("DuckDB writes no name twice")
+        path = tmp_path / "made.parquet"
+        columns = ", ".join(f'"{name}"' for name in names)
+        duckdb.sql(f"copy (from (values {row}) t({columns})) to '{path}' (format parquet)")
+        content = path.read_bytes()
+    elif form == "jsonl":
+        content = json.dumps(dict(zip(names, row, strict=True))).encode()
+        if len(set(names)) < 4:
+            pytest.skip("an object is no header")
+    else:
+        content = FORMATS[form]([tuple(names), row])
+    rows, _, wrong = of(tmp_path, content)
+    assert rows == []
+    assert says in wrong
+    assert "--delimiter" not in wrong or "lacks name" in says
+
+
+def test_columns_that_need_not_be_there_may_be_missing(tmp_path: Path) -> None:
+    rows, notes, wrong = of(tmp_path, "user_id,name\n1,Ada\n")
+    assert (rows, wrong) == ([("1", "Ada")], "")
+    assert "without email, signup_date" in notes
+
+
+def test_a_column_of_another_name_is_said(tmp_path: Path) -> None:
+    said = ("Kennung=user_id", "mail=name")
+    content = "Kennung,mail,email\n1,Ada,a@lab\n"
+    for data in (
+        content.encode(),
+        workbook("xlsx", [("Kennung", "mail", "email"), ("1", "Ada", "a@lab")]),
+    ):
+        path = tmp_path / "some.csv"
+        path.write_bytes(data)
+        (found,), problems = read(path, ReadOptions(names=said))
+        assert problems == []
+        assert found.rows == ((2, ("1", "Ada", "a@lab")),)
+        assert "kennung=user_id" in found.parser.dialect
+
+
+HOSTILE = {
+    "many signs": "user_id" + "".join(map(chr, range(0x4E00, 0x4E00 + 20_000))),
+    "many signs beside names": "".join(f"user_id{chr(0x4E00 + n)}name" for n in range(20_000)),
+    "lines of signs beside names": "\n".join(
+        "".join(f"user_id{chr(0x4E00 + n * 99 + m)}name" for m in range(99)) for n in range(100)
+    ),
+    "commas": "," * (1 << 20),
+    "names and commas": "user_id,name" + "," * (1 << 20),
+    "quotation marks": '"' * (1 << 20),
+    "apostrophes": f"{HEADER}\n" + "'\n" * (1 << 19),
+    "letters": "a" * (1 << 20),
+    "letters beyond ASCII": "é" * (1 << 19),
+    "lines of commas": ",\n" * (1 << 19),
+    "lines of names": "user_id,nam\n" * (1 << 16),
+    "signs without a header": "".join(map(chr, range(0x2500, 0x2600))) * 1000,
+    "backslashes": f"{HEADER}\n" + '1,"a\\"b",c,d\n' * (1 << 16),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_any_file_is_recognised_or_refused_at_once(
+    tmp_path: Path, name: str, encoding: str
+) -> None:
+    path = tmp_path / "some.csv"
+    path.write_bytes(HOSTILE[name].encode(encoding, "replace"))
+    for options in (ReadOptions(), ReadOptions(columns=tuple(NAMES))):
+        with collect([str(path)], progress=lambda _: None) as collected:
+            begun = time.process_time()
+            with suppress(FileRefused):
+                recognise(collected.files[0], INPUTS, options)
+            assert time.process_time() - begun < 1
+
+
+def sheet_with_marks(path: Path) -> None:
+    """A sheet with two hidden rows, whose last row counts the ids."""
+    book = openpyxl.Workbook()
+    for row in (NAMES, *PEOPLE, ("=COUNT(A2:A13)", "people", "", "")):
+        book.active.append([int(cell) if cell and cell.isdigit() else cell for cell in row])
+    book.active.row_dimensions[3].hidden = book.active.row_dimensions[5].hidden = True
+    book.save(path)
+
+
+def test_hidden_rows_are_counted_and_a_total_is_no_id(tmp_path: Path) -> None:
+    sheet_with_marks(tmp_path / "some.xlsx")
+    rows, notes, wrong = of(tmp_path, (tmp_path / "some.xlsx").read_bytes())
+    assert rows[:12] == PEOPLE
+    assert rows[12][0] == "=COUNT(A2:A13)"
+    assert "2 hidden or filtered rows are read like the others" in notes
+    assert wrong == ""
+    row = "<table:table-row table:visibility='filter'>{}</table:table-row>"
+    cells = "".join(ods_cell(name) for name in NAMES)
+    count = "<table:table-cell office:value-type='float' office:value='12' {}/>".format(
+        "table:formula='of:=COUNT([.A2:.A9])'"
+    )
+    content = ods_table(f"<table:table-row>{cells}</table:table-row>{row.format(count)}")
+    parts = {name: text.encode() for name, text in ods_parts(content).items()}
+    rows, notes, _ = of(tmp_path, zipped(parts))
+    assert rows == [("of:=COUNT([.A2:.A9])", None, None, None)]
+    assert "1 hidden" in notes
