@@ -22,17 +22,18 @@ import msgspec
 
 from loader.errors import BuildFailed
 from loader.locks import locked
-from loader.progress import TESTS, BuildProgress, NodeResult, Progress
+from loader.progress import TESTS, NodeResult, Report, StderrReport
 from loader.project import Project
 
 # `python -m dbt.cli.main` warns about being imported twice. With -P no file of the project can
 # stand in for one of Python's modules. A shell starts a background job with SIGINT ignored, which
 # dbt would inherit, and then not end on it. What dbt makes lives as long as its process, so that
 # looking for garbage in it all the time is a tenth of a small build, and in vain.
+# PySpark takes a program without a file for a doctest.
 _DBT = (
     "import gc, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "gc.set_threshold(200_000, 50, 50); "
-    "sys.argv[0] = 'dbt'; from dbt.cli.main import cli; cli()"
+    "sys.argv[0] = __file__ = 'dbt'; from dbt.cli.main import cli; cli()"
 )
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")
@@ -79,15 +80,13 @@ class BuildResult:
         )
 
 
-def build(
-    project: Project, options: BuildOptions, progress: BuildProgress | None = None
-) -> BuildResult:
-    """Run `dbt build`. Its progress goes to stderr by default; the result says how nodes ended.
+def build(project: Project, options: BuildOptions, report: Report | None = None) -> BuildResult:
+    """Run `dbt build`. What it reports goes to stderr by default; the result says how nodes ended.
 
     Development tests are left out, unless `extra` says what dbt is to do. The caller holds
     `one_build_at_a_time`, since builds write into target/.
     """
-    progress = progress or Progress()
+    report = report or StderrReport()
     result = BuildResult()
     begun = time.monotonic()
     process = subprocess.Popen(
@@ -107,14 +106,14 @@ def build(
         start_new_session=True,
     )
     assert process.stdout is not None
-    progress.begin()
+    report.working("dbt reads the project …")
     with _stopping(process):
         try:
             for line in process.stdout:
-                _take(line, result, progress)
+                _take(line, result, report)
             result.exit_code = process.wait()
         finally:
-            progress.end()
+            report.working("")
     result.seconds = time.monotonic() - begun
     return result
 
@@ -224,7 +223,7 @@ class _Event(msgspec.Struct):
     data: _Data
 
 
-def _take(line: str, result: BuildResult, progress: BuildProgress) -> None:
+def _take(line: str, result: BuildResult, report: Report) -> None:
     """One line of dbt's output."""
     try:
         event = msgspec.json.decode(line, type=_Event, strict=False)
@@ -238,13 +237,13 @@ def _take(line: str, result: BuildResult, progress: BuildProgress) -> None:
     word = (data.status or node.node_status).lower().partition(" ")[0]
     status = _STATUSES.get(word, "success")
     if data.index is not None and info.name == "LogStartLine":
-        progress.started(node.node_name)
+        report.working(f"running {node.node_name} …")
     elif data.index is not None and node.unique_id:
         # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
         if node.resource_type not in ("operation", "exposure") or status in FAILED:
             finished = NodeResult(node.resource_type, node.node_name, status, data.execution_time)
             result.nodes.append(finished)
-            progress.finished(finished)
+            report.built(finished)
     elif info.level in ("error", "warn") and not node.unique_id:
         (result.errors if info.level == "error" else result.warnings).append(info.msg)
 

@@ -198,14 +198,14 @@ class QueryFailed(LabmartError):
 
 
 class QueryTooSlow(LabmartError):
-    """A query of a request was ended because it took, or waited, too long."""
+    """A query was ended because it took, or waited, too long."""
 
     exit_code = EXIT_DATABASE
 
-    def __init__(self, where: str, seconds: float) -> None:
+    def __init__(self, where: str) -> None:
         super().__init__(
-            f"The database {where} did not answer the query within {seconds:g} seconds. Ask for "
-            "fewer rows (filters, limit), or again when no build is at work."
+            f"The database {where} ended a query that took, or waited, too long. Ask for fewer "
+            "rows, or again when no build is at work."
         )
 
 

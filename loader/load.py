@@ -39,6 +39,7 @@ from loader.parsers.recognise import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.printable import printable
 from loader.profile import Profile
+from loader.progress import Report
 from loader.sources import CellFormats, Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
@@ -159,26 +160,6 @@ class Outcome:
     @property
     def records_rejected(self) -> int:
         return sum(self.rejected_by_rule.values())
-
-
-class Report(Protocol):
-    """Tells somebody how a load goes on."""
-
-    def say(self, text: str) -> None:
-        """A sentence, which stays."""
-        ...
-
-    def working(self, text: str) -> None:
-        """What is going on right now, until something else does."""
-        ...
-
-    def begin(self, table: Table) -> None: ...
-
-    def advance(self, position: int, records: int) -> None:
-        """So many bytes of the file and records have been read; comes from another thread."""
-        ...
-
-    def end(self, outcome: Outcome) -> None: ...
 
 
 class Judge(Protocol):
@@ -342,15 +323,8 @@ class _Call:
 
     def _write(self, table: Table, load_id: int, rejections: Rejections) -> int:
         parser = table.parser
-        read_by_engine = self.store.read_file(table.file, parser, load_id)
-        if read_by_engine is not None:
-            batches = self._counted(table, read_by_engine, rejections)
-            written = sum(batch.records for batch in batches)
-        else:
-            batches = self._counted(table, parser.batches(load_id), rejections)
-            written = self.store.write_records(
-                parser.input, parser.columns, parser.delimiter, batches
-            )
+        batches = self._counted(table, parser.batches(load_id), rejections)
+        written = self.store.write_records(parser.input, parser.columns, parser.delimiter, batches)
         self.store.write_rejected(load_id, rejections)
         return written
 
@@ -393,6 +367,7 @@ class _Call:
     def _ledger_row(
         self, table: Table, load_id: int, call_id: int, begun: datetime, read: int, rejected: int
     ) -> Load:
+        ignored = table.parser.ignored
         return Load(
             load_id=load_id,
             call_id=call_id,
@@ -407,9 +382,10 @@ class _Call:
             records_rejected=rejected,
             started_at=begun,
             finished_at=datetime.now(UTC),
-            loaded_by=self.options.loaded_by or _person(),
+            loaded_by=self.options.loaded_by or person(),
             reading=json.dumps(table.reading),
             arrived_at=table.arrived_at,
+            columns_ignored=json.dumps(ignored, ensure_ascii=False) if ignored else None,
             **asdict(table.parser.input.formats),
         )
 
@@ -485,7 +461,8 @@ def _state_of(path: Path) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _person() -> str:
+def person() -> str:
+    """The account that runs the call."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):

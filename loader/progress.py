@@ -30,34 +30,6 @@ _WORDS = {
 _UNWRITTEN = " Nothing was written (--check)."
 
 
-class _Screen:
-    """Lines on stderr, and below them one that is written over."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._written_at = 0.0
-
-    def say(self, text: str) -> None:
-        """A sentence, which stays."""
-        self._clear()
-        print(printable(text), file=sys.stderr, flush=True)
-
-    def working(self, text: str) -> None:
-        """What is going on right now, until something else does."""
-        now = time.monotonic()
-        if not self._live or now - self._written_at < _PACE:
-            return
-        self._written_at = now
-        width = shutil.get_terminal_size().columns - 1
-        sys.stderr.write(f"\r\x1b[2K{printable(text)[:width]}")
-        sys.stderr.flush()
-
-    def _clear(self) -> None:
-        if self._live:
-            sys.stderr.write("\r\x1b[2K")
-            self._written_at = 0.0
-
-
 @dataclass(frozen=True)
 class NodeResult:
     """How one node of a dbt run ended: dbt's word for it, and seconds."""
@@ -68,58 +40,56 @@ class NodeResult:
     seconds: float
 
 
-class BuildProgress(Protocol):
-    """Tells how a run of dbt goes on."""
+class Report(Protocol):
+    """Tells somebody how a load or a build goes on."""
 
-    def begin(self) -> None:
-        """dbt has been started; it says nothing for a few seconds."""
+    def say(self, text: str) -> None:
+        """A sentence, which stays."""
         ...
 
-    def started(self, name: str) -> None:
-        """A node has begun."""
+    def working(self, text: str) -> None:
+        """What is going on right now, until something else does; '' when nothing is."""
         ...
 
-    def finished(self, node: NodeResult) -> None: ...
+    def begin(self, table: Table) -> None: ...
 
-    def end(self) -> None: ...
+    def advance(self, position: int, records: int) -> None:
+        """So many bytes of the file and records have been read; comes from another thread."""
+        ...
+
+    def end(self, outcome: Outcome) -> None: ...
+
+    def built(self, node: NodeResult) -> None:
+        """A node of a build has ended."""
+        ...
 
 
-class Progress(_Screen):
-    """A `BuildProgress` on stderr: a line for each model or seed.
+class StderrReport:
+    """A `Report` on stderr: lines, and below them one that is written over.
 
-    Tests that pass are only counted: there are hundreds of them.
+    Each model and seed has its line; tests that pass are only counted: there are hundreds of them.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._passed = 0
-
-    def begin(self) -> None:
-        self.working("dbt reads the project …")
-
-    def started(self, name: str) -> None:
-        self.working(f"running {name} …")
-
-    def finished(self, node: NodeResult) -> None:
-        """dbt's total counts unit tests twice, so no total is shown."""
-        if node.kind in TESTS and node.status in ("pass", "success"):
-            self._passed += 1
-            self.working(f"{self._passed} tests passed")
-        elif node.status != "skipped":
-            word = _WORDS.get(node.status, node.status)
-            self.say(f"{node.kind:<9} {node.name:<40} {word:<8} {node.seconds:6.1f} s")
-
-    def end(self) -> None:
-        self._clear()
-
-
-class LoadReport(_Screen):
-    """A `loader.load.Report` on stderr."""
-
-    def __init__(self) -> None:
-        super().__init__()
+        self._live = sys.stderr.isatty()
+        self._written_at = 0.0
         self._table: Table | None = None
         self._begun_at = 0.0
+        self._passed = 0
+
+    def say(self, text: str) -> None:
+        self._clear()
+        print(printable(text), file=sys.stderr, flush=True)
+
+    def working(self, text: str) -> None:
+        now = time.monotonic()
+        if not text:
+            self._clear()
+        elif self._live and now - self._written_at >= _PACE:
+            self._written_at = now
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"\r\x1b[2K{printable(text)[:width]}")
+            sys.stderr.flush()
 
     def begin(self, table: Table) -> None:
         self._table, self._begun_at = table, time.monotonic()
@@ -132,6 +102,20 @@ class LoadReport(_Screen):
     def end(self, outcome: Outcome) -> None:
         for line in describe(outcome, time.monotonic() - self._begun_at):
             self.say(line)
+
+    def built(self, node: NodeResult) -> None:
+        """dbt's total counts unit tests twice, so no total is shown."""
+        if node.kind in TESTS and node.status in ("pass", "success"):
+            self._passed += 1
+            self.working(f"{self._passed} tests passed")
+        elif node.status != "skipped":
+            word = _WORDS.get(node.status, node.status)
+            self.say(f"{node.kind:<9} {node.name:<40} {word:<8} {node.seconds:6.1f} s")
+
+    def _clear(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[2K")
+            self._written_at = 0.0
 
 
 def progress_line(table: Table, position: int, records: int, seconds: float) -> str:

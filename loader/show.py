@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import IO
 
 from loader.contract import Contract, mart_contract
-from loader.engines import Column, Engine, Row, Selection, Value, named
+from loader.engines import Column, Engine, Filter, Row, Selection, Value, named
 from loader.errors import UnknownColumn
 from loader.project import Project
 from loader.table import print_table
@@ -57,19 +57,20 @@ def select(
     """
     present = source.columns(mart.name)
     names = [column.name for column in present]
-    chosen = []
-    for name in columns or names:
+
+    def known(name: str) -> Column:
         column = named(present, name)
         if column is None:
             raise UnknownColumn(mart.name, name, names)
-        chosen.append(column)
+        return column
+
     order = [column for key in mart.order_by if (column := named(present, key))]
     return Selection(
         relation=mart.name,
-        columns=tuple(chosen),
+        columns=tuple(known(name) for name in columns or names),
         # Without a declared order all columns together are one: the same rows, the same output.
         order_by=tuple(order) or present,
-        equal=equal,
+        filters=tuple(Filter(known(name), "eq", (value,)) for name, value in equal),
         limit=limit,
     )
 

@@ -3,9 +3,9 @@
 Each file is a load of its own, so that a refused one keeps no other back. What the database does
 wrong is not a file's fault: the file stays and is tried again.
 
-Being ended at any moment loses nothing. What was loaded the ledger knows; beside it is only
-remembered what it cannot tell: which file is being loaded, which files stay although they have been
-dealt with, and that a build is due.
+Being ended at any moment loses nothing. What was loaded the ledger knows: its `loaded_by` names the
+very file, in the transaction of the load. Beside it is only remembered what it cannot tell: which
+files stay although they have been dealt with, and that a build is due.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from types import FrameType
-from typing import Protocol
+from typing import TypeVar
 
 from loader.database import Database
 from loader.dbt import BuildOptions
@@ -39,13 +40,13 @@ from loader.errors import (
     NothingToLoad,
     UsageError,
 )
-from loader.files import LocalFile, sha256_of
+from loader.files import LocalFile
 from loader.files.names import in_reading_order, is_excluded, scheme_of
 from loader.files.paths import Skipped, find
-from loader.files.remote import Listed, RemoteFolder, changed_at
-from loader.load import LoadOptions, load
+from loader.files.remote import RemoteFolder, changed_at
+from loader.load import LoadOptions, load, person
 from loader.printable import printable
-from loader.progress import LoadReport
+from loader.progress import StderrReport
 from loader.seeds import check_seeds
 from loader.sources import read_inputs
 
@@ -53,21 +54,14 @@ LOADED, REJECTED = "loaded", "rejected"
 _REPORT = ".report.txt"
 # Names that programs give to what they are still writing.
 _UNFINISHED = (
-    "*.part",
-    "*.partial",
-    "*.filepart",
-    "*.tmp",
-    "*.temp",
-    "*.crdownload",
-    "*.download",
-    "*.swp",
-    "*~",
+    *("*.part", "*.partial", "*.filepart", "*.tmp", "*.temp", "*.crdownload", "*.download"),
+    *("*.swp", "*~"),
 )
 # What is never taken, besides hidden files.
 _LEFT_OUT = (LOADED, REJECTED, *_UNFINISHED)
 # Each store has its own word for the content of an object.
 _CONTENT = ("ETag", "etag", "generation", "crc32c", "md5Hash")
-_PUT_OFF = (signal.SIGTERM, signal.SIGHUP)
+_Path = TypeVar("_Path", bound=PurePath)
 
 
 @dataclass(frozen=True)
@@ -97,11 +91,11 @@ def watch(database: Database, address: str, options: WatchOptions) -> Summary:
 
     Raises UsageError for a place that cannot be watched, and DatabaseUnreachable with `once`.
     """
-    place = _open_place(address, options)
+    is_local = scheme_of(address) in ("", "file")
+    place = Folder(address, options) if is_local else Store(address, options)
     profile = database.profile
-    known_as = str(Path(address).resolve()) if isinstance(place, Folder) else address
     folder = database.project.root / ".labmart" / "watch"
-    with remembering(folder, known_as, f"{profile.target}/{profile.schema}") as memory:
+    with remembering(folder, place.address, f"{profile.target}/{profile.schema}") as memory:
         watcher = _Watcher(database, place, options, memory)
         print(f"watching {printable(address)}", file=sys.stderr, flush=True)
         # A second look, an interval later, tells which file has been written to its end.
@@ -116,33 +110,27 @@ def watch(database: Database, address: str, options: WatchOptions) -> Summary:
             time.sleep(options.interval)
 
 
-def _open_place(address: str, options: WatchOptions) -> Place:
-    exclude = options.load.exclude
-    if scheme_of(address) in ("", "file"):
-        moves = options.moves is None or options.moves
-        path = Path(address.removeprefix("file://")).expanduser()
-        return Folder(path, interval=options.interval, moves=moves, exclude=exclude)
-    return Store(address, interval=options.interval, moves=bool(options.moves), exclude=exclude)
-
-
-class _Watcher:
+class _Watcher(StderrReport):
     """Looks at a place, time and again; `summary` grows."""
 
     def __init__(
         self, database: Database, place: Place, options: WatchOptions, memory: Memory
     ) -> None:
+        super().__init__()
         self._database = database
         self._place = place
         self._options = options
         self._memory = memory
-        self._report = _RememberingReport()
         self._last_fault = ""
         # Files that could not be moved: not to try, and tell it, each time.
         self._stuck: set[IncomingFile] = set()
+        # What was told of the file that is being loaded.
+        self._told: list[str] = []
         self.summary = Summary()
 
     def say(self, text: str) -> None:
-        self._report.say(text)
+        self._told.append(printable(text))
+        super().say(text)
 
     def poll_once(self) -> list[str]:
         """Deal with what lies there; the names of files that are not complete yet."""
@@ -151,8 +139,7 @@ class _Watcher:
             files = self._place.scan()
             self._memory.forget_others({file.name for file in files})
             for file in files:
-                is_dealt_with = self._memory.outcome_of(file) is not None
-                if is_dealt_with and (not self._place.moves or file in self._stuck):
+                if file in self._stuck or self._memory.knows(file):
                     continue
                 if self._place.is_complete(file):
                     with _finishing_first():
@@ -173,72 +160,59 @@ class _Watcher:
         return incomplete
 
     def _deal_with(self, file: IncomingFile) -> None:
-        outcome = self._memory.outcome_of(file)
-        if outcome is None:
-            self._database.ready()
-            outcome = self._outcome(file)
-        if outcome is not None and self._place.moves:
-            self._move(file, outcome)
-
-    def _outcome(self, file: IncomingFile) -> Outcome | None:
-        """Load a file, unless that had been done when we were ended; None if it has changed."""
-        with open_store(self._database.profile, write=False) as store:
-            loads = store.loads()
-        if self._memory.was_begun(file) and _has_brought(loads, file, self._memory.last_load):
-            self.say(f"{file.shown}: it had been loaded already")
-            return self._memory.keep(file, Outcome(file.identity), build_due=True)
-        due = self._memory.build_due
-        if not self._place.moves and self._was_loaded(loads, file):
-            self.say(f"{file.shown}: its content is in the ledger already")
-            return self._memory.keep(file, Outcome(file.identity), build_due=due)
-        self._memory.begin(file, max((load.load_id for load in loads), default=0))
+        self._told.clear()
         try:
-            is_new = self._load(file)
+            self._load(file)
+            report = None
         except (FileRefused, FilesRefused, NothingToLoad) as error:
             if not self._place.is_unchanged(file):
-                self._memory.keep(file, None, build_due=due)
-                return None
+                return
             problems = error.problems if isinstance(error, FilesRefused) else (str(error),)
-            outcome = Outcome(file.identity, self._refusal(file, problems))
-            return self._memory.keep(file, outcome, build_due=due)
-        self.summary.loaded += is_new
-        return self._memory.keep(file, Outcome(file.identity), build_due=due or is_new)
+            report = self._refusal(file, problems)
+        if not self._place.moves:
+            self._memory.keep(file)
+            return
+        try:
+            moved_to = self._place.move(file, LOADED if report is None else REJECTED, report)
+            self.say(f"moved to {moved_to}")
+        except CannotMove as error:
+            self._stuck.add(file)
+            self.say(f"{error}: it cannot be moved away. It stays, and is remembered.")
 
-    def _load(self, file: IncomingFile) -> bool:
-        """Load a file; whether there was anything new in it."""
-        self._report.told.clear()
-        inputs = read_inputs(self._database.project.sources_file)
+    def _load(self, file: IncomingFile) -> None:
+        """Load a file, unless that had been done when we were ended, or before it was undone."""
+        self._database.ready()
         profile = self._database.profile
-        outcomes = load([file.path], inputs, profile, self._options.load, self._report)
-        return any(outcome.state == "loaded" for outcome in outcomes)
-
-    def _was_loaded(self, loads: Sequence[Load], file: IncomingFile) -> bool:
-        """Whether these bytes were loaded since they came: what stays must not undo an undo."""
-        came_at = datetime.fromtimestamp(file.modified, UTC)
-        digests = {load.sha256 for load in loads if load.arrived_at >= came_at}
-        return bool(digests) and self._place.sha256(file) in digests
+        with open_store(profile, write=False) as store:
+            is_loaded = file.is_in(store.loads())
+        if is_loaded:
+            self.say(f"{file.shown}: it had been loaded already")
+            return
+        # Should we be ended before anything else is noted.
+        due = self._memory.build_due
+        self._memory.note_build(due=True)
+        is_new = False
+        try:
+            inputs = read_inputs(self._database.project.sources_file)
+            options = replace(self._options.load, loaded_by=file.loaded_by)
+            outcomes = load([file.path], inputs, profile, options, self)
+            is_new = any(outcome.state == "loaded" for outcome in outcomes)
+            self.summary.loaded += is_new
+        except (FileRefused, FilesRefused, NothingToLoad):
+            self._memory.note_build(due=due)
+            raise
+        self._memory.note_build(due=due or is_new)
 
     def _refusal(self, file: IncomingFile, problems: Sequence[str]) -> str:
         """Tell why a file was refused; the report that goes beside it."""
         self.summary.refused += 1
         lines = [f"{file.shown} was not loaded:", "", *problems]
-        if self._report.told:
-            lines += ["", "What labmart saw in it:", "", *self._report.told]
+        if self._told:
+            lines += ["", "What labmart saw in it:", "", *self._told]
         for problem in problems:
             self.say(problem)
         lines += ["", "Correct it and put it into the folder again."]
         return "\n".join(lines) + "\n"
-
-    def _move(self, file: IncomingFile, outcome: Outcome) -> None:
-        folder = LOADED if outcome.report is None else REJECTED
-        try:
-            moved_to = self._place.move(file, folder, outcome.report)
-        except CannotMove as error:
-            self._stuck.add(file)
-            self.say(f"{error}: it cannot be moved away. It stays, and is remembered.")
-        else:
-            self._memory.drop(file)
-            self.say(f"moved to {moved_to}")
 
     def _build(self) -> None:
         try:
@@ -251,28 +225,7 @@ class _Watcher:
             self.say(str(error))
             self.summary.build_failed = True
         # A build that failed would fail again until something else has been loaded.
-        self._memory.keep_built()
-
-
-class _RememberingReport(LoadReport):
-    """Tells the person, and remembers what it has told of a file."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.told.append(printable(text))
-        super().say(text)
-
-
-def _has_brought(loads: Sequence[Load], file: IncomingFile, last_load: int) -> bool:
-    """Whether a later load has the file's name, or that of a sheet or member of it."""
-    parts = (f"{file.shown}#", f"{file.shown}/")
-    return any(
-        load.load_id > last_load and (load.file == file.shown or load.file.startswith(parts))
-        for load in loads
-    )
+        self._memory.note_build(due=False)
 
 
 @contextmanager
@@ -281,133 +234,84 @@ def _finishing_first() -> Iterator[None]:
 
     A second signal is not put off.
     """
-    before = {number: signal.getsignal(number) for number in _PUT_OFF}
+    # nohup ignores SIGHUP, and it stays so.
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {n: h for n in numbers if (h := signal.getsignal(n)) != signal.SIG_IGN}
     received: list[int] = []
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def put_off(number: int, _: FrameType | None) -> None:
         if received:
-            _restore(before)
+            restore()
             signal.raise_signal(number)
         print("ending after this file …", file=sys.stderr, flush=True)
         received.append(number)
 
-    for number, handler in before.items():
-        # nohup ignores SIGHUP, and it stays so.
-        if handler != signal.SIG_IGN:
-            signal.signal(number, put_off)
+    for number in before:
+        signal.signal(number, put_off)
     try:
         yield
     finally:
-        _restore(before)
+        restore()
     if received:
         signal.raise_signal(received[0])
-
-
-def _restore(before: Mapping[signal.Signals, object]) -> None:
-    for number, handler in before.items():
-        signal.signal(number, handler)  # type: ignore[arg-type]
 
 
 # What is remembered.
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What was done with a file of that identity: loaded, or refused with a report."""
-
-    identity: str
-    report: str | None = None
-
-
 class Memory:
-    """What the ledger cannot tell about one place, on disk.
-
-    Before a file is loaded it is noted together with the greatest load there was. Who finds a file
-    that was only begun looks into the ledger: a later load under the file's name says that it had
-    been committed.
-    """
+    """What the ledger cannot tell about one place, on disk."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._files: dict[str, Outcome] = {}
-        self._begun = ("", "")
-        self.last_load = 0
+        # Files that stay, by name, with the identity that was dealt with.
+        self._files: dict[str, str] = {}
         self.build_due = False
-        self._read()
-
-    def outcome_of(self, file: IncomingFile) -> Outcome | None:
-        """What was done with a file, if it is still the same file."""
-        outcome = self._files.get(file.name)
-        return outcome if outcome is not None and outcome.identity == file.identity else None
-
-    def was_begun(self, file: IncomingFile) -> bool:
-        """Whether we were ended while the file was loaded, after the load `last_load`."""
-        return self._begun == (file.name, file.identity)
-
-    def begin(self, file: IncomingFile, last_load: int) -> None:
-        """The file is going to be loaded; should we be ended after that, a build is due."""
-        self._begun, self.last_load, self.build_due = (file.name, file.identity), last_load, True
-        self._write()
-
-    def keep(
-        self, file: IncomingFile, outcome: Outcome | None, *, build_due: bool
-    ) -> Outcome | None:
-        """Note what was done with a file, None for nothing; it is on disk when this returns."""
-        self._begun, self.build_due = ("", ""), build_due
-        self._files.pop(file.name, None)
-        if outcome is not None:
-            self._files[file.name] = outcome
-        self._write()
-        return outcome
-
-    def drop(self, file: IncomingFile) -> None:
-        """Forget a file that has been moved away."""
-        del self._files[file.name]
-        self._write()
-
-    def forget_others(self, names: set[str]) -> None:
-        """Forget the files that are there no more."""
-        gone = self._files.keys() - names
-        if gone:
-            self._files = {name: self._files[name] for name in self._files.keys() - gone}
-            self._write()
-
-    def keep_built(self) -> None:
-        """What was loaded has been built."""
-        self.build_due = False
-        self._write()
-
-    def _read(self) -> None:
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
+            document = json.loads(path.read_text(encoding="utf-8"))
             self.build_due = bool(document["build_due"])
-            # Version 0.1 had another form for what was begun.
-            name, identity, last_load = document.get("begun", ("", "", 0))
-            self._begun, self.last_load = (str(name), str(identity)), int(last_load)
+            # An earlier version kept more of each.
             self._files = {
-                name: Outcome(entry["identity"], entry["report"] or None)
+                name: entry if isinstance(entry, str) else entry["identity"]
                 for name, entry in document["files"].items()
-                if entry.get("state") != "begun"
             }
         except FileNotFoundError:
             return
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(
-                f"{self._path} is damaged. Remove it: files that were only remembered, and not "
-                "moved away, are looked at again then, and what the ledger knows is not loaded "
-                "twice."
+                f"{path} is damaged. Remove it: files that were only remembered, and not moved "
+                "away, are looked at again then, and what the ledger knows is not loaded twice."
             ) from None
 
-    def _write(self) -> None:
-        document = {
-            "build_due": self.build_due,
-            "begun": [*self._begun, self.last_load],
-            "files": {name: asdict(outcome) for name, outcome in self._files.items()},
-        }
+    def knows(self, file: IncomingFile) -> bool:
+        """Whether the file has been dealt with, and is still the same."""
+        return self._files.get(file.name) == file.identity
+
+    def keep(self, file: IncomingFile) -> None:
+        """The file has been dealt with; that is on disk when this returns."""
+        self._write({**self._files, file.name: file.identity}, self.build_due)
+
+    def forget_others(self, names: set[str]) -> None:
+        """Forget the files that are there no more."""
+        if self._files.keys() - names:
+            kept = {name: self._files[name] for name in self._files.keys() & names}
+            self._write(kept, self.build_due)
+
+    def note_build(self, *, due: bool) -> None:
+        """Whether something was loaded that has not been built."""
+        if due != self.build_due:
+            self._write(self._files, due)
+
+    def _write(self, files: dict[str, str], build_due: bool) -> None:
+        self._files, self.build_due = files, build_due
         unfinished = self._path.with_suffix(".new")
         with unfinished.open("w", encoding="utf-8") as file:
             # File names can be any bytes; as escapes they are JSON all the same.
-            json.dump(document, file, indent=1)
+            json.dump({"build_due": build_due, "files": files}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(self._path)
@@ -418,17 +322,14 @@ def remembering(folder: Path, place: str, database: str) -> Iterator[Memory]:
     """The memory of a place for one database. Raises UsageError when another process has it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = hashlib.sha256(f"{place}\0{database}".encode(errors="surrogateescape")).hexdigest()[:16]
-    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with (folder / f"{name}.lock").open("w") as lock:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
                 f"{place}: another `labmart watch` watches this place already."
             ) from None
         yield Memory(folder / f"{name}.json")
-    finally:
-        os.close(descriptor)
 
 
 # Where files land.
@@ -439,14 +340,27 @@ class IncomingFile:
     """A file in a place.
 
     `name` is its path below the place, `path` what `labmart load` takes, `shown` what the ledger
-    calls it. `identity` is another one as soon as the content is. `modified` is in seconds.
+    calls it. `identity` is another one as soon as the content is, `arrival` also when the file is
+    put there once more. `modified` is in seconds.
     """
 
     name: str
     path: str
     shown: str
     identity: str
+    arrival: str
     modified: float
+
+    @property
+    def loaded_by(self) -> str:
+        """What the ledger has in `loaded_by`; the name alone may be another file's by now."""
+        return f"{person()} (file {self.arrival})"
+
+    def is_in(self, loads: Sequence[Load]) -> bool:
+        """Whether one of the loads brought this file, or a sheet or member of it."""
+        return any(
+            load.loaded_by == self.loaded_by and load.file.startswith(self.shown) for load in loads
+        )
 
 
 class PlaceGone(Exception):  # noqa: N818 -- it says what has happened
@@ -457,221 +371,184 @@ class CannotMove(Exception):  # noqa: N818 -- as above
     """A file has to stay where it is; `str()` of it says why."""
 
 
-class Place(Protocol):
-    """A folder or an object store."""
+class Place:
+    """A folder or an object store. `moves`: files are moved away when they have been dealt with.
 
-    @property
-    def moves(self) -> bool:
-        """Whether files are moved away when they have been dealt with."""
-        ...
+    Nothing in a file system says that a file has been written to its end. It is taken for complete
+    when it has not changed for `interval` seconds, by its time of writing or by what was seen.
+    """
+
+    def __init__(self, address: str, options: WatchOptions, *, moves: bool) -> None:
+        self.address = address
+        self.moves = moves if options.moves is None else options.moves
+        self._interval = options.interval
+        self._exclude = (*_LEFT_OUT, *options.load.exclude)
+        # Each file's identity, and since when it has it.
+        self._since: dict[str, tuple[str, float]] = {}
 
     def scan(self) -> list[IncomingFile]:
         """What lies there now and could be loaded, in reading order. Raises PlaceGone.
 
         Of two versions of a row the later one wins: the order is that of `labmart load`.
         """
-        ...
+        now, before = time.monotonic(), self._since
+        files = in_reading_order(self._list(), name=lambda file: file.name)
+        self._since = {file.name: (file.identity, now) for file in files}
+        self._since |= {
+            file.name: before[file.name]
+            for file in files
+            if before.get(file.name, ("", now))[0] == file.identity
+        }
+        return files
 
     def is_complete(self, file: IncomingFile) -> bool:
         """Whether nobody is writing to the file any more."""
-        ...
+        # The clock of a file server may be ahead of ours; then the second way decides.
+        is_old = time.time() - file.modified >= self._interval
+        return is_old or time.monotonic() - self._since[file.name][1] >= self._interval
 
     def is_unchanged(self, file: IncomingFile) -> bool:
         """Whether the file is still what was found."""
-        ...
-
-    def sha256(self, file: IncomingFile) -> str | None:
-        """The digest of the content, where it costs no download."""
-        ...
+        with suppress(PlaceGone):
+            return file in self._list()
+        return False
 
     def move(self, file: IncomingFile, folder: str, report: str | None) -> str:
         """Move the file below `folder`, with a report beside it; where it is now.
 
         No other file is overwritten. Raises CannotMove, and nothing has been moved then.
         """
-        ...
+        raise NotImplementedError
+
+    def _list(self) -> list[IncomingFile]:
+        raise NotImplementedError
 
 
-class _Stability:
-    """Remembers since when files have been as they are; `interval` in seconds.
-
-    Nothing in a file system says that a file has been written to its end. It is taken for complete
-    when it has not changed for an interval, by its time of writing or by what was seen of it.
-    """
-
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
-        self._since: dict[str, tuple[str, float]] = {}
-
-    def is_stable(self, file: IncomingFile) -> bool:
-        """Whether the file is as it was an interval ago."""
-        now = time.monotonic()
-        identity, since = self._since.setdefault(file.name, (file.identity, now))
-        if identity != file.identity:
-            self._since[file.name] = (file.identity, now)
-            return False
-        # The clock of a file server may be ahead of ours; then the second way decides.
-        is_old = time.time() - file.modified >= self._interval
-        return is_old or now - since >= self._interval
-
-    def in_order(self, files: Sequence[IncomingFile]) -> list[IncomingFile]:
-        """The files in reading order; others are forgotten."""
-        names = {file.name for file in files}
-        self._since = {name: seen for name, seen in self._since.items() if name in names}
-        return in_reading_order(files, name=lambda file: file.name)
-
-
-class Folder:
-    """A folder of this machine; see the protocol `Place`.
+class Folder(Place):
+    """A folder of this machine.
 
     A file that was seen under the name of an unfinished one and has been renamed is complete at
     once. One that somebody has open for writing is not, however long nothing has come: an
     instrument may write a line an hour.
     """
 
-    def __init__(
-        self, path: Path, *, interval: float, moves: bool, exclude: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, address: str, options: WatchOptions) -> None:
+        path = Path(address.removeprefix("file://")).expanduser()
         if not path.is_dir():
             raise UsageError(f"{path}: there is no such folder. Make it, and call again.")
         self._path = path.resolve()
+        super().__init__(str(self._path), options, moves=True)
         if is_excluded(self._path.name, _LEFT_OUT):
             raise UsageError(f"{path}: a folder of this name is left out. Rename it.")
-        self._stability = _Stability(interval)
-        self._exclude = (*_LEFT_OUT, *exclude)
         # Files under names of unfinished ones, as (device, inode).
         self._unfinished: set[tuple[int, int]] = set()
         self._renamed: set[str] = set()
-        self.moves = moves
-
-    def scan(self) -> list[IncomingFile]:
-        if not self._path.is_dir():
-            raise PlaceGone(f"{printable(str(self._path))} is not there.")
-        files, unfinished, renamed = [], set(), set()
-        with suppress(NothingToLoad):
-            for result in find(str(self._path), self._exclude):
-                with suppress(OSError):
-                    if isinstance(result, LocalFile):
-                        status = result.path.stat()
-                        file = self._incoming(result, status)
-                        files.append(file)
-                        if (status.st_dev, status.st_ino) in self._unfinished:
-                            renamed.add(file.name)
-                    elif isinstance(result, Skipped) and _is_unfinished(result.name):
-                        status = Path(result.name).stat()
-                        unfinished.add((status.st_dev, status.st_ino))
-        self._unfinished, self._renamed = unfinished, renamed
-        return self._stability.in_order(files)
 
     def is_complete(self, file: IncomingFile) -> bool:
-        is_stable = self._stability.is_stable(file)
-        settled = is_stable or file.name in self._renamed
+        settled = file.name in self._renamed or super().is_complete(file)
         return settled and not is_being_written(Path(file.path))
 
     def is_unchanged(self, file: IncomingFile) -> bool:
-        return _identity(Path(file.path)) == file.identity
-
-    def sha256(self, file: IncomingFile) -> str | None:
-        try:
-            return sha256_of(Path(file.path))
-        except FileRefused:
-            return None
+        with suppress(OSError):
+            return _identity(Path(file.path).stat()) == file.identity
+        return False
 
     def move(self, file: IncomingFile, folder: str, report: str | None) -> str:
         source = Path(file.path)
-        content = None if report is None else report.encode(errors="backslashreplace")
-
-        def is_free(candidate: str) -> bool:
-            target = self._path / candidate
-            if os.path.lexists(target):
-                return False
-            beside = Path(f"{target}{_REPORT}")
-            # A report that was written just before we were ended is taken up again.
-            return content is None or not os.path.lexists(beside) or _holds(beside, content)
-
-        target = self._path / _free_name(folder, file.name, is_free)
+        content = (report or "").encode(errors="backslashreplace")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if content is not None:
+            for candidate in _names(folder, file.name):
+                target = self._path / candidate
                 beside = Path(f"{target}{_REPORT}")
+                # A report that was written just before we were ended is taken up again.
+                if _is_free(target) and (report is None or _is_free(beside, content)):
+                    break
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if report is not None:
                 unfinished = beside.with_name(f"{beside.name}.tmp")
                 unfinished.write_bytes(content)
                 unfinished.replace(beside)
             # Only we write there, so the name that was free is free.
             source.rename(target)
+            if _identity(target.stat()) != file.identity:
+                # A newer file had come under the same name, and has not been loaded.
+                target.rename(next(path for path in _numbered(source) if _is_free(path)))
+                raise CannotMove(f"{printable(file.path)}: a newer file has come under its name")
         except OSError as error:
             raise CannotMove(f"{printable(file.path)}: {error.strerror}") from None
-        if _identity(target) != file.identity:
-            # A newer file had come under the same name, and has not been loaded.
-            _put_back(target, source)
-            raise CannotMove(f"{printable(file.path)}: a newer file has come under its name")
         return printable(str(target))
 
-    def _incoming(self, file: LocalFile, status: os.stat_result) -> IncomingFile:
-        return IncomingFile(
-            name=os.path.relpath(file.path, self._path),
-            path=str(file.path),
-            shown=file.name,
-            identity=_identity_by(status),
-            modified=status.st_mtime,
-        )
+    def _list(self) -> list[IncomingFile]:
+        if not self._path.is_dir():
+            raise PlaceGone(f"{printable(self.address)} is not there.")
+        files, unfinished, renamed = [], set(), set()
+        with suppress(NothingToLoad):
+            for result in find(self.address, self._exclude):
+                with suppress(OSError):
+                    if isinstance(result, LocalFile):
+                        status, path = result.path.stat(), str(result.path)
+                        name, identity = os.path.relpath(path, self._path), _identity(status)
+                        files.append(
+                            IncomingFile(
+                                name=name,
+                                path=path,
+                                shown=result.name,
+                                identity=identity,
+                                # A rename changes nothing but this time.
+                                arrival=f"{identity}-{status.st_ctime_ns}",
+                                modified=status.st_mtime,
+                            )
+                        )
+                        if (status.st_dev, status.st_ino) in self._unfinished:
+                            renamed.add(name)
+                    elif isinstance(result, Skipped):
+                        skipped = Path(result.name)
+                        if is_excluded(skipped.name, _UNFINISHED):
+                            status = skipped.stat()
+                            unfinished.add((status.st_dev, status.st_ino))
+        self._unfinished, self._renamed = unfinished, renamed
+        return files
 
 
-class Store:
-    """A prefix of an object store, or a folder behind sftp; see the protocol `Place`.
+class Store(Place):
+    """A prefix of an object store, or a folder behind sftp.
 
     An object appears when all of it is there; a file behind sftp grows.
     """
 
-    def __init__(
-        self, address: str, *, interval: float, moves: bool, exclude: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, address: str, options: WatchOptions) -> None:
+        super().__init__(address, options, moves=False)
         self._folder = RemoteFolder(address)
-        self._grows = scheme_of(address) == "sftp"
-        self._stability = _Stability(interval)
-        self._exclude = (*_LEFT_OUT, *exclude)
-        self.moves = moves
-
-    def scan(self) -> list[IncomingFile]:
-        try:
-            files = [self._incoming(listed) for listed in self._folder.list(self._exclude)]
-        except FileRefused as refused:
-            raise PlaceGone(str(refused)) from None
-        return self._stability.in_order(files)
 
     def is_complete(self, file: IncomingFile) -> bool:
-        return not self._grows or self._stability.is_stable(file)
-
-    def is_unchanged(self, file: IncomingFile) -> bool:
-        try:
-            return file in self.scan()
-        except PlaceGone:
-            return False
-
-    def sha256(self, file: IncomingFile) -> str | None:  # noqa: ARG002 -- it would be a download
-        return None
+        return scheme_of(self.address) != "sftp" or super().is_complete(file)
 
     def move(self, file: IncomingFile, folder: str, report: str | None) -> str:
         try:
             if not self.is_unchanged(file):
                 raise CannotMove(f"{file.shown}: it has changed or gone")
-            target = _free_name(folder, file.name, lambda path: not self._folder.exists(path))
+            names = map(str, _names(folder, file.name))
+            target = next(name for name in names if not self._folder.exists(name))
             beside = None if report is None else (f"{target}{_REPORT}", report.encode())
             self._folder.move(file.name, target, beside)
         except FileRefused as refused:
             raise CannotMove(str(refused)) from None
         return f"{self._folder.shown}/{printable(target)}"
 
-    def _incoming(self, listed: Listed) -> IncomingFile:
-        written = changed_at(listed.info)
-        content = next((str(listed.info[key]) for key in _CONTENT if listed.info.get(key)), "")
-        return IncomingFile(
-            name=listed.relative,
-            path=self._folder.address + listed.relative,
-            shown=f"{self._folder.shown}/{printable(listed.relative)}",
-            identity=f"{content}-{listed.info.get('size')}-{written}",
-            modified=written,
-        )
+    def _list(self) -> list[IncomingFile]:
+        try:
+            listed = self._folder.list(self._exclude)
+        except FileRefused as refused:
+            raise PlaceGone(str(refused)) from None
+        files = []
+        for entry in listed:
+            name, info, modified = entry.relative, entry.info, changed_at(entry.info)
+            content = next((str(info[key]) for key in _CONTENT if info.get(key)), "")
+            identity = f"{content}-{info.get('size')}-{modified}"
+            shown = f"{self._folder.shown}/{printable(name)}"
+            path = self._folder.address + name
+            files.append(IncomingFile(name, path, shown, identity, identity, modified))
+        return files
 
 
 def is_being_written(path: Path) -> bool:
@@ -698,42 +575,24 @@ def is_being_written(path: Path) -> bool:
     return False
 
 
-def _free_name(folder: str, name: str, is_free: Callable[[str], bool]) -> str:
-    """A path below the place that is free: `loaded/2026-11-25/plate.csv`, then `…/plate-2.csv`."""
-    first = PurePosixPath(folder) / datetime.now(UTC).strftime("%Y-%m-%d") / name
-    candidate, number = first, 1
-    while not is_free(str(candidate)):
-        number += 1
-        candidate = first.with_name(f"{first.stem}-{number}{first.suffix}")
-    return str(candidate)
+def _names(folder: str, name: str) -> Iterator[PurePosixPath]:
+    """Paths below the place: `loaded/2026-11-25/plate.csv`, then `…/plate-2.csv`, and so on."""
+    return _numbered(PurePosixPath(folder, datetime.now(UTC).strftime("%Y-%m-%d"), name))
 
 
-def _identity(path: Path) -> str:
+def _numbered(path: _Path) -> Iterator[_Path]:
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _identity(status: os.stat_result) -> str:
     """What is another one for another content: which file, how long, when written."""
-    try:
-        return _identity_by(path.stat())
-    except OSError:
-        return ""
-
-
-def _identity_by(status: os.stat_result) -> str:
     return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
 
 
-def _is_unfinished(name: str) -> bool:
-    return is_excluded(Path(name).name, _UNFINISHED)
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    try:
+def _is_free(path: Path, content: bytes | None = None) -> bool:
+    """Whether nothing is there, or just that content."""
+    if content is not None and path.is_file():
         return path.read_bytes() == content
-    except OSError:
-        return False
-
-
-def _put_back(moved: Path, source: Path) -> None:
-    place, number = source, 1
-    while os.path.lexists(place):
-        number += 1
-        place = source.with_name(f"{source.stem}-{number}{source.suffix}")
-    moved.rename(place)
+    return not os.path.lexists(path)

@@ -314,11 +314,11 @@ def _build(
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
     from loader.load import load as load_files
-    from loader.progress import LoadReport, summary
+    from loader.progress import StderrReport, summary
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
-    report = LoadReport()
+    report = StderrReport()
     judge = None
     if options.check and database.project.marts_file.exists():
         from loader.check import Verdict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
@@ -30,6 +30,34 @@ spool_option = option(
     type=_FOLDER,
     help="Where uploads wait to be loaded; default: .labmart/uploads in the project.",
 )
+# Options called as the fields of `settings.Limits`: name, field, type, default, what it says.
+_LIMITS = (
+    ("--max-upload", "upload_bytes", click.IntRange(min=1), 10_000_000_000, "Bytes of an upload."),
+    ("--max-uploads", "uploads", click.IntRange(min=1), 128, "Uploads at the same time."),
+    ("--max-jobs", "queued_jobs", click.IntRange(min=1), 1000, "Jobs that may wait."),
+    (
+        "--max-rate",
+        "requests_per_second",
+        click.FloatRange(min=0.1),
+        50.0,
+        "Requests a second of one caller, who may save up ten seconds' worth.",
+    ),
+    (
+        "--idle-timeout",
+        "idle",
+        click.FloatRange(min=0.1),
+        30.0,
+        "Seconds without a byte after which an upload ends.",
+    ),
+)
+
+
+def _limits(command: Callable[..., None]) -> Callable[..., None]:
+    for name, field, kind, default, text in reversed(_LIMITS):
+        command = option(name, field, type=kind, default=default, show_default=True, help=text)(
+            command
+        )
+    return command
 
 
 @click.command()
@@ -44,48 +72,7 @@ spool_option = option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file with a token that shall be the administrator's.",
 )
-@option(
-    "--max-upload",
-    "upload_bytes",
-    type=click.IntRange(min=1),
-    default=10_000_000_000,
-    show_default=True,
-    metavar="BYTES",
-    help="How large an upload may be.",
-)
-@option(
-    "--max-uploads",
-    "uploads",
-    type=click.IntRange(min=1),
-    default=128,
-    show_default=True,
-    help="How many there may be at the same time.",
-)
-@option(
-    "--max-jobs",
-    "queued_jobs",
-    type=click.IntRange(min=1),
-    default=1000,
-    show_default=True,
-    help="How many jobs may wait.",
-)
-@option(
-    "--max-rate",
-    "requests_per_second",
-    type=click.FloatRange(min=0.1),
-    default=50.0,
-    show_default=True,
-    help="Requests a second of one caller, who may save up ten seconds' worth.",
-)
-@option(
-    "--idle-timeout",
-    "idle",
-    type=click.FloatRange(min=0.1),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="After how long without a byte an upload ends.",
-)
+@_limits
 @target_option
 @click.pass_obj
 def serve(
@@ -96,8 +83,7 @@ def serve(
     from loader.service.app import serve as run
     from loader.service.settings import Limits, Settings
 
-    # The options are called as the fields of the two.
-    limits = {name: options.pop(name) for name in vars(Limits()).keys() & options.keys()}
+    limits = {field: options.pop(field) for _, field, *_ in _LIMITS}
     settings = Settings(
         database=call.database(target),
         target=target,
@@ -203,12 +189,12 @@ def _tokens(call: Call, target: str | None) -> Iterator[TokenStore]:
 
     settings = Settings(database=call.database(target), target=target)
     check(settings)
-    with prepared(settings) as engine:
-        yield TokenStore(engine)
+    with prepared(settings) as tables:
+        yield TokenStore(tables)
 
 
 def _need_extra() -> None:
-    if not all(map(find_spec, ("fastapi", "multipart", "sqlalchemy", "uvicorn"))):
+    if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
         raise MissingExtra("labmart serve", "service")
 
 

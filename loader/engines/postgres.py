@@ -8,19 +8,32 @@ from __future__ import annotations
 import re
 import select
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from types import TracebackType
 from typing import IO, Any, cast
 
 import psycopg2
 import psycopg2.extensions
+from psycopg2 import errors
 
 from loader.engines import Column, Row, Selection
 from loader.engines.feeding import CHUNK, reading_ahead
 from loader.engines.raw_store import Gap, Relation, SqlRawStore, check_move
-from loader.engines.sql import query_of, quote, source_of
-from loader.errors import DatabaseFault, DatabaseUnreachable, NotBuilt, QueryFailed, UsageError
+from loader.engines.sql import plain_key, query_of, quote, source_of
+from loader.errors import (
+    DatabaseFault,
+    DatabaseUnreachable,
+    LabmartError,
+    NotBuilt,
+    Outdated,
+    QueryFailed,
+    QueryTooSlow,
+    TooBusy,
+    UsageError,
+)
 from loader.locks import wait_until
 from loader.parsers.records import Batch
 from loader.profile import RAW_SCHEMA_VARIABLE, Profile
@@ -133,6 +146,52 @@ def one_line(error: Exception) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
+class Pool:
+    """At most so many connections, made when they are needed; threads may share it.
+
+    Who finds none free waits so many seconds, and then gets TooBusy.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], most: int, *, wait: float = 10.0) -> None:
+        self._connect, self._most, self._wait = connect, most, wait
+        self._slots = threading.BoundedSemaphore(most)
+        self._idle: deque[Connection] = deque()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection, whose transaction is rolled back at the end unless it was committed."""
+        if not self._slots.acquire(timeout=self._wait):
+            raise TooBusy(self._most)
+        try:
+            connection = self._take()
+            try:
+                yield connection
+            finally:
+                with suppress(psycopg2.Error):
+                    connection.rollback()
+                if not connection.closed:
+                    self._idle.append(connection)
+        finally:
+            self._slots.release()
+
+    def close(self) -> None:
+        """Close what is idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take(self) -> Connection:
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                # An idle server says nothing: what there is to read is its farewell.
+                ready = select.poll()
+                ready.register(connection.fileno(), select.POLLIN)
+                if not ready.poll(0):
+                    return connection
+                connection.close()
+        return self._connect()
+
+
 # Reading marts.
 
 _TEXT_TYPES = ("text", "character varying", "character", "name", "citext")
@@ -147,18 +206,33 @@ _TYPES = {
 }
 
 
+# More rows are fetched in portions.
+_ROWS_AT_ONCE = 5000
+# A paged text is compared by so many characters: a cell can hold megabytes. Texts that agree in
+# these are told apart by a digest, in a fixed order that is not the alphabet's.
+_COMPARED = 100
+# What makes a spreadsheet read a cell as a formula when it comes first.
+_FORMULA_SIGNS = "=+-@\t\r"
+
+
 def connect(profile: Profile) -> Postgres:
     """Connect as dbt would. Raises DatabaseUnreachable with what to do next."""
-    return Postgres(open_connection(profile, "labmart"), profile)
+    return Postgres(open_connection(profile, "labmart"), where(profile), profile.schema)
 
 
 class Postgres:
-    """An open connection; see the protocol `Engine`."""
+    """An open connection; see the protocol `Engine`. Its transaction ends with it, or an error.
 
-    def __init__(self, connection: Connection, profile: Profile) -> None:
+    `absent` are the columns of a relation that nobody has made yet, and that has no rows.
+    """
+
+    def __init__(
+        self, connection: Connection, where: str, schema: str, absent: Sequence[Column] = ()
+    ) -> None:
         self._connection = connection
-        self._schema = profile.schema
-        self._where = where(profile)
+        self._where = where
+        self._schema = schema
+        self._absent = absent
 
     def __enter__(self) -> Postgres:
         return self
@@ -167,40 +241,60 @@ class Postgres:
         self._connection.close()
 
     def columns(self, relation: str) -> tuple[Column, ...]:
-        with self._faults(), self._connection.cursor() as cursor:
-            cursor.execute(
-                "select a.attname, format_type(a.atttypid, a.atttypmod) "
-                "from pg_attribute as a join pg_class as c on c.oid = a.attrelid "
-                "join pg_namespace as n on n.oid = c.relnamespace "
-                "where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped "
-                "order by a.attnum",
-                (self._schema, relation),
-            )
-            columns = tuple(Column(name=name, type=type_) for name, type_ in cursor)
+        columns = self.all(
+            "select a.attname, format_type(a.atttypid, a.atttypmod) "
+            "from pg_attribute as a join pg_class as c on c.oid = a.attrelid "
+            "join pg_namespace as n on n.oid = c.relnamespace "
+            "where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped "
+            "order by a.attnum",
+            (self._schema, relation),
+        )
         if not columns:
             raise NotBuilt(f"{self._schema}.{relation}", self._where)
-        return columns
+        return tuple(Column(name, type_) for name, type_ in columns)
 
     def rows(self, selection: Selection) -> Iterator[Row]:
+        sql = self.sql(selection)
+        if selection.limit is not None and selection.limit <= _ROWS_AT_ONCE:
+            yield from self.all(sql, relation=selection.relation)
+            return
         # A named cursor leaves the result with the server and fetches it in portions.
-        with self._faults(), self._connection.cursor("labmart_rows") as cursor:
-            cursor.itersize = 5000
-            cursor.execute(self._sql(selection))
+        with (
+            self.faults(selection.relation),
+            self._connection.cursor("labmart_rows") as cursor,
+        ):
+            cursor.itersize = _ROWS_AT_ONCE
+            cursor.execute(sql)
             yield from cursor
 
     def count(self, selection: Selection) -> int:
-        with self._faults(), self._connection.cursor() as cursor:
-            cursor.execute(f"select count(*) from {self._source(selection)}")
-            row = cursor.fetchone()
-        return int(row[0]) if row else 0
+        [(count,)] = self.all(f"select count(*) from {self._source(selection)}")
+        return int(count)
 
-    def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
-        sql = f"copy ({self._sql(selection, bools_as_words=True)}) to stdout (format csv, header)"
-        with self._faults(), self._connection.cursor() as cursor:
-            cursor.copy_expert(sql, file)
+    def write_csv(
+        self, selection: Selection, file: IO[bytes], *, escape_formulas: bool = False
+    ) -> None:
+        """See `Engine`; `escape_formulas` puts a ' before a text that a spreadsheet would run."""
+
+        def cell(column: Column) -> str:
+            name = f"m.{quote(column.name)}"
+            if column.type == "boolean":
+                # COPY writes t and f; as text they are true and false.
+                return f"{name}::text as {quote(column.name)}"
+            if not (escape_formulas and _is_text(column)):
+                return name
+            begins = (
+                f"{name} > {literal('')} and strpos({literal(_FORMULA_SIGNS)}, left({name}, 1)) > 0"
+            )
+            escaped = f"""case when {begins} then {literal("'")} || {name} else {name} end"""
+            return f"{escaped} as {quote(column.name)}"
+
+        sql = self.sql(selection, ", ".join(map(cell, selection.columns)))
+        with self.faults(selection.relation), self._connection.cursor() as cursor:
+            cursor.copy_expert(f"copy ({sql}) to stdout (format csv, header)", file)
 
     def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
-        with self._faults(), self._connection.cursor() as cursor:
+        with self.faults(), self._connection.cursor() as cursor:
             cursor.execute(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
             columns = tuple(
                 Column(name=item.name, type=_TYPES.get(item.type_code, "text"))
@@ -208,48 +302,77 @@ class Postgres:
             )
             return columns, list(cursor)
 
-    def _sql(self, selection: Selection, *, bools_as_words: bool = False) -> str:
-        def cell(column: Column) -> str:
-            name = quote(column.name)
-            # COPY writes t and f; as text they are true and false.
-            as_words = bools_as_words and column.type == "boolean"
-            return f"{name}::text as {name}" if as_words else name
+    def all(
+        self, sql: str, values: Sequence[object] | None = None, *, relation: str = ""
+    ) -> list[tuple[Any, ...]]:
+        """All rows of a statement."""
+        with self.faults(relation), self._connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return list(cursor) if cursor.description else []
 
-        listed = ", ".join(map(cell, selection.columns))
-        return query_of(selection, listed, self._source(selection), _order_key)
+    def sql(self, selection: Selection, listed: str = "") -> str:
+        """The query of a selection; by default it lists the selection's columns."""
+        listed = listed or ", ".join(f"m.{quote(column.name)}" for column in selection.columns)
+        key = self.paged_key if selection.paged else _key
+        return query_of(selection, listed, self._source(selection), key=key, literal=literal)
+
+    @staticmethod
+    def paged_key(column: Column) -> str:
+        """What a paged order compares."""
+        if not _is_text(column):
+            return plain_key(column)
+        name = f"m.{quote(column.name)}"
+        return (
+            f"(case when length({name}) > {_COMPARED} then left({name}, {_COMPARED}) || md5({name})"
+            f' else {name} end collate "C")'
+        )
 
     def _source(self, selection: Selection) -> str:
-        return source_of(selection, [self._schema], literal=literal)
+        relation = f"{quote(self._schema)}.{quote(selection.relation)}"
+        if self._absent:
+            nulls = ", ".join(f"null::{item.type} as {quote(item.name)}" for item in self._absent)
+            relation = f"(select {nulls} where false)"
+        return source_of(selection, relation, key=_key, literal=literal)
 
     @contextmanager
-    def _faults(self) -> Iterator[None]:
+    def faults(self, relation: str = "") -> Iterator[None]:
         """Turn the driver's errors into ours."""
         try:
             yield
         except psycopg2.Error as error:
-            lost = isinstance(error, psycopg2.OperationalError) and (
-                self._connection.closed or error.pgcode is None
-            )
-            if lost:
-                raise DatabaseUnreachable(
-                    f"The connection to {self._where} was lost: {one_line(error)} Call again."
-                ) from None
-            raise QueryFailed(self._where, one_line(error)) from None
-        finally:
             if not self._connection.closed:
                 self._connection.rollback()
+            raise self._fault(error, f"{self._schema}.{relation}" if relation else "") from None
+
+    def _fault(self, error: psycopg2.Error, relation: str) -> LabmartError:
+        message = one_line(error)
+        if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
+            return QueryTooSlow(self._where)
+        if relation and isinstance(error, errors.UndefinedColumn):
+            return Outdated(relation, message)
+        if relation and isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
+            return NotBuilt(relation, self._where)
+        if error.pgcode is None and isinstance(
+            error, psycopg2.OperationalError | psycopg2.InterfaceError
+        ):
+            return DatabaseUnreachable(
+                f"The connection to {self._where} was lost: {message} Call again."
+            )
+        return QueryFailed(self._where, message)
+
+
+def _is_text(column: Column) -> bool:
+    return column.type.split("(", 1)[0].strip() in _TEXT_TYPES
+
+
+def _key(column: Column) -> str:
+    # Code point order is the same on every server; a server's own collation is not.
+    return plain_key(column) + (' collate "C"' if _is_text(column) else "")
 
 
 def literal(text: str) -> str:
     """A text as a literal that means the same whatever standard_conforming_strings says."""
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def _order_key(column: Column) -> str:
-    # Code point order is the same on every server; a server's own collation is not.
-    is_text = column.type.split("(", 1)[0].strip() in _TEXT_TYPES
-    collation = ' collate "C"' if is_text else ""
-    return f"m.{quote(column.name)}{collation} nulls first"
 
 
 # Writing the raw tables.

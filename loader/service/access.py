@@ -8,7 +8,6 @@ takes tells nothing of the tokens.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import logging
 import secrets
@@ -16,19 +15,19 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from math import ceil
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import Engine, text
-from sqlalchemy.exc import IntegrityError
+from psycopg2.errors import UniqueViolation
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loader.errors import UsageError
+from loader.service.database import Tables
 from loader.service.problems import Problem, response, slow_down
 from loader.service.settings import Settings, is_loopback
 
@@ -89,28 +88,20 @@ LOCAL = Caller("local", "admin")
 
 @dataclass(frozen=True)
 class Token:
-    """What is known of a token."""
+    """What is known of a token; `state` is valid, expired or revoked."""
 
     name: str
     role: str
+    state: str
     created_at: datetime
     expires_at: datetime | None
-    revoked_at: datetime | None
-
-    @property
-    def state(self) -> str:
-        """Whether it can be used, in a word."""
-        if self.revoked_at is not None:
-            return "revoked"
-        expired = self.expires_at is not None and self.expires_at <= datetime.now(UTC)
-        return "expired" if expired else "valid"
 
 
 class TokenStore:
     """The tokens of one schema; threads may share it."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, tables: Tables) -> None:
+        self._run = tables.run
 
     def create(self, name: str, role: Role, *, expires: timedelta | None = None) -> str:
         """Make a token; it cannot be read again. Raises UsageError for a name that is taken."""
@@ -118,13 +109,13 @@ class TokenStore:
         try:
             self._run(
                 "insert into tokens (name, role, hash, expires_at) "
-                "values (:name, :role, :hash, clock_timestamp() + :expires)",
+                "values (%(name)s, %(role)s, %(hash)s, clock_timestamp() + %(expires)s)",
                 name=name,
                 role=role,
                 hash=_hash(token),
                 expires=expires,
             )
-        except IntegrityError:
+        except UniqueViolation:
             raise UsageError(
                 f"There is a token {name!r} already. Choose another name; who has lost a token "
                 "revokes it and makes a new one."
@@ -134,7 +125,7 @@ class TokenStore:
     def keep(self, token: str) -> None:
         """Let a token that a file has brought be the administrator's, in place of the former."""
         self._run(
-            "insert into tokens (name, role, hash) values (:name, 'admin', :hash) "
+            "insert into tokens (name, role, hash) values (%(name)s, 'admin', %(hash)s) "
             "on conflict (name) do update set hash = excluded.hash, revoked_at = null",
             name=_FROM_FILE,
             hash=_hash(token),
@@ -143,15 +134,17 @@ class TokenStore:
     def all(self) -> list[Token]:
         """All tokens by name."""
         rows = self._run(
-            "select name, role, created_at, expires_at, revoked_at from tokens order by name"
+            "select name, role, case when revoked_at is not null then 'revoked' "
+            "when expires_at <= clock_timestamp() then 'expired' else 'valid' end as state, "
+            "created_at, expires_at from tokens order by name"
         )
-        return [Token(**row._mapping) for row in rows]
+        return [Token(*row) for row in rows]
 
     def revoke(self, name: str) -> None:
         """Let a token be good for nothing any more. Raises UsageError for an unknown one."""
         revoked = self._run(
             "update tokens set revoked_at = coalesce(revoked_at, clock_timestamp()) "
-            "where name = :name returning name",
+            "where name = %(name)s returning name",
             name=name,
         )
         if not revoked:
@@ -159,20 +152,12 @@ class TokenStore:
 
     def caller_of(self, token: str) -> Caller | None:
         """Whose token that is; None for one that is unknown, expired or revoked."""
-        digest = _hash(token)
         rows = self._run(
-            "select name, role, hash from tokens where hash = :hash and revoked_at is null "
+            "select name, role from tokens where hash = %(hash)s and revoked_at is null "
             "and (expires_at is null or expires_at > clock_timestamp())",
-            hash=digest,
+            hash=_hash(token),
         )
-        if not rows or not hmac.compare_digest(bytes(rows[0].hash), digest):
-            return None
-        return Caller(rows[0].name, rows[0].role)
-
-    def _run(self, sql: str, **parameters: object) -> list[Any]:
-        with self._engine.connect() as connection:
-            result = connection.execute(text(sql), parameters)
-            return list(result) if result.returns_rows else []
+        return Caller(*rows[0]) if rows else None
 
 
 def _hash(token: str) -> bytes:

@@ -11,21 +11,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvicorn
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
-from sqlalchemy import Engine
 
 from loader import __version__
 from loader.errors import UsageError
-from loader.service import problems, routes, routes_marts
+from loader.service import problems, routes
 from loader.service.access import SHORTEST_TOKEN, Guard, Rates, TokenStore
-from loader.service.answers import Marts
-from loader.service.database import prepared, service_engine
+from loader.service.database import Tables, prepared
 from loader.service.jobs import JobStore
+from loader.service.marts import Marts
 from loader.service.model import ProblemModel
 from loader.service.settings import Settings, check
 from loader.service.state import CONNECTIONS, Broker, Service
-from loader.service.uploads import UploadSlots
 from loader.service.worker import keep_worker
 
 # What is under way may take so long to end.
@@ -42,16 +40,16 @@ def create_app(settings: Settings) -> FastAPI:
         limits = settings.limits
         marts = Marts(settings.database)
         await to_thread.run_sync(marts.begin)
-        engine = service_engine(settings, CONNECTIONS)
+        tables = Tables(settings, CONNECTIONS)
         service = Service(
             settings=settings,
-            jobs=JobStore(engine),
-            tokens=TokenStore(engine),
+            jobs=JobStore(tables),
+            tokens=TokenStore(tables),
             marts=marts,
             broker=Broker(settings),
             rates=Rates(limits.requests_per_second, _SAVED_SECONDS * limits.requests_per_second),
             failed_logins=Rates(limits.failed_logins / 60, limits.failed_logins),
-            uploads=UploadSlots(limits.uploads),
+            uploads=CapacityLimiter(limits.uploads),
         )
         app.state.service = service
         beside = [asyncio.create_task(service.broker.listen())]
@@ -64,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             marts.close()
-            engine.dispose()
+            tables.close()
 
     app = FastAPI(
         title="labmart",
@@ -75,6 +73,8 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        # A client that sends a body does not follow to the other address.
+        redirect_slashes=False,
         responses={
             "default": {
                 "description": "A problem",
@@ -89,15 +89,20 @@ def create_app(settings: Settings) -> FastAPI:
     problems.add_handlers(app)
     app.add_middleware(Guard, settings=settings)
     app.include_router(routes.router)
-    app.include_router(routes_marts.router)
+    if settings.open_to_all:
+        for operations in app.openapi()["paths"].values():
+            for operation in operations.values():
+                if "security" in operation:
+                    # A token, or none.
+                    operation["security"].append({})
     return app
 
 
 def serve(settings: Settings) -> None:
     """Serve until a signal comes. Raises UsageError where it would be open to others."""
     check(settings)
-    with prepared(settings) as engine:
-        _check_tokens(settings, engine)
+    with prepared(settings) as tables:
+        _check_tokens(settings, TokenStore(tables))
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("labmart").setLevel(logging.INFO)
     listener = _listen(settings)
@@ -129,8 +134,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _check_tokens(settings: Settings, engine: Engine) -> None:
-    tokens = TokenStore(engine)
+def _check_tokens(settings: Settings, tokens: TokenStore) -> None:
     if settings.token_file is not None:
         tokens.keep(_token_in(settings.token_file))
     if settings.open_to_all:

@@ -1,33 +1,32 @@
-"""The service's connections to PostgreSQL: SQLAlchemy's pool over psycopg2, the one driver.
-
-The pool of the jobs and tokens is opened here; that of the marts, which can only read, in
-`loader.service.answers`.
-"""
+"""The service's own tables in PostgreSQL, and the connections to them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
-import psycopg2.extensions
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+import psycopg2
+from psycopg2.extras import NamedTupleCursor
 
 from loader.database import Database
 from loader.embedded import start
-from loader.engines.postgres import one_line, open_connection, where
+from loader.engines.postgres import Connection, Pool, one_line, open_connection, where
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault
 from loader.service.settings import Settings
 
-_NAME = "labmart service"
+# Runs a statement with named values; its rows.
+Run = Callable[..., list[Any]]
+
+NAME = "labmart service"
 _STATEMENT_SECONDS = 60
-_WAIT_SECONDS = 10.0
 
 # What is shared by all that works on one schema; `labmart <schema>` is also the channel on which
 # events and wishes to cancel are told.
 _TABLES = """
-create table if not exists jobs (
+create table jobs (
     id uuid primary key,
     -- The order in which jobs were accepted.
     number bigint generated always as identity unique,
@@ -46,6 +45,8 @@ create table if not exists jobs (
     finished_at timestamptz,
     created_by text not null,
     options jsonb not null,
+    -- Name, bytes and sha256 of each file, in order.
+    files jsonb not null default '[]',
     -- The same for the same content and options.
     content_key text,
     idempotency_key text,
@@ -54,20 +55,11 @@ create table if not exists jobs (
     error jsonb,
     last_event bigint not null default 0
 );
-create unique index if not exists jobs_idempotency_key on jobs (created_by, idempotency_key);
-create index if not exists jobs_content_key on jobs (content_key);
-create index if not exists jobs_unfinished on jobs (number) where finished_at is null;
+create unique index jobs_idempotency_key on jobs (created_by, idempotency_key);
+create index jobs_content_key on jobs (content_key);
+create index jobs_unfinished on jobs (number) where finished_at is null;
 
-create table if not exists uploads (
-    job_id uuid not null references jobs on delete cascade,
-    position integer not null,
-    name text not null,
-    bytes bigint not null,
-    sha256 text not null,
-    primary key (job_id, position)
-);
-
-create table if not exists job_events (
+create table job_events (
     job_id uuid not null references jobs on delete cascade,
     number bigint not null,
     at timestamptz not null default clock_timestamp(),
@@ -76,7 +68,7 @@ create table if not exists job_events (
     primary key (job_id, number)
 );
 
-create table if not exists tokens (
+create table tokens (
     name text primary key,
     role text not null check (role in ('read', 'load', 'admin')),
     -- SHA-256 of the token.
@@ -86,112 +78,111 @@ create table if not exists tokens (
     revoked_at timestamptz
 );
 """
-# The jobs of version 0.1, whose order was kept by procrastinate; its functions may stay.
+# From jobs whose order was kept by procrastinate, whose functions may stay, and whose files had a
+# table of their own.
 _UPGRADE = """
-alter table jobs drop column queue_id, add column claimed boolean not null default false;
-update jobs set awaits_build = true where kind = 'build' and finished_at is null;
+do $$ begin
+    if exists (select from pg_attribute where attrelid = 'jobs'::regclass and attname = 'queue_id'
+        and not attisdropped) then
+        alter table jobs drop column queue_id, add column claimed boolean not null default false;
+        update jobs set awaits_build = true where kind = 'build' and finished_at is null;
+    end if;
+end $$;
 drop table if exists procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
     procrastinate_workers cascade;
 drop type if exists procrastinate_job_status, procrastinate_job_event_type cascade;
 drop function if exists append_event;
+alter table jobs add column files jsonb not null default '[]';
+update jobs set files = uploaded.files from (
+    select job_id, jsonb_agg(to_jsonb(uploads) - 'job_id' - 'position' order by position) as files
+    from uploads group by job_id
+) as uploaded where uploaded.job_id = jobs.id;
+drop table uploads;
 """
 
 
-def make_engine(
-    database: Database,
-    name: str,
-    *,
-    connections: int,
-    wait: float = _WAIT_SECONDS,
-    ping: bool = True,
-    begin: Callable[[psycopg2.extensions.connection], None] | None = None,
-) -> Engine:
-    """A pool of so many connections, each opened as dbt would; `begin` gets each new one first.
-
-    Who finds none free waits so many seconds, and then gets SQLAlchemy's TimeoutError. With
-    `ping` a connection that broke while it was idle is replaced.
-    """
-
-    def connect() -> psycopg2.extensions.connection:
-        if database.embedded is not None:
-            start(database.embedded)
-        connection = open_connection(database.profile, name)
-        if begin is not None:
-            begin(connection)
-        return connection
-
-    return create_engine(
-        "postgresql+psycopg2://",
-        creator=connect,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=wait,
-        pool_pre_ping=ping,
-        use_native_hstore=False,
-    )
+def connect(database: Database, name: str = NAME) -> Connection:
+    """Connect as dbt would, to the embedded server also if it has been stopped meanwhile."""
+    if database.embedded is not None:
+        start(database.embedded)
+    return open_connection(database.profile, name)
 
 
-def service_engine(settings: Settings, connections: int, name: str = _NAME) -> Engine:
-    """The pool of the service's own tables, whose schema comes first in the search path."""
-
-    def begin(connection: psycopg2.extensions.connection) -> None:
-        enter_schema(connection, settings)
-        with connection.cursor() as cursor:
-            cursor.execute(f"set statement_timeout = '{_STATEMENT_SECONDS}s'")
-        connection.commit()
-
-    return make_engine(settings.database, name, connections=connections, begin=begin)
-
-
-def enter_schema(connection: psycopg2.extensions.connection, settings: Settings) -> None:
-    """Let the names in SQL be those of the service's own tables."""
+def connect_to_tables(settings: Settings, name: str = NAME) -> Connection:
+    """A connection on which names are those of the service's own tables; it commits by itself."""
+    connection = connect(settings.database, name)
+    connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute(f"set search_path to {quote(settings.schema)}, pg_catalog")
-    connection.commit()
+        cursor.execute(
+            f"set search_path to {quote(settings.schema)}, pg_catalog; "
+            f"set statement_timeout = '{_STATEMENT_SECONDS}s'"
+        )
+    return connection
 
 
-def run_plainly(connection: Connection, sql: str) -> None:
-    """Run SQL without parameters, in which names may hold what would mean some."""
-    connection.exec_driver_sql(sql.replace("%", "%%"))
+class Tables:
+    """The service's own tables; threads may share them."""
+
+    def __init__(self, settings: Settings, connections: int, name: str = NAME) -> None:
+        self._pool = Pool(lambda: connect_to_tables(settings, name), connections)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+    def run(self, sql: str, **values: object) -> list[Any]:
+        """Run one statement by itself; its rows, if it has any."""
+        with self._pool.connection() as connection:
+            return _run(connection, sql, **values)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Run]:
+        """What runs statements all of which are done or none."""
+        with self._pool.connection() as connection, connection:
+            yield partial(_run, connection)
+
+
+def _run(connection: Connection, sql: str, **values: object) -> list[Any]:
+    with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
+        cursor.execute(sql, values or None)  # type: ignore[no-untyped-call]
+        return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager
-def prepared(settings: Settings, connections: int = 1, name: str = _NAME) -> Iterator[Engine]:
-    """The pool of the service's own tables, which are made when they are missing.
+def prepared(settings: Settings, connections: int = 1, name: str = NAME) -> Iterator[Tables]:
+    """The service's own tables, which are made when they are missing.
 
     Raises DatabaseUnreachable, or DatabaseFault for whatever the database says within the block.
     """
     # Makes the embedded server run, and says in a person's words what is in the way.
     settings.database.ready()
-    engine = service_engine(settings, connections, name)
+    tables = Tables(settings, connections, name)
     try:
-        _prepare(engine, settings.schema)
-        yield engine
-    except SQLAlchemyError as error:
-        reason = one_line(getattr(error, "orig", None) or error)
-        raise DatabaseFault(where(settings.profile), reason, "Look into its log.") from None
+        with tables.transaction() as run:
+            _prepare(run, settings.schema)
+        yield tables
+    except psycopg2.Error as error:
+        raise DatabaseFault(
+            where(settings.profile), one_line(error), "Look into its log."
+        ) from None
     finally:
-        engine.dispose()
+        tables.close()
 
 
-def _prepare(engine: Engine, schema: str) -> None:
-    with engine.begin() as connection:
-
-        def answer(sql: str, **parameters: object) -> object:
-            return connection.execute(text(sql), parameters).scalar()
-
-        # Of two servers that start at once, one waits for the other.
-        answer(
-            "select pg_advisory_xact_lock(hashtextextended('labmart service ' || :schema, 0))",
-            schema=schema,
-        )
-        # `if not exists` alone would ask for the right to create what is there already.
-        if answer("select to_regnamespace(quote_ident(:schema))", schema=schema) is None:
-            run_plainly(connection, f"create schema {quote(schema)}")
-        if answer("select to_regclass('tokens')") is None:
-            run_plainly(connection, _TABLES)
-        if answer(
-            "select 1 from pg_attribute where attrelid = to_regclass('jobs') "
-            "and attname = 'queue_id' and not attisdropped"
-        ):
-            run_plainly(connection, _UPGRADE)
+def _prepare(run: Run, schema: str) -> None:
+    # Of two servers that start at once, one waits for the other.
+    run(
+        "select pg_advisory_xact_lock(hashtextextended('labmart service ' || %(schema)s, 0))",
+        schema=schema,
+    )
+    # `if not exists` alone would ask for the right to create what is there already.
+    if not run("select 1 from pg_namespace where nspname = %(schema)s", schema=schema):
+        run(f"create schema {quote(schema)}")
+    [(is_new, is_old)] = run(
+        "select to_regclass('tokens') is null as is_new, "
+        "to_regclass('uploads') is not null as is_old"
+    )
+    if is_new:
+        run(_TABLES)
+    elif is_old:
+        run(_UPGRADE)

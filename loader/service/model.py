@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+import click
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field, create_model
+
+from loader.cli.loading import Given, given_options, parsed
+
+if TYPE_CHECKING:
+    from loader.load import LoadOptions
 
 Kind = Literal["load", "run", "build", "undo", "redo"]
+# PostgreSQL has no NUL in texts.
+_Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
 
@@ -23,6 +31,79 @@ class ProblemModel(BaseModel):
     status: int
     detail: str
     instance: str
+
+
+# The options of `labmart load`, as it declares and reads them; here no environment speaks for them.
+_LOAD = click.command()(given_options(lambda **_: None))
+for _option in _LOAD.params:
+    _option.envvar = None
+
+
+def _parameter_of(option: click.Parameter) -> tuple[str, Any]:
+    """An option of the command as a parameter of a request: its name, and what pydantic needs."""
+    name = option.opts[0].removeprefix("--").replace("-", "_")
+    assert isinstance(option, click.Option)
+    if option.is_flag:
+        return name, (bool, Field(False, description=option.help))
+    if option.multiple:
+        return name, (list[_Text], Field([], description=option.help))
+    kind: Any = _Text
+    if isinstance(option.type, click.Choice):
+        kind = Literal[tuple(option.type.choices)]
+    return name, (kind | None, Field(None, description=option.help))
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    replace: bool = False
+    build: Annotated[bool, Field(description="Bring the marts up to date afterwards.")] = True
+
+
+if TYPE_CHECKING:
+    UploadOptions = _Asked
+else:
+    UploadOptions = create_model(
+        "UploadOptions",
+        __base__=_Asked,
+        __doc__="What an upload can be asked for; null means what the command does by itself.",
+        **dict(map(_parameter_of, _LOAD.params)),
+    )
+
+
+def load_options(asked: UploadOptions) -> LoadOptions:
+    """The same for the loader. Raises click.UsageError for a value that cannot be meant."""
+    arguments = []
+    for option in _LOAD.params:
+        value = getattr(asked, _parameter_of(option)[0])
+        flag = option.opts[0]
+        if isinstance(value, bool):
+            arguments += [flag] if value else []
+        else:
+            values = value if isinstance(value, list) else [value]
+            arguments += [f"{flag}={text}" for text in values if text is not None]
+    with _LOAD.make_context("upload", arguments) as context:
+        return parsed(cast("Given", context.params), check=False)
+
+
+class RunRequest(BaseModel):
+    """What to load from the landing folder: paths relative to it; none means all of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    paths: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=1000)
+    replace: bool = False
+    build: bool = True
+
+
+class Options(UploadOptions):
+    """What a job was asked for."""
+
+    # A job of an earlier version may have been asked for something else.
+    model_config = ConfigDict(extra="ignore")
+
+    paths: list[str] = Field(default_factory=list)
+    load_id: int | None = None
 
 
 class UploadedFile(BaseModel):
@@ -41,18 +122,38 @@ class RejectedExample(BaseModel):
     detail: str
 
 
+class IssueCount(BaseModel):
+    """How many things of a rule are open in a file, and the option that would mend them, if any.
+
+    `severity` is error or warning.
+    """
+
+    rule: str
+    severity: str
+    open_issues: int
+    remedy: str | None = None
+
+
 class FileResult(BaseModel):
     """What became of a file, or of a sheet of one. `input` is null when no table was found in it.
 
     All files of a job that is refused are, though only some may be the reason; `notes` tell which.
+    `records_rejected` are lines that could not be split; `rejected_by_rule` counts these. What the
+    build found in the rows is in `rows_accepted`, `rows_rejected` and `issues`, null until then.
     """
 
     file: str
     input: str | None
     state: Literal["loaded", "known", "refused"]
     load_id: int | None = None
+    dialect: str | None = None
+    columns: list[str] = Field(default_factory=list)
     records_read: int = 0
     records_rejected: int = 0
+    rejected_by_rule: dict[str, int] = Field(default_factory=dict)
+    rows_accepted: int | None = None
+    rows_rejected: int | None = None
+    issues: list[IssueCount] | None = None
     notes: list[str] = Field(default_factory=list)
     rejected_examples: list[RejectedExample] = Field(default_factory=list)
 
@@ -95,17 +196,6 @@ class Progress(BaseModel):
     nodes_total: int | None = None
 
 
-class Options(BaseModel):
-    """What a job was asked for."""
-
-    replace: bool = False
-    build: bool = True
-    input: str | None = None
-    max_rejected: str | None = None
-    paths: list[str] = Field(default_factory=list)
-    load_id: int | None = None
-
-
 class Links(BaseModel):
     """Where to go from a job."""
 
@@ -114,8 +204,8 @@ class Links(BaseModel):
     cancel: str
 
 
-class JobState(BaseModel):
-    """A job, as the event `state` has it."""
+class Job(BaseModel):
+    """A job, as the event `state` has it too."""
 
     id: UUID
     kind: Kind
@@ -130,11 +220,11 @@ class JobState(BaseModel):
     result: Result | None
     error: ProblemModel | None
 
-
-class Job(JobState):
-    """A job with its links."""
-
-    links: Links
+    @computed_field  # type: ignore[prop-decorator]  # mypy takes no decorated property
+    @property
+    def links(self) -> Links:
+        here = f"/v1/jobs/{self.id}"
+        return Links(self=here, events=f"{here}/events", cancel=f"{here}/cancel")
 
 
 class JobList(BaseModel):
@@ -144,18 +234,19 @@ class JobList(BaseModel):
     next: str | None
 
 
-class RunRequest(BaseModel):
-    """What to load from the landing folder: paths relative to it; none means all of it."""
+class ColumnModel(BaseModel):
+    """A column of a mart."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    paths: list[str] = Field(default_factory=list, max_length=1000)
-    replace: bool = False
-    build: bool = True
+    name: str
+    type: str
+    description: str
 
 
-def with_links(job: JobState) -> Job:
-    """The job as the API answers it."""
-    here = f"/v1/jobs/{job.id}"
-    links = Links(self=here, events=f"{here}/events", cancel=f"{here}/cancel")
-    return Job(**dict(job), links=links)
+class MartModel(BaseModel):
+    """A mart. No two rows agree in `grain_columns`; without any, rows can be equal."""
+
+    name: str
+    description: str
+    grain_columns: list[str]
+    columns: list[ColumnModel]
+    rows_url: str

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from math import ceil
+from typing import Any
 
+import click
+import psycopg2
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -20,7 +20,6 @@ from loader.errors import (
     BadParameter,
     DatabaseFault,
     DatabaseUnreachable,
-    FileRefused,
     FilesRefused,
     LabmartError,
     NotAcceptable,
@@ -29,23 +28,18 @@ from loader.errors import (
     QueryFailed,
     QueryTooSlow,
     TooBusy,
-    UnknownColumn,
     UnknownLoad,
     UnknownMart,
     WrongStatus,
 )
 
 MEDIA_TYPE = "application/problem+json"
-_LOG = logging.getLogger("labmart.service")
-# The first class that fits decides.
+# The first class that fits decides; every other error is a 422.
 _STATUS: tuple[tuple[type[LabmartError], int], ...] = (
     (UnknownMart, 404),
     (UnknownLoad, 404),
     (NotBuilt, 404),
     (WrongStatus, 409),
-    (UnknownColumn, 422),
-    (FileRefused, 422),
-    (FilesRefused, 422),
     (NotAcceptable, 406),
     (Outdated, 409),
     (TooBusy, 503),
@@ -120,59 +114,62 @@ def response(problem: Problem, instance: str) -> Response:
     )
 
 
+def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:
+    """What is wrong with which parameter, from what pydantic says."""
+    errors = [
+        {"parameter": ".".join(map(str, fault["loc"])) or "body", "message": fault["msg"]}
+        for fault in faults
+    ]
+    detail = " ".join(f"{error['parameter']}: {error['message']}." for error in errors)
+    return Problem(422, "invalid-request", detail, members={"errors": errors})
+
+
+def _of_http(error: HTTPException) -> Problem:
+    """What the framework refuses by itself."""
+    title = _title(error.status_code)
+    kind = title.lower().replace(" ", "-")
+    return Problem(error.status_code, kind, f"{error.detail}.", headers=error.headers)
+
+
+def _of_database(error: psycopg2.Error) -> Problem:
+    detail = f"The database does not answer: {one_line(error)} Try again in a moment."
+    return Problem(503, "database-unavailable", detail, headers={"Retry-After": "5"})
+
+
+def _internal(error: Exception) -> Problem:
+    # Starlette raises it once more, and the server's log has the traceback.
+    detail = f"An internal error: {type(error).__name__}. The server's log has more."
+    return Problem(500, "internal", detail)
+
+
+# An error's own class, or else the nearest above it, decides.
+_HANDLERS: dict[type[Exception], Callable[[Any], Problem]] = {
+    Problem: lambda error: error,
+    LabmartError: of_error,
+    RequestValidationError: lambda error: invalid(error.errors()),
+    click.UsageError: lambda error: Problem(422, "invalid-request", error.format_message()),
+    HTTPException: _of_http,
+    # Nobody hears it but the log, which calls it as nginx does.
+    ClientDisconnect: lambda _: Problem(499, "client-gone", "The client has gone."),
+    psycopg2.OperationalError: _of_database,
+    psycopg2.InterfaceError: _of_database,
+    Exception: _internal,
+}
+
+
 def add_handlers(app: FastAPI) -> None:
     """Answer every error with a problem."""
 
-    def answer(request: Request, problem: Problem) -> Response:
-        return response(problem, request.url.path)
+    def handler(
+        problem_of: Callable[[Any], Problem],
+    ) -> Callable[[Request, Exception], Awaitable[Response]]:
+        async def handle(request: Request, error: Exception) -> Response:
+            return response(problem_of(error), request.url.path)
 
-    @app.exception_handler(Problem)
-    async def _(request: Request, error: Problem) -> Response:
-        return answer(request, error)
+        return handle
 
-    @app.exception_handler(LabmartError)
-    async def _(request: Request, error: LabmartError) -> Response:
-        return answer(request, of_error(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def _(request: Request, error: RequestValidationError) -> Response:
-        return answer(request, _invalid(error))
-
-    @app.exception_handler(HTTPException)
-    async def _(request: Request, error: HTTPException) -> Response:
-        kind = _kebab(_title(error.status_code).replace(" ", ""))
-        detail = f"{request.method} {request.url.path}: {error.detail}."
-        return answer(request, Problem(error.status_code, kind, detail, headers=error.headers))
-
-    @app.exception_handler(ClientDisconnect)
-    async def _(request: Request, _: ClientDisconnect) -> Response:
-        # Nobody hears it but the log, which calls it as nginx does.
-        return answer(request, Problem(499, "client-gone", "The client has gone."))
-
-    @app.exception_handler(OperationalError)
-    @app.exception_handler(InterfaceError)
-    @app.exception_handler(PoolTimeout)
-    async def _(request: Request, error: SQLAlchemyError) -> Response:
-        reason = one_line(getattr(error, "orig", None) or error)
-        detail = f"The database does not answer: {reason} Try again in a moment."
-        headers = {"Retry-After": "5"}
-        return answer(request, Problem(503, "database-unavailable", detail, headers=headers))
-
-    @app.exception_handler(Exception)
-    async def _(request: Request, error: Exception) -> Response:
-        # Starlette raises it once more, and the server's log has the traceback.
-        detail = f"An internal error: {type(error).__name__}. The server's log has more."
-        return answer(request, Problem(500, "internal", detail))
-
-
-def _invalid(error: RequestValidationError) -> Problem:
-    """What is wrong with which parameter."""
-    faults = [
-        {"parameter": ".".join(str(part) for part in fault["loc"]), "message": fault["msg"]}
-        for fault in error.errors()
-    ]
-    detail = " ".join(f"{fault['parameter']}: {fault['message']}." for fault in faults)
-    return Problem(422, "invalid-request", detail, members={"errors": faults})
+    for kind, problem_of in _HANDLERS.items():
+        app.add_exception_handler(kind, handler(problem_of))
 
 
 def _title(status: int) -> str:

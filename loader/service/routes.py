@@ -1,38 +1,47 @@
-"""The addresses of jobs: uploads, runs, what is going on; and health, documentation, the page.
-
-The marts and the ledger are in `routes_marts`.
-"""
+"""The addresses: uploads, jobs, marts, loads; and health, documentation, the page."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
+import mimetypes
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import ValidationError
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import generate_latest
+from pydantic import Field, ValidationError
 
 from loader.dbt import write_docs
-from loader.errors import BuildFailed
-from loader.load import MaxRejected
+from loader.errors import BuildFailed, UnknownLoad
 from loader.printable import printable
+from loader.service import marts
 from loader.service.access import Caller, require
 from loader.service.jobs import EVENTS_AT_ONCE, NewJob
-from loader.service.model import Job, JobList, Kind, Options, RunRequest, State, with_links
-from loader.service.problems import Problem
-from loader.service.settings import Settings
+from loader.service.model import (
+    ColumnModel,
+    Job,
+    JobList,
+    Kind,
+    MartModel,
+    Options,
+    RunRequest,
+    State,
+    UploadOptions,
+    load_options,
+)
+from loader.service.problems import Problem, invalid
 from loader.service.state import Service, service_of
-from loader.service.uploads import SpoolFolder, boundary_of, check_length, check_name
+from loader.service.uploads import SpoolFolder, boundary_of, check_length, check_name, upload_slot
+from loader.show import ISSUES
 from loader.sources import read_inputs
 
 router = APIRouter()
@@ -59,31 +68,6 @@ _UPLOADED: dict[int | str, dict[str, object]] = {
     200: {"model": Job, "description": "The job that does just that already"},
     202: {"description": "Accepted; the job will load it"},
 }
-
-
-def _options(
-    replace: Annotated[
-        bool, Query(description="Let the files take the place of what was loaded before.")
-    ] = False,
-    build: _Build = True,
-    input: Annotated[  # noqa: A002 -- the parameter's name
-        str | None, Query(description="Take the files for this input, whatever else they could be.")
-    ] = None,
-    max_rejected: Annotated[
-        str | None,
-        Query(description="How many lines of a file may be rejected: 20, or 10% (the default)."),
-    ] = None,
-) -> Options:
-    """What an upload can be asked for; for `Depends`."""
-    if max_rejected is not None:
-        try:
-            MaxRejected.parse(max_rejected)
-        except ValueError as error:
-            raise Problem(422, "invalid-request", f"max_rejected: {error}") from None
-    return Options(replace=replace, build=build, input=input, max_rejected=max_rejected)
-
-
-_Asked = Annotated[Options, Depends(_options)]
 _Key = Annotated[
     str | None,
     Header(
@@ -94,6 +78,10 @@ _Key = Annotated[
         description="Sent again with the same content, it gives the same job.",
     ),
 ]
+
+
+class _PostOptions(UploadOptions):
+    name: str | None = Field(None, description="The file's name, for a raw body.")
 
 
 @router.put(
@@ -109,13 +97,14 @@ async def put_file(
     response: Response,
     caller: Loader,
     service: Serving,
-    asked: _Asked,
+    asked: Annotated[UploadOptions, Query()],
     key: _Key = None,
 ) -> Job:
     """Upload one file: `curl -T users.csv URL/v1/files/`."""
     return await _upload(request, response, caller, service, asked, key, name, None)
 
 
+@router.post("/v1/files/", status_code=202, include_in_schema=False)
 @router.post(
     "/v1/files",
     status_code=202,
@@ -132,20 +121,20 @@ async def post_files(
     response: Response,
     caller: Loader,
     service: Serving,
-    asked: _Asked,
-    name: Annotated[str | None, Query(description="The file's name, for a raw body.")] = None,
+    asked: Annotated[_PostOptions, Query()],
     key: _Key = None,
 ) -> Job:
     """Upload several files (multipart), all of which are loaded or none; or one as the body."""
     boundary = boundary_of(request)
-    if boundary is None and name is None:
+    if boundary is None and asked.name is None:
         raise Problem(
             422,
             "no-file-name",
             "What is the file called? PUT it to /v1/files/NAME, or add ?name=NAME, or send "
             "multipart/form-data.",
         )
-    return await _upload(request, response, caller, service, asked, key, name or "", boundary)
+    name = asked.name or ""
+    return await _upload(request, response, caller, service, asked, key, name, boundary)
 
 
 async def _upload(
@@ -153,27 +142,32 @@ async def _upload(
     response: Response,
     caller: Caller,
     service: Service,
-    asked: Options,
+    asked: UploadOptions,
     key: str | None,
     name: str,
     boundary: str | None,
 ) -> Job:
     """Everything that can be refused is, before the first byte of the body is read."""
     settings = service.settings
-    _check_input(settings, asked.input)
+    wanted = load_options(asked).input
+    if wanted is not None:
+        known = [entry.name for entry in read_inputs(settings.database.project.sources_file)]
+        if wanted not in known:
+            detail = f"There is no input {wanted!r}. The inputs are: {', '.join(known)}."
+            raise Problem(422, "unknown-input", detail)
     if boundary is None:
         check_name(name)
     check_length(request, settings.limits, settings.spool_folder)
     await service.in_thread(service.jobs.check_room, settings.limits.queued_jobs)
-    job_id = uuid4()
-    with service.uploads.take(), SpoolFolder(settings.spool_folder, job_id) as folder:
+    options = Options(**asked.model_dump(exclude={"name"}))
+    with upload_slot(service.uploads), SpoolFolder(settings.spool_folder, uuid4()) as folder:
         files = await folder.receive(request, settings.limits, name, boundary)
-        content = [sorted(file.sha256 for file in files), asked.model_dump()]
+        content = [sorted(file.sha256 for file in files), options.model_dump()]
         new = NewJob(
-            id=job_id,
+            id=folder.job_id,
             kind="load",
             created_by=caller.name,
-            options=asked,
+            options=options,
             files=tuple(files),
             content_key=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
             idempotency_key=key,
@@ -181,23 +175,13 @@ async def _upload(
         # If this fails nobody knows whether it was accepted; a folder without a job is found
         # and deleted later.
         job = await service.in_thread(service.jobs.accept, new, settings.profile.raw_schema)
-        if job.id != job_id:
+        if job.id != new.id:
             folder.remove()
             response.status_code = 200
         else:
             service.metrics.uploaded.inc(sum(file.bytes for file in files))
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return with_links(job)
-
-
-def _check_input(settings: Settings, name: str | None) -> None:
-    if name is None:
-        return
-    known = [entry.name for entry in read_inputs(settings.database.project.sources_file)]
-    if name not in known:
-        raise Problem(
-            422, "unknown-input", f"There is no input {name!r}. The inputs are: {', '.join(known)}."
-        )
+    response.headers["Location"] = job.links.self
+    return job
 
 
 # Jobs without an upload: files of the landing folder, builds, undo and redo.
@@ -220,8 +204,7 @@ async def run(request: Request, response: Response, caller: Loader, service: Ser
     asked = await _run_request(request)
     for path in asked.paths:
         _check_path(path)
-    options = Options(replace=asked.replace, build=asked.build, paths=asked.paths)
-    return await _accept(service, response, caller, "run", options)
+    return await _accept(service, response, caller, "run", Options(**dict(asked)))
 
 
 @router.post("/v1/builds", status_code=202, tags=["jobs"])
@@ -252,8 +235,8 @@ async def _accept(
     await service.in_thread(service.jobs.check_room, service.settings.limits.queued_jobs)
     new = NewJob(id=uuid4(), kind=kind, created_by=caller.name, options=options)
     job = await service.in_thread(service.jobs.accept, new, service.settings.profile.raw_schema)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return with_links(job)
+    response.headers["Location"] = job.links.self
+    return job
 
 
 async def _run_request(request: Request) -> RunRequest:
@@ -267,13 +250,9 @@ async def _run_request(request: Request) -> RunRequest:
     if content and media_type.lower() != "application/json":
         raise Problem(415, "not-json", "Send JSON, with Content-Type: application/json.")
     try:
-        return RunRequest.model_validate_json(bytes(content) or b"{}")
+        return RunRequest.model_validate_json(bytes(content) or b"{}", strict=True)
     except ValidationError as error:
-        detail = " ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}."
-            for fault in error.errors()
-        )
-        raise Problem(422, "invalid-request", detail) from None
+        raise invalid(error.errors()) from None
 
 
 def _check_path(path: str) -> None:
@@ -303,51 +282,54 @@ async def list_jobs(
     ] = None,
 ) -> JobList:
     """Jobs, the newest first."""
-    jobs, next_before = await service.in_thread(
-        service.jobs.newest, state, limit, int(after) if after else None
-    )
-    return JobList(
-        items=[with_links(job) for job in jobs],
-        next=None if next_before is None else str(next_before),
-    )
+    before = int(after) if after else None
+    jobs, next_before = await service.in_thread(service.jobs.newest, state, limit, before)
+    return JobList(items=jobs, next=None if next_before is None else str(next_before))
 
 
 @router.get("/v1/jobs/{job_id}", tags=["jobs"])
 async def get_job(job_id: UUID, _: Reader, service: Serving) -> Job:
     """A job."""
-    return with_links(await service.in_thread(service.jobs.find, job_id))
+    return await service.in_thread(service.jobs.find, job_id)
+
+
+@router.post("/v1/jobs/{job_id}/cancel", status_code=202, tags=["jobs"])
+async def cancel_job(job_id: UUID, _: Loader, service: Serving) -> Job:
+    """Cancel a job. What it has loaded already stays; undo takes it back."""
+    return await service.in_thread(service.jobs.cancel, job_id)
 
 
 async def _last_event(
     job_id: UUID,
     _: Reader,
     service: Serving,
-    last_event_id: Annotated[
-        str, Header(alias="Last-Event-ID", description="Go on after this event.")
+    number: Annotated[
+        str,
+        Header(
+            alias="Last-Event-ID",
+            pattern=r"^[0-9]{0,18}$",
+            description="The number of an event: go on after it.",
+        ),
     ] = "0",
 ) -> int:
     """After which event a listener wants to hear more; decided before the stream begins."""
-    number = last_event_id.strip() or "0"
-    if not (number.isascii() and number.isdigit() and int(number) <= _LARGEST):
-        raise Problem(422, "invalid-request", "Last-Event-ID is the number of an event.")
     await service.in_thread(service.jobs.find, job_id)
-    return int(number)
+    return int(number or 0)
 
 
 # How often is looked for events whose notification was lost with a connection.
 _LOOK_SECONDS = 10.0
 
 
-@router.get(
-    "/v1/jobs/{job_id}/events",
-    response_class=EventSourceResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
-    tags=["jobs"],
-)
+@router.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse, tags=["jobs"])
 async def follow_job(
     job_id: UUID, service: Serving, after: Annotated[int, Depends(_last_event)]
 ) -> AsyncIterator[ServerSentEvent]:
-    """The job's events as they happen (server-sent events); ends after the final one."""
+    """The job's events as they happen (server-sent events); ends after the final one.
+
+    `data` is JSON: the job for `state`, its progress for `progress`, one of its files for `file`, a
+    node of dbt for `node`, `{"text": …}` for `message`.
+    """
     with service.broker.following(job_id) as has_news:
         while not service.broker.is_closed:
             has_news.clear()
@@ -365,10 +347,162 @@ async def follow_job(
                     continue
 
 
-@router.post("/v1/jobs/{job_id}/cancel", status_code=202, tags=["jobs"])
-async def cancel_job(job_id: UUID, _: Loader, service: Serving) -> Job:
-    """Cancel a job. What it has loaded already stays; undo takes it back."""
-    return with_links(await service.in_thread(service.jobs.cancel, job_id))
+# The marts, and the ledger: which there are, and their rows.
+
+
+def _parameter(name: str, description: str, **schema: object) -> dict[str, object]:
+    schema = schema or {"type": "string"}
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+_FILTERS = (
+    "column=operator.value, such as user_id=gte.5. The operators are eq, neq, gt, gte, lt, lte, "
+    "in.(a,b), like and ilike (with * for any text), is.null, not.null. In a list, text with a "
+    'comma stands in quotes: in.("a, b",c).'
+)
+_PARAMETERS = [
+    _parameter(marts.SELECT, "The columns wanted, separated by commas; default: all."),
+    _parameter(marts.ORDER, "Columns to sort by, separated by commas; `-` before one: falling."),
+    _parameter(
+        marts.LIMIT,
+        f"So many rows at most; 0: all. Default: {marts.JSON.page} in JSON, else all.",
+        type="integer",
+        minimum=0,
+    ),
+    _parameter(marts.AFTER, "The cursor `next` of the page before."),
+    _parameter(
+        marts.FORMAT,
+        "Goes before the header Accept.",
+        type="string",
+        enum=[format_.name for format_ in marts.FORMATS],
+    ),
+    _parameter(
+        marts.FORMULAS,
+        "`keep`: texts in CSV that begin with = + - @ TAB or CR stay as they are. "
+        "Else they get a ' before them, so that no spreadsheet runs them.",
+        type="string",
+        enum=list(marts.FORMULA_CHOICES),
+    ),
+    {
+        **_parameter("filters", _FILTERS, type="object", additionalProperties={"type": "string"}),
+        "style": "form",
+        "explode": True,
+    },
+]
+_ROWS = {
+    "type": "object",
+    "required": ["items", "next"],
+    "properties": {
+        "items": {"type": "array", "items": {"type": "object"}},
+        "next": {"type": ["string", "null"], "description": "The cursor of the next page."},
+    },
+}
+# What the OpenAPI document says of a route that answers with rows.
+_TABLE: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {
+        200: {
+            "description": "The rows. `Link` with rel=next is the address of the next page.",
+            "content": {
+                format_.media_type: {"schema": _ROWS} if format_ is marts.JSON else _BINARY
+                for format_ in marts.FORMATS
+            },
+        },
+        304: {"description": "Nothing has changed since the tag in If-None-Match."},
+    },
+    "openapi_extra": {"parameters": _PARAMETERS},
+}
+
+
+async def _asked(request: Request) -> marts.Request:
+    """A request as the queries take it."""
+    return marts.Request(
+        path=request.url.path,
+        pairs=tuple(request.query_params.multi_items()),
+        accept=request.headers.get("accept"),
+        if_none_match=request.headers.get("if-none-match"),
+        head=request.method == "HEAD",
+    )
+
+
+_Asked = Annotated[marts.Request, Depends(_asked)]
+
+
+def _sent(answer: marts.Answer) -> Response:
+    """An answer as it goes to the client."""
+    headers = dict(answer.headers)
+    if answer.body is None:
+        return Response(status_code=answer.status, headers=headers)
+    return StreamingResponse(answer.pieces(), status_code=answer.status, headers=headers)
+
+
+# These are no coroutines: they wait for the database in threads of their own.
+@router.get("/v1/marts", tags=["marts"])
+def list_marts(_: Reader, service: Serving) -> list[MartModel]:
+    """The marts with their columns, as dbt's YAML declares them."""
+    return [
+        MartModel(
+            name=mart.name,
+            description=mart.description,
+            grain_columns=list(mart.order_by) if mart.has_key else [],
+            columns=[ColumnModel(**vars(column)) for column in mart.columns],
+            rows_url=f"/v1/marts/{mart.name}",
+        )
+        for mart in service.marts.contracts().values()
+    ]
+
+
+@router.head("/v1/marts/{mart}", include_in_schema=False)
+@router.get("/v1/marts/{mart}", tags=["marts"], **_TABLE)
+def mart_rows(mart: str, asked: _Asked, _: Reader, service: Serving) -> Response:
+    """Rows of a mart.
+
+    They come in a total order: what `order` leaves open is decided by the mart's key. NULL is less
+    than every value; text is ordered by its characters' code points.
+    """
+    return _sent(service.marts.mart(mart, asked))
+
+
+@router.head("/v1/issues", include_in_schema=False)
+@router.get("/v1/issues", tags=["marts", "loads"], **_TABLE)
+def issues(asked: _Asked, _: Reader, service: Serving) -> Response:
+    """What was rejected or noticed, with file and line: the rows of the mart input_issues."""
+    return _sent(service.marts.mart(ISSUES, asked))
+
+
+@router.head("/v1/loads", include_in_schema=False)
+@router.get("/v1/loads", tags=["loads"], **_TABLE)
+def list_loads(asked: _Asked, _: Reader, service: Serving) -> Response:
+    """The loads, the newest first. `status` and `input` are also understood as plain values."""
+    return _sent(service.marts.loads(asked))
+
+
+@router.get("/v1/loads/{load_id}", response_class=Response, tags=["loads"])
+def one_load(load_id: _LoadId, request: Request, _: Reader, service: Serving) -> Response:
+    """One load."""
+    tag = request.headers.get("if-none-match")
+    answer = service.marts.loads(marts.Request(request.url.path, if_none_match=tag), load_id)
+    if answer.body is None:
+        return _sent(answer)
+    item = _item(answer, load_id)
+    headers = {name: answer.headers[name] for name in ("ETag", "Cache-Control", "Vary")}
+    return Response(json.dumps(item), media_type="application/json", headers=headers)
+
+
+@router.head("/v1/loads/{load_id}/rejected", include_in_schema=False)
+@router.get("/v1/loads/{load_id}/rejected", tags=["loads"], **_TABLE)
+def rejected(load_id: _LoadId, asked: _Asked, _: Reader, service: Serving) -> Response:
+    """The lines of a load that could not be split, as they stand in the file."""
+    _item(service.marts.loads(marts.Request(""), load_id), load_id)
+    return _sent(service.marts.rejected(asked, load_id))
+
+
+def _item(answer: marts.Answer, load_id: int) -> dict[str, object]:
+    """The only row of an answer. Raises UnknownLoad when there is none."""
+    items: list[dict[str, object]] = json.loads(b"".join(answer.pieces()))["items"]
+    if not items:
+        raise UnknownLoad(load_id)
+    return items[0]
 
 
 # Is it alive, is it ready, and how much does it do.
@@ -400,8 +534,9 @@ async def metrics(_: Reader, service: Serving) -> Response:
     for kind, state, count in await service.in_thread(service.jobs.counts):
         figures.jobs.labels(kind, state).set(count)
     figures.worker.set(await service.in_thread(service.jobs.has_worker))
-    figures.uploading.set(service.uploads.taken)
-    return Response(figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    figures.uploading.set(service.uploads.borrowed_tokens)
+    text = generate_latest(figures.registry)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 # The dbt documentation, one page that dbt writes. It has its scripts, styles and pictures in
@@ -440,55 +575,24 @@ def _written_at(file: Path) -> float:
 
 # The page: the files in the folder page/ of the package, and no other file whatever is asked for.
 # They are static and hold no data, so they need no token; what the page shows it asks the API for.
+# The modules of one page have to be of one version: a browser asks each time, by their ETags.
 
 page_router = APIRouter(include_in_schema=False)
-
-_PAGE = Path(__file__).with_name("page")
-# Named here, since the system's own table may know others.
-_MEDIA_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-
-
-@dataclass(frozen=True)
-class _Asset:
-    content: bytes
-    media_type: str
-    etag: str
+_PAGE = StaticFiles(directory=Path(__file__).with_name("page"))
+# The system's own table may know others.
+mimetypes.add_type("text/javascript", ".js")
 
 
 @page_router.api_route("/", methods=["GET", "HEAD"])
-def page(if_none_match: Annotated[str | None, Header()] = None) -> Response:
+async def page(request: Request) -> Response:
     """The page."""
-    return asset("index.html", if_none_match)
+    return await _PAGE.get_response("index.html", request.scope)
 
 
 @page_router.api_route("/assets/{name}", methods=["GET", "HEAD"])
-def asset(name: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
-    """A part of the page. Raises Problem if it has none of that name."""
-    part = _assets().get(name)
-    if part is None:
-        raise Problem(404, "unknown-asset", f"The page has no part named {name!r}.")
-    # The modules of one page have to be of one version: a browser asks each time, and is told in a
-    # few bytes that nothing has changed.
-    headers = {"ETag": part.etag, "Cache-Control": "no-cache"}
-    if part.etag in (tag.strip() for tag in (if_none_match or "").split(",")):
-        return Response(status_code=304, headers=headers)
-    return Response(part.content, media_type=part.media_type, headers=headers)
-
-
-@cache
-def _assets() -> dict[str, _Asset]:
-    assets = {}
-    for path in _PAGE.iterdir():
-        if path.suffix in _MEDIA_TYPES:
-            content = path.read_bytes()
-            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            assets[path.name] = _Asset(content, _MEDIA_TYPES[path.suffix], etag)
-    return assets
+async def asset(name: str, request: Request) -> Response:
+    """A part of the page."""
+    return await _PAGE.get_response(name, request.scope)
 
 
 router.include_router(page_router)

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 from uuid import UUID
 
 import psycopg2
-import psycopg2.extensions
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from loader.engines.postgres import one_line, open_connection
+from loader.engines.postgres import Connection, one_line
 from loader.engines.sql import quote
 from loader.errors import LabmartError
 from loader.service.access import Rates, TokenStore
+from loader.service.database import connect_to_tables
 from loader.service.jobs import JobStore
 from loader.service.settings import Settings
-from loader.service.uploads import UploadSlots
 
 if TYPE_CHECKING:
-    from loader.service.answers import Marts
+    from loader.service.marts import Marts
 
 _LOG = logging.getLogger("labmart.service")
 _Result = TypeVar("_Result")
@@ -46,25 +47,22 @@ class Broker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._flags: dict[str, set[asyncio.Event]] = {}
+        self._flags: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.is_closed = False
 
     def close(self) -> None:
         """Let every stream end: the server does. Who listened comes back to the next one."""
         self.is_closed = True
-        self._wake_all()
+        self._wake(*self._flags)
 
     async def listen(self) -> None:
         """Listen for notifications until cancelled, over any number of connections."""
         while True:
             try:
-                connection = await to_thread.run_sync(self._connect)
-                try:
+                with closing(await to_thread.run_sync(self._connect)) as connection:
                     # What came while nobody listened.
-                    self._wake_all()
+                    self._wake(*self._flags)
                     await self._hear(connection)
-                finally:
-                    connection.close()
             except (psycopg2.Error, LabmartError) as error:
                 _LOG.warning("events: the connection was lost: %s", one_line(error))
             await asyncio.sleep(_RECONNECT_SECONDS)
@@ -72,8 +70,7 @@ class Broker:
     @contextmanager
     def following(self, job_id: UUID) -> Iterator[asyncio.Event]:
         """A flag that is set whenever the job has new events."""
-        flag = asyncio.Event()
-        followers = self._flags.setdefault(str(job_id), set())
+        flag, followers = asyncio.Event(), self._flags[str(job_id)]
         followers.add(flag)
         try:
             yield flag
@@ -82,35 +79,30 @@ class Broker:
             if not followers:
                 self._flags.pop(str(job_id), None)
 
-    def _connect(self) -> psycopg2.extensions.connection:
-        connection = open_connection(self._settings.profile, "labmart service events")
-        connection.autocommit = True
+    def _connect(self) -> Connection:
+        connection = connect_to_tables(self._settings, "labmart service events")
         with connection.cursor() as cursor:
             cursor.execute(f"listen {quote(f'labmart {self._settings.schema}')}")
         return connection
 
-    async def _hear(self, connection: psycopg2.extensions.connection) -> None:
-        loop = asyncio.get_running_loop()
-        readable = asyncio.Event()
+    async def _hear(self, connection: Connection) -> None:
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
         descriptor = connection.fileno()
         loop.add_reader(descriptor, readable.set)
         try:
             while True:
                 connection.poll()
-                while connection.notifies:
-                    self._wake(connection.notifies.pop(0).payload)
+                self._wake(*(notice.payload for notice in connection.notifies))
+                connection.notifies.clear()
                 await readable.wait()
                 readable.clear()
         finally:
             loop.remove_reader(descriptor)
 
-    def _wake(self, job_id: str) -> None:
-        for flag in self._flags.get(job_id, ()):
-            flag.set()
-
-    def _wake_all(self) -> None:
-        for job_id in self._flags:
-            self._wake(job_id)
+    def _wake(self, *job_ids: str) -> None:
+        for job_id in job_ids:
+            for flag in self._flags.get(job_id, ()):
+                flag.set()
 
 
 class Metrics:
@@ -120,36 +112,25 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self.requests = Counter(
-            "labmart_http_requests",
-            "Requests that were answered.",
-            ("method", "route", "status"),
-            registry=self._registry,
+        self.registry = CollectorRegistry()
+        counter, gauge = (
+            partial(Counter, registry=self.registry),
+            partial(Gauge, registry=self.registry),
+        )
+        self.requests = counter(
+            "labmart_http_requests", "Requests that were answered.", ("method", "route", "status")
         )
         self.seconds = Histogram(
             "labmart_http_request_seconds",
             "How long they took.",
             ("route",),
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=self.registry,
         )
-        self.uploaded = Counter(
-            "labmart_uploaded_bytes", "Bytes of accepted uploads.", registry=self._registry
-        )
-        self.uploading = Gauge(
-            "labmart_uploads_in_progress", "Uploads under way.", registry=self._registry
-        )
-        self.jobs = Gauge(
-            "labmart_jobs", "Jobs by kind and state.", ("kind", "state"), registry=self._registry
-        )
-        self.worker = Gauge(
-            "labmart_worker_up", "Whether a worker gives signs of life.", registry=self._registry
-        )
-
-    def text(self) -> bytes:
-        """All of them in Prometheus' text format."""
-        return generate_latest(self._registry)
+        self.uploaded = counter("labmart_uploaded_bytes", "Bytes of accepted uploads.")
+        self.uploading = gauge("labmart_uploads_in_progress", "Uploads under way.")
+        self.jobs = gauge("labmart_jobs", "Jobs by kind and state.", ("kind", "state"))
+        self.worker = gauge("labmart_worker_up", "Whether a worker gives signs of life.")
 
 
 @dataclass(frozen=True)
@@ -164,7 +145,7 @@ class Service:
     rates: Rates
     # Of wrong tokens, by address.
     failed_logins: Rates
-    uploads: UploadSlots
+    uploads: CapacityLimiter
     metrics: Metrics = field(default_factory=Metrics)
     # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(CONNECTIONS))
@@ -176,7 +157,7 @@ class Service:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The server that a request came to; for `Depends`."""
     service = request.app.state.service
     assert isinstance(service, Service)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Self
 from uuid import UUID
 
+from anyio import CapacityLimiter, WouldBlock
 from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
@@ -40,24 +41,19 @@ _PORTION = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class UploadSlots:
-    """How many uploads there may be at the same time."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.taken = 0
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Take a slot. Raises Problem 429 when there is none."""
-        if self.taken >= self._most:
-            detail = f"{self._most} uploads are under way already. Try again in a moment."
-            raise slow_down("too-many-uploads", detail, 2)
-        self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
+@contextmanager
+def upload_slot(slots: CapacityLimiter) -> Iterator[None]:
+    """Be one of the uploads that there may be at the same time. Raises Problem 429."""
+    upload = object()
+    try:
+        slots.acquire_on_behalf_of_nowait(upload)
+    except WouldBlock:
+        detail = f"{slots.total_tokens} uploads are under way already. Try again in a moment."
+        raise slow_down("too-many-uploads", detail, 2) from None
+    try:
+        yield
+    finally:
+        slots.release_on_behalf_of(upload)
 
 
 def check_name(name: str) -> str:
@@ -118,6 +114,7 @@ class SpoolFolder:
     """The folder of a job that is being uploaded; a context manager that keeps it locked."""
 
     def __init__(self, spool: Path, job_id: UUID) -> None:
+        self.job_id = job_id
         self.path = spool / str(job_id)
         self._lock = -1
 

@@ -24,42 +24,45 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
-from uuid import UUID
 
 import psycopg2
-from sqlalchemy.exc import OperationalError
 
 from loader import ledger
+from loader.contract import mart_contract
 from loader.dbt import BuildOptions, build, one_build_at_a_time
 from loader.dbt_report import failures, summary
-from loader.engines import Load, open_store
-from loader.engines.postgres import one_line, open_connection
+from loader.engines import Engine, Load, open_store
+from loader.engines.postgres import one_line
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
-from loader.load import LoadOptions, MaxRejected, Outcome, Table, load
+from loader.files.names import in_reading_order
+from loader.load import LoadOptions, Outcome, Table, load
 from loader.printable import printable
 from loader.progress import NodeResult
 from loader.project import Project
 from loader.seeds import check_seeds
-from loader.service.database import enter_schema, prepared
+from loader.service.database import connect_to_tables, prepared
 from loader.service.jobs import WORKING, JobStore, Task
 from loader.service.model import (
     BuildReport,
     Failure,
     FileResult,
-    JobState,
+    IssueCount,
+    Job,
     Progress,
     RejectedExample,
     Result,
+    load_options,
 )
 from loader.service.problems import Problem, of_error
 from loader.service.settings import Settings, check
 from loader.service.uploads import abandoned_folders, remove_upload, spooled_file
+from loader.show import COUNTS, accounts
+from loader.show import select as select_rows
 from loader.sources import read_inputs
 
 _LOG = logging.getLogger("labmart.worker")
@@ -146,8 +149,8 @@ def work(settings: Settings) -> None:
     """
     check(settings)
     # This thread's connection, and one for the progress that loads tell from another thread.
-    with prepared(settings, connections=2, name=_NAME) as engine:
-        worker = Worker(settings, JobStore(engine))
+    with prepared(settings, connections=2, name=_NAME) as tables:
+        worker = Worker(settings, JobStore(tables))
         watch = _Watch(settings)
         if watch.goes_on():
             print("labmart worker started", file=sys.stderr, flush=True)
@@ -158,7 +161,7 @@ def work(settings: Settings) -> None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if watch.fault is None and watch.task is not None:
                 worker.tell_interrupted(watch.task)
-        except OperationalError as error:
+        except psycopg2.OperationalError as error:
             watch.fault = watch.fault or error
     if watch.fault is not None:
         raise DatabaseUnreachable(
@@ -184,9 +187,7 @@ class _Watch:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # Only that is noted here, since the signal may come while this thread holds a lock.
         signal.signal(signal.SIGTERM, lambda *_: self._end())
-        self._connection = open_connection(settings.profile, _NAME)
-        enter_schema(self._connection, settings)
-        self._connection.autocommit = True
+        self._connection = connect_to_tables(settings, _NAME)
         self._take_lock()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -211,22 +212,25 @@ class _Watch:
             self.task = None
 
     def _take_lock(self) -> None:
+        # Of a worker whose machine has gone the database hears by these alone.
+        self._run("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
+        self._run(f"set tcp_keepalives_count = 3; listen {quote(self._channel)}")
         waits = False
+        while self._ending_since is None:
+            if self._run(f"select 1 where pg_try_advisory_lock({WORKING})"):
+                return
+            if not waits:
+                print("another worker is at work; waiting …", file=sys.stderr, flush=True)
+                waits = True
+            if select.select([sys.stdin], [], [], _TICK)[0]:
+                # Whoever has started us has gone.
+                self._end()
+
+    def _run(self, sql: str, *values: object) -> bool:
+        """Run a statement; whether it has a row."""
         with self._connection.cursor() as cursor:
-            # Of a worker whose machine has gone the database hears by these alone.
-            cursor.execute("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
-            cursor.execute("set tcp_keepalives_count = 3")
-            cursor.execute(f"listen {quote(self._channel)}")
-            while self._ending_since is None:
-                cursor.execute(f"select pg_try_advisory_lock({WORKING})")
-                if cursor.fetchone() == (True,):
-                    return
-                if not waits:
-                    print("another worker is at work; waiting …", file=sys.stderr, flush=True)
-                    waits = True
-                if select.select([sys.stdin], [], [], _TICK)[0]:
-                    # Whoever has started us has gone.
-                    self._end()
+            cursor.execute(sql, values or None)
+            return cursor.description is not None and cursor.fetchone() is not None
 
     def _end(self) -> None:
         if self._ending_since is None:
@@ -274,12 +278,8 @@ class _Watch:
             return True
         if self._ending_since is not None and now - self._ending_since > _GRACE:
             return True
-        with self._connection.cursor() as cursor:
-            cursor.execute(
-                "select 1 from jobs where id = any(%s::uuid[]) and cancel_requested",
-                ([str(job.id) for job in task.jobs],),
-            )
-            return cursor.fetchone() is not None
+        ids = [str(job.id) for job in task.jobs]
+        return self._run("select 1 from jobs where id = any(%s::uuid[]) and cancel_requested", ids)
 
 
 class Worker:
@@ -335,66 +335,59 @@ class Worker:
                 remove_upload(spool, job_id)
         self._store.forget_old()
 
-    def _write(self, job: JobState, attempts: int) -> None:
+    def _write(self, job: Job, attempts: int) -> None:
         """Write what a job brings or changes to the raw tables."""
         try:
-            result: Result | None
             if job.kind in ("undo", "redo"):
                 result = self._change(job, again=attempts > 1)
             else:
-                result = self._load(job)
-            if result is not None:
-                self._store.keep_written(job, result)
+                # What an earlier attempt has committed before it was killed stays as it is.
+                files = self._loaded(job)
+                result = Result(files=files) if files else self._load(job)
         except LabmartError as error:
             of_database = isinstance(error, (DatabaseFault, DatabaseUnreachable))
             if of_database and attempts < _PATIENT_ATTEMPTS:
                 # Perhaps the server is being started again.
                 raise
             self._store.end(job.id, "failed", error=of_error(error))
+        else:
+            self._store.keep_written(job, result)
 
-    def _load(self, job: JobState) -> Result | None:
-        """Load the job's files; None when they are refused, and the job has ended."""
-        loaded_before = self._loaded(job)
-        if loaded_before:
-            return Result(files=loaded_before)
+    def _load(self, job: Job) -> Result:
+        """Load the job's files. Raises LabmartError, and the job's result tells of each file."""
         paths, options = self._load_call(job)
         inputs = read_inputs(self._settings.database.project.sources_file)
-        report = _LoadEvents(self._store, job.id)
+        report = _JobReport(self._store, [job], self._settings.database.project)
         try:
             outcomes = load(paths, inputs, self._settings.profile, options, report)
         except FilesRefused as refused:
-            result = Result(files=_refused_files(job, report.outcomes, refused))
-            self._tell_files(job, result)
-            self._store.end(job.id, "failed", result=result, error=of_error(refused))
-            return None
-        result = Result(files=[_file_result(outcome) for outcome in outcomes])
-        self._tell_files(job, result)
-        return result
+            self._tell_files(report, job, _refused_files(job, report.outcomes, refused))
+            raise
+        return self._tell_files(report, job, list(map(_file_result, outcomes)))
 
-    def _load_call(self, job: JobState) -> tuple[list[str], LoadOptions]:
+    def _load_call(self, job: Job) -> tuple[list[str], LoadOptions]:
         """What `load` is to read, what the ledger calls it, and the folder it may not leave."""
-        asked = job.options
-        options = LoadOptions(replace=asked.replace, input=asked.input, loaded_by=_loaded_by(job))
-        if asked.max_rejected is not None:
-            options = replace(options, max_rejected=MaxRejected.parse(asked.max_rejected))
+        options = replace(load_options(job.options), loaded_by=_loaded_by(job))
         if job.kind == "load":
             spool = self._settings.spool_folder
-            paths = [str(spooled_file(spool, job.id, number)) for number in range(len(job.files))]
-            names = dict(zip(paths, (file.name for file in job.files), strict=True))
-            return paths, replace(options, names=names)
+            names = {
+                str(spooled_file(spool, job.id, number)): file.name
+                for number, file in enumerate(job.files)
+            }
+            # Whoever uploads several at once has given them no order.
+            return in_reading_order(names, names.__getitem__), replace(options, names=names)
         if self._settings.landing is None:
             raise LabmartError("The worker has no landing folder (labmart worker --landing).")
         landing = self._settings.landing.resolve()
-        return [str(landing / path) for path in asked.paths or ["."]], replace(
-            options, within=landing
-        )
+        paths = [str(landing / path) for path in job.options.paths or ["."]]
+        return paths, replace(options, within=landing)
 
-    def _loaded(self, job: JobState) -> list[FileResult]:
-        """What an earlier attempt has committed before it was killed."""
+    def _loaded(self, job: Job) -> list[FileResult]:
+        """What the ledger has of a job."""
         with open_store(self._settings.profile, write=False) as store:
             return [_of_ledger(row) for row in store.loads() if row.loaded_by == _loaded_by(job)]
 
-    def _change(self, job: JobState, *, again: bool) -> Result:
+    def _change(self, job: Job, *, again: bool) -> Result:
         load_id = job.options.load_id
         assert load_id is not None
         undo = job.kind == "undo"
@@ -406,22 +399,28 @@ class Worker:
             store.commit()
         return Result(loads=changed)
 
-    def _build(self, jobs: Sequence[JobState]) -> None:
+    def _build(self, jobs: Sequence[Job]) -> None:
         """Run dbt for all jobs that wait for it."""
-        project = self._settings.database.project
+        database = self._settings.database
+        project = database.project
         try:
             check_seeds(project.seeds)
-            events = _BuildEvents(self._store, [job.id for job in jobs], project)
+            report = _JobReport(self._store, jobs, project)
+            report.building()
             with one_build_at_a_time(project):
-                result = build(project, BuildOptions(target=self._settings.target), events)
+                result = build(project, BuildOptions(target=self._settings.target), report)
             failed = []
             if result.exit_code:
-                failed = failures(project, result, self._settings.database.open)
+                failed = failures(project, result, database.open)
+            else:
+                # What cannot be told of it does not make the build fail.
+                with suppress(LabmartError), database.open() as source:
+                    _add_accounts(jobs, source, project)
         except LabmartError as error:
             for job in jobs:
                 self._store.end(job.id, "failed", error=of_error(error))
             return
-        report = BuildReport(
+        amount = BuildReport(
             passed=sum(node.status in ("success", "pass", "warn") for node in result.nodes),
             failed=sum(node.status in ("error", "fail") for node in result.nodes),
             skipped=sum(node.status == "skipped" for node in result.nodes),
@@ -433,89 +432,69 @@ class Worker:
             names = ", ".join(node.name for node in failed)
             detail = f"The build failed: {names}. {summary(result)}."
             problem = Problem(500, "build-failed", detail)
-        self._store.keep_built(jobs, report, problem)
+        self._store.keep_built(jobs, amount, problem)
 
-    def _tell_files(self, job: JobState, result: Result) -> None:
-        for file in result.files:
-            self._store.tell([job.id], "file", file.model_dump())
+    def _tell_files(self, report: _JobReport, job: Job, files: list[FileResult]) -> Result:
+        for file in files:
+            report.tell("file", file.model_dump())
+        result = Result(files=files)
+        self._store.keep_result(job.id, result)
+        return result
 
 
-class _LoadEvents:
-    """A report of `load` as events; see `loader.load.Report`."""
+class _JobReport:
+    """A `Report` as events of jobs, with the progress at a pace of its own."""
 
-    def __init__(self, store: JobStore, job_id: UUID) -> None:
+    def __init__(self, store: JobStore, jobs: Sequence[Job], project: Project) -> None:
         self._store = store
-        self._jobs = [job_id]
+        self._jobs = [job.id for job in jobs]
+        self._manifest = project.target / "manifest.json"
+        self._progress = Progress(step="loading")
         self._table: Table | None = None
         self._told = 0.0
         self.outcomes: list[Outcome] = []
 
+    def tell(self, event: str, data: Mapping[str, object]) -> None:
+        """Tell an event of all the jobs."""
+        self._store.tell(self._jobs, event, data)
+
+    def building(self) -> None:
+        """From now on dbt is at work."""
+        self._advance(now=True, step="building", file=None)
+
     def say(self, text: str) -> None:
-        self._store.tell(self._jobs, "message", {"text": printable(text)})
+        self.tell("message", {"text": printable(text)})
 
     def working(self, text: str) -> None:
         # Fetching and unpacking is told as the work on a file.
-        self._tell(Progress(step="loading", file=printable(text)))
+        if self._progress.step == "loading":
+            self._advance(file=printable(text), records=0, bytes=0, bytes_total=0)
+        else:
+            self._advance(now=not text)
 
     def begin(self, table: Table) -> None:
         self._table = table
 
     def advance(self, position: int, records: int) -> None:
-        """See `Report`; comes from another thread."""
         if self._table is not None:
-            self._tell(
-                Progress(
-                    step="loading",
-                    file=self._table.name,
-                    records=records,
-                    bytes=min(position, self._table.bytes),
-                    bytes_total=self._table.bytes,
-                )
-            )
+            size, done = self._table.bytes, min(position, self._table.bytes)
+            self._advance(file=self._table.name, records=records, bytes=done, bytes_total=size)
 
     def end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
-    def _tell(self, progress: Progress) -> None:
-        if time.monotonic() - self._told >= _PACE:
+    def built(self, node: NodeResult) -> None:
+        names = ("name", "kind", "status", "seconds")
+        self.tell("node", {name: getattr(node, name) for name in names})
+        # dbt has written the manifest by now. Its own total counts unit tests twice.
+        total = self._progress.nodes_total or _nodes_of(self._manifest)
+        self._advance(nodes_done=self._progress.nodes_done + 1, nodes_total=total)
+
+    def _advance(self, *, now: bool = False, **changes: object) -> None:
+        self._progress = self._progress.model_copy(update=changes)
+        if now or time.monotonic() - self._told >= _PACE:
             self._told = time.monotonic()
-            self._store.tell_progress(self._jobs, progress)
-
-
-class _BuildEvents:
-    """The progress of a build as events; see `loader.progress.BuildProgress`."""
-
-    def __init__(self, store: JobStore, jobs: Sequence[UUID], project: Project) -> None:
-        self._store = store
-        self._jobs = jobs
-        self._manifest = project.target / "manifest.json"
-        self._total: int | None = None
-        self._done = 0
-        self._told = 0.0
-
-    def begin(self) -> None:
-        self._tell()
-
-    def started(self, name: str) -> None:  # noqa: ARG002 -- the protocol's
-        if self._total is None:
-            # dbt has written it before the first node. Its own total counts unit tests twice.
-            self._total = _nodes_of(self._manifest)
-            self._tell()
-
-    def finished(self, node: NodeResult) -> None:
-        self._done += 1
-        data = {"name": node.name, "kind": node.kind, "status": node.status}
-        self._store.tell(self._jobs, "node", {**data, "seconds": node.seconds})
-        if time.monotonic() - self._told >= _PACE:
-            self._tell()
-
-    def end(self) -> None:
-        self._tell()
-
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        progress = Progress(step="building", nodes_done=self._done, nodes_total=self._total)
-        self._store.tell_progress(self._jobs, progress)
+            self._store.tell_progress(self._jobs, self._progress)
 
 
 def _nodes_of(manifest: Path) -> int | None:
@@ -530,30 +509,33 @@ def _nodes_of(manifest: Path) -> int | None:
 
 def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
     """What became of a table. `refused`: nothing was loaded, because of another one too."""
-    notes = [printable(note) for note in outcome.table.parser.notes]
-    state: Literal["loaded", "known", "refused"] = "refused" if refused else "loaded"
-    if outcome.state == "known":
-        state = "known"
-        notes.append(f"already loaded ({printable(outcome.same_as)})")
-    elif outcome.state != "refused" and refused:
-        notes.append("not loaded, because another file was refused")
-    return FileResult(
+    parser = outcome.table.parser
+    result = FileResult(
         file=outcome.table.name,
-        input=outcome.table.parser.input.name,
-        state=state,
+        input=parser.input.name,
+        state="refused" if refused else "loaded",
         load_id=None if refused else outcome.load_id,
+        dialect=printable(parser.dialect),
+        columns=[column or "" for column in parser.columns],
         records_read=outcome.records_read,
         records_rejected=outcome.records_rejected,
-        notes=notes,
+        rejected_by_rule=dict(outcome.rejected_by_rule),
+        notes=[printable(note) for note in parser.notes],
         rejected_examples=[
             RejectedExample(line=line.line, rule=line.rule, detail=line.detail)
             for line in outcome.first_rejected
         ],
     )
+    if outcome.state == "known":
+        result.state = "known"
+        result.notes.append(f"already loaded ({printable(outcome.same_as)})")
+    elif outcome.state != "refused" and refused:
+        result.notes.append("not loaded, because another file was refused")
+    return result
 
 
 def _refused_files(
-    job: JobState, outcomes: Sequence[Outcome], refused: FilesRefused
+    job: Job, outcomes: Sequence[Outcome], refused: FilesRefused
 ) -> list[FileResult]:
     """All files of a job of which nothing was loaded; each problem beside its file."""
     results = [_file_result(outcome, refused=True) for outcome in outcomes]
@@ -562,26 +544,41 @@ def _refused_files(
         if not any(name == file.name or name.startswith(f"{file.name}#") for name in names):
             results.append(FileResult(file=file.name, input=None, state="refused"))
     for result in results:
-        result.notes += [
-            problem
-            for problem in refused.problems
-            if problem.startswith((f"{result.file}:", f"{result.file},"))
-        ]
+        begins = (f"{result.file}:", f"{result.file},")
+        result.notes += [text for text in refused.problems if text.startswith(begins)]
     return results
 
 
 def _of_ledger(row: Load) -> FileResult:
-    return FileResult(
-        file=row.file,
-        input=row.input,
-        state="loaded",
-        load_id=row.load_id,
-        records_read=row.records_read,
-        records_rejected=row.records_rejected,
-    )
+    names = ("file", "input", "load_id", "dialect", "records_read", "records_rejected")
+    return FileResult(state="loaded", **{name: getattr(row, name) for name in names})
 
 
-def _loaded_by(job: JobState) -> str:
+def _add_accounts(jobs: Sequence[Job], source: Engine, project: Project) -> None:
+    """Tell in the results of jobs what the build found in the rows of their loads."""
+    files: dict[object, FileResult] = {
+        file.load_id: file
+        for job in jobs
+        for file in (job.result.files if job.result else ())
+        if file.load_id is not None and file.state == "loaded"
+    }
+    if not files:
+        return
+    for load_id, (_, account) in accounts(project, source).items():
+        if load_id in files:
+            file = files[load_id]
+            file.rows_accepted, file.rows_rejected = account.accepted, account.rejected_rows
+            file.issues = []
+    columns = ("load_id", *IssueCount.model_fields)
+    counts = select_rows(mart_contract(project, COUNTS), source, columns=columns)
+    for row in source.rows(counts):
+        issue = IssueCount.model_validate(dict(zip(columns, row, strict=True)))
+        if row[0] in files and issue.open_issues:
+            file = files[row[0]]
+            file.issues = [*(file.issues or ()), issue]
+
+
+def _loaded_by(job: Job) -> str:
     """What the ledger has in `loaded_by`."""
     return f"{job.created_by} (job {job.id})"
 

@@ -130,9 +130,13 @@ function ended(job) {
   const loaded = files.filter((file) => file.state === "loaded");
   if (loaded.length) {
     const read = sum(loaded, "records_read");
-    const rejected = sum(loaded, "records_rejected");
+    const apart = [["records_rejected", "line"], ["rows_rejected", "row"]]
+      .filter(([name]) => sum(loaded, name)).map(([name, word]) => count(sum(loaded, name), word));
     parts.push(`${count(read, "record")} of ${count(loaded.length, "file")} loaded, `
-      + `${rejected ? count(rejected, "line") : "none"} rejected.`);
+      + `${apart.join(" and ") || "none"} rejected.`);
+    const warnings = loaded.flatMap((file) => file.issues ?? [])
+      .filter((issue) => issue.severity === "warning");
+    if (warnings.length) parts.push(`${count(sum(warnings, "open_issues"), "warning")}.`);
   }
   const known = files.filter((file) => file.state === "known").length;
   if (known) parts.push(`${count(known, "file")} had been loaded already and changed nothing.`);
@@ -193,8 +197,9 @@ function fileTable(files) {
     el("td", {}, safe(words(file.input ?? "–"))),
     el("td", {}, OUTCOMES[file.state] ?? words(file.state)),
     el("td", { className: "number" }, file.records_read ?? "–"),
-    el("td", { className: "number" }, file.records_rejected ?? "–"));
-  const head = ["File", "Table", "Outcome", "Records read", "Lines rejected"].map((name, index) =>
+    el("td", { className: "number" }, file.records_rejected === undefined ? "–"
+      : sum([file], "records_rejected") + sum([file], "rows_rejected")));
+  const head = ["File", "Table", "Outcome", "Records read", "Rejected"].map((name, index) =>
     el("th", { scope: "col", className: index > 2 ? "number" : "" }, name));
   return el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Files" },
     el("table", {}, el("caption", { className: "unseen" }, "What came of each file"),
@@ -202,9 +207,13 @@ function fileTable(files) {
 }
 
 function notes(file) {
-  const lines = [...(file.notes ?? []), ...(file.rejected_examples ?? [])].map((note) =>
-    typeof note === "string" ? note
-      : `line ${note.line}, ${words(note.rule)}: ${note.detail ?? ""}`);
+  const read = file.dialect ? [`read as ${file.dialect}`] : [];
+  const examples = (file.rejected_examples ?? []).map((example) =>
+    `line ${example.line}, ${words(example.rule)}: ${example.detail ?? ""}`);
+  const issues = (file.issues ?? []).map((issue) =>
+    `${count(issue.open_issues, issue.severity)}: ${words(issue.rule)}`
+    + `${issue.remedy ? `; ${issue.remedy}` : ""}`);
+  const lines = [...read, ...(file.notes ?? []), ...examples, ...issues];
   return lines.length
     ? el("ul", { className: "notes" }, ...lines.map((line) => el("li", {}, safe(line, 500))))
     : null;

@@ -40,6 +40,7 @@ def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person
         "Run `labmart build` to bring the tables up to date.",
     ]
     assert done.out == ""
+    assert person.rows("select columns_ignored from raw.loads") == [('["note"]',)]
     assert person.rows("select line, content from raw.rejected_lines order by line") == [
         (13, "x,x"),
         (14, '11,"a,b,c,x'),
@@ -227,6 +228,7 @@ def test_loads_prints_the_ledger(person: Person) -> None:
     first, second = csv.DictReader(io.StringIO(done.out))
     assert (first["load_id"], first["status"], first["file"]) == ("1", "superseded", name)
     assert (second["mode"], second["records_read"]) == ("replace", "1")
+    assert (second["reading"], second["decimal"]) == ("{}", "")
     in_json = json.loads(person.labmart("loads", "--format", "json").out)
     assert [entry["load_id"] for entry in in_json] == [1, 2]
     assert in_json[0].keys() == first.keys()

@@ -14,8 +14,15 @@ from support.person import HEADER, USERS, Person, person_in
 from support.watching import LONG_AGO, drop, files, forget, user, watch
 
 from loader import watch as watch_module
-from loader.errors import BuildFailed
-from loader.watch import CannotMove, Folder, IncomingFile, is_being_written, remembering
+from loader.errors import EXIT_INTERRUPTED, BuildFailed
+from loader.watch import (
+    CannotMove,
+    Folder,
+    IncomingFile,
+    WatchOptions,
+    is_being_written,
+    remembering,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +127,7 @@ def test_a_file_that_is_open_for_writing_is_not_complete(person: Person, box: Pa
 
 
 def test_a_new_file_waits_for_an_interval_and_a_renamed_one_does_not(box: Path) -> None:
-    place = Folder(box, interval=60, moves=True)
+    place = Folder(str(box), WatchOptions(interval=60))
     now = time.time()
     drop(box, "direct.csv", written=now)
     drop(box, "renamed.csv.part", written=now)
@@ -132,7 +139,7 @@ def test_a_new_file_waits_for_an_interval_and_a_renamed_one_does_not(box: Path) 
 
 
 def test_a_file_of_a_clock_that_is_ahead_is_complete_after_an_interval(box: Path) -> None:
-    place = Folder(box, interval=0.05, moves=True)
+    place = Folder(str(box), WatchOptions(interval=0.05))
     drop(box, "users.csv", written=time.time() + 10_000)
     [found] = place.scan()
     assert not place.is_complete(found)
@@ -152,7 +159,7 @@ def test_what_is_kept_is_loaded_once_and_an_undo_stays_one(
     assert person.labmart("undo", "1").code == 0
     forget(loading_copy)
     again = watch(person, box, "--keep")
-    assert "its content is in the ledger already" in again.err
+    assert "it had been loaded already" in again.err
     assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
 
 
@@ -175,20 +182,35 @@ def test_what_cannot_be_moved_is_remembered(
 
 
 def test_an_end_between_commit_and_move_loads_nothing_twice(
-    person: Person, box: Path, loading_copy: Path
+    person: Person, box: Path, loading_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when somebody has undone the load meanwhile, so that its bytes would be loaded anew."""
-    path = drop(box, "users.csv")
-    assert person.labmart("load", str(path)).code == 0
+
+    def end(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    drop(box, "users.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "move", end)
+        assert watch(person, box).code == EXIT_INTERRUPTED
     assert person.labmart("undo", "1").code == 0
-    [found] = Folder(box, interval=1, moves=True).scan()
-    memory_of = loading_copy / ".labmart" / "watch"
-    database = f"postgres/{os.environ['LABMART_SCHEMA']}"
-    with remembering(memory_of, str(box), database) as memory:
-        memory.begin(found, last_load=0)
+    forget(loading_copy)
     assert "it had been loaded already" in watch(person, box).err
     assert files(box) == ["loaded/DAY/users.csv"]
     assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
+
+
+def test_what_was_undone_and_is_put_there_once_more_is_loaded_again(
+    person: Person, box: Path
+) -> None:
+    drop(box, "users.csv")
+    assert watch(person, box).code == 0
+    assert person.labmart("undo", "1").code == 0
+    [loaded] = box.glob("loaded/*/users.csv")
+    loaded.rename(box / "users.csv")
+    assert watch(person, box).code == 0
+    statuses = person.rows("select load_id, status from raw.loads order by load_id")
+    assert statuses == [(1, "reverted"), (2, "current")]
 
 
 def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
@@ -211,7 +233,7 @@ def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
 
 
 def test_a_report_that_was_just_written_is_taken_up_again(box: Path) -> None:
-    place = Folder(box, interval=1, moves=True)
+    place = Folder(str(box), WatchOptions(interval=1))
     drop(box, "bad.csv", "no table\n")
     [found] = place.scan()
     day = time.strftime("%Y-%m-%d", time.gmtime())
@@ -296,7 +318,7 @@ def test_one_build_follows_all_that_was_loaded(
 
 
 def test_a_move_that_cannot_be_is_told(box: Path) -> None:
-    place = Folder(box, interval=1, moves=True)
+    place = Folder(str(box), WatchOptions(interval=1))
     drop(box, "users.csv")
     [found] = place.scan()
     (box / "users.csv").unlink()

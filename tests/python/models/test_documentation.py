@@ -17,7 +17,7 @@ from support.project import ROOT
 
 from loader.contract import Contract, mart_contracts, raw_contract
 from loader.project import open_project
-from loader.service.query import PARAMETERS
+from loader.service.marts import PARAMETERS
 from loader.sources import LEDGER, REJECTED
 
 if TYPE_CHECKING:

@@ -71,6 +71,7 @@ def _made(file: File, rng: random.Random, name: str) -> Made:
             for engine in ("postgres", "duckdb")
             for seed, dirt in ((21, 0.05), *((seed, 0.2) for seed in range(23, 43)))
         ),
+        pytest.param("sail", 22, 0.3, marks=pytest.mark.prove("a whole build is in make test")),
         pytest.param("spark", 22, 0.3, marks=pytest.mark.prove("a build on Spark takes a minute")),
     ],
 )

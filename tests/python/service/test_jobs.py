@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
 from support.databases import Database
 from support.load_processes import wait_for
 
@@ -37,8 +36,8 @@ def settings(
 
 @pytest.fixture
 def jobs(settings: Settings) -> Iterator[JobStore]:
-    with prepared(settings, connections=2) as engine:
-        yield JobStore(engine)
+    with prepared(settings, connections=2) as tables:
+        yield JobStore(tables)
 
 
 def accept(
@@ -74,8 +73,8 @@ def write(jobs: JobStore) -> UUID:
 
 
 def run_sql(settings: Settings, sql: str) -> None:
-    with prepared(settings) as engine, engine.begin() as connection:
-        connection.execute(text(sql))
+    with prepared(settings) as tables:
+        tables.run(sql)
 
 
 REPORT = BuildReport(passed=1, failed=0, skipped=0, seconds=1)
@@ -183,18 +182,23 @@ def test_a_worker_is_known_by_its_lock(
 
 
 def test_jobs_of_an_earlier_version_are_taken_over(settings: Settings) -> None:
-    with prepared(settings) as engine:
-        job = accept(JobStore(engine), "build")
+    with prepared(settings) as tables:
+        job = accept(JobStore(tables), "build")
     run_sql(
         settings,
         "create table procrastinate_jobs (id bigint); "
-        "alter table jobs drop column claimed, add column queue_id bigint; "
-        "update jobs set awaits_build = false, queue_id = 7",
+        "alter table jobs drop column claimed, drop column files, add column queue_id bigint; "
+        "update jobs set awaits_build = false, queue_id = 7; "
+        "create table uploads (job_id uuid not null references jobs on delete cascade, "
+        "position integer, name text, bytes bigint, sha256 text); "
+        "insert into uploads select id, n, n || '.csv', n, '' from jobs, generate_series(2, 1, -1) "
+        "as n",
     )
     for _ in range(2):
-        with prepared(settings) as engine:
-            task = claim(JobStore(engine))
+        with prepared(settings) as tables:
+            task = claim(JobStore(tables))
             assert (task.is_build, ids(task)) == (True, [job])
+            assert [file.name for file in task.jobs[0].files] == ["1.csv", "2.csv"]
     with pytest.raises(Exception, match="procrastinate_jobs"):
         run_sql(settings, "select * from procrastinate_jobs")
 
@@ -204,7 +208,7 @@ def test_odd_names_of_schemas_are_names(
 ) -> None:
     monkeypatch.setenv("LABMART_SCHEMA", os.environ["LABMART_SCHEMA"] + ' "%s :x\\')
     odd = Settings(find_database(settings.database.project, None))
-    with prepared(odd) as engine:
-        jobs = JobStore(engine)
+    with prepared(odd) as tables:
+        jobs = JobStore(tables)
         job = accept(jobs, build=False)
         assert write(jobs) == job

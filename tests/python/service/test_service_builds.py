@@ -29,6 +29,8 @@ def test_from_uploads_to_a_mart_with_one_build(service: Server) -> None:
         jobs = []
         for name in ("users", "user_experiments", "compounds"):
             content = (SEEDS / f"raw_{name}.csv").read_bytes()
+            if name == "user_experiments":
+                content += b"x1,1,1,2\n901,1,1,soon\n902,1,1,later\n"
             answer = client.put(f"/v1/files/{name}.csv", content=content)
             jobs.append(answer.json()["id"])
         ended = [service.ended(job, 300) for job in jobs]
@@ -39,6 +41,14 @@ def test_from_uploads_to_a_mart_with_one_build(service: Server) -> None:
         assert isinstance(builds[0], dict)
         assert builds[0]["failed"] == 0
         assert builds[0]["passed"] > 100
+        files = _result(ended[1])["files"]
+        assert isinstance(files, list)
+        [file] = files
+        assert (file["records_read"] - file["rows_accepted"], file["rows_rejected"]) == (1, 1)
+        assert [(one["rule"], one["severity"], one["open_issues"]) for one in file["issues"]] == [
+            ("invalid_id", "error", 1),
+            ("invalid_run_time", "warning", 2),
+        ]
         text = client.get(f"/v1/jobs/{jobs[0]}/events").text
         nodes = [json.loads(event["data"]) for event in events_of(text) if event["event"] == "node"]
         assert {"name": "user_features", "kind": "model", "status": "success"}.items() <= next(

@@ -25,9 +25,15 @@ _KILLS = 4
 def _upload(url: str, number: int) -> str | None:
     """Upload a file, as often as it takes; the job, or None while nobody answers."""
     content = table_text("users", [5000 + number], padding=200_000).encode()
+    # Without a key it would be another arrival of the same, and loaded once more.
+    key = {"Idempotency-Key": f"k{number}"}
     with suppress(httpx.HTTPError):
         answer = httpx.put(
-            f"{url}/v1/files/k{number}.csv", params=NO_BUILD, content=content, timeout=20
+            f"{url}/v1/files/k{number}.csv",
+            params=NO_BUILD,
+            content=content,
+            headers=key,
+            timeout=20,
         )
         if answer.status_code in (200, 202):
             return str(answer.json()["id"])

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 from support.databases import Database
 from support.load_processes import wait_for
 from support.serving import NO_BUILD, Server, put, serving, users
+
+from loader.cli.loading import load
 
 pytestmark = pytest.mark.slow
 
@@ -63,22 +66,55 @@ def test_a_file_becomes_a_job_and_rows(service: Server) -> None:
     wait_for(lambda: spooled(service) == [])
 
 
-def test_curl_uploads_as_the_readme_says(service: Server, tmp_path: Path) -> None:
-    path = tmp_path / "with curl.csv"
-    path.write_bytes(users(20))
+@pytest.mark.parametrize("form", ["-T {} URL/", "-F file=@{} URL", "-F file=@{} URL/"])
+def test_curl_uploads_as_the_readme_says(service: Server, tmp_path: Path, form: str) -> None:
+    (tmp_path / "curl.csv").write_bytes(users(3000 + 3 * len(form)))
+    how, what, where = form.format("curl.csv").split()
+    # The README's own call would build everything.
+    address = where.replace("URL", f"{service.url}/v1/files") + "?build=false"
     done = subprocess.run(
-        ["curl", "-sS", "-T", path.name, f"{service.url}/v1/files/"],
+        ["curl", "-sS", how, what, address],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
     job = json.loads(done.stdout)
-    assert job["files"][0]["name"] == "with curl.csv"
-    # It would build everything.
+    assert job["files"][0]["name"] == "curl.csv"
+    assert service.ended(job["id"])["state"] == "done"
+
+
+def test_every_option_of_reading_is_a_parameter(service: Server) -> None:
     with service.client() as client:
-        assert client.post(job["links"]["cancel"]).status_code == 202
-    assert service.ended(job["id"])["state"] == "cancelled"
+        document = client.get("/v1/openapi.json").json()
+        options = {
+            option.opts[0].removeprefix("--").replace("-", "_")
+            for option in load.params
+            if isinstance(option, click.Option)
+        } - {"check", "target"}
+        for path, method in (("/v1/files", "post"), ("/v1/files/{name}", "put")):
+            parameters = document["paths"][path][method]["parameters"]
+            assert {one["name"] for one in parameters} >= options | {"build"}
+        for wrong in ({"encodng": "utf-8"}, {"delimiter": "ab"}, {"max_rejected": "x"}):
+            answer = client.put("/v1/files/x.csv", params=wrong, content=users(1))
+            assert answer.status_code == 422, wrong
+            assert next(iter(wrong)).replace("_", "-") in answer.json()["detail"].replace("_", "-")
+        # A header of another delimiter, without quotes, in a code page of DOS.
+        content = '75|Björn|b@x|2023-01-01\n76|"|c@x|2023-01-01\nonly one cell\n'.encode("cp850")
+        columns = "user_id,name,email,signup_date"
+        reading = {"encoding": "cp850", "delimiter": "pipe", "quote": "none", "columns": columns}
+        asked = {**NO_BUILD, **reading, "max_rejected": "50%", "input": "users"}
+        job = client.put("/v1/files/dos.txt", params=asked, content=content).json()
+    assert reading.items() <= job["options"].items()
+    done = service.ended(job["id"])
+    assert done["state"] == "done", done
+    result = done["result"]
+    assert isinstance(result, dict)
+    [file] = result["files"]
+    assert "cp850" in file["dialect"]
+    assert file["columns"] == columns.split(",")
+    assert (file["records_read"], file["rejected_by_rule"]) == (3, {"wrong_column_count": 1})
+    assert service.rows("select name from labmart_raw.users where user_id = '75'") == [("Björn",)]
 
 
 def test_several_files_are_one_load_or_none(service: Server) -> None:
@@ -102,8 +138,12 @@ def test_several_files_are_one_load_or_none(service: Server) -> None:
     )
     assert service.rows("select 1 from labmart_raw.users where user_id = '30'") == [(1,)]
     assert loaded["state"] == "done"
-    assert len(service.rows("select distinct call_id from labmart_raw.loads where "
-                            "file in ('good.csv', 'b.csv')")) == 1  # fmt: skip
+    # In the order of their names, whatever that of the parts is.
+    loads = service.rows(
+        "select file, load_id - call_id from labmart_raw.loads "
+        "where file in ('good.csv', 'b.csv') order by load_id"
+    )
+    assert loads == [("b.csv", 0), ("good.csv", 1)]
 
 
 def test_the_same_again_is_the_same_job(service: Server) -> None:
@@ -115,6 +155,21 @@ def test_the_same_again_is_the_same_job(service: Server) -> None:
     assert put(service, "once.csv", users(50)).json()["id"] == first.json()["id"]
     other = put(service, "once.csv", users(51))
     assert (other.status_code, other.json()["id"] != first.json()["id"]) == (202, True)
+
+
+def test_what_comes_back_after_something_else_is_the_newest(service: Server) -> None:
+    def loaded(name: str) -> int:
+        content = f"user_id,name,email,signup_date\n4000,{name},,\n".encode()
+        answer = put(service, "back.csv", content)
+        assert answer.status_code == 202
+        result = service.ended(answer.json()["id"])["result"]
+        assert isinstance(result, dict)
+        [file] = result["files"]
+        assert file["state"] == "loaded"
+        return int(file["load_id"])
+
+    loads = [loaded(name) for name in ("Monday", "Tuesday", "Monday")]
+    assert loads == sorted(set(loads))
 
 
 def test_what_was_undone_is_loaded_again(service: Server) -> None:

@@ -16,7 +16,7 @@ from support.databases import Database
 from loader.contract import mart_contract
 from loader.database import find_database
 from loader.project import Project
-from loader.service.answers import Answer, Marts, Readings, Request, Source
+from loader.service.marts import Answer, Marts, Request, Source
 
 MARTS = """
 models:
@@ -70,11 +70,6 @@ class Asker:
 
     def __post_init__(self) -> None:
         self.marts = Marts(find_database(self.project, None))
-
-    @property
-    def readings(self) -> Readings:
-        """What it reads by."""
-        return self.marts.readings
 
     def close(self) -> None:
         """Close the connections."""
