@@ -21,8 +21,7 @@ from types import ModuleType
 from typing import IO, Protocol
 
 from loader.errors import ConfigError
-from loader.files import LocalFile
-from loader.parsers.records import Batch, Parser, RejectedLine
+from loader.parsers.records import Batch, RejectedLine
 from loader.profile import Profile
 from loader.sources import Input
 
@@ -117,8 +116,9 @@ class Load:
     `call_id` is the load_id of the first load of the call that brought it. `reading` is a JSON
     object of what was said about how to read the file, and of the `sheet` that was read; '' where
     an earlier version kept nothing. `arrived_at` is when the file was last changed, or when it came
-    where nothing else is known. The last four are what was said of its cells:
-    loader.sources.CellFormats.
+    where nothing else is known. The next four are what was said of its cells:
+    loader.sources.CellFormats. `columns_ignored` is a JSON array of the header's names that mean no
+    declared column; None where there are none.
     """
 
     load_id: int
@@ -141,6 +141,7 @@ class Load:
     dates: str | None = None
     list_separator: str | None = None
     id_prefix: str | None = None
+    columns_ignored: str | None = None
 
 
 class RawStore(Protocol):
@@ -162,14 +163,6 @@ class RawStore(Protocol):
         self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
     ) -> int:
         """Write the batches' text; how many rows the engine took."""
-        ...
-
-    def read_file(self, file: LocalFile, parser: Parser, load_id: int) -> Iterator[Batch] | None:
-        """Read and write a file by the engine's own means; None if it has to be read here.
-
-        The batches have no text: how many records were written, the rejected lines, the position.
-        Raises FileRefused as the parser does.
-        """
         ...
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:

@@ -2,7 +2,8 @@
 
 recognise      what a file is, told by its content alone: one parser, or one for each sheet
 records        what every parser gives: batches of CSV for COPY, and rejected lines
-delimited      delimited text: encoding, header, records
+delimited      delimited text: records, each part under its own header
+encoding       which encoding a text has, or which guess has no rival; decoding
 dialect        which delimiter, quote and escape a text has: the ones that its header needs
 splitter       where a line, a cell and a record end: the definition, and its fast path
 json_lines     JSON lines
@@ -11,6 +12,6 @@ workbooks      xlsx, ods, xls in a child process with limits
                (workbook_child, workbook_formats, workbook_cells)
 parquet        Parquet
 
-A parser never looks at what cells mean. Every record ends up in exactly one place: in the text of a
-Batch, or among its rejected lines.
+A parser never looks at what cells mean, but for the ids that tell a record from a header. Every
+record ends up in exactly one place: in the text of a Batch, or among its rejected lines.
 """

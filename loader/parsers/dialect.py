@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from loader.errors import FileRefused, NoTable
-from loader.parsers.records import columns_of, ignored_columns, is_filled, listed
+from loader.parsers.records import columns_of, ignored_columns, is_filled, refuse_records_above
 from loader.parsers.sheets import HEADER_WITHIN
 from loader.parsers.splitter import Dialect, Grammar, Record, count_lines, lines_of
 from loader.sources import (
@@ -170,20 +170,11 @@ def _is_better(layout: TextLayout, bare: str, sample: str) -> bool:
 
 
 def _refuse_records_above(name: str, layout: TextLayout, sample: str) -> None:
-    if not layout.header_line or layout.header_line == 1:
-        return
-    above = sample[: begin_of_line(sample, layout.header_line)]
-    records = records_of(above, layout.dialect, limit=len(above))
-    lines = [line for line, record in records if layout.match.is_record(record.cells)]
-    if lines:
-        first = f"line {lines[0]} stands" if len(lines) == 1 else f"{len(lines)} lines stand"
-        raise FileRefused(
-            name,
-            f", line {lines[0]}: {first} above the header, which is in line "
-            f"{layout.header_line}, and {'has' if len(lines) == 1 else 'have'} the cells of a "
-            f"record ({listed([str(line) for line in lines])}). Put the header first, or what "
-            "stands above it into a file of its own.",
-        )
+    if layout.header_line and layout.header_line > 1:
+        above = sample[: begin_of_line(sample, layout.header_line)]
+        records = records_of(above, layout.dialect, limit=len(above))
+        rows = ((line, record.cells) for line, record in records)
+        refuse_records_above(name, layout.match, f"line {layout.header_line}", rows)
 
 
 def find_layout(

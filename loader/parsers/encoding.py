@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +48,10 @@ _RIVALS = (
 )
 _OTHERS = ("cp850", "koi8_r", "cp866", "cp1257")
 # A run of letters and bytes beyond ASCII with at least one of these. Longer ones are no words.
-_TOKEN = re.compile(rb"(?<![A-Za-z\x80-\xff])[A-Za-z]*+[\x80-\xff][A-Za-z\x80-\xff]*+")
+_TOKEN = re.compile(rb"[A-Za-z\x80-\xff]++")
+_LETTERS_ONLY = bytes(
+    byte if byte > 0x7F or chr(byte).isalpha() else ord(" ") for byte in range(256)
+)
 _LONGEST_TOKEN = 40
 # So many different ones are judged at first; of all one in so many may be odd.
 _MOST_TOKENS = 5000
@@ -89,6 +93,8 @@ _MISPLACED_SIGN = re.compile(
     f"[^\\W\\d_][^\\w{_WITHIN}][^\\W\\d_]|[€£][^\\W\\d_]|[^\\W\\d_]{{4}}[²³¹]|[²³¹¼½¾][^\\W\\d_]"
 )
 _LETTERS = re.compile("[^\\W\\d_µºª²³¹¼½¾]+")
+# The scripts of the encodings that are tried, but for the Latin one.
+_SCRIPTS = ("EAST", "CYRILLIC", "GREEK", "HEBREW", "ARABIC")
 _ALONE = frozenset("àáéíóòåäöæøÅÀÉ")
 
 
@@ -217,27 +223,21 @@ class Decoding:
         yield decoder.decode(b"", final=True)
 
     def _guessed(self, chunk: bytes) -> Iterator[str]:
-        """Portions of words, with every word marked that the guess cannot explain."""
+        """Portions of whole lines, with every word marked that the guess cannot explain."""
         kept = b""
-        explained: dict[bytes, bool] = {}
         while chunk:
             chunk = kept + chunk
-            # A word is judged whole.
             end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1 or len(chunk)
             chunk, kept = chunk[:end], chunk[end:]
-            yield self._marked(chunk, explained)
+            yield self._marked(chunk)
             chunk = self._stream.read(CHUNK)
-        yield self._marked(kept, explained)
+        yield self._marked(kept)
 
-    def _marked(self, chunk: bytes, explained: dict[bytes, bool]) -> str:
-        for token in _tokens(chunk):
-            if token not in explained:
-                explained[token] = _judged(token, self.encoding.name) > 0
-        if all(explained[token] for token in _tokens(chunk)):
-            return chunk.decode(self.encoding.name, MARK)
+    def _marked(self, chunk: bytes) -> str:
+        odd = {word for word in {*_words(chunk)} if not _judged(word, self.encoding.name)}
         pieces, at = [], 0
-        for found in _TOKEN.finditer(chunk):
-            if not explained.get(found[0], True):
+        for found in _TOKEN.finditer(chunk) if odd else ():
+            if found[0] in odd:
                 pieces.append(chunk[at : found.start()].decode(self.encoding.name, MARK))
                 pieces.append(found[0].decode("ascii", MARK))
                 at = found.end()
@@ -303,8 +303,14 @@ def _utf16_without_bom(sample: bytes) -> str | None:
     return None
 
 
+def _words(data: bytes) -> list[bytes]:
+    """The tokens of some text that are no longer than words are."""
+    words = data.translate(_LETTERS_ONLY).split()
+    return [word for word in words if not word.isascii() and len(word) <= _LONGEST_TOKEN]
+
+
 def _tokens(data: bytes) -> Counter[bytes]:
-    return Counter(token for token in _TOKEN.findall(data) if len(token) <= _LONGEST_TOKEN)
+    return Counter(_words(data))
 
 
 def _least(tokens: Counter[bytes], encoding: str) -> int:
@@ -363,9 +369,10 @@ def _looks_like(word: str) -> int:
     script = {_script(char) for char in word}
     if len(script) > 1:
         return 0
-    if script != {"latin"}:
-        is_cased = word == word.lower() or word == word.upper() or word == word.capitalize()
-        return 0 if "" in script or not is_cased else 1 + (len(word) > 1)
+    if script != {"LATIN"}:
+        is_cased = word in (word.lower(), word.upper(), word.capitalize())
+        is_used = not script.isdisjoint(_SCRIPTS) and is_cased
+        return 1 + (len(word) > 1) if is_used else 0
     beyond = [char for char in word.lower() if not char.isascii()]
     if not beyond:
         return 2
@@ -403,15 +410,6 @@ def _is_cased_oddly(word: str) -> bool:
 
 
 def _script(char: str) -> str:
-    code = ord(char)
-    if code < 0x250 or 0x1E00 <= code < 0x1F00:
-        return "latin"
-    if 0x370 <= code < 0x400:
-        return "greek"
-    if 0x400 <= code < 0x530:
-        return "cyrillic"
-    if 0x590 <= code < 0x600:
-        return "hebrew"
-    if 0x600 <= code < 0x700:
-        return "arabic"
-    return "east" if 0x3040 <= code < 0xA000 or 0xAC00 <= code < 0xD7B0 else ""
+    """`LATIN`, `GREEK`, `CYRILLIC`…; the scripts of the East are written side by side."""
+    script = unicodedata.name(char, "").partition(" ")[0]
+    return "EAST" if script in ("CJK", "HIRAGANA", "KATAKANA", "HANGUL") else script

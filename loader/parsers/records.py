@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from loader.errors import FileRefused
 from loader.sources import BLANKS
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Parser(Protocol):
     `columns` are the declared ones of the input in the order in which a record has its cells.
     `delimiter` is the ASCII character between the cells of Batch.text; the quote is always `"`.
     `dialect` is what the file was recognised as, for the ledger and a person, and `notes` what a
-    person should know, such as ignored columns; they are complete after the last batch.
+    person should know, such as the columns that are `ignored`; all of it is complete after the last
+    batch.
     """
 
     @property
@@ -82,6 +84,8 @@ class Parser(Protocol):
     def dialect(self) -> str: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
+    @property
+    def ignored(self) -> tuple[str, ...]: ...
 
     def batches(self, load_id: int) -> Iterator[Batch]:
         """All records from the first on. Raises FileRefused when the file cannot be read on."""
@@ -191,6 +195,12 @@ def _as_escape(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code else "\\x00"
 
 
+def ignored_names(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
+    """The names of the columns that mean nothing, as the header has them."""
+    columns = zip(header, match.columns, strict=True)
+    return tuple(cell.strip() for cell, column in columns if column is None and cell.strip())
+
+
 def ignored_columns(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
     """Notes that name the columns that mean nothing, and declared ones that are not there."""
     names = [
@@ -201,6 +211,20 @@ def ignored_columns(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...
     notes = (f"ignored columns: {listed(names)}",) if names else ()
     lacking = ", ".join(column.name for column in match.lacks)
     return (*notes, f"without {lacking}: they stay empty") if lacking else notes
+
+
+def refuse_records_above(
+    name: str, match: HeaderMatch, where: str, above: Iterable[tuple[int, Sequence[str | None]]]
+) -> None:
+    """Raise FileRefused if numbered rows above a header are records, which would be passed over."""
+    rows = [str(number) for number, cells in above if match.is_record(cells)]
+    if rows:
+        raise FileRefused(
+            name,
+            f", {where}: the header stands below what has the cells of records, in "
+            f"{where.split()[0]} {listed(rows)}. Put the header first, or what is above it into a "
+            "file of its own.",
+        )
 
 
 def columns_of(inputs: Sequence[Input]) -> str:

@@ -15,9 +15,11 @@ from loader.parsers.records import (
     csv_cell,
     formula_text,
     ignored_columns,
+    ignored_names,
     is_filled,
     listed,
     not_text,
+    refuse_records_above,
     verbatim,
 )
 from loader.sources import (
@@ -98,6 +100,10 @@ class SheetParser:
     def dialect(self) -> str:
         where = f"header in row {self.header_row}" if self.header_row is not None else "no header"
         return f"{self.sheet.kind}, {where}{self.input.said}"
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return ignored_names(self.header, self.match)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -233,25 +239,12 @@ def _recognise_sheet(
             if sentence := mistaken_name(header, matches[0]):
                 raise FileRefused(name, f"{where}: {sentence}")
             above = [row for row in first if number is not None and row[0] < number]
-            _refuse_records_above(name, above, matches[0], where)
+            width = len(matches[0].columns)
+            rows = ((at, [*cells, *[None] * (width - len(cells))]) for at, cells in above)
+            refuse_records_above(name, matches[0], f"row {number}", rows)
             passed = tuple(row for row, cells in above if is_filled(cells))
             return SheetParser(name, sheet, matches[0], header, number, inputs, passed)
     return None
-
-
-def _refuse_records_above(name: str, above: Sequence[Row], match: HeaderMatch, header: str) -> None:
-    width = len(match.columns)
-    rows = [
-        str(number)
-        for number, cells in above
-        if len(cells) <= width and match.is_record([*cells, *[None] * (width - len(cells))])
-    ]
-    if rows:
-        raise FileRefused(
-            name,
-            f"{header}: the header stands below what has the cells of records, in row "
-            f"{listed(rows)}. Put the header first, or what is above it into a file of its own.",
-        )
 
 
 def _header_cells(cells: Sequence[str | None]) -> list[str]:

@@ -248,8 +248,8 @@ class Splitter:
         # What empty cells are made of.
         self._nothing = BLANKS + self.dialect.delimiter + self.dialect.quote
         # A line whose id begins with no digit: it may be a header, or empty.
-        before = f"(?:[^{delimiter}\n]*+{delimiter}){{{self.key or 0}}}"
-        self._odd = re.compile(f"\n{before}(?![ \"']*+[0-9]|\\Z)")
+        before = f"[^{delimiter}\n]*+{delimiter}" * (self.key or 0)
+        self._odd = re.compile(f"\n{before}(?![ \"']*+(?:[0-9]|[A-Za-z]{{1,8}}[-_]?[0-9])|\\Z)")
 
     def split(self, text: str, *, final: bool) -> tuple[str, int]:
         """Records of a text that begins with a record and, unless `final`, ends with a line.

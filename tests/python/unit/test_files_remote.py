@@ -201,6 +201,17 @@ def test_an_object_that_is_meant_twice_comes_once(bucket: str) -> None:
     assert [file.name for file in found.files] == [paths[0], f"{bucket}/exports/2024/b.csv"]
 
 
+def test_an_object_arrives_when_it_was_written_and_a_page_when_it_is_fetched(
+    bucket: str, web: str
+) -> None:
+    (first,), (again,) = (fetched(f"{bucket}/exports/users.csv")[0].files for _ in range(2))
+    assert first.changed_at == again.changed_at
+    begun = time.time()
+    (page,) = fetched(f"{web}/users.csv")[0].files
+    # Files' times are those of the system's last tick.
+    assert (page.changed_at or 0) > begun - 1
+
+
 @pytest.mark.parametrize("end", ["", "/"])
 def test_a_prefix_means_all_objects_below(bucket: str, end: str) -> None:
     found, contents = fetched(f"{bucket}/exports{end}", exclude=("2024",))

@@ -1,0 +1,53 @@
+"""Loading as a careful colleague would: what is no table is passed over, what was said is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.person import Person, write
+
+pytestmark = pytest.mark.slow
+
+README = "Exports of lab 7\n\nusers.csv: people, as of January; ask Ada.\nplates: later, maybe\n"
+
+
+def test_a_readme_in_a_folder_is_passed_over_and_told(person: Person) -> None:
+    Path("in").mkdir()
+    write("in/README.txt", README)
+    write("in/users.csv", "user_id,name\n1,Ada\n")
+    done = person.load("in")
+    assert "in/README.txt: no line of the first 100 names columns of an input" in done.err
+    assert "It is passed over." in done.err
+    assert person.names() == ["Ada"]
+    # What is named itself, or stands alone, or could be a table without a header, is refused.
+    assert person.labmart("load", "in/README.txt").code == 3
+    assert person.labmart("load", "in", "--exclude", "users.csv").code == 3
+    write("in/more.csv", "2,Bob\n3,Cem\n")
+    done = person.labmart("load", "in")
+    assert done.code == 3
+    assert "in/more.csv" in done.err
+
+
+def test_what_a_header_calls_a_column_is_kept_with_the_load(person: Person) -> None:
+    header = "experiment_id,user_id,compounds,duration_min"
+    write("exp.csv", f"{header}\n1,1,1;2,10\n")
+    assert person.labmart("load", "exp.csv").code == 3
+    person.load("exp.csv", "--map", "duration_min=experiment_run_time")
+    assert person.rows("select experiment_run_time from raw.user_experiments") == [("10",)]
+    ((dialect,),) = person.rows("select dialect from raw.loads")
+    assert ", duration_min=experiment_run_time" in str(dialect)
+    again = person.load("exp.csv", "--map", "duration_min=experiment_run_time")
+    assert "already loaded" in again.err
+    assert person.labmart("load", "exp.csv", "--map", "duration_min=minutes").code == 2
+    assert person.labmart("load", "exp.csv", "--map", "minutes").code == 2
+
+
+def test_lists_of_json_are_lists_also_of_another_separator(person: Person) -> None:
+    run = {"experiment_id": 1, "user_id": 1, "experiment_compound_ids": [1, None, 2]}
+    write("exp.jsonl", json.dumps({**run, "experiment_run_time": 12.5}))
+    person.load("exp.jsonl")
+    person.load("exp.jsonl", "--list-separator", ",")
+    lists = person.rows("select experiment_compound_ids from raw.user_experiments order by load_id")
+    assert lists == [("1;;2",), ("1,,2",)]
