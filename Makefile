@@ -11,8 +11,10 @@
 PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3.13 python3)
 bin := .venv/bin
 target := $(if $(TARGET),--target $(TARGET))
-# Each engine beside PostgreSQL has requirements of its own, which only its users install.
-engine := .venv/.$(or $(filter duckdb spark,$(TARGET)),run)
+# Each engine beside PostgreSQL has requirements of its own, which only its users install. Spark's
+# target takes Sail where there is no Java.
+spark := $(if $(shell command -v java),spark,sail)
+engine := .venv/.$(or $(filter duckdb,$(TARGET)),$(if $(filter spark,$(TARGET)),$(spark)),run)
 
 .DEFAULT_GOAL := help
 .PHONY: run serve secrets test check prove mutants changed static docs requirements clean help
@@ -87,7 +89,7 @@ docs: $(engine) .venv/.docs ## build all tables, write the dbt documentation, sa
 
 requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 takes newer versions)
 	uv pip compile $(compile) -o requirements/run.txt
-	for extra in duckdb spark service metrics docs; do \
+	for extra in duckdb sail spark service metrics docs; do \
 	  uv pip compile $(compile) -c requirements/run.txt --extra $$extra \
 	    -o requirements/$$extra.txt || exit; \
 	done
@@ -101,9 +103,9 @@ extras = duckdb spark service metrics docs s3 https sftp
 compile = pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
   --group build $(wheels) --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
   --no-emit-find-links
-# Wheels run nothing while they are installed. pyspark has none, nor has halo, which dbt-metricflow
-# draws its progress with.
-wheels := --only-binary :all: --no-binary pyspark --no-binary halo
+# Wheels run nothing while they are installed. pyspark and its client have none, nor has halo, which
+# dbt-metricflow draws its progress with.
+wheels := --only-binary :all: --no-binary pyspark --no-binary pyspark-client --no-binary halo
 
 secrets := superuser_password database_password token
 secrets: $(secrets:%=secrets/%) ## write random passwords for docker compose, where there are none
@@ -125,7 +127,7 @@ help: ## this text
 # .venv/.place says where it was made, and is there only when the last installation came to its end:
 # one that was left half made, was moved with its folder, or lost its interpreter is made anew.
 ifneq ($(shell $(bin)/python -c '' 2>/dev/null && cat .venv/.place 2>/dev/null),$(CURDIR))
-.venv/.run .venv/.duckdb .venv/.spark .venv/.service .venv/.dev: venv
+.venv/.run .venv/.duckdb .venv/.sail .venv/.spark .venv/.service .venv/.dev: venv
 endif
 
 # The build backend comes with run.txt, so that it is there for pyspark, which has to be built.

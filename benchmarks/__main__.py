@@ -87,7 +87,7 @@ def transform(repeat: int, **laboratory: object) -> None:
 def engines(names: tuple[str, ...], **laboratory: object) -> None:
     """The way from the files to all marts, one engine beside another.
 
-    ENGINE is postgres, duckdb, spark, or spark:N for a cluster of N workers on this machine.
+    ENGINE is postgres, duckdb, sail or spark.
     """
     from benchmarks import engines
 

@@ -5,14 +5,13 @@ all models with all rules; the same over empty tables, which is what dbt itself 
 DuckDB also runs reference/duckdb/tuned.sql, from the files to user_features alone, no rule checked.
 user_features must be the same everywhere, else the call fails.
 
-`spark:N` is a standalone cluster of one master and N workers with one core each, started for the
-call on this machine; `spark` is Spark in one process with all cores.
+`sail` and `spark` are the servers that `labmart spark start` starts on this machine; what they take
+to start is not counted.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,27 +22,31 @@ import click
 import duckdb
 
 from benchmarks.bench import BenchmarkError, Scratch, ratio_lines, report, run, say, scratch, server
-from benchmarks.cluster import cluster
 from benchmarks.generate import Laboratory, write
 
 _REFERENCE = Path(__file__).resolve().parent / "reference" / "duckdb" / "tuned.sql"
-_NAMES = ("postgres", "duckdb", "spark")
+# The target of profiles.yml that each one is, and LABMART_SPARK.
+_TARGETS = {
+    "postgres": ("postgres", ""),
+    "duckdb": ("duckdb", ""),
+    "sail": ("spark", "sail"),
+    "spark": ("spark", "local"),
+}
 
 
 def measure(laboratory: Laboratory, engines: Sequence[str]) -> None:
     """Time the engines and print the report."""
     for engine in engines:
-        target, _, workers = engine.partition(":")
-        if target not in _NAMES or (workers and (target != "spark" or not workers.isdigit())):
-            raise click.BadParameter(f"{engine!r} is none of {', '.join(_NAMES)}, spark:N")
+        if engine not in _TARGETS:
+            raise click.BadParameter(f"{engine!r} is none of {', '.join(_TARGETS)}")
     seconds: dict[str, float] = {}
     results: dict[str, bytes] = {}
     with scratch() as made:
         say(f"making {laboratory.experiments:,} experiments")
         write(laboratory, made.files)
         for engine in engines:
-            target, _, workers = engine.partition(":")
-            with _ready(made, target, int(workers or 0)):
+            target, kind = _TARGETS[engine]
+            with _ready(made, target, kind):
                 # The models refer to the seeds, although none is read here.
                 made.dbt(target, "seed")
                 alone = min(made.dbt(target, "run").seconds for _ in range(2))
@@ -91,21 +94,23 @@ def _reference(made: Scratch) -> tuple[float, bytes]:
 
 
 @contextmanager
-def _ready(made: Scratch, target: str, workers: int) -> Iterator[None]:
+def _ready(made: Scratch, target: str, kind: str) -> Iterator[None]:
     """Start what the engine needs, and let the profile mean it."""
     if target == "postgres":
         with server(made):
             yield
-    elif not workers:
+    elif not kind:
         yield
     else:
-        before = dict(os.environ)
-        # Tables of its own: each engine begins with empty ones.
-        shutil.rmtree(made.project / ".labmart" / "spark", ignore_errors=True)
-        with cluster(made.project / ".labmart" / "cluster", workers=workers) as started:
-            os.environ.update(SPARK_MASTER=started.address, SPARK_LOCAL_IP="127.0.0.1")
-            try:
-                yield
-            finally:
-                os.environ.clear()
-                os.environ.update(before)
+        # A lake of its own: each engine begins with an empty one.
+        os.environ["LABMART_LAKE"] = str(made.project / ".labmart" / f"lake of {kind}")
+        os.environ["LABMART_SPARK"] = kind
+        run(made.labmart(target, "spark", "start"), f"start of {kind}")
+        url = subprocess.check_output(made.labmart(target, "spark", "url"), text=True)
+        os.environ["SPARK_REMOTE"] = url.strip()
+        try:
+            yield
+        finally:
+            for name in ("LABMART_LAKE", "LABMART_SPARK", "SPARK_REMOTE"):
+                del os.environ[name]
+            run(made.labmart(target, "spark", "stop"), f"stop of {kind}")

@@ -12,13 +12,14 @@ The way of a file, `labmart load plate.xlsx`:
       parsers/    what a file is (recognise), its dialect, and its records: a quoted cell is split
                   in parsers/splitter
       ledger      which content is loaded already, and which loads are current
-      engines/    the raw tables of PostgreSQL, DuckDB or Spark in one transaction: records go to
-                  COPY through engines/feeding, and `load` commits when every file is in
+      engines/    the raw tables of PostgreSQL, DuckDB or the lake, all of a call or nothing:
+                  records go there through engines/feeding; `load` commits when all are in
     history       the loads so far: undo, redo, prune
 
 From there to what people read, `labmart run`:
 
     dbt           runs dbt build; dbt_report says what failed, seeds what dbt would misread
+    spark_server  what the lake is computed in, where no server is named
     contract      the marts as dbt's YAML declares them: columns, types, order, meaning
     show, export  a mart on the screen or in a file; table lays it out, columnar writes Parquet
     progress      what a person sees on stderr meanwhile

@@ -25,13 +25,13 @@ from loader.engines.sql import quote
 from loader.last_build import code_of
 from loader.profile import Profile
 from loader.project import Project
-from loader.show import ISSUES, RECONCILIATION
+from loader.show import COUNTS, ISSUES, RECONCILIATION, Account
 
 if TYPE_CHECKING:
     from loader.engines import RawStore
     from loader.load import Outcome
 
-_MARTS = (ISSUES, RECONCILIATION, DEFAULT_MART, "users", "experiments", "compounds")
+_MARTS = (ISSUES, COUNTS, RECONCILIATION, DEFAULT_MART, "users", "experiments", "compounds")
 # What is told of the marts before and after: its name, and the SQL of its value.
 _FIGURES = {
     "users": "(select count(*) from {users})",
@@ -89,7 +89,7 @@ class Verdict:
 
     def begin(self, store: RawStore) -> None:
         """Work out the figures as they are. Raises BuildFailed if dbt cannot compile the models."""
-        if isinstance(store, SqlRawStore):
+        if isinstance(store, SqlRawStore) and store.runs_models:
             code = code_of(self._project, self._profile, None)
             manifest = compile_models(self._project, self._profile.target, _MARTS, code)
             self._models = list(_models(manifest))
@@ -98,7 +98,7 @@ class Verdict:
 
     def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> None:
         """Tell what would become of each file's records, and of the figures."""
-        if not isinstance(store, SqlRawStore):
+        if not isinstance(store, SqlRawStore) or not store.runs_models:
             self._say("On this engine only the form of the files is checked; a build judges rows.")
             return
         store.settle()
@@ -165,32 +165,31 @@ def _figures(store: SqlRawStore, names: Mapping[str, str]) -> Sequence[object]:
 
 
 def _account(store: SqlRawStore, names: Mapping[str, str], outcome: Outcome) -> Iterator[str]:
-    """What would become of a file's records, with the rules and the first of the lines."""
-    load_id = outcome.load_id
-    [[read, accepted, rejected, superseded]] = store.run(
-        "select records_read, accepted_rows, rejected_lines + rejected_rows, superseded_rows "
-        f"from {names[RECONCILIATION]} where load_id = {load_id:d}"
+    """What would become of a file's records: by rule, the first of the lines, and what helps."""
+    which = f"where load_id = {outcome.load_id:d}"
+    [counts] = store.run(
+        "select records_read, accepted_rows, rejected_lines, rejected_rows, superseded_rows "
+        f"from {names[RECONCILIATION]} {which}"
     )
-    yield (
-        f"{outcome.table.name}: {read:,} records read: {accepted:,} would be accepted, "
-        f"{rejected:,} rejected, {superseded:,} superseded"
-    )
-    issues = f"from {names[ISSUES]} where load_id = {load_id:d}"
+    yield f"{outcome.table.name}: {Account(*counts)}"
     rules = store.run(
-        f"select severity, rule, count(*) as issues {issues} "
-        "group by severity, rule order by severity, issues desc, rule"
+        "select severity, rule, open_issues, column_name, unreadable_cells, filled_cells, remedy "
+        f"from {names[COUNTS]} {which} order by severity, open_issues desc, rule"
     )
-    for severity, rule, count in rules:
+    for severity, rule, count, *_ in rules:
         yield f"    {count:>8,}  {severity:<8} {rule}"
     examples = store.run(
-        f"select line, rule, message, column_name, value {issues} "
+        f"select line, rule, message, column_name, value from {names[ISSUES]} {which} "
         f"order by severity, line, rule limit {_EXAMPLES}"
     )
     for line, rule, message, column, value in examples:
         cell = "" if value is None or column is None else f" ({column}: {value!r})"
         yield f"    line {line}, {rule}: {message}{cell}"
-    if (more := sum(count for _, _, count in rules) - len(examples)) > 0:
+    if (more := sum(count for _, _, count, *_ in rules) - len(examples)) > 0:
         yield f"    and {more:,} more"
+    for _, _, _, column, unreadable, filled, remedy in rules:
+        if remedy:
+            yield f"    {unreadable:,} of {filled:,} {column} cannot be read; {remedy}"
 
 
 def _shown(value: Any) -> str:

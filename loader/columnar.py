@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from loader.engines import Column
+from loader.engines import Column, Engine, Selection
 from loader.engines.sql import literal
 
-if TYPE_CHECKING:
-    import duckdb
 
+def write_columnar(
+    source: Engine, selection: Selection, folder: Path, file: Path, *, arrow: bool = False
+) -> None:
+    """Write rows as Parquet, or as a stream of Arrow; the folder is for what comes between.
 
-@contextmanager
-def engine_in(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with bounded memory; what does not fit goes to the folder."""
+    Raises duckdb.Error, and the engine's errors.
+    """
     # Imported here: it takes a quarter of a second that no other call needs.
     import duckdb
 
+    csv = folder / "rows.csv"
+    with csv.open("wb") as out:
+        source.write_csv(selection, out)
     settings: dict[str, str | bool | int | float | list[str]] = {
         # Without a limit it takes most of the memory that the database may be using.
         "memory_limit": "1GB",
         "temp_directory": str(folder),
     }
+    rows = _rows_of(csv, selection.columns)
     with duckdb.connect(":memory:", config=settings) as engine:
-        yield engine
+        if arrow:
+            _write_arrow(engine.sql(rows), file)
+        else:
+            options = "(format parquet, compression zstd)"
+            engine.execute(f"copy ({rows}) to {literal(str(file))} {options}")
 
 
-def rows_of(csv: Path, columns: Sequence[Column]) -> str:
+def _write_arrow(relation: object, file: Path) -> None:
+    # An extra of the service.
+    import nanoarrow
+    from nanoarrow.ipc import StreamWriter
+
+    with file.open("wb") as out, StreamWriter.from_writable(out) as writer:
+        writer.write_stream(nanoarrow.ArrayStream(relation))
+
+
+def _rows_of(csv: Path, columns: Sequence[Column]) -> str:
     """SQL for the rows of a CSV file as PostgreSQL writes it, with the columns' types.
 
     NULL is an empty cell, an empty text is "" in quotes; everything else is as typed.
@@ -44,8 +60,3 @@ def rows_of(csv: Path, columns: Sequence[Column]) -> str:
         "allow_quoted_nulls=false, parallel=false, max_line_size=100000000, "
         f"columns={{{', '.join(pairs)}}})"
     )
-
-
-def write_parquet(engine: duckdb.DuckDBPyConnection, rows: str, file: Path) -> None:
-    """Write the rows of a query into a Parquet file."""
-    engine.execute(f"copy ({rows}) to {literal(str(file))} (format parquet, compression zstd)")

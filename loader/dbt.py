@@ -29,10 +29,11 @@ from loader.project import Project
 # stand in for one of Python's modules. A shell starts a background job with SIGINT ignored, which
 # dbt would inherit, and then not end on it. What dbt makes lives as long as its process, so that
 # looking for garbage in it all the time is a tenth of a small build, and in vain.
+# PySpark takes a program without a file for a doctest.
 _DBT = (
     "import gc, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "gc.set_threshold(200_000, 50, 50); "
-    "sys.argv[0] = 'dbt'; from dbt.cli.main import cli; cli()"
+    "sys.argv[0] = __file__ = 'dbt'; from dbt.cli.main import cli; cli()"
 )
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")

@@ -19,7 +19,7 @@ import msgspec
 
 from loader.database import Database
 from loader.dbt import FAILED, BuildOptions, BuildResult, build, one_build_at_a_time
-from loader.engines import Engine, dbt_turn
+from loader.engines import Engine, dbt_session, dbt_turn
 from loader.errors import LabmartError
 from loader.last_build import code_of, last_build
 from loader.progress import TESTS
@@ -179,7 +179,8 @@ def run_and_report(database: Database, options: BuildOptions) -> bool:
             return True
         if not options.extra:
             last.begin()
-        result = build(project, options)
+        with dbt_session(profile):
+            result = build(project, options)
         if code and result.exit_code == 0:
             last.keep(code, project.target / "manifest.json", result.invocation_id)
     for message in dict.fromkeys(result.warnings):

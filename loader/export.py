@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from loader.columnar import engine_in, rows_of, write_parquet
+from loader.columnar import write_columnar
 from loader.contract import Contract
 from loader.engines import Engine, Selection, Value
 from loader.errors import UsageError
@@ -90,11 +90,9 @@ def _json(selection: Selection, source: Engine, unfinished: Path, _: Path) -> No
 
 
 def _parquet(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
-        csv = Path(folder) / "rows.csv"
-        _csv(selection, source, csv, file)
-        with _refusing(file), engine_in(Path(folder)) as engine:
-            write_parquet(engine, rows_of(csv, selection.columns), unfinished)
+    beside = tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent)
+    with beside as folder, _refusing(file):
+        write_columnar(source, selection, Path(folder), unfinished)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ cannot be compared counts as changed. Nothing here imports dbt.
 On PostgreSQL a table in the mart schema keeps, for each relation, how many rows it has and the sum
 of the transactions that wrote them (`xmin`), which no insert, update, delete or new table leaves as
 it was; of a view its definition. On DuckDB a file beside the database keeps the state of its file,
-which holds everything. On Spark every build is done.
+which holds everything. In the lake a file keeps the newest entry of the ledger and the newest
+publication: what they name is never changed.
 """
 
 from __future__ import annotations
@@ -102,6 +103,8 @@ def last_build(profile: Profile) -> Iterator[LastBuild]:
         from loader.engines.duckdb import path_of
 
         yield _OnDuckDB(path_of(profile))
+    elif profile.engine == "spark":
+        yield _OnLake(profile)
     else:
         yield LastBuild()
 
@@ -295,3 +298,43 @@ class _OnDuckDB(LastBuild):
         log = self._database.with_name(f"{self._database.name}.wal")
         files = [path.stat() for path in (self._database, log) if path.exists()]
         return [code, *([file.st_ino, file.st_size, file.st_mtime_ns] for file in files)]
+
+
+class _OnLake(LastBuild):
+    """See `LastBuild`. A build of another machine is a publication, too."""
+
+    def __init__(self, profile: Profile) -> None:
+        from loader.engines.lake import lake_of
+
+        self._profile = profile
+        self._lake = lake_of(profile)
+        self._record = f"{profile.schema}/last_build.json"
+        self._loaded: list[str] = []
+
+    def is_current(self, code: str) -> bool:
+        """See `LastBuild`."""
+        record = self._lake.read(self._record)
+        with suppress(ValueError):
+            return record is not None and bool(json.loads(record) == self._state(code))
+        return False
+
+    def begin(self) -> None:
+        """See `LastBuild`."""
+        self._lake.delete(self._record)
+        # What is loaded from now on, this build may have seen or not.
+        self._loaded = self._entries()
+
+    def keep(self, code: str, manifest: Path, invocation_id: str) -> None:  # noqa: ARG002
+        """See `LastBuild`; deletes the builds that nobody reads any more."""
+        from loader.engines.lake import tidy_builds
+
+        if self._loaded == self._entries():
+            self._lake.replace(self._record, json.dumps(self._state(code)).encode())
+        tidy_builds(self._profile)
+
+    def _entries(self) -> list[str]:
+        return self._lake.names(f"{self._profile.raw_schema}/loads")[-1:]
+
+    def _state(self, code: str) -> list[object]:
+        publications = self._lake.names(f"{self._profile.schema}/published")
+        return [code, self._entries(), publications[-1:], self._lake.location]

@@ -323,15 +323,8 @@ class _Call:
 
     def _write(self, table: Table, load_id: int, rejections: Rejections) -> int:
         parser = table.parser
-        read_by_engine = self.store.read_file(table.file, parser, load_id)
-        if read_by_engine is not None:
-            batches = self._counted(table, read_by_engine, rejections)
-            written = sum(batch.records for batch in batches)
-        else:
-            batches = self._counted(table, parser.batches(load_id), rejections)
-            written = self.store.write_records(
-                parser.input, parser.columns, parser.delimiter, batches
-            )
+        batches = self._counted(table, parser.batches(load_id), rejections)
+        written = self.store.write_records(parser.input, parser.columns, parser.delimiter, batches)
         self.store.write_rejected(load_id, rejections)
         return written
 
@@ -374,6 +367,7 @@ class _Call:
     def _ledger_row(
         self, table: Table, load_id: int, call_id: int, begun: datetime, read: int, rejected: int
     ) -> Load:
+        ignored = table.parser.ignored
         return Load(
             load_id=load_id,
             call_id=call_id,
@@ -391,6 +385,7 @@ class _Call:
             loaded_by=self.options.loaded_by or person(),
             reading=json.dumps(table.reading),
             arrived_at=table.arrived_at,
+            columns_ignored=json.dumps(ignored, ensure_ascii=False) if ignored else None,
             **asdict(table.parser.input.formats),
         )
 

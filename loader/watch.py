@@ -92,10 +92,7 @@ def watch(database: Database, address: str, options: WatchOptions) -> Summary:
     Raises UsageError for a place that cannot be watched, and DatabaseUnreachable with `once`.
     """
     is_local = scheme_of(address) in ("", "file")
-    moves = is_local if options.moves is None else options.moves
-    place: Place = (Folder if is_local else Store)(
-        address, interval=options.interval, moves=moves, exclude=options.load.exclude
-    )
+    place = Folder(address, options) if is_local else Store(address, options)
     profile = database.profile
     folder = database.project.root / ".labmart" / "watch"
     with remembering(folder, place.address, f"{profile.target}/{profile.schema}") as memory:
@@ -381,14 +378,13 @@ class Place:
     when it has not changed for `interval` seconds, by its time of writing or by what was seen.
     """
 
-    address: str
-
-    def __init__(self, *, interval: float, moves: bool, exclude: tuple[str, ...] = ()) -> None:
-        self._interval = interval
-        self._exclude = (*_LEFT_OUT, *exclude)
+    def __init__(self, address: str, options: WatchOptions, *, moves: bool) -> None:
+        self.address = address
+        self.moves = moves if options.moves is None else options.moves
+        self._interval = options.interval
+        self._exclude = (*_LEFT_OUT, *options.load.exclude)
         # Each file's identity, and since when it has it.
         self._since: dict[str, tuple[str, float]] = {}
-        self.moves = moves
 
     def scan(self) -> list[IncomingFile]:
         """What lies there now and could be loaded, in reading order. Raises PlaceGone.
@@ -436,13 +432,12 @@ class Folder(Place):
     instrument may write a line an hour.
     """
 
-    def __init__(self, address: str, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]  # they are those of Place
+    def __init__(self, address: str, options: WatchOptions) -> None:
         path = Path(address.removeprefix("file://")).expanduser()
         if not path.is_dir():
             raise UsageError(f"{path}: there is no such folder. Make it, and call again.")
         self._path = path.resolve()
-        self.address = str(self._path)
+        super().__init__(str(self._path), options, moves=True)
         if is_excluded(self._path.name, _LEFT_OUT):
             raise UsageError(f"{path}: a folder of this name is left out. Rename it.")
         # Files under names of unfinished ones, as (device, inode).
@@ -521,10 +516,9 @@ class Store(Place):
     An object appears when all of it is there; a file behind sftp grows.
     """
 
-    def __init__(self, address: str, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]  # they are those of Place
+    def __init__(self, address: str, options: WatchOptions) -> None:
+        super().__init__(address, options, moves=False)
         self._folder = RemoteFolder(address)
-        self.address = address
 
     def is_complete(self, file: IncomingFile) -> bool:
         return scheme_of(self.address) != "sftp" or super().is_complete(file)

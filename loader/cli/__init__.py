@@ -6,7 +6,7 @@ them, so that `labmart --help` answers at once.
 call      what the subcommands share
 loading   run, load, build, watch; loads, undo, redo, prune
 results   show, export, issues
-database  db, roles
+database  db, spark, roles
 service   serve, worker, token
 signals   being told to end
 """
@@ -21,7 +21,7 @@ import click
 
 from loader import __version__
 from loader.cli.call import Call, option, say
-from loader.cli.database import db, roles
+from loader.cli.database import db, roles, spark
 from loader.cli.loading import build, load, loads, prune, redo, run, undo, watch
 from loader.cli.results import export, issues, show
 from loader.cli.service import serve, token, worker
@@ -65,7 +65,7 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
 for _command in (
     *(run, load, build, watch, show, export, issues),
     *(loads, undo, redo, prune),
-    *(roles, db, serve, worker, token),
+    *(roles, db, spark, serve, worker, token),
 ):
     labmart.add_command(_command)
 

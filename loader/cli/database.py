@@ -1,11 +1,16 @@
-"""The subcommands of the database: the embedded PostgreSQL, and who may do what."""
+"""The subcommands of the database: the embedded PostgreSQL, the lake's server, who may do what."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from loader.cli.call import Call, option, say, target_option
 from loader.errors import EXIT_DATABASE, UsageError
+
+if TYPE_CHECKING:
+    from loader.profile import Profile
 
 
 @click.group()
@@ -89,6 +94,80 @@ def db_status(call: Call, target: str | None) -> None:
 def db_url(call: Call, target: str | None) -> None:
     """Print the address of the database for psql and other programs, or its file."""
     click.echo(call.database(target).url())
+
+
+@click.group()
+def spark() -> None:
+    """Start, stop and look at the server that the lake is computed in, on this machine.
+
+    LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). Where SPARK_REMOTE names a
+    server, that one is used and none is started.
+    """
+
+
+@spark.command("start")
+@target_option
+@click.pass_obj
+def spark_start(call: Call, target: str | None) -> None:
+    """Start the server, which stays until it is stopped."""
+    from loader.spark_server import start
+
+    server, is_new = start(_lake(call, target))
+    say(f"{'started' if is_new else 'runs already'}: {server.kind}, process {server.pid}")
+
+
+@spark.command("stop")
+@target_option
+@click.pass_obj
+def spark_stop(call: Call, target: str | None) -> None:
+    """Stop the server of this project."""
+    from loader.spark_server import stop
+
+    say("stopped" if stop(_lake(call, target)) else "was not running")
+
+
+@spark.command("status")
+@target_option
+@click.pass_obj
+def spark_status(call: Call, target: str | None) -> None:
+    """Tell whether the server runs, and where the lake is; exit code 4 if it does not."""
+    from loader.engines.lake import lake_of
+    from loader.spark_server import running
+
+    profile = _lake(call, target)
+    server = running(profile)
+    click.echo(f"status   {'running' if server else 'stopped'}")
+    if server:
+        click.echo(f"kind     {server.kind}")
+        click.echo(f"pid      {server.pid}")
+        click.echo(f"memory   {server.memory >> 20:,} MB at most")
+    click.echo(f"lake     {lake_of(profile).location}")
+    if server is None:
+        raise SystemExit(EXIT_DATABASE)
+
+
+@spark.command("url")
+@target_option
+@click.pass_obj
+def spark_url(call: Call, target: str | None) -> None:
+    """Print what SPARK_REMOTE has to be for plain dbt; it holds Spark's token."""
+    from loader.errors import DatabaseUnreachable
+    from loader.spark_server import running
+
+    server = running(_lake(call, target))
+    if server is None:
+        raise DatabaseUnreachable("No server runs. Start one with `labmart spark start`.")
+    click.echo(server.url)
+
+
+def _lake(call: Call, target: str | None) -> Profile:
+    """The profile of the target, by default the one called spark."""
+    profile = call.database(target or "spark").profile
+    if profile.engine != "spark":
+        raise UsageError(
+            f"The target {profile.target} is of type {profile.engine}, which needs no Spark."
+        )
+    return profile
 
 
 @click.command()

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -246,17 +246,19 @@ _ROWS_AT_ONCE = 5000
 
 def connect(profile: Profile) -> DuckDB:
     """Open the file for reading. Raises DatabaseUnreachable with what to do next."""
-    return DuckDB(profile)
+    return DuckDB(opened(profile, write=False), profile.schema, str(path_of(profile)))
 
 
 class DuckDB:
-    """An open connection; see the protocol `Engine`."""
+    """An open connection; see the protocol `Engine`. `where` is the place in a person's words."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(
+        self, connection: AbstractContextManager[Connection], schema: str, where: str
+    ) -> None:
         self._open = ExitStack()
-        self._connection = self._open.enter_context(opened(profile, write=False))
-        self._schema = profile.schema
-        self._where = str(path_of(profile))
+        self._connection = self._open.enter_context(connection)
+        self._schema = schema
+        self._where = where
 
     def __enter__(self) -> DuckDB:
         return self
@@ -493,7 +495,8 @@ class DuckDBRaw(SqlRawStore):
         written = 0
         while True:
             with piped(batches, count=min(threads, _PIPES), limit=_LONGEST_RECORD) as pipes:
-                written += self._insert(name, columns, delimiter, pipes, _LONGEST_RECORD)
+                rows = _rows_of(pipes, columns, delimiter, _LONGEST_RECORD)
+                written += self.insert(name, rows, pipes)
             if pipes.left is None:
                 return written
             # DuckDB fills a buffer of the longest record's size before it reads any, so a
@@ -501,28 +504,29 @@ class DuckDBRaw(SqlRawStore):
             alone = iter([Batch(pipes.left.decode(), 0, (), 0)])
             size = len(pipes.left) + 1
             with piped(alone, count=1, limit=size) as pipes:
-                written += self._insert(name, columns, delimiter, pipes, size)
+                rows = _rows_of(pipes, columns, delimiter, size)
+                written += self.insert(name, rows, pipes)
 
-    def _insert(
-        self, name: str, columns: Sequence[str], delimiter: str, pipes: Pipes, longest: int
-    ) -> int:
-        listed = ", ".join(map(quote, columns))
-        types = ", ".join(
-            f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'"
-            for column in columns
-        )
-        [(written,)] = self.run(
-            f"insert into {self.table(name)} ({listed}) select * from read_csv("
-            f"[{', '.join(map(literal, pipes.paths))}], auto_detect = false, header = false, "
-            f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', nullstr = '', "
-            f"allow_quoted_nulls = false, new_line = '\\n', encoding = 'utf-8', "
-            f"max_line_size = {longest}, buffer_size = {2 * longest}, columns = {{{types}}})",
-            stop=pipes.stop,
-        )
+    def insert(self, name: str, rows: str, pipes: Pipes) -> int:
+        """Write the rows of a query, which reads the pipes, into a table; how many there were."""
+        [(written,)] = self.run(f"insert into {self.table(name)} by name {rows}", stop=pipes.stop)
         return int(written)
 
     def end(self) -> None:
         self.run("commit")
+
+
+def _rows_of(pipes: Pipes, columns: Sequence[str], delimiter: str, longest: int) -> str:
+    """SQL for the records that the pipes give."""
+    types = ", ".join(
+        f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'" for column in columns
+    )
+    return (
+        f"select * from read_csv([{', '.join(map(literal, pipes.paths))}], auto_detect = false, "
+        f"header = false, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
+        f"nullstr = '', allow_quoted_nulls = false, new_line = '\\n', encoding = 'utf-8', "
+        f"max_line_size = {longest}, buffer_size = {2 * longest}, columns = {{{types}}})"
+    )
 
 
 def _time(microseconds: Any) -> datetime:

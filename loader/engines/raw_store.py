@@ -14,9 +14,8 @@ from typing import Any
 from loader.engines import Load
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
-from loader.files import LocalFile
-from loader.parsers.records import Batch, Parser, RejectedLine, close_batches, csv_cell
-from loader.sources import FORMAT_COLUMNS, LAST_LOAD, LEDGER, REJECTED, Input
+from loader.parsers.records import Batch, RejectedLine, close_batches, csv_cell
+from loader.sources import LAST_LOAD, LEDGER, REJECTED, Input
 
 REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
 
@@ -24,6 +23,7 @@ TIMESTAMP = "timestamp with time zone"
 # The ledger has a column for each field of a Load.
 _TYPES = {"int": "bigint", "str": "text", "str | None": "text", "datetime": TIMESTAMP}
 LEDGER_COLUMNS = {item.name: _TYPES[str(item.type)] for item in fields(Load)}
+_MAY_BE_NULL = [item.name for item in fields(Load) if str(item.type).endswith("None")]
 _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LEDGER: LEDGER_COLUMNS,
     REJECTED: {
@@ -151,6 +151,8 @@ class SqlRawStore:
     parameter = "?"
     # What of a file has no more characters is kept back, to be written together with others.
     small = 1 << 18
+    # Whether it is the engine that the models are compiled for.
+    runs_models = True
 
     def __init__(self, schema_name: str, schema: str, where: str) -> None:
         self.schema_name = schema_name
@@ -248,14 +250,14 @@ class SqlRawStore:
         return [self.load_of(row) for row in rows]
 
     def select_cell(self, column: str, ledger: Relation) -> str:
-        """SQL for a column of the ledger, NULL only where nothing was said of the cells.
+        """SQL for a column of the ledger, NULL only where a Load may have None.
 
         That holds for a row that a person wrote by hand as well.
         """
         type_ = LEDGER_COLUMNS[column]
         older = _OLDER.get(column)
         substitute = SqlRawStore.select_cell(self, older, ledger) if older else _SUBSTITUTES[type_]
-        if column in FORMAT_COLUMNS:
+        if column in _MAY_BE_NULL:
             substitute = "null"
         if column not in ledger.columns:
             return substitute
@@ -289,9 +291,6 @@ class SqlRawStore:
             self._first, self._last = last + 1, last
         self._last += 1
         return self._last
-
-    def read_file(self, file: LocalFile, parser: Parser, load_id: int) -> None:
-        """Every file is read by the loader."""
 
     def write_records(
         self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]

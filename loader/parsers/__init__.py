@@ -6,7 +6,6 @@ delimited      delimited text: records, each part under its own header
 encoding       which encoding a text has, or which guess has no rival; decoding
 dialect        which delimiter, quote and escape a text has: the ones that its header needs
 splitter       where a line, a cell and a record end: the definition, and its fast path
-by_line        the same for an engine that reads lines by itself
 json_lines     JSON lines
 sheets         tables that come split into cells, into batches
 workbooks      xlsx, ods, xls in a child process with limits

@@ -19,7 +19,7 @@ from loader.parsers.encoding import (
     said_encoding,
     to_a_character,
 )
-from loader.parsers.records import UNDECODABLE, Batch, RejectedLine, listed
+from loader.parsers.records import UNDECODABLE, Batch, RejectedLine, ignored_names, listed
 from loader.parsers.splitter import Splitter, complete_lines, lines_of, output_delimiter
 from loader.sources import HeaderMatch, Headers, Input
 
@@ -71,6 +71,10 @@ class DelimitedParser:
     @property
     def dialect(self) -> str:
         return f"{self.wrapping}text, {self.read_as}, {self.layout.description}"
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return ignored_names(self.layout.header, self.layout.match)
 
     @property
     def notes(self) -> tuple[str, ...]:

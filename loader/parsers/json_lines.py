@@ -109,6 +109,10 @@ class JsonLinesParser:
         return f"json lines, {self.encoding}{self.input.said}"
 
     @property
+    def ignored(self) -> tuple[str, ...]:
+        return tuple(self._ignored)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         names = [repr(key) for key in self._ignored]
         return (f"ignored keys: {listed(names)}",) if names else ()

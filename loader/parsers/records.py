@@ -68,7 +68,8 @@ class Parser(Protocol):
     `columns` are the declared ones of the input in the order in which a record has its cells.
     `delimiter` is the ASCII character between the cells of Batch.text; the quote is always `"`.
     `dialect` is what the file was recognised as, for the ledger and a person, and `notes` what a
-    person should know, such as ignored columns; they are complete after the last batch.
+    person should know, such as the columns that are `ignored`; all of it is complete after the last
+    batch.
     """
 
     @property
@@ -83,6 +84,8 @@ class Parser(Protocol):
     def dialect(self) -> str: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
+    @property
+    def ignored(self) -> tuple[str, ...]: ...
 
     def batches(self, load_id: int) -> Iterator[Batch]:
         """All records from the first on. Raises FileRefused when the file cannot be read on."""
@@ -190,6 +193,12 @@ def _as_escape(match: re.Match[str]) -> str:
         # 0xDC00 + NN is how the decoding marks the byte NN.
         return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code else "\\x00"
+
+
+def ignored_names(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
+    """The names of the columns that mean nothing, as the header has them."""
+    columns = zip(header, match.columns, strict=True)
+    return tuple(cell.strip() for cell, column in columns if column is None and cell.strip())
 
 
 def ignored_columns(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:

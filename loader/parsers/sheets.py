@@ -15,6 +15,7 @@ from loader.parsers.records import (
     csv_cell,
     formula_text,
     ignored_columns,
+    ignored_names,
     is_filled,
     listed,
     not_text,
@@ -99,6 +100,10 @@ class SheetParser:
     def dialect(self) -> str:
         where = f"header in row {self.header_row}" if self.header_row is not None else "no header"
         return f"{self.sheet.kind}, {where}{self.input.said}"
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return ignored_names(self.header, self.match)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
@@ -88,21 +88,13 @@ LOCAL = Caller("local", "admin")
 
 @dataclass(frozen=True)
 class Token:
-    """What is known of a token."""
+    """What is known of a token; `state` is valid, expired or revoked."""
 
     name: str
     role: str
+    state: str
     created_at: datetime
     expires_at: datetime | None
-    revoked_at: datetime | None
-
-    @property
-    def state(self) -> str:
-        """Whether it can be used, in a word."""
-        if self.revoked_at is not None:
-            return "revoked"
-        expired = self.expires_at is not None and self.expires_at <= datetime.now(UTC)
-        return "expired" if expired else "valid"
 
 
 class TokenStore:
@@ -141,8 +133,12 @@ class TokenStore:
 
     def all(self) -> list[Token]:
         """All tokens by name."""
-        columns = "name, role, created_at, expires_at, revoked_at"
-        return [Token(*row) for row in self._run(f"select {columns} from tokens order by name")]
+        rows = self._run(
+            "select name, role, case when revoked_at is not null then 'revoked' "
+            "when expires_at <= clock_timestamp() then 'expired' else 'valid' end as state, "
+            "created_at, expires_at from tokens order by name"
+        )
+        return [Token(*row) for row in rows]
 
     def revoke(self, name: str) -> None:
         """Let a token be good for nothing any more. Raises UsageError for an unknown one."""

@@ -34,6 +34,7 @@ import hashlib
 import json
 import logging
 import re
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,11 +46,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
 
-import psycopg2
-import psycopg2.errors
-
 from loader import __version__
-from loader.columnar import engine_in, rows_of, write_parquet
+from loader.columnar import write_columnar
 from loader.contract import Contract, mart_contracts, raw_contract
 from loader.database import Database
 from loader.engines import Column, Filter, Position, Selection
@@ -92,7 +90,6 @@ MOST_CONNECTIONS = 6
 # So many bytes of an answer stay in memory.
 _IN_MEMORY = 1 << 20
 _PIECE = 1 << 18
-_ABSENT = (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName)
 # The reading role, if we may become it, and it may read here. A role is the whole server's: one of
 # that name may belong to another database alone.
 _ROLE = """
@@ -430,38 +427,16 @@ def _written(
         elif format_ is CSV:
             engine.write_csv(selection, out, escape_formulas=escape_formulas)
         else:
-            _write_columnar(selection, engine, format_, out)
+            with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
+                target = Path(folder) / "rows"
+                is_arrow = format_ is ARROW
+                write_columnar(engine, selection, Path(folder), target, arrow=is_arrow)
+                with target.open("rb") as file:
+                    shutil.copyfileobj(file, out, _PIECE)
     except BaseException:
         out.close()
         raise
     return out
-
-
-def _write_columnar(
-    selection: Selection, engine: Postgres, format_: Format, out: IO[bytes]
-) -> None:
-    with tempfile.TemporaryDirectory(prefix="labmart-") as name:
-        folder = Path(name)
-        csv, target = folder / "rows.csv", folder / f"rows{format_.ending}"
-        with csv.open("wb") as file:
-            engine.write_csv(selection, file)
-        with engine_in(folder) as columnar:
-            rows = rows_of(csv, selection.columns)
-            if format_ is PARQUET:
-                write_parquet(columnar, rows, target)
-            else:
-                _write_arrow(columnar.sql(rows), target)
-        with target.open("rb") as file:
-            while piece := file.read(1 << 20):
-                out.write(piece)
-
-
-def _write_arrow(relation: object, file: Path) -> None:
-    import nanoarrow
-    from nanoarrow.ipc import StreamWriter
-
-    with file.open("wb") as out, StreamWriter.from_writable(out) as writer:
-        writer.write_stream(nanoarrow.ArrayStream(relation))
 
 
 # What is asked for.

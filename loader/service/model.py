@@ -123,11 +123,15 @@ class RejectedExample(BaseModel):
 
 
 class IssueCount(BaseModel):
-    """How many things of a rule were noticed in a file; `severity` is error or warning."""
+    """How many things of a rule are open in a file, and the option that would mend them, if any.
+
+    `severity` is error or warning.
+    """
 
     rule: str
     severity: str
-    count: int
+    open_issues: int
+    remedy: str | None = None
 
 
 class FileResult(BaseModel):

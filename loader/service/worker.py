@@ -25,19 +25,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
 
 from loader import ledger
+from loader.contract import mart_contract
 from loader.dbt import BuildOptions, build, one_build_at_a_time
 from loader.dbt_report import failures, summary
-from loader.engines import Engine, Load, Row, open_store
+from loader.engines import Engine, Load, open_store
 from loader.engines.postgres import one_line
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
+from loader.files.names import in_reading_order
 from loader.load import LoadOptions, Outcome, Table, load
 from loader.printable import printable
 from loader.progress import NodeResult
@@ -59,7 +61,8 @@ from loader.service.model import (
 from loader.service.problems import Problem, of_error
 from loader.service.settings import Settings, check
 from loader.service.uploads import abandoned_folders, remove_upload, spooled_file
-from loader.show import ISSUES, RECONCILIATION
+from loader.show import COUNTS, accounts
+from loader.show import select as select_rows
 from loader.sources import read_inputs
 
 _LOG = logging.getLogger("labmart.worker")
@@ -87,8 +90,6 @@ _PATIENT_ATTEMPTS = 3
 _UNDECIDED_SECONDS = 600.0
 # Not nodes of a build to a person.
 _NO_NODE = ("analysis", "operation")
-# Rules of all files of the jobs of a build that a result tells.
-_MOST_ISSUES = 10_000
 
 
 async def keep_worker(settings: Settings) -> None:
@@ -369,9 +370,12 @@ class Worker:
         options = replace(load_options(job.options), loaded_by=_loaded_by(job))
         if job.kind == "load":
             spool = self._settings.spool_folder
-            paths = [str(spooled_file(spool, job.id, number)) for number in range(len(job.files))]
-            names = dict(zip(paths, (file.name for file in job.files), strict=True))
-            return paths, replace(options, names=names)
+            names = {
+                str(spooled_file(spool, job.id, number)): file.name
+                for number, file in enumerate(job.files)
+            }
+            # Whoever uploads several at once has given them no order.
+            return in_reading_order(names, names.__getitem__), replace(options, names=names)
         if self._settings.landing is None:
             raise LabmartError("The worker has no landing folder (labmart worker --landing).")
         landing = self._settings.landing.resolve()
@@ -409,8 +413,9 @@ class Worker:
             if result.exit_code:
                 failed = failures(project, result, database.open)
             else:
-                with database.open() as source:
-                    _add_issues(jobs, source, database.profile.schema)
+                # What cannot be told of it does not make the build fail.
+                with suppress(LabmartError), database.open() as source:
+                    _add_accounts(jobs, source, project)
         except LabmartError as error:
             for job in jobs:
                 self._store.end(job.id, "failed", error=of_error(error))
@@ -549,9 +554,9 @@ def _of_ledger(row: Load) -> FileResult:
     return FileResult(state="loaded", **{name: getattr(row, name) for name in names})
 
 
-def _add_issues(jobs: Sequence[Job], source: Engine, schema: str) -> None:
+def _add_accounts(jobs: Sequence[Job], source: Engine, project: Project) -> None:
     """Tell in the results of jobs what the build found in the rows of their loads."""
-    files = {
+    files: dict[object, FileResult] = {
         file.load_id: file
         for job in jobs
         for file in (job.result.files if job.result else ())
@@ -559,26 +564,18 @@ def _add_issues(jobs: Sequence[Job], source: Engine, schema: str) -> None:
     }
     if not files:
         return
-    ids = ", ".join(map(str, files))
-
-    def rows(columns: str, mart: str, rest: str = "") -> list[Row]:
-        table = f"{quote(schema)}.{quote(mart)}"
-        sql = f"select {columns} from {table} where load_id in ({ids}) {rest}"
-        return source.query(sql, _MOST_ISSUES)[1]
-
-    for load_id, accepted, rejected in rows(
-        "load_id, accepted_rows, rejected_rows", RECONCILIATION
-    ):
-        file = files[int(str(load_id))]
-        file.rows_accepted, file.rows_rejected = int(str(accepted)), int(str(rejected))
-        file.issues = []
-    grouped = "load_id, rule, severity"
-    for load_id, rule, severity, count in rows(
-        f"{grouped}, count(*)", ISSUES, f"group by {grouped} order by {grouped}"
-    ):
-        issue = IssueCount(rule=str(rule), severity=str(severity), count=int(str(count)))
-        found = files[int(str(load_id))]
-        found.issues = [*(found.issues or []), issue]
+    for load_id, (_, account) in accounts(project, source).items():
+        if load_id in files:
+            file = files[load_id]
+            file.rows_accepted, file.rows_rejected = account.accepted, account.rejected_rows
+            file.issues = []
+    columns = ("load_id", *IssueCount.model_fields)
+    counts = select_rows(mart_contract(project, COUNTS), source, columns=columns)
+    for row in source.rows(counts):
+        issue = IssueCount.model_validate(dict(zip(columns, row, strict=True)))
+        if row[0] in files and issue.open_issues:
+            file = files[row[0]]
+            file.issues = [*(file.issues or ()), issue]
 
 
 def _loaded_by(job: Job) -> str:

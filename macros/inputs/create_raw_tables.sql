@@ -10,6 +10,7 @@
     {% if not execute or flags.WHICH not in commands %}
         {{ return('') }}
     {% endif %}
+    {% do register_lake() %}
     {% set declared = graph.sources.values() | selectattr('source_name', 'equalto', 'raw') | list %}
     {% if declared %}{% do refuse_earlier_raw_schema(declared[0].schema) %}{% endif %}
     {#- `dbt seed` and `dbt build` make the seeds themselves. -#}

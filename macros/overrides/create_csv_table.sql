@@ -5,7 +5,7 @@
             {%- for name in agate_table.column_names -%}
             {{ adapter.quote(name) }} string{{ ', ' if not loop.last }}
             {%- endfor -%}
-        ) using parquet {{ comment_clause() }}
+        ) using parquet {{ location_clause() }}
     {%- endset %}
     {% call statement('_') -%} {{ create }} {%- endcall %}
     {{ return(create) }}

@@ -9,6 +9,9 @@
     ) }}
 {%- endif -%}
 
+{#- Said here, not in a step: Sail 0.7 takes a constant false on a count for true. -#}
+{%- set reads_loads = {'loads': 'true', 'seeds': 'false'}.get(input, 'choice.has_loads') -%}
+
 -- Every staging model reads this one, and this one reads every seed: a seed that fails stops all
 -- marts.
 with loads as (
@@ -71,11 +74,7 @@ seeds as (
 
 choice as (
     select
-        case '{{ input }}'
-            when 'loads' then true
-            when 'seeds' then false
-            else count(*) > 0
-        end as reads_loads
+        count(*) > 0 as has_loads
     from current_loads
 ),
 
@@ -83,7 +82,7 @@ input_files as (
     select current_loads.*
     from current_loads
     cross join choice
-    where choice.reads_loads
+    where {{ reads_loads }}
 
     union all
 
@@ -96,7 +95,7 @@ input_files as (
         {%- endfor %}
     from seeds
     cross join choice
-    where not choice.reads_loads
+    where not {{ reads_loads }}
 ),
 
 typed as (

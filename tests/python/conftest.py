@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from support.query_tables import Asker
     from support.serving import Server
 
-    from loader.profile import Profile
 
 # The engines that a test which asks for `engine` runs on; see engines.py.
 ENGINES = ("postgres", "duckdb")
-# Tests that share a JVM, or need one each, follow each other in one process.
-SPARK = ("engines/test_spark", "engines/test_store_spark")
-LONG = ("spark", "page")
+# Tests on these share a server, and follow each other in one process.
+LAKES = ("sail", "spark")
+LONG = (*LAKES, "page")
 
 
 def pytest_configure() -> None:
@@ -53,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         file = item.path.relative_to(Path(__file__).parent).as_posix()
         engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
-        group = "spark" if engine == "spark" or file.startswith(SPARK) else f"{file} {engine}"
+        group = engine if engine in LAKES else f"{file} {engine}"
         if "lab" in getattr(item, "fixturenames", ()):
             # The laboratory of the page's tests costs a build.
             group = "page"
@@ -83,19 +82,11 @@ def server() -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_session_is_left() -> Iterator[None]:
-    """A Spark session that tests have shared ends with them."""
+def no_server_is_left() -> Iterator[None]:
+    """A Spark server that tests have shared ends with them."""
     yield
     if spark := sys.modules.get("support.spark"):
-        spark.close_shared_session()
-
-
-@pytest.fixture
-def spark() -> Profile:
-    """The Spark session that tests share."""
-    from support.spark import shared_session
-
-    return shared_session()
+        spark.close_servers()
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +153,7 @@ def open_folder() -> Iterator[Path]:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the person who runs the tests changes what the code under test does."""
     for name in list(os.environ):
-        if name.startswith(("LABMART_", "DBT_", "PG")) or name == "COLUMNS":
+        if name.startswith(("LABMART_", "DBT_", "PG")) or name in ("COLUMNS", "SPARK_REMOTE"):
             monkeypatch.delenv(name)
 
 

@@ -136,7 +136,7 @@ function ended(job) {
       + `${apart.join(" and ") || "none"} rejected.`);
     const warnings = loaded.flatMap((file) => file.issues ?? [])
       .filter((issue) => issue.severity === "warning");
-    if (warnings.length) parts.push(`${count(sum(warnings, "count"), "warning")}.`);
+    if (warnings.length) parts.push(`${count(sum(warnings, "open_issues"), "warning")}.`);
   }
   const known = files.filter((file) => file.state === "known").length;
   if (known) parts.push(`${count(known, "file")} had been loaded already and changed nothing.`);
@@ -211,7 +211,8 @@ function notes(file) {
   const examples = (file.rejected_examples ?? []).map((example) =>
     `line ${example.line}, ${words(example.rule)}: ${example.detail ?? ""}`);
   const issues = (file.issues ?? []).map((issue) =>
-    `${count(issue.count, issue.severity)}: ${words(issue.rule)}`);
+    `${count(issue.open_issues, issue.severity)}: ${words(issue.rule)}`
+    + `${issue.remedy ? `; ${issue.remedy}` : ""}`);
   const lines = [...read, ...(file.notes ?? []), ...examples, ...issues];
   return lines.length
     ? el("ul", { className: "notes" }, ...lines.map((line) => el("li", {}, safe(line, 500))))

@@ -23,8 +23,10 @@ MODES: tuple[Mode, ...] = ("seeds", "loads")
     [
         ("postgres", ("seeds",)),
         ("duckdb", ("loads",)),
+        ("sail", ("loads",)),
         pytest.param("postgres", ("loads", "seeds"), marks=BOTH),
         pytest.param("duckdb", ("seeds", "loads"), marks=BOTH),
+        pytest.param("sail", ("seeds", "loads"), marks=BOTH),
         pytest.param("spark", MODES, marks=LONG),
         pytest.param(OLDER_POSTGRES, MODES, marks=OLDER),
     ],

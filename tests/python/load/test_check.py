@@ -51,9 +51,9 @@ def test_check_gives_the_verdict_of_a_build(
     assert done.code == 0, done.err
     lines = done.err.splitlines()
     start = lines.index(
-        "50% off.csv: 5 records read: 1 would be accepted, 4 rejected, 0 superseded"
+        "50% off.csv: 5 records read: 1 accepted, 4 rejected (4 rows), 0 superseded"
     )
-    assert [line.split(": ")[0] for line in lines[start + 1 : start + 13]] == [
+    assert [line.split(": ")[0] for line in lines[start + 1 : start + 14]] == [
         "           2  error    invalid_id",
         "           1  error    duplicate_id",
         "           1  error    missing_user",
@@ -63,12 +63,13 @@ def test_check_gives_the_verdict_of_a_build(
         "    line 5, duplicate_id",
         "    line 6, invalid_id",
         "    line 4, invalid_compound_id",
+        "    2 of 5 experiment_id cannot be read; --id-prefix EXP- would read 1 of 2",
         "new.csv",
         "           1  warning  invalid_signup_date",
         "    line 2, invalid_signup_date",
     ]
     assert "(experiment_id: 'EXP-0012')" in lines[start + 5]
-    assert lines[start + 13 : start + 18] == [
+    assert lines[start + 14 : start + 19] == [
         "What would change in the marts:",
         "    users                        2 → 3",
         "    experiments                  0 → 1",

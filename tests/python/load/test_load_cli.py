@@ -40,6 +40,7 @@ def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person
         "Run `labmart build` to bring the tables up to date.",
     ]
     assert done.out == ""
+    assert person.rows("select columns_ignored from raw.loads") == [('["note"]',)]
     assert person.rows("select line, content from raw.rejected_lines order by line") == [
         (13, "x,x"),
         (14, '11,"a,b,c,x'),
@@ -227,6 +228,7 @@ def test_loads_prints_the_ledger(person: Person) -> None:
     first, second = csv.DictReader(io.StringIO(done.out))
     assert (first["load_id"], first["status"], first["file"]) == ("1", "superseded", name)
     assert (second["mode"], second["records_read"]) == ("replace", "1")
+    assert (second["reading"], second["decimal"]) == ("{}", "")
     in_json = json.loads(person.labmart("loads", "--format", "json").out)
     assert [entry["load_id"] for entry in in_json] == [1, 2]
     assert in_json[0].keys() == first.keys()
@@ -358,3 +360,23 @@ def test_nothing_replaces_everything_only_if_that_is_meant(person: Person) -> No
     person.load("empty.csv", write("more.csv", HEADER + "7,Eve,,\n"), "--replace")
     person.load("empty.csv", "--replace", "--allow-empty")
     assert person.rows("select load_id from raw.loads where status = 'current'") == [(5,)]
+
+
+def test_what_is_said_of_the_cells_is_kept_with_the_load(person: Person) -> None:
+    said = ("--decimal", "comma", "--dates", "dmy", "--list-separator", "space")
+    person.load(write("users.csv"), *said, "--id-prefix", "EXP-,U")
+    person.load(write("others.csv", USERS + "3,C,,\n"))
+    kept = "select decimal, dates, list_separator, id_prefix from raw.loads order by load_id"
+    assert person.rows(kept) == [("comma", "DMY", " ", "EXP-,U"), (None,) * 4]
+    # Another reading of the same bytes takes the place of the first.
+    person.load("users.csv", "--decimal", "point")
+    assert person.rows(kept + " desc")[0] == ("point", None, None, None)
+    for option, value, says in (
+        ("--id-prefix", "EXP*", "an id prefix is made of letters"),
+        ("--id-prefix", "X1", "ends with no digit"),
+        ("--list-separator", "x", "no letter and no digit"),
+        ("--list-separator", ", ", "is not one character"),
+    ):
+        done = person.labmart("load", "users.csv", option, value)
+        assert done.code == 2
+        assert says in done.err

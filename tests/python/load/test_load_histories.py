@@ -24,8 +24,10 @@ from support.random_files import Made, random_file
 from support.random_tables import INPUTS
 
 MORE = int(os.environ.get("LABMART_RANDOM_HISTORIES", "0"))
-FEW = range(6)
-MANY = [*range(6, 60), *range(1000, 1000 + MORE)]
+# How many `make test` tries on an engine.
+FEW = {"postgres": 6, "duckdb": 6, "lake": 2}
+SEEDS = [*range(60), *range(1000, 1000 + MORE)]
+LONG = pytest.mark.prove("dozens of histories take minutes")
 STEPS = 9
 # Option and what it means: a float is a share of the records, an int a number of them.
 LIMITS: tuple[tuple[tuple[str, ...], float | int], ...] = (
@@ -309,14 +311,13 @@ def _same(found: Rows, wanted: Rows) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "seed",
+    ("shared_engine", "seed"),
     [
-        *FEW,
-        *(
-            pytest.param(seed, marks=pytest.mark.prove("dozens of histories take minutes"))
-            for seed in MANY
-        ),
+        pytest.param(engine, seed, marks=[] if seed < few else [LONG])
+        for engine, few in FEW.items()
+        for seed in SEEDS
     ],
+    indirect=["shared_engine"],
 )
 def test_a_random_history_leaves_exactly_what_it_must(
     seed: int,

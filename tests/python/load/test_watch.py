@@ -15,7 +15,14 @@ from support.watching import LONG_AGO, drop, files, forget, user, watch
 
 from loader import watch as watch_module
 from loader.errors import EXIT_INTERRUPTED, BuildFailed
-from loader.watch import CannotMove, Folder, IncomingFile, is_being_written, remembering
+from loader.watch import (
+    CannotMove,
+    Folder,
+    IncomingFile,
+    WatchOptions,
+    is_being_written,
+    remembering,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +127,7 @@ def test_a_file_that_is_open_for_writing_is_not_complete(person: Person, box: Pa
 
 
 def test_a_new_file_waits_for_an_interval_and_a_renamed_one_does_not(box: Path) -> None:
-    place = Folder(str(box), interval=60, moves=True)
+    place = Folder(str(box), WatchOptions(interval=60))
     now = time.time()
     drop(box, "direct.csv", written=now)
     drop(box, "renamed.csv.part", written=now)
@@ -132,7 +139,7 @@ def test_a_new_file_waits_for_an_interval_and_a_renamed_one_does_not(box: Path) 
 
 
 def test_a_file_of_a_clock_that_is_ahead_is_complete_after_an_interval(box: Path) -> None:
-    place = Folder(str(box), interval=0.05, moves=True)
+    place = Folder(str(box), WatchOptions(interval=0.05))
     drop(box, "users.csv", written=time.time() + 10_000)
     [found] = place.scan()
     assert not place.is_complete(found)
@@ -226,7 +233,7 @@ def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
 
 
 def test_a_report_that_was_just_written_is_taken_up_again(box: Path) -> None:
-    place = Folder(str(box), interval=1, moves=True)
+    place = Folder(str(box), WatchOptions(interval=1))
     drop(box, "bad.csv", "no table\n")
     [found] = place.scan()
     day = time.strftime("%Y-%m-%d", time.gmtime())
@@ -311,7 +318,7 @@ def test_one_build_follows_all_that_was_loaded(
 
 
 def test_a_move_that_cannot_be_is_told(box: Path) -> None:
-    place = Folder(str(box), interval=1, moves=True)
+    place = Folder(str(box), WatchOptions(interval=1))
     drop(box, "users.csv")
     [found] = place.scan()
     (box / "users.csv").unlink()

@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 
 import pytest
+from support.in_process import labmart
 from support.load_model import Model
 from support.oracle import File, Lab, RejectedLine, Row, marts
 from support.random_files import Made, given_content
@@ -70,6 +71,7 @@ def _made(file: File, rng: random.Random, name: str) -> Made:
             for engine in ("postgres", "duckdb")
             for seed, dirt in ((21, 0.05), *((seed, 0.2) for seed in range(23, 43)))
         ),
+        pytest.param("sail", 22, 0.3, marks=pytest.mark.prove("a whole build is in make test")),
         pytest.param("spark", 22, 0.3, marks=pytest.mark.prove("a build on Spark takes a minute")),
     ],
 )
@@ -82,3 +84,45 @@ def test_every_mart_of_loaded_files_is_as_calculated(
         bench.build()
         wrong = bench.differences(marts(lab))
     assert not wrong, f"{len(wrong)} differences\n" + "\n".join(wrong[:40])
+
+
+@pytest.mark.prove("two whole builds with their tests")
+@pytest.mark.parametrize("engine", ["postgres", "duckdb"])
+def test_a_column_that_cannot_be_read_stops_the_build_which_names_the_option(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str
+) -> None:
+    users, experiments = tmp_path / "users.csv", tmp_path / "exp.csv"
+    numbers = range(1, 31)
+    days = "".join(f"{n},Person {n},,{n}.01.2023\n" for n in range(1, 13))
+    users.write_text("user_id,name,email,signup_date\n" + days)
+    header = "experiment_id;user_id;experiment_compound_ids;experiment_run_time\n"
+    rows = "".join(f"EXP-{n};{n % 12 + 1};;{'1.500' if n == 7 else '12,5'}\n" for n in numbers)
+    experiments.write_text(header + rows)
+    paths = (str(users), str(experiments))
+    with open_workbench(engine, lambda: request.getfixturevalue("server"), tmp_path) as bench:
+        red = labmart(bench.project, "run", *paths)
+        assert red.code == 1
+        assert "FAILED  test loads_are_mostly_accepted" in red.err
+        assert red.err.splitlines()[-5:] == [
+            "42 records read: 12 accepted, 30 rejected (30 rows), 0 superseded",
+            "errors: 30 invalid_id",
+            "warnings: 12 invalid_signup_date; see `labmart issues`",
+            f"{experiments}: 30 of 30 experiment_id cannot be read; "
+            "--id-prefix EXP- would read 30 of 30",
+            f"{users}: 12 of 12 signup_date cannot be read; "
+            "--dates DMY would read 12 of 12, --dates MDY would read 12 of 12",
+        ]
+        said = ("--id-prefix", "EXP-", "--dates", "DMY")
+        red = labmart(bench.project, "run", *said, *paths)
+        assert red.code == 1
+        assert "FAILED  test columns_can_be_read" in red.err
+        assert (
+            f"{experiments}: 30 of 30 experiment_run_time cannot be read; "
+            "--decimal comma would read 30 of 30, --decimal point would read 1 of 30"
+        ) in red.err
+        green = labmart(bench.project, "run", *said, "--decimal", "comma", *paths)
+        assert green.code == 0, green.err
+        shown = {row["experiment_id"]: row["run_time"] for row in bench.shown("experiments")}
+        assert (shown["7"], shown["8"], len(shown)) == ("1500.000000", "12.500000", 30)
+        days_shown = [row["signup_date"] for row in bench.shown("users")]
+        assert days_shown == [f"2023-01-{n:02}" for n in range(1, 13)]

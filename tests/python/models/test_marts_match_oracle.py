@@ -18,10 +18,16 @@ from support.random_tables import INPUTS
 from support.workbench import OLDER_POSTGRES, differences
 
 DIRT = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7)
-# How many laboratories `make test` tries on an engine, and how many `make prove`. Spark takes
-# seconds for each.
-LABS = {"postgres": (140, 2000), "duckdb": (60, 1000), OLDER_POSTGRES: (24, 400), "spark": (1, 24)}
-SLOW_SPARK = pytest.mark.prove("a laboratory on Spark takes seconds; make test has two")
+# How many laboratories `make test` tries on an engine, and how many `make prove`.
+LABS = {
+    "postgres": (140, 2000),
+    "duckdb": (60, 1000),
+    OLDER_POSTGRES: (24, 400),
+    "sail": (2, 120),
+    "spark": (0, 24),
+}
+SLOW_SPARK = pytest.mark.prove("Spark takes long to start, and seconds for a laboratory")
+ENGINES = [*sorted(set(LABS) - {"spark"}), pytest.param("spark", marks=SLOW_SPARK)]
 MANY = pytest.mark.prove("thousands of laboratories take many minutes")
 
 
@@ -70,8 +76,7 @@ def test_every_mart_of_a_random_laboratory_is_as_calculated(
     ("engine", "mode"),
     [
         *((engine, mode) for engine in LABS for mode in MODES if engine != "spark"),
-        ("spark", "loads"),
-        pytest.param("spark", "seeds", marks=SLOW_SPARK),
+        *(pytest.param("spark", mode, marks=SLOW_SPARK) for mode in MODES),
     ],
 )
 def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
@@ -81,9 +86,7 @@ def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "engine", [*sorted(set(LABS) - {"spark"}), pytest.param("spark", marks=SLOW_SPARK)]
-)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_mart_of_an_empty_laboratory_is_empty(compiled: CompiledModels) -> None:
     files = (
         File(entry.name, None, f"seeds/raw_{entry.name}.csv", "current", ()) for entry in INPUTS
@@ -92,7 +95,7 @@ def test_every_mart_of_an_empty_laboratory_is_empty(compiled: CompiledModels) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", LABS)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_engine_does_what_the_examples_of_its_macros_say(compiled: CompiledModels) -> None:
     examples = compiled.project.examples
     assert len(examples) > 2

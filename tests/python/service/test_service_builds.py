@@ -45,7 +45,7 @@ def test_from_uploads_to_a_mart_with_one_build(service: Server) -> None:
         assert isinstance(files, list)
         [file] = files
         assert (file["records_read"] - file["rows_accepted"], file["rows_rejected"]) == (1, 1)
-        assert [(one["rule"], one["severity"], one["count"]) for one in file["issues"]] == [
+        assert [(one["rule"], one["severity"], one["open_issues"]) for one in file["issues"]] == [
             ("invalid_id", "error", 1),
             ("invalid_run_time", "warning", 2),
         ]

@@ -12,6 +12,7 @@ import csv
 import datetime
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -28,11 +29,8 @@ from support.dbt_project import DbtProject
 from support.engines import DuckDB, Postgres, Target, fresh_engine
 from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
-from support.spark import Spark, shared_session
+from support.spark import KINDS, lake_on, session_at
 from support.workbench import KEYS, differences, ledger_row
-
-from loader.engines.spark_session import open_session
-from loader.profile import Profile
 
 Rows = Sequence[Sequence[object]]
 
@@ -259,7 +257,7 @@ def _create_models(execute: Callable[[str], object], project: CompiledProject) -
 class SparkRunner:
     """See `Runner`. All relations are temporary views of one session, on Parquet in the folder."""
 
-    profile: Profile
+    url: str
     folder: Path
 
     def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
@@ -269,31 +267,26 @@ class SparkRunner:
         def local(sql: str) -> str:
             return pattern.sub(lambda match: re.sub(r"\W+", "__", match[0]), sql)
 
-        with open_session(self.profile) as session:
-            kept: list[str] = []
-            for relation in project.relations:
-                path = self.folder / f"{local(relation.name)}.parquet"
-                _write_parquet(path, relation, tables[relation.name])
-                session.read.parquet(str(path)).createOrReplaceTempView(local(relation.name))
-            for model in project.models:
-                name = local(model.name)
-                frame = session.sql(local(model.sql))
-                if not model.is_view:
-                    # A table is worked out once, and so is its stand-in.
-                    frame = frame.localCheckpoint(eager=False)
-                frame.createOrReplaceTempView(name)
-                kept.append(name)
-            found: dict[str, Rows] = {
-                mart: [tuple(row) for row in session.sql(local(_in_order(mart, name))).collect()]
-                for mart, name in project.marts.items()
-            }
-            for name in kept:
-                session.catalog.dropTempView(name)
-        return found
+        session = session_at(self.url)
+        place = Path(tempfile.mkdtemp(dir=self.folder))
+        for relation in project.relations:
+            path = place / f"{local(relation.name)}.parquet"
+            _write_parquet(path, relation, tables[relation.name])
+            session.read.parquet(str(path)).createOrReplaceTempView(local(relation.name))
+        for model in project.models:
+            name = local(model.name)
+            frame = session.sql(local(model.sql))
+            path = place / name
+            # In the lake every model is Parquet. Sail writes no file for no rows.
+            frame.write.parquet(str(path))
+            session.read.schema(frame.schema).parquet(str(path)).createOrReplaceTempView(name)
+        return {
+            mart: [tuple(row) for row in session.sql(local(_in_order(mart, name))).collect()]
+            for mart, name in project.marts.items()
+        }
 
     def query(self, sql: str) -> Rows:
-        with open_session(self.profile) as session:
-            return [tuple(row) for row in session.sql(sql).collect()]
+        return [tuple(row) for row in session_at(self.url).sql(sql).collect()]
 
 
 def _write_parquet(path: Path, relation: Relation, rows: Rows) -> None:
@@ -351,9 +344,9 @@ def compiled_models(
 ) -> Iterator[CompiledModels]:
     """The project as it stands, compiled for an engine, with a database of its own to run in."""
     project = copy_of_project(folder)
-    if engine == "spark":
-        compiled = compile_for(Spark(folder), project)
-        yield CompiledModels(compiled, SparkRunner(shared_session(), folder))
+    if engine in KINDS:
+        lake = lake_on(engine, folder)
+        yield CompiledModels(compile_for(lake, project), SparkRunner(lake.url, folder))
         return
     with fresh_engine(engine, server, folder) as target:
         runner: Runner

@@ -115,6 +115,79 @@ class DuckDB:
         return _everything(self.rows, schema, "t::text") if self.path.exists() else {}
 
 
+@dataclass(frozen=True)
+class Lake:
+    """A lake in a folder; `url` is the server that computes in it. It is read by plain DuckDB."""
+
+    folder: Path
+    url: str = ""
+
+    name = "spark"
+
+    @property
+    def place(self) -> Path:
+        # A path with a space: locations are URIs, and must survive it.
+        return self.folder / "a lab" / ".labmart" / "lake"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "LABMART_TARGET": "spark",
+            "LABMART_LAKE": str(self.place),
+            "SPARK_REMOTE": self.url,
+        }
+
+    def profile(self, schema: str = "labmart") -> Profile:
+        path = self.place.parent.parent / "profiles.yml"
+        return Profile(path, "test", "spark", {"schema": schema}, f"{schema}_raw")
+
+    def rows(self, sql: str) -> Rows:
+        from support.random_tables import INPUTS
+
+        columns = {entry.name: entry.columns for entry in INPUTS}
+        with duckdb.connect() as connection:
+            for schema in self.schemas("_raw"):
+                connection.execute(f"create schema {schema}")
+                for name in {*columns, "rejected_lines", *_tables(self.place / schema)}:
+                    rows = self._rows_of(schema, name, columns.get(name, ()))
+                    connection.execute(f"create view {schema}.{name} as {rows}")
+            found = connection.execute(sql)
+            return found.fetchall() if found.description else []
+
+    def _rows_of(self, schema: str, name: str, columns: Sequence[str]) -> str:
+        """SQL for the rows of a raw table."""
+        place = self.place / schema / name
+        if name == "loads":
+            return (
+                f"select * exclude (entry) from read_parquet('{place}/*.parquet', "
+                "union_by_name = true) qualify row_number() over "
+                "(partition by load_id order by entry desc) = 1 and status <> 'pruned'"
+            )
+        own = ("rule", "detail", "content") if name == "rejected_lines" else columns
+        texts = "".join(f"null::text as {column}, " for column in own)
+        empty = f"select {texts}null::bigint as load_id, null::bigint as line where false"
+        if not any(place.glob("*/*.parquet")):
+            return empty
+        parquet = f"from read_parquet('{place}/*/*.parquet', union_by_name = true)"
+        return f"{empty} union all by name {parquet}"
+
+    def schemas(self, ending: str) -> list[str]:
+        if not self.place.exists():
+            return []
+        return sorted(path.name for path in self.place.iterdir() if path.name.endswith(ending))
+
+    def everything(self, schema: str) -> dict[str, Rows]:
+        return {
+            name: self.rows(f"select t::text from {schema}.{name} as t order by 1")
+            for name in _tables(self.place / schema)
+        }
+
+
+def _tables(place: Path) -> list[str]:
+    """The raw tables that have files."""
+    return sorted({path.relative_to(place).parts[0] for path in place.rglob("*.parquet")})
+
+
 def _everything(rows: Callable[[str], Rows], schema: str, value: str) -> dict[str, Rows]:
     found = rows(
         f"select table_name from information_schema.tables where table_schema = '{schema}'"
@@ -129,6 +202,9 @@ def fresh_engine(name: str, server: Callable[[], Database], folder: Path) -> Ite
     if name == "duckdb":
         # A database called as a schema would make `labmart.users` ambiguous in the tests' SQL.
         yield DuckDB(folder / "test.duckdb")
+        return
+    if name == "lake":
+        yield Lake(folder)
         return
     from support.databases import fresh_database
 

@@ -26,7 +26,7 @@ from support.in_process import labmart
 from support.oracle import MARTS, Cell, File, Lab, Value, marts
 from support.project import copy_of_project
 from support.raw_store import DAY
-from support.spark import Spark, close_shared_session, need_java
+from support.spark import KINDS, lake_on, session_at
 
 from loader.engines import Load, open_store
 from loader.ledger import APPEND
@@ -173,32 +173,20 @@ def open_workbench(
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         bench = Workbench(project, fresh)
         bench.enter(patch)
-        stack.enter_context(session(bench.profile))
         bench.dbt("run-operation", "create_raw_tables")
         yield bench
 
 
 @contextmanager
 def _fresh(engine: str, server: Callable[[], Database], folder: Path) -> Iterator[Target]:
-    if engine == "spark":
-        need_java()
-        yield Spark(folder)
+    if engine in KINDS:
+        lake = lake_on(engine, folder)
+        # dbt finds the session that is there.
+        session_at(lake.url)
+        yield lake
         return
     with fresh_engine(engine, server, folder) as made:
         yield made
-
-
-@contextmanager
-def session(profile: Profile) -> Iterator[None]:
-    """One JVM for the workbench: dbt and the command find the session that is there."""
-    if profile.engine != "spark":
-        yield
-        return
-    from loader.engines.spark_session import open_session
-
-    close_shared_session()
-    with open_session(profile):
-        yield
 
 
 def _batch(file: File, load_id: int) -> Batch:

@@ -201,6 +201,17 @@ def test_an_object_that_is_meant_twice_comes_once(bucket: str) -> None:
     assert [file.name for file in found.files] == [paths[0], f"{bucket}/exports/2024/b.csv"]
 
 
+def test_an_object_arrives_when_it_was_written_and_a_page_when_it_is_fetched(
+    bucket: str, web: str
+) -> None:
+    (first,), (again,) = (fetched(f"{bucket}/exports/users.csv")[0].files for _ in range(2))
+    assert first.changed_at == again.changed_at
+    begun = time.time()
+    (page,) = fetched(f"{web}/users.csv")[0].files
+    # Files' times are those of the system's last tick.
+    assert (page.changed_at or 0) > begun - 1
+
+
 @pytest.mark.parametrize("end", ["", "/"])
 def test_a_prefix_means_all_objects_below(bucket: str, end: str) -> None:
     found, contents = fetched(f"{bucket}/exports{end}", exclude=("2024",))
@@ -265,7 +276,7 @@ def test_every_extra_is_declared_and_tested_in_the_version_that_is_declared() ->
     document = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = document["project"]["optional-dependencies"]
     # The others are engines, the service, and what reads the models.
-    addresses = set(extras) - {"duckdb", "spark", "service", "metrics", "docs"}
+    addresses = set(extras) - {"duckdb", "sail", "spark", "service", "metrics", "docs"}
     assert addresses == set(remote.EXTRAS.values())
     installed = (ROOT / "requirements" / "dev.txt").read_text().split()
     for extra in ("s3", "https", "sftp"):

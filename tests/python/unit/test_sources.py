@@ -9,7 +9,7 @@ import yaml
 from support.project import ROOT
 
 from loader.errors import ConfigError
-from loader.sources import Input, InputColumn, header_key, match_header, read_inputs
+from loader.sources import CellFormats, Input, InputColumn, header_key, match_header, read_inputs
 
 INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")
 INPUT_META = {"meta": {"input": True, "natural_key": "id"}}
@@ -51,6 +51,14 @@ def test_the_accepted_names_are_the_columns_own_and_the_declared_ones(tmp_path: 
     assert read_inputs(path)[0].columns[0].names == {"id", "plate_no", "id_nummer", "7"}
 
 
+def test_what_cells_look_like_is_said_once_for_an_input(tmp_path: Path) -> None:
+    meta = {**INPUT_META["meta"], "decimal": "comma", "id_prefix": "EXP-"}
+    (plates,) = read_inputs(written(tmp_path, table(column("id"), config={"meta": meta})))
+    assert plates.formats == CellFormats(decimal="comma", id_prefix="EXP-")
+    said = CellFormats(decimal="point", dates="DMY").or_else(plates.formats)
+    assert said == CellFormats(decimal="point", dates="DMY", id_prefix="EXP-")
+
+
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
@@ -68,6 +76,10 @@ def test_the_accepted_names_are_the_columns_own_and_the_declared_ones(tmp_path: 
         (
             table(column("id"), config={"meta": {"input": "yes"}}),
             "meta.input: Expected `bool`, got `str`",
+        ),
+        (
+            table(column("id"), config={"meta": {**INPUT_META["meta"], "decimal": "point "}}),
+            "the input plates: decimal is comma or point, not 'point '",
         ),
         (table(column("id"), config=None), "no table has `config: {meta: {input: true}}`"),
         ("plates", "sources.raw.tables.0: Expected `object`, got `str`"),

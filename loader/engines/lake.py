@@ -1,0 +1,505 @@
+"""The lake: raw tables, ledger and published marts as Parquet under one location.
+
+    <raw schema>/loads/<number>.parquet         what one call changed in the ledger
+    <raw schema>/<table>/<load_id>/*.parquet    the rows of a load
+    <raw schema>/claims/<load_id>               a number that was given out, and to whom
+    <schema>/builds/<build>/<schema>/<model>/   what one run of dbt made
+    <schema>/published/<build>/*.parquet        that it is published, and which columns it has
+
+The location is LABMART_LAKE: a folder of this machine, or s3:// and whatever else fsspec writes to
+and Spark reads. The loader writes the first three; dbt's macros (macros/lake/) write the others in
+whatever Spark they run. DuckDB, in memory, reads and writes the Parquet here.
+
+A file appears whole or not at all, and a numbered one only if nobody else has made it. So any
+number of loaders may work at once: each writes rows that nobody looks at, until an entry of the
+ledger names their load. The ledger is its entries one after the other; of a load the last row
+counts. A load that is killed leaves rows and claims that no entry names; `prune` removes them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psutil
+
+from loader.engines import Load
+from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
+from loader.engines.feeding import Pipes
+from loader.engines.sql import literal, quote
+from loader.errors import DatabaseUnreachable, MissingExtra
+from loader.ledger import CURRENT, REVERTED, changes
+from loader.profile import Profile
+from loader.sources import LEDGER
+
+# macros/lake/location.sql says the same to dbt.
+VARIABLE = "LABMART_LAKE"
+# What the ledger says of a load that was deleted, or given up: its number has been used.
+_PRUNED = "pruned"
+# Each so many entries one holds the whole ledger; those before the last such one are not needed.
+_COMPLETE_EVERY = 50
+# A loader of another machine may be at work for so long without having told the ledger.
+_LONGEST_LOAD_SECONDS = 7 * 24 * 3600.0
+# A small file is written at once.
+_LONGEST_WRITE_SECONDS = 60.0
+# Builds that are not published may be at work for so long.
+_LONGEST_BUILD_SECONDS = 24 * 3600.0
+
+
+class Folder:
+    """A folder of this machine or of an object store. Names are relative to it.
+
+    Raises DatabaseUnreachable when it cannot be reached, MissingExtra for what reaches it.
+    """
+
+    def __init__(self, location: str) -> None:
+        try:
+            import fsspec
+        except ImportError:
+            raise MissingExtra("The target spark", "sail") from None
+        self.is_local = "://" not in location
+        protocol, _, rest = location.partition("://")
+        self.location = (
+            str(Path(location).expanduser().absolute())
+            if self.is_local
+            else f"{protocol}://{rest.rstrip('/')}"
+        )
+        try:
+            # A listing that is remembered would not show what another loader has written.
+            self.files = fsspec.filesystem(
+                "file" if self.is_local else protocol,
+                use_listings_cache=False,
+                skip_instance_cache=True,
+            )
+        except ImportError:
+            raise MissingExtra(location, protocol) from None
+
+    def path(self, name: str) -> str:
+        return f"{self.location}/{name}"
+
+    def connect(self) -> Connection:
+        """DuckDB, which reads and writes the files by the paths of this folder."""
+        connection = duckdb.connect(":memory:")
+        connection.execute("set TimeZone = 'UTC'")
+        if not self.is_local:
+            connection.register_filesystem(self.files)
+        return connection
+
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder; nothing where there is none."""
+        with self._reached():
+            try:
+                found = self.files.ls(self.path(folder), detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        names = (name.rstrip("/").rpartition("/")[2] for name in found)
+        return sorted(name for name in names if not name.startswith("."))
+
+    def files_in(self, folder: str) -> list[str]:
+        """The paths of the Parquet files that lie in a folder."""
+        return [
+            self.path(f"{folder}/{name}")
+            for name in self.names(folder)
+            if name.endswith(".parquet")
+        ]
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file; None if there is none."""
+        with self._reached(), suppress(FileNotFoundError):
+            return bytes(self.files.cat_file(self.path(name)))
+        return None
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Make a file, whole at once; False if there is one of that name."""
+        with self._reached():
+            try:
+                if not self.is_local:
+                    self.files.pipe_file(self.path(name), content, mode="create")
+                    return True
+                with self.written(name) as temporary:
+                    Path(temporary).write_bytes(content)
+                    os.link(temporary, self.path(name))
+            except FileExistsError:
+                return False
+            return True
+
+    @contextmanager
+    def written(self, name: str) -> Iterator[str]:
+        """A path to write a file to, which nobody reads until it is moved or linked.
+
+        An object store shows a file only when it is complete; there it is the file's own path.
+        """
+        if not self.is_local:
+            yield self.path(name)
+            return
+        parent = Path(self.path(name)).parent
+        parent.mkdir(parents=True, exist_ok=True)
+        # Spark and Sail pass over names that begin with a full stop.
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as folder:
+            yield f"{folder}/file"
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Make a file anew, whole at once."""
+        with self._reached():
+            if not self.is_local:
+                self.files.pipe_file(self.path(name), content)
+                return
+            with self.written(name) as temporary:
+                Path(temporary).write_bytes(content)
+                Path(temporary).replace(self.path(name))
+
+    def delete_unfinished(self, folder: str) -> None:
+        """Delete what `written` has left in a folder when its process was killed."""
+        if self.is_local:
+            for path in Path(self.path(folder)).glob(".new-*"):
+                with suppress(OSError):
+                    if time.time() - path.stat().st_mtime > _LONGEST_WRITE_SECONDS:
+                        shutil.rmtree(path)
+
+    def delete(self, name: str) -> None:
+        """Delete a file, or a folder with all that is in it, if it is there."""
+        with self._reached(), suppress(FileNotFoundError):
+            self.files.rm(self.path(name), recursive=True)
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            # Each kind of store has its own; botocore's are no OSError.
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise DatabaseUnreachable(
+                f"The lake at {self.location} cannot be used: {said}. Correct {VARIABLE} or the "
+                "rights to it, and call again."
+            ) from None
+
+
+def lake_of(profile: Profile) -> Folder:
+    """The lake of a profile."""
+    default = profile.path.absolute().parent / ".labmart" / "lake"
+    return Folder(os.environ.get(VARIABLE) or str(default))
+
+
+# Reading marts.
+
+
+def connect(profile: Profile) -> DuckDB:
+    """The published marts, each a view on its Parquet."""
+    lake = lake_of(profile)
+    return DuckDB(_marts(lake, profile.schema), profile.schema, lake.location)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A relation in the state that readers see; `columns` as Spark declares them."""
+
+    build: str
+    schema: str
+    name: str
+    columns: str
+
+
+def published(lake: Folder, connection: Connection, schema: str) -> list[Published]:
+    """The newest publication of each relation of a target schema."""
+    builds = lake.names(f"{schema}/published")
+    files = [file for build in builds for file in lake.files_in(f"{schema}/published/{build}")]
+    if not files:
+        return []
+    rows = connection.execute(
+        "select max(build), schema_name, name, arg_max(columns, build) "
+        f"from read_parquet({_list(files)}) group by schema_name, name"
+    ).fetchall()
+    return [Published(*row) for row in rows]
+
+
+@contextmanager
+def _marts(lake: Folder, schema: str) -> Iterator[Connection]:
+    with lake.connect() as connection:
+        connection.execute(f"create schema if not exists {quote(schema)}")
+        for one in published(lake, connection, schema):
+            if one.schema != schema:
+                continue
+            files = lake.files_in(f"{schema}/builds/{one.build}/{one.schema}/{one.name}")
+            relation = f"{quote(schema)}.{quote(one.name)}"
+            if files:
+                rows = f"read_parquet({_list(files)})"
+                connection.execute(f"create view {relation} as select * from {rows}")
+            else:
+                # Sail writes no file for no rows.
+                columns = one.columns.replace("`", '"').replace("array<bigint>", "bigint[]")
+                connection.execute(f"create table {relation} ({columns})")
+        yield connection
+
+
+def _list(files: Sequence[str]) -> str:
+    return f"[{', '.join(map(literal, files))}]"
+
+
+def tidy_builds(profile: Profile) -> None:
+    """Delete the builds that nobody reads: all but those of the last two publications.
+
+    A build that was never published may still be at work, and goes when it is a day old.
+    """
+    lake, schema = lake_of(profile), profile.schema
+    builds = lake.names(f"{schema}/published")
+    with lake.connect() as connection:
+        kept = {one.build for one in published(lake, connection, schema)} | set(builds[-2:])
+    # A build begins with the time of its start.
+    day = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() - _LONGEST_BUILD_SECONDS))
+    for build in lake.names(f"{schema}/builds"):
+        if build not in kept and (build in builds or build < day):
+            lake.delete(f"{schema}/builds/{build}")
+            lake.delete(f"{schema}/published/{build}")
+
+
+# Writing the raw tables.
+
+
+@contextmanager
+def connect_raw(profile: Profile, *, write: bool) -> Iterator[LakeRaw]:  # noqa: ARG001 -- by many
+    """Open the raw tables; see `open_store`."""
+    lake = lake_of(profile)
+    with lake.connect() as connection:
+        store = LakeRaw(connection, lake, profile.raw_schema)
+        try:
+            yield store
+        finally:
+            store.abandon()
+
+
+def move_raw(profile: Profile, earlier: str) -> bool:  # noqa: ARG001 -- a lake has never followed
+    """See `adopt_raw`; there has never been a lake whose raw tables followed the target."""
+    return False
+
+
+class LakeRaw(DuckDBRaw):
+    """The ledger as a table of DuckDB in memory. Rows go into Parquet at once, and what has
+    changed of the ledger does with the commit.
+    """
+
+    # They are Spark's.
+    runs_models = False
+    # Nothing is kept back: a file of Parquet holds rows of one load.
+    small = -1
+
+    def __init__(self, connection: Connection, lake: Folder, schema: str) -> None:
+        super().__init__(connection, schema, lake.location)
+        self._lake = lake
+        self._load_id = 0
+        # What this call has written, and has been given; nothing of it is left without a commit.
+        self._parts: dict[str, list[str]] = {}
+        self._claims: list[int] = []
+        self._deleting = False
+        self._read_ledger()
+
+    def _name(self, *parts: object) -> str:
+        return "/".join(map(str, (self.schema_name, *parts)))
+
+    def _read_ledger(self) -> None:
+        """Make the ledger's table what the entries amount to, and remember it."""
+        self.make_schema()
+        names = self._lake.names(self._name(LEDGER))
+        self._number = max((int(name.partition(".")[0]) for name in names), default=0)
+        self._used: set[int] = set()
+        self.run(f"drop table if exists {self.table(LEDGER)}")
+        if names:
+            files = [self._lake.path(self._name(LEDGER, name)) for name in names]
+            self.run(
+                f"create table {self.table(LEDGER)} as "
+                f"from read_parquet({_list(files)}, union_by_name = true) "
+                "qualify row_number() over (partition by load_id order by entry desc) = 1"
+            )
+            ids = self.run(f"select load_id from {self.table(LEDGER)}")
+            self._used = {int(load_id) for (load_id,) in ids}
+            self.run(f"delete from {self.table(LEDGER)} where status = '{_PRUNED}'")
+            self.run(f"alter table {self.table(LEDGER)} drop column entry")
+        # What an older ledger lacks, or all of it.
+        self.prepare([])
+        self._base = {load.load_id: load for load in self.loads()}
+
+    def next_load_id(self) -> int:
+        """See `RawStore`. No other load gets the number."""
+        claims = map(int, self._lake.names(self._name("claims")))
+        self._load_id = max((*self._used, *claims), default=0) + 1
+        while not self._lake.create(
+            self._name("claims", self._load_id), json.dumps(_claim()).encode()
+        ):
+            self._load_id += 1
+        self._claims.append(self._load_id)
+        self._first = self._first or self._load_id
+        return self._load_id
+
+    def insert(self, name: str, rows: str, pipes: Pipes) -> int:
+        """Write the rows into a Parquet file of the load whose number was given out last."""
+        parts = self._parts.setdefault(f"{name}/{self._load_id}", [])
+        part = self._name(name, self._load_id, f"{len(parts)}.parquet")
+        with self._lake.written(part) as path:
+            [(written,)] = self.run(
+                f"copy ({rows}) to {literal(path)} (format parquet, compression zstd)",
+                stop=pipes.stop,
+            )
+            if self._lake.is_local:
+                Path(path).replace(self._lake.path(part))
+        parts.append(self._lake.path(part))
+        return int(written)
+
+    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
+        """See `SqlRawStore`; of the loads of this call."""
+        files = [
+            part
+            for folder, parts in self._parts.items()
+            if folder.startswith(f"{table}/")
+            for part in parts
+        ]
+        if not files:
+            return {}
+        rows = self.run(
+            f"select load_id, count(*) from read_parquet({_list(files)}) "
+            f"where load_id >= {first:d}{condition} group by load_id"
+        )
+        return {int(load_id): int(count) for load_id, count in rows}
+
+    def delete(self, loads: Sequence[Load]) -> None:
+        """See `RawStore`. Also what no load owns is deleted then."""
+        super().delete(loads)
+        self._deleting = True
+
+    def commit(self) -> None:
+        """See `RawStore`. What others have committed meanwhile stays, and ours is put upon it."""
+        void = self._void() if self._deleting else set()
+        claims = list(self._claims)
+        # Whatever happens from here on, the rows may be the ledger's: only prune may judge that.
+        self._parts.clear()
+        self._claims.clear()
+        while not self._write_entry(void):
+            self._put_upon_others()
+        for load_id in claims:
+            self._lake.delete(self._name("claims", load_id))
+        if self._deleting:
+            self._sweep(void)
+
+    def abandon(self) -> None:
+        """Take away what was written and never came to a commit."""
+        for folder in self._parts:
+            self._lake.delete(self._name(folder))
+        for load_id in self._claims:
+            self._lake.delete(self._name("claims", load_id))
+
+    def _write_entry(self, void: set[int]) -> bool:
+        """Add an entry to the ledger; False if another one has that number."""
+        loads = {load.load_id: load for load in self.loads()}
+        gone = self._base.keys() - loads.keys() | void
+        changed = [load_id for load_id, load in loads.items() if load != self._base.get(load_id)]
+        if not changed and not gone:
+            return True
+        number = self._number + 1
+        is_complete = number % _COMPLETE_EVERY == 0
+        if is_complete:
+            changed, gone = list(loads), gone | (self._used - loads.keys())
+        self.run(f"create or replace temp table entry as from {self.table(LEDGER)} limit 0")
+        for load_id in changed:
+            self.run(f"insert into entry from {self.table(LEDGER)} where load_id = ?", (load_id,))
+        for load_id in gone:
+            self.run(f"insert into entry (load_id, status) values (?, '{_PRUNED}')", (load_id,))
+        with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
+            path = Path(folder) / "entry.parquet"
+            self.run(
+                f"copy (select *, cast({number:d} as bigint) as entry from entry) "
+                f"to {literal(str(path))} (format parquet)"
+            )
+            content = path.read_bytes()
+        if not self._lake.create(self._name(LEDGER, f"{number:012d}.parquet"), content):
+            return False
+        if is_complete:
+            for name in self._lake.names(self._name(LEDGER)):
+                if int(name.partition(".")[0]) < number - _COMPLETE_EVERY:
+                    self._lake.delete(self._name(LEDGER, name))
+        return True
+
+    def _put_upon_others(self) -> None:
+        """Read the ledger anew and do to it what this call did to the one it had read.
+
+        Raises DatabaseFault if what others have done leaves no sense in that.
+        """
+        base, mine = self._base, {load.load_id: load for load in self.loads()}
+        added = [load for load_id, load in mine.items() if load_id not in base]
+        gone = [load for load_id, load in base.items() if load_id not in mine]
+        marks = {
+            load_id: REVERTED if load.status == REVERTED else CURRENT
+            for load_id, load in mine.items()
+            if load_id in base and (load.status == REVERTED) != (base[load_id].status == REVERTED)
+        }
+        self._read_ledger()
+        if added and all(load.load_id in self._base for load in added):
+            # It was our own entry that was there: its answer had been lost on the way.
+            return
+        if self._used & {load.load_id for load in added}:
+            raise self.refuse("a prune has given this load up, which took too long.", "Call again.")
+        if marks.keys() - self._base:
+            raise self.refuse("a prune has deleted what this call is about.", "Call again.")
+        for load in added:
+            self.add(load)
+        super().delete([load for load in gone if load.load_id in self._base])
+        self.set_status(marks)
+        self.set_status(changes(self.loads()))
+
+    def _void(self) -> set[int]:
+        """The numbers whose load was killed: no entry names them, and nobody is at work on them."""
+        owned = self._used | {load.load_id for load in self.loads()}
+        at_work = {
+            load_id
+            for load_id in map(int, self._lake.names(self._name("claims")))
+            if _is_at_work(self._lake.read(self._name("claims", load_id)))
+        }
+        return {number for _, number in self._folders()} - owned - at_work
+
+    def _folders(self) -> list[tuple[str, int]]:
+        """What holds something of a load: the table, or `claims`, and the load's number."""
+        tables = [name for name in self._lake.names(self.schema_name) if name != LEDGER]
+        return [
+            (table, int(name))
+            for table in tables
+            for name in self._lake.names(self._name(table))
+            if name.isdigit()
+        ]
+
+    def _sweep(self, void: set[int]) -> None:
+        """Delete what belongs to no load of the ledger, and to none that is at work."""
+        for folder in (LEDGER, "claims"):
+            self._lake.delete_unfinished(self._name(folder))
+        kept = {load.load_id for load in self.loads()}
+        dead = (self._used | set(self._base) | void) - kept
+        for table, number in self._folders():
+            if number in dead or (table == "claims" and number in kept):
+                self._lake.delete(self._name(table, number))
+
+
+def _claim() -> dict[str, object]:
+    process = psutil.Process()
+    owner = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+    return {**owner, "claimed": time.time()}
+
+
+def _is_at_work(claim: bytes | None) -> bool:
+    """Whether the process that has a claim may still commit."""
+    if claim is None:
+        return False
+    try:
+        owner: dict[str, Any] = json.loads(claim)
+        if owner["host"] != socket.gethostname():
+            return bool(time.time() - owner["claimed"] < _LONGEST_LOAD_SECONDS)
+        return bool(psutil.Process(owner["pid"]).create_time() == owner["started"])
+    except (ValueError, KeyError, psutil.NoSuchProcess):
+        return False

@@ -1,0 +1,274 @@
+"""The Spark Connect server that dbt reaches the lake's engine by.
+
+SPARK_REMOTE names one that runs somewhere: a cluster's, or Databricks'. Else LABMART_SPARK says
+which one runs here: `sail`, a wheel without Java, or `local`, Apache Spark. Nothing is kept in it:
+raw data and marts are Parquet in the lake, and each run of dbt tells it where they are.
+
+Both listen on this machine alone, and take as much memory as LABMART_SPARK_MEMORY says. Spark asks
+for a token, which only its user can read. Sail has none: another account of this machine could use
+it. So a build's Sail ends with the build, and with whoever started it; what `labmart spark start`
+starts stays until `labmart spark stop`, and so does Spark, which takes long to start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from loader.errors import DatabaseUnreachable, MissingExtra, MissingJava, UsageError
+from loader.locks import locked
+from loader.profile import Profile
+
+REMOTE, KIND, MEMORY = "SPARK_REMOTE", "LABMART_SPARK", "LABMART_SPARK_MEMORY"
+# Spark 4 runs on Java 17 and later.
+_JAVA = 17
+_START_SECONDS = 90.0
+_STOP_SECONDS = 20.0
+# Sail 0.7 works only beside a PySpark up to 4.2, whose Python functions it knows how to run; no
+# model has one. With an argument it ends when its standard input does.
+_SAIL = """
+import os, sys, threading, pyspark
+pyspark.__version__ = "4.2"
+from pysail.spark import SparkConnectServer
+if sys.argv[2:]:
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+SparkConnectServer("127.0.0.1", int(sys.argv[1])).start(background=False)
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of this machine.
+
+    `started` is when its process began, in seconds of the epoch; `memory` how much it may take, in
+    bytes.
+    """
+
+    kind: str
+    pid: int
+    started: float
+    port: int
+    token: str
+    memory: int
+
+    @property
+    def url(self) -> str:
+        """What SPARK_REMOTE has to be. It holds the token, if there is one."""
+        # The client sends a token without encryption to this name alone.
+        return f"sc://localhost:{self.port}" + (f"/;token={self.token}" if self.token else "")
+
+    @property
+    def runs(self) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            return process.create_time() == self.started and process.status() != "zombie"
+        return False
+
+
+def _home(profile: Profile) -> Path:
+    return profile.path.absolute().parent / ".labmart" / "spark"
+
+
+def running(profile: Profile) -> Server | None:
+    """The server that was started for the project, if it runs."""
+    try:
+        server = Server(**json.loads((_home(profile) / "server.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return server if server.runs else None
+
+
+def start(profile: Profile) -> tuple[Server, bool]:
+    """The server that stays, and whether it had to be started. Raises as `_launch` does."""
+    home = _home(profile)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(home / "server.lock", waiting="", mode=0o600):
+        if server := running(profile):
+            return server, False
+        server, _ = _launch(home, tied=False)
+        record = home / "server.json"
+        record.touch(mode=0o600)
+        record.write_text(json.dumps(asdict(server)))
+        return server, True
+
+
+def stop(profile: Profile) -> bool:
+    """End the server that stays; whether there was one."""
+    server = running(profile)
+    if server is None:
+        return False
+    process = psutil.Process(server.pid)
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        process.kill()
+    with suppress(FileNotFoundError):
+        (_home(profile) / "server.json").unlink()
+    return True
+
+
+@contextmanager
+def session(profile: Profile) -> Iterator[None]:
+    """Let SPARK_REMOTE name a server while dbt runs, which may have to be started."""
+    if os.environ.get(REMOTE):
+        yield
+        return
+    server, process = running(profile), None
+    if server is None and kind() == "sail":
+        home = _home(profile)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        server, process = _launch(home, tied=True)
+    elif server is None:
+        server, _ = start(profile)
+        print("started Spark; `labmart spark stop` ends it", file=sys.stderr)
+    os.environ[REMOTE] = server.url
+    try:
+        yield
+    finally:
+        del os.environ[REMOTE]
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
+def kind() -> str:
+    """Which engine runs here: LABMART_SPARK, else Sail where it is installed and Java is not.
+
+    Raises UsageError, MissingExtra or MissingJava.
+    """
+    named = os.environ.get(KIND)
+    if named not in (None, "", "sail", "local"):
+        raise UsageError(f"{KIND} is {named!r}; it can be `sail` or `local`.")
+    has_sail = find_spec("pysail") is not None
+    if named == "sail" or (not named and has_sail and _missing_of_spark() is not None):
+        if not has_sail:
+            raise MissingExtra("Sail", "sail")
+        return "sail"
+    if missing := _missing_of_spark():
+        raise missing
+    return "local"
+
+
+def _missing_of_spark() -> MissingExtra | MissingJava | None:
+    """What Spark lacks to run here."""
+    # The client alone is called pyspark too, and brings no program.
+    found = find_spec("pyspark")
+    if found is None or not (_spark_home() / "bin" / "spark-submit").exists():
+        return MissingExtra("The target spark", "spark")
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=str(Path(home) / "bin") if home else None)
+    if java is None:
+        where = f"there is none in {home}" if home else "there is none on the PATH"
+        return MissingJava(where, _JAVA)
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', said)
+    if version is None or int(version[1]) < _JAVA:
+        number = version[1] if version else "of an unknown version"
+        return MissingJava(f"{java} is Java {number}", _JAVA)
+    return None
+
+
+def _spark_home() -> Path:
+    found = find_spec("pyspark")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
+
+
+def _memory() -> int:
+    """How much memory the server may take. Raises UsageError."""
+    text = os.environ.get(MEMORY) or "4g"
+    match = re.fullmatch(r"([1-9][0-9]{0,6})([gm])", text.lower())
+    if match is None:
+        raise UsageError(f"{MEMORY} is {text!r}; it is a number with g or m, such as 4g.")
+    return int(match[1]) << {"g": 30, "m": 20}[match[2]]
+
+
+def _launch(home: Path, *, tied: bool) -> tuple[Server, subprocess.Popen[bytes]]:
+    """Start a server; with `tied` it is Sail, which ends with this process.
+
+    Raises DatabaseUnreachable, and what `kind` raises.
+    """
+    engine, size = kind(), _memory()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    token = "" if engine == "sail" else secrets.token_hex(32)
+    if engine == "sail":
+        command = [sys.executable, "-P", "-c", _SAIL, str(port), *(["tied"] if tied else [])]
+        own = {
+            "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
+            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(size),
+            "RUST_LOG": "warn",
+        }
+    else:
+        settings = {
+            "spark.master": "local[*]",
+            "spark.driver.memory": f"{size >> 20}m",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.connect.grpc.binding.address": "127.0.0.1",
+            "spark.connect.grpc.binding.port": str(port),
+            "spark.sql.catalogImplementation": "in-memory",
+            "spark.sql.warehouse.dir": str(home / "warehouse"),
+            "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
+            "spark.ui.enabled": "false",
+            "spark.app.name": "labmart",
+        }
+        command = [str(_spark_home() / "bin" / "spark-submit")]
+        for name, value in settings.items():
+            command += ["--conf", f"{name}={value}"]
+        command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
+        command.append("spark-internal")
+        # Else it would be seen among the arguments of the process.
+        own = {"SPARK_CONNECT_AUTHENTICATE_TOKEN": token, "SPARK_HOME": str(_spark_home())}
+    log = home / "server.log"
+    log.touch(mode=0o600)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            # What is written to it by relative names is written here.
+            cwd=home,
+            stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **own},
+            start_new_session=True,
+        )
+    try:
+        _wait_for(process, port, log)
+        started = psutil.Process(process.pid).create_time()
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    return Server(engine, process.pid, started, port, token, size), process
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            lines = log.read_text(errors="replace").splitlines()
+            telling = [line for line in lines if "rror" in line or "xception" in line] or lines
+            said = f" It said: {telling[-1].strip()}" if telling else ""
+            raise DatabaseUnreachable(f"The Spark server does not start.{said} All is in {log}.")
+        time.sleep(0.05)

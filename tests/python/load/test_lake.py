@@ -1,0 +1,293 @@
+"""The lake's raw tables: loaders at once, killed ones, and what prune leaves of them.
+
+Histories through the command are in test_load_histories.py, marts in engines/test_lake_builds.py.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+from support.engines import Lake
+from support.raw_store import PEOPLE, batch, entry_of, process
+
+from loader import ledger
+from loader.engines import RawStore, open_store
+from loader.errors import DatabaseFault, DatabaseUnreachable
+from loader.parsers.records import Batch, RejectedLine
+from loader.profile import Profile
+
+pytestmark = pytest.mark.slow
+
+RAW = "labmart_raw"
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    made = Lake(tmp_path)
+    monkeypatch.setenv("LABMART_LAKE", str(made.place))
+    return made
+
+
+def left(lake: Lake) -> set[str]:
+    """The files of the raw tables."""
+    return {
+        path.relative_to(lake.place / RAW).as_posix()
+        for path in (lake.place / RAW).rglob("*")
+        if path.is_file()
+    }
+
+
+def numbers(profile: Profile) -> list[int]:
+    with open_store(profile, write=False) as store:
+        return [load.load_id for load in store.loads()]
+
+
+def write_one(store: RawStore, mode: str = ledger.APPEND) -> int:
+    store.prepare([PEOPLE])
+    load_id = store.next_load_id()
+    store.write_records(PEOPLE, PEOPLE.column_names, ",", iter([batch(load_id, 1, 3)]))
+    store.add(entry_of(load_id, sha256=f"{load_id}", mode=mode))
+    return load_id
+
+
+def load_one(profile: Profile) -> int:
+    with open_store(profile) as store:
+        load_id = write_one(store)
+        store.commit()
+    return load_id
+
+
+def prune(profile: Profile) -> list[int]:
+    with open_store(profile) as store:
+        gone = ledger.prune(store)
+        store.commit()
+    return [load.load_id for load in gone]
+
+
+def test_what_was_committed_is_plain_parquet_to_the_letter(lake: Lake) -> None:
+    odd = RejectedLine(4, "broken_quoting", 'it\'s "odd"', '\\.\t"\n,é')
+    with open_store(lake.profile()) as store:
+        assert store.loads() == []
+        store.prepare([PEOPLE])
+        load_id = store.next_load_id()
+        text = f'1,{load_id},1|,"x|""\n\\N",\n2,{load_id},"",\\.,%s\n'.replace(",", "'")
+        names = ("id", "né e", 'q"%s')
+        written = store.write_records(PEOPLE, names, "'", iter([Batch(text, 2, (), 9)]))
+        store.write_rejected(load_id, [odd])
+        assert (written, store.count(PEOPLE, load_id)) == (2, (2, 1))
+        store.add(entry_of(load_id, records_read=3, records_rejected=1))
+        store.commit()
+    people = f"{lake.place}/{RAW}/people/1/0.parquet"
+    listed = """line, load_id, id, "né e", "q""%s\""""
+    rows = duckdb.connect().execute(f"select {listed} from '{people}' order by 1")
+    assert rows.fetchall() == [(1, 1, "1|", 'x|"\n\\N', None), (2, 1, "", "\\.", "%s")]
+    assert lake.rows(f"select rule, detail, content from {RAW}.rejected_lines") == [
+        (odd.rule, odd.detail, odd.content)
+    ]
+    assert left(lake) == {
+        "people/1/0.parquet",
+        "rejected_lines/1/0.parquet",
+        "loads/000000000001.parquet",
+    }
+    with open_store(lake.profile(), write=False) as store:
+        assert store.loads() == [entry_of(1, records_read=3, records_rejected=1)]
+
+
+def test_a_load_that_was_given_up_leaves_nothing_not_even_its_number(lake: Lake) -> None:
+    with open_store(lake.profile()) as store:
+        assert write_one(store) == 1
+    assert left(lake) == set()
+    assert load_one(lake.profile()) == 1
+
+
+def test_the_ledger_is_the_same_when_its_entries_are_gathered(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loader.engines.lake._COMPLETE_EVERY", 4)
+    profile = lake.profile()
+    assert [load_one(profile) for _ in range(11)] == list(range(1, 12))
+    with open_store(profile) as store:
+        store.set_status({2: ledger.REVERTED, 11: ledger.REVERTED})
+        store.commit()
+    assert len([name for name in left(lake) if name.startswith("loads/")]) == 5
+    assert prune(profile) == [2, 11]
+    assert numbers(profile) == [1, 3, 4, 5, 6, 7, 8, 9, 10]
+    # The number of a load that is gone is not given again.
+    assert load_one(profile) == 12
+
+
+def test_loads_that_end_while_another_one_writes_stay(lake: Lake) -> None:
+    profile = lake.profile()
+    with open_store(profile) as long:
+        first = write_one(long)
+        with open_store(profile) as short:
+            second = write_one(short)
+            short.commit()
+        with open_store(profile) as undo:
+            ledger.undo(undo, [second])
+            undo.commit()
+        long.commit()
+    with open_store(profile, write=False) as store:
+        known = {load.load_id: load.status for load in store.loads()}
+    assert known == {first: ledger.CURRENT, second: ledger.REVERTED}
+
+
+def test_an_undo_of_what_a_prune_deletes_meanwhile_is_refused(lake: Lake) -> None:
+    profile = lake.profile()
+    load_one(profile)
+    with open_store(profile) as late:
+        ledger.undo(late, [1])
+        with open_store(profile) as undo:
+            ledger.undo(undo, [1])
+            undo.commit()
+        prune(profile)
+        with pytest.raises(DatabaseFault, match="a prune has deleted"):
+            late.commit()
+
+
+def test_of_two_replacing_calls_the_later_number_wins_whichever_ends_first(lake: Lake) -> None:
+    profile = lake.profile()
+    with open_store(profile) as early, open_store(profile) as late:
+        for store in (early, late):
+            write_one(store, ledger.REPLACE)
+        late.commit()
+        early.commit()
+    with open_store(profile, write=False) as store:
+        assert [load.status for load in store.loads()] == [ledger.SUPERSEDED, ledger.CURRENT]
+
+
+def test_prune_spares_who_is_at_work_and_voids_who_was_killed(lake: Lake) -> None:
+    profile = lake.profile()
+    killed = process(
+        profile,
+        """
+        with open_store(profile) as store:
+            store.prepare([PEOPLE])
+            number = store.next_load_id()
+            store.write_records(PEOPLE, PEOPLE.column_names, ",", iter([batch(number, 1, 3)]))
+            print("written", flush=True)
+            time.sleep(60)
+        """,
+    )
+    assert killed.stdout is not None
+    assert killed.stdout.readline() == "written\n", killed.communicate()
+    with open_store(profile) as store:
+        assert write_one(store) == 2
+        assert prune(profile) == []
+        assert {"people/1/0.parquet", "people/2/0.parquet"} <= left(lake)
+        killed.kill()
+        killed.communicate()
+        assert prune(profile) == []
+        assert "people/1/0.parquet" not in left(lake)
+        store.commit()
+    assert numbers(profile) == [2]
+    assert left(lake) == {
+        "people/2/0.parquet",
+        *(f"loads/{number:012d}.parquet" for number in (1, 2)),
+    }
+
+
+def test_who_was_given_up_by_a_prune_cannot_commit(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = lake.profile()
+    with open_store(profile) as slow:
+        write_one(slow)
+        # A loader of another machine that has not been heard of for long.
+        monkeypatch.setattr("loader.engines.lake._is_at_work", lambda _: False)
+        prune(profile)
+        with pytest.raises(DatabaseFault, match="given this load up"):
+            slow.commit()
+    assert numbers(profile) == []
+    assert "people/1/0.parquet" not in left(lake)
+
+
+def test_an_answer_that_was_lost_is_no_other_load(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from loader.engines.lake import Folder
+
+    create = Folder.create
+
+    def deaf(self: Folder, name: str, content: bytes) -> bool:
+        return create(self, name, content) and "/loads/" not in name
+
+    monkeypatch.setattr(Folder, "create", deaf)
+    assert load_one(lake.profile()) == 1
+    assert lake.rows(f"select count(*) from {RAW}.people") == [(3,)]
+
+
+def test_a_lake_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LABMART_LAKE", str(tmp_path / "file" / "lake"))
+    with pytest.raises(DatabaseUnreachable, match="LABMART_LAKE"):
+        load_one(Lake(tmp_path).profile())
+
+
+@pytest.mark.usefixtures("s3_environment")
+def test_a_lake_may_be_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("bench")
+    monkeypatch.setenv("LABMART_LAKE", "s3://bench/a lab")
+    profile = Profile(Path("profiles.yml"), "t", "spark", {"schema": "labmart"}, RAW)
+    assert [load_one(profile), load_one(profile)] == [1, 2]
+    with open_store(profile) as one, open_store(profile) as other:
+        for store in (one, other):
+            write_one(store)
+        other.commit()
+        one.commit()
+    with open_store(profile) as store:
+        ledger.undo(store, [1])
+        store.commit()
+    assert prune(profile) == [1]
+    files = s3fs.S3FileSystem(skip_instance_cache=True).find(f"bench/a lab/{RAW}/people")
+    assert [Path(file).parent.name for file in files] == ["2", "3", "4"]
+    assert numbers(profile) == [2, 3, 4]
+
+
+@pytest.mark.prove("two loaders at once are killed at random for a minute")
+def test_two_loaders_at_once_that_are_killed_leave_each_load_whole_or_not_there(
+    lake: Lake,
+) -> None:
+    profile, rng = lake.profile(), random.Random(5)
+    code = """
+    number = 0
+    while True:
+        with open_store(profile) as store:
+            store.prepare([PEOPLE])
+            load_id = store.next_load_id()
+            rows = [batch(load_id, at * 100 + 1, 100) for at in range(30)]
+            store.write_records(PEOPLE, PEOPLE.column_names, ",", iter(rows))
+            store.add(entry_of(load_id, sha256=f"{load_id}", records_read=3000))
+            store.commit()
+        print(load_id, flush=True)
+    """
+    told: list[int] = []
+    for _ in range(12):
+        loaders = [process(profile, code) for _ in range(2)]
+        time.sleep(1.5 + 2 * rng.random())
+        for loader in loaders:
+            loader.send_signal(signal.SIGKILL)
+        for loader in loaders:
+            out, err = loader.communicate()
+            assert "Error" not in err
+            told += [int(line) for line in out.split()]
+        known = numbers(profile)
+        assert set(told) <= set(known)
+        counted = lake.rows(
+            f"select load_id, count(*) from {RAW}.people where load_id in {tuple(known)} group by 1"
+        )
+        assert dict(counted) == dict.fromkeys(known, 3000)  # type: ignore[arg-type]
+    assert len(told) > 20
+    prune(profile)
+    folders = {int(path.name) for path in (lake.place / RAW / "people").iterdir()}
+    assert (folders, left(lake) & {"claims"}) == (set(numbers(profile)), set())
+    assert not list((lake.place / RAW).glob("claims/*"))
