@@ -291,6 +291,8 @@ class LakeRaw(DuckDBRaw):
 
     # They are Spark's.
     runs_models = False
+    # Nothing is kept back: a file of Parquet holds rows of one load.
+    small = -1
 
     def __init__(self, connection: Connection, lake: Folder, schema: str) -> None:
         super().__init__(connection, schema, lake.location)
@@ -336,6 +338,7 @@ class LakeRaw(DuckDBRaw):
         ):
             self._load_id += 1
         self._claims.append(self._load_id)
+        self._first = self._first or self._load_id
         return self._load_id
 
     def insert(self, name: str, rows: str, pipes: Pipes) -> int:
@@ -352,15 +355,21 @@ class LakeRaw(DuckDBRaw):
         parts.append(self._lake.path(part))
         return int(written)
 
-    def count_rows(self, table: str, load_id: int, condition: str = "") -> int:
-        files = self._parts.get(f"{table}/{load_id}")
+    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
+        """See `SqlRawStore`; of the loads of this call."""
+        files = [
+            part
+            for folder, parts in self._parts.items()
+            if folder.startswith(f"{table}/")
+            for part in parts
+        ]
         if not files:
-            return 0
-        [(rows,)] = self.run(
-            f"select count(*) from read_parquet({_list(files)}) where load_id = ?{condition}",
-            (load_id,),
+            return {}
+        rows = self.run(
+            f"select load_id, count(*) from read_parquet({_list(files)}) "
+            f"where load_id >= {first:d}{condition} group by load_id"
         )
-        return int(rows)
+        return {int(load_id): int(count) for load_id, count in rows}
 
     def delete(self, loads: Sequence[Load]) -> None:
         """See `RawStore`. Also what no load owns is deleted then."""

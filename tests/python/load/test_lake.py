@@ -83,9 +83,8 @@ def test_what_was_committed_is_plain_parquet_to_the_letter(lake: Lake) -> None:
         store.add(entry_of(load_id, records_read=3, records_rejected=1))
         store.commit()
     people = f"{lake.place}/{RAW}/people/1/0.parquet"
-    rows = duckdb.connect().execute(
-        f"""select line, load_id, id, "né e", "q""%s" from '{people}' order by 1"""
-    )
+    listed = """line, load_id, id, "né e", "q""%s\""""
+    rows = duckdb.connect().execute(f"select {listed} from '{people}' order by 1")
     assert rows.fetchall() == [(1, 1, "1|", 'x|"\n\\N', None), (2, 1, "", "\\.", "%s")]
     assert lake.rows(f"select rule, detail, content from {RAW}.rejected_lines") == [
         (odd.rule, odd.detail, odd.content)
