@@ -11,7 +11,7 @@ import random
 import re
 from dataclasses import dataclass, field
 
-from support.random_tables import WESTERN, Cell, Draft, Table, draft
+from support.random_tables import WESTERN, Cell, Draft, Table, draft, is_record
 
 BLANKS = " \t\r\n\u00a0\ufeff"
 _ENDS = re.compile("\r\n|\r|\n")
@@ -196,7 +196,8 @@ def _write(writer: Writer, made: Draft, bad: list[str]) -> None:
         if at < len(made.records):
             text, values = writer.record(made.records[at])
             line = writer.put(text, lines=len(_ENDS.findall(text)))
-            writer.rows.append((line, made.kept(values)))
+            if is_record(values):
+                writer.rows.append((line, made.kept(values)))
 
 
 def _ends(rng: random.Random) -> tuple[str, ...]:

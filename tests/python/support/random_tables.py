@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import yaml
@@ -71,6 +71,11 @@ def declared() -> tuple[Declared, ...]:
 
 
 INPUTS = declared()
+
+
+def is_record(cells: Iterable[Cell]) -> bool:
+    """Whether there is anything but empty cells."""
+    return any(cell and cell.strip(" \t\r\n\u00a0\ufeff") for cell in cells)
 
 
 @dataclass(frozen=True)
