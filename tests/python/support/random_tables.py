@@ -97,11 +97,6 @@ class Draft:
         return tuple(cells[place] for place in self.places)
 
 
-def is_record(cells: tuple[Cell, ...]) -> bool:
-    """Whether a row is one: one of nothing but empty cells is none, in every format."""
-    return any(cell and cell.strip(" \t\r\n\u00a0\ufeff") for cell in cells)
-
-
 def draft(
     rng: random.Random,
     fits: Callable[[str], bool],
