@@ -11,9 +11,10 @@ The way of a file, `labmart load plate.xlsx`:
       sources     the inputs and the names of their headers, as dbt's source YAML declares them
       parsers/    what a file is (recognise), its dialect, and its records: a quoted cell is split
                   in parsers/splitter
-      ledger      which content is loaded already, and which loads are current
+      ledger      which arrivals are loaded already, and which loads are current
       engines/    the raw tables of PostgreSQL, DuckDB or the lake, all of a call or nothing:
                   records go there through engines/feeding; `load` commits when all are in
+    check         what `load --check` tells: the models worked out and rolled back with the load
     history       the loads so far: undo, redo, prune
 
 From there to what people read, `labmart run`:

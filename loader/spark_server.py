@@ -141,7 +141,7 @@ def session(profile: Profile) -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ[REMOTE]
+        os.environ.pop(REMOTE, None)
         if process is not None:
             process.kill()
             process.communicate()

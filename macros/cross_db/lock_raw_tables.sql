@@ -19,6 +19,6 @@
 {% macro duckdb__lock_raw_tables(schema) -%}
 {%- endmacro %}
 
-{#- Spark creates no table twice: `if not exists` is decided by the metastore. -#}
+{#- The lake's tables are files; a session has its own, or makes them one by one. -#}
 {% macro spark__lock_raw_tables(schema) -%}
 {%- endmacro %}

@@ -24,3 +24,9 @@
     {% do adapter.cache_added(old_relation) %}
     {{ return(create) }}
 {%- endmacro %}
+
+{#- In the lake each run writes beside the last one. -#}
+{% macro spark__reset_csv_table(model, full_refresh, old_relation, agate_table) -%}
+    {% do adapter.drop_relation(old_relation) %}
+    {{ return(create_csv_table(model, agate_table)) }}
+{%- endmacro %}

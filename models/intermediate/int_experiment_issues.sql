@@ -14,7 +14,9 @@ questionable as (
         or (row_status = 'accepted' and (run_time is null or compounds_listed = 0))
         or (
             row_status = 'superseded'
-            and load_id in (select load_id from input_files where has_other_sheets)
+            and load_id in (
+                select input_files.load_id from input_files where input_files.has_other_sheets
+            )
         )
 ),
 

@@ -1,10 +1,8 @@
-{%- set unreadable = [
-    'invalid_id', 'invalid_user', 'invalid_run_time', 'invalid_compound_id', 'invalid_signup_date'
-] -%}
 {#- Each option of a load with the condition of the cells that it would read. -#}
 {%- set options = {} -%}
 {%- for order in ['DMY', 'MDY', 'YMD'] -%}
-    {%- do options.update({'--dates ' ~ order: to_date('day_' ~ order) ~ ' is not null'}) -%}
+    {%- set day = 'day_' ~ order | lower -%}
+    {%- do options.update({'--dates ' ~ order: to_date(day) ~ ' is not null'}) -%}
 {%- endfor -%}
 {%- for decimal in ['comma', 'point'] -%}
     {%- set number = 'number_' ~ decimal -%}
@@ -22,7 +20,14 @@
 with issues as (
     select
         *,
-        coalesce(load_id, 0) as own_load_id
+        coalesce(load_id, 0) as own_load_id,
+        rule in (
+            'invalid_id',
+            'invalid_user',
+            'invalid_run_time',
+            'invalid_compound_id',
+            'invalid_signup_date'
+        ) as is_unreadable
     from {{ ref('input_issues') }}
 ),
 
@@ -49,6 +54,7 @@ counts as (
         rule,
         severity,
         column_name,
+        is_unreadable,
         count(*) filter (where status = 'open') as open_issues,
         count(*) filter (where status = 'resolved') as resolved_issues,
         -- an item of a list has an issue of its own
@@ -58,7 +64,7 @@ counts as (
             else count(*) filter (where status = 'open')
         end as open_cells
     from issues
-    group by input, own_load_id, rule, severity, column_name
+    group by input, own_load_id, rule, severity, column_name, is_unreadable
 ),
 
 missing as (
@@ -83,15 +89,15 @@ unread_values as (
         case when rule in ('invalid_id', 'invalid_user') then value end as own_id,
         case when rule = 'invalid_compound_id' then value end as item
     from issues
-    where status = 'open' and own_load_id <> 0 and rule in ('{{ unreadable | join("', '") }}')
+    where status = 'open' and own_load_id <> 0 and is_unreadable
 ),
 
 plain_values as (
     select
         *,
-        {%- for order in ['DMY', 'MDY', 'YMD'] %}
-        {{ plain_date('day', "'" ~ order ~ "'") }} as day_{{ order }},
-        {%- endfor %}
+        {{ plain_date('day', "'DMY'") }} as day_dmy,
+        {{ plain_date('day', "'MDY'") }} as day_mdy,
+        {{ plain_date('day', "'YMD'") }} as day_ymd,
         {{ plain_number('coalesce(run_time, own_id)', "'comma'") }} as number_comma,
         {{ plain_number('coalesce(run_time, own_id)', "'point'") }} as number_point,
         -- what stands before the digits at the end, if it can be a prefix of ids
@@ -104,15 +110,15 @@ plain_values as (
 
 readings as (
     {% for option, condition in options.items() -%}
-    select
-        input,
-        own_load_id,
-        rule,
-        '{{ option }}' as reading,
-        line
-    from plain_values
-    where {{ condition }}
-    union all
+        select
+            input,
+            own_load_id,
+            rule,
+            '{{ option }}' as reading,
+            line
+        from plain_values
+        where {{ condition }}
+        union all
     {% endfor -%}
     select
         input,
@@ -178,10 +184,8 @@ typed as (
         cast(counts.column_name as {{ dbt.type_string() }}) as column_name,
         cast(counts.open_issues as bigint) as open_issues,
         cast(counts.resolved_issues as bigint) as resolved_issues,
-        cast(
-            case when counts.rule in ('{{ unreadable | join("', '") }}') then counts.open_cells end
-            as bigint
-        ) as unreadable_cells,
+        cast(case when counts.is_unreadable then counts.open_cells end as bigint)
+            as unreadable_cells,
         cast(
             case
                 when counts.rule = 'invalid_signup_date' then users_with_a_date.dates

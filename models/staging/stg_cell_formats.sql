@@ -31,27 +31,27 @@ seeded_compounds as (
 
 rows_with_thousands as (
     {% for origin in ['loaded', 'seeded'] -%}
-    select
-        'users' as input,
-        load_id
-    from {{ origin }}_users
-    where {{ shows_thousands('user_id', is_id=true) }}
-    union all
-    select
-        'user_experiments' as input,
-        load_id
-    from {{ origin }}_experiments
-    where
-        {{ shows_thousands('experiment_run_time') }}
-        or {{ shows_thousands('experiment_id', is_id=true) }}
-        or {{ shows_thousands('user_id', is_id=true) }}
-    union all
-    select
-        'compounds' as input,
-        load_id
-    from {{ origin }}_compounds
-    where {{ shows_thousands('compound_id', is_id=true) }}
-    {{ 'union all' if not loop.last }}
+        select
+            'users' as input,
+            load_id
+        from {{ origin }}_users
+        where {{ shows_thousands('user_id', is_id=true) }}
+        union all
+        select
+            'user_experiments' as input,
+            load_id
+        from {{ origin }}_experiments
+        where
+            {{ shows_thousands('experiment_run_time') }}
+            or {{ shows_thousands('experiment_id', is_id=true) }}
+            or {{ shows_thousands('user_id', is_id=true) }}
+        union all
+        select
+            'compounds' as input,
+            load_id
+        from {{ origin }}_compounds
+        where {{ shows_thousands('compound_id', is_id=true) }}
+        {{ 'union all' if not loop.last }}
     {% endfor -%}
 ),
 

@@ -90,9 +90,11 @@ input_files as (
     select
         seeds.*,
         cast(null as bigint) as call_id,
-        {%- for column in ['sha256', 'decimal', 'dates', 'list_separator', 'id_prefix'] %}
-        cast(null as {{ dbt.type_string() }}) as {{ column }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        cast(null as {{ dbt.type_string() }}) as sha256,
+        cast(null as {{ dbt.type_string() }}) as decimal,
+        cast(null as {{ dbt.type_string() }}) as dates,
+        cast(null as {{ dbt.type_string() }}) as list_separator,
+        cast(null as {{ dbt.type_string() }}) as id_prefix
     from seeds
     cross join choice
     where not {{ reads_loads }}

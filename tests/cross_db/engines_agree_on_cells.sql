@@ -76,14 +76,21 @@ parsed as (
             when 'id' then cast({{ to_id('cell') }} as {{ dbt.type_string() }})
             when 'run time' then cast({{ to_run_time('cell') }} as {{ dbt.type_string() }})
             when 'date' then cast({{ to_date('cell') }} as {{ dbt.type_string() }})
-            {%- for order in ['DMY', 'MDY', 'YMD'] %}
-            when 'date {{ order }}' then cast(
-                {{ to_date(plain_date('cell', "'" ~ order ~ "'")) }} as {{ dbt.type_string() }}
-            )
-            {%- endfor %}
-            {%- for numbers in ['comma', 'point', 'unclear'] %}
-            when 'number {{ numbers }}' then {{ plain_number('cell', "'" ~ numbers ~ "'") }}
-            {%- endfor %}
+            when 'date DMY'
+                then cast(
+                    {{ to_date(plain_date('cell', "'DMY'")) }} as {{ dbt.type_string() }}
+                )
+            when 'date MDY'
+                then cast(
+                    {{ to_date(plain_date('cell', "'MDY'")) }} as {{ dbt.type_string() }}
+                )
+            when 'date YMD'
+                then cast(
+                    {{ to_date(plain_date('cell', "'YMD'")) }} as {{ dbt.type_string() }}
+                )
+            when 'number comma' then {{ plain_number('cell', "'comma'") }}
+            when 'number point' then {{ plain_number('cell', "'point'") }}
+            when 'number unclear' then {{ plain_number('cell', "'unclear'") }}
             when 'thousands' then cast({{ shows_thousands('cell') }} as {{ dbt.type_string() }})
             else cast({{ looks_garbled('cell') }} as {{ dbt.type_string() }})
         end as actual,

@@ -82,9 +82,9 @@ def test_what_was_committed_is_plain_parquet_to_the_letter(lake: Lake) -> None:
         assert (written, store.count(PEOPLE, load_id)) == (2, (2, 1))
         store.add(entry_of(load_id, records_read=3, records_rejected=1))
         store.commit()
-    people = f"{lake.place}/{RAW}/people/1/0.parquet"
+    written_to = f"{lake.place}/{RAW}/people/1/0.parquet"
     listed = """line, load_id, id, "né e", "q""%s\""""
-    rows = duckdb.connect().execute(f"select {listed} from '{people}' order by 1")
+    rows = duckdb.connect().execute(f"select {listed} from '{written_to}' order by 1")
     assert rows.fetchall() == [(1, 1, "1|", 'x|"\n\\N', None), (2, 1, "", "\\.", "%s")]
     assert lake.rows(f"select rule, detail, content from {RAW}.rejected_lines") == [
         (odd.rule, odd.detail, odd.content)

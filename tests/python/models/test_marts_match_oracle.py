@@ -24,7 +24,7 @@ LABS = {
     "duckdb": (60, 1000),
     OLDER_POSTGRES: (24, 400),
     "sail": (2, 120),
-    "spark": (0, 24),
+    "spark": (0, 6),
 }
 SLOW_SPARK = pytest.mark.prove("Spark takes long to start, and seconds for a laboratory")
 ENGINES = [*sorted(set(LABS) - {"spark"}), pytest.param("spark", marks=SLOW_SPARK)]

@@ -166,10 +166,13 @@ def test_what_comes_back_after_something_else_is_the_newest(service: Server) -> 
         assert isinstance(result, dict)
         [file] = result["files"]
         assert file["state"] == "loaded"
+        notes.extend(file["notes"])
         return int(file["load_id"])
 
+    notes: list[str] = []
     loads = [loaded(name) for name in ("Monday", "Tuesday", "Monday")]
     assert loads == sorted(set(loads))
+    assert notes == [f"the same as load {loads[0]}, whose place it takes: it has come again"]
 
 
 def test_what_was_undone_is_loaded_again(service: Server) -> None:
@@ -249,7 +252,7 @@ def test_odd_names_are_data(service: Server, tmp_path: Path) -> None:
     assert done["state"] == "done", done
     result = done["result"]
     assert isinstance(result, dict)
-    assert [file["file"] for file in result["files"]] == names
+    assert {file["file"] for file in result["files"]} == set(names)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import yaml
@@ -73,6 +73,11 @@ def declared() -> tuple[Declared, ...]:
 INPUTS = declared()
 
 
+def is_record(cells: Iterable[Cell]) -> bool:
+    """Whether there is anything but empty cells."""
+    return any(cell and cell.strip(" \t\r\n\u00a0\ufeff") for cell in cells)
+
+
 @dataclass(frozen=True)
 class Draft:
     """A table before it has a form: its header, where declared columns stand, its records."""
@@ -90,11 +95,6 @@ class Draft:
     def kept(self, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
         """The declared cells of a record, in the order of the declaration."""
         return tuple(cells[place] for place in self.places)
-
-
-def is_record(cells: tuple[Cell, ...]) -> bool:
-    """Whether a row is one: one of nothing but empty cells is none, in every format."""
-    return any(cell and cell.strip(" \t\r\n\u00a0\ufeff") for cell in cells)
 
 
 def draft(

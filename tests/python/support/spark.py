@@ -38,12 +38,13 @@ def lake_on(engine: str, folder: Path) -> Lake:
             patch.setenv("LABMART_SPARK_MEMORY", "2g")
             patch.setenv("JAVA_TOOL_OPTIONS", _QUICK)
             patch.delenv("SPARK_REMOTE", raising=False)
+            # Sail ends with this process; Spark stays, and is stopped.
+            _open.callback(spark_server.stop, profile)
             try:
-                server, _ = spark_server.start(profile)
+                _open.enter_context(spark_server.session(profile))
             except (MissingJava, MissingExtra) as missing:
                 pytest.skip(str(missing))
-        _open.callback(spark_server.stop, profile)
-        _urls[engine] = server.url
+            _urls[engine] = os.environ["SPARK_REMOTE"]
     return Lake(folder, _urls[engine])
 
 
