@@ -189,7 +189,8 @@ def find_layout(
     for line, at, end in _first_lines(sample):
         if readings := list(search.readings(line, at, end)):
             return _choose(name, readings, sample)
-    if not (closest := _closest_header(sample, inputs, options)) and not _looks_like_table(sample):
+    closest = _closest_header(sample, inputs, options)
+    if closest is None and not _looks_like_table(sample):
         raise NoTable(name, _nothing_found(sample, inputs, options, None))
     raise FileRefused(name, _nothing_found(sample, inputs, options, closest))
 
@@ -455,10 +456,11 @@ def _nothing_found(
 
 
 def _looks_like_table(sample: str) -> bool:
-    """Whether the first lines have equally many of a usual delimiter: a header may be missing."""
+    """Whether the first lines have equally many of a usual delimiter, or are HTML: no README."""
     lines = [sample[at:end] for _, at, end in islice(_first_lines(sample), _TABLE_LINES)]
     counts = [{line.count(sign) for line in lines} for sign in _USUAL_DELIMITERS]
-    return len(lines) > 1 and any(len(found) == 1 and found != {0} for found in counts)
+    is_even = len(lines) > 1 and any(len(found) == 1 and found != {0} for found in counts)
+    return is_even or sample.lstrip(BLANKS).startswith("<")
 
 
 def _closest_header(sample: str, inputs: Sequence[Input], options: ReadOptions) -> _Closest | None:

@@ -329,8 +329,10 @@ def _detected(tokens: list[bytes]) -> tuple[str, ...]:
     from charset_normalizer import from_bytes
 
     best = from_bytes(b" ".join(tokens)).best()
-    is_page = best and best.encoding not in (_GUESS, "ascii") and best.encoding[:3] != "utf"
-    return (best.encoding,) if best and is_page else ()
+    # EBCDIC and UTF-16 it cannot be, as the header has been read.
+    if best is None or best.encoding == _GUESS or b"az,".decode(best.encoding, "replace") != "az,":
+        return ()
+    return (best.encoding,)
 
 
 def _shown(token: bytes, encoding: str) -> str:
@@ -377,7 +379,7 @@ def _looks_like(word: str) -> int:
     if not beyond:
         return 2
     if len(word) == 1:
-        return 1 + (word in _ALONE)
+        return 0 if word in _RARE else 1 + (word in _ALONE)
     if (
         not any(alphabet.issuperset(beyond) for alphabet in _ALPHABETS)
         or (len(beyond) == len(word) and len(set(beyond)) > 1)

@@ -39,14 +39,16 @@ CHECKS: list[schemathesis.CheckFunction] = [
 
 
 @pytest.fixture(scope="module")
-def idle(served_project: Path, shared_database: Database) -> Iterator[Server]:
-    """A server whose jobs nobody works on."""
+def idle(
+    served_project: Path, shared_database: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server whose jobs nobody works on; their uploads lie apart."""
     with serving(
         served_project,
         shared_database,
         "--no-worker",
-        "--landing",
-        str(served_project / "landing"),
+        *("--landing", str(served_project / "landing")),
+        *("--spool", str(tmp_path_factory.mktemp("spool"))),
     ) as server:
         yield server
 

@@ -20,7 +20,7 @@ DELIMITERS = (*",,,;;\t\t|~^§→😀!&\\#.-: ", "\x1f", "\x01", "\u00a0")
 WITH_QUOTES_ONLY = ("x", "7", "_")
 PRELUDE = (
     *("", "  ", "Export of lab 7", "# by Ada, 2023; all of it", 'He said "hello', "a\tb\tc"),
-    *("sep=;", "users", "user_id,name", "<3 of the lab"),
+    *("sep=;", "users", "user_id,phone", "<3 of the lab"),
 )
 ENCODINGS = {
     "utf-8": ("utf-8", b""),
@@ -157,7 +157,8 @@ def delimited(rng: random.Random, given: Draft | None = None) -> tuple[bytes, Ta
     for text in rng.sample(PRELUDE, rng.choice((0, 0, 0, 1, 3))):
         writer.put(text)
     if name == "windows-1252" and rng.random() < 0.5:
-        writer.put(rng.choice(WESTERN))
+        # Not `3 ± 1`, which has the cells of a record where spaces are delimiters.
+        writer.put(rng.choice([text for text in WESTERN if text[0].isalpha()]))
     _write(writer, made, bad)
     content = bytes(writer.body)
     if rng.random() < 0.3:

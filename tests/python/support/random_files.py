@@ -156,7 +156,7 @@ def json_lines(rng: random.Random, given: Draft | None = None) -> tuple[bytes, T
                 key = json.dumps(made.header[at], ensure_ascii=rng.random() < 0.5)
                 pairs.append(f"{key}{rng.choice((':', ' : '))}{value}")
         lines.append("{" + ", ".join(pairs) + "}")
-        if is_record(cells):
+        if is_record(tuple(cells)):
             rows.append((len(lines), made.kept(tuple(cells))))
     text = end.join(lines) + (end if rng.random() < 0.8 else "")
     encoding = rng.choice(("utf-8", "utf-8", "utf-8-sig"))
@@ -201,9 +201,8 @@ def parquet(rng: random.Random, given: Draft | None = None) -> Content:
         path = Path(folder) / "t.parquet"
         connection.execute(f"copy (select {names} from t) to '{path}' (compression '{press}')")
         data = path.read_bytes()
-    rows = tuple(
-        (n, made.kept(tuple(cells))) for n, cells in enumerate(wanted, 1) if is_record(cells)
-    )
+    numbered = enumerate(map(tuple, wanted), 1)
+    rows = tuple((n, made.kept(cells)) for n, cells in numbered if is_record(cells))
     return Content(data, (Table(made.input.name, "", rows),))
 
 
@@ -255,7 +254,7 @@ def _sheet(
             rejected.append((len(grid), "nul_byte", content))
         pairs = [_value(rng, cell) for cell in record]
         grid.append([*left, *(value for value, _ in pairs)])
-        if is_record(cell for _, cell in pairs):
+        if is_record(tuple(cell for _, cell in pairs)):
             rows.append((len(grid), made.kept(tuple(cell for _, cell in pairs))))
     return grid, Table(made.input.name, title, tuple(rows), tuple(rejected))
 
