@@ -35,7 +35,7 @@ from loader.sources import HeaderMatch, Headers, Input
 # What the dialect is told from.
 SAMPLE = 1 << 20
 # A line must fit the memory whole; this is far above any list and below what would hurt.
-LINE_LIMIT = 32 << 20
+_LINE_LIMIT = 32 << 20
 
 Open = Callable[[], AbstractContextManager[Stream]]
 
@@ -146,22 +146,13 @@ class DelimitedParser:
                     if header is None:
                         break
                 pending = pending[begin:]
-                if len(pending) + len(raw) > LINE_LIMIT:
-                    raise self.line_too_long(splitter.line)
+                if len(pending) + len(raw) > _LINE_LIMIT:
+                    raise FileRefused(
+                        self.name,
+                        f", line {splitter.line}: the line is longer than {_LINE_LIMIT >> 20} MiB. "
+                        "Is this a table of text, and are its line ends right?",
+                    )
                 yield Batch("".join(out), records, tuple(rejected), stream.position)
-
-    @property
-    def is_undecided(self) -> bool:
-        """Whether a line behind the sample may still change the encoding."""
-        return not self.read_as.is_final
-
-    def line_too_long(self, line: int) -> FileRefused:
-        """What is raised for a line of more than LINE_LIMIT characters."""
-        return FileRefused(
-            self.name,
-            f", line {line}: the line is longer than {LINE_LIMIT >> 20} MiB. "
-            "Is this a table of text, and are its line ends right?",
-        )
 
     def _splitter(
         self,

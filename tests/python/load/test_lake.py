@@ -16,8 +16,9 @@ from support.engines import Lake
 from support.raw_store import PEOPLE, batch, entry_of, process
 
 from loader import ledger
-from loader.engines import RawStore, open_store
+from loader.engines import Column, RawStore, open_engine, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable
+from loader.last_build import last_build
 from loader.parsers.records import Batch, RejectedLine
 from loader.profile import Profile
 
@@ -205,6 +206,43 @@ def test_who_was_given_up_by_a_prune_cannot_commit(
             slow.commit()
     assert numbers(profile) == []
     assert "people/1/0.parquet" not in left(lake)
+
+
+def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None:
+    profile = lake.profile()
+    load_one(profile)
+
+    def build(*, load: bool = False) -> None:
+        with last_build(profile) as last:
+            last.begin()
+            if load:
+                load_one(profile)
+            last.keep("code", Path("manifest.json"), "")
+
+    def is_due(code: str = "code") -> bool:
+        with last_build(profile) as last:
+            return not last.is_current(code)
+
+    assert is_due()
+    build()
+    assert (is_due(), is_due("other code")) == (False, True)
+    load_one(profile)
+    assert is_due()
+    # What came while it ran, it may not have seen.
+    build(load=True)
+    assert is_due()
+    build()
+    publication = lake.place / "labmart" / "published" / "20240101T000000.000000-aaaaaaaa"
+    publication.mkdir(parents=True)
+    names = "'20240101T000000.000000-aaaaaaaa' as build, 'labmart' as schema_name"
+    duckdb.execute(
+        f"copy (select {names}, 'users' as name, '`user_id` bigint' as columns) "
+        f"to '{publication}/0.parquet'"
+    )
+    assert is_due()
+    # Of a relation without rows there is no file, only its columns.
+    with open_engine(profile) as engine:
+        assert engine.columns("users") == (Column("user_id", "bigint"),)
 
 
 def test_an_answer_that_was_lost_is_no_other_load(
