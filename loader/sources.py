@@ -207,6 +207,9 @@ class Headers:
             [{max(name.split("_"), key=len) for name in c.names | c.said} for c in table.columns]
             for table in inputs
         ]
+        self.bare = [
+            [{_bare(name) for name in c.names | c.said} for c in table.columns] for table in inputs
+        ]
 
     def may_be_in(self, text: str) -> bool:
         """Whether a text has words enough for a header: a quick look at many lines."""
@@ -217,14 +220,22 @@ class Headers:
         )
 
     def is_header(self, cells: Sequence[str]) -> bool:
-        """Whether a record names two columns of an input, and has no id where its id stands."""
+        """Whether a record names two columns of an input, and has no id where its id stands.
+
+        Names that are only alike count: what stands below `UserID` is not to be read as if that
+        were not there, but `following` tells.
+        """
         key = self.match.key
         if key is not None and key < len(cells) and ID_LIKE.match(cells[key].strip(BLANKS)):
             return False
-        return named_columns(cells, self.inputs) >= min(2, len(self.match.input.columns))
+        keys = {_bare(cell) for cell in cells if len(cell) < _COMPARED}
+        named = max(sum(not keys.isdisjoint(names) for names in table) for table in self.bare)
+        return named >= min(2, len(self.match.input.columns))
 
     def following(self, name: str, where: str, cells: Sequence[str]) -> HeaderMatch:
         """What a header further down means. Raises FileRefused if its rows cannot follow."""
+        # As at the head of a file, some programs mark it as a comment.
+        cells = [cells[0].lstrip(f"#{BLANKS}"), *cells[1:]]
         own, matches = self.match.input, match_header(cells, self.inputs)
         begins = f", {where}: a second"
         apart = "Put it into a file of its own."
@@ -288,7 +299,8 @@ def mistaken_name(cells: Sequence[str], match: HeaderMatch) -> str:
     ignored = [cell for cell, name in zip(cells, match.columns, strict=True) if name is None]
     for column in match.lacks:
         if cell := _closest(ignored, column):
-            return _close_to(cell, column)
+            apart = f"If it is another one, give the file a column {column.name} too, even empty."
+            return f"{_close_to(cell, column)} {apart}"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -37,6 +38,8 @@ from loader.sources import (
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100
 _ROWS_PER_BATCH = 10_000
+# A text that a spreadsheet program has put into one cell.
+_DELIMITED = re.compile("[,;\t|]")
 
 Row = tuple[int, Sequence[str | None]]
 
@@ -211,6 +214,13 @@ def _nothing_found(sheets: Sequence[Sheet], inputs: Sequence[Input]) -> str:
     best = max(rows, key=lambda row: named_columns(row[1], inputs), default=(0, []))
     misses = [miss for table in inputs if (miss := near_miss(best[1], table))]
     nothing = f"none of the first {HEADER_WITHIN} rows names all columns of an input"
+    for number, cells in rows:
+        if any(named_columns(_DELIMITED.split(cell), inputs) > 1 for cell in cells):
+            return (
+                f"row {number} has several names in one cell: its text was never split into "
+                "columns. Load the text file that it came from, or split it in the spreadsheet "
+                "program (Text to Columns)."
+            )
     if not misses:
         return (
             f"{nothing} ({columns_of(inputs)}). Columns of sheets without a header are named with "

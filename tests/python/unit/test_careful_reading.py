@@ -96,6 +96,8 @@ def test_a_second_table_refuses_the_file_with_its_line(tmp_path: Path, form: str
         ("experiment_id,run time,foo,bar", "line 3: a second header begins here: of user_exp"),
         ("user_id,name,email,signup_date", "with signup_date, which the first one lacks"),
         ("name,email,note,x", "of users it has name, email and lacks user_id"),
+        ("UserID,E-Mail,Full Name,Joined", "line 3: a second header begins here"),
+        ("Email address,UserID,x,y", "'UserID' is close to user_id"),
     ],
 )
 def test_a_header_whose_rows_cannot_follow_refuses_the_file(
@@ -105,6 +107,14 @@ def test_a_header_whose_rows_cannot_follow_refuses_the_file(
     rows, _, wrong = of(tmp_path, f"{first}{header}\n21,a,b,c\n")
     assert rows == []
     assert says in wrong
+
+
+def test_a_header_that_is_marked_as_a_comment_is_one_further_down_too(tmp_path: Path) -> None:
+    below = "# user_id,email,name,signup_date\n21,x@lab,Xi,2023-02-01\n"
+    rows, notes, wrong = of(tmp_path, f"#{HEADER}\n1,Ada,a@lab,\n{below}")
+    assert rows == [("1", "Ada", "a@lab", None), ("21", "Xi", "x@lab", "2023-02-01")]
+    assert wrong == ""
+    assert "3" in notes
 
 
 def test_a_header_in_a_quoted_cell_is_text(tmp_path: Path) -> None:
@@ -201,7 +211,7 @@ CODE_PAGES = [
     ("cp949", "김철수"),
     ("cp1253", "Γιώργος Παπαδόπουλος", "Αννα"),
     ("iso8859_7", "Ελένη"),
-    ("cp1254", "Şahin", "Gökçe Yıldız", "Çağrı"),
+    ("cp1254", "İstanbul", "Şahin", "Gökçe Yıldız", "Çağrı"),
     ("koi8_r", "Иван Панов"),
     ("cp866", "Иван Панов", "Анна"),
     ("iso8859_2", "Łukasz", "Dvořák", "Šárka"),
@@ -230,6 +240,7 @@ def test_another_code_page_is_never_read_as_windows_1252(
 WESTERN = [
     *("Jérôme Müller", "Béla", "Hélène Lefèvre", "Søren Kierkegård", "João Peña", "Åsa Öberg"),
     *("Zoë", "naïve", "5 µm at 20 °C", "3 ± 1", "“a” – b’s", "100 €", "don’t", "l’acide", "Weiß"),
+    *("Éric", "Österreich", "Óscar Núñez", "Çelik", "CAFÉ", "cœur", "aujourd’hui", "Nº 5"),
 ]
 
 
@@ -266,6 +277,8 @@ def test_a_text_for_excel_is_its_text(tmp_path: Path, text: str) -> None:
     if text[0] != " ":
         assert [row[0] for row in rows] == [f"{n:03d}" for n in range(1, 8)]
     assert wrong == ""
+    for content in (f'{HEADER}\n1,"=""Ada""",,\n', workbook("xlsx", [NAMES, ("1", '="Ada"')])):
+        assert of(tmp_path, content)[0] == [("1", "Ada", None, None)]
 
 
 HEADERS = [
@@ -304,6 +317,12 @@ def test_a_header_named_otherwise_is_refused_with_its_cause(
     assert rows == []
     assert says in wrong
     assert "--delimiter" not in wrong or "lacks name" in says
+
+
+@pytest.mark.parametrize("form", ["xlsx", "xls", "ods"])
+def test_a_sheet_whose_text_was_never_split_is_told(tmp_path: Path, form: str) -> None:
+    rows = [(";".join(cell or "" for cell in row),) for row in (NAMES, *PEOPLE)]
+    assert "row 1 has several names in one cell" in of(tmp_path, workbook(form, rows))[2]
 
 
 def test_columns_that_need_not_be_there_may_be_missing(tmp_path: Path) -> None:
