@@ -174,8 +174,9 @@ def encoding_of(name: str, sample: bytes) -> Encoding:
 
 def proposals(sample: bytes) -> str:
     """Which encodings would make words of bytes that are no UTF-8, in a sentence; '' if none."""
-    tokens = Counter(dict(_tokens(sample).most_common(_MOST_TOKENS)))
-    pages = (*_RIVALS, *_OTHERS)
+    found = Counter({token: n for token, n in _tokens(sample).items() if not _is_utf8(token)})
+    tokens = Counter(dict(found.most_common(_MOST_TOKENS)))
+    pages = (_GUESS, *_RIVALS, *_OTHERS)
     shown = max(tokens, key=len, default=b"")
     likely = [page for page in pages if len(shown) > 2 and _least(tokens, page) > 1]
     if not likely:
