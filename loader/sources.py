@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ _LONGEST_NAME = 63
 BLANKS = " \t\r\n\u00a0\ufeff"
 _BETWEEN_WORDS = re.compile(r"[\s_.\-\u00a0\ufeff]+")
 # What people add to a name: a unit in brackets, and signs.
-_BESIDE_A_NAME = re.compile(r"[(\[{].*|[\W_]+")
+_BESIDE_A_NAME = re.compile(r"[\W_]*?[(\[{].*|[\W_]+", re.DOTALL)
 # How alike a cell and a name must be to be called close (difflib's ratio); how many are compared,
 # and how long a cell may be.
 _CLOSE = 0.78
@@ -207,9 +208,6 @@ class Headers:
             [{max(name.split("_"), key=len) for name in c.names | c.said} for c in table.columns]
             for table in inputs
         ]
-        self.bare = [
-            [{_bare(name) for name in c.names | c.said} for c in table.columns] for table in inputs
-        ]
 
     def may_be_in(self, text: str) -> bool:
         """Whether a text has words enough for a header: a quick look at many lines."""
@@ -228,9 +226,8 @@ class Headers:
         key = self.match.key
         if key is not None and key < len(cells) and ID_LIKE.match(cells[key].strip(BLANKS)):
             return False
-        keys = {_bare(cell) for cell in cells if len(cell) < _COMPARED}
-        named = max(sum(not keys.isdisjoint(names) for names in table) for table in self.bare)
-        return named >= min(2, len(self.match.input.columns))
+        alike = max(len(columns_alike(cells, table)) for table in self.inputs)
+        return alike >= min(2, len(self.match.input.columns))
 
     def following(self, name: str, where: str, cells: Sequence[str]) -> HeaderMatch:
         """What a header further down means. Raises FileRefused if its rows cannot follow."""
@@ -265,6 +262,12 @@ def named_columns(cells: Sequence[str], inputs: Sequence[Input]) -> int:
     return max(
         sum(not keys.isdisjoint(c.names | c.said) for c in table.columns) for table in inputs
     )
+
+
+def columns_alike(cells: Sequence[str], table: Input) -> list[InputColumn]:
+    """The columns that the cells name, but for signs and what stands in brackets."""
+    keys = {_bare(cell) for cell in cells if len(cell) < _COMPARED}
+    return [c for c in table.columns if any(_bare(name) in keys for name in c.names | c.said)]
 
 
 def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:
@@ -334,6 +337,7 @@ def _closest(cells: Sequence[str], column: InputColumn) -> str:
     return best[1] if best[0] >= _CLOSE else ""
 
 
+@lru_cache(maxsize=1 << 12)
 def _bare(name: str) -> str:
     return _BESIDE_A_NAME.sub("", name.casefold())
 

@@ -333,6 +333,40 @@ def test_a_sheet_whose_text_was_never_split_is_told(tmp_path: Path, form: str) -
     assert "row 1 has several names in one cell" in of(tmp_path, workbook(form, rows))[2]
 
 
+FORGOTTEN = {
+    "row 1: of users it has name and lacks user_id. The cell 'UserID'": [
+        ("UserID", "Name"),
+        ("7", "Ida"),
+    ],
+    "row 2: of users it has nothing": [("Title", ""), ("User#ID", "Name (full)"), ("7", "Ida")],
+    "row 1: it has records and no header": [("7", "Ida"), ("8", "Jon")],
+    "": [("user_id", "the number of a person"), ("name", "in full")],
+}
+
+
+@pytest.mark.parametrize("says", FORGOTTEN)
+@pytest.mark.parametrize("state", ["visible", "hidden"])
+def test_a_sheet_with_records_is_not_left_out_with_a_note(
+    tmp_path: Path, says: str, state: str
+) -> None:
+    book = openpyxl.Workbook()
+    for row in (("user_id", "name"), ("1", "Ada")):
+        book.active.append(row)
+    other = book.create_sheet("Others")
+    other.sheet_state = state
+    for row in FORGOTTEN[says]:
+        other.append(row)
+    book.save(tmp_path / "some.xlsx")
+    content = (tmp_path / "some.xlsx").read_bytes()
+    rows, notes, wrong = of(tmp_path, content)
+    if says and state == "visible":
+        assert f"sheet 'Others', {says}" in wrong
+        assert of(tmp_path, content, sheet="Sheet")[0] == [("1", "Ada")]
+    else:
+        assert (rows, wrong) == ([("1", "Ada")], "")
+        assert "left out the sheet 'Others'" in notes
+
+
 def test_columns_that_need_not_be_there_may_be_missing(tmp_path: Path) -> None:
     rows, notes, wrong = of(tmp_path, "user_id,name\n1,Ada\n")
     assert (rows, wrong) == ([("1", "Ada")], "")
