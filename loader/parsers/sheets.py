@@ -172,7 +172,7 @@ class SheetParser:
         self._rows_beyond += any(cells[width:])
         by_name = dict(zip(match.columns, padded, strict=True))
         record = ",".join([csv_cell(by_name.get(name)) for name in self.columns])
-        if '"=""' in record:
+        if '=""' in record:
             texts = (formula_text(by_name.get(name)) for name in self.columns)
             record = ",".join(map(csv_cell, texts))
         if NO_TEXT.search(record) and (problem := not_text(record)):
