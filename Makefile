@@ -75,7 +75,8 @@ lint := $(bin)/sqlfluff lint --disable-progress-bar
 # macros lay out or dbt writes (quoted names, indentation, stars) is not judged.
 compiled_sql := --templater raw --exclude-rules layout,capitalisation.types,$\
   ambiguous.column_count,ambiguous.order_by_limit,references.consistent,$\
-  references.keywords,references.quoting,structure.column_order
+  references.keywords,references.quoting,structure.column_order,$\
+  structure.constant_expression,structure.nested_case
 # dbt compiles with a profiles.yml, which each labmart command makes, and a database to look into.
 # Exit code 2: profiles.yml names a server of one's own.
 database := if [ -n "$$PGHOST" ]; then $(bin)/labmart db url > /dev/null; \

@@ -73,8 +73,7 @@ seeds as (
 ),
 
 choice as (
-    select
-        count(*) > 0 as has_loads
+    select count(*) > 0 as has_loads
     from current_loads
 ),
 
