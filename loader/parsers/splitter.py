@@ -174,7 +174,7 @@ class PlainLines:
         quotes = re.escape(f'"{dialect.quote}{dialect.escape}')
         plain = f"[^{delimiter}{quotes}\r\n\0]*+"
         text = f'[^"{re.escape(dialect.escape)}\r\n\0]'
-        quoted = f'"(?!="")(?:{text}++|"")*+"' if dialect.quote == '"' else "(?!)"
+        quoted = f'"(?![{BLANKS}]*+="")(?:{text}++|"")*+"' if dialect.quote == '"' else "(?!)"
         blanks = f"[{re.escape(dialect.blanks)}]*+" if padded else ""
         cell = f"(?:{blanks}{quoted}{blanks}|{plain})"
         self._run = re.compile(f"(?:{delimiter.join([cell] * width)}(?:\n|\r\n?+))*+")

@@ -278,7 +278,7 @@ def test_lines_that_a_guess_cannot_explain_are_undecodable(tmp_path: Path, rows:
         assert len(found) + wrong.count("undecodable") == rows + 10
 
 
-@pytest.mark.parametrize("text", ['="{}"', '"=""{}"""', ' ="{}"'])
+@pytest.mark.parametrize("text", ['="{}"', '"=""{}"""', ' ="{}" ', '" =""{}"" "'])
 def test_a_text_for_excel_is_its_text(tmp_path: Path, text: str) -> None:
     lines = [",".join((text.format(f"{n:03d}"), *PEOPLE[n - 1][1:])) for n in range(1, 8)]
     rows, _, wrong = of(tmp_path, "\n".join([HEADER, *lines]))
