@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ _LONGEST_NAME = 63
 BLANKS = " \t\r\n\u00a0\ufeff"
 _BETWEEN_WORDS = re.compile(r"[\s_.\-\u00a0\ufeff]+")
 # What people add to a name: a unit in brackets, and signs.
-_BESIDE_A_NAME = re.compile(r"[(\[{].*|[\W_]+")
+_BESIDE_A_NAME = re.compile(r"[\W_]*?[(\[{].*|[\W_]+", re.DOTALL)
 # How alike a cell and a name must be to be called close (difflib's ratio); how many are compared,
 # and how long a cell may be.
 _CLOSE = 0.78
@@ -219,14 +220,21 @@ class Headers:
         )
 
     def is_header(self, cells: Sequence[str]) -> bool:
-        """Whether a record names two columns of an input, and has no id where its id stands."""
+        """Whether a record names two columns of an input, and has no id where its id stands.
+
+        Names that are only alike count: what stands below `UserID` is not to be read as if that
+        were not there, but `following` tells.
+        """
         key = self.match.key
         if key is not None and key < len(cells) and ID_LIKE.match(cells[key].strip(BLANKS)):
             return False
-        return named_columns(cells, self.inputs) >= min(2, len(self.match.input.columns))
+        alike = max(len(columns_alike(cells, table)) for table in self.inputs)
+        return alike >= min(2, len(self.match.input.columns))
 
     def following(self, name: str, where: str, cells: Sequence[str]) -> HeaderMatch:
         """What a header further down means. Raises FileRefused if its rows cannot follow."""
+        # As at the head of a file, some programs mark it as a comment.
+        cells = [cells[0].lstrip(f"#{BLANKS}"), *cells[1:]]
         own, matches = self.match.input, match_header(cells, self.inputs)
         begins = f", {where}: a second"
         apart = "Put it into a file of its own."
@@ -256,6 +264,12 @@ def named_columns(cells: Sequence[str], inputs: Sequence[Input]) -> int:
     return max(
         sum(not keys.isdisjoint(c.names | c.said) for c in table.columns) for table in inputs
     )
+
+
+def columns_alike(cells: Sequence[str], table: Input) -> list[InputColumn]:
+    """The columns that the cells name, but for signs and what stands in brackets."""
+    keys = {_bare(cell) for cell in cells if len(cell) < _COMPARED}
+    return [c for c in table.columns if any(_bare(name) in keys for name in c.names | c.said)]
 
 
 def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:
@@ -290,7 +304,8 @@ def mistaken_name(cells: Sequence[str], match: HeaderMatch) -> str:
     ignored = [cell for cell, name in zip(cells, match.columns, strict=True) if name is None]
     for column in match.lacks:
         if cell := _closest(ignored, column):
-            return _close_to(cell, column)
+            apart = f"If it is another one, give the file a column {column.name} too, even empty."
+            return f"{_close_to(cell, column)} {apart}"
     return ""
 
 
@@ -324,6 +339,7 @@ def _closest(cells: Sequence[str], column: InputColumn) -> str:
     return best[1] if best[0] >= _CLOSE else ""
 
 
+@lru_cache(maxsize=1 << 12)
 def _bare(name: str) -> str:
     return _BESIDE_A_NAME.sub("", name.casefold())
 

@@ -81,17 +81,20 @@ _RARE = frozenset("ďťľĺŕðþÿ")
 # What no word has: these letters before, or not before, a vowel; a soft g behind a consonant.
 _NOT_WRITTEN = re.compile("ñ(?![aeiouáéíóú])|[ńśź](?=[aeiouy])|(?<![aeıioöuü])ğ|^ß")
 # What only Windows-1252 has in such places: elisions and contractions, -ão, -ões, the ñ of Spanish,
-# the è and ê of French before a mute e, a diaeresis behind a vowel.
+# the œu and the è and ê before a mute e of French, a diaeresis behind a vowel.
 _WESTERN = re.compile(
-    "^(?:[cdjlmnst]|qu|o)’[a-zà-ÿ]|[a-zà-ÿ]’(?:s|t|d|m|re|ve|ll)$|ã[oe]s?$|õe|ñ[aeiouáéíóú]"
-    "|[èê][bcdfgjklmnprstv]{1,2}h?e|[aeou][ïë]"
+    "^(?:[cdjlmnst]|qu|o|aujourd)’[a-zà-ÿ]|[a-zà-ÿ]’(?:s|t|d|m|re|ve|ll)$|ã[oe]s?$|õe|œu"
+    "|ñ[aeiouáéíóú]|[èê][bcdfgjklmnprstv]{1,2}h?e|[aeou][ïë]"
 )
 # Signs of laboratories and word processors; some stand within a word, some before or behind one.
 _WITHIN = "’‘–—\u00a0·"
-_SIGNS = f"{_WITHIN}€£°±²³µ·¹º¼½¾×÷«»“”„…•§®©™¿¡†‰"
+_SIGNS = f"{_WITHIN}€£°±²³µ·¹ºª¼½¾×÷«»“”„…•§®©™¿¡†‰"
 _MISPLACED_SIGN = re.compile(
-    f"[^\\W\\d_][^\\w{_WITHIN}][^\\W\\d_]|[€£][^\\W\\d_]|[^\\W\\d_]{{4}}[²³¹]|[²³¹¼½¾][^\\W\\d_]"
+    f"[^\\W\\d_][^\\w{_WITHIN}][^\\W\\d_]|[€£÷][^\\W\\d_]|[^\\W\\d_]{{4}}[²³¹]|[²³¹¼½¾][^\\W\\d_]"
+    "|[^\\W\\d_]÷"
 )
+# Where a capital letter of another page is likelier than these: `…ric`, `”scar`, `«elik`, `°Hola`.
+_UNLIKELY_SIGN = re.compile("[…”«][^\\W\\d_]|°[^\\W\\d_]{2}|[^\\W\\d_a-zà-ÿ]…")
 _LETTERS = re.compile("[^\\W\\d_µºª²³¹¼½¾]+")
 # The scripts of the encodings that are tried, but for the Latin one.
 _SCRIPTS = ("EAST", "CYRILLIC", "GREEK", "HEBREW", "ARABIC")
@@ -171,8 +174,9 @@ def encoding_of(name: str, sample: bytes) -> Encoding:
 
 def proposals(sample: bytes) -> str:
     """Which encodings would make words of bytes that are no UTF-8, in a sentence; '' if none."""
-    tokens = Counter(dict(_tokens(sample).most_common(_MOST_TOKENS)))
-    pages = (*_RIVALS, *_OTHERS)
+    found = Counter({token: n for token, n in _tokens(sample).items() if not _is_utf8(token)})
+    tokens = Counter(dict(found.most_common(_MOST_TOKENS)))
+    pages = (_GUESS, *_RIVALS, *_OTHERS)
     shown = max(tokens, key=len, default=b"")
     likely = [page for page in pages if len(shown) > 2 and _least(tokens, page) > 1]
     if not likely:
@@ -355,7 +359,7 @@ def _judged(token: bytes, encoding: str) -> int:
     words = _LETTERS.findall(text)
     if encoding == _GUESS and all(map(_looks_like, words)) and _WESTERN.search(text.lower()):
         return 3
-    return min(map(_looks_like, words), default=2)
+    return min([1 if _UNLIKELY_SIGN.search(text) else 2, *map(_looks_like, words)])
 
 
 def _is_utf8(token: bytes) -> bool:
@@ -375,9 +379,11 @@ def _looks_like(word: str) -> int:
         is_cased = word in (word.lower(), word.upper(), word.capitalize())
         is_used = not script.isdisjoint(_SCRIPTS) and is_cased
         return 1 + (len(word) > 1) if is_used else 0
-    beyond = [char for char in word.lower() if not char.isascii()]
+    # Lower-case, İ would become two characters.
+    lower = word.replace("İ", "i").lower()
+    beyond = [char for char in lower if not char.isascii()]
     if not beyond:
-        return 2
+        return 0 if _is_cased_oddly(word) else 2
     if len(word) == 1:
         return 0 if word in _RARE else 1 + (word in _ALONE)
     if (
@@ -386,7 +392,6 @@ def _looks_like(word: str) -> int:
         or _is_cased_oddly(word)
     ):
         return 0
-    lower = word.lower()
     kinds = "".join("v" if char in _VOWELS else "c" for char in lower)
     crowded = any(
         set(kinds[max(0, at - shift) : at - shift + 3]) == {kinds[at]}

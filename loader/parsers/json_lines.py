@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
 from loader.errors import FileRefused
-from loader.parsers.encoding import Decoding, Encoding, Stream, bom_of
+from loader.parsers.encoding import Decoding, Encoding, Stream, bom_of, said_encoding
 from loader.parsers.records import (
     Batch,
     RejectedLine,
@@ -240,11 +240,17 @@ def _rivals(keys: Sequence[str], input_: Input) -> str:
     return ""
 
 
-def recognise(name: str, open_bytes: Open, inputs: Sequence[Input]) -> JsonLinesParser:
-    """The parser of a file of JSON lines. Raises FileRefused if its keys mean no input, or two."""
+def recognise(
+    name: str, open_bytes: Open, inputs: Sequence[Input], said: str | None = None
+) -> JsonLinesParser:
+    """The parser of a file of JSON lines, in the encoding that a person says, if one does.
+
+    Raises FileRefused if its keys mean no input, or two.
+    """
     with open_bytes() as stream:
-        bom = bom_of(stream.read(4))
-    encoding = bom[0] if bom else "utf-8"
+        sample = stream.read(4)
+    bom = bom_of(sample)
+    encoding = said_encoding(said, sample).name if said else bom[0] if bom else "utf-8"
     with open_bytes() as stream:
         first, keys = _keys(name, stream, encoding)
     matches = match_header(keys, inputs)

@@ -61,7 +61,7 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     if is_json:
         from loader.parsers import json_lines
 
-        return [json_lines.recognise(name, opened, inputs)]
+        return [json_lines.recognise(name, opened, inputs, options.encoding)]
     wrapping = "".join(f"{layer}, " for layer in file.content.layers)
     return [recognise_text(name, opened, inputs, options, wrapping)]
 

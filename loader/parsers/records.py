@@ -23,7 +23,7 @@ _NEEDS_QUOTES = re.compile('["\r\n]')
 # surrogates.
 UNDECODABLE = re.compile("[\ud800-\udfff]")
 NO_TEXT = re.compile("[\ud800-\udfff\0]")
-TEXT_FORMULA = re.compile('="([^"\r\n]*+)"')
+_TEXT_FORMULA = re.compile(f'[{BLANKS}]*+="([^"\r\n]*+)"[{BLANKS}]*+')
 # So much of an ignored column's name is told, and so many names.
 _LONGEST_NAME = 60
 _MOST_NAMES = 20
@@ -150,7 +150,7 @@ def list_text(items: Iterable[str | None], separator: str | None) -> str:
 
 def formula_text(cell: str | None) -> str | None:
     """The text of `="007"`, which is written so that Excel takes no text for a number."""
-    formula = TEXT_FORMULA.fullmatch(cell) if cell else None
+    formula = _TEXT_FORMULA.fullmatch(cell) if cell else None
     return formula[1] if formula else cell
 
 

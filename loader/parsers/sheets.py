@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import islice, product
 
 from loader.errors import FileRefused
 from loader.parsers.records import (
@@ -32,6 +33,7 @@ from loader.sources import (
     HeaderMatch,
     Headers,
     Input,
+    columns_alike,
     match_header,
     mistaken_name,
     named_columns,
@@ -41,6 +43,8 @@ from loader.sources import (
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100
 _ROWS_PER_BATCH = 10_000
+# A text that a spreadsheet program has put into one cell.
+_DELIMITED = re.compile("[,;\t|]")
 
 Row = tuple[int, Sequence[str | None]]
 
@@ -185,7 +189,7 @@ class SheetParser:
         self._rows_beyond += any(cells[width:])
         by_name = dict(zip(match.columns, padded, strict=True))
         record = ",".join([csv_cell(by_name.get(name)) for name in self.columns])
-        if '"=""' in record:
+        if '=""' in record:
             texts = (formula_text(by_name.get(name)) for name in self.columns)
             record = ",".join(map(csv_cell, texts))
         if NO_TEXT.search(record) and (problem := not_text(record)):
@@ -214,12 +218,42 @@ def recognise_sheets(
     visible = [parser for parser in parsers if not parser.sheet.hidden]
     if visible:
         parsers = visible
-        left_out = [sheet.part for sheet in sheets if parser_of[sheet.part] not in visible]
-        parsers[0].beside = tuple(f"left out the sheet {part!r}" for part in left_out)
+        left_out = [sheet for sheet in sheets if parser_of[sheet.part] not in visible]
+        for sheet in left_out:
+            _refuse_forgotten(name, sheet, visible, inputs)
+        parsers[0].beside = tuple(f"left out the sheet {sheet.part!r}" for sheet in left_out)
     if not parsers:
         looked_at = ", ".join(sheet.kind for sheet in sheets) or "no sheet"
         raise FileRefused(name, f": {_nothing_found(sheets, inputs)} Looked at: {looked_at}.")
     return parsers
+
+
+def _refuse_forgotten(
+    name: str, sheet: Sheet, parsers: Sequence[SheetParser], inputs: Sequence[Input]
+) -> None:
+    """Raise FileRefused if a sheet without a header is not to be left out without asking.
+
+    It may go on with the records of another one, or name the columns almost as they are called.
+    """
+    filled = [row for row in islice(sheet.rows(), HEADER_WITHIN) if is_filled(row[1])]
+    if sheet.hidden or not filled:
+        return
+    where = f", sheet {sheet.part!r}, row"
+    apart = "Name the sheets to be read with --sheet, in a call for each."
+    first, cells = filled[0]
+    for parser in parsers:
+        width = len(parser.match.columns)
+        if parser.match.is_record([*cells, *[None] * (width - len(cells))]):
+            raise FileRefused(
+                name, f"{where} {first}: it has records and no header. Give it one. {apart}"
+            )
+    headers = [(number, _header_cells(cells)) for number, cells in filled]
+    for (number, header), table in product(headers, inputs):
+        alike = columns_alike(header, table)
+        if all(column in alike for column in table.columns if column.required):
+            miss = near_miss(header, table)
+            what = f"{miss[1]}. {miss[2]}" if miss else f"it names the columns of {table.name}."
+            raise FileRefused(name, f"{where} {number}: {what} {apart}")
 
 
 def _nothing_found(sheets: Sequence[Sheet], inputs: Sequence[Input]) -> str:
@@ -231,6 +265,13 @@ def _nothing_found(sheets: Sequence[Sheet], inputs: Sequence[Input]) -> str:
     best = max(rows, key=lambda row: named_columns(row[1], inputs), default=(0, []))
     misses = [miss for table in inputs if (miss := near_miss(best[1], table))]
     nothing = f"none of the first {HEADER_WITHIN} rows names all columns of an input"
+    for number, cells in rows:
+        if any(named_columns(_DELIMITED.split(cell), inputs) > 1 for cell in cells):
+            return (
+                f"row {number} has several names in one cell: its text was never split into "
+                "columns. Load the text file that it came from, or split it in the spreadsheet "
+                "program (Text to Columns)."
+            )
     if not misses:
         return (
             f"{nothing} ({columns_of(inputs)}). Columns of sheets without a header are named with "

@@ -50,9 +50,6 @@ _PLAIN_COLUMNS = 256
 RECORD_LIMIT = 1 << 20
 _LINE_END = re.compile("\r\n|\n|\r")
 LINE = re.compile("([^\r\n]*+)(?:\r\n|\n|\r|\\Z)")
-# A text for Excel (records.TEXT_FORMULA) in quotation marks of its own is legal as it stands; only
-# one that begins as a number does is taken for it.
-_QUOTED_FORMULA = re.compile('="([0-9][0-9.,:;/ -]*+)"')
 # So many cells that may have swallowed records are told by their lines.
 _SWALLOWED_SHOWN = 100
 
@@ -129,8 +126,7 @@ class Grammar:
                     text_ = self._escapes.sub(_meant, text_)
                 else:
                     text_ = text_.replace(quote + quote, quote)
-                formula = _QUOTED_FORMULA.fullmatch(text_)
-                cells.append(formula[1] if formula else text_)
+                cells.append(formula_text(text_))
             else:
                 match = self._plain.match(text, at, limit)
                 assert match is not None, "any text has a plain cell"
@@ -189,7 +185,7 @@ class PlainLines:
         quotes = re.escape(f'"{dialect.quote}{dialect.escape}')
         plain = f"[^{delimiter}{quotes}\r\n\0]*+"
         text = f'[^"{re.escape(dialect.escape)}\r\n\0]'
-        quoted = f'"(?!="")(?:{text}++|"")*+"' if dialect.quote == '"' else "(?!)"
+        quoted = f'"(?![{BLANKS}]*+="")(?:{text}++|"")*+"' if dialect.quote == '"' else "(?!)"
         blanks = f"[{re.escape(dialect.blanks)}]*+" if padded else ""
         cell = f"(?:{blanks}{quoted}{blanks}|{plain})"
         self._run = re.compile(f"(?:{delimiter.join([cell] * width)}(?:\n|\r\n?+))*+")

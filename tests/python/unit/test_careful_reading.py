@@ -96,6 +96,8 @@ def test_a_second_table_refuses_the_file_with_its_line(tmp_path: Path, form: str
         ("experiment_id,run time,foo,bar", "line 3: a second header begins here: of user_exp"),
         ("user_id,name,email,signup_date", "with signup_date, which the first one lacks"),
         ("name,email,note,x", "of users it has name, email and lacks user_id"),
+        ("UserID,E-Mail,Full Name,Joined", "line 3: a second header begins here"),
+        ("Email address,UserID,x,y", "'UserID' is close to user_id"),
     ],
 )
 def test_a_header_whose_rows_cannot_follow_refuses_the_file(
@@ -105,6 +107,14 @@ def test_a_header_whose_rows_cannot_follow_refuses_the_file(
     rows, _, wrong = of(tmp_path, f"{first}{header}\n21,a,b,c\n")
     assert rows == []
     assert says in wrong
+
+
+def test_a_header_that_is_marked_as_a_comment_is_one_further_down_too(tmp_path: Path) -> None:
+    below = "# user_id,email,name,signup_date\n21,x@lab,Xi,2023-02-01\n"
+    rows, notes, wrong = of(tmp_path, f"#{HEADER}\n1,Ada,a@lab,\n{below}")
+    assert rows == [("1", "Ada", "a@lab", None), ("21", "Xi", "x@lab", "2023-02-01")]
+    assert wrong == ""
+    assert "3" in notes
 
 
 def test_a_header_in_a_quoted_cell_is_text(tmp_path: Path) -> None:
@@ -201,7 +211,7 @@ CODE_PAGES = [
     ("cp949", "김철수"),
     ("cp1253", "Γιώργος Παπαδόπουλος", "Αννα"),
     ("iso8859_7", "Ελένη"),
-    ("cp1254", "Şahin", "Gökçe Yıldız", "Çağrı"),
+    ("cp1254", "İstanbul", "Şahin", "Gökçe Yıldız", "Çağrı"),
     ("koi8_r", "Иван Панов"),
     ("cp866", "Иван Панов", "Анна"),
     ("iso8859_2", "Łukasz", "Dvořák", "Šárka"),
@@ -230,6 +240,7 @@ def test_another_code_page_is_never_read_as_windows_1252(
 WESTERN = [
     *("Jérôme Müller", "Béla", "Hélène Lefèvre", "Søren Kierkegård", "João Peña", "Åsa Öberg"),
     *("Zoë", "naïve", "5 µm at 20 °C", "3 ± 1", "“a” – b’s", "100 €", "don’t", "l’acide", "Weiß"),
+    *("Éric", "Österreich", "Óscar Núñez", "Çelik", "CAFÉ", "cœur", "aujourd’hui", "Nº 5"),
 ]
 
 
@@ -238,6 +249,14 @@ def test_windows_1252_is_guessed_and_told(tmp_path: Path, name: str) -> None:
     rows, notes, wrong = of(tmp_path, f"{HEADER}\n1,{name},a@lab,\n".encode("cp1252"))
     assert (rows[0][1], wrong) == (name, "")
     assert "the encoding is a guess: cp1252, guessed by " in notes
+
+
+def test_a_damaged_name_among_good_ones_is_shown_as_it_would_read(tmp_path: Path) -> None:
+    good = f"{HEADER}\n1,Jérôme Lefèvre,a@lab,\n".encode()
+    _, notes, wrong = of(tmp_path, good + "2,Müller,m@lab,\n".encode("cp1252"))
+    assert "3 undecodable" in wrong
+    assert "'Müller' (windows-1252)" in notes
+    assert "Lef" not in notes
 
 
 def test_a_rival_is_shown(tmp_path: Path) -> None:
@@ -259,13 +278,14 @@ def test_lines_that_a_guess_cannot_explain_are_undecodable(tmp_path: Path, rows:
         assert len(found) + wrong.count("undecodable") == rows + 10
 
 
-@pytest.mark.parametrize("text", ['="{}"', '"=""{}"""', ' ="{}"'])
+@pytest.mark.parametrize("text", ['="{}"', '"=""{}"""', ' ="{}" ', '" =""{}"" "'])
 def test_a_text_for_excel_is_its_text(tmp_path: Path, text: str) -> None:
     lines = [",".join((text.format(f"{n:03d}"), *PEOPLE[n - 1][1:])) for n in range(1, 8)]
     rows, _, wrong = of(tmp_path, "\n".join([HEADER, *lines]))
-    if text[0] != " ":
-        assert [row[0] for row in rows] == [f"{n:03d}" for n in range(1, 8)]
+    assert [row[0] for row in rows] == [f"{n:03d}" for n in range(1, 8)]
     assert wrong == ""
+    for content in (f'{HEADER}\n1,"=""Ada""",,\n', workbook("xlsx", [NAMES, ("1", '="Ada"')])):
+        assert of(tmp_path, content)[0] == [("1", "Ada", None, None)]
 
 
 HEADERS = [
@@ -304,6 +324,46 @@ def test_a_header_named_otherwise_is_refused_with_its_cause(
     assert rows == []
     assert says in wrong
     assert "--delimiter" not in wrong or "lacks name" in says
+
+
+@pytest.mark.parametrize("form", ["xlsx", "xls", "ods"])
+def test_a_sheet_whose_text_was_never_split_is_told(tmp_path: Path, form: str) -> None:
+    rows = [(";".join(cell or "" for cell in row),) for row in (NAMES, *PEOPLE)]
+    assert "row 1 has several names in one cell" in of(tmp_path, workbook(form, rows))[2]
+
+
+FORGOTTEN = {
+    "row 1: of users it has name and lacks user_id. The cell 'UserID'": [
+        ("UserID", "Name"),
+        ("7", "Ida"),
+    ],
+    "row 2: of users it has nothing": [("Title", ""), ("User#ID", "Name (full)"), ("7", "Ida")],
+    "row 1: it has records and no header": [("7", "Ida"), ("8", "Jon")],
+    "": [("user_id", "the number of a person"), ("name", "in full")],
+}
+
+
+@pytest.mark.parametrize("says", FORGOTTEN)
+@pytest.mark.parametrize("state", ["visible", "hidden"])
+def test_a_sheet_with_records_is_not_left_out_with_a_note(
+    tmp_path: Path, says: str, state: str
+) -> None:
+    book = openpyxl.Workbook()
+    for row in (("user_id", "name"), ("1", "Ada")):
+        book.active.append(row)
+    other = book.create_sheet("Others")
+    other.sheet_state = state
+    for row in FORGOTTEN[says]:
+        other.append(row)
+    book.save(tmp_path / "some.xlsx")
+    content = (tmp_path / "some.xlsx").read_bytes()
+    rows, notes, wrong = of(tmp_path, content)
+    if says and state == "visible":
+        assert f"sheet 'Others', {says}" in wrong
+        assert of(tmp_path, content, sheet="Sheet")[0] == [("1", "Ada")]
+    else:
+        assert (rows, wrong) == ([("1", "Ada")], "")
+        assert "left out the sheet 'Others'" in notes
 
 
 def test_columns_that_need_not_be_there_may_be_missing(tmp_path: Path) -> None:

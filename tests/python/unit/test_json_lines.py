@@ -139,6 +139,10 @@ def test_a_rejected_line_is_kept_verbatim_with_its_bytes() -> None:
 def test_a_byte_order_mark_and_utf_16_are_read() -> None:
     assert cells(b"\xef\xbb\xbf" + GOOD)[0][2] == "1"
     assert cells(GOOD.decode().encode("utf-16"))[0][2] == "1"
+    content = GOOD + '{"sample_id": 9, "label": "Größe"}\n'.encode("cp1252")
+    (batch,) = recognise("s.jsonl", lambda: Bytes(content), [SAMPLES], "windows-1252").batches(7)
+    assert "Größe" in batch.text
+    assert batch.rejected == ()
 
 
 def test_an_optional_column_that_comes_late_is_not_lost() -> None:
