@@ -40,7 +40,7 @@ from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.printable import printable
 from loader.profile import Profile
 from loader.progress import Report
-from loader.sources import CellFormats, Input
+from loader.sources import EXTRA, CellFormats, Input
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
 _HINTS = {
@@ -323,8 +323,9 @@ class _Call:
 
     def _write(self, table: Table, load_id: int, rejections: Rejections) -> int:
         parser = table.parser
+        columns = (*parser.columns, EXTRA) if parser.has_extra else parser.columns
         batches = self._counted(table, parser.batches(load_id), rejections)
-        written = self.store.write_records(parser.input, parser.columns, parser.delimiter, batches)
+        written = self.store.write_records(parser.input, columns, parser.delimiter, batches)
         self.store.write_rejected(load_id, rejections)
         return written
 

@@ -1,7 +1,7 @@
 """The inputs that dbt's source YAML declares: the loader's whole knowledge of names.
 
 A table of models/staging/_sources.yml with `config: meta: input: true` can be loaded. Its columns
-are those of the files, except `load_id` and `line`, which the loader writes. A column's `config:
+are those of the files, except LOADER_COLUMNS, which the loader writes. A column's `config:
 meta` says whether it is `required` in a file (default: yes) and by which other `header_names` a
 file may call it. `natural_key` names the column that tells the records apart; the models use it.
 What the cells of an input look like may stand beside it, under the names of CellFormats.
@@ -22,8 +22,10 @@ from loader.errors import ConfigError, FileRefused, UsageError
 if TYPE_CHECKING:
     from loader.contract import DeclaredColumn, DeclaredTable
 
-# What the loader adds to each record.
-LINEAGE_COLUMNS = ("load_id", "line")
+# What the loader adds to each record: where it comes from, and what it has beyond the declared
+# columns, as JSON.
+EXTRA = "extra"
+LOADER_COLUMNS = ("load_id", "line", EXTRA)
 # What the loader keeps beside the inputs: the ledger, lines that could not be split, and the
 # greatest number that a load ever had.
 LEDGER, REJECTED, LAST_LOAD = OWN_TABLES = ("loads", "rejected_lines", "last_load")
@@ -386,7 +388,7 @@ def _input(path: Path, table: DeclaredTable) -> Input:
     columns = tuple(
         _column(path, table.name, column)
         for column in table.columns
-        if column.name not in LINEAGE_COLUMNS
+        if column.name not in LOADER_COLUMNS
     )
     if not columns:
         raise ConfigError(path, f"the input {table.name} declares no columns.")

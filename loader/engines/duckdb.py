@@ -446,6 +446,11 @@ class DuckDBRaw(SqlRawStore):
             relations[str(name)] = Relation(str(kind), "", columns)
         return relations
 
+    def json_value(self, column: str, key: str) -> str:
+        # A pointer: a key that begins with $ would be a path.
+        pointer = "/" + key.replace("~", "~0").replace("/", "~1")
+        return f"json_extract_string({quote(column)}, {literal(pointer)})"
+
     def exists(self) -> bool:
         return bool(
             self.run(

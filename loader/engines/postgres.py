@@ -522,6 +522,9 @@ class PostgresRaw(SqlRawStore):
             relations[name] = Relation(kind_in_words, owner, columns)
         return relations
 
+    def json_value(self, column: str, key: str) -> str:
+        return f"{quote(column)}::json ->> {literal(key)}"
+
     def exists(self) -> bool:
         sql = f"select 1 from pg_namespace where nspname = {_PARAMETER}"
         return bool(self.run(sql, (self.schema_name,)))

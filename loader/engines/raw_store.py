@@ -5,6 +5,7 @@ Types are PostgreSQL's words; an engine translates them.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,7 +16,7 @@ from loader.engines import Load
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
 from loader.parsers.records import Batch, RejectedLine, close_batches, csv_cell
-from loader.sources import LAST_LOAD, LEDGER, REJECTED, Input
+from loader.sources import EXTRA, LAST_LOAD, LEDGER, REJECTED, Input, InputColumn, header_key
 
 REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
 
@@ -71,8 +72,8 @@ class Gap:
 
 def raw_tables(inputs: Sequence[Input]) -> dict[str, Mapping[str, str]]:
     """The columns and types of every raw table."""
-    lineage = {"load_id": "bigint", "line": "bigint"}
-    files = {table.name: dict.fromkeys(table.column_names, "text") | lineage for table in inputs}
+    own = {"load_id": "bigint", "line": "bigint", EXTRA: "text"}
+    files = {table.name: dict.fromkeys(table.column_names, "text") | own for table in inputs}
     return {**files, **_OWN_TABLES}
 
 
@@ -204,6 +205,10 @@ class SqlRawStore:
         """Make what is missing of a table."""
         raise NotImplementedError
 
+    def json_value(self, column: str, key: str) -> str:
+        """SQL for the text that a column of JSON objects has under a key."""
+        raise NotImplementedError
+
     def exists(self) -> bool:
         """Whether the schema is there, whatever it holds."""
         raise NotImplementedError
@@ -277,8 +282,36 @@ class SqlRawStore:
             self.make_schema()
         tables = raw_tables(inputs)
         present = self.relations(tables)
-        for gap in gaps(tables, present, self.schema_name, self.refuse):
+        missing = gaps(tables, present, self.schema_name, self.refuse)
+        for gap in missing:
             self.make(gap, present)
+        loads = self.loads() if missing else []
+        for table in inputs:
+            known = present[table.name].columns if table.name in present else {}
+            if EXTRA in known:
+                added = [column for column in table.columns if column.name not in known]
+                self._fill(table, added, [load for load in loads if load.input == table.name])
+
+    def _fill(self, table: Input, added: Sequence[InputColumn], loads: Sequence[Load]) -> None:
+        """Fill columns declared after the loads from what these kept beyond the declared ones.
+
+        A load that has two names for one column says not which is meant, and stays without.
+        """
+        for column in added:
+            ids: dict[str, list[int]] = {}
+            for load in loads:
+                kept = json.loads(load.columns_ignored or "[]")
+                names = [name for name in kept if header_key(name) in column.names]
+                if len(names) == 1:
+                    ids.setdefault(names[0], []).append(load.load_id)
+            for name, those in ids.items():
+                self.run(
+                    f"update {self.table(table.name)} set {quote(column.name)} = "
+                    f"{self.json_value(EXTRA, name)} "
+                    f"where {EXTRA} is not null and load_id in {_listed(those)}",
+                    right="update",
+                )
+                self.changed.add(table.name)
 
     def next_load_id(self) -> int:
         if not self._last:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 
 from loader.errors import FileRefused
@@ -19,7 +20,15 @@ from loader.parsers.encoding import (
     said_encoding,
     to_a_character,
 )
-from loader.parsers.records import UNDECODABLE, Batch, RejectedLine, ignored_names, listed
+from loader.parsers.records import (
+    UNDECODABLE,
+    Batch,
+    RejectedLine,
+    extra_columns,
+    ignored_names,
+    listed,
+    lost_columns,
+)
 from loader.parsers.splitter import Splitter, complete_lines, lines_of, output_delimiter
 from loader.sources import HeaderMatch, Headers, Input
 
@@ -45,8 +54,10 @@ class DelimitedParser:
     wrapping: str
     inputs: Sequence[Input]
     hint: str = ""
-    # Lines of further headers, and of records that may have swallowed others, as they are read.
+    # Lines of further headers, what these name beyond the declared columns, and lines of records
+    # that may have swallowed others, as they are read.
     _headers: list[int] = field(default_factory=list)
+    _further: list[str] = field(default_factory=list)
     _swallowed: list[tuple[int, int]] = field(default_factory=list)
 
     part = ""
@@ -74,7 +85,11 @@ class DelimitedParser:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        return ignored_names(self.layout.header, self.layout.match)
+        return (*ignored_names(self.layout.header, self.layout.match), *self._further)
+
+    @cached_property
+    def has_extra(self) -> bool:
+        return bool(ignored_names(self.layout.header, self.layout.match))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -86,6 +101,8 @@ class DelimitedParser:
         if self._headers:
             lines = listed([str(line) for line in self._headers])
             notes += (f"a header stands again in line {lines}; what follows is read under it",)
+        if self._further and not self.has_extra:
+            notes += (lost_columns(self._further),)
         if self._swallowed:
             lines = listed([f"{first} to {last}" for first, last in self._swallowed])
             notes += (
@@ -100,9 +117,9 @@ class DelimitedParser:
         return Headers(self.layout.match, self.inputs)
 
     def batches(self, load_id: int) -> Iterator[Batch]:
-        self._headers, self._swallowed = [], []
+        self._headers, self._further, self._swallowed = [], [], []
         headers = self.headers
-        splitter = self._splitter(self.layout.match, headers, load_id, line=1)
+        splitter = self._splitter(self.layout.header, self.layout.match, headers, load_id, line=1)
         raw = pending = ""
         with self.open() as stream:
             decoding = Decoding(self.name, stream, self.read_as)
@@ -138,12 +155,21 @@ class DelimitedParser:
                 yield Batch("".join(out), records, tuple(rejected), stream.position)
 
     def _splitter(
-        self, match: HeaderMatch, headers: Headers, load_id: int, *, line: int
+        self,
+        header: Sequence[str],
+        match: HeaderMatch,
+        headers: Headers,
+        load_id: int,
+        *,
+        line: int,
     ) -> Splitter:
         keep = tuple(name is not None for name in match.columns)
         pick = tuple(match.columns.index(n) if n in match.columns else -1 for n in self.columns)
+        extra = extra_columns(header, match) if self.has_extra else None
         dialect, key = self.layout.dialect, match.key
-        return Splitter(dialect, keep, load_id, line=line, pick=pick, key=key, headers=headers)
+        return Splitter(
+            dialect, keep, load_id, line=line, pick=pick, extra=extra, key=key, headers=headers
+        )
 
     def _following(self, splitter: Splitter, headers: Headers, load_id: int) -> Splitter:
         """What reads on: the same, or one for what stands below a header. Raises FileRefused."""
@@ -153,7 +179,11 @@ class DelimitedParser:
             return splitter
         match = headers.following(self.name, f"line {splitter.header_line}", splitter.header)
         self._headers.append(splitter.header_line)
-        return self._splitter(match, headers, load_id, line=splitter.line)
+        named = self.ignored
+        self._further += [
+            cell for cell in ignored_names(splitter.header, match) if cell not in named
+        ]
+        return self._splitter(splitter.header, match, headers, load_id, line=splitter.line)
 
     def _skip(self, splitter: Splitter, text: str) -> int:
         """Pass over the lines up to the header."""

@@ -21,6 +21,7 @@ from loader.parsers.records import (
     RejectedLine,
     columns_of,
     csv_cell,
+    extra_of,
     formula_text,
     is_filled,
     list_text,
@@ -45,12 +46,15 @@ _MAX_LAYOUTS = 1000
 _MAX_IGNORED = 10_000
 _BLANK = " \t\r\n\ufeff"
 _NOTHING = f"{_BLANK}\u00a0,"
+# What an unusual line raises where it is read as a usual one.
+_UNUSUAL = AttributeError, LookupError, ValueError, TypeError, StopIteration, RecursionError
 # What only an escape can bring into a value, and needs a closer look.
 _ESCAPED = re.compile("[\0\r\n\ud800-\udfff]")
 
 Open = Callable[[], AbstractContextManager[Stream]]
 Pairs = tuple[tuple[str, object], ...]
 Values = tuple[object, ...]
+Pick = tuple[Callable[[Values], Values], tuple[tuple[str, int], ...]]
 
 
 class _Number(str):
@@ -92,12 +96,14 @@ class JsonLinesParser:
     _open: Open
     _ignored: dict[str, None] = field(default_factory=dict)
     # By the keys of an object: where the cells of a record stand among its values, or a problem;
-    # and all cells at once, if each has a place.
+    # and all cells at once, if each has a place, with the keys that mean no column, and where.
     _positions: dict[tuple[str, ...], tuple[int, ...] | str] = field(default_factory=dict)
-    _picks: dict[tuple[str, ...], Callable[[Values], Values]] = field(default_factory=dict)
+    _picks: dict[tuple[str, ...], Pick] = field(default_factory=dict)
 
     part = ""
     delimiter = ","
+    # A later object may have further keys, too.
+    has_extra = True
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -115,7 +121,7 @@ class JsonLinesParser:
     @property
     def notes(self) -> tuple[str, ...]:
         names = [repr(key) for key in self._ignored]
-        return (f"ignored keys: {listed(names)}",) if names else ()
+        return (f"further keys, kept in `extra`: {listed(names)}",) if names else ()
 
     def batches(self, load_id: int) -> Iterator[Batch]:
         with self._open() as stream:
@@ -132,7 +138,8 @@ class JsonLinesParser:
             try:
                 pairs, end = scan(line, 0)
                 keys, values = zip(*pairs, strict=True)
-                cells = picks[keys](values)
+                pick, further = picks[keys]
+                cells = pick(values)
                 # By far the most lines: all columns there, all values text, or join raises.
                 text = ",".join(cells)  # type: ignore[arg-type]
                 if (
@@ -144,10 +151,14 @@ class JsonLinesParser:
                     and text.count(",") == separators
                     and "" not in cells
                     and text.strip(_NOTHING)
+                    and not (further and "\\" in line)
                 ):
-                    records.append(f"{number},{load_id},{text}\n")
+                    extra = ""
+                    if further:
+                        extra = csv_cell(extra_of((key, values[at]) for key, at in further))
+                    records.append(f"{number},{load_id},{text},{extra}\n")
                     continue
-            except (LookupError, ValueError, TypeError, StopIteration, RecursionError):
+            except _UNUSUAL:
                 # Told properly below.
                 pass
             if not line.strip(_BLANK):
@@ -177,7 +188,8 @@ class JsonLinesParser:
             raise _Rejected("invalid_json", "It is nested too deeply.") from None
         if not is_filled(values):
             return ""
-        positions = self._positions_of(tuple(key for key, _ in pairs))
+        keys = tuple(key for key, _ in pairs)
+        positions = self._positions_of(keys)
         if isinstance(positions, str):
             raise _Rejected("invalid_json", positions)
         cells = [None if at < 0 else values[at] for at in positions]
@@ -185,7 +197,8 @@ class JsonLinesParser:
             if cell and (problem := not_text(cell)):
                 what = "a NUL" if problem[0] == "nul_byte" else "half of a surrogate pair"
                 raise _Rejected(problem[0], f"The value of {column} has {what}, which is no text.")
-        return ",".join(map(csv_cell, cells))
+        further = ((keys[at], values[at]) for at in range(len(keys)) if at not in positions)
+        return ",".join(map(csv_cell, (*cells, extra_of(further))))
 
     def _positions_of(self, keys: tuple[str, ...]) -> tuple[int, ...] | str:
         if keys in self._positions:
@@ -195,7 +208,8 @@ class JsonLinesParser:
             self._picks.clear()
         positions = self._positions[keys] = self._match(keys)
         if len(self.columns) > 1 and not isinstance(positions, str) and -1 not in positions:
-            self._picks[keys] = itemgetter(*positions)
+            further = tuple((key, at) for at, key in enumerate(keys) if at not in positions)
+            self._picks[keys] = itemgetter(*positions), further
         return positions
 
     def _match(self, keys: Sequence[str]) -> tuple[int, ...] | str:

@@ -27,6 +27,7 @@ _TEXT_FORMULA = re.compile(f'[{BLANKS}]*+="([^"\r\n]*+)"[{BLANKS}]*+')
 # So much of an ignored column's name is told, and so many names.
 _LONGEST_NAME = 60
 _MOST_NAMES = 20
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 # Beyond so many bytes rejected lines are on disk: a file may be damaged from end to end.
 _REJECTED_IN_MEMORY = 4 << 20
 # So many of them are told at once.
@@ -52,8 +53,9 @@ class RejectedLine:
 class Batch:
     """Some of a file's records, ready for COPY.
 
-    `text` is CSV: one record a line (LF), its line, its load_id and its cells; an empty cell
-    without quotation marks is NULL. `position` is how many bytes of the file have been read.
+    `text` is CSV: one record a line (LF), its line, its load_id and its cells, and with
+    `Parser.has_extra` one more, see `extra_of`; an empty cell without quotation marks is NULL.
+    `position` is how many bytes of the file have been read.
     """
 
     text: str
@@ -68,8 +70,8 @@ class Parser(Protocol):
     `columns` are the declared ones of the input in the order in which a record has its cells.
     `delimiter` is the ASCII character between the cells of Batch.text; the quote is always `"`.
     `dialect` is what the file was recognised as, for the ledger and a person, and `notes` what a
-    person should know, such as the columns that are `ignored`; all of it is complete after the last
-    batch.
+    person should know, such as the columns that are `ignored`, or kept as JSON if it `has_extra`;
+    all of it is complete after the last batch.
     """
 
     @property
@@ -86,6 +88,8 @@ class Parser(Protocol):
     def notes(self) -> tuple[str, ...]: ...
     @property
     def ignored(self) -> tuple[str, ...]: ...
+    @property
+    def has_extra(self) -> bool: ...
 
     def batches(self, load_id: int) -> Iterator[Batch]:
         """All records from the first on. Raises FileRefused when the file cannot be read on."""
@@ -201,16 +205,52 @@ def ignored_names(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
     return tuple(cell.strip() for cell, column in columns if column is None and cell.strip())
 
 
+def extra_columns(header: Sequence[str], match: HeaderMatch) -> dict[int, str]:
+    """Which cells of a record go into `extra`, by number from 0, and under which names."""
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for at, (cell, column) in enumerate(zip(header, match.columns, strict=True)):
+        if column is None and (name := cell.strip()):
+            unique, count = name, 1
+            while unique in taken:
+                count += 1
+                unique = f"{name} ({count})"
+            taken.add(unique)
+            names[at] = unique
+    return names
+
+
+def extra_of(cells: Iterable[tuple[str, str | None]]) -> str | None:
+    """What a record has beyond the declared columns, by name, as JSON; None if that is nothing.
+
+    What no database takes for text stands there as in `RejectedLine.content`.
+    """
+    filled = {name: cell for name, cell in cells if cell and cell.strip(BLANKS)}
+    if not filled:
+        return None
+    text = _to_json(filled)
+    if UNDECODABLE.search(text) or "\\u0000" in text:
+        text = _to_json({verbatim(name): verbatim(cell) for name, cell in filled.items()})
+    return text
+
+
 def ignored_columns(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
     """Notes that name the columns that mean nothing, and declared ones that are not there."""
-    names = [
-        _shown(cell.strip()) if cell.strip() else f"number {at + 1} (without a name)"
-        for at, (cell, column) in enumerate(zip(header, match.columns, strict=True))
-        if column is None
-    ]
-    notes = (f"ignored columns: {listed(names)}",) if names else ()
+    columns = list(enumerate(zip(header, match.columns, strict=True), 1))
+    kept = [_shown(cell.strip()) for _, (cell, column) in columns if not column and cell.strip()]
+    nameless = [str(at) for at, (cell, column) in columns if not column and not cell.strip()]
+    notes: tuple[str, ...] = ()
+    if kept:
+        notes += (f"further columns, kept in `extra`: {listed(kept)}",)
+    if nameless:
+        notes += (f"ignored columns, without a name: number {listed(nameless)}",)
     lacking = ", ".join(column.name for column in match.lacks)
     return (*notes, f"without {lacking}: they stay empty") if lacking else notes
+
+
+def lost_columns(names: Sequence[str]) -> str:
+    """A note on further columns of a header below one that has none."""
+    return f"not kept, for the first header has no further columns: {listed([*map(_shown, names)])}"
 
 
 def refuse_records_above(

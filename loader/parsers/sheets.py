@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice, product
 
 from loader.errors import FileRefused
@@ -14,11 +15,14 @@ from loader.parsers.records import (
     RejectedLine,
     columns_of,
     csv_cell,
+    extra_columns,
+    extra_of,
     formula_text,
     ignored_columns,
     ignored_names,
     is_filled,
     listed,
+    lost_columns,
     not_text,
     refuse_records_above,
     verbatim,
@@ -85,6 +89,9 @@ class SheetParser:
     _rows_beyond: int = 0
     _rows_hidden: int = 0
     _headers: list[int] = field(default_factory=list)
+    # What the header in force, and all those below the first one, name beyond the declared columns.
+    _extra: dict[int, str] = field(default_factory=dict)
+    _further: list[str] = field(default_factory=list)
 
     delimiter = ","
 
@@ -107,7 +114,11 @@ class SheetParser:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        return ignored_names(self.header, self.match)
+        return (*ignored_names(self.header, self.match), *self._further)
+
+    @cached_property
+    def has_extra(self) -> bool:
+        return bool(ignored_names(self.header, self.match))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -126,13 +137,16 @@ class SheetParser:
         if self._headers:
             rows = listed([str(row) for row in self._headers])
             notes += (f"a header stands again in row {rows}; what follows is read under it",)
+        if self._further and not self.has_extra:
+            notes += (lost_columns(self._further),)
         return notes
 
     def batches(self, load_id: int) -> Iterator[Batch]:
         above = -1 if self.header_row is None else self.header_row
         rows = (row for row in self.sheet.rows() if row[0] > above)
         self._rows_beyond = self._rows_hidden = 0
-        self._headers = []
+        self._headers, self._further = [], []
+        self._extra = extra_columns(self.header, self.match)
         headers = Headers(self.match, self.inputs)
         match = self.match
         while portion := list(islice(rows, _ROWS_PER_BATCH)):
@@ -162,6 +176,9 @@ class SheetParser:
         ):
             self._headers.append(number)
             match = headers.following(self.name, f"row {number}", names)
+            self._extra = extra_columns(names, match)
+            named = self.ignored
+            self._further += [cell for cell in ignored_names(names, match) if cell not in named]
             return HeaderMatch(match.input, match.columns)
         padded = [*cells[:width], *[None] * (width - len(cells))]
         if marks := self.sheet.marks.get(number):
@@ -179,6 +196,9 @@ class SheetParser:
             content = verbatim(",".join(map(csv_cell, cells)))
             rejected.append(RejectedLine(number, *problem, content))
         else:
+            if self.has_extra:
+                further = ((name, formula_text(padded[at])) for at, name in self._extra.items())
+                record += f",{csv_cell(extra_of(further))}"
             records.append(f"{number},{load_id},{record}\n")
         return match
 

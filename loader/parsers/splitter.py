@@ -22,7 +22,7 @@ on as they are (`PlainLines`); tests hold both against each other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import repeat
@@ -31,6 +31,7 @@ from operator import add
 from loader.parsers.records import (
     RejectedLine,
     csv_cell,
+    extra_of,
     formula_text,
     is_filled,
     not_text,
@@ -163,11 +164,21 @@ class PlainLines:
 
     Cells without line ends and without anything odd about quotation marks; `padded` allows blanks
     around quoted cells. `pick` are the cells of a record that pass on, in this order, -1 for an
-    empty one; the lines are cleaned of the others and of blanks around quotes.
+    empty one; the lines are cleaned of the others and of blanks around quotes. With `extra` they
+    get one more cell, see `records.extra_of`.
     """
 
-    def __init__(self, dialect: Dialect, width: int, pick: Sequence[int], *, padded: bool) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        width: int,
+        pick: Sequence[int],
+        extra: Mapping[int, str] | None,
+        *,
+        padded: bool,
+    ) -> None:
         self._dialect, self._delimiters = dialect, width - 1
+        self._pick, self._extra = pick, extra or {}
         self._special = [*f'"\r\0{dialect.quote}{dialect.escape}']
         delimiter = re.escape(dialect.delimiter)
         # The output knows one quotation mark, so cells of another kind may have neither.
@@ -179,11 +190,12 @@ class PlainLines:
         cell = f"(?:{blanks}{quoted}{blanks}|{plain})"
         self._run = re.compile(f"(?:{delimiter.join([cell] * width)}(?:\n|\r\n?+))*+")
         self._clean: re.Pattern[str] | None = None
-        if padded or list(pick) != list(range(width)):
+        if padded or list(pick) != list(range(width)) or extra is not None:
             grouped = f"(?:{blanks}({quoted}){blanks}|({plain}))"
             self._clean = re.compile(delimiter.join([grouped] * width) + "\n")
             picked = [f"\\g<{2 * at + 1}>\\g<{2 * at + 2}>" if at >= 0 else "" for at in pick]
-            self._template = dialect.delimiter.replace("\\", "\\\\").join(picked) + "\n"
+            template = dialect.delimiter.replace("\\", "\\\\").join(picked) + "\n"
+            self._template = template if extra is None else self._with_extra
 
     def end(self, text: str, start: int) -> int:
         """Where the run that begins at `start` ends."""
@@ -206,13 +218,24 @@ class PlainLines:
         lines.pop()
         return lines
 
+    def _with_extra(self, line: re.Match[str]) -> str:
+        """A line as it passes on, with its further cells as JSON."""
+        groups = line.groups("")
+        kept = [groups[2 * at] or groups[2 * at + 1] if at >= 0 else "" for at in self._pick]
+        further = (
+            (name, groups[2 * at][1:-1].replace('""', '"') or groups[2 * at + 1])
+            for at, name in self._extra.items()
+        )
+        return self._dialect.delimiter.join([*kept, csv_cell(extra_of(further))]) + "\n"
+
 
 @dataclass
 class Splitter:
     """Splits a text that comes in portions; `line` is the number of the next line.
 
     `keep` says for each cell of a record whether it is written, `pick` which ones in which order
-    (-1: an empty one) if that is not all of these. `key` is the cell with the record's id.
+    (-1: an empty one) if that is not all of these. `extra` names the cells that are written as JSON
+    behind these, if it is not None. `key` is the cell with the record's id.
     With `headers` it stops behind a record that is a header, and `header` has its cells.
     """
 
@@ -221,6 +244,7 @@ class Splitter:
     load_id: int
     line: int = 1
     pick: tuple[int, ...] = ()
+    extra: Mapping[int, str] | None = None
     key: int | None = None
     headers: Headers | None = None
     records: int = 0
@@ -238,9 +262,10 @@ class Splitter:
         self._plain: list[PlainLines] = []
         width, delimiter = len(self.keep), re.escape(self.dialect.delimiter)
         if self.dialect.copyable and 1 < width <= _PLAIN_COLUMNS:
-            self._plain.append(PlainLines(self.dialect, width, self.pick, padded=False))
+            shape = self.dialect, width, self.pick, self.extra
+            self._plain.append(PlainLines(*shape, padded=False))
             if self.dialect.quote == '"':
-                self._plain.append(PlainLines(self.dialect, width, self.pick, padded=True))
+                self._plain.append(PlainLines(*shape, padded=True))
         # What empty cells are made of.
         self._nothing = BLANKS + self.dialect.delimiter + self.dialect.quote
         # A line whose id begins with no digit: it may be a header, or empty.
@@ -399,6 +424,8 @@ class Splitter:
 
     def _write(self, cells: tuple[str | None, ...], out: list[str]) -> None:
         kept = [csv_cell(cells[at], self._delimiter) if at >= 0 else "" for at in self.pick]
+        if self.extra is not None:
+            kept.append(csv_cell(extra_of((name, cells[at]) for at, name in self.extra.items())))
         out.append(self._delimiter.join([str(self.line), str(self.load_id), *kept]) + "\n")
         self.records += 1
 

@@ -32,7 +32,7 @@ def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person
         "bad.csv → users",
         "    text, utf-8, delimiter ',', header in line 2: user_id, name, email, signup_date",
         "    passed over line 1 before the header",
-        "    ignored columns: 'note'",
+        "    further columns, kept in `extra`: 'note'",
         "    12 records read, 2 rejected lines, … s",
         "    line 13, wrong_column_count: The line has 2 cells, the header 5.",
         '    line 14, broken_quoting: A quotation mark (") is opened and not closed.',

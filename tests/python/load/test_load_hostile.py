@@ -67,6 +67,6 @@ def test_a_hostile_header_and_cell_are_text(person: Person, name: str, first: bo
     out = io.StringIO()
     csv.writer(out, quoting=csv.QUOTE_ALL).writerows([names, cells])
     done = person.load(write("users.csv", out.getvalue()))
-    assert "ignored columns: " in done.err
+    assert "further columns, kept in `extra`: " in done.err
     assert max(map(len, done.err.splitlines())) < 1000
     assert person.names() == [name]

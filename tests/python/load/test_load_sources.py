@@ -113,7 +113,7 @@ def test_files_of_a_fourth_source_load_by_the_declaration_alone(
     options = ("--max-rejected", "1")
     done = load(project, tmp_path / "june.csv", tmp_path / "july.xlsx", *options)
     assert "june.csv → plates" in done.err
-    assert "ignored columns: 'note'" in done.err
+    assert "further columns, kept in `extra`: 'note'" in done.err
     listed = ", ".join(COLUMNS)
     assert rows(database, f"select load_id, line, {listed} from raw.plates order by 1, 2") == [
         (1, 3, "0007", "B-1", "A01", "=1+1", "µM", "Ada", "2023-06-01 08:00", None, "a;b"),
@@ -134,6 +134,7 @@ def test_files_of_a_fourth_source_load_by_the_declaration_alone(
         "where table_schema || '.' = 'raw.' and table_name = 'plates'"
     )
     wanted = {(name, "text") for name in COLUMNS} | {("load_id", "bigint"), ("line", "bigint")}
+    wanted |= {("extra", "text")}
     assert set(rows(database, types)) == wanted
 
 

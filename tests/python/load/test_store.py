@@ -41,8 +41,8 @@ def test_what_was_committed_is_there_to_the_letter(engine: Engine) -> None:
         store.add(entry_of(load_id, records_read=4, records_rejected=2))
         store.commit()
     assert engine.rows("select * from labmart_raw.people order by line") == [
-        ("1|", 'x|"\n\\N', None, 1, 1),
-        ("", "\\.", "%s", 1, 2),
+        ("1|", 'x|"\n\\N', None, 1, 1, None),
+        ("", "\\.", "%s", 1, 2, None),
     ]
     assert engine.rows("select * from labmart_raw.rejected_lines order by line") == [
         (1, 4, odd.rule, odd.detail, odd.content),

@@ -156,7 +156,7 @@ def tables_of(project: CompiledProject, lab: Lab) -> dict[str, Rows]:
             rows = [[cell or None for cell in row.cells] for row in file.rows]
             tables[project.seeds[file.input].name].extend(rows)
             continue
-        loaded = [(*row.cells, file.load_id, row.line) for row in file.rows]
+        loaded = [(*row.cells, file.load_id, row.line, None) for row in file.rows]
         # No model may rely on the order of its rows.
         tables[project.raw[file.input].name].extend(sorted(loaded, key=str))
         tables[project.raw["rejected_lines"].name].extend(

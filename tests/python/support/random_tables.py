@@ -64,7 +64,7 @@ def declared() -> tuple[Declared, ...]:
         names = {
             column["name"]: (column["name"], *column["config"]["meta"]["header_names"])
             for column in table["columns"]
-            if column["name"] not in ("load_id", "line")
+            if column["name"] not in ("load_id", "line", "extra")
         }
         found.append(Declared(table["name"], names))
     return tuple(found)

@@ -57,7 +57,9 @@ def read(
         rejected += batch.rejected
         for line, cells in rows_of(batch.text, parser.delimiter, load_id=5):
             trimmed = [(cell or "").strip(" \t\r\n\u00a0\ufeff") or None for cell in cells]
-            rows.append((line, dict(zip(parser.columns, trimmed, strict=True))))
+            # What the file has beyond the declared columns stands behind them.
+            declared = trimmed[: len(parser.columns)]
+            rows.append((line, dict(zip(parser.columns, declared, strict=True))))
     return rows, rejected
 
 
@@ -122,7 +124,8 @@ def test_columns_may_stand_in_any_order_and_others_between() -> None:
     ]
     assert read("\n".join(lines)) == (expected(), [])
     assert recognise("\n".join(lines)).notes == (
-        "ignored columns: 'note', number 4 (without a name)",
+        "further columns, kept in `extra`: 'note'",
+        "ignored columns, without a name: number 4",
     )
 
 

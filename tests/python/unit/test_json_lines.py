@@ -47,8 +47,8 @@ def read(content: bytes, inputs: Sequence[Input] = (SAMPLES, RUNS)) -> list[Batc
 
 
 def cells(content: bytes) -> list[list[str]]:
-    text = "".join(batch.text for batch in read(content))
-    return list(csv.reader(io.StringIO(text, newline="")))
+    """Line, load and the declared cells."""
+    return [record[:-1] for record in cells_of(read(content))]
 
 
 def rejected(content: bytes) -> list[RejectedLine]:
@@ -62,7 +62,7 @@ def test_a_record_has_all_declared_columns_and_its_line() -> None:
     (batch,) = read(
         b'\n{"label": "x", "sample_id": 12, "weight": 0.10}\n\n{"sample_id":2,"label":""}\n'
     )
-    assert batch.text == '2,7,12,x,0.10\n4,7,2,"",\n'
+    assert batch.text == '2,7,12,x,0.10,\n4,7,2,"",,\n'
     assert (batch.records, batch.rejected) == (2, ())
     assert batch.position > 0
 
@@ -98,7 +98,7 @@ def test_a_record_has_all_declared_columns_and_its_line() -> None:
 def test_a_value_keeps_its_text(value: str, cell: str) -> None:
     line = f'{{"sample_id":{value},"label":"l"}}'
     (batch,) = read(f"{line}\r\n".encode())
-    assert batch.text == f"1,7,{cell},l,\n"
+    assert batch.text == f"1,7,{cell},l,,\n"
 
 
 @pytest.mark.parametrize(
@@ -150,19 +150,21 @@ def test_an_optional_column_that_comes_late_is_not_lost() -> None:
     content = filler * 6000 + b'{"sample_id":2,"label":"y","WEIGHT":5,"other":1}\n'
     parser = recognise("s", lambda: Bytes(content), [SAMPLES])
     batches = list(parser.batches(1))
-    assert batches[-1].text.endswith("6001,1,2,y,5\n")
+    assert batches[-1].text.endswith('6001,1,2,y,5,"{""other"": ""1""}"\n')
     assert len(batches) > 3
     assert sum(batch.records for batch in batches) == 6001
-    assert parser.notes == ("ignored keys: 'other'",)
+    assert parser.notes == ("further keys, kept in `extra`: 'other'",)
 
 
-def test_ignored_keys_are_named_up_to_twenty() -> None:
+def test_further_keys_are_kept_and_named_up_to_twenty() -> None:
     extra = {f"k{n}": n for n in range(25)}
     content = json.dumps({"sample_id": 1, "label": 2, **extra}).encode()
     parser = recognise("s", lambda: Bytes(content), [SAMPLES])
-    assert [batch.text for batch in parser.batches(1)] == ["1,1,1,2,\n"]
+    [[*record, further]] = cells_of(list(parser.batches(1)))
+    assert record == ["1", "1", "1", "2", ""]
+    assert json.loads(further) == {name: str(value) for name, value in extra.items()}
     (note,) = parser.notes
-    assert note.startswith("ignored keys: 'k0', 'k1'")
+    assert note.startswith("further keys, kept in `extra`: 'k0', 'k1'")
     assert note.endswith("'k19' and 5 more")
 
 
@@ -251,12 +253,14 @@ def cells_of(batches: Sequence[Batch]) -> list[list[str]]:
 def assert_same_values(record: list[str], line: bytes) -> None:
     """Texts and literals of a record are those of Python's own JSON parser."""
     found = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
-    assert len(record) == 5
-    for cell, names in zip(
-        record[2:],
-        [("sample_id", "Sample ID"), ("label", "sample label"), ("weight",)],
-        strict=True,
-    ):
+    declared = [("sample_id", "Sample ID"), ("label", "sample label"), ("weight",)]
+    further = found.keys() - {name for names in declared for name in names}
+    extra = json.loads(record[-1]) if record[-1] else {}
+    assert extra.keys() <= found.keys()
+    assert {name for name in further if isinstance(found[name], str) and found[name].strip()} <= (
+        extra.keys()
+    )
+    for cell, names in zip(record[2:-1], declared, strict=True):
         # The declared name goes before others for the same thing.
         value = next((found[name] for name in names if name in found), None)
         if isinstance(value, bool):
