@@ -158,7 +158,7 @@ def test_loads_undo_and_redo_from_the_shell(
     _, out, _ = call("loads", "--format", "csv")
     header, first, second = out.splitlines()
     assert header.startswith("load_id,status,mode,input,file,records_read,")
-    assert first.startswith("1,reverted,append,people,people.csv,3,0,10,csv,")
+    assert first.startswith("1,reverted,append,people,people.csv,3,0,,,10,csv,")
     assert second.startswith("2,current,")
     _, out, err = call("loads", "--limit", "1")
     assert "2  current" in " ".join(out.splitlines()[-1].split(" ")), out
