@@ -34,7 +34,13 @@ LONG = (*LAKES, "page")
 
 
 def pytest_configure() -> None:
-    """What is started in the background of a shell ignores these, and so would its children."""
+    """Children start as they would from a shell of a person's own.
+
+    What a shell starts in the background ignores signals, and so would its children. And of the
+    children of a process that speaks gRPC, as a session of Spark does, one in forty dies at its
+    start: github.com/grpc/grpc/issues/37710.
+    """
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
