@@ -70,7 +70,7 @@ $(bin)/ruff check --quiet .
 $(bin)/mypy
 endef
 
-lint := $(bin)/sqlfluff lint --disable-progress-bar
+lint := $(bin)/sqlfluff lint --disable-progress-bar --processes 0
 # The models once more with their macros filled in, which the dbt templater passes over. What the
 # macros lay out or dbt writes (quoted names, indentation, stars) is not judged.
 compiled_sql := --templater raw --exclude-rules layout,capitalisation.types,$\
