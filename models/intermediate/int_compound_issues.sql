@@ -46,17 +46,7 @@ in_two_sheets as (
 ),
 
 garbled_names as (
-    select
-        'garbled_text' as rule,
-        'warning' as severity,
-        load_id,
-        line,
-        record_key,
-        'compound_name' as column_name,
-        compound_name as value,
-        cast(null as bigint) as resolved_by_load_id
-    from accepted_compounds
-    where {{ looks_garbled('compound_name') }}
+    {{ garbled_texts('accepted_compounds', 'compound_name') }}
 ),
 
 compound_issues as (

@@ -60,17 +60,7 @@ in_two_sheets as (
 ),
 
 garbled_names as (
-    select
-        'garbled_text' as rule,
-        'warning' as severity,
-        load_id,
-        line,
-        record_key,
-        'name' as column_name,
-        name as value,
-        cast(null as bigint) as resolved_by_load_id
-    from accepted_users
-    where {{ looks_garbled('name') }}
+    {{ garbled_texts('accepted_users', 'name') }}
 ),
 
 user_issues as (
