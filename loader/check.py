@@ -25,7 +25,7 @@ from loader.engines.sql import quote
 from loader.last_build import code_of
 from loader.profile import Profile
 from loader.project import Project
-from loader.show import COUNTS, ISSUES, RECONCILIATION, Account
+from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread
 
 if TYPE_CHECKING:
     from loader.engines import RawStore
@@ -189,7 +189,7 @@ def _account(store: SqlRawStore, names: Mapping[str, str], outcome: Outcome) -> 
         yield f"    and {more:,} more"
     for _, _, _, column, unreadable, filled, remedy in rules:
         if remedy:
-            yield f"    {unreadable:,} of {filled:,} {column} cannot be read; {remedy}"
+            yield f"    {unread(unreadable, filled, column, remedy)}"
 
 
 def _shown(value: Any) -> str:

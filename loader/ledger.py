@@ -283,15 +283,16 @@ def _takers(loads: Sequence[Load]) -> dict[int, int]:
     # Of the loads that replace an input, those of the last call decide.
     replacing: dict[str, Load] = {}
     newest: dict[Content, int] = {}
+    contents = {load.load_id: _content(load) for load in loads}
     for load in sorted(loads, key=lambda load: (load.call_id, load.load_id)):
         if load.status != REVERTED:
-            newest[_content(load)] = load.load_id
+            newest[contents[load.load_id]] = load.load_id
             if load.mode == REPLACE:
                 replacing[load.input] = load
 
     def taker(load: Load) -> int:
         by_call = replacing.get(load.input)
-        by_content = newest.get(_content(load), 0) if load.sha256 else 0
+        by_content = newest.get(contents[load.load_id], 0) if load.sha256 else 0
         return max(
             by_call.load_id if by_call and by_call.call_id > load.call_id else 0,
             by_content if by_content > load.load_id else 0,

@@ -233,7 +233,12 @@ def closing_lines(project: Project, source: Engine, load_ids: Sequence[int] = ()
         unreadable, filled = _int(cells), _int(of)
         # A cell or two are for whoever looks at the issues.
         if remedy and (unreadable >= _MANY or 2 * unreadable >= filled):
-            yield f"{name}: {unreadable:,} of {filled:,} {column} cannot be read; {remedy}"
+            yield f"{name}: {unread(unreadable, filled, column, remedy)}"
+
+
+def unread(cells: int, of: int, column: Value, remedy: Value) -> str:
+    """A sentence on so many cells of a column, and the option that would read them."""
+    return f"{cells:,} of {of:,} {column} cannot be read; {remedy}"
 
 
 def _int(value: Value) -> int:

@@ -94,13 +94,16 @@ def running(profile: Profile) -> Server | None:
 
 
 def start(profile: Profile) -> tuple[Server, bool]:
-    """The server that stays, and whether it had to be started. Raises as `_launch` does."""
+    """The server that stays, and whether it had to be started.
+
+    Raises DatabaseUnreachable, and what `kind` raises.
+    """
     home = _home(profile)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(home / "server.lock", waiting="", mode=0o600):
         if server := running(profile):
             return server, False
-        server, _ = _launch(home, tied=False)
+        server, _ = _launch(home, kind(), tied=False)
         record = home / "server.json"
         record.touch(mode=0o600)
         record.write_text(json.dumps(asdict(server)))
@@ -133,7 +136,7 @@ def session(profile: Profile) -> Iterator[None]:
     if server is None and kind() == "sail":
         home = _home(profile)
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        server, process = _launch(home, tied=True)
+        server, process = _launch(home, "sail", tied=True)
     elif server is None:
         server, _ = start(profile)
         print("started Spark; `labmart spark stop` ends it", file=sys.stderr)
@@ -200,12 +203,12 @@ def _memory() -> int:
     return int(match[1]) << {"g": 30, "m": 20}[match[2]]
 
 
-def _launch(home: Path, *, tied: bool) -> tuple[Server, subprocess.Popen[bytes]]:
+def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.Popen[bytes]]:
     """Start a server; with `tied` it is Sail, which ends with this process.
 
-    Raises DatabaseUnreachable, and what `kind` raises.
+    Raises DatabaseUnreachable.
     """
-    engine, size = kind(), _memory()
+    size = _memory()
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

@@ -565,17 +565,16 @@ def _add_accounts(jobs: Sequence[Job], source: Engine, project: Project) -> None
     if not files:
         return
     for load_id, (_, account) in accounts(project, source).items():
-        if load_id in files:
-            file = files[load_id]
+        if file := files.get(load_id):
             file.rows_accepted, file.rows_rejected = account.accepted, account.rejected_rows
             file.issues = []
     columns = ("load_id", *IssueCount.model_fields)
     counts = select_rows(mart_contract(project, COUNTS), source, columns=columns)
     for row in source.rows(counts):
-        issue = IssueCount.model_validate(dict(zip(columns, row, strict=True)))
-        if row[0] in files and issue.open_issues:
-            file = files[row[0]]
-            file.issues = [*(file.issues or ()), issue]
+        if file := files.get(row[0]):
+            issue = IssueCount.model_validate(dict(zip(columns, row, strict=True)))
+            if issue.open_issues:
+                file.issues = [*(file.issues or ()), issue]
 
 
 def _loaded_by(job: Job) -> str:

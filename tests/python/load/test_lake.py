@@ -13,10 +13,10 @@ from pathlib import Path
 import duckdb
 import pytest
 from support.engines import Lake
-from support.raw_store import PEOPLE, batch, entry_of, process
+from support.raw_store import PEOPLE, entry_of, load_one, process, write_one
 
 from loader import ledger
-from loader.engines import Column, RawStore, open_engine, open_store
+from loader.engines import Column, open_engine, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable
 from loader.last_build import last_build
 from loader.parsers.records import Batch, RejectedLine
@@ -46,21 +46,6 @@ def left(lake: Lake) -> set[str]:
 def numbers(profile: Profile) -> list[int]:
     with open_store(profile, write=False) as store:
         return [load.load_id for load in store.loads()]
-
-
-def write_one(store: RawStore, mode: str = ledger.APPEND) -> int:
-    store.prepare([PEOPLE])
-    load_id = store.next_load_id()
-    store.write_records(PEOPLE, PEOPLE.column_names, ",", iter([batch(load_id, 1, 3)]))
-    store.add(entry_of(load_id, sha256=f"{load_id}", mode=mode))
-    return load_id
-
-
-def load_one(profile: Profile) -> int:
-    with open_store(profile) as store:
-        load_id = write_one(store)
-        store.commit()
-    return load_id
 
 
 def prune(profile: Profile) -> list[int]:
@@ -155,7 +140,7 @@ def test_of_two_replacing_calls_the_later_number_wins_whichever_ends_first(lake:
     profile = lake.profile()
     with open_store(profile) as early, open_store(profile) as late:
         for store in (early, late):
-            write_one(store, ledger.REPLACE)
+            write_one(store, mode=ledger.REPLACE)
         late.commit()
         early.commit()
     with open_store(profile, write=False) as store:

@@ -17,6 +17,7 @@ from pathlib import Path
 from support.databases import Database
 from support.project import ROOT
 
+from loader import ledger
 from loader.engines import Load, RawStore, open_store
 from loader.parsers.records import Batch
 from loader.profile import Profile
@@ -52,7 +53,7 @@ def entry_of(load_id: int, **values: object) -> Load:
         call_id=load_id,
         input="people",
         file="people.csv",
-        sha256="ab",
+        sha256=f"{load_id}",
         bytes=10,
         dialect="csv",
         mode="append",
@@ -68,11 +69,14 @@ def entry_of(load_id: int, **values: object) -> Load:
     return replace(load, **values)  # type: ignore[arg-type]
 
 
-def write_one(store: RawStore, batches: Iterator[Batch] | None = None) -> int:
+def write_one(
+    store: RawStore, batches: Iterator[Batch] | None = None, mode: str = ledger.APPEND
+) -> int:
+    """Write a load of a content of its own, without a commit; its number."""
     store.prepare([PEOPLE])
     load_id = store.next_load_id()
     store.write_records(PEOPLE, PEOPLE.column_names, ",", batches or iter([batch(load_id, 1, 3)]))
-    store.add(entry_of(load_id))
+    store.add(entry_of(load_id, mode=mode))
     return load_id
 
 
