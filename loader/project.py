@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +27,8 @@ PROJECT_FILE = "dbt_project.yml"
 PROFILES_FILE = "profiles.yml"
 EXAMPLE_FILE = "profiles.yml.example"
 _Kind = TypeVar("_Kind")
+# msgspec 0.22 ends the process if two threads are the first to convert to a type at once.
+_CONVERTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def _without_nulls(node: object) -> object:
 def converted(path: Path, place: str, node: object, kind: type[_Kind]) -> _Kind:
     """What stands at a place of a YAML file, as a type. Raises ConfigError with the place."""
     try:
-        return msgspec.convert(node, kind)
+        with _CONVERTING:
+            return msgspec.convert(node, kind)
     except msgspec.ValidationError as error:
         problem, _, steps = str(error).partition(" - at ")
         # `$[0].tables[2]` with the names of list items in place of their numbers.

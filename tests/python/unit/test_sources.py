@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,33 @@ from support.project import ROOT
 
 from loader.errors import ConfigError
 from loader.sources import CellFormats, Input, InputColumn, header_key, match_header, read_inputs
+
+# Each round has types that nobody has converted to; without turns a thread dies within a few.
+FIRST_AT_ONCE = """
+import sys, threading
+from pathlib import Path
+from msgspec import defstruct
+from loader.project import converted
+
+sys.setswitchinterval(1e-6)
+node = [{"name": "x", "columns": [{"name": "y", "meta": {"a": "1"}}]}]
+for _ in range(400):
+    meta = defstruct("Meta", [("a", str), ("b", dict[str, str], {})])
+    column = defstruct("Column", [("name", str), ("meta", meta)])
+    table = defstruct("Table", [("name", str), ("columns", list[column])])
+    gate = threading.Barrier(3)
+
+    def convert():
+        gate.wait()
+        converted(Path("a.yml"), "tables", node, list[table])
+
+    threads = [threading.Thread(target=convert) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print("converted")
+"""
 
 INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")
 INPUT_META = {"meta": {"input": True, "natural_key": "id"}}
@@ -177,3 +206,8 @@ def test_one_cell_is_never_two_columns() -> None:
     entry = Input("pairs", (optional("first", "value"), optional("second", "value")))
     (match,) = match_header(["value", "x"], [entry])
     assert match.columns == ("first", None)
+
+
+def test_threads_may_be_the_first_to_convert_to_a_type_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST_AT_ONCE], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "converted\n"), done.stderr
