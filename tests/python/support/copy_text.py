@@ -8,6 +8,17 @@ Cells = tuple[str | None, ...]
 Row = tuple[int, Cells]
 
 
+BLANKS = " \t\r\n\u00a0\ufeff"
+
+
+def said_by(cell: str) -> str:
+    """What a cell says: of `="007"`, as Excel is told that it is a text, the text."""
+    formula = cell.strip(BLANKS)
+    text = formula[2:-1]
+    is_text = len(formula) > 2 and formula[:2] == '="' and formula[-1] == '"'
+    return text if is_text and not any(sign in text for sign in '"\r\n') else cell
+
+
 def rows_of(text: str, delimiter: str, *, load_id: int) -> list[Row]:
     """Line and cells of each record; a cell without anything, not even quotes, is NULL."""
     cell = re.compile(f'("(?:[^"]|"")*"|[^{re.escape(delimiter)}\n"]*)({re.escape(delimiter)}|\n)')

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.copy_text import rows_of
+from support.copy_text import BLANKS, rows_of, said_by
 from support.project import ROOT
 
 from loader.errors import FileRefused, UsageError
@@ -234,6 +234,14 @@ CELL = st.text(
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]),
     before=st.sampled_from(["", "\n", "a comment\n"]),
 )
+@example(
+    rows=[("", "", '=""', ""), ("1", '="007"', '= "', '="a"b"')],
+    delimiter=",",
+    padding="",
+    end="\n",
+    encoding="utf-8",
+    before="",
+)
 def test_random_cells_survive_every_form(
     rows: list[tuple[str, str, str, str]],
     delimiter: str,
@@ -249,5 +257,5 @@ def test_random_cells_survive_every_form(
     text = before + "\n".join([line(tuple(HEADER.split(","))), *map(line, rows)]) + "\n"
     found, rejected = read(text.replace("\n", end).encode(encoding))
     assert rejected == []
-    trimmed = [tuple(cell.strip(" \t\r\n\u00a0\ufeff") or None for cell in cells) for cells in rows]
+    trimmed = [tuple(said_by(cell).strip(BLANKS) or None for cell in cells) for cells in rows]
     assert [tuple(cells.values()) for _, cells in found] == [row for row in trimmed if any(row)]

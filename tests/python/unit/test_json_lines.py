@@ -9,8 +9,9 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.copy_text import BLANKS, said_by
 
 from loader.errors import FileRefused
 from loader.parsers.json_lines import recognise
@@ -221,12 +222,11 @@ def is_said(value: object) -> bool:
     if isinstance(value, list):
         # Two items have a separator between them.
         return len(value) > 1 or any(item not in (None, "") for item in value)
-    return value is not None and not (
-        isinstance(value, str) and not value.strip(" \t\r\n\u00a0\ufeff")
-    )
+    return value is not None and not (isinstance(value, str) and not said_by(value).strip(BLANKS))
 
 
 @given(st.lists(ANY_LINE, max_size=12), st.sampled_from(["\n", "\r\n"]))
+@example(['{"sample_id":"=\\"\\""}', '{"label":"=\\"007\\"","other":"=\\"\\""}'], "\n")
 def test_records_and_rejected_lines_are_all_lines_that_are_not_blank(
     lines: list[str], end: str
 ) -> None:
@@ -257,7 +257,7 @@ def assert_same_values(record: list[str], line: bytes) -> None:
     further = found.keys() - {name for names in declared for name in names}
     extra = json.loads(record[-1]) if record[-1] else {}
     assert extra.keys() <= found.keys()
-    assert {name for name in further if isinstance(found[name], str) and found[name].strip()} <= (
+    assert {name for name in further if isinstance(found[name], str) and is_said(found[name])} <= (
         extra.keys()
     )
     for cell, names in zip(record[2:-1], declared, strict=True):
@@ -269,7 +269,7 @@ def assert_same_values(record: list[str], line: bytes) -> None:
             if not any(isinstance(item, (list, dict, bool)) for item in value):
                 assert cell == ";".join(item or "" for item in value)
         else:
-            assert cell == (value or "")
+            assert cell == said_by(value or "")
 
 
 @pytest.mark.slow

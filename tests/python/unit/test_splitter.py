@@ -9,7 +9,7 @@ import re
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from support.copy_text import Row, rows_of
+from support.copy_text import BLANKS, Row, rows_of, said_by
 
 from loader.parsers.records import RejectedLine
 from loader.parsers.splitter import (
@@ -211,6 +211,8 @@ CELLS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_charac
     st.sampled_from(["\n", "\r\n"]),
     st.sampled_from(",;\t|"),
 )
+@example([("", "", '=""')], csv.QUOTE_MINIMAL, "\n", ",")
+@example([("1", ' =" a;b"', '="x"y"')], csv.QUOTE_ALL, "\n", ",")
 def test_what_a_csv_writer_writes_is_read_back(
     rows: list[tuple[str, str, str]], quoting: int, end: str, delimiter: str
 ) -> None:
@@ -229,5 +231,6 @@ def test_what_a_csv_writer_writes_is_read_back(
     assume(quoting != csv.QUOTE_MINIMAL or not any("\r" in cell for cell in cells))
     found, lines = split(file.getvalue(), Dialect(delimiter))
     assert lines == []
-    filled = [row for row in rows if any(cell.strip(" \t\r\n\u00a0\ufeff") for cell in row)]
+    said = [tuple(map(said_by, row)) for row in rows]
+    filled = [row for row in said if any(cell.strip(BLANKS) for cell in row)]
     assert [tuple(cell or "" for cell in cells) for _, cells in found] == filled
