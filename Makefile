@@ -23,7 +23,8 @@ engine := .venv/.$(or $(filter duckdb,$(TARGET)),$(if $(filter spark,$(TARGET)),
 .NOTPARALLEL:
 
 run: $(engine) ## load FILES if given, build all tables and print user_features
-	@$(bin)/labmart run $(target) $(FILES)
+	@if [ -e "$$FILES" ]; then $(bin)/labmart run $(target) "$$FILES"; \
+	else $(bin)/labmart run $(target) $(FILES); fi
 
 serve: .venv/.service ## serve uploads, results and a page at http://127.0.0.1:8000
 	@$(bin)/labmart serve $(target)

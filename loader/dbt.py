@@ -212,6 +212,7 @@ class _Data(msgspec.Struct):
 
     node_info: _Node | None = None
     index: int | None = None
+    total: int = 0
     status: str = ""
     execution_time: float = 0.0
 
@@ -237,7 +238,7 @@ def _take(line: str, result: BuildResult, report: Report) -> None:
     word = (data.status or node.node_status).lower().partition(" ")[0]
     status = _STATUSES.get(word, "success")
     if data.index is not None and info.name == "LogStartLine":
-        report.working(f"running {node.node_name} …")
+        report.working(f"{data.index} of {data.total}: {node.node_name} …")
     elif data.index is not None and node.unique_id:
         # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
         if node.resource_type not in ("operation", "exposure") or status in FAILED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 
 from loader import ledger
 from loader.database import Database
@@ -25,7 +26,10 @@ COLUMNS = tuple(
 )
 BUILD = "Run `labmart build` to bring the tables up to date."
 # What fits a terminal; the other formats have all columns.
-_IN_A_TABLE = ("load_id", "status", "input", "file", "records_read", *_REJECTED)
+_IN_A_TABLE = (
+    *("load_id", "status", "input", "file", "records_read"),
+    *("rejected", "finished_at", "loaded_by"),
+)
 _NOT_CURRENT = " (it was not current, and will not be when what replaced it is undone)"
 _NAMED = 5
 
@@ -52,6 +56,11 @@ def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
     elif format_ == "json":
         write_json(COLUMNS, rows, out)
     else:
+        # A person's own time, to the minute.
+        rows = [
+            tuple(f"{c.astimezone():%Y-%m-%d %H:%M}" if isinstance(c, datetime) else c for c in row)
+            for row in rows
+        ]
         print_table(columns, rows, _footer(loads, len(shown)), choose="--format csv has all")
     out.flush()
 

@@ -52,7 +52,8 @@ class _Column:
         header = max(map(text_width, self.header))
         self.wanted = max([header, *map(text_width, cells)])
         self.width = self.wanted
-        if not self.is_number:
+        # Half a number or half a day would be another one.
+        if not self.is_number and not column.type.startswith(("date", "timestamp")):
             self.wanted = min(self.wanted, max(_WIDEST_TEXT, header))
             self.width = min(self.wanted, max(_NARROWEST_TEXT, header))
 

@@ -175,7 +175,8 @@ def build(
     """Run dbt build, with progress, unless nothing has changed since the last green build.
 
     dbt's unit tests and the tests tagged `development` are left out; plain `dbt build` has them.
-    Arguments after -- go to dbt, which then does what they say: labmart build -- --select users
+    Arguments after -- go to dbt, which then does what they say, such as building one mart and
+    what it is made of: labmart build -- --select +user_features
     """
     from loader.dbt import BuildOptions
 

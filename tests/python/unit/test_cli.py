@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -50,6 +51,8 @@ def project(tmp_path: Path) -> Path:
     (root / "dbt_project.yml").write_text("name: tiny\nprofile: labmart\nversion: 1.0.0\n")
     (root / "models" / "marts" / "_marts.yml").write_text(MARTS)
     shutil.copy(ROOT / "profiles.yml.example", root / "profiles.yml")
+    (root / "seeds").mkdir()
+    shutil.copy(ROOT / "seeds" / "issue_rules.csv", root / "seeds")
     return root
 
 
@@ -95,7 +98,7 @@ def test_every_command_and_option_has_a_sentence_and_a_variable(command: str) ->
     assert found.help
     for parameter in found.params:
         if parameter.param_type_name == "option":
-            assert str(parameter.envvar).startswith("LABMART_"), parameter.name
+            assert re.fullmatch("LABMART_[A-Z_]+", str(parameter.envvar)), parameter.name
             assert getattr(parameter, "help", None), parameter.name
     assert CliRunner().invoke(group, [command, "--help"]).exit_code == 0
 
@@ -165,17 +168,23 @@ def test_issues_are_filtered_and_summed_up(project: Path, filled: Database) -> N
         "rule,severity,line,status\nmissing_compounds,warning,1,open\n"
         "duplicate_id,error,2,open\nduplicate_id,error,3,open\n"
     )
-    assert [line.split() for line in done.stderr.splitlines()] == [
-        ["2", "error", "duplicate_id"],
-        ["1", "warning", "missing_compounds"],
+    assert [line.strip() for line in done.stderr.splitlines()] == [
+        "2  error    duplicate_id: An earlier row of the same file has this id; this row is "
+        "left out.",
+        "1  warning  missing_compounds: The experiment lists no compound; it counts.",
     ]
     arguments = ("issues", "--severity", "error", "--format", "csv", "--limit", "1")
     done = labmart(project, *arguments, env=filled.environment)
     assert done.stdout == "rule,severity,line,status\nduplicate_id,error,2,open\n"
     done = labmart(project, "issues", "--all", "--rule", "invalid_id", env=filled.environment)
     assert "1  error    invalid_id" in done.stderr
-    done = labmart(project, "issues", "--rule", "it's none", env=filled.environment)
+    done = labmart(project, "issues", "--rule", "invalid_id", env=filled.environment)
     assert "There are no open data quality issues." in done.stderr
+    done = labmart(project, "issues", "--columns", "line", "--limit", "1", env=filled.environment)
+    assert done.stdout.split() == ["line", "----", "1"]
+    done = labmart(project, "issues", "--rule", "duplicate_ids", env=filled.environment)
+    assert done.returncode == 2
+    assert "no rule 'duplicate_ids'. Did you mean 'duplicate_id'? The rules are:" in done.stderr
 
 
 @pytest.mark.slow
