@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from loader.engines import Load, RawStore, open_store
-from loader.errors import DatabaseFault, FileRefused, FilesRefused, NoTable, UsageError
+from loader.errors import (
+    DatabaseFault,
+    FileRefused,
+    FilesRefused,
+    NoTable,
+    RefusedHeader,
+    UsageError,
+)
 from loader.files import Collected, LocalFile, collect, sha256_of
 from loader.ledger import (
     APPEND,
@@ -199,13 +206,16 @@ def load(
             report.say(f"{name}: left out")
         with open_store(profile, write=False) as store:
             said_before = said_of(store.loads())
-        tables, problems = _recognise(paths, collected, inputs, options, said_before, report)
+        headers: dict[str, RefusedHeader] = {}
+        tables, problems = _recognise(
+            paths, collected, inputs, options, said_before, report, headers
+        )
         writing = not problems and (judge is not None or not options.check)
         with open_store(profile, write=writing) as store:
             call = _Call(store, options, report, problems, writing, judge)
             outcomes = call.run(tables, inputs)
         if problems:
-            raise FilesRefused(problems, undone="loaded")
+            raise FilesRefused(problems, undone="loaded", headers=headers)
         return outcomes
 
 
@@ -398,8 +408,9 @@ def _recognise(
     options: LoadOptions,
     said_before: Mapping[str, Mapping[str, object]],
     report: Report,
+    headers: dict[str, RefusedHeader],
 ) -> tuple[list[Table], list[str]]:
-    """The tables of all files, and what is wrong with those that have none.
+    """The tables of all files, and what is wrong with those that have none, and their `headers`.
 
     Whoever says nothing of how to read what is loaded already means as it was read. A text beside
     tables that is none itself, as a README is, is passed over unless it is a PATH.
@@ -425,6 +436,8 @@ def _recognise(
         except FileRefused as error:
             passed = isinstance(error, NoTable) and file.name not in named
             (no_tables if passed else problems).append(str(error))
+            if error.header is not None:
+                headers[error.name] = error.header
         except OSError as error:
             problems.append(f"{file.name}: it cannot be read: {error.strerror}.")
         else:

@@ -35,6 +35,7 @@ from loader.sources import (
     match_header,
     mistaken_name,
     near_miss,
+    refused_header,
 )
 
 # Keys are looked for in the objects that begin the file, up to so many characters.
@@ -270,9 +271,10 @@ def recognise(
             f": it is JSON lines, and its objects ({shown}) are none of the inputs "
             f"({columns_of(inputs)}).{closest} Rename the keys, say --map KEY=COLUMN, or add their "
             "names to `header_names` in _sources.yml.",
+            refused_header("", keys, inputs),
         )
     if sentence := mistaken_name(keys, matches[0]):
-        raise FileRefused(name, f": {sentence}")
+        raise FileRefused(name, f": {sentence}", refused_header("", keys, inputs))
     return JsonLinesParser(name, matches[0].input, encoding, inputs, open_bytes)
 
 
