@@ -93,6 +93,7 @@ class JsonLinesParser:
     name: str
     input: Input
     encoding: str
+    header: tuple[str, ...]
     inputs: Sequence[Input]
     _open: Open
     _ignored: dict[str, None] = field(default_factory=dict)
@@ -275,7 +276,7 @@ def recognise(
         )
     if sentence := mistaken_name(keys, matches[0]):
         raise FileRefused(name, f": {sentence}", refused_header("", keys, inputs))
-    return JsonLinesParser(name, matches[0].input, encoding, inputs, open_bytes)
+    return JsonLinesParser(name, matches[0].input, encoding, tuple(keys), inputs, open_bytes)
 
 
 def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str]]:
