@@ -4,6 +4,7 @@ Data goes to stdout, talk to stderr. Imports that take time stand in the functio
 them, so that `labmart --help` answers at once.
 
 call      what the subcommands share
+begin     init, demo
 loading   run, load, build, watch; loads, undo, redo, prune
 results   show, export, issues
 database  db, spark, roles
@@ -20,6 +21,7 @@ from pathlib import Path
 import click
 
 from loader import __version__
+from loader.cli.begin import demo, init
 from loader.cli.call import Call, option, say
 from loader.cli.database import db, roles, spark
 from loader.cli.loading import build, load, loads, prune, redo, run, undo, watch
@@ -63,6 +65,7 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
 
 
 for _command in (
+    *(demo, init),
     *(run, load, build, watch, show, export, issues),
     *(loads, undo, redo, prune),
     *(roles, db, spark, serve, worker, token),
