@@ -1,4 +1,4 @@
-"""The subcommands that read results: show, export, issues."""
+"""The subcommands that read results: show, export, issues, why."""
 
 from __future__ import annotations
 
@@ -57,6 +57,25 @@ def export(call: Call, mart: str, file: Path, target: str | None) -> None:
     with database.open() as source:
         rows = export_mart(contract, source, file)
     say(f"{file}: {rows:,} rows of {contract.name}")
+
+
+@click.command()
+@click.argument("mart")
+@click.argument("key")
+@click.argument("column")
+@target_option
+@click.pass_obj
+def why(call: Call, mart: str, key: str, column: str, target: str | None) -> None:
+    """Print the rows that a figure is made of, with file and line.
+
+    The figure is the COLUMN of the row of MART whose id is KEY, such as: labmart why user_features
+    7 total_exp_per_user
+    """
+    from loader.why import show_why
+
+    database = call.database(target)
+    with database.open() as source:
+        show_why(database.project, source, mart, key, column)
 
 
 @click.command()
