@@ -21,6 +21,9 @@ from support.project import ROOT
 
 from loader.cli import labmart as group
 from loader.embedded import Place, stop
+from loader.engines import dbt_session
+from loader.errors import MissingExtra
+from loader.profile import Profile
 
 MARTS = """
 models:
@@ -111,6 +114,7 @@ def test_every_command_and_option_has_a_sentence_and_a_variable(command: str) ->
         (["show", "user_featurs"], "Did you mean 'user_features'?"),
         (["export", "user_features", "x.doc"], "none of .csv, .json, .parquet, .xlsx"),
         (["show", "--target", "prod"], "no target 'prod'"),
+        (["why", "user_features", "1", "user"], "no column 'user'. Did you mean 'user_id'?"),
         (["--project-dir", "models", "show"], "No dbt_project.yml"),
     ],
 )
@@ -120,6 +124,13 @@ def test_a_wrong_call_is_2_and_says_why(project: Path, arguments: list[str], mes
     assert message in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_a_target_without_its_adapter_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dbt.adapters.duckdb", None)
+    profile = Profile(path=Path(), target="fast", engine="duckdb", values={})
+    with pytest.raises(MissingExtra, match="target fast: this needs the extra 'duckdb'"):
+        dbt_session(profile)
 
 
 def test_options_come_from_the_environment(project: Path) -> None:
