@@ -115,7 +115,10 @@ def test_every_command_and_option_has_a_sentence_and_a_variable(command: str) ->
         (["export", "user_features", "x.doc"], "none of .csv, .json, .parquet, .xlsx"),
         (["show", "--target", "prod"], "no target 'prod'"),
         (["why", "user_features", "1", "user"], "no column 'user'. Did you mean 'user_id'?"),
-        (["--project-dir", "models", "show"], "No dbt_project.yml"),
+        (["--project-dir", "models", "show"], "this is no labmart project"),
+        (["roles", "--sql", "--target", "duckdb"], "no PostgreSQL server"),
+        (["db", "start", "--target", "duckdb"], "DuckDB needs no server"),
+        (["db", "expose", "--target", "duckdb"], "does not use the embedded PostgreSQL"),
     ],
 )
 def test_a_wrong_call_is_2_and_says_why(project: Path, arguments: list[str], message: str) -> None:
