@@ -301,15 +301,17 @@ def _build(
     from loader.seeds import check_seeds
     from loader.show import closing_lines
 
+    def close(built: Database) -> None:
+        with suppress(LabmartError), built.open() as source:
+            for line in closing_lines(database.project, source, load_ids):
+                say(line)
+
     check_seeds(database.project.seeds)
-    is_green = run_and_report(database, options)
-    if is_green and when_green:
-        when_green()
-    with suppress(LabmartError), database.open() as source:
-        for line in closing_lines(database.project, source, load_ids):
-            say(line)
-    if not is_green:
+    if not run_and_report(database, options, red=close):
         raise BuildFailed
+    if when_green:
+        when_green()
+    close(database)
 
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
