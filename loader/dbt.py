@@ -50,13 +50,15 @@ Manifest = dict[str, Any]
 class BuildOptions:
     """A `dbt build`: target and vars as dbt takes them, `extra` handed on as it is.
 
-    `full` builds also when nothing has changed since the last green build.
+    `full` builds also when nothing has changed since the last green build. `keep` is how many
+    earlier builds stay; None leaves it to LABMART_KEEP.
     """
 
     target: str | None = None
     vars: str | None = None
     extra: tuple[str, ...] = ()
     full: bool = False
+    keep: int | None = None
 
 
 @dataclass

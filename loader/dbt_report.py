@@ -187,7 +187,7 @@ def build_and_publish(
     options says what dbt is to do, and where readers look: nothing is published then. `red` is
     called with what a red build has left. Raises DatabaseFault if the build cannot be put in place.
     """
-    keep = kept_builds()
+    keep = kept_builds() if options.keep is None else options.keep
     database.ready()
     project, profile = database.project, database.profile
     # Before dbt reads the files, which may be edited meanwhile.

@@ -262,7 +262,7 @@ class Publications:
         """
         raise NotImplementedError
 
-    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
+    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:  # noqa: ARG002
         """Put a kept publication in place, the newest one by default: the one before, and it.
 
         Raises UsageError if it is not kept.
@@ -343,14 +343,18 @@ class SqlPublications(Publications):
         rows = self.run(f"select {', '.join(names)} from {self.table(PUBLICATIONS)} order by build")
         return [
             Publication(
-                *row[:4],
-                tuple(json.loads(row[4])),
-                *row[5:7],
-                tuple(msgspec.json.decode(row[7], type=list[Mart])),
-                row[8],
-                tuple(Relation(*item) for item in json.loads(row[9])),
+                build=build,
+                status=status,
+                published_at=at,
+                published_by=by,
+                loads=tuple(json.loads(loads)),
+                tests_passed=passed,
+                tests_warned=warned,
+                marts=tuple(msgspec.json.decode(marts, type=list[Mart])),
+                place=place,
+                relations=tuple(Relation(*item) for item in json.loads(relations)),
             )
-            for row in rows
+            for build, status, at, by, loads, passed, warned, marts, place, relations in rows
         ]
 
     def figures(self, build: GreenBuild, rows: Mapping[str, int]) -> tuple[int, ...]:
@@ -367,7 +371,9 @@ class SqlPublications(Publications):
         loads: list[int] = []
         if not {"input_reconciliation", "input_issues"} <= names:
             return ()
-        rejected, newest, issues = {}, {}, {}
+        rejected: dict[str, int] = {}
+        newest: dict[str, int] = {}
+        issues: dict[str, int] = {}
         reconciliation = self.relation(build.place, "input_reconciliation")
         for name, load_id, count in self.run(
             "select input, load_id, cast(sum(rejected_lines + rejected_rows) as bigint) "

@@ -279,7 +279,7 @@ class PostgresPublications(SqlPublications):
 
         self._put_in_place(build.relations, place, current, note, before=renames)
         self._forget(keep)
-        return number
+        return int(number)
 
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
         """See `Publications`."""
@@ -402,7 +402,7 @@ class PostgresPublications(SqlPublications):
         steps += [sql for _, sql in rebound]
         dropped["view"] += self._surplus_views(relations, current)
         steps += [f"drop {kind} {', '.join(names)}" for kind, names in dropped.items() if names]
-        return steps + [self._comments(relations, place)]
+        return [*steps, self._comments(relations, place)]
 
     def _surplus_views(
         self, relations: Sequence[Relation], current: Publication | None
