@@ -18,6 +18,7 @@ from loader.publications import (
     PUBLICATIONS,
     Publication,
     describe,
+    kept_of,
     open_publications,
 )
 from loader.show import ShowOptions, print_rows, show
@@ -97,7 +98,7 @@ def _chosen(
     if builds:
         chosen = [there[build] for build in builds]
         return (chosen[0], chosen[1]) if len(chosen) > 1 else (chosen[0], current)
-    others = [one for one in there.values() if one is not current]
+    others = kept_of(known)
     if not others:
         raise UsageError("No other build is kept that the current one could be compared with.")
     return others[-1], current

@@ -23,7 +23,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,6 +47,7 @@ _TABLES = {
         "status": "text",
         "published_at": _TIME,
         "published_by": "text",
+        "replaced_at": _TIME,
         "loads": "text",
         "models_built": "bigint",
         "tests_passed": "bigint",
@@ -119,17 +120,18 @@ class GreenBuild:
 
 @dataclass(frozen=True)
 class Publication:
-    """A row of the table `publications`."""
+    """A row of the table `publications`; `replaced_at` is when readers saw it last."""
 
     build: int
     status: str
+    place: str
     published_at: datetime
     published_by: str
-    loads: tuple[int, ...]
+    replaced_at: datetime | None
     tests_passed: int
     tests_warned: int
+    loads: tuple[int, ...]
     marts: tuple[Mart, ...]
-    place: str
     relations: tuple[Relation, ...]
 
 
@@ -336,25 +338,16 @@ class SqlPublications(Publications):
 
     def read(self) -> list[Publication]:
         """See `all`; of a database in which the tables are."""
-        names = (
-            *("build", "status", "published_at", "published_by", "loads", "tests_passed"),
-            *("tests_warned", "marts", "place", "relations"),
-        )
+        names = [field.name for field in fields(Publication)]
         rows = self.run(f"select {', '.join(names)} from {self.table(PUBLICATIONS)} order by build")
         return [
             Publication(
-                build=build,
-                status=status,
-                published_at=at,
-                published_by=by,
-                loads=tuple(json.loads(loads)),
-                tests_passed=passed,
-                tests_warned=warned,
-                marts=tuple(msgspec.json.decode(marts, type=list[Mart])),
-                place=place,
-                relations=tuple(Relation(*item) for item in json.loads(relations)),
+                *row[:-3],
+                tuple(json.loads(row[-3])),
+                tuple(msgspec.json.decode(row[-2], type=list[Mart])),
+                tuple(Relation(*item) for item in json.loads(row[-1])),
             )
-            for build, status, at, by, loads, passed, warned, marts, place, relations in rows
+            for row in rows
         ]
 
     def figures(self, build: GreenBuild, rows: Mapping[str, int]) -> tuple[int, ...]:
@@ -397,9 +390,10 @@ class SqlPublications(Publications):
 
     def entry(self, build: GreenBuild, number: int, place: str, loads: Sequence[int]) -> str:
         """SQL that notes the publication of a build and takes it for the current one."""
+        now = datetime.now(UTC).isoformat()
         values = {
             "status": CURRENT,
-            "published_at": datetime.now(UTC).isoformat(),
+            "published_at": now,
             "published_by": _person(),
             "loads": json.dumps(loads),
             "models_built": build.models_built,
@@ -415,7 +409,8 @@ class SqlPublications(Publications):
         }
         listed = ", ".join(map(self._value, values.values()))
         return (
-            f"update {self.table(PUBLICATIONS)} set status = '{KEPT}' "
+            f"update {self.table(PUBLICATIONS)} set status = '{KEPT}', "
+            f"replaced_at = {self.literal(now)} "
             f"where status = '{CURRENT}'; insert into {self.table(PUBLICATIONS)} "
             f"(build, {', '.join(values)}) values ({number:d}, {listed})"
         )
@@ -437,11 +432,22 @@ class SqlPublications(Publications):
         sql = f"delete from {self.table(MART_STATUS)}"
         return f"{sql}; insert into {self.table(MART_STATUS)} values {rows}" if rows else sql
 
+    def exchange(self, current: Publication, chosen: Publication) -> str:
+        """SQL that notes that a kept publication takes the place of the current one."""
+        now = self.literal(datetime.now(UTC).isoformat())
+        table = self.table(PUBLICATIONS)
+        return (
+            f"update {table} set status = '{KEPT}', replaced_at = {now} "
+            f"where build = {current.build:d}; "
+            f"update {table} set status = '{CURRENT}', replaced_at = null "
+            f"where build = {chosen.build:d}"
+        )
+
     def chosen(self, build: int | None) -> tuple[Publication, Publication]:
         """What readers see, and what is to be put back. Raises UsageError."""
         known = self.all()
         current = next((one for one in known if one.status == CURRENT), None)
-        kept = [one for one in known if one.status == KEPT]
+        kept = kept_of(known)
         if current is None:
             raise NotBuilt(f"{self.schema}.{PUBLICATIONS}", self.profile.target)
         before = [one for one in kept if build is None or one.build == build]
@@ -453,8 +459,8 @@ class SqlPublications(Publications):
         return current, before[-1]
 
     def surplus(self, keep: int) -> list[Publication]:
-        """The kept publications that are more than `keep`."""
-        kept = [one for one in self.read() if one.status == KEPT]
+        """The kept publications that are more than `keep`, those that were seen longest ago."""
+        kept = kept_of(self.read())
         return kept[: max(len(kept) - keep, 0)]
 
     def _value(self, value: object) -> str:
@@ -475,6 +481,12 @@ def kept_builds() -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 3:
         raise UsageError(f"{KEEP_VARIABLE} is {text!r}, and should be a number from 0 to 999.")
     return int(text)
+
+
+def kept_of(known: Sequence[Publication]) -> list[Publication]:
+    """Those that can be put back; the last is what readers saw last."""
+    kept = [one for one in known if one.status == KEPT]
+    return sorted(kept, key=lambda one: one.replaced_at or one.published_at)
 
 
 def describe(publication: Publication) -> str:

@@ -109,11 +109,7 @@ class DuckDBPublications(SqlPublications):
         current, chosen = self.chosen(build)
 
         def note() -> None:
-            self.run(
-                f"update {self.table(PUBLICATIONS)} set status = case build "
-                f"when {chosen.build:d} then 'current' when {current.build:d} then 'kept' "
-                "else status end"
-            )
+            self.run(self.exchange(current, chosen))
 
         with self._open():
             self._put_in_place(chosen.relations, chosen.place, chosen.build, note)

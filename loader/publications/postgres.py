@@ -86,7 +86,7 @@ select distinct
     v.oid::bigint,
     format(
         'create or replace view %%I.%%I%%s as %%s', n.nspname, v.relname,
-        ' with (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid)
+        ' with (' || array_to_string(v.reloptions, ', ') || ')', rtrim(pg_get_viewdef(v.oid), ';')
     )
 from pg_depend as d
 inner join pg_rewrite as r on r.oid = d.objid
@@ -287,11 +287,7 @@ class PostgresPublications(SqlPublications):
             current, chosen = self.chosen(build)
 
         def note() -> None:
-            self.run(
-                f"update {self.table(PUBLICATIONS)} set status = case build "
-                f"when {chosen.build:d} then 'current' when {current.build:d} then 'kept' "
-                "else status end"
-            )
+            self.run(self.exchange(current, chosen))
             self._tell_marts(chosen.build)
 
         self._put_in_place(chosen.relations, chosen.place, current, note)
