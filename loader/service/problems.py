@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -96,12 +97,12 @@ def of_error(error: LabmartError) -> Problem:
     members: dict[str, object] = {}
     if isinstance(error, FilesRefused):
         members["problems"] = list(error.problems)
+        headers = {name: asdict(header) for name, header in error.headers.items()}
+        members["headers"] = [{"file": name, **header} for name, header in headers.items()]
     if isinstance(error, BadParameter):
         members["parameter"] = error.parameter
-    headers = {"Retry-After": "5"} if status in (503, 504) else {}
-    return Problem(
-        status, _kebab(type(error).__name__), str(error), headers=headers, members=members
-    )
+    retry = {"Retry-After": "5"} if status in (503, 504) else {}
+    return Problem(status, _kebab(type(error).__name__), str(error), headers=retry, members=members)
 
 
 def response(problem: Problem, instance: str) -> Response:
