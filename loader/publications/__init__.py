@@ -109,13 +109,13 @@ class GreenBuild:
     place: str
     relations: tuple[Relation, ...]
     marts: tuple[Mart, ...]
-    sources: tuple[Table, ...]
-    models_built: int
-    tests_passed: int
-    tests_warned: int
-    seconds: float
-    invocation_id: str
-    code: str | None
+    sources: tuple[Table, ...] = ()
+    models_built: int = 0
+    tests_passed: int = 0
+    tests_warned: int = 0
+    seconds: float = 0.0
+    invocation_id: str = ""
+    code: str | None = None
 
 
 @dataclass(frozen=True)

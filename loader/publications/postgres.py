@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import time
 import uuid
@@ -226,10 +227,12 @@ class PostgresPublications(SqlPublications):
             if not self.run(f"select 1 from pg_namespace where nspname = {literal(self.schema)}"):
                 self.run(f"create schema {quote(self.schema)}")
             self.run(self.make_tables())
-            self._drop(self._schemas_of(self._next))
-            known = {one.place for one in self.read() if one.status != GONE}
-            left = [name for name in self._schemas() if _is_numbered(name, f"{self.schema}__b")]
-            self._drop(name for name in left if not any(_is_of(name, place) for place in known))
+            kept = {one.place for one in self.read() if one.status != GONE}
+            self._drop(
+                name
+                for name in self._schemas()
+                if is_place(self.schema, name) and not any(_is_of(name, place) for place in kept)
+            )
             # What is loaded from now on, this build may have seen or not.
             self._loaded = self._state(self._raw_tables())
         return self._next
@@ -525,13 +528,13 @@ class PostgresPublications(SqlPublications):
             raise fault(error, where(self.profile)) from None
 
 
+def is_place(target: str, schema: str) -> bool:
+    """Whether a schema belongs to a build of the target schema."""
+    return re.fullmatch(r"__(next|b\d+)(_.*)?", schema.removeprefix(target)) is not None
+
+
 def _is_of(schema: str, place: str) -> bool:
     return schema == place or schema.startswith(f"{place}_")
-
-
-def _is_numbered(schema: str, beginning: str) -> bool:
-    """Whether it is a place with a number behind the beginning, or one of its schemas."""
-    return schema.startswith(beginning) and schema[len(beginning) :].split("_")[0].isdigit()
 
 
 def _name(table: Table) -> str:
