@@ -10,6 +10,7 @@ import click
 
 from loader.cli.call import Call, format_option, option, say, target_option, vars_option
 from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
+from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
     from loader.database import Database
@@ -24,7 +25,7 @@ class Given(TypedDict):
 
     replace: bool
     allow_empty: bool
-    max_rejected: str
+    max_rejected: str | None
     exclude: tuple[str, ...]
     input_: str | None
     encoding: str | None
@@ -37,6 +38,7 @@ class Given(TypedDict):
     dates: str | None
     list_separator: str | None
     id_prefix: str | None
+    durations: str | None
 
 
 _OPTIONS = (
@@ -44,10 +46,9 @@ _OPTIONS = (
     option("--allow-empty", is_flag=True, help="Let files without any record replace it, too."),
     option(
         "--max-rejected",
-        default="10%",
-        show_default=True,
         metavar="N or N%",
-        help="How many lines of a file may be rejected before nothing is loaded.",
+        help="How many lines of a file may be rejected before nothing is loaded; default: 10%. If "
+        "said with --check, it holds for rejected rows as well.",
     ),
     option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files named like this."),
     option("--input", "input_", help="Take the files for this input, whatever else they could be."),
@@ -85,6 +86,13 @@ _OPTIONS = (
         "--id-prefix",
         metavar="PREFIX,PREFIX…",
         help="What may stand before the digits of ids, such as EXP- in EXP-0012.",
+    ),
+    option(
+        "--durations",
+        type=click.Choice(DURATIONS),
+        metavar="UNIT",
+        help="Unit to read durations in (0:34:59, 35 min, 1h5m, PT35M): s, min or h. What 26:15 is "
+        "has to be said, too: min,h:mm or min,m:ss.",
     ),
 )
 
@@ -336,7 +344,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
     if options.check and database.project.marts_file.exists():
         from loader.check import Verdict
 
-        judge = Verdict(database.project, database.profile, report.say)
+        judge = Verdict(database.project, database.profile, report.say, options.max_rejected)
     database.ready()
     try:
         outcomes = load_files(paths, inputs, database.profile, options, report, judge)
@@ -363,6 +371,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
             dates=given["dates"],
             list_separator=_sign("--list-separator", given["list_separator"]),
             id_prefix=given["id_prefix"],
+            durations=given["durations"],
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -370,7 +379,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
         replace=given["replace"],
         allow_empty=given["allow_empty"],
         check=check,
-        max_rejected=_max_rejected(given["max_rejected"]),
+        max_rejected=_max_rejected(limit) if (limit := given["max_rejected"]) else None,
         exclude=given["exclude"],
         input=given["input_"],
         read=ReadOptions(
