@@ -22,7 +22,7 @@ from loader.contract import DEFAULT_MART
 from loader.dbt import Manifest, compile_models
 from loader.engines.raw_store import SqlRawStore
 from loader.engines.sql import quote
-from loader.last_build import code_of
+from loader.fingerprint import code_of
 from loader.profile import Profile
 from loader.project import Project
 from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread

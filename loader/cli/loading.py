@@ -105,12 +105,18 @@ def given_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 full_option = option("--full", is_flag=True, help="Build also when nothing has changed.")
+keep_option = option(
+    "--keep",
+    type=click.IntRange(min=0, max=999),
+    help="How many earlier builds stay for `labmart rollback`; default: 1.",
+)
 
 
 @click.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @given_options
 @full_option
+@keep_option
 @target_option
 @vars_option
 @click.pass_obj
@@ -118,6 +124,7 @@ def run(
     call: Call,
     paths: tuple[str, ...],
     full: bool,
+    keep: int | None,
     target: str | None,
     variables: str | None,
     **given: Unpack[Given],
@@ -138,7 +145,7 @@ def run(
         with database.open() as source:
             show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
 
-    options = BuildOptions(target=target, vars=variables, full=full)
+    options = BuildOptions(target=target, vars=variables, full=full, keep=keep)
     _build(database, options, load_ids, when_green=show_features)
 
 
@@ -169,6 +176,7 @@ def load(
 
 @click.command()
 @full_option
+@keep_option
 @target_option
 @vars_option
 @click.argument("dbt_arguments", nargs=-1, type=click.UNPROCESSED)
@@ -176,18 +184,21 @@ def load(
 def build(
     call: Call,
     full: bool,
+    keep: int | None,
     target: str | None,
     variables: str | None,
     dbt_arguments: tuple[str, ...],
 ) -> None:
-    """Run dbt build, with progress, unless nothing has changed since the last green build.
+    """Build and test the tables beside those that readers see, then publish them in one step.
 
-    dbt's unit tests and the tests tagged `development` are left out; plain `dbt build` has them.
-    Arguments after -- go to dbt, which then does what they say: labmart build -- --select users
+    If a test fails, or the build is killed, readers see what they saw before. A build is left out
+    when nothing has changed since the last one. dbt's unit tests and the tests tagged `development`
+    are not run; plain `dbt build` has them. Arguments after -- go to dbt, which then does what they
+    say, and where readers look, as plain dbt does: labmart build -- --select users
     """
     from loader.dbt import BuildOptions
 
-    options = BuildOptions(target=target, vars=variables, extra=dbt_arguments, full=full)
+    options = BuildOptions(target=target, vars=variables, extra=dbt_arguments, full=full, keep=keep)
     _build(call.database(target), options)
 
 
@@ -309,15 +320,17 @@ def _build(
     from loader.seeds import check_seeds
     from loader.show import closing_lines
 
+    def close(built: Database) -> None:
+        with suppress(LabmartError), built.open() as source:
+            for line in closing_lines(database.project, source, load_ids):
+                say(line)
+
     check_seeds(database.project.seeds)
-    is_green = run_and_report(database, options)
-    if is_green and when_green:
-        when_green()
-    with suppress(LabmartError), database.open() as source:
-        for line in closing_lines(database.project, source, load_ids):
-            say(line)
-    if not is_green:
+    if not run_and_report(database, options, red=close):
         raise BuildFailed
+    if when_green:
+        when_green()
+    close(database)
 
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
