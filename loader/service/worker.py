@@ -28,6 +28,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
+from uuid import UUID
 
 import psycopg2
 
@@ -59,8 +61,8 @@ from loader.service.model import (
     load_options,
 )
 from loader.service.problems import Problem, of_error
-from loader.service.settings import Settings, check
-from loader.service.uploads import abandoned_folders, remove_upload, spooled_file
+from loader.service.settings import Settings
+from loader.service.uploads import abandoned_folders, spooled_file
 from loader.show import COUNTS, accounts
 from loader.show import select as select_rows
 from loader.sources import read_inputs
@@ -94,11 +96,16 @@ _NO_NODE = ("analysis", "operation")
 
 async def keep_worker(settings: Settings) -> None:
     """Keep a worker's process running until cancelled; then end it, which may take some time."""
+    command = [sys.executable, "-P", "-m", "loader"]
+    command += ["--project-dir", str(settings.database.project.root), "worker", "--with-parent"]
+    command += ["--spool", str(settings.spool_folder)]
+    command += ["--landing", str(settings.landing)] if settings.landing else []
+    command += ["--target", settings.target] if settings.target else []
     wait = 0.0
     while True:
         begun = time.monotonic()
         process = await asyncio.create_subprocess_exec(
-            *_command(settings),
+            *command,
             # When we have gone, however, it sees the end of this pipe and ends too.
             stdin=asyncio.subprocess.PIPE,
             # Ctrl-C in a terminal reaches us alone, and the worker gets exactly one signal.
@@ -117,26 +124,14 @@ async def keep_worker(settings: Settings) -> None:
         if code == 0:
             # It has interrupted a job.
             continue
-        wait = 0.0 if time.monotonic() - begun > _WELL else wait
-        wait = min(max(2 * wait, _FIRST_WAIT), _LONGEST_WAIT)
+        was_well = time.monotonic() - begun > _WELL
+        wait = _FIRST_WAIT if was_well or not wait else min(2 * wait, _LONGEST_WAIT)
         _LOG.warning("the worker has ended (%s); another one starts in %.1f s", code, wait)
         await asyncio.sleep(wait)
 
 
-def _command(settings: Settings) -> list[str]:
-    command = [sys.executable, "-P", "-m", "loader"]
-    command += ["--project-dir", str(settings.database.project.root), "worker", "--with-parent"]
-    command += ["--spool", str(settings.spool_folder)]
-    if settings.landing is not None:
-        command += ["--landing", str(settings.landing)]
-    if settings.target is not None:
-        command += ["--target", settings.target]
-    return command
-
-
 def run_workers(settings: Settings) -> None:
     """Keep a worker running until a signal comes. Raises as `prepared` does at the start."""
-    check(settings)
     with prepared(settings):
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     asyncio.run(keep_worker(settings))
@@ -147,7 +142,6 @@ def work(settings: Settings) -> None:
 
     Raises DatabaseUnreachable or DatabaseFault when the database has gone.
     """
-    check(settings)
     # This thread's connection, and one for the progress that loads tell from another thread.
     with prepared(settings, connections=2, name=_NAME) as tables:
         worker = Worker(settings, JobStore(tables))
@@ -316,7 +310,7 @@ class Worker:
             self.tell_interrupted(task)
         else:
             self._write(job, task.attempts)
-        remove_upload(self._settings.spool_folder, job.id)
+        self._remove_upload(job.id)
 
     def tell_interrupted(self, task: Task) -> None:
         """Somebody has cancelled the jobs, or the worker is to end and they are done later."""
@@ -332,8 +326,11 @@ class Worker:
         for job_id in abandoned_folders(spool):
             needed = self._store.needs_upload(job_id)
             if needed is False or (needed is None and _is_old(spool / str(job_id))):
-                remove_upload(spool, job_id)
+                self._remove_upload(job_id)
         self._store.forget_old()
+
+    def _remove_upload(self, job_id: UUID) -> None:
+        rmtree(self._settings.spool_folder / str(job_id), ignore_errors=True)
 
     def _write(self, job: Job, attempts: int) -> None:
         """Write what a job brings or changes to the raw tables."""
