@@ -95,6 +95,15 @@ def engines(names: tuple[str, ...], **laboratory: object) -> None:
 
 
 @benchmarks.command()
+@laboratory_options
+def workers(**laboratory: object) -> None:
+    """Two workers of Apache Spark and two loaders, against one."""
+    from benchmarks import workers
+
+    workers.measure(_laboratory(laboratory))
+
+
+@benchmarks.command()
 @click.option("--megabytes", default=500, help="The size of the upload.")
 @click.option("--mart", default="user_features", help="The mart to ask for rows of.")
 @repeat_option

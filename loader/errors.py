@@ -26,7 +26,8 @@ sentence of the class above.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -154,14 +155,47 @@ class NotAcceptable(UsageError):
         super().__init__(f"The header Accept names none of {', '.join(known)}.")
 
 
+@dataclass(frozen=True)
+class ProposedColumn:
+    """A declared column, and the cell of a header that it may be; None if none is close."""
+
+    column: str
+    required: bool
+    cell: str | None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a header may mean if its file is for an input."""
+
+    input: str
+    columns: tuple[ProposedColumn, ...]
+
+
+@dataclass(frozen=True)
+class RefusedHeader:
+    """The cells of a header that means no input as it stands, and what `--map` could say of it.
+
+    `where` is `line 3`, `row 3` or "". There is a proposal for each input, the likeliest first.
+    """
+
+    where: str
+    cells: tuple[str, ...]
+    proposals: tuple[Proposal, ...]
+
+
 class FileRefused(LabmartError):
-    """One input file cannot be read as it is. `problem` begins with `:` or `, line N:`."""
+    """One input file cannot be read as it is. `problem` begins with `:` or `, line N:`.
+
+    `header` is there if other names for columns could mend it.
+    """
 
     exit_code = EXIT_FILE
 
-    def __init__(self, name: str, problem: str) -> None:
+    def __init__(self, name: str, problem: str, header: RefusedHeader | None = None) -> None:
         self.name = name
         self.problem = problem
+        self.header = header
         super().__init__(f"{name}{problem}")
 
 
@@ -170,12 +204,22 @@ class NoTable(FileRefused):
 
 
 class FilesRefused(LabmartError):
-    """Input files cannot be read as they are; nothing was written. Lists every problem found."""
+    """Input files cannot be read as they are; nothing was written. Lists every problem found.
+
+    `headers` has the ones that other names for columns could mend, by file.
+    """
 
     exit_code = EXIT_FILE
 
-    def __init__(self, problems: Sequence[str], *, undone: str = "built") -> None:
+    def __init__(
+        self,
+        problems: Sequence[str],
+        *,
+        undone: str = "built",
+        headers: Mapping[str, RefusedHeader] | None = None,
+    ) -> None:
         self.problems = tuple(problems)
+        self.headers = headers or {}
         listed = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(
             f"Nothing was {undone}, because files cannot be read as they are:\n{listed}"

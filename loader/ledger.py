@@ -26,7 +26,8 @@ from loader.printable import printable
 
 CURRENT, SUPERSEDED, REVERTED = "current", "superseded", "reverted"
 APPEND, REPLACE = "append", "replace"
-SHEET = "sheet"
+# What a reading says of the sheet, and of the names in the header (--map).
+SHEET, NAMES = "sheet", "names"
 # Whoever copies a folder gives its files times in any order, and those of an archive are rounded:
 # so close together they do not tell which file is the newer one.
 _SAME_MOMENT = timedelta(seconds=2)
@@ -82,6 +83,30 @@ def said_of(loads: Sequence[Load]) -> dict[str, dict[str, object]]:
         for load in loads
         if should[load.load_id] == CURRENT
     }
+
+
+@dataclass(frozen=True)
+class SaidNames:
+    """What a person said of the names in a header, `NAME=COLUMN`, for a load that has it."""
+
+    header: tuple[str, ...]
+    names: tuple[str, ...]
+    load_id: int
+
+    @property
+    def columns(self) -> set[str]:
+        return {text.rpartition("=")[2].strip() for text in self.names}
+
+
+def names_of_headers(loads: Sequence[Load]) -> list[SaidNames]:
+    """What was last said of each header, the newest first. An undone load says nothing."""
+    said: dict[tuple[str, ...], SaidNames] = {}
+    for load in reversed(loads):
+        names = reading_of(load).get(NAMES)
+        if load.status != REVERTED and load.header and isinstance(names, list):
+            header = tuple(json.loads(load.header))
+            said.setdefault(header, SaidNames(header, tuple(names), load.load_id))
+    return list(said.values())
 
 
 def statuses(loads: Sequence[Load]) -> dict[int, str]:

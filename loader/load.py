@@ -13,24 +13,34 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from loader.engines import Load, RawStore, open_store
-from loader.errors import DatabaseFault, FileRefused, FilesRefused, NoTable, UsageError
+from loader.errors import (
+    DatabaseFault,
+    FileRefused,
+    FilesRefused,
+    NoTable,
+    RefusedHeader,
+    UsageError,
+)
 from loader.files import Collected, LocalFile, collect, sha256_of
 from loader.ledger import (
     APPEND,
     CURRENT,
+    NAMES,
     REPLACE,
     SHEET,
     IncomingFile,
+    SaidNames,
     changes,
     escaped,
     file_name,
+    names_of_headers,
     plan,
     said_of,
 )
@@ -53,6 +63,8 @@ _HINTS = {
 _Said = TypeVar("_Said", ReadOptions, CellFormats)
 # A refusal tells so many of the rejected lines.
 _EXAMPLES = 3
+# So many of what was said of headers are tried on a file that is refused without it.
+_REMEMBERED = 20
 # Of more files of one call only the first and the last are named.
 _NAMED = 6
 
@@ -108,7 +120,8 @@ class Table:
     """A recognised file, or a sheet of one.
 
     `file_state` is what the file was like when it was looked at; see `_state_of`. `said` is how to
-    read it, as it was said now or when the same bytes were loaded.
+    read it, as it was said now, or when the same bytes were loaded; `remembered` is what of that
+    was said of an earlier file with the same header.
     """
 
     file: LocalFile
@@ -116,6 +129,19 @@ class Table:
     sha256: str
     file_state: tuple[int, int, int]
     said: Mapping[str, object]
+    remembered: SaidNames | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know; complete after the last batch."""
+        if self.remembered is None:
+            return self.parser.notes
+        names = ", ".join(self.remembered.names)
+        remembered = (
+            f"its header was that of load {self.remembered.load_id}, and so its names are those "
+            f"that were said then: {names}; --map says others"
+        )
+        return (remembered, *self.parser.notes)
 
     @property
     def name(self) -> str:
@@ -197,30 +223,94 @@ def load(
     ) as collected:
         for name in collected.skipped:
             report.say(f"{name}: left out")
-        with open_store(profile, write=False) as store:
-            said_before = said_of(store.loads())
-        tables, problems = _recognise(paths, collected, inputs, options, said_before, report)
-        writing = not problems and (judge is not None or not options.check)
+        writing = judge is not None or not options.check
         with open_store(profile, write=writing) as store:
-            call = _Call(store, options, report, problems, writing, judge)
-            outcomes = call.run(tables, inputs)
-        if problems:
-            raise FilesRefused(problems, undone="loaded")
+            call = _Call(store, inputs, options, report, writing, judge)
+            outcomes = call.run(call.recognise(paths, collected))
+        if call.problems:
+            raise FilesRefused(call.problems, undone="loaded", headers=call.headers)
         return outcomes
 
 
 @dataclass
 class _Call:
-    """The tables of one call in one transaction; `problems` grows as they are found."""
+    """The tables of one call in one transaction.
+
+    `problems`, and the `headers` of refused files, grow as they are found.
+    """
 
     store: RawStore
+    inputs: Sequence[Input]
     options: LoadOptions
     report: Report
-    problems: list[str]
     writing: bool
     judge: Judge | None
+    problems: list[str] = field(default_factory=list)
+    headers: dict[str, RefusedHeader] = field(default_factory=dict)
 
-    def run(self, tables: Sequence[Table], inputs: Sequence[Input]) -> list[Outcome]:
+    def recognise(self, paths: Sequence[str], collected: Collected) -> list[Table]:
+        """The tables of all files.
+
+        Whoever says nothing of how to read what is loaded already means as it was read. A text
+        beside tables that is none itself, as a README is, is passed over unless it is a PATH.
+        """
+        tables: list[Table] = []
+        self.problems += collected.problems
+        no_tables: list[str] = []
+        named = {*map(printable, paths), *self.options.names.values()}
+        loads = self.store.loads()
+        said_before, said_of_headers = said_of(loads), names_of_headers(loads)
+        for file in collected.files:
+            try:
+                file_state = _state_of(file.path)
+                sha256 = sha256_of(file.path, file.name)
+                tables += self._tables(
+                    file, sha256, file_state, said_before.get(sha256), said_of_headers
+                )
+            except FileRefused as error:
+                passed = isinstance(error, NoTable) and file.name not in named
+                (no_tables if passed else self.problems).append(str(error))
+                if error.header is not None:
+                    self.headers[error.name] = error.header
+            except OSError as error:
+                self.problems.append(f"{file.name}: it cannot be read: {error.strerror}.")
+        if tables:
+            for problem in no_tables:
+                self.report.say(f"{problem} It is passed over.")
+        else:
+            self.problems += no_tables
+        self.writing = self.writing and not self.problems
+        return tables
+
+    def _tables(
+        self,
+        file: LocalFile,
+        sha256: str,
+        file_state: tuple[int, int, int],
+        said_before: Mapping[str, object] | None,
+        said_of_headers: Sequence[SaidNames],
+    ) -> Iterator[Table]:
+        """The tables of a file. Raises FileRefused."""
+        options = self.options
+        said: dict[str, object] = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in (asdict(options.read) | asdict(options.formats)).items()
+            if name != SHEET and value not in (None, ())
+        }
+        if said_before is not None and said.items() <= said_before.items():
+            said, said_of_headers = dict(said_before), ()
+        if NAMES in said:
+            said_of_headers = ()
+        read = replace(_as(ReadOptions, said), sheet=options.read.sheet)
+        formats = _as(CellFormats, said)
+        inputs = [replace(table, formats=formats.or_else(table.formats)) for table in self.inputs]
+        parsers, remembered = _recognise(file, inputs, read, said_of_headers)
+        if remembered:
+            said[NAMES] = list(remembered.names)
+        for parser in parsers:
+            yield Table(file, parser, sha256, file_state, said, remembered)
+
+    def run(self, tables: Sequence[Table]) -> list[Outcome]:
         """Read all tables, write them while there is no problem, commit if there was none."""
         incoming = [
             IncomingFile(
@@ -231,7 +321,7 @@ class _Call:
         ]
         steps = plan(self.store.loads(), incoming, replace=self.options.replace)
         if self.writing and not all(step.known for step in steps):
-            self.store.prepare(inputs)
+            self.store.prepare(self.inputs)
             if self.judge is not None:
                 self.report.working("working out the figures as they are …")
                 self.judge.begin(self.store)
@@ -386,54 +476,41 @@ class _Call:
             loaded_by=self.options.loaded_by or person(),
             reading=json.dumps(table.reading),
             arrived_at=table.arrived_at,
+            header=json.dumps(table.parser.header),
             columns_ignored=json.dumps(ignored, ensure_ascii=False) if ignored else None,
             **asdict(table.parser.input.formats),
         )
 
 
 def _recognise(
-    paths: Sequence[str],
-    collected: Collected,
-    inputs: Sequence[Input],
-    options: LoadOptions,
-    said_before: Mapping[str, Mapping[str, object]],
-    report: Report,
-) -> tuple[list[Table], list[str]]:
-    """The tables of all files, and what is wrong with those that have none.
+    file: LocalFile, inputs: Sequence[Input], read: ReadOptions, said: Sequence[SaidNames]
+) -> tuple[Sequence[Parser], SaidNames | None]:
+    """The parsers of a file, and what was said of its header before, if they need that.
 
-    Whoever says nothing of how to read what is loaded already means as it was read. A text beside
-    tables that is none itself, as a README is, is passed over unless it is a PATH.
+    Raises FileRefused.
     """
-    tables: list[Table] = []
-    problems, no_tables = list(collected.problems), list[str]()
-    named = {*map(printable, paths), *options.names.values()}
-    said_now = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in (asdict(options.read) | asdict(options.formats)).items()
-        if name != SHEET and value not in (None, ())
-    }
-    for file in collected.files:
-        try:
-            file_state = _state_of(file.path)
-            sha256 = sha256_of(file.path, file.name)
-            before = said_before.get(sha256, {})
-            said = before if said_now.items() <= before.items() else said_now
-            read = replace(_as(ReadOptions, said), sheet=options.read.sheet)
-            formats = _as(CellFormats, said)
-            meant = [replace(table, formats=formats.or_else(table.formats)) for table in inputs]
-            parsers = recognise(file, meant, read)
-        except FileRefused as error:
-            passed = isinstance(error, NoTable) and file.name not in named
-            (no_tables if passed else problems).append(str(error))
-        except OSError as error:
-            problems.append(f"{file.name}: it cannot be read: {error.strerror}.")
-        else:
-            tables += [Table(file, parser, sha256, file_state, said) for parser in parsers]
-    if not tables:
-        return [], [*problems, *no_tables]
-    for problem in no_tables:
-        report.say(f"{problem} It is passed over.")
-    return tables, problems
+    columns = {name for table in inputs for name in table.column_names}
+    usable = [names for names in said if columns.issuperset(names.columns)][:_REMEMBERED]
+    refused = None
+    parsers: Sequence[Parser] = ()
+    try:
+        parsers = recognise(file, inputs, read)
+        headers = {parser.header for parser in parsers}
+        # What was said is needed for a header itself, or for a sheet that has none without it.
+        if not any(getattr(parser, "beside", ()) for parser in parsers):
+            usable = [names for names in usable if names.header in headers]
+    except FileRefused as error:
+        refused = error
+        if error.header is None:
+            raise
+    for names in usable:
+        with suppress(FileRefused):
+            others = recognise(file, inputs, replace(read, names=names.names))
+            if any(parser.header == names.header for parser in others):
+                return others, names
+    if refused:
+        raise refused
+    return parsers, None
 
 
 def _as(record: type[_Said], said: Mapping[str, object]) -> _Said:

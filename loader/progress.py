@@ -137,7 +137,7 @@ def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
     parser = outcome.table.parser
     yield f"{outcome.table.name} → {parser.input.name}"
     yield f"    {parser.dialect}: {', '.join(parser.columns)}"
-    for note in parser.notes:
+    for note in outcome.table.notes:
         yield f"    {note}"
     if outcome.state == "known":
         yield f"    already loaded ({outcome.same_as}), nothing to do"

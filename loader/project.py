@@ -147,7 +147,8 @@ def _profiles_dir(root: Path) -> Path:
         return directory
     if (root / PROFILES_FILE).exists():
         return root
-    home = Path.home() / ".dbt"
+    # A user without a name or HOME has none, and then the text stays as it is.
+    home = Path(os.path.expanduser("~/.dbt"))  # noqa: PTH111 -- Path raises for nobody's home
     if (home / PROFILES_FILE).is_file():
         document = read_yaml(home / PROFILES_FILE)
         if isinstance(document, dict) and profile_name(root) in document:

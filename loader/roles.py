@@ -10,10 +10,14 @@ creates belongs to the group when it becomes the group first (`role:` in profile
 role … set role …`). dbt drops each mart and makes it anew, so the reader's right stands in the
 default privileges: a new table has it from its first moment, and dbt's `grants` would need the role
 on every database that the project is ever built on.
+
+On the embedded server `labmart db expose` makes the reader one who logs in, by a port.
 """
 
 from __future__ import annotations
 
+import secrets
+import socket
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +25,8 @@ import psycopg2
 import psycopg2.errors
 
 from loader.database import Database
+from loader.embedded import Place, start, stop
+from loader.embedded.settings import Exposure, exposure_of, keep_exposure
 from loader.engines.postgres import LONGEST_NAME, literal, one_line, open_connection, sql_of, where
 from loader.engines.raw_store import gaps, raw_tables
 from loader.engines.sql import quote
@@ -30,6 +36,25 @@ from loader.sources import LEDGER, REJECTED, read_inputs
 
 # What stands around a block in roles.sql.
 _QUOTE = "$labmart$"
+# The ports that `labmart db expose` looks through.
+_PORTS = range(54330, 54430)
+_LINES = """\
+server    127.0.0.1, port {port}
+database  {database}, schema {schema}
+user      {user}
+password  {password}
+
+Excel and Power BI (Data, Get Data, From PostgreSQL; Power Query):
+    PostgreSQL.Database("127.0.0.1:{port}", "{database}"){{[Schema="{schema}"]}}
+R:
+    DBI::dbConnect(RPostgres::Postgres(), host = "127.0.0.1", port = {port},
+        dbname = "{database}", user = "{user}", password = askpass::askpass())
+Python:
+    psycopg2.connect("host=127.0.0.1 port={port} dbname={database} user={user}",
+        password=getpass.getpass())
+Metabase: PostgreSQL, host 127.0.0.1, port {port}, database {database}, SSL off
+DBeaver:
+    jdbc:postgresql://127.0.0.1:{port}/{database}?user={user}&currentSchema={schema}"""
 
 
 def loader_of(raw_schema: str) -> str:
@@ -124,3 +149,109 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
 
 def _refuse(problem: str, next_step: str) -> DatabaseFault:
     return DatabaseFault("for the roles", problem, next_step)
+
+
+def expose(database: Database, port: int | None, *, new_password: bool) -> str:
+    """Open a port of this machine for the reader; how programs reach it, as text for a person.
+
+    The port opened before stays the same, and so does the password, unless another is asked for.
+    Raises UsageError, DatabaseUnreachable or DatabaseFault.
+    """
+    place = _embedded(database)
+    set_up_roles(database)
+    schema = database.profile.schema
+    user, before = reader_of(schema), exposure_of(place)
+    if port is not None and not (before and port == before.port) and not _is_free(port):
+        raise UsageError(f"The port {port} is in use. Name another with --port, or leave it out.")
+    port = port or (before.port if before else next(filter(_is_free, _PORTS), None))
+    if port is None:
+        raise UsageError(f"No port of {_PORTS[0]} to {_PORTS[-1]} is free. Name one with --port.")
+    after = Exposure(port, tuple(sorted({*(before.roles if before else ()), user})))
+    password = None
+    with closing(open_connection(database.profile, "labmart db expose")) as connection:
+        if after != before:
+            _refuse_restart_of_work(connection)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("select rolpassword is null from pg_authid where rolname = %s", (user,))
+            [(has_none,)] = cursor.fetchall()
+            if has_none or new_password:
+                password = secrets.token_urlsafe(18)
+                cursor.execute(
+                    f"alter role {quote(user)} login connection limit 20 password %s;"
+                    f"alter role {quote(user)} set search_path = {quote(schema)};"
+                    f"alter role {quote(user)} set default_transaction_read_only = on",
+                    (password,),
+                )
+    if after != before:
+        _restart(place, after)
+    return _LINES.format(
+        port=port,
+        database=database.profile.database,
+        schema=schema,
+        user=user,
+        password=f"{password} (not shown again; --new-password makes another)"
+        if password
+        else "as it was told (--new-password makes another)",
+    )
+
+
+def unexpose(database: Database) -> bool:
+    """Close the port, and let nobody log in as a reader; whether it was open.
+
+    Raises UsageError or DatabaseUnreachable.
+    """
+    place = _embedded(database)
+    exposure = exposure_of(place)
+    if exposure is None:
+        return False
+    database.ready()
+    with closing(open_connection(database.profile, "labmart db expose")) as connection:
+        _refuse_restart_of_work(connection)
+        with connection, connection.cursor() as cursor:
+            for role in exposure.roles:
+                cursor.execute("select from pg_roles where rolname = %s", (role,))
+                if cursor.fetchone() is not None:
+                    cursor.execute(f"alter role {quote(role)} nologin password null")
+    _restart(place, None)
+    return True
+
+
+def _embedded(database: Database) -> Place:
+    if database.embedded is None:
+        raise UsageError(
+            f"The target {database.profile.target} does not use the embedded PostgreSQL; whoever "
+            "runs its server says who reaches it."
+        )
+    return database.embedded
+
+
+def _refuse_restart_of_work(connection: psycopg2.extensions.connection) -> None:
+    """A port opens and closes with a restart, which would end what others are doing."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select count(*) from pg_stat_activity where backend_type = 'client backend' "
+            "and state <> 'idle' and pid <> pg_backend_pid()"
+        )
+        [(busy,)] = cursor.fetchall()
+    if busy:
+        raise UsageError(
+            "The server has to be started anew for this, and a load, a build or a query is at "
+            "work. Call again when it has ended."
+        )
+
+
+def _restart(place: Place, exposure: Exposure | None) -> None:
+    before = exposure_of(place)
+    stop(place)
+    try:
+        keep_exposure(place, exposure)
+        start(place)
+    except BaseException:
+        keep_exposure(place, before)
+        raise
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as unused:
+        unused.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return unused.connect_ex(("127.0.0.1", port)) != 0

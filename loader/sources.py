@@ -17,7 +17,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loader.errors import ConfigError, FileRefused, UsageError
+from loader.errors import (
+    ConfigError,
+    FileRefused,
+    Proposal,
+    ProposedColumn,
+    RefusedHeader,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from loader.contract import DeclaredColumn, DeclaredTable
@@ -307,6 +314,35 @@ def mistaken_name(cells: Sequence[str], match: HeaderMatch) -> str:
             apart = f"If it is another one, give the file a column {column.name} too, even empty."
             return f"{_close_to(cell, column)} {apart}"
     return ""
+
+
+def refused_header(where: str, cells: Sequence[str], inputs: Sequence[Input]) -> RefusedHeader:
+    """A header that means none of the inputs, with the cell that each column may be.
+
+    A cell is proposed once: for a column by one of whose names it goes, else for one to which it
+    is close.
+    """
+
+    def proposal(table: Input) -> Proposal:
+        free = list(cells)
+        meant: dict[str, str] = {}
+        for column in table.columns:
+            keys = column.said or column.names
+            if cell := next((cell for cell in free if header_key(cell) in keys), ""):
+                meant[column.name] = cell
+                free.remove(cell)
+        for column in table.columns:
+            if column.name not in meant and (cell := _closest(free, column)):
+                meant[column.name] = cell
+                free.remove(cell)
+        columns = (ProposedColumn(c.name, c.required, meant.get(c.name)) for c in table.columns)
+        return Proposal(table.name, tuple(columns))
+
+    def unlikely(proposal: Proposal) -> tuple[int, int]:
+        missing = [column for column in proposal.columns if column.cell is None]
+        return sum(column.required for column in missing), len(missing)
+
+    return RefusedHeader(where, tuple(cells), tuple(sorted(map(proposal, inputs), key=unlikely)))
 
 
 def _close_to(cell: str, column: InputColumn) -> str:

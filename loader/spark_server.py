@@ -251,7 +251,8 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
             stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, **own},
+            # A server that is named would be what Spark's own programs connect to.
+            env={**{name: text for name, text in os.environ.items() if name != REMOTE}, **own},
             start_new_session=True,
         )
     try:

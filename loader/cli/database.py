@@ -58,6 +58,7 @@ def db_stop(call: Call) -> None:
 def db_status(call: Call, target: str | None) -> None:
     """Tell whether the embedded PostgreSQL runs; exit code 4 if it does not."""
     from loader.embedded import place_of, status
+    from loader.embedded.settings import exposure_of
     from loader.progress import duration, size_of
 
     database = call.database(target)
@@ -68,24 +69,51 @@ def db_status(call: Call, target: str | None) -> None:
         click.echo(f"size     {size}")
         return
     server = status(place_of(database.project.profiles_dir))
+    exposure = exposure_of(server.place)
     if database.embedded is None:
         say(f"Not in use: {database.profile.path} names another server.")
         return
     lines = {
-        "status": "running" if server.running else "stopped",
+        "status": server.word,
         "pid": server.pid,
         "version": server.version and f"PostgreSQL {server.version}",
         "uptime": server.uptime and duration(server.uptime),
         "data": server.place.data,
         "size": server.size and size_of(server.size),
         "socket": server.place.run,
+        "port": exposure and f"{exposure.port} of 127.0.0.1 for {', '.join(exposure.roles)}",
         "log": server.place.log,
     }
     for name, value in lines.items():
         if value is not None:
             click.echo(f"{name:<8} {value}")
     if not server.running:
+        if server.pid:
+            say("`labmart db start` waits for it, or starts it anew when nobody can reach it.")
         raise SystemExit(EXIT_DATABASE)
+
+
+@db.command("expose")
+@option("--port", type=click.IntRange(1024, 65535), help="Which one; default: the first free one.")
+@option("--new-password", is_flag=True, help="Replace the password, which is printed only once.")
+@option("--off", is_flag=True, help="Close the port again, and take the password back.")
+@target_option
+@click.pass_obj
+def db_expose(
+    call: Call, port: int | None, new_password: bool, off: bool, target: str | None
+) -> None:
+    """Let programs of this machine read the marts by a port, with a password.
+
+    For Excel, R, Python, Metabase, DBeaver and the like. Without it nothing reaches the embedded
+    PostgreSQL by the network.
+    """
+    from loader.roles import expose, unexpose
+
+    database = call.database(target)
+    if off:
+        say("closed" if unexpose(database) else "was not open")
+        return
+    click.echo(expose(database, port, new_password=new_password))
 
 
 @db.command("url")

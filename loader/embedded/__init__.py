@@ -5,6 +5,7 @@
         run/         the socket; elsewhere if this path is long, see `place_of`
         log/         postgres.log, and the one before it
         user.conf    a person's own settings
+        exposed.json the port of `labmart db expose`, while there is one
         lock         held while the server is being started or stopped
 
 The server belongs to the directory of profiles.yml, which is the project root unless
@@ -25,6 +26,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
@@ -37,7 +39,7 @@ import psutil
 import psycopg2
 import psycopg2.extensions
 
-from loader.embedded.settings import this_machine, write_settings
+from loader.embedded.settings import exposure_of, this_machine, write_settings
 from loader.errors import DatabaseUnreachable
 from loader.locks import locked
 
@@ -56,8 +58,12 @@ ACCOUNT_VARIABLE = "LABMART_DB_ACCOUNT"
 START_SECONDS = 600.0
 STOP_SECONDS = 60.0
 _ORPHANS_SECONDS = 30.0
+# So long nobody wonders.
+_QUIET_SECONDS = 3.0
 _ORPHANS = "pre-existing shared memory block"
 _LARGE_LOG = 10 * 1024**2
+# What a server says that takes no connections yet, or none any more.
+_NOT_NOW = ("starting up", "shutting down", "not yet accepting", "recovery mode")
 # The next step for the faults of the system that people meet.
 _MEMORY = " Memory is short: set a smaller shared_buffers in .labmart/user.conf."
 _HINTS = {
@@ -65,6 +71,10 @@ _HINTS = {
     "Permission denied": " A file or directory is closed to it: see the path below.",
     "could not map anonymous shared memory": _MEMORY,
     "Cannot allocate memory": _MEMORY,
+    "could not create any TCP/IP sockets": " Another program has taken the port of `labmart db "
+    "expose`: end it, or close the port by removing .labmart/exposed.json.",
+    "could not look up effective user ID": " PostgreSQL needs a user with a name: add one to "
+    "/etc/passwd, or name a server of your own with PGHOST.",
 }
 
 
@@ -92,8 +102,17 @@ class Place:
         return self.home / "user.conf"
 
     @property
+    def exposed(self) -> Path:
+        return self.home / "exposed.json"
+
+    @property
     def socket(self) -> Path:
         return self.run / f".s.PGSQL.{PORT}"
+
+    @property
+    def owners(self) -> tuple[int, int]:
+        """Whose its files may be: ours or, where root lets an account run it, that account's."""
+        return os.geteuid(), self.data.stat().st_uid if self.data.exists() else os.geteuid()
 
 
 @dataclass(frozen=True)
@@ -110,6 +129,10 @@ class Status:
     def running(self) -> bool:
         """Whether it answers."""
         return self.version is not None
+
+    @property
+    def word(self) -> str:
+        return "running" if self.running else "not answering" if self.pid else "stopped"
 
 
 def place_of(profiles_dir: Path) -> Place:
@@ -161,15 +184,18 @@ def start(place: Place, *, major: int = MAJOR) -> bool:
 
     Of two starts at once, one waits for the other. Raises DatabaseUnreachable.
     """
+    _require_ours(place)
+    for folder in (place.run, place.data):
+        _close(folder, *place.owners)
     if _answers(place):
         return False
-    folder = programs(major)
+    binaries = programs(major)
     try:
         place.home.mkdir(mode=0o700, exist_ok=True)
         if place.home.stat().st_uid == os.geteuid():
             place.home.chmod(0o700)
         with locked(place.lock, waiting="", mode=0o600):
-            return not _answers(place) and _start_locked(place, folder, major)
+            return not _answers(place) and _start_locked(place, binaries, major)
     except OSError as error:
         raise DatabaseUnreachable(
             f"The embedded PostgreSQL cannot be started: {error.filename or place.home}: "
@@ -179,23 +205,23 @@ def start(place: Place, *, major: int = MAJOR) -> bool:
 
 def stop(place: Place, *, seconds: float = STOP_SECONDS) -> bool:
     """Stop the server if it runs; True if it was stopped. Open transactions are rolled back."""
+    _require_ours(place)
     if not place.home.is_dir():
         return False
     with locked(place.lock, waiting="", mode=0o600):
         server = server_process(place.data)
-        if server is None:
-            return False
-        if not _end(server, signal.SIGINT, seconds) and not _end(server, signal.SIGQUIT, 10.0):
-            raise _cannot_stop(server, f"it does not react. Look into {place.log}")
-        return True
+        if server is not None:
+            _end(server, place, seconds)
+        return server is not None
 
 
 def status(place: Place) -> Status:
-    """Look, and change nothing."""
+    """Look, and change nothing. Raises DatabaseUnreachable where nobody may look."""
+    _require_ours(place)
     server = server_process(place.data)
     pid = server.pid if server else None
     size = _size(place.data) if place.data.is_dir() else None
-    connection = _connect(place, DATABASE) or _connect(place, "postgres")
+    connection = _connect(place, "postgres")
     if connection is None:
         return Status(place=place, pid=pid, version=None, size=size, uptime=None)
     with closing(connection), connection.cursor() as cursor:
@@ -205,6 +231,19 @@ def status(place: Place) -> Status:
         )
         version, uptime = cursor.fetchone() or (None, None)
     return Status(place=place, pid=pid, version=version, size=size, uptime=uptime)
+
+
+def _require_ours(place: Place) -> None:
+    """Raises DatabaseUnreachable for the database of a colleague, which is closed to us."""
+    for folder in (place.home, place.data) if os.geteuid() != 0 else ():
+        if folder.exists() and (owner := folder.stat().st_uid) != os.geteuid():
+            known = _looked_up(owner)
+            raise DatabaseUnreachable(
+                f"The database in {folder} belongs to {known.pw_name if known else f'uid {owner}'},"
+                " who alone can use it. Call labmart as that user, have the folder given to you "
+                "(chown -R), or make a project of your own: `labmart init DIR`. To read from "
+                "theirs, ask for `labmart db expose`."
+            )
 
 
 # Which process serves a data directory, if any.
@@ -245,29 +284,27 @@ def _serving(pid: int, data: Path) -> psutil.Process | None:
     return process
 
 
-def _end(server: psutil.Process, number: signal.Signals, seconds: float) -> bool:
-    """Send the server a signal; whether it ends in time.
+def _end(server: psutil.Process, place: Place, seconds: float = STOP_SECONDS) -> None:
+    """End the server, in order if it reacts; else as by a crash, which the next start mends.
 
-    SIGINT ends it in order; SIGQUIT is like a crash: nothing is lost, the next start recovers.
+    Raises DatabaseUnreachable.
     """
+    problem = f"it does not react. Look into {place.log}"
     try:
-        server.send_signal(number)
-        # Not `wait`, which would wait for a zombie too: its parent may never look at it.
-        deadline = time.monotonic() + seconds
-        while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
+        for number, patience in ((signal.SIGINT, seconds), (signal.SIGQUIT, 10.0)):
+            server.send_signal(number)
+            # Not `wait`, which would wait for a zombie too: its parent may never look at it.
+            deadline = time.monotonic() + patience
+            while time.monotonic() <= deadline:
+                if not server.is_running() or server.status() == psutil.STATUS_ZOMBIE:
+                    return
+                time.sleep(0.05)
     except psutil.NoSuchProcess:
-        pass
+        return
     except psutil.AccessDenied:
-        raise _cannot_stop(server, "it belongs to another user. Stop it as that user.") from None
-    return True
-
-
-def _cannot_stop(server: psutil.Process, reason: str) -> DatabaseUnreachable:
-    return DatabaseUnreachable(
-        f"The embedded PostgreSQL (process {server.pid}) could not be stopped: {reason}"
+        problem = "it belongs to another user. Stop it as that user."
+    raise DatabaseUnreachable(
+        f"The embedded PostgreSQL (process {server.pid}) could not be stopped: {problem}"
     )
 
 
@@ -297,26 +334,35 @@ def _connect(place: Place, database: str) -> psycopg2.extensions.connection | No
     """A connection to a database of the embedded server; None if nothing answers.
 
     Raises DatabaseUnreachable if others could have put a server of theirs there: it could take the
-    data and say whatever we want to hear.
+    data and say whatever we want to hear. Also if the server answers and lets us not in.
     """
     if not place.socket.exists():
         return None
-    # Run by root, the server may belong to another account: the one that owns its data.
-    owner = place.data.stat().st_uid if place.data.exists() else os.geteuid()
-    require_private(place.run, os.geteuid(), owner)
+    require_private(place.run, *place.owners)
+    if (uid := place.socket.lstat().st_uid) not in place.owners:
+        raise DatabaseUnreachable(
+            f"{place.socket} belongs to another user (uid {uid}), who could reach the database "
+            f"through it. Remove it and call again: rm '{place.socket}'"
+        )
     try:
         return psycopg2.connect(
             host=str(place.run), port=PORT, user=ROLE, dbname=database, connect_timeout=5
         )
-    except psycopg2.OperationalError:
-        return None
+    except psycopg2.OperationalError as error:
+        said = str(error).strip()
+        if "FATAL" not in said or any(sign in said for sign in _NOT_NOW):
+            return None
+        raise DatabaseUnreachable(
+            f"The embedded PostgreSQL of {place.data} answers, but does not let labmart in: "
+            f"{said.partition('FATAL:')[2].strip()}. See {place.user_settings} and {place.log}."
+        ) from None
 
 
 # Starting it.
 
 
 def _start_locked(place: Place, folder: Path, major: int) -> bool:
-    _stop_if_moved(place)
+    _end_unreachable(place)
     # A server that has been started but does not answer yet is waited for. One that is just being
     # stopped looks the same until its process is gone; then it is up to us to start one.
     answers = _wait(place, lambda: None if server_process(place.data) else 0, _size_of_log(place))
@@ -328,7 +374,7 @@ def _start_locked(place: Place, folder: Path, major: int) -> bool:
         if _size_of_log(place) > _LARGE_LOG:
             place.log.replace(place.log.with_suffix(".log.1"))
         _ensure_data_directory(place, folder, major, account)
-        account.own(write_settings(place, this_machine(place)))
+        account.own(*write_settings(place, this_machine(place)))
         account.own_all_of(place.data)
         _launch_and_wait(place, folder, account)
     connection = _connect(place, "postgres")
@@ -343,16 +389,26 @@ def _start_locked(place: Place, folder: Path, major: int) -> bool:
     return not answers
 
 
-def _stop_if_moved(place: Place) -> None:
-    """A server whose directory was moved under it listens at the old path: end it."""
+def _end_unreachable(place: Place) -> None:
+    """End a server that nobody can reach: its directory was moved under it, or its socket removed.
+
+    The line of the socket is in its file once the socket is there.
+    """
     _, socket_directory = _pid_file(place.data)
     server = server_process(place.data)
-    if server and socket_directory not in ("", str(place.run)):
-        _end(server, signal.SIGINT, STOP_SECONDS)
+    is_elsewhere = socket_directory != str(place.run) or not place.socket.exists()
+    if server and socket_directory and is_elsewhere:
+        _end(server, place)
 
 
 def _launch_and_wait(place: Place, folder: Path, account: Account) -> None:
-    command = [str(folder / "postgres"), "-D", str(place.data), "-c", f"port={PORT}"]
+    exposure = exposure_of(place)
+    port = exposure.port if exposure else PORT
+    if port != PORT:
+        # A server has one port, by which its socket is called too; ours stays where it is known.
+        place.socket.unlink(missing_ok=True)
+        place.socket.symlink_to(f".s.PGSQL.{port}")
+    command = [str(folder / "postgres"), "-D", str(place.data), "-c", f"port={port}"]
     deadline = time.monotonic() + _ORPHANS_SECONDS
     while True:
         skip = _size_of_log(place)
@@ -387,12 +443,16 @@ def _wait(place: Place, poll: Callable[[], int | None], skip: int) -> bool:
     `poll` gives None while the process lives, as Popen's does. `skip` is how many bytes of the log
     are about earlier servers.
     """
-    deadline = time.monotonic() + START_SECONDS
-    pause = 0.01
+    begun = time.monotonic()
+    pause, is_told = 0.01, False
     while poll() is None:
         if _answers(place):
             return True
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        if waited > _QUIET_SECONDS and not is_told:
+            is_told = True
+            print(f"waiting for the PostgreSQL of {place.data} to answer …", file=sys.stderr)
+        if waited > START_SECONDS:
             what = f"PostgreSQL does not answer after {START_SECONDS:.0f} seconds"
             raise _failed(what, place, _last_lines(place.log, skip))
         time.sleep(pause)
@@ -466,8 +526,9 @@ def _initdb(place: Place, unfinished: Path, folder: Path, major: int, account: A
         str(folder / "initdb"),
         f"--pgdata={unfinished}",
         f"--username={ROLE}",
-        # The socket's directory is closed to everybody else.
-        "--auth=trust",
+        # The socket's directory is closed to everybody else; see also `settings.client_rules`.
+        "--auth-local=trust",
+        "--auth-host=reject",
         "--encoding=UTF8",
         "--locale=C",
         "--no-instructions",
@@ -495,20 +556,29 @@ def _initdb(place: Place, unfinished: Path, folder: Path, major: int, account: A
 
 
 def make_private(path: Path, *, owner: int | None = None) -> None:
-    """Make a directory that only `owner` (default: this user) can enter, or check that it is so.
+    """Make a directory that only `owner` (default: this user) can enter, or close one to others.
 
     Raises DatabaseUnreachable for what somebody else could have put there: in /tmp anybody can make
     a directory, or a symbolic link, under the name we are going to use.
     """
     uid = os.geteuid() if owner is None else owner
-    try:
+    with suppress(FileExistsError):
         path.mkdir(mode=0o700)
-        # The umask may have taken bits away.
-        path.chmod(0o700)
-    except FileExistsError:
-        pass
+    _close(path, uid, os.geteuid())
     if require_private(path, uid, os.geteuid()).st_uid != uid:
         os.chown(path, uid, -1)
+
+
+def _close(path: Path, *owners: int) -> None:
+    """Close a directory of one of the owners to all others: a restored backup may have opened it.
+
+    PostgreSQL does not start in one that is open.
+    """
+    with suppress(FileNotFoundError):
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid in owners and found.st_mode & 0o077:
+            path.chmod(0o700)
+            print(f"{path} was open to other users; it is closed now", file=sys.stderr)
 
 
 def require_private(path: Path, *owners: int) -> os.stat_result:
@@ -517,17 +587,17 @@ def require_private(path: Path, *owners: int) -> os.stat_result:
     Raises DatabaseUnreachable.
     """
     directory = path.lstat()
-    problem = ""
+    problem, remedy = "", f"Remove it and call again: rm -r '{path}'"
     if not stat.S_ISDIR(directory.st_mode):
         problem = "is not a directory but something put in its place"
     elif directory.st_uid not in owners:
         problem = f"belongs to another user (uid {directory.st_uid})"
     elif stat.S_IMODE(directory.st_mode) & 0o077:
         problem = "is open to other users"
+        remedy = f"`labmart db start` closes it, or: chmod 700 '{path}'"
     if problem:
         raise DatabaseUnreachable(
-            f"{path} {problem}, so somebody else could reach the database through it. "
-            "Remove it and call again."
+            f"{path} {problem}, so somebody else could reach the database through it. {remedy}"
         )
     return directory
 
@@ -610,13 +680,6 @@ def choose_account(place: Place, folder: Path) -> Account:
     """
     owner = place.data.stat().st_uid if place.data.exists() else None
     if os.geteuid() != 0:
-        if owner is not None and owner != os.geteuid():
-            known = _looked_up(owner)
-            name = known.pw_name if known else f"uid {owner}"
-            raise DatabaseUnreachable(
-                f"{place.data} belongs to {name}, and only that user can start it. Call labmart as "
-                "that user, or use a clone of your own."
-            )
         return Account()
     needed = [folder, place.home.parent]
     if place.run.parent != place.home:

@@ -1,17 +1,18 @@
-"""A PostgreSQL configuration fitted to this machine and to bulk work.
+"""A PostgreSQL configuration fitted to this machine and to bulk work, and who may connect.
 
-The stock configuration is made for a machine of 1 GB. It is written anew at every start, because
+The stock configuration is made for a machine of 1 GB. Both are written anew at every start, because
 the machine, or the container's limits, may have changed. A person's own settings go to
 .labmart/user.conf, which is read last and wins.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,47 @@ if TYPE_CHECKING:
     from loader.embedded import Place
 
 SETTINGS_FILE = "labmart.conf"
+CLIENT_RULES_FILE = "labmart_hba.conf"
 _MIB = 1024**2
 _GIB = 1024**3
 _CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """The port at which this machine's programs reach the server, and as which roles."""
+
+    port: int
+    roles: tuple[str, ...]
+
+
+def exposure_of(place: Place) -> Exposure | None:
+    """What `labmart db expose` has opened, if anything."""
+    try:
+        known = json.loads(place.exposed.read_text(encoding="utf-8"))
+        return Exposure(port=known["port"], roles=tuple(known["roles"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_exposure(place: Place, exposure: Exposure | None) -> None:
+    """Remember it for the next start; None closes the port."""
+    if exposure is None:
+        place.exposed.unlink(missing_ok=True)
+    else:
+        place.exposed.write_text(json.dumps(asdict(exposure)), encoding="utf-8")
+
+
+def client_rules(exposure: Exposure | None) -> str:
+    """The text of labmart_hba.conf: the socket is its owner's, and a port asks for passwords.
+
+    No line lets anybody else in by the network, whatever `listen_addresses` a person has set.
+    """
+    lines = ["# Written by labmart at every start.", "local all all trust"]
+    for role in exposure.roles if exposure else ():
+        name = '"' + role.replace('"', '""') + '"'
+        lines += [f"host labmart {name} {ip} scram-sha-256" for ip in ("127.0.0.1/32", "::1/128")]
+    return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)
@@ -84,7 +123,12 @@ def render(machine: Machine, place: Place) -> str:
     work_mem = max(16 * _MIB, memory // 24)
     wal = min(16 * _GIB, max(1 * _GIB, machine.free_disk // 10))
     settings = [
-        ("listen_addresses", "''", "nobody reaches it through the network"),
+        (
+            "listen_addresses",
+            "'127.0.0.1'" if exposure_of(place) else "''",
+            "nobody reaches it through the network",
+        ),
+        ("hba_file", _quoted(str(place.data / CLIENT_RULES_FILE)), "who may come in by which way"),
         # One item of a list of names: double quotes keep commas, spaces and capitals.
         (
             "unix_socket_directories",
@@ -129,11 +173,16 @@ def render(machine: Machine, place: Place) -> str:
     )
 
 
-def write_settings(place: Place, machine: Machine) -> Path:
-    """Write labmart.conf into the data directory and have postgresql.conf include it."""
-    written = place.data / SETTINGS_FILE
-    written.write_text(render(machine, place), encoding="utf-8")
-    written.chmod(0o600)
+def write_settings(place: Place, machine: Machine) -> list[Path]:
+    """Write both files into the data directory and have postgresql.conf include the settings."""
+    texts = {
+        SETTINGS_FILE: render(machine, place),
+        CLIENT_RULES_FILE: client_rules(exposure_of(place)),
+    }
+    written = [place.data / name for name in texts]
+    for path in written:
+        path.write_text(texts[path.name], encoding="utf-8")
+        path.chmod(0o600)
     main = place.data / "postgresql.conf"
     include = f"include = '{SETTINGS_FILE}'"
     text = main.read_text(encoding="utf-8")

@@ -118,7 +118,8 @@ class Load:
     an earlier version kept nothing. `arrived_at` is when the file was last changed, or when it came
     where nothing else is known. The next four are what was said of its cells:
     loader.sources.CellFormats. `columns_ignored` is a JSON array of the header's names that mean no
-    declared column; None where there are none.
+    declared column; None where there are none. `header` is one of all its names as written, empty
+    where the file has none.
     """
 
     load_id: int
@@ -142,6 +143,7 @@ class Load:
     list_separator: str | None = None
     id_prefix: str | None = None
     columns_ignored: str | None = None
+    header: str | None = None
 
 
 class RawStore(Protocol):

@@ -72,6 +72,10 @@ class DelimitedParser:
         return self.layout.match.input
 
     @property
+    def header(self) -> tuple[str, ...]:
+        return self.layout.header if self.layout.header_line else ()
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return tuple(name for name in self.layout.match.columns if name is not None)
 

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 from loader.errors import FileRefused, NoTable
 from loader.parsers.records import columns_of, ignored_columns, is_filled, refuse_records_above
@@ -32,6 +33,7 @@ from loader.sources import (
     mistaken_name,
     named_columns,
     near_miss,
+    refused_header,
 )
 
 _QUOTES = ('"', "'")
@@ -52,8 +54,6 @@ _LOOKED_AT = 500
 _EXPLAINED = 300
 _USUAL_DELIMITERS = ",;\t|"
 _TABLE_LINES = 20
-# A line, the delimiter that it is read with, and what it lacks.
-_Closest = tuple[int, str, NearMiss]
 _NAMES = {"\t": "TAB", " ": "space"}
 _ESCAPE = "\\"
 # So much of a text without a header tells its delimiter.
@@ -123,6 +123,15 @@ class TextLayout:
         return notes
 
 
+class _Closest(NamedTuple):
+    """The line most like a header, the delimiter that it is read with, and what it lacks."""
+
+    line: int
+    delimiter: str
+    cells: Sequence[str]
+    miss: NearMiss | None
+
+
 def delimiter_name(delimiter: str) -> str:
     """A delimiter in a person's words."""
     shown = delimiter if delimiter.isprintable() else f"\\u{ord(delimiter):04x}"
@@ -149,7 +158,10 @@ def recognise_layout(
             raise
         layout, sample = replace(_refined(found, bare), is_wrapped=True), bare
     if sentence := mistaken_name(layout.header, layout.match):
-        raise FileRefused(name, f", line {layout.header_line or 1}: {sentence}")
+        where = f"line {layout.header_line or 1}"
+        raise FileRefused(
+            name, f", {where}: {sentence}", refused_header(where, layout.header, inputs)
+        )
     _refuse_records_above(name, layout, sample)
     return layout
 
@@ -190,9 +202,9 @@ def find_layout(
         if readings := list(search.readings(line, at, end)):
             return _choose(name, readings, sample)
     closest = _closest_header(sample, inputs, options)
-    if closest is None and not _looks_like_table(sample):
-        raise NoTable(name, _nothing_found(sample, inputs, options, None))
-    raise FileRefused(name, _nothing_found(sample, inputs, options, closest))
+    refused = NoTable if closest.miss is None and not _looks_like_table(sample) else FileRefused
+    header = refused_header(f"line {closest.line}", closest.cells, inputs)
+    raise refused(name, _nothing_found(sample, inputs, options, closest), header)
 
 
 def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
@@ -435,7 +447,7 @@ def begin_of_line(text: str, number: int) -> int:
 
 
 def _nothing_found(
-    sample: str, inputs: Sequence[Input], options: ReadOptions, closest: _Closest | None
+    sample: str, inputs: Sequence[Input], options: ReadOptions, closest: _Closest
 ) -> str:
     if sample.lstrip(BLANKS).startswith("<"):
         return ": it is HTML or XML, not a table of text. Save it as CSV or .xlsx."
@@ -444,13 +456,13 @@ def _nothing_found(
         hint = f"If it has another delimiter than usual, say it with --delimiter; {hint}"
     else:
         hint = f"Only {delimiter_name(options.delimiter)} was tried as delimiter; {hint}"
-    if closest is None:
+    if closest.miss is None:
         names = columns_of(inputs)
         return f": no line of the first {HEADER_WITHIN} names columns of an input ({names}). {hint}"
-    line, delimiter, (_, what, advice) = closest
+    _, what, advice = closest.miss
     return (
         f": no line of the first {HEADER_WITHIN} names all columns of an input. Closest is line "
-        f"{line} with delimiter {delimiter_name(delimiter)}: {what}. "
+        f"{closest.line} with delimiter {delimiter_name(closest.delimiter)}: {what}. "
         f"{advice or f'A column of another name is said with --map NAME=COLUMN. {hint}'}"
     )
 
@@ -463,24 +475,24 @@ def _looks_like_table(sample: str) -> bool:
     return is_even or sample.lstrip(BLANKS).startswith("<")
 
 
-def _closest_header(sample: str, inputs: Sequence[Input], options: ReadOptions) -> _Closest | None:
-    """The line that names most columns, the delimiter that shows it, and what it lacks."""
+def _closest_header(sample: str, inputs: Sequence[Input], options: ReadOptions) -> _Closest:
+    """The line that names most columns, or else has most cells."""
     lines = [
-        (line, delimiter, [cell.strip(f'{BLANKS}"') for cell in cells])
+        _Closest(line, delimiter, [cell.strip(f'{BLANKS}"') for cell in cells], None)
         for line, at, end in _first_lines(sample)
         for delimiter in options.delimiter or _USUAL_DELIMITERS
         for cells in [sample[at : min(end, at + _LOOK)].split(delimiter, _EXPLAINED)]
     ]
     # Looking for names that are only alike takes longer: in the best line, or in the first ones.
-    best = max(lines, key=lambda entry: named_columns(entry[2], inputs))
-    likely = [best] if named_columns(best[2], inputs) else lines[: 5 * len(_USUAL_DELIMITERS)]
+    best = max(lines, key=lambda line: (named_columns(line.cells, inputs), len(line.cells)))
+    likely = [best] if named_columns(best.cells, inputs) else lines[: 5 * len(_USUAL_DELIMITERS)]
     misses = [
-        (line, delimiter, miss)
-        for line, delimiter, cells in likely
+        line._replace(miss=miss)
+        for line in likely
         for table in inputs
-        if (miss := near_miss(cells, table))
+        if (miss := near_miss(line.cells, table))
     ]
-    return max(misses, key=lambda entry: entry[2][0], default=None)
+    return max(misses, key=lambda line: line.miss[0] if line.miss else 0, default=best)
 
 
 def _refined(layout: TextLayout, sample: str) -> TextLayout:

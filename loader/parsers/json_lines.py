@@ -35,6 +35,7 @@ from loader.sources import (
     match_header,
     mistaken_name,
     near_miss,
+    refused_header,
 )
 
 # Keys are looked for in the objects that begin the file, up to so many characters.
@@ -92,6 +93,7 @@ class JsonLinesParser:
     name: str
     input: Input
     encoding: str
+    header: tuple[str, ...]
     inputs: Sequence[Input]
     _open: Open
     _ignored: dict[str, None] = field(default_factory=dict)
@@ -270,10 +272,11 @@ def recognise(
             f": it is JSON lines, and its objects ({shown}) are none of the inputs "
             f"({columns_of(inputs)}).{closest} Rename the keys, say --map KEY=COLUMN, or add their "
             "names to `header_names` in _sources.yml.",
+            refused_header("", keys, inputs),
         )
     if sentence := mistaken_name(keys, matches[0]):
-        raise FileRefused(name, f": {sentence}")
-    return JsonLinesParser(name, matches[0].input, encoding, inputs, open_bytes)
+        raise FileRefused(name, f": {sentence}", refused_header("", keys, inputs))
+    return JsonLinesParser(name, matches[0].input, encoding, tuple(keys), inputs, open_bytes)
 
 
 def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str]]:

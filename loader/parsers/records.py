@@ -67,6 +67,7 @@ class Batch:
 class Parser(Protocol):
     """A recognised file, or a sheet of it, whose name is `part`.
 
+    `header` has its cells as they stand in the file, () where there is none.
     `columns` are the declared ones of the input in the order in which a record has its cells.
     `delimiter` is the ASCII character between the cells of Batch.text; the quote is always `"`.
     `dialect` is what the file was recognised as, for the ledger and a person, and `notes` what a
@@ -78,6 +79,8 @@ class Parser(Protocol):
     def input(self) -> Input: ...
     @property
     def part(self) -> str: ...
+    @property
+    def header(self) -> tuple[str, ...]: ...
     @property
     def columns(self) -> tuple[str, ...]: ...
     @property

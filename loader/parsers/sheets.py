@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, product
 
-from loader.errors import FileRefused
+from loader.errors import FileRefused, RefusedHeader
 from loader.parsers.records import (
     NO_TEXT,
     Batch,
@@ -38,6 +38,7 @@ from loader.sources import (
     mistaken_name,
     named_columns,
     near_miss,
+    refused_header,
 )
 
 # A header further down than this is not looked for.
@@ -224,7 +225,8 @@ def recognise_sheets(
         parsers[0].beside = tuple(f"left out the sheet {sheet.part!r}" for sheet in left_out)
     if not parsers:
         looked_at = ", ".join(sheet.kind for sheet in sheets) or "no sheet"
-        raise FileRefused(name, f": {_nothing_found(sheets, inputs)} Looked at: {looked_at}.")
+        problem, header = _nothing_found(sheets, inputs)
+        raise FileRefused(name, f": {problem} Looked at: {looked_at}.", header)
     return parsers
 
 
@@ -256,13 +258,15 @@ def _refuse_forgotten(
             raise FileRefused(name, f"{where} {number}: {what} {apart}")
 
 
-def _nothing_found(sheets: Sequence[Sheet], inputs: Sequence[Input]) -> str:
+def _nothing_found(
+    sheets: Sequence[Sheet], inputs: Sequence[Input]
+) -> tuple[str, RefusedHeader | None]:
     rows = [
         (number, _header_cells(cells))
         for sheet in sheets
         for number, cells in islice(sheet.rows(), HEADER_WITHIN)
     ]
-    best = max(rows, key=lambda row: named_columns(row[1], inputs), default=(0, []))
+    best = max(rows, key=lambda row: (named_columns(row[1], inputs), len(row[1])), default=(0, []))
     misses = [miss for table in inputs if (miss := near_miss(best[1], table))]
     nothing = f"none of the first {HEADER_WITHIN} rows names all columns of an input"
     for number, cells in rows:
@@ -271,15 +275,16 @@ def _nothing_found(sheets: Sequence[Sheet], inputs: Sequence[Input]) -> str:
                 f"row {number} has several names in one cell: its text was never split into "
                 "columns. Load the text file that it came from, or split it in the spreadsheet "
                 "program (Text to Columns)."
-            )
+            ), None
+    header = refused_header(f"row {best[0]}", best[1], inputs) if best[1] else None
     if not misses:
         return (
             f"{nothing} ({columns_of(inputs)}). Columns of sheets without a header are named with "
             "--columns."
-        )
+        ), header
     _, what, advice = max(misses)
     advice = advice or "A column of another name is said with --map NAME=COLUMN."
-    return f"{nothing}. Closest is row {best[0]}: {what}. {advice}"
+    return f"{nothing}. Closest is row {best[0]}: {what}. {advice}", header
 
 
 def _recognise_sheet(
@@ -298,7 +303,8 @@ def _recognise_sheet(
             raise FileRefused(name, f"{where}: the header means {both}. Say which with --input.")
         if matches:
             if sentence := mistaken_name(header, matches[0]):
-                raise FileRefused(name, f"{where}: {sentence}")
+                refused = refused_header(where.removeprefix(", "), header, inputs)
+                raise FileRefused(name, f"{where}: {sentence}", refused)
             above = [row for row in first if number is not None and row[0] < number]
             width = len(matches[0].columns)
             rows = ((at, [*cells, *[None] * (width - len(cells))]) for at, cells in above)

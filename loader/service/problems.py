@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -108,11 +109,13 @@ def of_error(error: LabmartError) -> Problem:
     members: dict[str, object] = {}
     if isinstance(error, FilesRefused):
         members["problems"] = list(error.problems)
+        headers = {name: asdict(header) for name, header in error.headers.items()}
+        members["headers"] = [{"file": name, **header} for name, header in headers.items()]
     if isinstance(error, BadParameter):
         members["parameter"] = error.parameter
-    headers = {"Retry-After": "5"} if status in (503, 504) else {}
+    retry = {"Retry-After": "5"} if status in (503, 504) else {}
     kind = re.sub(r"(?<=.)(?=[A-Z])", "-", type(error).__name__).lower()
-    return Problem(status, kind, str(error), headers=headers, members=members)
+    return Problem(status, kind, str(error), headers=retry, members=members)
 
 
 def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:

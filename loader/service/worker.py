@@ -517,7 +517,7 @@ def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
         records_read=outcome.records_read,
         records_rejected=outcome.records_rejected,
         rejected_by_rule=dict(outcome.rejected_by_rule),
-        notes=[printable(note) for note in (*parser.notes, outcome.takes) if note],
+        notes=[printable(note) for note in (*outcome.table.notes, outcome.takes) if note],
         rejected_examples=[
             RejectedExample(line=line.line, rule=line.rule, detail=line.detail)
             for line in outcome.first_rejected

@@ -1,8 +1,9 @@
-"""The embedded PostgreSQL: real servers, started, killed, moved and started again."""
+"""The embedded PostgreSQL: real servers, started, killed, moved, exposed and started again."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,8 +11,11 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg2
 import pytest
 from support.embedded import AS_ROOT, ask, pid_of
+from support.in_process import labmart
+from support.project import loading_project
 
 from loader.embedded import (
     DATABASE,
@@ -220,10 +224,6 @@ def test_a_long_path_gets_a_private_directory_in_tmp(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_others_could_have_made_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "wide").mkdir()
-    (tmp_path / "wide").chmod(0o755)
-    with pytest.raises(DatabaseUnreachable, match="open to other users"):
-        make_private(tmp_path / "wide")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DatabaseUnreachable, match="something put in its place"):
         make_private(tmp_path / "link")
@@ -238,6 +238,45 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path / "theirs", 65534, 65534)
     with pytest.raises(DatabaseUnreachable, match="belongs to another user"):
         make_private(tmp_path / "theirs")
+
+
+def test_a_server_whose_socket_is_gone_is_told_and_started_anew(place: Place) -> None:
+    start(place)
+    ask(place, "create table kept as select 7 as x")
+    shutil.rmtree(place.run)
+    assert status(place).word == "not answering"
+    assert start(place) is True
+    assert ask(place, "select x from kept") == 7
+
+
+def test_folders_that_a_backup_opened_are_named_and_closed(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(place)
+    place.run.chmod(0o777)
+    with pytest.raises(DatabaseUnreachable, match=rf"open to other users.*chmod 700 '{place.run}'"):
+        status(place)
+    assert start(place) is False
+    stop(place)
+    place.data.chmod(0o755)
+    start(place)
+    assert capsys.readouterr().err.count("it is closed now") == 2
+    assert {path.stat().st_mode & 0o777 for path in (place.run, place.data)} == {0o700}
+
+
+@AS_ROOT
+def test_a_socket_of_another_user_is_not_trusted(place: Place) -> None:
+    start(place)
+    os.chown(place.socket, 65534, 65534)
+    with pytest.raises(DatabaseUnreachable, match=r"belongs to another user \(uid 65534\)"):
+        start(place)
+
+
+def test_a_server_that_lets_nobody_in_says_so(place: Place) -> None:
+    (place.home / "rules.conf").write_text("local all all reject\n")
+    place.user_settings.write_text(f"hba_file = '{place.home / 'rules.conf'}'\n")
+    with pytest.raises(DatabaseUnreachable, match=r"does not let labmart in: pg_hba.conf rejects"):
+        start(place)
 
 
 def test_its_files_are_private(empty_place: Place) -> None:
@@ -277,3 +316,45 @@ def test_a_project_that_was_moved_while_the_server_ran_goes_on(open_folder: Path
         assert ask(place, "show data_directory") == str(place.data)
     finally:
         stop(place)
+
+
+def test_a_port_is_open_to_the_reader_with_the_password_and_while_it_is_asked_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PGHOST", raising=False)
+    monkeypatch.setenv("PGPASSFILE", os.devnull)
+    project = loading_project(place.home.parent)
+
+    def as_seen(user: str, password: str | None, database: str = "labmart") -> str:
+        try:
+            psycopg2.connect(
+                host="127.0.0.1", port=port, user=user, password=password, dbname=database
+            ).close()
+        except psycopg2.OperationalError as error:
+            return str(error)
+        return "in"
+
+    told = labmart(project, "db", "expose").out
+    found = re.search(r"port (\d+)\n.*^password  (\S+)", told, re.MULTILINE | re.DOTALL)
+    assert found
+    port, password = found[1], found[2]
+    assert as_seen("labmart_reader", password) == "in"
+    assert "password" in as_seen("labmart_reader", None)
+    assert "authentication failed" in as_seen("labmart_reader", "wrong")
+    assert "no pg_hba.conf entry" in as_seen("labmart_reader", password, "postgres")
+    for tried in (None, password):
+        assert "no pg_hba.conf entry" in as_seen("labmart", tried)
+    # Our own way in stays, and a second call changes nothing.
+    assert ask(place, "show port") == port
+    pid = pid_of(place)
+    assert password not in labmart(project, "db", "expose").out
+    assert pid_of(place) == pid
+    assert labmart(project, "db", "expose", "--off").code == 0
+    assert "refused" in as_seen("labmart_reader", password)
+    # A person who opens the network by hand opens it to nobody.
+    stop(place)
+    place.user_settings.write_text("listen_addresses = '127.0.0.1'\n")
+    start(place)
+    port = str(ask(place, "show port"))
+    for user in ("labmart", "labmart_reader"):
+        assert as_seen(user, password) != "in"

@@ -82,6 +82,7 @@ def run(engine: str, server: Callable[[], Database], folder: Path) -> list[tuple
     [
         pytest.param("duckdb", marks=pytest.mark.prove("eight whole builds")),
         pytest.param("sail", marks=pytest.mark.prove("four whole builds more")),
+        pytest.param("sail-cluster", marks=pytest.mark.prove("four whole builds more")),
         pytest.param("spark", marks=pytest.mark.prove("four whole builds on Spark take minutes")),
         pytest.param("postgres-16", marks=pytest.mark.prove("four whole builds more")),
     ],

@@ -13,6 +13,7 @@ from support.workbench import OLDER_POSTGRES, requested_workbench
 pytestmark = pytest.mark.slow
 
 LONG = pytest.mark.prove("a whole build on Spark takes a minute")
+CLUSTER = pytest.mark.prove("what is computed by several workers; one does in make test")
 OLDER = pytest.mark.prove("the compiled models run on the older PostgreSQL in make test")
 BOTH = pytest.mark.prove("one of the two on each engine is in make test")
 MODES: tuple[Mode, ...] = ("seeds", "loads")
@@ -27,6 +28,7 @@ MODES: tuple[Mode, ...] = ("seeds", "loads")
         pytest.param("postgres", ("loads", "seeds"), marks=BOTH),
         pytest.param("duckdb", ("seeds", "loads"), marks=BOTH),
         pytest.param("sail", ("seeds", "loads"), marks=BOTH),
+        pytest.param("sail-cluster", ("loads",), marks=CLUSTER),
         pytest.param("spark", MODES, marks=LONG),
         pytest.param(OLDER_POSTGRES, MODES, marks=OLDER),
     ],

@@ -44,6 +44,31 @@ def test_what_a_header_calls_a_column_is_kept_with_the_load(person: Person) -> N
     assert person.labmart("load", "exp.csv", "--map", "minutes").code == 2
 
 
+def test_what_was_said_of_a_header_holds_for_the_next_file_that_has_it(person: Person) -> None:
+    header = "experiment_id,user_id,compounds,duration_min,minutes"
+    write("1.csv", f"{header}\n1,1,1;2,10,11\n")
+    write("2.csv", f"{header}\n2,1,1;2,20,21\n")
+    write("3.csv", f"{header}\n3,1,1;2,30,31\n")
+    write("other.csv", f"{header.replace('user_id', 'user')}\n4,1,1;2,40,41\n")
+    values = "select experiment_run_time from raw.user_experiments order by load_id"
+    assert person.labmart("load", "2.csv").code == 3
+    person.load("1.csv", "--map", "duration_min=experiment_run_time")
+    done = person.load("2.csv")
+    assert "its header was that of load 1" in done.err
+    assert "duration_min=experiment_run_time; --map says others" in done.err
+    assert person.rows(values) == [("10",), ("20",)]
+    # It is kept with that load, too: the same file is known, and needs no memory.
+    assert "already loaded" in person.load("2.csv").err
+    person.load("3.csv", "--map", "minutes=experiment_run_time")
+    person.load("2.csv", "--map", "minutes=experiment_run_time")
+    assert person.rows(values)[-2:] == [("31",), ("21",)]
+    # Another header, and one of which what was said is undone, mean what they say themselves.
+    assert person.labmart("load", "other.csv").code == 3
+    person.labmart("undo", "1", "2", "3", "4")
+    write("5.csv", f"{header}\n5,1,1;2,50,51\n")
+    assert person.labmart("load", "5.csv").code == 3
+
+
 def test_lists_of_json_are_lists_also_of_another_separator(person: Person) -> None:
     run = {"experiment_id": 1, "user_id": 1, "experiment_compound_ids": [1, None, 2]}
     write("exp.jsonl", json.dumps({**run, "experiment_run_time": 12.5}))

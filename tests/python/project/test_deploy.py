@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from support.databases import Database
 from support.in_process import labmart
 from support.project import ROOT, loading_project
@@ -236,3 +238,51 @@ def test_a_password_file_that_is_not_there_is_told(
     monkeypatch.setenv("PGPASSWORD_FILE", str(tmp_path / "none"))
     done = labmart(loading_project(tmp_path / "project"), "db", "url")
     assert (done.code, "PGPASSWORD_FILE" in done.err) == (2, True)
+
+
+KUBERNETES = json.loads((ROOT / "tests" / "fixtures" / "kubernetes_1_37.json").read_text())
+
+
+def wrong_with(kind: str, value: object) -> list[str]:
+    """What Kubernetes would refuse of an object; a field that it does not know too."""
+    schema = {"$ref": KUBERNETES["kinds"][kind], "$defs": KUBERNETES["$defs"]}
+    return [f"{e.json_path}: {e.message}" for e in Draft202012Validator(schema).iter_errors(value)]
+
+
+@pytest.mark.parametrize("name", ["sail", "spark"])
+def test_kubernetes_knows_every_object_of_the_manifest(name: str) -> None:
+    text = (ROOT / "deploy" / "kubernetes" / f"{name}.yaml").read_text()
+    objects = list(yaml.safe_load_all(text))
+    assert [wrong for one in objects for wrong in wrong_with(one["kind"], one)] == []
+    by_kind = {one["kind"]: one for one in objects}
+    deployment = by_kind["Deployment"]["spec"]
+    pod = deployment["template"]["spec"]
+    templates = [deployment["template"]]
+    [container] = pod["containers"]
+    for variable in container["env"]:
+        if variable["name"].endswith("POD_TEMPLATE"):
+            templates.append(json.loads(variable["value"]))
+            assert wrong_with("PodTemplateSpec", templates[-1]) == []
+        # The rights to the lake come from the secret alone.
+        assert not variable["name"].startswith("AWS_")
+    for template in templates:
+        assert template["spec"]["containers"][0]["envFrom"] == [{"secretRef": {"name": "lake"}}]
+    assert by_kind["Service"]["spec"]["selector"] == deployment["selector"]["matchLabels"]
+    assert deployment["template"]["metadata"]["labels"] == deployment["selector"]["matchLabels"]
+    assert by_kind["RoleBinding"]["subjects"][0]["name"] == pod["serviceAccountName"]
+    ports = {port["name"] for port in container["ports"]}
+    allowed = [
+        port
+        for rule in by_kind["NetworkPolicy"]["spec"]["ingress"]
+        for port in rule.get("ports", ())
+    ]
+    for port in (
+        *allowed,
+        *({"port": p["targetPort"]} for p in by_kind["Service"]["spec"]["ports"]),
+    ):
+        assert port["port"] in ports
+
+
+def test_a_field_that_kubernetes_does_not_know_is_found() -> None:
+    wrong = {"spec": {"containers": [{"name": "worker", "environment": []}]}}
+    assert any("environment" in text for text in wrong_with("PodTemplateSpec", wrong))

@@ -18,8 +18,21 @@ from loader.profile import Profile
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# `sail` is in `make test`; `spark`, which takes long to start, in `make prove`.
-KINDS = {"sail": "sail", "spark": "local"}
+# What the environment says of each. `sail` is in `make test`; the others in `make prove`.
+KINDS = {
+    "sail": {"LABMART_SPARK": "sail"},
+    # Two workers, which send each other what they shuffle, as on Kubernetes.
+    "sail-cluster": {
+        "LABMART_SPARK": "sail",
+        "SAIL_MODE": "local-cluster",
+        "SAIL_CLUSTER__WORKER_INITIAL_COUNT": "2",
+        "SAIL_CLUSTER__WORKER_MAX_COUNT": "2",
+        # All tasks of a query that pass rows to each other must run at once.
+        "SAIL_CLUSTER__WORKER_TASK_SLOTS": "32",
+        "SAIL_EXECUTION__DEFAULT_PARALLELISM": "4",
+    },
+    "spark": {"LABMART_SPARK": "local"},
+}
 # A test's JVM lives for seconds: what pays off later is not worth its start. The first compiler
 # alone would have a fifth of the usual room for code, which a build of all models outgrows.
 _QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
@@ -29,12 +42,13 @@ _urls: dict[str, str] = {}
 
 
 def lake_on(engine: str, folder: Path) -> Lake:
-    """A fresh lake in the folder, with the shared server of the engine, `sail` or `spark`."""
+    """A fresh lake in the folder, with the shared server of the engine, one of KINDS."""
     if engine not in _urls:
         home = Path(_open.enter_context(tempfile.TemporaryDirectory(prefix="labmart-test-")))
         profile = Profile(home / "profiles.yml", "spark", "spark", {"schema": "labmart"})
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("LABMART_SPARK", KINDS[engine])
+            for variable, value in KINDS[engine].items():
+                patch.setenv(variable, value)
             patch.setenv("LABMART_SPARK_MEMORY", "2g")
             patch.setenv("JAVA_TOOL_OPTIONS", _QUICK)
             patch.delenv("SPARK_REMOTE", raising=False)

@@ -447,3 +447,23 @@ def test_hidden_rows_are_counted_and_a_total_is_no_id(tmp_path: Path) -> None:
     rows, notes, _ = of(tmp_path, zipped(parts))
     assert rows == [("of:=COUNT([.A2:.A9])", None, None, None)]
     assert "1 hidden" in notes
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_refused_header_comes_with_what_its_cells_may_mean(tmp_path: Path, form: str) -> None:
+    header = ("UserID", "Person", "E-Mail", "sign_up_date")
+    path = tmp_path / "some.dat"
+    path.write_bytes(FORMATS[form]([header, *PEOPLE]))
+    with (
+        collect([str(path)], progress=lambda _: None) as collected,
+        pytest.raises(FileRefused) as refused,
+    ):
+        recognise(collected.files[0], INPUTS, ReadOptions())
+    found = refused.value.header
+    assert found is not None
+    assert (found.where[-1:], found.cells) == ("" if form == "jsonl" else "1", header)
+    cells = {table.input: [column.cell for column in table.columns] for table in found.proposals}
+    assert next(iter(cells.items())) == ("users", ["UserID", None, "E-Mail", "sign_up_date"])
+    names = ("UserID=user_id", "Person=name", "sign_up_date=signup_date")
+    said = read(path, ReadOptions(names=names))[0]
+    assert [cells for _, cells in said[0].rows] == PEOPLE

@@ -217,11 +217,9 @@ def strict_server(place: Place) -> Iterator[Place]:
     """A server that asks for passwords."""
     from loader.embedded import start
 
-    start(place)
-    stop(place)
-    (place.data / "pg_hba.conf").write_text(
-        "local postgres labmart trust\nlocal all labmart trust\nlocal all all scram-sha-256\n"
-    )
+    rules = place.home / "rules.conf"
+    rules.write_text("local all labmart trust\nlocal all all scram-sha-256\n")
+    place.user_settings.write_text(f"hba_file = '{rules}'\n")
     start(place)
     yield place
     stop(place)
