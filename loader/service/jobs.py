@@ -38,6 +38,7 @@ MOST_ATTEMPTS = 10
 # Who has waited so many seconds for a build has it before the loads that wait.
 _OVERDUE_SECONDS = 60
 _KEPT_DAYS = 90
+_REFUSED_KEPT = "1 hour"
 EVENTS_AT_ONCE = 500
 # Held for an instant by who accepts a job, and for its life by the worker.
 _ACCEPTING = "hashtextextended('labmart jobs ' || current_schema(), 0)"
@@ -303,8 +304,16 @@ class JobStore:
             self.end(job.id, "failed" if error else "done", result=result, error=error)
 
     def needs_upload(self, job_id: UUID) -> bool | None:
-        """Whether what a job has brought is still to be loaded; None for an unknown job."""
-        sql = "select finished_at is null and not awaits_build from jobs where id = %(job)s"
+        """Whether what a job has brought may still be loaded; None for an unknown job.
+
+        What was refused is kept for a while: perhaps it is only to be read in another way.
+        """
+        sql = (
+            "select case when finished_at is null then not awaits_build else state = 'failed' "
+            "and error ->> 'type' = 'urn:labmart:problem:files-refused' "
+            f"and finished_at > clock_timestamp() - interval '{_REFUSED_KEPT}' end "
+            "from jobs where id = %(job)s"
+        )
         rows = self._tables.run(sql, job=str(job_id))
         return rows[0][0] if rows else None
 

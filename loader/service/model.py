@@ -269,6 +269,7 @@ class Links(BaseModel):
     self: str
     events: str
     cancel: str
+    retry: str
 
 
 class Job(BaseModel):
@@ -291,7 +292,9 @@ class Job(BaseModel):
     @property
     def links(self) -> Links:
         here = f"/v1/jobs/{self.id}"
-        return Links(self=here, events=f"{here}/events", cancel=f"{here}/cancel")
+        return Links(
+            self=here, events=f"{here}/events", cancel=f"{here}/cancel", retry=f"{here}/retry"
+        )
 
 
 class JobList(BaseModel):

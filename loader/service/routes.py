@@ -31,7 +31,6 @@ from loader.service.model import (
     ColumnModel,
     Job,
     JobList,
-    Kind,
     MartModel,
     Options,
     RowQuery,
@@ -44,7 +43,14 @@ from loader.service.model import (
 )
 from loader.service.problems import Problem, invalid
 from loader.service.state import Service, service_of
-from loader.service.uploads import SpoolFolder, boundary_of, check_length, check_name, upload_slot
+from loader.service.uploads import (
+    SpoolFolder,
+    boundary_of,
+    check_length,
+    check_name,
+    take_over,
+    upload_slot,
+)
 from loader.show import ISSUES
 from loader.sources import read_inputs, with_said_names
 
@@ -214,13 +220,14 @@ async def run(request: Request, response: Response, caller: Loader, service: Ser
         if not is_landing_path(path):
             detail = f"{printable(path)[:200]!r} is no path below the landing folder."
             raise Problem(422, "bad-path", detail)
-    return await _accept(service, response, caller, "run", Options(**dict(asked)))
+    new = NewJob(uuid4(), "run", caller.name, Options(**dict(asked)))
+    return await _accept(service, response, new)
 
 
 @router.post("/v1/builds", status_code=202, tags=["jobs"])
 async def build(response: Response, caller: Loader, service: Serving) -> Job:
     """Bring the marts up to date."""
-    return await _accept(service, response, caller, "build", Options())
+    return await _accept(service, response, NewJob(uuid4(), "build", caller.name, Options()))
 
 
 @router.post("/v1/loads/{load_id}/undo", status_code=202, tags=["jobs"])
@@ -228,7 +235,8 @@ async def undo(
     load_id: _LoadId, response: Response, caller: Loader, service: Serving, build: _Build = True
 ) -> Job:
     """Make a load not count; what it had replaced counts again."""
-    return await _accept(service, response, caller, "undo", Options(build=build, load_id=load_id))
+    new = NewJob(uuid4(), "undo", caller.name, Options(build=build, load_id=load_id))
+    return await _accept(service, response, new)
 
 
 @router.post("/v1/loads/{load_id}/redo", status_code=202, tags=["jobs"])
@@ -236,14 +244,12 @@ async def redo(
     load_id: _LoadId, response: Response, caller: Loader, service: Serving, build: _Build = True
 ) -> Job:
     """Take an undo back."""
-    return await _accept(service, response, caller, "redo", Options(build=build, load_id=load_id))
+    new = NewJob(uuid4(), "redo", caller.name, Options(build=build, load_id=load_id))
+    return await _accept(service, response, new)
 
 
-async def _accept(
-    service: Service, response: Response, caller: Caller, kind: Kind, options: Options
-) -> Job:
+async def _accept(service: Service, response: Response, new: NewJob) -> Job:
     await service.in_thread(service.jobs.check_room, service.settings.limits.queued_jobs)
-    new = NewJob(id=uuid4(), kind=kind, created_by=caller.name, options=options)
     job = await service.in_thread(service.jobs.accept, new)
     response.headers["Location"] = job.links.self
     return job
@@ -294,6 +300,29 @@ async def get_job(job_id: UUID, _: Reader, service: Serving) -> Job:
 async def cancel_job(job_id: UUID, _: Loader, service: Serving) -> Job:
     """Cancel a job. What it has loaded already stays; undo takes it back."""
     return await service.in_thread(service.jobs.cancel, job_id)
+
+
+@router.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"])
+async def retry_job(
+    job_id: UUID,
+    response: Response,
+    caller: Loader,
+    service: Serving,
+    asked: Annotated[UploadOptions, Query()],
+) -> Job:
+    """Load the files of a refused upload again, read as is said now; for an hour they are kept.
+
+    None of the options that it came with is taken over.
+    """
+    settings = service.settings
+    _check_options(asked, settings.database.project.sources_file)
+    refused = await service.in_thread(service.jobs.find, job_id)
+    if refused.kind != "load" or refused.state != "failed":
+        raise Problem(409, "not-refused", "Only an upload that was refused can be loaded again.")
+    options, files = Options(**asked.model_dump()), tuple(refused.files)
+    new = NewJob(uuid4(), "load", caller.name, options, files)
+    await asyncio.to_thread(take_over, settings.spool_folder, job_id, new.id)
+    return await _accept(service, response, new)
 
 
 async def _last_event(

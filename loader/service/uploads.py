@@ -168,6 +168,17 @@ def spooled_file(spool: Path, job_id: UUID, position: int) -> Path:
     return spool / str(job_id) / str(position)
 
 
+def take_over(spool: Path, refused: UUID, job_id: UUID) -> None:
+    """Give a job what a refused one had brought. Raises Problem 410 if that is there no more."""
+    try:
+        # A folder without a job is left alone for a while.
+        os.utime(spool / str(refused))
+        (spool / str(refused)).rename(spool / str(job_id))
+    except OSError:
+        detail = "The files of this job are kept no more. Upload them again."
+        raise Problem(410, "upload-gone", detail) from None
+
+
 def abandoned_folders(spool: Path) -> Iterator[UUID]:
     """The jobs that have a folder which nobody is filling."""
     for path in spool.iterdir() if spool.is_dir() else ():

@@ -310,7 +310,8 @@ class Worker:
             self.tell_interrupted(task)
         else:
             self._write(job, task.attempts)
-        self._remove_upload(job.id)
+        if not self._store.needs_upload(job.id):
+            self._remove_upload(job.id)
 
     def tell_interrupted(self, task: Task) -> None:
         """Somebody has cancelled the jobs, or the worker is to end and they are done later."""

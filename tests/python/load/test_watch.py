@@ -261,7 +261,7 @@ def test_a_damaged_memory_is_told(person: Person, box: Path, loading_copy: Path)
     drop(box, "users.csv")
     watch(person, box, "--keep")
     [memory] = (loading_copy / ".labmart" / "watch").glob("*.sqlite")
-    memory.write_text("{")
+    memory.write_text("{" * 600)
     done = watch(person, box, "--keep")
     assert (done.code, "is damaged. Remove it" in done.err) == (2, True)
 
