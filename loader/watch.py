@@ -82,7 +82,6 @@ class WatchOptions:
 class Summary:
     """What came of all that was looked at."""
 
-    loaded: int = 0
     refused: int = 0
     build_failed: bool = False
 
@@ -97,16 +96,15 @@ def watch(database: Database, address: str, options: WatchOptions) -> Summary:
     with closing(memory_of(database, place.address)) as memory:
         watcher = _Watcher(database, place, options, memory)
         print(f"watching {printable(address)}", file=sys.stderr, flush=True)
-        # A second look, an interval later, tells which file has been written to its end.
-        looks = 2 if options.once else None
-        while True:
+        for look in itertools.count(1):
             incomplete = watcher.poll_once()
-            looks = None if looks is None else looks - 1
-            if options.once and (not incomplete or not looks):
+            # A second look, an interval later, tells which file has been written to its end.
+            if options.once and (not incomplete or look == 2):
                 for name in incomplete:
                     watcher.say(f"{name}: it is still being written, and stays for the next time")
-                return watcher.summary
+                break
             time.sleep(options.interval)
+        return watcher.summary
 
 
 class _Watcher(StderrReport):
@@ -133,7 +131,7 @@ class _Watcher(StderrReport):
 
     def poll_once(self) -> list[str]:
         """Deal with what lies there; the names of files that are not complete yet."""
-        incomplete: list[str] = []
+        incomplete = []
         try:
             files = self._place.scan()
             self._memory.forget_others(files)
@@ -186,21 +184,14 @@ class _Watcher(StderrReport):
             is_loaded = file.is_in(store.loads())
         if is_loaded:
             self.say(f"{file.shown}: it had been loaded already")
-            return
-        # Should we be ended before anything else is noted.
-        due = self._memory.build_due
-        self._memory.note_build(due=True)
-        is_new = False
-        try:
+            is_new = True
+        else:
             inputs = read_inputs(self._database.project.sources_file)
             options = replace(self._options.load, loaded_by=file.loaded_by)
             outcomes = load([file.path], inputs, profile, options, self)
             is_new = any(outcome.state == "loaded" for outcome in outcomes)
-            self.summary.loaded += is_new
-        except (FileRefused, FilesRefused, NothingToLoad):
-            self._memory.note_build(due=due)
-            raise
-        self._memory.note_build(due=due or is_new)
+        if is_new:
+            self._memory.note_build(due=True)
 
     def _refusal(self, file: IncomingFile, problems: Sequence[str]) -> str:
         """Tell why a file was refused; the report that goes beside it."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from loader.service.database import Run, Tables
@@ -102,8 +102,7 @@ class Task:
     attempts: int
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """An event of a job, numbered from 1 on."""
 
     number: int
@@ -155,7 +154,7 @@ class JobStore:
             )
 
     def find(self, job_id: UUID) -> Job:
-        """The job of that id. Raises Problem 404."""
+        """Raises Problem 404."""
         return _find(self._tables.run, job_id)
 
     def newest(
@@ -203,9 +202,9 @@ class JobStore:
         if not rows:
             unfinished = "select 1 from jobs where id = %(job)s and finished_at is null"
             return [], bool(self._tables.run(unfinished, job=str(job_id)))
-        events = [Event(*row) for row in rows]
-        last = events[-1]
-        return events, not (last.name == "state" and last.data["state"] in FINAL)
+        last = Event(*rows[-1])
+        is_final = last.name == "state" and last.data["state"] in FINAL
+        return [Event(*row) for row in rows], not is_final
 
     def counts(self) -> list[tuple[str, str, int]]:
         """Kind, state, and how many jobs there are of them."""

@@ -63,7 +63,7 @@ def test_a_file_becomes_a_job_and_rows(service: Server) -> None:
         f"select file, status, loaded_by from labmart_raw.loads where load_id = {file['load_id']}"
     )
     assert row == ("plate one.csv", "current", f"local (job {job['id']})")
-    wait_for(lambda: spooled(service) == [])
+    wait_for(lambda: job["id"] not in spooled(service))
 
 
 @pytest.mark.parametrize("form", ["-T {} URL/", "-F file=@{} URL", "-F file=@{} URL/"])
@@ -144,6 +144,42 @@ def test_several_files_are_one_load_or_none(service: Server) -> None:
         "where file in ('good.csv', 'b.csv') order by load_id"
     )
     assert loads == [("b.csv", 0), ("good.csv", 1)]
+
+
+def test_what_was_refused_is_loaded_again_as_is_said_then(service: Server) -> None:
+    content = "number;name;mail;joined\n8800;Zoë;;31.12.2023\n".encode("cp1252")
+    job = put(service, "other names.csv", content).json()
+    refused = service.ended(job["id"])
+    error = refused["error"]
+    assert isinstance(error, dict)
+    assert error["title"] == "The file was refused"
+    [header] = error["headers"]
+    assert (header["file"], header["cells"][0]) == ("other names.csv", "number")
+    assert {proposal["input"] for proposal in header["proposals"]} >= {"users", "compounds"}
+    names = ["number=user_id", "mail=email", "joined=signup_date"]
+    with service.client() as client:
+        retry = job["links"]["retry"]
+        for wrong, said in (
+            ({"encoding": "klingon"}, "'klingon' is no text encoding"),
+            ({"map": "number=id"}, "there is no column 'id', but user_id"),
+            ({"sheet": ""}, "at least 1 character"),
+        ):
+            answer = client.post(retry, params=wrong)
+            assert (answer.status_code, said in answer.json()["detail"]) == (422, True)
+        asked = {**NO_BUILD, "map": names, "dates": "DMY", "encoding": "cp1252"}
+        again = client.post(retry, params=asked)
+        assert (again.status_code, again.headers["location"]) == (
+            202,
+            again.json()["links"]["self"],
+        )
+        done = service.ended(again.json()["id"])
+        assert done["state"] == "done", done
+        assert again.json()["files"] == job["files"]
+        assert client.post(retry).status_code == 410
+        assert client.post(again.json()["links"]["retry"]).status_code == 409
+    assert service.rows(
+        "select name, signup_date from labmart_raw.users where user_id = '8800'"
+    ) == [("Zoë", "31.12.2023")]
 
 
 def test_the_same_again_is_the_same_job_until_that_has_ended(
