@@ -28,7 +28,6 @@ FILE_NAME: Any = {
 }
 # A path below the landing folder.
 LANDING_PATH = rf"^(?![/~]|[A-Za-z][A-Za-z0-9+.-]*:)(?!(.*/)?\.\.(/|$))[^{_CONTROLS}]+$"
-_Names = Annotated[str, StringConstraints(pattern="^[^,]+(,[^,]+)*$")]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
 
@@ -57,8 +56,10 @@ def left_out(description: str | None, **more: object) -> Any:
 class RowQuery(BaseModel):
     """Which rows of a table, and how they come. Every other parameter is a filter."""
 
-    select: _Names | None = left_out("The columns wanted, separated by commas; default: all.")
-    order: _Names | None = left_out(
+    select: Annotated[str, StringConstraints(pattern="^[^,]+(,[^,]+)*$")] | None = left_out(
+        "The columns wanted, separated by commas; default: all."
+    )
+    order: Annotated[str, StringConstraints(pattern="^([^,]+(,[^,]+)*)?$")] | None = left_out(
         "Columns to sort by, separated by commas; `-` before one: falling."
     )
     limit: Annotated[int, Field(ge=0, le=2**62)] | None = left_out(

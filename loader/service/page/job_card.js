@@ -52,7 +52,9 @@ export function card({ onCancel, onClose, onAgain }) {
   const root = el("article", { className: "job", "aria-labelledby": heading.id },
     el("header", {}, pill, heading, cancel, closing), about, sentence, meter, outcome, again,
     details);
-  const parts = { heading, pill, about, sentence, meter, outcome, again, onAgain, log, summary, details, cancel };
+  const parts = {
+    heading, pill, about, sentence, meter, outcome, again, onAgain, log, summary, details, cancel,
+  };
   return { root, update: (view) => update({ ...parts, root, closing }, view) };
 }
 
@@ -185,7 +187,8 @@ function drawOutcome(place, view) {
       ...failures.map((one) => el("li", {}, el("strong", {}, safe(one.name)), " ",
         el("span", { className: "sentence" }, sentences(one.message ?? ""))))));
   }
-  if (files.length) place.append(fileTable(files));
+  // Of a file that was just refused the sentence above says all.
+  if (files.some((file) => file.state !== "refused" || notes(file))) place.append(fileTable(files));
   if (job.state === "done") {
     place.append(el("p", { className: "next" }, el("a", { href: "#result" }, "See the result"), " ",
       el("a", { href: "#issues" }, "See what was rejected or doubted")));

@@ -67,8 +67,9 @@ function mapping({ file, where, cells, proposals }) {
   draw();
   const root = el("fieldset", {},
     el("legend", {}, `Which column is which in ${safe(file, 80)}${where ? `, ${where}` : ""}?`),
-    el("p", { className: "hint" }, "Beside each column of labmart stands the column of the file "
-      + "that is closest to it. Choose what is meant; it is remembered for files with this header."),
+    el("p", { className: "hint" }, "Below each column of labmart stands the column of the file "
+      + "that is closest to it. Choose what is meant; files with this header are read so from then "
+      + "on."),
     proposals.length > 1 ? field("Table", table) : null, columns);
   const chosen = () => [...columns.querySelectorAll("select")].filter((choice) => choice.value)
     // A line break in a cell is a blank.
@@ -89,7 +90,7 @@ function parametersOf(job, form, maps) {
   return asked;
 }
 
-/** Asks the service, which keeps the files for a while; else sends those that the page still has. */
+/** Asks the service, which keeps the files for a while; else sends what the page still has. */
 async function again(job, parameters) {
   try {
     return await json(`v1/jobs/${encodeURIComponent(job.id)}/retry?${parameters}`, {
