@@ -188,14 +188,16 @@ async def _upload(
 def _check_options(asked: UploadOptions, sources_file: Path) -> None:
     """Raise click.UsageError, UsageError or Problem 422 for options that no file can be read by."""
     options = load_options(asked)
+    if options.read.encoding is not None:
+        said_encoding(options.read.encoding, b"")
+    if options.input is None and not options.read.names:
+        return
     inputs = read_inputs(sources_file)
     names = [table.name for table in inputs]
     if options.input is not None and options.input not in names:
         detail = f"There is no input {options.input!r}. The inputs are: {', '.join(names)}."
         raise Problem(422, "unknown-input", detail)
     with_said_names(inputs, options.read.names)
-    if options.read.encoding is not None:
-        said_encoding(options.read.encoding, b"")
 
 
 # Jobs without an upload: files of the landing folder, builds, undo and redo.
