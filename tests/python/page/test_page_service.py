@@ -122,6 +122,21 @@ def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
         with page.expect_request("**/v1/files?*") as again:
             button.press("Enter")
         assert "map=UserNr%3Duser_id" in again.value.url
+        # Two encodings make words of these bytes.
+        names = "user_id,name,email,signup_date\n8,Иванова,,\n9,Петрова,,\n".encode("cp1251")
+        page.set_input_files("#chooser", [{"name": "ru.csv", "mimeType": "", "buffer": names}])
+        page.get_by_role("button", name="Load 1 file").press("Enter")
+        encoding = page.get_by_role("article", name="Load of ru.csv").get_by_label("Encoding")
+        encoding.fill("klingon")
+        encoding.press("Enter")
+        problem = page.get_by_text("'klingon' is no text encoding that can be read")
+        expect(problem).to_be_visible()
+        encoding.fill("windows-1251")
+        encoding.press("Enter")
+        expect(page.get_by_text("2 records of 1 file loaded")).to_be_visible()
+        assert server.rows("select name from labmart_raw.users where user_id = '9'") == [
+            ("Петрова",)
+        ]
 
 
 def a_file_that_is_no_table_is_refused(page: Page, server: Server) -> None:
