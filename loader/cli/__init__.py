@@ -5,7 +5,7 @@ them, so that `labmart --help` answers at once.
 
 call      what the subcommands share
 loading   run, load, build, watch; loads, undo, redo, prune
-results   show, export, issues
+results   show, export, issues; status, diff, rollback
 database  db, spark, roles
 service   serve, worker, token
 signals   being told to end
@@ -23,7 +23,7 @@ from loader import __version__
 from loader.cli.call import Call, option, say
 from loader.cli.database import db, roles, spark
 from loader.cli.loading import build, load, loads, prune, redo, run, undo, watch
-from loader.cli.results import export, issues, show
+from loader.cli.results import diff, export, issues, rollback, show, status
 from loader.cli.service import serve, token, worker
 from loader.cli.signals import EndedBySignal, ending_on_signals
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
@@ -64,6 +64,7 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
 
 for _command in (
     *(run, load, build, watch, show, export, issues),
+    *(status, diff, rollback),
     *(loads, undo, redo, prune),
     *(roles, db, spark, serve, worker, token),
 ):

@@ -19,11 +19,11 @@ few. So a client that reads slowly or not at all holds no transaction, which wou
 putting a new table in the old one's place; a fault in the middle is an error and no shortened
 answer; and the length is known.
 
-An ETag is a digest of the rows, the same after a build that changed nothing. dbt makes each mart
-anew and puts it in the old one's place, so a mart's rows are digested once per table and remembered
-by the table's identity. A row that somebody changes by hand inside a mart shows in the server's
-counters of changed rows, up to ten seconds after its transaction has ended. The ledger and the
-rejected lines are changed in place, so they are digested each time.
+An ETag of a mart names the build: a mart is a view on a build's tables, or a table that plain dbt
+has made anew, so its version is the identity of the tables behind it; no row is read for it. A row
+that somebody changes by hand shows in the server's counters of changed rows, up to ten seconds
+after its transaction has ended. The ledger and the rejected lines are changed in place, so they are
+digested each time. The header Labmart-Build says which build the rows are of.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ import logging
 import re
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -61,6 +60,7 @@ from loader.errors import (
     UnknownColumn,
     UnknownMart,
 )
+from loader.publications import MART_STATUS
 from loader.roles import reader_of, set_up_roles
 from loader.service.database import connect
 from loader.show import write_json
@@ -80,10 +80,8 @@ _LONGEST_SHOWN = 60
 _LONGEST_CURSOR = 20_000
 _ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,"]*)', re.DOTALL)
 
-# Seconds that a statement may take, that one may take which is needed once after each build, and
-# that one waits for a table or for a free connection.
+# Seconds that a statement may take, and that one waits for a table or for a free connection.
 STATEMENT_SECONDS = 60.0
-PATIENT_SECONDS = 600.0
 LOCK_SECONDS = 5.0
 WAIT_SECONDS = 10.0
 MOST_CONNECTIONS = 6
@@ -97,11 +95,22 @@ select r.rolname from pg_roles as r, pg_namespace as n
 where r.rolname = %s and n.nspname = %s
 and pg_has_role(r.oid, 'member') and has_schema_privilege(r.oid, n.oid, 'usage')
 """
+# What stands behind a mart, whatever views it is made of.
 _IDENTITY = """
+with recursive behind (relation) as (
+    select %s::regclass::oid
+    union
+    select d.refobjid
+    from behind
+    inner join pg_rewrite as r on r.ev_class = behind.relation
+    inner join pg_depend as d on d.objid = r.oid and d.classid = 'pg_rewrite'::regclass
+    where d.refclassid = 'pg_class'::regclass
+)
 select c.oid::bigint, pg_relation_filenode(c.oid)::bigint, s.n_tup_ins, s.n_tup_upd, s.n_tup_del
-from pg_class as c
+from behind
+inner join pg_class as c on c.oid = behind.relation
 left join pg_stat_all_tables as s on s.relid = c.oid
-where c.oid = %s::regclass
+order by 1
 """
 
 
@@ -199,8 +208,6 @@ class Marts:
         self._where = where(database.profile)
         self._pool = Pool(self._connect, MOST_CONNECTIONS, wait=WAIT_SECONDS)
         self._role = ""
-        self._digests: dict[str, tuple[object, str]] = {}
-        self._digesting = threading.Lock()
         self._declared: tuple[object, dict[str, Contract], dict[str, Contract]] | None = None
 
     def begin(self) -> None:
@@ -256,6 +263,8 @@ class Marts:
                 "Cache-Control": "private, no-cache",
                 "Vary": "Accept, Authorization",
             }
+            if build := self._build(source, engine):
+                headers["Labmart-Build"] = build
             if _matches(tag, request.if_none_match):
                 return Answer(304, headers, None)
             following = _cursor_behind(source, selection, engine)
@@ -311,24 +320,18 @@ class Marts:
         return connection
 
     def _version(self, source: Source, engine: Postgres) -> str:
-        """What changes exactly when the rows do."""
+        """What changes whenever the rows do."""
         if not source.swapped:
             return _digest(source, engine)
-        name = source.qualified_name
-        identity = engine.all(_IDENTITY, (name,))
-        known = self._digests.get(name)
-        if known is None or known[0] != identity:
-            # Two that come at once do not read the table twice.
-            with self._digesting:
-                known = self._digests.get(name)
-                if known is None or known[0] != identity:
-                    # It is needed once after each build, however large the table is.
-                    limit = "set local statement_timeout = {:.0f}"
-                    engine.all(limit.format(PATIENT_SECONDS * 1000))
-                    known = (identity, _digest(source, engine))
-                    engine.all(limit.format(STATEMENT_SECONDS * 1000))
-                    self._digests[name] = known
-        return known[1]
+        return repr(engine.all(_IDENTITY, (source.qualified_name,)))
+
+    def _build(self, source: Source, engine: Postgres) -> str:
+        """The number of the build that the rows are of; '' where labmart has not published it."""
+        status = f"{quote(source.schema)}.{quote(MART_STATUS)}"
+        if not source.swapped or engine.all("select to_regclass(%s)", (status,)) == [(None,)]:
+            return ""
+        sql = f"select build from {status} where mart = %s"
+        return "".join(str(build) for (build,) in engine.all(sql, (source.contract.name,)))
 
     def _raw(self, name: str, load_id: int | None) -> Source:
         source = Source(self._database.profile.raw_schema, self._contracts()[1][name], False)

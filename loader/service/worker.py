@@ -33,8 +33,8 @@ import psycopg2
 
 from loader import ledger
 from loader.contract import mart_contract
-from loader.dbt import BuildOptions, build, one_build_at_a_time
-from loader.dbt_report import failures, summary
+from loader.dbt import BuildOptions
+from loader.dbt_report import build_and_publish, summary
 from loader.engines import Engine, Load, open_store
 from loader.engines.postgres import one_line
 from loader.engines.sql import quote
@@ -407,12 +407,11 @@ class Worker:
             check_seeds(project.seeds)
             report = _JobReport(self._store, jobs, project)
             report.building()
-            with one_build_at_a_time(project):
-                result = build(project, BuildOptions(target=self._settings.target), report)
-            failed = []
-            if result.exit_code:
-                failed = failures(project, result, database.open)
-            else:
+            options = BuildOptions(target=self._settings.target, full=True)
+            outcome = build_and_publish(database, options, report)
+            assert outcome is not None
+            result, failed = outcome.result, outcome.failures
+            if not failed:
                 # What cannot be told of it does not make the build fail.
                 with suppress(LabmartError), database.open() as source:
                     _add_accounts(jobs, source, project)

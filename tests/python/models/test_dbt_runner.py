@@ -75,6 +75,8 @@ def project(root: Path, files: Mapping[str, str]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     shutil.copy(ROOT / "profiles.yml.example", root / "profiles.yml")
+    (root / "macros").mkdir()
+    shutil.copy(ROOT / "macros" / "overrides" / "generate_schema_name.sql", root / "macros")
     return root
 
 
@@ -116,6 +118,20 @@ def test_a_good_build_tells_each_node_and_sums_up(tiny: Path, database: Database
     assert sum("model " in line and "doubled" in line and "done" in line for line in lines) == 1
     assert "unique_doubled_n" not in done.err
     assert lines[-1].startswith("2 models and seeds built, 3 tests passed, 0 failed, 0 skipped, ")
+    # dbt's own commands find what was published.
+    assert '"schema": "labmart"' in (tiny / "target" / "manifest.json").read_text()
+    # A red build says which test, and which rows; readers see what they saw before.
+    (tiny / "seeds" / "numbers.csv").write_text("n,word\n60,sixty\n")
+    done = run(tiny, database, "build")
+    assert done.code == 1
+    assert "1 offending rows" in done.err
+    assert "60    120  sixty" in done.err
+    assert "Nothing was published" in done.err
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("select n from labmart.doubled union select n from labmart.numbers")
+        assert sorted(cursor.fetchall()) == [(1,), (2,)]
+        cursor.execute("select mart, tests_passed, build from labmart.mart_status order by 1")
+        assert cursor.fetchall() == [("doubled", 3, 1), ("numbers", 0, 1)]
 
 
 def test_a_failed_test_comes_with_description_and_rows(faulty: str) -> None:
