@@ -22,14 +22,14 @@ from loader.contract import DEFAULT_MART
 from loader.dbt import Manifest, compile_models
 from loader.engines.raw_store import SqlRawStore
 from loader.engines.sql import quote
-from loader.last_build import code_of
+from loader.fingerprint import code_of
 from loader.profile import Profile
 from loader.project import Project
 from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread
 
 if TYPE_CHECKING:
     from loader.engines import RawStore
-    from loader.load import Outcome
+    from loader.load import MaxRejected, Outcome
 
 _MARTS = (ISSUES, COUNTS, RECONCILIATION, DEFAULT_MART, "users", "experiments", "compounds")
 # What is told of the marts before and after: its name, and the SQL of its value.
@@ -77,12 +77,15 @@ class Seed:
 class Verdict:
     """The models of a project, worked out before and after files are written; `say` is told.
 
-    See `loader.load.Judge`.
+    A file of which more records would be rejected than `limit` allows is refused. See
+    `loader.load.Judge`.
     """
 
-    def __init__(self, project: Project, profile: Profile, say: Say) -> None:
+    def __init__(
+        self, project: Project, profile: Profile, say: Say, limit: MaxRejected | None = None
+    ) -> None:
         self._project, self._profile = project, profile
-        self._say = say
+        self._say, self._limit = say, limit
         self._models: list[Model] = []
         self._seeds: list[Seed] = []
         self._before: Sequence[object] = ()
@@ -96,21 +99,30 @@ class Verdict:
             self._seeds = list(_seeds(manifest, self._project.root))
             self._before = _figures(store, self._create(store, "before"))
 
-    def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> None:
+    def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> list[str]:
         """Tell what would become of each file's records, and of the figures."""
         if not isinstance(store, SqlRawStore) or not store.runs_models:
             self._say("On this engine only the form of the files is checked; a build judges rows.")
-            return
+            return []
         store.settle()
         store.analyze()
         names = self._create(store, "after")
+        problems = []
         for outcome in outcomes:
-            for line in _account(store, names, outcome):
+            account = _account(store, names, outcome)
+            self._say(f"{outcome.table.name}: {account}")
+            for line in _issues(store, names, outcome):
                 self._say(line)
+            if self._limit and not self._limit.allows(account.rejected, account.read):
+                problems.append(
+                    f"{outcome.table.name}: {account.rejected:,} of {account.read:,} records would "
+                    f"be rejected, and {self._limit} are allowed (--max-rejected)."
+                )
         self._say("What would change in the marts:")
         for name, before, after in zip(_FIGURES, self._before, _figures(store, names), strict=True):
             change = f"{_shown(before)} → {_shown(after)}" if before != after else _shown(after)
             self._say(f"    {name:<28} {change}")
+        return problems
 
     def _create(self, store: SqlRawStore, when: str) -> dict[str, str]:
         """Make all of it as temporary relations; their names in SQL."""
@@ -164,14 +176,18 @@ def _figures(store: SqlRawStore, names: Mapping[str, str]) -> Sequence[object]:
     return row
 
 
-def _account(store: SqlRawStore, names: Mapping[str, str], outcome: Outcome) -> Iterator[str]:
-    """What would become of a file's records: by rule, the first of the lines, and what helps."""
-    which = f"where load_id = {outcome.load_id:d}"
+def _account(store: SqlRawStore, names: Mapping[str, str], outcome: Outcome) -> Account:
+    """What would become of a file's records."""
     [counts] = store.run(
         "select records_read, accepted_rows, rejected_lines, rejected_rows, superseded_rows "
-        f"from {names[RECONCILIATION]} {which}"
+        f"from {names[RECONCILIATION]} where load_id = {outcome.load_id:d}"
     )
-    yield f"{outcome.table.name}: {Account(*counts)}"
+    return Account(*counts)
+
+
+def _issues(store: SqlRawStore, names: Mapping[str, str], outcome: Outcome) -> Iterator[str]:
+    """What would be wrong: by rule, the first of the lines, and what helps."""
+    which = f"where load_id = {outcome.load_id:d}"
     rules = store.run(
         "select severity, rule, open_issues, column_name, unreadable_cells, filled_cells, remedy "
         f"from {names[COUNTS]} {which} order by severity, open_issues desc, rule"

@@ -45,6 +45,7 @@ class Meta(msgspec.Struct, frozen=True):
     dates: str | None = None
     list_separator: str | None = None
     id_prefix: str | None = None
+    durations: str | None = None
 
 
 class Config(msgspec.Struct, frozen=True):

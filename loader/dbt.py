@@ -8,6 +8,7 @@ on a signal.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -35,6 +36,12 @@ _DBT = (
     "gc.set_threshold(200_000, 50, 50); "
     "sys.argv[0] = __file__ = 'dbt'; from dbt.cli.main import cli; cli()"
 )
+# Whoever has started a build has the other end of its stdin. If that process is killed, dbt ends as
+# on Ctrl-C, lest it goes on in tables that the next build takes for its own.
+_WATCHED_DBT = (
+    "import os, signal, sys, threading; threading.Thread(target=lambda: (sys.stdin.read(), "
+    f"os.kill(os.getpid(), signal.SIGINT)), daemon=True).start(); {_DBT}"
+)
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")
 _STOP_SECONDS = 20.0
@@ -49,19 +56,22 @@ Manifest = dict[str, Any]
 class BuildOptions:
     """A `dbt build`: target and vars as dbt takes them, `extra` handed on as it is.
 
-    `full` builds also when nothing has changed since the last green build.
+    `full` builds also when nothing has changed since the last green build. `keep` is how many
+    earlier builds stay; None leaves it to LABMART_KEEP.
     """
 
     target: str | None = None
     vars: str | None = None
     extra: tuple[str, ...] = ()
     full: bool = False
+    keep: int | None = None
 
 
 @dataclass
 class BuildResult:
-    """What a run of dbt amounted to."""
+    """What a run of dbt amounted to; `artifacts` is where it has left its JSON files."""
 
+    artifacts: Path
     exit_code: int = 0
     invocation_id: str = ""
     seconds: float = 0.0
@@ -80,23 +90,30 @@ class BuildResult:
         )
 
 
-def build(project: Project, options: BuildOptions, report: Report | None = None) -> BuildResult:
+def build(
+    project: Project, options: BuildOptions, report: Report | None = None, *, place: str = ""
+) -> BuildResult:
     """Run `dbt build`. What it reports goes to stderr by default; the result says how nodes ended.
+
+    `place` is the schema that stands in for the target's (macro generate_schema_name). dbt reads
+    the project for it apart, since it keeps what it has read with the schemas' names.
 
     Development tests are left out, unless `extra` says what dbt is to do. The caller holds
     `one_build_at_a_time`, since builds write into target/.
     """
     report = report or StderrReport()
-    result = BuildResult()
+    result = BuildResult(project.target / place)
     begun = time.monotonic()
     process = subprocess.Popen(
         [
-            *_command(project, options.target, "build", "--log-format", "json"),
+            *_command(project, options.target, "build", "--log-format", "json", dbt=_WATCHED_DBT),
             *(("--vars", options.vars) if options.vars else ()),
+            *(("--target-path", str(result.artifacts)) if place else ()),
             *(options.extra or _PRODUCTION),
         ],
+        env={**os.environ, "LABMART_BUILD_SCHEMA": place},
         cwd=project.root,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -151,7 +168,7 @@ def compile_models(
     """dbt's manifest with the SQL of these models and of all that they are made of.
 
     Nothing is asked of the database. What was compiled is kept for the next call with the same
-    `code`; see `loader.last_build.code_of`. Raises BuildFailed.
+    `code`; see `loader.fingerprint.code_of`. Raises BuildFailed.
     """
     apart = project.root / ".labmart" / "compiled"
     apart.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -185,9 +202,9 @@ def _run_quietly(project: Project, target: str | None, apart: Path, *command: st
         raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said)}")
 
 
-def _command(project: Project, target: str | None, *command: str) -> list[str]:
+def _command(project: Project, target: str | None, *command: str, dbt: str = _DBT) -> list[str]:
     return [
-        *(sys.executable, "-P", "-c", _DBT, *command),
+        *(sys.executable, "-P", "-c", dbt, *command),
         *("--no-use-colors", "--no-send-anonymous-usage-stats"),
         *("--project-dir", str(project.root), "--profiles-dir", str(project.profiles_dir)),
         *(("--target", target) if target else ()),

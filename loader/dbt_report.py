@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,14 +19,15 @@ import msgspec
 
 from loader.database import Database
 from loader.dbt import FAILED, BuildOptions, BuildResult, build, one_build_at_a_time
-from loader.engines import Engine, dbt_session, dbt_turn
+from loader.engines import Engine, dbt_session
 from loader.errors import LabmartError
-from loader.last_build import code_of, last_build
-from loader.progress import TESTS
-from loader.project import Project
+from loader.fingerprint import code_of
+from loader.progress import TESTS, Report
+from loader.publications import kept_builds, open_publications, read_build
 from loader.table import layout
 
 SAMPLE_ROWS = 10
+NOT_PUBLISHED = "Nothing was published: readers see what they saw before."
 UNCHANGED = "Nothing has changed since the last green build (--full builds all the same)."
 _BAD = (*FAILED, "runtime error", "partial success")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -78,14 +79,13 @@ class Failure:
 
 
 def failures(
-    project: Project,
     result: BuildResult,
     open_database: Callable[[], AbstractContextManager[Engine]],
     width: int | None = None,
 ) -> list[Failure]:
     """What failed in a run that did. `open_database` fetches the offending rows."""
-    written = _read(project.target / "run_results.json", _Results)
-    manifest = _read(project.target / "manifest.json", _Manifest)
+    written = _read(result.artifacts / "run_results.json", _Results)
+    manifest = _read(result.artifacts / "manifest.json", _Manifest)
     nodes = manifest.nodes | manifest.unit_tests
     # After a parse error the files are those of an earlier run.
     is_ours = written.metadata.invocation_id == result.invocation_id
@@ -164,31 +164,82 @@ def _read(path: Path, kind: type[_Artifact]) -> _Artifact:
         return kind()
 
 
-def run_and_report(database: Database, options: BuildOptions) -> bool:
-    """Make the database ready, run dbt build, tell on stderr how it went; True if all is well.
+@dataclass(frozen=True)
+class BuildOutcome:
+    """A build, what failed of it, and the number under which it was published."""
 
-    A build that would do again what the last one did is left out.
+    result: BuildResult
+    failures: list[Failure] = field(default_factory=list)
+    published: int | None = None
+
+
+def build_and_publish(
+    database: Database,
+    options: BuildOptions,
+    report: Report | None = None,
+    *,
+    width: int | None = None,
+    red: Callable[[Database], None] = lambda _: None,
+) -> BuildOutcome | None:
+    """Build and test beside what readers see, and put it in place if all is well.
+
+    None if that would do again what the last one did, and `full` does not want it. `extra` of the
+    options says what dbt is to do, and where readers look: nothing is published then. `red` is
+    called with what a red build has left. Raises DatabaseFault if the build cannot be put in place.
     """
+    keep = kept_builds() if options.keep is None else options.keep
     database.ready()
     project, profile = database.project, database.profile
     # Before dbt reads the files, which may be edited meanwhile.
     code = None if options.extra else code_of(project, profile, options.vars)
-    with one_build_at_a_time(project), dbt_turn(profile), last_build(profile) as last:
-        if code and not options.full and last.is_current(code):
-            print(UNCHANGED, file=sys.stderr)
-            return True
-        if not options.extra:
-            last.begin()
+    with one_build_at_a_time(project), open_publications(profile) as publications:
+        if code and not options.full and publications.is_current(code):
+            return None
+        place = "" if options.extra else publications.begin()
         with dbt_session(profile):
-            result = build(project, options)
-        if code and result.exit_code == 0:
-            last.keep(code, project.target / "manifest.json", result.invocation_id)
+            result = build(project, options, report, place=place)
+        if result.exit_code == 0 and not place and not options.extra:
+            publications.keep(code)
+        if result.exit_code == 0 and place:
+            made = read_build(profile, place, code, result)
+            number = publications.publish(made, keep)
+            _tell_dbt(result.artifacts, project.target, place, profile.schema)
+            return BuildOutcome(result, [], number)
+    failed = failures(result, database.open, width) if result.exit_code else []
+    if failed:
+        red(replace(database, profile=profile.with_schema(place)) if place else database)
+    return BuildOutcome(result, failed)
+
+
+def _tell_dbt(artifacts: Path, target: Path, place: str, schema: str) -> None:
+    """Leave the artifacts where dbt leaves its own, with the schemas that readers see."""
+    for name in ("manifest.json", "run_results.json", "semantic_manifest.json"):
+        text = (artifacts / name).read_text(encoding="utf-8")
+        (target / name).write_text(text.replace(place, schema), encoding="utf-8")
+
+
+def run_and_report(
+    database: Database, options: BuildOptions, red: Callable[[Database], None] = lambda _: None
+) -> bool:
+    """Build and publish, tell on stderr how it went; True if all is well.
+
+    A build that would do again what the last one did is left out. See `build_and_publish`.
+    """
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    outcome = build_and_publish(database, options, width=width, red=red)
+    if outcome is None:
+        print(UNCHANGED, file=sys.stderr)
+        return True
+    result = outcome.result
     for message in dict.fromkeys(result.warnings):
         print("dbt warns:", *clean(message), sep="\n  ", file=sys.stderr)
-    if result.exit_code != 0:
-        width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
-        for failure in failures(project, result, database.open, width):
-            print("", *failure.lines, sep="\n", file=sys.stderr)
+    for failure in outcome.failures:
+        print("", *failure.lines, sep="\n", file=sys.stderr)
+    if outcome.failures:
         print(file=sys.stderr)
+    if result.exit_code and not options.extra:
+        print(NOT_PUBLISHED, file=sys.stderr)
+    if outcome.published is not None:
+        print(f"published as build {outcome.published}", file=sys.stderr)
     print(summary(result), file=sys.stderr)
     return result.exit_code == 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 
 from loader import ledger
 from loader.database import Database
@@ -13,9 +11,8 @@ from loader.dbt import one_build_at_a_time
 from loader.engines import Column, Load, RawStore, Row, open_store
 from loader.engines.raw_store import LEDGER_COLUMNS
 from loader.errors import LabmartError
-from loader.parsers.records import csv_cell
-from loader.show import Account, accounts, write_json
-from loader.table import display, print_table
+from loader.show import Account, accounts, print_rows
+from loader.table import display
 
 # The ledger knows the lines that could not be split; a build, which rows were rejected.
 _REJECTED = ("rejected_lines", "rejected_rows", "rejected")
@@ -48,21 +45,7 @@ def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
     names = _IN_A_TABLE if format_ == "table" else [column.name for column in COLUMNS]
     columns = tuple(column for column in COLUMNS if column.name in names)
     rows = [_row(load, judged.get(load.load_id), columns) for load in shown]
-    out = sys.stdout.buffer
-    if format_ == "csv":
-        for cells in ([column.name for column in COLUMNS], *rows):
-            text = (csv_cell(None if cell is None else str(cell)) for cell in cells)
-            out.write(f"{','.join(text)}\n".encode())
-    elif format_ == "json":
-        write_json(COLUMNS, rows, out)
-    else:
-        # A person's own time, to the minute.
-        rows = [
-            tuple(f"{c.astimezone():%Y-%m-%d %H:%M}" if isinstance(c, datetime) else c for c in row)
-            for row in rows
-        ]
-        print_table(columns, rows, _footer(loads, len(shown)), choose="--format csv has all")
-    out.flush()
+    print_rows(columns, rows, format_, _footer(loads, len(shown)))
 
 
 def _row(load: Load, judged: tuple[str, Account] | None, columns: Sequence[Column]) -> Row:

@@ -96,7 +96,8 @@ class MaxRejected:
 class LoadOptions:
     """What a call asks for; `input` restricts the files to one input.
 
-    `allow_empty` lets files without a record replace all that was loaded.
+    `max_rejected` is 10 % of the lines if it is not said; if it is, `check` judges rejected rows by
+    it as well. `allow_empty` lets files without a record replace all that was loaded.
     `names` is what the ledger calls a PATH, where that is not the PATH itself. `within` refuses
     files that lie outside of that folder, by links too, and calls the others by their way from
     there. `loaded_by` is told in the ledger; '' means the account that runs the call.
@@ -105,7 +106,7 @@ class LoadOptions:
     replace: bool = False
     allow_empty: bool = False
     check: bool = False
-    max_rejected: MaxRejected = MaxRejected(10, is_share=True)
+    max_rejected: MaxRejected | None = None
     exclude: tuple[str, ...] = ()
     input: str | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
@@ -180,6 +181,7 @@ class Outcome:
     records_read: int = 0
     rejected_by_rule: Mapping[str, int] = field(default_factory=dict)
     first_rejected: tuple[RejectedLine, ...] = ()
+    records_doubted: int = 0
     same_as: str = ""
     takes: str = ""
 
@@ -195,8 +197,8 @@ class Judge(Protocol):
         """Called when nothing has been written yet; the raw tables are there."""
         ...
 
-    def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> None:
-        """Called with those that were written."""
+    def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> Sequence[str]:
+        """Called with those that were written; for what they are to be refused."""
         ...
 
 
@@ -345,7 +347,7 @@ class _Call:
             self.store.set_status(changes(self.store.loads()))
             if self.judge is not None:
                 self.report.working("working out what would change …")
-                self.judge.end(self.store, new)
+                self.problems += self.judge.end(self.store, new)
             else:
                 self.store.commit()
         return outcomes
@@ -392,7 +394,8 @@ class _Call:
             self.store.add(self._ledger_row(table, load_id, call_id, begun, read, len(rejections)))
         state = "loaded" if self.writing and not self.options.check else "read"
         shown = tuple(rejections.first)
-        return Outcome(table, state, load_id or None, read, rejections.by_rule, shown)
+        doubted = rejections.doubted
+        return Outcome(table, state, load_id or None, read, rejections.by_rule, shown, doubted)
 
     def _counted(
         self, table: Table, batches: Iterator[Batch], rejections: Rejections
@@ -400,7 +403,7 @@ class _Call:
         records = 0
         for batch in batches:
             try:
-                rejections.add(batch.rejected)
+                rejections.add(batch)
             except OSError as error:
                 raise FileRefused(
                     table.name,
@@ -422,12 +425,12 @@ class _Call:
     def _count_again(self, outcome: Outcome) -> None:
         """Raise DatabaseFault unless all that was sent is there."""
         load_id, rejected = outcome.load_id or 0, outcome.records_rejected
-        sent = outcome.records_read - rejected, rejected
+        sent = outcome.records_read - rejected, rejected + outcome.records_doubted
         there = self.store.count(outcome.table.parser.input, load_id)
         if there != sent:
             raise DatabaseFault(
                 "after the load",
-                f"{outcome.table.name}: {sent[0]:,} records and {sent[1]:,} rejected lines were "
+                f"{outcome.table.name}: {sent[0]:,} records and {sent[1]:,} lines kept apart were "
                 f"sent, {there[0]:,} and {there[1]:,} are there.",
                 "Call again; if it happens again, a trigger or rule on the raw table is at work.",
             )
@@ -442,7 +445,7 @@ class _Call:
             raise FileRefused(
                 table.name, ": it changed while it was read. Load it when it is complete."
             )
-        limit = self.options.max_rejected
+        limit = self.options.max_rejected or MaxRejected(10, is_share=True)
         if not limit.allows(len(rejections), read):
             hint = _HINTS.get(max(rejections.by_rule, key=rejections.by_rule.__getitem__), "")
             examples = " ".join(

@@ -13,7 +13,7 @@ import hashlib
 import os
 from ast import literal_eval
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,6 +48,10 @@ class Profile:
     @property
     def schema(self) -> str:
         return self.text("schema")
+
+    def with_schema(self, schema: str) -> Profile:
+        """The same with another target schema."""
+        return replace(self, values={**self.values, "schema": schema})
 
     @property
     def earlier_raw_schema(self) -> str | None:

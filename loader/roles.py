@@ -2,14 +2,15 @@
 
     <raw>_loader       owns the raw schema <raw>_raw: writes raw tables and the ledger, sees no
                        results
-    <schema>_builder   owns the schemas that dbt fills, reads the raw tables, changes none of them
+    <schema>_builder   owns the schemas that dbt fills, makes one for each build, reads the raw
+                       tables, changes none of them
     <schema>_reader    reads the marts, the ledger and the rejected lines, writes nothing
 
 They are groups: nobody logs in as one of them, people and programs are made members. What a member
 creates belongs to the group when it becomes the group first (`role:` in profiles.yml, or `alter
-role … set role …`). dbt drops each mart and makes it anew, so the reader's right stands in the
-default privileges: a new table has it from its first moment, and dbt's `grants` would need the role
-on every database that the project is ever built on.
+role … set role …`). Plain dbt drops each mart and makes it anew, so the reader's right stands in
+the default privileges: a new table has it from its first moment, and dbt's `grants` would need the
+role on every database that the project is ever built on.
 
 On the embedded server `labmart db expose` makes the reader one who logs in, by a port.
 """
@@ -32,6 +33,7 @@ from loader.engines.raw_store import gaps, raw_tables
 from loader.engines.sql import quote
 from loader.errors import ConfigError, DatabaseFault, QueryFailed, UsageError
 from loader.profile import RAW_SCHEMA_VARIABLE
+from loader.publications.postgres import is_place
 from loader.sources import LEDGER, REJECTED, read_inputs
 
 # What stands around a block in roles.sql.
@@ -135,7 +137,13 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
     }
     if any(_QUOTE in name for name in names.values()):
         raise UsageError(f"A schema or user with {_QUOTE} in its name cannot have roles.")
-    results = (schema, f"{schema}_staging", f"{schema}_seeds")
+    results = [schema, f"{schema}_staging", f"{schema}_seeds"]
+    # Builds that were published, or are being made: loader/publications.
+    cursor.execute(
+        "select nspname::text from pg_namespace where starts_with(nspname, %s) order by 1",
+        (f"{schema}__",),
+    )
+    results += [name for (name,) in cursor.fetchall() if is_place(schema, name)]
     owners = {raw: loader, **dict.fromkeys(results, builder)}
     missing = gaps(raw_tables(read_inputs(database.project.sources_file)), {}, raw, _refuse)
     return (

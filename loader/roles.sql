@@ -57,6 +57,8 @@ $labmart$;
 
 -- The tables that are there, and those that the owners will make.
 grant connect on database {database} to {loader}, {builder}, {reader};
+-- Each build has schemas of its own until it is published, and is renamed then.
+grant create on database {database} to {builder};
 grant usage on schema {raw} to {builder}, {reader};
 grant select on all tables in schema {raw} to {builder};
 alter default privileges for role {loader}, {user} in schema {raw}

@@ -19,6 +19,7 @@ from typing import IO
 from loader.contract import Contract, mart_contract
 from loader.engines import Column, Engine, Filter, Row, Selection, Value, named
 from loader.errors import UnknownColumn, UsageError, did_you_mean
+from loader.parsers.records import csv_cell
 from loader.project import Project
 from loader.table import print_table
 
@@ -128,6 +129,20 @@ def _json(value: Value) -> str:
     if isinstance(value, date):
         return f'"{value.isoformat()}"'
     return _encode(value)
+
+
+def print_rows(columns: Sequence[Column], rows: Sequence[Row], format_: str, footer: str) -> None:
+    """Print rows that are in memory, as a mart is printed."""
+    out = sys.stdout.buffer
+    if format_ == "csv":
+        for cells in ([column.name for column in columns], *rows):
+            text = (csv_cell(None if cell is None else str(cell)) for cell in cells)
+            out.write(f"{','.join(text)}\n".encode())
+    elif format_ == "json":
+        write_json(columns, rows, out)
+    else:
+        print_table(columns, rows, footer, choose="--format csv has all")
+    out.flush()
 
 
 def show_issues(

@@ -55,6 +55,11 @@ ID_LIKE = re.compile(r"[A-Za-z]{0,8}[-_]?[0-9]+(?:\.0*)?")
 _PREFIX = re.compile(r"[\w #:/.-]+")
 
 
+DURATIONS = tuple(
+    f"{unit}{clock}" for clock in ("", ",h:mm", ",m:ss") for unit in ("s", "min", "h")
+)
+
+
 @dataclass(frozen=True)
 class CellFormats:
     """What somebody said of the numbers, dates, lists and ids of a file; None is nothing said.
@@ -62,13 +67,15 @@ class CellFormats:
     Nothing of it is ever guessed. The loader keeps it in the ledger, the models read the cells by
     it. `decimal` is comma or point (the other one groups thousands), `dates` the order of a date's
     parts (DMY, MDY, YMD), `list_separator` one character, `id_prefix` what may stand before the
-    digits of an id: one or more, with commas between them.
+    digits of an id: one or more, with commas between them. `durations` is the unit that durations
+    are read in: s, min or h; behind a comma what `26:15` is, h:mm or m:ss, if it may stand there.
     """
 
     decimal: str | None = None
     dates: str | None = None
     list_separator: str | None = None
     id_prefix: str | None = None
+    durations: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError with a sentence for what no file can look like."""
@@ -76,6 +83,8 @@ class CellFormats:
             raise ValueError(f"decimal is comma or point, not {self.decimal!r}.")
         if self.dates not in (None, "DMY", "MDY", "YMD"):
             raise ValueError(f"dates are DMY, MDY or YMD, not {self.dates!r}.")
+        if self.durations not in (None, *DURATIONS):
+            raise ValueError(f"durations are {', '.join(DURATIONS)}, not {self.durations!r}.")
         separator = self.list_separator
         if separator is not None and (len(separator) != 1 or separator.isalnum()):
             raise ValueError(
@@ -432,7 +441,7 @@ def _input(path: Path, table: DeclaredTable) -> Input:
         raise ConfigError(path, f"the input {table.name} needs a `natural_key` among its columns.")
     meta = table.config.meta
     try:
-        formats = CellFormats(meta.decimal, meta.dates, meta.list_separator, meta.id_prefix)
+        formats = CellFormats(*(getattr(meta, name) for name in FORMAT_COLUMNS))
     except ValueError as error:
         raise ConfigError(path, f"the input {table.name}: {error}") from None
     return Input(name=table.name, columns=columns, formats=formats, natural_key=meta.natural_key)

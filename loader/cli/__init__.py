@@ -6,7 +6,7 @@ them, so that `labmart --help` answers at once.
 call      what the subcommands share
 begin     init, demo
 loading   run, load, build, watch; loads, undo, redo, prune
-results   show, export, issues, why
+results   show, export, issues, why; status, diff, rollback
 database  db, spark, roles
 service   serve, worker, token
 signals   being told to end
@@ -25,7 +25,7 @@ from loader.cli.begin import demo, init
 from loader.cli.call import Call, option, say
 from loader.cli.database import db, roles, spark
 from loader.cli.loading import build, load, loads, prune, redo, run, undo, watch
-from loader.cli.results import export, issues, show, why
+from loader.cli.results import diff, export, issues, rollback, show, status, why
 from loader.cli.service import serve, token, worker
 from loader.cli.signals import EndedBySignal, ending_on_signals
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
@@ -67,6 +67,7 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
 for _command in (
     *(demo, init),
     *(run, load, build, watch, show, export, issues, why),
+    *(status, diff, rollback),
     *(loads, undo, redo, prune),
     *(roles, db, spark, serve, worker, token),
 ):

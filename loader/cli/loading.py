@@ -10,6 +10,7 @@ import click
 
 from loader.cli.call import Call, format_option, option, say, target_option, vars_option
 from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
+from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
     from loader.database import Database
@@ -24,7 +25,7 @@ class Given(TypedDict):
 
     replace: bool
     allow_empty: bool
-    max_rejected: str
+    max_rejected: str | None
     exclude: tuple[str, ...]
     input_: str | None
     encoding: str | None
@@ -37,6 +38,7 @@ class Given(TypedDict):
     dates: str | None
     list_separator: str | None
     id_prefix: str | None
+    durations: str | None
 
 
 _OPTIONS = (
@@ -44,10 +46,9 @@ _OPTIONS = (
     option("--allow-empty", is_flag=True, help="Let files without any record replace it, too."),
     option(
         "--max-rejected",
-        default="10%",
-        show_default=True,
         metavar="N or N%",
-        help="How many lines of a file may be rejected before nothing is loaded.",
+        help="How many lines of a file may be rejected before nothing is loaded; default: 10%. If "
+        "said with --check, it holds for rejected rows as well.",
     ),
     option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files named like this."),
     option("--input", "input_", help="Take the files for this input, whatever else they could be."),
@@ -86,6 +87,13 @@ _OPTIONS = (
         metavar="PREFIX,PREFIX…",
         help="What may stand before the digits of ids, such as EXP- in EXP-0012.",
     ),
+    option(
+        "--durations",
+        type=click.Choice(DURATIONS),
+        metavar="UNIT",
+        help="Unit to read durations in (0:34:59, 35 min, 1h5m, PT35M): s, min or h. What 26:15 is "
+        "has to be said, too: min,h:mm or min,m:ss.",
+    ),
 )
 
 
@@ -97,12 +105,18 @@ def given_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 full_option = option("--full", is_flag=True, help="Build also when nothing has changed.")
+keep_option = option(
+    "--keep",
+    type=click.IntRange(min=0, max=999),
+    help="How many earlier builds stay for `labmart rollback`; default: 1.",
+)
 
 
 @click.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @given_options
 @full_option
+@keep_option
 @target_option
 @vars_option
 @click.pass_obj
@@ -110,6 +124,7 @@ def run(
     call: Call,
     paths: tuple[str, ...],
     full: bool,
+    keep: int | None,
     target: str | None,
     variables: str | None,
     **given: Unpack[Given],
@@ -130,7 +145,7 @@ def run(
         with database.open() as source:
             show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
 
-    options = BuildOptions(target=target, vars=variables, full=full)
+    options = BuildOptions(target=target, vars=variables, full=full, keep=keep)
     _build(database, options, load_ids, when_green=show_features)
 
 
@@ -161,6 +176,7 @@ def load(
 
 @click.command()
 @full_option
+@keep_option
 @target_option
 @vars_option
 @click.argument("dbt_arguments", nargs=-1, type=click.UNPROCESSED)
@@ -168,19 +184,22 @@ def load(
 def build(
     call: Call,
     full: bool,
+    keep: int | None,
     target: str | None,
     variables: str | None,
     dbt_arguments: tuple[str, ...],
 ) -> None:
-    """Run dbt build, with progress, unless nothing has changed since the last green build.
+    """Build and test the tables beside those that readers see, then publish them in one step.
 
-    dbt's unit tests and the tests tagged `development` are left out; plain `dbt build` has them.
-    Arguments after -- go to dbt, which then does what they say, such as building one mart and
-    what it is made of: labmart build -- --select +user_features
+    If a test fails, or the build is killed, readers see what they saw before. A build is left out
+    when nothing has changed since the last one. dbt's unit tests and the tests tagged `development`
+    are not run; plain `dbt build` has them. Arguments after -- go to dbt, which then does what they
+    say, and where readers look, as plain dbt does, such as building one mart and what it is made
+    of: labmart build -- --select +user_features
     """
     from loader.dbt import BuildOptions
 
-    options = BuildOptions(target=target, vars=variables, extra=dbt_arguments, full=full)
+    options = BuildOptions(target=target, vars=variables, extra=dbt_arguments, full=full, keep=keep)
     _build(call.database(target), options)
 
 
@@ -302,15 +321,17 @@ def _build(
     from loader.seeds import check_seeds
     from loader.show import closing_lines
 
+    def close(built: Database) -> None:
+        with suppress(LabmartError), built.open() as source:
+            for line in closing_lines(database.project, source, load_ids):
+                say(line)
+
     check_seeds(database.project.seeds)
-    is_green = run_and_report(database, options)
-    if is_green and when_green:
-        when_green()
-    with suppress(LabmartError), database.open() as source:
-        for line in closing_lines(database.project, source, load_ids):
-            say(line)
-    if not is_green:
+    if not run_and_report(database, options, red=close):
         raise BuildFailed
+    if when_green:
+        when_green()
+    close(database)
 
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
@@ -324,7 +345,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
     if options.check and database.project.marts_file.exists():
         from loader.check import Verdict
 
-        judge = Verdict(database.project, database.profile, report.say)
+        judge = Verdict(database.project, database.profile, report.say, options.max_rejected)
     database.ready()
     try:
         outcomes = load_files(paths, inputs, database.profile, options, report, judge)
@@ -351,6 +372,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
             dates=given["dates"],
             list_separator=_sign("--list-separator", given["list_separator"]),
             id_prefix=given["id_prefix"],
+            durations=given["durations"],
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -358,7 +380,7 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
         replace=given["replace"],
         allow_empty=given["allow_empty"],
         check=check,
-        max_rejected=_max_rejected(given["max_rejected"]),
+        max_rejected=_max_rejected(limit) if (limit := given["max_rejected"]) else None,
         exclude=given["exclude"],
         input=given["input_"],
         read=ReadOptions(

@@ -1,4 +1,4 @@
-"""The subcommands that read results: show, export, issues, why."""
+"""The subcommands that read results, and tell which build they are: show to rollback."""
 
 from __future__ import annotations
 
@@ -110,6 +110,57 @@ def issues(
             severity=severity,
             resolved=resolved,
         )
+
+
+@click.command()
+@target_option
+@format_option
+@click.pass_obj
+def status(call: Call, target: str | None, format_: str) -> None:
+    """Print what is published: of each mart which build, of which loads, and how many tests passed.
+
+    Programs read the same in the table mart_status beside the marts.
+    """
+    from loader.diff import show_status
+
+    show_status(call.database(target), format_=format_)
+
+
+@click.command()
+@click.argument("builds", metavar="[BUILD [BUILD]]", nargs=-1, type=int)
+@target_option
+@option("--mart", help="Only this mart.")
+@format_option
+@option("--limit", type=click.IntRange(min=0), help="Rows of each mart; 0 means all.")
+@click.pass_obj
+def diff(
+    call: Call,
+    builds: tuple[int, ...],
+    target: str | None,
+    mart: str | None,
+    format_: str,
+    limit: int | None,
+) -> None:
+    """Print what changed in the marts from one build to another, by mart and key.
+
+    Default: from the build before to the one that is published. With one BUILD: from that one.
+    """
+    from loader.diff import show_changes
+
+    if len(builds) > 2:
+        raise click.UsageError("Two builds can be compared, no more.")
+    show_changes(call.database(target), builds, mart, format_=format_, limit=limit)
+
+
+@click.command()
+@click.argument("build", metavar="[BUILD]", required=False, type=int)
+@target_option
+@click.pass_obj
+def rollback(call: Call, build: int | None, target: str | None) -> None:
+    """Put the build before in place again, or the kept one of that number, in one step."""
+    from loader.diff import roll_back
+
+    say(roll_back(call.database(target), build))
 
 
 def _show_options(format_: str, limit: int | None, columns: str | None) -> ShowOptions:

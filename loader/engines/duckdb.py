@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -110,13 +110,13 @@ def file_lock(profile: Profile, *, shared: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def opened(profile: Profile, *, write: bool) -> Iterator[Connection]:
+def opened(profile: Profile, *, write: bool, locks: bool = True) -> Iterator[Connection]:
     """The file, open; an empty database if there is none yet and nothing is to be written.
 
-    Raises DatabaseUnreachable or ConfigError.
+    Without `locks` the caller holds the file's lock. Raises DatabaseUnreachable or ConfigError.
     """
     path = path_of(profile)
-    with file_lock(profile, shared=not write):
+    with file_lock(profile, shared=not write) if locks else nullcontext():
         was_there = path.exists()
         connection = _connect(profile, path, write=write)
         try:

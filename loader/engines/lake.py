@@ -36,11 +36,12 @@ import psutil
 from loader.engines import Load
 from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
 from loader.engines.feeding import Pipes
+from loader.engines.raw_store import kept_under
 from loader.engines.sql import literal, quote
 from loader.errors import DatabaseUnreachable, MissingExtra
 from loader.ledger import CURRENT, REVERTED, changes
 from loader.profile import Profile
-from loader.sources import LEDGER
+from loader.sources import EXTRA, LEDGER, Input
 
 # macros/lake/location.sql says the same to dbt.
 VARIABLE = "LABMART_LAKE"
@@ -302,6 +303,7 @@ class LakeRaw(DuckDBRaw):
         self._parts: dict[str, list[str]] = {}
         self._claims: list[int] = []
         self._deleting = False
+        self._declared: Sequence[Input] = ()
         self._read_ledger()
 
     def _name(self, *parts: object) -> str:
@@ -328,6 +330,37 @@ class LakeRaw(DuckDBRaw):
         # What an older ledger lacks, or all of it.
         self.prepare([])
         self._base = {load.load_id: load for load in self.loads()}
+
+    def prepare(self, inputs: Sequence[Input]) -> None:
+        super().prepare(inputs)
+        self._declared = inputs
+
+    def _fill_declared(self) -> None:
+        """Fill columns declared after the loads from what these kept beyond the declared ones.
+
+        Only a load that has such a column under one of its names is looked at, and written anew
+        once, each file whole at once.
+        """
+        for table in self._declared:
+            loads = [load for load in self._base.values() if load.input == table.name]
+            for column, key, ids in kept_under(table.columns, loads):
+                for load_id in ids:
+                    folder = self._name(table.name, load_id)
+                    for name in self._lake.names(folder):
+                        self._fill_file(f"{folder}/{name}", column, key)
+
+    def _fill_file(self, name: str, column: str, key: str) -> None:
+        rows = f"read_parquet({literal(self._lake.path(name))})"
+        present = [present for present, *_ in self.run(f"describe from {rows}")]
+        if column in present or EXTRA not in present:
+            return
+        with self._lake.written(name) as path:
+            self.run(
+                f"copy (select *, {self.json_value(EXTRA, key)} as {quote(column)} from {rows}) "
+                f"to {literal(path)} (format parquet, compression zstd)"
+            )
+            if self._lake.is_local:
+                Path(path).replace(self._lake.path(name))
 
     def next_load_id(self) -> int:
         """See `RawStore`. No other load gets the number."""
@@ -380,6 +413,7 @@ class LakeRaw(DuckDBRaw):
         """See `RawStore`. What others have committed meanwhile stays, and ours is put upon it."""
         void = self._void() if self._deleting else set()
         claims = list(self._claims)
+        self._fill_declared()
         # Whatever happens from here on, the rows may be the ledger's: only prune may judge that.
         self._parts.clear()
         self._claims.clear()

@@ -131,6 +131,24 @@ def check_move(earlier: str, new: str, *, holds_loads: bool) -> None:
     )
 
 
+def kept_under(
+    columns: Iterable[InputColumn], loads: Sequence[Load]
+) -> Iterator[tuple[str, str, list[int]]]:
+    """Column, key in `extra`, and the loads that keep its cells there under that key.
+
+    A load that has two names for one column says not which is meant, and is none of them.
+    """
+    for column in columns:
+        ids: dict[str, list[int]] = {}
+        for load in loads:
+            kept = json.loads(load.columns_ignored or "[]")
+            names = [name for name in kept if header_key(name) in column.names]
+            if len(names) == 1:
+                ids.setdefault(names[0], []).append(load.load_id)
+        for name, those in ids.items():
+            yield column.name, name, those
+
+
 def rejected_batches(load_id: int, lines: Iterable[RejectedLine]) -> Iterator[Batch]:
     """Rejected lines as batches of the columns REJECTED_COLUMNS, with commas between them."""
     rest = iter(lines)
@@ -293,25 +311,15 @@ class SqlRawStore:
                 self._fill(table, added, [load for load in loads if load.input == table.name])
 
     def _fill(self, table: Input, added: Sequence[InputColumn], loads: Sequence[Load]) -> None:
-        """Fill columns declared after the loads from what these kept beyond the declared ones.
-
-        A load that has two names for one column says not which is meant, and stays without.
-        """
-        for column in added:
-            ids: dict[str, list[int]] = {}
-            for load in loads:
-                kept = json.loads(load.columns_ignored or "[]")
-                names = [name for name in kept if header_key(name) in column.names]
-                if len(names) == 1:
-                    ids.setdefault(names[0], []).append(load.load_id)
-            for name, those in ids.items():
-                self.run(
-                    f"update {self.table(table.name)} set {quote(column.name)} = "
-                    f"{self.json_value(EXTRA, name)} "
-                    f"where {EXTRA} is not null and load_id in {_listed(those)}",
-                    right="update",
-                )
-                self.changed.add(table.name)
+        """Fill columns declared after the loads from what these kept beyond the declared ones."""
+        for column, name, ids in kept_under(added, loads):
+            self.run(
+                f"update {self.table(table.name)} set {quote(column)} = "
+                f"{self.json_value(EXTRA, name)} "
+                f"where {EXTRA} is not null and load_id in {_listed(ids)}",
+                right="update",
+            )
+            self.changed.add(table.name)
 
     def next_load_id(self) -> int:
         if not self._last:

@@ -29,7 +29,13 @@ from loader.parsers.records import (
     listed,
     lost_columns,
 )
-from loader.parsers.splitter import Splitter, complete_lines, lines_of, output_delimiter
+from loader.parsers.splitter import (
+    Splitter,
+    complete_lines,
+    count_lines,
+    lines_of,
+    output_delimiter,
+)
 from loader.sources import HeaderMatch, Headers, Input
 
 # What the dialect is told from.
@@ -54,11 +60,11 @@ class DelimitedParser:
     wrapping: str
     inputs: Sequence[Input]
     hint: str = ""
-    # Lines of further headers, what these name beyond the declared columns, and lines of records
-    # that may have swallowed others, as they are read.
+    # Lines of further headers, what these name beyond the declared columns, and records that may
+    # have swallowed others, as they are read.
     _headers: list[int] = field(default_factory=list)
     _further: list[str] = field(default_factory=list)
-    _swallowed: list[tuple[int, int]] = field(default_factory=list)
+    _doubted: list[RejectedLine] = field(default_factory=list)
 
     part = ""
 
@@ -107,8 +113,10 @@ class DelimitedParser:
             notes += (f"a header stands again in line {lines}; what follows is read under it",)
         if self._further and not self.has_extra:
             notes += (lost_columns(self._further),)
-        if self._swallowed:
-            lines = listed([f"{first} to {last}" for first, last in self._swallowed])
+        if self._doubted:
+            lines = listed(
+                [f"{one.line} to {one.line + count_lines(one.content)}" for one in self._doubted]
+            )
             notes += (
                 f"warning: a quoted cell has lines that look like records in lines {lines}; is a "
                 "quotation mark missing there?",
@@ -121,7 +129,7 @@ class DelimitedParser:
         return Headers(self.layout.match, self.inputs)
 
     def batches(self, load_id: int) -> Iterator[Batch]:
-        self._headers, self._further, self._swallowed = [], [], []
+        self._headers, self._further, self._doubted = [], [], []
         headers = self.headers
         splitter = self._splitter(self.layout.header, self.layout.match, headers, load_id, line=1)
         raw = pending = ""
@@ -138,13 +146,14 @@ class DelimitedParser:
                 begin = self._skip(splitter, pending)
                 out: list[str] = []
                 rejected: list[RejectedLine] = []
+                doubted: list[RejectedLine] = []
                 records = 0
                 while True:
                     text, used = splitter.split(pending[begin:], final=final)
                     out.append(text)
                     records += splitter.records
                     rejected += splitter.rejected
-                    self._swallowed += splitter.swallowed
+                    doubted += splitter.doubted
                     begin += used
                     header, splitter = splitter.header, self._following(splitter, headers, load_id)
                     if header is None:
@@ -156,7 +165,8 @@ class DelimitedParser:
                         f", line {splitter.line}: the line is longer than {_LINE_LIMIT >> 20} MiB. "
                         "Is this a table of text, and are its line ends right?",
                     )
-                yield Batch("".join(out), records, tuple(rejected), stream.position)
+                self._doubted += doubted
+                yield Batch("".join(out), records, tuple(rejected), stream.position, tuple(doubted))
 
     def _splitter(
         self,
@@ -179,7 +189,7 @@ class DelimitedParser:
         """What reads on: the same, or one for what stands below a header. Raises FileRefused."""
         if splitter.header is None:
             splitter.records = 0
-            splitter.rejected, splitter.swallowed = [], []
+            splitter.rejected, splitter.doubted = [], []
             return splitter
         match = headers.following(self.name, f"line {splitter.header_line}", splitter.header)
         self._headers.append(splitter.header_line)

@@ -27,6 +27,8 @@ _TEXT_FORMULA = re.compile(f'[{BLANKS}]*+="([^"\r\n]*+)"[{BLANKS}]*+')
 # So much of an ignored column's name is told, and so many names.
 _LONGEST_NAME = 60
 _MOST_NAMES = 20
+# The rule of a record that is read, and doubted.
+SWALLOWED = "swallowed_records"
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 # Beyond so many bytes rejected lines are on disk: a file may be damaged from end to end.
 _REJECTED_IN_MEMORY = 4 << 20
@@ -55,13 +57,15 @@ class Batch:
 
     `text` is CSV: one record a line (LF), its line, its load_id and its cells, and with
     `Parser.has_extra` one more, see `extra_of`; an empty cell without quotation marks is NULL.
-    `position` is how many bytes of the file have been read.
+    `position` is how many bytes of the file have been read. `doubted` are records that are read
+    and kept beside the rejected lines, with a warning.
     """
 
     text: str
     records: int
     rejected: tuple[RejectedLine, ...]
     position: int
+    doubted: tuple[RejectedLine, ...] = ()
 
 
 class Parser(Protocol):
@@ -100,12 +104,16 @@ class Parser(Protocol):
 
 
 class Rejections:
-    """Collects a file's rejected lines; iterating gives them back in order, any number of times."""
+    """Collects a file's rejected lines, and the `doubted` ones, which do not count as rejected.
+
+    Iterating gives all of them back, any number of times.
+    """
 
     def __init__(self) -> None:
         self._spool = tempfile.SpooledTemporaryFile(max_size=_REJECTED_IN_MEMORY)  # noqa: SIM115
         self.by_rule: Counter[str] = Counter()
         self.first: list[RejectedLine] = []
+        self.doubted = 0
 
     def __len__(self) -> int:
         return self.by_rule.total()
@@ -116,12 +124,14 @@ class Rejections:
             yield RejectedLine(*json.loads(written))
         self._spool.seek(0, 2)
 
-    def add(self, lines: Iterable[RejectedLine]) -> None:
-        """Keep some more."""
-        for line in lines:
+    def add(self, batch: Batch) -> None:
+        """Keep those of one more batch."""
+        for line in batch.rejected:
             self.by_rule[line.rule] += 1
             if len(self.first) < _REJECTED_SHOWN:
                 self.first.append(line)
+        self.doubted += len(batch.doubted)
+        for line in (*batch.rejected, *batch.doubted):
             written = json.dumps([line.line, line.rule, line.detail, line.content])
             self._spool.write(f"{written}\n".encode())
 

@@ -6,7 +6,7 @@ cell is the text up to the next delimiter, quote characters included. Behind an 
 quote, a delimiter or another escape character is text.
 
 What is legal by RFC 4180 is read as it says, a cell over several lines too, whatever these look
-like; `swallowed` tells the ones that look like records. A line whose record is not right (its
+like; `doubted` tells the ones that look like records. A line whose record is not right (its
 quotes, its number of cells, bytes that are no text) is rejected alone, and reading goes on with the
 line below it. So a quote that is opened and never closed costs one line, not the rest of the file.
 A record of nothing but empty cells is none. `="007"`, which keeps Excel from taking a text for a
@@ -29,6 +29,7 @@ from itertools import repeat
 from operator import add
 
 from loader.parsers.records import (
+    SWALLOWED,
     RejectedLine,
     csv_cell,
     extra_of,
@@ -251,8 +252,8 @@ class Splitter:
     rejected: list[RejectedLine] = field(default_factory=list)
     header: tuple[str, ...] | None = None
     header_line: int = 0
-    # First and last lines of records that may have swallowed others.
-    swallowed: list[tuple[int, int]] = field(default_factory=list)
+    # Records that may have swallowed others.
+    doubted: list[RejectedLine] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.pick = self.pick or tuple(at for at, is_kept in enumerate(self.keep) if is_kept)
@@ -392,7 +393,12 @@ class Splitter:
                 detail = f"The line has {has}, the header {len(self.keep)}."
                 return self._reject(line, after, "wrong_column_count", detail)
             if is_long and self._swallows(written):
-                self.swallowed.append((self.line, self.line + lines - 1))
+                detail = (
+                    f"Lines {self.line} to {self.line + lines - 1} are one record, and a quoted "
+                    "cell of it has lines that look like records. Is a quotation mark missing?"
+                )
+                content = verbatim(written.rstrip("\r\n"))
+                self.doubted.append(RejectedLine(self.line, SWALLOWED, detail, content))
             self._write(record.cells, out)
         self.line += lines
         return record.end
@@ -410,7 +416,7 @@ class Splitter:
 
     def _swallows(self, record: str) -> bool:
         """Whether a line within a record looks like one: two stray quotes may have made it."""
-        if len(self.keep) == 1 or len(self.swallowed) >= _SWALLOWED_SHOWN:
+        if len(self.keep) == 1 or len(self.doubted) >= _SWALLOWED_SHOWN:
             return False
         for _, at, end in lines_of(record):
             if at and record.count(self.dialect.delimiter, at, end) >= len(self.keep) - 1:

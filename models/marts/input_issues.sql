@@ -67,7 +67,7 @@ issues as (
     select
         input,
         rule,
-        'error' as severity,
+        severity,
         load_id,
         line,
         cast(null as {{ dbt.type_string() }}) as record_key,

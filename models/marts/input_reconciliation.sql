@@ -44,6 +44,7 @@ lines_per_file as (
         load_id,
         count(*) as rejected_lines
     from rejected_lines
+    where severity = 'error'
     group by input, load_id
 ),
 

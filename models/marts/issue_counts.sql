@@ -1,22 +1,3 @@
-{#- Each option of a load with the condition of the cells that it would read. -#}
-{%- set options = {} -%}
-{%- for order in ['DMY', 'MDY', 'YMD'] -%}
-    {%- set day = 'day_' ~ order | lower -%}
-    {%- do options.update({'--dates ' ~ order: to_date(day) ~ ' is not null'}) -%}
-{%- endfor -%}
-{%- for decimal in ['comma', 'point'] -%}
-    {%- set number = 'number_' ~ decimal -%}
-    {%- do options.update({'--decimal ' ~ decimal:
-        'run_time is not null and ' ~ to_run_time(number)
-        ~ ' is not null or own_id is not null and ' ~ to_id(number) ~ ' is not null'
-    }) -%}
-{%- endfor -%}
-{%- for name, separator in {',': ',', 'pipe': '[|]', '/': '/', 'space': ' '}.items() -%}
-    {%- do options.update({'--list-separator ' ~ name:
-        matches('item', '[0-9]{1,18}( *' ~ separator ~ ' *[0-9]{1,18})+')
-    }) -%}
-{%- endfor -%}
-
 with issues as (
     select
         *,
@@ -36,6 +17,10 @@ input_reconciliation as (
         *,
         coalesce(load_id, 0) as own_load_id
     from {{ ref('input_reconciliation') }}
+),
+
+readings as (
+    select * from {{ ref('int_issue_remedies') }}
 ),
 
 users_with_a_date as (
@@ -77,101 +62,25 @@ missing as (
     where rule in ('missing_id', 'missing_user', 'missing_run_time', 'missing_compounds')
 ),
 
-unread_values as (
-    select
-        input,
-        own_load_id,
-        rule,
-        line,
-        value,
-        case when rule = 'invalid_signup_date' then value end as day,
-        case when rule = 'invalid_run_time' then value end as run_time,
-        case when rule in ('invalid_id', 'invalid_user') then value end as own_id,
-        case when rule = 'invalid_compound_id' then value end as item
-    from issues
-    where status = 'open' and own_load_id <> 0 and is_unreadable
-),
-
-plain_values as (
-    select
-        *,
-        {{ plain_date('day', "'DMY'") }} as day_dmy,
-        {{ plain_date('day', "'MDY'") }} as day_mdy,
-        {{ plain_date('day', "'YMD'") }} as day_ymd,
-        {{ plain_number('coalesce(run_time, own_id)', "'comma'") }} as number_comma,
-        {{ plain_number('coalesce(run_time, own_id)', "'point'") }} as number_point,
-        -- what stands before the digits at the end, if it can be a prefix of ids
-        case
-            when {{ matches('coalesce(own_id, item)', '[A-Za-z_#:/-][A-Za-z0-9_ #:/.-]*[0-9]+') }}
-                then trim(trailing '0123456789' from value)
-        end as id_prefix
-    from unread_values
-),
-
-readings as (
-    {% for option, condition in options.items() -%}
-        select
-            input,
-            own_load_id,
-            rule,
-            '{{ option }}' as reading,
-            line
-        from plain_values
-        where {{ condition }}
-        union all
-    {% endfor -%}
-    select
-        input,
-        own_load_id,
-        rule,
-        '--id-prefix ' || id_prefix as reading,
-        line
-    from plain_values
-    where id_prefix is not null
-),
-
--- A line is counted once, however many items of its list are read.
-counted_readings as (
-    select
-        input,
-        own_load_id,
-        rule,
-        reading,
-        count(distinct line) as cells
-    from readings
-    group by input, own_load_id, rule, reading
-),
-
-ranked_readings as (
-    select
-        *,
-        row_number() over (
-            partition by input, own_load_id, rule order by cells desc, {{ bytewise('reading') }}
-        ) as place
-    from counted_readings
-),
-
--- The two that read most: of days up to the 12th nobody can tell which order is meant.
 remedies as (
     select
-        ranked_readings.input,
-        ranked_readings.own_load_id,
-        ranked_readings.rule,
+        counts.input,
+        counts.own_load_id,
+        counts.rule,
         {{ dbt.listagg(
-            "ranked_readings.reading || ' would read '"
-            ~ " || cast(ranked_readings.cells as " ~ dbt.type_string() ~ ")"
+            "readings.reading || ' would read '"
+            ~ " || cast(readings.cells as " ~ dbt.type_string() ~ ")"
             ~ " || ' of ' || cast(counts.open_cells as " ~ dbt.type_string() ~ ")",
             "', '",
-            'order by ranked_readings.place'
+            'order by readings.place'
         ) }} as remedy
-    from ranked_readings
+    from readings
     inner join counts
         on
-            ranked_readings.input = counts.input
-            and ranked_readings.own_load_id = counts.own_load_id
-            and ranked_readings.rule = counts.rule
-    where ranked_readings.place <= 2
-    group by ranked_readings.input, ranked_readings.own_load_id, ranked_readings.rule
+            readings.input = counts.input
+            and readings.load_id = counts.own_load_id
+            and readings.rule = counts.rule
+    group by counts.input, counts.own_load_id, counts.rule
 ),
 
 typed as (

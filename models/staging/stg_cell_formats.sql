@@ -72,6 +72,7 @@ cell_formats as (
         ) as numbers,
         input_files.dates,
         input_files.list_separator,
+        input_files.durations,
         -- as a regular expression; a prefix has no other sign that means something there
         replace(replace(input_files.id_prefix, '.', '[.]'), ',', '|') as id_prefixes
     from input_files
@@ -84,7 +85,7 @@ cell_formats as (
 with_plain_files as (
     select
         *,
-        coalesce(numbers, dates, list_separator, id_prefixes) is null as is_plain
+        coalesce(numbers, dates, list_separator, id_prefixes, durations) is null as is_plain
     from cell_formats
 )
 

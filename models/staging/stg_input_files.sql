@@ -31,18 +31,7 @@ compounds_seed as (
 ),
 
 current_loads as (
-    select
-        input,
-        load_id,
-        file,
-        records_read,
-        call_id,
-        sha256,
-        decimal,
-        dates,
-        list_separator,
-        id_prefix
-    from loads
+    select * from loads
     where
         status = 'current' and load_id is not null
         and input in ('users', 'user_experiments', 'compounds')
@@ -78,42 +67,46 @@ choice as (
 ),
 
 input_files as (
-    select current_loads.*
+    select
+        current_loads.input,
+        current_loads.load_id,
+        current_loads.file,
+        current_loads.records_read
     from current_loads
     cross join choice
     where {{ reads_loads }}
 
     union all
 
-    -- nothing can be said of a seed
-    select
-        seeds.*,
-        cast(null as bigint) as call_id,
-        cast(null as {{ dbt.type_string() }}) as sha256,
-        cast(null as {{ dbt.type_string() }}) as decimal,
-        cast(null as {{ dbt.type_string() }}) as dates,
-        cast(null as {{ dbt.type_string() }}) as list_separator,
-        cast(null as {{ dbt.type_string() }}) as id_prefix
+    select seeds.*
     from seeds
     cross join choice
     where not {{ reads_loads }}
 ),
 
+-- nothing can be said of a seed
 typed as (
     select
-        input,
-        cast(load_id as bigint) as load_id,
-        file,
-        cast(records_read as bigint) as records_read,
-        cast(max(load_id) over (partition by input, file) as bigint) as newest_load_id,
-        count(*) over (partition by input, call_id, sha256) > 1 as has_other_sheets,
-        call_id,
-        sha256,
-        decimal,
-        dates,
-        list_separator,
-        id_prefix
+        input_files.input,
+        cast(input_files.load_id as bigint) as load_id,
+        input_files.file,
+        cast(input_files.records_read as bigint) as records_read,
+        cast(
+            max(input_files.load_id) over (partition by input_files.input, input_files.file)
+            as bigint
+        ) as newest_load_id,
+        count(*) over (
+            partition by input_files.input, current_loads.call_id, current_loads.sha256
+        ) > 1 as has_other_sheets,
+        current_loads.call_id,
+        current_loads.sha256,
+        current_loads.decimal,
+        current_loads.dates,
+        current_loads.list_separator,
+        current_loads.id_prefix,
+        current_loads.durations
     from input_files
+    left join current_loads on input_files.load_id = current_loads.load_id
 )
 
 select * from typed

@@ -13,6 +13,9 @@ current_rejected_lines as (
         input_files.file,
         rejected_lines.line,
         rejected_lines.rule,
+        -- a record that may have swallowed others is read all the same
+        case when rejected_lines.rule = 'swallowed_records' then 'warning' else 'error' end
+            as severity,
         rejected_lines.detail,
         rejected_lines.content,
         -- As with a row without a usable key: the same line in a newer load has an error of its

@@ -10,7 +10,9 @@ plain as (
         {{ plain_id('user_id', 'numbers', 'id_prefixes') }} as plain_user_id,
         {{ plain_number(trim_cell('experiment_run_time'), 'numbers') }} as plain_run_time,
         {{ plain_list('experiment_compound_ids', 'numbers', 'list_separator', 'id_prefixes') }}
-            as plain_compound_ids
+            as plain_compound_ids,
+        {{ plain_duration(trim_cell('experiment_run_time'), 'numbers', 'durations') }}
+            as plain_duration
     from source
 ),
 
@@ -24,7 +26,9 @@ parsed as (
             as parsed_user_id,
         case
             when is_plain then {{ to_run_time('experiment_run_time') }}
-            else {{ to_run_time('plain_run_time') }}
+            else coalesce(
+                {{ to_run_time('plain_run_time') }}, {{ to_duration('plain_duration', 'durations') }}
+            )
         end as run_time,
         case
             when is_plain then {{ to_id_list('experiment_compound_ids') }}

@@ -78,6 +78,11 @@ def test_check_gives_the_verdict_of_a_build(
     ]
     assert "already loaded (load 1, users.csv), nothing to do" in done.err
     assert lines[-1] == "6 records of 2 files can be read. Nothing was written (--check)."
+    refused = labmart(project, "load", "--check", "--max-rejected", "0", "50% off.csv", "new.csv")
+    assert refused.code == 3
+    assert refused.err.splitlines()[-1] == (
+        "  50% off.csv: 4 of 5 records would be rejected, and 0 are allowed (--max-rejected)."
+    )
     assert engine.everything("labmart_raw") == before
     again = labmart(project, "load", "--check", "users.csv")
     assert "Nothing new to load." in again.err

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import openpyxl
 import pytest
 import yaml
-from support.engines import Engine
+from support.engines import fresh_engine
 from support.person import Person, person_in
 from support.person import write as write_text
 from support.project import loading_project
@@ -72,11 +73,14 @@ def declare(project: Path, name: str, header_name: str) -> None:
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
 
-@pytest.fixture
-def declaring(shared_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
+@pytest.fixture(params=["postgres", "duckdb", "lake"])
+def declaring(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Person]:
     """Somebody with a project of their own, on each engine in turn."""
     project = loading_project(tmp_path / "project")
-    return person_in(tmp_path, project, shared_engine, monkeypatch)
+    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), tmp_path) as engine:
+        yield person_in(tmp_path, project, engine, monkeypatch)
 
 
 def test_further_columns_are_kept_and_fill_a_column_declared_later(declaring: Person) -> None:

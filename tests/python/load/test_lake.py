@@ -18,9 +18,9 @@ from support.raw_store import PEOPLE, entry_of, load_one, process, write_one
 from loader import ledger
 from loader.engines import Column, open_engine, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable
-from loader.last_build import last_build
 from loader.parsers.records import Batch, RejectedLine
 from loader.profile import Profile
+from loader.publications import open_publications
 
 pytestmark = pytest.mark.slow
 
@@ -198,15 +198,15 @@ def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None
     load_one(profile)
 
     def build(*, load: bool = False) -> None:
-        with last_build(profile) as last:
-            last.begin()
+        with open_publications(profile) as publications:
+            assert publications.begin() == ""
             if load:
                 load_one(profile)
-            last.keep("code", Path("manifest.json"), "")
+            publications.keep("code")
 
     def is_due(code: str = "code") -> bool:
-        with last_build(profile) as last:
-            return not last.is_current(code)
+        with open_publications(profile) as publications:
+            return not publications.is_current(code)
 
     assert is_due()
     build()

@@ -69,6 +69,22 @@ def test_what_was_said_of_a_header_holds_for_the_next_file_that_has_it(person: P
     assert person.labmart("load", "5.csv").code == 3
 
 
+def test_a_record_that_may_have_swallowed_others_is_kept_with_a_warning(person: Person) -> None:
+    header = "experiment_id,user_id,compounds,run_time"
+    swallowed = '2,1,"1;2,10\n3,1,1;2,10\n4,1,1;2"'
+    write("exp.csv", f"{header}\n1,1,1;2,10\n{swallowed},10\n5,1\n6,1,1;2,10\n")
+    done = person.load("exp.csv", "--max-rejected", "1")
+    assert "warning: a quoted cell has lines that look like records in lines 3 to 5" in done.err
+    assert "4 records read, 1 rejected line" in done.err
+    assert person.rows("select records_read, records_rejected from raw.loads") == [(4, 1)]
+    assert person.rows("select line, rule, content from raw.rejected_lines order by line") == [
+        (3, "swallowed_records", f"{swallowed},10"),
+        (6, "wrong_column_count", "5,1"),
+    ]
+    ((detail,),) = person.rows("select detail from raw.rejected_lines where line = 3")
+    assert str(detail).startswith("Lines 3 to 5 are one record")
+
+
 def test_lists_of_json_are_lists_also_of_another_separator(person: Person) -> None:
     run = {"experiment_id": 1, "user_id": 1, "experiment_compound_ids": [1, None, 2]}
     write("exp.jsonl", json.dumps({**run, "experiment_run_time": 12.5}))

@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg2
@@ -16,6 +16,7 @@ from support.databases import Database
 from support.load_processes import labmart as as_process
 from support.person import Person, write
 
+from loader.publications import GreenBuild, Mart, Relation, open_publications
 from loader.roles import builder_of, loader_of, reader_of
 
 pytestmark = pytest.mark.slow
@@ -145,7 +146,7 @@ def test_the_builder_builds_and_changes_nothing_that_was_loaded(lab: Lab) -> Non
         "truncate {s}_raw.users",
         "drop table {s}_raw.users",
         "create table {s}_raw.x (a int)",
-        "create schema x",
+        "create role x",
     )
 
 
@@ -180,6 +181,24 @@ def test_the_reader_reads_what_is_for_it_and_writes_nothing(lab: Lab) -> None:
         "select pg_read_file('postgresql.conf')",
         "copy (select 1) to program 'true'",
     )
+
+
+def test_the_builder_publishes_and_the_reader_reads_what_is_published(lab: Lab) -> None:
+    profile = lab.person.engine.profile(lab.schema)
+    builder = replace(profile, values={**profile.values, "user": lab.members["builder"]})
+    for number in (1, 2):
+        with open_publications(builder) as publications:
+            place = publications.begin()
+            table = f"create table {place}.users as select {number} as a"
+            lab.does("builder", f"create schema {place}; {table}")
+            build = GreenBuild(place, (Relation("", "users"),), (Mart("users", 1, []),))
+            assert publications.publish(build, 1) == number
+        assert lab.does("reader", "select * from {s}.users") == [(number,)]
+        assert lab.does("reader", "select mart, build from {s}.mart_status") == [("users", number)]
+    lab.may_not("reader", "select * from {s}__b2.users", "update {s}.users set a = 3")
+    # Once more, with builds that are there.
+    assert lab.person.labmart("roles").code == 0
+    lab.may_not("reader", "select * from {s}__b1.users", "select * from {s}__b2.users")
 
 
 def test_what_was_there_before_belongs_to_its_role_afterwards(person: Person) -> None:
@@ -241,10 +260,10 @@ def test_an_owner_who_may_make_roles_needs_no_superuser(
         run(person, f"drop owned by {role}; drop role {role}")
 
 
-def test_the_reader_reads_after_each_build_of_dbt(
+def test_the_reader_reads_after_each_build(
     lab: Lab, project_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """dbt itself, as the builder: it drops the marts and makes them anew."""
+    """As the builder: dbt itself makes a table anew, labmart leads its view to another one."""
     database = lab.database
     only = ("--select", "+users", "--exclude-resource-type", "test", "unit_test")
     build = ("--project-dir", project_copy, "build", "--", *only)

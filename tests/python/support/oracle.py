@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True)
 class RejectedLine:
-    """A line that no loader could split into cells."""
+    """A line that no loader could split into cells, or a record that may have swallowed others."""
 
     line: int
     rule: str
@@ -70,12 +70,16 @@ class RejectedLine:
 
 
 class Formats(NamedTuple):
-    """What was said of a load's numbers (comma, point), dates (DMY, MDY, YMD), lists and ids."""
+    """What was said of a load's numbers (comma, point), dates (DMY, MDY, YMD), lists and ids.
+
+    `durations` is a unit (s, min, h), behind a comma what `26:15` is: h:mm or m:ss.
+    """
 
     decimal: str | None = None
     dates: str | None = None
     list_separator: str | None = None
     id_prefix: str | None = None
+    durations: str | None = None
 
 
 PLAIN = Formats()
@@ -184,8 +188,56 @@ def parse_id(text: Cell, numbers: str | None = None, prefix: str | None = None) 
     return int(match[1]) if match else None
 
 
-def parse_run_time(text: Cell, numbers: str | None = None) -> int | None:
+UNITS = {
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+}
+
+
+def parse_duration(text: str, numbers: str | None, durations: str) -> int | None:
+    """Millionths of the unit, rounded half up, of `0:34:59`, `1 h 5 min` or `PT35M`."""
+    unit, _, clock = durations.partition(",")
+    if "." in text and numbers in ("comma", "unclear"):
+        return None
+    if numbers == "comma":
+        text = text.replace(",", ".")
+    whole, _, _ = text.partition(".")
+    colons = whole.count(":")
+    if colons:
+        if colons > 2 or (colons == 1 and not clock):
+            return None
+        if colons == 1 and clock == "h:mm" and "." in text:
+            return None
+        units = ["h", "m", "s"] if colons == 2 else ["h", "m"] if clock == "h:mm" else ["m", "s"]
+        fields = text.split(":")
+        if any(not re.match("[0-5][0-9](?![0-9])", field) for field in fields[1:]):
+            return None
+        found = list(zip(fields, units, strict=True))
+    else:
+        small = "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
+        small = small.removeprefix("pt")
+        found = re.findall(r" ?([0-9.]+) ?([a-z]+)", small)
+        if "".join(re.findall(r" ?[0-9.]+ ?[a-z]+", small)) != small or small[:1] == " ":
+            return None
+    sizes = [UNITS.get(name, 0) for _, name in found]
+    if not found or 0 in sizes or sizes != sorted(set(sizes), reverse=True):
+        return None
+    total = 0
+    for (number, _), size in zip(found, sizes, strict=True):
+        match = re.fullmatch(r"([0-9]{1,8})(?:[.]([0-9]{1,6}))?", number)
+        if match is None:
+            return None
+        total += size * (int(match[1]) * MILLION + int((match[2] or "").ljust(6, "0")))
+    return (2 * total + UNITS[unit]) // (2 * UNITS[unit])
+
+
+def parse_run_time(
+    text: Cell, numbers: str | None = None, durations: str | None = None
+) -> int | None:
     """Millionths, rounded half up; None too for a value that rounds to 10^12."""
+    if text and durations and (duration := parse_duration(text, numbers, durations)) is not None:
+        return duration
     match = re.fullmatch(r"([0-9]{1,12})(?:\.([0-9]+))?", plain_number(text, numbers) or "")
     if match is None:
         return None
@@ -267,6 +319,11 @@ def id_in(file: File, cell: Cell) -> int | None:
     return parse_id(cell, numbers_of(file), file.formats.id_prefix)
 
 
+def run_time_in(file: File, cell: Cell) -> int | None:
+    """The run time that a trimmed cell of the file is, in millionths."""
+    return parse_run_time(cell, numbers_of(file), file.formats.durations)
+
+
 def error_of(file: File, cells: tuple[Cell, ...], users: Container[int]) -> Error | None:
     """The first error of a row that shows without looking at its duplicates."""
     if id_in(file, cells[0]) is None:
@@ -344,7 +401,7 @@ def lost_to_a_sheet(row: Judged, winner: Judged) -> bool:
         places = size if ids or size > 1 else 0
         return (
             id_in(judged.file, judged.cells[1]),
-            parse_run_time(judged.cells[3], numbers),
+            run_time_in(judged.file, judged.cells[3]),
             ids,
             places,
         )
@@ -368,7 +425,7 @@ def warnings(row: Judged, compounds: Container[int]) -> list[Error]:
         found.append(("invalid_signup_date", "signup_date", row.cells[3]))
     if row.file.input == "user_experiments":
         ids, run_time = row.cells[2], row.cells[3]
-        if parse_run_time(run_time, numbers) is None:
+        if run_time_in(row.file, run_time) is None:
             rule = "invalid_run_time" if run_time else "missing_run_time"
             found.append((rule, "experiment_run_time", run_time))
         items = listed_ids(ids, numbers, said)
@@ -401,7 +458,7 @@ def read_alike(one: Judged, other: Judged) -> bool:
     def cells(row: Judged) -> list[object]:
         found: list[object] = list(row.cells)
         if row.file.input == "user_experiments":
-            known = parse_run_time(row.cells[3], numbers_of(row.file))
+            known = run_time_in(row.file, row.cells[3])
             found[3] = row.cells[3] if known is None else known
         return found
 
@@ -439,7 +496,8 @@ def issues(
         origin = (file.input, file.load_id, file.name)
         for bad in file.rejected:
             settled = status(resolver_of_line(file, bad, files))
-            found.append((bad.rule, "error", *origin, bad.line, None, None, bad.content, *settled))
+            severity = "warning" if bad.rule == "swallowed_records" else "error"
+            found.append((bad.rule, severity, *origin, bad.line, None, None, bad.content, *settled))
         for r in (r for r in judged[file.input] if r.file is file):
             key = r.cells[0] if r.key is None else str(r.key)
             if r.error:
@@ -514,9 +572,7 @@ def marts(lab: Lab) -> dict[str, list[dict[str, Value]]]:
     experiments = accepted(judged["user_experiments"])
 
     user_of = {key: id_in(r.file, r.cells[1]) or 0 for key, r in experiments.items()}
-    run_times = {
-        key: parse_run_time(r.cells[3], numbers_of(r.file)) for key, r in experiments.items()
-    }
+    run_times = {key: run_time_in(r.file, r.cells[3]) for key, r in experiments.items()}
     listed: list[Listing] = []
     rows: dict[str, list[tuple[Value, ...]]] = {mart: [] for mart in MARTS}
     for key, r in experiments.items():
@@ -564,7 +620,8 @@ def marts(lab: Lab) -> dict[str, list[dict[str, Value]]]:
     rows["issue_counts"] = counted(files, judged, rows["input_issues"])
     for f in files:
         fates = Counter(r.fate for r in judged[f.input] if r.file is f)
-        lines = (len(f.rows) + len(f.rejected), len(f.rejected))
+        lost = sum(line.rule != "swallowed_records" for line in f.rejected)
+        lines = (len(f.rows) + lost, lost)
         counts = (fates["rejected"], fates["superseded"], fates["accepted"])
         rows["input_reconciliation"].append((f.input, f.load_id, f.name, *lines, *counts))
     return {

@@ -65,6 +65,18 @@ BAD_CLOCKS = (
     *("\n12:30", "\t12:30", "\u00a012:30", "T1２:30", "T12:3", "T12-30", "Z", "+02", "x"),
     *("T12:30+023",),
 )
+DURATIONS = (
+    *("0:34:59", "00:00:00", "100:59:59", "0:00:01.000001", "0:00:01,5", "35 min", "35MIN", "2 h"),
+    *("PT35M", "pt1h30m", "PT1.5H", "1h30m", "1 hr 30 mins 5 sec", "90 seconds", "1 Hour", "0.5 h"),
+    *("0,5 h", "1.500 min", "7 s", "12345678 hours", "1h 0.000001s", "3 minutes5 s"),
+    *("26:15", "0:05", "90:15.5", "99999999:59"),
+)
+BAD_DURATIONS = (
+    *("0:5:09", "0:60:00", "0:00:60", "1:2", ":30", "0:30:", "1:00:00:00", "-0:10:00", "26:75"),
+    *("PT", "P1D", "PT5", "h", "5", "min 5", "5 min 1 h", "5 min 5 min", "1h1", "1  h", "h1"),
+    *("1 h\u00a05 min", "5 m.", "5 hh", "1e3 s", "123456789 s", "0.0000001 s", "1..5 s", ". s"),
+    *("5 µs", "5 ms", "5 ſ", "5 M\u0130N", "0:00:00.", "0:00:00.0000001", "１ h", "1:３0:00"),
+)
 DAYS = ("2024-02-29", "2000-02-29", "0001-01-01", "9999-12-31", "1582-10-10", "2023-12-31")
 BAD_DAYS = (
     *("2023-02-30", "2023-02-29", "1900-02-29", "2100-02-29", "0000-01-01", "0000-02-29"),
@@ -130,8 +142,10 @@ class Maker:
     def run_time(self) -> Cell:
         if self.dirty(0.3):
             return self.finished(self.rng.choice((*BAD_TIMES, *BLANKS, *EVIL)))
+        if self.formats.durations and self.rng.random() < 0.5:
+            return self.finished(self.rng.choice((*DURATIONS, *DURATIONS, *BAD_DURATIONS)))
         if self.dirty(0.5):
-            return self.finished(self.rng.choice(SOUND_TIMES))
+            return self.finished(self.rng.choice((*SOUND_TIMES, *DURATIONS)))
         decimals = self.rng.choice(("", ".5", ".25", ".333333", ".1234565", ".125"))
         whole = self.rng.choice((120, 120, 3000)) * self.rng.random()
         if not self.formats.decimal:
@@ -257,6 +271,17 @@ def catalogue_lab(mode: Mode) -> Lab:
             files.append(File(name, None, f"seeds/raw_{name}.csv", "current", ()))
         else:
             files.append(File(name, None, f"seeds/raw_{name}.csv", "current", numbered))
+    if mode == "loads":
+        spoken = ((None, "s"), ("point", "h,h:mm"), ("comma", "min,m:ss"), (None, "h"))
+        for load_id, (decimal, durations) in enumerate(spoken, start=10):
+            numbered = tuple(
+                Row(n, (f"{load_id * 10**6 + n}", "1", "1", cell))
+                for n, cell in enumerate((*DURATIONS, *BAD_DURATIONS), 2)
+            )
+            said = Formats(decimal=decimal, durations=durations)
+            files.append(
+                File("user_experiments", load_id, f"{load_id}.csv", "current", numbered, (), said)
+            )
     return Lab(tuple(files))
 
 
@@ -343,10 +368,11 @@ def formats(rng: random.Random) -> Formats:
         dates=rng.choice((None, "DMY", "MDY", "YMD")),
         list_separator=rng.choice((None, None, ",", " ", "|", ".")),
         id_prefix=rng.choice((None, None, "EXP-", "U,C", "v.", "#:/,Ä 2-,É")),
+        durations=rng.choice((None, "s", "min", "h", "s,m:ss", "min,h:mm", "h,h:mm", "h,m:ss")),
     )
 
 
 def rejected_line(make: Maker, line: int) -> RejectedLine:
-    rules = ("wrong_column_count", "broken_quoting", "undecodable", "nul_byte")
+    rules = ("wrong_column_count", "broken_quoting", "undecodable", "nul_byte", "swallowed_records")
     content = make.rng.choice(("1,2,3,4,5,6", '"', "1,\\x00", '7,"a', *EVIL))
     return RejectedLine(line, make.rng.choice(rules), "for a test", content)

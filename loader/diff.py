@@ -1,0 +1,195 @@
+"""`labmart status`, `rollback` and `diff`: what is published, and what a build has changed."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from loader.contract import Contract, mart_contracts
+from loader.database import Database
+from loader.engines import Column, Engine, Row
+from loader.engines.sql import quote
+from loader.errors import NotBuilt, UsageError
+from loader.publications import (
+    CURRENT,
+    GONE,
+    MART_STATUS,
+    PUBLICATIONS,
+    Publication,
+    describe,
+    kept_of,
+    open_publications,
+)
+from loader.show import ShowOptions, print_rows, show
+
+# Where a row came from: a file that is sent again changes it for every row.
+_LINEAGE = ("load_id", "line")
+_COLUMNS = tuple(
+    Column(name, "text") for name in ("mart", "change", "key", "column_name", "before", "after")
+)
+_MANY = 2**62
+
+
+def show_status(database: Database, *, format_: str) -> None:
+    """Print which build readers see of each mart; stderr tells of the builds that are kept.
+
+    Raises NotBuilt when nothing has been published.
+    """
+    with database.open() as source:
+        contract = Contract(MART_STATUS, "", (), ("mart",), has_key=True)
+        show(contract, source, ShowOptions(format=format_))
+    with open_publications(database.profile, write=False) as publications:
+        for one in publications.all():
+            if one.status != GONE:
+                warned = f", {one.tests_warned} warned" if one.tests_warned else ""
+                tests = f"{one.tests_passed} tests passed{warned}"
+                print(f"{one.status}: {describe(one)}; {tests}", file=sys.stderr)
+
+
+def roll_back(database: Database, build: int | None) -> str:
+    """Put an earlier build in place; a sentence about it. Raises UsageError if none is kept."""
+    with open_publications(database.profile) as publications:
+        before, now = publications.roll_back(build)
+    return (
+        f"{describe(now)}, is in place again. `labmart rollback {before.build}` takes that back; "
+        "the next build puts a new one in its place."
+    )
+
+
+def show_changes(
+    database: Database, builds: Sequence[int], mart: str | None, *, format_: str, limit: int | None
+) -> None:
+    """Print what differs between two builds that are kept, by mart and key; stderr counts it.
+
+    By default the last one that is kept and the current one. `limit` is that of each mart; None
+    means the format's default, 0 means all. Raises UsageError and NotBuilt.
+    """
+    with open_publications(database.profile, write=False) as publications:
+        old, new = _chosen(publications.all(), builds, database)
+    contracts = mart_contracts(database.project)
+    if mart is not None and mart not in contracts:
+        raise UsageError(f"There is no mart {mart!r}. The marts are: {', '.join(contracts)}.")
+    most = (100 if format_ == "table" else 0) if limit is None else limit
+    counts: dict[str, Counter[str]] = {}
+    with database.open() as source:
+        rows = [
+            row
+            for contract in contracts.values()
+            if mart in (None, contract.name)
+            for row in _changes(source, contract, old, new, counts, most or _MANY)
+        ]
+    print_rows(_COLUMNS, rows, format_, f"from build {old.build} to build {new.build}")
+    for name, count in counts.items():
+        words = ", ".join(f"{number:,} {change}" for change, number in sorted(count.items()))
+        print(f"{name}: {words or 'no change'}", file=sys.stderr)
+
+
+def _chosen(
+    known: Sequence[Publication], builds: Sequence[int], database: Database
+) -> tuple[Publication, Publication]:
+    there = {one.build: one for one in known if one.status != GONE}
+    if missing := [str(build) for build in builds if build not in there]:
+        numbers = ", ".join(map(str, there))
+        raise UsageError(f"Build {missing[0]} is not kept. These are: {numbers or 'none'}.")
+    current = next((one for one in there.values() if one.status == CURRENT), None)
+    if current is None:
+        raise NotBuilt(f"{database.profile.schema}.{PUBLICATIONS}", database.profile.target)
+    if builds:
+        chosen = [there[build] for build in builds]
+        return (chosen[0], chosen[1]) if len(chosen) > 1 else (chosen[0], current)
+    others = kept_of(known)
+    if not others:
+        raise UsageError("No other build is kept that the current one could be compared with.")
+    return others[-1], current
+
+
+def _changes(
+    source: Engine,
+    contract: Contract,
+    old: Publication,
+    new: Publication,
+    counts: dict[str, Counter[str]],
+    limit: int,
+) -> Iterator[Row]:
+    """The differences of a mart, at most so many rows of it; counts all of them."""
+    name, count = contract.name, counts.setdefault(contract.name, Counter())
+    have = [any(one.name == name and one.suffix == "" for one in it.relations) for it in (old, new)]
+    if not all(have):
+        if any(have):
+            count["mart that only one of them has"] = 1
+        return
+    places = [f"{quote(it.place)}.{quote(name)}" for it in (old, new)]
+    shared = _columns(source, places[0])
+    own = {column.name for column in _columns(source, places[1])}
+    columns = [c.name for c in shared if c.name in own and c.name not in _LINEAGE]
+    keys = [key for key in contract.order_by if contract.has_key and key in own]
+    if not keys:
+        yield from _rows_of_a_bag(source, name, places, columns, count, limit)
+        return
+    values = [column for column in columns if column not in keys]
+    same = " and ".join(
+        f"coalesce({_text('o', k)}, '') = coalesce({_text('n', k)}, '')" for k in keys
+    )
+    differs = "".join(
+        f" or o.{quote(column)} is distinct from n.{quote(column)}" for column in values
+    )
+    listed = [
+        "case when o.is_there is null then 'added' when n.is_there is null then 'removed' "
+        "else 'changed' end as change",
+        *(
+            f"coalesce({_text('n', key)}, {_text('o', key)}) as key_{i}"
+            for i, key in enumerate(keys)
+        ),
+        *(f"{_text('o', column)} as old_{i}" for i, column in enumerate(values)),
+        *(f"{_text('n', column)} as new_{i}" for i, column in enumerate(values)),
+    ]
+    changed = (
+        f"select {', '.join(listed)} from (select 1 as is_there, t.* from {places[0]} as t) as o "
+        f"full join (select 1 as is_there, t.* from {places[1]} as t) as n on {same} "
+        f"where o.is_there is null or n.is_there is null{differs}"
+    )
+    _, totals = source.query(f"select change, count(*) from ({changed}) as c group by change", 9)
+    count.update({str(change): int(str(number)) for change, number in totals})
+    order = ", ".join(f"coalesce(n.{quote(key)}, o.{quote(key)})" for key in keys)
+    _, rows = source.query(f"{changed} order by {order}", limit)
+    for change, *cells in rows:
+        key = ", ".join(f"{k}={v}" for k, v in zip(keys, cells[: len(keys)], strict=True))
+        before = cells[len(keys) : len(keys) + len(values)]
+        after = cells[len(keys) + len(values) :]
+        if change != "changed":
+            yield (name, change, key, None, None, None)
+            continue
+        for column, was, is_ in zip(values, before, after, strict=True):
+            if was != is_:
+                yield (name, change, key, column, was, is_)
+
+
+def _rows_of_a_bag(
+    source: Engine,
+    name: str,
+    places: Sequence[str],
+    columns: Sequence[str],
+    count: Counter[str],
+    limit: int,
+) -> Iterator[Row]:
+    """The rows of a mart without a key that only one of the two builds has."""
+    listed = ", ".join(f"{_text('t', column)} as {quote(column)}" for column in columns)
+    for change, first, second in (("removed", *places), ("added", *reversed(places))):
+        only = f"select {listed} from {first} as t except all select {listed} from {second} as t"
+        _, [(number,)] = source.query(f"select count(*) from ({only}) as c", 1)
+        if number:
+            count[change] = int(str(number))
+        _, rows = source.query(f"{only} order by {', '.join(map(quote, columns))}", limit)
+        for row in rows:
+            cells = [f"{c}={v}" for c, v in zip(columns, row, strict=True) if v is not None]
+            yield (name, change, ", ".join(cells), None, None, None)
+
+
+def _columns(source: Engine, relation: str) -> tuple[Column, ...]:
+    columns, _ = source.query(f"select * from {relation}", 0)
+    return columns
+
+
+def _text(side: str, column: str) -> str:
+    return f"cast({side}.{quote(column)} as text)"

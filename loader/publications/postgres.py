@@ -1,0 +1,547 @@
+"""Publications on PostgreSQL; see the package.
+
+To put a build in place takes each published view for a moment, in one transaction. Whoever has read
+one of them in a transaction that is still open keeps it, and so a transaction sees one build: a
+reader whose snapshot is older than the new tables would find them empty. Nobody waits for such a
+reader in a queue behind us: after half a second we let go of everything, and try again later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+from psycopg2 import errors
+
+from loader.engines.postgres import (
+    LONGEST_NAME,
+    Connection,
+    fault,
+    interruptible,
+    literal,
+    one_line,
+    open_connection,
+    where,
+)
+from loader.engines.sql import quote
+from loader.errors import DatabaseFault, UsageError
+from loader.locks import wait_until
+from loader.profile import Profile
+from loader.publications import (
+    CURRENT,
+    GONE,
+    PUBLICATIONS,
+    GreenBuild,
+    Publication,
+    Relation,
+    SqlPublications,
+    Table,
+)
+
+# Readers wait no longer than a moment; whoever keeps us from publishing may do so for longer.
+_MOMENT_SECONDS = 0.5
+_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
+_PATIENCE_SECONDS = 600.0
+# What a name of a target schema gets behind it at most.
+_LONGEST_SUFFIX = len("__b1234567_staging")
+_IN_THE_WAY = (
+    errors.DependentObjectsStillExist,
+    errors.InsufficientPrivilege,
+    errors.InvalidTableDefinition,
+    errors.UndefinedColumn,
+    errors.DatatypeMismatch,
+    errors.CannotCoerce,
+    errors.UndefinedFunction,
+    errors.WrongObjectType,
+)
+# Of relations: identity, kind, columns with their types, and how a view is defined.
+_FIND = """
+select
+    n.nspname::text,
+    c.relname::text,
+    c.oid::bigint,
+    c.relkind::text,
+    (
+        select array_agg(concat(attname, ' ', format_type(atttypid, atttypmod)) order by attnum)
+        from pg_attribute
+        where attrelid = c.oid and attnum > 0 and not attisdropped
+    ),
+    case when c.relkind = 'v' then pg_get_viewdef(c.oid) end
+from unnest(%s::text[], %s::text[]) as relation(schema, name)
+inner join pg_namespace as n on relation.schema = n.nspname
+inner join pg_class as c on n.oid = c.relnamespace and relation.name = c.relname
+where c.relkind in ('r', 'p', 'm', 'v')
+"""
+# Views of others that read a relation, and SQL that makes them read what has its name then.
+_DEPENDENTS = """
+select distinct
+    v.oid::bigint,
+    format(
+        'create or replace view %%I.%%I%%s as %%s', n.nspname, v.relname,
+        ' with (' || array_to_string(v.reloptions, ', ') || ')', rtrim(pg_get_viewdef(v.oid), ';')
+    )
+from pg_depend as d
+inner join pg_rewrite as r on r.oid = d.objid
+inner join pg_class as v on v.oid = r.ev_class
+inner join pg_namespace as n on n.oid = v.relnamespace
+where
+    d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass
+    and d.refobjid = any(%s) and v.relkind = 'v' and not v.oid = any(%s)
+"""
+# Rights on a relation and its columns, as SQL that gives them to what stands in its place.
+_RIGHTS = """
+select format(
+    'grant %%s%%s on %%s to %%s%%s', a.privilege_type, '(' || quote_ident(a.attname) || ')', %s,
+    case when a.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,
+    case when a.is_grantable then ' with grant option' else '' end
+)
+from (
+    select c.relowner, null::name as attname, acl.*
+    from pg_class as c cross join aclexplode(c.relacl) as acl
+    where c.oid = %s
+    union all
+    select c.relowner, t.attname, acl.*
+    from pg_class as c
+    inner join pg_attribute as t on t.attrelid = c.oid and not t.attisdropped
+    cross join aclexplode(t.attacl) as acl
+    where c.oid = %s
+) as a
+where a.grantee <> a.relowner and a.privilege_type <> 'MAINTAIN'
+"""
+# Descriptions that published views lack, or have another text of.
+_COMMENTS = """
+select
+    format(
+        'comment on %%s is %%L',
+        case
+            when d.attname is null then format('view %%I.%%I', pn.nspname, p.relname)
+            else format('column %%I.%%I.%%I', pn.nspname, p.relname, d.attname)
+        end,
+        d.description
+    )
+from unnest(%s::text[], %s::text[], %s::text[]) as pair(schema, place, name)
+inner join pg_namespace as pn on pn.nspname = pair.schema
+inner join pg_class as p on p.relnamespace = pn.oid and p.relname = pair.name
+inner join pg_namespace as n on n.nspname = pair.place
+inner join pg_class as c on c.relnamespace = n.oid and c.relname = pair.name
+inner join lateral (
+    select x.objsubid, a.attname, x.description
+    from pg_description as x
+    left join pg_attribute as a
+        on a.attrelid = c.oid and a.attnum = x.objsubid and x.objsubid > 0
+    where x.objoid = c.oid and x.classoid = 'pg_class'::regclass
+) as d on true
+left join pg_attribute as pa on pa.attrelid = p.oid and pa.attname = d.attname
+left join pg_description as e
+    on e.objoid = p.oid and e.classoid = 'pg_class'::regclass
+    and e.objsubid = case when d.attname is null then 0 else pa.attnum end
+where e.description is distinct from d.description
+"""
+_HOLDERS = """
+select
+    a.pid, coalesce(a.usename, '')::text, coalesce(nullif(a.application_name, ''), 'a program'),
+    min(l.relation::regclass::text), to_char(a.xact_start, 'HH24:MI:SS')
+from pg_locks as l
+inner join pg_stat_activity as a on a.pid = l.pid
+where l.relation = any(%s) and l.granted and l.pid <> pg_backend_pid()
+group by a.pid, a.usename, a.application_name, a.xact_start
+order by a.xact_start
+limit 3
+"""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A relation of the database."""
+
+    oid: int
+    kind: str
+    columns: tuple[str, ...]
+    definition: str | None
+
+    @property
+    def state(self) -> str:
+        """What no change of it leaves as it was, rows apart."""
+        text = json.dumps([self.kind, self.columns, self.definition])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def connected(profile: Profile, *, write: bool) -> Iterator[PostgresPublications]:
+    """See `open_publications`."""
+    with closing(open_connection(profile, "labmart build")) as connection:
+        connection.autocommit = True
+        opened = PostgresPublications(connection, profile)
+        # PostgreSQL writes out all names in the definitions of views.
+        opened.run("set search_path to ''")
+        if write:
+            opened.wait_for_lock()
+        yield opened
+
+
+class PostgresPublications(SqlPublications):
+    """See `Publications`."""
+
+    def __init__(self, connection: Connection, profile: Profile) -> None:
+        super().__init__(profile, literal)
+        self._connection = connection
+        self._next = f"{self.schema}__next"
+        self._loaded: dict[Table, str] = {}
+
+    def wait_for_lock(self) -> None:
+        """Wait until nobody else builds this schema; the lock ends with the connection."""
+        lock = f"hashtextextended({literal(f'labmart build {self.schema}')}, 0)"
+        wait_until(
+            lambda: bool(self.run(f"select pg_try_advisory_lock({lock})")[0][0]),
+            waiting=f"waiting for another build of the schema {self.schema} to end …",
+        )
+
+    def is_current(self, code: str) -> bool:
+        """See `Publications`."""
+        with suppress(psycopg2.Error, ValueError, KeyError, TypeError):
+            [(known, state)] = self.run(
+                f"select code, state from {self.table(PUBLICATIONS)} where status = '{CURRENT}'"
+            )
+            kept = {(schema, name): state for schema, name, state in json.loads(state)}
+            return bool(known == code) and self._state(list(kept)) == kept
+        return False
+
+    def begin(self) -> str:
+        """See `Publications`."""
+        if len(self.schema.encode()) + _LONGEST_SUFFIX > LONGEST_NAME:
+            raise UsageError(
+                f"The target schema {self.schema!r} is too long: labmart builds beside it, in "
+                f"schemas called {self._next}_staging and the like. Take a name of at most "
+                f"{LONGEST_NAME - _LONGEST_SUFFIX} bytes."
+            )
+        with self._told():
+            if not self.run(f"select 1 from pg_namespace where nspname = {literal(self.schema)}"):
+                self.run(f"create schema {quote(self.schema)}")
+            self.run(self.make_tables())
+            kept = {one.place for one in self.read() if one.status != GONE}
+            self._drop(
+                name
+                for name in self._schemas()
+                if is_place(self.schema, name) and not any(_is_of(name, place) for place in kept)
+            )
+            # What is loaded from now on, this build may have seen or not.
+            self._loaded = self._state(self._raw_tables())
+        return self._next
+
+    def publish(self, build: GreenBuild, keep: int) -> int:
+        """See `Publications`."""
+        with self._told():
+            [(number,)] = self.run(
+                f"select coalesce(max(build), 0) + 1 from {self.table(PUBLICATIONS)}"
+            )
+            place = f"{self.schema}__b{number}"
+            tables = [
+                (f"{build.place}{one.suffix}", one.name)
+                for one in build.relations
+                if not one.is_view
+            ]
+            contents = self._contents(tables)
+            rows = {
+                name: count
+                for (schema, name), (count, _) in contents.items()
+                if schema == build.place
+            }
+            loads = self.figures(build, rows)
+            current = self.current
+            state = {
+                (place + schema.removeprefix(build.place), name): content
+                for (schema, name), (_, content) in contents.items()
+            } | self._sources(build)
+            renames = [
+                f"alter schema {quote(schema)} rename to "
+                f"{quote(place + schema.removeprefix(build.place))}"
+                for schema in self._schemas_of(build.place)
+            ]
+        entry = self.entry(build, number, place, loads)
+
+        def note() -> None:
+            self.run(entry)
+            published = [(self.schema + one.suffix, one.name) for one in build.relations]
+            whole = state | {name: one.state for name, one in self._find(published).items()}
+            text = json.dumps([[*name, item] for name, item in whole.items()])
+            if build.code is not None and len(whole) == len(state) + len(published):
+                self.run(
+                    f"update {self.table(PUBLICATIONS)} set state = {literal(text)} "
+                    f"where build = {number:d}"
+                )
+            self._tell_marts(number)
+
+        self._put_in_place(build.relations, place, current, note, before=renames)
+        self._forget(keep)
+        return int(number)
+
+    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
+        """See `Publications`."""
+        with self._told():
+            current, chosen = self.chosen(build)
+
+        def note() -> None:
+            self.run(self.exchange(current, chosen))
+            self._tell_marts(chosen.build)
+
+        self._put_in_place(chosen.relations, chosen.place, current, note)
+        return current, chosen
+
+    def all(self) -> list[Publication]:
+        """See `Publications`."""
+        try:
+            return self.read()
+        except (errors.UndefinedTable, errors.InvalidSchemaName):
+            return []
+
+    def run(self, sql: str, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
+        with interruptible(), self._connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def _tell_marts(self, number: int) -> None:
+        chosen = next(one for one in self.read() if one.build == number)
+        at = literal(chosen.published_at.isoformat())
+        self.run(self.mart_status(number, f"{at}::timestamptz", chosen.marts))
+
+    # Putting a build in place.
+
+    def _put_in_place(
+        self,
+        relations: Sequence[Relation],
+        place: str,
+        current: Publication | None,
+        note: Callable[[], None],
+        before: Sequence[str] = (),
+    ) -> None:
+        """Lead all published views to the place, and note it, in one transaction."""
+        begun, told = time.monotonic(), False
+        for attempt in range(10**6):
+            views = [(self.schema + one.suffix, one.name) for one in relations]
+            try:
+                self.run("begin")
+                for statement in before:
+                    self.run(statement)
+                taken = self._steps(relations, place, current)
+                # One statement, so that one limit is that of all of it.
+                self.run(f"set local statement_timeout = {int(_MOMENT_SECONDS * 1000)}")
+                self.run(_block(taken))
+                self.run("set local statement_timeout = 0")
+                note()
+                self.run("commit")
+                return
+            except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected):
+                self.run("rollback")
+                holders = self._holders(views)
+            except _IN_THE_WAY as error:
+                self.run("rollback")
+                raise self._in_the_way(error) from None
+            except psycopg2.Error as error:
+                with suppress(psycopg2.Error):
+                    self.run("rollback")
+                raise fault(error, where(self.profile)) from None
+            except BaseException:
+                with suppress(psycopg2.Error):
+                    self.run("rollback")
+                raise
+            if time.monotonic() - begun > _PATIENCE_SECONDS:
+                raise DatabaseFault(
+                    where(self.profile),
+                    f"the build could not be put in place: {holders}.",
+                    "End that transaction, and build again.",
+                    outcome="Readers see what they saw before.",
+                )
+            if not told and attempt > 1:
+                print(f"waiting to publish: {holders} …", file=sys.stderr, flush=True)
+                told = True
+            time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+
+    def _steps(
+        self, relations: Sequence[Relation], place: str, current: Publication | None
+    ) -> list[str]:
+        """The statements that lead the published views to a place."""
+        new = self._find([(place + one.suffix, one.name) for one in relations])
+        old = self._find([(self.schema + one.suffix, one.name) for one in relations])
+        schemas = sorted({self.schema + one.suffix for one in relations})
+        there = self._schemas()
+        steps = [f"create schema {quote(name)}" for name in schemas if name not in there]
+        replaced: list[tuple[_Found, str, str, str]] = []
+        plain: list[int] = []
+        for one in relations:
+            own, name = self.schema + one.suffix, self.relation(self.schema + one.suffix, one.name)
+            known, columns = old.get((own, one.name)), new[place + one.suffix, one.name].columns
+            view = f"view {name} as select * from {self.relation(place + one.suffix, one.name)}"
+            if known is None:
+                steps.append(f"create {view}")
+            elif known.kind == "v" and columns[: len(known.columns)] == known.columns:
+                steps.append(f"create or replace {view}")
+                plain.append(known.oid)
+            else:
+                replaced.append((known, own, name, view))
+        # What has other columns, or is no view, makes way with the views of others on it.
+        oids = [known.oid for known, *_ in replaced]
+        kinds = {"v": "view", "m": "materialized view"}
+        rebound = self.run(_DEPENDENTS, (oids, [*plain, *oids])) if oids else []
+        dropped: dict[str, list[str]] = {"view": [], "materialized view": [], "table": []}
+        for number, (known, own, name, view) in enumerate(replaced):
+            kind, aside = kinds.get(known.kind, "table"), f"labmart_old_{number}"
+            steps.append(f"alter {kind} {name} rename to {aside}")
+            steps.append(f"create {view}")
+            steps += [sql for (sql,) in self.run(_RIGHTS, (name, known.oid, known.oid))]
+            dropped[kind].append(self.relation(own, aside))
+        steps += [sql for _, sql in rebound]
+        dropped["view"] += self._surplus_views(relations, current)
+        steps += [f"drop {kind} {', '.join(names)}" for kind, names in dropped.items() if names]
+        return [*steps, self._comments(relations, place)]
+
+    def _surplus_views(
+        self, relations: Sequence[Relation], current: Publication | None
+    ) -> list[str]:
+        """The views that were published and have nothing to read any more."""
+        kept = {(one.suffix, one.name) for one in relations}
+        gone = [
+            (self.schema + one.suffix, one.name)
+            for one in (current.relations if current else ())
+            if (one.suffix, one.name) not in kept
+        ]
+        found = self._find(gone)
+        return [self.relation(*name) for name, one in found.items() if one.kind == "v"]
+
+    def _comments(self, relations: Sequence[Relation], place: str) -> str:
+        """A statement that gives the views the descriptions of what they read."""
+        with self._connection.cursor() as cursor:
+            names = (
+                [self.schema + one.suffix for one in relations],
+                [place + one.suffix for one in relations],
+                [one.name for one in relations],
+            )
+            sql = cursor.mogrify(_COMMENTS, names).decode()
+        return f"declare step text; begin for step in {sql} loop execute step; end loop; end"
+
+    def _holders(self, views: Sequence[Table]) -> str:
+        """Who keeps published views from being led elsewhere, in a person's words."""
+        oids = [one.oid for one in self._find(views).values()]
+        found = self.run(_HOLDERS, (oids,))
+        sentences = [
+            f"process {pid} ({user}, {program}) has used {relation} in a transaction that is open "
+            f"since {since}"
+            for pid, user, program, relation, since in found
+        ]
+        return "; ".join(sentences) or "others are reading all the time"
+
+    def _in_the_way(self, error: psycopg2.Error) -> DatabaseFault:
+        detail = " ".join((error.diag.message_detail or "").split())
+        return DatabaseFault(
+            where(self.profile),
+            f"the build cannot take the place of the tables that stand there: "
+            f"{one_line(error).split(' CONTEXT:')[0]} {detail}".rstrip(),
+            "What others have made on a table has to be dropped or changed by its owner first; "
+            "then build again.",
+            outcome="Nothing was dropped, and readers see what they saw before.",
+        )
+
+    # Builds that nobody needs any more.
+
+    def _forget(self, keep: int) -> None:
+        """Drop the builds that are more than are kept, unless somebody still uses them."""
+        for one in self.surplus(keep):
+            names = self._schemas_of(one.place)
+            with suppress(psycopg2.Error):
+                self.run(f"set lock_timeout = '{int(_MOMENT_SECONDS * 1000)}'")
+                self._drop(names)
+            with suppress(psycopg2.Error):
+                self.run("set lock_timeout = 0")
+            self.run(
+                f"update {self.table(PUBLICATIONS)} set status = '{GONE}', state = null "
+                f"where build = {one.build:d}"
+            )
+
+    def _drop(self, schemas: Iterable[str]) -> None:
+        if listed := ", ".join(map(quote, schemas)):
+            self.run(f"drop schema if exists {listed} cascade")
+
+    def _schemas_of(self, place: str) -> list[str]:
+        return [name for name in self._schemas() if _is_of(name, place)]
+
+    def _schemas(self) -> list[str]:
+        return [name for (name,) in self.run("select nspname::text from pg_namespace order by 1")]
+
+    # What was read and left behind.
+
+    def _raw_tables(self) -> list[Table]:
+        sql = "select schemaname::text, tablename::text from pg_tables where schemaname = %s"
+        return [(schema, name) for schema, name in self.run(sql, (self.profile.raw_schema,))]
+
+    def _sources(self, build: GreenBuild) -> dict[Table, str]:
+        """The state of what the build has read, as it was when the build began."""
+        # Tables that dbt has made since, unless somebody has loaded something meanwhile.
+        made = [name for name in self._raw_tables() if name not in self._loaded]
+        empty = [name for name in made if not self.run(f"select 1 from {_name(name)} limit 1")]
+        raw = self._loaded | self._state(empty)
+        # A source that is missing here counts as changed.
+        return {name: raw.get(name, "") for name in build.sources}
+
+    def _state(self, tables: Sequence[Table]) -> dict[Table, str]:
+        """For each relation that exists what no change of it leaves as it was."""
+        found = self._find(tables)
+        contents = self._contents([name for name, one in found.items() if one.kind != "v"])
+        return {
+            name: contents[name][1] if name in contents else one.state
+            for name, one in found.items()
+        }
+
+    def _contents(self, tables: Sequence[Table]) -> dict[Table, tuple[int, str]]:
+        """How many rows each table has, and what no change of table or rows leaves as it was."""
+        found = self._find(tables)
+        names = list(found)
+        counts = " union all ".join(
+            f"select {number}, count(*), sum(xmin::text::bigint) from {_name(name)}"
+            for number, name in enumerate(names)
+        )
+        contents = {}
+        for number, count, sum_ in self.run(counts) if names else ():
+            text = f"{found[names[number]].state} {count} {sum_}"
+            contents[names[number]] = (count, hashlib.sha256(text.encode()).hexdigest())
+        return contents
+
+    def _find(self, tables: Sequence[Table]) -> dict[Table, _Found]:
+        rows = self.run(_FIND, ([schema for schema, _ in tables], [name for _, name in tables]))
+        return {
+            (schema, name): _Found(oid, kind, tuple(columns or ()), definition)
+            for schema, name, oid, kind, columns, definition in rows
+        }
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg2.Error as error:
+            raise fault(error, where(self.profile)) from None
+
+
+def is_place(target: str, schema: str) -> bool:
+    """Whether a schema belongs to a build of the target schema."""
+    return re.fullmatch(r"__(next|b\d+)(_.*)?", schema.removeprefix(target)) is not None
+
+
+def _is_of(schema: str, place: str) -> bool:
+    return schema == place or schema.startswith(f"{place}_")
+
+
+def _name(table: Table) -> str:
+    return ".".join(map(quote, table))
+
+
+def _block(steps: Sequence[str]) -> str:
+    """The statements as one; no text in them can end it."""
+    tag = f"$labmart_{uuid.uuid4().hex}$"
+    return f"do {tag} begin {'; '.join(steps)}; end {tag}"

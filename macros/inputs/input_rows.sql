@@ -1,0 +1,35 @@
+{#- The rows of an input's current loads, or of its seed, cells as they were written, with how to
+    read them.
+
+    Both are asked for apart: PostgreSQL stores a step that two others read, and then reads nothing
+    in parallel.
+    Usage: {{ input_rows('compounds', columns=['compound_id'], formats=['numbers']) }} -#}
+{% macro input_rows(input, columns, formats) -%}
+    {%- set origins = {
+        'loaded': ('<>', source('raw', input)),
+        'seeded': ('=', ref('base_seed_' ~ input)),
+    } -%}
+    with
+    {%- for origin, (compares, rows) in origins.items() %}
+    {{ origin }}_files as (
+        select * from {{ ref('stg_cell_formats') }}
+        where input = '{{ input }}' and load_id {{ compares }} 0
+    ),
+
+    {{ origin }}_rows as (
+        select
+            {%- for column in columns + ['load_id', 'line'] %}
+            {{ origin }}.{{ column }},
+            {%- endfor %}
+            {%- for column in ['is_plain'] + formats %}
+            {{ origin }}_files.{{ column }}{{ ',' if not loop.last }}
+            {%- endfor %}
+        from {{ rows }} as {{ origin }}
+        inner join {{ origin }}_files on {{ origin }}.load_id = {{ origin }}_files.load_id
+    ){{ ',' if not loop.last }}
+    {%- endfor %}
+
+    select * from loaded_rows
+    union all
+    select * from seeded_rows
+{%- endmacro %}

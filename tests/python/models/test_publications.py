@@ -1,0 +1,673 @@
+"""What readers see is one whole build, tested, and what others have made on it stands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg2
+import pytest
+from support.engines import Engine, Postgres
+from support.in_process import Done, labmart
+from support.project import ROOT
+
+from loader import dbt_report
+from loader.dbt import BuildOptions, BuildResult
+from loader.errors import DatabaseFault, UsageError
+from loader.profile import Profile
+from loader.project import Project
+from loader.publications import (
+    CURRENT,
+    GreenBuild,
+    Mart,
+    Publication,
+    Relation,
+    open_publications,
+)
+from loader.publications import postgres as on_postgres
+
+pytestmark = pytest.mark.slow
+
+postgres_alone = pytest.mark.parametrize("shared_engine", ["postgres"], indirect=True)
+
+SCHEMA = "lab"
+RELATIONS = (
+    Relation("", "users"),
+    Relation("", "runs"),
+    Relation("", "counted", is_view=True),
+    Relation("_staging", "stg_users"),
+)
+RAW = (
+    "create schema if not exists {s}_raw; "
+    "create table if not exists {s}_raw.loads (load_id bigint, status text); "
+    "insert into {s}_raw.loads values (1, 'current')"
+)
+
+
+def tables(place: str, number: int) -> str:
+    """SQL that makes a build whose every row says the number of it."""
+    return (
+        f"create schema {place}; create schema {place}_staging; "
+        f"create table {place}_staging.stg_users as select 1 as user_id, {number} as version; "
+        f"create table {place}.users as select user_id, version, 'Ada' as name "
+        f"from {place}_staging.stg_users union all select 1 + {number}, {number}, 'Bob'; "
+        f"create table {place}.runs as select 1 as run_id, {number} as version; "
+        f"create view {place}.counted as select count(*) as users from {place}.users"
+    )
+
+
+@dataclass
+class Lab:
+    """A schema of its own, without dbt: builds are made by hand, and put in place for real."""
+
+    engine: Engine
+    schema: str
+    built: int = 0
+
+    @property
+    def profile(self) -> Profile:
+        return self.engine.profile(self.schema)
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        return self.engine.rows(sql.format(s=self.schema))
+
+    def green(self, place: str, *relations: Relation) -> GreenBuild:
+        marts = [Mart(one.name, 2, ["users"]) for one in RELATIONS if not one.suffix]
+        return GreenBuild(
+            place=place,
+            relations=relations or RELATIONS,
+            marts=tuple(mart for mart in marts if not relations or mart.name in str(relations)),
+            sources=((f"{self.schema}_raw", "loads"),),
+            models_built=4,
+            tests_passed=7,
+            tests_warned=0,
+            seconds=1.5,
+            invocation_id="x",
+            code="code",
+        )
+
+    def build(self, change: str = "", *relations: Relation, keep: int = 1) -> int:
+        """Make a build and publish it; `change` is SQL for its tables, {p} their schema."""
+        self.built += 1
+        with open_publications(self.profile) as publications:
+            place = publications.begin()
+            self.rows(f"{tables(place, self.built)}; {change.format(p=place, s=self.schema)}")
+            return publications.publish(self.green(place, *relations), keep)
+
+    def seen(self) -> set[object]:
+        """The numbers of the builds whose rows readers see."""
+        rows = self.rows(
+            "select version from {s}.users union all select version from {s}.runs "
+            "union all select version from {s}_staging.stg_users"
+        )
+        return {number for (number,) in rows}
+
+    def publications(self) -> list[Publication]:
+        with open_publications(self.profile, write=False) as publications:
+            return publications.all()
+
+    def places(self) -> list[str]:
+        """The schemas beside those that readers know, without the ends of their names."""
+        found = [name for name in self.engine.schemas("") if f"{self.schema}__" in name]
+        return sorted({name.removesuffix("_staging") for name in found})
+
+    def is_current(self, code: str = "code") -> bool:
+        with open_publications(self.profile) as publications:
+            return publications.is_current(code)
+
+
+@pytest.fixture
+def lab(shared_engine: Engine, request: pytest.FixtureRequest) -> Lab:
+    number = abs(hash(request.node.nodeid)) % 10**9
+    made = Lab(shared_engine, f"{SCHEMA}{number}")
+    made.rows(RAW)
+    return made
+
+
+def test_a_build_is_seen_when_it_is_published_and_says_which_it_is(lab: Lab) -> None:
+    assert lab.build() == 1
+    assert lab.seen() == {1}
+    with open_publications(lab.profile) as publications:
+        lab.rows(tables(publications.begin(), 9))
+    assert lab.seen() == {1}, "what is built is not what is published"
+    assert lab.build() == 2
+    assert lab.seen() == {2}
+    status = lab.rows("select mart, build, tests_passed, mart_rows from {s}.mart_status order by 1")
+    assert status == [("counted", 2, 2, 1), ("runs", 2, 2, 1), ("users", 2, 2, 2)]
+    current = lab.publications()[-1]
+    assert (current.status, current.tests_passed, current.place) == (
+        CURRENT,
+        7,
+        lab.places()[-1],
+    )
+
+
+def test_so_many_builds_are_kept_and_each_can_be_put_back(lab: Lab) -> None:
+    for _ in range(4):
+        lab.build(keep=2)
+    assert len(lab.places()) == 3
+    with open_publications(lab.profile) as publications:
+        before, now = publications.roll_back(None)
+        assert (before.build, now.build, lab.seen()) == (4, 3, {3})
+        assert lab.rows("select distinct build from {s}.mart_status") == [(3,)]
+        publications.roll_back(2)
+        assert lab.seen() == {2}
+        # The one before is what readers saw before.
+        publications.roll_back(None)
+        assert lab.seen() == {3}
+        with pytest.raises(UsageError, match=r"no build 1 that is not current.*kept: 4, 2"):
+            publications.roll_back(1)
+    lab.build(keep=1)
+    assert [one.build for one in lab.publications() if one.status != "gone"] == [3, 5]
+    lab.build(keep=0)
+    with (
+        open_publications(lab.profile) as publications,
+        pytest.raises(UsageError, match=r"no earlier build.*none is kept"),
+    ):
+        publications.roll_back(None)
+
+
+def test_a_fault_while_it_is_put_in_place_leaves_what_was(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.build()
+
+    def fail(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("loader.publications.SqlPublications.mart_status", fail)
+        with pytest.raises(KeyboardInterrupt):
+            lab.build()
+    assert lab.seen() == {1}
+    assert [one.build for one in lab.publications()] == [1]
+    lab.build()
+    assert lab.seen() == {3}
+
+
+# Makes a build and publishes it, and is killed before its n-th statement.
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from loader.profile import Profile
+from loader.publications import GreenBuild, Mart, Relation, open_publications
+from loader.publications.duckdb import DuckDBPublications
+from loader.publications.postgres import PostgresPublications
+left, engine, values, raw, sql, relations = json.loads(sys.argv[1])
+def kills(run):
+    def run_or_die(*arguments):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run(*arguments)
+    return run_or_die
+PostgresPublications.run = kills(PostgresPublications.run)
+DuckDBPublications.run = kills(DuckDBPublications.run)
+profile = Profile(Path("profiles.yml"), "test", engine, values, raw)
+with open_publications(profile) as publications:
+    place = publications.begin()
+    if engine == "postgres":
+        publications.run(sql.replace("PLACE", place))
+    else:
+        with publications._open():
+            publications.run(sql.replace("PLACE", place))
+    made = tuple(Relation(*item) for item in relations)
+    publications.publish(GreenBuild(place, made, (Mart("users", 1, []),), code="code"), 1)
+"""
+
+
+@pytest.mark.prove("a process killed before each of its statements: a start of Python for each")
+def test_whenever_it_is_killed_readers_see_one_whole_build(lab: Lab) -> None:
+    lab.build()
+    seen, relations = {1}, [[one.suffix, one.name, one.is_view] for one in RELATIONS]
+    for moment in range(1, 200):
+        number = 100 + moment
+        call = (
+            *(moment, lab.engine.name, dict(lab.profile.values), lab.profile.raw_schema),
+            *(tables("PLACE", number), relations),
+        )
+        done = subprocess.run([sys.executable, "-c", KILLED, json.dumps(call)], check=False)
+        assert lab.seen() in (seen, {number}), moment
+        seen = lab.seen()
+        [build] = {row[0] for row in lab.rows("select distinct build from {s}.mart_status")}
+        current = next(one for one in lab.publications() if one.status == CURRENT)
+        assert build == current.build
+        if done.returncode == 0:
+            break
+        assert done.returncode == -9
+        if moment % 7 == 0:
+            lab.build()
+            seen = {lab.built}
+            assert lab.seen() == seen
+    assert 15 < moment < 199
+    assert len(lab.places()) == 2
+
+
+def test_a_relation_that_is_built_no_more_is_seen_no_more(lab: Lab) -> None:
+    lab.build()
+    lab.build("drop table {p}.runs", RELATIONS[0], *RELATIONS[2:])
+    with pytest.raises((psycopg2.Error, Exception), match="runs"):
+        lab.rows("select * from {s}.runs")
+    assert lab.rows("select distinct version from {s}.users") == [(2,)]
+
+
+def test_columns_come_and_go(lab: Lab) -> None:
+    lab.build()
+    lab.build("alter table {p}.users add column more text")
+    lab.build("alter table {p}.users drop column name")
+    found = lab.rows(
+        "select column_name from information_schema.columns "
+        "where table_schema = '{s}' and table_name = 'users' order by ordinal_position"
+    )
+    assert [name for (name,) in found] == ["user_id", "version"]
+    assert lab.seen() == {3}
+
+
+def test_what_plain_dbt_has_built_makes_way(lab: Lab) -> None:
+    lab.rows(tables(lab.schema, 0) if not lab.engine.schemas(lab.schema) else "select 1")
+    lab.build()
+    lab.rows("drop view {s}.users; create table {s}.users as select 5 as version")
+    lab.build()
+    assert lab.seen() == {2}
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command in a project whose builds are made by hand; `code` is how dbt ends."""
+
+    lab: Lab
+    project: Path
+    # Of each build the place, or '' where dbt builds where readers look.
+    builds: list[str]
+    code: list[int]
+
+    def __call__(self, *words: str) -> Done:
+        return labmart(self.project, *words)
+
+
+@pytest.fixture
+def command(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    project = tmp_path / "project"
+    (project / "models" / "marts").mkdir(parents=True)
+    (project / "seeds").mkdir()
+    (project / "dbt_project.yml").write_text("name: tiny\nprofile: labmart\nversion: 1.0.0\n")
+    (project / "profiles.yml").write_text((ROOT / "profiles.yml.example").read_text())
+    unique = "[{unique_combination_of_columns: {arguments: {combination_of_columns: [%s]}}}]"
+    (project / "models" / "marts" / "_marts.yml").write_text(
+        f"models:\n  - {{name: users, data_tests: {unique % 'user_id'}}}\n  - name: counted\n"
+    )
+    shutil.copytree(ROOT / "models" / "staging", project / "models" / "staging")
+    for name, value in {**lab.engine.environment, "LABMART_SCHEMA": lab.schema}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LABMART_RAW_SCHEMA", f"{lab.schema}_raw")
+    made = Command(lab, project, [], [0])
+
+    def build(_: Project, __: BuildOptions, ___: object, *, place: str) -> BuildResult:
+        lab.built += 1
+        made.builds.append(place)
+        if place:
+            lab.rows(tables(place, lab.built))
+        return BuildResult(project, exit_code=made.code[0])
+
+    def read_build(_: Profile, place: str, code: str, __: BuildResult) -> GreenBuild:
+        return replace(lab.green(place), code=code)
+
+    monkeypatch.setattr(dbt_report, "build", build)
+    monkeypatch.setattr(dbt_report, "read_build", read_build)
+    monkeypatch.setattr(dbt_report, "_tell_dbt", lambda *_: None)
+    return made
+
+
+def test_a_build_is_left_out_when_it_would_do_the_same(command: Command) -> None:
+    done = command("build")
+    assert (done.code, done.out) == (0, "")
+    assert "published as build 1" in done.err
+    assert command("build").err.splitlines()[-1] == dbt_report.UNCHANGED
+    assert "published as build 2" in command("build", "--vars", "{factor: 5}").err
+    # The last green build had other variables.
+    assert "published as build 3" in command("build").err
+    assert "published as build 4" in command("build", "--full").err
+    assert len(command.builds) == 4
+    assert "" not in command.builds
+
+
+def test_a_red_build_is_done_again_and_changes_nothing(command: Command) -> None:
+    command("build")
+    command.code[0] = 1
+    for _ in range(2):
+        done = command("build", "--full")
+        assert done.code == 1
+        assert dbt_report.NOT_PUBLISHED in done.err
+        assert command.lab.seen() == {1}
+    command.code[0] = 0
+    assert command("build", "--full", "--keep", "0").code == 0
+    assert command.lab.seen() == {4}
+    assert len(command.lab.places()) == 1
+
+
+def test_one_s_own_selection_is_always_done_and_publishes_nothing(command: Command) -> None:
+    command("build")
+    for _ in range(2):
+        assert command("build", "--", "--select", "users").code == 0
+    assert command.builds[1:] == ["", ""]
+    assert [one.build for one in command.lab.publications()] == [1]
+
+
+def test_a_difference_is_told_by_mart_and_key(lab: Lab, command: Command) -> None:
+    call = command
+    assert "Run `labmart build` first" in call("diff").err
+    lab.build()
+    assert "No other build is kept" in call("diff").err
+    lab.build("insert into {p}.users values (7, 2, 'Cy')")
+    done = call("diff", "--format", "csv")
+    assert done.out.splitlines() == [
+        "mart,change,key,column_name,before,after",
+        "users,changed,user_id=1,version,1,2",
+        "users,removed,user_id=2,,,",
+        "users,added,user_id=3,,,",
+        "users,added,user_id=7,,,",
+        "counted,removed,users=2,,,",
+        "counted,added,users=3,,,",
+    ]
+    assert done.err.splitlines() == [
+        "users: 2 added, 1 changed, 1 removed",
+        "counted: 1 added, 1 removed",
+    ]
+    assert call("diff", "2", "--mart", "users").err.endswith("users: no change\n")
+    assert "Build 9 is not kept" in call("diff", "9").err
+    done = call("rollback")
+    assert (done.code, lab.seen()) == (0, {1})
+    assert "`labmart rollback 2` takes that back" in done.err
+    done = call("status", "--format", "csv")
+    assert done.out.splitlines()[0].startswith("mart,build,published_at,tests_passed,mart_rows")
+    assert [line.split(",")[:2] for line in done.out.splitlines()[1:]] == [
+        ["counted", "1"],
+        ["runs", "1"],
+        ["users", "1"],
+    ]
+    assert "kept: build 2 of the seeds" in done.err
+
+
+# What others have made, on PostgreSQL.
+
+OWN = """
+    create schema own_{s};
+    create view own_{s}.people as select user_id, name from {s}.users;
+    create view own_{s}.letters as select upper(name) as name from own_{s}.people;
+    create materialized view own_{s}.days as select version, count(*) from {s}.users group by 1;
+    grant select (user_id) on {s}.users to pg_monitor;
+    grant select on {s}.runs to public;
+    grant select on own_{s}.people to pg_monitor with grant option;
+    comment on view own_{s}.people is 'mine';
+"""
+RIGHTS = """
+    select c.oid::regclass::text, relacl::text, (select min(attacl::text) from pg_attribute
+    where attrelid = c.oid), obj_description(c.oid, 'pg_class')
+    from pg_class as c where relnamespace in ('{s}'::regnamespace, 'own_{s}'::regnamespace)
+    and relkind in ('v', 'm') order by 1
+"""
+
+
+@postgres_alone
+def test_views_and_rights_of_others_survive_ten_builds(lab: Lab) -> None:
+    lab.build()
+    lab.rows(OWN)
+    before, ids = lab.rows(RIGHTS), lab.rows("select 'own_{s}.people'::regclass::oid")
+    for _ in range(10):
+        lab.build("comment on table {p}.users is 'All of them.'")
+    assert lab.rows("select user_id from own_{s}.people order by 1") == [(1,), (12,)]
+    assert lab.rows("select * from own_{s}.days") == [(1, 2)]
+    lab.rows("refresh materialized view own_{s}.days")
+    assert lab.rows("select * from own_{s}.days") == [(11, 2)]
+    after = [row if "users" not in str(row[0]) else (*row[:3], None) for row in lab.rows(RIGHTS)]
+    assert after == before
+    assert lab.rows("select 'own_{s}.people'::regclass::oid") == ids
+    assert lab.rows("select obj_description('{s}.users'::regclass)") == [("All of them.",)]
+
+
+@postgres_alone
+def test_other_columns_take_views_along_or_are_refused_by_name(lab: Lab) -> None:
+    lab.build()
+    lab.rows(OWN)
+    lab.rows("drop materialized view own_{s}.days")
+    before = lab.rows(RIGHTS)
+    new = "drop view {p}.counted; drop table {p}.users; create table {p}.users as select 1 as "
+    counted = "; create view {p}.counted as select count(*) as users from {p}.users"
+    lab.build(f"{new}version, 8 as more, 2 as user_id, 'Cy' as name{counted}")
+    assert lab.rows("select * from own_{s}.letters") == [("CY",)]
+    assert lab.rows(RIGHTS) == before
+    with pytest.raises(DatabaseFault, match=r"column .*name.*Nothing was dropped"):
+        lab.build(f"{new}user_id, 3 as version{counted}")
+    assert lab.rows("select * from own_{s}.letters") == [("CY",)]
+    lab.rows("create materialized view own_{s}.days as select version from {s}.users")
+    with pytest.raises(DatabaseFault, match=r"own_\w+.days depends on .*Nothing was dropped"):
+        lab.build(f"{new}user_id, 'Di' as name, 3 as version{counted}")
+    assert lab.rows("select * from own_{s}.letters") == [("CY",)]
+    assert lab.rows(RIGHTS.replace("('v', 'm')", "('v')")) == before
+
+
+@postgres_alone
+def test_what_stands_on_a_table_of_plain_dbt_stands_on_the_view_then(lab: Lab) -> None:
+    lab.rows(
+        f"create schema {{s}}; create table {{s}}.users as {'select 1 as user_id, 0 as version'}"
+        ", 'Eve' as name; create table {s}.runs as select 1 as run_id, 0 as version"
+    )
+    lab.rows(OWN)
+    lab.rows("drop materialized view own_{s}.days")
+    before = [row for row in lab.rows(RIGHTS) if "own" in str(row[0])]
+    lab.build()
+    assert [row for row in lab.rows(RIGHTS) if "own" in str(row[0])] == before
+    assert lab.rows("select name from own_{s}.letters order by 1") == [("ADA",), ("BOB",)]
+    rights = lab.rows(
+        "select has_column_privilege('pg_monitor', '{s}.users', 'user_id', 'select'), "
+        "has_column_privilege('pg_monitor', '{s}.users', 'name', 'select'), "
+        "has_table_privilege('pg_monitor', '{s}.runs', 'select')"
+    )
+    assert rights == [(True, False, True)]
+
+
+@contextmanager
+def reading(lab: Lab, *statements: str) -> Iterator[psycopg2.extensions.cursor]:
+    """A reader in an open transaction."""
+    assert isinstance(lab.engine, Postgres)
+    with closing(lab.engine.database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("begin isolation level repeatable read")
+        for statement in statements:
+            cursor.execute(statement.format(s=lab.schema))
+        yield cursor
+
+
+@postgres_alone
+def test_a_transaction_sees_one_build_and_keeps_nobody_else_waiting(lab: Lab) -> None:
+    lab.build()
+    with reading(lab, "select * from {s}.users") as cursor:
+        publishing = threading.Thread(target=lab.build)
+        publishing.start()
+        longest = 0.0
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            begun = time.monotonic()
+            assert lab.seen() == {1}
+            longest = max(longest, time.monotonic() - begun)
+        cursor.execute(f"select version from {lab.schema}.runs")
+        assert cursor.fetchall() == [(1,)]
+        assert publishing.is_alive()
+    publishing.join(20)
+    assert lab.seen() == {2}
+    assert longest < 2
+
+
+@postgres_alone
+def test_who_reads_for_too_long_is_named(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.build()
+    monkeypatch.setattr(on_postgres, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(on_postgres, "_MOMENT_SECONDS", 0.05)
+    monkeypatch.setattr(on_postgres, "_PAUSES", (0.1,))
+    with (
+        reading(lab, "set application_name = 'a notebook'", "select * from {s}.users"),
+        pytest.raises(DatabaseFault, match=r"a notebook\) has used .*users.*End that transaction"),
+    ):
+        lab.build()
+    assert "waiting to publish: process" in capsys.readouterr().err
+    assert lab.seen() == {1}
+
+
+# Reads until its stdin ends; says what was not one whole build, and how long it waited at most.
+READER = """
+import json, sys, threading, time, psycopg2
+waits, wrong = [], []
+def read():
+    cursor = psycopg2.connect(sys.argv[1]).cursor()
+    while not ending:
+        begun = time.monotonic()
+        try:
+            cursor.execute(sys.argv[2])
+            rows = cursor.fetchall()
+            cursor.connection.commit()
+            if len(rows) != 1:
+                wrong.append(str(rows))
+        except psycopg2.Error as error:
+            wrong.append(str(error))
+            cursor.connection.rollback()
+        waits.append(time.monotonic() - begun)
+ending = False
+threads = [threading.Thread(target=read) for _ in range(int(sys.argv[3]))]
+for thread in threads:
+    thread.start()
+sys.stdin.read()
+ending = True
+for thread in threads:
+    thread.join()
+print(json.dumps([wrong, len(waits), max(waits)]))
+"""
+
+
+def read_during_builds(lab: Lab, seconds: float, readers: int) -> tuple[list[str], int, float]:
+    """What readers saw that was no whole build, how many statements, and the longest wait."""
+    assert isinstance(lab.engine, Postgres)
+    names = (f"{lab.schema}.users", f"{lab.schema}.runs", f"{lab.schema}_staging.stg_users")
+    every = " union all ".join(f"select version from {name}" for name in names)
+    database = lab.engine.database
+    dsn = f"host={database.host} port={database.port} user={database.user} dbname={database.name}"
+    command = [sys.executable, "-c", READER, dsn, f"select distinct version from ({every}) as x"]
+    with subprocess.Popen(
+        [*command, str(readers)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            lab.build(keep=2)
+        out, _ = process.communicate()
+    wrong, statements, longest = json.loads(out)
+    return wrong, statements, longest
+
+
+@postgres_alone
+@pytest.mark.parametrize(
+    ("seconds", "readers"),
+    [
+        (1.5, 2),
+        pytest.param(30.0, 8, marks=pytest.mark.prove("the same for longer, with more readers")),
+    ],
+)
+def test_no_statement_sees_two_builds_or_waits_for_long(
+    lab: Lab, seconds: float, readers: int
+) -> None:
+    lab.build()
+    wrong, statements, longest = read_during_builds(lab, seconds, readers)
+    assert not wrong
+    assert statements > 20
+    assert lab.built > 3
+    assert longest < 5, "a moment, on a machine that does other things too"
+
+
+@postgres_alone
+def test_of_two_builds_at_once_one_waits(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.build()
+    with open_publications(lab.profile) as publications:
+        place = publications.begin()
+        second = threading.Thread(target=lab.build)
+        second.start()
+        time.sleep(0.5)
+        assert second.is_alive()
+        lab.rows(tables(place, 8).replace(place, f"{lab.schema}__x"))
+        lab.rows(tables(place, 8))
+        publications.publish(lab.green(place), 1)
+        assert lab.seen() == {8}
+    second.join(20)
+    assert lab.seen() == {2}
+    assert "waiting for another build of the schema" in capsys.readouterr().err
+
+
+@postgres_alone
+def test_a_name_that_would_be_cut_off_is_refused(lab: Lab) -> None:
+    long = replace(lab, schema="s" * 50)
+    with pytest.raises(UsageError, match="at most 45 bytes"):
+        long.build()
+
+
+# Whether there is anything to build.
+
+CHANGES = {
+    "a mart's row is deleted": "delete from {s}.users where user_id = 1",
+    "a mart's row says something else": "update {s}.users set name = 'Eve' where user_id = 1",
+    "a mart is dropped": "drop view {s}.counted",
+    "a mart is made anew, as plain dbt does": "drop view {s}.runs; create table {s}.runs as "
+    "select 1 as run_id, 1 as version",
+    "a view says something else": "create or replace view {s}.counted as select 4::bigint as users",
+    "a table behind the marts is written to": "update {s}_staging.stg_users set version = 5",
+    "a load came": "insert into {s}_raw.loads values (2, 'current')",
+    "a load was undone": "update {s}_raw.loads set status = 'reverted' where load_id = 1",
+    "all is gone": "drop schema {s} cascade",
+}
+
+
+@postgres_alone
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_of_the_database_is_seen(lab: Lab, change: str) -> None:
+    lab.build()
+    assert lab.is_current()
+    lab.rows("select * from {s}.users; analyze")
+    assert lab.is_current()
+    lab.rows(change)
+    assert not lab.is_current()
+
+
+def test_what_is_published_is_known_until_something_changes(lab: Lab) -> None:
+    assert not lab.is_current()
+    lab.build()
+    assert (lab.is_current(), lab.is_current("other code")) == (True, False)
+    lab.rows("insert into {s}_raw.loads values (2, 'current')")
+    assert not lab.is_current()
+    lab.build()
+    assert lab.is_current()
+    with open_publications(lab.profile) as publications:
+        publications.roll_back(None)
+    assert not lab.is_current()
+
+
+@postgres_alone
+def test_a_load_during_the_build_is_not_what_was_built(lab: Lab) -> None:
+    lab.build("insert into {s}_raw.loads values (3, 'current')")
+    assert not lab.is_current()
+
+
+@postgres_alone
+@pytest.mark.parametrize("is_loaded", [False, True], ids=["empty", "loaded meanwhile"])
+def test_a_raw_table_that_dbt_has_made_is_known_while_it_is_empty(
+    lab: Lab, is_loaded: bool
+) -> None:
+    lab.rows("drop table {s}_raw.loads")
+    row = "insert into {s}_raw.loads values (1, 'current')" if is_loaded else ""
+    lab.build(f"create table {{s}}_raw.loads (load_id bigint, status text); {row}")
+    assert lab.is_current() == (not is_loaded)
