@@ -24,6 +24,7 @@ SAMPLE = sorted((ROOT / "seeds").glob("raw_*.csv"))
 PATIENCE = 180_000
 
 
+@pytest.mark.prove("a service that is killed; test_page.py sends files to one that is not")
 def test_files_become_tables_in_spite_of_a_power_failure(
     browser: Browser,
     page_project: Path,
