@@ -30,7 +30,7 @@ serve: .venv/.service ## serve uploads, results and a page at http://127.0.0.1:8
 
 test: static ## every check, and all tests that a change can break
 	@rm -rf target/lint
-	$(bin)/dbt --quiet compile --target-path target/lint
+	$(bin)/dbt --quiet compile --vars 'examples: 3' --target-path target/lint
 	$(lint) $(compiled_sql) $$(find target/lint/compiled -name '*.sql' -not -path '*.yml/*')
 	$(pytest) -m "not prove" $(only)
 

@@ -61,7 +61,7 @@
 ] %}
 
 with examples as (
-    {% for example, actual, expected in examples -%}
+    {% for example, actual, expected in examples[:var('examples', 999)] -%}
         select
             '{{ example }}' as example,
             cast({{ actual }} as {{ dbt.type_string() }}) as actual,

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 LONG = pytest.mark.prove("a whole build on Spark takes a minute")
 CLUSTER = pytest.mark.prove("what is computed by several workers; one does in make test")
 OLDER = pytest.mark.prove("the compiled models run on the older PostgreSQL in make test")
+FILES = pytest.mark.prove("test_marts_from_files.py has a whole build of files in make test")
 BOTH = pytest.mark.prove("one of the two on each engine is in make test")
 MODES: tuple[Mode, ...] = ("seeds", "loads")
 
@@ -23,10 +24,9 @@ MODES: tuple[Mode, ...] = ("seeds", "loads")
     ("engine", "modes"),
     [
         ("postgres", ("seeds",)),
-        ("duckdb", ("loads",)),
         ("sail", ("loads",)),
         pytest.param("postgres", ("loads", "seeds"), marks=BOTH),
-        pytest.param("duckdb", ("seeds", "loads"), marks=BOTH),
+        pytest.param("duckdb", MODES, marks=FILES),
         pytest.param("sail", ("seeds", "loads"), marks=BOTH),
         pytest.param("sail-cluster", ("loads",), marks=CLUSTER),
         pytest.param("spark", MODES, marks=LONG),

@@ -206,6 +206,12 @@ def test_a_second_build_waits_for_the_first(tiny: Path, database: Database) -> N
     assert process.returncode == 0
 
 
+SLEEPING = (
+    "select count(*) from pg_stat_activity where datname = current_database() "
+    "and query like '%pg_sleep(300)%' and state = 'active' and pid <> pg_backend_pid()"
+)
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
 )
@@ -224,16 +230,12 @@ def test_an_interrupted_build_ends_dbt_and_its_query(
         # Where the tests run as a background job, SIGINT is ignored, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    sleeping = (
-        "select count(*) from pg_stat_activity where datname = current_database() "
-        "and query like '%pg_sleep(300)%' and state = 'active' and pid <> pg_backend_pid()"
-    )
     with closing(database.connect()) as connection, connection.cursor() as cursor:
 
         def wait_for(count: int) -> None:
             deadline = time.monotonic() + 60
             while True:
-                cursor.execute(sleeping)
+                cursor.execute(SLEEPING)
                 if cursor.fetchone() == (count,):
                     return
                 assert time.monotonic() < deadline, f"no {count} sleeping queries"
@@ -245,3 +247,41 @@ def test_an_interrupted_build_ends_dbt_and_its_query(
         wait_for(0)
     assert process.returncode == code, said
     assert "Traceback" not in said
+
+
+@pytest.mark.prove("kills in the middle of a build and of its tests: a build of its own for each")
+@pytest.mark.parametrize("sql", ["models/slow.sql", "tests/slow.sql"])
+def test_a_killed_build_changes_nothing_and_leaves_nobody_at_work(
+    tiny: Path, database: Database, sql: str
+) -> None:
+    assert run(tiny, database, "build").code == 0
+    (tiny / "seeds" / "numbers.csv").write_text("n,word\n3,three\n")
+    (tiny / sql).write_text("select 1 as n from (select pg_sleep(300)::text) as x where 1 = 0")
+    if sql.startswith("models"):
+        (tiny / sql).write_text(
+            "{{ config(materialized='table') }} select pg_sleep(300)::text as x"
+        )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loader", "build"], cwd=tiny, env=environment(database.environment)
+    )
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+
+        def wait_for(count: int) -> None:
+            deadline = time.monotonic() + 60
+            while True:
+                cursor.execute(SLEEPING)
+                if cursor.fetchone() == (count,):
+                    return
+                assert time.monotonic() < deadline, f"no {count} sleeping queries"
+                time.sleep(0.1)
+
+        wait_for(1)
+        process.kill()
+        process.wait()
+        wait_for(0)
+        cursor.execute("select n from labmart.doubled order by 1")
+        assert cursor.fetchall() == [(1,), (2,)]
+        (tiny / sql).unlink()
+        assert run(tiny, database, "build").code == 0
+        cursor.execute("select n from labmart.doubled")
+        assert cursor.fetchall() == [(3,)]

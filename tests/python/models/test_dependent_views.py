@@ -125,6 +125,7 @@ def test_a_column_of_another_type_takes_views_along_and_a_lost_one_is_named(
     sql, yaml = model.read_text(), contract.read_text()
     model.write_text(sql.replace("cast(signup_date as date)", "cast(signup_date as text)"))
     contract.write_text(yaml.replace("data_type: date", "data_type: text", 1))
+    bench.parsed.parse()
     before = rows(bench, RELATIONS)
     bench.dbt("run", "--select", "users")
     lost = "they belong to a role you are no member of): other.years\n"
@@ -138,6 +139,7 @@ def test_a_column_of_another_type_takes_views_along_and_a_lost_one_is_named(
     assert rows(bench, types) == [("text",)]
     model.write_text(sql)
     contract.write_text(yaml)
+    bench.parsed.parse()
     bench.dbt("run", "--select", "users")
     assert rows(bench, types) == [("date",)]
     assert rows(bench, RELATIONS) == before

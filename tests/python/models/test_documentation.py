@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
-from support.project import ROOT
+from support.dbt_project import DbtProject
+from support.project import ROOT, copy_of_project
 
 from loader.contract import Contract, mart_contracts, raw_contract
 from loader.project import open_project
-from loader.service.marts import PARAMETERS
+from loader.service.model import RowQuery
 from loader.sources import LEDGER, REJECTED
-
-if TYPE_CHECKING:
-    from support.databases import Database
 
 # A column's meaning is written once, in a doc block, and referred to wherever the column surfaces.
 DOC = re.compile(r"^\{\{ doc\('\w+'\) \}\}$")
@@ -29,27 +23,12 @@ DOC = re.compile(r"^\{\{ doc\('\w+'\) \}\}$")
 Node = dict[str, Any]
 
 
-def dbt(*arguments: str, environment: dict[str, str] | None = None) -> None:
-    """Run dbt in the project with no other variables of DBT_* and LABMART_* than the given ones."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DBT_", "LABMART_"))}
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("dbt")), "--quiet", *arguments],
-        cwd=ROOT,
-        env=kept | (environment or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Node:
     """What dbt knows of the project."""
-    target = tmp_path_factory.mktemp("target")
-    open_project(ROOT)
-    dbt("parse", "--no-partial-parse", "--target-path", str(target))
-    found: Node = json.loads((target / "manifest.json").read_text())
+    project = DbtProject(copy_of_project(tmp_path_factory.mktemp("documentation")), "postgres")
+    project.parse()
+    found: Node = json.loads((project.artifacts / "manifest.json").read_text(encoding="utf-8"))
     return found
 
 
@@ -114,7 +93,7 @@ def test_no_column_of_a_mart_is_called_like_a_parameter_of_the_service() -> None
     project = open_project(ROOT)
     contracts = [*mart_contracts(project).values(), raw_contract(project, LEDGER)]
     names = {column.name for contract in contracts for column in contract.columns}
-    assert names.isdisjoint(PARAMETERS)
+    assert names.isdisjoint(RowQuery.model_fields)
 
 
 def _place(found: dict[str, Contract]) -> Callable[[Node], int]:
@@ -194,25 +173,3 @@ def test_groups_have_owners_and_exposures_are_described(manifest: Node) -> None:
     assert manifest["exposures"]
     assert all(group["owner"].get("name") for group in manifest["groups"].values())
     assert all(exposure["description"] for exposure in manifest["exposures"].values())
-
-
-@pytest.mark.slow
-def test_the_columns_are_the_declared_ones(
-    manifest: Node, database: Database, tmp_path: Path
-) -> None:
-    """In the database too, under every model, seed and source: no more, no fewer, same order."""
-    target = ("--target-path", str(tmp_path))
-    models = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
-    dbt("build", *target, *models, environment=database.environment)
-    dbt("docs", "generate", *target, environment=database.environment)
-    catalog = json.loads((tmp_path / "catalog.json").read_text())
-    actual = {
-        name: sorted(node["columns"], key=lambda column: node["columns"][column]["index"])
-        for name, node in [*catalog["nodes"].items(), *catalog["sources"].items()]
-    }
-    declared = {
-        n["unique_id"]: list(n["columns"])
-        for n in described(manifest)
-        if n["config"].get("materialized") != "ephemeral"
-    }
-    assert actual == declared

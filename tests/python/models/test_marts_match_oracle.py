@@ -20,9 +20,9 @@ from support.workbench import OLDER_POSTGRES, differences
 DIRT = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7)
 # How many laboratories `make test` tries on an engine, and how many `make prove`.
 LABS = {
-    "postgres": (140, 2000),
-    "duckdb": (60, 1000),
-    OLDER_POSTGRES: (24, 400),
+    "postgres": (48, 2000),
+    "duckdb": (16, 1000),
+    OLDER_POSTGRES: (8, 400),
     "sail": (2, 120),
     "spark": (0, 6),
 }

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.dbt_project import DbtProject
@@ -22,7 +23,15 @@ from support.project import ROOT, copy_of_project
 from loader.lineage import Column, column_lineage, origins
 from loader.lineage import main as write_lineage
 
-pytestmark = pytest.mark.slow
+SAME = pytest.mark.prove("the same SQL on DuckDB, which whole builds run in make test")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize(
+        "shared_engine", ["postgres", pytest.param("duckdb", marks=SAME)], indirect=True
+    ),
+]
+
+Artifact = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +54,18 @@ def environment(shared_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has the environment of the module: another fixture takes it away."""
     for variable, value in shared_engine.environment.items():
         monkeypatch.setenv(variable, value)
+
+
+@pytest.fixture(scope="module")
+def artifacts(project: DbtProject) -> tuple[Artifact, Artifact]:
+    """The manifest and the catalog of all models and seeds, built."""
+    project.dbt("build", "--resource-type", "model", "--resource-type", "seed")
+    project.dbt("docs", "generate")
+    manifest, catalog = (
+        json.loads((project.artifacts / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("manifest", "catalog")
+    )
+    return manifest, catalog
 
 
 def freshness(project: DbtProject) -> tuple[bool, dict[str, str]]:
@@ -84,12 +105,11 @@ def test_an_input_is_as_fresh_as_its_newest_load_that_counts(
     assert freshness(project) == (False, {**fresh, experiments: "error"})
 
 
+@pytest.mark.usefixtures("artifacts")
 def test_metrics_are_the_sums_of_the_mart_by_user_and_month_of_sign_up(
     project: DbtProject, shared_engine: Engine, tmp_path: Path
 ) -> None:
     """By MetricFlow itself, as a person calls it."""
-    wanted = ("--select", "+user_features", "time_spine_daily")
-    project.dbt("build", *wanted, "--resource-type", "model", "--resource-type", "seed")
     days = "select count(*), count(distinct date_day), min(date_day), max(date_day) from "
     [(rows, different, first, last)] = shared_engine.rows(
         f"{days} labmart_staging.time_spine_daily"
@@ -152,14 +172,27 @@ def test_metrics_are_the_sums_of_the_mart_by_user_and_month_of_sign_up(
         assert {name: Decimal(row[name]) for name in metrics} == sums([user])
 
 
-def test_every_column_is_followed_to_where_it_comes_from(project: DbtProject) -> None:
-    project.dbt("build", "--resource-type", "model", "--resource-type", "seed")
-    project.dbt("docs", "generate")
+def test_the_columns_are_the_declared_ones(artifacts: tuple[Artifact, Artifact]) -> None:
+    """In the database too, under every model, seed and source: no more, no fewer, same order."""
+    manifest, catalog = artifacts
+    actual = {
+        name: sorted(node["columns"], key=lambda column: node["columns"][column]["index"])
+        for name, node in [*catalog["nodes"].items(), *catalog["sources"].items()]
+    }
+    declared = {
+        node["unique_id"]: list(node["columns"])
+        for node in [*manifest["nodes"].values(), *manifest["sources"].values()]
+        if node["resource_type"] in ("model", "seed", "source")
+        and node["config"].get("materialized") != "ephemeral"
+    }
+    assert actual == declared
+
+
+def test_every_column_is_followed_to_where_it_comes_from(
+    project: DbtProject, artifacts: tuple[Artifact, Artifact]
+) -> None:
+    manifest, catalog = artifacts
     write_lineage(project.artifacts)
-    manifest, catalog = (
-        json.loads((project.artifacts / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("manifest", "catalog")
-    )
     made_of = column_lineage(manifest, catalog)
     declared = {
         Column(unique_id, name)

@@ -111,6 +111,7 @@ def test_the_projects_yaml_has_no_fault() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.prove("tries the gate itself, typo by typo")
 def test_a_faultless_project_passes(scratch: Path) -> None:
     result = run_gate(scratch)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr

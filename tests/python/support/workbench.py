@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,16 @@ class Workbench:
         inputs = read_inputs(self.project / "models" / "staging" / "_sources.yml")
         return {entry.name: entry for entry in inputs}
 
+    @cached_property
+    def parsed(self) -> DbtProject:
+        """The project for dbt in this process; who changes a model has to parse it anew."""
+        made = DbtProject(self.project, self.engine.name)
+        made.parse()
+        return made
+
     def dbt(self, *arguments: str) -> None:
-        """Run dbt in this process; fails the test when dbt fails."""
-        DbtProject(self.project, self.engine.name).dbt(*arguments)
+        """Run dbt; fails the test when dbt fails."""
+        self.parsed.dbt(*arguments)
 
     def build(self) -> None:
         """Build all seeds and models."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from dbt.cli.main import dbtRunner
 from support.project import ROOT
 
 from loader.database import find_database
@@ -61,6 +60,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_example_gives_what_dbt_makes_of_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     folder: str,
     environment: dict[str, str],
 ) -> None:
@@ -68,13 +68,9 @@ def test_the_example_gives_what_dbt_makes_of_it(
         monkeypatch.setenv(name, value)
     root = make_project(tmp_path / folder)
     profile = profile_of(root)
-    said = subprocess.run(
-        [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-use-colors", "debug"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
+    places = ("--project-dir", str(root), "--profiles-dir", str(root))
+    dbtRunner().invoke(["--no-use-colors", "debug", *places])
+    said = capsys.readouterr().out
     for key in KEYS:
         found = re.search(rf"^.*?  {DBT_NAMES.get(key, key)}: (.*)$", said, re.MULTILINE)
         assert found, said
