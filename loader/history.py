@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from loader import ledger
 from loader.database import Database
 from loader.dbt import one_build_at_a_time
-from loader.engines import Column, Load, RawStore, Row, open_store
-from loader.engines.raw_store import LEDGER_COLUMNS
+from loader.engines import Column, Load, Row, open_store
+from loader.engines.raw_store import LEDGER_COLUMNS, RawStore
 from loader.errors import LabmartError
 from loader.show import Account, accounts, print_rows
 from loader.table import display
