@@ -36,6 +36,12 @@ _DBT = (
     "gc.set_threshold(200_000, 50, 50); "
     "sys.argv[0] = __file__ = 'dbt'; from dbt.cli.main import cli; cli()"
 )
+# Whoever has started a build has the other end of its stdin. If that process is killed, dbt ends as
+# on Ctrl-C, lest it goes on in tables that the next build takes for its own.
+_WATCHED_DBT = (
+    "import os, signal, sys, threading; threading.Thread(target=lambda: (sys.stdin.read(), "
+    f"os.kill(os.getpid(), signal.SIGINT)), daemon=True).start(); {_DBT}"
+)
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")
 _STOP_SECONDS = 20.0
@@ -100,14 +106,14 @@ def build(
     begun = time.monotonic()
     process = subprocess.Popen(
         [
-            *_command(project, options.target, "build", "--log-format", "json"),
+            *_command(project, options.target, "build", "--log-format", "json", dbt=_WATCHED_DBT),
             *(("--vars", options.vars) if options.vars else ()),
             *(("--target-path", str(result.artifacts)) if place else ()),
             *(options.extra or _PRODUCTION),
         ],
         env={**os.environ, "LABMART_BUILD_SCHEMA": place},
         cwd=project.root,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -179,9 +185,9 @@ def _run_quietly(project: Project, target: str | None, apart: Path, *command: st
         raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said)}")
 
 
-def _command(project: Project, target: str | None, *command: str) -> list[str]:
+def _command(project: Project, target: str | None, *command: str, dbt: str = _DBT) -> list[str]:
     return [
-        *(sys.executable, "-P", "-c", _DBT, *command),
+        *(sys.executable, "-P", "-c", dbt, *command),
         *("--no-use-colors", "--no-send-anonymous-usage-stats"),
         *("--project-dir", str(project.root), "--profiles-dir", str(project.profiles_dir)),
         *(("--target", target) if target else ()),

@@ -14,19 +14,20 @@ import errno
 import fcntl
 import hashlib
 import itertools
-import json
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath, PurePosixPath
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from loader.cli.signals import EndedBySignal
 from loader.database import Database
 from loader.dbt import BuildOptions
 from loader.dbt_report import run_and_report
@@ -81,7 +82,6 @@ class WatchOptions:
 class Summary:
     """What came of all that was looked at."""
 
-    loaded: int = 0
     refused: int = 0
     build_failed: bool = False
 
@@ -93,21 +93,18 @@ def watch(database: Database, address: str, options: WatchOptions) -> Summary:
     """
     is_local = scheme_of(address) in ("", "file")
     place = Folder(address, options) if is_local else Store(address, options)
-    profile = database.profile
-    folder = database.project.root / ".labmart" / "watch"
-    with remembering(folder, place.address, f"{profile.target}/{profile.schema}") as memory:
+    with closing(memory_of(database, place.address)) as memory:
         watcher = _Watcher(database, place, options, memory)
         print(f"watching {printable(address)}", file=sys.stderr, flush=True)
-        # A second look, an interval later, tells which file has been written to its end.
-        looks = 2 if options.once else None
-        while True:
+        for look in itertools.count(1):
             incomplete = watcher.poll_once()
-            looks = None if looks is None else looks - 1
-            if options.once and (not incomplete or not looks):
+            # A second look, an interval later, tells which file has been written to its end.
+            if options.once and (not incomplete or look == 2):
                 for name in incomplete:
                     watcher.say(f"{name}: it is still being written, and stays for the next time")
-                return watcher.summary
+                break
             time.sleep(options.interval)
+        return watcher.summary
 
 
 class _Watcher(StderrReport):
@@ -134,10 +131,10 @@ class _Watcher(StderrReport):
 
     def poll_once(self) -> list[str]:
         """Deal with what lies there; the names of files that are not complete yet."""
-        incomplete: list[str] = []
+        incomplete = []
         try:
             files = self._place.scan()
-            self._memory.forget_others({file.name for file in files})
+            self._memory.forget_others(files)
             for file in files:
                 if file in self._stuck or self._memory.knows(file):
                     continue
@@ -187,21 +184,14 @@ class _Watcher(StderrReport):
             is_loaded = file.is_in(store.loads())
         if is_loaded:
             self.say(f"{file.shown}: it had been loaded already")
-            return
-        # Should we be ended before anything else is noted.
-        due = self._memory.build_due
-        self._memory.note_build(due=True)
-        is_new = False
-        try:
+            is_new = True
+        else:
             inputs = read_inputs(self._database.project.sources_file)
             options = replace(self._options.load, loaded_by=file.loaded_by)
             outcomes = load([file.path], inputs, profile, options, self)
             is_new = any(outcome.state == "loaded" for outcome in outcomes)
-            self.summary.loaded += is_new
-        except (FileRefused, FilesRefused, NothingToLoad):
-            self._memory.note_build(due=due)
-            raise
-        self._memory.note_build(due=due or is_new)
+        if is_new:
+            self._memory.note_build(due=True)
 
     def _refusal(self, file: IncomingFile, problems: Sequence[str]) -> str:
         """Tell why a file was refused; the report that goes beside it."""
@@ -230,32 +220,24 @@ class _Watcher(StderrReport):
 
 @contextmanager
 def _finishing_first() -> Iterator[None]:
-    """Put SIGTERM and SIGHUP off until the file that is being loaded is dealt with.
-
-    A second signal is not put off.
-    """
-    # nohup ignores SIGHUP, and it stays so.
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {n: h for n in numbers if (h := signal.getsignal(n)) != signal.SIG_IGN}
+    """Put SIGTERM and SIGHUP off until a file is dealt with; a second signal is not put off."""
     received: list[int] = []
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
     def put_off(number: int, _: FrameType | None) -> None:
-        if received:
-            restore()
-            signal.raise_signal(number)
-        print("ending after this file …", file=sys.stderr, flush=True)
         received.append(number)
+        if len(received) > 1:
+            raise EndedBySignal(number)
+        print("ending after this file …", file=sys.stderr, flush=True)
 
-    for number in before:
-        signal.signal(number, put_off)
+    # nohup ignores SIGHUP, and it stays so.
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    taken = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, put_off) for number in taken}
     try:
         yield
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if received:
         signal.raise_signal(received[0])
 
@@ -264,72 +246,75 @@ def _finishing_first() -> Iterator[None]:
 
 
 class Memory:
-    """What the ledger cannot tell about one place, on disk."""
+    """What the ledger cannot tell about one place, on disk: which files stay although they have
+    been dealt with, by name with their identity, and that a build is due.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        # Files that stay, by name, with the identity that was dealt with.
-        self._files: dict[str, str] = {}
-        self.build_due = False
+    Raises UsageError when another process has it, or it is damaged.
+    """
+
+    def __init__(self, path: Path, place: str) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._rows = sqlite3.connect(path, timeout=0, isolation_level=None)
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            self.build_due = bool(document["build_due"])
-            # An earlier version kept more of each.
-            self._files = {
-                name: entry if isinstance(entry, str) else entry["identity"]
-                for name, entry in document["files"].items()
-            }
-        except FileNotFoundError:
-            return
-        except (ValueError, KeyError, TypeError, AttributeError):
+            # The lock is held until the connection is closed.
+            self._rows.executescript(
+                "pragma locking_mode = exclusive; begin exclusive; "
+                "create table if not exists files (name blob primary key, identity text); "
+                "create table if not exists builds (due); commit"
+            )
+        except sqlite3.DatabaseError as error:
+            self._rows.close()
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise UsageError(
+                    f"{place}: another `labmart watch` watches this place already."
+                ) from None
             raise UsageError(
                 f"{path} is damaged. Remove it: files that were only remembered, and not moved "
                 "away, are looked at again then, and what the ledger knows is not loaded twice."
             ) from None
 
+    def close(self) -> None:
+        self._rows.close()
+
     def knows(self, file: IncomingFile) -> bool:
         """Whether the file has been dealt with, and is still the same."""
-        return self._files.get(file.name) == file.identity
+        return self._run("select 1 from files where (name, identity) = (?, ?)", *_key(file)) != []
 
     def keep(self, file: IncomingFile) -> None:
         """The file has been dealt with; that is on disk when this returns."""
-        self._write({**self._files, file.name: file.identity}, self.build_due)
+        self._run("insert or replace into files values (?, ?)", *_key(file))
 
-    def forget_others(self, names: set[str]) -> None:
+    def forget_others(self, files: Sequence[IncomingFile]) -> None:
         """Forget the files that are there no more."""
-        if self._files.keys() - names:
-            kept = {name: self._files[name] for name in self._files.keys() & names}
-            self._write(kept, self.build_due)
+        known = {name for (name,) in self._run("select name from files")}
+        for name in known - {os.fsencode(file.name) for file in files}:
+            self._run("delete from files where name = ?", name)
+
+    @property
+    def build_due(self) -> bool:
+        """Whether something was loaded that has not been built."""
+        return self._run("select due from builds") != []
 
     def note_build(self, *, due: bool) -> None:
-        """Whether something was loaded that has not been built."""
         if due != self.build_due:
-            self._write(self._files, due)
+            self._run("insert into builds values (1)" if due else "delete from builds")
 
-    def _write(self, files: dict[str, str], build_due: bool) -> None:
-        self._files, self.build_due = files, build_due
-        unfinished = self._path.with_suffix(".new")
-        with unfinished.open("w", encoding="utf-8") as file:
-            # File names can be any bytes; as escapes they are JSON all the same.
-            json.dump({"build_due": build_due, "files": files}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self._path)
+    def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return self._rows.execute(sql, values).fetchall()
 
 
-@contextmanager
-def remembering(folder: Path, place: str, database: str) -> Iterator[Memory]:
-    """The memory of a place for one database. Raises UsageError when another process has it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = hashlib.sha256(f"{place}\0{database}".encode(errors="surrogateescape")).hexdigest()[:16]
-    with (folder / f"{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{place}: another `labmart watch` watches this place already."
-            ) from None
-        yield Memory(folder / f"{name}.json")
+def _key(file: IncomingFile) -> tuple[bytes, str]:
+    # A file's name can be any bytes.
+    return os.fsencode(file.name), file.identity
+
+
+def memory_of(database: Database, place: str) -> Memory:
+    """What is remembered of a place for one database."""
+    profile = database.profile
+    text = f"{place}\0{profile.target}/{profile.schema}"
+    name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+    folder = database.project.root / ".labmart" / "watch"
+    return Memory(folder / f"{name}.sqlite", place)
 
 
 # Where files land.
@@ -364,11 +349,11 @@ class IncomingFile:
 
 
 class PlaceGone(Exception):  # noqa: N818 -- it says what has happened
-    """The place cannot be looked at just now; `str()` of it says why."""
+    """The place cannot be looked at just now."""
 
 
 class CannotMove(Exception):  # noqa: N818 -- as above
-    """A file has to stay where it is; `str()` of it says why."""
+    """A file has to stay where it is."""
 
 
 class Place:
@@ -383,8 +368,8 @@ class Place:
         self.moves = moves if options.moves is None else options.moves
         self._interval = options.interval
         self._exclude = (*_LEFT_OUT, *options.load.exclude)
-        # Each file's identity, and since when it has it.
-        self._since: dict[str, tuple[str, float]] = {}
+        # Since when each file has been seen as it is.
+        self._since: dict[IncomingFile, float] = {}
 
     def scan(self) -> list[IncomingFile]:
         """What lies there now and could be loaded, in reading order. Raises PlaceGone.
@@ -393,19 +378,14 @@ class Place:
         """
         now, before = time.monotonic(), self._since
         files = in_reading_order(self._list(), name=lambda file: file.name)
-        self._since = {file.name: (file.identity, now) for file in files}
-        self._since |= {
-            file.name: before[file.name]
-            for file in files
-            if before.get(file.name, ("", now))[0] == file.identity
-        }
+        self._since = {file: before.get(file, now) for file in files}
         return files
 
     def is_complete(self, file: IncomingFile) -> bool:
         """Whether nobody is writing to the file any more."""
         # The clock of a file server may be ahead of ours; then the second way decides.
         is_old = time.time() - file.modified >= self._interval
-        return is_old or time.monotonic() - self._since[file.name][1] >= self._interval
+        return is_old or time.monotonic() - self._since[file] >= self._interval
 
     def is_unchanged(self, file: IncomingFile) -> bool:
         """Whether the file is still what was found."""
@@ -440,7 +420,7 @@ class Folder(Place):
         super().__init__(str(self._path), options, moves=True)
         if is_excluded(self._path.name, _LEFT_OUT):
             raise UsageError(f"{path}: a folder of this name is left out. Rename it.")
-        # Files under names of unfinished ones, as (device, inode).
+        # Files under names of unfinished ones, by their inodes.
         self._unfinished: set[tuple[int, int]] = set()
         self._renamed: set[str] = set()
 
@@ -457,12 +437,13 @@ class Folder(Place):
         source = Path(file.path)
         content = (report or "").encode(errors="backslashreplace")
         try:
-            for candidate in _names(folder, file.name):
-                target = self._path / candidate
-                beside = Path(f"{target}{_REPORT}")
-                # A report that was written just before we were ended is taken up again.
-                if _is_free(target) and (report is None or _is_free(beside, content)):
-                    break
+            # A report that was written just before we were ended is taken up again.
+            target, beside = next(
+                (target, beside)
+                for target in (self._path / name for name in _names(folder, file.name))
+                for beside in [Path(f"{target}{_REPORT}")]
+                if _is_free(target) and (report is None or _is_free(beside, content))
+            )
             target.parent.mkdir(parents=True, exist_ok=True)
             if report is not None:
                 unfinished = beside.with_name(f"{beside.name}.tmp")
@@ -485,27 +466,20 @@ class Folder(Place):
         with suppress(NothingToLoad):
             for result in find(self.address, self._exclude):
                 with suppress(OSError):
-                    if isinstance(result, LocalFile):
+                    if isinstance(result, Skipped):
+                        passed_over = Path(result.name)
+                        if is_excluded(passed_over.name, _UNFINISHED):
+                            unfinished.add(_inode(passed_over.stat()))
+                    elif isinstance(result, LocalFile):
                         status, path = result.path.stat(), str(result.path)
                         name, identity = os.path.relpath(path, self._path), _identity(status)
+                        # A rename changes nothing but the time of its change.
+                        arrival, written = f"{identity}-{status.st_ctime_ns}", status.st_mtime
                         files.append(
-                            IncomingFile(
-                                name=name,
-                                path=path,
-                                shown=result.name,
-                                identity=identity,
-                                # A rename changes nothing but this time.
-                                arrival=f"{identity}-{status.st_ctime_ns}",
-                                modified=status.st_mtime,
-                            )
+                            IncomingFile(name, path, result.name, identity, arrival, written)
                         )
-                        if (status.st_dev, status.st_ino) in self._unfinished:
+                        if _inode(status) in self._unfinished:
                             renamed.add(name)
-                    elif isinstance(result, Skipped):
-                        skipped = Path(result.name)
-                        if is_excluded(skipped.name, _UNFINISHED):
-                            status = skipped.stat()
-                            unfinished.add((status.st_dev, status.st_ino))
         self._unfinished, self._renamed = unfinished, renamed
         return files
 
@@ -584,6 +558,10 @@ def _numbered(path: _Path) -> Iterator[_Path]:
     yield path
     for number in itertools.count(2):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _identity(status: os.stat_result) -> str:

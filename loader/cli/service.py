@@ -18,8 +18,10 @@ from loader.errors import MissingExtra
 
 if TYPE_CHECKING:
     from loader.service.access import Role, TokenStore
+    from loader.service.settings import Settings
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path, resolve_path=True)
+_FLOAT = click.FloatRange(min=0.1)
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 landing_option = option(
@@ -31,22 +33,16 @@ spool_option = option(
     help="Where uploads wait to be loaded; default: .labmart/uploads in the project.",
 )
 # Options called as the fields of `settings.Limits`: name, field, type, default, what it says.
-_LIMITS = (
-    ("--max-upload", "upload_bytes", click.IntRange(min=1), 10_000_000_000, "Bytes of an upload."),
+_LIMITS: tuple[tuple[str, str, click.ParamType[Any], float, str], ...] = (
+    ("--max-upload", "upload_bytes", click.IntRange(min=1), 10**10, "Bytes of an upload."),
     ("--max-uploads", "uploads", click.IntRange(min=1), 128, "Uploads at the same time."),
     ("--max-jobs", "queued_jobs", click.IntRange(min=1), 1000, "Jobs that may wait."),
     (
-        "--max-rate",
-        "requests_per_second",
-        click.FloatRange(min=0.1),
-        50.0,
+        *("--max-rate", "requests_per_second", _FLOAT, 50.0),
         "Requests a second of one caller, who may save up ten seconds' worth.",
     ),
     (
-        "--idle-timeout",
-        "idle",
-        click.FloatRange(min=0.1),
-        30.0,
+        *("--idle-timeout", "idle", _FLOAT, 30.0),
         "Seconds without a byte after which an upload ends.",
     ),
 )
@@ -54,9 +50,8 @@ _LIMITS = (
 
 def _limits(command: Callable[..., None]) -> Callable[..., None]:
     for name, field, kind, default, text in reversed(_LIMITS):
-        command = option(name, field, type=kind, default=default, show_default=True, help=text)(
-            command
-        )
+        add = option(name, field, type=kind, default=default, show_default=True, help=text)
+        command = add(command)
     return command
 
 
@@ -75,23 +70,11 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 @_limits
 @target_option
 @click.pass_obj
-def serve(
-    call: Call, /, target: str | None, landing: Path | None, spool: Path | None, **options: Any
-) -> None:
+def serve(call: Call, /, **options: Any) -> None:
     """Serve uploads, jobs and marts over HTTP, with a page to look at."""
-    _need_extra()
+    settings = _settings(call, **options)
     from loader.service.app import serve as run
-    from loader.service.settings import Limits, Settings
 
-    limits = {field: options.pop(field) for _, field, *_ in _LIMITS}
-    settings = Settings(
-        database=call.database(target),
-        target=target,
-        landing=_absolute(landing),
-        spool=_absolute(spool),
-        limits=Limits(**limits),
-        **options,
-    )
     # To be told to end is how a server ends.
     with suppress(KeyboardInterrupt, EndedBySignal):
         run(settings)
@@ -103,20 +86,11 @@ def serve(
 @option("--with-parent", is_flag=True, hidden=True, help="Be the one process that works.")
 @target_option
 @click.pass_obj
-def worker(
-    call: Call, landing: Path | None, spool: Path | None, with_parent: bool, target: str | None
-) -> None:
+def worker(call: Call, /, with_parent: bool, **options: Any) -> None:
     """Do the jobs of `labmart serve --no-worker`; with the same --spool and --landing."""
-    _need_extra()
-    from loader.service.settings import Settings
+    settings = _settings(call, **options)
     from loader.service.worker import run_workers, work
 
-    settings = Settings(
-        database=call.database(target),
-        target=target,
-        landing=_absolute(landing),
-        spool=_absolute(spool),
-    )
     if with_parent:
         work(settings)
         return
@@ -142,7 +116,6 @@ def token() -> None:
 @click.pass_obj
 def token_create(call: Call, name: str, role: str, expires: str | None, target: str | None) -> None:
     """Make a token and print it, this once."""
-    _need_extra()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) or name == "local":
         raise click.BadParameter(
             "A name has letters, digits, dots, dashes and underscores, 63 at most; "
@@ -182,30 +155,28 @@ def token_revoke(call: Call, name: str, target: str | None) -> None:
 @contextmanager
 def _tokens(call: Call, target: str | None) -> Iterator[TokenStore]:
     """The tokens in the service's schema, which is made when it is missing."""
-    _need_extra()
+    settings = _settings(call, target)
     from loader.service.access import TokenStore
     from loader.service.database import prepared
-    from loader.service.settings import Settings, check
 
-    settings = Settings(database=call.database(target), target=target)
-    check(settings)
     with prepared(settings) as tables:
         yield TokenStore(tables)
 
 
-def _need_extra() -> None:
+def _settings(call: Call, target: str | None, **options: Any) -> Settings:
+    """The settings that the options of a subcommand mean, called as their fields are."""
     if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
         raise MissingExtra("labmart serve", "service")
+    from loader.service.settings import Limits, Settings
 
-
-def _absolute(path: Path | None) -> Path | None:
-    return None if path is None else path.absolute()
+    limits = {field: options.pop(field) for _, field, *_ in _LIMITS if field in options}
+    return Settings(call.database(target), target, limits=Limits(**limits), **options)
 
 
 def _age(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d{1,5})([hdw])", text.strip())
-    if found is None or not int(found[1]):
+    age = re.fullmatch(r"(\d{1,5})([hdw])", text.strip())
+    if age is None or not int(age[1]):
         raise click.BadParameter(
             f"{text!r} is no time such as 12h, 90d or 8w.", param_hint="--expires"
         )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return timedelta(**{_UNITS[age[2]]: int(age[1])})

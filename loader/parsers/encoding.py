@@ -1,9 +1,10 @@
 """Which encoding a text has, and its decoding.
 
 A mark, UTF-8 beyond ASCII, or a person proves an encoding. Bytes beyond ASCII that are no UTF-8
-leave one guess, Windows-1252, and only while the words under it look like words and no other
-encoding in use makes words of the same bytes. If one does, the file is refused with both readings;
-in such a file nobody could tell later which names are wrong. See docs/decisions.md.
+leave one guess, Windows-1252, and only while it makes better words of them than any other encoding
+in use. If one makes as good ones, the file is refused with both readings; in such a file nobody
+could tell later which names are wrong. What a word is, letters.txt says: which letters a language
+has, and which stand side by side in its names. See docs/decisions.md.
 
 Decoding neither fails nor loses a byte: bytes without a meaning are marked, and their lines are
 rejected. So are words that the guess cannot explain, however far down they stand.
@@ -19,8 +20,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Protocol
 
 from loader.errors import FileRefused, UsageError
@@ -39,14 +41,20 @@ _BOMS = (
 # The error handler that marks bytes without a meaning.
 MARK = "labmart-mark"
 
-# What is guessed; the encodings in use that can make words of the same bytes; and more that are
-# proposed when there is no guess.
+# What is guessed; the encodings in use that can make words of the same bytes, with the languages
+# that are written in them, none where they have letters of their own; and more that are proposed
+# when there is no guess.
 _GUESS = "cp1252"
-_RIVALS = (
-    *("cp1250", "cp1251", "cp1253", "cp1254", "mac_roman"),
-    *("gb18030", "big5", "cp932", "cp949", "cp1255", "cp1256"),
-)
-_OTHERS = ("cp850", "koi8_r", "cp866", "cp1257")
+_WEST = "de fr es pt it nl da no sv fi is ga et"
+_EAST = "cs sk pl hu sl hr ro de"
+_RIVALS = {
+    **dict.fromkeys(("cp1250", "iso8859_2", "mac_latin2", "cp852"), _EAST),
+    **dict.fromkeys(("cp1254", "cp857"), "tr"),
+    **dict.fromkeys(("cp1257", "iso8859_13"), "lt lv et"),
+    **dict.fromkeys(("mac_roman", "cp850"), _WEST),
+    **dict.fromkeys(("cp1251", "cp1253", "gb18030", "big5", "cp932", "cp949", "cp1255", "cp1256")),
+}
+_OTHERS = ("koi8_r", "cp866")
 # A run of letters and bytes beyond ASCII with at least one of these. Longer ones are no words.
 _TOKEN = re.compile(rb"[A-Za-z\x80-\xff]++")
 _LETTERS_ONLY = bytes(
@@ -54,40 +62,19 @@ _LETTERS_ONLY = bytes(
 )
 _LONGEST_TOKEN = 40
 # So many different ones are judged at first; of all one in so many may be odd.
-_MOST_TOKENS = 5000
+_MOST_TOKENS = 2000
 _ODD_SHARE = 10
 _EXAMPLES = 3
 
-# Letters beyond ASCII that one language uses; a word has those of one only.
-_ALPHABETS = [
-    frozenset(letters)
-    for letters in (
-        *("äöüßé", "àâæçéèêëîïôœùûüÿ", "áéíñóúü", "áâãàçéêíóôõúü", "àèéìíòóù", "àçèéíïòóúü·"),
-        *(
-            "éëïóöüèê",
-            "åæøéäöü",
-            "åäöéü",
-            "áéíóúýþæöðø",
-            "äõöüšž",
-            "ąćęłńóśźż",
-            "áäčďéěíĺľňóôŕřšťúůýž",
-        ),
-        *("áéíóöőúüű", "ăâîșțşţ", "čćđšž", "âçğıöşüî", "ąčęėįšųūž", "āčēģīķļņšūž", "çë", "âêîôûŵŷ"),
-    )
-]
-_VOWELS = frozenset("aeiouyàáâãäåæèéêëìíîïòóôõöøùúûüýÿœăąěęėįőűůųūāēīıŵŷ")
-# Letters that are rare where they are used at all.
-_RARE = frozenset("ďťľĺŕðþÿ")
-# What no word has: these letters before, or not before, a vowel; a soft g behind a consonant.
-_NOT_WRITTEN = re.compile("ñ(?![aeiouáéíóú])|[ńśź](?=[aeiouy])|(?<![aeıioöuü])ğ|^ß")
-# What only Windows-1252 has in such places: elisions and contractions, -ão, -ões, the ñ of Spanish,
-# the œu and the è and ê before a mute e of French, a diaeresis behind a vowel.
-_WESTERN = re.compile(
-    "^(?:[cdjlmnst]|qu|o|aujourd)’[a-zà-ÿ]|[a-zà-ÿ]’(?:s|t|d|m|re|ve|ll)$|ã[oe]s?$|õe|œu"
-    "|ñ[aeiouáéíóú]|[èê][bcdfgjklmnprstv]{1,2}h?e|[aeou][ïë]"
+# What no other encoding has in such places: elisions, contractions, units.
+_CERTAIN = re.compile(
+    "^(?:[cdjlmnst]|qu|aujourd)’[aeéèêiîoôuhœ][a-zà-ÿ]{2}|[a-z]n’t$|’(?:re|ve|ll)$|^µ[mlgsav]l?$|^nº$"
 )
+# The signs that another encoding may have before a unit: a sign in a word is no evidence for it.
+_UNIT = re.compile("[°µ][A-Za-z]{1,3}|[^\\W\\d_µºª²³¹¼½¾]+")
 # Signs of laboratories and word processors; some stand within a word, some before or behind one.
 _WITHIN = "’‘–—\u00a0·"
+_TYPOGRAPHIC = f"{_WITHIN}“”„…•"
 _SIGNS = f"{_WITHIN}€£°±²³µ·¹ºª¼½¾×÷«»“”„…•§®©™¿¡†‰"
 _MISPLACED_SIGN = re.compile(
     f"[^\\W\\d_][^\\w{_WITHIN}][^\\W\\d_]|[€£÷][^\\W\\d_]|[^\\W\\d_]{{4}}[²³¹]|[²³¹¼½¾][^\\W\\d_]"
@@ -98,7 +85,6 @@ _UNLIKELY_SIGN = re.compile("[…”«][^\\W\\d_]|°[^\\W\\d_]{2}|[^\\W\\d_a-zà
 _LETTERS = re.compile("[^\\W\\d_µºª²³¹¼½¾]+")
 # The scripts of the encodings that are tried, but for the Latin one.
 _SCRIPTS = ("EAST", "CYRILLIC", "GREEK", "HEBREW", "ARABIC")
-_ALONE = frozenset("àáéíóòåäöæøÅÀÉ")
 
 
 class Stream(Protocol):
@@ -145,29 +131,34 @@ def encoding_of(name: str, sample: bytes) -> Encoding:
 
     It is not final while all is ASCII. Raises FileRefused if a guess has a rival.
     """
-    if proven := _proven(sample):
+    proven = _proven(sample)
+    if proven and (proven != "utf-8" or any(map(_is_one_script, _words(sample)))):
         return Encoding(proven)
     if sample.isascii():
         return Encoding("utf-8", is_final=False)
     tokens = Counter(dict(_tokens(sample).most_common(_MOST_TOKENS)))
-    if not _least(tokens, _GUESS):
+    # Bytes of another encoding may be UTF-8 by chance: `MAL\xd5\xa6EV` is a letter of Armenia.
+    guess = "utf-8" if proven else _GUESS
+    if not proven and not _least(tokens, guess):
         return Encoding("utf-8")
     for rival in (*_RIVALS, *_detected([*tokens])):
         differ = Counter(
             {
                 token: times
                 for token, times in tokens.items()
-                if token.decode(rival, MARK) != token.decode(_GUESS, MARK)
+                if token.decode(rival, MARK) != token.decode(guess, MARK)
             }
         )
-        if differ and _least(differ, rival) >= max(1, _least(differ, _GUESS)):
+        if differ and _least(differ, rival) >= max(1, _least(differ, guess)):
             shown = max(differ, key=lambda token: _judged(token, rival))
             raise FileRefused(
                 name,
-                ": its letters beyond ASCII are no UTF-8, and two encodings make words of them: "
-                f"{_shown(shown, _GUESS)} and {_shown(shown, rival)}. Say which it is with "
+                ": its letters beyond ASCII prove no encoding, and two make words of them: "
+                f"{_shown(shown, guess)} and {_shown(shown, rival)}. Say which it is with "
                 f"--encoding.",
             )
+    if proven:
+        return Encoding(proven)
     examples = [token.decode(_GUESS) for token in tokens if _judged(token, _GUESS)]
     return Encoding(_GUESS, tuple(examples[:_EXAMPLES]), is_guess=True)
 
@@ -307,6 +298,11 @@ def _utf16_without_bom(sample: bytes) -> str | None:
     return None
 
 
+def _is_one_script(word: bytes) -> bool:
+    """Whether some bytes are a word in UTF-8 that is not made of letters of two scripts."""
+    return _is_utf8(word) and len(set(map(_script, word.decode()))) == 1
+
+
 def _words(data: bytes) -> list[bytes]:
     """The tokens of some text that are no longer than words are."""
     words = data.translate(_LETTERS_ONLY).split()
@@ -346,7 +342,7 @@ def _shown(token: bytes, encoding: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _judged(token: bytes, encoding: str) -> int:
-    """How much a token looks like a word: 0 not at all, 1 hardly, 2 yes, 3 like no other page's."""
+    """How much a token looks like words: the least of `_looks_like`; 3 like no other encoding's."""
     try:
         text = token.decode(encoding)
     except UnicodeDecodeError:
@@ -356,10 +352,17 @@ def _judged(token: bytes, encoding: str) -> int:
     signs = [char for char in text if not _LETTERS.match(char)]
     if any(sign not in _SIGNS for sign in signs) or _MISPLACED_SIGN.search(text):
         return 0
-    words = _LETTERS.findall(text)
-    if encoding == _GUESS and all(map(_looks_like, words)) and _WESTERN.search(text.lower()):
-        return 3
-    return min([1 if _UNLIKELY_SIGN.search(text) else 2, *map(_looks_like, words)])
+    # What Turkish has in common with the West is the same in both encodings.
+    everything = f"{_WEST} {_EAST} tr lt lv"
+    languages = f"{_WEST} tr" if encoding == _GUESS else _RIVALS.get(encoding) or everything
+    least = min((_looks_like(word, languages) for word in _LETTERS.findall(text)), default=3)
+    if encoding == _GUESS and least and _CERTAIN.search(text.lower()):
+        return 4
+    if encoding == _GUESS and not _LETTERS.search(text):
+        return least if len(text) == 1 or any(sign in _TYPOGRAPHIC for sign in text) else 0
+    # A sign at a word may be a letter of it in another encoding, and is no evidence for any.
+    is_weak = not _UNIT.fullmatch(text) or _UNLIKELY_SIGN.search(text)
+    return int(encoding == _GUESS and least == 3) if is_weak else least
 
 
 def _is_utf8(token: bytes) -> bool:
@@ -370,49 +373,69 @@ def _is_utf8(token: bytes) -> bool:
     return True
 
 
-def _looks_like(word: str) -> int:
-    """0 to 2, as for a token, for a run of letters."""
+def _looks_like(word: str, languages: str) -> int:
+    """How much a run of letters looks like a word of one of the languages.
+
+    0 not at all; 1 the language has its letters; 2 and in such places.
+    """
     script = {_script(char) for char in word}
     if len(script) > 1:
         return 0
     if script != {"LATIN"}:
         is_cased = word in (word.lower(), word.upper(), word.capitalize())
         is_used = not script.isdisjoint(_SCRIPTS) and is_cased
-        return 1 + (len(word) > 1) if is_used else 0
-    # Lower-case, İ would become two characters.
-    lower = word.replace("İ", "i").lower()
-    beyond = [char for char in lower if not char.isascii()]
-    if not beyond:
-        return 0 if _is_cased_oddly(word) else 2
-    if len(word) == 1:
-        return 0 if word in _RARE else 1 + (word in _ALONE)
-    if (
-        not any(alphabet.issuperset(beyond) for alphabet in _ALPHABETS)
-        or (len(beyond) == len(word) and len(set(beyond)) > 1)
-        or _is_cased_oddly(word)
-    ):
+        return 1 + 2 * (len(word) > 1) if is_used else 0
+    if _is_cased_oddly(word):
         return 0
-    kinds = "".join("v" if char in _VOWELS else "c" for char in lower)
-    crowded = any(
-        set(kinds[max(0, at - shift) : at - shift + 3]) == {kinds[at]}
-        for at, char in enumerate(lower)
-        # Polish has such groups with these two.
-        if not char.isascii() and char not in "ńśß"
-        for shift in (0, 1, 2)
-        if 0 <= at - shift <= len(word) - 3
-    )
-    is_odd = crowded or _NOT_WRITTEN.search(lower) or not _RARE.isdisjoint(lower)
-    return 1 if is_odd or "v" not in kinds else 2
+    # Lower-case, İ would become two characters.
+    lower = f"^{word.replace('İ', 'i').lower()}$"
+    beyond = [at for at, char in enumerate(lower) if not char.isascii()]
+    most = 0
+    for language in languages.split():
+        known = _letters()[language]
+        if all(lower[at] in known for at in beyond):
+            places = [(known[lower[at]], lower[at - 1], lower[at + 1]) for at in beyond]
+            level = 1
+            if all(
+                before in letter and any(behind in b for b in letter.values())
+                for letter, before, behind in places
+            ):
+                level = 2
+            if all(behind in letter.get(before, "") for letter, before, behind in places):
+                level = 3
+            most = max(most, level)
+    return most
+
+
+@cache
+def _letters() -> dict[str, dict[str, dict[str, str]]]:
+    """By language, letter beyond ASCII, and the one before it, which ones stand behind it."""
+    places: dict[str, dict[str, dict[str, str]]] = {}
+    for line in (Path(__file__).parent / "letters.txt").read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            language, letter, *around = line.split(" ")
+            places.setdefault(language, {})[letter] = {part[0]: part[1:] for part in around}
+    return places
 
 
 def _is_cased_oddly(word: str) -> bool:
     """Whether a letter beyond ASCII is a capital or small where no writing has one."""
     pairs = [*pairwise(word)]
-    return any(b.isupper() and not b.isascii() and a.islower() for a, b in pairs) or (
-        # `HŒkan`, `MüLLER`: neither in capitals nor a capital and small letters.
-        any(a.isupper() and b.isupper() and not b.isascii() for a, b in pairs)
-        and word[2:].lower() == word[2:]
-        and len(word) > 2
+    return (
+        any(b.isupper() and not b.isascii() and a.islower() for a, b in pairs)
+        or (
+            # `HŒkan`, `MüLLER`: neither in capitals nor a capital and small letters.
+            any(a.isupper() and b.isupper() and not b.isascii() for a, b in pairs)
+            and word[2:].lower() == word[2:]
+            and len(word) > 2
+        )
+        or (
+            # `BIéVRE`.
+            bool(ascii_ := [char for char in word if char.isascii()])
+            and all(map(str.isupper, ascii_))
+            and any(char.islower() and char != "ß" for char in word)
+            and len(word) > 2
+        )
     )
 
 

@@ -10,7 +10,7 @@ access        who may do what: tokens, roles, rates; what happens to every reque
 routes        all addresses: uploads, jobs, marts, loads, health, documentation, page
 model         the shapes of requests and answers, the options of a load among them
 problems      errors as problem details (RFC 9457)
-uploads       a body while it arrives, within limits; the spool that keeps it
+uploads       a body while it arrives, within limits; the spool that keeps it until it is loaded
 database      the service's own tables, and connections to them
 jobs          jobs and their events: accepted, claimed, ended
 worker        does the work of jobs, and is kept running

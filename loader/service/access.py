@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -17,8 +18,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
-from urllib.parse import urlsplit
 
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -28,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loader.errors import UsageError
 from loader.service.database import Tables
-from loader.service.problems import Problem, response, slow_down
+from loader.service.problems import Problem, slow_down
 from loader.service.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _LOG = logging.getLogger("labmart.access")
 Role = Literal["read", "load", "admin"]
 ROLES: tuple[Role, ...] = ("read", "load", "admin")
 # Of a token that somebody else has made: characters.
-SHORTEST_TOKEN = 32
+_SHORTEST_TOKEN = 32
 # By it a secret scanner can tell a labmart token in a log or a repository.
 _PREFIX = "labmart_"
 _TOKEN_BYTES = 32
@@ -53,6 +54,7 @@ _MOST_CALLERS = 10_000
 
 # Bytes of a body that is still waited for when a request is refused.
 _SMALL_BODY = 1 << 16
+_PORT = re.compile(":[0-9]*$")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # For everything but the dbt documentation, which brings its own.
 _POLICY = (
@@ -78,7 +80,6 @@ class Caller:
     role: Role
 
     def may(self, role: Role) -> bool:
-        """Whether the caller has that role or a greater one."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
@@ -122,8 +123,14 @@ class TokenStore:
             ) from None
         return token
 
-    def keep(self, token: str) -> None:
-        """Let a token that a file has brought be the administrator's, in place of the former."""
+    def keep_file(self, file: Path) -> None:
+        """Let a file's token be the administrator's, in place of the former. Raises UsageError."""
+        token = file.read_text(encoding="utf-8").strip()
+        if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
+            raise UsageError(
+                f"{file}: a token has at least {_SHORTEST_TOKEN} printable ASCII characters, all "
+                "of them random: `openssl rand -hex 32` makes one."
+            )
         self._run(
             "insert into tokens (name, role, hash) values (%(name)s, 'admin', %(hash)s) "
             "on conflict (name) do update set hash = excluded.hash, revoked_at = null",
@@ -132,7 +139,6 @@ class TokenStore:
         )
 
     def all(self) -> list[Token]:
-        """All tokens by name."""
         rows = self._run(
             "select name, role, case when revoked_at is not null then 'revoked' "
             "when expires_at <= clock_timestamp() then 'expired' else 'valid' end as state, "
@@ -141,7 +147,7 @@ class TokenStore:
         return [Token(*row) for row in rows]
 
     def revoke(self, name: str) -> None:
-        """Let a token be good for nothing any more. Raises UsageError for an unknown one."""
+        """Make a token invalid. Raises UsageError for an unknown one."""
         revoked = self._run(
             "update tokens set revoked_at = coalesce(revoked_at, clock_timestamp()) "
             "where name = %(name)s returning name",
@@ -165,32 +171,26 @@ def _hash(token: str) -> bytes:
 
 
 class Rates:
-    """A bucket of permits per caller, which fills again with time."""
+    """So many permits a second for each caller, of which `at_once` can be saved up (GCRA)."""
 
     def __init__(self, per_second: float, at_once: float) -> None:
-        self._per_second = per_second
-        self._at_once = max(1.0, at_once)
-        # Each caller's permits, and when they were counted.
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._interval = 1 / per_second
+        self._saved = max(0.0, at_once - 1) * self._interval
+        # When each caller's next permit would be due if none could be saved up.
+        self._due: OrderedDict[str, float] = OrderedDict()
 
     def wait(self, caller: str) -> float:
         """The seconds until the caller has a permit; 0 if there is one now."""
-        return max(0.0, (1 - self._permits(caller)) / self._per_second)
+        return max(0.0, self._due.get(caller, 0.0) - self._saved - time.monotonic())
 
     def take(self, caller: str) -> float:
         """Take a permit; 0 if there was one, else the seconds until there is."""
         wait = self.wait(caller)
-        permits = self._permits(caller) - (1 if wait == 0 else 0)
-        self._left[caller] = (permits, time.monotonic())
-        self._left.move_to_end(caller)
-        if len(self._left) > _MOST_CALLERS:
-            self._left.popitem(last=False)
+        if not wait:
+            self._due[caller] = max(self._due.pop(caller, 0.0), time.monotonic()) + self._interval
+            if len(self._due) > _MOST_CALLERS:
+                self._due.popitem(last=False)
         return wait
-
-    def _permits(self, caller: str) -> float:
-        now = time.monotonic()
-        permits, counted = self._left.get(caller, (self._at_once, now))
-        return min(self._at_once, permits + (now - counted) * self._per_second)
 
 
 def require(role: Role) -> Callable[..., Awaitable[Caller]]:
@@ -259,7 +259,6 @@ class Guard:
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -280,10 +279,8 @@ class Guard:
 
         try:
             problem = self._refusal(scope)
-            if problem is None:
-                await self._app(scope, receive, send_protected)
-            else:
-                await response(problem, scope["path"])(scope, receive, send_protected)
+            app = problem.response(scope["path"]) if problem else self._app
+            await app(scope, receive, send_protected)
         finally:
             _log_and_count(scope, status, time.monotonic() - begun)
 
@@ -291,7 +288,7 @@ class Guard:
         """Keep pages of other places from speaking to a server that only this machine reaches."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self._settings.is_loopback and not is_loopback(_without_port(host)):
+        if self._settings.is_loopback and not is_loopback(_PORT.sub("", host)):
             return Problem(
                 403,
                 "foreign-host",
@@ -301,7 +298,7 @@ class Guard:
         origin = headers.get("origin")
         if scope["method"] in _SAFE_METHODS or origin is None:
             return None
-        if urlsplit(origin).netloc.lower() != host.lower():
+        if origin.partition("://")[2].lower() != host.lower():
             return Problem(
                 403, "foreign-origin", "A page of another place may not change anything here."
             )
@@ -313,12 +310,6 @@ def _has_large_body(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     length = headers.get("content-length", "0")
     return "transfer-encoding" in headers or not length.isdigit() or int(length) > _SMALL_BODY
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.rpartition(":")[0] or host
 
 
 def _log_and_count(scope: Scope, status: int, seconds: float) -> None:

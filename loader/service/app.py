@@ -8,28 +8,23 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import uvicorn
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import FastAPI
 
 from loader import __version__
 from loader.errors import UsageError
 from loader.service import problems, routes
-from loader.service.access import SHORTEST_TOKEN, Guard, Rates, TokenStore
+from loader.service.access import Guard, TokenStore
 from loader.service.database import Tables, prepared
-from loader.service.jobs import JobStore
 from loader.service.marts import Marts
-from loader.service.model import ProblemModel
-from loader.service.settings import Settings, check
-from loader.service.state import CONNECTIONS, Broker, Service
+from loader.service.settings import Settings
+from loader.service.state import CONNECTIONS, Service
 from loader.service.worker import keep_worker
 
 # What is under way may take so long to end.
 _LAST_ANSWERS_SECONDS = 3
-# For so long a caller may save up requests.
-_SAVED_SECONDS = 10.0
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -37,21 +32,10 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        limits = settings.limits
         marts = Marts(settings.database)
         await to_thread.run_sync(marts.begin)
         tables = Tables(settings, CONNECTIONS)
-        service = Service(
-            settings=settings,
-            jobs=JobStore(tables),
-            tokens=TokenStore(tables),
-            marts=marts,
-            broker=Broker(settings),
-            rates=Rates(limits.requests_per_second, _SAVED_SECONDS * limits.requests_per_second),
-            failed_logins=Rates(limits.failed_logins / 60, limits.failed_logins),
-            uploads=CapacityLimiter(limits.uploads),
-        )
-        app.state.service = service
+        app.state.service = service = Service(settings, tables, marts)
         beside = [asyncio.create_task(service.broker.listen())]
         if settings.worker:
             beside.append(asyncio.create_task(keep_worker(settings)))
@@ -75,16 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
         # A client that sends a body does not follow to the other address.
         redirect_slashes=False,
-        responses={
-            "default": {
-                "description": "A problem",
-                "content": {
-                    problems.MEDIA_TYPE: {
-                        "schema": {"$ref": f"#/components/schemas/{ProblemModel.__name__}"}
-                    }
-                },
-            }
-        },
+        responses={"default": problems.DECLARED},
     )
     problems.add_handlers(app)
     app.add_middleware(Guard, settings=settings)
@@ -100,7 +75,6 @@ def create_app(settings: Settings) -> FastAPI:
 
 def serve(settings: Settings) -> None:
     """Serve until a signal comes. Raises UsageError where it would be open to others."""
-    check(settings)
     with prepared(settings) as tables:
         _check_tokens(settings, TokenStore(tables))
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
@@ -109,65 +83,46 @@ def serve(settings: Settings) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"labmart listens at http://{shown}:{port}", file=sys.stderr, flush=True)
-    app = create_app(settings)
     config = uvicorn.Config(
-        app,
+        create_app(settings),
         log_config=None,
         access_log=False,
         server_header=False,
-        date_header=True,
         proxy_headers=False,
         timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
     )
-    _Server(config, app).run(sockets=[listener])
+    _Server(config).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of events first, which would keep it from ending."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        super().__init__(config)
-        self._app = app
-
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.service.broker.close()
+        # The streams of events would keep it from ending.
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.service.broker.close()
         await super().shutdown(sockets)
 
 
 def _check_tokens(settings: Settings, tokens: TokenStore) -> None:
     if settings.token_file is not None:
-        tokens.keep(_token_in(settings.token_file))
-    if settings.open_to_all:
+        tokens.keep_file(settings.token_file)
+    if settings.open_to_all or any(token.state == "valid" for token in tokens.all()):
         return
-    if not any(token.state == "valid" for token in tokens.all()):
-        raise UsageError(
-            f"Others could reach a server that listens at {settings.host}, and there is no "
-            "token yet. Make one with `labmart token create --role admin --name NAME`."
-        )
-
-
-def _token_in(file: Path) -> str:
-    token = file.read_text(encoding="utf-8").strip()
-    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
-        raise UsageError(
-            f"{file}: a token has at least {SHORTEST_TOKEN} printable ASCII characters, all of "
-            "them random: `openssl rand -hex 32` makes one."
-        )
-    return token
+    raise UsageError(
+        f"Others could reach a server that listens at {settings.host}, and there is no token yet. "
+        "Make one with `labmart token create --role admin --name NAME`."
+    )
 
 
 def _listen(settings: Settings) -> socket.socket:
     """Open the port now, so that what is in the way is told in our words."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    address = settings.host, settings.port
     try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(2048)
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server(address, family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
-        listener.close()
         raise UsageError(
             f"The service cannot listen at {settings.host}, port {settings.port}: "
             f"{error.strerror or error}. Choose another one with --host and --port."
         ) from None
-    return listener

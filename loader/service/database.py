@@ -14,7 +14,7 @@ from loader.database import Database
 from loader.embedded import start
 from loader.engines.postgres import Connection, Pool, one_line, open_connection, where
 from loader.engines.sql import quote
-from loader.errors import DatabaseFault
+from loader.errors import ConfigError, DatabaseFault
 from loader.service.settings import Settings
 
 # Runs a statement with named values; its rows.
@@ -78,27 +78,6 @@ create table tokens (
     revoked_at timestamptz
 );
 """
-# From jobs whose order was kept by procrastinate, whose functions may stay, and whose files had a
-# table of their own.
-_UPGRADE = """
-do $$ begin
-    if exists (select from pg_attribute where attrelid = 'jobs'::regclass and attname = 'queue_id'
-        and not attisdropped) then
-        alter table jobs drop column queue_id, add column claimed boolean not null default false;
-        update jobs set awaits_build = true where kind = 'build' and finished_at is null;
-    end if;
-end $$;
-drop table if exists procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
-    procrastinate_workers cascade;
-drop type if exists procrastinate_job_status, procrastinate_job_event_type cascade;
-drop function if exists append_event;
-alter table jobs add column files jsonb not null default '[]';
-update jobs set files = uploaded.files from (
-    select job_id, jsonb_agg(to_jsonb(uploads) - 'job_id' - 'position' order by position) as files
-    from uploads group by job_id
-) as uploaded where uploaded.job_id = jobs.id;
-drop table uploads;
-"""
 
 
 def connect(database: Database, name: str = NAME) -> Connection:
@@ -127,7 +106,6 @@ class Tables:
         self._pool = Pool(lambda: connect_to_tables(settings, name), connections)
 
     def close(self) -> None:
-        """Close the connections."""
         self._pool.close()
 
     def run(self, sql: str, **values: object) -> list[Any]:
@@ -152,24 +130,29 @@ def _run(connection: Connection, sql: str, **values: object) -> list[Any]:
 def prepared(settings: Settings, connections: int = 1, name: str = NAME) -> Iterator[Tables]:
     """The service's own tables, which are made when they are missing.
 
-    Raises DatabaseUnreachable, or DatabaseFault for whatever the database says within the block.
+    Raises ConfigError for a target that is no PostgreSQL server, DatabaseUnreachable, or
+    DatabaseFault for whatever the database says within the block.
     """
+    profile = settings.profile
+    if profile.engine != "postgres":
+        raise ConfigError(
+            profile.path,
+            f"target {profile.target!r} has `type: {profile.engine}`; the service needs postgres.",
+        )
     # Makes the embedded server run, and says in a person's words what is in the way.
     settings.database.ready()
     tables = Tables(settings, connections, name)
     try:
         with tables.transaction() as run:
-            _prepare(run, settings.schema)
+            _make(run, settings.schema)
         yield tables
     except psycopg2.Error as error:
-        raise DatabaseFault(
-            where(settings.profile), one_line(error), "Look into its log."
-        ) from None
+        raise DatabaseFault(where(profile), one_line(error), "Look into its log.") from None
     finally:
         tables.close()
 
 
-def _prepare(run: Run, schema: str) -> None:
+def _make(run: Run, schema: str) -> None:
     # Of two servers that start at once, one waits for the other.
     run(
         "select pg_advisory_xact_lock(hashtextextended('labmart service ' || %(schema)s, 0))",
@@ -178,11 +161,5 @@ def _prepare(run: Run, schema: str) -> None:
     # `if not exists` alone would ask for the right to create what is there already.
     if not run("select 1 from pg_namespace where nspname = %(schema)s", schema=schema):
         run(f"create schema {quote(schema)}")
-    [(is_new, is_old)] = run(
-        "select to_regclass('tokens') is null as is_new, "
-        "to_regclass('uploads') is not null as is_old"
-    )
-    if is_new:
+    if not run("select 1 where to_regclass('tokens') is not null"):
         run(_TABLES)
-    elif is_old:
-        run(_UPGRADE)

@@ -16,11 +16,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from loader.engines.sql import quote
-from loader.ledger import CURRENT
 from loader.service.database import Run, Tables
 from loader.service.model import (
     FINAL,
@@ -33,14 +31,14 @@ from loader.service.model import (
     State,
     UploadedFile,
 )
-from loader.service.problems import Problem, document, slow_down
-from loader.sources import LEDGER
+from loader.service.problems import Problem, slow_down
 
 # A job that ends its process each time is given up at last.
 MOST_ATTEMPTS = 10
 # Who has waited so many seconds for a build has it before the loads that wait.
 _OVERDUE_SECONDS = 60
 _KEPT_DAYS = 90
+_REFUSED_KEPT = "1 hour"
 EVENTS_AT_ONCE = 500
 # Held for an instant by who accepts a job, and for its life by the worker.
 _ACCEPTING = "hashtextextended('labmart jobs ' || current_schema(), 0)"
@@ -104,8 +102,7 @@ class Task:
     attempts: int
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """An event of a job, numbered from 1 on."""
 
     number: int
@@ -121,15 +118,17 @@ class JobStore:
 
     # What the server does.
 
-    def accept(self, new: NewJob, raw_schema: str) -> Job:
+    def accept(self, new: NewJob) -> Job:
         """Queue a job, or give the one that it is a repetition of.
+
+        What has been loaded already the ledger knows, which the worker asks.
 
         Raises Problem 422 when its Idempotency-Key came with something else before.
         """
         with self._tables.transaction() as run:
             # One after the other: so of two equal ones the second sees the first.
             run(f"select pg_advisory_xact_lock({_ACCEPTING})")
-            earlier = _same_key(run, new) or _same_content(run, new, raw_schema)
+            earlier = _same_key(run, new) or _same_content(run, new)
             if earlier is not None:
                 return earlier
             run(
@@ -155,7 +154,7 @@ class JobStore:
             )
 
     def find(self, job_id: UUID) -> Job:
-        """The job of that id. Raises Problem 404."""
+        """Raises Problem 404."""
         return _find(self._tables.run, job_id)
 
     def newest(
@@ -203,12 +202,12 @@ class JobStore:
         if not rows:
             unfinished = "select 1 from jobs where id = %(job)s and finished_at is null"
             return [], bool(self._tables.run(unfinished, job=str(job_id)))
-        events = [Event(*row) for row in rows]
-        last = events[-1]
-        return events, not (last.name == "state" and last.data["state"] in FINAL)
+        last = Event(*rows[-1])
+        is_final = last.name == "state" and last.data["state"] in FINAL
+        return [Event(*row) for row in rows], not is_final
 
     def counts(self) -> list[tuple[str, str, int]]:
-        """How many jobs there are of each kind and state."""
+        """Kind, state, and how many jobs there are of them."""
         return self._tables.run("select kind, state, count(*) from jobs group by kind, state")
 
     def has_worker(self) -> bool:
@@ -246,7 +245,7 @@ class JobStore:
         return bool(self._tables.run(sql, job=str(job_id)))
 
     def tell(self, jobs: Sequence[UUID], event: str, data: Mapping[str, object]) -> None:
-        """Tell an event of jobs."""
+        """Keep an event of jobs, and wake who follows them."""
         _tell(self._tables.run, jobs, event, data)
 
     def tell_progress(self, jobs: Sequence[UUID], progress: Progress) -> None:
@@ -304,13 +303,20 @@ class JobStore:
             self.end(job.id, "failed" if error else "done", result=result, error=error)
 
     def needs_upload(self, job_id: UUID) -> bool | None:
-        """Whether what a job has brought is still to be loaded; None for an unknown job."""
-        sql = "select finished_at is null and not awaits_build from jobs where id = %(job)s"
+        """Whether what a job has brought may still be loaded; None for an unknown job.
+
+        What was refused is kept for a while: perhaps it is only to be read in another way.
+        """
+        sql = (
+            "select case when finished_at is null then not awaits_build else state = 'failed' "
+            "and error ->> 'type' = 'urn:labmart:problem:files-refused' "
+            f"and finished_at > clock_timestamp() - interval '{_REFUSED_KEPT}' end "
+            "from jobs where id = %(job)s"
+        )
         rows = self._tables.run(sql, job=str(job_id))
         return rows[0][0] if rows else None
 
     def forget_old(self) -> None:
-        """Delete what is known of very old jobs."""
         old = f"finished_at < clock_timestamp() - interval '{_KEPT_DAYS} days'"
         self._tables.run(f"delete from jobs where {old}")
 
@@ -342,7 +348,7 @@ def _end(run: Run, job_id: UUID, state: State, error: Problem | None = None) -> 
         job_id,
         "state = %(state)s, finished_at = clock_timestamp(), claimed = false, error = %(error)s",
         state=state,
-        error=json.dumps(document(error, f"/v1/jobs/{job_id}")) if error else None,
+        error=json.dumps(error.document(f"/v1/jobs/{job_id}")) if error else None,
     )
     return _tell_state(run, job_id)
 
@@ -374,51 +380,23 @@ def _same_key(run: Run, new: NewJob) -> Job | None:
         created_by=new.created_by,
         key=new.idempotency_key,
     )
-    for row in rows:
-        if row.content_key != new.content_key or row.kind != new.kind:
-            raise Problem(
-                422,
-                "idempotency-key-reused",
-                f"This Idempotency-Key came with something else before, in job {row.id}.",
-            )
-        return _job(row)
-    return None
+    if not rows:
+        return None
+    if (rows[0].content_key, rows[0].kind) != (new.content_key, new.kind):
+        raise Problem(
+            422,
+            "idempotency-key-reused",
+            f"This Idempotency-Key came with something else before, in job {rows[0].id}.",
+        )
+    return _job(rows[0])
 
 
-def _same_content(run: Run, new: NewJob, raw_schema: str) -> Job | None:
-    """A job that does just that already, unless another one comes between.
-
-    Of two versions of a row the one that came last counts. So content that comes again after
-    something else is loaded again: after a job that waits, or another load of the same input. What
-    replaced says nothing about what came later by other ways: the loader decides anew.
-    """
+def _same_content(run: Run, new: NewJob) -> Job | None:
+    """A job that is going to do just that, unless another one that writes comes between."""
     rows = run(
-        "select * from jobs where content_key = %(key)s and (finished_at is null "
-        "and not cancel_requested or state = 'done' and not %(replace)s) "
-        "and not exists (select from jobs as later where later.number > jobs.number "
-        "and later.kind <> 'build' and later.finished_at is null) "
-        "order by number desc limit 1",
+        "select * from jobs where content_key = %(key)s and finished_at is null "
+        "and not cancel_requested and not exists (select from jobs as later "
+        "where later.number > jobs.number and later.kind <> 'build' and later.finished_at is null)",
         key=new.content_key,
-        replace=new.options.replace,
     )
-    job = _job(rows[0]) if rows else None
-    if job is None or job.finished_at is None or _is_newest(run, job, raw_schema):
-        return job
-    return None
-
-
-def _is_newest(run: Run, job: Job, raw_schema: str) -> bool:
-    """Whether a finished job has loaded all its files, and they are the last of their inputs."""
-    files = job.result.files if job.result else []
-    loads = [file.load_id for file in files if file.load_id is not None]
-    if not loads or len(loads) != len(files):
-        return False
-    ledger = f"{quote(raw_schema)}.{quote(LEDGER)}".replace("%", "%%")
-    [(count,)] = run(
-        f"select count(*) from {ledger} as own where load_id = any(%(loads)s) "
-        f"and status = %(status)s and not exists (select from {ledger} as later "
-        "where later.input = own.input and later.call_id > own.call_id)",
-        loads=loads,
-        status=CURRENT,
-    )
-    return bool(count == len(loads))
+    return _job(rows[0]) if rows else None

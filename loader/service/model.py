@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from uuid import UUID
@@ -15,8 +16,18 @@ if TYPE_CHECKING:
     from loader.load import LoadOptions
 
 Kind = Literal["load", "run", "build", "undo", "redo"]
-# PostgreSQL has no NUL in texts.
-_Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+# A text that some option of a load can be.
+_Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_CONTROLS = r"\x00-\x1f\x7f"
+# What an uploaded file can be called: something that is more than dots and blanks.
+_IN_NAME = rf"[^/\\{_CONTROLS}]*"
+FILE_NAME: Any = {
+    "pattern": rf"^{_IN_NAME}[^/\\{_CONTROLS}\s.]{_IN_NAME}$",
+    "minLength": 1,
+    "maxLength": 255,
+}
+# A path below the landing folder.
+LANDING_PATH = rf"^(?![/~]|[A-Za-z][A-Za-z0-9+.-]*:)(?!(.*/)?\.\.(/|$))[^{_CONTROLS}]+$"
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
 
@@ -33,24 +44,75 @@ class ProblemModel(BaseModel):
     instance: str
 
 
+def left_out(description: str | None, **more: object) -> Any:
+    """A parameter that is left out rather than null; `more` is what else its schema says."""
+
+    def described(schema: dict[str, Any]) -> None:
+        schema.update(schema.pop("anyOf")[0], **more)
+
+    return Field(default=None, description=description, json_schema_extra=described)
+
+
+class RowQuery(BaseModel):
+    """Which rows of a table, and how they come. Every other parameter is a filter."""
+
+    select: Annotated[str, StringConstraints(pattern="^[^,]+(,[^,]+)*$")] | None = left_out(
+        "The columns wanted, separated by commas; default: all."
+    )
+    order: Annotated[str, StringConstraints(pattern="^([^,]+(,[^,]+)*)?$")] | None = left_out(
+        "Columns to sort by, separated by commas; `-` before one: falling."
+    )
+    limit: Annotated[int, Field(ge=0, le=2**62)] | None = left_out(
+        "So many rows at most; 0: all. Default: 100 in JSON, else all."
+    )
+    after: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=20_000)] | None = left_out(
+        "The cursor `next` of the page before."
+    )
+    format: Literal["json", "csv", "parquet", "arrow"] | None = left_out(
+        "Goes before the header Accept."
+    )
+    formulas: Literal["escape", "keep"] = Field(
+        default="escape",
+        description="`keep`: texts in CSV that begin with = + - @ TAB or CR stay as they are. "
+        "Else they get a ' before them, so that no spreadsheet runs them.",
+    )
+
+
 # The options of `labmart load`, as it declares and reads them; here no environment speaks for them.
 _LOAD = click.command()(given_options(lambda **_: None))
 for _option in _LOAD.params:
     _option.envvar = None
 
 
-def _parameter_of(option: click.Parameter) -> tuple[str, Any]:
-    """An option of the command as a parameter of a request: its name, and what pydantic needs."""
-    name = option.opts[0].removeprefix("--").replace("-", "_")
+# How values of options are written that are no text whatever; it is the command that checks them.
+_SIGN = rf"[^{_CONTROLS}]|\t|tab|space|comma|semicolon|pipe"
+_PATTERNS = {
+    "max_rejected": r"^([0-9]{1,18}%?|[0-9]{1,18}\.[0-9]{1,9}%)$",
+    "delimiter": f"^({_SIGN})$",
+    "quote": f"^({_SIGN}|none)$",
+    "list_separator": "^([ !-/:-@[-`{-~]|tab|space|comma|semicolon|pipe)$",
+    "id_prefix": "^[A-Za-z0-9_ #:/.-]*[A-Za-z_ #:/.-](,[A-Za-z0-9_ #:/.-]*[A-Za-z_ #:/.-])*$",
+}
+
+
+def _name_of(option: click.Parameter) -> str:
+    return option.opts[0].removeprefix("--").replace("-", "_")
+
+
+def _parameter_of(option: click.Parameter, *, of_request: bool) -> Any:
+    """An option of the command as pydantic needs a field."""
     assert isinstance(option, click.Option)
     if option.is_flag:
-        return name, (bool, Field(False, description=option.help))
+        return bool, Field(False, description=option.help)
     if option.multiple:
-        return name, (list[_Text], Field([], description=option.help))
-    kind: Any = _Text
+        return list[_Text], Field([], description=option.help)
+    pattern = _PATTERNS.get(_name_of(option))
+    kind: Any = str if pattern else _Text
     if isinstance(option.type, click.Choice):
         kind = Literal[tuple(option.type.choices)]
-    return name, (kind | None, Field(None, description=option.help))
+    if of_request:
+        return kind | None, left_out(option.help, **({"pattern": pattern} if pattern else {}))
+    return kind | None, Field(None, description=option.help)
 
 
 class _Asked(BaseModel):
@@ -60,22 +122,39 @@ class _Asked(BaseModel):
     build: Annotated[bool, Field(description="Bring the marts up to date afterwards.")] = True
 
 
+class _JobOptions(_Asked):
+    # A job of an earlier version may have been asked for something else.
+    model_config = ConfigDict(extra="ignore")
+
+    paths: list[str] = Field(default_factory=list)
+    load_id: int | None = None
+
+
 if TYPE_CHECKING:
-    UploadOptions = _Asked
+
+    class UploadOptions(_Asked): ...
+
+    class Options(_JobOptions): ...
+
 else:
-    UploadOptions = create_model(
-        "UploadOptions",
-        __base__=_Asked,
-        __doc__="What an upload can be asked for; null means what the command does by itself.",
-        **dict(map(_parameter_of, _LOAD.params)),
+
+    def _with_options(name: str, base: type, words: str, *, of_request: bool) -> type:
+        fields = {_name_of(o): _parameter_of(o, of_request=of_request) for o in _LOAD.params}
+        return create_model(name, __base__=base, __doc__=words, **fields)
+
+    UploadOptions = _with_options(
+        "UploadOptions", _Asked, "What an upload can be asked for.", of_request=True
+    )
+    Options = _with_options(
+        "Options", _JobOptions, "What a job was asked for; null: the default.", of_request=False
     )
 
 
-def load_options(asked: UploadOptions) -> LoadOptions:
+def load_options(asked: _Asked) -> LoadOptions:
     """The same for the loader. Raises click.UsageError for a value that cannot be meant."""
     arguments = []
     for option in _LOAD.params:
-        value = getattr(asked, _parameter_of(option)[0])
+        value = getattr(asked, _name_of(option))
         flag = option.opts[0]
         if isinstance(value, bool):
             arguments += [flag] if value else []
@@ -91,32 +170,25 @@ class RunRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    paths: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=1000)
+    paths: list[Annotated[str, Field(json_schema_extra={"pattern": LANDING_PATH})]] = Field(
+        default_factory=list, max_length=1000
+    )
     replace: bool = False
     build: bool = True
 
 
-class Options(UploadOptions):
-    """What a job was asked for."""
-
-    # A job of an earlier version may have been asked for something else.
-    model_config = ConfigDict(extra="ignore")
-
-    paths: list[str] = Field(default_factory=list)
-    load_id: int | None = None
+def is_landing_path(path: str) -> bool:
+    """Whether it can be meant; where it really leads is looked at when it is opened."""
+    return re.search(LANDING_PATH, path) is not None and "\n" not in path
 
 
 class UploadedFile(BaseModel):
-    """A file of a job."""
-
     name: str
     bytes: int
     sha256: str
 
 
 class RejectedExample(BaseModel):
-    """A line that could not be split."""
-
     line: int
     rule: str
     detail: str
@@ -176,8 +248,6 @@ class BuildReport(BaseModel):
 
 
 class Result(BaseModel):
-    """What a job has done so far."""
-
     files: list[FileResult] = Field(default_factory=list)
     # The loads that an undo or redo has changed, with their new status.
     loads: dict[int, str] = Field(default_factory=dict)
@@ -197,11 +267,10 @@ class Progress(BaseModel):
 
 
 class Links(BaseModel):
-    """Where to go from a job."""
-
     self: str
     events: str
     cancel: str
+    retry: str
 
 
 class Job(BaseModel):
@@ -224,7 +293,9 @@ class Job(BaseModel):
     @property
     def links(self) -> Links:
         here = f"/v1/jobs/{self.id}"
-        return Links(self=here, events=f"{here}/events", cancel=f"{here}/cancel")
+        return Links(
+            self=here, events=f"{here}/events", cancel=f"{here}/cancel", retry=f"{here}/retry"
+        )
 
 
 class JobList(BaseModel):
@@ -235,8 +306,6 @@ class JobList(BaseModel):
 
 
 class ColumnModel(BaseModel):
-    """A column of a mart."""
-
     name: str
     type: str
     description: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
@@ -35,20 +36,26 @@ from loader.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+# What the OpenAPI document says of every answer that is an error.
+DECLARED = {
+    "description": "A problem",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemModel"}}},
+}
 # The first class that fits decides; every other error is a 422.
-_STATUS: tuple[tuple[type[LabmartError], int], ...] = (
-    (UnknownMart, 404),
-    (UnknownLoad, 404),
-    (NotBuilt, 404),
-    (WrongStatus, 409),
-    (NotAcceptable, 406),
-    (Outdated, 409),
-    (TooBusy, 503),
-    (QueryTooSlow, 504),
-    (DatabaseUnreachable, 503),
-    (DatabaseFault, 503),
-    (QueryFailed, 500),
-)
+_STATUS: dict[type[LabmartError], int] = {
+    UnknownMart: 404,
+    UnknownLoad: 404,
+    NotBuilt: 404,
+    NotAcceptable: 406,
+    WrongStatus: 409,
+    Outdated: 409,
+    QueryFailed: 500,
+    TooBusy: 503,
+    DatabaseUnreachable: 503,
+    DatabaseFault: 503,
+    QueryTooSlow: 504,
+}
+_TITLES = {"files-refused": "The file was refused", "build-failed": "The build failed"}
 
 
 class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
@@ -66,12 +73,29 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
         headers: Mapping[str, str] | None = None,
         members: Mapping[str, object] | None = None,
     ) -> None:
-        self.status = status
-        self.kind = kind
-        self.detail = detail
-        self.headers = dict(headers or {})
-        self.members = dict(members or {})
+        self.status, self.kind, self.detail = status, kind, detail
+        self.headers, self.members = dict(headers or {}), dict(members or {})
         super().__init__(detail)
+
+    def document(self, instance: str) -> dict[str, object]:
+        """The problem as a JSON object; `instance` is the address at which it happened."""
+        return {
+            "type": f"urn:labmart:problem:{self.kind}",
+            "title": _TITLES.get(self.kind) or _phrase(self.status),
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            **self.members,
+        }
+
+    def response(self, instance: str) -> Response:
+        """The answer to a request."""
+        return Response(
+            json.dumps(self.document(instance), ensure_ascii=False),
+            status_code=self.status,
+            headers=self.headers,
+            media_type=MEDIA_TYPE,
+        )
 
 
 def slow_down(kind: str, detail: str, seconds: float) -> Problem:
@@ -79,21 +103,9 @@ def slow_down(kind: str, detail: str, seconds: float) -> Problem:
     return Problem(429, kind, detail, headers={"Retry-After": str(ceil(seconds))})
 
 
-def document(problem: Problem, instance: str) -> dict[str, object]:
-    """The problem as a JSON object; `instance` is the address at which it happened."""
-    return {
-        "type": f"urn:labmart:problem:{problem.kind}",
-        "title": _title(problem.status),
-        "status": problem.status,
-        "detail": problem.detail,
-        "instance": instance,
-        **problem.members,
-    }
-
-
 def of_error(error: LabmartError) -> Problem:
     """The problem that an error of the command amounts to."""
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
     members: dict[str, object] = {}
     if isinstance(error, FilesRefused):
         members["problems"] = list(error.problems)
@@ -102,17 +114,8 @@ def of_error(error: LabmartError) -> Problem:
     if isinstance(error, BadParameter):
         members["parameter"] = error.parameter
     retry = {"Retry-After": "5"} if status in (503, 504) else {}
-    return Problem(status, _kebab(type(error).__name__), str(error), headers=retry, members=members)
-
-
-def response(problem: Problem, instance: str) -> Response:
-    """The answer to a request."""
-    return Response(
-        json.dumps(document(problem, instance), ensure_ascii=False),
-        status_code=problem.status,
-        headers=problem.headers,
-        media_type=MEDIA_TYPE,
-    )
+    kind = re.sub(r"(?<=.)(?=[A-Z])", "-", type(error).__name__).lower()
+    return Problem(status, kind, str(error), headers=retry, members=members)
 
 
 def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:
@@ -127,8 +130,7 @@ def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:
 
 def _of_http(error: HTTPException) -> Problem:
     """What the framework refuses by itself."""
-    title = _title(error.status_code)
-    kind = title.lower().replace(" ", "-")
+    kind = _phrase(error.status_code).lower().replace(" ", "-")
     return Problem(error.status_code, kind, f"{error.detail}.", headers=error.headers)
 
 
@@ -165,7 +167,7 @@ def add_handlers(app: FastAPI) -> None:
         problem_of: Callable[[Any], Problem],
     ) -> Callable[[Request, Exception], Awaitable[Response]]:
         async def handle(request: Request, error: Exception) -> Response:
-            return response(problem_of(error), request.url.path)
+            return problem_of(error).response(request.url.path)
 
         return handle
 
@@ -173,12 +175,5 @@ def add_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler(problem_of))
 
 
-def _title(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
-
-
-def _kebab(name: str) -> str:
-    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
+def _phrase(status: int) -> str:
+    return next((known.phrase for known in HTTPStatus if known == status), "Error")

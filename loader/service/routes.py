@@ -6,8 +6,7 @@ import asyncio
 import hashlib
 import json
 import mimetypes
-import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -22,27 +21,38 @@ from pydantic import Field, ValidationError
 
 from loader.dbt import write_docs
 from loader.errors import BuildFailed, UnknownLoad
+from loader.parsers.encoding import said_encoding
 from loader.printable import printable
-from loader.service import marts
 from loader.service.access import Caller, require
 from loader.service.jobs import EVENTS_AT_ONCE, NewJob
+from loader.service.marts import FORMATS, Answer
 from loader.service.model import (
+    FILE_NAME,
     ColumnModel,
     Job,
     JobList,
-    Kind,
     MartModel,
     Options,
+    RowQuery,
     RunRequest,
     State,
     UploadOptions,
+    is_landing_path,
+    left_out,
     load_options,
 )
 from loader.service.problems import Problem, invalid
 from loader.service.state import Service, service_of
-from loader.service.uploads import SpoolFolder, boundary_of, check_length, check_name, upload_slot
+from loader.service.uploads import (
+    SpoolFolder,
+    boundary_of,
+    check_length,
+    check_name,
+    take_over,
+    upload_slot,
+)
 from loader.show import ISSUES
-from loader.sources import read_inputs
+from loader.sources import read_inputs, with_said_names
 
 router = APIRouter()
 
@@ -50,8 +60,7 @@ Reader = Annotated[Caller, Depends(require("read"))]
 Loader = Annotated[Caller, Depends(require("load"))]
 Serving = Annotated[Service, Depends(service_of)]
 
-_LARGEST = 2**63 - 1
-_LoadId = Annotated[int, PathParameter(ge=1, le=_LARGEST)]
+_LoadId = Annotated[int, PathParameter(ge=1, lt=2**63)]
 _Build = Annotated[bool, Query(description="Bring the marts up to date afterwards.")]
 
 # Uploads: a file as the body, or several as parts of one.
@@ -60,8 +69,9 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "schema": {
         "type": "object",
-        "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+        "properties": {"file": {"type": "array", "items": _BINARY["schema"], "minItems": 1}},
         "required": ["file"],
+        "additionalProperties": False,
     }
 }
 _UPLOADED: dict[int | str, dict[str, object]] = {
@@ -69,19 +79,16 @@ _UPLOADED: dict[int | str, dict[str, object]] = {
     202: {"description": "Accepted; the job will load it"},
 }
 _Key = Annotated[
-    str | None,
+    Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")] | None,
     Header(
         alias="Idempotency-Key",
-        min_length=1,
-        max_length=200,
-        pattern=r"^[\x21-\x7e]+$",
         description="Sent again with the same content, it gives the same job.",
     ),
 ]
 
 
 class _PostOptions(UploadOptions):
-    name: str | None = Field(None, description="The file's name, for a raw body.")
+    name: str | None = left_out("The file's name, for a raw body.", **FILE_NAME)
 
 
 @router.put(
@@ -92,7 +99,7 @@ class _PostOptions(UploadOptions):
     tags=["files"],
 )
 async def put_file(
-    name: str,
+    name: Annotated[str, PathParameter(json_schema_extra=FILE_NAME)],
     request: Request,
     response: Response,
     caller: Loader,
@@ -109,11 +116,7 @@ async def put_file(
     "/v1/files",
     status_code=202,
     responses=_UPLOADED,
-    openapi_extra={
-        "requestBody": {
-            "content": {"multipart/form-data": _FORM, "application/octet-stream": _BINARY}
-        }
-    },
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": _FORM}}},
     tags=["files"],
 )
 async def post_files(
@@ -124,7 +127,10 @@ async def post_files(
     asked: Annotated[_PostOptions, Query()],
     key: _Key = None,
 ) -> Job:
-    """Upload several files (multipart), all of which are loaded or none; or one as the body."""
+    """Upload several files, all of which are loaded or none.
+
+    A body of another type than multipart/form-data is one file, which the parameter `name` names.
+    """
     boundary = boundary_of(request)
     if boundary is None and asked.name is None:
         raise Problem(
@@ -149,12 +155,7 @@ async def _upload(
 ) -> Job:
     """Everything that can be refused is, before the first byte of the body is read."""
     settings = service.settings
-    wanted = load_options(asked).input
-    if wanted is not None:
-        known = [entry.name for entry in read_inputs(settings.database.project.sources_file)]
-        if wanted not in known:
-            detail = f"There is no input {wanted!r}. The inputs are: {', '.join(known)}."
-            raise Problem(422, "unknown-input", detail)
+    _check_options(asked, settings.database.project.sources_file)
     if boundary is None:
         check_name(name)
     check_length(request, settings.limits, settings.spool_folder)
@@ -174,7 +175,7 @@ async def _upload(
         )
         # If this fails nobody knows whether it was accepted; a folder without a job is found
         # and deleted later.
-        job = await service.in_thread(service.jobs.accept, new, settings.profile.raw_schema)
+        job = await service.in_thread(service.jobs.accept, new)
         if job.id != new.id:
             folder.remove()
             response.status_code = 200
@@ -182,6 +183,21 @@ async def _upload(
             service.metrics.uploaded.inc(sum(file.bytes for file in files))
     response.headers["Location"] = job.links.self
     return job
+
+
+def _check_options(asked: UploadOptions, sources_file: Path) -> None:
+    """Raise click.UsageError, UsageError or Problem 422 for options that no file can be read by."""
+    options = load_options(asked)
+    if options.read.encoding is not None:
+        said_encoding(options.read.encoding, b"")
+    if options.input is None and not options.read.names:
+        return
+    inputs = read_inputs(sources_file)
+    names = [table.name for table in inputs]
+    if options.input is not None and options.input not in names:
+        detail = f"There is no input {options.input!r}. The inputs are: {', '.join(names)}."
+        raise Problem(422, "unknown-input", detail)
+    with_said_names(inputs, options.read.names)
 
 
 # Jobs without an upload: files of the landing folder, builds, undo and redo.
@@ -203,14 +219,17 @@ async def run(request: Request, response: Response, caller: Loader, service: Ser
         )
     asked = await _run_request(request)
     for path in asked.paths:
-        _check_path(path)
-    return await _accept(service, response, caller, "run", Options(**dict(asked)))
+        if not is_landing_path(path):
+            detail = f"{printable(path)[:200]!r} is no path below the landing folder."
+            raise Problem(422, "bad-path", detail)
+    new = NewJob(uuid4(), "run", caller.name, Options(**dict(asked)))
+    return await _accept(service, response, new)
 
 
 @router.post("/v1/builds", status_code=202, tags=["jobs"])
 async def build(response: Response, caller: Loader, service: Serving) -> Job:
     """Bring the marts up to date."""
-    return await _accept(service, response, caller, "build", Options())
+    return await _accept(service, response, NewJob(uuid4(), "build", caller.name, Options()))
 
 
 @router.post("/v1/loads/{load_id}/undo", status_code=202, tags=["jobs"])
@@ -218,7 +237,8 @@ async def undo(
     load_id: _LoadId, response: Response, caller: Loader, service: Serving, build: _Build = True
 ) -> Job:
     """Make a load not count; what it had replaced counts again."""
-    return await _accept(service, response, caller, "undo", Options(build=build, load_id=load_id))
+    new = NewJob(uuid4(), "undo", caller.name, Options(build=build, load_id=load_id))
+    return await _accept(service, response, new)
 
 
 @router.post("/v1/loads/{load_id}/redo", status_code=202, tags=["jobs"])
@@ -226,15 +246,13 @@ async def redo(
     load_id: _LoadId, response: Response, caller: Loader, service: Serving, build: _Build = True
 ) -> Job:
     """Take an undo back."""
-    return await _accept(service, response, caller, "redo", Options(build=build, load_id=load_id))
+    new = NewJob(uuid4(), "redo", caller.name, Options(build=build, load_id=load_id))
+    return await _accept(service, response, new)
 
 
-async def _accept(
-    service: Service, response: Response, caller: Caller, kind: Kind, options: Options
-) -> Job:
+async def _accept(service: Service, response: Response, new: NewJob) -> Job:
     await service.in_thread(service.jobs.check_room, service.settings.limits.queued_jobs)
-    new = NewJob(id=uuid4(), kind=kind, created_by=caller.name, options=options)
-    job = await service.in_thread(service.jobs.accept, new, service.settings.profile.raw_schema)
+    job = await service.in_thread(service.jobs.accept, new)
     response.headers["Location"] = job.links.self
     return job
 
@@ -253,19 +271,6 @@ async def _run_request(request: Request) -> RunRequest:
         return RunRequest.model_validate_json(bytes(content) or b"{}", strict=True)
     except ValidationError as error:
         raise invalid(error.errors()) from None
-
-
-def _check_path(path: str) -> None:
-    """Refuse what cannot be meant; where a path really leads is looked at when it is opened."""
-    fault = ""
-    if not path or path != printable(path):
-        fault = "is empty or has control characters in it"
-    elif path.startswith(("/", "~")) or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", path):
-        fault = "is not relative to the landing folder"
-    elif ".." in path.split("/"):
-        fault = "leads out of the landing folder"
-    if fault:
-        raise Problem(422, "bad-path", f"The path {printable(path)[:200]!r} {fault}.")
 
 
 # What is going on.
@@ -297,6 +302,29 @@ async def get_job(job_id: UUID, _: Reader, service: Serving) -> Job:
 async def cancel_job(job_id: UUID, _: Loader, service: Serving) -> Job:
     """Cancel a job. What it has loaded already stays; undo takes it back."""
     return await service.in_thread(service.jobs.cancel, job_id)
+
+
+@router.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"])
+async def retry_job(
+    job_id: UUID,
+    response: Response,
+    caller: Loader,
+    service: Serving,
+    asked: Annotated[UploadOptions, Query()],
+) -> Job:
+    """Load the files of a refused upload again, read as is said now; for an hour they are kept.
+
+    None of the options that it came with is taken over.
+    """
+    settings = service.settings
+    _check_options(asked, settings.database.project.sources_file)
+    refused = await service.in_thread(service.jobs.find, job_id)
+    if refused.kind != "load" or refused.state != "failed":
+        raise Problem(409, "not-refused", "Only an upload that was refused can be loaded again.")
+    options, files = Options(**asked.model_dump()), tuple(refused.files)
+    new = NewJob(uuid4(), "load", caller.name, options, files)
+    await asyncio.to_thread(take_over, settings.spool_folder, job_id, new.id)
+    return await _accept(service, response, new)
 
 
 async def _last_event(
@@ -350,45 +378,18 @@ async def follow_job(
 # The marts, and the ledger: which there are, and their rows.
 
 
-def _parameter(name: str, description: str, **schema: object) -> dict[str, object]:
-    schema = schema or {"type": "string"}
-    return {"name": name, "in": "query", "description": description, "schema": schema}
-
-
-_FILTERS = (
-    "column=operator.value, such as user_id=gte.5. The operators are eq, neq, gt, gte, lt, lte, "
-    "in.(a,b), like and ilike (with * for any text), is.null, not.null. In a list, text with a "
-    'comma stands in quotes: in.("a, b",c).'
-)
-_PARAMETERS = [
-    _parameter(marts.SELECT, "The columns wanted, separated by commas; default: all."),
-    _parameter(marts.ORDER, "Columns to sort by, separated by commas; `-` before one: falling."),
-    _parameter(
-        marts.LIMIT,
-        f"So many rows at most; 0: all. Default: {marts.JSON.page} in JSON, else all.",
-        type="integer",
-        minimum=0,
+_FILTERS = {
+    "name": "filters",
+    "in": "query",
+    "description": (
+        "column=operator.value, such as user_id=gte.5. The operators are eq, neq, gt, gte, lt, "
+        "lte, in.(a,b), like and ilike (with * for any text), is.null, not.null. In a list, text "
+        'with a comma stands in quotes: in.("a, b",c).'
     ),
-    _parameter(marts.AFTER, "The cursor `next` of the page before."),
-    _parameter(
-        marts.FORMAT,
-        "Goes before the header Accept.",
-        type="string",
-        enum=[format_.name for format_ in marts.FORMATS],
-    ),
-    _parameter(
-        marts.FORMULAS,
-        "`keep`: texts in CSV that begin with = + - @ TAB or CR stay as they are. "
-        "Else they get a ' before them, so that no spreadsheet runs them.",
-        type="string",
-        enum=list(marts.FORMULA_CHOICES),
-    ),
-    {
-        **_parameter("filters", _FILTERS, type="object", additionalProperties={"type": "string"}),
-        "style": "form",
-        "explode": True,
-    },
-]
+    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "style": "form",
+    "explode": True,
+}
 _ROWS = {
     "type": "object",
     "required": ["items", "next"],
@@ -404,32 +405,18 @@ _TABLE: dict[str, Any] = {
         200: {
             "description": "The rows. `Link` with rel=next is the address of the next page.",
             "content": {
-                format_.media_type: {"schema": _ROWS} if format_ is marts.JSON else _BINARY
-                for format_ in marts.FORMATS
+                media_type: {"schema": _ROWS} if name == "json" else _BINARY
+                for name, media_type in FORMATS.items()
             },
         },
         304: {"description": "Nothing has changed since the tag in If-None-Match."},
     },
-    "openapi_extra": {"parameters": _PARAMETERS},
+    "openapi_extra": {"parameters": [_FILTERS]},
 }
+_Rows = Annotated[RowQuery, Query()]
 
 
-async def _asked(request: Request) -> marts.Request:
-    """A request as the queries take it."""
-    return marts.Request(
-        path=request.url.path,
-        pairs=tuple(request.query_params.multi_items()),
-        accept=request.headers.get("accept"),
-        if_none_match=request.headers.get("if-none-match"),
-        head=request.method == "HEAD",
-    )
-
-
-_Asked = Annotated[marts.Request, Depends(_asked)]
-
-
-def _sent(answer: marts.Answer) -> Response:
-    """An answer as it goes to the client."""
+def _sent(answer: Answer) -> Response:
     headers = dict(answer.headers)
     if answer.body is None:
         return Response(status_code=answer.status, headers=headers)
@@ -454,34 +441,33 @@ def list_marts(_: Reader, service: Serving) -> list[MartModel]:
 
 @router.head("/v1/marts/{mart}", include_in_schema=False)
 @router.get("/v1/marts/{mart}", tags=["marts"], **_TABLE)
-def mart_rows(mart: str, asked: _Asked, _: Reader, service: Serving) -> Response:
+def mart_rows(mart: str, request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
     """Rows of a mart.
 
     They come in a total order: what `order` leaves open is decided by the mart's key. NULL is less
     than every value; text is ordered by its characters' code points.
     """
-    return _sent(service.marts.mart(mart, asked))
+    return _sent(service.marts.mart(mart, request, query))
 
 
 @router.head("/v1/issues", include_in_schema=False)
 @router.get("/v1/issues", tags=["marts", "loads"], **_TABLE)
-def issues(asked: _Asked, _: Reader, service: Serving) -> Response:
+def issues(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
     """What was rejected or noticed, with file and line: the rows of the mart input_issues."""
-    return _sent(service.marts.mart(ISSUES, asked))
+    return _sent(service.marts.mart(ISSUES, request, query))
 
 
 @router.head("/v1/loads", include_in_schema=False)
 @router.get("/v1/loads", tags=["loads"], **_TABLE)
-def list_loads(asked: _Asked, _: Reader, service: Serving) -> Response:
+def list_loads(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
     """The loads, the newest first. `status` and `input` are also understood as plain values."""
-    return _sent(service.marts.loads(asked))
+    return _sent(service.marts.loads(request, query))
 
 
 @router.get("/v1/loads/{load_id}", response_class=Response, tags=["loads"])
 def one_load(load_id: _LoadId, request: Request, _: Reader, service: Serving) -> Response:
     """One load."""
-    tag = request.headers.get("if-none-match")
-    answer = service.marts.loads(marts.Request(request.url.path, if_none_match=tag), load_id)
+    answer = _load(service, load_id, request.scope["headers"])
     if answer.body is None:
         return _sent(answer)
     item = _item(answer, load_id)
@@ -491,13 +477,20 @@ def one_load(load_id: _LoadId, request: Request, _: Reader, service: Serving) ->
 
 @router.head("/v1/loads/{load_id}/rejected", include_in_schema=False)
 @router.get("/v1/loads/{load_id}/rejected", tags=["loads"], **_TABLE)
-def rejected(load_id: _LoadId, asked: _Asked, _: Reader, service: Serving) -> Response:
+def rejected(
+    load_id: _LoadId, request: Request, query: _Rows, _: Reader, service: Serving
+) -> Response:
     """The lines of a load that could not be split, as they stand in the file."""
-    _item(service.marts.loads(marts.Request(""), load_id), load_id)
-    return _sent(service.marts.rejected(asked, load_id))
+    _item(_load(service, load_id), load_id)
+    return _sent(service.marts.rejected(request, query, load_id))
 
 
-def _item(answer: marts.Answer, load_id: int) -> dict[str, object]:
+def _load(service: Service, load_id: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
+    scope = {"type": "http", "method": "GET", "query_string": b"", "headers": headers}
+    return service.marts.loads(Request(scope), RowQuery(limit=0, format="json"), load_id)
+
+
+def _item(answer: Answer, load_id: int) -> dict[str, object]:
     """The only row of an answer. Raises UnknownLoad when there is none."""
     items: list[dict[str, object]] = json.loads(b"".join(answer.pieces()))["items"]
     if not items:
@@ -584,14 +577,9 @@ mimetypes.add_type("text/javascript", ".js")
 
 
 @page_router.api_route("/", methods=["GET", "HEAD"])
-async def page(request: Request) -> Response:
-    """The page."""
-    return await _PAGE.get_response("index.html", request.scope)
-
-
 @page_router.api_route("/assets/{name}", methods=["GET", "HEAD"])
-async def asset(name: str, request: Request) -> Response:
-    """A part of the page."""
+async def page(request: Request, name: str = "index.html") -> Response:
+    """The page, or a part of it."""
     return await _PAGE.get_response(name, request.scope)
 
 

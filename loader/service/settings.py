@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loader.database import Database
-from loader.errors import ConfigError
 from loader.profile import Profile
 
 # Host names that only reach this machine.
@@ -55,7 +54,6 @@ class Settings:
 
     @property
     def profile(self) -> Profile:
-        """The connection."""
         return self.database.profile
 
     @property
@@ -65,7 +63,6 @@ class Settings:
 
     @property
     def spool_folder(self) -> Path:
-        """Where uploads are kept."""
         return self.spool or self.database.project.root / ".labmart" / "uploads"
 
     @property
@@ -77,16 +74,6 @@ class Settings:
     def open_to_all(self) -> bool:
         """Whether a call without a token may do everything."""
         return self.is_loopback and not self.require_token
-
-
-def check(settings: Settings) -> None:
-    """Raise ConfigError for a target that is no PostgreSQL server."""
-    profile = settings.profile
-    if profile.engine != "postgres":
-        raise ConfigError(
-            profile.path,
-            f"target {profile.target!r} has `type: {profile.engine}`; the service needs postgres.",
-        )
 
 
 def is_loopback(host: str) -> bool:

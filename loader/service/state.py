@@ -1,4 +1,4 @@
-"""What a running server holds, and its parts that need a home: figures, and who wakes listeners."""
+"""What a running server holds: its stores and limits, its figures, and who wakes listeners."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 from uuid import UUID
 
@@ -21,7 +19,7 @@ from loader.engines.postgres import Connection, one_line
 from loader.engines.sql import quote
 from loader.errors import LabmartError
 from loader.service.access import Rates, TokenStore
-from loader.service.database import connect_to_tables
+from loader.service.database import Tables, connect_to_tables
 from loader.service.jobs import JobStore
 from loader.service.settings import Settings
 
@@ -34,6 +32,8 @@ _Arguments = TypeVarTuple("_Arguments")
 # Requests wait for each other's connections rather than open one each.
 CONNECTIONS = 8
 _RECONNECT_SECONDS = 1.0
+# For so long a caller may save up requests.
+_SAVED_SECONDS = 10.0
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 
@@ -112,43 +112,46 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        counter, gauge = (
-            partial(Counter, registry=self.registry),
-            partial(Gauge, registry=self.registry),
-        )
-        self.requests = counter(
-            "labmart_http_requests", "Requests that were answered.", ("method", "route", "status")
+        self.registry = own = CollectorRegistry()
+        self.requests = Counter(
+            "labmart_http_requests",
+            "Requests that were answered.",
+            ("method", "route", "status"),
+            registry=own,
         )
         self.seconds = Histogram(
             "labmart_http_request_seconds",
             "How long they took.",
             ("route",),
             buckets=_SECONDS,
-            registry=self.registry,
+            registry=own,
         )
-        self.uploaded = counter("labmart_uploaded_bytes", "Bytes of accepted uploads.")
-        self.uploading = gauge("labmart_uploads_in_progress", "Uploads under way.")
-        self.jobs = gauge("labmart_jobs", "Jobs by kind and state.", ("kind", "state"))
-        self.worker = gauge("labmart_worker_up", "Whether a worker gives signs of life.")
+        self.uploaded = Counter(
+            "labmart_uploaded_bytes", "Bytes of accepted uploads.", registry=own
+        )
+        self.uploading = Gauge("labmart_uploads_in_progress", "Uploads under way.", registry=own)
+        self.jobs = Gauge(
+            "labmart_jobs", "Jobs by kind and state.", ("kind", "state"), registry=own
+        )
+        self.worker = Gauge(
+            "labmart_worker_up", "Whether a worker gives signs of life.", registry=own
+        )
 
 
-@dataclass(frozen=True)
 class Service:
     """A running server."""
 
-    settings: Settings
-    jobs: JobStore
-    tokens: TokenStore
-    marts: Marts
-    broker: Broker
-    rates: Rates
-    # Of wrong tokens, by address.
-    failed_logins: Rates
-    uploads: CapacityLimiter
-    metrics: Metrics = field(default_factory=Metrics)
-    # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
-    _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(CONNECTIONS))
+    def __init__(self, settings: Settings, tables: Tables, marts: Marts) -> None:
+        limits, rate = settings.limits, settings.limits.requests_per_second
+        self.settings, self.marts = settings, marts
+        self.jobs, self.tokens = JobStore(tables), TokenStore(tables)
+        self.broker, self.metrics = Broker(settings), Metrics()
+        self.rates = Rates(rate, _SAVED_SECONDS * rate)
+        # Of wrong tokens, by address.
+        self.failed_logins = Rates(limits.failed_logins / 60, limits.failed_logins)
+        self.uploads = CapacityLimiter(limits.uploads)
+        # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
+        self._threads = CapacityLimiter(CONNECTIONS)
 
     async def in_thread(
         self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments

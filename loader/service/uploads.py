@@ -13,10 +13,11 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 from uuid import UUID
@@ -26,11 +27,10 @@ from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from loader.printable import printable
-from loader.service.model import UploadedFile
+from loader.service.model import FILE_NAME, UploadedFile
 from loader.service.problems import Problem, slow_down
 from loader.service.settings import Limits
 
-_LONGEST_NAME = 255
 _LONGEST_BOUNDARY = 70
 _MOST_HEADERS = 8
 _LONGEST_HEADER = 4096
@@ -38,7 +38,6 @@ _LONGEST_HEADER = 4096
 _CODINGS = ("binary", "8bit", "7bit")
 # What is collected before a thread writes it.
 _PORTION = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -58,18 +57,13 @@ def upload_slot(slots: CapacityLimiter) -> Iterator[None]:
 
 def check_name(name: str) -> str:
     """The name of a file that somebody sends. Raises Problem 422 for what is none."""
-    fault = ""
-    if not name.strip() or name in (".", ".."):
-        fault = "is empty"
-    elif "/" in name or "\\" in name:
-        fault = "has a slash or backslash in it"
-    elif printable(name) != name:
-        fault = "has control characters in it"
-    elif len(name.encode()) > _LONGEST_NAME:
-        fault = f"has more than {_LONGEST_NAME} bytes"
-    if fault:
-        shown = printable(name)[:100]
-        raise Problem(422, "bad-file-name", f"The file's name {shown!r} {fault}.")
+    if not re.fullmatch(FILE_NAME["pattern"], name) or len(name) > FILE_NAME["maxLength"]:
+        raise Problem(
+            422,
+            "bad-file-name",
+            f"A file cannot be called {printable(name)[:100]!r}: its name is empty, longer than "
+            "255 characters, or has a slash, backslash or control character in it.",
+        )
     return name
 
 
@@ -92,11 +86,10 @@ def check_length(request: Request, limits: Limits, spool: Path) -> None:
     with suppress(OSError):
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        free = shutil.disk_usage(spool).free
+        if length > shutil.disk_usage(spool).free:
+            raise OSError(errno.ENOSPC, "")
     except OSError as error:
         raise _cannot_keep(error) from None
-    if length > free:
-        raise _cannot_keep(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 def boundary_of(request: Request) -> str | None:
@@ -138,71 +131,36 @@ class SpoolFolder:
         Raises Problem for what cannot be taken, or starlette's ClientDisconnect; nothing is kept.
         """
         body = _body(request, limits)
+        files: list[_File] = []
         try:
-            if boundary is None:
-                files = [await self._receive_file(body, name)]
-            else:
-                files = await self._receive_parts(body, limits, boundary)
-            await asyncio.to_thread(self._sync)
-        except OSError as error:
+            async for part in _alone(name, body) if boundary is None else _parts(boundary, body):
+                if isinstance(part, str):
+                    if len(files) == limits.upload_files:
+                        detail = f"More than {limits.upload_files} files at once."
+                        raise Problem(413, "too-many-files", detail)
+                    files.append(_File(self.path / str(len(files)), part))
+                elif part is not None:
+                    await files[-1].write(part)
+                else:
+                    await asyncio.to_thread(files[-1].end)
+            if not files:
+                raise Problem(422, "no-file", "There is no file in this.")
+            # The names of the files, and the folder's own, survive a power failure, too.
+            await asyncio.to_thread(_sync_folders, self.path, self.path.parent)
+        except BaseException as error:
+            # Aborted, too slow, too large, no room, or we are told to end.
             self.remove()
-            raise _cannot_keep(error) from None
-        except BaseException:
-            # Aborted, too slow, too large, or we are told to end.
-            self.remove()
+            if isinstance(error, OSError):
+                raise _cannot_keep(error) from None
             raise
-        return files
+        finally:
+            for file in files:
+                file.close()
+        return [file.uploaded for file in files]
 
     def remove(self) -> None:
         """Delete it with all its files."""
         shutil.rmtree(self.path, ignore_errors=True)
-
-    async def _receive_file(self, body: AsyncIterator[bytes], name: str) -> UploadedFile:
-        with closing(_Writer(self.path / "0", name)) as writer:
-            async for portion in body:
-                await writer.write(portion)
-            return await writer.finish()
-
-    async def _receive_parts(
-        self, body: AsyncIterator[bytes], limits: Limits, boundary: str
-    ) -> list[UploadedFile]:
-        files: list[UploadedFile] = []
-        writer: _Writer | None = None
-        parser = PushMultipartParser(
-            boundary, max_header_size=_LONGEST_HEADER, max_header_count=_MOST_HEADERS
-        )
-        try:
-            async for portion in body:
-                for event in parser.parse(portion):
-                    if isinstance(event, MultipartSegment):
-                        if len(files) == limits.upload_files:
-                            detail = f"More than {limits.upload_files} files at once."
-                            raise Problem(413, "too-many-files", detail)
-                        writer = _Writer(self.path / str(len(files)), _file_name(event))
-                    elif writer is not None and event is not None:
-                        await writer.write(event)
-                    elif writer is not None:
-                        files.append(await writer.finish())
-                        writer.close()
-            # Raises for a body that is cut short.
-            parser.close()
-        except MultipartError as error:
-            raise _bad_multipart(f"The body is no multipart/form-data: {error}.") from None
-        finally:
-            if writer is not None:
-                writer.close()
-        if not files:
-            raise Problem(422, "no-file", "There is no file in this.")
-        return files
-
-    def _sync(self) -> None:
-        """Let the names of the files, and its own, survive a power failure."""
-        os.fsync(self._lock)
-        above = _open_folder(self.path.parent)
-        try:
-            os.fsync(above)
-        finally:
-            os.close(above)
 
 
 def spooled_file(spool: Path, job_id: UUID, position: int) -> Path:
@@ -210,33 +168,31 @@ def spooled_file(spool: Path, job_id: UUID, position: int) -> Path:
     return spool / str(job_id) / str(position)
 
 
+def take_over(spool: Path, refused: UUID, job_id: UUID) -> None:
+    """Give a job what a refused one had brought. Raises Problem 410 if that is there no more."""
+    try:
+        # A folder without a job is left alone for a while.
+        os.utime(spool / str(refused))
+        (spool / str(refused)).rename(spool / str(job_id))
+    except OSError:
+        detail = "The files of this job are kept no more. Upload them again."
+        raise Problem(410, "upload-gone", detail) from None
+
+
 def abandoned_folders(spool: Path) -> Iterator[UUID]:
     """The jobs that have a folder which nobody is filling."""
-    if not spool.is_dir():
-        return
-    for path in spool.iterdir():
-        try:
-            job_id = UUID(path.name)
-            lock = _open_folder(path)
-        except (ValueError, OSError):
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue
-        else:
-            yield job_id
-        finally:
-            os.close(lock)
+    for path in spool.iterdir() if spool.is_dir() else ():
+        with suppress(ValueError, OSError):
+            job_id, lock = UUID(path.name), _open_folder(path)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield job_id
+            finally:
+                os.close(lock)
 
 
-def remove_upload(spool: Path, job_id: UUID) -> None:
-    """Delete what a job has brought."""
-    shutil.rmtree(spool / str(job_id), ignore_errors=True)
-
-
-class _Writer:
-    """Writes a file in portions, in threads, hashing as it goes."""
+class _File:
+    """A file that arrives: written in portions, in threads, and hashed as it goes."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._name = name
@@ -246,23 +202,24 @@ class _Writer:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._file = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
 
+    @property
+    def uploaded(self) -> UploadedFile:
+        return UploadedFile(name=self._name, bytes=self._size, sha256=self._hash.hexdigest())
+
     async def write(self, data: bytes) -> None:
         self._pending += data
         if len(self._pending) >= _PORTION:
             portion, self._pending = self._pending, bytearray()
             await asyncio.to_thread(self._put, portion)
 
-    async def finish(self) -> UploadedFile:
+    def end(self) -> None:
         """Bring it to the disk for good."""
-        await asyncio.to_thread(self._end)
-        return UploadedFile(name=self._name, bytes=self._size, sha256=self._hash.hexdigest())
+        self._put(self._pending)
+        os.fsync(self._file.fileno())
+        self.close()
 
     def close(self) -> None:
         self._file.close()
-
-    def _end(self) -> None:
-        self._put(self._pending)
-        os.fsync(self._file.fileno())
 
     def _put(self, portion: bytearray) -> None:
         self._hash.update(portion)
@@ -270,6 +227,32 @@ class _Writer:
         rest = memoryview(portion)
         while rest:
             rest = rest[self._file.write(rest) or 0 :]
+
+
+# A file that arrives: its name, its bytes, then None for its end.
+_Parts = AsyncIterator[str | bytes | None]
+
+
+async def _alone(name: str, body: AsyncIterator[bytes]) -> _Parts:
+    yield name
+    async for portion in body:
+        yield portion
+    yield None
+
+
+async def _parts(boundary: str, body: AsyncIterator[bytes]) -> _Parts:
+    """The files of a multipart body. Raises Problem for what is none."""
+    parser = PushMultipartParser(
+        boundary, max_header_size=_LONGEST_HEADER, max_header_count=_MOST_HEADERS
+    )
+    try:
+        async for portion in body:
+            for event in parser.parse(portion):
+                yield _file_name(event) if isinstance(event, MultipartSegment) else event
+        # Raises for a body that is cut short.
+        parser.close()
+    except MultipartError as error:
+        raise _bad_multipart(f"The body is no multipart/form-data: {error}.") from None
 
 
 async def _body(request: Request, limits: Limits) -> AsyncIterator[bytes]:
@@ -312,18 +295,23 @@ def _open_folder(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
+def _sync_folders(*paths: Path) -> None:
+    for path in paths:
+        folder = _open_folder(path)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
 def _bad_multipart(detail: str) -> Problem:
     return Problem(400, "bad-multipart", detail)
 
 
 def _too_large(limits: Limits) -> Problem:
-    return Problem(
-        413,
-        "too-large",
-        f"More than {limits.upload_bytes:,} bytes are not taken at once.",
-        # What comes still is not read.
-        headers={"Connection": "close"},
-    )
+    detail = f"More than {limits.upload_bytes:,} bytes are not taken at once."
+    # What comes still is not read.
+    return Problem(413, "too-large", detail, headers={"Connection": "close"})
 
 
 def _too_slow() -> Problem:
@@ -334,7 +322,7 @@ def _too_slow() -> Problem:
 
 def _cannot_keep(error: OSError) -> Problem:
     """The disk does not take an upload."""
-    if error.errno in _FULL:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Problem(
             507, "disk-full", "The server's disk has too little space for this. Make room there."
         )

@@ -28,6 +28,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
+from uuid import UUID
 
 import psycopg2
 
@@ -40,7 +42,7 @@ from loader.engines.postgres import one_line
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.files.names import in_reading_order
-from loader.load import LoadOptions, Outcome, Table, load
+from loader.load import Outcome, Table, load
 from loader.printable import printable
 from loader.progress import NodeResult
 from loader.project import Project
@@ -59,8 +61,8 @@ from loader.service.model import (
     load_options,
 )
 from loader.service.problems import Problem, of_error
-from loader.service.settings import Settings, check
-from loader.service.uploads import abandoned_folders, remove_upload, spooled_file
+from loader.service.settings import Settings
+from loader.service.uploads import abandoned_folders, spooled_file
 from loader.show import COUNTS, accounts
 from loader.show import select as select_rows
 from loader.sources import read_inputs
@@ -94,11 +96,16 @@ _NO_NODE = ("analysis", "operation")
 
 async def keep_worker(settings: Settings) -> None:
     """Keep a worker's process running until cancelled; then end it, which may take some time."""
+    command = [sys.executable, "-P", "-m", "loader"]
+    command += ["--project-dir", str(settings.database.project.root), "worker", "--with-parent"]
+    command += ["--spool", str(settings.spool_folder)]
+    command += ["--landing", str(settings.landing)] if settings.landing else []
+    command += ["--target", settings.target] if settings.target else []
     wait = 0.0
     while True:
         begun = time.monotonic()
         process = await asyncio.create_subprocess_exec(
-            *_command(settings),
+            *command,
             # When we have gone, however, it sees the end of this pipe and ends too.
             stdin=asyncio.subprocess.PIPE,
             # Ctrl-C in a terminal reaches us alone, and the worker gets exactly one signal.
@@ -117,26 +124,14 @@ async def keep_worker(settings: Settings) -> None:
         if code == 0:
             # It has interrupted a job.
             continue
-        wait = 0.0 if time.monotonic() - begun > _WELL else wait
-        wait = min(max(2 * wait, _FIRST_WAIT), _LONGEST_WAIT)
+        was_well = time.monotonic() - begun > _WELL
+        wait = _FIRST_WAIT if was_well or not wait else min(2 * wait, _LONGEST_WAIT)
         _LOG.warning("the worker has ended (%s); another one starts in %.1f s", code, wait)
         await asyncio.sleep(wait)
 
 
-def _command(settings: Settings) -> list[str]:
-    command = [sys.executable, "-P", "-m", "loader"]
-    command += ["--project-dir", str(settings.database.project.root), "worker", "--with-parent"]
-    command += ["--spool", str(settings.spool_folder)]
-    if settings.landing is not None:
-        command += ["--landing", str(settings.landing)]
-    if settings.target is not None:
-        command += ["--target", settings.target]
-    return command
-
-
 def run_workers(settings: Settings) -> None:
     """Keep a worker running until a signal comes. Raises as `prepared` does at the start."""
-    check(settings)
     with prepared(settings):
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     asyncio.run(keep_worker(settings))
@@ -147,7 +142,6 @@ def work(settings: Settings) -> None:
 
     Raises DatabaseUnreachable or DatabaseFault when the database has gone.
     """
-    check(settings)
     # This thread's connection, and one for the progress that loads tell from another thread.
     with prepared(settings, connections=2, name=_NAME) as tables:
         worker = Worker(settings, JobStore(tables))
@@ -174,7 +168,6 @@ class _Watch:
     """Holds the lock of the one who works, and hears beside the work what others want."""
 
     def __init__(self, settings: Settings) -> None:
-        self._channel = f"labmart {settings.schema}"
         # Set when there may be work, and when there is none any more.
         self._wake = threading.Event()
         self._ending_since: float | None = None
@@ -188,6 +181,9 @@ class _Watch:
         # Only that is noted here, since the signal may come while this thread holds a lock.
         signal.signal(signal.SIGTERM, lambda *_: self._end())
         self._connection = connect_to_tables(settings, _NAME)
+        # Of a worker whose machine has gone the database hears by these alone.
+        self._run("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
+        self._run(f"set tcp_keepalives_count = 3; listen {quote(f'labmart {settings.schema}')}")
         self._take_lock()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -212,9 +208,6 @@ class _Watch:
             self.task = None
 
     def _take_lock(self) -> None:
-        # Of a worker whose machine has gone the database hears by these alone.
-        self._run("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
-        self._run(f"set tcp_keepalives_count = 3; listen {quote(self._channel)}")
         waits = False
         while self._ending_since is None:
             if self._run(f"select 1 where pg_try_advisory_lock({WORKING})"):
@@ -233,8 +226,7 @@ class _Watch:
             return cursor.description is not None and cursor.fetchone() is not None
 
     def _end(self) -> None:
-        if self._ending_since is None:
-            self._ending_since = time.monotonic()
+        self._ending_since = self._ending_since or time.monotonic()
 
     def _watch(self) -> None:
         heard: list[object] = [self._connection, sys.stdin]
@@ -269,14 +261,11 @@ class _Watch:
         with self._lock:
             if self.task is not None and self._is_to_end(self.task, now):
                 self._interrupted_at = now
-                main = threading.main_thread().ident
-                assert main is not None
-                signal.pthread_kill(main, signal.SIGINT)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def _is_to_end(self, task: Task, now: float) -> bool:
-        if self.fault is not None:
-            return True
-        if self._ending_since is not None and now - self._ending_since > _GRACE:
+        is_overdue = self._ending_since is not None and now - self._ending_since > _GRACE
+        if self.fault is not None or is_overdue:
             return True
         ids = [str(job.id) for job in task.jobs]
         return self._run("select 1 from jobs where id = any(%s::uuid[]) and cancel_requested", ids)
@@ -316,7 +305,7 @@ class Worker:
             self.tell_interrupted(task)
         else:
             self._write(job, task.attempts)
-        remove_upload(self._settings.spool_folder, job.id)
+        self._tidy(job.id)
 
     def tell_interrupted(self, task: Task) -> None:
         """Somebody has cancelled the jobs, or the worker is to end and they are done later."""
@@ -328,12 +317,14 @@ class Worker:
 
     def sweep(self) -> None:
         """Delete uploads that no job needs any more, and what is known of very old jobs."""
-        spool = self._settings.spool_folder
-        for job_id in abandoned_folders(spool):
-            needed = self._store.needs_upload(job_id)
-            if needed is False or (needed is None and _is_old(spool / str(job_id))):
-                remove_upload(spool, job_id)
+        for job_id in abandoned_folders(self._settings.spool_folder):
+            self._tidy(job_id)
         self._store.forget_old()
+
+    def _tidy(self, job_id: UUID) -> None:
+        folder, needed = self._settings.spool_folder / str(job_id), self._store.needs_upload(job_id)
+        if needed is False or (needed is None and _is_old(folder)):
+            rmtree(folder, ignore_errors=True)
 
     def _write(self, job: Job, attempts: int) -> None:
         """Write what a job brings or changes to the raw tables."""
@@ -355,32 +346,30 @@ class Worker:
 
     def _load(self, job: Job) -> Result:
         """Load the job's files. Raises LabmartError, and the job's result tells of each file."""
-        paths, options = self._load_call(job)
-        inputs = read_inputs(self._settings.database.project.sources_file)
-        report = _JobReport(self._store, [job], self._settings.database.project)
-        try:
-            outcomes = load(paths, inputs, self._settings.profile, options, report)
-        except FilesRefused as refused:
-            self._tell_files(report, job, _refused_files(job, report.outcomes, refused))
-            raise
-        return self._tell_files(report, job, list(map(_file_result, outcomes)))
-
-    def _load_call(self, job: Job) -> tuple[list[str], LoadOptions]:
-        """What `load` is to read, what the ledger calls it, and the folder it may not leave."""
+        database, spool = self._settings.database, self._settings.spool_folder
         options = replace(load_options(job.options), loaded_by=_loaded_by(job))
         if job.kind == "load":
-            spool = self._settings.spool_folder
             names = {
                 str(spooled_file(spool, job.id, number)): file.name
                 for number, file in enumerate(job.files)
             }
             # Whoever uploads several at once has given them no order.
-            return in_reading_order(names, names.__getitem__), replace(options, names=names)
-        if self._settings.landing is None:
+            paths = in_reading_order(names, names.__getitem__)
+            options = replace(options, names=names)
+        elif self._settings.landing is None:
             raise LabmartError("The worker has no landing folder (labmart worker --landing).")
-        landing = self._settings.landing.resolve()
-        paths = [str(landing / path) for path in job.options.paths or ["."]]
-        return paths, replace(options, within=landing)
+        else:
+            landing = self._settings.landing.resolve()
+            paths = [str(landing / path) for path in job.options.paths or ["."]]
+            options = replace(options, within=landing)
+        report = _JobReport(self._store, [job], database.project)
+        try:
+            inputs = read_inputs(database.project.sources_file)
+            outcomes = load(paths, inputs, database.profile, options, report)
+        except FilesRefused as refused:
+            self._tell_files(report, job, _refused_files(job, report.outcomes, refused))
+            raise
+        return self._tell_files(report, job, list(map(_file_result, outcomes)))
 
     def _loaded(self, job: Job) -> list[FileResult]:
         """What the ledger has of a job."""
@@ -454,7 +443,6 @@ class _JobReport:
         self.outcomes: list[Outcome] = []
 
     def tell(self, event: str, data: Mapping[str, object]) -> None:
-        """Tell an event of all the jobs."""
         self._store.tell(self._jobs, event, data)
 
     def building(self) -> None:
@@ -538,10 +526,10 @@ def _refused_files(
 ) -> list[FileResult]:
     """All files of a job of which nothing was loaded; each problem beside its file."""
     results = [_file_result(outcome, refused=True) for outcome in outcomes]
-    names = {result.file for result in results}
-    for file in job.files:
-        if not any(name == file.name or name.startswith(f"{file.name}#") for name in names):
-            results.append(FileResult(file=file.name, input=None, state="refused"))
+    told = [f"{result.file}#" for result in results]
+    names = [file.name for file in job.files]
+    rest = [name for name in names if not any(one.startswith(f"{name}#") for one in told)]
+    results += [FileResult(file=name, input=None, state="refused") for name in rest]
     for result in results:
         begins = (f"{result.file}:", f"{result.file},")
         result.notes += [text for text in refused.problems if text.startswith(begins)]

@@ -18,7 +18,7 @@
         {% set own = graph.nodes.values() | selectattr('package_name', 'equalto', project_name) %}
         {% set declared = declared + own | selectattr('resource_type', 'equalto', 'seed') | list %}
     {% endif %}
-    {% set created = [] %}
+    {% set created = seeds_as_tables() %}
     {% for table in declared %}
         {% set relation = api.Relation.create(
             database=table.database,

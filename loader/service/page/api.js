@@ -76,13 +76,12 @@ export function exact(text) {
 }
 
 /** Sends files in one request and tells the bytes sent, which fetch would not. */
-export async function upload(files, { replace, key, onProgress, signal }) {
+export async function upload(files, { parameters, key, onProgress = () => {}, signal }) {
   const body = new FormData();
   for (const file of files) body.append("file", file, file.name);
   for (;;) {
     const held = token.get();
-    const path = `v1/files?replace=${replace}`;
-    const answer = await send(path, body, { key, held, onProgress, signal });
+    const answer = await send(`v1/files?${parameters}`, body, { key, held, onProgress, signal });
     hooks.reached();
     if (answer.status < 300) return exact(answer.text);
     if (answer.status === 401 && await hooks.askForToken(held)) continue;
@@ -94,13 +93,14 @@ function send(path, body, { key, held, onProgress, signal }) {
   return new Promise((done, fail) => {
     const request = new XMLHttpRequest();
     request.open("POST", path);
-    const headers = withToken({ Accept: "application/json", "Idempotency-Key": key }, held);
+    const own = key ? { "Idempotency-Key": key } : {};
+    const headers = withToken({ Accept: "application/json", ...own }, held);
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
     request.onload = () => done({ status: request.status, text: request.responseText });
     request.onerror = () => brokenOff().then(fail);
     request.onabort = () => fail(new DOMException("The upload was stopped.", "AbortError"));
-    signal.addEventListener("abort", () => request.abort(), { once: true });
+    signal?.addEventListener("abort", () => request.abort(), { once: true });
     request.send(body);
   });
 }

@@ -3,7 +3,7 @@
 // api         calls of the service; events: a job's server-sent events
 // connection  whether the service answers; signin: the token
 // upload      choosing and sending files
-// jobs        the jobs and their events; job_card draws one
+// jobs        the jobs and their events; job_card draws one; refused: loading it in another way
 // results     the marts; overview: the charts (figures counts, charts draws)
 // issues      what was rejected; history: the loads with undo and redo
 // grid        a table with search, sorting and paging; filter: what is typed as a filter

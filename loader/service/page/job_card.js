@@ -4,6 +4,7 @@ import { el, freshId } from "./dom.js";
 import { isFinal } from "./events.js";
 import { bytes, count, duration, grouped, moment, safe } from "./format.js";
 import { words } from "./labels.js";
+import { isRefused, remedy } from "./refused.js";
 
 export const STATES = {
   queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled",
@@ -31,13 +32,14 @@ export function title(job) {
 }
 
 /** A card; `update(view)` brings it up to date. */
-export function card({ onCancel, onClose }) {
+export function card({ onCancel, onClose, onAgain }) {
   const heading = el("h3", { id: freshId("job") });
   const pill = el("span", { className: "pill" });
   const about = el("p", { className: "hint" });
   const sentence = el("p", { className: "now" });
   const meter = el("progress", { "aria-labelledby": heading.id });
   const outcome = el("div");
+  const again = el("div");
   const log = el("ul", { className: "nodes" });
   const summary = el("summary");
   const details = el("details", { className: "log", hidden: true }, summary, log);
@@ -48,8 +50,11 @@ export function card({ onCancel, onClose }) {
     type: "button", className: "quiet small", onclick: onClose,
   }, "Close");
   const root = el("article", { className: "job", "aria-labelledby": heading.id },
-    el("header", {}, pill, heading, cancel, closing), about, sentence, meter, outcome, details);
-  const parts = { heading, pill, about, sentence, meter, outcome, log, summary, details, cancel };
+    el("header", {}, pill, heading, cancel, closing), about, sentence, meter, outcome, again,
+    details);
+  const parts = {
+    heading, pill, about, sentence, meter, outcome, again, onAgain, log, summary, details, cancel,
+  };
   return { root, update: (view) => update({ ...parts, root, closing }, view) };
 }
 
@@ -70,6 +75,10 @@ function update(parts, view) {
   parts.cancel.disabled = Boolean(view.cancelling);
   parts.closing.hidden = !over;
   drawOutcome(parts.outcome, view);
+  // Made once: a person is at work in it.
+  if (isRefused(job) && !parts.again.hasChildNodes()) {
+    parts.again.append(remedy(job, parts.onAgain));
+  }
   drawNodes(parts, view.nodes);
 }
 
@@ -158,7 +167,10 @@ const sum = (files, name) => files.reduce((all, file) => all + Number(file[name]
 
 function drawOutcome(place, view) {
   const { job } = view;
-  const files = merged(job.result?.files ?? [], view.files);
+  const told = new Set(job.error?.problems ?? []);
+  const files = merged(job.result?.files ?? [], view.files).map((file) => ({
+    ...file, notes: (file.notes ?? []).filter((note) => !told.has(note)),
+  }));
   // Drawn again only when it says something else, so that a reader is not interrupted.
   const key = JSON.stringify([files, job.error, job.result?.build?.failures, job.state]);
   if (place.dataset.key === key) return;
@@ -175,7 +187,8 @@ function drawOutcome(place, view) {
       ...failures.map((one) => el("li", {}, el("strong", {}, safe(one.name)), " ",
         el("span", { className: "sentence" }, sentences(one.message ?? ""))))));
   }
-  if (files.length) place.append(fileTable(files));
+  // Of a file that was just refused the sentence above says all.
+  if (files.some((file) => file.state !== "refused" || notes(file))) place.append(fileTable(files));
   if (job.state === "done") {
     place.append(el("p", { className: "next" }, el("a", { href: "#result" }, "See the result"), " ",
       el("a", { href: "#issues" }, "See what was rejected or doubted")));

@@ -172,7 +172,9 @@ function draw() {
   active.forEach((view, index) => { view.ahead = index; });
   const place = byId("job-cards");
   const cards = [...active, ...seen].map((view) => {
-    view.card ??= card({ onCancel: () => cancel(view), onClose: () => close(view) });
+    view.card ??= card({
+      onCancel: () => cancel(view), onClose: () => close(view), onAgain: show,
+    });
     view.card.update(view);
     return view.card.root;
   });

@@ -13,6 +13,9 @@ let files = [];
 // lost, the service gives its job instead of a second one.
 let key = "";
 let sending = null;
+// What was sent for which job, in case it is refused and has to be sent again.
+const sent = new Map();
+export const filesOf = (id) => sent.get(id);
 let onAccepted = () => {};
 
 export function startUpload(accepted) {
@@ -150,7 +153,9 @@ async function send() {
   announce("Uploading.");
   try {
     const replace = new FormData(byId("upload")).get("mode") === "replace";
-    const job = await upload(files, { replace, key, onProgress, signal: sending.signal });
+    const parameters = new URLSearchParams({ replace });
+    const job = await upload(files, { parameters, key, onProgress, signal: sending.signal });
+    sent.set(job.id, files);
     clear();
     byId("upload").reset();
     onAccepted(job);

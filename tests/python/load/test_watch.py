@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,16 @@ from support.person import HEADER, USERS, Person, person_in
 from support.watching import LONG_AGO, drop, files, forget, user, watch
 
 from loader import watch as watch_module
+from loader.database import find_database
 from loader.errors import EXIT_INTERRUPTED, BuildFailed
+from loader.project import Project
 from loader.watch import (
     CannotMove,
     Folder,
     IncomingFile,
     WatchOptions,
     is_being_written,
-    remembering,
+    memory_of,
 )
 
 pytestmark = pytest.mark.slow
@@ -247,17 +250,18 @@ def test_a_report_that_was_just_written_is_taken_up_again(box: Path) -> None:
 
 
 def test_only_one_watches_a_place(person: Person, box: Path, loading_copy: Path) -> None:
-    memory_of = loading_copy / ".labmart" / "watch"
-    with remembering(memory_of, str(box), f"postgres/{os.environ['LABMART_SCHEMA']}"):
+    database = find_database(Project(loading_copy, loading_copy), None)
+    with closing(memory_of(database, str(box))):
         done = watch(person, box)
     assert (done.code, "watches this place already" in done.err) == (2, True)
+    assert watch(person, box).code == 0
 
 
 def test_a_damaged_memory_is_told(person: Person, box: Path, loading_copy: Path) -> None:
     drop(box, "users.csv")
     watch(person, box, "--keep")
-    [memory] = (loading_copy / ".labmart" / "watch").glob("*.json")
-    memory.write_text("{")
+    [memory] = (loading_copy / ".labmart" / "watch").glob("*.sqlite")
+    memory.write_text("{" * 600)
     done = watch(person, box, "--keep")
     assert (done.code, "is damaged. Remove it" in done.err) == (2, True)
 

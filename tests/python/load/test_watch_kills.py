@@ -94,7 +94,7 @@ def test_kills_at_any_moment_lose_nothing_and_load_nothing_twice(
     database: Database, box: Path, loading_copy: Path
 ) -> None:
     moments = random.Random(SEED)
-    good = {write_table(box / f"g{n:02}.csv", "users", [n]).read_text() for n in range(24)}
+    good = {write_table(box / f"g{n:03}.csv", "users", [n]).read_text() for n in range(100)}
     bad = {
         (box / f"b{n}.csv").write_text(f"no table {n}\n") and f"no table {n}\n" for n in range(6)
     }
@@ -124,4 +124,4 @@ def test_kills_at_any_moment_lose_nothing_and_load_nothing_twice(
     assert len(list(box.glob("rejected/*/*"))) == 2 * len(bad), f"seed {SEED}"
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("select user_id, count(*) from labmart_raw.users group by 1 order by 1")
-        assert cursor.fetchall() == sorted((str(n), 1) for n in range(24)), f"seed {SEED}"
+        assert cursor.fetchall() == sorted((str(n), 1) for n in range(100)), f"seed {SEED}"

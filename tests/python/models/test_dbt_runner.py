@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 from support.databases import Database
 from support.in_process import Done, labmart
@@ -94,6 +95,8 @@ def begin(root: Path, database: Database, *arguments: str) -> subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests run as a background job, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -204,6 +207,23 @@ def test_vars_and_further_arguments_reach_dbt_and_a_fault_of_parsing_is_told(
     assert "built nothing" in done.err.splitlines()[-1]
 
 
+def wait_for_sleeping(cursor: psycopg2.extensions.cursor, count: int) -> None:
+    """Wait until so many queries of a slow build are running."""
+    deadline = time.monotonic() + 60
+    while True:
+        cursor.execute(SLEEPING)
+        if cursor.fetchone() == (count,):
+            return
+        assert time.monotonic() < deadline, f"no {count} sleeping queries"
+        time.sleep(0.1)
+
+
+SLEEPING = (
+    "select count(*) from pg_stat_activity where datname = current_database() "
+    "and query like '%pg_sleep(300)%' and state = 'active' and pid <> pg_backend_pid()"
+)
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [
@@ -219,24 +239,36 @@ def test_an_interrupted_build_ends_dbt_and_its_query(
         "{{ config(materialized='table') }} select pg_sleep(300)::text as x"
     )
     process = begin(tiny, database, "--", "--select", "slow")
-    sleeping = (
-        "select count(*) from pg_stat_activity where datname = current_database() "
-        "and query like '%pg_sleep(300)%' and state = 'active' and pid <> pg_backend_pid()"
-    )
     with closing(database.connect()) as connection, connection.cursor() as cursor:
-
-        def wait_for(count: int) -> None:
-            deadline = time.monotonic() + 60
-            while True:
-                cursor.execute(sleeping)
-                if cursor.fetchone() == (count,):
-                    return
-                assert time.monotonic() < deadline, f"no {count} sleeping queries"
-                time.sleep(0.1)
-
-        wait_for(1)
+        wait_for_sleeping(cursor, 1)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
-        wait_for(0)
+        wait_for_sleeping(cursor, 0)
     assert process.returncode == code, said
     assert "Traceback" not in said
+
+
+@pytest.mark.prove("kills in the middle of a build and of its tests: a build of its own for each")
+@pytest.mark.parametrize("sql", ["models/slow.sql", "tests/slow.sql"])
+def test_a_killed_build_changes_nothing_and_leaves_nobody_at_work(
+    tiny: Path, database: Database, sql: str
+) -> None:
+    assert run(tiny, database, "build").code == 0
+    (tiny / "seeds" / "numbers.csv").write_text("n,word\n3,three\n")
+    (tiny / sql).write_text("select 1 as n from (select pg_sleep(300)::text) as x where 1 = 0")
+    if sql.startswith("models"):
+        (tiny / sql).write_text(
+            "{{ config(materialized='table') }} select pg_sleep(300)::text as x"
+        )
+    process = begin(tiny, database)
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        wait_for_sleeping(cursor, 1)
+        process.kill()
+        process.wait()
+        wait_for_sleeping(cursor, 0)
+        cursor.execute("select n from labmart.doubled order by 1")
+        assert cursor.fetchall() == [(1,), (2,)]
+        (tiny / sql).unlink()
+        assert run(tiny, database, "build").code == 0
+        cursor.execute("select n from labmart.doubled")
+        assert cursor.fetchall() == [(3,)]

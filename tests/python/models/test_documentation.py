@@ -14,7 +14,7 @@ from support.project import ROOT, copy_of_project
 
 from loader.contract import Contract, mart_contracts, raw_contract
 from loader.project import open_project
-from loader.service.marts import PARAMETERS
+from loader.service.model import RowQuery
 from loader.sources import LEDGER, REJECTED
 
 # A column's meaning is written once, in a doc block, and referred to wherever the column surfaces.
@@ -93,7 +93,7 @@ def test_no_column_of_a_mart_is_called_like_a_parameter_of_the_service() -> None
     project = open_project(ROOT)
     contracts = [*mart_contracts(project).values(), raw_contract(project, LEDGER)]
     names = {column.name for contract in contracts for column in contract.columns}
-    assert names.isdisjoint(PARAMETERS)
+    assert names.isdisjoint(RowQuery.model_fields)
 
 
 def _place(found: dict[str, Contract]) -> Callable[[Node], int]:

@@ -193,6 +193,65 @@ def test_a_fault_while_it_is_put_in_place_leaves_what_was(
     assert lab.seen() == {3}
 
 
+# Makes a build and publishes it, and is killed before its n-th statement.
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from loader.profile import Profile
+from loader.publications import GreenBuild, Mart, Relation, open_publications
+from loader.publications.duckdb import DuckDBPublications
+from loader.publications.postgres import PostgresPublications
+left, engine, values, raw, sql, relations = json.loads(sys.argv[1])
+def kills(run):
+    def run_or_die(*arguments):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run(*arguments)
+    return run_or_die
+PostgresPublications.run = kills(PostgresPublications.run)
+DuckDBPublications.run = kills(DuckDBPublications.run)
+profile = Profile(Path("profiles.yml"), "test", engine, values, raw)
+with open_publications(profile) as publications:
+    place = publications.begin()
+    if engine == "postgres":
+        publications.run(sql.replace("PLACE", place))
+    else:
+        with publications._open():
+            publications.run(sql.replace("PLACE", place))
+    made = tuple(Relation(*item) for item in relations)
+    publications.publish(GreenBuild(place, made, (Mart("users", 1, []),), code="code"), 1)
+"""
+
+
+@pytest.mark.prove("a process killed before each of its statements: a start of Python for each")
+def test_whenever_it_is_killed_readers_see_one_whole_build(lab: Lab) -> None:
+    lab.build()
+    seen, relations = {1}, [[one.suffix, one.name, one.is_view] for one in RELATIONS]
+    for moment in range(1, 200):
+        number = 100 + moment
+        call = (
+            *(moment, lab.engine.name, dict(lab.profile.values), lab.profile.raw_schema),
+            *(tables("PLACE", number), relations),
+        )
+        done = subprocess.run([sys.executable, "-c", KILLED, json.dumps(call)], check=False)
+        assert lab.seen() in (seen, {number}), moment
+        seen = lab.seen()
+        [build] = {row[0] for row in lab.rows("select distinct build from {s}.mart_status")}
+        current = next(one for one in lab.publications() if one.status == CURRENT)
+        assert build == current.build
+        if done.returncode == 0:
+            break
+        assert done.returncode == -9
+        if moment % 7 == 0:
+            lab.build()
+            seen = {lab.built}
+            assert lab.seen() == seen
+    assert 15 < moment < 199
+    assert len(lab.places()) == 2
+
+
 def test_a_relation_that_is_built_no_more_is_seen_no_more(lab: Lab) -> None:
     lab.build()
     lab.build("drop table {p}.runs", RELATIONS[0], *RELATIONS[2:])

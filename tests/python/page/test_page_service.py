@@ -72,6 +72,74 @@ def test_files_become_tables_in_spite_of_a_power_failure(
             the_tables_are_there(page)
 
 
+def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
+    browser: Browser, page_project: Path, database: Database, tmp_path: Path
+) -> None:
+    content = b"UserNr;full_name;E-Mail-Adress;registered on\n7;Ada;a@x;2024-01-31\n"
+    with (
+        serving(page_project, database, "--spool", str(tmp_path / "spool")) as server,
+        watched(browser, server.url + "/") as page,
+    ):
+        # Tables are built by another test.
+        page.route(
+            "**/v1/files?*",
+            lambda route: route.continue_(url=route.request.url + "&build=false"),
+        )
+        page.set_input_files(
+            "#chooser", [{"name": "people.csv", "mimeType": "", "buffer": content}]
+        )
+        page.get_by_role("button", name="Load 1 file").press("Enter")
+        refused = page.get_by_role("article", name="Load of people.csv")
+        expect(refused.get_by_text("The file was refused")).to_be_visible()
+        sentence = refused.get_by_text("no line of the first 100 names all columns of an input")
+        expect(sentence).to_have_count(1)
+        name = refused.get_by_label("name", exact=True)
+        expect(refused.get_by_label("email")).to_have_value("E-Mail-Adress")
+        expect(name.locator("option")).to_have_text(
+            ["– none –", "UserNr", "full_name", "E-Mail-Adress", "registered on"]
+        )
+        button = refused.get_by_role("button", name="Load it again")
+        refused.get_by_role("button", name="Close").focus()
+        chosen = {"user_id": "U", "name": "f", "email": "E", "signup_date": "r"}
+        focused = "document.activeElement.dataset.column ?? document.activeElement.textContent"
+        while (at := page.evaluate(focused)) != "Load it again":
+            if at in chosen:
+                page.keyboard.type(chosen.pop(at))
+            page.keyboard.press("Tab")
+        assert not chosen
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.url))
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("article", name="Load of people.csv")).to_have_count(2)
+        loaded = page.get_by_role("article", name="Load of people.csv").first
+        expect(loaded).to_contain_text("1 record of 1 file loaded")
+        assert not [url for url in sent if "/v1/files" in url]
+        assert server.rows("select user_id, name, email, signup_date from labmart_raw.users") == [
+            ("7", "Ada", "a@x", "2024-01-31")
+        ]
+        expect(button).to_be_enabled()
+        # The files went with the second job; the page still has them.
+        refused.last.get_by_label("email").select_option("")
+        with page.expect_request("**/v1/files?*") as again:
+            button.press("Enter")
+        assert "map=UserNr%3Duser_id" in again.value.url
+        # Two encodings make words of these bytes.
+        names = "user_id,name,email,signup_date\n8,Иванова,,\n9,Петрова,,\n".encode("cp1251")
+        page.set_input_files("#chooser", [{"name": "ru.csv", "mimeType": "", "buffer": names}])
+        page.get_by_role("button", name="Load 1 file").press("Enter")
+        encoding = page.get_by_role("article", name="Load of ru.csv").get_by_label("Encoding")
+        encoding.fill("klingon")
+        encoding.press("Enter")
+        problem = page.get_by_text("'klingon' is no text encoding that can be read")
+        expect(problem).to_be_visible()
+        encoding.fill("windows-1251")
+        encoding.press("Enter")
+        expect(page.get_by_text("2 records of 1 file loaded")).to_be_visible()
+        assert server.rows("select name from labmart_raw.users where user_id = '9'") == [
+            ("Петрова",)
+        ]
+
+
 def a_file_that_is_no_table_is_refused(page: Page, server: Server) -> None:
     """The job fails, with the service's own sentence."""
     plan: FilePayload = {"name": "plan.csv", "mimeType": "", "buffer": b"colour,size\nred,4\n"}

@@ -51,7 +51,7 @@ def accept(
     """Queue a job."""
     chosen = Options(replace=replace, build=build)
     new = NewJob(uuid4(), kind, "local", chosen, content_key=content)
-    return jobs.accept(new, "nowhere").id
+    return jobs.accept(new).id
 
 
 def claim(jobs: JobStore) -> Task:
@@ -179,28 +179,6 @@ def test_a_worker_is_known_by_its_lock(
         assert jobs.has_worker()
     # The server hears of the connection's end a moment later.
     wait_for(lambda: not jobs.has_worker())
-
-
-def test_jobs_of_an_earlier_version_are_taken_over(settings: Settings) -> None:
-    with prepared(settings) as tables:
-        job = accept(JobStore(tables), "build")
-    run_sql(
-        settings,
-        "create table procrastinate_jobs (id bigint); "
-        "alter table jobs drop column claimed, drop column files, add column queue_id bigint; "
-        "update jobs set awaits_build = false, queue_id = 7; "
-        "create table uploads (job_id uuid not null references jobs on delete cascade, "
-        "position integer, name text, bytes bigint, sha256 text); "
-        "insert into uploads select id, n, n || '.csv', n, '' from jobs, generate_series(2, 1, -1) "
-        "as n",
-    )
-    for _ in range(2):
-        with prepared(settings) as tables:
-            task = claim(JobStore(tables))
-            assert (task.is_build, ids(task)) == (True, [job])
-            assert [file.name for file in task.jobs[0].files] == ["1.csv", "2.csv"]
-    with pytest.raises(Exception, match="procrastinate_jobs"):
-        run_sql(settings, "select * from procrastinate_jobs")
 
 
 def test_odd_names_of_schemas_are_names(

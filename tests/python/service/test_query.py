@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from datetime import date
@@ -11,11 +12,11 @@ from functools import cmp_to_key
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from support.query_tables import LONG, NAMES, ROWS, THINGS, Asker, Row, ids
 
-from loader.errors import (
-    BadParameter,
-)
+from loader.errors import BadParameter
+from loader.service.model import RowQuery
 
 pytestmark = pytest.mark.slow
 
@@ -72,30 +73,40 @@ def test_filters(asker: Asker, pairs: list[tuple[str, object]], expected: list[i
         ("day", "eq.2023-02-30", "no date"),
         ("is_good", "eq.t", "no truth value"),
         ("name", "eq.a\0b", "no text"),
-        ("name", "eq.\ud800", "no text"),
         ("naem", "eq.a", "Did you mean 'name'?"),
         ("oid", "eq.1", "no such column"),
         ("1=1;--", "eq.1", "no such column"),
         ("select", "id,ctid", "no column 'ctid'"),
         ("select", "id,id", "more than once"),
-        ("select", "", "no column ''"),
         ("select", '"id"', "no column"),
         ("order", "id desc", "no column"),
         ("order", "-id,id", "more than once"),
-        ("limit", "-1", "no number of rows"),
-        ("limit", "1;drop", "no number of rows"),
-        ("limit", "9" * 19, "no number of rows"),
         ("after", "x", "no cursor"),
         ("after", "bnVsbA", "no cursor"),
-        ("after", "WzEsMl0=", "another order"),
-        ("format", "xml", "none of json"),
-        ("formulas", "maybe", "none of escape"),
     ],
 )
 def test_a_bad_parameter_is_named(asker: Asker, name: str, value: str, said: str) -> None:
     with pytest.raises(BadParameter, match=said.replace("(", "\\(")) as caught:
         asker.ask("things", (name, value))
     assert caught.value.parameter == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("select", ""),
+        ("limit", "-1"),
+        ("limit", "1;drop"),
+        ("limit", "9" * 19),
+        ("after", "WzEsMl0="),
+        ("format", "xml"),
+        ("formulas", "maybe"),
+    ],
+)
+def test_a_value_that_no_table_takes_is_none(name: str, value: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        RowQuery.model_validate({name: value})
+    assert caught.value.errors()[0]["loc"] == (name,)
 
 
 def test_a_parameter_comes_once(asker: Asker) -> None:
@@ -109,21 +120,22 @@ def test_a_cursor_belongs_to_its_order_and_its_values_are_checked(asker: Asker) 
         asker.ask("things", ("limit", 1), ("after", after), ("order", "-id"))
     with pytest.raises(BadParameter, match="another order or table"):
         asker.ask("notes", ("limit", 1), ("after", after))
-    import base64
-
-    signature, *_ = json.loads(base64.urlsafe_b64decode(after + "=="))
-    for forged in (
-        [signature, 1, "1; drop table things"],
-        [signature, 1],
-        [signature, 1, 1],
-        [signature, -1, "1"],
-        [signature, True, "1"],
-        [signature, "1", "1"],
-        [signature, 2**70, "1"],
-    ):
-        text = base64.urlsafe_b64encode(json.dumps(forged).encode()).decode()
+    cursor = json.loads(base64.urlsafe_b64decode(after + "=="))
+    forgeries: tuple[dict[str, object], ...] = (
+        {"values": ["1; drop table things"]},
+        {"values": []},
+        {"values": [1]},
+        {"seen": -1},
+        {"seen": True},
+        {"seen": "1"},
+        {"seen": 2**70},
+        {"order": None},
+        {"more": 1},
+    )
+    for forged in forgeries:
+        text = json.dumps({**cursor, **forged}).encode()
         with pytest.raises(BadParameter, match=r"no cursor|no whole number"):
-            asker.ask("things", ("after", text))
+            asker.ask("things", ("after", base64.urlsafe_b64encode(text).decode().rstrip("=")))
 
 
 def model_order(rows: list[Row], order: list[tuple[int, bool]]) -> list[Row]:

@@ -179,8 +179,8 @@ def test_a_problem_names_the_parameter_and_the_column(client: httpx.Client) -> N
     problem = client.get("/v1/marts/user_features?signup_date=gte.yesterday").json()
     assert problem["parameter"] == "signup_date"
     assert problem["detail"] == (
-        "signup_date: 'yesterday' is no date, which the column signup_date holds "
-        "(such as 2023-01-31)."
+        "signup_date: 'yesterday' is no date such as 2023-01-31, which the column signup_date "
+        "holds."
     )
     refused = client.get("/v1/marts/users", headers={"Accept": "text/html"})
     assert refused.status_code == 406

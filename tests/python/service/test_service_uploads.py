@@ -63,7 +63,7 @@ def test_a_file_becomes_a_job_and_rows(service: Server) -> None:
         f"select file, status, loaded_by from labmart_raw.loads where load_id = {file['load_id']}"
     )
     assert row == ("plate one.csv", "current", f"local (job {job['id']})")
-    wait_for(lambda: spooled(service) == [])
+    wait_for(lambda: job["id"] not in spooled(service))
 
 
 @pytest.mark.parametrize("form", ["-T {} URL/", "-F file=@{} URL", "-F file=@{} URL/"])
@@ -146,15 +146,59 @@ def test_several_files_are_one_load_or_none(service: Server) -> None:
     assert loads == [("b.csv", 0), ("good.csv", 1)]
 
 
-def test_the_same_again_is_the_same_job(service: Server) -> None:
-    first = put(service, "once.csv", users(50))
-    twice = put(service, "another name.csv", users(50))
-    assert (first.status_code, twice.status_code) == (202, 200)
-    assert twice.json()["id"] == first.json()["id"]
-    service.ended(first.json()["id"])
-    assert put(service, "once.csv", users(50)).json()["id"] == first.json()["id"]
-    other = put(service, "once.csv", users(51))
-    assert (other.status_code, other.json()["id"] != first.json()["id"]) == (202, True)
+def test_what_was_refused_is_loaded_again_as_is_said_then(service: Server) -> None:
+    content = "number;name;mail;joined\n8800;Zoë;;31.12.2023\n".encode("cp1252")
+    job = put(service, "other names.csv", content).json()
+    refused = service.ended(job["id"])
+    error = refused["error"]
+    assert isinstance(error, dict)
+    assert error["title"] == "The file was refused"
+    [header] = error["headers"]
+    assert (header["file"], header["cells"][0]) == ("other names.csv", "number")
+    assert {proposal["input"] for proposal in header["proposals"]} >= {"users", "compounds"}
+    names = ["number=user_id", "mail=email", "joined=signup_date"]
+    with service.client() as client:
+        retry = job["links"]["retry"]
+        for wrong, said in (
+            ({"encoding": "klingon"}, "'klingon' is no text encoding"),
+            ({"map": "number=id"}, "there is no column 'id', but user_id"),
+            ({"sheet": ""}, "at least 1 character"),
+        ):
+            answer = client.post(retry, params=wrong)
+            assert (answer.status_code, said in answer.json()["detail"]) == (422, True)
+        asked = {**NO_BUILD, "map": names, "dates": "DMY", "encoding": "cp1252"}
+        again = client.post(retry, params=asked)
+        assert (again.status_code, again.headers["location"]) == (
+            202,
+            again.json()["links"]["self"],
+        )
+        done = service.ended(again.json()["id"])
+        assert done["state"] == "done", done
+        assert again.json()["files"] == job["files"]
+        assert client.post(retry).status_code == 410
+        assert client.post(again.json()["links"]["retry"]).status_code == 409
+    assert service.rows(
+        "select name, signup_date from labmart_raw.users where user_id = '8800'"
+    ) == [("Zoë", "31.12.2023")]
+
+
+def test_the_same_again_is_the_same_job_until_that_has_ended(
+    strict: Server, service: Server
+) -> None:
+    first = put(strict, "once.csv", users(50))
+    twice = put(strict, "another name.csv", users(50))
+    other = put(strict, "once.csv", users(51))
+    assert [answer.status_code for answer in (first, twice, other)] == [202, 200, 202]
+    assert first.json()["id"] == twice.json()["id"] != other.json()["id"]
+    # What is loaded already the ledger knows.
+    results = []
+    for name in ("once.csv", "another name.csv"):
+        answer = put(service, name, users(54))
+        assert answer.status_code == 202
+        result = service.ended(answer.json()["id"])["result"]
+        assert isinstance(result, dict)
+        results += result["files"]
+    assert [file["state"] for file in results] == ["loaded", "known"]
 
 
 def test_what_comes_back_after_something_else_is_the_newest(service: Server) -> None:

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlencode
 
+from fastapi import Request
 from support.databases import Database
 
 from loader.contract import mart_contract
 from loader.database import find_database
 from loader.project import Project
-from loader.service.marts import Answer, Marts, Request, Source
+from loader.service.marts import Answer, Marts, Source
+from loader.service.model import RowQuery
 
 MARTS = """
 models:
@@ -100,11 +102,16 @@ class Asker:
                 f"begin; drop table if exists {table}; alter table fresh rename to {table}; commit"
             )
 
-    def ask(self, mart: str, *pairs: tuple[str, object], **headers: Any) -> Answer:
-        """The answer to a request."""
-        text = tuple((name, str(value)) for name, value in pairs)
-        request = Request(f"/v1/marts/{mart}", text, **headers)
-        return self.marts.answer(self.source(mart), request)
+    def ask(
+        self, mart: str, *pairs: tuple[str, object], method: str = "GET", **headers: str
+    ) -> Answer:
+        """The answer to a request; a header `if_none_match` is If-None-Match."""
+        sent = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+        query = urlencode(pairs).encode()
+        scope = {"type": "http", "method": method, "query_string": query, "headers": sent}
+        request = Request({**scope, "path": f"/v1/marts/{mart}"})
+        asked = RowQuery.model_validate({name: value for name, value in pairs if value != ""})
+        return self.marts.answer(self.source(mart), request, asked)
 
     def body(self, mart: str, *pairs: tuple[str, object]) -> bytes:
         """The bytes of an answer."""

@@ -216,7 +216,10 @@ CODE_PAGES = [
     ("cp866", "Иван Панов", "Анна"),
     ("iso8859_2", "Łukasz", "Dvořák", "Šárka"),
     ("iso8859_5", "Иван"),
-    ("cp850", "Müller", "Jérôme", "Peña"),
+    ("cp850", "Müller", "Jérôme", "Peña", "Terán", "Seppä"),
+    ("cp852", "Wolańczyk", "Fábián", "Benešov"),
+    ("cp1257", "Jānis", "Māris", "Elīna", "Vakarė", "Ēriks", "Jurgutė"),
+    ("mac_latin2", "Tomáš", "Málek"),
     ("cp1255", "דוד"),
     ("cp1256", "محمد"),
 ]
@@ -240,7 +243,20 @@ def test_another_code_page_is_never_read_as_windows_1252(
 WESTERN = [
     *("Jérôme Müller", "Béla", "Hélène Lefèvre", "Søren Kierkegård", "João Peña", "Åsa Öberg"),
     *("Zoë", "naïve", "5 µm at 20 °C", "3 ± 1", "“a” – b’s", "100 €", "don’t", "l’acide", "Weiß"),
-    *("Éric", "Österreich", "Óscar Núñez", "Çelik", "CAFÉ", "cœur", "aujourd’hui", "Nº 5"),
+    *(
+        "Éric",
+        "Øystein",
+        "Nicolò",
+        "GARCÍA",
+        "Håkon",
+        "Seppälä",
+        "Óscar Núñez",
+        "Çelik",
+        "CAFÉ",
+        "cœur",
+        "aujourd’hui",
+        "Nº 5",
+    ),
 ]
 
 

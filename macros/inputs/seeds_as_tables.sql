@@ -1,0 +1,38 @@
+{#- Makes tables of the seeds that a run of dbt is to load and that are views, since labmart has
+    published them: dbt seeds a table and nothing else. The names of those it has changed.
+
+    Usage, at the start of a run: {% do seeds_as_tables() %} -#}
+{% macro seeds_as_tables() -%}
+    {% set changed = [] %}
+    {% set seeds = graph.nodes.values() | selectattr('resource_type', 'equalto', 'seed') %}
+    {% for seed in seeds | selectattr('unique_id', 'in', selected_resources | default([])) %}
+        {% set seen = load_relation(api.Relation.create(
+            database=seed.database, schema=seed.schema, identifier=seed.alias
+        )) %}
+        {% if seen is not none and seen.is_view %}
+            {% set table = seen.incorporate(type='table') %}
+            {% set aside = make_backup_relation(table, 'view') %}
+            {% do adapter.rename_relation(seen, aside) %}
+            {% call statement('make_table') -%}
+                create table {{ table }} as select * from {{ aside }}
+            {%- endcall %}
+            {% do adapter.cache_added(table) %}
+            {% do lead_views(aside, table) %}
+            {% do adapter.drop_relation(aside) %}
+            {% do changed.append(table) %}
+        {% endif %}
+    {% endfor %}
+    {{ return(changed) }}
+{%- endmacro %}
+
+{#- On PostgreSQL a view goes by the relation that it reads, and not by its name. -#}
+{% macro lead_views(old, new) -%}
+    {{ return(adapter.dispatch('lead_views', 'labmart')(old, new)) }}
+{%- endmacro %}
+
+{% macro default__lead_views(old, new) -%}
+{%- endmacro %}
+
+{% macro postgres__lead_views(old, new) -%}
+    {% do move_dependent_views(old, new) %}
+{%- endmacro %}
