@@ -122,9 +122,14 @@ def _check_tokens(settings: Settings, tokens: TokenStore) -> None:
         tokens.keep_file(settings.token_file)
     if settings.open_to_all or any(token.state == "valid" for token in tokens.all()):
         return
+    why = (
+        "--require-token was given"
+        if settings.is_loopback
+        else f"Others could reach a server that listens at {settings.host}"
+    )
     raise UsageError(
-        f"Others could reach a server that listens at {settings.host}, and there is no token yet. "
-        "Make one with `labmart token create --role admin --name NAME`."
+        f"{why}, and there is no token yet. Make one with `labmart token create --role admin "
+        "--name NAME`."
     )
 
 
