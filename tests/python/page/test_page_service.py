@@ -146,7 +146,7 @@ def a_file_that_is_no_table_is_refused(page: Page, server: Server) -> None:
     page.set_input_files("#chooser", [plan])
     page.get_by_role("button", name="Load 1 file").click()
     refused = page.get_by_role("article", name="Load of plan.csv")
-    told = refused.get_by_role("alert")
+    told = refused.get_by_role("alert").first
     expect(told).to_contain_text("Nothing was loaded")
     with server.client() as client:
         [job] = client.get("/v1/jobs").json()["items"]
