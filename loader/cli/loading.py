@@ -34,11 +34,13 @@ def _sign(_: click.Context, option: click.Parameter, value: str | None) -> str |
     return sign
 
 
-def _max_rejected(_: click.Context, option: click.Parameter, value: str) -> MaxRejected | None:
+def _max_rejected(
+    _: click.Context, option: click.Parameter, value: str | None
+) -> MaxRejected | None:
     from loader.load import MaxRejected
 
     try:
-        return MaxRejected.parse(value) if value else None
+        return None if value is None else MaxRejected.parse(value)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=option.opts[0]) from None
 
