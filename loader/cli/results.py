@@ -46,7 +46,7 @@ def show(
 @target_option
 @click.pass_obj
 def export(call: Call, mart: str, file: Path, target: str | None) -> None:
-    """Write a mart to a file: csv, json, parquet or xlsx by its ending."""
+    """Write a mart to a csv, json, parquet or xlsx file."""
     from loader.contract import mart_contract
     from loader.export import export as export_mart
     from loader.export import writer_for
@@ -98,7 +98,7 @@ def issues(
     severity: str | None,
     resolved: bool,
 ) -> None:
-    """Print the data quality issues: what was rejected or doubted, with file and line."""
+    """Print what was rejected or doubted, with file and line."""
     from loader.show import show_issues
 
     database = call.database(target)
