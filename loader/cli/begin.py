@@ -17,7 +17,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 def init(folder: Path) -> None:
     """Write a project of one's own into the folder DIR.
 
-    It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until the first load.
+    It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until
+    the first load.
     """
     from loader.project import write_project
 

@@ -134,8 +134,8 @@ def db_url(call: Call, target: str | None) -> None:
 def spark() -> None:
     """Start, stop or look at the server that computes in the lake.
 
-    It runs on this machine. LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). Where SPARK_REMOTE names a
-    server, that one is used and none is started.
+    It runs on this machine. LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). Where
+    SPARK_REMOTE names a server, that one is used and none is started.
     """
 
 
