@@ -166,7 +166,7 @@ def test_make_run_hands_on_files(tmp_path: Path, files: str, words: list[str]) -
         (tmp_path / name).touch()
     (tmp_path / "labmart").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
     (tmp_path / "labmart").chmod(0o755)
-    call = ["make", "-s", "-f", ROOT / "Makefile", "run", "bin=.", "engine=", f"FILES={files}"]
+    call = ["make", "-s", "-f", f"{ROOT}/Makefile", "run", "bin=.", "engine=", f"FILES={files}"]
     told = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert told.stdout.splitlines() == ["run", *words]
 
