@@ -340,15 +340,7 @@ class SqlPublications(Publications):
         """See `all`; of a database in which the tables are."""
         names = [field.name for field in fields(Publication)]
         rows = self.run(f"select {', '.join(names)} from {self.table(PUBLICATIONS)} order by build")
-        return [
-            Publication(
-                *row[:-3],
-                tuple(json.loads(row[-3])),
-                tuple(msgspec.json.decode(row[-2], type=list[Mart])),
-                tuple(Relation(*item) for item in json.loads(row[-1])),
-            )
-            for row in rows
-        ]
+        return [_publication(dict(zip(names, row, strict=True))) for row in rows]
 
     def figures(self, build: GreenBuild, rows: Mapping[str, int]) -> tuple[int, ...]:
         """Complete what is said of the marts, and the loads that the build is made of.
@@ -467,6 +459,16 @@ class SqlPublications(Publications):
         if value is None:
             return "null"
         return self.literal(value) if isinstance(value, str) else str(value)
+
+
+def _publication(row: Mapping[str, Any]) -> Publication:
+    """What a row says; lists are kept as JSON."""
+    lists = {
+        "loads": tuple(json.loads(row["loads"])),
+        "marts": tuple(msgspec.json.decode(row["marts"], type=list[Mart])),
+        "relations": tuple(Relation(*item) for item in json.loads(row["relations"])),
+    }
+    return Publication(**{**row, **lists})
 
 
 def _person() -> str:

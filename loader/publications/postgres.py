@@ -194,7 +194,7 @@ class PostgresPublications(SqlPublications):
     def __init__(self, connection: Connection, profile: Profile) -> None:
         super().__init__(profile, literal)
         self._connection = connection
-        self._next = f"{self.schema}__next"
+        self._next = next_place(self.schema)
         self._loaded: dict[Table, str] = {}
 
     def wait_for_lock(self) -> None:
@@ -526,6 +526,11 @@ class PostgresPublications(SqlPublications):
             yield
         except psycopg2.Error as error:
             raise fault(error, where(self.profile)) from None
+
+
+def next_place(target: str) -> str:
+    """Where dbt builds for a target schema."""
+    return f"{target}__next"
 
 
 def is_place(target: str, schema: str) -> bool:

@@ -228,7 +228,8 @@ with open_publications(profile) as publications:
 @pytest.mark.prove("a process killed before each of its statements: a start of Python for each")
 def test_whenever_it_is_killed_readers_see_one_whole_build(lab: Lab) -> None:
     lab.build()
-    seen, relations = {1}, [[one.suffix, one.name, one.is_view] for one in RELATIONS]
+    seen: set[object] = {1}
+    relations = [[one.suffix, one.name, one.is_view] for one in RELATIONS]
     for moment in range(1, 200):
         number = 100 + moment
         call = (
