@@ -170,8 +170,10 @@ class _Results(msgspec.Struct):
 def read_build(profile: Profile, place: str, code: str | None, result: BuildResult) -> GreenBuild:
     """A green build, as dbt describes it in its artifacts.
 
-    Raises ConfigError if dbt has not built in the place, but where readers look.
+    Without a place dbt has built where it always does. Raises ConfigError if it should have built
+    in the place, and has not.
     """
+    place = place or profile.schema
     files = [result.artifacts / name for name in ("manifest.json", "run_results.json")]
     manifest = msgspec.json.decode(files[0].read_bytes(), type=_Manifest)
     results = msgspec.json.decode(files[1].read_bytes(), type=_Results).results
@@ -253,8 +255,8 @@ class Publications:
         """Make ready for a build; the place where dbt is to build, '' where it always does."""
         return ""
 
-    def keep(self, code: str | None) -> None:
-        """A build was green that dbt has put in place itself."""
+    def keep(self, build: GreenBuild, keep: int) -> None:
+        """Note a build that dbt has put in place itself."""
 
     def publish(self, build: GreenBuild, keep: int) -> int:
         """Put a build in place, all of it in one step; its number.
