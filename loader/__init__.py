@@ -43,4 +43,12 @@ safe for a terminal; roles says who may do what in the database.
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    sys.exit(
+        "labmart runs on Linux and macOS. On Windows call it in WSL, the Linux that comes with "
+        "Windows: `wsl --install` sets it up."
+    )
+
 __version__ = "0.1.0"

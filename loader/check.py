@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from loader.contract import DEFAULT_MART
 from loader.dbt import Manifest, compile_models
-from loader.engines.raw_store import SqlRawStore
+from loader.engines.raw_store import RawStore
 from loader.engines.sql import quote
 from loader.fingerprint import code_of
 from loader.profile import Profile
@@ -28,7 +28,6 @@ from loader.project import Project
 from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread
 
 if TYPE_CHECKING:
-    from loader.engines import RawStore
     from loader.load import MaxRejected, Outcome
 
 _MARTS = (ISSUES, COUNTS, RECONCILIATION, DEFAULT_MART, "users", "experiments", "compounds")
@@ -77,8 +76,7 @@ class Seed:
 class Verdict:
     """The models of a project, worked out before and after files are written; `say` is told.
 
-    A file of which more records would be rejected than `limit` allows is refused. See
-    `loader.load.Judge`.
+    A file of which more records would be rejected than `limit` allows is refused.
     """
 
     def __init__(
@@ -91,8 +89,11 @@ class Verdict:
         self._before: Sequence[object] = ()
 
     def begin(self, store: RawStore) -> None:
-        """Work out the figures as they are. Raises BuildFailed if dbt cannot compile the models."""
-        if isinstance(store, SqlRawStore) and store.runs_models:
+        """Work out the figures as they are, before anything is written; the raw tables are there.
+
+        Raises BuildFailed if dbt cannot compile the models.
+        """
+        if store.runs_models:
             code = code_of(self._project, self._profile, None)
             manifest = compile_models(self._project, self._profile.target, _MARTS, code)
             self._models = list(_models(manifest))
@@ -100,8 +101,8 @@ class Verdict:
             self._before = _figures(store, self._create(store, "before"))
 
     def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> list[str]:
-        """Tell what would become of each file's records, and of the figures."""
-        if not isinstance(store, SqlRawStore) or not store.runs_models:
+        """Tell what would become of the records written, and of the figures; what refuses them."""
+        if not store.runs_models:
             self._say("On this engine only the form of the files is checked; a build judges rows.")
             return []
         store.settle()
@@ -124,7 +125,7 @@ class Verdict:
             self._say(f"    {name:<28} {change}")
         return problems
 
-    def _create(self, store: SqlRawStore, when: str) -> dict[str, str]:
+    def _create(self, store: RawStore, when: str) -> dict[str, str]:
         """Make all of it as temporary relations; their names in SQL."""
         relations_made: list[Seed | Model] = [*self._seeds, *self._models]
         own = {item.relation: quote(f"labmart_{when}_{item.name}") for item in relations_made}
@@ -158,7 +159,7 @@ def _seeds(manifest: Manifest, root: Path) -> Iterator[Seed]:
             yield Seed(node["name"], node["relation_name"], root / node["original_file_path"])
 
 
-def _fill(store: SqlRawStore, name: str, path: Path) -> None:
+def _fill(store: RawStore, name: str, path: Path) -> None:
     """Make a temporary table of a seed, as dbt reads it: text, an empty cell is NULL."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = [row for row in csv.reader(file) if row]
@@ -171,12 +172,12 @@ def _fill(store: SqlRawStore, name: str, path: Path) -> None:
         store.run(f"insert into {name} values {', '.join([parameters] * len(some))}", cells)
 
 
-def _figures(store: SqlRawStore, names: Mapping[str, str]) -> Sequence[object]:
+def _figures(store: RawStore, names: Mapping[str, str]) -> Sequence[object]:
     [row] = store.run(f"select {', '.join(_FIGURES.values())}".format_map(names))
     return row
 
 
-def _account(store: SqlRawStore, names: Mapping[str, str], outcome: Outcome) -> Account:
+def _account(store: RawStore, names: Mapping[str, str], outcome: Outcome) -> Account:
     """What would become of a file's records."""
     [counts] = store.run(
         "select records_read, accepted_rows, rejected_lines, rejected_rows, superseded_rows "
@@ -185,7 +186,7 @@ def _account(store: SqlRawStore, names: Mapping[str, str], outcome: Outcome) -> 
     return Account(*counts)
 
 
-def _issues(store: SqlRawStore, names: Mapping[str, str], outcome: Outcome) -> Iterator[str]:
+def _issues(store: RawStore, names: Mapping[str, str], outcome: Outcome) -> Iterator[str]:
     """What would be wrong: by rule, the first of the lines, and what helps."""
     which = f"where load_id = {outcome.load_id:d}"
     rules = store.run(

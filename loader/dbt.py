@@ -146,7 +146,24 @@ def write_docs(project: Project, target: str | None) -> None:
     """
     apart = project.target / "docs"
     _run_quietly(project, target, apart, "docs", "generate", "--static")
-    (apart / "static_index.html").replace(project.target / "static_index.html")
+    manifest = (apart / "manifest.json").read_text(encoding="utf-8")
+    page = (apart / "static_index.html").read_text(encoding="utf-8")
+    shown = page.replace(manifest, json.dumps(without_tests(json.loads(manifest))))
+    (project.target / "static_index.html").write_text(shown, encoding="utf-8")
+
+
+def without_tests(manifest: Manifest) -> Manifest:
+    """The manifest without what dbt's lineage would draw three times as much of as of models.
+
+    That are unit tests and tests in SQL of their own; `docs: {show: false}` hides neither there.
+    The tests that stand beside a column stay.
+    """
+    nodes = {
+        unique_id: node
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] != "test" or "test_metadata" in node
+    }
+    return manifest | {"nodes": nodes, "unit_tests": {}}
 
 
 def compile_models(
@@ -233,6 +250,7 @@ class _Data(msgspec.Struct):
 
     node_info: _Node | None = None
     index: int | None = None
+    total: int = 0
     status: str = ""
     execution_time: float = 0.0
 
@@ -258,7 +276,7 @@ def _take(line: str, result: BuildResult, report: Report) -> None:
     word = (data.status or node.node_status).lower().partition(" ")[0]
     status = _STATUSES.get(word, "success")
     if data.index is not None and info.name == "LogStartLine":
-        report.working(f"running {node.node_name} …")
+        report.working(f"{data.index} of {data.total}: {node.node_name} …")
     elif data.index is not None and node.unique_id:
         # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
         if node.resource_type not in ("operation", "exposure") or status in FAILED:

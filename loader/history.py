@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from loader import ledger
 from loader.database import Database
 from loader.dbt import one_build_at_a_time
-from loader.engines import Column, Load, RawStore, Row, open_store
-from loader.engines.raw_store import LEDGER_COLUMNS
+from loader.engines import Column, Load, Row, open_store
+from loader.engines.raw_store import LEDGER_COLUMNS, RawStore
 from loader.errors import LabmartError
 from loader.show import Account, accounts, print_rows
 from loader.table import display
@@ -23,7 +23,10 @@ COLUMNS = tuple(
 )
 BUILD = "Run `labmart build` to bring the tables up to date."
 # What fits a terminal; the other formats have all columns.
-_IN_A_TABLE = ("load_id", "status", "input", "file", "records_read", *_REJECTED)
+_IN_A_TABLE = (
+    *("load_id", "status", "input", "file", "records_read"),
+    *("rejected", "finished_at", "loaded_by"),
+)
 _NOT_CURRENT = " (it was not current, and will not be when what replaced it is undone)"
 _NAMED = 5
 

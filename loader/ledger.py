@@ -19,10 +19,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from loader.engines import Load, RawStore
+from loader.engines import Load
 from loader.errors import UnknownLoad, WrongStatus
 from loader.printable import printable
+
+if TYPE_CHECKING:
+    from loader.engines.raw_store import RawStore
 
 CURRENT, SUPERSEDED, REVERTED = "current", "superseded", "reverted"
 APPEND, REPLACE = "append", "replace"

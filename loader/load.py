@@ -17,9 +17,10 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from loader.engines import Load, RawStore, open_store
+from loader.engines import Load, open_store
+from loader.engines.raw_store import RawStore
 from loader.errors import (
     DatabaseFault,
     FileRefused,
@@ -51,6 +52,9 @@ from loader.printable import printable
 from loader.profile import Profile
 from loader.progress import Report
 from loader.sources import EXTRA, CellFormats, Input
+
+if TYPE_CHECKING:
+    from loader.check import Verdict
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
 _HINTS = {
@@ -190,25 +194,13 @@ class Outcome:
         return sum(self.rejected_by_rule.values())
 
 
-class Judge(Protocol):
-    """Judges files that are written, but never committed."""
-
-    def begin(self, store: RawStore) -> None:
-        """Called when nothing has been written yet; the raw tables are there."""
-        ...
-
-    def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> Sequence[str]:
-        """Called with those that were written; for what they are to be refused."""
-        ...
-
-
 def load(
     paths: Sequence[str],
     inputs: Sequence[Input],
     profile: Profile,
     options: LoadOptions,
     report: Report,
-    judge: Judge | None = None,
+    judge: Verdict | None = None,
 ) -> list[Outcome]:
     """Load the files that the paths mean, or with `check` only read them and have them judged.
 
@@ -246,7 +238,7 @@ class _Call:
     options: LoadOptions
     report: Report
     writing: bool
-    judge: Judge | None
+    judge: Verdict | None
     problems: list[str] = field(default_factory=list)
     headers: dict[str, RefusedHeader] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Engines, behind two small protocols: `Engine` reads marts, `RawStore` writes raw tables.
+"""Engines: an `Engine` reads marts, a `RawStore` (raw_store) writes raw tables.
 
     raw_store  what the raw tables look like, and the store of engines that speak SQL
     feeding    records on their way into an engine
@@ -11,19 +11,21 @@ the digits that the engine has (12.500000).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
-from loader.errors import ConfigError
-from loader.parsers.records import Batch, RejectedLine
+from loader.errors import ConfigError, MissingExtra
 from loader.profile import Profile
-from loader.sources import Input
+
+if TYPE_CHECKING:
+    from loader.engines.raw_store import RawStore
 
 Value = int | Decimal | float | str | bool | date | datetime | None
 Row = tuple[Value, ...]
@@ -147,52 +149,6 @@ class Load:
     header: str | None = None
 
 
-class RawStore(Protocol):
-    """The raw tables and the ledger in one transaction: others see all of it or nothing."""
-
-    def loads(self) -> list[Load]:
-        """The ledger by load_id; empty when there is none yet."""
-        ...
-
-    def prepare(self, inputs: Sequence[Input]) -> None:
-        """Create what is missing of the schema, its tables and their columns."""
-        ...
-
-    def next_load_id(self) -> int:
-        """A number greater than any load ever had."""
-        ...
-
-    def write_records(
-        self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
-    ) -> int:
-        """Write the batches' text; how many rows the engine took."""
-        ...
-
-    def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
-        """Keep lines that could not be split."""
-        ...
-
-    def count(self, table: Input, load_id: int) -> tuple[int, int]:
-        """Rows and rejected lines of a load, counted in the tables."""
-        ...
-
-    def add(self, load: Load) -> None:
-        """Write a row of the ledger."""
-        ...
-
-    def set_status(self, changes: Mapping[int, str]) -> None:
-        """Give loads another status."""
-        ...
-
-    def delete(self, loads: Sequence[Load]) -> None:
-        """Delete loads with their rows and rejected lines."""
-        ...
-
-    def commit(self) -> None:
-        """Make it all visible at once. A store that is closed without it leaves no trace."""
-        ...
-
-
 def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManager[RawStore]:
     """Open the raw tables of a profile. With `write` one load at a time has them.
 
@@ -236,7 +192,12 @@ def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
 
 
 def dbt_session(profile: Profile) -> AbstractContextManager[None]:
-    """What dbt computes in, ready while this is open. A database is there already."""
+    """What dbt computes in, ready while this is open. A database is there already.
+
+    Raises MissingExtra, and what `loader.spark_server.session` raises.
+    """
+    if profile.engine == "duckdb" and find_spec("dbt.adapters.duckdb") is None:
+        raise MissingExtra(f"The target {profile.target}", "duckdb")
     if profile.engine == "spark":
         from loader.spark_server import session
 

@@ -24,8 +24,8 @@ from loader.engines.raw_store import (
     LEDGER_COLUMNS,
     TIMESTAMP,
     Gap,
+    RawStore,
     Relation,
-    SqlRawStore,
     check_move,
 )
 from loader.engines.sql import literal, query_of, quote, source_of
@@ -405,7 +405,7 @@ def move_raw(profile: Profile, earlier: str) -> bool:
         return True
 
 
-class DuckDBRaw(SqlRawStore):
+class DuckDBRaw(RawStore):
     """An open transaction on the raw tables."""
 
     def __init__(self, connection: Connection, schema: str, where: str) -> None:

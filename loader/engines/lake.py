@@ -407,7 +407,7 @@ class LakeRaw(DuckDBRaw):
         return int(written)
 
     def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
-        """See `SqlRawStore`; of the loads of this call."""
+        """See `RawStore`; of the loads of this call."""
         files = [
             part
             for folder, parts in self._parts.items()

@@ -21,7 +21,7 @@ from psycopg2 import errors
 
 from loader.engines import Column, Row, Selection
 from loader.engines.feeding import CHUNK, reading_ahead
-from loader.engines.raw_store import Gap, Relation, SqlRawStore, check_move
+from loader.engines.raw_store import Gap, RawStore, Relation, check_move
 from loader.engines.sql import plain_key, query_of, quote, source_of
 from loader.errors import (
     DatabaseFault,
@@ -456,7 +456,7 @@ def move_raw(profile: Profile, earlier: str) -> bool:
         return True
 
 
-class PostgresRaw(SqlRawStore):
+class PostgresRaw(RawStore):
     """An open transaction on the raw tables."""
 
     parameter = _PARAMETER
@@ -576,7 +576,7 @@ class PostgresRaw(SqlRawStore):
         return written
 
     def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
-        """See `SqlRawStore`.
+        """See `RawStore`.
 
         Of a table that had rows before, only what was added to its end is read first: the first
         reading of older rows would also write, to note that their transaction has committed. COPY

@@ -160,10 +160,11 @@ def rejected_batches(load_id: int, lines: Iterable[RejectedLine]) -> Iterator[Ba
         yield Batch(text="".join(text), records=len(some), rejected=(), position=0)
 
 
-class SqlRawStore:
-    """A `RawStore` in SQL. An engine runs the statements, and takes the batches its own way.
+class RawStore:
+    """The raw tables and the ledger in one transaction: others see all of it or nothing.
 
-    `schema` is the raw schema as SQL, `where` the database in a person's words.
+    It is in SQL; an engine runs the statements, and takes the batches its own way. `schema` is the
+    raw schema as SQL, `where` the database in a person's words.
     """
 
     # How the engine writes a parameter.
@@ -245,6 +246,7 @@ class SqlRawStore:
         raise NotImplementedError
 
     def commit(self) -> None:
+        """Make it all visible at once. A store that is closed without it leaves no trace."""
         if self._last:
             last = self.table(LAST_LOAD)
             self.run(f"insert into {last} values ({self.parameter})", (self._last,), right="insert")
@@ -261,6 +263,7 @@ class SqlRawStore:
         return ledger is not None and ledger.is_ledger
 
     def loads(self) -> list[Load]:
+        """The ledger by load_id; empty when there is none yet."""
         self.settle()
         ledger = self.relations([LEDGER]).get(LEDGER)
         if ledger is None or "load_id" not in ledger.columns:
@@ -279,7 +282,7 @@ class SqlRawStore:
         """
         type_ = LEDGER_COLUMNS[column]
         older = _OLDER.get(column)
-        substitute = SqlRawStore.select_cell(self, older, ledger) if older else _SUBSTITUTES[type_]
+        substitute = RawStore.select_cell(self, older, ledger) if older else _SUBSTITUTES[type_]
         if column in _MAY_BE_NULL:
             substitute = "null"
         if column not in ledger.columns:
@@ -295,6 +298,7 @@ class SqlRawStore:
         return Load(*row)
 
     def prepare(self, inputs: Sequence[Input]) -> None:
+        """Create what is missing of the schema, its tables and their columns."""
         # `if not exists` alone would ask for the right to create what is there already.
         if not self.exists():
             self.make_schema()
@@ -322,6 +326,7 @@ class SqlRawStore:
             self.changed.add(table.name)
 
     def next_load_id(self) -> int:
+        """A number greater than any load ever had."""
         if not self._last:
             [(last,)] = self.run(
                 f"select greatest((select max(load_id) from {self.table(LEDGER)}), "
@@ -350,7 +355,7 @@ class SqlRawStore:
         for batch in batches:
             # Whoever made it has seen what is rejected.
             if batch.text:
-                first.append(replace(batch, rejected=()))
+                first.append(replace(batch, rejected=(), doubted=()))
             size += len(batch.text)
             if size > self.small:
                 self._counts.pop(name, None)
@@ -363,6 +368,7 @@ class SqlRawStore:
         return sum(batch.records for batch in first)
 
     def count(self, table: Input, load_id: int) -> tuple[int, int]:
+        """Rows and rejected lines of a load, counted in the tables."""
         self.settle()
         return self.count_rows(table.name, load_id), self.count_rows(REJECTED, load_id)
 

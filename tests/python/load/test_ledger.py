@@ -11,7 +11,8 @@ import pytest
 from support.raw_store import DAY, entry_of
 
 from loader import ledger
-from loader.engines import Load, RawStore
+from loader.engines import Load
+from loader.engines.raw_store import RawStore
 from loader.errors import UnknownLoad, WrongStatus
 from loader.history import after_prune, after_redo, after_undo
 from loader.ledger import IncomingFile, Step, escaped, file_name, plan, statuses

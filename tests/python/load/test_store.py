@@ -10,7 +10,6 @@ from support.engines import Engine
 from support.raw_store import PEOPLE, batch, entry_of, load_one, write_one
 
 from loader.engines import open_store
-from loader.engines.raw_store import SqlRawStore
 from loader.errors import DatabaseFault
 from loader.parsers.records import Batch, RejectedLine
 from loader.sources import Input, InputColumn
@@ -152,7 +151,6 @@ def test_a_large_load_arrives_whole(engine: Engine) -> None:
 def test_small_files_are_written_together(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[str] = []
     with open_store(engine.profile()) as store:
-        assert isinstance(store, SqlRawStore)
         copy = store.copy
 
         def counted(name: str, *rest: Any) -> int:

@@ -176,7 +176,7 @@ def test_limits_of_the_role_do_not_end_a_load(database: Database) -> None:
         with open_store(profile_of(database, user=name)) as store:
             time.sleep(0.6)
             write_one(store, (one for one, _ in zip(endless(1, 0.2), range(4), strict=False)))
-            settings = store.run(  # type: ignore[attr-defined]
+            settings = store.run(
                 "select current_setting('synchronous_commit'), "
                 "current_setting('transaction_isolation')"
             )

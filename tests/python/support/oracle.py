@@ -308,6 +308,11 @@ def mean(millionths: int, count: int) -> Decimal | None:
     return six_decimals((2 * millionths + count) // (2 * count)) if count else None
 
 
+def lost_lines(file: File) -> int:
+    """How many lines are no records: not those that are read, but doubted."""
+    return sum(line.rule != "swallowed_records" for line in file.rejected)
+
+
 def visible_files(lab: Lab) -> list[File]:
     """The current loads; the seeds only when there is none."""
     loads = [f for f in lab.files if f.load_id is not None and f.status == "current"]
@@ -620,7 +625,7 @@ def marts(lab: Lab) -> dict[str, list[dict[str, Value]]]:
     rows["issue_counts"] = counted(files, judged, rows["input_issues"])
     for f in files:
         fates = Counter(r.fate for r in judged[f.input] if r.file is f)
-        lost = sum(line.rule != "swallowed_records" for line in f.rejected)
+        lost = lost_lines(f)
         lines = (len(f.rows) + lost, lost)
         counts = (fates["rejected"], fates["superseded"], fates["accepted"])
         rows["input_reconciliation"].append((f.input, f.load_id, f.name, *lines, *counts))

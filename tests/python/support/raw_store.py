@@ -18,7 +18,8 @@ from support.databases import Database
 from support.project import ROOT
 
 from loader import ledger
-from loader.engines import Load, RawStore, open_store
+from loader.engines import Load, open_store
+from loader.engines.raw_store import RawStore
 from loader.parsers.records import Batch
 from loader.profile import Profile
 from loader.sources import Input, InputColumn

@@ -24,7 +24,7 @@ from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Target, fresh_engine
 from support.in_process import labmart
-from support.oracle import MARTS, Cell, File, Lab, Value, marts
+from support.oracle import MARTS, Cell, File, Lab, Value, lost_lines, marts
 from support.project import copy_of_project
 from support.raw_store import DAY
 from support.spark import KINDS, lake_on, session_at
@@ -213,6 +213,7 @@ def _text(cell: Cell) -> str | None:
 
 def ledger_row(file: File, load_id: int) -> Load:
     """What the ledger says of a file that was loaded under this number."""
+    lost = lost_lines(file)
     return Load(
         load_id=load_id,
         call_id=file.workbook or load_id,
@@ -223,8 +224,8 @@ def ledger_row(file: File, load_id: int) -> Load:
         dialect="comma",
         mode=APPEND,
         status=file.status,
-        records_read=len(file.rows) + len(file.rejected),
-        records_rejected=len(file.rejected),
+        records_read=len(file.rows) + lost,
+        records_rejected=lost,
         started_at=DAY,
         finished_at=DAY,
         loaded_by="oracle",
