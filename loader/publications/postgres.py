@@ -3,7 +3,7 @@
 To put a build in place takes each published view for a moment, in one transaction. Whoever has read
 one of them in a transaction that is still open keeps it, and so a transaction sees one build: a
 reader whose snapshot is older than the new tables would find them empty. Nobody waits for such a
-reader in a queue behind us: after half a second we let go of everything, and try again later.
+reader in a queue behind us: after a moment we let go of everything, and try again later.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ from loader.publications import (
     Table,
 )
 
-# Readers wait no longer than a moment; whoever keeps us from publishing may do so for longer.
-_MOMENT_SECONDS = 0.5
+# Readers wait no longer than a moment, which may have to be longer on a slow machine; whoever keeps
+# us from publishing may do so for longer.
+_MOMENTS = (0.5, 0.5, 1.0, 1.0, 2.0)
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 _PATIENCE_SECONDS = 600.0
 # What a name of a target schema gets behind it at most.
@@ -333,7 +334,8 @@ class PostgresPublications(SqlPublications):
                     self.run(statement)
                 taken = self._steps(relations, place, current)
                 # One statement, so that one limit is that of all of it.
-                self.run(f"set local statement_timeout = {int(_MOMENT_SECONDS * 1000)}")
+                moment = _MOMENTS[min(attempt, len(_MOMENTS) - 1)]
+                self.run(f"set local statement_timeout = {int(moment * 1000)}")
                 self.run(_block(taken))
                 self.run("set local statement_timeout = 0")
                 note()
@@ -456,7 +458,7 @@ class PostgresPublications(SqlPublications):
         for one in self.surplus(keep):
             names = self._schemas_of(one.place)
             with suppress(psycopg2.Error):
-                self.run(f"set lock_timeout = '{int(_MOMENT_SECONDS * 1000)}'")
+                self.run(f"set lock_timeout = {int(_MOMENTS[0] * 1000)}")
                 self._drop(names)
             with suppress(psycopg2.Error):
                 self.run("set lock_timeout = 0")

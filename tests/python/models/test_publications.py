@@ -513,7 +513,7 @@ def test_who_reads_for_too_long_is_named(
 ) -> None:
     lab.build()
     monkeypatch.setattr(on_postgres, "_PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(on_postgres, "_MOMENT_SECONDS", 0.05)
+    monkeypatch.setattr(on_postgres, "_MOMENTS", (0.05,))
     monkeypatch.setattr(on_postgres, "_PAUSES", (0.1,))
     with (
         reading(lab, "set application_name = 'a notebook'", "select * from {s}.users"),
