@@ -39,6 +39,7 @@ from loader.profile import Profile
 from loader.publications import (
     CURRENT,
     GONE,
+    MART_STATUS,
     PUBLICATIONS,
     GreenBuild,
     Publication,
@@ -227,7 +228,11 @@ class PostgresPublications(SqlPublications):
         with self._told():
             if not self.run(f"select 1 from pg_namespace where nspname = {literal(self.schema)}"):
                 self.run(f"create schema {quote(self.schema)}")
-            self.run(self.make_tables())
+            tables = [Relation("", PUBLICATIONS), Relation("", MART_STATUS)]
+            if len(self._find([(self.schema, table.name) for table in tables])) < len(tables):
+                self.run(self.make_tables())
+                for statement in self._given_to_owner(self.schema, tables):
+                    self.run(statement)
             kept = {one.place for one in self.read() if one.status != GONE}
             self._drop(
                 name
@@ -267,6 +272,7 @@ class PostgresPublications(SqlPublications):
                 f"{quote(place + schema.removeprefix(build.place))}"
                 for schema in self._schemas_of(build.place)
             ]
+            renames += self._given_to_owner(place, build.relations, schemas=True)
         entry = self.entry(build, number, place, loads)
 
         def note() -> None:
@@ -403,7 +409,27 @@ class PostgresPublications(SqlPublications):
         steps += [sql for _, sql in rebound]
         dropped["view"] += self._surplus_views(relations, current)
         steps += [f"drop {kind} {', '.join(names)}" for kind, names in dropped.items() if names]
-        return [*steps, self._comments(relations, place)]
+        given = self._given_to_owner(self.schema, relations)
+        return [*steps, *given, self._comments(relations, place)]
+
+    def _given_to_owner(
+        self, base: str, relations: Sequence[Relation], *, schemas: bool = False
+    ) -> list[str]:
+        """Statements that give relations to the owner of the marts, if that is a role of ours.
+
+        A view reads with the rights of its owner, so all of it has to be one's.
+        """
+        [(owner, is_other)] = self.run(
+            "select pg_get_userbyid(nspowner)::text, "
+            "pg_get_userbyid(nspowner) <> current_user and pg_has_role(nspowner, 'member') "
+            f"from pg_namespace where nspname = {literal(self.schema)}"
+        )
+        if not is_other:
+            return []
+        names = [f"schema {quote(base + suffix)}" for suffix in {one.suffix for one in relations}]
+        tables = [f"table {self.relation(base + one.suffix, one.name)}" for one in relations]
+        listed = [*(names if schemas else ()), *tables]
+        return [f"alter {name} owner to {quote(owner)}" for name in listed]
 
     def _surplus_views(
         self, relations: Sequence[Relation], current: Publication | None
