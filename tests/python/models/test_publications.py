@@ -396,6 +396,13 @@ def test_a_difference_is_told_by_mart_and_key(lab: Lab, command: Command) -> Non
         ["users", "1"],
     ]
     assert "kept: build 2 of the seeds" in done.err
+    # On a screen a change that many rows share is told once.
+    for name in ("x", "y"):
+        rows = ", ".join(f"({number})" for number in range(21, 27))
+        lab.build(f"insert into {{p}}.users select n, 3, '{name}' from (values {rows}) as t (n)")
+    shown = [line.split() for line in call("diff", "--mart", "users").out.splitlines()]
+    assert ["users", "changed", "6", "rows", "alike", "name", "x", "y"] in shown
+    assert sum("name" in words for words in shown) == 1
 
 
 # What others have made, on PostgreSQL.
