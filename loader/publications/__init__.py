@@ -409,22 +409,32 @@ class SqlPublications(Publications):
             f"(build, {', '.join(values)}) values ({number:d}, {listed})"
         )
 
-    def mart_status(self, build: int, published_at: str, marts: Sequence[Mart]) -> str:
-        """SQL that says of each mart which build readers see; `published_at` is SQL, too."""
-        rows = ", ".join(
-            f"({self.literal(mart.name)}, {build:d}, {published_at}, "
-            + ", ".join(
-                self._value(value)
-                for value in (
-                    *(mart.tests_passed, mart.rows, mart.newest_load),
-                    *(mart.rows_rejected, mart.open_issues),
-                )
+    def next_number(self) -> int:
+        """The number of the publication to come."""
+        [(last,)] = self.run(f"select max(build) from {self.table(PUBLICATIONS)}")
+        return int(last or 0) + 1
+
+    def tell_marts(self, number: int) -> None:
+        """Say of each mart of a publication that readers see it."""
+        chosen = next(one for one in self.read() if one.build == number)
+        at = f"cast({self.literal(chosen.published_at.isoformat())} as timestamptz)"
+        self.run(f"delete from {self.table(MART_STATUS)}")
+        for mart in chosen.marts:
+            figures = (
+                *(mart.tests_passed, mart.rows, mart.newest_load),
+                *(mart.rows_rejected, mart.open_issues),
             )
-            + ")"
-            for mart in marts
+            self.run(
+                f"insert into {self.table(MART_STATUS)} values ({self.literal(mart.name)}, "
+                f"{number:d}, {at}, {', '.join(map(self._value, figures))})"
+            )
+
+    def forget(self, number: int) -> None:
+        """Note that the tables of a publication are gone."""
+        self.run(
+            f"update {self.table(PUBLICATIONS)} set status = '{GONE}', state = null "
+            f"where build = {number:d}"
         )
-        sql = f"delete from {self.table(MART_STATUS)}"
-        return f"{sql}; insert into {self.table(MART_STATUS)} values {rows}" if rows else sql
 
     def exchange(self, current: Publication, chosen: Publication) -> str:
         """SQL that notes that a kept publication takes the place of the current one."""

@@ -65,9 +65,7 @@ class LakePublications(SqlPublications):
             return
         with self._open():
             self.run(self.make_tables())
-            [(number,)] = self.run(
-                f"select coalesce(max(build), 0) + 1 from {self.table(PUBLICATIONS)}"
-            )
+            number = self.next_number()
             made = replace(build, place=self.schema)
             self.run(self.entry(made, number, names[-1], self.figures(made, {})))
             there = ", ".join(map(literal, self._lake.names(f"{self.schema}/builds")))
@@ -120,9 +118,7 @@ class LakePublications(SqlPublications):
 
     def _write(self, number: int) -> None:
         """Put both tables into the lake, `mart_status` as it is by the publication."""
-        chosen = next(one for one in self.read() if one.build == number)
-        at = f"cast({literal(chosen.published_at.isoformat())} as timestamptz)"
-        self.run(self.mart_status(number, at, chosen.marts))
+        self.tell_marts(number)
         for name in (PUBLICATIONS, MART_STATUS):
             content = self._parquet(f"select * from {self.table(name)}")
             self._lake.replace(f"{self.schema}/{name}.parquet", content)

@@ -246,9 +246,7 @@ class PostgresPublications(SqlPublications):
     def publish(self, build: GreenBuild, keep: int) -> int:
         """See `Publications`."""
         with self._told():
-            [(number,)] = self.run(
-                f"select coalesce(max(build), 0) + 1 from {self.table(PUBLICATIONS)}"
-            )
+            number = self.next_number()
             place = f"{self.schema}__b{number}"
             tables = [
                 (f"{build.place}{one.suffix}", one.name)
@@ -285,11 +283,11 @@ class PostgresPublications(SqlPublications):
                     f"update {self.table(PUBLICATIONS)} set state = {literal(text)} "
                     f"where build = {number:d}"
                 )
-            self._tell_marts(number)
+            self.tell_marts(number)
 
         self._put_in_place(build.relations, place, current, note, before=renames)
         self._forget(keep)
-        return int(number)
+        return number
 
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
         """See `Publications`."""
@@ -298,7 +296,7 @@ class PostgresPublications(SqlPublications):
 
         def note() -> None:
             self.run(self.exchange(current, chosen))
-            self._tell_marts(chosen.build)
+            self.tell_marts(chosen.build)
 
         self._put_in_place(chosen.relations, chosen.place, current, note)
         return current, chosen
@@ -314,11 +312,6 @@ class PostgresPublications(SqlPublications):
         with interruptible(), self._connection.cursor() as cursor:
             cursor.execute(sql, values)
             return cursor.fetchall() if cursor.description else []
-
-    def _tell_marts(self, number: int) -> None:
-        chosen = next(one for one in self.read() if one.build == number)
-        at = literal(chosen.published_at.isoformat())
-        self.run(self.mart_status(number, f"{at}::timestamptz", chosen.marts))
 
     # Putting a build in place.
 
@@ -488,10 +481,7 @@ class PostgresPublications(SqlPublications):
                 self._drop(names)
             with suppress(psycopg2.Error):
                 self.run("set lock_timeout = 0")
-            self.run(
-                f"update {self.table(PUBLICATIONS)} set status = '{GONE}', state = null "
-                f"where build = {one.build:d}"
-            )
+            self.forget(one.build)
 
     def _drop(self, schemas: Iterable[str]) -> None:
         if listed := ", ".join(map(quote, schemas)):

@@ -184,7 +184,7 @@ def test_a_fault_while_it_is_put_in_place_leaves_what_was(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("loader.publications.SqlPublications.mart_status", fail)
+        patch.setattr("loader.publications.SqlPublications.tell_marts", fail)
         with pytest.raises(KeyboardInterrupt):
             lab.build()
     assert lab.seen() == {1}
