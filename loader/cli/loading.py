@@ -379,7 +379,9 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
         replace=given["replace"],
         allow_empty=given["allow_empty"],
         check=check,
-        max_rejected=_max_rejected(limit) if (limit := given["max_rejected"]) else None,
+        max_rejected=None
+        if given["max_rejected"] is None
+        else _max_rejected(given["max_rejected"]),
         exclude=given["exclude"],
         input=given["input_"],
         read=ReadOptions(
