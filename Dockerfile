@@ -18,7 +18,7 @@ RUN /opt/labmart/bin/pip install --require-hashes --no-deps --only-binary :all: 
         -r requirements/run.txt \
     && /opt/labmart/bin/pip install --require-hashes --no-deps --only-binary :all: \
         -r requirements/service.txt
-COPY pyproject.toml README.md LICENSE dbt_project.yml profiles.yml.example ./
+COPY pyproject.toml setup.py labmart.py README.md LICENSE dbt_project.yml profiles.yml.example ./
 COPY loader loader
 COPY macros macros
 COPY models models

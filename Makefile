@@ -17,13 +17,15 @@ spark := $(if $(shell command -v java),spark,sail)
 engine := .venv/.$(or $(filter duckdb,$(TARGET)),$(if $(filter spark,$(TARGET)),$(spark)),run)
 
 .DEFAULT_GOAL := help
-.PHONY: run serve secrets test check prove mutants changed static docs requirements clean help
+.PHONY: run serve secrets test check prove mutants changed static wheel image docs requirements \
+  clean help
 
 # Two goals would install into one environment at a time.
 .NOTPARALLEL:
 
 run: $(engine) ## load FILES if given, build all tables and print user_features
-	@$(bin)/labmart run $(target) $(FILES)
+	@if [ -e "$$FILES" ]; then $(bin)/labmart run $(target) "$$FILES"; \
+	else $(bin)/labmart run $(target) $(FILES); fi
 
 serve: .venv/.service ## serve uploads, results and a page at http://127.0.0.1:8000
 	@$(bin)/labmart serve $(target)
@@ -82,6 +84,14 @@ compiled_sql := --templater raw --exclude-rules layout,capitalisation.types,$\
 database := if [ -n "$$PGHOST" ]; then $(bin)/labmart db url > /dev/null; \
   else $(bin)/labmart db start || [ $$? -eq 2 ]; fi
 
+wheel: .venv/.run ## build a wheel, which brings the dbt project: dist/labmart-*.whl
+	@rm -rf build dist
+	$(bin)/python -m pip --quiet --disable-pip-version-check wheel --no-deps --no-build-isolation \
+	  --wheel-dir dist .
+
+image: ## build the image of the service
+	docker build --tag labmart .
+
 docs: $(engine) .venv/.docs ## build all tables, write the dbt documentation, say how to read it
 	@$(bin)/labmart build $(target)
 	@$(bin)/dbt --quiet docs generate $(target)
@@ -118,7 +128,7 @@ secrets/%:
 
 clean: ## remove .venv, target/ and caches, after stopping the embedded server; its data stays
 	@if [ -x $(bin)/labmart ]; then $(bin)/labmart db stop || echo "Going on all the same."; fi
-	rm -rf .venv target logs dbt_packages build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv target logs dbt_packages build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	@[ ! -e .labmart ] || echo "Kept: .labmart/, the embedded database; deleting it deletes the data."
 
 help: ## this text

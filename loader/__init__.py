@@ -20,8 +20,11 @@ The way of a file, `labmart load plate.xlsx`:
 From there to what people read, `labmart run`:
 
     dbt           runs dbt build; dbt_report says what failed, seeds what dbt would misread
+    publications/ puts a green build in place of the one before: all of it in one step, and back
+    fingerprint   what marts are made by, so that a build that would do the same is left out
     spark_server  what the lake is computed in, where no server is named
     contract      the marts as dbt's YAML declares them: columns, types, order, meaning
+    diff          what is published, and what a build has changed
     show, export  a mart on the screen or in a file; table lays it out, columnar writes Parquet
     progress      what a person sees on stderr meanwhile
 
@@ -39,5 +42,13 @@ safe for a terminal; roles says who may do what in the database.
 """
 
 from __future__ import annotations
+
+import sys
+
+if sys.platform == "win32":
+    sys.exit(
+        "labmart runs on Linux and macOS. On Windows call it in WSL, the Linux that comes with "
+        "Windows: `wsl --install` sets it up."
+    )
 
 __version__ = "0.1.0"

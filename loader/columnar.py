@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loader.engines import Column, Engine, Selection
 from loader.engines.sql import literal
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def write_columnar(
@@ -34,6 +39,19 @@ def write_columnar(
         else:
             options = "(format parquet, compression zstd)"
             engine.execute(f"copy ({rows}) to {literal(str(file))} {options}")
+
+
+def relation(source: Engine, selection: Selection) -> duckdb.DuckDBPyRelation:
+    """The rows in a database in memory, which lives as long as the relation."""
+    import duckdb
+
+    engine = duckdb.connect(":memory:")
+    with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
+        csv = Path(folder) / "rows.csv"
+        with csv.open("wb") as out:
+            source.write_csv(selection, out)
+        engine.execute(f"create table mart as {_rows_of(csv, selection.columns)}")
+    return engine.table("mart")
 
 
 def _write_arrow(relation: object, file: Path) -> None:

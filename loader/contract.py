@@ -24,8 +24,17 @@ _BLOCK = re.compile(r"\{%-?\s*docs\s+(\w+)\s*-?%\}(.*?)\{%-?\s*enddocs\s*-?%\}",
 _DOC = re.compile(r"\{\{\s*doc\(\s*['\"](\w+)['\"]\s*\)\s*\}\}")
 
 
+class MadeOf(msgspec.Struct, frozen=True):
+    """The mart whose rows a figure is made of: those with the figure's key in `by`, else all."""
+
+    mart: str
+    by: str = ""
+
+
 class Meta(msgspec.Struct, frozen=True):
     """`config: meta` of a table or column."""
+
+    made_of: MadeOf | None = None
 
     input: bool = False
     natural_key: str = ""
@@ -72,6 +81,7 @@ class ContractColumn:
     name: str
     type: str
     description: str
+    made_of: MadeOf | None = None
 
     @property
     def kind(self) -> str:
@@ -153,7 +163,12 @@ def _contract(table: DeclaredTable, blocks: Mapping[str, str], path: Path) -> Co
         name=name,
         description=described(table.description),
         columns=tuple(
-            ContractColumn(c.name, c.data_type.replace(", ", ","), described(c.description))
+            ContractColumn(
+                c.name,
+                c.data_type.replace(", ", ","),
+                described(c.description),
+                c.config.meta.made_of,
+            )
             for c in table.columns
         ),
         order_by=tuple(table.config.meta.order_by) or key,

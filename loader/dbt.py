@@ -36,12 +36,16 @@ _DBT = (
     "gc.set_threshold(200_000, 50, 50); "
     "sys.argv[0] = __file__ = 'dbt'; from dbt.cli.main import cli; cli()"
 )
-# Whoever has started a build has the other end of its stdin. If that process is killed, dbt ends as
-# on Ctrl-C, lest it goes on in tables that the next build takes for its own.
-_WATCHED_DBT = (
-    "import os, signal, sys, threading; threading.Thread(target=lambda: (sys.stdin.read(), "
-    f"os.kill(os.getpid(), signal.SIGINT)), daemon=True).start(); {_DBT}"
-)
+# If whoever has started a build is killed, dbt ends as on Ctrl-C, lest it goes on in tables that
+# the next build takes for its own.
+_WATCH = """
+import os, signal, sys, threading, time
+def watch(parent):
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
+"""
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")
 _STOP_SECONDS = 20.0
@@ -106,14 +110,14 @@ def build(
     begun = time.monotonic()
     process = subprocess.Popen(
         [
-            *_command(project, options.target, "build", "--log-format", "json", dbt=_WATCHED_DBT),
+            *_command(project, options.target, "build", "--log-format", "json", first=_WATCH),
             *(("--vars", options.vars) if options.vars else ()),
             *(("--target-path", str(result.artifacts)) if place else ()),
             *(options.extra or _PRODUCTION),
         ],
         env={**os.environ, "LABMART_BUILD_SCHEMA": place},
         cwd=project.root,
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -142,7 +146,24 @@ def write_docs(project: Project, target: str | None) -> None:
     """
     apart = project.target / "docs"
     _run_quietly(project, target, apart, "docs", "generate", "--static")
-    (apart / "static_index.html").replace(project.target / "static_index.html")
+    manifest = (apart / "manifest.json").read_text(encoding="utf-8")
+    page = (apart / "static_index.html").read_text(encoding="utf-8")
+    shown = page.replace(manifest, json.dumps(without_tests(json.loads(manifest))))
+    (project.target / "static_index.html").write_text(shown, encoding="utf-8")
+
+
+def without_tests(manifest: Manifest) -> Manifest:
+    """The manifest without what dbt's lineage would draw three times as much of as of models.
+
+    That are unit tests and tests in SQL of their own; `docs: {show: false}` hides neither there.
+    The tests that stand beside a column stay.
+    """
+    nodes = {
+        unique_id: node
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] != "test" or "test_metadata" in node
+    }
+    return manifest | {"nodes": nodes, "unit_tests": {}}
 
 
 def compile_models(
@@ -185,9 +206,9 @@ def _run_quietly(project: Project, target: str | None, apart: Path, *command: st
         raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said)}")
 
 
-def _command(project: Project, target: str | None, *command: str, dbt: str = _DBT) -> list[str]:
+def _command(project: Project, target: str | None, *command: str, first: str = "") -> list[str]:
     return [
-        *(sys.executable, "-P", "-c", dbt, *command),
+        *(sys.executable, "-P", "-c", first + _DBT, *command),
         *("--no-use-colors", "--no-send-anonymous-usage-stats"),
         *("--project-dir", str(project.root), "--profiles-dir", str(project.profiles_dir)),
         *(("--target", target) if target else ()),
@@ -229,6 +250,7 @@ class _Data(msgspec.Struct):
 
     node_info: _Node | None = None
     index: int | None = None
+    total: int = 0
     status: str = ""
     execution_time: float = 0.0
 
@@ -254,7 +276,7 @@ def _take(line: str, result: BuildResult, report: Report) -> None:
     word = (data.status or node.node_status).lower().partition(" ")[0]
     status = _STATUSES.get(word, "success")
     if data.index is not None and info.name == "LogStartLine":
-        report.working(f"running {node.node_name} …")
+        report.working(f"{data.index} of {data.total}: {node.node_name} …")
     elif data.index is not None and node.unique_id:
         # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
         if node.resource_type not in ("operation", "exposure") or status in FAILED:

@@ -79,10 +79,12 @@ class MissingExtra(UsageError):
     """A package for this kind of address is not installed."""
 
     def __init__(self, name: str, extra: str) -> None:
-        super().__init__(
-            f"{name}: this needs the extra {extra!r}. In the project call "
-            f"`.venv/bin/pip install --editable '.[{extra}]'`."
-        )
+        is_clone = (Path(__file__).parents[1] / "pyproject.toml").exists()
+        if is_clone:
+            remedy = f"In the project call `.venv/bin/pip install --editable '.[{extra}]'`"
+        else:
+            remedy = f"Install labmart with it: `uv tool install 'labmart[{extra}]'`, or by pip"
+        super().__init__(f"{name}: this needs the extra {extra!r}. {remedy}.")
 
 
 class MissingJava(UsageError):

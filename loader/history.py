@@ -23,7 +23,10 @@ COLUMNS = tuple(
 )
 BUILD = "Run `labmart build` to bring the tables up to date."
 # What fits a terminal; the other formats have all columns.
-_IN_A_TABLE = ("load_id", "status", "input", "file", "records_read", *_REJECTED)
+_IN_A_TABLE = (
+    *("load_id", "status", "input", "file", "records_read"),
+    *("rejected", "finished_at", "loaded_by"),
+)
 _NOT_CURRENT = " (it was not current, and will not be when what replaced it is undone)"
 _NAMED = 5
 

@@ -104,7 +104,6 @@ class StderrReport:
             self.say(line)
 
     def built(self, node: NodeResult) -> None:
-        """dbt's total counts unit tests twice, so no total is shown."""
         if node.kind in TESTS and node.status in ("pass", "success"):
             self._passed += 1
             self.working(f"{self._passed} tests passed")

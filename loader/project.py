@@ -1,7 +1,7 @@
 """Where the dbt project is, and which profiles.yml it uses.
 
 The root is --project-dir (LABMART_PROJECT_DIR), else the nearest directory upwards that has a
-dbt_project.yml, else the directory that holds this package.
+dbt_project.yml, else the clone that holds this package.
 
 The profiles directory is the one that plain `dbt` would use in the root, so that both reach the
 same database: DBT_PROFILES_DIR, else the root if it has a profiles.yml, else ~/.dbt if the
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import threading
 from dataclasses import dataclass
@@ -68,11 +69,39 @@ def find_root(named: Path | None = None, *, start: Path | None = None) -> Path:
     for directory in places:
         if (directory / PROJECT_FILE).is_file():
             return directory
-    looked_in = str(named) if named else f"{here}, {package_parent}"
+    where = str(named) if named else f"{here} or a folder above it"
     raise UsageError(
-        f"No {PROJECT_FILE} found (looked in {looked_in}). Go into the project, or name it with "
-        "--project-dir or LABMART_PROJECT_DIR."
+        f"No {PROJECT_FILE} in {where}: this is no labmart project. Go into yours, name it with "
+        "--project-dir or LABMART_PROJECT_DIR, or begin one: `labmart init DIR`, or `labmart demo`."
     )
+
+
+def write_project(folder: Path) -> None:
+    """Write the dbt project that labmart brings into a folder that is new or empty.
+
+    Raises UsageError.
+    """
+    import tomllib
+
+    package = Path(__file__).resolve().parent
+    # In a wheel it is inside the package, in a clone around it.
+    source = package / "dbt_project"
+    if source.is_dir():
+        parts = [path.name for path in source.iterdir()]
+    else:
+        source = package.parent
+        document = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))
+        parts = document["tool"]["labmart"]["project"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty. Name a new folder.")
+        for part in parts:
+            (folder / part).parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (source / part).is_dir() else shutil.copy
+            copy(source / part, folder / part)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror or error}.") from None
 
 
 def open_project(named: Path | None = None, *, start: Path | None = None) -> Project:

@@ -79,6 +79,7 @@ def set_up_roles(database: Database) -> None:
 
     Raises DatabaseFault when the user of the profile may not do it, and DatabaseUnreachable.
     """
+    _require_postgres(database)
     database.ready()
     with closing(open_connection(database.profile, "labmart roles")) as connection:
         try:
@@ -97,6 +98,7 @@ def set_up_roles(database: Database) -> None:
 
 def roles_sql(database: Database) -> str:
     """The same as a script for psql, for the user of the profile; it can be run again."""
+    _require_postgres(database)
     database.ready()
     with (
         closing(open_connection(database.profile, "labmart roles")) as connection,
@@ -105,11 +107,15 @@ def roles_sql(database: Database) -> str:
         return f"begin;\n{_script(database, cursor)}commit;"
 
 
+def _require_postgres(database: Database) -> None:
+    profile = database.profile
+    if profile.engine != "postgres":
+        raise UsageError(f"The target {profile.target} is no PostgreSQL server and has no roles.")
+
+
 def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
     """roles.sql for the profile."""
     profile = database.profile
-    if profile.engine != "postgres":
-        raise ConfigError(profile.path, f"target {profile.target!r} is no PostgreSQL server.")
     schema, raw = profile.schema, profile.raw_schema
     loader, builder = loader_of(raw), builder_of(schema)
     if len(builder.encode()) > LONGEST_NAME:

@@ -6,6 +6,7 @@ build.
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections import Counter
@@ -17,7 +18,7 @@ from typing import IO
 
 from loader.contract import Contract, mart_contract
 from loader.engines import Column, Engine, Filter, Row, Selection, Value, named
-from loader.errors import UnknownColumn
+from loader.errors import UnknownColumn, UsageError, did_you_mean
 from loader.parsers.records import csv_cell
 from loader.project import Project
 from loader.table import print_table
@@ -145,7 +146,7 @@ def print_rows(columns: Sequence[Column], rows: Sequence[Row], format_: str, foo
 
 
 def show_issues(
-    mart: Contract,
+    project: Project,
     source: Engine,
     options: ShowOptions,
     *,
@@ -153,17 +154,30 @@ def show_issues(
     severity: str | None,
     resolved: bool = False,
 ) -> None:
-    """Print the open issues, or all; stderr gets how many there are of each rule."""
+    """Print the open issues, or all; stderr gets how many there are of each rule, and its sentence.
+
+    Raises UsageError for a rule that there is not, NotBuilt, and the engine's errors.
+    """
+    mart = mart_contract(project, ISSUES)
+    with (project.seeds / "issue_rules.csv").open(encoding="utf-8", newline="") as file:
+        sentences = {row["rule"]: row["sentence"] for row in csv.DictReader(file)}
+    if rule is not None and rule not in sentences:
+        raise UsageError(
+            f"There is no rule {rule!r}.{did_you_mean(rule, list(sentences))} "
+            f"The rules are: {', '.join(sentences)}."
+        )
     given = (("rule", rule), ("severity", severity), ("status", None if resolved else "open"))
     equal = tuple((name, value) for name, value in given if value is not None)
     present = {column.name for column in source.columns(mart.name)}
     narrow = tuple(name for name in _ISSUES_IN_A_TABLE if name in present)
-    columns = narrow if options.format == "table" else ()
+    columns = options.columns or (narrow if options.format == "table" else ())
     show(mart, source, replace(options, equal=equal, columns=columns))
     selection = select(mart, source, columns=("severity", "rule"), equal=equal)
     counts = Counter(source.rows(replace(selection, order_by=())))
     for (level, name), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
-        print(f"{count:>10,}  {level!s:<8} {name}", file=sys.stderr)
+        # What can be done about it stands in further sentences, and in the column `message`.
+        sentence = sentences.get(str(name), "").partition(". ")[0].rstrip(".")
+        print(f"{count:>10,}  {level!s:<8} {name}: {sentence}.", file=sys.stderr)
     if not counts:
         print(f"There are no {'' if resolved else 'open '}data quality issues.", file=sys.stderr)
 

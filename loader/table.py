@@ -52,7 +52,8 @@ class _Column:
         header = max(map(text_width, self.header))
         self.wanted = max([header, *map(text_width, cells)])
         self.width = self.wanted
-        if not self.is_number:
+        # Half a number or half a day would be another one.
+        if not self.is_number and not column.type.startswith(("date", "timestamp")):
             self.wanted = min(self.wanted, max(_WIDEST_TEXT, header))
             self.width = min(self.wanted, max(_NARROWEST_TEXT, header))
 
@@ -132,7 +133,7 @@ def print_table(
 
 
 def display(value: Value) -> str:
-    """One value for a person's eye: fractions with two decimals, NULL as a dash."""
+    """One value for a person's eye: two decimals, a time on this machine's clock, NULL a dash."""
     if value is None:
         return NULL
     if isinstance(value, bool):
@@ -143,7 +144,7 @@ def display(value: Value) -> str:
             value = value.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
         return f"{value:f}"
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
+        return f"{value.astimezone():%Y-%m-%d %H:%M}"
     return printable(str(value))
 
 

@@ -4,8 +4,9 @@ Data goes to stdout, talk to stderr. Imports that take time stand in the functio
 them, so that `labmart --help` answers at once.
 
 call      what the subcommands share
+begin     init, demo
 loading   run, load, build, watch; loads, undo, redo, prune
-results   show, export, issues; status, diff, rollback
+results   show, export, issues, why; status, diff, rollback
 database  db, spark, roles
 service   serve, worker, token
 signals   being told to end
@@ -20,10 +21,11 @@ from pathlib import Path
 import click
 
 from loader import __version__
+from loader.cli.begin import demo, init
 from loader.cli.call import Call, option, say
 from loader.cli.database import db, roles, spark
 from loader.cli.loading import build, load, loads, prune, redo, run, undo, watch
-from loader.cli.results import diff, export, issues, rollback, show, status
+from loader.cli.results import diff, export, issues, rollback, show, status, why
 from loader.cli.service import serve, token, worker
 from loader.cli.signals import EndedBySignal, ending_on_signals
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
@@ -63,7 +65,8 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
 
 
 for _command in (
-    *(run, load, build, watch, show, export, issues),
+    *(demo, init),
+    *(run, load, build, watch, show, export, issues, why),
     *(status, diff, rollback),
     *(loads, undo, redo, prune),
     *(roles, db, spark, serve, worker, token),

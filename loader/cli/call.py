@@ -33,8 +33,8 @@ class Call:
 
 
 def option(name: str, *parameter: str, **attributes: object) -> Callable[[_F], _F]:
-    """An option with its environment variable LABMART_<OPTION>."""
-    variable = "LABMART_" + name.removeprefix("--").replace("-", "_").upper()
+    """An option with its environment variable LABMART_<OPTION>; of --on/--off the first counts."""
+    variable = "LABMART_" + name.partition("/")[0].removeprefix("--").replace("-", "_").upper()
     settings: dict[str, Any] = {"envvar": variable, "show_envvar": True, **attributes}
     return click.option(name, *parameter, **settings)
 

@@ -28,8 +28,8 @@ def db_start(call: Call, target: str | None) -> None:
     database = call.database(target)
     if database.profile.engine != "postgres":
         raise UsageError(
-            f"The target {database.profile.target} is of type {database.profile.engine}, which has "
-            "no server to start."
+            f"The target {database.profile.target} is of type {database.profile.engine}, not the "
+            "embedded PostgreSQL. DuckDB needs no server; Spark's is `labmart spark start`."
         )
     if database.embedded is None:
         raise UsageError(
@@ -94,7 +94,13 @@ def db_status(call: Call, target: str | None) -> None:
 
 
 @db.command("expose")
-@option("--port", type=click.IntRange(1024, 65535), help="Which one; default: the first free one.")
+@option(
+    "--port",
+    # LABMART_PORT is that of `labmart serve`.
+    envvar="LABMART_DB_PORT",
+    type=click.IntRange(1024, 65535),
+    help="Which one; default: the first free one.",
+)
 @option("--new-password", is_flag=True, help="Replace the password, which is printed only once.")
 @option("--off", is_flag=True, help="Close the port again, and take the password back.")
 @target_option

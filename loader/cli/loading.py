@@ -194,7 +194,8 @@ def build(
     If a test fails, or the build is killed, readers see what they saw before. A build is left out
     when nothing has changed since the last one. dbt's unit tests and the tests tagged `development`
     are not run; plain `dbt build` has them. Arguments after -- go to dbt, which then does what they
-    say, and where readers look, as plain dbt does: labmart build -- --select users
+    say, and where readers look, as plain dbt does, such as building one mart and what it is made
+    of: labmart build -- --select +user_features
     """
     from loader.dbt import BuildOptions
 

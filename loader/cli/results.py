@@ -12,6 +12,7 @@ from loader.cli.call import Call, format_option, option, say, target_option
 if TYPE_CHECKING:
     from loader.show import ShowOptions
 
+columns_option = option("--columns", help="Only these columns, separated by commas.")
 limit_option = option(
     "--limit",
     type=click.IntRange(min=0, max=2**63 - 1),
@@ -24,7 +25,7 @@ limit_option = option(
 @target_option
 @format_option
 @limit_option
-@option("--columns", help="Only these columns, separated by commas.")
+@columns_option
 @click.pass_obj
 def show(
     call: Call, mart: str, target: str | None, format_: str, limit: int | None, columns: str | None
@@ -59,9 +60,29 @@ def export(call: Call, mart: str, file: Path, target: str | None) -> None:
 
 
 @click.command()
+@click.argument("mart")
+@click.argument("key")
+@click.argument("column")
+@target_option
+@click.pass_obj
+def why(call: Call, mart: str, key: str, column: str, target: str | None) -> None:
+    """Print the rows that a figure is made of, with file and line.
+
+    The figure is the COLUMN of the row of MART whose id is KEY, such as: labmart why user_features
+    7 total_exp_per_user
+    """
+    from loader.why import show_why
+
+    database = call.database(target)
+    with database.open() as source:
+        show_why(database.project, source, mart, key, column)
+
+
+@click.command()
 @target_option
 @format_option
 @limit_option
+@columns_option
 @option("--rule", help="Only issues of this rule, such as duplicate_id.")
 @option("--severity", type=click.Choice(["error", "warning"]), help="Only issues of this severity.")
 @option("--all", "resolved", is_flag=True, help="Also errors that a newer load has resolved.")
@@ -71,21 +92,20 @@ def issues(
     target: str | None,
     format_: str,
     limit: int | None,
+    columns: str | None,
     rule: str | None,
     severity: str | None,
     resolved: bool,
 ) -> None:
     """Print the data quality issues: what was rejected or doubted, with file and line."""
-    from loader.contract import mart_contract
-    from loader.show import ISSUES, show_issues
+    from loader.show import show_issues
 
     database = call.database(target)
-    contract = mart_contract(database.project, ISSUES)
     with database.open() as source:
         show_issues(
-            contract,
+            database.project,
             source,
-            _show_options(format_, limit, None),
+            _show_options(format_, limit, columns),
             rule=rule,
             severity=severity,
             resolved=resolved,

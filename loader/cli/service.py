@@ -32,7 +32,7 @@ spool_option = option(
     type=_FOLDER,
     help="Where uploads wait to be loaded; default: .labmart/uploads in the project.",
 )
-# Options called as the fields of `settings.Limits`: name, field, type, default, what it says.
+# Options called as fields of Settings: name, field, type, default, what it says.
 _LIMITS: tuple[tuple[str, str, click.ParamType[Any], float, str], ...] = (
     ("--max-upload", "upload_bytes", click.IntRange(min=1), 10**10, "Bytes of an upload."),
     ("--max-uploads", "uploads", click.IntRange(min=1), 128, "Uploads at the same time."),
@@ -167,10 +167,9 @@ def _settings(call: Call, target: str | None, **options: Any) -> Settings:
     """The settings that the options of a subcommand mean, called as their fields are."""
     if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
         raise MissingExtra("labmart serve", "service")
-    from loader.service.settings import Limits, Settings
+    from loader.service.settings import Settings
 
-    limits = {field: options.pop(field) for _, field, *_ in _LIMITS if field in options}
-    return Settings(call.database(target), target, limits=Limits(**limits), **options)
+    return Settings(call.database(target), target, **options)
 
 
 def _age(text: str) -> timedelta:

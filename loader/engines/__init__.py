@@ -17,10 +17,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Protocol
 
+<<<<<<< HEAD
 from loader.errors import ConfigError
+=======
+from loader.errors import ConfigError, MissingExtra
+from loader.parsers.records import Batch, RejectedLine
+>>>>>>> hour
 from loader.profile import Profile
 
 if TYPE_CHECKING:
@@ -191,7 +197,12 @@ def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
 
 
 def dbt_session(profile: Profile) -> AbstractContextManager[None]:
-    """What dbt computes in, ready while this is open. A database is there already."""
+    """What dbt computes in, ready while this is open. A database is there already.
+
+    Raises MissingExtra, and what `loader.spark_server.session` raises.
+    """
+    if profile.engine == "duckdb" and find_spec("dbt.adapters.duckdb") is None:
+        raise MissingExtra(f"The target {profile.target}", "duckdb")
     if profile.engine == "spark":
         from loader.spark_server import session
 

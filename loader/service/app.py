@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from anyio import to_thread
@@ -19,9 +20,11 @@ from loader.service import problems, routes
 from loader.service.access import Guard, TokenStore
 from loader.service.database import Tables, prepared
 from loader.service.marts import Marts
+from loader.service.model import CONTROLS
 from loader.service.settings import Settings
 from loader.service.state import CONNECTIONS, Service
 from loader.service.worker import keep_worker
+from loader.sources import read_inputs
 
 # What is under way may take so long to end.
 _LAST_ANSWERS_SECONDS = 3
@@ -64,13 +67,24 @@ def create_app(settings: Settings) -> FastAPI:
     problems.add_handlers(app)
     app.add_middleware(Guard, settings=settings)
     app.include_router(routes.router)
-    if settings.open_to_all:
-        for operations in app.openapi()["paths"].values():
-            for operation in operations.values():
-                if "security" in operation:
-                    # A token, or none.
-                    operation["security"].append({})
+    _describe(app.openapi()["paths"], settings)
     return app
+
+
+def _describe(paths: dict[str, Any], settings: Settings) -> None:
+    """Say in the OpenAPI document what only this server's project and settings tell."""
+    inputs = read_inputs(settings.database.project.sources_file)
+    columns = sorted({name for table in inputs for name in table.column_names})
+    for operation in (operation for path in paths.values() for operation in path.values()):
+        if settings.open_to_all and "security" in operation:
+            # A token, or none.
+            operation["security"].append({})
+        schemas = {item["name"]: item["schema"] for item in operation.get("parameters", ())}
+        if "map" in schemas:
+            schemas["input"]["enum"] = [table.name for table in inputs]
+            some = rf"[^{CONTROLS}]*"
+            pattern = f"^{some}[A-Za-z0-9]{some}=({'|'.join(columns)})$"
+            schemas["map"]["items"]["pattern"] = pattern
 
 
 def serve(settings: Settings) -> None:
@@ -108,9 +122,14 @@ def _check_tokens(settings: Settings, tokens: TokenStore) -> None:
         tokens.keep_file(settings.token_file)
     if settings.open_to_all or any(token.state == "valid" for token in tokens.all()):
         return
+    why = (
+        "--require-token was given"
+        if settings.is_loopback
+        else f"Others could reach a server that listens at {settings.host}"
+    )
     raise UsageError(
-        f"Others could reach a server that listens at {settings.host}, and there is no token yet. "
-        "Make one with `labmart token create --role admin --name NAME`."
+        f"{why}, and there is no token yet. Make one with `labmart token create --role admin "
+        "--name NAME`."
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime
+from encodings.aliases import aliases
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from uuid import UUID
 
@@ -11,6 +13,8 @@ import click
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field, create_model
 
 from loader.cli.loading import Given, given_options, parsed
+from loader.errors import UsageError
+from loader.parsers.encoding import said_encoding
 
 if TYPE_CHECKING:
     from loader.load import LoadOptions
@@ -18,16 +22,16 @@ if TYPE_CHECKING:
 Kind = Literal["load", "run", "build", "undo", "redo"]
 # A text that some option of a load can be.
 _Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
-_CONTROLS = r"\x00-\x1f\x7f"
+CONTROLS = r"\x00-\x1f\x7f"
 # What an uploaded file can be called: something that is more than dots and blanks.
-_IN_NAME = rf"[^/\\{_CONTROLS}]*"
+_IN_NAME = rf"[^/\\{CONTROLS}]*"
 FILE_NAME: Any = {
-    "pattern": rf"^{_IN_NAME}[^/\\{_CONTROLS}\s.]{_IN_NAME}$",
+    "pattern": rf"^{_IN_NAME}[^/\\{CONTROLS}\s.]{_IN_NAME}$",
     "minLength": 1,
     "maxLength": 255,
 }
 # A path below the landing folder.
-LANDING_PATH = rf"^(?![/~]|[A-Za-z][A-Za-z0-9+.-]*:)(?!(.*/)?\.\.(/|$))[^{_CONTROLS}]+$"
+LANDING_PATH = rf"^(?![/~]|[A-Za-z][A-Za-z0-9+.-]*:)(?!(.*/)?\.\.(/|$))[^{CONTROLS}]+$"
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
 
@@ -85,7 +89,7 @@ for _option in _LOAD.params:
 
 
 # How values of options are written that are no text whatever; it is the command that checks them.
-_SIGN = rf"[^{_CONTROLS}]|\t|tab|space|comma|semicolon|pipe"
+_SIGN = rf"[^{CONTROLS}]|\t|tab|space|comma|semicolon|pipe"
 _PATTERNS = {
     "max_rejected": r"^([0-9]{1,18}%?|[0-9]{1,18}\.[0-9]{1,9}%)$",
     "delimiter": f"^({_SIGN})$",
@@ -97,6 +101,16 @@ _PATTERNS = {
 
 def _name_of(option: click.Parameter) -> str:
     return option.opts[0].removeprefix("--").replace("-", "_")
+
+
+def _encodings() -> list[str]:
+    """What Python calls those that a text can be in; other spellings of them are understood."""
+    names = []
+    for name in sorted({*aliases, *aliases.values()}):
+        with suppress(UsageError):
+            said_encoding(name, b"")
+            names.append(name.replace("_", "-"))
+    return names
 
 
 def _parameter_of(option: click.Parameter, *, of_request: bool) -> Any:
@@ -111,7 +125,10 @@ def _parameter_of(option: click.Parameter, *, of_request: bool) -> Any:
     if isinstance(option.type, click.Choice):
         kind = Literal[tuple(option.type.choices)]
     if of_request:
-        return kind | None, left_out(option.help, **({"pattern": pattern} if pattern else {}))
+        more: dict[str, object] = {"pattern": pattern} if pattern else {}
+        if _name_of(option) == "encoding":
+            more["enum"] = _encodings()
+        return kind | None, left_out(option.help, **more)
     return kind | None, Field(None, description=option.help)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import mimetypes
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -31,6 +32,7 @@ from loader.service.model import (
     ColumnModel,
     Job,
     JobList,
+    Kind,
     MartModel,
     Options,
     RowQuery,
@@ -60,6 +62,34 @@ Reader = Annotated[Caller, Depends(require("read"))]
 Loader = Annotated[Caller, Depends(require("load"))]
 Serving = Annotated[Service, Depends(service_of)]
 
+
+@dataclass(frozen=True)
+class _Call:
+    """A request for a job, of a caller who may have one."""
+
+    request: Request
+    response: Response
+    caller: Caller
+    service: Service
+
+    async def accept(
+        self, kind: Kind, options: Options, job_id: UUID | None = None, **more: Any
+    ) -> Job:
+        """Queue a job; `more` are other fields of NewJob."""
+        new = NewJob(job_id or uuid4(), kind, self.caller.name, options, **more)
+        job = await self.service.in_thread(self.service.jobs.accept, new)
+        self.response.headers["Location"] = job.links.self
+        return job
+
+
+async def _calling(request: Request, response: Response, caller: Loader, service: Serving) -> _Call:
+    """Refuses what would wait too long, before a body is read."""
+    await service.in_thread(service.jobs.check_room, service.settings.queued_jobs)
+    return _Call(request, response, caller, service)
+
+
+Calling = Annotated[_Call, Depends(_calling)]
+_Options = Annotated[UploadOptions, Query()]
 _LoadId = Annotated[int, PathParameter(ge=1, lt=2**63)]
 _Build = Annotated[bool, Query(description="Bring the marts up to date afterwards.")]
 
@@ -99,16 +129,13 @@ class _PostOptions(UploadOptions):
     tags=["files"],
 )
 async def put_file(
+    call: Calling,
     name: Annotated[str, PathParameter(json_schema_extra=FILE_NAME)],
-    request: Request,
-    response: Response,
-    caller: Loader,
-    service: Serving,
-    asked: Annotated[UploadOptions, Query()],
+    asked: _Options,
     key: _Key = None,
 ) -> Job:
     """Upload one file: `curl -T users.csv URL/v1/files/`."""
-    return await _upload(request, response, caller, service, asked, key, name, None)
+    return await _upload(call, asked, key, name, None)
 
 
 @router.post("/v1/files/", status_code=202, include_in_schema=False)
@@ -120,18 +147,13 @@ async def put_file(
     tags=["files"],
 )
 async def post_files(
-    request: Request,
-    response: Response,
-    caller: Loader,
-    service: Serving,
-    asked: Annotated[_PostOptions, Query()],
-    key: _Key = None,
+    call: Calling, asked: Annotated[_PostOptions, Query()], key: _Key = None
 ) -> Job:
     """Upload several files, all of which are loaded or none.
 
     A body of another type than multipart/form-data is one file, which the parameter `name` names.
     """
-    boundary = boundary_of(request)
+    boundary = boundary_of(call.request)
     if boundary is None and asked.name is None:
         raise Problem(
             422,
@@ -139,49 +161,37 @@ async def post_files(
             "What is the file called? PUT it to /v1/files/NAME, or add ?name=NAME, or send "
             "multipart/form-data.",
         )
-    name = asked.name or ""
-    return await _upload(request, response, caller, service, asked, key, name, boundary)
+    return await _upload(call, asked, key, asked.name or "", boundary)
 
 
 async def _upload(
-    request: Request,
-    response: Response,
-    caller: Caller,
-    service: Service,
-    asked: UploadOptions,
-    key: str | None,
-    name: str,
-    boundary: str | None,
+    call: _Call, asked: UploadOptions, key: str | None, name: str, boundary: str | None
 ) -> Job:
     """Everything that can be refused is, before the first byte of the body is read."""
-    settings = service.settings
+    service, settings = call.service, call.service.settings
     _check_options(asked, settings.database.project.sources_file)
     if boundary is None:
         check_name(name)
-    check_length(request, settings.limits, settings.spool_folder)
-    await service.in_thread(service.jobs.check_room, settings.limits.queued_jobs)
+    check_length(call.request, settings)
     options = Options(**asked.model_dump(exclude={"name"}))
     with upload_slot(service.uploads), SpoolFolder(settings.spool_folder, uuid4()) as folder:
-        files = await folder.receive(request, settings.limits, name, boundary)
-        content = [sorted(file.sha256 for file in files), options.model_dump()]
-        new = NewJob(
-            id=folder.job_id,
-            kind="load",
-            created_by=caller.name,
-            options=options,
-            files=tuple(files),
-            content_key=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
-            idempotency_key=key,
-        )
+        files = await folder.receive(call.request, settings, name, boundary)
+        content = json.dumps([sorted(file.sha256 for file in files), options.model_dump()])
         # If this fails nobody knows whether it was accepted; a folder without a job is found
         # and deleted later.
-        job = await service.in_thread(service.jobs.accept, new)
-        if job.id != new.id:
+        job = await call.accept(
+            "load",
+            options,
+            folder.job_id,
+            files=tuple(files),
+            content_key=hashlib.sha256(content.encode()).hexdigest(),
+            idempotency_key=key,
+        )
+        if job.id != folder.job_id:
             folder.remove()
-            response.status_code = 200
+            call.response.status_code = 200
         else:
             service.metrics.uploaded.inc(sum(file.bytes for file in files))
-    response.headers["Location"] = job.links.self
     return job
 
 
@@ -211,50 +221,36 @@ _RUN = {
 
 
 @router.post("/v1/runs", status_code=202, openapi_extra=_RUN, tags=["jobs"])
-async def run(request: Request, response: Response, caller: Loader, service: Serving) -> Job:
+async def run(call: Calling) -> Job:
     """Load files that lie in the landing folder, then build."""
-    if service.settings.landing is None:
+    if call.service.settings.landing is None:
         raise Problem(
             404, "no-landing-folder", "This server has no landing folder (labmart serve --landing)."
         )
-    asked = await _run_request(request)
+    asked = await _run_request(call.request)
     for path in asked.paths:
         if not is_landing_path(path):
             detail = f"{printable(path)[:200]!r} is no path below the landing folder."
             raise Problem(422, "bad-path", detail)
-    new = NewJob(uuid4(), "run", caller.name, Options(**dict(asked)))
-    return await _accept(service, response, new)
+    return await call.accept("run", Options(**dict(asked)))
 
 
 @router.post("/v1/builds", status_code=202, tags=["jobs"])
-async def build(response: Response, caller: Loader, service: Serving) -> Job:
+async def build(call: Calling) -> Job:
     """Bring the marts up to date."""
-    return await _accept(service, response, NewJob(uuid4(), "build", caller.name, Options()))
+    return await call.accept("build", Options())
 
 
 @router.post("/v1/loads/{load_id}/undo", status_code=202, tags=["jobs"])
-async def undo(
-    load_id: _LoadId, response: Response, caller: Loader, service: Serving, build: _Build = True
-) -> Job:
+async def undo(call: Calling, load_id: _LoadId, build: _Build = True) -> Job:
     """Make a load not count; what it had replaced counts again."""
-    new = NewJob(uuid4(), "undo", caller.name, Options(build=build, load_id=load_id))
-    return await _accept(service, response, new)
+    return await call.accept("undo", Options(build=build, load_id=load_id))
 
 
 @router.post("/v1/loads/{load_id}/redo", status_code=202, tags=["jobs"])
-async def redo(
-    load_id: _LoadId, response: Response, caller: Loader, service: Serving, build: _Build = True
-) -> Job:
+async def redo(call: Calling, load_id: _LoadId, build: _Build = True) -> Job:
     """Take an undo back."""
-    new = NewJob(uuid4(), "redo", caller.name, Options(build=build, load_id=load_id))
-    return await _accept(service, response, new)
-
-
-async def _accept(service: Service, response: Response, new: NewJob) -> Job:
-    await service.in_thread(service.jobs.check_room, service.settings.limits.queued_jobs)
-    job = await service.in_thread(service.jobs.accept, new)
-    response.headers["Location"] = job.links.self
-    return job
+    return await call.accept("redo", Options(build=build, load_id=load_id))
 
 
 async def _run_request(request: Request) -> RunRequest:
@@ -305,26 +301,20 @@ async def cancel_job(job_id: UUID, _: Loader, service: Serving) -> Job:
 
 
 @router.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"])
-async def retry_job(
-    job_id: UUID,
-    response: Response,
-    caller: Loader,
-    service: Serving,
-    asked: Annotated[UploadOptions, Query()],
-) -> Job:
+async def retry_job(call: Calling, job_id: UUID, asked: _Options) -> Job:
     """Load the files of a refused upload again, read as is said now; for an hour they are kept.
 
     None of the options that it came with is taken over.
     """
-    settings = service.settings
+    service, settings = call.service, call.service.settings
     _check_options(asked, settings.database.project.sources_file)
     refused = await service.in_thread(service.jobs.find, job_id)
     if refused.kind != "load" or refused.state != "failed":
         raise Problem(409, "not-refused", "Only an upload that was refused can be loaded again.")
-    options, files = Options(**asked.model_dump()), tuple(refused.files)
-    new = NewJob(uuid4(), "load", caller.name, options, files)
-    await asyncio.to_thread(take_over, settings.spool_folder, job_id, new.id)
-    return await _accept(service, response, new)
+    new_id = uuid4()
+    await asyncio.to_thread(take_over, settings.spool_folder, job_id, new_id)
+    files = tuple(refused.files)
+    return await call.accept("load", Options(**asked.model_dump()), new_id, files=files)
 
 
 async def _last_event(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from loader.database import Database
@@ -14,28 +14,8 @@ _LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one server accepts. Sizes are bytes, times seconds."""
-
-    upload_bytes: int = 10_000_000_000
-    upload_files: int = 1000
-    # At the same time.
-    uploads: int = 128
-    # Jobs that wait or run.
-    queued_jobs: int = 1000
-    # Of one caller; what is not used in ten seconds may come at once.
-    requests_per_second: float = 50.0
-    # Wrong tokens from one address at once, and again in a minute.
-    failed_logins: int = 10
-    # An upload ends when nothing comes for `idle`, or, after `grace`, less than `slowest` a second.
-    idle: float = 30.0
-    grace: float = 60.0
-    slowest: int = 1000
-
-
-@dataclass(frozen=True)
 class Settings:
-    """Where a server listens, what it works on, and what it accepts.
+    """Where a server listens, what it works on, what it accepts; sizes in bytes, times in seconds.
 
     `landing` is the one folder whose files `POST /v1/runs` may load; None: there is none.
     `spool` holds uploads until they are loaded; service and worker have to share it.
@@ -50,7 +30,20 @@ class Settings:
     worker: bool = True
     require_token: bool = False
     token_file: Path | None = None
-    limits: Limits = field(default_factory=Limits)
+    upload_bytes: int = 10_000_000_000
+    upload_files: int = 1000
+    # At the same time.
+    uploads: int = 128
+    # Jobs that wait or run.
+    queued_jobs: int = 1000
+    # Of one caller; what is not used in ten seconds may come at once.
+    requests_per_second: float = 50.0
+    # Wrong tokens from one address at once, and again in a minute.
+    failed_logins: int = 10
+    # An upload ends when nothing comes for `idle`, or, after `grace`, less than `slowest` a second.
+    idle: float = 30.0
+    grace: float = 60.0
+    slowest: int = 1000
 
     @property
     def profile(self) -> Profile:

@@ -142,14 +142,14 @@ class Service:
     """A running server."""
 
     def __init__(self, settings: Settings, tables: Tables, marts: Marts) -> None:
-        limits, rate = settings.limits, settings.limits.requests_per_second
+        rate, wrong = settings.requests_per_second, settings.failed_logins
         self.settings, self.marts = settings, marts
         self.jobs, self.tokens = JobStore(tables), TokenStore(tables)
         self.broker, self.metrics = Broker(settings), Metrics()
         self.rates = Rates(rate, _SAVED_SECONDS * rate)
         # Of wrong tokens, by address.
-        self.failed_logins = Rates(limits.failed_logins / 60, limits.failed_logins)
-        self.uploads = CapacityLimiter(limits.uploads)
+        self.failed_logins = Rates(wrong / 60, wrong)
+        self.uploads = CapacityLimiter(settings.uploads)
         # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
         self._threads = CapacityLimiter(CONNECTIONS)
 

@@ -29,7 +29,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from loader.printable import printable
 from loader.service.model import FILE_NAME, UploadedFile
 from loader.service.problems import Problem, slow_down
-from loader.service.settings import Limits
+from loader.service.settings import Settings
 
 _LONGEST_BOUNDARY = 70
 _MOST_HEADERS = 8
@@ -67,7 +67,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_length(request: Request, limits: Limits, spool: Path) -> None:
+def check_length(request: Request, settings: Settings) -> None:
     """Refuse by its headers alone what cannot be taken. Raises Problem 400, 413, 415 or 507."""
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
@@ -81,8 +81,9 @@ def check_length(request: Request, limits: Limits, spool: Path) -> None:
         raise Problem(400, "content-range", "A part of a file is not taken; send all of it.")
     # The server refuses what is no number.
     length = int(request.headers.get("content-length", 0))
-    if length > limits.upload_bytes:
-        raise _too_large(limits)
+    if length > settings.upload_bytes:
+        raise _too_large(settings)
+    spool = settings.spool_folder
     with suppress(OSError):
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -124,19 +125,19 @@ class SpoolFolder:
         os.close(self._lock)
 
     async def receive(
-        self, request: Request, limits: Limits, name: str, boundary: str | None
+        self, request: Request, settings: Settings, name: str, boundary: str | None
     ) -> list[UploadedFile]:
         """Write the files of a body to the disk for good; without a boundary it is one file.
 
         Raises Problem for what cannot be taken, or starlette's ClientDisconnect; nothing is kept.
         """
-        body = _body(request, limits)
+        body = _body(request, settings)
         files: list[_File] = []
         try:
             async for part in _alone(name, body) if boundary is None else _parts(boundary, body):
                 if isinstance(part, str):
-                    if len(files) == limits.upload_files:
-                        detail = f"More than {limits.upload_files} files at once."
+                    if len(files) == settings.upload_files:
+                        detail = f"More than {settings.upload_files} files at once."
                         raise Problem(413, "too-many-files", detail)
                     files.append(_File(self.path / str(len(files)), part))
                 elif part is not None:
@@ -255,23 +256,23 @@ async def _parts(boundary: str, body: AsyncIterator[bytes]) -> _Parts:
         raise _bad_multipart(f"The body is no multipart/form-data: {error}.") from None
 
 
-async def _body(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+async def _body(request: Request, settings: Settings) -> AsyncIterator[bytes]:
     """The body in portions. Raises Problem 413 or 408, or starlette's ClientDisconnect."""
     begun = time.monotonic()
     received = 0
     stream = request.stream().__aiter__()
     while True:
         try:
-            portion = await asyncio.wait_for(anext(stream), limits.idle)
+            portion = await asyncio.wait_for(anext(stream), settings.idle)
         except StopAsyncIteration:
             return
         except TimeoutError:
             raise _too_slow() from None
         received += len(portion)
-        if received > limits.upload_bytes:
-            raise _too_large(limits)
+        if received > settings.upload_bytes:
+            raise _too_large(settings)
         seconds = time.monotonic() - begun
-        if seconds > limits.grace and received < limits.slowest * seconds:
+        if seconds > settings.grace and received < settings.slowest * seconds:
             raise _too_slow()
         if portion:
             yield portion
@@ -308,8 +309,8 @@ def _bad_multipart(detail: str) -> Problem:
     return Problem(400, "bad-multipart", detail)
 
 
-def _too_large(limits: Limits) -> Problem:
-    detail = f"More than {limits.upload_bytes:,} bytes are not taken at once."
+def _too_large(settings: Settings) -> Problem:
+    detail = f"More than {settings.upload_bytes:,} bytes are not taken at once."
     # What comes still is not read.
     return Problem(413, "too-large", detail, headers={"Connection": "close"})
 

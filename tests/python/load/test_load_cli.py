@@ -235,6 +235,7 @@ def test_loads_prints_the_ledger(person: Person) -> None:
     assert [entry["sha256"] for entry in in_json] == [first["sha256"], second["sha256"]]
     done = person.labmart("loads", "--limit", "1")
     assert "new.csv" in done.out
+    assert re.search(r"  \d{4}-\d\d-\d\d \d\d:\d\d  \S", done.out)
     assert name not in done.out
     assert "loads: the newest 1 of 2" in done.err
 

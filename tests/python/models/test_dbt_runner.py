@@ -256,11 +256,9 @@ def test_a_killed_build_changes_nothing_and_leaves_nobody_at_work(
 ) -> None:
     assert run(tiny, database, "build").code == 0
     (tiny / "seeds" / "numbers.csv").write_text("n,word\n3,three\n")
-    (tiny / sql).write_text("select 1 as n from (select pg_sleep(300)::text) as x where 1 = 0")
-    if sql.startswith("models"):
-        (tiny / sql).write_text(
-            "{{ config(materialized='table') }} select pg_sleep(300)::text as x"
-        )
+    slow = "select x from (select pg_sleep(300)::text as x) as slept where x is null"
+    config = "{{ config(materialized='table') }} " if sql.startswith("models") else ""
+    (tiny / sql).write_text(config + slow)
     process = subprocess.Popen(
         [sys.executable, "-m", "loader", "build"], cwd=tiny, env=environment(database.environment)
     )

@@ -13,6 +13,7 @@ from support.dbt_project import DbtProject
 from support.project import ROOT, copy_of_project
 
 from loader.contract import Contract, mart_contracts, raw_contract
+from loader.lineage import picture
 from loader.project import open_project
 from loader.service.model import RowQuery
 from loader.sources import LEDGER, REJECTED
@@ -89,6 +90,21 @@ def test_the_contracts_are_what_dbt_makes_of_the_yaml(manifest: Node) -> None:
             assert [(c.name, c.type, c.description) for c in raw.columns] == told(source["columns"])
 
 
+def test_the_picture_in_the_readme_is_what_dbt_knows(manifest: Node) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"```mermaid\n{picture(manifest)}\n```" in readme
+
+
+def test_what_figures_are_made_of_is_there_and_has_a_line() -> None:
+    marts = mart_contracts(open_project(ROOT))
+    declared = [column.made_of for mart in marts.values() for column in mart.columns]
+    assert any(declared)
+    for made_of in filter(None, declared):
+        mart = marts[made_of.mart]
+        assert not made_of.by or mart.column(made_of.by), made_of
+        assert mart.column("line") or mart.column("experiment_id"), made_of
+
+
 def test_no_column_of_a_mart_is_called_like_a_parameter_of_the_service() -> None:
     project = open_project(ROOT)
     contracts = [*mart_contracts(project).values(), raw_contract(project, LEDGER)]
@@ -163,9 +179,9 @@ def test_what_is_not_a_mart_is_not_public(manifest: Node) -> None:
     assert {n["access"] for n in models} <= {"private", "protected"}
 
 
-def test_every_mart_opens_with_its_grain_and_key(manifest: Node) -> None:
+def test_every_mart_opens_with_its_question_and_its_grain(manifest: Node) -> None:
     for mart in marts(manifest):
-        assert mart["description"].startswith("One row per "), mart["name"]
+        assert re.match(r"[A-Z][^.?]*\? One row per ", mart["description"]), mart["name"]
 
 
 def test_groups_have_owners_and_exposures_are_described(manifest: Node) -> None:

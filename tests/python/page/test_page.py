@@ -117,7 +117,7 @@ def test_a_refused_upload_says_why_and_keeps_the_choice(page: Page, lab: PageLab
     page.set_input_files("#chooser", [*FILES[:2], refused])
     page.get_by_role("button", name="Load 3 files").click()
     problem = page.locator("#upload-problem")
-    expect(problem).to_contain_text("has a slash or backslash in it")
+    expect(problem).to_contain_text("has a slash, backslash or control character in it")
     assert len(lab.jobs()) == before
     expect(page.locator("#staged-files .name")).to_have_count(3)
     page.get_by_role("button", name="Remove lab\\plate.csv").click()

@@ -1,7 +1,8 @@
 """What README.md says can be typed can be typed, and gives what it shows.
 
 Commands are the lines after `$ ` in ```console blocks, where what follows is their output, and all
-lines of ```bash blocks. In an output a line `...` stands for any lines; durations may differ.
+lines of ```bash blocks. In an output a line `...` stands for any lines; durations and times may
+differ.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ README = ROOT / "README.md"
 OPERATING = ROOT / "docs" / "operating.md"
 
 BLOCK = re.compile(r"^```(console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-DURATION = re.compile(r"\b\d+(\.\d+)? ?s\b")
+DURATION = re.compile(r"\b\d+(\.\d+)? ?s\b|\b\d{4}-\d\d-\d\d \d\d:\d\d\b")
 # What is run for real after `labmart run`, in the order of the README.
 CHEAP = re.compile(
-    r"^labmart (show|issues|export|db status|db url|db start)\b|^dbt (parse|ls|list)\b"
+    r"^labmart (show|issues|why|export|db status|db url|db start)\b|^dbt (parse|ls|list)\b"
     r"|^LABMART_SCHEMA=messy LABMART_RAW_SCHEMA=messy_raw labmart "
 )
 
@@ -223,7 +224,8 @@ def test_the_commands_give_what_is_shown(project_copy: Path, tmp_path: Path) -> 
             ["bash", "-o", "pipefail", "-c", line],
             cwd=project_copy,
             # as in a terminal of that width
-            env=os.environ | {"PATH": path, "HOME": str(tmp_path), "COLUMNS": "100"},
+            env=os.environ
+            | {"PATH": path, "HOME": str(tmp_path), "COLUMNS": "100", "LOGNAME": "ana"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,9 @@ from support.project import ROOT
 
 from loader.cli import labmart as group
 from loader.embedded import Place, stop
+from loader.engines import dbt_session
+from loader.errors import MissingExtra
+from loader.profile import Profile
 
 MARTS = """
 models:
@@ -50,6 +54,8 @@ def project(tmp_path: Path) -> Path:
     (root / "dbt_project.yml").write_text("name: tiny\nprofile: labmart\nversion: 1.0.0\n")
     (root / "models" / "marts" / "_marts.yml").write_text(MARTS)
     shutil.copy(ROOT / "profiles.yml.example", root / "profiles.yml")
+    (root / "seeds").mkdir()
+    shutil.copy(ROOT / "seeds" / "issue_rules.csv", root / "seeds")
     return root
 
 
@@ -95,7 +101,7 @@ def test_every_command_and_option_has_a_sentence_and_a_variable(command: str) ->
     assert found.help
     for parameter in found.params:
         if parameter.param_type_name == "option":
-            assert str(parameter.envvar).startswith("LABMART_"), parameter.name
+            assert re.fullmatch("LABMART_[A-Z_]+", str(parameter.envvar)), parameter.name
             assert getattr(parameter, "help", None), parameter.name
     assert CliRunner().invoke(group, [command, "--help"]).exit_code == 0
 
@@ -108,7 +114,11 @@ def test_every_command_and_option_has_a_sentence_and_a_variable(command: str) ->
         (["show", "user_featurs"], "Did you mean 'user_features'?"),
         (["export", "user_features", "x.doc"], "none of .csv, .json, .parquet, .xlsx"),
         (["show", "--target", "prod"], "no target 'prod'"),
-        (["--project-dir", "models", "show"], "No dbt_project.yml"),
+        (["why", "user_features", "1", "user"], "no column 'user'. Did you mean 'user_id'?"),
+        (["--project-dir", "models", "show"], "this is no labmart project"),
+        (["roles", "--sql", "--target", "duckdb"], "no PostgreSQL server"),
+        (["db", "start", "--target", "duckdb"], "DuckDB needs no server"),
+        (["db", "expose", "--target", "duckdb"], "does not use the embedded PostgreSQL"),
     ],
 )
 def test_a_wrong_call_is_2_and_says_why(project: Path, arguments: list[str], message: str) -> None:
@@ -117,6 +127,13 @@ def test_a_wrong_call_is_2_and_says_why(project: Path, arguments: list[str], mes
     assert message in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_a_target_without_its_adapter_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dbt.adapters.duckdb", None)
+    profile = Profile(path=Path(), target="fast", engine="duckdb", values={})
+    with pytest.raises(MissingExtra, match="target fast: this needs the extra 'duckdb'"):
+        dbt_session(profile)
 
 
 def test_options_come_from_the_environment(project: Path) -> None:
@@ -165,17 +182,23 @@ def test_issues_are_filtered_and_summed_up(project: Path, filled: Database) -> N
         "rule,severity,line,status\nmissing_compounds,warning,1,open\n"
         "duplicate_id,error,2,open\nduplicate_id,error,3,open\n"
     )
-    assert [line.split() for line in done.stderr.splitlines()] == [
-        ["2", "error", "duplicate_id"],
-        ["1", "warning", "missing_compounds"],
+    assert [line.strip() for line in done.stderr.splitlines()] == [
+        "2  error    duplicate_id: An earlier row of the same file has this id; this row is "
+        "left out.",
+        "1  warning  missing_compounds: The experiment lists no compound; it counts.",
     ]
     arguments = ("issues", "--severity", "error", "--format", "csv", "--limit", "1")
     done = labmart(project, *arguments, env=filled.environment)
     assert done.stdout == "rule,severity,line,status\nduplicate_id,error,2,open\n"
     done = labmart(project, "issues", "--all", "--rule", "invalid_id", env=filled.environment)
     assert "1  error    invalid_id" in done.stderr
-    done = labmart(project, "issues", "--rule", "it's none", env=filled.environment)
+    done = labmart(project, "issues", "--rule", "invalid_id", env=filled.environment)
     assert "There are no open data quality issues." in done.stderr
+    done = labmart(project, "issues", "--columns", "line", "--limit", "1", env=filled.environment)
+    assert done.stdout.split() == ["line", "----", "1"]
+    done = labmart(project, "issues", "--rule", "duplicate_ids", env=filled.environment)
+    assert done.returncode == 2
+    assert "no rule 'duplicate_ids'. Did you mean 'duplicate_id'? The rules are:" in done.stderr
 
 
 @pytest.mark.slow

@@ -15,10 +15,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import duckdb
+import nanoarrow
 import pytest
 from support.databases import Database
 
 from loader import export as export_module
+from loader.columnar import relation
 from loader.contract import mart_contract
 from loader.engines import Column, Engine, Row, Selection
 from loader.engines.postgres import connect
@@ -123,6 +125,13 @@ class TestWithDatabase:
             "5,ä,0.100000,,\n"
         )
         assert err == ""
+
+    def test_python_gets_arrow_with_every_digit(self, source: Engine, marts: Project) -> None:
+        selection = select(mart_contract(marts, "things"), source)
+        found = relation(source, selection)
+        assert found.fetchall() == list(source.rows(selection))
+        names = [field.name for field in nanoarrow.ArrayStream(found).schema.fields]
+        assert names == ["id", "name", "run time", "day", "known"]
 
     def test_json_keeps_every_digit(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]

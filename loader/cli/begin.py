@@ -1,0 +1,46 @@
+"""The subcommands to begin with: a project of one's own, and the sample laboratory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from loader.cli.call import Call, say, target_option
+from loader.cli.loading import run
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+def init(folder: Path) -> None:
+    """Write a project for a laboratory of one's own into the folder DIR: models, macros, seeds.
+
+    Its seeds are the sample laboratory, which counts until the first load.
+    """
+    from loader.project import write_project
+
+    write_project(folder)
+    say(f"{folder} is a project now. Go into it and load your files: labmart run PATH…")
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", type=_FOLDER, default="labmart-demo")
+@target_option
+@click.pass_context
+def demo(context: click.Context, folder: Path, target: str | None) -> None:
+    """Build the sample laboratory in a folder of its own, and print the user features.
+
+    The folder is made when it is missing; default: labmart-demo.
+    """
+    from loader.project import PROJECT_FILE, write_project
+
+    if not (folder / PROJECT_FILE).is_file():
+        write_project(folder)
+    context.obj = Call(project_dir=folder)
+    context.invoke(run, target=target)
+    say(
+        f"This is the sample laboratory. In {folder} try: labmart show compound_usage, labmart "
+        "issues, labmart run YOUR_FILES; labmart db stop ends its PostgreSQL."
+    )

@@ -1,0 +1,95 @@
+"""Where a figure of a mart comes from: the accepted rows behind it, with file and line.
+
+The YAML of the marts declares it of a column:
+
+    config: {meta: {made_of: {mart: experiments, by: user_id}}}
+
+are the rows of the mart `experiments` whose user_id is the key that was asked for; without `by` all
+of its rows. A mart of accepted rows, which have a load and a line, is made of itself.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+
+from loader.contract import MadeOf, mart_contract, mart_contracts
+from loader.engines import Column, Engine, Filter, Row, Selection, Value
+from loader.engines.sql import IN
+from loader.errors import UnknownColumn, UsageError
+from loader.project import Project
+from loader.show import TABLE_ROWS, accounts, select
+from loader.table import display, print_table
+
+# Its rows have the file and line of their experiment.
+_EXPERIMENTS = "experiments"
+_ORIGIN = ("load_id", "line")
+
+
+def show_why(project: Project, source: Engine, name: str, key: str, column_name: str) -> None:
+    """Print the rows behind a figure; stderr gets the figure and what it means.
+
+    Raises UnknownMart, UnknownColumn, UsageError for a key that is not there or a mart that is made
+    in another way, NotBuilt, and the engine's errors.
+    """
+    marts = mart_contracts(project)
+    mart = mart_contract(project, name)
+    column = mart.column(column_name)
+    if column is None:
+        raise UnknownColumn(name, column_name, [column.name for column in mart.columns])
+    made_of = column.made_of
+    if made_of is None and mart.column("line") and len(mart.order_by) == 1:
+        made_of = MadeOf(name, mart.order_by[0])
+    if made_of is None:
+        told = [mart.name for mart in marts.values() if any(c.made_of for c in mart.columns)]
+        raise UsageError(
+            f"What {column_name} of {name} is made of is not declared. It is for the columns of "
+            f"{', '.join(told)}, and for accepted rows, such as those of users."
+        )
+    (key_name,) = mart.order_by
+    declared = mart.column(key_name)
+    is_key = declared is None or declared.kind != "bigint" or re.fullmatch("[0-9]{1,18}", key)
+    figure = select(mart, source, columns=[column_name], equal=((key_name, key),))
+    row = next(iter(source.rows(figure)), None) if is_key else None
+    if row is None:
+        raise UsageError(
+            f"{name} has no row with {key_name} {key}. `labmart issues` tells what was rejected."
+        )
+    equal = ((made_of.by, key),) if made_of.by else ()
+    behind = select(marts[made_of.mart], source, equal=equal, limit=TABLE_ROWS)
+    columns, rows = _traced(project, source, behind)
+    total = source.count(behind)
+    part = f"the first {len(rows):,} of {total:,}" if total > len(rows) else f"{total:,}"
+    print(
+        f"{column_name} of {key_name} {key} is {display(row[0])}. {column.description}",
+        file=sys.stderr,
+    )
+    footer = f"made of {part} row{'' if total == 1 else 's'} of {made_of.mart}"
+    print_table(columns, rows, footer, choose=f"see labmart show {made_of.mart} --columns")
+
+
+def _traced(project: Project, source: Engine, behind: Selection) -> tuple[list[Column], list[Row]]:
+    """The rows with the file in place of the load's id, which a row of the seeds has not."""
+    columns, rows = [column.name for column in behind.columns], list(source.rows(behind))
+    origins: dict[Value, Row] = {}
+    if "load_id" not in columns:
+        # An item of a list stands where its experiment does.
+        at = columns.index("experiment_id")
+        ids = tuple(sorted({str(row[at]) for row in rows}))
+        experiments = select(
+            mart_contract(project, _EXPERIMENTS), source, columns=("experiment_id", *_ORIGIN)
+        )
+        by_id = Filter(experiments.columns[0], IN, ids)
+        origins = {
+            row[0]: row[1:] for row in source.rows(replace(experiments, filters=(by_id,))) if ids
+        }
+    files = {load_id: file for load_id, (file, _) in accounts(project, source).items()}
+    shown = [index for index, name in enumerate(columns) if name not in _ORIGIN]
+    traced = []
+    for row in rows:
+        load_id, line = origins[row[at]] if origins else (row[columns.index(n)] for n in _ORIGIN)
+        file = files.get(load_id) if isinstance(load_id, int) else None
+        traced.append((*(row[index] for index in shown), file, line))
+    kept = [behind.columns[index] for index in shown]
+    return [*kept, Column("file", "text"), Column("line", "bigint")], traced
