@@ -21,12 +21,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Protocol
 
-<<<<<<< HEAD
-from loader.errors import ConfigError
-=======
 from loader.errors import ConfigError, MissingExtra
-from loader.parsers.records import Batch, RejectedLine
->>>>>>> hour
 from loader.profile import Profile
 
 if TYPE_CHECKING:

@@ -11,6 +11,10 @@
     } -%}
     with
     {%- for origin, (compares, rows) in origins.items() %}
+    {{ origin }} as (
+        select * from {{ rows }}
+    ),
+
     {{ origin }}_files as (
         select * from {{ ref('stg_cell_formats') }}
         where input = '{{ input }}' and load_id {{ compares }} 0
@@ -24,7 +28,7 @@
             {%- for column in ['is_plain'] + formats %}
             {{ origin }}_files.{{ column }}{{ ',' if not loop.last }}
             {%- endfor %}
-        from {{ rows }} as {{ origin }}
+        from {{ origin }}
         inner join {{ origin }}_files on {{ origin }}.load_id = {{ origin }}_files.load_id
     ){{ ',' if not loop.last }}
     {%- endfor %}

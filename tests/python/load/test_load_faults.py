@@ -223,7 +223,7 @@ def workbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("workbook") / "long.xlsx"
     book = openpyxl.Workbook(write_only=True)
     sheet = book.create_sheet()
-    for line in table_text("users", range(100_000)).splitlines():
+    for line in table_text("users", range(40_000)).splitlines():
         sheet.append(line.split(","))
     book.save(path)
     return path
@@ -255,6 +255,10 @@ def in_lock(database: Database, folder: Path, temporary: Path) -> Iterator[subpr
         wait_for(lambda: loading.poll() is not None)
 
 
+SITUATIONS = (in_standard_input, in_copy, in_spreadsheet, in_lock)
+ALL = pytest.mark.prove("each signal in each situation; each of both is in make test")
+
+
 def ends_soon(loading: subprocess.Popen[str]) -> bool:
     try:
         loading.wait(10)
@@ -263,8 +267,19 @@ def ends_soon(loading: subprocess.Popen[str]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("situation", [in_standard_input, in_copy, in_spreadsheet, in_lock])
+@pytest.mark.parametrize(
+    ("situation", "number"),
+    [
+        *((situation, signal.SIGINT) for situation in SITUATIONS),
+        (in_copy, signal.SIGTERM),
+        (in_standard_input, signal.SIGHUP),
+        *(
+            pytest.param(situation, number, marks=ALL)
+            for situation in SITUATIONS
+            for number in (signal.SIGTERM, signal.SIGHUP)
+        ),
+    ],
+)
 def test_a_signal_ends_a_load_and_leaves_nothing(
     database: Database,
     before: State,

@@ -110,6 +110,7 @@ def test_dbt_by_itself_builds_nothing_beside_loads_of_an_earlier_version(
     project = copy_of_project(tmp_path)
     load_into(project, "lab_raw", "users.csv", monkeypatch)
     dbt = DbtProject(project, person.name)
+    dbt.parse()
     kinds = ("--resource-type", "model", "--resource-type", "seed")
     call = ("build", "--select", "+stg_rejected_lines", *kinds)
     assert not dbt.run(*call).success

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 from support.databases import Database
 from support.in_process import Done, labmart
@@ -85,8 +86,18 @@ def tiny(tmp_path: Path) -> Path:
     return project(tmp_path / "tiny", FILES)
 
 
-def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+def begin(root: Path, database: Database, *arguments: str) -> subprocess.Popen[str]:
+    """Start `labmart build` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "loader", "build", *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **database.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run as a background job, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def run(root: Path, database: Database, *arguments: str) -> Done:
@@ -108,15 +119,24 @@ def faulty(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) 
     return done.err
 
 
-def test_a_good_build_tells_each_node_and_sums_up(tiny: Path, database: Database) -> None:
+def test_a_build_waits_for_another_tells_each_node_and_sums_up(
+    tiny: Path, database: Database
+) -> None:
     """Without the development tests, which plain dbt runs."""
-    done = run(tiny, database, "build")
-    assert done.code == 0, done.err
-    assert done.out == ""
-    lines = done.err.splitlines()
+    (tiny / ".labmart").mkdir()
+    with (tiny / ".labmart" / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = begin(tiny, database)
+        assert process.stderr is not None
+        assert "waiting for another build" in process.stderr.readline()
+        assert process.poll() is None
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (0, ""), err
+    lines = err.splitlines()
     assert sum("seed " in line and "numbers" in line and "done" in line for line in lines) == 1
     assert sum("model " in line and "doubled" in line and "done" in line for line in lines) == 1
-    assert "unique_doubled_n" not in done.err
+    assert "unique_doubled_n" not in err
     assert lines[-1].startswith("2 models and seeds built, 3 tests passed, 0 failed, 0 skipped, ")
     # dbt's own commands find what was published.
     assert '"schema": "labmart"' in (tiny / "target" / "manifest.json").read_text()
@@ -187,23 +207,15 @@ def test_vars_and_further_arguments_reach_dbt_and_a_fault_of_parsing_is_told(
     assert "built nothing" in done.err.splitlines()[-1]
 
 
-def test_a_second_build_waits_for_the_first(tiny: Path, database: Database) -> None:
-    (tiny / ".labmart").mkdir()
-    with (tiny / ".labmart" / "build.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "loader", "build"],
-            cwd=tiny,
-            env=environment(database.environment),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
-        assert "waiting for another build" in process.stderr.readline()
-        assert process.poll() is None
-        fcntl.flock(lock, fcntl.LOCK_UN)
-    assert "2 models and seeds built" in process.communicate()[1]
-    assert process.returncode == 0
+def wait_for_sleeping(cursor: psycopg2.extensions.cursor, count: int) -> None:
+    """Wait until so many queries of a slow build are running."""
+    deadline = time.monotonic() + 60
+    while True:
+        cursor.execute(SLEEPING)
+        if cursor.fetchone() == (count,):
+            return
+        assert time.monotonic() < deadline, f"no {count} sleeping queries"
+        time.sleep(0.1)
 
 
 SLEEPING = (
@@ -213,7 +225,12 @@ SLEEPING = (
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.prove("another signal, a build more")),
+    ],
+    ids=["ctrl-c", "term"],
 )
 def test_an_interrupted_build_ends_dbt_and_its_query(
     tiny: Path, database: Database, number: signal.Signals, code: int
@@ -221,30 +238,12 @@ def test_an_interrupted_build_ends_dbt_and_its_query(
     (tiny / "models/slow.sql").write_text(
         "{{ config(materialized='table') }} select pg_sleep(300)::text as x"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "loader", "build", "--", "--select", "slow"],
-        cwd=tiny,
-        env=environment(database.environment),
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run as a background job, SIGINT is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = begin(tiny, database, "--", "--select", "slow")
     with closing(database.connect()) as connection, connection.cursor() as cursor:
-
-        def wait_for(count: int) -> None:
-            deadline = time.monotonic() + 60
-            while True:
-                cursor.execute(SLEEPING)
-                if cursor.fetchone() == (count,):
-                    return
-                assert time.monotonic() < deadline, f"no {count} sleeping queries"
-                time.sleep(0.1)
-
-        wait_for(1)
+        wait_for_sleeping(cursor, 1)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
-        wait_for(0)
+        wait_for_sleeping(cursor, 0)
     assert process.returncode == code, said
     assert "Traceback" not in said
 
@@ -259,24 +258,12 @@ def test_a_killed_build_changes_nothing_and_leaves_nobody_at_work(
     slow = "select x from (select pg_sleep(300)::text as x) as slept where x is null"
     config = "{{ config(materialized='table') }} " if sql.startswith("models") else ""
     (tiny / sql).write_text(config + slow)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "loader", "build"], cwd=tiny, env=environment(database.environment)
-    )
+    process = begin(tiny, database)
     with closing(database.connect()) as connection, connection.cursor() as cursor:
-
-        def wait_for(count: int) -> None:
-            deadline = time.monotonic() + 60
-            while True:
-                cursor.execute(SLEEPING)
-                if cursor.fetchone() == (count,):
-                    return
-                assert time.monotonic() < deadline, f"no {count} sleeping queries"
-                time.sleep(0.1)
-
-        wait_for(1)
+        wait_for_sleeping(cursor, 1)
         process.kill()
         process.wait()
-        wait_for(0)
+        wait_for_sleeping(cursor, 0)
         cursor.execute("select n from labmart.doubled order by 1")
         assert cursor.fetchall() == [(1,), (2,)]
         (tiny / sql).unlink()
