@@ -64,6 +64,27 @@ def test_anything_else_is_no_run_time(text: Cell) -> None:
     assert parse_run_time(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "said", "millionths"),
+    [
+        ("0:34:59", "min", 34_983_333),
+        ("26:15:00", "h,h:mm", 26_250_000),
+        ("26:15", "min,m:ss", 26_250_000),
+        ("26:15", "min,h:mm", 1_575_000_000),
+        ("26:15", "min", None),
+        ("PT1H30M", "h", 1_500_000),
+        ("1 hour 5 MINS", "s", 3_900_000_000),
+        ("1.5 h", "min", 90_000_000),
+        ("35", "h", 35_000_000),
+        ("5 min 1 h", "min", None),
+        ("0:60:00", "min", None),
+        ("PT", "min", None),
+    ],
+)
+def test_a_duration_is_a_run_time_in_its_unit(text: str, said: str, millionths: int | None) -> None:
+    assert parse_run_time(text, None, said) == millionths
+
+
 TIMES = ["", "T00:00", " 23:59:60", "T12:30:00.123456789", " 12:30:00,5 Z", "T12:30Z"]
 TIMES += ["T12:30:00+02", "T12:30:00-0230", " 12:30:00 +02:30"]
 
