@@ -27,7 +27,6 @@ from pathlib import Path, PurePath, PurePosixPath
 from types import FrameType
 from typing import Any, TypeVar
 
-from loader.cli.signals import EndedBySignal
 from loader.database import Database
 from loader.dbt import BuildOptions
 from loader.dbt_report import run_and_report
@@ -223,16 +222,17 @@ def _finishing_first() -> Iterator[None]:
     """Put SIGTERM and SIGHUP off until a file is dealt with; a second signal is not put off."""
     received: list[int] = []
 
-    def put_off(number: int, _: FrameType | None) -> None:
+    def put_off(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if len(received) > 1:
-            raise EndedBySignal(number)
+        handler = before[number]
+        if len(received) > 1 and callable(handler):
+            handler(number, frame)
         print("ending after this file …", file=sys.stderr, flush=True)
 
     # nohup ignores SIGHUP, and it stays so.
     numbers = (signal.SIGTERM, signal.SIGHUP)
     taken = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, put_off) for number in taken}
+    before = {int(number): signal.signal(number, put_off) for number in taken}
     try:
         yield
     finally:

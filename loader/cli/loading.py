@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,25 +20,33 @@ if TYPE_CHECKING:
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
-class Given(TypedDict):
-    """The options of a load as the command line gives them."""
+# The options of a load as click gives them, under the names of the fields that they fill.
+Given = dict[str, Any]
 
-    replace: bool
-    allow_empty: bool
-    max_rejected: str | None
-    exclude: tuple[str, ...]
-    input_: str | None
-    encoding: str | None
-    delimiter: str | None
-    quote: str | None
-    file_columns: str | None
-    names: tuple[str, ...]
-    sheet: str | None
-    decimal: str | None
-    dates: str | None
-    list_separator: str | None
-    id_prefix: str | None
-    durations: str | None
+
+def _sign(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """One character, which may be said by its name."""
+    if value is None or (option.name == "quote" and value in ("", "none")):
+        return value and ""
+    sign = _SIGNS.get(value.lower(), value)
+    if len(sign) != 1 or sign in "\r\n\0":
+        raise click.BadParameter(f"{value!r} is not one character.", param_hint=option.opts[0])
+    return sign
+
+
+def _max_rejected(
+    _: click.Context, option: click.Parameter, value: str | None
+) -> MaxRejected | None:
+    from loader.load import MaxRejected
+
+    try:
+        return None if value is None else MaxRejected.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option.opts[0]) from None
+
+
+def _list(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",")) if value else ()
 
 
 _OPTIONS = (
@@ -46,18 +54,27 @@ _OPTIONS = (
     option("--allow-empty", is_flag=True, help="Let files without any record replace it, too."),
     option(
         "--max-rejected",
+        callback=_max_rejected,
         metavar="N or N%",
         help="How many lines of a file may be rejected before nothing is loaded; default: 10%. If "
         "said with --check, it holds for rejected rows as well.",
     ),
     option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files named like this."),
-    option("--input", "input_", help="Take the files for this input, whatever else they could be."),
+    option("--input", help="Take the files for this input, whatever else they could be."),
     option("--encoding", help="Encoding of text files, such as utf-8 or windows-1252."),
-    option("--delimiter", help="What stands between cells of text: one character, or tab, space."),
-    option("--quote", help="What stands around cells of text: one character, or none."),
+    option(
+        "--delimiter",
+        callback=_sign,
+        help="What stands between cells of text: one character, or tab, space.",
+    ),
+    option(
+        "--quote",
+        callback=_sign,
+        help="What stands around cells of text: one character, or none.",
+    ),
     option(
         "--columns",
-        "file_columns",
+        callback=_list,
         # LABMART_COLUMNS is that of `labmart show`.
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
@@ -81,7 +98,11 @@ _OPTIONS = (
         type=click.Choice(["DMY", "MDY", "YMD"], case_sensitive=False),
         help="Order of day, month and year in dates; days like 2024-01-31 need none.",
     ),
-    option("--list-separator", help="What stands between the ids of a list: one character."),
+    option(
+        "--list-separator",
+        callback=_sign,
+        help="What stands between the ids of a list: one character.",
+    ),
     option(
         "--id-prefix",
         metavar="PREFIX,PREFIX…",
@@ -122,12 +143,13 @@ keep_option = option(
 @click.pass_obj
 def run(
     call: Call,
+    /,
     paths: tuple[str, ...],
     full: bool,
     keep: int | None,
     target: str | None,
     variables: str | None,
-    **given: Unpack[Given],
+    **given: Any,
 ) -> None:
     """Load the PATHs if there are any, build everything and print the user features."""
     from loader.contract import DEFAULT_MART, mart_contract
@@ -157,10 +179,11 @@ def run(
 @click.pass_obj
 def load(
     call: Call,
+    /,
     paths: tuple[str, ...],
     check: bool,
     target: str | None,
-    **given: Unpack[Given],
+    **given: Any,
 ) -> None:
     """Load files, folders, patterns and addresses, all of them or none.
 
@@ -227,6 +250,7 @@ def build(
 @click.pass_obj
 def watch(
     call: Call,
+    /,
     place: str,
     interval: float,
     once: bool,
@@ -234,7 +258,7 @@ def watch(
     build: bool,
     target: str | None,
     variables: str | None,
-    **given: Unpack[Given],
+    **given: Any,
 ) -> None:
     """Load what lands in a folder or a prefix of an object store, then build.
 
@@ -360,56 +384,22 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 
 
 def parsed(given: Given, *, check: bool) -> LoadOptions:
-    """What the options of a load mean. Raises click.BadParameter."""
+    """What the options of a load mean. Raises click.UsageError."""
     from loader.load import LoadOptions
     from loader.parsers.dialect import ReadOptions
     from loader.sources import CellFormats
 
-    columns = given["file_columns"]
+    def of(kind: type[ReadOptions | CellFormats]) -> Given:
+        return {name: given[name] for name in kind.__dataclass_fields__}
+
     try:
-        formats = CellFormats(
-            decimal=given["decimal"],
-            dates=given["dates"],
-            list_separator=_sign("--list-separator", given["list_separator"]),
-            id_prefix=given["id_prefix"],
-            durations=given["durations"],
-        )
+        formats = CellFormats(**of(CellFormats))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    call = ("replace", "allow_empty", "max_rejected", "exclude", "input")
     return LoadOptions(
-        replace=given["replace"],
-        allow_empty=given["allow_empty"],
         check=check,
-        max_rejected=None
-        if given["max_rejected"] is None
-        else _max_rejected(given["max_rejected"]),
-        exclude=given["exclude"],
-        input=given["input_"],
-        read=ReadOptions(
-            encoding=given["encoding"],
-            delimiter=_sign("--delimiter", given["delimiter"]),
-            quote="" if given["quote"] in ("", "none") else _sign("--quote", given["quote"]),
-            columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
-            sheet=given["sheet"],
-            names=given["names"],
-        ),
+        read=ReadOptions(**of(ReadOptions)),
         formats=formats,
+        **{name: given[name] for name in call},
     )
-
-
-def _sign(name: str, value: str | None) -> str | None:
-    if value is None:
-        return None
-    sign = _SIGNS.get(value.lower(), value)
-    if len(sign) != 1 or sign in "\r\n\0":
-        raise click.BadParameter(f"{value!r} is not one character.", param_hint=name)
-    return sign
-
-
-def _max_rejected(value: str) -> MaxRejected:
-    from loader.load import MaxRejected
-
-    try:
-        return MaxRejected.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--max-rejected") from None

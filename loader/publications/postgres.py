@@ -14,7 +14,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -374,6 +374,7 @@ class PostgresPublications(SqlPublications):
         schemas = sorted({self.schema + one.suffix for one in relations})
         there = self._schemas()
         steps = [f"create schema {quote(name)}" for name in schemas if name not in there]
+        steps += self._rights_of_owners({one.suffix for one in relations}, place)
         replaced: list[tuple[_Found, str, str, str]] = []
         plain: list[int] = []
         for one in relations:
@@ -402,6 +403,20 @@ class PostgresPublications(SqlPublications):
         dropped["view"] += self._surplus_views(relations, current)
         steps += [f"drop {kind} {', '.join(names)}" for kind, names in dropped.items() if names]
         return [*steps, self._comments(relations, place)]
+
+    def _rights_of_owners(self, suffixes: Set[str], place: str) -> list[str]:
+        """A view reads with the rights of its owner, who is the builder once there are roles."""
+        owners = self.run(
+            "select nspname::text, quote_ident(pg_get_userbyid(nspowner)) from pg_namespace "
+            "where nspname = any(%s) and pg_get_userbyid(nspowner) <> current_user",
+            ([self.schema + suffix for suffix in suffixes],),
+        )
+        steps = []
+        for schema, owner in owners:
+            made = quote(place + schema.removeprefix(self.schema))
+            steps.append(f"grant usage on schema {made} to {owner}")
+            steps.append(f"grant select on all tables in schema {made} to {owner}")
+        return steps
 
     def _surplus_views(
         self, relations: Sequence[Relation], current: Publication | None

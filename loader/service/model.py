@@ -6,13 +6,13 @@ import re
 from contextlib import suppress
 from datetime import datetime
 from encodings.aliases import aliases
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import click
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field, create_model
 
-from loader.cli.loading import Given, given_options, parsed
+from loader.cli.loading import given_options, parsed
 from loader.errors import UsageError
 from loader.parsers.encoding import said_encoding
 
@@ -179,7 +179,7 @@ def load_options(asked: _Asked) -> LoadOptions:
             values = value if isinstance(value, list) else [value]
             arguments += [f"{flag}={text}" for text in values if text is not None]
     with _LOAD.make_context("upload", arguments) as context:
-        return parsed(cast("Given", context.params), check=False)
+        return parsed(context.params, check=False)
 
 
 class RunRequest(BaseModel):

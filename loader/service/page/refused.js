@@ -70,7 +70,7 @@ function mapping({ file, where, cells, proposals }) {
     el("p", { className: "hint" }, "Below each column of labmart stands the column of the file "
       + "that is closest to it. Choose what is meant; files with this header are read so from then "
       + "on."),
-    proposals.length > 1 ? field("Table", table) : null, columns);
+    proposals.length > 1 ? field("Kind of table", table) : null, columns);
   const chosen = () => [...columns.querySelectorAll("select")].filter((choice) => choice.value)
     // A line break in a cell is a blank.
     .map((choice) => `${choice.value.replace(/\p{Cc}+/gu, " ")}=${choice.dataset.column}`);

@@ -75,7 +75,7 @@ def test_files_become_tables_in_spite_of_a_power_failure(
 def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
     browser: Browser, page_project: Path, database: Database, tmp_path: Path
 ) -> None:
-    content = b"UserNr;full_name;E-Mail-Adress;registered on\n7;Ada;a@x;2024-01-31\n"
+    buffer = b"UserNr;full_name;E-Mail-Adress;registered on\n7;Ada;a@x;2024-01-31\n"
     with (
         serving(page_project, database, "--spool", str(tmp_path / "spool")) as server,
         watched(browser, server.url + "/") as page,
@@ -85,9 +85,8 @@ def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
             "**/v1/files?*",
             lambda route: route.continue_(url=route.request.url + "&build=false"),
         )
-        page.set_input_files(
-            "#chooser", [{"name": "people.csv", "mimeType": "", "buffer": content}]
-        )
+        people: FilePayload = {"name": "people.csv", "mimeType": "", "buffer": buffer}
+        page.set_input_files("#chooser", [people])
         page.get_by_role("button", name="Load 1 file").press("Enter")
         refused = page.get_by_role("article", name="Load of people.csv")
         expect(refused.get_by_text("The file was refused")).to_be_visible()
@@ -124,8 +123,9 @@ def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
             button.press("Enter")
         assert "map=UserNr%3Duser_id" in again.value.url
         # Two encodings make words of these bytes.
-        names = "user_id,name,email,signup_date\n8,Иванова,,\n9,Петрова,,\n".encode("cp1251")
-        page.set_input_files("#chooser", [{"name": "ru.csv", "mimeType": "", "buffer": names}])
+        buffer = "user_id,name,email,signup_date\n8,Иванова,,\n9,Петрова,,\n".encode("cp1251")
+        russian: FilePayload = {"name": "ru.csv", "mimeType": "", "buffer": buffer}
+        page.set_input_files("#chooser", [russian])
         page.get_by_role("button", name="Load 1 file").press("Enter")
         encoding = page.get_by_role("article", name="Load of ru.csv").get_by_label("Encoding")
         encoding.fill("klingon")
@@ -146,7 +146,7 @@ def a_file_that_is_no_table_is_refused(page: Page, server: Server) -> None:
     page.set_input_files("#chooser", [plan])
     page.get_by_role("button", name="Load 1 file").click()
     refused = page.get_by_role("article", name="Load of plan.csv")
-    told = refused.get_by_role("alert")
+    told = refused.get_by_role("alert").first
     expect(told).to_contain_text("Nothing was loaded")
     with server.client() as client:
         [job] = client.get("/v1/jobs").json()["items"]

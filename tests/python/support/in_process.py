@@ -22,9 +22,14 @@ class Done:
 
 
 def labmart(project: Path, *arguments: str, stdin: bytes = b"") -> Done:
+    """Call the command for a project; see `command`."""
+    return command("--project-dir", str(project), *arguments, stdin=stdin)
+
+
+def command(*arguments: str, stdin: bytes = b"") -> Done:
     """Call the command as a shell does, with its exit code; a traceback fails the test."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["labmart", "--project-dir", str(project), *arguments])
+        patch.setattr("sys.argv", ["labmart", *arguments])
         with CliRunner().isolation(input=stdin) as (out, err, _):
             try:
                 main()

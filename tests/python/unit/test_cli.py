@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support import in_process
 from support.databases import Database
 from support.project import ROOT
 
@@ -69,14 +70,13 @@ def filled(database: Database) -> Database:
 def labmart(
     root: Path, *arguments: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loader", *arguments],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Call the command in this process, as from a shell in the folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for name, value in (env or {}).items():
+            patch.setenv(name, value)
+        done = in_process.command(*arguments)
+    return subprocess.CompletedProcess(arguments, done.code, done.out, done.err)
 
 
 def test_help_answers_at_once_and_loads_no_driver() -> None:
