@@ -49,12 +49,11 @@ _CLOSE = 0.78
 _COMPARED = 200
 # What begins as an id does: digits, or a short prefix and digits.
 ID_LIKE = re.compile(r"[A-Za-z]{0,8}[-_]?[0-9]+(?:\.0*)?")
-
-
+# A whole id: a number, with or without marks between thousands, or one behind any prefix.
+_NUMBER = re.compile(r"[0-9]+(?:[.,' ][0-9]{3})*(?:\.0*)?")
+_NAMED_ID = re.compile(r"[\w #:/.-]{1,12}?[0-9]+(?:\.0*)?")
 # A prefix of ids goes into the patterns of three engines.
 _PREFIX = re.compile(r"[\w #:/.-]+")
-
-
 DURATIONS = tuple(
     f"{unit}{clock}" for clock in ("", ",h:mm", ",m:ss") for unit in ("s", "min", "h")
 )
@@ -162,10 +161,13 @@ class HeaderMatch:
             return False
         filled = [bool(cell and cell.strip(BLANKS)) for cell in cells]
         id_ = (cells[self.key] or "").strip(BLANKS)
-        # `Plate 7,,,` is none, and `Lab7,,,` lacks what a record has.
+        if _NUMBER.fullmatch(id_):
+            return sum(filled) > 1
+        # `Plate 7,,,` lacks what a record has; `2024-01-31,Export,,` is one only if it is full.
         required = {column.name for column in self.input.columns if column.required}
-        whole = all(is_ for is_, name in zip(filled, self.columns, strict=True) if name in required)
-        return bool(ID_LIKE.fullmatch(id_)) and (whole if not id_[0].isdigit() else sum(filled) > 1)
+        needed = [name in required or id_[:1].isdigit() for name in self.columns]
+        whole = all(is_ for is_, must in zip(filled, needed, strict=True) if must)
+        return whole and _NAMED_ID.fullmatch(id_) is not None
 
     @property
     def lacks(self) -> list[InputColumn]:
@@ -263,6 +265,19 @@ class Headers:
                     name,
                     f"{begins} header begins here, with {', '.join(more)}, which the first one "
                     f"lacks. {apart}",
+                )
+            lost = [c.name for c in match.lacks if c.name in self.match.columns]
+            other = [
+                repr(cell)
+                for cell, name in zip(cells, match.columns, strict=True)
+                if name is None and cell.strip(BLANKS)
+            ]
+            if lost and other:
+                raise FileRefused(
+                    name,
+                    f"{begins} header begins here, without {', '.join(lost)}, which the first one "
+                    f"has, and with {', '.join(other)}. If these are the same, say --map "
+                    f"NAME=COLUMN. {apart}",
                 )
             return match
         if matches:

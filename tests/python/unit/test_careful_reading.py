@@ -98,6 +98,7 @@ def test_a_second_table_refuses_the_file_with_its_line(tmp_path: Path, form: str
         ("name,email,note,x", "of users it has name, email and lacks user_id"),
         ("UserID,E-Mail,Full Name,Joined", "line 3: a second header begins here"),
         ("Email address,UserID,x,y", "'UserID' is close to user_id"),
+        ("user_id,Name,Mailadresse,x", "without email, which the first one has, and with 'Mailad"),
     ],
 )
 def test_a_header_whose_rows_cannot_follow_refuses_the_file(
@@ -126,7 +127,7 @@ def test_a_header_in_a_quoted_cell_is_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", [form for form in FORMATS if form != "jsonl"])
-@pytest.mark.parametrize("ids", ["{}", "{}.0", "EXP-{}", "U{}"])
+@pytest.mark.parametrize("ids", ["{}", "{}.0", "1.{:0>3}", "EXP-{}", "U{}", "#{}", "2023/EXP/{}"])
 def test_records_above_the_header_refuse_the_file(tmp_path: Path, form: str, ids: str) -> None:
     people = [(ids.format(id_), *rest) for id_, *rest in PEOPLE]
     _, _, wrong = of(tmp_path, FORMATS[form]([*people, NAMES]))
@@ -136,7 +137,9 @@ def test_records_above_the_header_refuse_the_file(tmp_path: Path, form: str, ids
     assert "above" in wrong
 
 
-@pytest.mark.parametrize("above", ["Plate 7,,,", "2023,,,", "Export,of,lab,7", "no,5", "a,b,c,d"])
+@pytest.mark.parametrize(
+    "above", ["Plate 7,,,", "2023,,,", "2024-01-31,Export,,", "Export,of,lab,7", "no,5", "a,b,c,d"]
+)
 def test_a_preamble_is_passed_over_and_told(tmp_path: Path, above: str) -> None:
     cells = tuple(above.split(","))
     for content in (as_text([cells, NAMES, *PEOPLE]), workbook("xlsx", [cells, NAMES, *PEOPLE])):
