@@ -305,21 +305,13 @@ def columns_alike(cells: Sequence[str], table: Input) -> list[InputColumn]:
 
 def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:
     """What the cells have of the header of an input; None if that is nothing."""
-    keys = [header_key(cell) for cell in cells]
-    meant = {
-        column.name: [cell for cell, key in zip(cells, keys, strict=True) if key in names]
-        for column in table.columns
-        for names in [column.said or column.names]
-    }
-    has = [name for name, found in meant.items() if found]
-    free = [cell for cell in cells if not any(cell in found for found in meant.values())]
-    lacking = [column for column in table.columns if not meant[column.name]]
-    close = [(name, column) for column in lacking if (name := _closest(free, column))]
-    advice = " ".join(_close_to(*pair) for pair in close)
-    lacks = [column.name for column in lacking if column.required]
+    named, close = _meant(cells, table)
+    has = [name for name, found in named.items() if found]
     if not has and not close:
         return None
-    twice = next((found for found in meant.values() if len(found) > 1), None)
+    advice = " ".join(_close_to(close[c.name], c) for c in table.columns if c.name in close)
+    lacks = [c.name for c in table.columns if c.required and not named[c.name]]
+    twice = next((found for found in named.values() if len(found) > 1), None)
     problem = "its quotation marks are not right"
     if lacks:
         problem = f"lacks {', '.join(lacks)}"
@@ -328,6 +320,21 @@ def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:
         advice = advice or "Give one of them another name."
     what = f"of {table.name} it has {', '.join(has) or 'nothing'} and {problem}"
     return 2 * len(has) + len(close), what, advice
+
+
+def _meant(cells: Sequence[str], table: Input) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """For each column the cells that name it; for those without, a cell of the rest if close."""
+    named = {
+        column.name: [cell for cell in cells if header_key(cell) in (column.said or column.names)]
+        for column in table.columns
+    }
+    free = [cell for cell in cells if not any(cell in found for found in named.values())]
+    close: dict[str, str] = {}
+    for column in table.columns:
+        if not named[column.name] and (cell := _closest(free, column)):
+            close[column.name] = cell
+            free.remove(cell)
+    return named, close
 
 
 def mistaken_name(cells: Sequence[str], match: HeaderMatch) -> str:
@@ -341,25 +348,12 @@ def mistaken_name(cells: Sequence[str], match: HeaderMatch) -> str:
 
 
 def refused_header(where: str, cells: Sequence[str], inputs: Sequence[Input]) -> RefusedHeader:
-    """A header that means none of the inputs, with the cell that each column may be.
-
-    A cell is proposed once: for a column by one of whose names it goes, else for one to which it
-    is close.
-    """
+    """A header that means none of the inputs, with the cell that each column may be."""
 
     def proposal(table: Input) -> Proposal:
-        free = list(cells)
-        meant: dict[str, str] = {}
-        for column in table.columns:
-            keys = column.said or column.names
-            if cell := next((cell for cell in free if header_key(cell) in keys), ""):
-                meant[column.name] = cell
-                free.remove(cell)
-        for column in table.columns:
-            if column.name not in meant and (cell := _closest(free, column)):
-                meant[column.name] = cell
-                free.remove(cell)
-        columns = (ProposedColumn(c.name, c.required, meant.get(c.name)) for c in table.columns)
+        named, close = _meant(cells, table)
+        meant = {name: found[0] if found else close.get(name) for name, found in named.items()}
+        columns = (ProposedColumn(c.name, c.required, meant[c.name]) for c in table.columns)
         return Proposal(table.name, tuple(columns))
 
     def unlikely(proposal: Proposal) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 import select
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -228,8 +229,7 @@ class RemoteFolder:
 
     def list(self, exclude: Sequence[str]) -> list[Listed]:
         """All files but left-over and excluded ones."""
-        with self._faults(""):
-            remote = Remote(self.address)
+        with self._remote("") as remote:
             files = remote.below() if remote.system.exists(remote.root) else []
         return [
             file
@@ -239,14 +239,12 @@ class RemoteFolder:
 
     def exists(self, relative: str) -> bool:
         """Whether there is a file of this path."""
-        with self._faults(relative):
-            remote = Remote(self.address)
+        with self._remote(relative) as remote:
             return bool(remote.system.exists(f"{remote.root.rstrip('/')}/{relative}"))
 
     def move(self, relative: str, target: str, beside: tuple[str, bytes] | None) -> None:
         """Copy a file and delete the first one; write a small file before."""
-        with self._faults(relative):
-            remote = Remote(self.address)
+        with self._remote(relative) as remote:
             system, top = remote.system, remote.root.rstrip("/")
             if beside is not None:
                 system.pipe_file(f"{top}/{beside[0]}", beside[1])
@@ -258,9 +256,10 @@ class RemoteFolder:
                 system.rm_file(f"{top}/{relative}")
 
     @contextmanager
-    def _faults(self, relative: str) -> Iterator[None]:
+    def _remote(self, relative: str) -> Iterator[Remote]:
+        """The folder as it is now; its faults, told of a file."""
         try:
-            yield
+            yield Remote(self.address)
         except MissingExtra:
             raise
         except Exception as error:
@@ -395,82 +394,68 @@ _CREDENTIALS = {
 }
 
 
+# What a fault means, the first that fits, by its HTTP status, the classes of its errors and what
+# they say: `404 ClientError Exception; OSError Exception | reason`.
+_FAULTS = {
+    "^[^|]*BadHostKey|not found in known_hosts": "the server's key is not the known one "
+    "({reason}). Connect once with `sftp` or `ssh` and compare it.",
+    "^407": "the proxy asks for a password. Put it into HTTPS_PROXY.",
+    # aiohttp has a status in this too, one that the server did not send.
+    "^[^|]*(Payload|IncompleteRead|Disconnected)": "the download was cut short ({reason}). Try "
+    "again.",
+    "^404|^410|^[^;|]*FileNotFoundError": "there is no such file, folder or bucket at this "
+    "address. Check the address.",
+    "^401|^403": "access is denied ({status}). {credentials} A presigned address may have expired.",
+    "(?i:credential)|^[^|]*Authentication": "no credentials that are accepted were found "
+    "({reason}). {credentials}",
+    "^[^;|]*PermissionError": "access is denied ({reason}). {credentials}",
+    "^429|^5": "the server answers {answer}. Try again later.",
+    "^4": "the server answers {answer}. Check the address.",
+    "^[^|]*Certificate|CERTIFICATE": "the server's TLS certificate cannot be trusted ({reason}). "
+    "If it is your own, name its authority in SSL_CERT_FILE.",
+    "^[^|]*SSL": "no TLS connection can be made ({reason}). Is the address one of http://?",
+    "^[^|]*(Timeout|TimedOut)": "the server does not answer in time. Check the address and the "
+    "network.",
+    "^[^|]*(Connect|gaierror|EHOSTUNREACH|ENETUNREACH)": "the server cannot be reached ({reason}). "
+    "Check the address and the network.",
+    "": "it cannot be fetched ({kind}: {reason}). Check the address.",
+}
+
+
 def remote_fault(error: BaseException, scheme: str) -> str:
     """What went wrong and what to do next, to stand behind a name and a colon."""
-    credentials = _CREDENTIALS[EXTRAS[scheme]]
-    reason = without_secrets(str(error)) or type(error).__name__
+    kind = type(error).__name__
+    reason = without_secrets(str(error)) or kind
     chain = list(_chain(error))
-    kinds = " ".join(kind.__name__ for link in chain for kind in type(link).__mro__)
     status = next((code for link in chain if (code := _status(link))), 0)
-    if "BadHostKey" in kinds or "not found in known_hosts" in reason:
-        return (
-            f"the server's key is not the known one ({reason}). Connect once with `sftp` or `ssh` "
-            "and compare it."
-        )
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return "the proxy asks for a password. Put it into HTTPS_PROXY."
-    # aiohttp has a status in this too, one that the server did not send.
-    if "Payload" in kinds or "IncompleteRead" in kinds or "Disconnected" in kinds:
-        return f"the download was cut short ({reason}). Try again."
-    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE) or isinstance(error, FileNotFoundError):
-        return "there is no such file, folder or bucket at this address. Check the address."
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return f"access is denied ({status}). {credentials} A presigned address may have expired."
-    if "Credential" in kinds or "credential" in reason.lower() or "Authentication" in kinds:
-        return f"no credentials that are accepted were found ({reason}). {credentials}"
-    if isinstance(error, PermissionError):
-        return f"access is denied ({reason}). {credentials}"
-    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500:
-        return f"the server answers {_words(status)}. Try again later."
-    if status >= 400:
-        return f"the server answers {_words(status)}. Check the address."
-    if "Certificate" in kinds or "CERTIFICATE" in reason:
-        return (
-            f"the server's TLS certificate cannot be trusted ({reason}). If it is your own, name "
-            "its authority in SSL_CERT_FILE."
-        )
-    if "SSL" in kinds:
-        return f"no TLS connection can be made ({reason}). Is the address one of http://?"
-    if "Timeout" in kinds or "TimedOut" in kinds:
-        return "the server does not answer in time. Check the address and the network."
-    if "Connect" in kinds or "gaierror" in kinds or _is_network(error):
-        return f"the server cannot be reached ({reason}). Check the address and the network."
-    return f"it cannot be fetched ({type(error).__name__}: {reason}). Check the address."
+    kinds = "; ".join(" ".join(c.__name__ for c in type(link).__mro__) for link in chain)
+    number = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
+    told = f"{status or ''} {kinds} {number} | {reason}"
+    sentence = next(said for pattern, said in _FAULTS.items() if re.search(pattern, told))
+    known = {status.value: status.phrase for status in HTTPStatus}
+    answer = f"{status} {known.get(status, '')}".rstrip()
+    credentials = _CREDENTIALS[EXTRAS[scheme]]
+    return sentence.format(
+        reason=reason, kind=kind, status=status, answer=answer, credentials=credentials
+    )
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        yield error
+        seen.append(error)
         error = error.__cause__ or error.__context__
-    return chain
 
 
 def _status(error: BaseException) -> int:
     """The HTTP status within an error of aiohttp, azure, gcsfs or botocore; else 0."""
     response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        metadata = response.get("ResponseMetadata")
-        response = metadata.get("HTTPStatusCode") if isinstance(metadata, dict) else None
-        if isinstance(response, int):
-            return response
-    for attribute in ("status", "status_code", "code"):
-        value = getattr(error, attribute, None)
-        if isinstance(value, int) and 400 <= value < 600:
-            return value
-    return 0
-
-
-def _words(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)
-
-
-def _is_network(error: BaseException) -> bool:
-    unreachable = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET)
-    return isinstance(error, OSError) and error.errno in unreachable
+    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
+    if isinstance(metadata, dict):
+        return int(metadata.get("HTTPStatusCode") or 0)
+    said = (getattr(error, attribute, None) for attribute in ("status", "status_code", "code"))
+    return next((code for code in said if isinstance(code, int) and 400 <= code < 600), 0)
 
 
 def changed_at(info: Mapping[str, object]) -> float:
