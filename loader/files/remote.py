@@ -143,15 +143,15 @@ class Remote:
         """What people call a file that was listed."""
         if path == self.root:
             return self.shown
-        if not is_pattern(self.address):
-            below = printable(path.removeprefix(self.root.rstrip("/") + "/"))
-            return f"{self.shown.rstrip('/')}/{below}"
         if self.is_web:
             return shown_address(path)
-        if self.scheme == "sftp":
-            host = self.shown.removeprefix("sftp://").partition("/")[0]
-            return f"sftp://{host}{printable(path)}"
-        return f"{self.scheme}://{printable(path)}"
+        # What lies before the file in both, up to the first part that is a pattern.
+        has_pattern = is_pattern(self.address)
+        top, shown = (
+            re.split(r"[*?[]", place, maxsplit=1)[0].rpartition("/")[0] if has_pattern else place
+            for place in (self.root.rstrip("/"), self.shown.rstrip("/"))
+        )
+        return f"{shown}/{printable(path.removeprefix(f'{top}/'))}"
 
     def download(self, file: Listed, spool: Spool, progress: Progress) -> LocalFile | Problem:
         """The file as a temporary one."""
@@ -160,14 +160,11 @@ class Remote:
         options = {"max_concurrency": 1} if self.extra == "s3" else {}
         try:
             target = spool.new(name)
-            callback = _download_callback(name, target, spool, progress)
-            self.system.get_file(file.path, str(target), callback=callback, **options)
+            with _faults_told(name, self.scheme, target):
+                callback = _download_callback(name, target, spool, progress)
+                self.system.get_file(file.path, str(target), callback=callback, **options)
         except FileRefused as refused:
             return Problem(str(refused))
-        except Exception as error:
-            if isinstance(error, OSError) and error.filename == str(target):
-                return Problem(f"{name}{cannot_write(error, target)}")
-            return Problem(f"{name}: {remote_fault(error, self.scheme)}")
         size, expected = target.stat().st_size, file.info.get("size")
         if isinstance(expected, int) and size != expected:
             cut = f"the download was cut short: {size:,} of {expected:,} bytes came. Try again."
@@ -186,12 +183,11 @@ def fetch(
     shown = shown_address(address)
     progress(f"{shown}: connecting")
     try:
-        remote = Remote(address)
-        files = remote.files()
-    except MissingExtra:
-        raise
-    except Exception as error:
-        yield Problem(f"{shown}: {remote_fault(error, scheme_of(address))}")
+        with _faults_told(shown, scheme_of(address)):
+            remote = Remote(address)
+            files = remote.files()
+    except FileRefused as refused:
+        yield Problem(str(refused))
         return
     skipped: list[Result] = []
     for file in files:
@@ -258,14 +254,22 @@ class RemoteFolder:
     @contextmanager
     def _remote(self, relative: str) -> Iterator[Remote]:
         """The folder as it is now; its faults, told of a file."""
-        try:
+        with _faults_told(f"{self.shown}/{printable(relative)}", scheme_of(self.address)):
             yield Remote(self.address)
-        except MissingExtra:
-            raise
-        except Exception as error:
-            name = f"{self.shown}/{printable(relative)}"
-            fault = remote_fault(error, scheme_of(self.address))
-            raise FileRefused(name, f": {fault}") from None
+
+
+@contextmanager
+def _faults_told(name: str, scheme: str, target: Path | None = None) -> Iterator[None]:
+    """Raise FileRefused for what fsspec raises, or the writing of the target."""
+    try:
+        yield
+    except (MissingExtra, FileRefused):
+        raise
+    except Exception as error:
+        fault = f": {remote_fault(error, scheme)}"
+        if target and isinstance(error, OSError) and error.filename == str(target):
+            fault = cannot_write(error, target)
+        raise FileRefused(name, fault) from None
 
 
 def _http_options(address: str) -> dict[str, object]:
@@ -321,18 +325,16 @@ def _download_callback(name: str, target: Path, spool: Spool, progress: Progress
     from fsspec.callbacks import Callback
 
     tell = byte_progress(name, "fetching", progress)
+    checked = 0
 
-    class DownloadCallback(Callback):  # type: ignore[misc]  # fsspec has no types
-        checked = 0
+    def watch(_size: int | None, value: int, **_: object) -> None:
+        nonlocal checked
+        if value >= checked:
+            spool.check(name, 0, target)
+            checked = value + CHECK_SPACE_EVERY
+        tell(value)
 
-        def call(self, hook_name: str | None = None, **_: object) -> None:
-            del hook_name
-            if self.value >= self.checked:
-                spool.check(name, 0, target)
-                self.checked = self.value + CHECK_SPACE_EVERY
-            tell(self.value)
-
-    return DownloadCallback()
+    return Callback(hooks={"bytes": watch})
 
 
 def spool_pipe(
