@@ -68,7 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if not (mark.args and isinstance(mark.args[0], str) and mark.args[0].strip()):
                 raise pytest.UsageError(f"{item.nodeid}: the mark `prove` needs a reason")
     # What takes longest begins first; the quick ones fill the gaps at the end.
-    items.sort(key=lambda item: (groups[item] not in LONG, item.path.parent.name == "unit"))
+    slow = {group for item, group in groups.items() if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (groups[item] not in LONG, groups[item] not in slow))
 
 
 @pytest.fixture(scope="session")
