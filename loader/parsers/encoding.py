@@ -68,7 +68,8 @@ _EXAMPLES = 3
 
 # What no other encoding has in such places: elisions, contractions, units.
 _CERTAIN = re.compile(
-    "^(?:[cdjlmnst]|qu|aujourd)’[aeéèêiîoôuhœ][a-zà-ÿ]{2}|[a-z]n’t$|’(?:re|ve|ll)$|^µ[mlgsav]l?$|^nº$"
+    "^(?:[cdjlmnst]|qu|aujourd)’[aeéèêiîoôuhœ][a-zà-ÿ]{2}|[a-z]n’t$|’(?:re|ve|ll)$"
+    "|^µ[mlgsav]l?$|^nº$"
 )
 # The signs that another encoding may have before a unit: a sign in a word is no evidence for it.
 _UNIT = re.compile("[°µ][A-Za-z]{1,3}|[^\\W\\d_µºª²³¹¼½¾]+")
