@@ -199,7 +199,7 @@ def build_and_publish(
         with dbt_session(profile):
             result = build(project, options, report, place=place)
         if result.exit_code == 0 and not place and not options.extra:
-            publications.keep(code)
+            publications.keep(read_build(profile, place, code, result), keep)
         if result.exit_code == 0 and place:
             made = read_build(profile, place, code, result)
             number = publications.publish(made, keep)

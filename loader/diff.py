@@ -29,6 +29,8 @@ _COLUMNS = tuple(
     Column(name, "text") for name in ("mart", "change", "key", "column_name", "before", "after")
 )
 _MANY = 2**62
+# So many rows with the same change are told one by one, on a screen.
+_ALIKE = 5
 
 
 def show_status(database: Database, *, format_: str) -> None:
@@ -65,6 +67,8 @@ def show_changes(
     By default the last one that is kept and the current one. `limit` is that of each mart; None
     means the format's default, 0 means all. Raises UsageError and NotBuilt.
     """
+    if database.profile.engine == "spark":
+        raise UsageError("Builds of the lake cannot be compared yet, only those of databases.")
     with open_publications(database.profile, write=False) as publications:
         old, new = _chosen(publications.all(), builds, database)
     contracts = mart_contracts(database.project)
@@ -79,6 +83,8 @@ def show_changes(
             if mart in (None, contract.name)
             for row in _changes(source, contract, old, new, counts, most or _MANY)
         ]
+    if format_ == "table":
+        rows = list(_told_once(rows))
     print_rows(_COLUMNS, rows, format_, f"from build {old.build} to build {new.build}")
     for name, count in counts.items():
         words = ", ".join(f"{number:,} {change}" for change, number in sorted(count.items()))
@@ -163,6 +169,19 @@ def _changes(
         for column, was, is_ in zip(values, before, after, strict=True):
             if was != is_:
                 yield (name, change, key, column, was, is_)
+
+
+def _told_once(rows: Sequence[Row]) -> Iterator[Row]:
+    """The rows, but one for a change that many rows of a mart share, such as that of a mean."""
+    shared = Counter((row[0], *row[3:]) for row in rows if row[3] is not None)
+    told: set[Row] = set()
+    for row in rows:
+        change = (row[0], *row[3:])
+        if shared[change] <= _ALIKE:
+            yield row
+        elif change not in told:
+            told.add(change)
+            yield (row[0], row[1], f"{shared[change]:,} rows alike", *row[3:])
 
 
 def _rows_of_a_bag(

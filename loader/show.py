@@ -131,12 +131,19 @@ def _json(value: Value) -> str:
     return _encode(value)
 
 
+def _csv(value: Value) -> str | None:
+    """As the engines write it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)
+
+
 def print_rows(columns: Sequence[Column], rows: Sequence[Row], format_: str, footer: str) -> None:
     """Print rows that are in memory, as a mart is printed."""
     out = sys.stdout.buffer
     if format_ == "csv":
         for cells in ([column.name for column in columns], *rows):
-            text = (csv_cell(None if cell is None else str(cell)) for cell in cells)
+            text = (csv_cell(_csv(cell)) for cell in cells)
             out.write(f"{','.join(text)}\n".encode())
     elif format_ == "json":
         write_json(columns, rows, out)

@@ -373,11 +373,13 @@ def _closest(cells: Sequence[str], column: InputColumn) -> str:
     from difflib import SequenceMatcher
 
     def likeness(cell: str) -> float:
-        found = _bare(cell)
-        return max(
-            SequenceMatcher(None, found, _bare(name), autojunk=False).ratio()
-            for name in column.names
-        )
+        matchers = [
+            SequenceMatcher(None, _bare(cell), _bare(name), autojunk=False) for name in column.names
+        ]
+        # Most are not even close by their lengths.
+        likely = [matcher for matcher in matchers if matcher.real_quick_ratio() >= _CLOSE]
+        likely = [matcher for matcher in likely if matcher.quick_ratio() >= _CLOSE]
+        return max((matcher.ratio() for matcher in likely), default=0.0)
 
     likely = [(likeness(cell), cell) for cell in cells[:_COMPARED] if 1 < len(cell) < _COMPARED]
     best = max(likely, default=(0.0, ""))

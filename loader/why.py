@@ -19,15 +19,19 @@ from loader.engines import Column, Engine, Filter, Row, Selection, Value
 from loader.engines.sql import IN
 from loader.errors import UnknownColumn, UsageError
 from loader.project import Project
-from loader.show import TABLE_ROWS, accounts, select
-from loader.table import display, print_table
+from loader.show import TABLE_ROWS, accounts, print_rows, select
+from loader.table import display
 
 # Its rows have the file and line of their experiment.
 _EXPERIMENTS = "experiments"
 _ORIGIN = ("load_id", "line")
+# As many as a program gets: their experiments are asked for by their ids.
+_MOST_ROWS = 10_000
 
 
-def show_why(project: Project, source: Engine, name: str, key: str, column_name: str) -> None:
+def show_why(
+    project: Project, source: Engine, name: str, key: str, column_name: str, format_: str
+) -> None:
     """Print the rows behind a figure; stderr gets the figure and what it means.
 
     Raises UnknownMart, UnknownColumn, UsageError for a key that is not there or a mart that is made
@@ -57,16 +61,17 @@ def show_why(project: Project, source: Engine, name: str, key: str, column_name:
             f"{name} has no row with {key_name} {key}. `labmart issues` tells what was rejected."
         )
     equal = ((made_of.by, key),) if made_of.by else ()
-    behind = select(marts[made_of.mart], source, equal=equal, limit=TABLE_ROWS)
+    limit = TABLE_ROWS if format_ == "table" else _MOST_ROWS
+    behind = select(marts[made_of.mart], source, equal=equal, limit=limit)
     columns, rows = _traced(project, source, behind)
     total = source.count(behind)
     part = f"the first {len(rows):,} of {total:,}" if total > len(rows) else f"{total:,}"
     print(
-        f"{column_name} of {key_name} {key} is {display(row[0])}. {column.description}",
+        f"{column_name} of {key_name} {key} is {display(row[0])}, made of {part} "
+        f"row{'' if total == 1 else 's'} of {made_of.mart}. {column.description}",
         file=sys.stderr,
     )
-    footer = f"made of {part} row{'' if total == 1 else 's'} of {made_of.mart}"
-    print_table(columns, rows, footer, choose=f"see labmart show {made_of.mart} --columns")
+    print_rows(columns, rows, format_, f"{made_of.mart}: {part}")
 
 
 def _traced(project: Project, source: Engine, behind: Selection) -> tuple[list[Column], list[Row]]:

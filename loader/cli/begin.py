@@ -15,9 +15,10 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 def init(folder: Path) -> None:
-    """Write a project for a laboratory of one's own into the folder DIR: models, macros, seeds.
+    """Write a project of one's own into the folder DIR.
 
-    Its seeds are the sample laboratory, which counts until the first load.
+    It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until
+    the first load.
     """
     from loader.project import write_project
 
@@ -30,7 +31,7 @@ def init(folder: Path) -> None:
 @target_option
 @click.pass_context
 def demo(context: click.Context, folder: Path, target: str | None) -> None:
-    """Build the sample laboratory in a folder of its own, and print the user features.
+    """Build the sample laboratory in a folder of its own.
 
     The folder is made when it is missing; default: labmart-demo.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """Start, stop and look at the embedded PostgreSQL."""
+    """Start, stop, look at or expose the embedded PostgreSQL."""
 
 
 @db.command("start")
@@ -132,10 +132,10 @@ def db_url(call: Call, target: str | None) -> None:
 
 @click.group()
 def spark() -> None:
-    """Start, stop and look at the server that the lake is computed in, on this machine.
+    """Start, stop or look at the server that computes in the lake.
 
-    LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). Where SPARK_REMOTE names a
-    server, that one is used and none is started.
+    It runs on this machine. LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). Where
+    SPARK_REMOTE names a server, that one is used and none is started.
     """
 
 
@@ -209,10 +209,10 @@ def _lake(call: Call, target: str | None) -> Profile:
 @option("--sql", is_flag=True, help="Only print the SQL, for an administrator to run.")
 @click.pass_obj
 def roles(call: Call, target: str | None, sql: bool) -> None:
-    """Make the database roles of loading, building and reading, with the least rights.
+    """Make the database roles of loading, building and reading.
 
-    On a server of one's own the user of profiles.yml needs CREATEROLE and has to own the database;
-    else print the SQL and have it run by somebody who may.
+    Each has the least rights. On a server of one's own the user of profiles.yml needs CREATEROLE
+    and has to own the database; else print the SQL and have it run by somebody who may.
     """
     from loader.roles import builder_of, loader_of, reader_of, roles_sql, set_up_roles
 

@@ -34,11 +34,13 @@ def _sign(_: click.Context, option: click.Parameter, value: str | None) -> str |
     return sign
 
 
-def _max_rejected(_: click.Context, option: click.Parameter, value: str) -> MaxRejected | None:
+def _max_rejected(
+    _: click.Context, option: click.Parameter, value: str | None
+) -> MaxRejected | None:
     from loader.load import MaxRejected
 
     try:
-        return MaxRejected.parse(value) if value else None
+        return None if value is None else MaxRejected.parse(value)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=option.opts[0]) from None
 
@@ -149,7 +151,7 @@ def run(
     variables: str | None,
     **given: Any,
 ) -> None:
-    """Load the PATHs if there are any, build everything and print the user features."""
+    """Load the PATHs, if any, build, and print the user features."""
     from loader.contract import DEFAULT_MART, mart_contract
     from loader.dbt import BuildOptions
     from loader.seeds import check_seeds
@@ -183,7 +185,7 @@ def load(
     target: str | None,
     **given: Any,
 ) -> None:
-    """Load files, folders, patterns and addresses, all of them or none.
+    """Load files, folders, patterns and addresses, all or none.
 
     A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
     sftp:) or - for standard input. Each file is recognised by its header. Of several files the
@@ -210,7 +212,7 @@ def build(
     variables: str | None,
     dbt_arguments: tuple[str, ...],
 ) -> None:
-    """Build and test the tables beside those that readers see, then publish them in one step.
+    """Build and test beside what readers see, then publish.
 
     If a test fails, or the build is killed, readers see what they saw before. A build is left out
     when nothing has changed since the last one. dbt's unit tests and the tests tagged `development`
@@ -258,7 +260,7 @@ def watch(
     variables: str | None,
     **given: Any,
 ) -> None:
-    """Load what lands in a folder or a prefix of an object store, then build.
+    """Load what lands in a folder or an object store, then build.
 
     A loaded file goes to loaded/ in the folder, a refused one to rejected/ with a report beside it.
     SIGTERM ends it between two files.
@@ -292,7 +294,7 @@ load_ids = click.argument("load_ids", metavar="LOAD_ID...", nargs=-1, required=T
 @option("--limit", type=click.IntRange(min=0), help="Print only the newest N; default: all.")
 @click.pass_obj
 def loads(call: Call, target: str | None, format_: str, limit: int | None) -> None:
-    """Print which files were loaded, and which of the loads are current."""
+    """Print which files were loaded when, and which are current."""
     from loader.history import show_loads
 
     show_loads(call.database(target), format_=format_, limit=limit)
@@ -325,7 +327,7 @@ def redo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
 @option("--check", is_flag=True, help="Only tell what would be deleted.")
 @click.pass_obj
 def prune(call: Call, target: str | None, check: bool) -> None:
-    """Delete the loads that are not current, with all their rows, for good."""
+    """Delete what is not current, with all its rows, for good."""
     from loader.history import prune_loads
 
     say(prune_loads(call.database(target), check=check))

@@ -46,7 +46,7 @@ def show(
 @target_option
 @click.pass_obj
 def export(call: Call, mart: str, file: Path, target: str | None) -> None:
-    """Write a mart to a file: csv, json, parquet or xlsx by its ending."""
+    """Write a mart to a csv, json, parquet or xlsx file."""
     from loader.contract import mart_contract
     from loader.export import export as export_mart
     from loader.export import writer_for
@@ -64,8 +64,9 @@ def export(call: Call, mart: str, file: Path, target: str | None) -> None:
 @click.argument("key")
 @click.argument("column")
 @target_option
+@format_option
 @click.pass_obj
-def why(call: Call, mart: str, key: str, column: str, target: str | None) -> None:
+def why(call: Call, mart: str, key: str, column: str, target: str | None, format_: str) -> None:
     """Print the rows that a figure is made of, with file and line.
 
     The figure is the COLUMN of the row of MART whose id is KEY, such as: labmart why user_features
@@ -75,7 +76,7 @@ def why(call: Call, mart: str, key: str, column: str, target: str | None) -> Non
 
     database = call.database(target)
     with database.open() as source:
-        show_why(database.project, source, mart, key, column)
+        show_why(database.project, source, mart, key, column, format_)
 
 
 @click.command()
@@ -97,7 +98,7 @@ def issues(
     severity: str | None,
     resolved: bool,
 ) -> None:
-    """Print the data quality issues: what was rejected or doubted, with file and line."""
+    """Print what was rejected or doubted, with file and line."""
     from loader.show import show_issues
 
     database = call.database(target)

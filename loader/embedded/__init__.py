@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -80,10 +81,11 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class Place:
-    """The paths of one embedded server; all absolute. `user_settings` may be missing."""
+    """The paths of one embedded server, all absolute, and its major version."""
 
     home: Path
     run: Path
+    major: int = MAJOR
 
     @property
     def data(self) -> Path:
@@ -162,6 +164,7 @@ def url_of(place: Place) -> str:
     return f"postgresql://{ROLE}@/{DATABASE}?host={quote(str(place.run), safe='/')}"
 
 
+@cache
 def programs(major: int = MAJOR) -> Path:
     """The folder of the wheel's programs, found without importing it.
 
@@ -179,7 +182,7 @@ def programs(major: int = MAJOR) -> Path:
     )
 
 
-def start(place: Place, *, major: int = MAJOR) -> bool:
+def start(place: Place) -> bool:
     """Start the server unless it runs; True if it was started. Returns when it answers.
 
     Of two starts at once, one waits for the other. Raises DatabaseUnreachable.
@@ -189,13 +192,13 @@ def start(place: Place, *, major: int = MAJOR) -> bool:
         _close(folder, *place.owners)
     if _answers(place):
         return False
-    binaries = programs(major)
+    programs(place.major)
     try:
         place.home.mkdir(mode=0o700, exist_ok=True)
         if place.home.stat().st_uid == os.geteuid():
             place.home.chmod(0o700)
         with locked(place.lock, waiting="", mode=0o600):
-            return not _answers(place) and _start_locked(place, binaries, major)
+            return not _answers(place) and _start_locked(place)
     except OSError as error:
         raise DatabaseUnreachable(
             f"The embedded PostgreSQL cannot be started: {error.filename or place.home}: "
@@ -361,22 +364,22 @@ def _connect(place: Place, database: str) -> psycopg2.extensions.connection | No
 # Starting it.
 
 
-def _start_locked(place: Place, folder: Path, major: int) -> bool:
+def _start_locked(place: Place) -> bool:
     _end_unreachable(place)
     # A server that has been started but does not answer yet is waited for. One that is just being
     # stopped looks the same until its process is gone; then it is up to us to start one.
     answers = _wait(place, lambda: None if server_process(place.data) else 0, _size_of_log(place))
     if not answers:
-        account = choose_account(place, folder)
+        account = choose_account(place)
         account.own(place.home)
         make_private(place.run, owner=account.owner)
         place.log.parent.mkdir(mode=0o700, exist_ok=True)
         if _size_of_log(place) > _LARGE_LOG:
             place.log.replace(place.log.with_suffix(".log.1"))
-        _ensure_data_directory(place, folder, major, account)
+        _ensure_data_directory(place, account)
         account.own(*write_settings(place, this_machine(place)))
         account.own_all_of(place.data)
-        _launch_and_wait(place, folder, account)
+        _launch_and_wait(place, account)
     connection = _connect(place, "postgres")
     if connection is None:
         raise DatabaseUnreachable(f"The embedded PostgreSQL of {place.data} stopped answering.")
@@ -401,14 +404,15 @@ def _end_unreachable(place: Place) -> None:
         _end(server, place)
 
 
-def _launch_and_wait(place: Place, folder: Path, account: Account) -> None:
+def _launch_and_wait(place: Place, account: Account) -> None:
     exposure = exposure_of(place)
     port = exposure.port if exposure else PORT
     if port != PORT:
         # A server has one port, by which its socket is called too; ours stays where it is known.
         place.socket.unlink(missing_ok=True)
         place.socket.symlink_to(f".s.PGSQL.{port}")
-    command = [str(folder / "postgres"), "-D", str(place.data), "-c", f"port={port}"]
+    program = programs(place.major) / "postgres"
+    command = [str(program), "-D", str(place.data), "-c", f"port={port}"]
     deadline = time.monotonic() + _ORPHANS_SECONDS
     while True:
         skip = _size_of_log(place)
@@ -489,7 +493,7 @@ def _size(data: Path) -> int:
 # Making the data directory, so that it is there completely or not at all.
 
 
-def _ensure_data_directory(place: Place, folder: Path, major: int, account: Account) -> None:
+def _ensure_data_directory(place: Place, account: Account) -> None:
     """Make the data directory if there is none. Raises DatabaseUnreachable."""
     unfinished = place.home / "data.new"
     # What a killed initdb left. We hold the lock, so nobody else is at it.
@@ -498,11 +502,11 @@ def _ensure_data_directory(place: Place, folder: Path, major: int, account: Acco
     version_file = place.data / "PG_VERSION"
     if version_file.is_file():
         made_by = version_file.read_text(encoding="ascii", errors="replace").strip()
-        if made_by != str(major):
+        if made_by != str(place.major):
             raise DatabaseUnreachable(
                 f"{place.data} was made by PostgreSQL {made_by}, and this labmart brings "
-                f"PostgreSQL {major}. Dump it with the labmart that made it (`pg_dump`), or, if "
-                f"all of it can be loaded again, move {place.data} away and run `labmart build`."
+                f"PostgreSQL {place.major}. Dump it with the labmart that made it (`pg_dump`), or, "
+                f"if all of it can be loaded again, move {place.data} away and run `labmart build`."
             )
         return
     if place.data.exists():
@@ -516,14 +520,14 @@ def _ensure_data_directory(place: Place, folder: Path, major: int, account: Acco
             ) from None
     unfinished.mkdir(mode=0o700)
     account.own(unfinished)
-    _initdb(place, unfinished, folder, major, account)
+    _initdb(place, unfinished, account)
     # Only a complete data directory ever has the name under which it is looked for.
     unfinished.rename(place.data)
 
 
-def _initdb(place: Place, unfinished: Path, folder: Path, major: int, account: Account) -> None:
+def _initdb(place: Place, unfinished: Path, account: Account) -> None:
     command = [
-        str(folder / "initdb"),
+        str(programs(place.major) / "initdb"),
         f"--pgdata={unfinished}",
         f"--username={ROLE}",
         # The socket's directory is closed to everybody else; see also `settings.client_rules`.
@@ -535,7 +539,7 @@ def _initdb(place: Place, unfinished: Path, folder: Path, major: int, account: A
         # One transaction log file of 64 MB instead of 16: bulk work switches files less often.
         "--wal-segsize=64",
     ]
-    if major >= 17:
+    if place.major >= 17:
         # Upper and lower case of all of Unicode, the same on every system. Older ones: plain C.
         command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     skip = _size_of_log(place)
@@ -664,7 +668,7 @@ class Account:
             os.close(output)
 
 
-def choose_account(place: Place, folder: Path) -> Account:
+def choose_account(place: Place) -> Account:
     """Decide as whom the server of this place runs. Raises DatabaseUnreachable.
 
     An ordinary user runs it as itself. For root there are two ways:
@@ -678,10 +682,10 @@ def choose_account(place: Place, folder: Path) -> Account:
        The data and socket directories are given to it. Directories above the project are never
        opened for it.
     """
-    owner = place.data.stat().st_uid if place.data.exists() else None
     if os.geteuid() != 0:
         return Account()
-    needed = [folder, place.home.parent]
+    owner = place.data.stat().st_uid if place.data.exists() else None
+    needed = [programs(place.major), place.home.parent]
     if place.run.parent != place.home:
         needed.append(place.run.parent)
     named = os.environ.get(ACCOUNT_VARIABLE) or owner

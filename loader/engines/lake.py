@@ -5,6 +5,7 @@
     <raw schema>/claims/<load_id>               a number that was given out, and to whom
     <schema>/builds/<build>/<schema>/<model>/   what one run of dbt made
     <schema>/published/<build>/*.parquet        that it is published, and which columns it has
+    <schema>/publications.parquet               what each publication was made of; mart_status too
 
 The location is LABMART_LAKE: a folder of this machine, or s3:// and whatever else fsspec writes to
 and Spark reads. The loader writes the first three; dbt's macros (macros/lake/) write the others in
@@ -159,6 +160,15 @@ class Folder:
                 Path(temporary).write_bytes(content)
                 Path(temporary).replace(self.path(name))
 
+    def copy(self, folder: str, to: str) -> None:
+        """Copy a folder with all that is in it."""
+        with self._reached():
+            source = self.files._strip_protocol(self.path(folder))
+            for path in self.files.find(source):
+                target = f"{self.path(to)}{path.removeprefix(source)}"
+                self.files.makedirs(target.rpartition("/")[0], exist_ok=True)
+                self.files.copy(path, target)
+
     def delete_unfinished(self, folder: str) -> None:
         """Delete what `written` has left in a folder when its process was killed."""
         if self.is_local:
@@ -199,7 +209,7 @@ def lake_of(profile: Profile) -> Folder:
 def connect(profile: Profile) -> DuckDB:
     """The published marts, each a view on its Parquet."""
     lake = lake_of(profile)
-    return DuckDB(_marts(lake, profile.schema), profile.schema, lake.location)
+    return DuckDB(marts(lake, profile.schema), profile.schema, lake.location)
 
 
 @dataclass(frozen=True)
@@ -226,7 +236,7 @@ def published(lake: Folder, connection: Connection, schema: str) -> list[Publish
 
 
 @contextmanager
-def _marts(lake: Folder, schema: str) -> Iterator[Connection]:
+def marts(lake: Folder, schema: str) -> Iterator[Connection]:
     with lake.connect() as connection:
         connection.execute(f"create schema if not exists {quote(schema)}")
         for one in published(lake, connection, schema):
@@ -241,6 +251,11 @@ def _marts(lake: Folder, schema: str) -> Iterator[Connection]:
                 # Sail writes no file for no rows.
                 columns = one.columns.replace("`", '"').replace("array<bigint>", "bigint[]")
                 connection.execute(f"create table {relation} ({columns})")
+        # What loader/publications tells of them.
+        for file in lake.files_in(schema):
+            name = file.rpartition("/")[2].removesuffix(".parquet")
+            rows = f"select * from read_parquet({literal(file)})"
+            connection.execute(f"create table {quote(schema)}.{quote(name)} as {rows}")
         yield connection
 
 
@@ -248,15 +263,18 @@ def _list(files: Sequence[str]) -> str:
     return f"[{', '.join(map(literal, files))}]"
 
 
-def tidy_builds(profile: Profile) -> None:
-    """Delete the builds that nobody reads: all but those of the last two publications.
+def tidy_builds(profile: Profile, keep: int) -> None:
+    """Delete the builds that nobody reads: all but those of the last publications.
 
-    A build that was never published may still be at work, and goes when it is a day old.
+    At least two stay, since somebody may be reading the one before. A build that was never
+    published may still be at work, and goes when it is a day old.
     """
     lake, schema = lake_of(profile), profile.schema
     builds = lake.names(f"{schema}/published")
     with lake.connect() as connection:
-        kept = {one.build for one in published(lake, connection, schema)} | set(builds[-2:])
+        kept = {one.build for one in published(lake, connection, schema)} | set(
+            builds[-max(keep + 1, 2) :]
+        )
     # A build begins with the time of its start.
     day = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() - _LONGEST_BUILD_SECONDS))
     for build in lake.names(f"{schema}/builds"):

@@ -131,34 +131,29 @@ def encoding_of(name: str, sample: bytes) -> Encoding:
 
     It is not final while all is ASCII. Raises FileRefused if a guess has a rival.
     """
-    proven = _proven(sample)
-    if proven and (proven != "utf-8" or any(map(_is_one_script, _words(sample)))):
+    if proven := _proven(sample):
         return Encoding(proven)
     if sample.isascii():
         return Encoding("utf-8", is_final=False)
     tokens = Counter(dict(_tokens(sample).most_common(_MOST_TOKENS)))
-    # Bytes of another encoding may be UTF-8 by chance: `MAL\xd5\xa6EV` is a letter of Armenia.
-    guess = "utf-8" if proven else _GUESS
-    if not proven and not _least(tokens, guess):
+    if not _least(tokens, _GUESS):
         return Encoding("utf-8")
     for rival in (*_RIVALS, *_detected([*tokens])):
         differ = Counter(
             {
                 token: times
                 for token, times in tokens.items()
-                if token.decode(rival, MARK) != token.decode(guess, MARK)
+                if token.decode(rival, MARK) != token.decode(_GUESS, MARK)
             }
         )
-        if differ and _least(differ, rival) >= max(1, _least(differ, guess)):
+        if differ and _least(differ, rival) >= max(1, _least(differ, _GUESS)):
             shown = max(differ, key=lambda token: _judged(token, rival))
             raise FileRefused(
                 name,
-                ": its letters beyond ASCII prove no encoding, and two make words of them: "
-                f"{_shown(shown, guess)} and {_shown(shown, rival)}. Say which it is with "
+                ": its letters beyond ASCII are no UTF-8, and two encodings make words of them: "
+                f"{_shown(shown, _GUESS)} and {_shown(shown, rival)}. Say which it is with "
                 f"--encoding.",
             )
-    if proven:
-        return Encoding(proven)
     examples = [token.decode(_GUESS) for token in tokens if _judged(token, _GUESS)]
     return Encoding(_GUESS, tuple(examples[:_EXAMPLES]), is_guess=True)
 
@@ -296,11 +291,6 @@ def _utf16_without_bom(sample: bytes) -> str | None:
     if even > 0.2 * pairs and odd < 0.1 * even:
         return "utf-16-be"
     return None
-
-
-def _is_one_script(word: bytes) -> bool:
-    """Whether some bytes are a word in UTF-8 that is not made of letters of two scripts."""
-    return _is_utf8(word) and len(set(map(_script, word.decode()))) == 1
 
 
 def _words(data: bytes) -> list[bytes]:

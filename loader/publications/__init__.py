@@ -170,8 +170,10 @@ class _Results(msgspec.Struct):
 def read_build(profile: Profile, place: str, code: str | None, result: BuildResult) -> GreenBuild:
     """A green build, as dbt describes it in its artifacts.
 
-    Raises ConfigError if dbt has not built in the place, but where readers look.
+    Without a place dbt has built where it always does. Raises ConfigError if it should have built
+    in the place, and has not.
     """
+    place = place or profile.schema
     files = [result.artifacts / name for name in ("manifest.json", "run_results.json")]
     manifest = msgspec.json.decode(files[0].read_bytes(), type=_Manifest)
     results = msgspec.json.decode(files[1].read_bytes(), type=_Results).results
@@ -253,8 +255,8 @@ class Publications:
         """Make ready for a build; the place where dbt is to build, '' where it always does."""
         return ""
 
-    def keep(self, code: str | None) -> None:
-        """A build was green that dbt has put in place itself."""
+    def keep(self, build: GreenBuild, keep: int) -> None:
+        """Note a build that dbt has put in place itself."""
 
     def publish(self, build: GreenBuild, keep: int) -> int:
         """Put a build in place, all of it in one step; its number.
@@ -340,15 +342,7 @@ class SqlPublications(Publications):
         """See `all`; of a database in which the tables are."""
         names = [field.name for field in fields(Publication)]
         rows = self.run(f"select {', '.join(names)} from {self.table(PUBLICATIONS)} order by build")
-        return [
-            Publication(
-                *row[:-3],
-                tuple(json.loads(row[-3])),
-                tuple(msgspec.json.decode(row[-2], type=list[Mart])),
-                tuple(Relation(*item) for item in json.loads(row[-1])),
-            )
-            for row in rows
-        ]
+        return [_publication(dict(zip(names, row, strict=True))) for row in rows]
 
     def figures(self, build: GreenBuild, rows: Mapping[str, int]) -> tuple[int, ...]:
         """Complete what is said of the marts, and the loads that the build is made of.
@@ -415,22 +409,32 @@ class SqlPublications(Publications):
             f"(build, {', '.join(values)}) values ({number:d}, {listed})"
         )
 
-    def mart_status(self, build: int, published_at: str, marts: Sequence[Mart]) -> str:
-        """SQL that says of each mart which build readers see; `published_at` is SQL, too."""
-        rows = ", ".join(
-            f"({self.literal(mart.name)}, {build:d}, {published_at}, "
-            + ", ".join(
-                self._value(value)
-                for value in (
-                    *(mart.tests_passed, mart.rows, mart.newest_load),
-                    *(mart.rows_rejected, mart.open_issues),
-                )
+    def next_number(self) -> int:
+        """The number of the publication to come."""
+        [(last,)] = self.run(f"select max(build) from {self.table(PUBLICATIONS)}")
+        return int(last or 0) + 1
+
+    def tell_marts(self, number: int) -> None:
+        """Say of each mart of a publication that readers see it."""
+        chosen = next(one for one in self.read() if one.build == number)
+        at = f"cast({self.literal(chosen.published_at.isoformat())} as timestamptz)"
+        self.run(f"delete from {self.table(MART_STATUS)}")
+        for mart in chosen.marts:
+            figures = (
+                *(mart.tests_passed, mart.rows, mart.newest_load),
+                *(mart.rows_rejected, mart.open_issues),
             )
-            + ")"
-            for mart in marts
+            self.run(
+                f"insert into {self.table(MART_STATUS)} values ({self.literal(mart.name)}, "
+                f"{number:d}, {at}, {', '.join(map(self._value, figures))})"
+            )
+
+    def forget(self, number: int) -> None:
+        """Note that the tables of a publication are gone."""
+        self.run(
+            f"update {self.table(PUBLICATIONS)} set status = '{GONE}', state = null "
+            f"where build = {number:d}"
         )
-        sql = f"delete from {self.table(MART_STATUS)}"
-        return f"{sql}; insert into {self.table(MART_STATUS)} values {rows}" if rows else sql
 
     def exchange(self, current: Publication, chosen: Publication) -> str:
         """SQL that notes that a kept publication takes the place of the current one."""
@@ -467,6 +471,16 @@ class SqlPublications(Publications):
         if value is None:
             return "null"
         return self.literal(value) if isinstance(value, str) else str(value)
+
+
+def _publication(row: Mapping[str, Any]) -> Publication:
+    """What a row says; lists are kept as JSON."""
+    lists = {
+        "loads": tuple(json.loads(row["loads"])),
+        "marts": tuple(msgspec.json.decode(row["marts"], type=list[Mart])),
+        "relations": tuple(Relation(*item) for item in json.loads(row["relations"])),
+    }
+    return Publication(**{**row, **lists})
 
 
 def _person() -> str:

@@ -84,9 +84,7 @@ class DuckDBPublications(SqlPublications):
     def publish(self, build: GreenBuild, keep: int) -> int:
         """See `Publications`."""
         with self._open():
-            [(number,)] = self.run(
-                f"select coalesce(max(build), 0) + 1 from {self.table(PUBLICATIONS)}"
-            )
+            number = self.next_number()
             loads = self.figures(build, {})
 
             def note() -> None:
@@ -95,14 +93,11 @@ class DuckDBPublications(SqlPublications):
             self._put_in_place(build.relations, build.place, number, note)
             for one in self.surplus(keep):
                 self._drop(one.place)
-                self.run(
-                    f"update {self.table(PUBLICATIONS)} set status = '{GONE}' "
-                    f"where build = {one.build:d}"
-                )
+                self.forget(one.build)
         if build.code is not None and not self.profile.values.get("attach"):
             with suppress(OSError):
                 self._record.write_text(json.dumps(self._state(build.code)))
-        return int(number)
+        return number
 
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
         """See `Publications`."""
@@ -171,9 +166,7 @@ class DuckDBPublications(SqlPublications):
         try:
             self.run("; ".join(steps))
             note()
-            chosen = next(one for one in self.read() if one.build == number)
-            at = f"cast({literal(chosen.published_at.isoformat())} as timestamptz)"
-            self.run(self.mart_status(number, at, chosen.marts))
+            self.tell_marts(number)
             self.run("commit")
         except BaseException:
             with suppress(duckdb.Error):

@@ -1,27 +1,43 @@
 """Publications in the lake; see the package.
 
-dbt publishes a run in which nothing has failed by a file that names its relations. Here it is only
-known whether anything has changed since, and what nobody reads any more is deleted.
+dbt publishes a run in which nothing has failed by a file that names its relations. What it was made
+of is noted right after that. To go back is to publish a copy of an earlier build.
 """
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from loader.engines.lake import lake_of, tidy_builds
+from loader.engines.duckdb import Connection
+from loader.engines.lake import lake_of, marts, tidy_builds
+from loader.engines.sql import literal
 from loader.profile import Profile
-from loader.publications import Publications
+from loader.publications import (
+    GONE,
+    MART_STATUS,
+    PUBLICATIONS,
+    GreenBuild,
+    Publication,
+    SqlPublications,
+)
 
 
-class LakePublications(Publications):
+class LakePublications(SqlPublications):
     """See `Publications`. A build of another machine is a publication, too."""
 
     def __init__(self, profile: Profile) -> None:
-        self._profile = profile
+        super().__init__(profile, literal)
         self._lake = lake_of(profile)
         self._record = f"{profile.schema}/last_build.json"
         self._loaded: list[str] = []
+        self._connection: Connection | None = None
 
     def is_current(self, code: str) -> bool:
         """See `Publications`."""
@@ -37,15 +53,87 @@ class LakePublications(Publications):
         self._loaded = self._entries()
         return ""
 
-    def keep(self, code: str | None) -> None:
-        """The build was green; deletes the builds that nobody reads any more."""
-        if code is not None and self._loaded == self._entries():
-            self._lake.replace(self._record, json.dumps(self._state(code)).encode())
-        tidy_builds(self._profile)
+    def keep(self, build: GreenBuild, keep: int) -> None:
+        """Note what dbt has published, and delete the builds that nobody reads any more."""
+        if build.code is not None and self._loaded == self._entries():
+            self._lake.replace(self._record, json.dumps(self._state(build.code)).encode())
+        tidy_builds(self.profile, keep)
+        # As macros/lake/location.sql names a build.
+        end = f"-{build.invocation_id[:8]}"
+        names = [name for name in self._pointers() if name.endswith(end)]
+        if not names:
+            return
+        with self._open():
+            self.run(self.make_tables())
+            number = self.next_number()
+            made = replace(build, place=self.schema)
+            self.run(self.entry(made, number, names[-1], self.figures(made, {})))
+            there = ", ".join(map(literal, self._lake.names(f"{self.schema}/builds")))
+            self.run(
+                f"update {self.table(PUBLICATIONS)} set status = '{GONE}' "
+                f"where place not in ({there})"
+            )
+            self._write(number)
+
+    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
+        """See `Publications`."""
+        current, chosen = self.chosen(build)
+        now = time.strftime("%Y%m%dT%H%M%S.000000", time.gmtime())
+        place = f"{now}-{chosen.place.rpartition('-')[2]}"
+        builds, pointers = f"{self.schema}/builds", f"{self.schema}/published"
+        self._lake.copy(f"{builds}/{chosen.place}", f"{builds}/{place}")
+        with self._open():
+            files = ", ".join(map(literal, self._lake.files_in(f"{pointers}/{chosen.place}")))
+            pointer = self._parquet(
+                f"select {literal(place)} as build, * exclude (build) from read_parquet([{files}])"
+            )
+            self._lake.create(f"{pointers}/{place}/0.parquet", pointer)
+        with self._open():
+            self.run(self.exchange(current, chosen))
+            self.run(
+                f"update {self.table(PUBLICATIONS)} set place = {literal(place)} "
+                f"where build = {chosen.build:d}"
+            )
+            self._write(chosen.build)
+        return current, replace(chosen, place=place)
+
+    def all(self) -> list[Publication]:
+        """See `Publications`."""
+        with self._open():
+            found = self.run(
+                f"select 1 from duckdb_tables() where schema_name = {literal(self.schema)} "
+                f"and table_name = '{PUBLICATIONS}'"
+            )
+            return self.read() if found else []
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        assert self._connection is not None
+        return self._connection.execute(sql).fetchall()
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        with marts(self._lake, self.schema) as connection:
+            self._connection = connection
+            yield
+
+    def _write(self, number: int) -> None:
+        """Put both tables into the lake, `mart_status` as it is by the publication."""
+        self.tell_marts(number)
+        for name in (PUBLICATIONS, MART_STATUS):
+            content = self._parquet(f"select * from {self.table(name)}")
+            self._lake.replace(f"{self.schema}/{name}.parquet", content)
+
+    def _parquet(self, rows: str) -> bytes:
+        with TemporaryDirectory(prefix="labmart-") as folder:
+            path = Path(folder) / "rows.parquet"
+            self.run(f"copy ({rows}) to {literal(str(path))} (format parquet)")
+            return path.read_bytes()
+
+    def _pointers(self) -> list[str]:
+        return self._lake.names(f"{self.schema}/published")
 
     def _entries(self) -> list[str]:
-        return self._lake.names(f"{self._profile.raw_schema}/loads")[-1:]
+        return self._lake.names(f"{self.profile.raw_schema}/loads")[-1:]
 
     def _state(self, code: str) -> list[object]:
-        publications = self._lake.names(f"{self._profile.schema}/published")
-        return [code, self._entries(), publications[-1:], self._lake.location]
+        return [code, self._entries(), self._pointers()[-1:], self._lake.location]

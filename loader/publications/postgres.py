@@ -3,7 +3,7 @@
 To put a build in place takes each published view for a moment, in one transaction. Whoever has read
 one of them in a transaction that is still open keeps it, and so a transaction sees one build: a
 reader whose snapshot is older than the new tables would find them empty. Nobody waits for such a
-reader in a queue behind us: after half a second we let go of everything, and try again later.
+reader in a queue behind us: after a moment we let go of everything, and try again later.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,7 @@ from loader.profile import Profile
 from loader.publications import (
     CURRENT,
     GONE,
+    MART_STATUS,
     PUBLICATIONS,
     GreenBuild,
     Publication,
@@ -47,8 +48,9 @@ from loader.publications import (
     Table,
 )
 
-# Readers wait no longer than a moment; whoever keeps us from publishing may do so for longer.
-_MOMENT_SECONDS = 0.5
+# Readers wait no longer than a moment, which may have to be longer on a slow machine; whoever keeps
+# us from publishing may do so for longer.
+_MOMENTS = (0.5, 0.5, 1.0, 1.0, 2.0)
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 _PATIENCE_SECONDS = 600.0
 # What a name of a target schema gets behind it at most.
@@ -194,7 +196,7 @@ class PostgresPublications(SqlPublications):
     def __init__(self, connection: Connection, profile: Profile) -> None:
         super().__init__(profile, literal)
         self._connection = connection
-        self._next = f"{self.schema}__next"
+        self._next = next_place(self.schema)
         self._loaded: dict[Table, str] = {}
 
     def wait_for_lock(self) -> None:
@@ -226,7 +228,11 @@ class PostgresPublications(SqlPublications):
         with self._told():
             if not self.run(f"select 1 from pg_namespace where nspname = {literal(self.schema)}"):
                 self.run(f"create schema {quote(self.schema)}")
-            self.run(self.make_tables())
+            tables = [Relation("", PUBLICATIONS), Relation("", MART_STATUS)]
+            if len(self._find([(self.schema, table.name) for table in tables])) < len(tables):
+                self.run(self.make_tables())
+                for statement in self._given_to_owner(self.schema, tables):
+                    self.run(statement)
             kept = {one.place for one in self.read() if one.status != GONE}
             self._drop(
                 name
@@ -240,9 +246,7 @@ class PostgresPublications(SqlPublications):
     def publish(self, build: GreenBuild, keep: int) -> int:
         """See `Publications`."""
         with self._told():
-            [(number,)] = self.run(
-                f"select coalesce(max(build), 0) + 1 from {self.table(PUBLICATIONS)}"
-            )
+            number = self.next_number()
             place = f"{self.schema}__b{number}"
             tables = [
                 (f"{build.place}{one.suffix}", one.name)
@@ -266,6 +270,7 @@ class PostgresPublications(SqlPublications):
                 f"{quote(place + schema.removeprefix(build.place))}"
                 for schema in self._schemas_of(build.place)
             ]
+            renames += self._given_to_owner(place, build.relations, schemas=True)
         entry = self.entry(build, number, place, loads)
 
         def note() -> None:
@@ -278,11 +283,11 @@ class PostgresPublications(SqlPublications):
                     f"update {self.table(PUBLICATIONS)} set state = {literal(text)} "
                     f"where build = {number:d}"
                 )
-            self._tell_marts(number)
+            self.tell_marts(number)
 
         self._put_in_place(build.relations, place, current, note, before=renames)
         self._forget(keep)
-        return int(number)
+        return number
 
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
         """See `Publications`."""
@@ -291,7 +296,7 @@ class PostgresPublications(SqlPublications):
 
         def note() -> None:
             self.run(self.exchange(current, chosen))
-            self._tell_marts(chosen.build)
+            self.tell_marts(chosen.build)
 
         self._put_in_place(chosen.relations, chosen.place, current, note)
         return current, chosen
@@ -307,11 +312,6 @@ class PostgresPublications(SqlPublications):
         with interruptible(), self._connection.cursor() as cursor:
             cursor.execute(sql, values)
             return cursor.fetchall() if cursor.description else []
-
-    def _tell_marts(self, number: int) -> None:
-        chosen = next(one for one in self.read() if one.build == number)
-        at = literal(chosen.published_at.isoformat())
-        self.run(self.mart_status(number, f"{at}::timestamptz", chosen.marts))
 
     # Putting a build in place.
 
@@ -333,7 +333,8 @@ class PostgresPublications(SqlPublications):
                     self.run(statement)
                 taken = self._steps(relations, place, current)
                 # One statement, so that one limit is that of all of it.
-                self.run(f"set local statement_timeout = {int(_MOMENT_SECONDS * 1000)}")
+                moment = _MOMENTS[min(attempt, len(_MOMENTS) - 1)]
+                self.run(f"set local statement_timeout = {int(moment * 1000)}")
                 self.run(_block(taken))
                 self.run("set local statement_timeout = 0")
                 note()
@@ -374,7 +375,6 @@ class PostgresPublications(SqlPublications):
         schemas = sorted({self.schema + one.suffix for one in relations})
         there = self._schemas()
         steps = [f"create schema {quote(name)}" for name in schemas if name not in there]
-        steps += self._rights_of_owners({one.suffix for one in relations}, place)
         replaced: list[tuple[_Found, str, str, str]] = []
         plain: list[int] = []
         for one in relations:
@@ -402,21 +402,27 @@ class PostgresPublications(SqlPublications):
         steps += [sql for _, sql in rebound]
         dropped["view"] += self._surplus_views(relations, current)
         steps += [f"drop {kind} {', '.join(names)}" for kind, names in dropped.items() if names]
-        return [*steps, self._comments(relations, place)]
+        given = self._given_to_owner(self.schema, relations)
+        return [*steps, *given, self._comments(relations, place)]
 
-    def _rights_of_owners(self, suffixes: Set[str], place: str) -> list[str]:
-        """A view reads with the rights of its owner, who is the builder once there are roles."""
-        owners = self.run(
-            "select nspname::text, quote_ident(pg_get_userbyid(nspowner)) from pg_namespace "
-            "where nspname = any(%s) and pg_get_userbyid(nspowner) <> current_user",
-            ([self.schema + suffix for suffix in suffixes],),
+    def _given_to_owner(
+        self, base: str, relations: Sequence[Relation], *, schemas: bool = False
+    ) -> list[str]:
+        """Statements that give relations to the owner of the marts, if that is a role of ours.
+
+        A view reads with the rights of its owner, so all of it has to be one's.
+        """
+        [(owner, is_other)] = self.run(
+            "select pg_get_userbyid(nspowner)::text, "
+            "pg_get_userbyid(nspowner) <> current_user and pg_has_role(nspowner, 'member') "
+            f"from pg_namespace where nspname = {literal(self.schema)}"
         )
-        steps = []
-        for schema, owner in owners:
-            made = quote(place + schema.removeprefix(self.schema))
-            steps.append(f"grant usage on schema {made} to {owner}")
-            steps.append(f"grant select on all tables in schema {made} to {owner}")
-        return steps
+        if not is_other:
+            return []
+        names = [f"schema {quote(base + suffix)}" for suffix in {one.suffix for one in relations}]
+        tables = [f"table {self.relation(base + one.suffix, one.name)}" for one in relations]
+        listed = [*(names if schemas else ()), *tables]
+        return [f"alter {name} owner to {quote(owner)}" for name in listed]
 
     def _surplus_views(
         self, relations: Sequence[Relation], current: Publication | None
@@ -471,14 +477,11 @@ class PostgresPublications(SqlPublications):
         for one in self.surplus(keep):
             names = self._schemas_of(one.place)
             with suppress(psycopg2.Error):
-                self.run(f"set lock_timeout = '{int(_MOMENT_SECONDS * 1000)}'")
+                self.run(f"set lock_timeout = {int(_MOMENTS[0] * 1000)}")
                 self._drop(names)
             with suppress(psycopg2.Error):
                 self.run("set lock_timeout = 0")
-            self.run(
-                f"update {self.table(PUBLICATIONS)} set status = '{GONE}', state = null "
-                f"where build = {one.build:d}"
-            )
+            self.forget(one.build)
 
     def _drop(self, schemas: Iterable[str]) -> None:
         if listed := ", ".join(map(quote, schemas)):
@@ -541,6 +544,11 @@ class PostgresPublications(SqlPublications):
             yield
         except psycopg2.Error as error:
             raise fault(error, where(self.profile)) from None
+
+
+def next_place(target: str) -> str:
+    """Where dbt builds for a target schema."""
+    return f"{target}__next"
 
 
 def is_place(target: str, schema: str) -> bool:

@@ -35,6 +35,7 @@ import psycopg2
 
 from loader import ledger
 from loader.contract import mart_contract
+from loader.database import Database
 from loader.dbt import BuildOptions
 from loader.dbt_report import build_and_publish, summary
 from loader.engines import Engine, Load, open_store
@@ -46,6 +47,7 @@ from loader.load import Outcome, Table, load
 from loader.printable import printable
 from loader.progress import NodeResult
 from loader.project import Project
+from loader.publications.postgres import next_place
 from loader.seeds import check_seeds
 from loader.service.database import connect_to_tables, prepared
 from loader.service.jobs import WORKING, JobStore, Task
@@ -362,7 +364,7 @@ class Worker:
             landing = self._settings.landing.resolve()
             paths = [str(landing / path) for path in job.options.paths or ["."]]
             options = replace(options, within=landing)
-        report = _JobReport(self._store, [job], database.project)
+        report = _JobReport(self._store, [job], database)
         try:
             inputs = read_inputs(database.project.sources_file)
             outcomes = load(paths, inputs, database.profile, options, report)
@@ -394,7 +396,7 @@ class Worker:
         project = database.project
         try:
             check_seeds(project.seeds)
-            report = _JobReport(self._store, jobs, project)
+            report = _JobReport(self._store, jobs, database)
             report.building()
             options = BuildOptions(target=self._settings.target, full=True)
             outcome = build_and_publish(database, options, report)
@@ -433,10 +435,12 @@ class Worker:
 class _JobReport:
     """A `Report` as events of jobs, with the progress at a pace of its own."""
 
-    def __init__(self, store: JobStore, jobs: Sequence[Job], project: Project) -> None:
+    def __init__(self, store: JobStore, jobs: Sequence[Job], database: Database) -> None:
         self._store = store
         self._jobs = [job.id for job in jobs]
-        self._manifest = project.target / "manifest.json"
+        self._manifest = (
+            database.project.target / next_place(database.profile.schema) / "manifest.json"
+        )
         self._progress = Progress(step="loading")
         self._table: Table | None = None
         self._told = 0.0

@@ -27,7 +27,8 @@ parsed as (
         case
             when is_plain then {{ to_run_time('experiment_run_time') }}
             else coalesce(
-                {{ to_run_time('plain_run_time') }}, {{ to_duration('plain_duration', 'durations') }}
+                {{ to_run_time('plain_run_time') }},
+                {{ to_duration('plain_duration', 'durations') }}
             )
         end as run_time,
         case

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
@@ -160,9 +161,10 @@ def test_foreign_files_in_the_data_directory_are_left_alone(empty_place: Place) 
 
 
 def test_data_of_another_major_version_is_refused(empty_place: Place) -> None:
-    start(empty_place, major=16)
-    assert ask(empty_place, "select current_setting('server_version_num')::int / 10000") == 16
-    stop(empty_place)
+    older = replace(empty_place, major=16)
+    start(older)
+    assert ask(older, "select current_setting('server_version_num')::int / 10000") == 16
+    stop(older)
     with pytest.raises(DatabaseUnreachable, match=r"made by PostgreSQL 16.*brings PostgreSQL 18"):
         start(empty_place)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -17,10 +18,10 @@ from support.raw_store import PEOPLE, entry_of, load_one, process, write_one
 
 from loader import ledger
 from loader.engines import Column, open_engine, open_store
-from loader.errors import DatabaseFault, DatabaseUnreachable
+from loader.errors import DatabaseFault, DatabaseUnreachable, UsageError
 from loader.parsers.records import Batch, RejectedLine
 from loader.profile import Profile
-from loader.publications import open_publications
+from loader.publications import GreenBuild, Mart, Relation, open_publications
 
 pytestmark = pytest.mark.slow
 
@@ -202,7 +203,7 @@ def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None
             assert publications.begin() == ""
             if load:
                 load_one(profile)
-            publications.keep("code")
+            publications.keep(GreenBuild("labmart", (), (), code="code"), 1)
 
     def is_due(code: str = "code") -> bool:
         with open_publications(profile) as publications:
@@ -228,6 +229,47 @@ def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None
     # Of a relation without rows there is no file, only its columns.
     with open_engine(profile) as engine:
         assert engine.columns("users") == (Column("user_id", "bigint"),)
+
+
+def test_what_is_published_is_noted_and_can_be_put_back(lake: Lake) -> None:
+    """As dbt publishes: the tables of a build, then a file that names them."""
+    profile = lake.profile()
+    home = lake.place / "labmart"
+
+    def build(number: int, *, keep: int = 1) -> None:
+        name = f"2024010{number}T000000.000000-{number:08d}"
+        table = home / "builds" / name / "labmart" / "users"
+        pointer = home / "published" / name
+        for folder in (table, pointer):
+            folder.mkdir(parents=True)
+        duckdb.execute(f"copy (select {number} as user_id) to '{table}/0.parquet'")
+        duckdb.execute(
+            f"copy (select '{name}' as build, 'labmart' as schema_name, 'users' as name, "
+            f"'`user_id` int' as columns) to '{pointer}/0.parquet'"
+        )
+        made = GreenBuild("labmart", (Relation("", "users"),), (Mart("users", 2, []),))
+        with open_publications(profile) as publications:
+            publications.begin()
+            publications.keep(replace(made, invocation_id=f"{number:08d}x"), keep)
+
+    def seen() -> tuple[object, object]:
+        with open_engine(profile) as engine:
+            _, [(user,)] = engine.query("select user_id from labmart.users", 1)
+            _, [row] = engine.query("select mart, build, mart_rows from labmart.mart_status", 1)
+        assert (row[0], row[2]) == ("users", 1)
+        return user, row[1]
+
+    for number in (1, 2, 3):
+        build(number)
+        assert seen() == (number, number)
+    with open_publications(profile) as publications:
+        assert [one.status for one in publications.all()] == ["gone", "kept", "current"]
+        before, now = publications.roll_back(None)
+        assert (before.build, now.build, seen()) == (3, 2, (2, 2))
+        publications.roll_back(3)
+        assert seen() == (3, 3)
+        with pytest.raises(UsageError, match="kept: 2"):
+            publications.roll_back(1)
 
 
 def test_an_answer_that_was_lost_is_no_other_load(

@@ -364,14 +364,24 @@ def test_nothing_replaces_everything_only_if_that_is_meant(person: Person) -> No
 
 
 def test_what_is_said_of_the_cells_is_kept_with_the_load(person: Person) -> None:
-    said = ("--decimal", "comma", "--dates", "dmy", "--list-separator", "space")
+    said = [
+        "--decimal",
+        "comma",
+        "--dates",
+        "dmy",
+        "--list-separator",
+        "space",
+        "--durations",
+        "min,h:mm",
+    ]
     person.load(write("users.csv"), *said, "--id-prefix", "EXP-,U")
     person.load(write("others.csv", USERS + "3,C,,\n"))
-    kept = "select decimal, dates, list_separator, id_prefix from raw.loads order by load_id"
-    assert person.rows(kept) == [("comma", "DMY", " ", "EXP-,U"), (None,) * 4]
+    columns = "decimal, dates, list_separator, id_prefix, durations"
+    kept = f"select {columns} from raw.loads order by load_id"
+    assert person.rows(kept) == [("comma", "DMY", " ", "EXP-,U", "min,h:mm"), (None,) * 5]
     # Another reading of the same bytes takes the place of the first.
     person.load("users.csv", "--decimal", "point")
-    assert person.rows(kept + " desc")[0] == ("point", None, None, None)
+    assert person.rows(kept + " desc")[0] == ("point", *[None] * 4)
     for option, value, says in (
         ("--id-prefix", "EXP*", "an id prefix is made of letters"),
         ("--id-prefix", "X1", "ends with no digit"),

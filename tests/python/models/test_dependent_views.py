@@ -90,6 +90,28 @@ def test_whatever_is_built_again_all_views_stand(bench: Workbench, call: str) ->
     assert rows(bench, left_over) == []
 
 
+def test_a_seed_that_labmart_has_published_is_seeded_as_a_table(bench: Workbench) -> None:
+    """dbt refuses to seed a view."""
+    rows(
+        bench,
+        """
+        create schema place;
+        alter table labmart_seeds.raw_compounds set schema place;
+        create view labmart_seeds.raw_compounds as select * from place.raw_compounds;
+        create view own.structures as
+            select compound_structure from labmart_seeds.raw_compounds;
+        """,
+    )
+    bench.dbt("seed", "--select", "raw_compounds")
+    kind = "select relkind::text from pg_class where oid = 'labmart_seeds.raw_compounds'::regclass"
+    assert rows(bench, kind) == [("r",)]
+    [(before,)] = rows(bench, "select count(*) from own.structures")
+    rows(bench, "delete from labmart_seeds.raw_compounds where compound_id = '1'")
+    assert rows(bench, "select count(*) from own.structures") == [(int(str(before)) - 1,)]
+    rows(bench, "drop view own.structures; drop schema place cascade")
+    bench.dbt("run", "--select", "base_seed_compounds")
+
+
 def test_views_show_what_was_built_last(bench: Workbench) -> None:
     ids = rows(bench, "select cast('own.people' as regclass)::oid, 'own.letters'::regclass::oid")
     seed = bench.project / "seeds" / "raw_users.csv"

@@ -184,7 +184,7 @@ def test_a_fault_while_it_is_put_in_place_leaves_what_was(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("loader.publications.SqlPublications.mart_status", fail)
+        patch.setattr("loader.publications.SqlPublications.tell_marts", fail)
         with pytest.raises(KeyboardInterrupt):
             lab.build()
     assert lab.seen() == {1}
@@ -228,7 +228,8 @@ with open_publications(profile) as publications:
 @pytest.mark.prove("a process killed before each of its statements: a start of Python for each")
 def test_whenever_it_is_killed_readers_see_one_whole_build(lab: Lab) -> None:
     lab.build()
-    seen, relations = {1}, [[one.suffix, one.name, one.is_view] for one in RELATIONS]
+    seen: set[object] = {1}
+    relations = [[one.suffix, one.name, one.is_view] for one in RELATIONS]
     for moment in range(1, 200):
         number = 100 + moment
         call = (
@@ -395,6 +396,13 @@ def test_a_difference_is_told_by_mart_and_key(lab: Lab, command: Command) -> Non
         ["users", "1"],
     ]
     assert "kept: build 2 of the seeds" in done.err
+    # On a screen a change that many rows share is told once.
+    for name in ("x", "y"):
+        rows = ", ".join(f"({number})" for number in range(21, 27))
+        lab.build(f"insert into {{p}}.users select n, 3, '{name}' from (values {rows}) as t (n)")
+    shown = [line.split() for line in call("diff", "--mart", "users").out.splitlines()]
+    assert ["users", "changed", "6", "rows", "alike", "name", "x", "y"] in shown
+    assert sum("name" in words for words in shown) == 1
 
 
 # What others have made, on PostgreSQL.
@@ -512,7 +520,7 @@ def test_who_reads_for_too_long_is_named(
 ) -> None:
     lab.build()
     monkeypatch.setattr(on_postgres, "_PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(on_postgres, "_MOMENT_SECONDS", 0.05)
+    monkeypatch.setattr(on_postgres, "_MOMENTS", (0.05,))
     monkeypatch.setattr(on_postgres, "_PAUSES", (0.1,))
     with (
         reading(lab, "set application_name = 'a notebook'", "select * from {s}.users"),

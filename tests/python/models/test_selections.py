@@ -282,6 +282,7 @@ def test_what_two_changes_modify_is_what_depends_on_them(
         name for name in expected if f"model.labmart.{name}" in lab.manifest.nodes
     }
     with developing(lab, "dev", monkeypatch):
+        lab.project.manifest()
         assert lab.project.dbt("ls", *select, "--output", "name").result == []
 
 

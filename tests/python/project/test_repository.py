@@ -152,6 +152,25 @@ def test_make_help_tells_each_target(target: str) -> None:
     assert re.search(rf"^make {target} +\S+", told.stdout, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ("x y.csv", ["x y.csv"]),
+        ("a.csv b.csv", ["a.csv", "b.csv"]),
+        ("'x y.csv' *.tsv", ["x y.csv", "n.tsv"]),
+        ("", []),
+    ],
+)
+def test_make_run_hands_on_files(tmp_path: Path, files: str, words: list[str]) -> None:
+    for name in ("x y.csv", "a.csv", "b.csv", "n.tsv"):
+        (tmp_path / name).touch()
+    (tmp_path / "labmart").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    (tmp_path / "labmart").chmod(0o755)
+    call = ["make", "-s", "-f", f"{ROOT}/Makefile", "run", "bin=.", "engine=", f"FILES={files}"]
+    told = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == ["run", *words]
+
+
 def test_ci_runs_what_a_person_runs() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert (ROOT / ".ci/run").stat().st_mode & 0o111

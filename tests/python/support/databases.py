@@ -6,7 +6,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg2
@@ -52,8 +52,8 @@ class Database:
 def embedded_server(major: int) -> Iterator[Database]:
     # A short path of our own: pytest's temporary paths can be too long for a socket.
     with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
-        place = place_of(Path(folder).resolve())
-        start(place, major=major)
+        place = replace(place_of(Path(folder).resolve()), major=major)
+        start(place)
         try:
             yield Database(str(place.run), "5432", ROLE, "postgres", "")
         finally:

@@ -81,11 +81,11 @@ def test_the_accepted_names_are_the_columns_own_and_the_declared_ones(tmp_path: 
 
 
 def test_what_cells_look_like_is_said_once_for_an_input(tmp_path: Path) -> None:
-    meta = {**INPUT_META["meta"], "decimal": "comma", "id_prefix": "EXP-"}
+    meta = {**INPUT_META["meta"], "decimal": "comma", "id_prefix": "EXP-", "durations": "h"}
     (plates,) = read_inputs(written(tmp_path, table(column("id"), config={"meta": meta})))
-    assert plates.formats == CellFormats(decimal="comma", id_prefix="EXP-")
+    assert plates.formats == CellFormats(decimal="comma", id_prefix="EXP-", durations="h")
     said = CellFormats(decimal="point", dates="DMY").or_else(plates.formats)
-    assert said == CellFormats(decimal="point", dates="DMY", id_prefix="EXP-")
+    assert said == CellFormats(decimal="point", dates="DMY", id_prefix="EXP-", durations="h")
 
 
 @pytest.mark.parametrize(
