@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.dbt_project import DbtProject
 from support.project import ROOT, copy_of_project
 
 from loader.contract import Contract, mart_contracts, raw_contract
+from loader.dbt import without_tests
 from loader.lineage import picture
 from loader.project import open_project
 from loader.service.model import RowQuery
@@ -93,6 +95,15 @@ def test_the_contracts_are_what_dbt_makes_of_the_yaml(manifest: Node) -> None:
 def test_the_picture_in_the_readme_is_what_dbt_knows(manifest: Node) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"```mermaid\n{picture(manifest)}\n```" in readme
+
+
+def test_the_lineage_of_the_docs_has_fewer_tests_than_models(manifest: Node) -> None:
+    shown = without_tests(manifest)
+    kinds = Counter(
+        node["resource_type"] for node in shown["nodes"].values() if "test_metadata" not in node
+    )
+    assert kinds["model"] == sum(n["resource_type"] == "model" for n in manifest["nodes"].values())
+    assert kinds["test"] + len(shown["unit_tests"]) == 0 < len(manifest["unit_tests"])
 
 
 def test_what_figures_are_made_of_is_there_and_has_a_line() -> None:
