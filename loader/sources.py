@@ -382,14 +382,14 @@ def _closest(cells: Sequence[str], column: InputColumn) -> str:
     from difflib import SequenceMatcher
 
     def likeness(cell: str) -> float:
-        matchers = [
-            SequenceMatcher(None, _bare(cell), _bare(name), autojunk=False) for name in column.names
-        ]
+        pairs = (SequenceMatcher(None, _bare(cell), name, autojunk=False) for name in names)
         # Most are not even close by their lengths.
-        likely = [matcher for matcher in matchers if matcher.real_quick_ratio() >= _CLOSE]
-        likely = [matcher for matcher in likely if matcher.quick_ratio() >= _CLOSE]
-        return max((matcher.ratio() for matcher in likely), default=0.0)
+        return max(
+            (p.ratio() for p in pairs if p.real_quick_ratio() >= _CLOSE <= p.quick_ratio()),
+            default=0.0,
+        )
 
+    names = [*map(_bare, column.names)]
     likely = [(likeness(cell), cell) for cell in cells[:_COMPARED] if 1 < len(cell) < _COMPARED]
     best = max(likely, default=(0.0, ""))
     return best[1] if best[0] >= _CLOSE else ""
