@@ -312,12 +312,14 @@ def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:
     advice = " ".join(_close_to(close[c.name], c) for c in table.columns if c.name in close)
     lacks = [c.name for c in table.columns if c.required and not named[c.name]]
     twice = next((found for found in named.values() if len(found) > 1), None)
-    problem = "its quotation marks are not right"
     if lacks:
         problem = f"lacks {', '.join(lacks)}"
     elif twice:
         problem = f"names one of them twice: {' and '.join(map(repr, twice))} mean the same"
         advice = advice or "Give one of them another name."
+    else:
+        problem = "its quotation marks are not right"
+        advice = "Put each name between two marks, or all without."
     what = f"of {table.name} it has {', '.join(has) or 'nothing'} and {problem}"
     return 2 * len(has) + len(close), what, advice
 
@@ -370,9 +372,11 @@ def _close_to(cell: str, column: InputColumn) -> str:
             f"The cell {cell!r} would be {column.name} without a character that nobody sees "
             f"(written \\u… here). Take it out."
         )
+    # Letters of other scripts look the same.
+    written = "" if cell.isascii() else f" (written {cell!a})"
     return (
-        f"The cell {cell!r} is close to {column.name}. If it is that column, rename it, say "
-        f"--map '{plain}={column.name}', or add it to `header_names` in _sources.yml."
+        f"The cell {cell!r}{written} is close to {column.name}. If it is that column, rename it, "
+        f"say --map '{plain}={column.name}', or add it to `header_names` in _sources.yml."
     )
 
 
@@ -397,7 +401,7 @@ def _closest(cells: Sequence[str], column: InputColumn) -> str:
 
 @lru_cache(maxsize=1 << 12)
 def _bare(name: str) -> str:
-    return _BESIDE_A_NAME.sub("", name.casefold())
+    return _BESIDE_A_NAME.sub("", unicodedata.normalize("NFKC", name).casefold())
 
 
 def read_inputs(path: Path) -> tuple[Input, ...]:
