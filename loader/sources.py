@@ -254,39 +254,28 @@ class Headers:
         # As at the head of a file, some programs mark it as a comment.
         cells = [cells[0].lstrip(f"#{BLANKS}"), *cells[1:]]
         own, matches = self.match.input, match_header(cells, self.inputs)
-        begins = f", {where}: a second"
-        apart = "Put it into a file of its own."
-        for match in matches:
-            if match.input != own:
-                continue
+        advice = "Put it into a file of its own."
+        if match := next((match for match in matches if match.input == own), None):
             more = [c.name for c in self.match.lacks if c.name in match.columns]
-            if more:
-                raise FileRefused(
-                    name,
-                    f"{begins} header begins here, with {', '.join(more)}, which the first one "
-                    f"lacks. {apart}",
-                )
             lost = [c.name for c in match.lacks if c.name in self.match.columns]
-            other = [
-                repr(cell)
-                for cell, name in zip(cells, match.columns, strict=True)
-                if name is None and cell.strip(BLANKS)
-            ]
-            if lost and other:
-                raise FileRefused(
-                    name,
-                    f"{begins} header begins here, without {', '.join(lost)}, which the first one "
-                    f"has, and with {', '.join(other)}. If these are the same, say --map "
-                    f"NAME=COLUMN. {apart}",
+            pairs = zip(cells, match.columns, strict=True)
+            other = [repr(cell) for cell, column in pairs if not column and cell.strip(BLANKS)]
+            if more:
+                problem = f"header begins here, with {', '.join(more)}, which the first one lacks."
+            elif lost and other:
+                problem = (
+                    f"header begins here, without {', '.join(lost)}, which the first one has, and "
+                    f"with {', '.join(other)}. If these are the same, say --map NAME=COLUMN."
                 )
-            return match
-        if matches:
-            raise FileRefused(
-                name, f"{begins} table begins here, of {matches[0].input.name}. {apart}"
-            )
-        misses = [miss for table in self.inputs if (miss := near_miss(cells, table))]
-        _, what, advice = max(misses, default=(0, "it is none of an input", ""))
-        raise FileRefused(name, f"{begins} header begins here: {what}. {advice or apart}")
+            else:
+                return match
+        elif matches:
+            problem = f"table begins here, of {matches[0].input.name}."
+        else:
+            misses = [miss for table in self.inputs if (miss := near_miss(cells, table))]
+            _, what, mend = max(misses, default=(0, "it is none of an input", ""))
+            problem, advice = f"header begins here: {what}.", mend or advice
+        raise FileRefused(name, f", {where}: a second {problem} {advice}")
 
 
 def named_columns(cells: Sequence[str], inputs: Sequence[Input]) -> int:
