@@ -2,8 +2,8 @@
 
 dbt draws which model reads which, but not the columns. sqlglot follows each column through the SQL
 that dbt has compiled; the catalog says which columns there are. Reads what `dbt docs generate` has
-written into target/ and writes column_lineage.html there, one file that loads nothing. The README's
-picture is `picture`.
+written into target/ and writes column_lineage.html there, one file that loads nothing. `picture`
+is the one in docs/operating.md.
 """
 
 from __future__ import annotations

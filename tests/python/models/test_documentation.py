@@ -92,9 +92,9 @@ def test_the_contracts_are_what_dbt_makes_of_the_yaml(manifest: Node) -> None:
             assert [(c.name, c.type, c.description) for c in raw.columns] == told(source["columns"])
 
 
-def test_the_picture_in_the_readme_is_what_dbt_knows(manifest: Node) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"```mermaid\n{picture(manifest)}\n```" in readme
+def test_the_picture_in_the_docs_is_what_dbt_knows(manifest: Node) -> None:
+    page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert f"```mermaid\n{picture(manifest)}\n```" in page
 
 
 def test_the_lineage_of_the_docs_has_fewer_tests_than_models(manifest: Node) -> None:
