@@ -106,6 +106,8 @@ def load_profile(project: Project, target: str | None = None) -> Profile:
     engine = values.get("type")
     if not isinstance(engine, str):
         raise ConfigError(path, f"target {chosen!r} has no `type`, such as `type: postgres`.")
+    if values.get("schema") == "":
+        raise ConfigError(path, f"`schema` of target {chosen!r} is empty (LABMART_SCHEMA).")
     return Profile(path=path, target=chosen, engine=engine, values=values)
 
 

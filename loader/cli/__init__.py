@@ -22,7 +22,7 @@ import click
 
 from loader import __version__
 from loader.cli.begin import demo, init
-from loader.cli.call import Call, option, say
+from loader.cli.call import Call, Folder, option, say
 from loader.cli.database import db, roles, spark
 from loader.cli.loading import build, load, loads, prune, redo, run, undo, watch
 from loader.cli.results import diff, export, issues, rollback, show, status, why
@@ -54,7 +54,7 @@ class _Group(click.Group):
 )
 @option(
     "--project-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=Folder(exists=True),
     help="The dbt project; default: the one around the working directory.",
 )
 @click.version_option(__version__, prog_name="labmart")
@@ -76,6 +76,10 @@ for _command in (
 
 def main() -> None:
     """Run the command and exit; the one place where faults become exit codes."""
+    # A caller that has closed them (`>&-`) would give its files' numbers to ours.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- until the end
     try:
         with ending_on_signals():
             labmart(standalone_mode=False)

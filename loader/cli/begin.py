@@ -6,14 +6,12 @@ from pathlib import Path
 
 import click
 
-from loader.cli.call import Call, say, target_option
+from loader.cli.call import Call, Folder, say, target_option
 from loader.cli.loading import run
-
-_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("folder", metavar="DIR", type=Folder())
 def init(folder: Path) -> None:
     """Write a project of one's own into the folder DIR.
 
@@ -27,7 +25,7 @@ def init(folder: Path) -> None:
 
 
 @click.command()
-@click.argument("folder", metavar="[DIR]", type=_FOLDER, default="labmart-demo")
+@click.argument("folder", metavar="[DIR]", type=Folder(), default="labmart-demo")
 @target_option
 @click.pass_context
 def demo(context: click.Context, folder: Path, target: str | None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,13 +41,54 @@ def option(name: str, *parameter: str, **attributes: object) -> Callable[[_F], _
     return click.option(name, *parameter, **settings)
 
 
+class Folder(click.Path):
+    """A folder. No shell has replaced the `~` of a unit file or of a container's variable."""
+
+    def __init__(self, *, exists: bool = False, resolve_path: bool = False) -> None:
+        super().__init__(exists, file_okay=False, resolve_path=resolve_path, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from loader.project import expanded
+
+        return super().convert(expanded(str(value)), param, ctx)
+
+
+def variables(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Variables for dbt, which would say only at the end of its start that they are none."""
+    import yaml
+
+    with suppress(yaml.YAMLError):
+        if value is None or isinstance(yaml.safe_load(value), dict):
+            return value
+    raise click.BadParameter(f"{value!r} is no mapping in YAML, such as '{{input: seeds}}'.")
+
+
 def say(text: str) -> None:
     """Talk, which goes to stderr; names in it may hold anything."""
     click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 target_option = option("--target", help="Target of profiles.yml; default: the profile's own.")
-vars_option = option("--vars", "variables", help="Variables for dbt, as YAML: '{input: seeds}'.")
+vars_option = option(
+    "--vars",
+    "variables",
+    callback=variables,
+    help="Variables for dbt, as YAML: '{input: seeds}'.",
+)
+
+
+def on_database(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a subcommand --target, and as its first argument the database which that means."""
+
+    @target_option
+    @click.pass_obj
+    @wraps(command)
+    def call_with_database(call: Call, /, target: str | None, **given: Any) -> None:
+        command(call.database(target), **given)
+
+    return call_with_database
+
+
 format_option = option(
     "--format", "format_", type=FORMATS, default="table", show_default=True, help="How to print."
 )

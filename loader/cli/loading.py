@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.cli.call import Call, format_option, option, say, target_option, vars_option
+from loader.cli.call import (
+    Call,
+    format_option,
+    on_database,
+    option,
+    say,
+    target_option,
+    vars_option,
+)
 from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
 from loader.sources import DURATIONS
 
@@ -172,19 +180,11 @@ def run(
 
 
 @click.command()
+@on_database
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @option("--check", is_flag=True, help="Tell what is wrong and what would change; write nothing.")
 @given_options
-@target_option
-@click.pass_obj
-def load(
-    call: Call,
-    /,
-    paths: tuple[str, ...],
-    check: bool,
-    target: str | None,
-    **given: Any,
-) -> None:
+def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: Any) -> None:
     """Load files, folders, patterns and addresses, all or none.
 
     A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
@@ -192,7 +192,7 @@ def load(
     later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
     days in their names.
     """
-    outcomes = _load(call.database(target), paths, parsed(given, check=check))
+    outcomes = _load(database, paths, parsed(given, check=check))
     if any(outcome.state == "loaded" for outcome in outcomes):
         say("Run `labmart build` to bring the tables up to date.")
 
@@ -289,48 +289,44 @@ load_ids = click.argument("load_ids", metavar="LOAD_ID...", nargs=-1, required=T
 
 
 @click.command()
-@target_option
+@on_database
 @format_option
 @option("--limit", type=click.IntRange(min=0), help="Print only the newest N; default: all.")
-@click.pass_obj
-def loads(call: Call, target: str | None, format_: str, limit: int | None) -> None:
+def loads(database: Database, format_: str, limit: int | None) -> None:
     """Print which files were loaded when, and which are current."""
     from loader.history import show_loads
 
-    show_loads(call.database(target), format_=format_, limit=limit)
+    show_loads(database, format_=format_, limit=limit)
 
 
 @click.command()
+@on_database
 @load_ids
-@target_option
-@click.pass_obj
-def undo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
+def undo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Undo loads; what they had replaced is current again."""
     from loader.history import undo_loads
 
-    say(undo_loads(call.database(target), load_ids))
+    say(undo_loads(database, load_ids))
 
 
 @click.command()
+@on_database
 @load_ids
-@target_option
-@click.pass_obj
-def redo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
+def redo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Take an undo back."""
     from loader.history import redo_loads
 
-    say(redo_loads(call.database(target), load_ids))
+    say(redo_loads(database, load_ids))
 
 
 @click.command()
-@target_option
+@on_database
 @option("--check", is_flag=True, help="Only tell what would be deleted.")
-@click.pass_obj
-def prune(call: Call, target: str | None, check: bool) -> None:
+def prune(database: Database, check: bool) -> None:
     """Delete what is not current, with all its rows, for good."""
     from loader.history import prune_loads
 
-    say(prune_loads(call.database(target), check=check))
+    say(prune_loads(database, check=check))
 
 
 def _build(

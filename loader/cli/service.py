@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli.call import Call, option, say, target_option
+from loader.cli.call import Call, Folder, option, say, target_option
 from loader.cli.signals import EndedBySignal
 from loader.errors import MissingExtra
 
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from loader.service.access import Role, TokenStore
     from loader.service.settings import Settings
 
-_FOLDER = click.Path(file_okay=False, path_type=Path, resolve_path=True)
 _FLOAT = click.FloatRange(min=0.1)
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 landing_option = option(
-    "--landing", type=_FOLDER, help="The folder whose files POST /v1/runs may load; default: none."
+    "--landing",
+    type=Folder(exists=True, resolve_path=True),
+    help="The folder whose files POST /v1/runs may load; default: none.",
 )
 spool_option = option(
     "--spool",
-    type=_FOLDER,
+    type=Folder(resolve_path=True),
     help="Where uploads wait to be loaded; default: .labmart/uploads in the project.",
 )
 # Options called as fields of Settings: name, field, type, default, what it says.
@@ -73,6 +74,7 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 def serve(call: Call, /, **options: Any) -> None:
     """Serve uploads, jobs and marts over HTTP, with a page to look at."""
     settings = _settings(call, **options)
+    settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     from loader.service.app import serve as run
 
     # To be told to end is how a server ends.
@@ -89,6 +91,7 @@ def serve(call: Call, /, **options: Any) -> None:
 def worker(call: Call, /, with_parent: bool, **options: Any) -> None:
     """Do the jobs of `labmart serve --no-worker`; with the same --spool and --landing."""
     settings = _settings(call, **options)
+    settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     from loader.service.worker import run_workers, work
 
     if with_parent:
