@@ -53,6 +53,17 @@ class Folder(click.Path):
         return super().convert(expanded(str(value)), param, ctx)
 
 
+def options(*added: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Several options that some subcommands have alike, in this order."""
+
+    def add(command: _F) -> _F:
+        for one in reversed(added):
+            command = one(command)
+        return command
+
+    return add
+
+
 def variables(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     """Variables for dbt, which would say only at the end of its start that they are none."""
     import yaml

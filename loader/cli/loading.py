@@ -13,6 +13,7 @@ from loader.cli.call import (
     format_option,
     on_database,
     option,
+    options,
     say,
     target_option,
     vars_option,
@@ -57,7 +58,7 @@ def _list(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str
     return tuple(name.strip() for name in value.split(",")) if value else ()
 
 
-_OPTIONS = (
+given_options = options(
     option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
     option("--allow-empty", is_flag=True, help="Let files without any record replace it, too."),
     option(
@@ -126,28 +127,22 @@ _OPTIONS = (
 )
 
 
-def given_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a subcommand the options of a load."""
-    for add_option in reversed(_OPTIONS):
-        command = add_option(command)
-    return command
-
-
-full_option = option("--full", is_flag=True, help="Build also when nothing has changed.")
-keep_option = option(
-    "--keep",
-    type=click.IntRange(min=0, max=999),
-    help="How many earlier builds stay for `labmart rollback`; default: 1.",
+_build_options = options(
+    option("--full", is_flag=True, help="Build also when nothing has changed."),
+    option(
+        "--keep",
+        type=click.IntRange(min=0, max=999),
+        help="How many earlier builds stay for `labmart rollback`; default: 1.",
+    ),
+    target_option,
+    vars_option,
 )
 
 
 @click.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @given_options
-@full_option
-@keep_option
-@target_option
-@vars_option
+@_build_options
 @click.pass_obj
 def run(
     call: Call,
@@ -170,12 +165,12 @@ def run(
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
     load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
+    options = BuildOptions(target=target, vars=variables, full=full, keep=keep)
 
     def show_features() -> None:
         with database.open() as source:
             show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
 
-    options = BuildOptions(target=target, vars=variables, full=full, keep=keep)
     _build(database, options, load_ids, when_green=show_features)
 
 
@@ -198,10 +193,7 @@ def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: An
 
 
 @click.command()
-@full_option
-@keep_option
-@target_option
-@vars_option
+@_build_options
 @click.argument("dbt_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def build(
