@@ -119,6 +119,13 @@ def test_what_is_wrong_around_a_call_is_told(
     assert message in done.stderr
 
 
+def test_dbt_is_not_started_where_it_cannot_write(project: Path) -> None:
+    (project / "logs").write_text("no folder\n")
+    done = labmart(project, "build", "--target", "duckdb", "--", "--select", "x")
+    assert done.returncode == 2
+    assert f"{project / 'logs'} cannot be written to" in done.stderr
+
+
 def test_a_caller_may_have_closed_the_output() -> None:
     command = 'exec "$0" -m loader --version >&- 2>&-'
     assert (
