@@ -141,7 +141,7 @@ def _renderer(path: Path) -> Callable[[str, object], object]:
             if len(pieces) != 1:
                 return text
             return pieces[0].value if isinstance(pieces[0], _Typed) else pieces[0]
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # A template may do anything.
             raise ConfigError(path, f"`{key}` cannot be rendered: {error}.") from None
 
     return render
