@@ -1,12 +1,15 @@
-"""What the subcommands share: the call's settings, options that several have, and talking."""
+"""What the subcommands share: settings, options that several have, talking, and being ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from loader.database import Database
 
 _F = TypeVar("_F", bound=Callable[..., object])
+# What comes from docker stop, systemd, a closed terminal.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 FORMATS = click.Choice(["table", "csv", "json"])
 
 
@@ -103,3 +108,35 @@ def on_database(command: Callable[..., None]) -> Callable[..., None]:
 format_option = option(
     "--format", "format_", type=FORMATS, default="table", show_default=True, help="How to print."
 )
+
+
+class EndedBySignal(SystemExit):
+    """As KeyboardInterrupt, no `except Exception` keeps it. `code` is what a shell would show."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Raise EndedBySignal when a signal comes that would end Python on the spot.
+
+    Temporary files and child processes would stay then, and the database would notice late.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # nohup ignores SIGHUP, and it stays so.
+    taken = [number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise EndedBySignal(number)

@@ -1,15 +1,17 @@
-"""The subcommands that bring data in and build the tables, and those of what was loaded."""
+"""The subcommands that begin a project, bring data in, build, and those of what was loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from loader.cli.call import (
     Call,
+    Folder,
     format_option,
     on_database,
     option,
@@ -172,6 +174,41 @@ def run(
             show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
 
     _build(database, options, load_ids, when_green=show_features)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=Folder())
+def init(folder: Path) -> None:
+    """Write a project of one's own into the folder DIR.
+
+    It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until
+    the first load.
+    """
+    from loader.project import write_project
+
+    write_project(folder)
+    say(f"{folder} is a project now. Go into it and load your files: labmart run PATH…")
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", type=Folder(), default="labmart-demo")
+@target_option
+@click.pass_context
+def demo(context: click.Context, folder: Path, target: str | None) -> None:
+    """Build the sample laboratory in a folder of its own.
+
+    The folder is made when it is missing; default: labmart-demo.
+    """
+    from loader.project import PROJECT_FILE, write_project
+
+    if not (folder / PROJECT_FILE).is_file():
+        write_project(folder)
+    context.obj = Call(project_dir=folder)
+    context.invoke(run, target=target)
+    say(
+        f"This is the sample laboratory. In {folder} try: labmart show compound_usage, labmart "
+        "issues, labmart run YOUR_FILES; labmart db stop ends its PostgreSQL."
+    )
 
 
 @click.command()

@@ -109,8 +109,9 @@ def issues(
 @on_database
 @format_option
 def status(database: Database, format_: str) -> None:
-    """Print what is published: of each mart which build, of which loads, and how many tests passed.
+    """Print which build is published, of which loads.
 
+    Of each mart the build, its rows and how many tests passed; which builds are kept besides.
     Programs read the same in the table mart_status beside the marts.
     """
     from loader.diff import show_status
@@ -127,9 +128,10 @@ def status(database: Database, format_: str) -> None:
 def diff(
     database: Database, builds: tuple[int, ...], mart: str | None, format_: str, limit: int | None
 ) -> None:
-    """Print what changed in the marts from one build to another, by mart and key.
+    """Print what changed from one build to another.
 
-    Default: from the build before to the one that is published. With one BUILD: from that one.
+    By mart and key. Default: from the build before to the one that is published. With one BUILD:
+    from that one.
     """
     from loader.diff import show_changes
 
@@ -142,7 +144,10 @@ def diff(
 @on_database
 @click.argument("build", metavar="[BUILD]", required=False, type=int)
 def rollback(database: Database, build: int | None) -> None:
-    """Put the build before in place again, or the kept one of that number, in one step."""
+    """Put an earlier build in place again, in one step.
+
+    Default: the one before; else the kept one of that number.
+    """
     from loader.diff import roll_back
 
     say(roll_back(database, build))

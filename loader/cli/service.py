@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli.call import Call, Folder, option, options, say, target_option
-from loader.cli.signals import EndedBySignal
+from loader.cli.call import Call, EndedBySignal, Folder, option, options, say, target_option
 from loader.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -88,7 +87,10 @@ def serve(call: Call, /, **given: Any) -> None:
 @target_option
 @click.pass_obj
 def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
-    """Do the jobs of `labmart serve --no-worker`; with the same --spool and --landing."""
+    """Do the jobs of `labmart serve --no-worker`.
+
+    Both are started with the same --spool and --landing.
+    """
     settings = _settings(call, **given)
     settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     from loader.service.worker import run_workers, work
