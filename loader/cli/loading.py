@@ -205,9 +205,11 @@ def demo(context: click.Context, folder: Path, target: str | None) -> None:
         write_project(folder)
     context.obj = Call(project_dir=folder)
     context.invoke(run, target=target)
+    on = f" --target {target}" if target else ""
+    end = "" if target else "; labmart db stop ends its PostgreSQL"
     say(
-        f"This is the sample laboratory. In {folder} try: labmart show compound_usage, labmart "
-        "issues, labmart run YOUR_FILES; labmart db stop ends its PostgreSQL."
+        f"This is the sample laboratory. In {folder} try: labmart show compound_usage{on}, labmart "
+        f"issues{on}, labmart run YOUR_FILES{on}{end}."
     )
 
 
