@@ -69,12 +69,14 @@ class Listed:
 
 
 def check_scheme(address: str) -> None:
-    """Raise NothingToLoad for an address of a kind that labmart does not know."""
+    """Raise NothingToLoad for an address of a kind that labmart does not know, or of nothing."""
     if scheme_of(address) not in EXTRAS:
         known = ", ".join(f"{scheme}://" for scheme in sorted(EXTRAS))
         raise NothingToLoad(
             shown_address(address), f"labmart knows no addresses of this kind, only {known}."
         )
+    if not address.partition("://")[2].strip("/"):
+        raise NothingToLoad(shown_address(address), "this address names no server or bucket.")
 
 
 class Remote:
