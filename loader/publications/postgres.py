@@ -14,7 +14,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,6 @@ from loader.engines.postgres import (
     fault,
     interruptible,
     literal,
-    one_line,
     open_connection,
     where,
 )
@@ -46,12 +45,14 @@ from loader.publications import (
     Relation,
     SqlPublications,
     Table,
+    current_of,
 )
 
 # Readers wait no longer than a moment, which may have to be longer on a slow machine; whoever keeps
 # us from publishing may do so for longer.
 _MOMENTS = (0.5, 0.5, 1.0, 1.0, 2.0)
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
+_TOLD_AFTER = 2
 _PATIENCE_SECONDS = 600.0
 # What a name of a target schema gets behind it at most.
 _LONGEST_SUFFIX = len("__b1234567_staging")
@@ -148,6 +149,16 @@ left join pg_description as e
     and e.objsubid = case when d.attname is null then 0 else pa.attnum end
 where e.description is distinct from d.description
 """
+# Whether the view of the mart `m` reads the build `p`: plain dbt may have made another.
+_IS_SEEN = """
+exists (
+    select from pg_rewrite as r
+    inner join pg_depend as d on d.objid = r.oid and d.classid = 'pg_rewrite'::regclass
+    inner join pg_class as c on c.oid = d.refobjid and d.refclassid = 'pg_class'::regclass
+    inner join pg_namespace as n on n.oid = c.relnamespace
+    where r.ev_class = to_regclass(format('%I.%I', {schema}, m.name)) and n.nspname = p.place
+)
+"""
 _HOLDERS = """
 select
     a.pid, coalesce(a.usename, '')::text, coalesce(nullif(a.application_name, ''), 'a program'),
@@ -193,8 +204,13 @@ def connected(profile: Profile, *, write: bool) -> Iterator[PostgresPublications
 class PostgresPublications(SqlPublications):
     """See `Publications`."""
 
+    marts_as_rows = (
+        "json_to_recordset(p.marts::json) as m (name text, tests_passed bigint, rows bigint)"
+    )
+
     def __init__(self, connection: Connection, profile: Profile) -> None:
         super().__init__(profile, literal)
+        self.is_seen = _IS_SEEN.format(schema=literal(self.schema))
         self._connection = connection
         self._next = next_place(self.schema)
         self._loaded: dict[Table, str] = {}
@@ -211,7 +227,7 @@ class PostgresPublications(SqlPublications):
         """See `Publications`."""
         with suppress(psycopg2.Error, ValueError, KeyError, TypeError):
             [(known, state)] = self.run(
-                f"select code, state from {self.table(PUBLICATIONS)} where status = '{CURRENT}'"
+                f"select code, state from {self.table} where status = '{CURRENT}'"
             )
             kept = {(schema, name): state for schema, name, state in json.loads(state)}
             return bool(known == code) and self._state(list(kept)) == kept
@@ -225,19 +241,20 @@ class PostgresPublications(SqlPublications):
                 f"schemas called {self._next}_staging and the like. Take a name of at most "
                 f"{LONGEST_NAME - _LONGEST_SUFFIX} bytes."
             )
-        with self._told():
+        with self.opened():
             if not self.run(f"select 1 from pg_namespace where nspname = {literal(self.schema)}"):
                 self.run(f"create schema {quote(self.schema)}")
             tables = [Relation("", PUBLICATIONS), Relation("", MART_STATUS)]
             if len(self._find([(self.schema, table.name) for table in tables])) < len(tables):
-                self.run(self.make_tables())
+                self.make_tables()
                 for statement in self._given_to_owner(self.schema, tables):
                     self.run(statement)
-            kept = {one.place for one in self.read() if one.status != GONE}
-            self._drop(
+            kept = [one.place for one in self.read() if one.status != GONE]
+            known = {name for place in kept for name in self.schemas_of(place)}
+            self.drop(
                 name
-                for name in self._schemas()
-                if is_place(self.schema, name) and not any(_is_of(name, place) for place in kept)
+                for name in self.schemas_of(self.schema)
+                if is_place(self.schema, name) and name not in known
             )
             # What is loaded from now on, this build may have seen or not.
             self._loaded = self._state(self._raw_tables())
@@ -245,99 +262,77 @@ class PostgresPublications(SqlPublications):
 
     def publish(self, build: GreenBuild, keep: int) -> int:
         """See `Publications`."""
-        with self._told():
+        with self.opened():
             number = self.next_number()
             place = f"{self.schema}__b{number}"
-            tables = [
-                (f"{build.place}{one.suffix}", one.name)
-                for one in build.relations
-                if not one.is_view
-            ]
-            contents = self._contents(tables)
-            rows = {
-                name: count
-                for (schema, name), (count, _) in contents.items()
-                if schema == build.place
-            }
-            loads = self.figures(build, rows)
-            current = self.current
-            state = {
-                (place + schema.removeprefix(build.place), name): content
-                for (schema, name), (_, content) in contents.items()
-            } | self._sources(build)
-            renames = [
-                f"alter schema {quote(schema)} rename to "
-                f"{quote(place + schema.removeprefix(build.place))}"
-                for schema in self._schemas_of(build.place)
-            ]
+            contents = self._contents(
+                [(build.place + r.suffix, r.name) for r in build.relations if not r.is_view]
+            )
+            for mart in build.marts:
+                mart.rows, _ = contents.get((build.place, mart.name), (0, ""))
+            entry = self.entry(build, number, place)
+            state = self._sources(build)
+            renames = []
+            for schema in self.schemas_of(build.place):
+                published = place + schema.removeprefix(build.place)
+                renames.append(f"alter schema {quote(schema)} rename to {quote(published)}")
             renames += self._given_to_owner(place, build.relations, schemas=True)
-        entry = self.entry(build, number, place, loads)
-
-        def note() -> None:
-            self.run(entry)
-            published = [(self.schema + one.suffix, one.name) for one in build.relations]
-            whole = state | {name: one.state for name, one in self._find(published).items()}
-            text = json.dumps([[*name, item] for name, item in whole.items()])
-            if build.code is not None and len(whole) == len(state) + len(published):
+            self.put_in_place(build.relations, place, entry, renames)
+            for (schema, name), (_, content) in contents.items():
+                state[place + schema.removeprefix(build.place), name] = content
+            views = [(self.schema + one.suffix, one.name) for one in build.relations]
+            for view, found in self._find(views).items():
+                state[view] = found.state
+            if build.code is not None:
+                text = json.dumps([[*name, item] for name, item in state.items()])
                 self.run(
-                    f"update {self.table(PUBLICATIONS)} set state = {literal(text)} "
-                    f"where build = {number:d}"
+                    f"update {self.table} set state = {literal(text)} where build = {number:d}"
                 )
-            self.tell_marts(number)
-
-        self._put_in_place(build.relations, place, current, note, before=renames)
-        self._forget(keep)
+            self.drop_surplus(keep)
         return number
 
-    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
-        """See `Publications`."""
-        with self._told():
-            current, chosen = self.chosen(build)
-
-        def note() -> None:
-            self.run(self.exchange(current, chosen))
-            self.tell_marts(chosen.build)
-
-        self._put_in_place(chosen.relations, chosen.place, current, note)
-        return current, chosen
-
-    def all(self) -> list[Publication]:
-        """See `Publications`."""
+    @contextmanager
+    def opened(self) -> Iterator[None]:
         try:
-            return self.read()
-        except (errors.UndefinedTable, errors.InvalidSchemaName):
-            return []
+            yield
+        except psycopg2.Error as error:
+            with suppress(psycopg2.Error):
+                self.run("rollback")
+            raise fault(error, where(self.profile)) from None
 
     def run(self, sql: str, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
         with interruptible(), self._connection.cursor() as cursor:
             cursor.execute(sql, values)
             return cursor.fetchall() if cursor.description else []
 
+    def drop(self, schemas: Iterable[str]) -> None:
+        """Drop schemas at once. What somebody still uses is left to the next build."""
+        if listed := ", ".join(map(quote, schemas)):
+            self.run(f"set lock_timeout = {int(_MOMENTS[0] * 1000)}")
+            with suppress(psycopg2.Error):
+                self.run(f"drop schema if exists {listed} cascade")
+            self.run("set lock_timeout = 0")
+
     # Putting a build in place.
 
-    def _put_in_place(
-        self,
-        relations: Sequence[Relation],
-        place: str,
-        current: Publication | None,
-        note: Callable[[], None],
-        before: Sequence[str] = (),
+    def put_in_place(
+        self, relations: Sequence[Relation], place: str, note: str, before: Sequence[str] = ()
     ) -> None:
-        """Lead all published views to the place, and note it, in one transaction."""
-        begun, told = time.monotonic(), False
+        """See `SqlPublications`. Raises DatabaseFault."""
+        begun, current = time.monotonic(), current_of(self.read())
         for attempt in range(10**6):
             views = [(self.schema + one.suffix, one.name) for one in relations]
             try:
                 self.run("begin")
                 for statement in before:
                     self.run(statement)
-                taken = self._steps(relations, place, current)
+                steps = self._steps(relations, place, current)
                 # One statement, so that one limit is that of all of it.
                 moment = _MOMENTS[min(attempt, len(_MOMENTS) - 1)]
                 self.run(f"set local statement_timeout = {int(moment * 1000)}")
-                self.run(_block(taken))
+                self.run(_block(steps))
                 self.run("set local statement_timeout = 0")
-                note()
+                self.run(note)
                 self.run("commit")
                 return
             except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected):
@@ -346,10 +341,6 @@ class PostgresPublications(SqlPublications):
             except _IN_THE_WAY as error:
                 self.run("rollback")
                 raise self._in_the_way(error) from None
-            except psycopg2.Error as error:
-                with suppress(psycopg2.Error):
-                    self.run("rollback")
-                raise fault(error, where(self.profile)) from None
             except BaseException:
                 with suppress(psycopg2.Error):
                     self.run("rollback")
@@ -361,9 +352,8 @@ class PostgresPublications(SqlPublications):
                     "End that transaction, and build again.",
                     outcome="Readers see what they saw before.",
                 )
-            if not told and attempt > 1:
+            if attempt == _TOLD_AFTER:
                 print(f"waiting to publish: {holders} …", file=sys.stderr, flush=True)
-                told = True
             time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
 
     def _steps(
@@ -373,7 +363,7 @@ class PostgresPublications(SqlPublications):
         new = self._find([(place + one.suffix, one.name) for one in relations])
         old = self._find([(self.schema + one.suffix, one.name) for one in relations])
         schemas = sorted({self.schema + one.suffix for one in relations})
-        there = self._schemas()
+        there = self.schemas_of(self.schema)
         steps = [f"create schema {quote(name)}" for name in schemas if name not in there]
         replaced: list[tuple[_Found, str, str, str]] = []
         plain: list[int] = []
@@ -387,14 +377,15 @@ class PostgresPublications(SqlPublications):
                 steps.append(f"create or replace {view}")
                 plain.append(known.oid)
             else:
-                replaced.append((known, own, name, view))
+                replaced.append((known, own, one.name, view))
         # What has other columns, or is no view, makes way with the views of others on it.
         oids = [known.oid for known, *_ in replaced]
         kinds = {"v": "view", "m": "materialized view"}
         rebound = self.run(_DEPENDENTS, (oids, [*plain, *oids])) if oids else []
         dropped: dict[str, list[str]] = {"view": [], "materialized view": [], "table": []}
-        for number, (known, own, name, view) in enumerate(replaced):
-            kind, aside = kinds.get(known.kind, "table"), f"labmart_old_{number}"
+        for known, own, relation, view in replaced:
+            name = self.relation(own, relation)
+            kind, aside = kinds.get(known.kind, "table"), f"{relation[:50]}__before"
             steps.append(f"alter {kind} {name} rename to {aside}")
             steps.append(f"create {view}")
             steps += [sql for (sql,) in self.run(_RIGHTS, (name, known.oid, known.oid))]
@@ -460,38 +451,17 @@ class PostgresPublications(SqlPublications):
         return "; ".join(sentences) or "others are reading all the time"
 
     def _in_the_way(self, error: psycopg2.Error) -> DatabaseFault:
-        detail = " ".join((error.diag.message_detail or "").split())
+        diagnosis = error.diag
+        view = re.match(r"create or replace (view \S+) ", diagnosis.internal_query or "")
+        sentences = (view and f"{view[1]}:", diagnosis.message_primary, diagnosis.message_detail)
+        said = " ".join(" ".join(filter(None, sentences)).split())
         return DatabaseFault(
             where(self.profile),
-            f"the build cannot take the place of the tables that stand there: "
-            f"{one_line(error).split(' CONTEXT:')[0]} {detail}".rstrip(),
+            f"the build cannot take the place of what is published: {said}.",
             "What others have made on a table has to be dropped or changed by its owner first; "
             "then build again.",
             outcome="Nothing was dropped, and readers see what they saw before.",
         )
-
-    # Builds that nobody needs any more.
-
-    def _forget(self, keep: int) -> None:
-        """Drop the builds that are more than are kept, unless somebody still uses them."""
-        for one in self.surplus(keep):
-            names = self._schemas_of(one.place)
-            with suppress(psycopg2.Error):
-                self.run(f"set lock_timeout = {int(_MOMENTS[0] * 1000)}")
-                self._drop(names)
-            with suppress(psycopg2.Error):
-                self.run("set lock_timeout = 0")
-            self.forget(one.build)
-
-    def _drop(self, schemas: Iterable[str]) -> None:
-        if listed := ", ".join(map(quote, schemas)):
-            self.run(f"drop schema if exists {listed} cascade")
-
-    def _schemas_of(self, place: str) -> list[str]:
-        return [name for name in self._schemas() if _is_of(name, place)]
-
-    def _schemas(self) -> list[str]:
-        return [name for (name,) in self.run("select nspname::text from pg_namespace order by 1")]
 
     # What was read and left behind.
 
@@ -538,13 +508,6 @@ class PostgresPublications(SqlPublications):
             for schema, name, oid, kind, columns, definition in rows
         }
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except psycopg2.Error as error:
-            raise fault(error, where(self.profile)) from None
-
 
 def next_place(target: str) -> str:
     """Where dbt builds for a target schema."""
@@ -554,10 +517,6 @@ def next_place(target: str) -> str:
 def is_place(target: str, schema: str) -> bool:
     """Whether a schema belongs to a build of the target schema."""
     return re.fullmatch(r"__(next|b\d+)(_.*)?", schema.removeprefix(target)) is not None
-
-
-def _is_of(schema: str, place: str) -> bool:
-    return schema == place or schema.startswith(f"{place}_")
 
 
 def _name(table: Table) -> str:

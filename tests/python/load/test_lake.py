@@ -247,7 +247,7 @@ def test_what_is_published_is_noted_and_can_be_put_back(lake: Lake) -> None:
             f"copy (select '{name}' as build, 'labmart' as schema_name, 'users' as name, "
             f"'`user_id` int' as columns) to '{pointer}/0.parquet'"
         )
-        made = GreenBuild("labmart", (Relation("", "users"),), (Mart("users", 2, []),))
+        made = GreenBuild("labmart", (Relation("", "users"),), (Mart("users", 2),))
         with open_publications(profile) as publications:
             publications.begin()
             publications.keep(replace(made, invocation_id=f"{number:08d}x"), keep)

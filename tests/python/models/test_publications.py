@@ -80,7 +80,7 @@ class Lab:
         return self.engine.rows(sql.format(s=self.schema))
 
     def green(self, place: str, *relations: Relation) -> GreenBuild:
-        marts = [Mart(one.name, 2, ["users"]) for one in RELATIONS if not one.suffix]
+        marts = [Mart(one.name, 2) for one in RELATIONS if not one.suffix]
         return GreenBuild(
             place=place,
             relations=relations or RELATIONS,
@@ -180,12 +180,10 @@ def test_a_fault_while_it_is_put_in_place_leaves_what_was(
 ) -> None:
     lab.build()
 
-    def fail(*_: object) -> str:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr("loader.publications.SqlPublications.tell_marts", fail)
-        with pytest.raises(KeyboardInterrupt):
+        missing = "select * from no_such_table"
+        patch.setattr("loader.publications.SqlPublications.entry", lambda *_: missing)
+        with pytest.raises(DatabaseFault, match="no_such_table"):
             lab.build()
     assert lab.seen() == {1}
     assert [one.build for one in lab.publications()] == [1]
@@ -218,10 +216,10 @@ with open_publications(profile) as publications:
     if engine == "postgres":
         publications.run(sql.replace("PLACE", place))
     else:
-        with publications._open():
+        with publications.opened():
             publications.run(sql.replace("PLACE", place))
     made = tuple(Relation(*item) for item in relations)
-    publications.publish(GreenBuild(place, made, (Mart("users", 1, []),), code="code"), 1)
+    publications.publish(GreenBuild(place, made, (Mart("users", 1),), code="code"), 1)
 """
 
 
