@@ -278,12 +278,10 @@ def build_and_publish(
         with dbt_session(profile):
             result = build(project, options, report, place=place)
         if result.exit_code == 0 and not options.extra:
-            made = read_build(profile, place, code, result)
+            number = publications.publish(read_build(profile, place, code, result), keep)
             if place:
-                number = publications.publish(made, keep)
                 _tell_dbt(result.artifacts, project.target, place, profile.schema)
-                return BuildOutcome(result, [], number)
-            publications.keep(made, keep)
+            return BuildOutcome(result, [], number)
     failed = failures(result, database.open, width) if result.exit_code else []
     if failed:
         red(replace(database, profile=profile.with_schema(place)) if place else database)

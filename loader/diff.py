@@ -6,22 +6,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from loader.contract import Contract, mart_contracts
+from loader.contract import STATUS, Contract, mart_contracts
 from loader.database import Database
 from loader.engines import Column, Engine, Row
 from loader.engines.sql import quote
 from loader.errors import NotBuilt, UsageError
 from loader.publications import (
-    CURRENT,
     GONE,
-    MART_STATUS,
     PUBLICATIONS,
     Publication,
+    current_of,
     describe,
     kept_of,
     open_publications,
 )
-from loader.show import ShowOptions, print_rows, show
+from loader.show import ShowOptions, print_rows, select, show
 
 # Where a row came from: a file that is sent again changes it for every row.
 _LINEAGE = ("load_id", "line")
@@ -39,10 +38,15 @@ def show_status(database: Database, *, format_: str) -> None:
     Raises NotBuilt when nothing has been published.
     """
     with database.open() as source:
-        contract = Contract(MART_STATUS, "", (), ("mart",), has_key=True)
-        show(contract, source, ShowOptions(format=format_))
+        show(STATUS, source, ShowOptions(format=format_))
+        seen = [mart for (mart,) in source.rows(select(STATUS, source, columns=("mart",)))]
     with open_publications(database.profile, write=False) as publications:
-        for one in publications.all():
+        known = publications.all()
+        current = current_of(known)
+        others = [mart.name for mart in current.marts if mart.name not in seen] if current else []
+        if others:
+            print(f"built by plain dbt since: {', '.join(others)}", file=sys.stderr)
+        for one in known:
             if one.status != GONE:
                 warned = f", {one.tests_warned} warned" if one.tests_warned else ""
                 tests = f"{one.tests_passed} tests passed{warned}"
@@ -98,7 +102,7 @@ def _chosen(
     if missing := [str(build) for build in builds if build not in there]:
         numbers = ", ".join(map(str, there))
         raise UsageError(f"Build {missing[0]} is not kept. These are: {numbers or 'none'}.")
-    current = next((one for one in there.values() if one.status == CURRENT), None)
+    current = current_of(known)
     if current is None:
         raise NotBuilt(f"{database.profile.schema}.{PUBLICATIONS}", database.profile.target)
     if builds:
@@ -160,7 +164,7 @@ def _changes(
     order = ", ".join(f"coalesce(n.{quote(key)}, o.{quote(key)})" for key in keys)
     _, rows = source.query(f"{changed} order by {order}", limit)
     for change, *cells in rows:
-        key = ", ".join(f"{k}={v}" for k, v in zip(keys, cells[: len(keys)], strict=True))
+        key = _pairs(keys, cells[: len(keys)])
         before = cells[len(keys) : len(keys) + len(values)]
         after = cells[len(keys) + len(values) :]
         if change != "changed":
@@ -201,8 +205,12 @@ def _rows_of_a_bag(
             count[change] = int(str(number))
         _, rows = source.query(f"{only} order by {', '.join(map(quote, columns))}", limit)
         for row in rows:
-            cells = [f"{c}={v}" for c, v in zip(columns, row, strict=True) if v is not None]
-            yield (name, change, ", ".join(cells), None, None, None)
+            yield (name, change, _pairs(columns, row), None, None, None)
+
+
+def _pairs(columns: Sequence[str], cells: Sequence[object]) -> str:
+    pairs = zip(columns, cells, strict=True)
+    return ", ".join(f"{column}={cell}" for column, cell in pairs if cell is not None)
 
 
 def _columns(source: Engine, relation: str) -> tuple[Column, ...]:

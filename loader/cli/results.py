@@ -120,7 +120,7 @@ def issues(
 def status(call: Call, target: str | None, format_: str) -> None:
     """Print what is published: of each mart which build, of which loads, and how many tests passed.
 
-    Programs read the same in the table mart_status beside the marts.
+    Programs read the same in the view mart_status beside the marts.
     """
     from loader.diff import show_status
 

@@ -25,12 +25,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import msgspec
 
 from loader import __version__
-from loader.engines import dbt_turn
 from loader.engines.sql import quote
 from loader.errors import NotBuilt, UsageError
 from loader.profile import Profile
@@ -117,69 +117,20 @@ class Publication:
     relations: tuple[Relation, ...]
 
 
-class Publications:
-    """The publications of a target; here none, and dbt builds where readers look."""
-
-    def is_current(self, code: str) -> bool:  # noqa: ARG002 -- for those who know more
-        """Whether what readers see was made by this code, and nothing has changed since."""
-        return False
-
-    def begin(self) -> str:
-        """Make ready for a build; the place where dbt is to build, '' where it always does."""
-        return ""
-
-    def keep(self, build: GreenBuild, keep: int) -> None:
-        """Note a build that dbt has put in place itself."""
-
-    def publish(self, build: GreenBuild, keep: int) -> int:
-        """Put a build in place, all of it in one step; its number.
-
-        `keep` is how many of those before stay. Raises DatabaseFault when readers could not be
-        waited for, or when something that others have made is in the way.
-        """
-        raise NotImplementedError
-
-    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:  # noqa: ARG002
-        """Put a kept publication in place, the newest one by default: the one before, and it.
-
-        Raises UsageError if it is not kept.
-        """
-        raise UsageError("This engine keeps no earlier builds.")
-
-    def all(self) -> list[Publication]:
-        """The publications from the oldest to the newest."""
-        return []
-
-
 @contextmanager
 def open_publications(profile: Profile, *, write: bool = True) -> Iterator[Publications]:
     """The publications of a target. With `write` one build at a time has them.
 
     Raises DatabaseUnreachable.
     """
-    if profile.engine == "postgres":
-        from loader.publications.postgres import connected
-
-        with connected(profile, write=write) as opened:
-            yield opened
-    elif profile.engine == "duckdb":
-        from loader.publications.duckdb import DuckDBPublications
-
-        if write:
-            with dbt_turn(profile):
-                yield DuckDBPublications(profile)
-        else:
-            yield DuckDBPublications(profile, write=False)
-    elif profile.engine == "spark":
-        from loader.publications.lake import LakePublications
-
-        yield LakePublications(profile)
-    else:
-        yield Publications()
+    name = "lake" if profile.engine == "spark" else profile.engine
+    module = import_module(f"loader.publications.{name}")
+    with module.connected(profile, write=write) as opened:
+        yield opened
 
 
-class SqlPublications(Publications):
-    """Publications of an engine that speaks SQL; `literal` writes a text as one."""
+class Publications:
+    """The publications of a target; `literal` writes a text as one of its SQL."""
 
     # The marts of a publication `p` as rows `m`, and which of them readers still see.
     marts_as_rows = """(
@@ -193,6 +144,39 @@ class SqlPublications(Publications):
         self.profile = profile
         self.schema = profile.schema
         self.literal = literal
+
+    def is_current(self, code: str) -> bool:
+        """Whether what readers see was made by this code, and nothing has changed since."""
+        raise NotImplementedError
+
+    def begin(self) -> str:
+        """Make ready for a build; the place where dbt is to build, '' where it always does."""
+        raise NotImplementedError
+
+    def publish(self, build: GreenBuild, keep: int) -> int | None:
+        """Put a build in place, all of it in one step, unless dbt has; its number, if it has one.
+
+        `keep` is how many of those before stay. Raises DatabaseFault when readers could not be
+        waited for, or when something that others have made is in the way.
+        """
+        raise NotImplementedError
+
+    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
+        """Put a kept publication in place, the newest one by default: the one before, and it.
+
+        Raises UsageError if it is not kept.
+        """
+        with self.opened():
+            current, chosen = self.chosen(build)
+            self.put_in_place(chosen.relations, chosen.place, self.exchange(current, chosen))
+        return current, chosen
+
+    def all(self) -> list[Publication]:
+        """The publications from the oldest to the newest."""
+        with self.opened():
+            return self.read()
+
+    # What follows is for the engines.
 
     def opened(self) -> AbstractContextManager[None]:
         """The database, in which `run` runs. Raises DatabaseFault instead of its own errors."""
@@ -212,18 +196,6 @@ class SqlPublications(Publications):
         """Drop schemas with all that is in them."""
         for schema in schemas:
             self.run(f"drop schema if exists {quote(schema)} cascade")
-
-    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
-        """See `Publications`."""
-        with self.opened():
-            current, chosen = self.chosen(build)
-            self.put_in_place(chosen.relations, chosen.place, self.exchange(current, chosen))
-        return current, chosen
-
-    def all(self) -> list[Publication]:
-        """See `Publications`."""
-        with self.opened():
-            return self.read()
 
     def relation(self, schema: str, name: str) -> str:
         """A relation as SQL."""

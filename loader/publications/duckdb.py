@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import duckdb
 
+from loader.engines import dbt_turn
 from loader.engines.duckdb import Connection, one_line, opened, path_of
 from loader.engines.sql import literal, quote
 from loader.errors import DatabaseFault
 from loader.profile import Profile
-from loader.publications import GONE, GreenBuild, Relation, SqlPublications
+from loader.publications import GONE, GreenBuild, Publications, Relation
 
 # Descriptions of the relations of a schema, and of their columns.
 _COMMENTS = " union all ".join(
@@ -38,10 +39,17 @@ where table_catalog = current_database()
 """
 
 
-class DuckDBPublications(SqlPublications):
+@contextmanager
+def connected(profile: Profile, *, write: bool) -> Iterator[DuckDBPublications]:
+    """See `open_publications`."""
+    with dbt_turn(profile) if write else nullcontext():
+        yield DuckDBPublications(profile, write=write)
+
+
+class DuckDBPublications(Publications):
     """See `Publications`. With `write` the caller holds the file's lock."""
 
-    def __init__(self, profile: Profile, *, write: bool = True) -> None:
+    def __init__(self, profile: Profile, *, write: bool) -> None:
         super().__init__(profile, literal)
         # A view of plain dbt reads no build.
         self.is_seen = (
@@ -55,13 +63,11 @@ class DuckDBPublications(SqlPublications):
         self._record = self._database.with_name(f"{self._database.name}.last_build")
 
     def is_current(self, code: str) -> bool:
-        """See `Publications`."""
         with suppress(OSError, ValueError):
             return bool(json.loads(self._record.read_text()) == self._state(code))
         return False
 
     def begin(self) -> str:
-        """See `Publications`."""
         with suppress(OSError):
             self._record.unlink()
         with self.opened():
@@ -77,7 +83,6 @@ class DuckDBPublications(SqlPublications):
         return place
 
     def publish(self, build: GreenBuild, keep: int) -> int:
-        """See `Publications`."""
         with self.opened():
             number = self.next_number()
             entry = self.entry(build, number, build.place)
@@ -108,7 +113,6 @@ class DuckDBPublications(SqlPublications):
     def put_in_place(
         self, relations: Sequence[Relation], place: str, note: str, before: Sequence[str] = ()
     ) -> None:
-        """See `SqlPublications`."""
         kinds = {(schema, name): kind for schema, name, kind in self.run(_KINDS)}
         kept = {(self.schema + one.suffix, one.name): one for one in relations}
         earlier = {

@@ -25,11 +25,17 @@ from loader.publications import (
     PUBLICATIONS,
     GreenBuild,
     Publication,
-    SqlPublications,
+    Publications,
 )
 
 
-class LakePublications(SqlPublications):
+@contextmanager
+def connected(profile: Profile, *, write: bool) -> Iterator[LakePublications]:  # noqa: ARG001
+    """See `open_publications`."""
+    yield LakePublications(profile)
+
+
+class LakePublications(Publications):
     """See `Publications`. A build of another machine is a publication, too."""
 
     def __init__(self, profile: Profile) -> None:
@@ -40,20 +46,18 @@ class LakePublications(SqlPublications):
         self._connection: Connection | None = None
 
     def is_current(self, code: str) -> bool:
-        """See `Publications`."""
         record = self._lake.read(self._record)
         with suppress(ValueError):
             return record is not None and bool(json.loads(record) == self._state(code))
         return False
 
     def begin(self) -> str:
-        """See `Publications`."""
         self._lake.delete(self._record)
         # What is loaded from now on, this build may have seen or not.
         self._loaded = self._entries()
         return ""
 
-    def keep(self, build: GreenBuild, keep: int) -> None:
+    def publish(self, build: GreenBuild, keep: int) -> int | None:
         """Note what dbt has published, and delete the builds that nobody reads any more."""
         if build.code is not None and self._loaded == self._entries():
             self._lake.replace(self._record, json.dumps(self._state(build.code)).encode())
@@ -62,17 +66,17 @@ class LakePublications(SqlPublications):
         end = f"-{build.invocation_id[:8]}"
         names = [name for name in self._pointers() if name.endswith(end)]
         if not names:
-            return
+            return None
         with self.opened():
             self.make_table()
-            made = replace(build, place=self.schema)
-            self.run(self.entry(made, self.next_number(), names[-1]))
+            number = self.next_number()
+            self.run(self.entry(build, number, names[-1]))
             there = ", ".join(map(literal, self._lake.names(f"{self.schema}/builds")))
             self.run(f"update {self.table} set status = '{GONE}' where place not in ({there})")
             self._write()
+        return number
 
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
-        """See `Publications`."""
         with self.opened():
             current, chosen = self.chosen(build)
             now = time.strftime("%Y%m%dT%H%M%S.000000", time.gmtime())

@@ -8,7 +8,6 @@ reader in a queue behind us: after a moment we let go of everything, and try aga
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -16,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg2
@@ -41,9 +40,8 @@ from loader.publications import (
     MART_STATUS,
     PUBLICATIONS,
     GreenBuild,
-    Publication,
+    Publications,
     Relation,
-    SqlPublications,
     Table,
     current_of,
 )
@@ -66,7 +64,8 @@ _IN_THE_WAY = (
     errors.UndefinedFunction,
     errors.WrongObjectType,
 )
-# Of relations: identity, kind, columns with their types, and how a view is defined.
+# Of relations: identity, kind, columns with their types, and a digest of it all and of what a view
+# reads.
 _FIND = """
 select
     n.nspname::text,
@@ -78,7 +77,16 @@ select
         from pg_attribute
         where attrelid = c.oid and attnum > 0 and not attisdropped
     ),
-    case when c.relkind = 'v' then pg_get_viewdef(c.oid) end
+    md5(concat(
+        c.relkind, case when c.relkind = 'v' then pg_get_viewdef(c.oid) end,
+        (
+            select string_agg(
+                concat(attname, ' ', format_type(atttypid, atttypmod)), ', ' order by attnum
+            )
+            from pg_attribute
+            where attrelid = c.oid and attnum > 0 and not attisdropped
+        )
+    ))
 from unnest(%s::text[], %s::text[]) as relation(schema, name)
 inner join pg_namespace as n on relation.schema = n.nspname
 inner join pg_class as c on n.oid = c.relnamespace and relation.name = c.relname
@@ -159,6 +167,7 @@ exists (
     where r.ev_class = to_regclass(format('%I.%I', {schema}, m.name)) and n.nspname = p.place
 )
 """
+_KINDS = {"v": "view", "m": "materialized view"}
 _HOLDERS = """
 select
     a.pid, coalesce(a.usename, '')::text, coalesce(nullif(a.application_name, ''), 'a program'),
@@ -174,18 +183,13 @@ limit 3
 
 @dataclass(frozen=True)
 class _Found:
-    """A relation of the database."""
+    """A relation of the database; no change of it, or of its rows, leaves `state` as it was."""
 
     oid: int
     kind: str
     columns: tuple[str, ...]
-    definition: str | None
-
-    @property
-    def state(self) -> str:
-        """What no change of it leaves as it was, rows apart."""
-        text = json.dumps([self.kind, self.columns, self.definition])
-        return hashlib.sha256(text.encode()).hexdigest()
+    state: str
+    rows: int = 0
 
 
 @contextmanager
@@ -201,7 +205,7 @@ def connected(profile: Profile, *, write: bool) -> Iterator[PostgresPublications
         yield opened
 
 
-class PostgresPublications(SqlPublications):
+class PostgresPublications(Publications):
     """See `Publications`."""
 
     marts_as_rows = (
@@ -224,7 +228,6 @@ class PostgresPublications(SqlPublications):
         )
 
     def is_current(self, code: str) -> bool:
-        """See `Publications`."""
         with suppress(psycopg2.Error, ValueError, KeyError, TypeError):
             [(known, state)] = self.run(
                 f"select code, state from {self.table} where status = '{CURRENT}'"
@@ -234,7 +237,6 @@ class PostgresPublications(SqlPublications):
         return False
 
     def begin(self) -> str:
-        """See `Publications`."""
         if len(self.schema.encode()) + _LONGEST_SUFFIX > LONGEST_NAME:
             raise UsageError(
                 f"The target schema {self.schema!r} is too long: labmart builds beside it, in "
@@ -261,15 +263,14 @@ class PostgresPublications(SqlPublications):
         return self._next
 
     def publish(self, build: GreenBuild, keep: int) -> int:
-        """See `Publications`."""
         with self.opened():
             number = self.next_number()
             place = f"{self.schema}__b{number}"
-            contents = self._contents(
-                [(build.place + r.suffix, r.name) for r in build.relations if not r.is_view]
-            )
+            tables = [(build.place + r.suffix, r.name) for r in build.relations if not r.is_view]
+            built = self._look(tables)
             for mart in build.marts:
-                mart.rows, _ = contents.get((build.place, mart.name), (0, ""))
+                if table := built.get((build.place, mart.name)):
+                    mart.rows = table.rows
             entry = self.entry(build, number, place)
             state = self._sources(build)
             renames = []
@@ -278,11 +279,10 @@ class PostgresPublications(SqlPublications):
                 renames.append(f"alter schema {quote(schema)} rename to {quote(published)}")
             renames += self._given_to_owner(place, build.relations, schemas=True)
             self.put_in_place(build.relations, place, entry, renames)
-            for (schema, name), (_, content) in contents.items():
-                state[place + schema.removeprefix(build.place), name] = content
+            for (schema, name), one in built.items():
+                state[place + schema.removeprefix(build.place), name] = one.state
             views = [(self.schema + one.suffix, one.name) for one in build.relations]
-            for view, found in self._find(views).items():
-                state[view] = found.state
+            state |= self._state(views)
             if build.code is not None:
                 text = json.dumps([[*name, item] for name, item in state.items()])
                 self.run(
@@ -318,20 +318,24 @@ class PostgresPublications(SqlPublications):
     def put_in_place(
         self, relations: Sequence[Relation], place: str, note: str, before: Sequence[str] = ()
     ) -> None:
-        """See `SqlPublications`. Raises DatabaseFault."""
+        """See `Publications`. Raises DatabaseFault."""
         begun, current = time.monotonic(), current_of(self.read())
+        views = [(self.schema + one.suffix, one.name) for one in relations]
+        places = [place + one.suffix for one in relations]
         for attempt in range(10**6):
-            views = [(self.schema + one.suffix, one.name) for one in relations]
             try:
                 self.run("begin")
                 for statement in before:
                     self.run(statement)
-                steps = self._steps(relations, place, current)
+                steps = self._steps(relations, place, current.relations if current else ())
                 # One statement, so that one limit is that of all of it.
                 moment = _MOMENTS[min(attempt, len(_MOMENTS) - 1)]
                 self.run(f"set local statement_timeout = {int(moment * 1000)}")
                 self.run(_block(steps))
                 self.run("set local statement_timeout = 0")
+                described = ([schema for schema, _ in views], places, [name for _, name in views])
+                for (comment,) in self.run(_COMMENTS, described):
+                    self.run(comment)
                 self.run(note)
                 self.run("commit")
                 return
@@ -357,44 +361,46 @@ class PostgresPublications(SqlPublications):
             time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
 
     def _steps(
-        self, relations: Sequence[Relation], place: str, current: Publication | None
+        self, relations: Sequence[Relation], place: str, earlier: Sequence[Relation]
     ) -> list[str]:
         """The statements that lead the published views to a place."""
+        names = {(self.schema + one.suffix, one.name): one for one in relations}
         new = self._find([(place + one.suffix, one.name) for one in relations])
-        old = self._find([(self.schema + one.suffix, one.name) for one in relations])
-        schemas = sorted({self.schema + one.suffix for one in relations})
+        old = self._find([*names, *((self.schema + one.suffix, one.name) for one in earlier)])
         there = self.schemas_of(self.schema)
-        steps = [f"create schema {quote(name)}" for name in schemas if name not in there]
-        replaced: list[tuple[_Found, str, str, str]] = []
-        plain: list[int] = []
-        for one in relations:
-            own, name = self.schema + one.suffix, self.relation(self.schema + one.suffix, one.name)
-            known, columns = old.get((own, one.name)), new[place + one.suffix, one.name].columns
-            view = f"view {name} as select * from {self.relation(place + one.suffix, one.name)}"
+        needed = sorted({schema for schema, _ in names} - set(there))
+        steps = [f"create schema {quote(schema)}" for schema in needed]
+        dropped: dict[str, list[str]] = {"view": [], "materialized view": [], "table": []}
+        replaced: list[str] = []
+        oids: list[int] = []
+        kept: list[int] = []
+        for name, one in names.items():
+            known, source = old.pop(name, None), (place + one.suffix, one.name)
+            view = f"view {_name(name)} as select * from {_name(source)}"
+            columns = new[source].columns
             if known is None:
                 steps.append(f"create {view}")
             elif known.kind == "v" and columns[: len(known.columns)] == known.columns:
                 steps.append(f"create or replace {view}")
-                plain.append(known.oid)
+                kept.append(known.oid)
             else:
-                replaced.append((known, own, one.name, view))
-        # What has other columns, or is no view, makes way with the views of others on it.
-        oids = [known.oid for known, *_ in replaced]
-        kinds = {"v": "view", "m": "materialized view"}
-        rebound = self.run(_DEPENDENTS, (oids, [*plain, *oids])) if oids else []
-        dropped: dict[str, list[str]] = {"view": [], "materialized view": [], "table": []}
-        for known, own, relation, view in replaced:
-            name = self.relation(own, relation)
-            kind, aside = kinds.get(known.kind, "table"), f"{relation[:50]}__before"
-            steps.append(f"alter {kind} {name} rename to {aside}")
-            steps.append(f"create {view}")
-            steps += [sql for (sql,) in self.run(_RIGHTS, (name, known.oid, known.oid))]
-            dropped[kind].append(self.relation(own, aside))
-        steps += [sql for _, sql in rebound]
-        dropped["view"] += self._surplus_views(relations, current)
+                # It makes way, with the views of others on it.
+                kind = _KINDS.get(known.kind, "table")
+                aside = f"{one.name[:50]}__before"
+                replaced += [
+                    f"alter {kind} {_name(name)} rename to {quote(aside)}",
+                    f"create {view}",
+                    *(sql for (sql,) in self.run(_RIGHTS, (_name(name), known.oid, known.oid))),
+                ]
+                oids.append(known.oid)
+                dropped[kind].append(_name((name[0], aside)))
+        steps += replaced
+        if oids:
+            steps += [sql for _, sql in self.run(_DEPENDENTS, (oids, [*kept, *oids]))]
+        # What was published, and has nothing to read any more.
+        dropped["view"] += [_name(name) for name, known in old.items() if known.kind == "v"]
         steps += [f"drop {kind} {', '.join(names)}" for kind, names in dropped.items() if names]
-        given = self._given_to_owner(self.schema, relations)
-        return [*steps, *given, self._comments(relations, place)]
+        return steps + self._given_to_owner(self.schema, relations)
 
     def _given_to_owner(
         self, base: str, relations: Sequence[Relation], *, schemas: bool = False
@@ -414,30 +420,6 @@ class PostgresPublications(SqlPublications):
         tables = [f"table {self.relation(base + one.suffix, one.name)}" for one in relations]
         listed = [*(names if schemas else ()), *tables]
         return [f"alter {name} owner to {quote(owner)}" for name in listed]
-
-    def _surplus_views(
-        self, relations: Sequence[Relation], current: Publication | None
-    ) -> list[str]:
-        """The views that were published and have nothing to read any more."""
-        kept = {(one.suffix, one.name) for one in relations}
-        gone = [
-            (self.schema + one.suffix, one.name)
-            for one in (current.relations if current else ())
-            if (one.suffix, one.name) not in kept
-        ]
-        found = self._find(gone)
-        return [self.relation(*name) for name, one in found.items() if one.kind == "v"]
-
-    def _comments(self, relations: Sequence[Relation], place: str) -> str:
-        """A statement that gives the views the descriptions of what they read."""
-        with self._connection.cursor() as cursor:
-            names = (
-                [self.schema + one.suffix for one in relations],
-                [place + one.suffix for one in relations],
-                [one.name for one in relations],
-            )
-            sql = cursor.mogrify(_COMMENTS, names).decode()
-        return f"declare step text; begin for step in {sql} loop execute step; end loop; end"
 
     def _holders(self, views: Sequence[Table]) -> str:
         """Who keeps published views from being led elsewhere, in a person's words."""
@@ -479,33 +461,26 @@ class PostgresPublications(SqlPublications):
         return {name: raw.get(name, "") for name in build.sources}
 
     def _state(self, tables: Sequence[Table]) -> dict[Table, str]:
-        """For each relation that exists what no change of it leaves as it was."""
-        found = self._find(tables)
-        contents = self._contents([name for name, one in found.items() if one.kind != "v"])
-        return {
-            name: contents[name][1] if name in contents else one.state
-            for name, one in found.items()
-        }
+        return {name: one.state for name, one in self._look(tables).items()}
 
-    def _contents(self, tables: Sequence[Table]) -> dict[Table, tuple[int, str]]:
-        """How many rows each table has, and what no change of table or rows leaves as it was."""
+    def _look(self, tables: Sequence[Table]) -> dict[Table, _Found]:
+        """The relations that exist, with their rows if they are tables."""
         found = self._find(tables)
-        names = list(found)
+        names = [name for name, one in found.items() if one.kind != "v"]
         counts = " union all ".join(
             f"select {number}, count(*), sum(xmin::text::bigint) from {_name(name)}"
             for number, name in enumerate(names)
         )
-        contents = {}
         for number, count, sum_ in self.run(counts) if names else ():
-            text = f"{found[names[number]].state} {count} {sum_}"
-            contents[names[number]] = (count, hashlib.sha256(text.encode()).hexdigest())
-        return contents
+            one = found[names[number]]
+            found[names[number]] = replace(one, rows=count, state=f"{one.state} {count} {sum_}")
+        return found
 
     def _find(self, tables: Sequence[Table]) -> dict[Table, _Found]:
         rows = self.run(_FIND, ([schema for schema, _ in tables], [name for _, name in tables]))
         return {
-            (schema, name): _Found(oid, kind, tuple(columns or ()), definition)
-            for schema, name, oid, kind, columns, definition in rows
+            (schema, name): _Found(oid, kind, tuple(columns or ()), state)
+            for schema, name, oid, kind, columns, state in rows
         }
 
 

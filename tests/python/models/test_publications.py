@@ -100,7 +100,7 @@ class Lab:
         with open_publications(self.profile) as publications:
             place = publications.begin()
             self.rows(f"{tables(place, self.built)}; {change.format(p=place, s=self.schema)}")
-            return publications.publish(self.green(place, *relations), keep)
+            return publications.publish(self.green(place, *relations), keep) or 0
 
     def seen(self) -> set[object]:
         """The numbers of the builds whose rows readers see."""
@@ -182,7 +182,7 @@ def test_a_fault_while_it_is_put_in_place_leaves_what_was(
 
     with monkeypatch.context() as patch:
         missing = "select * from no_such_table"
-        patch.setattr("loader.publications.SqlPublications.entry", lambda *_: missing)
+        patch.setattr("loader.publications.Publications.entry", lambda *_: missing)
         with pytest.raises(DatabaseFault, match="no_such_table"):
             lab.build()
     assert lab.seen() == {1}
@@ -275,7 +275,10 @@ def test_what_plain_dbt_has_built_makes_way(lab: Lab) -> None:
     lab.rows(tables(lab.schema, 0) if not lab.engine.schemas(lab.schema) else "select 1")
     lab.build()
     lab.rows("drop view {s}.users; create table {s}.users as select 5 as version")
+    status = "select mart from {s}.mart_status order by 1"
+    assert lab.rows(status) == [("counted",), ("runs",)], "users is of no publication now"
     lab.build()
+    assert len(lab.rows(status)) == 3
     assert lab.seen() == {2}
 
 
