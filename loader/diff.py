@@ -130,10 +130,15 @@ def _changes(
             count["mart that only one of them has"] = 1
         return
     places = [f"{quote(it.place)}.{quote(name)}" for it in (old, new)]
-    shared = _columns(source, places[0])
-    own = {column.name for column in _columns(source, places[1])}
-    columns = [c.name for c in shared if c.name in own and c.name not in _LINEAGE]
-    keys = [key for key in contract.order_by if contract.has_key and key in own]
+    before, after = ([column.name for column in _columns(source, place)] for place in places)
+    for kind, here, there in (("column removed", before, after), ("column added", after, before)):
+        for column in here:
+            if column not in there:
+                count[kind] += 1
+                yield (name, kind, None, column, None, None)
+    shared = [column for column in before if column in after]
+    columns = [column for column in shared if column not in _LINEAGE]
+    keys = [key for key in contract.order_by if contract.has_key and key in shared]
     if not keys:
         yield from _rows_of_a_bag(source, name, places, columns, count, limit)
         return
@@ -165,12 +170,11 @@ def _changes(
     _, rows = source.query(f"{changed} order by {order}", limit)
     for change, *cells in rows:
         key = _pairs(keys, cells[: len(keys)])
-        before = cells[len(keys) : len(keys) + len(values)]
-        after = cells[len(keys) + len(values) :]
         if change != "changed":
             yield (name, change, key, None, None, None)
             continue
-        for column, was, is_ in zip(values, before, after, strict=True):
+        old_cells, new_cells = cells[len(keys) : -len(values)], cells[-len(values) :]
+        for column, was, is_ in zip(values, old_cells, new_cells, strict=True):
             if was != is_:
                 yield (name, change, key, column, was, is_)
 

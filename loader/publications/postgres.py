@@ -435,8 +435,8 @@ class PostgresPublications(Publications):
     def _in_the_way(self, error: psycopg2.Error) -> DatabaseFault:
         diagnosis = error.diag
         view = re.match(r"create or replace (view \S+) ", diagnosis.internal_query or "")
-        sentences = (view and f"{view[1]}:", diagnosis.message_primary, diagnosis.message_detail)
-        said = " ".join(" ".join(filter(None, sentences)).split())
+        parts = (view and view[1], diagnosis.message_primary, diagnosis.message_detail)
+        said = " ".join(": ".join(part for part in parts if part).split())
         return DatabaseFault(
             where(self.profile),
             f"the build cannot take the place of what is published: {said}.",

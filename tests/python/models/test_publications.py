@@ -397,6 +397,9 @@ def test_a_difference_is_told_by_mart_and_key(lab: Lab, command: Command) -> Non
         ["users", "1"],
     ]
     assert "kept: build 2 of the seeds" in done.err
+    lab.build("alter table {p}.users add column more text")
+    done = call("diff", "--mart", "users", "--format", "csv")
+    assert "users,column added,,more,," in done.out.splitlines()
     # On a screen a change that many rows share is told once.
     for name in ("x", "y"):
         rows = ", ".join(f"({number})" for number in range(21, 27))
