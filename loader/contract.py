@@ -17,6 +17,7 @@ import msgspec
 
 from loader.errors import ConfigError, UnknownMart
 from loader.project import Project, converted, read_yaml
+from loader.publications import MART_STATUS
 
 DEFAULT_MART = "user_features"
 
@@ -104,14 +105,24 @@ class Contract:
         return next((column for column in self.columns if column.name == name), None)
 
 
+# A view of labmart's beside the marts, and no model: dbt would know nothing of tests still to run.
+STATUS = Contract(
+    MART_STATUS,
+    "Of each published mart: its build, and that build's tests, newest load and open issues.",
+    (),
+    ("mart",),
+    has_key=True,
+)
+
+
 def mart_contracts(project: Project) -> dict[str, Contract]:
     """The marts by the names of their relations, in the order of the file. Raises ConfigError."""
     return _contracts(declared_tables(project.marts_file, "models"), project, project.marts_file)
 
 
 def mart_contract(project: Project, name: str) -> Contract:
-    """The mart of that name. Raises UnknownMart with the names that there are, or ConfigError."""
-    contracts = mart_contracts(project)
+    """The mart of that name, or `mart_status`. Raises ConfigError, and UnknownMart with names."""
+    contracts = mart_contracts(project) | {STATUS.name: STATUS}
     if name not in contracts:
         raise UnknownMart(name, list(contracts))
     return contracts[name]

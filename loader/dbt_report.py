@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,10 +21,11 @@ import msgspec
 from loader.database import Database
 from loader.dbt import FAILED, BuildOptions, BuildResult, build, one_build_at_a_time
 from loader.engines import Engine, dbt_session
-from loader.errors import LabmartError, UsageError
+from loader.errors import ConfigError, LabmartError, UsageError
 from loader.fingerprint import code_of
+from loader.profile import Profile
 from loader.progress import TESTS, Report
-from loader.publications import kept_builds, open_publications, read_build
+from loader.publications import GreenBuild, Mart, Relation, kept_builds, open_publications
 from loader.table import layout
 
 SAMPLE_ROWS = 10
@@ -38,17 +40,32 @@ _BOILERPLATE = re.compile(
 )
 
 
+class _Config(msgspec.Struct, frozen=True):
+    materialized: str = ""
+
+
+class _DependsOn(msgspec.Struct, frozen=True):
+    nodes: list[str] = []
+
+
 class _Node(msgspec.Struct, frozen=True):
     """A node of manifest.json."""
 
     name: str
+    resource_type: str = ""
     original_file_path: str = ""
     description: str = ""
+    schema: str = ""
+    alias: str = ""
+    language: str = "sql"
+    config: _Config = _Config()
+    depends_on: _DependsOn = _DependsOn()
 
 
 class _Manifest(msgspec.Struct, frozen=True):
     nodes: dict[str, _Node] = {}
     unit_tests: dict[str, _Node] = {}
+    sources: dict[str, dict[str, object]] = {}
 
 
 class _Result(msgspec.Struct, frozen=True):
@@ -93,7 +110,8 @@ def failures(
     for entry in written.results if is_ours else ():
         if entry.status in _BAD:
             node = nodes.get(entry.unique_id) or _Node(entry.unique_id)
-            failed.append(Failure(node.name, _lines(entry, node, open_database, width)))
+            tested = [nodes[one].name for one in node.depends_on.nodes if one in nodes]
+            failed.append(Failure(node.name, _lines(entry, node, tested, open_database, width)))
     failed = failed or [Failure("dbt", clean(message)) for message in result.errors]
     silent = ["dbt ended without saying why. Its log is logs/dbt.log.", *result.noise[-5:]]
     return failed or [Failure("dbt", silent)]
@@ -127,6 +145,7 @@ def clean(message: str) -> list[str]:
 def _lines(
     entry: _Result,
     node: _Node,
+    tested: Sequence[str],
     open_database: Callable[[], AbstractContextManager[Engine]],
     width: int | None,
 ) -> list[str]:
@@ -137,6 +156,7 @@ def _lines(
     if node.description.strip() and kind in TESTS:
         lines.append(f"  {' '.join(node.description.split())}")
     if kind == "test" and has_failed and entry.compiled_code:
+        lines.append(f"  It tests {', '.join(tested)}.")
         try:
             with open_database() as source:
                 columns, rows = source.query(entry.compiled_code, SAMPLE_ROWS)
@@ -162,6 +182,65 @@ def _read(path: Path, kind: type[_Artifact]) -> _Artifact:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):
         return kind()
+
+
+def read_build(profile: Profile, place: str, code: str | None, result: BuildResult) -> GreenBuild:
+    """A green build, as dbt describes it in its artifacts.
+
+    Without a place dbt has built where it always does. Raises ConfigError if it should have built
+    in the place, and has not.
+    """
+    place = place or profile.schema
+    files = [result.artifacts / name for name in ("manifest.json", "run_results.json")]
+    manifest = msgspec.json.decode(files[0].read_bytes(), type=_Manifest)
+    results = msgspec.json.decode(files[1].read_bytes(), type=_Results).results
+    built = {
+        unique_id: node
+        for unique_id, node in manifest.nodes.items()
+        if node.resource_type in ("model", "seed") and node.config.materialized != "ephemeral"
+    }
+    for model in built.values():
+        if model.schema != place and not model.schema.startswith(f"{place}_"):
+            raise ConfigError(
+                profile.path,
+                f"dbt has built {model.schema}.{model.alias}, and not in {place}: the project's "
+                "macro generate_schema_name has to heed LABMART_BUILD_SCHEMA, as that of labmart "
+                "does (macros/overrides/generate_schema_name.sql).",
+            )
+    passed = [one.unique_id for one in results if one.status == "pass"]
+    tests = Counter(
+        parent
+        for test in passed
+        if test in manifest.nodes
+        for parent in manifest.nodes[test].depends_on.nodes
+    )
+    # What no digest of the project's SQL says: Python, and files that a source reads.
+    has_python = any(node.language == "python" for node in manifest.nodes.values())
+    reads_files = "external_location" in str(manifest.sources)
+    return GreenBuild(
+        place=place,
+        relations=tuple(
+            Relation(
+                node.schema.removeprefix(place), node.alias, node.config.materialized == "view"
+            )
+            for node in built.values()
+        ),
+        marts=tuple(
+            Mart(node.alias, tests[unique_id])
+            for unique_id, node in built.items()
+            if node.schema == place
+        ),
+        sources=tuple(
+            (str(source["schema"]), str(source["identifier"]))
+            for source in manifest.sources.values()
+        ),
+        models_built=sum(one.unique_id in built for one in results),
+        tests_passed=len(passed),
+        tests_warned=sum(one.status == "warn" for one in results),
+        seconds=result.seconds,
+        invocation_id=result.invocation_id,
+        code=None if has_python or reads_files else code,
+    )
 
 
 @dataclass(frozen=True)
@@ -201,12 +280,10 @@ def build_and_publish(
         refused = [line for line in result.noise if line.startswith("Error: ")]
         if result.exit_code and refused and not result.nodes:
             raise UsageError(f"dbt refuses what it was given: {refused[0].removeprefix('Error: ')}")
-        if result.exit_code == 0 and not place and not options.extra:
-            publications.keep(read_build(profile, place, code, result), keep)
-        if result.exit_code == 0 and place:
-            made = read_build(profile, place, code, result)
-            number = publications.publish(made, keep)
-            _tell_dbt(result.artifacts, project.target, place, profile.schema)
+        if result.exit_code == 0 and not options.extra:
+            number = publications.publish(read_build(profile, place, code, result), keep)
+            if place:
+                _tell_dbt(result.artifacts, project.target, place, profile.schema)
             return BuildOutcome(result, [], number)
     failed = failures(result, database.open, width) if result.exit_code else []
     if failed:

@@ -6,22 +6,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from loader.contract import Contract, mart_contracts
+from loader.contract import STATUS, Contract, mart_contracts
 from loader.database import Database
 from loader.engines import Column, Engine, Row
 from loader.engines.sql import quote
 from loader.errors import NotBuilt, UsageError
 from loader.publications import (
-    CURRENT,
     GONE,
-    MART_STATUS,
     PUBLICATIONS,
     Publication,
+    current_of,
     describe,
     kept_of,
     open_publications,
 )
-from loader.show import ShowOptions, print_rows, show
+from loader.show import ShowOptions, print_rows, select, show
 
 # Where a row came from: a file that is sent again changes it for every row.
 _LINEAGE = ("load_id", "line")
@@ -39,10 +38,15 @@ def show_status(database: Database, *, format_: str) -> None:
     Raises NotBuilt when nothing has been published.
     """
     with database.open() as source:
-        contract = Contract(MART_STATUS, "", (), ("mart",), has_key=True)
-        show(contract, source, ShowOptions(format=format_))
+        show(STATUS, source, ShowOptions(format=format_))
+        seen = [mart for (mart,) in source.rows(select(STATUS, source, columns=("mart",)))]
     with open_publications(database.profile, write=False) as publications:
-        for one in publications.all():
+        known = publications.all()
+        current = current_of(known)
+        others = [mart.name for mart in current.marts if mart.name not in seen] if current else []
+        if others:
+            print(f"built by plain dbt since: {', '.join(others)}", file=sys.stderr)
+        for one in known:
             if one.status != GONE:
                 warned = f", {one.tests_warned} warned" if one.tests_warned else ""
                 tests = f"{one.tests_passed} tests passed{warned}"
@@ -100,7 +104,7 @@ def _chosen(
     if missing := [str(build) for build in builds if build not in there]:
         numbers = ", ".join(map(str, there))
         raise UsageError(f"Build {missing[0]} is not kept. These are: {numbers or 'none'}.")
-    current = next((one for one in there.values() if one.status == CURRENT), None)
+    current = current_of(known)
     if current is None:
         raise NotBuilt(f"{database.profile.schema}.{PUBLICATIONS}", database.profile.target)
     if builds:
@@ -128,10 +132,15 @@ def _changes(
             count["mart that only one of them has"] = 1
         return
     places = [f"{quote(it.place)}.{quote(name)}" for it in (old, new)]
-    shared = _columns(source, places[0])
-    own = {column.name for column in _columns(source, places[1])}
-    columns = [c.name for c in shared if c.name in own and c.name not in _LINEAGE]
-    keys = [key for key in contract.order_by if contract.has_key and key in own]
+    before, after = ([column.name for column in _columns(source, place)] for place in places)
+    for kind, here, there in (("column removed", before, after), ("column added", after, before)):
+        for column in here:
+            if column not in there:
+                count[kind] += 1
+                yield (name, kind, None, column, None, None)
+    shared = [column for column in before if column in after]
+    columns = [column for column in shared if column not in _LINEAGE]
+    keys = [key for key in contract.order_by if contract.has_key and key in shared]
     if not keys:
         yield from _rows_of_a_bag(source, name, places, columns, count, limit)
         return
@@ -162,13 +171,12 @@ def _changes(
     order = ", ".join(f"coalesce(n.{quote(key)}, o.{quote(key)})" for key in keys)
     _, rows = source.query(f"{changed} order by {order}", limit)
     for change, *cells in rows:
-        key = ", ".join(f"{k}={v}" for k, v in zip(keys, cells[: len(keys)], strict=True))
-        before = cells[len(keys) : len(keys) + len(values)]
-        after = cells[len(keys) + len(values) :]
+        key = _pairs(keys, cells[: len(keys)])
         if change != "changed":
             yield (name, change, key, None, None, None)
             continue
-        for column, was, is_ in zip(values, before, after, strict=True):
+        old_cells, new_cells = cells[len(keys) : -len(values)], cells[-len(values) :]
+        for column, was, is_ in zip(values, old_cells, new_cells, strict=True):
             if was != is_:
                 yield (name, change, key, column, was, is_)
 
@@ -203,8 +211,12 @@ def _rows_of_a_bag(
             count[change] = int(str(number))
         _, rows = source.query(f"{only} order by {', '.join(map(quote, columns))}", limit)
         for row in rows:
-            cells = [f"{c}={v}" for c, v in zip(columns, row, strict=True) if v is not None]
-            yield (name, change, ", ".join(cells), None, None, None)
+            yield (name, change, _pairs(columns, row), None, None, None)
+
+
+def _pairs(columns: Sequence[str], cells: Sequence[object]) -> str:
+    pairs = zip(columns, cells, strict=True)
+    return ", ".join(f"{column}={cell}" for column, cell in pairs if cell is not None)
 
 
 def _columns(source: Engine, relation: str) -> tuple[Column, ...]:

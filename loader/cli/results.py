@@ -112,7 +112,7 @@ def status(database: Database, format_: str) -> None:
     """Print which build is published, of which loads.
 
     Of each mart the build, its rows and how many tests passed; which builds are kept besides.
-    Programs read the same in the table mart_status beside the marts.
+    Programs read the same in the view mart_status beside the marts.
     """
     from loader.diff import show_status
 

@@ -11,9 +11,9 @@ views and rights, stands on a view that stays.
     duckdb       DuckDB renames no schema: places are `S__1`, `S__2` ..., the first that is free
     lake         dbt itself publishes there, by a pointer (macros/lake/publish.sql)
 
-Two tables in S say what is published. `publications` has a row for each publication, with what it
-read and left behind, so that a build that would do the same again can be left out. `mart_status`
-has a row for each mart of the one that readers see. Both change in the transaction of the views.
+The table `publications` in S has a row for each publication, with what it read and left behind, so
+that a build that would do the same again can be left out. It changes in the transaction of the
+views. `mart_status` is a view on it: a row for each mart that readers see of a publication.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from __future__ import annotations
 import getpass
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import msgspec
 
 from loader import __version__
-from loader.dbt import BuildResult
-from loader.engines import dbt_turn
 from loader.engines.sql import quote
-from loader.errors import ConfigError, NotBuilt, UsageError
+from loader.errors import NotBuilt, UsageError
 from loader.profile import Profile
 
 PUBLICATIONS, MART_STATUS = "publications", "mart_status"
@@ -41,56 +40,39 @@ PUBLICATIONS, MART_STATUS = "publications", "mart_status"
 CURRENT, KEPT, GONE = "current", "kept", "gone"
 KEEP_VARIABLE = "LABMART_KEEP"
 _TIME = "timestamp with time zone"
-_TABLES = {
-    PUBLICATIONS: {
-        "build": "bigint",
-        "status": "text",
-        "published_at": _TIME,
-        "published_by": "text",
-        "replaced_at": _TIME,
-        "loads": "text",
-        "models_built": "bigint",
-        "tests_passed": "bigint",
-        "tests_warned": "bigint",
-        "seconds": "double precision",
-        "marts": "text",
-        "labmart_version": "text",
-        "invocation_id": "text",
-        "code": "text",
-        "state": "text",
-        "place": "text",
-        "relations": "text",
-    },
-    MART_STATUS: {
-        "mart": "text",
-        "build": "bigint",
-        "published_at": _TIME,
-        "tests_passed": "bigint",
-        "mart_rows": "bigint",
-        "newest_load": "bigint",
-        "rows_rejected": "bigint",
-        "open_issues": "bigint",
-    },
+_COLUMNS = {
+    "build": "bigint",
+    "status": "text",
+    "published_at": _TIME,
+    "published_by": "text",
+    "replaced_at": _TIME,
+    "loads": "text",
+    "newest_load": "bigint",
+    "rows_rejected": "bigint",
+    "open_issues": "bigint",
+    "models_built": "bigint",
+    "tests_passed": "bigint",
+    "tests_warned": "bigint",
+    "seconds": "double precision",
+    "marts": "text",
+    "labmart_version": "text",
+    "invocation_id": "text",
+    "code": "text",
+    "state": "text",
+    "place": "text",
+    "relations": "text",
 }
-_BUILT = ("model", "seed")
 
 # Schema and name.
 Table = tuple[str, str]
 
 
 class Mart(msgspec.Struct):
-    """What is said of one mart of a build; `inputs` are those that it is made of.
-
-    None where the project has no mart that would say it.
-    """
+    """What is said of one mart of a build."""
 
     name: str
     tests_passed: int
-    inputs: list[str]
     rows: int = 0
-    newest_load: int | None = None
-    rows_rejected: int | None = None
-    open_issues: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,261 +117,165 @@ class Publication:
     relations: tuple[Relation, ...]
 
 
-class _Config(msgspec.Struct):
-    materialized: str = ""
-
-
-class _DependsOn(msgspec.Struct):
-    nodes: list[str] = []
-
-
-class _Node(msgspec.Struct):
-    resource_type: str
-    schema: str = ""
-    name: str = ""
-    alias: str = ""
-    language: str = "sql"
-    config: _Config = msgspec.field(default_factory=_Config)
-    depends_on: _DependsOn = msgspec.field(default_factory=_DependsOn)
-
-
-class _Manifest(msgspec.Struct):
-    nodes: dict[str, _Node]
-    sources: dict[str, dict[str, Any]]
-
-
-class _Result(msgspec.Struct):
-    unique_id: str
-    status: str
-
-
-class _Results(msgspec.Struct):
-    results: list[_Result]
-
-
-def read_build(profile: Profile, place: str, code: str | None, result: BuildResult) -> GreenBuild:
-    """A green build, as dbt describes it in its artifacts.
-
-    Without a place dbt has built where it always does. Raises ConfigError if it should have built
-    in the place, and has not.
-    """
-    place = place or profile.schema
-    files = [result.artifacts / name for name in ("manifest.json", "run_results.json")]
-    manifest = msgspec.json.decode(files[0].read_bytes(), type=_Manifest)
-    results = msgspec.json.decode(files[1].read_bytes(), type=_Results).results
-    built = {
-        unique_id: node
-        for unique_id, node in manifest.nodes.items()
-        if node.resource_type in _BUILT and node.config.materialized != "ephemeral"
-    }
-    for model in built.values():
-        if model.schema != place and not model.schema.startswith(f"{place}_"):
-            raise ConfigError(
-                profile.path,
-                f"dbt has built {model.schema}.{model.alias}, and not in {place}: the project's "
-                "macro generate_schema_name has to heed LABMART_BUILD_SCHEMA, as that of labmart "
-                "does (macros/overrides/generate_schema_name.sql).",
-            )
-    green = {node.unique_id for node in results if node.status == "pass"}
-    tests: dict[str, int] = {}
-    for test in green:
-        for parent in manifest.nodes[test].depends_on.nodes if test in manifest.nodes else ():
-            tests[parent] = tests.get(parent, 0) + 1
-    statuses = [
-        (node.unique_id in built, node.status)
-        for node in results
-        if not node.unique_id.startswith("operation.")
-    ]
-    has_python = any(node.language == "python" for node in manifest.nodes.values())
-    reads_files = "external_location" in json.dumps(list(manifest.sources.values()))
-    return GreenBuild(
-        place=place,
-        relations=tuple(
-            Relation(
-                node.schema.removeprefix(place), node.alias, node.config.materialized == "view"
-            )
-            for node in built.values()
-        ),
-        marts=tuple(
-            Mart(node.alias, tests.get(unique_id, 0), _inputs_of(manifest, unique_id))
-            for unique_id, node in built.items()
-            if node.schema == place
-        ),
-        sources=tuple(
-            (str(source["schema"]), str(source["identifier"]))
-            for source in manifest.sources.values()
-        ),
-        models_built=sum(is_built for is_built, _ in statuses),
-        tests_passed=sum(status == "pass" for _, status in statuses),
-        tests_warned=sum(status == "warn" for _, status in statuses),
-        seconds=result.seconds,
-        invocation_id=result.invocation_id,
-        code=None if has_python or reads_files else code,
-    )
-
-
-def _inputs_of(manifest: _Manifest, unique_id: str) -> list[str]:
-    """The names of the sources, and of the seeds without `raw_`, that a node is made of."""
-    names, seen, waiting = set(), {unique_id}, [unique_id]
-    while waiting:
-        one = waiting.pop()
-        if one in manifest.sources:
-            names.add(str(manifest.sources[one]["name"]))
-        node = manifest.nodes.get(one)
-        if node is not None and node.resource_type == "seed":
-            names.add(node.name.removeprefix("raw_"))
-        new = {parent for parent in (node.depends_on.nodes if node else ()) if parent not in seen}
-        seen |= new
-        waiting += new
-    return sorted(names)
-
-
-class Publications:
-    """The publications of a target; here none, and dbt builds where readers look."""
-
-    def is_current(self, code: str) -> bool:  # noqa: ARG002 -- for those who know more
-        """Whether what readers see was made by this code, and nothing has changed since."""
-        return False
-
-    def begin(self) -> str:
-        """Make ready for a build; the place where dbt is to build, '' where it always does."""
-        return ""
-
-    def keep(self, build: GreenBuild, keep: int) -> None:
-        """Note a build that dbt has put in place itself."""
-
-    def publish(self, build: GreenBuild, keep: int) -> int:
-        """Put a build in place, all of it in one step; its number.
-
-        `keep` is how many of those before stay. Raises DatabaseFault when readers could not be
-        waited for, or when something that others have made is in the way.
-        """
-        raise NotImplementedError
-
-    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:  # noqa: ARG002
-        """Put a kept publication in place, the newest one by default: the one before, and it.
-
-        Raises UsageError if it is not kept.
-        """
-        raise UsageError("This engine keeps no earlier builds.")
-
-    def all(self) -> list[Publication]:
-        """The publications from the oldest to the newest."""
-        return []
-
-    @property
-    def current(self) -> Publication | None:
-        """What readers see, if anything has been published."""
-        return next((one for one in self.all() if one.status == CURRENT), None)
-
-
 @contextmanager
 def open_publications(profile: Profile, *, write: bool = True) -> Iterator[Publications]:
     """The publications of a target. With `write` one build at a time has them.
 
     Raises DatabaseUnreachable.
     """
-    if profile.engine == "postgres":
-        from loader.publications.postgres import connected
-
-        with connected(profile, write=write) as opened:
-            yield opened
-    elif profile.engine == "duckdb":
-        from loader.publications.duckdb import DuckDBPublications
-
-        if write:
-            with dbt_turn(profile):
-                yield DuckDBPublications(profile)
-        else:
-            yield DuckDBPublications(profile, write=False)
-    elif profile.engine == "spark":
-        from loader.publications.lake import LakePublications
-
-        yield LakePublications(profile)
-    else:
-        yield Publications()
+    name = "lake" if profile.engine == "spark" else profile.engine
+    module = import_module(f"loader.publications.{name}")
+    with module.connected(profile, write=write) as opened:
+        yield opened
 
 
-class SqlPublications(Publications):
-    """Publications of an engine that speaks SQL; `literal` writes a text as one."""
+class Publications:
+    """The publications of a target; `literal` writes a text as one of its SQL."""
+
+    # The marts of a publication `p` as rows `m`, and which of them readers still see.
+    marts_as_rows = """(
+        select unnest(from_json(
+            p.marts, '[{"name": "VARCHAR", "tests_passed": "BIGINT", "rows": "BIGINT"}]'
+        ), max_depth := 2)
+    ) as m"""
+    is_seen = "true"
 
     def __init__(self, profile: Profile, literal: Callable[[str], str]) -> None:
         self.profile = profile
         self.schema = profile.schema
         self.literal = literal
 
+    def is_current(self, code: str) -> bool:
+        """Whether what readers see was made by this code, and nothing has changed since."""
+        raise NotImplementedError
+
+    def begin(self) -> str:
+        """Make ready for a build; the place where dbt is to build, '' where it always does."""
+        raise NotImplementedError
+
+    def publish(self, build: GreenBuild, keep: int) -> int | None:
+        """Put a build in place, all of it in one step, unless dbt has; its number, if it has one.
+
+        `keep` is how many of those before stay. Raises DatabaseFault when readers could not be
+        waited for, or when something that others have made is in the way.
+        """
+        raise NotImplementedError
+
+    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
+        """Put a kept publication in place, the newest one by default: the one before, and it.
+
+        Raises UsageError if it is not kept.
+        """
+        with self.opened():
+            current, chosen = self.chosen(build)
+            self.put_in_place(chosen.relations, chosen.place, self.exchange(current, chosen))
+        return current, chosen
+
+    def all(self) -> list[Publication]:
+        """The publications from the oldest to the newest."""
+        with self.opened():
+            return self.read()
+
+    # What follows is for the engines.
+
+    def opened(self) -> AbstractContextManager[None]:
+        """The database, in which `run` runs. Raises DatabaseFault instead of its own errors."""
+        raise NotImplementedError
+
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement; its rows."""
         raise NotImplementedError
 
-    def table(self, name: str) -> str:
-        """A table of the target schema as SQL."""
-        return self.relation(self.schema, name)
+    def put_in_place(
+        self, relations: Sequence[Relation], place: str, note: str, before: Sequence[str] = ()
+    ) -> None:
+        """Lead all published views to the place, and run `note`, in one transaction."""
+        raise NotImplementedError
+
+    def drop(self, schemas: Sequence[str]) -> None:
+        """Drop schemas with all that is in them."""
+        for schema in schemas:
+            self.run(f"drop schema if exists {quote(schema)} cascade")
 
     def relation(self, schema: str, name: str) -> str:
         """A relation as SQL."""
         return f"{quote(schema)}.{quote(name)}"
 
-    def make_tables(self) -> str:
-        """SQL that makes the two tables where they are not."""
-        statements = []
-        for name, columns in _TABLES.items():
-            listed = ", ".join(f"{quote(column)} {type_}" for column, type_ in columns.items())
-            statements.append(f"create table if not exists {self.table(name)} ({listed})")
-        return "; ".join(statements)
+    @property
+    def table(self) -> str:
+        """The table of the publications as SQL."""
+        return self.relation(self.schema, PUBLICATIONS)
+
+    def schemas_of(self, place: str) -> list[str]:
+        """The schemas of a build, or of the target schema."""
+        rows = self.run("select distinct nspname from pg_namespace order by nspname")
+        return [name for (name,) in rows if name == place or name.startswith(f"{place}_")]
+
+    def make_table(self) -> None:
+        """Make the table `publications` where it is not."""
+        listed = ", ".join(f"{quote(column)} {type_}" for column, type_ in _COLUMNS.items())
+        self.run(f"create table if not exists {self.table} ({listed})")
+
+    def make_tables(self) -> None:
+        """Make `publications` and the view `mart_status`."""
+        self.make_table()
+        view = self.relation(self.schema, MART_STATUS)
+        self.run(f"create or replace view {view} as {self.status_of_marts()}")
+
+    def status_of_marts(self) -> str:
+        """The query of `mart_status`."""
+        return (
+            "select m.name as mart, p.build, p.published_at, m.tests_passed, m.rows as mart_rows, "
+            f"p.newest_load, p.rows_rejected, p.open_issues from {self.table} as p "
+            f"cross join lateral {self.marts_as_rows} "
+            f"where p.status = '{CURRENT}' and {self.is_seen}"
+        )
 
     def read(self) -> list[Publication]:
-        """See `all`; of a database in which the tables are."""
+        """See `all`."""
+        made = self.run(
+            "select 1 from information_schema.tables where table_schema = "
+            f"{self.literal(self.schema)} and table_name = '{PUBLICATIONS}'"
+        )
+        if not made:
+            return []
         names = [field.name for field in fields(Publication)]
-        rows = self.run(f"select {', '.join(names)} from {self.table(PUBLICATIONS)} order by build")
+        rows = self.run(f"select {', '.join(names)} from {self.table} order by build")
         return [_publication(dict(zip(names, row, strict=True))) for row in rows]
 
-    def figures(self, build: GreenBuild, rows: Mapping[str, int]) -> tuple[int, ...]:
-        """Complete what is said of the marts, and the loads that the build is made of.
+    def entry(self, build: GreenBuild, number: int, place: str) -> str:
+        """SQL that notes the publication of a build and takes it for the current one.
 
-        `rows` are those of marts whose rows have been counted.
+        The rows of marts that have not been counted are.
         """
-        names = {mart.name for mart in build.marts}
         for mart in build.marts:
-            relation = self.relation(build.place, mart.name)
-            mart.rows = rows.get(mart.name, -1)
-            if mart.rows < 0:
+            if not mart.rows:
+                relation = self.relation(build.place, mart.name)
                 [(mart.rows,)] = self.run(f"select count(*) from {relation}")
         loads: list[int] = []
-        if not {"input_reconciliation", "input_issues"} <= names:
-            return ()
-        rejected: dict[str, int] = {}
-        newest: dict[str, int] = {}
-        issues: dict[str, int] = {}
-        reconciliation = self.relation(build.place, "input_reconciliation")
-        for name, load_id, count in self.run(
-            "select input, load_id, cast(sum(rejected_lines + rejected_rows) as bigint) "
-            f"from {reconciliation} group by input, load_id"
-        ):
-            rejected[name] = rejected.get(name, 0) + count
-            if load_id is not None:
-                loads.append(load_id)
-                newest[name] = max(newest.get(name, 0), load_id)
-        for name, count in self.run(
-            f"select input, count(*) from {self.relation(build.place, 'input_issues')} "
-            "where status = 'open' group by input"
-        ):
-            issues[name] = count
-        for mart in build.marts:
-            known = [name for name in mart.inputs if name in rejected]
-            mart.newest_load = max((newest[name] for name in known if name in newest), default=None)
-            mart.rows_rejected = sum(rejected[name] for name in known)
-            mart.open_issues = sum(issues.get(name, 0) for name in known)
-        return tuple(sorted(loads))
-
-    def entry(self, build: GreenBuild, number: int, place: str, loads: Sequence[int]) -> str:
-        """SQL that notes the publication of a build and takes it for the current one."""
+        rejected = issues = None
+        if {"input_reconciliation", "input_issues"} <= {mart.name for mart in build.marts}:
+            reconciliation = self.relation(build.place, "input_reconciliation")
+            found = self.run(
+                "select load_id, cast(sum(rejected_lines + rejected_rows) as bigint) "
+                f"from {reconciliation} group by load_id order by load_id"
+            )
+            loads = [load_id for load_id, _ in found if load_id is not None]
+            rejected = sum(count for _, count in found)
+            [(issues,)] = self.run(
+                f"select count(*) from {self.relation(build.place, 'input_issues')} "
+                "where status = 'open'"
+            )
         now = datetime.now(UTC).isoformat()
         values = {
+            "build": number,
             "status": CURRENT,
             "published_at": now,
             "published_by": _person(),
             "loads": json.dumps(loads),
+            "newest_load": max(loads, default=None),
+            "rows_rejected": rejected,
+            "open_issues": issues,
             "models_built": build.models_built,
             "tests_passed": build.tests_passed,
             "tests_warned": build.tests_warned,
@@ -403,57 +289,33 @@ class SqlPublications(Publications):
         }
         listed = ", ".join(map(self._value, values.values()))
         return (
-            f"update {self.table(PUBLICATIONS)} set status = '{KEPT}', "
-            f"replaced_at = {self.literal(now)} "
-            f"where status = '{CURRENT}'; insert into {self.table(PUBLICATIONS)} "
-            f"(build, {', '.join(values)}) values ({number:d}, {listed})"
+            f"update {self.table} set status = '{KEPT}', replaced_at = {self.literal(now)} "
+            f"where status = '{CURRENT}'; "
+            f"insert into {self.table} ({', '.join(values)}) values ({listed})"
         )
 
     def next_number(self) -> int:
         """The number of the publication to come."""
-        [(last,)] = self.run(f"select max(build) from {self.table(PUBLICATIONS)}")
+        [(last,)] = self.run(f"select max(build) from {self.table}")
         return int(last or 0) + 1
-
-    def tell_marts(self, number: int) -> None:
-        """Say of each mart of a publication that readers see it."""
-        chosen = next(one for one in self.read() if one.build == number)
-        at = f"cast({self.literal(chosen.published_at.isoformat())} as timestamptz)"
-        self.run(f"delete from {self.table(MART_STATUS)}")
-        for mart in chosen.marts:
-            figures = (
-                *(mart.tests_passed, mart.rows, mart.newest_load),
-                *(mart.rows_rejected, mart.open_issues),
-            )
-            self.run(
-                f"insert into {self.table(MART_STATUS)} values ({self.literal(mart.name)}, "
-                f"{number:d}, {at}, {', '.join(map(self._value, figures))})"
-            )
-
-    def forget(self, number: int) -> None:
-        """Note that the tables of a publication are gone."""
-        self.run(
-            f"update {self.table(PUBLICATIONS)} set status = '{GONE}', state = null "
-            f"where build = {number:d}"
-        )
 
     def exchange(self, current: Publication, chosen: Publication) -> str:
         """SQL that notes that a kept publication takes the place of the current one."""
         now = self.literal(datetime.now(UTC).isoformat())
-        table = self.table(PUBLICATIONS)
         return (
-            f"update {table} set status = '{KEPT}', replaced_at = {now} "
+            f"update {self.table} set status = '{KEPT}', replaced_at = {now} "
             f"where build = {current.build:d}; "
-            f"update {table} set status = '{CURRENT}', replaced_at = null "
+            f"update {self.table} set status = '{CURRENT}', replaced_at = null "
             f"where build = {chosen.build:d}"
         )
 
     def chosen(self, build: int | None) -> tuple[Publication, Publication]:
-        """What readers see, and what is to be put back. Raises UsageError."""
-        known = self.all()
-        current = next((one for one in known if one.status == CURRENT), None)
-        kept = kept_of(known)
+        """What readers see, and what is to be put back. Raises NotBuilt and UsageError."""
+        known = self.read()
+        current = current_of(known)
         if current is None:
             raise NotBuilt(f"{self.schema}.{PUBLICATIONS}", self.profile.target)
+        kept = kept_of(known)
         before = [one for one in kept if build is None or one.build == build]
         if not before:
             numbers = ", ".join(str(one.build) for one in kept)
@@ -462,10 +324,15 @@ class SqlPublications(Publications):
             raise UsageError(f"There is {which} to put back; {there_is}.")
         return current, before[-1]
 
-    def surplus(self, keep: int) -> list[Publication]:
-        """The kept publications that are more than `keep`, those that were seen longest ago."""
+    def drop_surplus(self, keep: int) -> None:
+        """Drop the kept builds that are more than `keep`, those that were seen longest ago."""
         kept = kept_of(self.read())
-        return kept[: max(len(kept) - keep, 0)]
+        for one in kept[: max(len(kept) - keep, 0)]:
+            self.drop(self.schemas_of(one.place))
+            self.run(
+                f"update {self.table} set status = '{GONE}', state = null "
+                f"where build = {one.build:d}"
+            )
 
     def _value(self, value: object) -> str:
         if value is None:
@@ -473,7 +340,7 @@ class SqlPublications(Publications):
         return self.literal(value) if isinstance(value, str) else str(value)
 
 
-def _publication(row: Mapping[str, Any]) -> Publication:
+def _publication(row: dict[str, Any]) -> Publication:
     """What a row says; lists are kept as JSON."""
     lists = {
         "loads": tuple(json.loads(row["loads"])),
@@ -495,6 +362,11 @@ def kept_builds() -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 3:
         raise UsageError(f"{KEEP_VARIABLE} is {text!r}, and should be a number from 0 to 999.")
     return int(text)
+
+
+def current_of(known: Sequence[Publication]) -> Publication | None:
+    """The one that readers see."""
+    return next((one for one in known if one.status == CURRENT), None)
 
 
 def kept_of(known: Sequence[Publication]) -> list[Publication]:

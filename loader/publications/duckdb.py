@@ -10,119 +10,96 @@ change it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import duckdb
 
+from loader.engines import dbt_turn
 from loader.engines.duckdb import Connection, one_line, opened, path_of
 from loader.engines.sql import literal, quote
 from loader.errors import DatabaseFault
 from loader.profile import Profile
-from loader.publications import (
-    GONE,
-    PUBLICATIONS,
-    GreenBuild,
-    Publication,
-    Relation,
-    SqlPublications,
-)
+from loader.publications import GONE, GreenBuild, Publications, Relation
 
 # Descriptions of the relations of a schema, and of their columns.
-_COMMENTS = """
-select schema_name, table_name, null, comment from duckdb_tables()
-where database_name = current_database() and comment is not null
-union all
-select schema_name, view_name, null, comment from duckdb_views()
-where database_name = current_database() and comment is not null
-union all
-select schema_name, table_name, column_name, comment from duckdb_columns()
-where database_name = current_database() and comment is not null
-"""
+_COMMENTS = " union all ".join(
+    f"select schema_name, {name}, {column}, comment from {function}() "
+    "where database_name = current_database() and comment is not null"
+    for function, name, column in (
+        ("duckdb_tables", "table_name", "null"),
+        ("duckdb_views", "view_name", "null"),
+        ("duckdb_columns", "table_name", "column_name"),
+    )
+)
 _KINDS = """
-select schema_name, table_name, 'table' from duckdb_tables()
-where database_name = current_database()
-union all
-select schema_name, view_name, 'view' from duckdb_views()
-where database_name = current_database()
+select table_schema, table_name, table_type from information_schema.tables
+where table_catalog = current_database()
 """
-_SCHEMAS = "select schema_name from duckdb_schemas() where database_name = current_database()"
 
 
-class DuckDBPublications(SqlPublications):
+@contextmanager
+def connected(profile: Profile, *, write: bool) -> Iterator[DuckDBPublications]:
+    """See `open_publications`."""
+    with dbt_turn(profile) if write else nullcontext():
+        yield DuckDBPublications(profile, write=write)
+
+
+class DuckDBPublications(Publications):
     """See `Publications`. With `write` the caller holds the file's lock."""
 
-    def __init__(self, profile: Profile, *, write: bool = True) -> None:
+    def __init__(self, profile: Profile, *, write: bool) -> None:
         super().__init__(profile, literal)
+        # A view of plain dbt reads no build.
+        self.is_seen = (
+            "exists (select 1 from duckdb_views() as v where v.view_name = m.name "
+            f"and v.schema_name = {literal(self.schema)} "
+            "and contains(replace(v.sql, '\"', ''), p.place || '.'))"
+        )
         self._write = write
         self._connection: Connection | None = None
         self._database = path_of(profile)
         self._record = self._database.with_name(f"{self._database.name}.last_build")
 
     def is_current(self, code: str) -> bool:
-        """See `Publications`."""
         with suppress(OSError, ValueError):
             return bool(json.loads(self._record.read_text()) == self._state(code))
         return False
 
     def begin(self) -> str:
-        """See `Publications`."""
         with suppress(OSError):
             self._record.unlink()
-        with self._open():
-            self.run(f"create schema if not exists {quote(self.schema)}; {self.make_tables()}")
+        with self.opened():
+            self.run(f"create schema if not exists {quote(self.schema)}")
+            self.make_tables()
             known = [one.place for one in self.read() if one.status != GONE]
             place = next(
                 name
                 for number in range(1, len(known) + 2)
                 if (name := f"{self.schema}__{number}") not in known
             )
-            self._drop(place)
+            self.drop(self.schemas_of(place))
         return place
 
     def publish(self, build: GreenBuild, keep: int) -> int:
-        """See `Publications`."""
-        with self._open():
+        with self.opened():
             number = self.next_number()
-            loads = self.figures(build, {})
-
-            def note() -> None:
-                self.run(self.entry(build, number, build.place, loads))
-
-            self._put_in_place(build.relations, build.place, number, note)
-            for one in self.surplus(keep):
-                self._drop(one.place)
-                self.forget(one.build)
+            entry = self.entry(build, number, build.place)
+            self.put_in_place(build.relations, build.place, entry)
+            self.drop_surplus(keep)
         if build.code is not None and not self.profile.values.get("attach"):
             with suppress(OSError):
                 self._record.write_text(json.dumps(self._state(build.code)))
         return number
-
-    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
-        """See `Publications`."""
-        current, chosen = self.chosen(build)
-
-        def note() -> None:
-            self.run(self.exchange(current, chosen))
-
-        with self._open():
-            self._put_in_place(chosen.relations, chosen.place, chosen.build, note)
-        return current, chosen
-
-    def all(self) -> list[Publication]:
-        """See `Publications`."""
-        with self._open(write=False):
-            kinds = {(schema, name) for schema, name, _ in self.run(_KINDS)}
-            return self.read() if (self.schema, PUBLICATIONS) in kinds else []
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         assert self._connection is not None
         return self._connection.execute(sql).fetchall()
 
     @contextmanager
-    def _open(self, *, write: bool = True) -> Iterator[None]:
-        with opened(self.profile, write=write, locks=not self._write) as connection:
+    def opened(self) -> Iterator[None]:
+        with opened(self.profile, write=self._write, locks=not self._write) as connection:
             self._connection = connection
             try:
                 yield
@@ -133,50 +110,40 @@ class DuckDBPublications(SqlPublications):
             finally:
                 self._connection = None
 
-    def _put_in_place(
-        self, relations: Sequence[Relation], place: str, number: int, note: Callable[[], None]
+    def put_in_place(
+        self, relations: Sequence[Relation], place: str, note: str, before: Sequence[str] = ()
     ) -> None:
-        """Lead all published views to the place, and note it, in one transaction."""
         kinds = {(schema, name): kind for schema, name, kind in self.run(_KINDS)}
-        steps = []
-        for own in sorted({self.schema + one.suffix for one in relations}):
-            steps.append(f"create schema if not exists {quote(own)}")
-        kept = {(self.schema + one.suffix, one.name) for one in relations}
+        kept = {(self.schema + one.suffix, one.name): one for one in relations}
         earlier = {
             (self.schema + one.suffix, one.name) for known in self.read() for one in known.relations
         }
-        for own, name in sorted(earlier - kept):
-            if kinds.get((own, name)) == "view":
-                steps.append(f"drop view {self.relation(own, name)}")
-        for one in relations:
-            own = self.schema + one.suffix
-            if kinds.get((own, one.name)) == "table":
-                steps.append(f"drop table {self.relation(own, one.name)}")
+        schemas = sorted({schema for schema, _ in kept})
+        steps = [*before, *(f"create schema if not exists {quote(name)}" for name in schemas)]
+        for view in sorted(earlier - set(kept)):
+            if kinds.get(view) == "VIEW":
+                steps.append(f"drop view {self.relation(*view)}")
+        for view, one in kept.items():
+            if kinds.get(view) == "BASE TABLE":
+                steps.append(f"drop table {self.relation(*view)}")
             source = self.relation(place + one.suffix, one.name)
-            view = self.relation(own, one.name)
-            steps.append(f"create or replace view {view} as select * from {source}")
+            steps.append(f"create or replace view {self.relation(*view)} as select * from {source}")
         for schema, name, column, comment in self.run(_COMMENTS):
-            own = self.schema + schema.removeprefix(place)
-            if (schema == place or schema.startswith(f"{place}_")) and (own, name) in kept:
-                kind, what = "view", self.relation(own, name)
+            view = self.schema + schema.removeprefix(place), name
+            if (schema == place or schema.startswith(f"{place}_")) and view in kept:
+                kind, what = "view", self.relation(*view)
                 if column is not None:
                     kind, what = "column", f"{what}.{quote(column)}"
                 steps.append(f"comment on {kind} {what} is {literal(comment)}")
         self.run("begin transaction")
         try:
             self.run("; ".join(steps))
-            note()
-            self.tell_marts(number)
+            self.run(note)
             self.run("commit")
         except BaseException:
             with suppress(duckdb.Error):
                 self.run("rollback")
             raise
-
-    def _drop(self, place: str) -> None:
-        for (schema,) in self.run(_SCHEMAS):
-            if schema == place or schema.startswith(f"{place}_"):
-                self.run(f"drop schema {quote(schema)} cascade")
 
     def _state(self, code: str) -> list[object]:
         log = self._database.with_name(f"{self._database.name}.wal")

@@ -25,11 +25,17 @@ from loader.publications import (
     PUBLICATIONS,
     GreenBuild,
     Publication,
-    SqlPublications,
+    Publications,
 )
 
 
-class LakePublications(SqlPublications):
+@contextmanager
+def connected(profile: Profile, *, write: bool) -> Iterator[LakePublications]:  # noqa: ARG001
+    """See `open_publications`."""
+    yield LakePublications(profile)
+
+
+class LakePublications(Publications):
     """See `Publications`. A build of another machine is a publication, too."""
 
     def __init__(self, profile: Profile) -> None:
@@ -40,20 +46,18 @@ class LakePublications(SqlPublications):
         self._connection: Connection | None = None
 
     def is_current(self, code: str) -> bool:
-        """See `Publications`."""
         record = self._lake.read(self._record)
         with suppress(ValueError):
             return record is not None and bool(json.loads(record) == self._state(code))
         return False
 
     def begin(self) -> str:
-        """See `Publications`."""
         self._lake.delete(self._record)
         # What is loaded from now on, this build may have seen or not.
         self._loaded = self._entries()
         return ""
 
-    def keep(self, build: GreenBuild, keep: int) -> None:
+    def publish(self, build: GreenBuild, keep: int) -> int | None:
         """Note what dbt has published, and delete the builds that nobody reads any more."""
         if build.code is not None and self._loaded == self._entries():
             self._lake.replace(self._record, json.dumps(self._state(build.code)).encode())
@@ -62,66 +66,50 @@ class LakePublications(SqlPublications):
         end = f"-{build.invocation_id[:8]}"
         names = [name for name in self._pointers() if name.endswith(end)]
         if not names:
-            return
-        with self._open():
-            self.run(self.make_tables())
+            return None
+        with self.opened():
+            self.make_table()
             number = self.next_number()
-            made = replace(build, place=self.schema)
-            self.run(self.entry(made, number, names[-1], self.figures(made, {})))
+            self.run(self.entry(build, number, names[-1]))
             there = ", ".join(map(literal, self._lake.names(f"{self.schema}/builds")))
-            self.run(
-                f"update {self.table(PUBLICATIONS)} set status = '{GONE}' "
-                f"where place not in ({there})"
-            )
-            self._write(number)
+            self.run(f"update {self.table} set status = '{GONE}' where place not in ({there})")
+            self._write()
+        return number
 
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
-        """See `Publications`."""
-        current, chosen = self.chosen(build)
-        now = time.strftime("%Y%m%dT%H%M%S.000000", time.gmtime())
-        place = f"{now}-{chosen.place.rpartition('-')[2]}"
-        builds, pointers = f"{self.schema}/builds", f"{self.schema}/published"
-        self._lake.copy(f"{builds}/{chosen.place}", f"{builds}/{place}")
-        with self._open():
+        with self.opened():
+            current, chosen = self.chosen(build)
+            now = time.strftime("%Y%m%dT%H%M%S.000000", time.gmtime())
+            place = f"{now}-{chosen.place.rpartition('-')[2]}"
+            builds, pointers = f"{self.schema}/builds", f"{self.schema}/published"
+            self._lake.copy(f"{builds}/{chosen.place}", f"{builds}/{place}")
             files = ", ".join(map(literal, self._lake.files_in(f"{pointers}/{chosen.place}")))
             pointer = self._parquet(
                 f"select {literal(place)} as build, * exclude (build) from read_parquet([{files}])"
             )
             self._lake.create(f"{pointers}/{place}/0.parquet", pointer)
-        with self._open():
             self.run(self.exchange(current, chosen))
             self.run(
-                f"update {self.table(PUBLICATIONS)} set place = {literal(place)} "
-                f"where build = {chosen.build:d}"
+                f"update {self.table} set place = {literal(place)} where build = {chosen.build:d}"
             )
-            self._write(chosen.build)
+            self._write()
         return current, replace(chosen, place=place)
-
-    def all(self) -> list[Publication]:
-        """See `Publications`."""
-        with self._open():
-            found = self.run(
-                f"select 1 from duckdb_tables() where schema_name = {literal(self.schema)} "
-                f"and table_name = '{PUBLICATIONS}'"
-            )
-            return self.read() if found else []
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         assert self._connection is not None
         return self._connection.execute(sql).fetchall()
 
     @contextmanager
-    def _open(self) -> Iterator[None]:
+    def opened(self) -> Iterator[None]:
         with marts(self._lake, self.schema) as connection:
             self._connection = connection
             yield
 
-    def _write(self, number: int) -> None:
-        """Put both tables into the lake, `mart_status` as it is by the publication."""
-        self.tell_marts(number)
-        for name in (PUBLICATIONS, MART_STATUS):
-            content = self._parquet(f"select * from {self.table(name)}")
-            self._lake.replace(f"{self.schema}/{name}.parquet", content)
+    def _write(self) -> None:
+        """Put the table into the lake, and `mart_status` as it is by it."""
+        rows = {PUBLICATIONS: f"select * from {self.table}", MART_STATUS: self.status_of_marts()}
+        for name, sql in rows.items():
+            self._lake.replace(f"{self.schema}/{name}.parquet", self._parquet(sql))
 
     def _parquet(self, rows: str) -> bytes:
         with TemporaryDirectory(prefix="labmart-") as folder:

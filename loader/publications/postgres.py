@@ -8,15 +8,14 @@ reader in a queue behind us: after a moment we let go of everything, and try aga
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg2
@@ -28,7 +27,6 @@ from loader.engines.postgres import (
     fault,
     interruptible,
     literal,
-    one_line,
     open_connection,
     where,
 )
@@ -42,16 +40,17 @@ from loader.publications import (
     MART_STATUS,
     PUBLICATIONS,
     GreenBuild,
-    Publication,
+    Publications,
     Relation,
-    SqlPublications,
     Table,
+    current_of,
 )
 
 # Readers wait no longer than a moment, which may have to be longer on a slow machine; whoever keeps
 # us from publishing may do so for longer.
 _MOMENTS = (0.5, 0.5, 1.0, 1.0, 2.0)
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
+_TOLD_AFTER = 2
 _PATIENCE_SECONDS = 600.0
 # What a name of a target schema gets behind it at most.
 _LONGEST_SUFFIX = len("__b1234567_staging")
@@ -65,7 +64,8 @@ _IN_THE_WAY = (
     errors.UndefinedFunction,
     errors.WrongObjectType,
 )
-# Of relations: identity, kind, columns with their types, and how a view is defined.
+# Of relations: identity, kind, columns with their types, and a digest of it all and of what a view
+# reads.
 _FIND = """
 select
     n.nspname::text,
@@ -77,7 +77,16 @@ select
         from pg_attribute
         where attrelid = c.oid and attnum > 0 and not attisdropped
     ),
-    case when c.relkind = 'v' then pg_get_viewdef(c.oid) end
+    md5(concat(
+        c.relkind, case when c.relkind = 'v' then pg_get_viewdef(c.oid) end,
+        (
+            select string_agg(
+                concat(attname, ' ', format_type(atttypid, atttypmod)), ', ' order by attnum
+            )
+            from pg_attribute
+            where attrelid = c.oid and attnum > 0 and not attisdropped
+        )
+    ))
 from unnest(%s::text[], %s::text[]) as relation(schema, name)
 inner join pg_namespace as n on relation.schema = n.nspname
 inner join pg_class as c on n.oid = c.relnamespace and relation.name = c.relname
@@ -148,6 +157,17 @@ left join pg_description as e
     and e.objsubid = case when d.attname is null then 0 else pa.attnum end
 where e.description is distinct from d.description
 """
+# Whether the view of the mart `m` reads the build `p`: plain dbt may have made another.
+_IS_SEEN = """
+exists (
+    select from pg_rewrite as r
+    inner join pg_depend as d on d.objid = r.oid and d.classid = 'pg_rewrite'::regclass
+    inner join pg_class as c on c.oid = d.refobjid and d.refclassid = 'pg_class'::regclass
+    inner join pg_namespace as n on n.oid = c.relnamespace
+    where r.ev_class = to_regclass(format('%I.%I', {schema}, m.name)) and n.nspname = p.place
+)
+"""
+_KINDS = {"v": "view", "m": "materialized view"}
 _HOLDERS = """
 select
     a.pid, coalesce(a.usename, '')::text, coalesce(nullif(a.application_name, ''), 'a program'),
@@ -163,18 +183,13 @@ limit 3
 
 @dataclass(frozen=True)
 class _Found:
-    """A relation of the database."""
+    """A relation of the database; no change of it, or of its rows, leaves `state` as it was."""
 
     oid: int
     kind: str
     columns: tuple[str, ...]
-    definition: str | None
-
-    @property
-    def state(self) -> str:
-        """What no change of it leaves as it was, rows apart."""
-        text = json.dumps([self.kind, self.columns, self.definition])
-        return hashlib.sha256(text.encode()).hexdigest()
+    state: str
+    rows: int = 0
 
 
 @contextmanager
@@ -190,11 +205,16 @@ def connected(profile: Profile, *, write: bool) -> Iterator[PostgresPublications
         yield opened
 
 
-class PostgresPublications(SqlPublications):
+class PostgresPublications(Publications):
     """See `Publications`."""
+
+    marts_as_rows = (
+        "json_to_recordset(p.marts::json) as m (name text, tests_passed bigint, rows bigint)"
+    )
 
     def __init__(self, connection: Connection, profile: Profile) -> None:
         super().__init__(profile, literal)
+        self.is_seen = _IS_SEEN.format(schema=literal(self.schema))
         self._connection = connection
         self._next = next_place(self.schema)
         self._loaded: dict[Table, str] = {}
@@ -208,136 +228,115 @@ class PostgresPublications(SqlPublications):
         )
 
     def is_current(self, code: str) -> bool:
-        """See `Publications`."""
         with suppress(psycopg2.Error, ValueError, KeyError, TypeError):
             [(known, state)] = self.run(
-                f"select code, state from {self.table(PUBLICATIONS)} where status = '{CURRENT}'"
+                f"select code, state from {self.table} where status = '{CURRENT}'"
             )
             kept = {(schema, name): state for schema, name, state in json.loads(state)}
             return bool(known == code) and self._state(list(kept)) == kept
         return False
 
     def begin(self) -> str:
-        """See `Publications`."""
         if len(self.schema.encode()) + _LONGEST_SUFFIX > LONGEST_NAME:
             raise UsageError(
                 f"The target schema {self.schema!r} is too long: labmart builds beside it, in "
                 f"schemas called {self._next}_staging and the like. Take a name of at most "
                 f"{LONGEST_NAME - _LONGEST_SUFFIX} bytes."
             )
-        with self._told():
+        with self.opened():
             if not self.run(f"select 1 from pg_namespace where nspname = {literal(self.schema)}"):
                 self.run(f"create schema {quote(self.schema)}")
             tables = [Relation("", PUBLICATIONS), Relation("", MART_STATUS)]
             if len(self._find([(self.schema, table.name) for table in tables])) < len(tables):
-                self.run(self.make_tables())
+                self.make_tables()
                 for statement in self._given_to_owner(self.schema, tables):
                     self.run(statement)
-            kept = {one.place for one in self.read() if one.status != GONE}
-            self._drop(
+            kept = [one.place for one in self.read() if one.status != GONE]
+            known = {name for place in kept for name in self.schemas_of(place)}
+            self.drop(
                 name
-                for name in self._schemas()
-                if is_place(self.schema, name) and not any(_is_of(name, place) for place in kept)
+                for name in self.schemas_of(self.schema)
+                if is_place(self.schema, name) and name not in known
             )
             # What is loaded from now on, this build may have seen or not.
             self._loaded = self._state(self._raw_tables())
         return self._next
 
     def publish(self, build: GreenBuild, keep: int) -> int:
-        """See `Publications`."""
-        with self._told():
+        with self.opened():
             number = self.next_number()
             place = f"{self.schema}__b{number}"
-            tables = [
-                (f"{build.place}{one.suffix}", one.name)
-                for one in build.relations
-                if not one.is_view
-            ]
-            contents = self._contents(tables)
-            rows = {
-                name: count
-                for (schema, name), (count, _) in contents.items()
-                if schema == build.place
-            }
-            loads = self.figures(build, rows)
-            current = self.current
-            state = {
-                (place + schema.removeprefix(build.place), name): content
-                for (schema, name), (_, content) in contents.items()
-            } | self._sources(build)
-            renames = [
-                f"alter schema {quote(schema)} rename to "
-                f"{quote(place + schema.removeprefix(build.place))}"
-                for schema in self._schemas_of(build.place)
-            ]
+            tables = [(build.place + r.suffix, r.name) for r in build.relations if not r.is_view]
+            built = self._look(tables)
+            for mart in build.marts:
+                if table := built.get((build.place, mart.name)):
+                    mart.rows = table.rows
+            entry = self.entry(build, number, place)
+            state = self._sources(build)
+            renames = []
+            for schema in self.schemas_of(build.place):
+                published = place + schema.removeprefix(build.place)
+                renames.append(f"alter schema {quote(schema)} rename to {quote(published)}")
             renames += self._given_to_owner(place, build.relations, schemas=True)
-        entry = self.entry(build, number, place, loads)
-
-        def note() -> None:
-            self.run(entry)
-            published = [(self.schema + one.suffix, one.name) for one in build.relations]
-            whole = state | {name: one.state for name, one in self._find(published).items()}
-            text = json.dumps([[*name, item] for name, item in whole.items()])
-            if build.code is not None and len(whole) == len(state) + len(published):
+            self.put_in_place(build.relations, place, entry, renames)
+            for (schema, name), one in built.items():
+                state[place + schema.removeprefix(build.place), name] = one.state
+            views = [(self.schema + one.suffix, one.name) for one in build.relations]
+            state |= self._state(views)
+            if build.code is not None:
+                text = json.dumps([[*name, item] for name, item in state.items()])
                 self.run(
-                    f"update {self.table(PUBLICATIONS)} set state = {literal(text)} "
-                    f"where build = {number:d}"
+                    f"update {self.table} set state = {literal(text)} where build = {number:d}"
                 )
-            self.tell_marts(number)
-
-        self._put_in_place(build.relations, place, current, note, before=renames)
-        self._forget(keep)
+            self.drop_surplus(keep)
         return number
 
-    def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
-        """See `Publications`."""
-        with self._told():
-            current, chosen = self.chosen(build)
-
-        def note() -> None:
-            self.run(self.exchange(current, chosen))
-            self.tell_marts(chosen.build)
-
-        self._put_in_place(chosen.relations, chosen.place, current, note)
-        return current, chosen
-
-    def all(self) -> list[Publication]:
-        """See `Publications`."""
+    @contextmanager
+    def opened(self) -> Iterator[None]:
         try:
-            return self.read()
-        except (errors.UndefinedTable, errors.InvalidSchemaName):
-            return []
+            yield
+        except psycopg2.Error as error:
+            with suppress(psycopg2.Error):
+                self.run("rollback")
+            raise fault(error, where(self.profile)) from None
 
     def run(self, sql: str, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
         with interruptible(), self._connection.cursor() as cursor:
             cursor.execute(sql, values)
             return cursor.fetchall() if cursor.description else []
 
+    def drop(self, schemas: Iterable[str]) -> None:
+        """Drop schemas at once. What somebody still uses is left to the next build."""
+        if listed := ", ".join(map(quote, schemas)):
+            self.run(f"set lock_timeout = {int(_MOMENTS[0] * 1000)}")
+            with suppress(psycopg2.Error):
+                self.run(f"drop schema if exists {listed} cascade")
+            self.run("set lock_timeout = 0")
+
     # Putting a build in place.
 
-    def _put_in_place(
-        self,
-        relations: Sequence[Relation],
-        place: str,
-        current: Publication | None,
-        note: Callable[[], None],
-        before: Sequence[str] = (),
+    def put_in_place(
+        self, relations: Sequence[Relation], place: str, note: str, before: Sequence[str] = ()
     ) -> None:
-        """Lead all published views to the place, and note it, in one transaction."""
-        begun, told = time.monotonic(), False
+        """See `Publications`. Raises DatabaseFault."""
+        begun, current = time.monotonic(), current_of(self.read())
+        views = [(self.schema + one.suffix, one.name) for one in relations]
+        places = [place + one.suffix for one in relations]
         for attempt in range(10**6):
-            views = [(self.schema + one.suffix, one.name) for one in relations]
             try:
                 self.run("begin")
                 for statement in before:
                     self.run(statement)
-                taken = self._steps(relations, place, current)
+                steps = self._steps(relations, place, current.relations if current else ())
                 # One statement, so that one limit is that of all of it.
                 moment = _MOMENTS[min(attempt, len(_MOMENTS) - 1)]
                 self.run(f"set local statement_timeout = {int(moment * 1000)}")
-                self.run(_block(taken))
+                self.run(_block(steps))
                 self.run("set local statement_timeout = 0")
-                note()
+                described = ([schema for schema, _ in views], places, [name for _, name in views])
+                for (comment,) in self.run(_COMMENTS, described):
+                    self.run(comment)
+                self.run(note)
                 self.run("commit")
                 return
             except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected):
@@ -346,10 +345,6 @@ class PostgresPublications(SqlPublications):
             except _IN_THE_WAY as error:
                 self.run("rollback")
                 raise self._in_the_way(error) from None
-            except psycopg2.Error as error:
-                with suppress(psycopg2.Error):
-                    self.run("rollback")
-                raise fault(error, where(self.profile)) from None
             except BaseException:
                 with suppress(psycopg2.Error):
                     self.run("rollback")
@@ -361,49 +356,51 @@ class PostgresPublications(SqlPublications):
                     "End that transaction, and build again.",
                     outcome="Readers see what they saw before.",
                 )
-            if not told and attempt > 1:
+            if attempt == _TOLD_AFTER:
                 print(f"waiting to publish: {holders} …", file=sys.stderr, flush=True)
-                told = True
             time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
 
     def _steps(
-        self, relations: Sequence[Relation], place: str, current: Publication | None
+        self, relations: Sequence[Relation], place: str, earlier: Sequence[Relation]
     ) -> list[str]:
         """The statements that lead the published views to a place."""
+        names = {(self.schema + one.suffix, one.name): one for one in relations}
         new = self._find([(place + one.suffix, one.name) for one in relations])
-        old = self._find([(self.schema + one.suffix, one.name) for one in relations])
-        schemas = sorted({self.schema + one.suffix for one in relations})
-        there = self._schemas()
-        steps = [f"create schema {quote(name)}" for name in schemas if name not in there]
-        replaced: list[tuple[_Found, str, str, str]] = []
-        plain: list[int] = []
-        for one in relations:
-            own, name = self.schema + one.suffix, self.relation(self.schema + one.suffix, one.name)
-            known, columns = old.get((own, one.name)), new[place + one.suffix, one.name].columns
-            view = f"view {name} as select * from {self.relation(place + one.suffix, one.name)}"
+        old = self._find([*names, *((self.schema + one.suffix, one.name) for one in earlier)])
+        there = self.schemas_of(self.schema)
+        needed = sorted({schema for schema, _ in names} - set(there))
+        steps = [f"create schema {quote(schema)}" for schema in needed]
+        dropped: dict[str, list[str]] = {"view": [], "materialized view": [], "table": []}
+        replaced: list[str] = []
+        oids: list[int] = []
+        kept: list[int] = []
+        for name, one in names.items():
+            known, source = old.pop(name, None), (place + one.suffix, one.name)
+            view = f"view {_name(name)} as select * from {_name(source)}"
+            columns = new[source].columns
             if known is None:
                 steps.append(f"create {view}")
             elif known.kind == "v" and columns[: len(known.columns)] == known.columns:
                 steps.append(f"create or replace {view}")
-                plain.append(known.oid)
+                kept.append(known.oid)
             else:
-                replaced.append((known, own, name, view))
-        # What has other columns, or is no view, makes way with the views of others on it.
-        oids = [known.oid for known, *_ in replaced]
-        kinds = {"v": "view", "m": "materialized view"}
-        rebound = self.run(_DEPENDENTS, (oids, [*plain, *oids])) if oids else []
-        dropped: dict[str, list[str]] = {"view": [], "materialized view": [], "table": []}
-        for number, (known, own, name, view) in enumerate(replaced):
-            kind, aside = kinds.get(known.kind, "table"), f"labmart_old_{number}"
-            steps.append(f"alter {kind} {name} rename to {aside}")
-            steps.append(f"create {view}")
-            steps += [sql for (sql,) in self.run(_RIGHTS, (name, known.oid, known.oid))]
-            dropped[kind].append(self.relation(own, aside))
-        steps += [sql for _, sql in rebound]
-        dropped["view"] += self._surplus_views(relations, current)
+                # It makes way, with the views of others on it.
+                kind = _KINDS.get(known.kind, "table")
+                aside = f"{one.name[:50]}__before"
+                replaced += [
+                    f"alter {kind} {_name(name)} rename to {quote(aside)}",
+                    f"create {view}",
+                    *(sql for (sql,) in self.run(_RIGHTS, (_name(name), known.oid, known.oid))),
+                ]
+                oids.append(known.oid)
+                dropped[kind].append(_name((name[0], aside)))
+        steps += replaced
+        if oids:
+            steps += [sql for _, sql in self.run(_DEPENDENTS, (oids, [*kept, *oids]))]
+        # What was published, and has nothing to read any more.
+        dropped["view"] += [_name(name) for name, known in old.items() if known.kind == "v"]
         steps += [f"drop {kind} {', '.join(names)}" for kind, names in dropped.items() if names]
-        given = self._given_to_owner(self.schema, relations)
-        return [*steps, *given, self._comments(relations, place)]
+        return steps + self._given_to_owner(self.schema, relations)
 
     def _given_to_owner(
         self, base: str, relations: Sequence[Relation], *, schemas: bool = False
@@ -424,30 +421,6 @@ class PostgresPublications(SqlPublications):
         listed = [*(names if schemas else ()), *tables]
         return [f"alter {name} owner to {quote(owner)}" for name in listed]
 
-    def _surplus_views(
-        self, relations: Sequence[Relation], current: Publication | None
-    ) -> list[str]:
-        """The views that were published and have nothing to read any more."""
-        kept = {(one.suffix, one.name) for one in relations}
-        gone = [
-            (self.schema + one.suffix, one.name)
-            for one in (current.relations if current else ())
-            if (one.suffix, one.name) not in kept
-        ]
-        found = self._find(gone)
-        return [self.relation(*name) for name, one in found.items() if one.kind == "v"]
-
-    def _comments(self, relations: Sequence[Relation], place: str) -> str:
-        """A statement that gives the views the descriptions of what they read."""
-        with self._connection.cursor() as cursor:
-            names = (
-                [self.schema + one.suffix for one in relations],
-                [place + one.suffix for one in relations],
-                [one.name for one in relations],
-            )
-            sql = cursor.mogrify(_COMMENTS, names).decode()
-        return f"declare step text; begin for step in {sql} loop execute step; end loop; end"
-
     def _holders(self, views: Sequence[Table]) -> str:
         """Who keeps published views from being led elsewhere, in a person's words."""
         oids = [one.oid for one in self._find(views).values()]
@@ -460,38 +433,17 @@ class PostgresPublications(SqlPublications):
         return "; ".join(sentences) or "others are reading all the time"
 
     def _in_the_way(self, error: psycopg2.Error) -> DatabaseFault:
-        detail = " ".join((error.diag.message_detail or "").split())
+        diagnosis = error.diag
+        view = re.match(r"create or replace (view \S+) ", diagnosis.internal_query or "")
+        parts = (view and view[1], diagnosis.message_primary, diagnosis.message_detail)
+        said = " ".join(": ".join(part for part in parts if part).split())
         return DatabaseFault(
             where(self.profile),
-            f"the build cannot take the place of the tables that stand there: "
-            f"{one_line(error).split(' CONTEXT:')[0]} {detail}".rstrip(),
+            f"the build cannot take the place of what is published: {said}.",
             "What others have made on a table has to be dropped or changed by its owner first; "
             "then build again.",
             outcome="Nothing was dropped, and readers see what they saw before.",
         )
-
-    # Builds that nobody needs any more.
-
-    def _forget(self, keep: int) -> None:
-        """Drop the builds that are more than are kept, unless somebody still uses them."""
-        for one in self.surplus(keep):
-            names = self._schemas_of(one.place)
-            with suppress(psycopg2.Error):
-                self.run(f"set lock_timeout = {int(_MOMENTS[0] * 1000)}")
-                self._drop(names)
-            with suppress(psycopg2.Error):
-                self.run("set lock_timeout = 0")
-            self.forget(one.build)
-
-    def _drop(self, schemas: Iterable[str]) -> None:
-        if listed := ", ".join(map(quote, schemas)):
-            self.run(f"drop schema if exists {listed} cascade")
-
-    def _schemas_of(self, place: str) -> list[str]:
-        return [name for name in self._schemas() if _is_of(name, place)]
-
-    def _schemas(self) -> list[str]:
-        return [name for (name,) in self.run("select nspname::text from pg_namespace order by 1")]
 
     # What was read and left behind.
 
@@ -509,41 +461,27 @@ class PostgresPublications(SqlPublications):
         return {name: raw.get(name, "") for name in build.sources}
 
     def _state(self, tables: Sequence[Table]) -> dict[Table, str]:
-        """For each relation that exists what no change of it leaves as it was."""
-        found = self._find(tables)
-        contents = self._contents([name for name, one in found.items() if one.kind != "v"])
-        return {
-            name: contents[name][1] if name in contents else one.state
-            for name, one in found.items()
-        }
+        return {name: one.state for name, one in self._look(tables).items()}
 
-    def _contents(self, tables: Sequence[Table]) -> dict[Table, tuple[int, str]]:
-        """How many rows each table has, and what no change of table or rows leaves as it was."""
+    def _look(self, tables: Sequence[Table]) -> dict[Table, _Found]:
+        """The relations that exist, with their rows if they are tables."""
         found = self._find(tables)
-        names = list(found)
+        names = [name for name, one in found.items() if one.kind != "v"]
         counts = " union all ".join(
             f"select {number}, count(*), sum(xmin::text::bigint) from {_name(name)}"
             for number, name in enumerate(names)
         )
-        contents = {}
         for number, count, sum_ in self.run(counts) if names else ():
-            text = f"{found[names[number]].state} {count} {sum_}"
-            contents[names[number]] = (count, hashlib.sha256(text.encode()).hexdigest())
-        return contents
+            one = found[names[number]]
+            found[names[number]] = replace(one, rows=count, state=f"{one.state} {count} {sum_}")
+        return found
 
     def _find(self, tables: Sequence[Table]) -> dict[Table, _Found]:
         rows = self.run(_FIND, ([schema for schema, _ in tables], [name for _, name in tables]))
         return {
-            (schema, name): _Found(oid, kind, tuple(columns or ()), definition)
-            for schema, name, oid, kind, columns, definition in rows
+            (schema, name): _Found(oid, kind, tuple(columns or ()), state)
+            for schema, name, oid, kind, columns, state in rows
         }
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except psycopg2.Error as error:
-            raise fault(error, where(self.profile)) from None
 
 
 def next_place(target: str) -> str:
@@ -554,10 +492,6 @@ def next_place(target: str) -> str:
 def is_place(target: str, schema: str) -> bool:
     """Whether a schema belongs to a build of the target schema."""
     return re.fullmatch(r"__(next|b\d+)(_.*)?", schema.removeprefix(target)) is not None
-
-
-def _is_of(schema: str, place: str) -> bool:
-    return schema == place or schema.startswith(f"{place}_")
 
 
 def _name(table: Table) -> str:

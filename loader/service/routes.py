@@ -394,6 +394,12 @@ _TABLE: dict[str, Any] = {
     "responses": {
         200: {
             "description": "The rows. `Link` with rel=next is the address of the next page.",
+            "headers": {
+                "Labmart-Build": {
+                    "description": "The published build that the rows of a mart are of.",
+                    "schema": {"type": "integer"},
+                }
+            },
             "content": {
                 media_type: {"schema": _ROWS} if name == "json" else _BINARY
                 for name, media_type in FORMATS.items()

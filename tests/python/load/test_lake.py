@@ -203,7 +203,7 @@ def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None
             assert publications.begin() == ""
             if load:
                 load_one(profile)
-            publications.keep(GreenBuild("labmart", (), (), code="code"), 1)
+            publications.publish(GreenBuild("labmart", (), (), code="code"), 1)
 
     def is_due(code: str = "code") -> bool:
         with open_publications(profile) as publications:
@@ -247,10 +247,10 @@ def test_what_is_published_is_noted_and_can_be_put_back(lake: Lake) -> None:
             f"copy (select '{name}' as build, 'labmart' as schema_name, 'users' as name, "
             f"'`user_id` int' as columns) to '{pointer}/0.parquet'"
         )
-        made = GreenBuild("labmart", (Relation("", "users"),), (Mart("users", 2, []),))
+        made = GreenBuild("labmart", (Relation("", "users"),), (Mart("users", 2),))
         with open_publications(profile) as publications:
             publications.begin()
-            publications.keep(replace(made, invocation_id=f"{number:08d}x"), keep)
+            publications.publish(replace(made, invocation_id=f"{number:08d}x"), keep)
 
     def seen() -> tuple[object, object]:
         with open_engine(profile) as engine:

@@ -158,6 +158,7 @@ def test_a_failed_test_comes_with_description_and_rows(faulty: str) -> None:
     report = faulty[faulty.index("FAILED  test small_enough") :]
     assert "(tests/small_enough.sql)" in report
     assert "Nothing is beyond a hundred; reports would not fit the page." in report
+    assert "It tests doubled." in report
     assert "19 offending rows, the first 10 of them:" in report
     assert "n  twice  word" in report
     assert "51    102  word 51" in report

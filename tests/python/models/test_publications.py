@@ -80,7 +80,7 @@ class Lab:
         return self.engine.rows(sql.format(s=self.schema))
 
     def green(self, place: str, *relations: Relation) -> GreenBuild:
-        marts = [Mart(one.name, 2, ["users"]) for one in RELATIONS if not one.suffix]
+        marts = [Mart(one.name, 2) for one in RELATIONS if not one.suffix]
         return GreenBuild(
             place=place,
             relations=relations or RELATIONS,
@@ -100,7 +100,7 @@ class Lab:
         with open_publications(self.profile) as publications:
             place = publications.begin()
             self.rows(f"{tables(place, self.built)}; {change.format(p=place, s=self.schema)}")
-            return publications.publish(self.green(place, *relations), keep)
+            return publications.publish(self.green(place, *relations), keep) or 0
 
     def seen(self) -> set[object]:
         """The numbers of the builds whose rows readers see."""
@@ -180,12 +180,10 @@ def test_a_fault_while_it_is_put_in_place_leaves_what_was(
 ) -> None:
     lab.build()
 
-    def fail(*_: object) -> str:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr("loader.publications.SqlPublications.tell_marts", fail)
-        with pytest.raises(KeyboardInterrupt):
+        missing = "select * from no_such_table"
+        patch.setattr("loader.publications.Publications.entry", lambda *_: missing)
+        with pytest.raises(DatabaseFault, match="no_such_table"):
             lab.build()
     assert lab.seen() == {1}
     assert [one.build for one in lab.publications()] == [1]
@@ -218,10 +216,10 @@ with open_publications(profile) as publications:
     if engine == "postgres":
         publications.run(sql.replace("PLACE", place))
     else:
-        with publications._open():
+        with publications.opened():
             publications.run(sql.replace("PLACE", place))
     made = tuple(Relation(*item) for item in relations)
-    publications.publish(GreenBuild(place, made, (Mart("users", 1, []),), code="code"), 1)
+    publications.publish(GreenBuild(place, made, (Mart("users", 1),), code="code"), 1)
 """
 
 
@@ -277,7 +275,10 @@ def test_what_plain_dbt_has_built_makes_way(lab: Lab) -> None:
     lab.rows(tables(lab.schema, 0) if not lab.engine.schemas(lab.schema) else "select 1")
     lab.build()
     lab.rows("drop view {s}.users; create table {s}.users as select 5 as version")
+    status = "select mart from {s}.mart_status order by 1"
+    assert lab.rows(status) == [("counted",), ("runs",)], "users is of no publication now"
     lab.build()
+    assert len(lab.rows(status)) == 3
     assert lab.seen() == {2}
 
 
@@ -396,6 +397,9 @@ def test_a_difference_is_told_by_mart_and_key(lab: Lab, command: Command) -> Non
         ["users", "1"],
     ]
     assert "kept: build 2 of the seeds" in done.err
+    lab.build("alter table {p}.users add column more text")
+    done = call("diff", "--mart", "users", "--format", "csv")
+    assert "users,column added,,more,," in done.out.splitlines()
     # On a screen a change that many rows share is told once.
     for name in ("x", "y"):
         rows = ", ".join(f"({number})" for number in range(21, 27))

@@ -196,7 +196,7 @@ def test_the_builder_publishes_and_the_reader_reads_what_is_published(lab: Lab) 
             place = publications.begin()
             make = f"create schema {place}; create table {place}.users as select {number} as a"
             lab.does("builder", make) if profile is builder else run(lab.person, make)
-            build = GreenBuild(place, (Relation("", "users"),), (Mart("users", 1, []),))
+            build = GreenBuild(place, (Relation("", "users"),), (Mart("users", 1),))
             build_number = publications.publish(build, 1)
         assert lab.does("reader", "select * from {s}.users") == [(number,)]
         status = lab.does("reader", "select mart, build from {s}.mart_status")
