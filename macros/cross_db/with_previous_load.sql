@@ -25,7 +25,13 @@
 
 {% macro spark__with_previous_load(rows, key) -%}
     {%- set repeated -%}
-        (select {{ key }} as id from {{ rows }} group by {{ key }} having count(*) > 1) as repeated
+        (
+            select {{ key }} as id
+            from {{ rows }}
+            where {{ key }} is not null
+            group by {{ key }}
+            having count(*) > 1
+        ) as repeated
     {%- endset -%}
     {%- set rows_of_repeated -%}
         (
