@@ -41,7 +41,7 @@ PUBLICATIONS, MART_STATUS = "publications", "mart_status"
 CURRENT, KEPT, GONE = "current", "kept", "gone"
 KEEP_VARIABLE = "LABMART_KEEP"
 _TIME = "timestamp with time zone"
-_TABLES = {
+TABLES = {
     PUBLICATIONS: {
         "build": "bigint",
         "status": "text",
@@ -333,7 +333,7 @@ class SqlPublications(Publications):
     def make_tables(self) -> str:
         """SQL that makes the two tables where they are not."""
         statements = []
-        for name, columns in _TABLES.items():
+        for name, columns in TABLES.items():
             listed = ", ".join(f"{quote(column)} {type_}" for column, type_ in columns.items())
             statements.append(f"create table if not exists {self.table(name)} ({listed})")
         return "; ".join(statements)
