@@ -40,7 +40,7 @@ export function ranking(entries) {
 const total = (parts) => parts.reduce((sum, part) => sum + part, 0);
 
 /**
- * Two kinds of things against each other: a table whose cells are the darker the greater they are,
+ * Two kinds of things against each other: a table whose cells have the more colour the greater they are,
  * by the logarithm, so that one great number does not make all others look alike. `numbers` is a
  * map of maps; `href` gives the address of a row.
  */

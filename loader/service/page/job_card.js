@@ -4,7 +4,7 @@ import { el, freshId } from "./dom.js";
 import { isFinal } from "./events.js";
 import { bytes, count, duration, grouped, moment, safe } from "./format.js";
 import { words } from "./labels.js";
-import { isRefused, remedy } from "./refused.js";
+import { isRefused, onPage, remedy } from "./refused.js";
 
 export const STATES = {
   queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled",
@@ -179,7 +179,8 @@ function drawOutcome(place, view) {
   if (job.error) {
     place.append(el("div", { className: "problem", role: "alert" },
       el("p", { className: "problem-title" }, safe(job.error.title ?? "It failed")),
-      el("p", { className: "sentence" }, sentences(job.error.detail ?? ""))));
+      el("p", { className: "sentence" }, sentences(isRefused(job)
+        ? onPage(job.error.detail) : job.error.detail ?? ""))));
   }
   const failures = job.result?.build?.failures ?? [];
   if (failures.length) {

@@ -173,7 +173,8 @@ async function usage(title) {
   return figure({
     title, wide: true,
     sentence: `How often each of the ${count(users.length, "busiest user")} lists each of the `
-      + `${count(compounds.length, "most used compound")}; the darker, the more often.`,
+      + `${count(compounds.length, "most used compound")}; the stronger the colour, the more `
+      + "often.",
   }, heat({
     corner: title, numbers, href: experimentsOf,
     rows: users.map((row) => [row.user_id, userName(row)]),
