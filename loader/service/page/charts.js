@@ -40,9 +40,9 @@ export function ranking(entries) {
 const total = (parts) => parts.reduce((sum, part) => sum + part, 0);
 
 /**
- * Two kinds of things against each other: a table whose cells have the more colour the greater they are,
- * by the logarithm, so that one great number does not make all others look alike. `numbers` is a
- * map of maps; `href` gives the address of a row.
+ * Two kinds of things against each other: a table whose greater cells have more colour, by the
+ * logarithm, so that one great number does not make all others look alike. `numbers` is a map of
+ * maps; `href` gives the address of a row.
  */
 export function heat({ corner, rows, columns, numbers, href }) {
   const greatest = Math.max(...[...numbers.values()].flatMap((row) => [...row.values()]), 1);
@@ -67,7 +67,8 @@ export function columns(title, sentence, bins, { below, whole, unit, head }) {
     // Text has one size at every width, so the drawing is made for the width it has.
     if (Math.abs(to - width) < 2) return;
     width = to;
-    place.replaceChildren(drawing(title, sentence, Math.max(to, 220), bins, { below, whole, unit }));
+    const axes = { below, whole, unit };
+    place.replaceChildren(drawing(title, sentence, Math.max(to, 220), bins, axes));
   };
   new ResizeObserver(([entry]) => redraw(entry.contentRect.width)).observe(place);
   const table = el("table", {}, el("caption", { className: "unseen" }, title),

@@ -85,7 +85,8 @@ function row(load, files) {
   const by = who && who !== "local" ? ` by ${safe(who, 60)}` : "";
   const rejected = Number(load.records_rejected) > 0
     ? fileLink(`v1/loads/${load.load_id}/rejected?format=csv`, `rejected-${load.load_id}.csv`,
-      load.records_rejected, `the rejected lines of load ${load.load_id}`)
+      load.records_rejected,
+      `the ${load.records_rejected} rejected lines of load ${load.load_id}`)
     : load.records_rejected;
   return el("tr", { className: load.status === "current" ? "" : "faded" },
     el("td", { className: "number" }, load.load_id),

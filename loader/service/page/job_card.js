@@ -191,7 +191,8 @@ function drawOutcome(place, view) {
   // Of a file that was just refused the sentence above says all.
   if (files.some((file) => file.state !== "refused" || notes(file))) place.append(fileTable(files));
   if (job.state === "done") {
-    place.append(el("p", { className: "next" }, el("a", { href: "#overview" }, "See the result"), " ",
+    place.append(el("p", { className: "next" },
+      el("a", { href: "#overview" }, "See the result"), " ",
       el("a", { href: "#issues" }, "See what was rejected or doubted")));
   }
 }

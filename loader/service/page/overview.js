@@ -82,7 +82,8 @@ async function mostUsed(title) {
   const [first] = entries;
   return figure({
     title,
-    sentence: `${safe(first.name, 80)} is used most: it is listed ${count(first.parts[0], "time")}.`,
+    sentence: `${safe(first.name, 80)} is used most: it is listed `
+      + `${count(first.parts[0], "time")}.`,
     note: "A name leads to the users who list it.",
   }, ranking(entries));
 }
@@ -98,7 +99,8 @@ async function experimentsPerUser(title) {
   const doubled = sorted.at(-1) > 12;
   const bins = doubled ? doublings(numbers) : histogram(numbers, { whole: true, most: 13 });
   const sentence = `${count(numbers.length, "user")}; half of them have `
-    + `${short(quantile(sorted, 0.5))} experiments or fewer; the most is ${grouped(sorted.at(-1))}; `
+    + `${short(quantile(sorted, 0.5))} experiments or fewer; the most is `
+    + `${grouped(sorted.at(-1))}; `
     + `${none ? grouped(none) : "nobody"} ${none > 1 ? "have" : "has"} none.`;
   const note = `${doubled ? "Each column reaches twice as far as the one before." : ""} `
     + partly(whole);
