@@ -75,7 +75,9 @@ class RowQuery(BaseModel):
     search: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")] | None = (
         left_out("Only rows with this in one of their texts; * is any text, capitals are ignored.")
     )
-    total: bool = Field(default=False, description="JSON also has `total`: how many rows fit in all.")
+    total: bool = Field(
+        default=False, description="JSON also has `total`: how many rows fit in all."
+    )
     format: Literal["json", "csv", "parquet", "arrow", "xlsx"] | None = left_out(
         "Goes before the header Accept."
     )

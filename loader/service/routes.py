@@ -391,6 +391,7 @@ _ROWS = {
     "properties": {
         "items": {"type": "array", "items": {"type": "object"}},
         "next": {"type": ["string", "null"], "description": "The cursor of the next page."},
+        "total": {"type": "integer", "description": "With total=true: how many fit in all."},
     },
 }
 # What the OpenAPI document says of a route that answers with rows.

@@ -226,7 +226,10 @@ def test_its_structure_is_told_to_a_screen_reader(page: Page) -> None:
           - region "Your laboratory’s tables":
             - heading "Your laboratory’s tables" [level=1]
             - button "Load files"
-            - link "{sum(ISSUES.values())} open issues"
+            - list:
+              - listitem
+              - listitem:
+                - link "{sum(ISSUES.values())} open issues"
             - term: Users
             - definition
           - region "Load your laboratory’s files":

@@ -14,9 +14,9 @@ from support.page_lab import (
     EXPERIMENTS_FILE,
     GREAT_ID,
     ISSUES,
-    WARNINGS,
     USERS,
     USERS_FILE,
+    WARNINGS,
     PageLab,
     experiments_file,
 )
