@@ -68,6 +68,10 @@ async function buildTables() {
 function openLinked() {
   openAddressed();
   openAddressedIssues();
+  goToPart();
+}
+
+function goToPart() {
   const part = byId(location.hash.slice(1));
   part?.scrollIntoView();
   part?.focus({ preventScroll: true });
@@ -81,4 +85,5 @@ startUpload(show);
 startResults();
 startHistory(show);
 startJobs(refresh);
-refresh();
+// The part that the address names is where it will be once all is drawn.
+refresh().then(goToPart);
