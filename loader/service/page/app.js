@@ -39,9 +39,11 @@ function refresh() {
 
 async function everything() {
   const actions = { build: buildTables, again: tryAgain };
-  const [tables, loads] = await Promise.all([refreshResults(actions), refreshHistory()]);
+  const [tables, loads] = await Promise.all([
+    refreshResults(actions), refreshHistory(), refreshPublished(buildTables),
+  ]);
   if (tables) {
-    await Promise.all([refreshPublished(buildTables), refreshIssues()]);
+    await refreshIssues();
   } else if (tables === false) {
     withoutPublished();
     withoutIssues();
@@ -68,10 +70,6 @@ async function buildTables() {
 function openLinked() {
   openAddressed();
   openAddressedIssues();
-  goToPart();
-}
-
-function goToPart() {
   const part = byId(location.hash.slice(1));
   part?.scrollIntoView();
   part?.focus({ preventScroll: true });
@@ -86,4 +84,7 @@ startResults();
 startHistory(show);
 startJobs(refresh);
 // The part that the address names is where it will be once all is drawn.
-refresh().then(goToPart);
+const asked = location.hash;
+refresh().then(() => {
+  if (asked && asked === location.hash) byId(asked.slice(1))?.scrollIntoView();
+});

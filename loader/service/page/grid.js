@@ -16,9 +16,9 @@ const LONG = 30;
  * A table in `root` for a mart as the API describes it. `shown` are the columns seen at first,
  * `order` the sorting at first (`-total` is falling), `noun` what a row is, `empty` what is said
  * where there is none. `view` are the parameters of the API to begin with; `onQuery` gets those
- * that are shown, and those that an address needs. `base` are filters that nobody takes away. `more` has
- * columns that are not the mart's, and `add` gives rows their values. `leads` gives the address
- * behind a value, by column.
+ * that are shown, and those that an address needs. `base` are filters that nobody takes away.
+ * `more` has columns that are not the mart's, each made `of` one that is, and `add` gives rows
+ * their values. `leads` gives the address behind a value, by column.
  */
 export function grid(root, mart, {
   shown, order = "", noun = "row", empty, onQuery, view = new URLSearchParams(), base = {},

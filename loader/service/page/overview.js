@@ -65,8 +65,7 @@ async function busiest(title) {
   return figure({
     title,
     sentence: `${safe(first.name, 80)} has the most: ${count(first.parts[0], "experiment")}.`,
-    note: users.length === TOP ? `The first ${TOP}. A name leads to its experiments.`
-      : "A name leads to its experiments.",
+    note: `${users.length === TOP ? `The top ${TOP}. ` : ""}Each name links to the experiments.`,
   }, ranking(entries));
 }
 
@@ -84,7 +83,7 @@ async function mostUsed(title) {
     title,
     sentence: `${safe(first.name, 80)} is used most: it is listed `
       + `${count(first.parts[0], "time")}.`,
-    note: "A name leads to the users who list it.",
+    note: "Each name links to the users who list it.",
   }, ranking(entries));
 }
 
@@ -158,7 +157,7 @@ async function byLoad(title) {
     title, wide: true,
     sentence: `Of the last ${count(loads.length, "file")}, the newest first, `
       + `${grouped(sum(0))} records are accepted and ${grouped(sum(1))} rejected.`,
-    note: "A name leads to what was rejected.",
+    note: "A name links to what was rejected.",
   }, ranking(entries));
 }
 

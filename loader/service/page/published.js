@@ -48,7 +48,7 @@ function told(publication, accounts, files, build) {
   return [
     el("p", { className: "of" },
       el("span", { className: "pill", "data-state": "done" }, `Build ${publication.build}`),
-      ` published ${moment(publication.published_at)}${by}, of ${named(used)}.`),
+      ` published ${moment(publication.published_at)}${by}, from ${named(used)}.`),
     el("ul", { className: "trust" },
       item(good === read, `${grouped(good)} of ${grouped(read)} records accepted`),
       item(!issues, issues ? el("a", { href: "#issues" }, count(issues, "open issue"))

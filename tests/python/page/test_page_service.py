@@ -85,6 +85,9 @@ def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
             "**/v1/files?*",
             lambda route: route.continue_(url=route.request.url + "&build=false"),
         )
+        page.route(
+            "**/undo?*", lambda route: route.continue_(url=route.request.url + "&build=false")
+        )
         people: FilePayload = {"name": "people.csv", "mimeType": "", "buffer": buffer}
         page.set_input_files("#chooser", [people])
         page.get_by_role("button", name="Load 1 file").press("Enter")

@@ -135,7 +135,7 @@ def test_the_first_screen_says_what_is_published(page: Page, lab: PageLab) -> No
     )
     shown = page.locator("#published")
     expect(shown).to_contain_text(f"Build {publication['build']} published today")
-    expect(shown).to_contain_text(f"of {EXPERIMENTS_FILE}, {USERS_FILE} and compounds.csv.")
+    expect(shown).to_contain_text(f"from {EXPERIMENTS_FILE}, {USERS_FILE} and compounds.csv.")
     expect(shown).to_contain_text(f"{accepted} of {read} records accepted")
     expect(shown).to_contain_text(f"{ERRORS + WARNINGS} open issues")
     expect(shown).to_contain_text(f"All {publication['tests_passed']} tests passed")
