@@ -23,12 +23,6 @@
         case when error_rule is null and previous_load_id <> load_id then previous_load_id end
             as superseded_by_load_id
     from (
-        select
-            *,
-            lag(load_id) over (
-                partition by {{ key }}, error_rule is null
-                order by load_id desc, line asc
-            ) as previous_load_id
-        from {{ rows }}
+        {{ with_previous_load(rows, key) }}
     ) as rows_with_previous
 {%- endmacro %}

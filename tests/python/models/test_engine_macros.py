@@ -24,6 +24,7 @@ WITHOUT_EXAMPLE = {
     "lock_raw_tables",
     "row_index",
     "unique_index",
+    "with_previous_load",
 }
 
 
