@@ -41,7 +41,7 @@ def test_files_become_tables_in_spite_of_a_power_failure(
         serving(page_project, database, *spool) as first,
         watched(browser, first.url + "/") as page,
     ):
-        expect(page.locator("#result-empty")).to_contain_text("There are no tables yet")
+        expect(page.locator("#result-empty")).to_contain_text("Your files are loaded")
         expect(page.locator("#history-body tbody tr")).to_have_count(1)
         a_file_that_is_no_table_is_refused(page, first)
         card = page.get_by_role("article", name=f"Load of {SAMPLE[0].name} and 2 more files")
