@@ -14,14 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from loader.errors import BuildFailed
+from loader.errors import BuildFailed, UsageError
 from loader.locks import locked
 from loader.progress import TESTS, NodeResult, Report, StderrReport
 from loader.project import Project
@@ -207,6 +207,14 @@ def _run_quietly(project: Project, target: str | None, apart: Path, *command: st
 
 
 def _command(project: Project, target: str | None, *command: str, first: str = "") -> list[str]:
+    # dbt ends without a word where it cannot write.
+    for folder in (project.target, Path(os.environ.get("DBT_LOG_PATH") or project.root / "logs")):
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"{folder} cannot be written to, as dbt does. Correct its permissions."
+            )
     return [
         *(sys.executable, "-P", "-c", first + _DBT, *command),
         *("--no-use-colors", "--no-send-anonymous-usage-stats"),

@@ -20,7 +20,7 @@ import msgspec
 from loader.database import Database
 from loader.dbt import FAILED, BuildOptions, BuildResult, build, one_build_at_a_time
 from loader.engines import Engine, dbt_session
-from loader.errors import LabmartError
+from loader.errors import LabmartError, UsageError
 from loader.fingerprint import code_of
 from loader.progress import TESTS, Report
 from loader.publications import kept_builds, open_publications, read_build
@@ -198,6 +198,9 @@ def build_and_publish(
         place = "" if options.extra else publications.begin()
         with dbt_session(profile):
             result = build(project, options, report, place=place)
+        refused = [line for line in result.noise if line.startswith("Error: ")]
+        if result.exit_code and refused and not result.nodes:
+            raise UsageError(f"dbt refuses what it was given: {refused[0].removeprefix('Error: ')}")
         if result.exit_code == 0 and not place and not options.extra:
             publications.keep(read_build(profile, place, code, result), keep)
         if result.exit_code == 0 and place:

@@ -51,6 +51,7 @@ def show_status(database: Database, *, format_: str) -> None:
 
 def roll_back(database: Database, build: int | None) -> str:
     """Put an earlier build in place; a sentence about it. Raises UsageError if none is kept."""
+    database.ready()
     with open_publications(database.profile) as publications:
         before, now = publications.roll_back(build)
     return (
@@ -69,6 +70,7 @@ def show_changes(
     """
     if database.profile.engine == "spark":
         raise UsageError("Builds of the lake cannot be compared yet, only those of databases.")
+    database.ready()
     with open_publications(database.profile, write=False) as publications:
         old, new = _chosen(publications.all(), builds, database)
     contracts = mart_contracts(database.project)

@@ -86,17 +86,11 @@ def _json(selection: Selection, source: Engine, unfinished: Path, _: Path) -> No
 
 
 def _parquet(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
-    beside = tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent)
-    with beside as folder, _refusing(file):
-        write_columnar(source, selection, Path(folder), unfinished)
-
-
-@contextmanager
-def _refusing(file: Path) -> Iterator[None]:
     import duckdb
 
     try:
-        yield
+        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+            write_columnar(source, selection, Path(folder), unfinished)
     except duckdb.Error as error:
         message = str(error).strip().splitlines()[0]
         raise UsageError(f"{file}: Parquet cannot be written: {message} Use csv.") from None
@@ -127,11 +121,7 @@ def write_xlsx(selection: Selection, source: Engine, unfinished: Path, file: Pat
 
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
         # Rows go to disk one by one.
-        options = {
-            "constant_memory": True,
-            "tmpdir": folder,
-            "default_date_format": "yyyy-mm-dd",
-        }
+        options = {"constant_memory": True, "tmpdir": folder, "default_date_format": "yyyy-mm-dd"}
         with xlsxwriter.Workbook(str(unfinished), options) as book:
             sheet = book.add_worksheet(selection.relation[:31])
             sheet.add_write_handler(str, write_text)

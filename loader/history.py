@@ -147,7 +147,10 @@ def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
         for load in gone
     ]
     rows = sum(load.records_read - load.records_rejected for load in gone)
-    return [*sentences, f"{len(gone):,} loads with {rows:,} rows {word}."]
+    return [
+        *sentences,
+        f"{len(gone):,} load{'' if len(gone) == 1 else 's'} with {rows:,} rows {word}.",
+    ]
 
 
 def _consequences(before: Sequence[Load], new: Mapping[int, str]) -> list[str]:

@@ -1,9 +1,8 @@
-"""Which column is made of which: a page beside dbt's documentation; and the models as a picture.
+"""Which column is made of which: a page beside dbt's documentation.
 
 dbt draws which model reads which, but not the columns. sqlglot follows each column through the SQL
 that dbt has compiled; the catalog says which columns there are. Reads what `dbt docs generate` has
-written into target/ and writes column_lineage.html there, one file that loads nothing. The README's
-picture is `picture`.
+written into target/ and writes column_lineage.html there, one file that loads nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ from sqlglot.optimizer.scope import build_scope
 from loader.dbt import without_tests
 
 PAGE = "column_lineage.html"
-# Of inputs, staging, intermediate and marts; but for the inputs as dbt_project.yml has them.
-_COLOURS = ("#c3cdd4", "#8fa3b0", "#e0a458", "#2a9d8f")
 
 
 @dataclass(frozen=True, order=True)
@@ -158,46 +155,6 @@ def page(manifest: Mapping[str, Any], made_of: Lineage) -> str:
             relations[names[column.relation]].append((column, *map(named, lists)))
     text = Path(__file__).with_name("lineage.html").read_text(encoding="utf-8")
     return jinja2.Template(text, autoescape=True).render(relations=sorted(relations.items()))
-
-
-def picture(manifest: Mapping[str, Any]) -> str:
-    """Inputs, models and marts as Mermaid draws them, each with what it reads by itself.
-
-    The steps in base/ are passed over, and so is what is read by way of another drawn model.
-    """
-    nodes = {**manifest["nodes"], **manifest["sources"]}
-    layers: dict[str, dict[str, str]] = {
-        "inputs": {},
-        "staging": {},
-        "intermediate": {},
-        "marts": {},
-    }
-    for unique_id, node in nodes.items():
-        kind = node["resource_type"]
-        layer = node["fqn"][1] if kind == "model" else "inputs"
-        if kind in ("model", "source", "seed") and layer in layers and "base" not in node["fqn"]:
-            layers[layer][unique_id] = f"raw.{node['name']}" if kind == "source" else node["name"]
-    drawn = {unique_id: name for layer in layers.values() for unique_id, name in layer.items()}
-
-    def parents(unique_id: str) -> set[str]:
-        found: set[str] = set()
-        for parent in manifest["parent_map"].get(unique_id, ()):
-            found |= {parent} if parent in drawn else parents(parent)
-        return found & drawn.keys()
-
-    def ancestors(unique_id: str) -> set[str]:
-        return set().union(*({p} | ancestors(p) for p in parents(unique_id)))
-
-    lines = ["flowchart LR"]
-    for unique_id, name in drawn.items():
-        direct = parents(unique_id) - set().union(*map(ancestors, parents(unique_id)))
-        if direct:
-            lines.append(f"  {' & '.join(sorted(drawn[p] for p in direct))} --> {name}")
-    lines[1:] = sorted(lines[1:])
-    for (layer, names), colour in zip(layers.items(), _COLOURS, strict=True):
-        lines.append(f"  classDef {layer} fill:{colour},color:#000,stroke:none")
-        lines.append(f"  class {','.join(sorted(names.values()))} {layer}")
-    return "\n".join(lines)
 
 
 def main(target: Path) -> None:

@@ -370,12 +370,7 @@ class _Call:
         rejections = Rejections()
         try:
             with closing(rejections):
-                if self.writing:
-                    records = self._write(table, load_id, rejections)
-                else:
-                    batches = self._counted(table, table.parser.batches(load_id), rejections)
-                    records = sum(batch.records for batch in batches)
-                read = records + len(rejections)
+                read = self._records(table, load_id, rejections) + len(rejections)
                 self._check(table, read, rejections)
         except FileRefused as error:
             # What was written stays without a commit; the rest is only read from here on.
@@ -389,11 +384,9 @@ class _Call:
         doubted = rejections.doubted
         return Outcome(table, state, load_id or None, read, rejections.by_rule, shown, doubted)
 
-    def _counted(
-        self, table: Table, batches: Iterator[Batch], rejections: Rejections
-    ) -> Iterator[Batch]:
+    def _counted(self, table: Table, load_id: int, rejections: Rejections) -> Iterator[Batch]:
         records = 0
-        for batch in batches:
+        for batch in table.parser.batches(load_id):
             try:
                 rejections.add(batch)
             except OSError as error:
@@ -406,10 +399,12 @@ class _Call:
             self.report.advance(batch.position, records + len(rejections))
             yield batch
 
-    def _write(self, table: Table, load_id: int, rejections: Rejections) -> int:
-        parser = table.parser
+    def _records(self, table: Table, load_id: int, rejections: Rejections) -> int:
+        """Read the records, and write them while there is no problem; how many there are."""
+        parser, batches = table.parser, self._counted(table, load_id, rejections)
+        if not self.writing:
+            return sum(batch.records for batch in batches)
         columns = (*parser.columns, EXTRA) if parser.has_extra else parser.columns
-        batches = self._counted(table, parser.batches(load_id), rejections)
         written = self.store.write_records(parser.input, columns, parser.delimiter, batches)
         self.store.write_rejected(load_id, rejections)
         return written

@@ -106,6 +106,8 @@ def load_profile(project: Project, target: str | None = None) -> Profile:
     engine = values.get("type")
     if not isinstance(engine, str):
         raise ConfigError(path, f"target {chosen!r} has no `type`, such as `type: postgres`.")
+    if values.get("schema") == "":
+        raise ConfigError(path, f"`schema` of target {chosen!r} is empty (LABMART_SCHEMA).")
     return Profile(path=path, target=chosen, engine=engine, values=values)
 
 
@@ -118,7 +120,10 @@ def _renderer(path: Path) -> Callable[[str, object], object]:
     # The pieces of the output keep their types until they are joined here, as dbt does it.
     environment.code_generator_class = NativeCodeGenerator
     environment.filters.update(
-        as_number=_number, as_bool=_bool, as_native=_native, as_text=lambda text: _Typed(text, text)
+        as_number=_typed(int, float, wanted="not a number"),
+        as_bool=_typed(bool, wanted="neither True nor False"),
+        as_native=_typed(),
+        as_text=lambda text: _Typed(text, text),
     )
     names = _context(path)
 
@@ -136,7 +141,7 @@ def _renderer(path: Path) -> Callable[[str, object], object]:
             if len(pieces) != 1:
                 return text
             return pieces[0].value if isinstance(pieces[0], _Typed) else pieces[0]
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # A template may do anything.
             raise ConfigError(path, f"`{key}` cannot be rendered: {error}.") from None
 
     return render
@@ -153,25 +158,20 @@ class _Typed(str):
         return made
 
 
-def _native(text: object) -> _Typed:
-    try:
-        return _Typed(str(text), literal_eval(str(text)))
-    except (ValueError, SyntaxError):
-        return _Typed(str(text), str(text))
+def _typed(*kinds: type, wanted: str = "") -> Callable[[object], _Typed]:
+    """A filter that reads text as Python does, and refuses what is of none of these types."""
 
+    def read(text: object) -> _Typed:
+        try:
+            value = literal_eval(str(text))
+        except (ValueError, SyntaxError):
+            value = str(text)
+        # `isinstance` would take True for a number.
+        if kinds and type(value) not in kinds:
+            raise ValueError(f"{text!r} is {wanted}")
+        return _Typed(str(text), value)
 
-def _number(text: object) -> _Typed:
-    typed = _native(text)
-    if isinstance(typed.value, bool) or not isinstance(typed.value, (int, float)):
-        raise ValueError(f"{text!r} is not a number")
-    return typed
-
-
-def _bool(text: object) -> _Typed:
-    typed = _native(text)
-    if not isinstance(typed.value, bool):
-        raise ValueError(f"{text!r} is neither True nor False")
-    return typed
+    return read
 
 
 def _context(path: Path) -> dict[str, object]:

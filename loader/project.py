@@ -154,6 +154,15 @@ def converted(path: Path, place: str, node: object, kind: type[_Kind]) -> _Kind:
         raise ConfigError(path, f"{place}: {problem}.") from None
 
 
+def expanded(path: str) -> Path:
+    """The path with a home in place of its `~`. Raises UsageError where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        home = path.partition("/")[0]
+        raise UsageError(f"{path}: there is no home {home} here. Name the whole path.") from None
+
+
 def profile_name(root: Path) -> str:
     document = read_yaml(root / PROJECT_FILE)
     name = document.get("profile") if isinstance(document, dict) else None
@@ -166,7 +175,7 @@ def _profiles_dir(root: Path) -> Path:
     named = os.environ.get("DBT_PROFILES_DIR")
     if named:
         # dbt takes a relative path from where it is started, and labmart starts it in the root.
-        directory = (root / Path(named).expanduser()).resolve()
+        directory = (root / expanded(named)).resolve()
         if not (directory / PROFILES_FILE).is_file():
             raise ConfigError(
                 directory / PROFILES_FILE,

@@ -49,12 +49,11 @@ _CLOSE = 0.78
 _COMPARED = 200
 # What begins as an id does: digits, or a short prefix and digits.
 ID_LIKE = re.compile(r"[A-Za-z]{0,8}[-_]?[0-9]+(?:\.0*)?")
-
-
+# A whole id: a number, with or without marks between thousands, or one behind any prefix.
+_NUMBER = re.compile(r"[0-9]+(?:[.,' ][0-9]{3})*(?:\.0*)?")
+_NAMED_ID = re.compile(r"[\w #:/.-]{1,12}?[0-9]+(?:\.0*)?")
 # A prefix of ids goes into the patterns of three engines.
 _PREFIX = re.compile(r"[\w #:/.-]+")
-
-
 DURATIONS = tuple(
     f"{unit}{clock}" for clock in ("", ",h:mm", ",m:ss") for unit in ("s", "min", "h")
 )
@@ -162,10 +161,13 @@ class HeaderMatch:
             return False
         filled = [bool(cell and cell.strip(BLANKS)) for cell in cells]
         id_ = (cells[self.key] or "").strip(BLANKS)
-        # `Plate 7,,,` is none, and `Lab7,,,` lacks what a record has.
+        if _NUMBER.fullmatch(id_):
+            return sum(filled) > 1
+        # `Plate 7,,,` lacks what a record has; `2024-01-31,Export,,` is one only if it is full.
         required = {column.name for column in self.input.columns if column.required}
-        whole = all(is_ for is_, name in zip(filled, self.columns, strict=True) if name in required)
-        return bool(ID_LIKE.fullmatch(id_)) and (whole if not id_[0].isdigit() else sum(filled) > 1)
+        needed = [name in required or id_[:1].isdigit() for name in self.columns]
+        whole = all(is_ for is_, must in zip(filled, needed, strict=True) if must)
+        return whole and _NAMED_ID.fullmatch(id_) is not None
 
     @property
     def lacks(self) -> list[InputColumn]:
@@ -252,26 +254,28 @@ class Headers:
         # As at the head of a file, some programs mark it as a comment.
         cells = [cells[0].lstrip(f"#{BLANKS}"), *cells[1:]]
         own, matches = self.match.input, match_header(cells, self.inputs)
-        begins = f", {where}: a second"
-        apart = "Put it into a file of its own."
-        for match in matches:
-            if match.input != own:
-                continue
+        advice = "Put it into a file of its own."
+        if match := next((match for match in matches if match.input == own), None):
             more = [c.name for c in self.match.lacks if c.name in match.columns]
+            lost = [c.name for c in match.lacks if c.name in self.match.columns]
+            pairs = zip(cells, match.columns, strict=True)
+            other = [repr(cell) for cell, column in pairs if not column and cell.strip(BLANKS)]
             if more:
-                raise FileRefused(
-                    name,
-                    f"{begins} header begins here, with {', '.join(more)}, which the first one "
-                    f"lacks. {apart}",
+                problem = f"header begins here, with {', '.join(more)}, which the first one lacks."
+            elif lost and other:
+                problem = (
+                    f"header begins here, without {', '.join(lost)}, which the first one has, and "
+                    f"with {', '.join(other)}. If these are the same, say --map NAME=COLUMN."
                 )
-            return match
-        if matches:
-            raise FileRefused(
-                name, f"{begins} table begins here, of {matches[0].input.name}. {apart}"
-            )
-        misses = [miss for table in self.inputs if (miss := near_miss(cells, table))]
-        _, what, advice = max(misses, default=(0, "it is none of an input", ""))
-        raise FileRefused(name, f"{begins} header begins here: {what}. {advice or apart}")
+            else:
+                return match
+        elif matches:
+            problem = f"table begins here, of {matches[0].input.name}."
+        else:
+            misses = [miss for table in self.inputs if (miss := near_miss(cells, table))]
+            _, what, mend = max(misses, default=(0, "it is none of an input", ""))
+            problem, advice = f"header begins here: {what}.", mend or advice
+        raise FileRefused(name, f", {where}: a second {problem} {advice}")
 
 
 def named_columns(cells: Sequence[str], inputs: Sequence[Input]) -> int:
@@ -290,29 +294,38 @@ def columns_alike(cells: Sequence[str], table: Input) -> list[InputColumn]:
 
 def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:
     """What the cells have of the header of an input; None if that is nothing."""
-    keys = [header_key(cell) for cell in cells]
-    meant = {
-        column.name: [cell for cell, key in zip(cells, keys, strict=True) if key in names]
-        for column in table.columns
-        for names in [column.said or column.names]
-    }
-    has = [name for name, found in meant.items() if found]
-    free = [cell for cell in cells if not any(cell in found for found in meant.values())]
-    lacking = [column for column in table.columns if not meant[column.name]]
-    close = [(name, column) for column in lacking if (name := _closest(free, column))]
-    advice = " ".join(_close_to(*pair) for pair in close)
-    lacks = [column.name for column in lacking if column.required]
+    named, close = _meant(cells, table)
+    has = [name for name, found in named.items() if found]
     if not has and not close:
         return None
-    twice = next((found for found in meant.values() if len(found) > 1), None)
-    problem = "its quotation marks are not right"
+    advice = " ".join(_close_to(close[c.name], c) for c in table.columns if c.name in close)
+    lacks = [c.name for c in table.columns if c.required and not named[c.name]]
+    twice = next((found for found in named.values() if len(found) > 1), None)
     if lacks:
         problem = f"lacks {', '.join(lacks)}"
     elif twice:
         problem = f"names one of them twice: {' and '.join(map(repr, twice))} mean the same"
         advice = advice or "Give one of them another name."
+    else:
+        problem = "its quotation marks are not right"
+        advice = "Put each name between two marks, or all without."
     what = f"of {table.name} it has {', '.join(has) or 'nothing'} and {problem}"
     return 2 * len(has) + len(close), what, advice
+
+
+def _meant(cells: Sequence[str], table: Input) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """For each column the cells that name it; for those without, a cell of the rest if close."""
+    named = {
+        column.name: [cell for cell in cells if header_key(cell) in (column.said or column.names)]
+        for column in table.columns
+    }
+    free = [cell for cell in cells if not any(cell in found for found in named.values())]
+    close: dict[str, str] = {}
+    for column in table.columns:
+        if not named[column.name] and (cell := _closest(free, column)):
+            close[column.name] = cell
+            free.remove(cell)
+    return named, close
 
 
 def mistaken_name(cells: Sequence[str], match: HeaderMatch) -> str:
@@ -326,25 +339,12 @@ def mistaken_name(cells: Sequence[str], match: HeaderMatch) -> str:
 
 
 def refused_header(where: str, cells: Sequence[str], inputs: Sequence[Input]) -> RefusedHeader:
-    """A header that means none of the inputs, with the cell that each column may be.
-
-    A cell is proposed once: for a column by one of whose names it goes, else for one to which it
-    is close.
-    """
+    """A header that means none of the inputs, with the cell that each column may be."""
 
     def proposal(table: Input) -> Proposal:
-        free = list(cells)
-        meant: dict[str, str] = {}
-        for column in table.columns:
-            keys = column.said or column.names
-            if cell := next((cell for cell in free if header_key(cell) in keys), ""):
-                meant[column.name] = cell
-                free.remove(cell)
-        for column in table.columns:
-            if column.name not in meant and (cell := _closest(free, column)):
-                meant[column.name] = cell
-                free.remove(cell)
-        columns = (ProposedColumn(c.name, c.required, meant.get(c.name)) for c in table.columns)
+        named, close = _meant(cells, table)
+        meant = {name: found[0] if found else close.get(name) for name, found in named.items()}
+        columns = (ProposedColumn(c.name, c.required, meant[c.name]) for c in table.columns)
         return Proposal(table.name, tuple(columns))
 
     def unlikely(proposal: Proposal) -> tuple[int, int]:
@@ -361,9 +361,11 @@ def _close_to(cell: str, column: InputColumn) -> str:
             f"The cell {cell!r} would be {column.name} without a character that nobody sees "
             f"(written \\u… here). Take it out."
         )
+    # Letters of other scripts look the same.
+    written = "" if cell.isascii() else f" (written {cell!a})"
     return (
-        f"The cell {cell!r} is close to {column.name}. If it is that column, rename it, say "
-        f"--map '{plain}={column.name}', or add it to `header_names` in _sources.yml."
+        f"The cell {cell!r}{written} is close to {column.name}. If it is that column, rename it, "
+        f"say --map '{plain}={column.name}', or add it to `header_names` in _sources.yml."
     )
 
 
@@ -373,14 +375,14 @@ def _closest(cells: Sequence[str], column: InputColumn) -> str:
     from difflib import SequenceMatcher
 
     def likeness(cell: str) -> float:
-        matchers = [
-            SequenceMatcher(None, _bare(cell), _bare(name), autojunk=False) for name in column.names
-        ]
+        pairs = (SequenceMatcher(None, _bare(cell), name, autojunk=False) for name in names)
         # Most are not even close by their lengths.
-        likely = [matcher for matcher in matchers if matcher.real_quick_ratio() >= _CLOSE]
-        likely = [matcher for matcher in likely if matcher.quick_ratio() >= _CLOSE]
-        return max((matcher.ratio() for matcher in likely), default=0.0)
+        return max(
+            (p.ratio() for p in pairs if p.real_quick_ratio() >= _CLOSE <= p.quick_ratio()),
+            default=0.0,
+        )
 
+    names = [*map(_bare, column.names)]
     likely = [(likeness(cell), cell) for cell in cells[:_COMPARED] if 1 < len(cell) < _COMPARED]
     best = max(likely, default=(0.0, ""))
     return best[1] if best[0] >= _CLOSE else ""
@@ -388,7 +390,7 @@ def _closest(cells: Sequence[str], column: InputColumn) -> str:
 
 @lru_cache(maxsize=1 << 12)
 def _bare(name: str) -> str:
-    return _BESIDE_A_NAME.sub("", name.casefold())
+    return _BESIDE_A_NAME.sub("", unicodedata.normalize("NFKC", name).casefold())
 
 
 def read_inputs(path: Path) -> tuple[Input, ...]:

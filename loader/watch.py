@@ -47,6 +47,7 @@ from loader.files.remote import RemoteFolder, changed_at
 from loader.load import LoadOptions, load, person
 from loader.printable import printable
 from loader.progress import StderrReport
+from loader.project import expanded
 from loader.seeds import check_seeds
 from loader.sources import read_inputs
 
@@ -413,7 +414,7 @@ class Folder(Place):
     """
 
     def __init__(self, address: str, options: WatchOptions) -> None:
-        path = Path(address.removeprefix("file://")).expanduser()
+        path = expanded(address.removeprefix("file://"))
         if not path.is_dir():
             raise UsageError(f"{path}: there is no such folder. Make it, and call again.")
         self._path = path.resolve()

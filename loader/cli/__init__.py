@@ -3,13 +3,11 @@
 Data goes to stdout, talk to stderr. Imports that take time stand in the functions that need
 them, so that `labmart --help` answers at once.
 
-call      what the subcommands share
-begin     init, demo
-loading   run, load, build, watch; loads, undo, redo, prune
+call      what the subcommands share, and what signals do
+loading   init, demo; run, load, build, watch; loads, undo, redo, prune
 results   show, export, issues, why; status, diff, rollback
 database  db, spark, roles
 service   serve, worker, token
-signals   being told to end
 """
 
 from __future__ import annotations
@@ -21,13 +19,8 @@ from pathlib import Path
 import click
 
 from loader import __version__
-from loader.cli.begin import demo, init
-from loader.cli.call import Call, option, say
-from loader.cli.database import db, roles, spark
-from loader.cli.loading import build, load, loads, prune, redo, run, undo, watch
-from loader.cli.results import diff, export, issues, rollback, show, status, why
-from loader.cli.service import serve, token, worker
-from loader.cli.signals import EndedBySignal, ending_on_signals
+from loader.cli import database, loading, results, service
+from loader.cli.call import Call, EndedBySignal, Folder, ending_on_signals, option, say
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
 
@@ -54,7 +47,7 @@ class _Group(click.Group):
 )
 @option(
     "--project-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=Folder(exists=True),
     help="The dbt project; default: the one around the working directory.",
 )
 @click.version_option(__version__, prog_name="labmart")
@@ -65,17 +58,22 @@ def labmart(context: click.Context, project_dir: Path | None) -> None:
 
 
 for _command in (
-    *(demo, init),
-    *(run, load, build, watch, show, export, issues, why),
-    *(status, diff, rollback),
-    *(loads, undo, redo, prune),
-    *(roles, db, spark, serve, worker, token),
+    *(loading.demo, loading.init, loading.run, loading.load, loading.build, loading.watch),
+    *(results.show, results.export, results.issues, results.why),
+    *(results.status, results.diff, results.rollback),
+    *(loading.loads, loading.undo, loading.redo, loading.prune),
+    *(database.roles, database.db, database.spark),
+    *(service.serve, service.worker, service.token),
 ):
     labmart.add_command(_command)
 
 
 def main() -> None:
     """Run the command and exit; the one place where faults become exit codes."""
+    # A caller that has closed them (`>&-`) would give its files' numbers to ours.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- until the end
     try:
         with ending_on_signals():
             labmart(standalone_mode=False)

@@ -1,10 +1,15 @@
-"""What the subcommands share: the call's settings, options that several have, and talking."""
+"""What the subcommands share: settings, options that several have, talking, and being ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
     from loader.database import Database
 
 _F = TypeVar("_F", bound=Callable[..., object])
+# What comes from docker stop, systemd, a closed terminal.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 FORMATS = click.Choice(["table", "csv", "json"])
 
 
@@ -39,13 +46,97 @@ def option(name: str, *parameter: str, **attributes: object) -> Callable[[_F], _
     return click.option(name, *parameter, **settings)
 
 
+class Folder(click.Path):
+    """A folder. No shell has replaced the `~` of a unit file or of a container's variable."""
+
+    def __init__(self, *, exists: bool = False, resolve_path: bool = False) -> None:
+        super().__init__(exists, file_okay=False, resolve_path=resolve_path, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from loader.project import expanded
+
+        return super().convert(expanded(str(value)), param, ctx)
+
+
+def options(*added: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Several options that some subcommands have alike, in this order."""
+
+    def add(command: _F) -> _F:
+        for one in reversed(added):
+            command = one(command)
+        return command
+
+    return add
+
+
+def variables(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Variables for dbt, which would say only at the end of its start that they are none."""
+    import yaml
+
+    with suppress(yaml.YAMLError):
+        if value is None or isinstance(yaml.safe_load(value), dict):
+            return value
+    raise click.BadParameter(f"{value!r} is no mapping in YAML, such as '{{input: seeds}}'.")
+
+
 def say(text: str) -> None:
     """Talk, which goes to stderr; names in it may hold anything."""
     click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 target_option = option("--target", help="Target of profiles.yml; default: the profile's own.")
-vars_option = option("--vars", "variables", help="Variables for dbt, as YAML: '{input: seeds}'.")
+vars_option = option(
+    "--vars",
+    "variables",
+    callback=variables,
+    help="Variables for dbt, as YAML: '{input: seeds}'.",
+)
+
+
+def on_database(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a subcommand --target, and as its first argument the database which that means."""
+
+    @target_option
+    @click.pass_obj
+    @wraps(command)
+    def call_with_database(call: Call, /, target: str | None, **given: Any) -> None:
+        command(call.database(target), **given)
+
+    return call_with_database
+
+
 format_option = option(
     "--format", "format_", type=FORMATS, default="table", show_default=True, help="How to print."
 )
+
+
+class EndedBySignal(SystemExit):
+    """As KeyboardInterrupt, no `except Exception` keeps it. `code` is what a shell would show."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Raise EndedBySignal when a signal comes that would end Python on the spot.
+
+    Temporary files and child processes would stay then, and the database would notice late.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # nohup ignores SIGHUP, and it stays so.
+    taken = [number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise EndedBySignal(number)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING
 
 import click
 
-from loader.cli.call import Call, option, say, target_option
+from loader.cli.call import Call, on_database, option, say, target_option
 from loader.errors import EXIT_DATABASE, UsageError
 
 if TYPE_CHECKING:
+    from loader.database import Database
     from loader.profile import Profile
 
 
@@ -19,13 +22,11 @@ def db() -> None:
 
 
 @db.command("start")
-@target_option
-@click.pass_obj
-def db_start(call: Call, target: str | None) -> None:
+@on_database
+def db_start(database: Database) -> None:
     """Start the embedded PostgreSQL."""
     from loader.embedded import start
 
-    database = call.database(target)
     if database.profile.engine != "postgres":
         raise UsageError(
             f"The target {database.profile.target} is of type {database.profile.engine}, not the "
@@ -53,26 +54,26 @@ def db_stop(call: Call) -> None:
 
 
 @db.command("status")
-@target_option
-@click.pass_obj
-def db_status(call: Call, target: str | None) -> None:
+@on_database
+def db_status(database: Database) -> None:
     """Tell whether the embedded PostgreSQL runs; exit code 4 if it does not."""
-    from loader.embedded import place_of, status
+    from loader.embedded import status
     from loader.embedded.settings import exposure_of
     from loader.progress import duration, size_of
 
-    database = call.database(target)
     if database.profile.engine == "duckdb":
         file = database.file()
         click.echo(f"file     {file}")
         size = size_of(file.stat().st_size) if file.exists() else "not made yet"
         click.echo(f"size     {size}")
         return
-    server = status(place_of(database.project.profiles_dir))
-    exposure = exposure_of(server.place)
     if database.embedded is None:
-        say(f"Not in use: {database.profile.path} names another server.")
+        profile = database.profile
+        named = "names another server" if profile.engine == "postgres" else "is of another type"
+        say(f"Not in use: the target {profile.target} of {profile.path} {named}.")
         return
+    server = status(database.embedded)
+    exposure = exposure_of(server.place)
     lines = {
         "status": server.word,
         "pid": server.pid,
@@ -94,6 +95,7 @@ def db_status(call: Call, target: str | None) -> None:
 
 
 @db.command("expose")
+@on_database
 @option(
     "--port",
     # LABMART_PORT is that of `labmart serve`.
@@ -103,11 +105,7 @@ def db_status(call: Call, target: str | None) -> None:
 )
 @option("--new-password", is_flag=True, help="Replace the password, which is printed only once.")
 @option("--off", is_flag=True, help="Close the port again, and take the password back.")
-@target_option
-@click.pass_obj
-def db_expose(
-    call: Call, port: int | None, new_password: bool, off: bool, target: str | None
-) -> None:
+def db_expose(database: Database, port: int | None, new_password: bool, off: bool) -> None:
     """Let programs of this machine read the marts by a port, with a password.
 
     For Excel, R, Python, Metabase, DBeaver and the like. Without it nothing reaches the embedded
@@ -115,7 +113,6 @@ def db_expose(
     """
     from loader.roles import expose, unexpose
 
-    database = call.database(target)
     if off:
         say("closed" if unexpose(database) else "was not open")
         return
@@ -123,11 +120,27 @@ def db_expose(
 
 
 @db.command("url")
-@target_option
-@click.pass_obj
-def db_url(call: Call, target: str | None) -> None:
+@on_database
+def db_url(database: Database) -> None:
     """Print the address of the database for psql and other programs, or its file."""
-    click.echo(call.database(target).url())
+    click.echo(database.url())
+
+
+def _on_lake(command: Callable[[Profile], None]) -> Callable[..., None]:
+    """Give a subcommand --target, by default the one called spark, and its profile."""
+
+    @target_option
+    @click.pass_obj
+    @wraps(command)
+    def call_with_profile(call: Call, /, target: str | None) -> None:
+        profile = call.database(target or "spark").profile
+        if profile.engine != "spark":
+            raise UsageError(
+                f"The target {profile.target} is of type {profile.engine}, which needs no Spark."
+            )
+        command(profile)
+
+    return call_with_profile
 
 
 @click.group()
@@ -140,35 +153,31 @@ def spark() -> None:
 
 
 @spark.command("start")
-@target_option
-@click.pass_obj
-def spark_start(call: Call, target: str | None) -> None:
+@_on_lake
+def spark_start(profile: Profile) -> None:
     """Start the server, which stays until it is stopped."""
     from loader.spark_server import start
 
-    server, is_new = start(_lake(call, target))
+    server, is_new = start(profile)
     say(f"{'started' if is_new else 'runs already'}: {server.kind}, process {server.pid}")
 
 
 @spark.command("stop")
-@target_option
-@click.pass_obj
-def spark_stop(call: Call, target: str | None) -> None:
+@_on_lake
+def spark_stop(profile: Profile) -> None:
     """Stop the server of this project."""
     from loader.spark_server import stop
 
-    say("stopped" if stop(_lake(call, target)) else "was not running")
+    say("stopped" if stop(profile) else "was not running")
 
 
 @spark.command("status")
-@target_option
-@click.pass_obj
-def spark_status(call: Call, target: str | None) -> None:
+@_on_lake
+def spark_status(profile: Profile) -> None:
     """Tell whether the server runs, and where the lake is; exit code 4 if it does not."""
     from loader.engines.lake import lake_of
     from loader.spark_server import running
 
-    profile = _lake(call, target)
     server = running(profile)
     click.echo(f"status   {'running' if server else 'stopped'}")
     if server:
@@ -181,34 +190,22 @@ def spark_status(call: Call, target: str | None) -> None:
 
 
 @spark.command("url")
-@target_option
-@click.pass_obj
-def spark_url(call: Call, target: str | None) -> None:
+@_on_lake
+def spark_url(profile: Profile) -> None:
     """Print what SPARK_REMOTE has to be for plain dbt; it holds Spark's token."""
     from loader.errors import DatabaseUnreachable
     from loader.spark_server import running
 
-    server = running(_lake(call, target))
+    server = running(profile)
     if server is None:
         raise DatabaseUnreachable("No server runs. Start one with `labmart spark start`.")
     click.echo(server.url)
 
 
-def _lake(call: Call, target: str | None) -> Profile:
-    """The profile of the target, by default the one called spark."""
-    profile = call.database(target or "spark").profile
-    if profile.engine != "spark":
-        raise UsageError(
-            f"The target {profile.target} is of type {profile.engine}, which needs no Spark."
-        )
-    return profile
-
-
 @click.command()
-@target_option
+@on_database
 @option("--sql", is_flag=True, help="Only print the SQL, for an administrator to run.")
-@click.pass_obj
-def roles(call: Call, target: str | None, sql: bool) -> None:
+def roles(database: Database, sql: bool) -> None:
     """Make the database roles of loading, building and reading.
 
     Each has the least rights. On a server of one's own the user of profiles.yml needs CREATEROLE
@@ -216,7 +213,6 @@ def roles(call: Call, target: str | None, sql: bool) -> None:
     """
     from loader.roles import builder_of, loader_of, reader_of, roles_sql, set_up_roles
 
-    database = call.database(target)
     if sql:
         click.echo(roles_sql(database))
         return

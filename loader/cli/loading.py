@@ -1,14 +1,25 @@
-"""The subcommands that bring data in and build the tables, and those of what was loaded."""
+"""The subcommands that begin a project, bring data in, build, and those of what was loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.cli.call import Call, format_option, option, say, target_option, vars_option
+from loader.cli.call import (
+    Call,
+    Folder,
+    format_option,
+    on_database,
+    option,
+    options,
+    say,
+    target_option,
+    vars_option,
+)
 from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
 from loader.sources import DURATIONS
 
@@ -49,7 +60,7 @@ def _list(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str
     return tuple(name.strip() for name in value.split(",")) if value else ()
 
 
-_OPTIONS = (
+given_options = options(
     option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
     option("--allow-empty", is_flag=True, help="Let files without any record replace it, too."),
     option(
@@ -118,28 +129,22 @@ _OPTIONS = (
 )
 
 
-def given_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a subcommand the options of a load."""
-    for add_option in reversed(_OPTIONS):
-        command = add_option(command)
-    return command
-
-
-full_option = option("--full", is_flag=True, help="Build also when nothing has changed.")
-keep_option = option(
-    "--keep",
-    type=click.IntRange(min=0, max=999),
-    help="How many earlier builds stay for `labmart rollback`; default: 1.",
+_build_options = options(
+    option("--full", is_flag=True, help="Build also when nothing has changed."),
+    option(
+        "--keep",
+        type=click.IntRange(min=0, max=999),
+        help="How many earlier builds stay for `labmart rollback`; default: 1.",
+    ),
+    target_option,
+    vars_option,
 )
 
 
 @click.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @given_options
-@full_option
-@keep_option
-@target_option
-@vars_option
+@_build_options
 @click.pass_obj
 def run(
     call: Call,
@@ -162,29 +167,58 @@ def run(
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
     load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
+    options = BuildOptions(target=target, vars=variables, full=full, keep=keep)
 
     def show_features() -> None:
         with database.open() as source:
             show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
 
-    options = BuildOptions(target=target, vars=variables, full=full, keep=keep)
     _build(database, options, load_ids, when_green=show_features)
 
 
 @click.command()
+@click.argument("folder", metavar="DIR", type=Folder())
+def init(folder: Path) -> None:
+    """Write a project of one's own into the folder DIR.
+
+    It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until
+    the first load.
+    """
+    from loader.project import write_project
+
+    write_project(folder)
+    say(f"{folder} is a project now. Go into it and load your files: labmart run PATH…")
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", type=Folder(), default="labmart-demo")
+@target_option
+@click.pass_context
+def demo(context: click.Context, folder: Path, target: str | None) -> None:
+    """Build the sample laboratory in a folder of its own.
+
+    The folder is made when it is missing; default: labmart-demo.
+    """
+    from loader.project import PROJECT_FILE, write_project
+
+    if not (folder / PROJECT_FILE).is_file():
+        write_project(folder)
+    context.obj = Call(project_dir=folder)
+    context.invoke(run, target=target)
+    on = f" --target {target}" if target else ""
+    end = "" if target else "; labmart db stop ends its PostgreSQL"
+    say(
+        f"This is the sample laboratory. In {folder} try: labmart show compound_usage{on}, labmart "
+        f"issues{on}, labmart run YOUR_FILES{on}{end}."
+    )
+
+
+@click.command()
+@on_database
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @option("--check", is_flag=True, help="Tell what is wrong and what would change; write nothing.")
 @given_options
-@target_option
-@click.pass_obj
-def load(
-    call: Call,
-    /,
-    paths: tuple[str, ...],
-    check: bool,
-    target: str | None,
-    **given: Any,
-) -> None:
+def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: Any) -> None:
     """Load files, folders, patterns and addresses, all or none.
 
     A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
@@ -192,16 +226,13 @@ def load(
     later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
     days in their names.
     """
-    outcomes = _load(call.database(target), paths, parsed(given, check=check))
+    outcomes = _load(database, paths, parsed(given, check=check))
     if any(outcome.state == "loaded" for outcome in outcomes):
         say("Run `labmart build` to bring the tables up to date.")
 
 
 @click.command()
-@full_option
-@keep_option
-@target_option
-@vars_option
+@_build_options
 @click.argument("dbt_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def build(
@@ -289,48 +320,44 @@ load_ids = click.argument("load_ids", metavar="LOAD_ID...", nargs=-1, required=T
 
 
 @click.command()
-@target_option
+@on_database
 @format_option
 @option("--limit", type=click.IntRange(min=0), help="Print only the newest N; default: all.")
-@click.pass_obj
-def loads(call: Call, target: str | None, format_: str, limit: int | None) -> None:
+def loads(database: Database, format_: str, limit: int | None) -> None:
     """Print which files were loaded when, and which are current."""
     from loader.history import show_loads
 
-    show_loads(call.database(target), format_=format_, limit=limit)
+    show_loads(database, format_=format_, limit=limit)
 
 
 @click.command()
+@on_database
 @load_ids
-@target_option
-@click.pass_obj
-def undo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
+def undo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Undo loads; what they had replaced is current again."""
     from loader.history import undo_loads
 
-    say(undo_loads(call.database(target), load_ids))
+    say(undo_loads(database, load_ids))
 
 
 @click.command()
+@on_database
 @load_ids
-@target_option
-@click.pass_obj
-def redo(call: Call, load_ids: tuple[int, ...], target: str | None) -> None:
+def redo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Take an undo back."""
     from loader.history import redo_loads
 
-    say(redo_loads(call.database(target), load_ids))
+    say(redo_loads(database, load_ids))
 
 
 @click.command()
-@target_option
+@on_database
 @option("--check", is_flag=True, help="Only tell what would be deleted.")
-@click.pass_obj
-def prune(call: Call, target: str | None, check: bool) -> None:
+def prune(database: Database, check: bool) -> None:
     """Delete what is not current, with all its rows, for good."""
     from loader.history import prune_loads
 
-    say(prune_loads(call.database(target), check=check))
+    say(prune_loads(database, check=check))
 
 
 def _build(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.cli.call import Call, format_option, option, say, target_option
+from loader.cli.call import format_option, on_database, option, say
 
 if TYPE_CHECKING:
+    from loader.database import Database
     from loader.show import ShowOptions
 
 columns_option = option("--columns", help="Only these columns, separated by commas.")
@@ -21,38 +22,34 @@ limit_option = option(
 
 
 @click.command()
+@on_database
 @click.argument("mart", default="user_features")
-@target_option
 @format_option
 @limit_option
 @columns_option
-@click.pass_obj
 def show(
-    call: Call, mart: str, target: str | None, format_: str, limit: int | None, columns: str | None
+    database: Database, mart: str, format_: str, limit: int | None, columns: str | None
 ) -> None:
     """Print a mart; default: user_features."""
     from loader.contract import mart_contract
     from loader.show import show as show_mart
 
-    database = call.database(target)
     contract = mart_contract(database.project, mart)
     with database.open() as source:
         show_mart(contract, source, _show_options(format_, limit, columns))
 
 
 @click.command()
+@on_database
 @click.argument("mart")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@target_option
-@click.pass_obj
-def export(call: Call, mart: str, file: Path, target: str | None) -> None:
+def export(database: Database, mart: str, file: Path) -> None:
     """Write a mart to a csv, json, parquet or xlsx file."""
     from loader.contract import mart_contract
     from loader.export import export as export_mart
     from loader.export import writer_for
 
     writer_for(file)
-    database = call.database(target)
     contract = mart_contract(database.project, mart)
     with database.open() as source:
         rows = export_mart(contract, source, file)
@@ -60,13 +57,12 @@ def export(call: Call, mart: str, file: Path, target: str | None) -> None:
 
 
 @click.command()
+@on_database
 @click.argument("mart")
 @click.argument("key")
 @click.argument("column")
-@target_option
 @format_option
-@click.pass_obj
-def why(call: Call, mart: str, key: str, column: str, target: str | None, format_: str) -> None:
+def why(database: Database, mart: str, key: str, column: str, format_: str) -> None:
     """Print the rows that a figure is made of, with file and line.
 
     The figure is the COLUMN of the row of MART whose id is KEY, such as: labmart why user_features
@@ -74,23 +70,20 @@ def why(call: Call, mart: str, key: str, column: str, target: str | None, format
     """
     from loader.why import show_why
 
-    database = call.database(target)
     with database.open() as source:
         show_why(database.project, source, mart, key, column, format_)
 
 
 @click.command()
-@target_option
+@on_database
 @format_option
 @limit_option
 @columns_option
 @option("--rule", help="Only issues of this rule, such as duplicate_id.")
 @option("--severity", type=click.Choice(["error", "warning"]), help="Only issues of this severity.")
 @option("--all", "resolved", is_flag=True, help="Also errors that a newer load has resolved.")
-@click.pass_obj
 def issues(
-    call: Call,
-    target: str | None,
+    database: Database,
     format_: str,
     limit: int | None,
     columns: str | None,
@@ -101,7 +94,6 @@ def issues(
     """Print what was rejected or doubted, with file and line."""
     from loader.show import show_issues
 
-    database = call.database(target)
     with database.open() as source:
         show_issues(
             database.project,
@@ -114,54 +106,51 @@ def issues(
 
 
 @click.command()
-@target_option
+@on_database
 @format_option
-@click.pass_obj
-def status(call: Call, target: str | None, format_: str) -> None:
-    """Print what is published: of each mart which build, of which loads, and how many tests passed.
+def status(database: Database, format_: str) -> None:
+    """Print which build is published, of which loads.
 
+    Of each mart the build, its rows and how many tests passed; which builds are kept besides.
     Programs read the same in the table mart_status beside the marts.
     """
     from loader.diff import show_status
 
-    show_status(call.database(target), format_=format_)
+    show_status(database, format_=format_)
 
 
 @click.command()
+@on_database
 @click.argument("builds", metavar="[BUILD [BUILD]]", nargs=-1, type=int)
-@target_option
 @option("--mart", help="Only this mart.")
 @format_option
 @option("--limit", type=click.IntRange(min=0), help="Rows of each mart; 0 means all.")
-@click.pass_obj
 def diff(
-    call: Call,
-    builds: tuple[int, ...],
-    target: str | None,
-    mart: str | None,
-    format_: str,
-    limit: int | None,
+    database: Database, builds: tuple[int, ...], mart: str | None, format_: str, limit: int | None
 ) -> None:
-    """Print what changed in the marts from one build to another, by mart and key.
+    """Print what changed from one build to another.
 
-    Default: from the build before to the one that is published. With one BUILD: from that one.
+    By mart and key. Default: from the build before to the one that is published. With one BUILD:
+    from that one.
     """
     from loader.diff import show_changes
 
     if len(builds) > 2:
         raise click.UsageError("Two builds can be compared, no more.")
-    show_changes(call.database(target), builds, mart, format_=format_, limit=limit)
+    show_changes(database, builds, mart, format_=format_, limit=limit)
 
 
 @click.command()
+@on_database
 @click.argument("build", metavar="[BUILD]", required=False, type=int)
-@target_option
-@click.pass_obj
-def rollback(call: Call, build: int | None, target: str | None) -> None:
-    """Put the build before in place again, or the kept one of that number, in one step."""
+def rollback(database: Database, build: int | None) -> None:
+    """Put an earlier build in place again, in one step.
+
+    Default: the one before; else the kept one of that number.
+    """
     from loader.diff import roll_back
 
-    say(roll_back(call.database(target), build))
+    say(roll_back(database, build))
 
 
 def _show_options(format_: str, limit: int | None, columns: str | None) -> ShowOptions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
@@ -12,47 +12,46 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli.call import Call, option, say, target_option
-from loader.cli.signals import EndedBySignal
+from loader.cli.call import Call, EndedBySignal, Folder, option, options, say, target_option
 from loader.errors import MissingExtra
 
 if TYPE_CHECKING:
     from loader.service.access import Role, TokenStore
     from loader.service.settings import Settings
 
-_FOLDER = click.Path(file_okay=False, path_type=Path, resolve_path=True)
-_FLOAT = click.FloatRange(min=0.1)
+_COUNT, _FLOAT = click.IntRange(min=1), click.FloatRange(min=0.1)
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 landing_option = option(
-    "--landing", type=_FOLDER, help="The folder whose files POST /v1/runs may load; default: none."
+    "--landing",
+    type=Folder(exists=True, resolve_path=True),
+    help="The folder whose files POST /v1/runs may load; default: none.",
 )
 spool_option = option(
     "--spool",
-    type=_FOLDER,
+    type=Folder(resolve_path=True),
     help="Where uploads wait to be loaded; default: .labmart/uploads in the project.",
 )
-# Options called as fields of Settings: name, field, type, default, what it says.
-_LIMITS: tuple[tuple[str, str, click.ParamType[Any], float, str], ...] = (
-    ("--max-upload", "upload_bytes", click.IntRange(min=1), 10**10, "Bytes of an upload."),
-    ("--max-uploads", "uploads", click.IntRange(min=1), 128, "Uploads at the same time."),
-    ("--max-jobs", "queued_jobs", click.IntRange(min=1), 1000, "Jobs that may wait."),
-    (
+
+
+def _limit(name: str, field: str, kind: click.ParamType[Any], default: float, help_: str) -> Any:
+    """An option called as a field of Settings."""
+    return option(name, field, type=kind, default=default, show_default=True, help=help_)
+
+
+_limits = options(
+    _limit("--max-upload", "upload_bytes", _COUNT, 10**10, "Bytes of an upload."),
+    _limit("--max-uploads", "uploads", _COUNT, 128, "Uploads at the same time."),
+    _limit("--max-jobs", "queued_jobs", _COUNT, 1000, "Jobs that may wait."),
+    _limit(
         *("--max-rate", "requests_per_second", _FLOAT, 50.0),
         "Requests a second of one caller, who may save up ten seconds' worth.",
     ),
-    (
+    _limit(
         *("--idle-timeout", "idle", _FLOAT, 30.0),
         "Seconds without a byte after which an upload ends.",
     ),
 )
-
-
-def _limits(command: Callable[..., None]) -> Callable[..., None]:
-    for name, field, kind, default, text in reversed(_LIMITS):
-        add = option(name, field, type=kind, default=default, show_default=True, help=text)
-        command = add(command)
-    return command
 
 
 @click.command()
@@ -70,9 +69,10 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
 @_limits
 @target_option
 @click.pass_obj
-def serve(call: Call, /, **options: Any) -> None:
+def serve(call: Call, /, **given: Any) -> None:
     """Serve uploads, jobs and marts over HTTP, with a page to look at."""
-    settings = _settings(call, **options)
+    settings = _settings(call, **given)
+    settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     from loader.service.app import serve as run
 
     # To be told to end is how a server ends.
@@ -86,9 +86,13 @@ def serve(call: Call, /, **options: Any) -> None:
 @option("--with-parent", is_flag=True, hidden=True, help="Be the one process that works.")
 @target_option
 @click.pass_obj
-def worker(call: Call, /, with_parent: bool, **options: Any) -> None:
-    """Do the jobs of `labmart serve --no-worker`; with the same --spool and --landing."""
-    settings = _settings(call, **options)
+def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
+    """Do the jobs of `labmart serve --no-worker`.
+
+    Both are started with the same --spool and --landing.
+    """
+    settings = _settings(call, **given)
+    settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     from loader.service.worker import run_workers, work
 
     if with_parent:
@@ -163,13 +167,13 @@ def _tokens(call: Call, target: str | None) -> Iterator[TokenStore]:
         yield TokenStore(tables)
 
 
-def _settings(call: Call, target: str | None, **options: Any) -> Settings:
+def _settings(call: Call, target: str | None, **given: Any) -> Settings:
     """The settings that the options of a subcommand mean, called as their fields are."""
     if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
         raise MissingExtra("labmart serve", "service")
     from loader.service.settings import Settings
 
-    return Settings(call.database(target), target, **options)
+    return Settings(call.database(target), target, **given)
 
 
 def _age(text: str) -> timedelta:

@@ -33,6 +33,7 @@ from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBu
 from loader.locks import locked, wait_until
 from loader.parsers.records import Batch, csv_cell
 from loader.profile import Profile
+from loader.project import expanded
 
 Connection = duckdb.DuckDBPyConnection
 _T = TypeVar("_T")
@@ -88,7 +89,7 @@ def path_of(profile: Profile) -> Path:
             f"`path` of target {profile.target!r} is {path!r}, and labmart needs a file, such as "
             "`path: labmart.duckdb`.",
         )
-    return Path(path).expanduser()
+    return expanded(path)
 
 
 @contextmanager

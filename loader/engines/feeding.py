@@ -12,6 +12,7 @@ import select
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from queue import Empty, Queue
 
 from loader.parsers.records import Batch, close_batches
 
@@ -37,20 +38,14 @@ class CopyStream:
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self.failure: BaseException | None = None
+        self.exhausted = False
         self._batches = batches
-        self._condition = threading.Condition()
-        self._chunks: list[bytes] = []
-        self._ended = False
+        # An empty chunk is the end.
+        self._chunks: Queue[bytes] = Queue(_WAITING)
         self._stopped = False
         reads = self._reads()
         next(reads)
         self.read: Callable[[int], bytes] = reads.send
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether everything has been read. A failure is there to be raised by a read."""
-        with self._condition:
-            return self._ended and not self._chunks and self.failure is None
 
     def _reads(self) -> Generator[bytes, int, None]:
         """The next bytes, at most as many as are sent in; none at the end of each portion.
@@ -77,11 +72,19 @@ class CopyStream:
             self.failure = error
             raise
 
+    def _next(self) -> bytes:
+        chunk = self._chunks.get()
+        if self.failure is not None:
+            raise self.failure
+        self.exhausted = not chunk
+        return chunk
+
     def stop(self) -> None:
         """Make the thread end at its next batch."""
-        with self._condition:
-            self._stopped = True
-            self._condition.notify_all()
+        self._stopped = True
+        # It may be waiting for room.
+        with suppress(Empty):
+            self._chunks.get_nowait()
 
     def fill(self) -> None:
         """Run through the batches; the thread's work."""
@@ -91,41 +94,21 @@ class CopyStream:
             for batch in self._batches:
                 piece = batch.text.encode()
                 if pieces and held + len(piece) > CHUNK:
-                    self._put(b"".join(pieces))
+                    self._chunks.put(b"".join(pieces))
                     pieces, held = [], 0
                 pieces.append(piece)
                 held += len(piece)
                 if self._stopped:
-                    break
-            self._put(b"".join(pieces))
+                    return
+            if held:
+                self._chunks.put(b"".join(pieces))
         except BaseException as error:
-            with self._condition:
-                # A signal is there first, of which a child process that reads may have died.
-                self.failure = self.failure or error
+            # A signal is there first, of which a child process that reads may have died.
+            self.failure = self.failure or error
         finally:
-            closing_failure = _close(self._batches)
-            with self._condition:
-                self.failure = self.failure or closing_failure
-                self._ended = True
-                self._condition.notify_all()
-
-    def _next(self) -> bytes:
-        with self._condition:
-            self._condition.wait_for(lambda: self._chunks or self._ended or self.failure)
-            if self.failure is not None:
-                raise self.failure
-            chunk = self._chunks.pop(0) if self._chunks else b""
-            self._condition.notify_all()
-            return chunk
-
-    def _put(self, chunk: bytes) -> None:
-        if not chunk:
-            return
-        with self._condition:
-            self._condition.wait_for(lambda: self._stopped or len(self._chunks) < _WAITING)
+            self.failure = self.failure or _close(self._batches)
             if not self._stopped:
-                self._chunks.append(chunk)
-                self._condition.notify_all()
+                self._chunks.put(b"")
 
 
 class Pipes:

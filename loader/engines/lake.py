@@ -39,9 +39,10 @@ from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
 from loader.engines.feeding import Pipes
 from loader.engines.raw_store import kept_under
 from loader.engines.sql import literal, quote
-from loader.errors import DatabaseUnreachable, MissingExtra
+from loader.errors import DatabaseUnreachable, MissingExtra, UsageError
 from loader.ledger import CURRENT, REVERTED, changes
 from loader.profile import Profile
+from loader.project import expanded
 from loader.sources import EXTRA, LEDGER, Input
 
 # macros/lake/location.sql says the same to dbt.
@@ -72,7 +73,7 @@ class Folder:
         self.is_local = "://" not in location
         protocol, _, rest = location.partition("://")
         self.location = (
-            str(Path(location).expanduser().absolute())
+            str(expanded(location).absolute())
             if self.is_local
             else f"{protocol}://{rest.rstrip('/')}"
         )
@@ -85,6 +86,10 @@ class Folder:
             )
         except ImportError:
             raise MissingExtra(location, protocol) from None
+        except (ValueError, TypeError):
+            raise UsageError(
+                f"{VARIABLE}: {location} is neither a folder nor an address like s3://bucket/lab."
+            ) from None
 
     def path(self, name: str) -> str:
         return f"{self.location}/{name}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 import select
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,12 +69,14 @@ class Listed:
 
 
 def check_scheme(address: str) -> None:
-    """Raise NothingToLoad for an address of a kind that labmart does not know."""
+    """Raise NothingToLoad for an address of a kind that labmart does not know, or of nothing."""
     if scheme_of(address) not in EXTRAS:
         known = ", ".join(f"{scheme}://" for scheme in sorted(EXTRAS))
         raise NothingToLoad(
             shown_address(address), f"labmart knows no addresses of this kind, only {known}."
         )
+    if not address.partition("://")[2].strip("/"):
+        raise NothingToLoad(shown_address(address), "this address names no server or bucket.")
 
 
 class Remote:
@@ -142,15 +145,15 @@ class Remote:
         """What people call a file that was listed."""
         if path == self.root:
             return self.shown
-        if not is_pattern(self.address):
-            below = printable(path.removeprefix(self.root.rstrip("/") + "/"))
-            return f"{self.shown.rstrip('/')}/{below}"
         if self.is_web:
             return shown_address(path)
-        if self.scheme == "sftp":
-            host = self.shown.removeprefix("sftp://").partition("/")[0]
-            return f"sftp://{host}{printable(path)}"
-        return f"{self.scheme}://{printable(path)}"
+        # What lies before the file in both, up to the first part that is a pattern.
+        has_pattern = is_pattern(self.address)
+        top, shown = (
+            re.split(r"[*?[]", place, maxsplit=1)[0].rpartition("/")[0] if has_pattern else place
+            for place in (self.root.rstrip("/"), self.shown.rstrip("/"))
+        )
+        return f"{shown}/{printable(path.removeprefix(f'{top}/'))}"
 
     def download(self, file: Listed, spool: Spool, progress: Progress) -> LocalFile | Problem:
         """The file as a temporary one."""
@@ -159,14 +162,11 @@ class Remote:
         options = {"max_concurrency": 1} if self.extra == "s3" else {}
         try:
             target = spool.new(name)
-            callback = _download_callback(name, target, spool, progress)
-            self.system.get_file(file.path, str(target), callback=callback, **options)
+            with _faults_told(name, self.scheme, target):
+                callback = _download_callback(name, target, spool, progress)
+                self.system.get_file(file.path, str(target), callback=callback, **options)
         except FileRefused as refused:
             return Problem(str(refused))
-        except Exception as error:
-            if isinstance(error, OSError) and error.filename == str(target):
-                return Problem(f"{name}{cannot_write(error, target)}")
-            return Problem(f"{name}: {remote_fault(error, self.scheme)}")
         size, expected = target.stat().st_size, file.info.get("size")
         if isinstance(expected, int) and size != expected:
             cut = f"the download was cut short: {size:,} of {expected:,} bytes came. Try again."
@@ -185,12 +185,11 @@ def fetch(
     shown = shown_address(address)
     progress(f"{shown}: connecting")
     try:
-        remote = Remote(address)
-        files = remote.files()
-    except MissingExtra:
-        raise
-    except Exception as error:
-        yield Problem(f"{shown}: {remote_fault(error, scheme_of(address))}")
+        with _faults_told(shown, scheme_of(address)):
+            remote = Remote(address)
+            files = remote.files()
+    except FileRefused as refused:
+        yield Problem(str(refused))
         return
     skipped: list[Result] = []
     for file in files:
@@ -228,8 +227,7 @@ class RemoteFolder:
 
     def list(self, exclude: Sequence[str]) -> list[Listed]:
         """All files but left-over and excluded ones."""
-        with self._faults(""):
-            remote = Remote(self.address)
+        with self._remote("") as remote:
             files = remote.below() if remote.system.exists(remote.root) else []
         return [
             file
@@ -239,14 +237,12 @@ class RemoteFolder:
 
     def exists(self, relative: str) -> bool:
         """Whether there is a file of this path."""
-        with self._faults(relative):
-            remote = Remote(self.address)
+        with self._remote(relative) as remote:
             return bool(remote.system.exists(f"{remote.root.rstrip('/')}/{relative}"))
 
     def move(self, relative: str, target: str, beside: tuple[str, bytes] | None) -> None:
         """Copy a file and delete the first one; write a small file before."""
-        with self._faults(relative):
-            remote = Remote(self.address)
+        with self._remote(relative) as remote:
             system, top = remote.system, remote.root.rstrip("/")
             if beside is not None:
                 system.pipe_file(f"{top}/{beside[0]}", beside[1])
@@ -258,15 +254,24 @@ class RemoteFolder:
                 system.rm_file(f"{top}/{relative}")
 
     @contextmanager
-    def _faults(self, relative: str) -> Iterator[None]:
-        try:
-            yield
-        except MissingExtra:
-            raise
-        except Exception as error:
-            name = f"{self.shown}/{printable(relative)}"
-            fault = remote_fault(error, scheme_of(self.address))
-            raise FileRefused(name, f": {fault}") from None
+    def _remote(self, relative: str) -> Iterator[Remote]:
+        """The folder as it is now; its faults, told of a file."""
+        with _faults_told(f"{self.shown}/{printable(relative)}", scheme_of(self.address)):
+            yield Remote(self.address)
+
+
+@contextmanager
+def _faults_told(name: str, scheme: str, target: Path | None = None) -> Iterator[None]:
+    """Raise FileRefused for what fsspec raises, or the writing of the target."""
+    try:
+        yield
+    except (MissingExtra, FileRefused):
+        raise
+    except Exception as error:
+        fault = f": {remote_fault(error, scheme)}"
+        if target and isinstance(error, OSError) and error.filename == str(target):
+            fault = cannot_write(error, target)
+        raise FileRefused(name, fault) from None
 
 
 def _http_options(address: str) -> dict[str, object]:
@@ -322,18 +327,16 @@ def _download_callback(name: str, target: Path, spool: Spool, progress: Progress
     from fsspec.callbacks import Callback
 
     tell = byte_progress(name, "fetching", progress)
+    checked = 0
 
-    class DownloadCallback(Callback):  # type: ignore[misc]  # fsspec has no types
-        checked = 0
+    def watch(_size: int | None, value: int, **_: object) -> None:
+        nonlocal checked
+        if value >= checked:
+            spool.check(name, 0, target)
+            checked = value + CHECK_SPACE_EVERY
+        tell(value)
 
-        def call(self, hook_name: str | None = None, **_: object) -> None:
-            del hook_name
-            if self.value >= self.checked:
-                spool.check(name, 0, target)
-                self.checked = self.value + CHECK_SPACE_EVERY
-            tell(self.value)
-
-    return DownloadCallback()
+    return Callback(hooks={"bytes": watch})
 
 
 def spool_pipe(
@@ -395,82 +398,68 @@ _CREDENTIALS = {
 }
 
 
+# What a fault means, the first that fits, by its HTTP status, the classes of its errors and what
+# they say: `404 ClientError Exception; OSError Exception | reason`.
+_FAULTS = {
+    "^[^|]*BadHostKey|not found in known_hosts": "the server's key is not the known one "
+    "({reason}). Connect once with `sftp` or `ssh` and compare it.",
+    "^407": "the proxy asks for a password. Put it into HTTPS_PROXY.",
+    # aiohttp has a status in this too, one that the server did not send.
+    "^[^|]*(Payload|IncompleteRead|Disconnected)": "the download was cut short ({reason}). Try "
+    "again.",
+    "^404|^410|^[^;|]*FileNotFoundError": "there is no such file, folder or bucket at this "
+    "address. Check the address.",
+    "^401|^403": "access is denied ({status}). {credentials} A presigned address may have expired.",
+    "(?i:credential)|^[^|]*Authentication": "no credentials that are accepted were found "
+    "({reason}). {credentials}",
+    "^[^;|]*PermissionError": "access is denied ({reason}). {credentials}",
+    "^429|^5": "the server answers {answer}. Try again later.",
+    "^4": "the server answers {answer}. Check the address.",
+    "^[^|]*Certificate|CERTIFICATE": "the server's TLS certificate cannot be trusted ({reason}). "
+    "If it is your own, name its authority in SSL_CERT_FILE.",
+    "^[^|]*SSL": "no TLS connection can be made ({reason}). Is the address one of http://?",
+    "^[^|]*(Timeout|TimedOut)": "the server does not answer in time. Check the address and the "
+    "network.",
+    "^[^|]*(Connect|gaierror|EHOSTUNREACH|ENETUNREACH)": "the server cannot be reached ({reason}). "
+    "Check the address and the network.",
+    "": "it cannot be fetched ({kind}: {reason}). Check the address.",
+}
+
+
 def remote_fault(error: BaseException, scheme: str) -> str:
     """What went wrong and what to do next, to stand behind a name and a colon."""
-    credentials = _CREDENTIALS[EXTRAS[scheme]]
-    reason = without_secrets(str(error)) or type(error).__name__
+    kind = type(error).__name__
+    reason = without_secrets(str(error)) or kind
     chain = list(_chain(error))
-    kinds = " ".join(kind.__name__ for link in chain for kind in type(link).__mro__)
     status = next((code for link in chain if (code := _status(link))), 0)
-    if "BadHostKey" in kinds or "not found in known_hosts" in reason:
-        return (
-            f"the server's key is not the known one ({reason}). Connect once with `sftp` or `ssh` "
-            "and compare it."
-        )
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return "the proxy asks for a password. Put it into HTTPS_PROXY."
-    # aiohttp has a status in this too, one that the server did not send.
-    if "Payload" in kinds or "IncompleteRead" in kinds or "Disconnected" in kinds:
-        return f"the download was cut short ({reason}). Try again."
-    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE) or isinstance(error, FileNotFoundError):
-        return "there is no such file, folder or bucket at this address. Check the address."
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return f"access is denied ({status}). {credentials} A presigned address may have expired."
-    if "Credential" in kinds or "credential" in reason.lower() or "Authentication" in kinds:
-        return f"no credentials that are accepted were found ({reason}). {credentials}"
-    if isinstance(error, PermissionError):
-        return f"access is denied ({reason}). {credentials}"
-    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500:
-        return f"the server answers {_words(status)}. Try again later."
-    if status >= 400:
-        return f"the server answers {_words(status)}. Check the address."
-    if "Certificate" in kinds or "CERTIFICATE" in reason:
-        return (
-            f"the server's TLS certificate cannot be trusted ({reason}). If it is your own, name "
-            "its authority in SSL_CERT_FILE."
-        )
-    if "SSL" in kinds:
-        return f"no TLS connection can be made ({reason}). Is the address one of http://?"
-    if "Timeout" in kinds or "TimedOut" in kinds:
-        return "the server does not answer in time. Check the address and the network."
-    if "Connect" in kinds or "gaierror" in kinds or _is_network(error):
-        return f"the server cannot be reached ({reason}). Check the address and the network."
-    return f"it cannot be fetched ({type(error).__name__}: {reason}). Check the address."
+    kinds = "; ".join(" ".join(c.__name__ for c in type(link).__mro__) for link in chain)
+    number = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
+    told = f"{status or ''} {kinds} {number} | {reason}"
+    sentence = next(said for pattern, said in _FAULTS.items() if re.search(pattern, told))
+    known = {status.value: status.phrase for status in HTTPStatus}
+    answer = f"{status} {known.get(status, '')}".rstrip()
+    credentials = _CREDENTIALS[EXTRAS[scheme]]
+    return sentence.format(
+        reason=reason, kind=kind, status=status, answer=answer, credentials=credentials
+    )
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        yield error
+        seen.append(error)
         error = error.__cause__ or error.__context__
-    return chain
 
 
 def _status(error: BaseException) -> int:
     """The HTTP status within an error of aiohttp, azure, gcsfs or botocore; else 0."""
     response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        metadata = response.get("ResponseMetadata")
-        response = metadata.get("HTTPStatusCode") if isinstance(metadata, dict) else None
-        if isinstance(response, int):
-            return response
-    for attribute in ("status", "status_code", "code"):
-        value = getattr(error, attribute, None)
-        if isinstance(value, int) and 400 <= value < 600:
-            return value
-    return 0
-
-
-def _words(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)
-
-
-def _is_network(error: BaseException) -> bool:
-    unreachable = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET)
-    return isinstance(error, OSError) and error.errno in unreachable
+    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
+    if isinstance(metadata, dict):
+        return int(metadata.get("HTTPStatusCode") or 0)
+    said = (getattr(error, attribute, None) for attribute in ("status", "status_code", "code"))
+    return next((code for code in said if isinstance(code, int) and 400 <= code < 600), 0)
 
 
 def changed_at(info: Mapping[str, object]) -> float:

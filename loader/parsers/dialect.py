@@ -100,6 +100,10 @@ class TextLayout:
     skip: int
     is_wrapped: bool = False
 
+    def body(self, sample: str) -> str:
+        """What follows the header in the beginning of the file."""
+        return sample[begin_of_line(sample, self.skip + 1) :]
+
     @property
     def description(self) -> str:
         """In a person's words."""
@@ -147,16 +151,14 @@ def recognise_layout(
         layout = _refined(find_layout(name, sample, inputs, options), sample)
         if bare != sample and _is_better(layout, bare, sample):
             layout, sample = replace(layout, is_wrapped=True), bare
-    except FileRefused:
+    except FileRefused as refused:
         if bare == sample:
             raise
         try:
-            found = find_layout(name, bare, inputs, options)
+            layout = _refined(find_layout(name, bare, inputs, options), bare)
         except FileRefused:
-            found = None
-        if found is None:
-            raise
-        layout, sample = replace(_refined(found, bare), is_wrapped=True), bare
+            raise refused from None
+        layout, sample = replace(layout, is_wrapped=True), bare
     if sentence := mistaken_name(layout.header, layout.match):
         where = f"line {layout.header_line or 1}"
         raise FileRefused(
@@ -176,9 +178,8 @@ def unwrapped(text: str) -> str:
 def _is_better(layout: TextLayout, bare: str, sample: str) -> bool:
     """Whether most records come out right only if quoted lines are taken apart."""
     width = len(layout.header)
-    at, bare_at = (begin_of_line(text, layout.skip + 1) for text in (sample, bare))
-    wrong = _wrong(sample[at:], layout.dialect, width)
-    return wrong > 2 * _wrong(bare[bare_at:], layout.dialect, width)
+    wrong, left = (_wrong(layout.body(text), layout.dialect, width) for text in (sample, bare))
+    return wrong > 2 * left
 
 
 def _refuse_records_above(name: str, layout: TextLayout, sample: str) -> None:
@@ -318,29 +319,27 @@ def _choose(name: str, readings: list[TextLayout], sample: str) -> TextLayout:
     if len(names := {reading.match.input.name for reading in readings}) > 1:
         both = " and ".join(sorted(names))
         raise FileRefused(name, f"{at} means {both}. Say which with --input.")
-    delimiters = sorted({reading.dialect.delimiter for reading in readings}, key=_preference)
-    if len({_split(sample, _reading_with(readings, delimiter)) for delimiter in delimiters}) > 1:
-        both = " and ".join(map(delimiter_name, delimiters))
+    by_delimiter: dict[str, list[TextLayout]] = {}
+    for reading in sorted(readings, key=_preference):
+        by_delimiter.setdefault(reading.dialect.delimiter, []).append(reading)
+    if len({_split(sample, alike[0]) for alike in by_delimiter.values()}) > 1:
+        both = " and ".join(map(delimiter_name, by_delimiter))
         raise FileRefused(
             name, f"{at} gives the column names with {both}. Say which with --delimiter."
         )
     # `"a"<TAB> "b"` is the same with TAB as with space.
-    return _with_quote([r for r in readings if r.dialect.delimiter == delimiters[0]], sample)
+    return _with_quote(next(iter(by_delimiter.values())), sample)
 
 
-def _preference(delimiter: str) -> tuple[int, str]:
+def _preference(reading: TextLayout) -> tuple[int, str]:
+    delimiter = reading.dialect.delimiter
     usual = _USUAL_DELIMITERS.find(delimiter)
     return (usual if usual >= 0 else len(_USUAL_DELIMITERS), delimiter)
 
 
-def _reading_with(readings: list[TextLayout], delimiter: str) -> TextLayout:
-    return next(reading for reading in readings if reading.dialect.delimiter == delimiter)
-
-
 def _split(sample: str, reading: TextLayout) -> tuple[tuple[str, ...], ...]:
     """The cells of the first records, trimmed."""
-    body = sample[begin_of_line(sample, reading.skip + 1) :]
-    records = records_of(body, reading.dialect)
+    records = records_of(reading.body(sample), reading.dialect)
     return tuple(
         tuple((cell or "").strip(BLANKS) for cell in record.cells) for _, record in records
     )
@@ -360,7 +359,7 @@ def _with_quote(readings: list[TextLayout], sample: str) -> TextLayout:
     usual = readings[0]
     if len(readings) == 1:
         return usual
-    body = sample[begin_of_line(sample, usual.skip + 1) :]
+    body = usual.body(sample)
     bare = Dialect(usual.dialect.delimiter, "")
     begins = [
         sum((cell or "").startswith(reading.dialect.quote) for cell in record.cells)
@@ -497,7 +496,7 @@ def _closest_header(sample: str, inputs: Sequence[Input], options: ReadOptions) 
 
 def _refined(layout: TextLayout, sample: str) -> TextLayout:
     """The dialect of a file that begins with the sample, as its records show it."""
-    body = sample[begin_of_line(sample, layout.skip + 1) :]
+    body = layout.body(sample)
     layout = _with_escape(layout, body)
     return layout if layout.header_line is None else _with_width(layout, body)
 
@@ -514,16 +513,11 @@ def _with_escape(layout: TextLayout, body: str) -> TextLayout:
         return layout
     lines = (body[at:end] for _, at, end in lines_of(body, limit=len(body)))
     outcomes = [
-        (_is_right(line, dialect, width), _is_right(line, escaped, width))
+        (_wrong(line, dialect, width) == 0, _wrong(line, escaped, width) == 0)
         for line in islice((line for line in lines if _ESCAPE in line), _LOOKED_AT)
     ]
     without, needed = outcomes.count((True, False)), outcomes.count((False, True))
     return replace(layout, dialect=escaped) if needed * (1 - _NEARLY_ALL) > without else layout
-
-
-def _is_right(line: str, dialect: Dialect, width: int) -> bool:
-    record = Grammar(dialect).record(line, 0, len(line))
-    return not record.fault and len(record.cells) == width
 
 
 def _with_width(layout: TextLayout, body: str) -> TextLayout:

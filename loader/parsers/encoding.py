@@ -55,6 +55,7 @@ _RIVALS = {
     **dict.fromkeys(("cp1251", "cp1253", "gb18030", "big5", "cp932", "cp949", "cp1255", "cp1256")),
 }
 _OTHERS = ("koi8_r", "cp866")
+_TO_KANJI = re.compile(rb"\x1b\$[@B]")
 # A run of letters and bytes beyond ASCII with at least one of these. Longer ones are no words.
 _TOKEN = re.compile(rb"[A-Za-z\x80-\xff]++")
 _LETTERS_ONLY = bytes(
@@ -274,7 +275,8 @@ def _proven(sample: bytes) -> str | None:
     if wide := wide_encoding_of(sample):
         return wide
     if sample.isascii():
-        return None
+        # Its shifts between alphabets are the marks of ISO 2022.
+        return "iso2022_jp" if _TO_KANJI.search(sample) else None
     decoded = codecs.getincrementaldecoder("utf-8")(MARK).decode(sample)
     is_some = any(ord(char) > 0x7F and not 0xD800 <= ord(char) <= 0xDFFF for char in set(decoded))
     return "utf-8" if is_some else None

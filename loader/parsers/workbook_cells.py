@@ -29,7 +29,9 @@ MAX_ROW_TEXT = 8 << 20
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _WHOLE = re.compile(r"-?[1-9][0-9]*")
 _TOTAL = re.compile(
-    r"(?:of:)?=?(?:COUNTA?|SUM|SUBTOTAL|AGGREGATE|AVERAGE|MIN|MAX|MEDIAN)\([^()]*\)", re.IGNORECASE
+    r"(?:of:)?=?(?:COUNT(?:A|IFS?|BLANK)?|SUM(?:IFS?|PRODUCT)?|SUBTOTAL|AGGREGATE|ROWS|MEDIAN"
+    r"|AVERAGE(?:A|IFS?)?|(?:MIN|MAX)(?:A|IFS)?)\([^()]*\)",
+    re.IGNORECASE,
 )
 # What a spreadsheet's number holds.
 _DIGITS = 15

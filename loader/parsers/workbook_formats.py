@@ -14,6 +14,7 @@ import mmap
 import posixpath
 import re
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -104,10 +105,9 @@ class _Package:
                 raise MemoryError from error
             raise Unreadable(f"It is damaged: {name}, {error}. Fetch or save it again.") from error
 
-    def elements(self, name: str) -> Iterator[tuple[str, Element]]:
-        """All elements of a small part with their names without namespace."""
-        for _, element in self.events(name, "start"):
-            yield _local_name(element.tag), element
+    def tree(self, name: str) -> Element:
+        """A small part as a whole: its last event is the end of its root."""
+        return deque(self.events(name, "end"), maxlen=1)[0][1]
 
 
 @contextmanager
@@ -188,8 +188,7 @@ def xlsx_sheets(path: Path) -> Iterator[SheetRows]:
     Memory holds the texts that its cells share, never its cells.
     """
     with _open_package(path) as package:
-        root = _relations(package, "").values()
-        main = next((part for kind, part in root if kind == "officeDocument"), "xl/workbook.xml")
+        main = dict(_relations(package, "").values()).get("officeDocument", "xl/workbook.xml")
         if main.endswith(".bin"):
             raise Unreadable("It is a binary workbook (xlsb). Save it as .xlsx and load that.")
         relations = _relations(package, main)
@@ -198,26 +197,26 @@ def xlsx_sheets(path: Path) -> Iterator[SheetRows]:
             _SharedTexts(package, part_of_kind.get("sharedStrings", "")),
             _date_formats(package, part_of_kind.get("styles", "")),
         )
-        for name, element in package.elements(main):
-            if name == "workbookPr":
-                cells.from_1904 = element.get("date1904", "0") in ("1", "true", "on")
-            elif name == "sheet":
-                kind, part = relations.get(_relation_id(element), ("", ""))
-                if kind == "worksheet":
-                    hidden = element.get("state", "visible") != "visible"
-                    yield element.get("name", ""), hidden, _xlsx_rows(package, part, cells)
+        workbook = package.tree(main)
+        for properties in workbook.iterfind(".//{*}workbookPr"):
+            cells.from_1904 = properties.get("date1904", "0") in ("1", "true", "on")
+        for sheet in workbook.iterfind(".//{*}sheet"):
+            kind, part = relations.get(_relation_id(sheet), ("", ""))
+            if kind == "worksheet":
+                hidden = sheet.get("state", "visible") != "visible"
+                yield sheet.get("name", ""), hidden, _xlsx_rows(package, part, cells)
 
 
 def _relations(package: _Package, part: str) -> dict[str, tuple[str, str]]:
     """By id: the last word of the relation's type, and the part that is meant."""
     folder, name = posixpath.split(part)
-    file = posixpath.join(folder, "_rels", f"{name}.rels")
     relations: dict[str, tuple[str, str]] = {}
-    for tag, element in package.elements(file) if file in package else ():
-        if tag == "Relationship" and element.get("TargetMode") != "External":
-            target = posixpath.join("/", folder, element.get("Target", ""))
-            kind = element.get("Type", "").rpartition("/")[2]
-            relations[element.get("Id", "")] = (kind, posixpath.normpath(target).lstrip("/"))
+    file = posixpath.join(folder, "_rels", f"{name}.rels")
+    for relation in package.tree(file) if file in package else ():
+        if relation.get("TargetMode") != "External":
+            target = posixpath.join("/", folder, relation.get("Target", ""))
+            kind = relation.get("Type", "").rpartition("/")[2]
+            relations[relation.get("Id", "")] = (kind, posixpath.normpath(target).lstrip("/"))
     return relations
 
 
@@ -227,19 +226,13 @@ def _relation_id(element: Element) -> str:
 
 def _date_formats(package: _Package, part: str) -> list[str]:
     """For each style of a cell what `date_format` says of its number format."""
-    own_formats: dict[int, str] = {}
-    formats: list[str] = []
-    within_styles = ""
-    for tag, element in package.elements(part) if part in package else ():
-        if tag in ("cellXfs", "cellStyleXfs", "cellStyles", "dxfs"):
-            within_styles = tag
-        elif tag in ("numFmt", "xf"):
-            number = _int(element.get("numFmtId"))
-            if tag == "numFmt":
-                own_formats[number] = date_format(element.get("formatCode", ""))
-            elif within_styles == "cellXfs":
-                formats.append(own_formats.get(number, _BUILT_IN_FORMATS.get(number, "")))
-    return formats
+    styles = package.tree(part) if part in package else Element("none")
+    formats = _BUILT_IN_FORMATS | {
+        _int(own.get("numFmtId")): date_format(own.get("formatCode", ""))
+        for own in styles.iterfind("{*}numFmts/{*}numFmt")
+    }
+    cells = styles.iterfind("{*}cellXfs/{*}xf")
+    return [formats.get(_int(cell.get("numFmtId")), "") for cell in cells]
 
 
 class _SharedTexts:

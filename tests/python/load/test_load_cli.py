@@ -261,7 +261,7 @@ def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
     done = person.labmart("prune", "--check")
     assert "load 1 (old.csv into users), superseded: 2 rows, 0 rejected lines would be" in done.err
     assert person.names() == ["Ada", "Béla", "Cy"]
-    assert "1 loads with 2 rows deleted." in person.labmart("prune").err
+    assert "1 load with 2 rows deleted." in person.labmart("prune").err
     assert person.names() == ["Cy"]
     assert "there is nothing to delete" in person.labmart("prune").err
 

@@ -195,8 +195,8 @@ def test_vars_and_further_arguments_reach_dbt_and_a_fault_of_parsing_is_told(
         cursor.execute("select max(twice) from labmart.doubled")
         assert cursor.fetchone() == (10,)
     done = run(tiny, database, "build", "--", "--no-such-option")
-    assert done.code == 1
-    assert "--no-such-option" in done.err
+    assert done.code == 2
+    assert "dbt refuses what it was given: No such option '--no-such-option'" in done.err
     model = tiny / "models/doubled.sql"
     model.write_text(model.read_text().replace("ref('numbers')", "ref('nmubers')"))
     done = run(tiny, database, "build")

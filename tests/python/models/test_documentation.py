@@ -15,13 +15,14 @@ from support.project import ROOT, copy_of_project
 
 from loader.contract import Contract, mart_contracts, raw_contract
 from loader.dbt import without_tests
-from loader.lineage import picture
 from loader.project import open_project
 from loader.service.model import RowQuery
 from loader.sources import LEDGER, REJECTED
 
 # A column's meaning is written once, in a doc block, and referred to wherever the column surfaces.
 DOC = re.compile(r"^\{\{ doc\('\w+'\) \}\}$")
+# Of inputs, staging, intermediate and marts; but for the inputs as dbt_project.yml has them.
+COLOURS = ("#c3cdd4", "#8fa3b0", "#e0a458", "#2a9d8f")
 
 Node = dict[str, Any]
 
@@ -92,9 +93,49 @@ def test_the_contracts_are_what_dbt_makes_of_the_yaml(manifest: Node) -> None:
             assert [(c.name, c.type, c.description) for c in raw.columns] == told(source["columns"])
 
 
-def test_the_picture_in_the_readme_is_what_dbt_knows(manifest: Node) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"```mermaid\n{picture(manifest)}\n```" in readme
+def picture(manifest: Node) -> str:
+    """Inputs, models and marts as Mermaid draws them, each with what it reads by itself.
+
+    The steps in base/ are passed over, and so is what is read by way of another drawn model.
+    """
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+    layers: dict[str, dict[str, str]] = {
+        "inputs": {},
+        "staging": {},
+        "intermediate": {},
+        "marts": {},
+    }
+    for unique_id, node in nodes.items():
+        kind = node["resource_type"]
+        layer = node["fqn"][1] if kind == "model" else "inputs"
+        if kind in ("model", "source", "seed") and layer in layers and "base" not in node["fqn"]:
+            layers[layer][unique_id] = f"raw.{node['name']}" if kind == "source" else node["name"]
+    drawn = {unique_id: name for layer in layers.values() for unique_id, name in layer.items()}
+
+    def parents(unique_id: str) -> set[str]:
+        found: set[str] = set()
+        for parent in manifest["parent_map"].get(unique_id, ()):
+            found |= {parent} if parent in drawn else parents(parent)
+        return found & drawn.keys()
+
+    def ancestors(unique_id: str) -> set[str]:
+        return set().union(*({p} | ancestors(p) for p in parents(unique_id)))
+
+    lines = ["flowchart LR"]
+    for unique_id, name in drawn.items():
+        direct = parents(unique_id) - set().union(*map(ancestors, parents(unique_id)))
+        if direct:
+            lines.append(f"  {' & '.join(sorted(drawn[p] for p in direct))} --> {name}")
+    lines[1:] = sorted(lines[1:])
+    for (layer, names), colour in zip(layers.items(), COLOURS, strict=True):
+        lines.append(f"  classDef {layer} fill:{colour},color:#000,stroke:none")
+        lines.append(f"  class {','.join(sorted(names.values()))} {layer}")
+    return "\n".join(lines)
+
+
+def test_the_picture_in_the_docs_is_what_dbt_knows(manifest: Node) -> None:
+    page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert f"```mermaid\n{picture(manifest)}\n```" in page
 
 
 def test_the_lineage_of_the_docs_has_fewer_tests_than_models(manifest: Node) -> None:

@@ -1,4 +1,4 @@
-"""What README.md says can be typed can be typed, and gives what it shows.
+"""What README.md and docs/ say can be typed can be typed, and gives what they show.
 
 Commands are the lines after `$ ` in ```console blocks, where what follows is their output, and all
 lines of ```bash blocks. In an output a line `...` stands for any lines; durations and times may
@@ -23,11 +23,11 @@ from support.project import ROOT
 from loader.cli import labmart
 
 README = ROOT / "README.md"
-OPERATING = ROOT / "docs" / "operating.md"
+FILES = ROOT / "docs" / "files.md"
 
 BLOCK = re.compile(r"^```(console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DURATION = re.compile(r"\b\d+(\.\d+)? ?s\b|\b\d{4}-\d\d-\d\d \d\d:\d\d\b")
-# What is run for real after `labmart run`, in the order of the README.
+# What is run for real after `labmart run`, in the order of the README and of docs/files.md.
 CHEAP = re.compile(
     r"^labmart (show|issues|why|export|db status|db url|db start)\b|^dbt (parse|ls|list)\b"
     r"|^LABMART_SCHEMA=messy LABMART_RAW_SCHEMA=messy_raw labmart "
@@ -102,17 +102,13 @@ def plain(line: str) -> str:
     return DURATION.sub("N s", line.rstrip())
 
 
-def readme() -> list[Command]:
-    """The commands of README.md. That it exists is for test_repository.py to say."""
-    if not README.exists():
-        pytest.skip("no README.md")
-    return commands(README.read_text(encoding="utf-8"))
+def commands_of(*pages: Path) -> list[Command]:
+    return [found for page in pages for found in commands(page.read_text(encoding="utf-8"))]
 
 
 def calls(program: str) -> Iterator[list[str]]:
-    """The calls of a program in the README and the page on operating it with dbt."""
-    operating = commands(OPERATING.read_text(encoding="utf-8"))
-    for command in [*readme(), *operating]:
+    """The calls of a program in the README and the pages of docs/."""
+    for command in commands_of(README, *sorted((ROOT / "docs").glob("*.md"))):
         found = words(command.line)
         if found[:1] == [program]:
             yield found[1:]
@@ -180,7 +176,7 @@ def test_an_output_is_compared_whole_but_for_gaps_and_durations() -> None:
 
 
 def test_the_first_screen_has_the_two_commands_and_their_output() -> None:
-    first = readme()[:2]
+    first = commands_of(README)[:2]
     assert [command.line for command in first] == ["make run", "make test"]
     assert first[0].output
     # One screen: what the README says before and with them.
@@ -212,7 +208,7 @@ def test_every_dbt_call_parses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 @pytest.mark.slow
 def test_the_commands_give_what_is_shown(project_copy: Path, tmp_path: Path) -> None:
     """`labmart run`, as `make run` does, then each cheap command, in a copy of the project."""
-    wanted = readme()
+    wanted = commands_of(README, FILES)
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "labmart").write_text(f"#!/bin/sh\nexec '{sys.executable}' -m loader \"$@\"\n")

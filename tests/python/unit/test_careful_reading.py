@@ -98,6 +98,7 @@ def test_a_second_table_refuses_the_file_with_its_line(tmp_path: Path, form: str
         ("name,email,note,x", "of users it has name, email and lacks user_id"),
         ("UserID,E-Mail,Full Name,Joined", "line 3: a second header begins here"),
         ("Email address,UserID,x,y", "'UserID' is close to user_id"),
+        ("user_id,Name,Mailadresse,x", "without email, which the first one has, and with 'Mailad"),
     ],
 )
 def test_a_header_whose_rows_cannot_follow_refuses_the_file(
@@ -126,7 +127,7 @@ def test_a_header_in_a_quoted_cell_is_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", [form for form in FORMATS if form != "jsonl"])
-@pytest.mark.parametrize("ids", ["{}", "{}.0", "EXP-{}", "U{}"])
+@pytest.mark.parametrize("ids", ["{}", "{}.0", "1.{:0>3}", "EXP-{}", "U{}", "#{}", "2023/EXP/{}"])
 def test_records_above_the_header_refuse_the_file(tmp_path: Path, form: str, ids: str) -> None:
     people = [(ids.format(id_), *rest) for id_, *rest in PEOPLE]
     _, _, wrong = of(tmp_path, FORMATS[form]([*people, NAMES]))
@@ -136,7 +137,9 @@ def test_records_above_the_header_refuse_the_file(tmp_path: Path, form: str, ids
     assert "above" in wrong
 
 
-@pytest.mark.parametrize("above", ["Plate 7,,,", "2023,,,", "Export,of,lab,7", "no,5", "a,b,c,d"])
+@pytest.mark.parametrize(
+    "above", ["Plate 7,,,", "2023,,,", "2024-01-31,Export,,", "Export,of,lab,7", "no,5", "a,b,c,d"]
+)
 def test_a_preamble_is_passed_over_and_told(tmp_path: Path, above: str) -> None:
     cells = tuple(above.split(","))
     for content in (as_text([cells, NAMES, *PEOPLE]), workbook("xlsx", [cells, NAMES, *PEOPLE])):
@@ -280,6 +283,12 @@ def test_a_rival_is_shown(tmp_path: Path) -> None:
     assert "'Erdõs' (windows-1252) and 'Erdős' (windows-1250)" in wrong
 
 
+def test_the_shifts_of_iso_2022_are_its_mark(tmp_path: Path) -> None:
+    content = f"{HEADER}\n1,田中,a@lab,\n2,Ada,b@lab,\n".encode("iso2022_jp")
+    rows, _, wrong = of(tmp_path, content)
+    assert ([row[1] for row in rows], wrong) == (["田中", "Ada"], "")
+
+
 @pytest.mark.parametrize("rows", [2_000, 300])
 def test_lines_that_a_guess_cannot_explain_are_undecodable(tmp_path: Path, rows: int) -> None:
     first = "".join(f"{n},Jérôme {n},j{n}@lab.example,2023-01-01\n" for n in range(rows))
@@ -309,6 +318,8 @@ HEADERS = [
     ("UserID,name,email,signup_date", "--map 'UserID=user_id'"),
     ("user_id,name,mail_adress,signup_date", "'mail_adress' is close to email"),
     ("user_id\u200b,name,email,signup_date", r"'user_id\u200b' would be user_id"),
+    ("us\u0435r_id,name,email,signup_date", r"(written 'us\u0435r_id') is close to user_id"),
+    ("\uff55ser_id,name,email,signup_date", "is close to user_id"),
     ("user_id,name,email,name", "names one of them twice: 'name' and 'name'"),
     ("uid,user,name,email", "'uid' and 'user' mean the same"),
     ("user,label,email,signup_date", "lacks name"),
@@ -340,6 +351,12 @@ def test_a_header_named_otherwise_is_refused_with_its_cause(
     assert rows == []
     assert says in wrong
     assert "--delimiter" not in wrong or "lacks name" in says
+
+
+def test_a_header_with_a_stray_quotation_mark_is_told(tmp_path: Path) -> None:
+    _, _, wrong = of(tmp_path, '"user_id,"name","email","signup_date"\n1,Ada,a@lab,\n')
+    assert "quotation marks are not right. Put each name between two marks, or all" in wrong
+    assert "--delimiter" not in wrong
 
 
 @pytest.mark.parametrize("form", ["xlsx", "xls", "ods"])

@@ -95,6 +95,45 @@ def test_help_answers_at_once_and_loads_no_driver() -> None:
     assert time.monotonic() - begun < 3
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        ("show", {"DBT_PROFILES_DIR": "~nobody-at-all"}, "there is no home ~nobody-at-all"),
+        ("show --target duckdb", {"LABMART_DUCKDB_PATH": "~nobody-at-all/x"}, "there is no home"),
+        ("show --target spark", {"LABMART_LAKE": "~nobody-at-all/x"}, "there is no home"),
+        ("show --target spark", {"LABMART_LAKE": "no://x"}, "neither a folder nor an address"),
+        ("show", {"LABMART_SCHEMA": ""}, "`schema` of target 'postgres' is empty"),
+        ("watch ~nobody-at-all/x", {}, "there is no home ~nobody-at-all"),
+        ("watch sftp://", {}, "this address names no server or bucket"),
+        ("worker --landing ~nobody-at-all/x", {}, "there is no home ~nobody-at-all"),
+        ("worker --landing missing", {}, "Directory 'missing' does not exist"),
+        ("worker --spool dbt_project.yml/x", {}, "Not a directory"),
+        ("build --vars {a", {}, "'{a' is no mapping in YAML"),
+        ("build --vars x", {}, "'x' is no mapping in YAML"),
+    ],
+)
+def test_what_is_wrong_around_a_call_is_told(
+    project: Path, arguments: str, variables: dict[str, str], message: str
+) -> None:
+    done = labmart(project, *arguments.split(" "), env=variables)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_dbt_is_not_started_where_it_cannot_write(project: Path) -> None:
+    (project / "logs").write_text("no folder\n")
+    done = labmart(project, "build", "--target", "duckdb", "--", "--select", "x")
+    assert done.returncode == 2
+    assert f"{project / 'logs'} cannot be written to" in done.stderr
+
+
+def test_a_caller_may_have_closed_the_output() -> None:
+    command = 'exec "$0" -m loader --version >&- 2>&-'
+    assert (
+        subprocess.run(["sh", "-c", command, sys.executable], cwd=ROOT, check=False).returncode == 0
+    )
+
+
 @pytest.mark.parametrize("command", sorted(group.commands))
 def test_every_command_and_option_has_a_sentence_and_a_variable(command: str) -> None:
     found = group.commands[command]

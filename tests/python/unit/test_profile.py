@@ -122,6 +122,7 @@ def test_filters_give_typed_values_as_in_dbt(
         ("port: \"{{ 'x' | as_number }}\"", "port.*'x' is not a number"),
         ("host: \"{{ var('h') }}\"", "does not support `var`"),
         ('host: "{{ nonsense }}"', "nonsense.*undefined"),
+        ('host: "{{ 1 / 0 }}"', "host.*cannot be rendered: division by zero"),
         ('host: "{{ oops"', "host.*cannot be rendered"),
         ("host: [", "not YAML in line"),
     ],

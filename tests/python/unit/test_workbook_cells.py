@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl.utils.datetime import to_excel
 
-from loader.parsers.workbook_cells import date_format, date_text, duration_text, number_text
+from loader.parsers.workbook_cells import (
+    date_format,
+    date_text,
+    duration_text,
+    is_total,
+    number_text,
+)
 
 
 @given(st.integers(-(10**15) + 1, 10**15 - 1))
@@ -86,3 +92,21 @@ def test_durations_are_hours_minutes_and_seconds(span: timedelta) -> None:
 )
 def test_a_format_tells_what_it_shows(code: str, shows: str) -> None:
     assert date_format(code) == shows
+
+
+@pytest.mark.parametrize(
+    ("formula", "total"),
+    [
+        ("COUNT(A2:A9)", True),
+        ("=COUNTA(A2:A9)", True),
+        ('COUNTIF(A2:A9,">0")', True),
+        ("of:=ROWS([.A2:.A9])", True),
+        ("SUMPRODUCT(A2:A9)", True),
+        ("A6+1", False),
+        ("ROW()", False),
+        ("SUM(A1:A2)+1", False),
+        (None, False),
+    ],
+)
+def test_a_formula_over_other_cells_is_a_total(formula: str | None, total: bool) -> None:
+    assert is_total(formula) is total
