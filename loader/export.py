@@ -36,10 +36,6 @@ def export(mart: Contract, source: Engine, file: Path) -> int:
     write = writer_for(file)
     selection = select(mart, source)
     count = source.count(selection)
-    if file.suffix.lower() == ".xlsx" and count > XLSX_ROWS:
-        raise _too_large(
-            file, f"{count:,} rows do not fit into a worksheet, which holds {XLSX_ROWS:,}."
-        )
     try:
         with _written_beside(file) as unfinished:
             write(selection, source, unfinished, file)
@@ -100,8 +96,18 @@ def _parquet(selection: Selection, source: Engine, unfinished: Path, file: Path)
         raise UsageError(f"{file}: Parquet cannot be written: {message} Use csv.") from None
 
 
-def _xlsx(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
+def write_xlsx(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
+    """Write a workbook to `unfinished`; `file` is what it will be called.
+
+    Raises UsageError for what a worksheet cannot hold.
+    """
     import xlsxwriter  # type: ignore[import-untyped]  # it carries no types
+
+    count = source.count(selection) if selection.limit is None else selection.limit
+    if count > XLSX_ROWS:
+        raise _too_large(
+            file, f"{count:,} rows do not fit into a worksheet, which holds {XLSX_ROWS:,}."
+        )
 
     def write_text(sheet: Any, row: int, column: int, text: str, *style: object) -> int:
         # It is not taken for a formula, an address, a number or nothing.
@@ -147,4 +153,9 @@ def _xlsx_value(value: Value) -> Value:
     return value
 
 
-_WRITERS: dict[str, Writer] = {".csv": _csv, ".json": _json, ".parquet": _parquet, ".xlsx": _xlsx}
+_WRITERS: dict[str, Writer] = {
+    ".csv": _csv,
+    ".json": _json,
+    ".parquet": _parquet,
+    ".xlsx": write_xlsx,
+}

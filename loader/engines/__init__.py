@@ -45,12 +45,14 @@ class Column:
 class Filter:
     """Rows for which `column operator value` holds; the operators are those of `engines.sql`.
 
-    Values are written as the column's type reads them: `12.5`, `2023-01-31`, `true`.
+    Values are written as the column's type reads them: `12.5`, `2023-01-31`, `true`. With `others`
+    it is enough if it holds for one of the columns.
     """
 
     column: Column
     operator: str
     values: tuple[str, ...] = ()
+    others: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True)

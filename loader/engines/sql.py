@@ -7,6 +7,7 @@ value never holds for NULL; `is` and `not` ask for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from loader.engines import Column, Filter, Selection
 
@@ -72,6 +73,10 @@ def query_of(
 
 
 def _condition(filter_: Filter, key: Callable[[Column], str], literal: Callable[[str], str]) -> str:
+    if filter_.others:
+        columns = (filter_.column, *filter_.others)
+        either = (replace(filter_, column=column, others=()) for column in columns)
+        return f"({' or '.join(_condition(one, key, literal) for one in either)})"
     own, values = key(filter_.column), [literal(value) for value in filter_.values]
     match filter_.operator:
         case "is":

@@ -40,7 +40,7 @@ PUBLICATIONS, MART_STATUS = "publications", "mart_status"
 CURRENT, KEPT, GONE = "current", "kept", "gone"
 KEEP_VARIABLE = "LABMART_KEEP"
 _TIME = "timestamp with time zone"
-_COLUMNS = {
+COLUMNS = {
     "build": "bigint",
     "status": "text",
     "published_at": _TIME,
@@ -213,7 +213,7 @@ class Publications:
 
     def make_table(self) -> None:
         """Make the table `publications` where it is not."""
-        listed = ", ".join(f"{quote(column)} {type_}" for column, type_ in _COLUMNS.items())
+        listed = ", ".join(f"{quote(column)} {type_}" for column, type_ in COLUMNS.items())
         self.run(f"create table if not exists {self.table} ({listed})")
 
     def make_tables(self) -> None:

@@ -43,7 +43,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loader import __version__
 from loader.columnar import write_columnar
-from loader.contract import Contract, mart_contracts, raw_contract
+from loader.contract import Contract, ContractColumn, mart_contracts, raw_contract
 from loader.database import Database
 from loader.engines import Column, Filter, Position, Selection, named
 from loader.engines.postgres import Connection, Pool, Postgres, literal, where
@@ -57,7 +57,8 @@ from loader.errors import (
     UnknownMart,
     did_you_mean,
 )
-from loader.publications import MART_STATUS
+from loader.export import write_xlsx
+from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
 from loader.roles import reader_of, set_up_roles
 from loader.service.database import connect
 from loader.service.model import RowQuery
@@ -111,7 +112,20 @@ FORMATS = {
     "csv": "text/csv",
     "parquet": "application/vnd.apache.parquet",
     "arrow": "application/vnd.apache.arrow.stream",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+# What is told of a publication; the rest of its row is for the next build.
+_TOLD = (
+    *("build", "status", "published_at", "published_by", "replaced_at", "loads", "models_built"),
+    *("tests_passed", "tests_warned", "marts", "labmart_version"),
+)
+_PUBLICATIONS = Contract(
+    PUBLICATIONS,
+    "",
+    tuple(ContractColumn(name, COLUMNS[name], "") for name in _TOLD),
+    ("build",),
+    has_key=True,
+)
 
 
 @dataclass(frozen=True)
@@ -207,6 +221,12 @@ class Marts:
         source = replace(source, equalities=("status", "input"), default_order="-load_id")
         return self.answer(source, request, query)
 
+    def publications(self, request: Request, query: RowQuery) -> Answer:
+        """What has been published, the newest first; nothing where plain dbt builds."""
+        source = Source(self._database.profile.schema, _PUBLICATIONS, swapped=False)
+        source = replace(source, equalities=("status",), default_order="-build")
+        return self.answer(source, request, query)
+
     def rejected(self, request: Request, query: RowQuery, load_id: int) -> Answer:
         """The lines of a load that could not be split."""
         return self.answer(self._raw(REJECTED, load_id), request, query)
@@ -221,7 +241,8 @@ class Marts:
         # All of it, cursor included, is checked before anything is asked of the database.
         selection = selection_of(source, pairs, query, PAGE if format_ == "json" else None)
         with self.reading(source) as engine:
-            tag = _etag(self._version(source, engine), selection, format_, query.formulas)
+            told = f"{query.formulas} {query.total}"
+            tag = _etag(self._version(source, engine), selection, format_, told)
             headers = {
                 "ETag": tag,
                 # It may be kept, by the client alone, and asked about each time.
@@ -246,8 +267,7 @@ class Marts:
                 headers["Content-Disposition"] = f'attachment; filename="{name}"'
             if request.method == "HEAD":
                 return Answer(200, headers)
-            escape = query.formulas == "escape"
-            body = _written(selection, following, engine, format_, escape_formulas=escape)
+            body = _written(selection, following, engine, format_, query)
         headers["Content-Length"] = str(body.seek(0, 2))
         body.seek(0)
         return Answer(200, headers, body)
@@ -332,8 +352,8 @@ def _digest(source: Source, engine: Postgres) -> str:
     return _hash(engine.all(engine.sql(rows, sums)), source.columns)
 
 
-def _etag(version: str, selection: Selection, format_: str, formulas: str) -> str:
-    value = _hash(__version__, version, selection, format_, formulas)[:32]
+def _etag(version: str, selection: Selection, format_: str, told: str) -> str:
+    value = _hash(__version__, version, selection, format_, told)[:32]
     # The bytes of the columnar formats are their writers' affair: the tag speaks of the rows.
     return f'"{value}"' if format_ in ("json", "csv") else f'W/"{value}"'
 
@@ -409,8 +429,7 @@ def _written(
     following: str | None,
     engine: Postgres,
     format_: str,
-    *,
-    escape_formulas: bool,
+    query: RowQuery,
 ) -> IO[bytes]:
     """The body of an answer, as a file that is read from the start."""
     out = tempfile.SpooledTemporaryFile(  # noqa: SIM115 -- it outlives this function
@@ -420,14 +439,20 @@ def _written(
         if format_ == "json":
             out.write(b'{"items": ')
             write_json(selection.columns, engine.rows(selection), out)
-            out.write(b', "next": ' + json.dumps(following).encode() + b"}\n")
+            rest: dict[str, object] = {"next": following}
+            if query.total:
+                rest["total"] = engine.count(selection)
+            out.write(b", " + json.dumps(rest)[1:].encode() + b"\n")
         elif format_ == "csv":
-            engine.write_csv(selection, out, escape_formulas=escape_formulas)
+            engine.write_csv(selection, out, escape_formulas=query.formulas == "escape")
         else:
             with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
-                target = Path(folder) / "rows"
-                is_arrow = format_ == "arrow"
-                write_columnar(engine, selection, Path(folder), target, arrow=is_arrow)
+                target = Path(folder) / f"{selection.relation}.{format_}"
+                if format_ == "xlsx":
+                    write_xlsx(selection, engine, target, Path(target.name))
+                else:
+                    is_arrow = format_ == "arrow"
+                    write_columnar(engine, selection, Path(folder), target, arrow=is_arrow)
                 with target.open("rb") as file:
                     shutil.copyfileobj(file, out, _PIECE)
     except BaseException:
@@ -451,6 +476,11 @@ def selection_of(
     if twice := next((name for name in own if own.count(name) > 1), None):
         raise BadParameter(twice, "it is given more than once.")
     filters = [_filter(source, *pair) for pair in pairs if pair[0] not in own]
+    if query.search is not None:
+        texts = [column for column in source.columns if column.type == "text"]
+        if not texts:
+            raise BadParameter("search", f"{source.contract.name} has no column of texts.")
+        filters.append(Filter(texts[0], "ilike", (f"*{query.search}*",), tuple(texts[1:])))
     if len(filters) > _MOST_FILTERS:
         raise BadParameter(filters[0].column.name, f"more than {_MOST_FILTERS} filters are given.")
     columns = source.columns

@@ -72,7 +72,13 @@ class RowQuery(BaseModel):
     after: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=20_000)] | None = left_out(
         "The cursor `next` of the page before."
     )
-    format: Literal["json", "csv", "parquet", "arrow"] | None = left_out(
+    search: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")] | None = (
+        left_out("Only rows with this in one of their texts; * is any text, capitals are ignored.")
+    )
+    total: bool = Field(
+        default=False, description="JSON also has `total`: how many rows fit in all."
+    )
+    format: Literal["json", "csv", "parquet", "arrow", "xlsx"] | None = left_out(
         "Goes before the header Accept."
     )
     formulas: Literal["escape", "keep"] = Field(
@@ -145,6 +151,7 @@ class _JobOptions(_Asked):
 
     paths: list[str] = Field(default_factory=list)
     load_id: int | None = None
+    together: bool = False
 
 
 if TYPE_CHECKING:

@@ -92,6 +92,7 @@ Calling = Annotated[_Call, Depends(_calling)]
 _Options = Annotated[UploadOptions, Query()]
 _LoadId = Annotated[int, PathParameter(ge=1, lt=2**63)]
 _Build = Annotated[bool, Query(description="Bring the marts up to date afterwards.")]
+_Together = Annotated[bool, Query(description="Also the other files that were loaded with it.")]
 
 # Uploads: a file as the body, or several as parts of one.
 
@@ -242,15 +243,19 @@ async def build(call: Calling) -> Job:
 
 
 @router.post("/v1/loads/{load_id}/undo", status_code=202, tags=["jobs"])
-async def undo(call: Calling, load_id: _LoadId, build: _Build = True) -> Job:
+async def undo(
+    call: Calling, load_id: _LoadId, build: _Build = True, together: _Together = False
+) -> Job:
     """Make a load not count; what it had replaced counts again."""
-    return await call.accept("undo", Options(build=build, load_id=load_id))
+    return await call.accept("undo", Options(build=build, load_id=load_id, together=together))
 
 
 @router.post("/v1/loads/{load_id}/redo", status_code=202, tags=["jobs"])
-async def redo(call: Calling, load_id: _LoadId, build: _Build = True) -> Job:
+async def redo(
+    call: Calling, load_id: _LoadId, build: _Build = True, together: _Together = False
+) -> Job:
     """Take an undo back."""
-    return await call.accept("redo", Options(build=build, load_id=load_id))
+    return await call.accept("redo", Options(build=build, load_id=load_id, together=together))
 
 
 async def _run_request(request: Request) -> RunRequest:
@@ -386,6 +391,7 @@ _ROWS = {
     "properties": {
         "items": {"type": "array", "items": {"type": "object"}},
         "next": {"type": ["string", "null"], "description": "The cursor of the next page."},
+        "total": {"type": "integer", "description": "With total=true: how many fit in all."},
     },
 }
 # What the OpenAPI document says of a route that answers with rows.
@@ -451,6 +457,16 @@ def mart_rows(mart: str, request: Request, query: _Rows, _: Reader, service: Ser
 def issues(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
     """What was rejected or noticed, with file and line: the rows of the mart input_issues."""
     return _sent(service.marts.mart(ISSUES, request, query))
+
+
+@router.head("/v1/publications", include_in_schema=False)
+@router.get("/v1/publications", tags=["marts"], **_TABLE)
+def publications(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
+    """What was published, the newest first: when, by whom, of which loads, what tests passed.
+
+    `status=current` is what the marts show. `loads` and `marts` are JSON in a text.
+    """
+    return _sent(service.marts.publications(request, query))
 
 
 @router.head("/v1/loads", include_in_schema=False)

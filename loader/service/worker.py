@@ -383,10 +383,20 @@ class Worker:
         assert load_id is not None
         undo = job.kind == "undo"
         with open_store(self._settings.profile) as store:
-            status = next((row.status for row in store.loads() if row.load_id == load_id), None)
-            if again and status is not None and (status == ledger.REVERTED) == undo:
-                return Result(loads={load_id: status})
-            changed = (ledger.undo if undo else ledger.redo)(store, [load_id])
+            loads = store.loads()
+            own = next((row for row in loads if row.load_id == load_id), None)
+            # Of files that came together some may have been undone alone.
+            due = [
+                row.load_id
+                for row in loads
+                if own is not None
+                and row.call_id == own.call_id
+                and (row.status == ledger.REVERTED) != undo
+                and (job.options.together or row is own)
+            ]
+            if again and own is not None and not due:
+                return Result(loads={load_id: own.status})
+            changed = (ledger.undo if undo else ledger.redo)(store, due or [load_id])
             store.commit()
         return Result(loads=changed)
 

@@ -63,9 +63,25 @@ export async function call(path, { method = "GET", headers = {}, body, signal } 
 
 /** One call whose answer is JSON. */
 export async function json(path, options = {}) {
-  const headers = { Accept: "application/json", ...options.headers };
-  return exact(await (await call(path, { ...options, headers })).text());
+  return (await jsonOfBuild(path, options)).content;
 }
+
+/** The same, with the number of the build that its rows are of; null if nothing says so. */
+export async function jsonOfBuild(path, options = {}) {
+  const headers = { Accept: "application/json", ...options.headers };
+  const answer = await call(path, { ...options, headers });
+  return { content: exact(await answer.text()), build: answer.headers.get("Labmart-Build") };
+}
+
+/** All rows of a mart that fit the parameters. */
+export async function rowsOf(mart, parameters) {
+  const asked = new URLSearchParams({ limit: 0, ...parameters });
+  return (await json(`v1/marts/${mart}?${asked}`)).items;
+}
+
+/** A filter for any of the values; as many as a list can hold. */
+export const anyOf = (values) =>
+  `in.(${[...new Set(values)].slice(0, 1000).join()})`;
 
 /** JSON in which a number that JavaScript would round is kept as its digits. */
 export function exact(text) {

@@ -18,7 +18,7 @@ export function svg(name, attributes = {}, ...children) {
   return made;
 }
 
-const ATTRIBUTES = new Set(["role", "scope", "for", "colspan", "download"]);
+const ATTRIBUTES = new Set(["role", "scope", "for", "colspan", "rowspan", "download"]);
 
 function filled(made, properties, children) {
   for (const [key, value] of Object.entries(properties)) {

@@ -7,28 +7,40 @@ import { call } from "./api.js";
 export const MOST_ROWS = 200_000;
 
 /**
- * Calls `onLine` with each line of the columns, which hold numbers or plain names. Whether all rows
- * were read; false if there were more than MOST_ROWS.
+ * Calls `onRow` with the cells of each row, as text. Whether all rows were read; false if there
+ * were more than MOST_ROWS. `filters` are those of the API.
  */
-export async function readColumns(mart, columns, onLine, { order = "", signal } = {}) {
-  const parameters = new URLSearchParams({ select: columns.join(), format: "csv" });
-  if (order) parameters.set("order", order);
+export async function readColumns(mart, columns, onRow, filters = {}) {
+  const parameters = new URLSearchParams({
+    select: columns.join(), format: "csv", formulas: "keep", ...filters,
+  });
   let path = `v1/marts/${mart}?${parameters}`;
   let rows = 0;
   while (path) {
     const stop = new AbortController();
-    const answer = await call(path, { signal: signal ?? stop.signal });
+    const answer = await call(path, { signal: stop.signal });
     let header = true;
+    let begun = "";
     for await (const line of lines(answer.body)) {
       if (header) { header = false; continue; }
+      begun += line;
+      // A line break within quotes is part of a cell.
+      if (begun.split('"').length % 2 === 0) { begun += "\n"; continue; }
       if (rows === MOST_ROWS) { stop.abort(); return false; }
       rows += 1;
-      // A writer of CSV may quote an empty cell that stands alone.
-      onLine(line.replaceAll('"', ""));
+      onRow(cells(begun));
+      begun = "";
     }
     path = nextOf(answer);
   }
   return true;
+}
+
+/** The cells of a record of CSV. */
+function cells(record) {
+  if (!record.includes('"')) return record.split(",");
+  return [...record.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"|([^,]*))/g)]
+    .map(([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain);
 }
 
 async function* lines(body) {
@@ -40,7 +52,7 @@ async function* lines(body) {
       if (done) break;
       const all = (rest + value).split("\n");
       rest = all.pop();
-      for (const line of all) yield line.replace(/\r$/, "");
+      yield* all;
     }
     if (rest) yield rest;
   } finally {
@@ -75,6 +87,20 @@ export function histogram(numbers, { whole = false, most = 12 } = {}) {
     from: index * step, to: (index + 1) * step, count: 0, open: open && index === steps - 1,
   }));
   for (const number of sorted) bins[Math.min(Math.floor(number / step), steps - 1)].count += 1;
+  return bins;
+}
+
+/**
+ * Whole numbers counted in steps that double: 0, 1, 2 to 3, 4 to 7, … So few users with very many
+ * experiments do not push all others into one column.
+ */
+export function doublings(numbers) {
+  const step = (number) => (number < 1 ? 0 : Math.floor(Math.log2(number)) + 1);
+  const steps = Math.max(...numbers.map(step)) + 1;
+  const bins = Array.from({ length: steps }, (_, index) => ({
+    from: index && 2 ** (index - 1), to: 2 ** index, count: 0, open: false,
+  }));
+  for (const number of numbers) bins[step(number)].count += 1;
   return bins;
 }
 

@@ -1,10 +1,10 @@
 // A table of a mart with search, sorting, choice of columns and paging, all done by the API: the
 // page never holds more rows than it shows.
 
-import { json } from "./api.js";
+import { json, jsonOfBuild } from "./api.js";
 import { announce, described, el, field, freshId, problemBlock } from "./dom.js";
-import { filterOf, hint, isNumber } from "./filter.js";
-import { cell, count } from "./format.js";
+import { filterOf, hint, inWords, isNumber } from "./filter.js";
+import { cell, count, grouped } from "./format.js";
 import { label } from "./labels.js";
 
 const SIZES = [25, 50, 100];
@@ -14,19 +14,30 @@ const LONG = 30;
 
 /**
  * A table in `root` for a mart as the API describes it. `shown` are the columns seen at first,
- * `order` the sorting at first (`-total` is falling), `searched` the column searched at first,
- * `noun` what a row is, `empty` what is said where there is none.
+ * `order` the sorting at first (`-total` is falling), `noun` what a row is, `empty` what is said
+ * where there is none. `view` are the parameters of the API to begin with; `onQuery` gets those
+ * that are shown, and those that an address needs. `base` are filters that nobody takes away.
+ * `more` has columns that are not the mart's, each made `of` one that is, and `add` gives rows
+ * their values. `leads` gives the address behind a value, by column.
  */
-export function grid(root, mart, { shown, order = "", searched, noun = "row", empty, onQuery }) {
+export function grid(root, mart, {
+  shown, order = "", noun = "row", empty, onQuery, view = new URLSearchParams(), base = {},
+  more = [], add, leads = {},
+}) {
+  const all = [...mart.columns, ...more];
   // What is seen at first stands first.
-  const names = [...new Set([...shown ?? [], ...mart.columns.map((column) => column.name)])];
-  const known = Object.fromEntries(mart.columns.map((column) => [column.name, column]));
-  const type = Object.fromEntries(mart.columns.map((column) => [column.name, column.type]));
+  const names = [...new Set([...shown ?? [], ...all.map((column) => column.name)])];
+  const known = Object.fromEntries(all.map((column) => [column.name, column]));
+  const type = Object.fromEntries(all.map((column) => [column.name, column.type]));
+  const own = (name) => !more.includes(known[name]);
+  const texts = mart.columns.some((column) => column.type === "text");
+  const initial = [...shown ?? names];
   const state = {
-    columns: new Set(shown ?? names), order, typed: "", fixed: {}, size: SIZES[0],
+    columns: new Set(initial), order, typed: "", fixed: [], size: SIZES[0],
     // The cursors of the pages before this one, so that there is a way back.
-    cursors: [""], next: null, turn: 0, column: names.includes(searched) ? searched : names[0],
+    cursors: [""], next: null, turn: 0, column: texts ? "" : names[0],
   };
+  take(view);
   const caption = el("caption", { id: freshId("caption") });
   const head = el("tr");
   const body = el("tbody");
@@ -34,26 +45,74 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
     className: "scroll", tabIndex: 0, role: "region", "aria-labelledby": caption.id,
   }, el("table", {}, caption, el("thead", {}, head), body));
   const trouble = el("div", { role: "alert" });
+  const address = mart.rows_url.replace(/^\//, "");
+  const badge = el("span", { className: "pill build", title: "The build that these rows are of" });
+  const chips = el("ul", { className: "chips", "aria-label": "Filters" });
   const search = searchForm();
   const pages = pager();
-  root.replaceChildren(search.root, chooser(), trouble, scroller, pages.root);
+  root.replaceChildren(search.root, chips, chooser(), trouble, scroller, pages.root);
   drawHead();
+  drawChips();
 
-  return { load, setFixed, query };
+  return { load, show };
+
+  /** What an address asks for; names that the mart does not have are passed over. */
+  function take(asked) {
+    state.typed = texts ? asked.get("search") ?? "" : "";
+    if (state.typed) state.column = "";
+    state.order = asked.get("order") ?? order;
+    const wanted = asked.get("select")?.split(",").filter((name) => known[name]) ?? [];
+    state.columns = new Set(wanted.length ? wanted : initial);
+    state.fixed = [...asked].filter(([name]) => known[name] && own(name));
+  }
+
+  /** Shows what an address asks for. */
+  function show(asked) {
+    take(asked);
+    search.write();
+    drawHead();
+    drawChips();
+    return restart();
+  }
 
   /** What is shown, as parameters of the API; without columns and page. */
   function query() {
-    const parameters = new URLSearchParams();
-    for (const [name, filter] of Object.entries(state.fixed)) parameters.append(name, filter);
-    const filter = filterOf(state.typed, type[state.column]);
+    const parameters = new URLSearchParams([...Object.entries(base), ...state.fixed]);
+    const typed = state.typed.trim();
+    if (typed && !state.column) parameters.set("search", typed);
+    const filter = state.column ? filterOf(typed, type[state.column]) : "";
     if (filter) parameters.append(state.column, filter);
     if (state.order) parameters.set("order", state.order);
     return parameters;
   }
 
-  function setFixed(fixed) {
-    state.fixed = fixed;
-    restart();
+  /** The same as an address says it: only what is otherwise than at first. */
+  function noted(parameters) {
+    const kept = new URLSearchParams(parameters);
+    for (const name of Object.keys(base)) kept.delete(name);
+    if (state.order === order) kept.delete("order");
+    const columns = names.filter((name) => state.columns.has(name));
+    if (columns.join() !== initial.join()) kept.set("select", columns.join());
+    return kept;
+  }
+
+  function drawChips() {
+    chips.hidden = !state.fixed.length;
+    chips.replaceChildren(...state.fixed.map((one) => {
+      const [name, filter] = one;
+      const words = `${label(name)} ${inWords(filter)}`;
+      return el("li", {}, el("bdi", {}, words), el("button", {
+        type: "button",
+        className: "quiet",
+        "aria-label": `Remove the filter ${words}`,
+        onclick: () => {
+          state.fixed = state.fixed.filter((other) => other !== one);
+          drawChips();
+          restart();
+          search.focus();
+        },
+      }, "Remove"));
+    }));
   }
 
   function restart() {
@@ -72,20 +131,26 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
       search.problem(error.message);
       return;
     }
-    onQuery?.(parameters);
+    onQuery?.(parameters, noted(parameters));
     const columns = names.filter((name) => state.columns.has(name));
-    parameters.set("select", columns.join());
+    const keys = more.length ? mart.grain_columns : [];
+    const asked = [...new Set([...keys, ...columns.filter(own), ...more.map(({ of }) => of)])];
+    const counted = new URLSearchParams(parameters);
+    parameters.set("select", asked.join());
     parameters.set("limit", state.size);
     const after = state.cursors.at(-1);
     if (after) parameters.set("after", after);
     scroller.setAttribute("aria-busy", "true");
     try {
-      const answer = await json(`${mart.rows_url.replace(/^\//, "")}?${parameters}`);
+      const { content, build } = await jsonOfBuild(`${address}?${parameters}`);
+      if (add) await add(content.items).catch(() => {});
       // A later question has been asked meanwhile: its answer is the one that counts.
       if (turn !== state.turn) return;
       trouble.replaceChildren();
-      state.next = answer.next;
-      drawRows(answer.items, columns);
+      state.next = content.next;
+      badge.textContent = build ? `Build ${build}` : "";
+      drawRows(content.items, columns);
+      if (state.next !== null || after) await tellTotal(counted, turn);
     } catch (error) {
       if (turn !== state.turn) return;
       // A rebuilt table may have made the place in it void: then from the beginning.
@@ -97,15 +162,25 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
     }
   }
 
+  /** How many rows fit in all comes later: a great table takes a while to count. */
+  async function tellTotal(parameters, turn) {
+    parameters.set("select", names.find(own));
+    parameters.set("total", "true");
+    parameters.set("limit", 1);
+    parameters.delete("order");
+    const { total } = await json(`${address}?${parameters}`);
+    if (turn === state.turn) pages.total(total);
+  }
+
   function drawHead() {
     const columns = names.filter((name) => state.columns.has(name));
     head.replaceChildren(...columns.map((name) => {
       const column = known[name];
-      const button = el("button", {
+      const button = !own(name) ? label(name) : el("button", {
         type: "button",
         title: (column.description ?? "").replaceAll("`", ""),
         onclick: () => sortBy(column.name),
-      }, label(column.name), el("span", { className: "arrow", "aria-hidden": "true" }));
+      }, label(name), el("span", { className: "arrow", "aria-hidden": "true" }));
       const made = el("th", { scope: "col", className: align(column.name) }, button);
       made.dataset.column = column.name;
       return made;
@@ -120,6 +195,7 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
       const falling = state.order === `-${column}`;
       if (rising || falling) made.setAttribute("aria-sort", rising ? "ascending" : "descending");
       else made.removeAttribute("aria-sort");
+      if (!own(column)) continue;
       made.querySelector(".arrow").textContent = rising ? " ▲" : falling ? " ▼" : "";
     }
   }
@@ -146,12 +222,14 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
       ? `${what}: ${noun}s ${first} to ${last}` : `${what}: no ${noun}`;
     body.replaceChildren(...rows.map((row) => el("tr", {}, ...columns.map((column, index) => {
       const words = cell(row[column], type[column]);
-      const text = el("bdi", { className: words.length > LONG ? "long" : "" }, words);
+      const held = el("bdi", { className: words.length > LONG ? "long" : "" }, words);
+      const href = row[column] === null ? undefined : leads[column]?.(row[column]);
+      const text = href ? el("a", { href }, held) : held;
       const className = align(column);
       return index ? el("td", { className }, text) : el("th", { scope: "row", className }, text);
     }))));
     if (!rows.length) {
-      const sought = state.typed.trim() || Object.keys(state.fixed).length;
+      const sought = state.typed.trim() || state.fixed.length;
       body.append(el("tr", {}, el("td", { className: "none", colspan: columns.length },
         sought ? `No ${noun} fits.` : empty)));
     }
@@ -162,7 +240,7 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
     const id = freshId("search");
     const problem = el("p", { className: "problem-line", id: freshId("problem"), role: "alert" });
     const input = el("input", {
-      type: "search", id, "aria-describedby": problem.id, placeholder: hint(type[state.column]),
+      type: "search", id, "aria-describedby": problem.id, value: state.typed,
       oninput: () => {
         clearTimeout(input.timer);
         input.timer = setTimeout(() => { state.typed = input.value; restart(); }, TYPING);
@@ -175,18 +253,24 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
         input.placeholder = hint(type[state.column]);
         if (state.typed) restart();
       },
-    }, ...names.map((name) => el("option", { value: name, selected: name === state.column },
-      label(name))));
+    }, texts ? el("option", { value: "" }, "all texts") : null,
+    ...names.filter(own).map((name) => el("option", { value: name }, label(name))));
+    const write = () => {
+      input.value = state.typed;
+      column.value = state.column;
+      input.placeholder = hint(type[state.column]);
+    };
+    write();
     const made = el("form", {
       className: "search", role: "search", "aria-label": `Search in ${label(mart.name)}`,
       onsubmit: (event) => { event.preventDefault(); state.typed = input.value; restart(); },
     },
-    field("Search for", input), field("in", column), problem);
+    field("Search for", input), field("in", column), badge, problem);
     const tell = (sentence) => {
       problem.textContent = sentence;
       input.setAttribute("aria-invalid", String(Boolean(sentence)));
     };
-    return { root: made, problem: tell };
+    return { root: made, problem: tell, write, focus: () => input.focus() };
   }
 
   function chooser() {
@@ -208,7 +292,8 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
           load();
         },
       });
-      const name = el("label", { for: id }, label(column.name), " ", el("code", {}, column.name));
+      const name = el("label", { for: id }, label(column.name), " ",
+        own(column.name) ? el("code", {}, column.name) : null);
       return el("div", { className: "box" }, box, el("div", {}, name, meaning));
     });
     return el("details", { className: "columns" }, el("summary", {}, "Columns and what they mean"),
@@ -237,18 +322,19 @@ export function grid(root, mart, { shown, order = "", searched, noun = "row", em
       await load();
       announce(place.textContent);
     };
+    let span = "";
+    const total = (all) => { place.textContent = `${span} of ${count(all, noun)}`; };
     const update = (rows, first, last) => {
       can(back, state.cursors.length > 1);
       can(on, state.next !== null);
       const all = state.next === null && state.cursors.length === 1;
       turning.hidden = all;
       sizing.hidden = all && rows <= SIZES[0];
-      place.textContent = !rows ? "" : all ? `All ${count(rows, noun)}`
-        : `${noun.charAt(0).toUpperCase()}${noun.slice(1)}s ${first} to ${last}`
-          + `${state.next === null ? ", the last" : "; more follow"}`;
+      span = `${grouped(first)} to ${grouped(last)}`;
+      place.textContent = !rows ? "" : all ? `All ${count(rows, noun)}` : span;
     };
     const made = el("nav", { className: "pager", "aria-label": `Pages of ${label(mart.name)}` },
       place, sizing, turning);
-    return { root: made, update };
+    return { root: made, update, total };
   }
 }

@@ -32,6 +32,11 @@ export async function refreshHistory() {
       next = answer.next;
       if (next === null) break;
     }
+    // The files of one call may go on on the next page: then the entry is shown there.
+    const last = loads.at(-1)?.call_id;
+    if (next !== null && loads[0].call_id !== last) {
+      while (loads.at(-1).call_id === last) loads.pop();
+    }
   } catch (error) {
     // Without an answer the history that is shown stays.
     if (error.status || !place.children.length) {
@@ -55,23 +60,33 @@ function more(next) {
 
 function table(loads) {
   const head = [["Load", "number"], ["File"], ["Table"], ["Now"], ["Records", "number"],
-    ["Rejected", "number"], ["Loaded"], ["Action"]];
+    ["Lines rejected", "number"], ["Loaded"], ["Action"]];
   return el("div", { className: "panel" }, el("div", {
     className: "scroll", tabIndex: 0, role: "region", "aria-label": "Loads",
   }, el("table", {}, el("caption", { className: "unseen" }, "Loads, the newest first"),
     el("thead", {}, el("tr", {}, ...head.map(([name, className = ""]) =>
       el("th", { scope: "col", className }, name)))),
-    el("tbody", {}, ...loads.map(row)))));
+    ...entries(loads))));
 }
 
-function row(load) {
+/** Files that were loaded together are one entry, which is undone as a whole. */
+function entries(loads) {
+  const calls = Map.groupBy(loads, (load) => load.call_id ?? load.load_id);
+  return [...calls.values()].map((files) => el("tbody", {},
+    ...files.map((load, index) => row(load, index ? [] : files))));
+}
+
+/** A row; the first of an entry has the cells of all its `files`. */
+function row(load, files) {
   const file = safe(load.file, 120);
+  const rowspan = files.length;
   // The job that the service adds is of no use to a person.
   const who = String(load.loaded_by ?? "").replace(/ \(job [^)]*\)$/, "");
   const by = who && who !== "local" ? ` by ${safe(who, 60)}` : "";
   const rejected = Number(load.records_rejected) > 0
     ? fileLink(`v1/loads/${load.load_id}/rejected?format=csv`, `rejected-${load.load_id}.csv`,
-      load.records_rejected, `the rejected lines of load ${load.load_id}`)
+      load.records_rejected,
+      `the ${load.records_rejected} rejected lines of load ${load.load_id}`)
     : load.records_rejected;
   return el("tr", { className: load.status === "current" ? "" : "faded" },
     el("td", { className: "number" }, load.load_id),
@@ -81,14 +96,20 @@ function row(load) {
       STATUSES[load.status] ?? words(load.status))),
     el("td", { className: "number" }, load.records_read),
     el("td", { className: "number" }, rejected),
-    el("td", {}, `${moment(load.finished_at ?? load.started_at)}${by}`),
-    el("td", {}, action(load, file)));
+    ...(rowspan ? [
+      el("td", { rowspan }, `${moment(load.finished_at ?? load.started_at)}${by}`),
+      el("td", { rowspan }, action(files)),
+    ] : []));
 }
 
-function action(load, file) {
-  const undone = load.status === "reverted";
+function action(files) {
+  const [load] = files;
+  const first = safe(load.file, 120);
+  const file = files.length > 1 ? `${first} and ${count(files.length - 1, "more file")}` : first;
+  const undone = files.every(({ status }) => status === "reverted");
   const what = undone ? "Redo" : "Undo";
-  const rows = count(load.records_read, "record");
+  const rows = count(files.reduce((sum, { records_read }) => sum + Number(records_read), 0),
+    "record");
   const made = el("button", {
     type: "button",
     className: "secondary small",
@@ -108,7 +129,8 @@ async function change(load, what, text) {
   if (!yes) return;
   willingToSignIn();
   try {
-    onJob(await json(`v1/loads/${load.load_id}/${what.toLowerCase()}`, { method: "POST" }));
+    const path = `v1/loads/${load.load_id}/${what.toLowerCase()}?together=true`;
+    onJob(await json(path, { method: "POST" }));
   } catch (error) {
     byId("history-body").prepend(el("div", { role: "alert" },
       problemBlock(error.title ?? "No answer", error.message)));

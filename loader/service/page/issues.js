@@ -1,34 +1,45 @@
-// What was rejected or noticed, by rule.
+// What was rejected or doubted and is still open, by rule and cause.
 
-import { byId, el, field } from "./dom.js";
+import { addressOf, noteView, viewOf } from "./address.js";
+import { byId, el } from "./dom.js";
 import { readColumns } from "./figures.js";
-import { count, grouped } from "./format.js";
+import { count, grouped, safe } from "./format.js";
 import { grid } from "./grid.js";
-import { words } from "./labels.js";
+import { label, words } from "./labels.js";
 import { find, links } from "./results.js";
 
 const MART = "input_issues";
-const SHOWN = ["file", "line", "rule", "column_name", "value", "message"];
+const OPEN = { status: "eq.open" };
+const PREFIX = "issue.";
+// On a phone the first columns are what is seen.
+const SHOWN = ["rule", "message", "file", "line", "column_name", "value"];
+const CAUSES = 5;
 
 let shown = null;
 
-/** Counts the issues by rule and reads the table anew. */
+/** Counts the issues and reads the table anew. */
 export async function refreshIssues() {
   const mart = find(MART);
   if (!mart) return;
   const rules = new Map();
+  let total = 0;
   let whole;
   try {
-    whole = await readColumns(MART, ["severity", "rule"], (line) => {
-      rules.set(line, (rules.get(line) ?? 0) + 1);
-    });
+    const columns = ["severity", "rule", "column_name", "value"];
+    whole = await readColumns(MART, columns, ([severity, rule, column, value]) => {
+      total += 1;
+      if (!rules.has(rule)) rules.set(rule, { severity, rule, number: 0, causes: new Map() });
+      const one = rules.get(rule);
+      one.number += 1;
+      const cause = JSON.stringify([column, value]);
+      one.causes.set(cause, (one.causes.get(cause) ?? 0) + 1);
+    }, OPEN);
   } catch (error) {
     if (shown && !error.status) return;
     byId("issues-body").replaceChildren(el("p", { className: "problem-line" }, error.message));
     shown = null;
     return;
   }
-  const total = [...rules.values()].reduce((sum, number) => sum + number, 0);
   byId("issue-count").textContent = total ? grouped(total) : "";
   if (!total) {
     byId("issues-body").replaceChildren(el("p", { className: "empty good" },
@@ -37,7 +48,7 @@ export async function refreshIssues() {
     return;
   }
   shown ??= open(mart);
-  shown.head(rules, total, whole);
+  shown.groups.replaceChildren(...groups([...rules.values()], total, whole));
   shown.grid.load();
 }
 
@@ -48,42 +59,62 @@ export function withoutIssues() {
   byId("issues-body").replaceChildren(el("p", { className: "empty" }, "Nothing to tell yet."));
 }
 
+/** Shows the issues that the address asks for. */
+export const openAddressedIssues = () => shown?.grid.show(viewOf(PREFIX));
+
 function open(mart) {
-  const sum = el("p", { className: "sum" });
-  const rule = el("select", { id: "rule" });
+  const groupsPlace = el("div");
   const downloads = el("span");
   const place = el("div");
-  byId("issues-body").replaceChildren(sum, el("div", { className: "panel" },
+  byId("issues-body").replaceChildren(groupsPlace, el("div", { className: "panel" },
     el("div", { className: "bar" },
-      field("Rule", rule),
+      el("h3", { id: "issue-rows", tabIndex: -1 }, "Each of them"),
       el("div", { className: "downloads", role: "group", "aria-label": "Download the issues" },
         el("span", {}, "Download"), downloads)),
     place));
   const made = grid(place, mart, {
     shown: SHOWN,
     order: "severity,file,line",
-    searched: "file",
     noun: "issue",
     empty: "There are none.",
-    onQuery: (query) => downloads.replaceChildren(...links(mart, query)),
+    base: OPEN,
+    view: viewOf(PREFIX),
+    onQuery: (query, noted) => {
+      downloads.replaceChildren(...links(mart, query));
+      noteView(noted, PREFIX);
+    },
   });
-  rule.addEventListener("change", () => {
-    made.setFixed(rule.value ? { rule: `eq.${rule.value}` } : {});
-  });
-  return { grid: made, head: (rules, total, whole) => head({ sum, rule }, rules, total, whole) };
+  return { grid: made, groups: groupsPlace };
 }
 
-function head({ sum, rule }, rules, total, whole) {
-  const all = [...rules].map(([line, number]) => [...line.split(","), number])
-    .sort((one, other) => one[0].localeCompare(other[0]) || other[2] - one[2]);
-  const of = (severity) => all.filter(([one]) => one === severity)
-    .reduce((found, [, , number]) => found + number, 0);
-  sum.textContent = `${whole ? "" : "More than "}${count(total, "issue")}: `
-    + `${count(of("error"), "error")}, whose row or line is rejected, and `
-    + `${count(of("warning"), "warning")}, where the row counts all the same.`;
-  const chosen = rule.value;
-  const options = all.map(([severity, name, number]) => el("option", {
-    value: name, selected: name === chosen,
-  }, `${words(name)} (${severity}, ${grouped(number)})`));
-  rule.replaceChildren(el("option", { value: "" }, "All rules"), ...options);
+function groups(rules, total, whole) {
+  const of = (severity) => rules.filter((rule) => rule.severity === severity)
+    .reduce((found, { number }) => found + number, 0);
+  rules.sort((one, other) => one.severity.localeCompare(other.severity)
+    || other.number - one.number);
+  return [
+    el("p", { className: "sum" }, `${whole ? "" : "More than "}${count(total, "issue")}: `
+      + `${count(of("error"), "error")}, whose row or line is rejected, and `
+      + `${count(of("warning"), "warning")}, where the row counts all the same.`),
+    el("ul", { className: "rules", "aria-label": "Issues by rule and cause" },
+      ...rules.map(group)),
+  ];
+}
+
+function group({ rule, severity, number, causes }) {
+  const link = (view, text) => el("a", {
+    href: addressOf({ rule: `eq.${rule}`, ...view }, PREFIX, "issue-rows"),
+  }, text);
+  const first = [...causes].sort((one, other) => other[1] - one[1]).slice(0, CAUSES);
+  const rest = causes.size - first.length;
+  return el("li", { className: "panel", "data-severity": severity },
+    el("p", {}, link({}, words(rule)), " ",
+      el("span", { className: "pill", "data-severity": severity },
+        count(number, severity))),
+    el("ul", {}, ...first.map(([cause, rows]) => {
+      const [column, value] = JSON.parse(cause);
+      const what = `${column ? label(column) : "Line"} ${value ? safe(value, 40) : "is empty"}`;
+      const view = value ? { value: `eq.${value}` } : {};
+      return el("li", {}, link(view, el("bdi", {}, what)), `: ${count(rows, "row")}`);
+    }), rest ? el("li", {}, `and ${count(rest, "other cause")}`) : null));
 }

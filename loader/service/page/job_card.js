@@ -4,7 +4,7 @@ import { el, freshId } from "./dom.js";
 import { isFinal } from "./events.js";
 import { bytes, count, duration, grouped, moment, safe } from "./format.js";
 import { words } from "./labels.js";
-import { isRefused, remedy } from "./refused.js";
+import { isRefused, onPage, remedy } from "./refused.js";
 
 export const STATES = {
   queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled",
@@ -179,7 +179,8 @@ function drawOutcome(place, view) {
   if (job.error) {
     place.append(el("div", { className: "problem", role: "alert" },
       el("p", { className: "problem-title" }, safe(job.error.title ?? "It failed")),
-      el("p", { className: "sentence" }, sentences(job.error.detail ?? ""))));
+      el("p", { className: "sentence" }, sentences(isRefused(job)
+        ? onPage(job.error.detail) : job.error.detail ?? ""))));
   }
   const failures = job.result?.build?.failures ?? [];
   if (failures.length) {
@@ -190,7 +191,8 @@ function drawOutcome(place, view) {
   // Of a file that was just refused the sentence above says all.
   if (files.some((file) => file.state !== "refused" || notes(file))) place.append(fileTable(files));
   if (job.state === "done") {
-    place.append(el("p", { className: "next" }, el("a", { href: "#result" }, "See the result"), " ",
+    place.append(el("p", { className: "next" },
+      el("a", { href: "#overview" }, "See the result"), " ",
       el("a", { href: "#issues" }, "See what was rejected or doubted")));
   }
 }

@@ -17,6 +17,8 @@ const LABELS = {
   record_key: "Row’s number",
   column_name: "Column",
   load_id: "Load",
+  name_of_user: "User",
+  names_of_compounds: "Compounds",
 };
 
 /** `times_listed` → `Times listed`. */

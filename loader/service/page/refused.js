@@ -9,8 +9,26 @@ import { filesOf } from "./upload.js";
 const OTHERWISE = {
   encoding: "Encoding, such as utf-8 or windows-1252",
   delimiter: "Between two cells: one character, tab or space",
+  quote: "Quotation mark, or none",
+  columns: "Names of the columns, where no line has them",
   sheet: "Sheet of the workbook",
 };
+// Of a job, and no options of an upload.
+const OURS = new Set(["paths", "load_id", "together", "map"]);
+const CHOICES = {
+  replace: "Replace the rows that are there already",
+  allow_empty: "Replace them even if these files bring none",
+};
+const ON_PAGE = { map: "Which column is which?", ...OTHERWISE, ...CHOICES };
+
+/** A sentence that advises an option of the command, as one that advises what is on the page. */
+export const onPage = (text) => String(text)
+  .replace(/,? or add (it|their names) to `header_names` in _sources\.yml/g, "")
+  .replace(/, say --map '[^']*'/g, ", or choose it below")
+  .replace(/--([a-z]+(?:-[a-z]+)*)( [A-Z]+=[A-Z]+| none\b)?/g, (option, name, argument = "") => {
+    const [words] = ON_PAGE[name.replace("-", "_")]?.split(/[:,]/) ?? [];
+    return words ? `“${words}”${argument === " none" ? " none" : ""} below` : option;
+  });
 
 export const isRefused = (job) =>
   job.state === "failed" && String(job.error?.type).endsWith(":files-refused");
@@ -23,8 +41,14 @@ export function remedy(job, onAccepted) {
     control.value = job.options?.[name] ?? "";
     return field(words, control);
   });
+  const boxes = Object.entries(CHOICES).map(([name, words]) => {
+    const box = el("input", { type: "checkbox", id: freshId(name), name, value: "true" });
+    box.checked = Boolean(job.options?.[name]);
+    return el("div", { className: "box" }, box, el("label", { for: box.id }, words));
+  });
   const otherwise = el("details", { open: !headers.length },
-    el("summary", {}, "Read it in another way"), el("div", { className: "choices" }, ...others));
+    el("summary", {}, "Read it in another way"), el("div", { className: "choices" }, ...others),
+    ...boxes);
   const problem = el("div", { role: "alert" });
   const button = el("button", { type: "submit", className: "primary" }, "Load it again");
   const form = el("form", { className: "remedy", "aria-label": "Load it again" },
@@ -38,7 +62,7 @@ export function remedy(job, onAccepted) {
       const maps = headers.flatMap((header) => header.chosen());
       onAccepted(await again(job, parametersOf(job, new FormData(form), maps)));
     } catch (error) {
-      problem.append(problemBlock(error.title ?? "Not loaded", error.message));
+      problem.append(problemBlock(error.title ?? "Not loaded", onPage(error.message)));
       button.focus();
     } finally {
       button.disabled = false;
@@ -80,7 +104,10 @@ function mapping({ file, where, cells, proposals }) {
 /** What the job was asked for, and what the form says otherwise. */
 function parametersOf(job, form, maps) {
   const asked = new URLSearchParams();
-  const { paths, load_id: _, map, ...options } = job.options ?? {};
+  const { map } = job.options ?? {};
+  // The form has the choices, also those that are not made.
+  const options = Object.fromEntries(Object.entries(job.options ?? {})
+    .filter(([name]) => !(name in CHOICES) && !OURS.has(name)));
   const said = { ...options, ...Object.fromEntries(form), map: maps.length ? maps : map };
   for (const [name, values] of Object.entries(said)) {
     for (const value of [values].flat()) {

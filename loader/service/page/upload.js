@@ -25,6 +25,7 @@ export function startUpload(accepted) {
     // Choosing the same file again is a change again.
     event.target.value = "";
   });
+  byId("choose").addEventListener("click", () => byId("chooser").click());
   byId("clear").addEventListener("click", () => { clear(); byId("chooser").focus(); });
   byId("upload").addEventListener("change", renew);
   byId("upload").addEventListener("submit", (event) => { event.preventDefault(); send(); });

@@ -211,15 +211,23 @@ def test_without_tables_it_says_what_to_do(browser: Browser, lab: PageLab) -> No
         watched(browser, lab.address) as page,
     ):
         expect(page.locator("#result-empty")).to_contain_text("There are no tables yet")
+        expect(page.locator("#published")).to_be_hidden()
         page.get_by_role("button", name="Build the sample laboratory").click()
         expect(page.get_by_role("article", name="Build of all tables")).to_be_visible()
         job = lab.newest_job()
         assert (job["kind"], job["state"]) == ("build", "queued")
     with (
+        lab.other_tables("drop schema labmart cascade"),
+        watched(browser, lab.address) as page,
+    ):
+        empty = page.locator("#result-empty")
+        expect(empty).to_contain_text("Your files are loaded, and no tables are built of them yet")
+        expect(empty.get_by_role("button")).to_have_text("Build the tables")
+    with (
         lab.other_tables("delete from labmart.input_issues", loaded=False),
         watched(browser, lab.address) as page,
     ):
-        expect(page.locator("#result-body")).to_be_visible()
+        expect(page.locator("#result")).to_be_visible()
         expect(page.locator("#sample")).to_contain_text("the sample laboratory")
         expect(page.locator("#issues-body")).to_contain_text("Nothing was rejected")
 

@@ -79,7 +79,7 @@ def in_every_state(page: Page, lab: PageLab) -> tuple[Stage, Mapping[str, object
     page.get_by_text("Earlier jobs").click()
     page.get_by_role("button", name="Show Load of").nth(1).click()
     expect(page.locator("#job-cards article").nth(2)).to_contain_text("Refused")
-    expect(page.locator("#charts figure")).to_have_count(3)
+    expect(page.locator("#charts figure")).to_have_count(6)
     expect(page.locator("#issues-body tbody tr")).to_have_count(sum(ISSUES.values()))
     problem = {"title": "Too large", "detail": f"{HOSTILE[3]} is too great."}
     page.route("**/v1/files*", lambda route: route.fulfill(status=413, json=problem))
@@ -210,7 +210,7 @@ def test_all_of_it_works_by_keyboard(page: Page, lab: PageLab) -> None:
 
 
 def test_its_structure_is_told_to_a_screen_reader(page: Page) -> None:
-    expect(page.locator("#charts figure")).to_have_count(3)
+    expect(page.locator("#charts figure")).to_have_count(6)
     expect(page.locator("body")).to_match_aria_snapshot(f"""
         - link "Skip to the content"
         - banner:
@@ -218,38 +218,53 @@ def test_its_structure_is_told_to_a_screen_reader(page: Page) -> None:
           - navigation "Parts of this page":
             - link "Load"
             - link "Result"
+            - link "Tables"
             - link "Issues {sum(ISSUES.values())}"
             - link "History"
           - status: Connected
         - main:
+          - region "Your laboratory’s tables":
+            - heading "Your laboratory’s tables" [level=1]
+            - button "Load files"
+            - list:
+              - listitem
+              - listitem:
+                - link "{sum(ISSUES.values())} open issues"
+            - term: Users
+            - definition
           - region "Load your laboratory’s files":
-            - heading "Load your laboratory’s files" [level=1]
+            - heading "Load your laboratory’s files" [level=2]
             - button "Choose files"
           - region "Result":
             - heading "Result" [level=2]
-            - figure "Experiments per user":
-              - heading "Experiments per user" [level=3]
-              - img "Experiments per user"
+            - figure "Users with most experiments":
+              - heading "Users with most experiments" [level=3]
+              - list
             - figure "Most used compounds"
+            - figure "Experiments per user":
+              - img "Experiments per user"
             - figure "Run time of experiments"
-            - combobox "Table"
-            - group "Download":
-              - link "Download User features as CSV"
-            - search "Search in User features":
-              - searchbox "Search for"
-              - combobox "in"
-            - 'region "User features: users 1 to 25"':
-              - 'table "User features: users 1 to 25"':
-                - rowgroup:
-                  - row:
-                    - columnheader "User number":
-                      - button "User number"
-                - rowgroup:
-                  - row:
-                    - rowheader
+            - figure "Accepted and rejected, by load"
+            - figure "Which user lists which compound"
+            - region "Tables":
+              - combobox "Table"
+              - group "Download":
+                - link "Download User features as CSV"
+              - search "Search in User features":
+                - searchbox "Search for"
+                - combobox "in"
+              - 'region "User features: users 1 to 25"':
+                - 'table "User features: users 1 to 25"':
+                  - rowgroup:
+                    - row:
+                      - columnheader "User number":
+                        - button "User number"
+                  - rowgroup:
+                    - row:
+                      - rowheader
           - region "Issues":
             - heading "Issues" [level=2]
-            - combobox "Rule"
+            - list "Issues by rule and cause"
           - region "History":
             - heading "History" [level=2]
             - region "Loads":

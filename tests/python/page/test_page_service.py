@@ -41,7 +41,7 @@ def test_files_become_tables_in_spite_of_a_power_failure(
         serving(page_project, database, *spool) as first,
         watched(browser, first.url + "/") as page,
     ):
-        expect(page.locator("#result-empty")).to_contain_text("There are no tables yet")
+        expect(page.locator("#result-empty")).to_contain_text("Your files are loaded")
         expect(page.locator("#history-body tbody tr")).to_have_count(1)
         a_file_that_is_no_table_is_refused(page, first)
         card = page.get_by_role("article", name=f"Load of {SAMPLE[0].name} and 2 more files")
@@ -85,6 +85,9 @@ def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
             "**/v1/files?*",
             lambda route: route.continue_(url=route.request.url + "&build=false"),
         )
+        page.route(
+            "**/undo?*", lambda route: route.continue_(url=route.request.url + "&build=false")
+        )
         people: FilePayload = {"name": "people.csv", "mimeType": "", "buffer": buffer}
         page.set_input_files("#chooser", [people])
         page.get_by_role("button", name="Load 1 file").press("Enter")
@@ -92,6 +95,9 @@ def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
         expect(refused.get_by_text("The file was refused")).to_be_visible()
         sentence = refused.get_by_text("no line of the first 100 names all columns of an input")
         expect(sentence).to_have_count(1)
+        # No option of the command, but what is on the page.
+        expect(sentence).to_contain_text("If it is that column, rename it, or choose it below.")
+        expect(sentence).not_to_contain_text("--")
         name = refused.get_by_label("name", exact=True)
         expect(refused.get_by_label("email")).to_have_value("E-Mail-Adress")
         expect(name.locator("option")).to_have_text(
@@ -138,6 +144,33 @@ def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
         assert server.rows("select name from labmart_raw.users where user_id = '9'") == [
             ("Петрова",)
         ]
+        # To replace everything by nothing is a choice, too.
+        header = b"user_id,name,email,signup_date\n"
+        nobody: FilePayload = {"name": "nobody.csv", "mimeType": "", "buffer": header}
+        page.set_input_files("#chooser", [nobody])
+        page.get_by_role("radio", name="Replace them").check()
+        page.get_by_role("button", name="Load 1 file").press("Enter")
+        refused = page.get_by_role("article", name="Load of nobody.csv")
+        expect(refused).to_contain_text("would replace all that was loaded into users by nothing")
+        refused.get_by_label("Replace them even if these files bring none").check()
+        refused.get_by_role("button", name="Load it again").press("Enter")
+        expect(page.get_by_text("0 records of 1 file loaded")).to_be_visible()
+        current = "select file from labmart_raw.loads where status = 'current'"
+        assert server.rows(current) == [("nobody.csv",)]
+        # Files that come together are one entry of the history.
+        compounds = b"compound_id,compound_name,compound_structure\n1,Aspirin,\n"
+        both: list[FilePayload] = [
+            {"name": "a.csv", "mimeType": "", "buffer": header + b"1,Ada,,\n"},
+            {"name": "b.csv", "mimeType": "", "buffer": compounds},
+        ]
+        page.set_input_files("#chooser", both)
+        page.get_by_role("button", name="Load 2 files").press("Enter")
+        entry = page.locator("#history-body tbody", has_text="a.csv")
+        expect(entry.locator("tr")).to_have_count(2)
+        with page.expect_request("**/undo?together=true"):
+            entry.get_by_role("button", name="Undo load").press("Enter")
+            page.get_by_role("dialog").get_by_role("button", name="Undo", exact=True).click()
+        expect(entry.get_by_text("undone")).to_have_count(2)
 
 
 def a_file_that_is_no_table_is_refused(page: Page, server: Server) -> None:
@@ -151,7 +184,8 @@ def a_file_that_is_no_table_is_refused(page: Page, server: Server) -> None:
     with server.client() as client:
         [job] = client.get("/v1/jobs").json()["items"]
     assert job["state"] == "failed"
-    expect(told.locator(".sentence")).to_have_text(job["error"]["detail"])
+    assert "--delimiter" in job["error"]["detail"]
+    expect(told.locator(".sentence")).to_contain_text("say it with “Between two cells” below")
 
 
 def every_entry_of_the_log_is_there_once(page: Page, server: Server) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import nanoarrow
+import openpyxl
 import pytest
 from support.databases import Database
 from support.project import ROOT
@@ -17,6 +18,7 @@ from support.serving import Server, serving
 
 from loader.contract import mart_contracts
 from loader.project import Project
+from loader.publications import COLUMNS
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +141,49 @@ def test_arrow_comes_as_a_stream(client: httpx.Client) -> None:
     assert rows == [{"user_id": 1}, {"user_id": 2}, {"user_id": 3}]
 
 
+def test_excel_comes_as_a_workbook(client: httpx.Client) -> None:
+    answer = client.get(
+        "/v1/marts/user_features?format=xlsx&select=user_id,user_name&user_id=lte.2"
+    )
+    assert answer.headers["content-type"].endswith("spreadsheetml.sheet")
+    assert 'filename="user_features.xlsx"' in answer.headers["content-disposition"]
+    sheet = openpyxl.load_workbook(io.BytesIO(answer.content)).active
+    assert list(sheet.values) == [("user_id", "user_name"), (1, "U1"), (2, "U2")]
+
+
+@pytest.mark.parametrize(
+    ("search", "total", "first"),
+    [("u24", 9, [24, 241, 242]), ("U*9", 39, [9, 19, 29]), ("%", 0, []), ("'", 0, [])],
+)
+def test_all_texts_are_searched_and_rows_counted(
+    client: httpx.Client, search: str, total: int, first: list[int]
+) -> None:
+    parameters = {"search": search, "total": "true", "limit": "3"}
+    answer = client.get("/v1/marts/user_features", params=parameters).json()
+    assert ([row["user_id"] for row in answer["items"]], answer["total"]) == (first, total)
+    # Any text of the row will do, not only the first column of texts.
+    issues = {"search": "TWICE", "total": "true", "rule": "eq.duplicate_id"}
+    assert client.get("/v1/issues", params=issues).json()["total"] == 20
+
+
+def test_what_is_published_is_told(filled: Server, client: httpx.Client) -> None:
+    assert client.get("/v1/publications").json() == {"items": [], "next": None}
+    columns = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
+    filled.rows(f"create table labmart.publications ({columns})")
+    try:
+        filled.rows(
+            "insert into labmart.publications (build, status, published_by, loads) "
+            "values (1, 'kept', 'ada', '[1]'), (2, 'current', 'bo', '[1, 2]')"
+        )
+        everything = client.get("/v1/publications").json()["items"]
+        assert [row["build"] for row in everything] == [2, 1]
+        assert "place" not in everything[0]
+        [current] = client.get("/v1/publications?status=current").json()["items"]
+        assert (current["published_by"], current["loads"]) == ("bo", "[1, 2]")
+    finally:
+        filled.rows("drop table labmart.publications")
+
+
 @pytest.mark.parametrize(
     ("address", "status", "kind"),
     [
@@ -155,6 +200,7 @@ def test_arrow_comes_as_a_stream(client: httpx.Client) -> None:
         ("/v1/marts/user_features?user_name=eq.%ff%fe", 200, ""),
         ("/v1/marts/user_features?user_name=eq.'%20or%20'1'%3D'1", 200, ""),
         ("/v1/marts/user_features?user_name=like.%25%27%3B--", 200, ""),
+        ("/v1/marts/experiments?search=x", 422, "bad-parameter"),
         ("/v1/loads/99", 404, "unknown-load"),
         ("/v1/loads/99/rejected", 404, "unknown-load"),
         ("/v1/loads/0", 422, "invalid-request"),

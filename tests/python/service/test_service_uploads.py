@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import click
 import httpx
@@ -239,6 +240,25 @@ def test_what_was_undone_is_loaded_again(service: Server) -> None:
         f"select status from labmart_raw.loads where file = 'undone.csv' and load_id > {load_id}"
     )
     assert service.rows(found) == [("current",)]
+
+
+def test_files_that_came_together_are_undone_together(service: Server) -> None:
+    files = [("file", (name, users(number))) for name, number in (("a.csv", 71), ("b.csv", 72))]
+    with service.client() as client:
+
+        def result_of(path: str, **parameters: str) -> dict[str, Any]:
+            job = client.post(path, params={**NO_BUILD, **parameters}).json()
+            return cast("dict[str, Any]", service.ended(job["id"])["result"])
+
+        job = client.post("/v1/files", files=files, params=NO_BUILD).json()
+        loaded = cast("dict[str, Any]", service.ended(job["id"])["result"])["files"]
+        one, other = (str(file["load_id"]) for file in loaded)
+        # One of them may have been undone alone.
+        assert result_of(f"/v1/loads/{one}/undo")["loads"] == {one: "reverted"}
+        undone = result_of(f"/v1/loads/{one}/undo", together="true")["loads"]
+        assert undone == {other: "reverted"}
+        redone = result_of(f"/v1/loads/{other}/redo", together="true")["loads"]
+        assert redone == {one: "current", other: "current"}
 
 
 def test_an_idempotency_key_stands_for_one_content(service: Server) -> None:
