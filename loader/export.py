@@ -103,8 +103,8 @@ def write_xlsx(selection: Selection, source: Engine, unfinished: Path, file: Pat
     """
     import xlsxwriter  # type: ignore[import-untyped]  # it carries no types
 
-    count = source.count(selection) if selection.limit is None else selection.limit
-    if count > XLSX_ROWS:
+    limit = selection.limit
+    if (limit is None or limit > XLSX_ROWS) and (count := source.count(selection)) > XLSX_ROWS:
         raise _too_large(
             file, f"{count:,} rows do not fit into a worksheet, which holds {XLSX_ROWS:,}."
         )

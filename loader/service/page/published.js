@@ -42,7 +42,7 @@ function told(publication, accounts, files, build) {
   const sum = (name) => accounts.reduce((all, row) => all + Number(row[name]), 0);
   // A row that a newer one took the place of was not found wanting.
   const [read, good] = [sum("records_read"), sum("accepted_rows") + sum("superseded_rows")];
-  const issues = marts.get("input_issues")?.open_issues ?? 0;
+  const issues = publication.open_issues ?? 0;
   const newest = files[0];
   const by = publication.published_by ? ` by ${safe(publication.published_by, 60)}` : "";
   return [
