@@ -227,7 +227,7 @@ def test_a_build_shows_all_or_nothing_of_a_load_in_its_middle(
         write_table(new / f"{kind}.csv", kind, range(150, 3_000), broken_every=50)
     assert labmart(database, "load", old).code == 0
     building = begin(database, "build", project=project_copy)
-    made = "select count(*) from pg_tables where schemaname = 'labmart'"
+    made = "select count(*) from pg_tables where schemaname ~ '^labmart__next'"
     wait_for(lambda: rows(database, made) > [(2,)], patience=90)
     assert building.poll() is None
     loaded = labmart(database, "load", new)
