@@ -8,9 +8,7 @@ every problem of every file at once.
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -51,6 +49,7 @@ from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.printable import printable
 from loader.profile import Profile
 from loader.progress import Report
+from loader.project import person
 from loader.sources import EXTRA, CellFormats, Input
 
 if TYPE_CHECKING:
@@ -527,14 +526,3 @@ def _state_of(path: Path) -> tuple[int, int, int]:
     """What tells a changed file: its size, when it was written, and which file it is."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def person() -> str:
-    """The account that runs the call."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run under a number without a name.
-        return str(os.getuid())
-    # LOGNAME and the like can be any bytes.
-    return name.encode(errors="backslashreplace").decode()

@@ -11,6 +11,7 @@ copied to profiles.yml in the root. An existing profiles.yml is never touched.
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import shutil
@@ -161,6 +162,17 @@ def expanded(path: str) -> Path:
     except RuntimeError:
         home = path.partition("/")[0]
         raise UsageError(f"{path}: there is no home {home} here. Name the whole path.") from None
+
+
+def person() -> str:
+    """The account that runs the call."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run under a number without a name.
+        return str(os.getuid())
+    # LOGNAME and the like can be any bytes.
+    return name.encode(errors="backslashreplace").decode()
 
 
 def profile_name(root: Path) -> str:

@@ -44,10 +44,10 @@ from loader.files import LocalFile
 from loader.files.names import in_reading_order, is_excluded, scheme_of
 from loader.files.paths import Skipped, find
 from loader.files.remote import RemoteFolder, changed_at
-from loader.load import LoadOptions, load, person
+from loader.load import LoadOptions, load
 from loader.printable import printable
 from loader.progress import StderrReport
-from loader.project import expanded
+from loader.project import expanded, person
 from loader.seeds import check_seeds
 from loader.sources import read_inputs
 

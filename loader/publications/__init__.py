@@ -18,11 +18,10 @@ views. `mart_status` is a view on it: a row for each mart that readers see of a 
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib import import_module
@@ -34,6 +33,7 @@ from loader import __version__
 from loader.engines.sql import quote
 from loader.errors import NotBuilt, UsageError
 from loader.profile import Profile
+from loader.project import person
 
 PUBLICATIONS, MART_STATUS = "publications", "mart_status"
 # Of a publication: readers see it; it can be put back; its tables are gone.
@@ -271,7 +271,7 @@ class Publications:
             "build": number,
             "status": CURRENT,
             "published_at": now,
-            "published_by": _person(),
+            "published_by": person(),
             "loads": json.dumps(loads),
             "newest_load": max(loads, default=None),
             "rows_rejected": rejected,
@@ -348,12 +348,6 @@ def _publication(row: dict[str, Any]) -> Publication:
         "relations": tuple(Relation(*item) for item in json.loads(row["relations"])),
     }
     return Publication(**{**row, **lists})
-
-
-def _person() -> str:
-    with suppress(KeyError, OSError, ImportError):
-        return getpass.getuser()
-    return ""
 
 
 def kept_builds() -> int:
