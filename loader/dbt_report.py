@@ -1,4 +1,4 @@
-"""What failed in a dbt run, in a person's words: names, descriptions, offending rows.
+"""A build from its start to what is told of it: published, or what failed in a person's words.
 
 dbt leaves run_results.json (what happened, the compiled SQL) and manifest.json (descriptions,
 paths) in target/.

@@ -30,7 +30,11 @@ from loader.publications import (
 
 
 @contextmanager
-def connected(profile: Profile, *, write: bool) -> Iterator[LakePublications]:  # noqa: ARG001
+def connected(
+    profile: Profile,
+    *,
+    write: bool,  # noqa: ARG001 -- there is no lock: many may publish
+) -> Iterator[LakePublications]:
     """See `open_publications`."""
     yield LakePublications(profile)
 

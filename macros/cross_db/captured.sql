@@ -15,5 +15,5 @@
 {%- endmacro %}
 
 {% macro spark__captured(text, pattern) -%}
-    nullif(regexp_extract({{ text }}, '{{ pattern }}', 1), '')
+    {{ return(labmart.duckdb__captured(text, pattern)) }}
 {%- endmacro %}

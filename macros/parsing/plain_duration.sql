@@ -5,8 +5,8 @@
     with a colon are, which may be both. Letters are made small one by one: what lower() makes of
     some depends on the place.
     Usage: {{ plain_duration(trim_cell('experiment_run_time'), 'numbers', 'durations') }}
-    Example: '0:34:59' of min -> '0h34m59s', '26:15' of 'min,h:mm' -> '26h15m', '35 Min' -> '35 min'
-    '26:15' of min -> '26:15' -#}
+    Example: '0:34:59' of min -> '0h34m59s', '26:15' of 'min,h:mm' -> '26h15m',
+    '26:15' of min -> '26:15', '35 Min' -> '35 min' -#}
 {% macro plain_duration(cell, numbers, durations) -%}
     {%- set large, small = 'CDEHIMNOPRSTU', 'cdehimnoprstu' -%}
     {%- set seconds = '[0-5][0-9]([.,][0-9]+)?' -%}
