@@ -211,15 +211,15 @@ def lake_of(profile: Profile) -> Folder:
 # Reading marts.
 
 
-def connect(profile: Profile) -> DuckDB:
-    """The published marts, each a view on its Parquet."""
+def connect(profile: Profile, places: Sequence[str] = ()) -> DuckDB:
+    """The published marts, each a view on its Parquet; also those of builds, by their places."""
     lake = lake_of(profile)
-    return DuckDB(marts(lake, profile.schema), profile.schema, lake.location)
+    return DuckDB(marts(lake, profile.schema, places), profile.schema, lake.location)
 
 
 @dataclass(frozen=True)
 class Published:
-    """A relation in the state that readers see; `columns` as Spark declares them."""
+    """A relation of a published build; `columns` as Spark declares them."""
 
     build: str
     schema: str
@@ -228,27 +228,28 @@ class Published:
 
 
 def published(lake: Folder, connection: Connection, schema: str) -> list[Published]:
-    """The newest publication of each relation of a target schema."""
+    """What has been published of a target schema and is there; readers see the last of each."""
     builds = lake.names(f"{schema}/published")
     files = [file for build in builds for file in lake.files_in(f"{schema}/published/{build}")]
     if not files:
         return []
-    rows = connection.execute(
-        "select max(build), schema_name, name, arg_max(columns, build) "
-        f"from read_parquet({_list(files)}) group by schema_name, name"
-    ).fetchall()
-    return [Published(*row) for row in rows]
+    columns = "build, schema_name, name, columns"
+    rows = f"select {columns} from read_parquet({_list(files)}) order by build"
+    return [Published(*row) for row in connection.execute(rows).fetchall()]
 
 
 @contextmanager
-def marts(lake: Folder, schema: str) -> Iterator[Connection]:
+def marts(lake: Folder, schema: str, places: Sequence[str] = ()) -> Iterator[Connection]:
+    """DuckDB with the published relations of a schema; those of each place in a schema so named."""
     with lake.connect() as connection:
-        connection.execute(f"create schema if not exists {quote(schema)}")
-        for one in published(lake, connection, schema):
-            if one.schema != schema:
-                continue
-            files = lake.files_in(f"{schema}/builds/{one.build}/{one.schema}/{one.name}")
-            relation = f"{quote(schema)}.{quote(one.name)}"
+        own = [one for one in published(lake, connection, schema) if one.schema == schema]
+        views = {(schema, one.name): one for one in own}
+        views |= {(one.build, one.name): one for one in own if one.build in places}
+        for name in (schema, *places):
+            connection.execute(f"create schema if not exists {quote(name)}")
+        for (home, name), one in views.items():
+            files = lake.files_in(f"{schema}/builds/{one.build}/{schema}/{name}")
+            relation = f"{quote(home)}.{quote(name)}"
             if files:
                 rows = f"read_parquet({_list(files)})"
                 connection.execute(f"create view {relation} as select * from {rows}")
@@ -277,9 +278,8 @@ def tidy_builds(profile: Profile, keep: int) -> None:
     lake, schema = lake_of(profile), profile.schema
     builds = lake.names(f"{schema}/published")
     with lake.connect() as connection:
-        kept = {one.build for one in published(lake, connection, schema)} | set(
-            builds[-max(keep + 1, 2) :]
-        )
+        seen = {(one.schema, one.name): one.build for one in published(lake, connection, schema)}
+    kept = {*seen.values(), *builds[-max(keep + 1, 2) :]}
     # A build begins with the time of its start.
     day = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() - _LONGEST_BUILD_SECONDS))
     for build in lake.names(f"{schema}/builds"):

@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from socket import gethostname
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -59,7 +61,9 @@ class LakePublications(Publications):
         self._lake.delete(self._record)
         # What is loaded from now on, this build may have seen or not.
         self._loaded = self._entries()
-        return ""
+        # The session may be shared with builds of other lakes, and of this one elsewhere.
+        whose = [gethostname(), str(self.profile.path.absolute()), self._lake.location]
+        return f"{self.schema}__{sha256(json.dumps(whose).encode()).hexdigest()[:8]}"
 
     def publish(self, build: GreenBuild, keep: int) -> int | None:
         """Note what dbt has published, and delete the builds that nobody reads any more."""
@@ -74,7 +78,7 @@ class LakePublications(Publications):
         with self.opened():
             self.make_table()
             number = self.next_number()
-            self.run(self.entry(build, number, names[-1]))
+            self.run(self.entry(replace(build, place=self.schema), number, names[-1]))
             there = ", ".join(map(literal, self._lake.names(f"{self.schema}/builds")))
             self.run(f"update {self.table} set status = '{GONE}' where place not in ({there})")
             self._write()
