@@ -25,7 +25,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,37 +133,38 @@ class Folder:
                 if not self.is_local:
                     self.files.pipe_file(self.path(name), content, mode="create")
                     return True
-                with self.written(name) as temporary:
-                    Path(temporary).write_bytes(content)
+                with self._beside(name) as temporary:
+                    temporary.write_bytes(content)
                     os.link(temporary, self.path(name))
             except FileExistsError:
                 return False
             return True
 
+    def replace(self, name: str, content: bytes) -> None:
+        """Make a file anew, whole at once."""
+        with self._reached(), self.written(name) as path:
+            self.files.pipe_file(path, content)
+
     @contextmanager
     def written(self, name: str) -> Iterator[str]:
-        """A path to write a file to, which nobody reads until it is moved or linked.
+        """A path to write a file to, which has its name when this ends, and nobody reads before.
 
         An object store shows a file only when it is complete; there it is the file's own path.
         """
         if not self.is_local:
             yield self.path(name)
             return
+        with self._beside(name) as temporary:
+            yield str(temporary)
+            temporary.replace(self.path(name))
+
+    @contextmanager
+    def _beside(self, name: str) -> Iterator[Path]:
         parent = Path(self.path(name)).parent
         parent.mkdir(parents=True, exist_ok=True)
         # Spark and Sail pass over names that begin with a full stop.
         with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as folder:
-            yield f"{folder}/file"
-
-    def replace(self, name: str, content: bytes) -> None:
-        """Make a file anew, whole at once."""
-        with self._reached():
-            if not self.is_local:
-                self.files.pipe_file(self.path(name), content)
-                return
-            with self.written(name) as temporary:
-                Path(temporary).write_bytes(content)
-                Path(temporary).replace(self.path(name))
+            yield Path(folder) / "file"
 
     def copy(self, folder: str, to: str) -> None:
         """Copy a folder with all that is in it."""
@@ -263,6 +264,14 @@ def marts(lake: Folder, schema: str, places: Sequence[str] = ()) -> Iterator[Con
             rows = f"select * from read_parquet({literal(file)})"
             connection.execute(f"create table {quote(schema)}.{quote(name)} as {rows}")
         yield connection
+
+
+def parquet(run: Callable[[str], object], rows: str) -> bytes:
+    """The rows of a query as a file; `run` runs it."""
+    with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
+        path = Path(folder) / "rows.parquet"
+        run(f"copy ({rows}) to {literal(str(path))} (format parquet)")
+        return path.read_bytes()
 
 
 def _list(files: Sequence[str]) -> str:
@@ -382,8 +391,6 @@ class LakeRaw(DuckDBRaw):
                 f"copy (select *, {self.json_value(EXTRA, key)} as {quote(column)} from {rows}) "
                 f"to {literal(path)} (format parquet, compression zstd)"
             )
-            if self._lake.is_local:
-                Path(path).replace(self._lake.path(name))
 
     def next_load_id(self) -> int:
         """See `RawStore`. No other load gets the number."""
@@ -406,26 +413,20 @@ class LakeRaw(DuckDBRaw):
                 f"copy ({rows}) to {literal(path)} (format parquet, compression zstd)",
                 stop=pipes.stop,
             )
-            if self._lake.is_local:
-                Path(path).replace(self._lake.path(part))
         parts.append(self._lake.path(part))
         return int(written)
 
     def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
         """See `RawStore`; of the loads of this call."""
-        files = [
-            part
-            for folder, parts in self._parts.items()
-            if folder.startswith(f"{table}/")
-            for part in parts
-        ]
+        folders = [name for name in self._parts if name.startswith(f"{table}/")]
+        files = [part for folder in folders for part in self._parts[folder]]
         if not files:
             return {}
         rows = self.run(
             f"select load_id, count(*) from read_parquet({_list(files)}) "
             f"where load_id >= {first:d}{condition} group by load_id"
         )
-        return {int(load_id): int(count) for load_id, count in rows}
+        return dict(rows)
 
     def delete(self, loads: Sequence[Load]) -> None:
         """See `RawStore`. Also what no load owns is deleted then."""
@@ -470,13 +471,7 @@ class LakeRaw(DuckDBRaw):
             self.run(f"insert into entry from {self.table(LEDGER)} where load_id = ?", (load_id,))
         for load_id in gone:
             self.run(f"insert into entry (load_id, status) values (?, '{_PRUNED}')", (load_id,))
-        with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
-            path = Path(folder) / "entry.parquet"
-            self.run(
-                f"copy (select *, cast({number:d} as bigint) as entry from entry) "
-                f"to {literal(str(path))} (format parquet)"
-            )
-            content = path.read_bytes()
+        content = parquet(self.run, f"select *, cast({number:d} as bigint) as entry from entry")
         if not self._lake.create(self._name(LEDGER, f"{number:012d}.parquet"), content):
             return False
         if is_complete:

@@ -68,22 +68,22 @@ def session_at(url: str) -> SparkSession:
     """This process's session at a server; the one at another server ends."""
     from pyspark.sql import SparkSession
 
-    if url not in _sessions or _sessions[url].is_stopped:
+    if url not in _sessions:
         # PySpark would give the one that is there, whatever server it is at.
-        _end_sessions()
+        end_sessions()
         _sessions[url] = SparkSession.builder.remote(url).getOrCreate()
     os.environ["SPARK_REMOTE"] = url
     return _sessions[url]
 
 
-def _end_sessions() -> None:
+def end_sessions() -> None:
+    """Before a server ends: they would go on for minutes trying to take leave of one that has."""
     while _sessions:
         _sessions.popitem()[1].stop()
 
 
 def close_servers() -> None:
     """End the servers that tests have shared."""
-    # They would go on for minutes trying to take leave of a server that is gone.
-    _end_sessions()
+    end_sessions()
     _urls.clear()
     _open.close()
