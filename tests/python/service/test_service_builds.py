@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -37,8 +38,10 @@ def _result(job: dict[str, object]) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def ended(service: Server) -> list[dict[str, object]]:
-    """The sample laboratory and three faults, uploaded and built."""
+    """The sample laboratory and three faults, uploaded by a press and built."""
+    token = service.labmart("token", "create", "--role", "load", "--name", "press").out.strip()
     with service.client() as client:
+        client.headers["Authorization"] = f"Bearer {token}"
         jobs = []
         for name in ("users", "user_experiments", "compounds"):
             content = (SEEDS / f"raw_{name}.csv").read_bytes()
@@ -162,8 +165,9 @@ def test_an_assistant_reads_what_the_service_gives(service: Server) -> None:
     assert {row["file"] for row in why["items"]} == {"user_experiments.csv"}
     assert loads["total"] == 3
     assert loads["items"][0]["load_id"] == newest["load_id"]
+    assert newest["loaded_by"].startswith("press (job ")
     assert {row["rows_rejected"] for row in status["items"]} == {1}
-    assert "current: build 1" in status["builds"][0]
+    assert re.fullmatch("current: build 1 of 3 loads, .* UTC by press; .*", status["builds"][0])
 
 
 def test_who_reads_marts_cannot_write(service: Server, monkeypatch: pytest.MonkeyPatch) -> None:
