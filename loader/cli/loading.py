@@ -208,8 +208,8 @@ def demo(context: click.Context, folder: Path, target: str | None) -> None:
     on = f" --target {target}" if target else ""
     end = "" if target else "; labmart db stop ends its PostgreSQL"
     say(
-        f"This is the sample laboratory. In {folder} try: labmart show compound_usage{on}, labmart "
-        f"issues{on}, labmart run YOUR_FILES{on}{end}."
+        f"This is the sample laboratory. In {folder} try, called as this was: labmart show "
+        f"compound_usage{on}, labmart issues{on}, labmart run YOUR_FILES{on}{end}."
     )
 
 
