@@ -12,10 +12,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from loader.engines import Load, open_store
 from loader.engines.raw_store import RawStore
@@ -50,7 +52,7 @@ from loader.printable import printable
 from loader.profile import Profile
 from loader.progress import Report
 from loader.project import person
-from loader.sources import EXTRA, CellFormats, Input
+from loader.sources import EXTRA, Input
 
 if TYPE_CHECKING:
     from loader.check import Verdict
@@ -63,7 +65,6 @@ _HINTS = {
         " If the header does not name each cell, say --columns, with nothing for a cell to ignore."
     ),
 }
-_Said = TypeVar("_Said", ReadOptions, CellFormats)
 # A refusal tells so many of the rejected lines.
 _EXAMPLES = 3
 # So many of what was said of headers are tried on a file that is refused without it.
@@ -113,7 +114,6 @@ class LoadOptions:
     exclude: tuple[str, ...] = ()
     input: str | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
-    formats: CellFormats = field(default_factory=CellFormats)
     names: Mapping[str, str] = field(default_factory=dict)
     within: Path | None = None
     loaded_by: str = ""
@@ -287,16 +287,15 @@ class _Call:
         options = self.options
         said: dict[str, object] = {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in (asdict(options.read) | asdict(options.formats)).items()
+            for name, value in asdict(options.read).items()
             if name != SHEET and value not in (None, ())
         }
         if said_before is not None and said.items() <= said_before.items():
             said, said_of_headers = dict(said_before), ()
         if NAMES in said:
             said_of_headers = ()
-        read = replace(_as(ReadOptions, said), sheet=options.read.sheet)
-        formats = _as(CellFormats, said)
-        inputs = [replace(table, formats=formats.or_else(table.formats)) for table in self.inputs]
+        read = msgspec.convert({**said, SHEET: options.read.sheet}, ReadOptions)
+        inputs = [replace(table, formats=read.or_else(table.formats)) for table in self.inputs]
         parsers, remembered = _recognise(file, inputs, read, said_of_headers)
         if remembered:
             said[NAMES] = list(remembered.names)
@@ -500,16 +499,6 @@ def _recognise(
     if refused:
         raise refused
     return parsers, None
-
-
-def _as(record: type[_Said], said: Mapping[str, object]) -> _Said:
-    """What was said, of what the record has; JSON has lists for tuples."""
-    values: dict[str, Any] = {
-        item.name: tuple(value) if isinstance(value, list) else value
-        for item in fields(record)
-        if (value := said.get(item.name)) is not None
-    }
-    return record(**values)
 
 
 def _restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:

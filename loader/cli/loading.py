@@ -375,19 +375,14 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.UsageError."""
     from loader.load import LoadOptions
     from loader.parsers.dialect import ReadOptions
-    from loader.sources import CellFormats
-
-    def of(kind: type[ReadOptions | CellFormats]) -> Given:
-        return {name: given[name] for name in kind.__dataclass_fields__}
 
     try:
-        formats = CellFormats(**of(CellFormats))
+        read = ReadOptions(**{name: given[name] for name in ReadOptions.__dataclass_fields__})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     call = ("replace", "allow_empty", "max_rejected", "exclude", "input")
     return LoadOptions(
         check=check,
-        read=ReadOptions(**of(ReadOptions)),
-        formats=formats,
+        read=read,
         **{name: given[name] for name in call},
     )
