@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -289,17 +290,17 @@ def test_settings_of_the_profile_hold(file: DuckDB) -> None:
 def test_a_signal_while_a_statement_begins_ends_it(
     file: DuckDB, monkeypatch: pytest.MonkeyPatch, is_started: bool
 ) -> None:
-    start = duckdb_engine._Work.start
+    start = threading.Thread.start
 
-    def interrupted(work: duckdb_engine._Work) -> None:
+    def interrupted(thread: threading.Thread) -> None:
         if is_started:
-            start(work)
+            start(thread)
         raise KeyboardInterrupt
 
     with open_store(file.profile()) as store:
         run = cast(DuckDBRaw, store).run
         with monkeypatch.context() as patch:
-            patch.setattr(duckdb_engine._Work, "start", interrupted)
+            patch.setattr(threading.Thread, "start", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 run("select sum(a.range * b.range) from range(1000000) as a, range(1000000) as b")
         run("rollback")
