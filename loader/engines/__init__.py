@@ -206,7 +206,9 @@ class Engine:
             for sign in "\\%_":
                 pattern = pattern.replace(sign, f"\\{sign}")
             pattern = self.literal(pattern.replace("*", "%"))
-            return f"m.{quote(filter_.column.name)} {operator} {pattern}"
+            # DuckDB has no escape character of its own accord.
+            escape = self.literal("\\")
+            return f"m.{quote(filter_.column.name)} {operator} {pattern} escape {escape}"
         return f"{own} {COMPARISONS[operator]} {values[0]}"
 
     def _around(
