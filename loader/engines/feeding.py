@@ -91,24 +91,21 @@ class CopyStream(_Feeder):
         self.read: Callable[[int], bytes] = reads.send
 
     def _reads(self) -> Generator[bytes, int, None]:
-        """The next bytes, at most as many as are sent in; none at the end of each portion.
+        """The next chunk; an empty one at the end of each portion.
 
         A generator, because the driver makes a text of any exception, and whoever started COPY
         has to raise it as it was. A signal that came while the driver was at work is raised where
         Python begins again: in a method that is before its first line, here it is at `yield`.
         """
         try:
-            size = yield b""
+            yield b""
             while True:
                 for _ in range(_CHUNKS_PER_COPY):
-                    view = memoryview(chunk := self._next())
-                    while len(view) > size:
-                        size, view = (yield bytes(view[:size])), view[size:]
-                    size = yield chunk if len(view) == len(chunk) else bytes(view)
+                    yield (chunk := self._next())
                     if not chunk:
                         break
                 else:
-                    size = yield b""
+                    yield b""
         except GeneratorExit:
             raise
         except BaseException as error:

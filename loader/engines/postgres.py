@@ -65,7 +65,7 @@ def open_connection(profile: Profile, name: str) -> Connection:
     `name` is what pg_stat_activity calls us, unless the profile has another `application_name`.
     """
     try:
-        connection = psycopg2.connect(psycopg2.extensions.make_dsn(**parameters(profile, name)))
+        connection = psycopg2.connect(**parameters(profile, name))
     except psycopg2.OperationalError as error:
         raise _unreachable(error, profile) from None
     try:
@@ -575,13 +575,10 @@ def _honest_copy() -> Iterator[None]:
 # Faults as sentences.
 
 _AGAIN = "Call again."
-# By code, or by class (its first two characters): what is wrong, and what to do.
 _SAME_MOMENT = ("somebody else made the same thing at the same moment", _AGAIN)
+# By code, or by class (its first two characters): what is wrong, and what to do.
 _KNOWN = {
-    "53100": (
-        "its disk is full",
-        "Make room, for example with `labmart prune`, and call again.",
-    ),
+    "53100": ("its disk is full", "Make room, for example with `labmart prune`, and call again."),
     "53200": ("it is out of memory", "Give it more memory, or close other programs; call again."),
     "53": ("it is short of a resource", "Look into its log, then call again."),
     "25006": (
@@ -594,9 +591,7 @@ _KNOWN = {
     "54": ("something is larger than PostgreSQL can hold", "Take it out of the file."),
     "58": ("it cannot read or write its files", "Look into its log, then call again."),
     "XX": ("it found a fault in itself or its files", "Look into its log."),
-    "23505": _SAME_MOMENT,
-    "42P06": _SAME_MOMENT,
-    "42P07": _SAME_MOMENT,
+    **dict.fromkeys(("23505", "42P06", "42P07"), _SAME_MOMENT),
 }
 _LOST = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _RESTART = "See that the server runs, and call again."
