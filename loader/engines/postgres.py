@@ -65,7 +65,7 @@ def open_connection(profile: Profile, name: str) -> Connection:
     `name` is what pg_stat_activity calls us, unless the profile has another `application_name`.
     """
     try:
-        connection = psycopg2.connect(**parameters(profile, name))
+        connection = psycopg2.connect(psycopg2.extensions.make_dsn(**parameters(profile, name)))
     except psycopg2.OperationalError as error:
         raise _unreachable(error, profile) from None
     try:
