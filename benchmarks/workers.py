@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,13 +31,12 @@ import pyspark
 
 from benchmarks.bench import RAW, BenchmarkError, Run, Scratch, report, run, say, scratch
 from benchmarks.generate import Laboratory, write
+from loader import spark_server
 from loader.engines import Column
 from loader.table import layout
 
 _START_SECONDS = 120.0
-_SPARK = Path(pyspark.__file__).parent
 _DEPLOY = "org.apache.spark.deploy"
-_CONNECT = "org.apache.spark.sql.connect.service.SparkConnectServer"
 
 
 @dataclass(frozen=True)
@@ -109,29 +107,18 @@ class Cluster:
 def cluster(folder: Path, workers: int, memory: str = "1g") -> Iterator[Cluster]:
     """Start a cluster with a Spark Connect server; end all of its processes.
 
-    Raises BenchmarkError when it does not start.
+    Raises BenchmarkError or DatabaseUnreachable when it does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    master, port, ui = _free_port(), _free_port(), _free_port()
+    master, port, ui = (spark_server.free_port() for _ in range(3))
+    url = f"spark://127.0.0.1:{master}"
     settings = {
-        "spark.master": f"spark://127.0.0.1:{master}",
+        "spark.master": url,
         "spark.executor.memory": memory,
-        "spark.executor.cores": 1,
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.connect.grpc.binding.address": "127.0.0.1",
-        "spark.connect.grpc.binding.port": port,
-        "spark.sql.catalogImplementation": "in-memory",
-        "spark.sql.warehouse.dir": folder / "warehouse",
-        "spark.sql.shuffle.partitions": 4,
-        "spark.ui.port": ui,
+        "spark.executor.cores": "1",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.ui.port": str(ui),
     }
-    submit = [_SPARK / "bin" / "spark-submit", "--class", _CONNECT]
-    for name, value in settings.items():
-        submit += ["--conf", f"{name}={value}"]
-    environment = {**os.environ, "SPARK_HOME": str(_SPARK), "SPARK_LOCAL_IP": "127.0.0.1"}
-    # It would be the server that Spark's own programs connect to.
-    environment.pop("SPARK_REMOTE", None)
     with ExitStack() as stack:
 
         def start(name: str, *command: object) -> subprocess.Popen[bytes]:
@@ -143,23 +130,24 @@ def cluster(folder: Path, workers: int, memory: str = "1g") -> Iterator[Cluster]
                 stdout=log,
                 stderr=log,
                 # No address but this machine's own is listened on or told to others.
-                env=environment,
+                env={**spark_server.environment(), "SPARK_LOCAL_IP": "127.0.0.1"},
             )
             stack.callback(process.communicate)
             stack.callback(process.kill)
             return process
 
         place = ("--host", "127.0.0.1", "--webui-port", 0)
-        spark = _SPARK / "bin" / "spark-class"
+        spark = spark_server.spark_home() / "bin" / "spark-class"
         first = start("master", spark, f"{_DEPLOY}.master.Master", "--port", master, *place)
-        _wait(first, master, folder)
+        spark_server.wait_for(first, master, folder / "master.log")
         started = []
         for number in range(workers):
             size = ("--cores", 1, "--memory", memory, "--work-dir", folder / f"work{number}")
-            worker = (spark, f"{_DEPLOY}.worker.Worker", *place, *size, settings["spark.master"])
+            worker = (spark, f"{_DEPLOY}.worker.Worker", *place, *size, url)
             # Its executor, which it starts, is bound to the core with it.
             started.append(start(f"worker{number}", *_on_core(number), *worker))
-        _wait(start("server", *submit, "spark-internal"), port, folder)
+        server = start("server", *spark_server.connect_server(port, folder, settings))
+        spark_server.wait_for(server, port, folder / "server.log")
         api = f"http://127.0.0.1:{ui}/api/v1"
         running = Cluster(f"sc://127.0.0.1:{port}", api, folder, tuple(started))
         deadline = time.monotonic() + _START_SECONDS
@@ -175,25 +163,6 @@ def _on_core(number: int) -> list[str]:
         return []
     cores = sorted(os.sched_getaffinity(0))
     return ["taskset", "--cpu-list", str(cores[number % len(cores)])]
-
-
-def _free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    logs = "\n".join(log.read_text(errors="replace")[-2000:] for log in folder.glob("*.log"))
-    raise BenchmarkError(f"the cluster does not start:\n{logs}")
 
 
 def measure(laboratory: Laboratory) -> None:

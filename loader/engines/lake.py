@@ -390,14 +390,30 @@ class LakeRaw(DuckDBRaw):
     def next_load_id(self) -> int:
         """See `RawStore`. No other load gets the number."""
         claims = map(int, self._lake.names(self._name("claims")))
-        self._load_id = max((*self._used, *claims), default=0) + 1
-        while not self._lake.create(
-            self._name("claims", self._load_id), json.dumps(_claim()).encode()
-        ):
+        self._load_id = max((*self._used, *claims), default=0)
+        while True:
             self._load_id += 1
+            claim = self._name("claims", self._load_id)
+            if self._lake.create(claim, json.dumps(_claim()).encode()):
+                # Who had it before us has told the ledger before the claim was free.
+                greatest = self._greatest_since()
+                if self._load_id > greatest:
+                    break
+                self._lake.delete(claim)
+                self._load_id = greatest
         self._claims.append(self._load_id)
         self._first = self._first or self._load_id
         return self._load_id
+
+    def _greatest_since(self) -> int:
+        """The greatest number of the entries that others have added since the ledger was read."""
+        names = self._lake.names(self._name(LEDGER))
+        new = [name for name in names if int(name.partition(".")[0]) > self._number]
+        if not new:
+            return 0
+        files = [self._lake.path(self._name(LEDGER, name)) for name in new]
+        [(greatest,)] = self.run(f"select max(load_id) from read_parquet({_list(files)})")
+        return int(greatest)
 
     def insert(self, name: str, rows: str, pipes: Pipes) -> int:
         """Write the rows into a Parquet file of the load whose number was given out last."""

@@ -1,6 +1,6 @@
 {#- Publishes what a run has built, all of it in one step, if nothing of the run has failed: one
-    file says so, and names the columns of each relation. Then the session knows the marts by the
-    names of the target's schema, which in a shared session, or in a metastore, others read.
+    file says so, and names the columns of each relation. Before that the session's catalogue, which
+    may be shared or a metastore's, gets the marts by the names that readers know.
 
     Runs at the end of dbt's commands. On other engines what is built is what readers see. -#}
 {% macro publish(results) -%}
@@ -33,17 +33,6 @@
         {% endif %}
     {% endfor %}
     {% if not rows %}{{ return('') }}{% endif %}
-    {%- set log = session.incorporate(path={'identifier': 'labmart_publishing'}) -%}
-    {%- set place = [lake_location(), target.schema, 'published', build_name()] | join('/') -%}
-    {% do run_query('drop table if exists ' ~ log) %}
-    {% call statement('publish') -%}
-        create table {{ log }}
-        using parquet
-        location '{{ escape_single_quotes(place) }}'
-        as
-        select /*+ coalesce(1) */ *
-        from values {{ rows | join(', ') }} as published (build, schema_name, name, columns)
-    {%- endcall %}
     {% if session.schema != target.schema %}
         {% for relation, columns in marts %}
             {%- set known = relation.incorporate(path={'schema': target.schema}) -%}
@@ -53,4 +42,11 @@
             {% do adapter.drop_schema(api.Relation.create(schema=schema)) %}
         {% endfor %}
     {% endif %}
+    {%- set place = [lake_location(), target.schema, 'published', build_name()] | join('/') -%}
+    {% call statement('publish') -%}
+        insert overwrite directory '{{ escape_single_quotes(place) }}'
+        using parquet
+        select /*+ coalesce(1) */ *
+        from values {{ rows | join(', ') }} as published (build, schema_name, name, columns)
+    {%- endcall %}
 {%- endmacro %}

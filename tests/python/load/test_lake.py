@@ -129,6 +129,19 @@ def test_loads_that_end_while_another_one_writes_stay(lake: Lake) -> None:
     assert known == {first: ledger.CURRENT, second: ledger.REVERTED}
 
 
+def test_the_number_of_a_load_that_has_ended_meanwhile_is_not_given_again(lake: Lake) -> None:
+    profile = lake.profile()
+    with open_store(profile) as late:
+        assert load_one(profile) == 1
+        assert write_one(late) == 2
+        late.commit()
+    assert numbers(profile) == [1, 2]
+    assert lake.rows(f"select load_id, count(*) from {RAW}.people group by 1 order by 1") == [
+        (1, 3),
+        (2, 3),
+    ]
+
+
 def test_an_undo_of_what_a_prune_deletes_meanwhile_is_refused(lake: Lake) -> None:
     profile = lake.profile()
     load_one(profile)
