@@ -35,6 +35,7 @@ from loader.errors import DatabaseFault, UsageError
 from loader.locks import wait_until
 from loader.profile import Profile
 from loader.publications import (
+    COLUMNS,
     CURRENT,
     GONE,
     MART_STATUS,
@@ -43,6 +44,7 @@ from loader.publications import (
     Publications,
     Relation,
     Table,
+    changes_of,
     current_of,
 )
 
@@ -236,6 +238,16 @@ class PostgresPublications(Publications):
             return bool(known == code) and self._state(list(kept)) == kept
         return False
 
+    def is_whole(self) -> bool:
+        """See `Publications`. Rows are not looked at: somebody else's are found by `is_current`."""
+        [(state,)] = self.run(f"select state from {self.table} where status = '{CURRENT}'")
+        kept = {(schema, name): state for schema, name, state in json.loads(state or "[]")}
+        found = self._find(list(kept))
+        return bool(kept) and all(
+            name in found and found[name].state == state.partition(" ")[0]
+            for name, state in kept.items()
+        )
+
     def begin(self) -> str:
         if len(self.schema.encode()) + _LONGEST_SUFFIX > LONGEST_NAME:
             raise UsageError(
@@ -247,7 +259,8 @@ class PostgresPublications(Publications):
             if not self.run(f"select 1 from pg_namespace where nspname = {literal(self.schema)}"):
                 self.run(f"create schema {quote(self.schema)}")
             tables = [Relation("", PUBLICATIONS), Relation("", MART_STATUS)]
-            if len(self._find([(self.schema, table.name) for table in tables])) < len(tables):
+            made = self._find([(self.schema, table.name) for table in tables])
+            if len(made) < len(tables) or len(self._columns()) < len(COLUMNS):
                 self.make_tables()
                 for statement in self._given_to_owner(self.schema, tables):
                     self.run(statement)
@@ -263,6 +276,8 @@ class PostgresPublications(Publications):
         return self._next
 
     def publish(self, build: GreenBuild, keep: int) -> int:
+        if build.is_increment:
+            return self._grow(build, keep)
         with self.opened():
             number = self.next_number()
             place = f"{self.schema}__b{number}"
@@ -288,6 +303,48 @@ class PostgresPublications(Publications):
                 self.run(
                     f"update {self.table} set state = {literal(text)} where build = {number:d}"
                 )
+            self.drop_surplus(keep)
+        return number
+
+    def _grow(self, build: GreenBuild, keep: int) -> int:
+        """Put an increment into the tables of the current build, which nobody waits for."""
+        with self.opened():
+            number, sources = self.next_number(), self._sources(build)
+            self.run("begin")
+            if not self.is_whole():
+                raise DatabaseFault(
+                    where(self.profile),
+                    "what is published was changed while an increment of it was built.",
+                    "Build again.",
+                    outcome="Nothing was published.",
+                )
+            [(place, state)] = self.run(
+                f"select place, state from {self.table} where status = '{CURRENT}' for update"
+            )
+            kept = {(schema, name): state for schema, name, state in json.loads(state)}
+            [(own,)] = self.run("select pg_current_xact_id()::xid::text::bigint")
+            for one in build.relations:
+                table = place + one.suffix, one.name
+                if one.is_view or table not in kept:
+                    continue
+                shape, rows, sum_ = kept[table].split()
+                deletes, insert = changes_of(one, build.place, place)
+                count, total = int(rows), 0 if sum_ == "None" else int(sum_)
+                for delete in deletes:
+                    [(gone, of_gone)] = self.run(
+                        f"with gone as ({delete} returning old.xmin::text::bigint as id) "
+                        "select count(*), coalesce(sum(id), 0) from gone"
+                    )
+                    count, total = count - gone, total - int(of_gone)
+                [(new,)] = self.run(f"with new as ({insert} returning 1) select count(*) from new")
+                count, total = count + new, total + new * own
+                kept[table] = f"{shape} {count} {total if count else None}"
+            text = json.dumps([[*name, item] for name, item in (kept | sources).items()])
+            entry = self.entry(build, number, place)
+            self.run(entry)
+            self.run(f"update {self.table} set state = {literal(text)} where build = {number:d}")
+            self.run("commit")
+            self.drop(self.schemas_of(build.place))
             self.drop_surplus(keep)
         return number
 

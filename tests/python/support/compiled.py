@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import duckdb
 import psycopg2.extras
@@ -45,11 +45,12 @@ class Relation:
 
 @dataclass(frozen=True)
 class Model:
-    """A model: the name of its relation in SQL, and its compiled SELECT."""
+    """A model: the name of its relation in SQL, its compiled SELECT, what dbt says of it."""
 
     name: str
     is_view: bool
     sql: str
+    node: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
             node["relation_name"],
             node["config"]["materialized"] == "view",
             node["compiled_code"],
+            node,
         )
         for key in order.static_order()
         if (node := models.get(key)) and node["config"]["materialized"] != "ephemeral"
