@@ -310,10 +310,12 @@ def build_and_publish(
     # Before dbt reads the files, which may be edited meanwhile.
     code = None if options.extra else code_of(project, profile, options.vars)
     with one_build_at_a_time(project), open_publications(profile) as publications:
-        if code and not options.full and publications.is_current(code):
-            return None
-        grows = bool(code) and not options.full and publications.can_grow(code)
-        place = "" if options.extra else publications.begin()
+        grows = False
+        if code and not options.full:
+            grows = publications.can_grow(code)
+            if not grows and publications.is_current(code):
+                return None
+        place = "" if options.extra else publications.begin(grows=grows)
         with dbt_session(profile):
             result = build(project, options, report, place=place, is_increment=grows)
         refused = [line for line in result.noise if line.startswith("Error: ")]

@@ -620,7 +620,13 @@ def sql_of(gap: Gap, schema: str) -> str:
     table = f"{quote(schema)}.{quote(gap.table)}"
     columns = [f"{quote(column)} {type_}" for column, type_ in gap.columns.items()]
     if gap.is_new:
-        return f"create table if not exists {table} ({', '.join(columns)})"
+        made = f"create table if not exists {table} ({', '.join(columns)})"
+        if "line" not in gap.columns:
+            return made
+        # The rows of a load stand together: an index of ranges finds them and costs a load nothing.
+        index = f"{quote(f'{gap.table}_load_id')} on {table} using brin (load_id)"
+        options = "pages_per_range = 32, autosummarize = on"
+        return f"{made}; create index if not exists {index} with ({options})"
     return f"alter table {table} {', '.join(f'add column {column}' for column in columns)}"
 
 

@@ -67,6 +67,7 @@ COLUMNS = {
     "relations": "text",
     "based_on": "bigint",
     "can_grow": "boolean",
+    "last_load": "bigint",
 }
 # So much of the rows may be of loads that came or went; to build all is quicker beyond that.
 LARGEST_INCREMENT = 0.2
@@ -197,8 +198,11 @@ class Publications:
         """Whether readers see all of the current publication as it was left."""
         raise NotImplementedError
 
-    def begin(self) -> str:
-        """Make ready for a build; the place where dbt is to build, '' where it always does."""
+    def begin(self, *, grows: bool = False) -> str:
+        """Make ready for a build; the place where dbt is to build, '' where it always does.
+
+        `grows` is what `can_grow` has said.
+        """
         raise NotImplementedError
 
     def publish(self, build: GreenBuild, keep: int) -> int | None:

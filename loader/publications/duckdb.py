@@ -88,7 +88,7 @@ class DuckDBPublications(Publications):
             and seen == [(len(current.marts),)]
         )
 
-    def begin(self) -> str:
+    def begin(self, *, grows: bool = False) -> str:  # noqa: ARG002 -- all is cheap to look at
         with suppress(OSError):
             self._record.unlink()
         with self.opened():

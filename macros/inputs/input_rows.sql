@@ -20,7 +20,7 @@
         select * from {{ ref('stg_cell_formats') }}
         where input = '{{ input }}' and load_id {{ compares }} 0
         {%- if is_increment() and input == 'user_experiments' %}
-        and load_id in ({{ added_loads() }})
+        and load_id in (select load_id from {{ ref('stg_load_changes') }} where is_added)
         {%- endif %}
     ),
 

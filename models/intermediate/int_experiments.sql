@@ -18,7 +18,7 @@ with experiments as (
         {{ columns }},
         case when rule not in ('unknown_user', 'duplicate_id') then rule end as error_rule
     from {{ ref('int_experiments_before') }}
-    where load_id not in ({{ gone_loads() }})
+    where load_id not in (select load_id from {{ ref('stg_load_changes') }} where not is_added)
     {%- endif %}
 ),
 

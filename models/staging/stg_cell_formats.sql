@@ -3,7 +3,9 @@
 
 {#- A load is looked at once: its rows never change. -#}
 {%- set added_loads_alone -%}
-    {%- if is_increment() -%} where load_id in ({{ added_loads() }}) {%- endif -%}
+    {%- if is_increment() -%}
+        where load_id in (select load_id from {{ ref('stg_load_changes') }} where is_added)
+    {%- endif -%}
 {%- endset -%}
 
 with input_files as (

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import duckdb
-import psycopg2.extras
 import pytest
+from psycopg2.extras import execute_values
 from support.compiled import (
     CompiledProject,
-    _as_printed,
-    _create,
-    _in_order,
-    _insert,
+    as_printed,
     compile_for,
+    create,
+    in_order,
+    insert,
     tables_of,
 )
-from support.engines import Engine, Postgres, fresh_engine
+from support.engines import DuckDB, Engine, Postgres, fresh_engine
 from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
 from support.random_labs import catalogue_lab, random_lab
@@ -33,6 +32,7 @@ pytestmark = pytest.mark.slow
 
 NEXT = "labmart__next"
 Rows = list[tuple[Any, ...]]
+Tables = dict[str, Sequence[Sequence[object]]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Database:
     """An open transaction, in any engine."""
 
     run: Callable[[str], Rows]
-    insert: Callable[[dict[str, Any]], None]
+    fill: Callable[[Tables], None]
 
     def build(self, models: CompiledProject) -> None:
         for model in models.models:
@@ -78,35 +78,36 @@ class Database:
             self.run(f"create {kind} {model.name} as\n{model.sql}")
 
     def read(self, project: CompiledProject) -> dict[str, Rows]:
-        return {mart: self.run(_in_order(mart, name)) for mart, name in project.marts.items()}
+        return {mart: self.run(in_order(mart, name)) for mart, name in project.marts.items()}
 
 
 @contextmanager
 def opened(engine: Engine) -> Iterator[Database]:
-    if isinstance(engine, Postgres):
-        with closing(engine.database.connect()) as connection, connection.cursor() as cursor:
-            connection.autocommit = False
+    """A transaction that is rolled back at the end."""
+    match engine:
+        case Postgres(database):
+            with closing(database.connect()) as connection, connection.cursor() as cursor:
+                connection.autocommit = False
 
-            def run(sql: str) -> Rows:
-                cursor.execute(sql)
-                return cursor.fetchall() if cursor.description else []
+                def run(sql: str) -> Rows:
+                    cursor.execute(sql)
+                    return cursor.fetchall() if cursor.description else []
 
-            def insert(tables: dict[str, Any]) -> None:
-                for name, rows in tables.items():
-                    psycopg2.extras.execute_values(cursor, f"insert into {name} values %s", rows)
+                def fill(tables: Tables) -> None:
+                    for name, rows in tables.items():
+                        execute_values(cursor, f"insert into {name} values %s", rows)
 
-            yield Database(run, insert)
-            connection.rollback()
-        return
-    with duckdb.connect(str(engine.path)) as connection:  # type: ignore[attr-defined]
-        connection.begin()
-
-        def run_(sql: str) -> Rows:
-            found = connection.execute(sql)
-            return found.fetchall() if found.description else []
-
-        yield Database(run_, lambda tables: _insert(connection, tables))
-        connection.rollback()
+                yield Database(run, fill)
+        case DuckDB(path):
+            with duckdb.connect(str(path)) as file:
+                file.begin()
+                yield Database(
+                    lambda sql: (
+                        ((found := file.execute(sql)).description and found.fetchall()) or []
+                    ),
+                    lambda tables: insert(file, tables),
+                )
+                file.rollback()
 
 
 @pytest.fixture(scope="module", params=["postgres", "duckdb"])
@@ -148,18 +149,18 @@ def check_history(compiled: Compiled, lab: Lab, seed: int, steps: int) -> None:
     """Fail with what an increment leaves otherwise than the oracle, or than a full build."""
     changes = compiled.changes()
     with opened(compiled.engine) as database:
-        _create(database.run, compiled.full)
+        create(database.run, compiled.full)
         first, *others = history(lab, seed, steps)
         tables = tables_of(compiled.full, first)
-        database.insert(tables)
+        database.fill(tables)
         database.build(compiled.full)
         for step, now in enumerate(others):
             for name, rows in tables_of(compiled.full, now).items():
                 database.run(f"delete from {name}")
-                database.insert({name: rows})
+                database.fill({name: rows})
             seeds = replace(compiled.increment, raw={})
-            _create(database.run, seeds)
-            database.insert(
+            create(database.run, seeds)
+            database.fill(
                 {
                     one.name: rows
                     for one in seeds.relations
@@ -176,9 +177,7 @@ def check_history(compiled: Compiled, lab: Lab, seed: int, steps: int) -> None:
             wrong = [
                 line
                 for mart, columns in MARTS.items()
-                for line in differences(
-                    mart, right[mart], _as_printed(columns.split(), shown[mart])
-                )
+                for line in differences(mart, right[mart], as_printed(columns.split(), shown[mart]))
             ]
             if isinstance(compiled.engine, Postgres):
                 left = {name: rows_of(database, name) for name in compiled.tables}

@@ -170,7 +170,7 @@ def tables_of(project: CompiledProject, lab: Lab) -> dict[str, Rows]:
     return dict(tables)
 
 
-def _in_order(mart: str, relation: str) -> str:
+def in_order(mart: str, relation: str) -> str:
     keys = "".join(f", {at}" for at in range(1, KEYS[mart] + 1))
     columns = ", ".join(MARTS[mart].split())
     return f"select {columns} from {relation}" + (f" order by {keys[2:]}" if keys else "")
@@ -185,14 +185,14 @@ class PostgresRunner:
     def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
         with closing(self.database.connect()) as connection, connection.cursor() as cursor:
             connection.autocommit = False
-            _create(cursor.execute, project)
+            create(cursor.execute, project)
             for name, rows in tables.items():
                 psycopg2.extras.execute_values(cursor, f"insert into {name} values %s", rows)
             # psycopg2 reads a percent sign as a parameter only where there are parameters.
             _create_models(cursor.execute, project)
             found: dict[str, Rows] = {}
             for mart, relation in project.marts.items():
-                cursor.execute(_in_order(mart, relation))
+                cursor.execute(in_order(mart, relation))
                 found[mart] = cursor.fetchall()
             connection.rollback()
         return found
@@ -212,11 +212,11 @@ class DuckDBRunner:
     def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
         with duckdb.connect(str(self.path)) as connection:
             connection.begin()
-            _create(connection.execute, project)
-            _insert(connection, tables)
+            create(connection.execute, project)
+            insert(connection, tables)
             _create_models(connection.execute, project)
             found: dict[str, Rows] = {
-                mart: connection.execute(_in_order(mart, relation)).fetchall()
+                mart: connection.execute(in_order(mart, relation)).fetchall()
                 for mart, relation in project.marts.items()
             }
             connection.rollback()
@@ -227,7 +227,7 @@ class DuckDBRunner:
             return connection.execute(sql).fetchall()
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, tables: dict[str, Rows]) -> None:
+def insert(connection: duckdb.DuckDBPyConnection, tables: dict[str, Rows]) -> None:
     for name, rows in tables.items():
         for start in range(0, len(rows), 500):
             part = rows[start : start + 500]
@@ -240,7 +240,7 @@ def _names(project: CompiledProject) -> list[str]:
     return [*(one.name for one in project.relations), *(one.name for one in project.models)]
 
 
-def _create(execute: Callable[[str], object], project: CompiledProject) -> None:
+def create(execute: Callable[[str], object], project: CompiledProject) -> None:
     schemas = {name.rpartition(".")[0] for name in _names(project)}
     for schema in sorted(schemas):
         execute(f"create schema if not exists {schema.rpartition('.')[2]}")
@@ -283,7 +283,7 @@ class SparkRunner:
             frame.write.parquet(str(path))
             session.read.schema(frame.schema).parquet(str(path)).createOrReplaceTempView(name)
         return {
-            mart: [tuple(row) for row in session.sql(local(_in_order(mart, name))).collect()]
+            mart: [tuple(row) for row in session.sql(local(in_order(mart, name))).collect()]
             for mart, name in project.marts.items()
         }
 
@@ -295,7 +295,7 @@ def _write_parquet(path: Path, relation: Relation, rows: Rows) -> None:
     with duckdb.connect() as connection:
         columns = ", ".join(f'"{name}" {kind}' for name, kind in relation.columns.items())
         connection.execute(f"create table written ({columns})")
-        _insert(connection, {"written": rows})
+        insert(connection, {"written": rows})
         connection.table("written").write_parquet(str(path))
 
 
@@ -313,7 +313,7 @@ class CompiledModels:
         return [
             line
             for mart, columns in MARTS.items()
-            for line in differences(mart, right[mart], _as_printed(columns.split(), shown[mart]))
+            for line in differences(mart, right[mart], as_printed(columns.split(), shown[mart]))
         ]
 
     def check(self, lab: Lab) -> None:
@@ -322,7 +322,7 @@ class CompiledModels:
         assert not wrong, f"{len(wrong)} differences\n" + "\n".join(wrong[:40])
 
 
-def _as_printed(columns: Sequence[str], rows: Rows) -> list[dict[str, str]]:
+def as_printed(columns: Sequence[str], rows: Rows) -> list[dict[str, str]]:
     return [{name: _text(value) for name, value in zip(columns, row, strict=True)} for row in rows]
 
 
