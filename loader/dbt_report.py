@@ -36,6 +36,8 @@ from loader.publications import (
 from loader.table import layout
 
 SAMPLE_ROWS = 10
+# What an increment can be put into, or has no rows to put anywhere.
+_CAN_GROW = ("", "ephemeral", "incremental", "seed", "snapshot", "table", "test", "view")
 NOT_PUBLISHED = "Nothing was published: readers see what they saw before."
 UNCHANGED = "Nothing has changed since the last green build (--full builds all the same)."
 _BAD = (*FAILED, "runtime error", "partial success")
@@ -272,6 +274,8 @@ def _knows_increments(manifest: _Manifest) -> bool:
     (`whole`). Generic tests look at one row after the other, or at a key.
     """
     nodes = manifest.nodes
+    if any(node.config.materialized not in _CAN_GROW for node in nodes.values()):
+        return False
     kinds = {unique_id: node.config.meta.get("increment") for unique_id, node in nodes.items()}
     return all(
         kinds[unique_id] or node.test_metadata or kinds.get(parent) in (None, "whole")

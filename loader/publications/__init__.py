@@ -388,12 +388,12 @@ class Publications:
             raise NotBuilt(f"{self.schema}.{PUBLICATIONS}", self.profile.target)
         kept = kept_of(known)
         if build is None and current.based_on is not None:
-            others = ", ".join(str(one.build) for one in kept) or "none"
+            others = ", ".join(f"`labmart rollback {one.build}`" for one in kept)
             raise UsageError(
                 f"Build {current.build} is an increment of build {current.based_on}, whose tables "
-                "it has changed: that one cannot be put back. Take back the loads that came with "
-                "it (`labmart undo LOAD`, then `labmart build`), or put an earlier build in place "
-                f"by its number (`labmart rollback BUILD`; kept: {others})."
+                "it has changed: that one cannot be put back. `labmart undo LOAD` and `labmart "
+                "build` take back what a load has brought."
+                + (f" What is kept is older: {others}." if others else "")
             )
         before = [one for one in kept if build is None or one.build == build]
         if not before:
@@ -457,7 +457,7 @@ def changes_of(one: Relation, next_: str, place: str) -> tuple[list[str], str]:
         wheres = [condition.format(next=next_) for condition in one.replaced]
         return [f"delete from {table} as old where {where}" for where in wheres], insert
     differ = " union all ".join(
-        f"(select * from {first} except all select * from {second})"
+        f"(select t::text from {first} as t except all select t::text from {second} as t)"
         for first, second in ((table, rows), (rows, table))
     )
     delete = f"delete from {table} as old where exists ({differ})"
