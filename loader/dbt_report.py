@@ -7,6 +7,7 @@ paths) in target/.
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -306,7 +307,8 @@ def build_and_publish(
 
     None if that would do again what the last one did, and `full` does not want it. `extra` of the
     options says what dbt is to do, and where readers look: nothing is published then. `red` is
-    called with what a red build has left. Raises DatabaseFault if the build cannot be put in place.
+    called with what a red build has left. Raises UsageError if dbt refuses `extra` or finds nothing
+    to do for it, and DatabaseFault if the build cannot be put in place.
     """
     keep = kept_builds() if options.keep is None else options.keep
     database.ready()
@@ -325,9 +327,14 @@ def build_and_publish(
         refused = [line for line in result.noise if line.startswith("Error: ")]
         if result.exit_code and refused and not result.nodes:
             raise UsageError(f"dbt refuses what it was given: {refused[0].removeprefix('Error: ')}")
+        if options.extra and not result.exit_code and not result.nodes:
+            raise UsageError(
+                f"Nothing was built: dbt finds nothing for `{shlex.join(options.extra)}`. "
+                "`dbt ls` lists what can be selected."
+            )
         if result.exit_code == 0 and not options.extra:
             green = read_build(profile, place, code, result, is_increment=grows)
-            number = publications.publish(green, keep)
+            number = publications.publish(replace(green, by=options.by), keep)
             # What dbt reads there describes whole builds.
             if place and not grows:
                 _tell_dbt(result.artifacts, project.target, place, profile.schema)

@@ -1,4 +1,4 @@
-"""The subcommands of the HTTP service."""
+"""The subcommands that serve programs: the HTTP service, and MCP for assistants."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli.call import Call, EndedBySignal, Folder, option, options, say, target_option
+from loader.cli.call import (
+    Call,
+    EndedBySignal,
+    Folder,
+    on_database,
+    option,
+    options,
+    say,
+    target_option,
+)
 from loader.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from loader.database import Database
     from loader.service.access import Role, TokenStore
     from loader.service.settings import Settings
 
@@ -154,6 +164,22 @@ def token_revoke(call: Call, name: str, target: str | None) -> None:
     with _tokens(call, target) as tokens:
         tokens.revoke(name)
     say(f"revoked: {name}")
+
+
+@click.command()
+@on_database
+def mcp(database: Database) -> None:
+    """Let an assistant read the marts, by MCP over standard input and output.
+
+    It can only read: which marts there are, their rows, why a row was not accepted, what a figure
+    is made of, the loads, and which build is published. The assistant's program starts this:
+    labmart --project-dir DIR mcp
+    """
+    if not find_spec("mcp"):
+        raise MissingExtra("labmart mcp", "mcp")
+    from loader.mcp_server import serve as run
+
+    run(database)
 
 
 @contextmanager

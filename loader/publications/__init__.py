@@ -102,9 +102,11 @@ class Relation:
 
 @dataclass(frozen=True)
 class GreenBuild:
-    """A build of which every test has passed. `code` is None where the next one is due anyway.
+    """A build of which every test has passed.
 
-    `can_grow` says that all its models know increments; `is_increment` that it is one.
+    `code` is None where the next one is due anyway. `can_grow` says that all its models know
+    increments, `is_increment` that it is one. `by` is who publishes it; '' means the account that
+    runs the call.
     """
 
     place: str
@@ -119,6 +121,7 @@ class GreenBuild:
     code: str | None = None
     can_grow: bool = False
     is_increment: bool = False
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -335,7 +338,7 @@ class Publications:
             "build": number,
             "status": CURRENT,
             "published_at": now,
-            "published_by": person(),
+            "published_by": build.by or person(),
             "loads": json.dumps(loads),
             "newest_load": max(loads, default=None),
             "rows_rejected": rejected,

@@ -25,17 +25,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 from urllib.parse import urlencode
 
 from fastapi import Request
@@ -45,32 +43,26 @@ from loader import __version__
 from loader.columnar import write_columnar
 from loader.contract import Contract, ContractColumn, mart_contracts, raw_contract
 from loader.database import Database
-from loader.engines import Column, Filter, Position, Selection, named
+from loader.engines import Filter, Position, Selection
 from loader.engines.postgres import Connection, Pool, Postgres, literal, where
-from loader.engines.sql import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, quote
+from loader.engines.sql import quote
 from loader.errors import (
     BadParameter,
     LabmartError,
     NotAcceptable,
     NotBuilt,
-    UnknownColumn,
     UnknownMart,
-    did_you_mean,
 )
 from loader.export import write_xlsx
 from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
+from loader.query import Source, selection_of, value_of
 from loader.roles import reader_of, set_up_roles
 from loader.service.database import connect
 from loader.service.model import RowQuery
-from loader.show import write_json
+from loader.show import write_items
 from loader.sources import LEDGER, REJECTED
 
 _LOG = logging.getLogger("labmart.service")
-
-_MOST_FILTERS = 50
-_MOST_IN_LIST = 1000
-_LONGEST_SHOWN = 60
-_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,"]*)', re.DOTALL)
 
 # Seconds that a statement may take, and that one waits for a table or for a free connection.
 STATEMENT_SECONDS = 60.0
@@ -127,45 +119,6 @@ _PUBLICATIONS = Contract(
     ("build",),
     has_key=True,
 )
-
-
-@dataclass(frozen=True)
-class Source:
-    """A table that can be asked for.
-
-    A table that is `swapped` is made anew by each build; another one may not be there yet, and is
-    empty. `fixed` are filters that the path sets; `equalities` names columns whose parameter is
-    also understood without an operator.
-    """
-
-    schema: str
-    contract: Contract
-    swapped: bool = True
-    fixed: tuple[Filter, ...] = ()
-    equalities: tuple[str, ...] = ()
-    default_order: str = ""
-
-    @property
-    def qualified_name(self) -> str:
-        return f"{quote(self.schema)}.{quote(self.contract.name)}"
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return tuple(Column(column.name, column.type) for column in self.contract.columns)
-
-    def named(self, parameter: str, names: Sequence[str]) -> tuple[Column, ...]:
-        """The columns of these names, each of which stands there once. Raises BadParameter."""
-        chosen: list[Column] = []
-        for name in names:
-            column = named(self.columns, name.strip())
-            if column is None:
-                known = [column.name for column in self.columns]
-                unknown = UnknownColumn(self.contract.name, name.strip(), known)
-                raise BadParameter(parameter, str(unknown))
-            if column in chosen:
-                raise BadParameter(parameter, f"the column {column.name} is named more than once.")
-            chosen.append(column)
-        return tuple(chosen)
 
 
 @dataclass(frozen=True)
@@ -240,7 +193,7 @@ class Marts:
         pairs = request.query_params.multi_items()
         format_ = query.format or _preferred(request.headers.get("accept") or "*/*")
         # All of it, cursor included, is checked before anything is asked of the database.
-        selection = selection_of(source, pairs, query, PAGE if format_ == "json" else None)
+        selection = _selection(source, pairs, query, PAGE if format_ == "json" else None)
         with self.reading(source) as engine:
             told = f"{query.formulas} {query.total}"
             tag = _etag(self._version(source, engine), selection, format_, told)
@@ -438,12 +391,8 @@ def _written(
     )
     try:
         if format_ == "json":
-            out.write(b'{"items": ')
-            write_json(selection.columns, engine.rows(selection), out)
-            rest: dict[str, object] = {"next": following}
-            if query.total:
-                rest["total"] = engine.count(selection)
-            out.write(b", " + json.dumps(rest)[1:].encode() + b"\n")
+            total = {"total": engine.count(selection)} if query.total else {}
+            write_items(selection.columns, engine.rows(selection), out, next=following, **total)
         elif format_ == "csv":
             engine.write_csv(selection, out, escape_formulas=query.formulas == "escape")
         else:
@@ -462,10 +411,7 @@ def _written(
     return out
 
 
-# What is asked for.
-
-
-def selection_of(
+def _selection(
     source: Source, pairs: Sequence[tuple[str, str]], query: RowQuery, page: int | None
 ) -> Selection:
     """The parameters of a request as a selection. Raises BadParameter.
@@ -476,89 +422,19 @@ def selection_of(
     own = [name for name, _ in pairs if name in RowQuery.model_fields]
     if twice := next((name for name in own if own.count(name) > 1), None):
         raise BadParameter(twice, "it is given more than once.")
-    filters = [_filter(source, *pair) for pair in pairs if pair[0] not in own]
-    if query.search is not None:
-        texts = [column for column in source.columns if column.type == "text"]
-        if not texts:
-            raise BadParameter("search", f"{source.contract.name} has no column of texts.")
-        filters.append(Filter(texts[0], "ilike", (f"*{query.search}*",), tuple(texts[1:])))
-    if len(filters) > _MOST_FILTERS:
-        raise BadParameter(filters[0].column.name, f"more than {_MOST_FILTERS} filters are given.")
-    columns = source.columns
-    if query.select is not None:
-        columns = source.named("select", query.select.split(","))
-    order_by, descending = _order(source, query.order or source.default_order)
-    selection = Selection(
-        relation=source.contract.name,
-        columns=columns,
-        order_by=order_by,
-        filters=(*source.fixed, *filters),
-        limit=(page if query.limit is None else query.limit) or None,
-        descending=descending,
-        paged=True,
+    selection = selection_of(
+        source,
+        [pair for pair in pairs if pair[0] not in own],
+        select=query.select,
+        order=query.order,
+        search=query.search,
+        limit=page if query.limit is None else query.limit,
+        parameters=list(RowQuery.model_fields),
     )
+    selection = replace(selection, paged=True)
     if query.after is None:
         return selection
     return replace(selection, after=_position(source, selection, query.after))
-
-
-def _order(source: Source, text: str) -> tuple[tuple[Column, ...], frozenset[str]]:
-    """The order asked for, made total: by the key, or by all columns where there is none."""
-    names = [name.strip() for name in text.split(",")] if text else []
-    asked = source.named("order", [name.removeprefix("-") for name in names])
-    contract = source.contract
-    own = source.named("order", [name for name in contract.order_by if contract.column(name)])
-    rest = () if contract.has_key else source.columns
-    total = tuple(dict.fromkeys((*asked, *own, *rest)))
-    return total, frozenset(name[1:] for name in names if name.startswith("-"))
-
-
-def _filter(source: Source, name: str, value: str) -> Filter:
-    column = named(source.columns, name)
-    if column is None:
-        known = [*RowQuery.model_fields, *(column.name for column in source.columns)]
-        raise BadParameter(
-            name[:60],
-            f"{source.contract.name} has no such column, and there is no such parameter."
-            + (did_you_mean(name, known) or f" There are: {', '.join(known)}."),
-        )
-    word, dot, rest = value.partition(".")
-    if word not in OPERATORS or not dot:
-        if name in source.equalities:
-            return Filter(column, "eq", (_value(column, value, name),))
-        raise BadParameter(
-            name,
-            f"write an operator and a point before the value, such as {name}=eq.…; the operators "
-            f"are {', '.join(OPERATORS)}.",
-        )
-    if word in (IS_NULL, NOT_NULL):
-        if rest != "null":
-            raise BadParameter(name, f"after `{word}.` only null can stand.")
-        return Filter(column, word)
-    if word in PATTERNS and column.type != "text":
-        raise BadParameter(name, f"{word} is for texts, and this is {column.type}.")
-    texts = _items(rest, name) if word == IN else [rest]
-    return Filter(column, word, tuple(_value(column, text, name) for text in texts))
-
-
-def _items(text: str, name: str) -> list[str]:
-    """What is listed in `(a,b)`; an item with a comma stands in quotes: `("a, b",c)`."""
-    if not (text.startswith("(") and text.endswith(")")) or len(text) < 2:
-        raise BadParameter(name, 'a list is written (a,b), with "…" around an item with a comma.')
-    inner, items, start = text[1:-1], [], 0
-    while inner and start <= len(inner):
-        item = _ITEM.match(inner, start)
-        end = item.end() if item else start
-        if item is None or (end < len(inner) and inner[end] != ","):
-            raise BadParameter(
-                name, 'the quotation marks of the list do not match: write ("a","b").'
-            )
-        quoted = item[1]
-        items.append(item[2] if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.S))
-        start = end + 1
-    if len(items) > _MOST_IN_LIST:
-        raise BadParameter(name, f"the list has more than {_MOST_IN_LIST:,} items.")
-    return items
 
 
 def _position(source: Source, selection: Selection, text: str) -> Position:
@@ -577,7 +453,7 @@ def _position(source: Source, selection: Selection, text: str) -> Position:
     if len(cursor.values) != len(selection.order_by):
         raise no_cursor
     values = tuple(
-        None if value is None else _value(column, value, "after")
+        None if value is None else value_of(column, value, "after")
         for column, value in zip(selection.order_by, cursor.values, strict=True)
     )
     return Position(values, 0 if source.contract.has_key else cursor.seen)
@@ -587,54 +463,3 @@ def _signature(source: Source, selection: Selection) -> str:
     """What a cursor names its order by."""
     order = [(column.name, column.name in selection.descending) for column in selection.order_by]
     return _hash(source.contract.name, order)[:12]
-
-
-class _Kind(NamedTuple):
-    """How a value of a type is written, and a check that gives it as SQL reads it: a pattern is
-    not enough for a day, or for how large a number can be."""
-
-    noun: str
-    pattern: str
-    read: Callable[[str], str] = str
-
-
-def _whole_number(bits: int) -> _Kind:
-    def read(text: str) -> str:
-        if not -(2 ** (bits - 1)) <= int(text) < 2 ** (bits - 1):
-            raise ValueError(text)
-        return text
-
-    return _Kind("whole number such as 12", "-?[0-9]{1,19}", read)
-
-
-def _moment(text: str) -> str:
-    # A plus sign that a client did not escape has become a space.
-    moment = datetime.fromisoformat(re.sub(r" (\d\d(:?\d\d)?)$", r"+\1", text))
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
-
-
-_KINDS = {
-    "bigint": _whole_number(64),
-    "integer": _whole_number(32),
-    "numeric": _Kind("number such as 12.5", r"(?=.{1,200}$)-?[0-9]+(\.[0-9]+)?"),
-    "boolean": _Kind("truth value, true or false", "true|false"),
-    "date": _Kind(
-        "date such as 2023-01-31",
-        "[0-9]{4}-[0-9]{2}-[0-9]{2}",
-        lambda text: date.fromisoformat(text).isoformat(),
-    ),
-    "timestamp with time zone": _Kind("time such as 2023-01-31T12:00:00Z", ".*", _moment),
-    "text": _Kind("text without NUL", "[^\0]*"),
-}
-
-
-def _value(column: Column, text: str, parameter: str) -> str:
-    """The text of a value of the column. Raises BadParameter, which names the parameter."""
-    kind = _KINDS.get(column.type.split("(", 1)[0], _KINDS["text"])
-    with suppress(ValueError):
-        if re.fullmatch(kind.pattern, text, re.ASCII | re.DOTALL):
-            return kind.read(text)
-    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-    raise BadParameter(
-        parameter, f"{shown!r} is no {kind.noun}, which the column {column.name} holds."
-    )

@@ -49,6 +49,7 @@ from loader.progress import NodeResult
 from loader.project import Project
 from loader.publications.postgres import next_place
 from loader.seeds import check_seeds
+from loader.service.access import LOCAL
 from loader.service.database import connect_to_tables, prepared
 from loader.service.jobs import WORKING, JobStore, Task
 from loader.service.model import (
@@ -408,7 +409,9 @@ class Worker:
             check_seeds(project.seeds)
             report = _JobReport(self._store, jobs, database)
             report.building()
-            options = BuildOptions(target=self._settings.target, full=True)
+            # Who called without a token is not known by name.
+            callers = dict.fromkeys(job.created_by for job in jobs if job.created_by != LOCAL.name)
+            options = BuildOptions(target=self._settings.target, full=True, by=", ".join(callers))
             outcome = build_and_publish(database, options, report)
             assert outcome is not None
             result, failed = outcome.result, outcome.failures

@@ -17,7 +17,8 @@ from support.databases import Database
 from loader.contract import mart_contract
 from loader.database import find_database
 from loader.project import Project
-from loader.service.marts import Answer, Marts, Source
+from loader.query import Source
+from loader.service.marts import Answer, Marts
 from loader.service.model import RowQuery
 
 MARTS = """
