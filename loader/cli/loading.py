@@ -128,7 +128,11 @@ given_options = options(
 
 
 _build_options = options(
-    option("--full", is_flag=True, help="Build even if nothing has changed."),
+    option(
+        "--full",
+        is_flag=True,
+        help="Build everything, also when nothing or only the loads have changed.",
+    ),
     option(
         "--keep",
         type=click.IntRange(min=0, max=999),

@@ -10,7 +10,7 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import IO, Any, cast
@@ -21,7 +21,7 @@ from psycopg2 import errors
 
 from loader.engines import Column, Engine, Row, Selection
 from loader.engines.feeding import CHUNK, CopyStream
-from loader.engines.raw_store import RawStore
+from loader.engines.raw_store import RawStore, create_table
 from loader.engines.sql import quote
 from loader.errors import (
     DatabaseFault,
@@ -510,6 +510,21 @@ class PostgresRaw(RawStore):
             (self.table(table),),
         )
         return int(pages)
+
+    def creation(self, name: str, columns: Mapping[str, str]) -> str:
+        return creation(self.schema, name, columns)
+
+
+def creation(schema: str, name: str, columns: Mapping[str, str]) -> str:
+    """The statement that makes a raw table in a schema, whose name is quoted."""
+    table = f"{schema}.{quote(name)}"
+    made = create_table(table, columns)
+    if "line" not in columns:
+        return made
+    # The rows of a load stand together: an index of ranges finds them and costs a load nothing.
+    index = f"{quote(f'{name}_load_id')} on {table} using brin (load_id)"
+    options = "pages_per_range = 32, autosummarize = on"
+    return f"{made}; create index if not exists {index} with ({options})"
 
 
 # What psycopg2 does not do by itself.
