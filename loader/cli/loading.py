@@ -128,7 +128,11 @@ given_options = options(
 
 
 _build_options = options(
-    option("--full", is_flag=True, help="Build even if nothing has changed."),
+    option(
+        "--full",
+        is_flag=True,
+        help="Build everything, also when nothing or only the loads have changed.",
+    ),
     option(
         "--keep",
         type=click.IntRange(min=0, max=999),
@@ -375,19 +379,14 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.UsageError."""
     from loader.load import LoadOptions
     from loader.parsers.dialect import ReadOptions
-    from loader.sources import CellFormats
-
-    def of(kind: type[ReadOptions | CellFormats]) -> Given:
-        return {name: given[name] for name in kind.__dataclass_fields__}
 
     try:
-        formats = CellFormats(**of(CellFormats))
+        read = ReadOptions(**{name: given[name] for name in ReadOptions.__dataclass_fields__})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     call = ("replace", "allow_empty", "max_rejected", "exclude", "input")
     return LoadOptions(
         check=check,
-        read=ReadOptions(**of(ReadOptions)),
-        formats=formats,
+        read=read,
         **{name: given[name] for name in call},
     )
