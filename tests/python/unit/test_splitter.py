@@ -35,17 +35,19 @@ def split(
     splitter = Splitter(shape, len(keep), pick, load_id=5)
     if by_definition:
         splitter._plain.clear()
-    out, pending = "", ""
+    out, pending, records, wrong = "", "", 0, []
     for part in [*(text[at : at + portion] for at in range(0, len(text), portion)), None]:
         pending += part or ""
         whole = len(pending) if part is None else complete_lines(pending)
         found, used = splitter.split(pending[:whole], final=part is None)
         out += found
+        records += splitter.records
+        wrong += splitter.rejected
         pending = pending[used:]
     assert not pending
     rows = rows_of(out, output_delimiter(shape), load_id=5)
-    assert len(rows) == splitter.records
-    return rows, splitter.rejected
+    assert len(rows) == records
+    return rows, wrong
 
 
 def rejected(text: str, shape: Dialect = Dialect(",")) -> list[tuple[int, str, str]]:  # noqa: B008
