@@ -138,22 +138,6 @@ def test_files_of_a_fourth_source_load_by_the_declaration_alone(
     assert set(rows(database, types)) == wanted
 
 
-def test_a_column_that_is_declared_later_is_added_to_the_table(
-    tmp_path: Path, database: Database
-) -> None:
-    project = loading_project(tmp_path / "project")
-    declare(project, "plate_id", "well")
-    (tmp_path / "old.csv").write_text("plate_id,well,reading\n1,A1,5\n")
-    load(project, tmp_path / "old.csv")
-    declare(project, "plate_id", 'read "by" %s', "well", "remark")
-    (tmp_path / "new.csv").write_text('plate_id,well,"read ""by"" %s"\n2,A2,Ada\n')
-    load(project, tmp_path / "new.csv")
-    found = rows(
-        database, 'select plate_id, well, "read ""by"" %s", remark from raw.plates order by 1'
-    )
-    assert found == [("1", "A1", None, None), ("2", "A2", "Ada", None)]
-
-
 def test_a_column_that_is_declared_no_more_keeps_its_cells(
     tmp_path: Path, database: Database
 ) -> None:
