@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from loader import ledger
@@ -67,23 +67,18 @@ def _row(load: Load, judged: tuple[str, Account] | None, columns: Sequence[Colum
 
 def undo_loads(database: Database, load_ids: Sequence[int]) -> str:
     """Undo loads; what a person should know of it. Raises UnknownLoad or WrongStatus."""
-    return _change(database, load_ids, ledger.undo, after_undo)
+    with _store(database, write=True) as store:
+        before = store.loads()
+        sentences = after_undo(before, load_ids, ledger.undo(store, load_ids))
+        store.commit()
+    return "\n".join(sentences)
 
 
 def redo_loads(database: Database, load_ids: Sequence[int]) -> str:
     """The same for redo."""
-    return _change(database, load_ids, ledger.redo, after_redo)
-
-
-def _change(
-    database: Database,
-    load_ids: Sequence[int],
-    change: Callable[[RawStore, Sequence[int]], dict[int, str]],
-    tell: Callable[[Sequence[Load], Sequence[int], Mapping[int, str]], list[str]],
-) -> str:
     with _store(database, write=True) as store:
         before = store.loads()
-        sentences = tell(before, load_ids, change(store, load_ids))
+        sentences = after_redo(before, load_ids, ledger.redo(store, load_ids))
         store.commit()
     return "\n".join(sentences)
 
@@ -122,7 +117,7 @@ def after_undo(
             sentences.append(f"{_called(load)} is undone{_NOT_CURRENT if silent else ''}")
     back = [load for load in before if new.get(load.load_id) == ledger.CURRENT]
     if back:
-        sentences[-1] += f"; {_list(back)} {_is(back)} current again"
+        sentences[-1] += f"; {_those(back)} current again"
     return sentences + _consequences(before, new)
 
 
@@ -139,7 +134,7 @@ def after_redo(
             sentences.append(f"{_called(load)} {rest}")
     gone = [load for load in now if load.load_id in new and load.load_id not in load_ids]
     if gone:
-        sentences[-1] += f"; {_list(gone)} {_is(gone)} no longer current"
+        sentences[-1] += f"; {_those(gone)} no longer current"
     return sentences + _consequences(before, new)
 
 
@@ -170,17 +165,14 @@ def _called(load: Load) -> str:
     return f"load {load.load_id} ({display(load.file)} into {display(load.input)})"
 
 
-def _is(loads: Sequence[Load]) -> str:
-    return "is" if len(loads) == 1 else "are"
-
-
-def _list(loads: Sequence[Load]) -> str:
+def _those(loads: Sequence[Load]) -> str:
+    """The loads as the subject of a sentence, with its verb."""
     ids = [str(load.load_id) for load in loads]
     if len(ids) == 1:
-        return f"load {ids[0]}"
+        return f"load {ids[0]} is"
     if len(ids) > _NAMED:
-        return f"{len(ids):,} loads ({', '.join(ids[:_NAMED])}, …)"
-    return f"loads {', '.join(ids[:-1])} and {ids[-1]}"
+        return f"{len(ids):,} loads ({', '.join(ids[:_NAMED])}, …) are"
+    return f"loads {', '.join(ids[:-1])} and {ids[-1]} are"
 
 
 def _footer(total: int, shown: int) -> str:
