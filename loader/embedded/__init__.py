@@ -78,36 +78,18 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True)
 class Place:
     """The paths of one embedded server, all absolute."""
 
-    home: Path
-    run: Path
-
-    @property
-    def data(self) -> Path:
-        return self.home / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.home / "log" / "postgres.log"
-
-    @property
-    def lock(self) -> Path:
-        return self.home / "lock"
-
-    @property
-    def user_settings(self) -> Path:
-        return self.home / "user.conf"
-
-    @property
-    def exposed(self) -> Path:
-        return self.home / "exposed.json"
-
-    @property
-    def socket(self) -> Path:
-        return self.run / f".s.PGSQL.{PORT}"
+    def __init__(self, home: Path, run: Path) -> None:
+        self.home = home
+        self.run = run
+        self.data = home / "data"
+        self.log = home / "log" / "postgres.log"
+        self.lock = home / "lock"
+        self.user_settings = home / "user.conf"
+        self.exposed = home / "exposed.json"
+        self.socket = run / f".s.PGSQL.{PORT}"
 
     @property
     def owners(self) -> tuple[int, int]:

@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import IO, Any, cast
 
 import psycopg2
@@ -322,21 +321,19 @@ class Postgres(Engine):
         except psycopg2.Error as error:
             if not self._connection.closed:
                 self._connection.rollback()
-            raise self._fault(error, f"{self._schema}.{relation}" if relation else "") from None
-
-    def _fault(self, error: psycopg2.Error, relation: str) -> LabmartError:
-        message = one_line(error)
-        if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
-            return QueryTooSlow(self._where)
-        if relation and isinstance(error, errors.UndefinedColumn):
-            return Outdated(relation, message)
-        if relation and isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
-            return NotBuilt(relation, self._where)
-        if error.pgcode is None and _is_lost(error):
-            return DatabaseUnreachable(
-                f"The connection to {self._where} was lost: {message} Call again."
-            )
-        return QueryFailed(self._where, message)
+            message, relation = one_line(error), relation and f"{self._schema}.{relation}"
+            fault: LabmartError = QueryFailed(self._where, message)
+            if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
+                fault = QueryTooSlow(self._where)
+            elif relation and isinstance(error, errors.UndefinedColumn):
+                fault = Outdated(relation, message)
+            elif relation and isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
+                fault = NotBuilt(relation, self._where)
+            elif error.pgcode is None and _is_lost(error):
+                fault = DatabaseUnreachable(
+                    f"The connection to {self._where} was lost: {message} Call again."
+                )
+            raise fault from None
 
 
 def _is_text(column: Column) -> bool:
@@ -554,20 +551,13 @@ def _honest_copy() -> Iterator[None]:
     psycopg2 2.9 meets a second error then, "server closed the connection", raises that one and
     gives the first to sys.excepthook, which would print a traceback.
     """
-    heard: list[BaseException] = []
-
-    def listen(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
-        heard.append(error)
-
+    heard: list[BaseException | None] = []
     before = sys.excepthook
-    sys.excepthook = listen
+    sys.excepthook = lambda kind, error, trace: heard.append(error.__cause__)  # noqa: ARG005
     try:
         yield
     except psycopg2.OperationalError as error:
-        causes = [cause.__cause__ for cause in heard]
-        raise next(
-            (cause for cause in causes if isinstance(cause, psycopg2.Error)), error
-        ) from None
+        raise next((cause for cause in heard if isinstance(cause, psycopg2.Error)), error) from None
     finally:
         sys.excepthook = before
 
