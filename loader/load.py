@@ -52,7 +52,7 @@ from loader.printable import printable
 from loader.profile import Profile
 from loader.progress import Report
 from loader.project import person
-from loader.sources import EXTRA, CellFormats, Input
+from loader.sources import EXTRA, Input
 
 if TYPE_CHECKING:
     from loader.check import Verdict
@@ -114,7 +114,6 @@ class LoadOptions:
     exclude: tuple[str, ...] = ()
     input: str | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
-    formats: CellFormats = field(default_factory=CellFormats)
     names: Mapping[str, str] = field(default_factory=dict)
     within: Path | None = None
     loaded_by: str = ""
@@ -269,7 +268,7 @@ class _Call:
         sha256 = sha256_of(file.path, file.name)
         said: dict[str, object] = {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in (asdict(options.read) | asdict(options.formats)).items()
+            for name, value in asdict(options.read).items()
             if name != SHEET and value not in (None, ())
         }
         before = said_before.get(sha256)
@@ -277,9 +276,8 @@ class _Call:
             said, said_of_headers = dict(before), ()
         if NAMES in said:
             said_of_headers = ()
-        read = replace(msgspec.convert(said, ReadOptions), sheet=options.read.sheet)
-        formats = msgspec.convert(said, CellFormats)
-        inputs = [replace(table, formats=formats.or_else(table.formats)) for table in self.inputs]
+        read = msgspec.convert({**said, SHEET: options.read.sheet}, ReadOptions)
+        inputs = [replace(table, formats=read.or_else(table.formats)) for table in self.inputs]
         parsers, remembered = _recognise(file, inputs, read, said_of_headers)
         if remembered:
             said[NAMES] = list(remembered.names)

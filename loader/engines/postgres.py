@@ -10,7 +10,7 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
@@ -20,7 +20,7 @@ from psycopg2 import errors
 
 from loader.engines import Column, Engine, Row, Selection
 from loader.engines.feeding import CHUNK, CopyStream
-from loader.engines.raw_store import RawStore
+from loader.engines.raw_store import RawStore, create_table
 from loader.engines.sql import quote
 from loader.errors import (
     DatabaseFault,
@@ -347,8 +347,6 @@ def literal(text: str) -> str:
 
 # Writing the raw tables.
 
-# Pages at the end of a table that COPY may have left half full.
-_MARGIN = 1024
 # A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
 # file is being opened.
 _NO_LIMIT = (
@@ -406,8 +404,6 @@ class PostgresRaw(RawStore):
         super().__init__(schema, quote(schema), where)
         self.database = quote(connection.info.dbname)
         self._connection = connection
-        # Of each table: its pages before the last COPY, and the rows that COPY reported.
-        self._copied: dict[str, tuple[int, int]] = {}
         self._user = ""
         # Read committed: what is read after the lock was taken is what the last load left.
         connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
@@ -457,7 +453,6 @@ class PostgresRaw(RawStore):
         """COPY batches into a table, which are made in a thread of their own."""
         # Waiting for a lock inside COPY could not be interrupted.
         self.run(f"lock table {self.table(name)} in row exclusive mode", right="insert")
-        before = self._copied[name][0] if name in self._copied else self._pages(name)
         listed = ", ".join(quote(column) for column in columns)
         sql = (
             f"copy {self.table(name)} ({listed}) from stdin (format csv, "
@@ -475,24 +470,7 @@ class PostgresRaw(RawStore):
                     raise fault(error, self.where, need=self._need("insert")) from None
                 written += cursor.rowcount
         self.changed.add(name)
-        pages, rows = self._copied.get(name, (before, 0))
-        self._copied[name] = (pages, rows + written)
         return written
-
-    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
-        """See `RawStore`.
-
-        Of a table that had rows before, only what was added to its end is read first: the first
-        reading of older rows would also write, to note that their transaction has committed. COPY
-        also fills gaps that prune has left, so if rows are missing there, all of it is read.
-        """
-        before, written = self._copied.get(table, (0, 0))
-        if before > _MARGIN:
-            at_the_end = f" and ctid >= '({before - _MARGIN:d},0)'"
-            rows = super().counts(table, first, condition + at_the_end)
-            if sum(rows.values()) == written:
-                return rows
-        return super().counts(table, first, condition)
 
     def end(self) -> None:
         self.analyze()
@@ -501,12 +479,20 @@ class PostgresRaw(RawStore):
         except psycopg2.Error as error:
             raise fault(error, self.where, is_commit=True) from None
 
-    def _pages(self, table: str) -> int:
-        [(pages,)] = self.run(
-            "select pg_relation_size(\0::regclass) / current_setting('block_size')::bigint",
-            (self.table(table),),
-        )
-        return int(pages)
+    def creation(self, name: str, columns: Mapping[str, str]) -> str:
+        return creation(self.schema, name, columns)
+
+
+def creation(schema: str, name: str, columns: Mapping[str, str]) -> str:
+    """The statement that makes a raw table in a schema, whose name is quoted."""
+    table = f"{schema}.{quote(name)}"
+    made = create_table(table, columns)
+    if "line" not in columns:
+        return made
+    # The rows of a load stand together: an index of ranges finds them and costs a load nothing.
+    index = f"{quote(f'{name}_load_id')} on {table} using brin (load_id)"
+    options = "pages_per_range = 32, autosummarize = on"
+    return f"{made}; create index if not exists {index} with ({options})"
 
 
 # What psycopg2 does not do by itself.

@@ -218,7 +218,7 @@ class RawStore:
         in_schema = f"create, usage on schema {self.schema}"
         for name, columns in raw_tables(inputs).items():
             if (relation := present.get(name)) is None:
-                self.run(create_table(self.table(name), columns), right=in_schema)
+                self.run(self.creation(name, columns), right=in_schema)
                 continue
             self._check(name, columns, relation)
             for column, type_ in columns.items():
@@ -231,6 +231,10 @@ class RawStore:
             if EXTRA in known and added:
                 loads = [load for load in self.loads() if load.input == table.name]
                 self._fill(table, added, loads)
+
+    def creation(self, name: str, columns: Mapping[str, str]) -> str:
+        """The statement that makes a raw table."""
+        return create_table(self.table(name), columns)
 
     def _check(self, name: str, columns: Mapping[str, str], relation: Relation) -> None:
         name = f"{self.schema_name}.{name}"

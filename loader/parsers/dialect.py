@@ -25,6 +25,7 @@ from loader.parsers.sheets import HEADER_WITHIN
 from loader.parsers.splitter import Dialect, Grammar, Record, count_lines, lines_of
 from loader.sources import (
     BLANKS,
+    CellFormats,
     HeaderMatch,
     Input,
     columns_of,
@@ -70,8 +71,8 @@ _QUOTED_LINE = re.compile('(?<![^\r\n])"((?:[^"\r\n]++|"")*+)"[,;\t]*+(?![^\r\n]
 
 
 @dataclass(frozen=True)
-class ReadOptions:
-    """What a person says of the files instead of having it recognised; None or () is nothing.
+class ReadOptions(CellFormats):
+    """What a person says of files, of how they are split as well; None or () is nothing.
 
     `columns` names the cells of a file without a header. `quote` is "" for no quotation marks.
     `names` says what the header calls a column, `duration_min=experiment_run_time`.

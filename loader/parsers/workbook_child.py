@@ -19,8 +19,13 @@ from pathlib import Path
 import msgspec
 
 from loader.parsers.records import Row
-from loader.parsers.workbook_cells import Unreadable, within_limits
-from loader.parsers.workbook_formats import ods_sheets, xls_sheets, xlsx_sheets
+from loader.parsers.workbook_formats import (
+    Unreadable,
+    ods_sheets,
+    within_limits,
+    xls_sheets,
+    xlsx_sheets,
+)
 
 # What is open holds the texts that cells share (at most 1 GB) and, of xls, one sheet of at
 # most 65,536 rows; Python itself takes some 30 MB.

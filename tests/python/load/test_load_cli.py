@@ -183,7 +183,7 @@ def test_what_was_read_by_its_options_is_known_without_them(person: Person) -> N
         assert "already loaded (load 1, bare.txt)" in person.load("bare.txt", *options).err
     assert person.rows("select reading, dates from raw.loads") == [
         (
-            '{"columns": ["user_id", "name", "email", "signup_date"], "dates": "DMY"}',
+            '{"dates": "DMY", "columns": ["user_id", "name", "email", "signup_date"]}',
             "DMY",
         )
     ]
