@@ -13,6 +13,7 @@ from loader.cli.call import (
     Call,
     Folder,
     format_option,
+    names,
     on_database,
     option,
     options,
@@ -25,7 +26,6 @@ from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.dbt import BuildOptions
     from loader.load import LoadOptions, MaxRejected, Outcome
 
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -56,40 +56,38 @@ def _max_rejected(
         raise click.BadParameter(str(error), param_hint=option.opts[0]) from None
 
 
-def _list(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",")) if value else ()
-
-
 given_options = options(
     option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
-    option("--allow-empty", is_flag=True, help="Let files without any record replace it, too."),
+    option(
+        "--allow-empty", is_flag=True, help="Let --replace hold even for files without records."
+    ),
     option(
         "--max-rejected",
         callback=_max_rejected,
         metavar="N or N%",
-        help="How many lines of a file may be rejected before nothing is loaded; default: 10%. If "
-        "said with --check, it holds for rejected rows as well.",
+        help="How many lines of a file may be rejected before nothing is loaded; default: 10%. "
+        "Given with --check, it also counts the rows that the models reject.",
     ),
     option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files named like this."),
-    option("--input", help="Take the files for this input, whatever else they could be."),
+    option("--input", help="Load the files into this input, whatever else they could be."),
     option("--encoding", help="Encoding of text files, such as utf-8 or windows-1252."),
     option(
         "--delimiter",
         callback=_sign,
-        help="What stands between cells of text: one character, or tab, space.",
+        help="Separator of the cells of text files: one character, or tab, space.",
     ),
     option(
         "--quote",
         callback=_sign,
-        help="What stands around cells of text: one character, or none.",
+        help="Quote character of the cells of text files, or none.",
     ),
     option(
         "--columns",
-        callback=_list,
+        callback=names,
         # LABMART_COLUMNS is that of `labmart show`.
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
-        help="Columns of texts and sheets without a header; an empty name ignores its column.",
+        help="Columns of text files and sheets without a header; an empty name skips a column.",
     ),
     option(
         "--map",
@@ -102,39 +100,43 @@ given_options = options(
     option(
         "--decimal",
         type=click.Choice(["comma", "point"]),
-        help="What stands before the decimals of numbers; the other one may group thousands.",
+        help="Decimal mark of numbers; the other mark may group thousands.",
     ),
     option(
         "--dates",
         type=click.Choice(["DMY", "MDY", "YMD"], case_sensitive=False),
-        help="Order of day, month and year in dates; days like 2024-01-31 need none.",
+        help="Order of day, month and year in dates; dates like 2024-01-31 need none.",
     ),
     option(
         "--list-separator",
         callback=_sign,
-        help="What stands between the ids of a list: one character.",
+        help="Separator of the ids of a list: one character.",
     ),
     option(
         "--id-prefix",
         metavar="PREFIX,PREFIX…",
-        help="What may stand before the digits of ids, such as EXP- in EXP-0012.",
+        help="What ids may begin with before their digits, such as EXP- in EXP-0012.",
     ),
     option(
         "--durations",
         type=click.Choice(DURATIONS),
         metavar="UNIT",
-        help="Unit to read durations in (0:34:59, 35 min, 1h5m, PT35M): s, min or h. What 26:15 is "
-        "has to be said, too: min,h:mm or min,m:ss.",
+        help="Unit to read durations in (0:34:59, 35 min, 1h5m, PT35M): s, min or h. For 26:15 "
+        "also say which it is: min,h:mm or min,m:ss.",
     ),
 )
 
 
 _build_options = options(
-    option("--full", is_flag=True, help="Build also when nothing has changed."),
+    option(
+        "--full",
+        is_flag=True,
+        help="Build everything, also when nothing or only the loads have changed.",
+    ),
     option(
         "--keep",
         type=click.IntRange(min=0, max=999),
-        help="How many earlier builds stay for `labmart rollback`; default: 1.",
+        help="How many earlier builds to keep for `labmart rollback`; default: 1.",
     ),
     target_option,
     vars_option,
@@ -146,40 +148,29 @@ _build_options = options(
 @given_options
 @_build_options
 @click.pass_obj
-def run(
-    call: Call,
-    /,
-    paths: tuple[str, ...],
-    full: bool,
-    keep: int | None,
-    target: str | None,
-    variables: str | None,
-    **given: Any,
-) -> None:
-    """Load the PATHs, if any, build, and print the user features."""
+def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
+    """Load the PATHs, if any, build, and print user_features."""
     from loader.contract import DEFAULT_MART, mart_contract
-    from loader.dbt import BuildOptions
     from loader.seeds import check_seeds
     from loader.show import ShowOptions, show
 
-    database = call.database(target)
+    database = call.database(given["target"])
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
     load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
-    options = BuildOptions(target=target, vars=variables, full=full, keep=keep)
 
     def show_features() -> None:
         with database.open() as source:
             show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
 
-    _build(database, options, load_ids, when_green=show_features)
+    _build(database, given, load_ids, when_green=show_features)
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=Folder())
 def init(folder: Path) -> None:
-    """Write a project of one's own into the folder DIR.
+    """Write a project of your own into the folder DIR.
 
     It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until
     the first load.
@@ -208,15 +199,15 @@ def demo(context: click.Context, folder: Path, target: str | None) -> None:
     on = f" --target {target}" if target else ""
     end = "" if target else "; labmart db stop ends its PostgreSQL"
     say(
-        f"This is the sample laboratory. In {folder} try: labmart show compound_usage{on}, labmart "
-        f"issues{on}, labmart run YOUR_FILES{on}{end}."
+        f"This is the sample laboratory. In {folder} try, called as this was: labmart show "
+        f"compound_usage{on}, labmart issues{on}, labmart run YOUR_FILES{on}{end}."
     )
 
 
 @click.command()
 @on_database
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@option("--check", is_flag=True, help="Tell what is wrong and what would change; write nothing.")
+@option("--check", is_flag=True, help="Report what is wrong and what would change; write nothing.")
 @given_options
 def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: Any) -> None:
     """Load files, folders, patterns and addresses, all or none.
@@ -233,28 +224,18 @@ def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: An
 
 @click.command()
 @_build_options
-@click.argument("dbt_arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("extra", metavar="[-- DBT_ARGUMENTS]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def build(
-    call: Call,
-    full: bool,
-    keep: int | None,
-    target: str | None,
-    variables: str | None,
-    dbt_arguments: tuple[str, ...],
-) -> None:
+def build(call: Call, /, **given: Any) -> None:
     """Build and test beside what readers see, then publish.
 
     If a test fails, or the build is killed, readers see what they saw before. A build is left out
     when nothing has changed since the last one. dbt's unit tests and the tests tagged `development`
-    are not run; plain `dbt build` has them. Arguments after -- go to dbt, which then does what they
-    say, and where readers look, as plain dbt does, such as building one mart and what it is made
-    of: labmart build -- --select +user_features
+    are not run; plain `dbt build` has them. Arguments after -- go to dbt, which then builds what
+    they select, straight into the tables that readers see, as plain dbt does. One mart and what it
+    is made of: labmart build -- --select +user_features
     """
-    from loader.dbt import BuildOptions
-
-    options = BuildOptions(target=target, vars=variables, extra=dbt_arguments, full=full, keep=keep)
-    _build(call.database(target), options)
+    _build(call.database(given["target"]), given)
 
 
 @click.command()
@@ -264,9 +245,9 @@ def build(
     type=click.FloatRange(min=0.1),
     default=10.0,
     show_default=True,
-    help="Seconds between two looks; a file is complete when it did not change for so long.",
+    help="Seconds between two scans; a file is complete when it has not changed for that long.",
 )
-@option("--once", is_flag=True, help="Deal with what lies there, and end.")
+@option("--once", is_flag=True, help="Process what is there, then exit.")
 @option(
     "--move/--keep",
     "moves",
@@ -279,18 +260,7 @@ def build(
 @target_option
 @vars_option
 @click.pass_obj
-def watch(
-    call: Call,
-    /,
-    place: str,
-    interval: float,
-    once: bool,
-    moves: bool | None,
-    build: bool,
-    target: str | None,
-    variables: str | None,
-    **given: Any,
-) -> None:
+def watch(call: Call, /, place: str, **given: Any) -> None:
     """Load what lands in a folder or an object store, then build.
 
     A loaded file goes to loaded/ in the folder, a refused one to rejected/ with a report beside it.
@@ -299,17 +269,9 @@ def watch(
     from loader.watch import WatchOptions
     from loader.watch import watch as watch_place
 
-    database = call.database(target)
-    options = WatchOptions(
-        interval=interval,
-        once=once,
-        moves=moves,
-        build=build,
-        target=target,
-        variables=variables,
-        load=parsed(given, check=False),
-    )
-    summary = watch_place(database, place, options)
+    own = ("interval", "once", "moves", "build", "target", "vars")
+    options = WatchOptions(load=parsed(given, check=False), **{name: given[name] for name in own})
+    summary = watch_place(call.database(given["target"]), place, options)
     if summary.build_failed:
         raise BuildFailed
     if summary.refused:
@@ -344,7 +306,7 @@ def undo(database: Database, load_ids: tuple[int, ...]) -> None:
 @on_database
 @load_ids
 def redo(database: Database, load_ids: tuple[int, ...]) -> None:
-    """Take an undo back."""
+    """Take an undo back; the loads are current again."""
     from loader.history import redo_loads
 
     say(redo_loads(database, load_ids))
@@ -352,9 +314,9 @@ def redo(database: Database, load_ids: tuple[int, ...]) -> None:
 
 @click.command()
 @on_database
-@option("--check", is_flag=True, help="Only tell what would be deleted.")
+@option("--check", is_flag=True, help="Only report what would be deleted.")
 def prune(database: Database, check: bool) -> None:
-    """Delete what is not current, with all its rows, for good."""
+    """Delete loads that are not current, with all their rows, for good."""
     from loader.history import prune_loads
 
     say(prune_loads(database, check=check))
@@ -362,12 +324,13 @@ def prune(database: Database, check: bool) -> None:
 
 def _build(
     database: Database,
-    options: BuildOptions,
+    given: Given,
     load_ids: Sequence[int] = (),
     *,
     when_green: Callable[[], None] | None = None,
 ) -> None:
     """Build; the last lines say what became of the records, also of those of a red build."""
+    from loader.dbt import BuildOptions
     from loader.dbt_report import run_and_report
     from loader.seeds import check_seeds
     from loader.show import closing_lines
@@ -378,6 +341,8 @@ def _build(
                 say(line)
 
     check_seeds(database.project.seeds)
+    own = [name for name in BuildOptions.__dataclass_fields__ if name in given]
+    options = BuildOptions(**{name: given[name] for name in own})
     if not run_and_report(database, options, red=close):
         raise BuildFailed
     if when_green:
@@ -414,19 +379,14 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.UsageError."""
     from loader.load import LoadOptions
     from loader.parsers.dialect import ReadOptions
-    from loader.sources import CellFormats
-
-    def of(kind: type[ReadOptions | CellFormats]) -> Given:
-        return {name: given[name] for name in kind.__dataclass_fields__}
 
     try:
-        formats = CellFormats(**of(CellFormats))
+        read = ReadOptions(**{name: given[name] for name in ReadOptions.__dataclass_fields__})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     call = ("replace", "allow_empty", "max_rejected", "exclude", "input")
     return LoadOptions(
         check=check,
-        read=ReadOptions(**of(ReadOptions)),
-        formats=formats,
+        read=read,
         **{name: given[name] for name in call},
     )
