@@ -18,7 +18,7 @@ from support.engines import Lake
 from support.oracle import marts
 from support.project import copy_of_project
 from support.random_labs import Mode, catalogue_lab, random_lab
-from support.spark import KINDS, lake_on
+from support.spark import KINDS, lake_on, session_at
 from support.workbench import OLDER_POSTGRES, Workbench, requested_workbench
 
 pytestmark = pytest.mark.slow
@@ -110,3 +110,7 @@ def test_builds_at_once_share_a_session_server_and_nothing_else(
     for bench, expected in zip(benches, [*right, right[0]], strict=True):
         bench.enter(monkeypatch)
         assert bench.differences(expected) == []
+    if engine == "spark":
+        # Whoever else has a session there reads one of the two by the usual name.
+        [(users,)] = session_at(url).sql("select count(*) from labmart.users").collect()
+        assert users in {len(expected["users"]) for expected in right}

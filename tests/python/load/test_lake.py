@@ -274,9 +274,6 @@ def note(lake: Lake, number: int, *, keep: int = 1) -> None:
 
 
 def test_what_is_published_at_once_is_all_noted_and_the_last_to_begin_is_seen(lake: Lake) -> None:
-    # A publisher that was killed long ago.
-    (lake.place / "labmart").mkdir(parents=True)
-    (lake.place / "labmart" / "publishing").write_text("1")
     numbers = [5, 4, 3, 2, 1]
     for number in numbers:
         publish(lake, number)
@@ -295,6 +292,9 @@ def test_what_is_published_is_noted_compared_and_can_be_put_back(
     lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile = lake.profile()
+    # Of somebody who was killed long ago while he noted a build.
+    (lake.place / "labmart").mkdir(parents=True)
+    (lake.place / "labmart" / "publishing").write_text("1")
 
     def seen() -> tuple[object, object]:
         with open_engine(profile) as engine:
