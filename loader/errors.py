@@ -1,10 +1,12 @@
 """What can go wrong, and the exit codes.
 
     LabmartError
-    ├── UsageError (2)               a wrong call
+    ├── UsageError (2)               the call cannot be meant as it stands
     │   ├── ConfigError              a YAML file, or the project itself, cannot be used
-    │   ├── NothingToLoad, MissingExtra, MissingJava
-    │   ├── UnknownMart, UnknownColumn, NotBuilt, Outdated
+    │   ├── NothingToLoad            a PATH means no file
+    │   ├── MissingExtra, MissingJava   what an address or engine needs is not installed
+    │   ├── UnknownMart, UnknownColumn
+    │   ├── NotBuilt, Outdated       a mart's relation is not there, or lacks a declared column
     │   ├── UnknownLoad, WrongStatus
     │   └── BadParameter, NotAcceptable   of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
@@ -14,8 +16,8 @@
     ├── QueryFailed (1)              the database refused a query
     ├── DatabaseFault (4)            the database failed in the middle of the work
     ├── DatabaseUnreachable (4)      no usable connection, or no embedded server
-    ├── QueryTooSlow, TooBusy (4)    a request to the service took too long
-    └── ReaderGone (0)               nobody reads our output any more
+    ├── QueryTooSlow, TooBusy (4)    a request to the service took, or would wait, too long
+    └── ReaderGone (0)               nobody reads our output any more, as in `labmart show | head`
 
 Each says what is wrong, where, and what to do next. A fault has a class of its own where somebody
 catches it, or where the service answers it with a kind and a status of its own; all others are a
@@ -51,8 +53,6 @@ class LabmartError(Exception):
 
 
 class ReaderGone(LabmartError):
-    """Whoever read our stdout has seen enough, as in `labmart show | head`."""
-
     exit_code = EXIT_DONE
 
 
@@ -69,8 +69,6 @@ class ConfigError(UsageError):
 
 
 class NothingToLoad(UsageError):
-    """A PATH means no file."""
-
     def __init__(self, path: str, problem: str) -> None:
         self.path = path
         self.problem = problem
@@ -91,8 +89,6 @@ class MissingExtra(UsageError):
 
 
 class MissingJava(UsageError):
-    """No Java that Spark runs on."""
-
     def __init__(self, problem: str, needed: int) -> None:
         super().__init__(
             f"Spark needs Java {needed} or later, and {problem}. Install one (a package such as "
@@ -117,15 +113,11 @@ class UnknownColumn(UsageError):
 
 
 class NotBuilt(UsageError):
-    """The mart's relation does not exist in the database."""
-
     def __init__(self, relation: str, where: str) -> None:
         super().__init__(f"There is no table {relation} in {where} yet. Run `labmart build` first.")
 
 
 class Outdated(UsageError):
-    """The mart's relation lacks a column that is declared by now."""
-
     def __init__(self, relation: str, message: str) -> None:
         super().__init__(
             f"The table {relation} was built before its columns were declared as they are now "
@@ -139,23 +131,17 @@ class UnknownLoad(UsageError):
 
 
 class WrongStatus(UsageError):
-    """The load's status does not allow this."""
-
     def __init__(self, load_id: int, problem: str) -> None:
         super().__init__(f"Load {load_id} {problem}")
 
 
 class BadParameter(UsageError):
-    """A parameter of a request says something that cannot be meant."""
-
     def __init__(self, parameter: str, problem: str) -> None:
         self.parameter = parameter
         super().__init__(f"{parameter}: {problem}")
 
 
 class NotAcceptable(UsageError):
-    """The header Accept of a request wants none of the formats that there are."""
-
     def __init__(self, known: Sequence[str]) -> None:
         super().__init__(f"The header Accept names none of {', '.join(known)}.")
 
@@ -238,8 +224,6 @@ class BuildFailed(LabmartError):
 
 
 class QueryFailed(LabmartError):
-    """The database answered a query with an error."""
-
     exit_code = EXIT_BUILD
 
     def __init__(self, where: str, message: str) -> None:
@@ -247,8 +231,6 @@ class QueryFailed(LabmartError):
 
 
 class QueryTooSlow(LabmartError):
-    """A query was ended because it took, or waited, too long."""
-
     exit_code = EXIT_DATABASE
 
     def __init__(self, where: str) -> None:
@@ -259,8 +241,6 @@ class QueryTooSlow(LabmartError):
 
 
 class TooBusy(LabmartError):
-    """So many queries of requests run at once that one more would have to wait too long."""
-
     exit_code = EXIT_DATABASE
 
     def __init__(self, most: int) -> None:
@@ -282,8 +262,6 @@ class DatabaseFault(LabmartError):
 
 
 class DatabaseUnreachable(LabmartError):
-    """No usable connection to the database."""
-
     exit_code = EXIT_DATABASE
 
 

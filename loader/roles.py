@@ -230,10 +230,10 @@ def unexpose(database: Database) -> bool:
     with closing(open_connection(database.profile, "labmart db expose")) as connection:
         _refuse_restart_of_work(connection)
         with connection, connection.cursor() as cursor:
-            for role in exposure.roles:
-                cursor.execute("select from pg_roles where rolname = %s", (role,))
-                if cursor.fetchone() is not None:
-                    cursor.execute(f"alter role {quote(role)} nologin password null")
+            known = "select rolname::text from pg_roles where rolname = any(%s)"
+            cursor.execute(known, (list(exposure.roles),))
+            for (role,) in cursor.fetchall():
+                cursor.execute(f"alter role {quote(role)} nologin password null")
     _restart(place, None)
     return True
 
