@@ -14,15 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import duckdb
-import openpyxl
-import xlwt
 from backports import zstd
 from support.copy_text import rows_of
 from support.project import ROOT
-from support.workbooks import ods_cell, ods_parts, ods_table
+from support.workbooks import workbook
 
 from loader.errors import FileRefused
 from loader.files import collect
@@ -116,7 +113,7 @@ def assert_accounted_for(
 def written(form: str, rows: Sequence[Cells], folder: Path) -> bytes:
     """A file of the rows in a format, made by other programs than ours."""
     if form in ("xlsx", "xls", "ods"):
-        return workbook(form, [NAMES, *rows])
+        return workbook(form, [("S", [NAMES, *rows])])
     if form == "jsonl":
         objects = [json.dumps(dict(zip(NAMES, row, strict=True))) for row in rows]
         return "\n".join(objects).encode()
@@ -134,34 +131,6 @@ def written(form: str, rows: Sequence[Cells], folder: Path) -> bytes:
     if form == "zip":
         return zipped({"a/users.csv": data, "b.csv.gz": gzip.compress(data)})
     return _PACKED[form](data) if form in _PACKED else data
-
-
-def workbook(form: str, rows: Sequence[Cells]) -> bytes:
-    """A workbook with one sheet, all cells text."""
-    file = io.BytesIO()
-    if form == "xlsx":
-        new = openpyxl.Workbook()
-        for at, row in enumerate(rows, start=1):
-            for column, text_ in enumerate(row, start=1):
-                cell = new.active.cell(at, column, text_)
-                cell.data_type = "s"
-        new.save(file)
-    elif form == "xls":
-        old = xlwt.Workbook()
-        sheet = old.add_sheet("S")
-        for at, row in enumerate(rows):
-            for column, text_ in enumerate(row):
-                sheet.write(at, column, text_)
-        old.save(file)
-    else:
-        lines = (
-            f"<table:table-row>{''.join(ods_cell(escape(cell or '')) for cell in row)}"
-            "</table:table-row>"
-            for row in rows
-        )
-        parts = ods_parts(ods_table("".join(lines)))
-        return zipped({name: content.encode() for name, content in parts.items()})
-    return file.getvalue()
 
 
 def zipped(members: Mapping[str, bytes]) -> bytes:

@@ -13,7 +13,8 @@ from pathlib import Path
 import duckdb
 import openpyxl
 import pytest
-from support.corpora import INPUTS, NAMES, Cells, read, workbook, zipped
+from support import workbooks
+from support.corpora import INPUTS, NAMES, Cells, read, zipped
 from support.workbooks import ods_cell, ods_parts, ods_table
 
 from loader.errors import FileRefused
@@ -33,6 +34,10 @@ def as_text(rows: Sequence[Cells], delimiter: str = ",") -> bytes:
 
 def as_quoted(rows: Sequence[Cells]) -> bytes:
     return "\r\n".join(",".join(f'"{cell or ""}"' for cell in row) for row in rows).encode()
+
+
+def workbook(form: str, rows: Sequence[Cells]) -> bytes:
+    return workbooks.workbook(form, [("S", rows)])
 
 
 def as_json(rows: Sequence[Cells]) -> bytes:
