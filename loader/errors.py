@@ -76,6 +76,8 @@ class NothingToLoad(UsageError):
 
 
 class MissingExtra(UsageError):
+    """The packages of an extra are not installed."""
+
     def __init__(self, name: str, extra: str) -> None:
         is_clone = (Path(__file__).parents[1] / "pyproject.toml").exists()
         if is_clone:
@@ -83,7 +85,7 @@ class MissingExtra(UsageError):
         else:
             wheel = f"./labmart-{__version__}-py3-none-any.whl[{extra}]"
             remedy = f"Install the wheel with it: `uv tool install '{wheel}'`, or by pip"
-        super().__init__(f"{name}: this needs the extra {extra!r}. {remedy}.")
+        super().__init__(f"{name} needs the extra {extra!r}. {remedy}.")
 
 
 class MissingJava(UsageError):

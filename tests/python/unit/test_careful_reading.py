@@ -347,12 +347,6 @@ def test_a_header_named_otherwise_is_refused_with_its_cause(
     assert "--delimiter" not in wrong or "lacks name" in says
 
 
-def test_a_header_with_a_stray_quotation_mark_is_told(tmp_path: Path) -> None:
-    _, _, wrong = of(tmp_path, '"user_id,"name","email","signup_date"\n1,Ada,a@lab,\n')
-    assert "quotation marks are not right. Put each name between two marks, or all" in wrong
-    assert "--delimiter" not in wrong
-
-
 @pytest.mark.parametrize("form", ["xlsx", "xls", "ods"])
 def test_a_sheet_whose_text_was_never_split_is_told(tmp_path: Path, form: str) -> None:
     rows = [(";".join(cell or "" for cell in row),) for row in (NAMES, *PEOPLE)]

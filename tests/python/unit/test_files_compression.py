@@ -11,7 +11,6 @@ import sys
 import textwrap
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -228,17 +227,3 @@ def test_random_members_in_random_layers_read_alike(
         while piece := stream.read(step):
             found += piece
     assert found == b"".join(b"=" + member for member in members)
-
-
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kind=st.sampled_from(sorted(PACK)), data=st.data())
-def test_any_damage_is_a_sentence_or_harmless(
-    tmp_path: Path, kind: str, data: st.DataObject
-) -> None:
-    packed = bytearray(PACK[kind](TEXT[:2000]))
-    for _ in range(data.draw(st.integers(1, 3))):
-        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
-    del packed[data.draw(st.integers(0, len(packed))) :]
-    path = written(tmp_path, bytes(packed))
-    with suppress(FileRefused):
-        content(path)

@@ -219,7 +219,7 @@ def test_rows_after_the_first_ones_follow_and_every_reading_starts_anew(
     tmp_path: Path, suffix: str
 ) -> None:
     path = tmp_path / f"a.{suffix}"
-    values = [[f"r{row}", row] for row in range(1, 5001)]
+    values = [[f"r{row}", row] for row in range(1, 1501)]
     if suffix == "xlsx":
         with xlsxwriter.Workbook(str(path)) as book:
             for name in ("A", "B"):
@@ -252,7 +252,7 @@ def test_rows_after_the_first_ones_follow_and_every_reading_starts_anew(
     for sheet, name in zip(found, ("A", "B"), strict=True):
         beginning = sheet.rows()
         next(beginning)
-        wanted = [(2 * row - 1, [name, f"r{row}", str(row)]) for row in range(1, 5001)]
+        wanted = [(2 * row - 1, [name, f"r{row}", str(row)]) for row in range(1, 1501)]
         assert rows_of(sheet) == wanted
         assert rows_of(sheet) == wanted
         assert next(beginning)[:2] == (3, [name, "r2", "2"])
