@@ -309,10 +309,7 @@ def watch(
         variables=variables,
         load=parsed(given, check=False),
     )
-    summary = watch_place(database, place, options)
-    if summary.build_failed:
-        raise BuildFailed
-    if summary.refused:
+    if watch_place(database, place, options):
         raise SystemExit(EXIT_FILE)
 
 

@@ -17,7 +17,7 @@ from loader.errors import MissingExtra
 
 if TYPE_CHECKING:
     from loader.service.access import Role, TokenStore
-    from loader.service.settings import Settings
+    from loader.service.database import Settings
 
 _COUNT, _FLOAT = click.IntRange(min=1), click.FloatRange(min=0.1)
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -171,7 +171,7 @@ def _settings(call: Call, target: str | None, **given: Any) -> Settings:
     """The settings that the options of a subcommand mean, called as their fields are."""
     if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
         raise MissingExtra("labmart serve", "service")
-    from loader.service.settings import Settings
+    from loader.service.database import Settings
 
     return Settings(call.database(target), target, **given)
 

@@ -33,19 +33,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
+from io import BytesIO
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Annotated
 from urllib.parse import urlencode
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from loader import __version__
 from loader.columnar import write_columnar
 from loader.contract import Contract, ContractColumn, mart_contracts, raw_contract
 from loader.database import Database
-from loader.engines import Column, Filter, Position, Selection, named
+from loader.engines import Column, Filter, Position, Selection
 from loader.engines.postgres import Connection, Pool, Postgres, literal, where
 from loader.engines.sql import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, quote
 from loader.errors import (
@@ -54,6 +55,7 @@ from loader.errors import (
     NotAcceptable,
     NotBuilt,
     UnknownColumn,
+    UnknownLoad,
     UnknownMart,
     did_you_mean,
 )
@@ -70,7 +72,14 @@ _LOG = logging.getLogger("labmart.service")
 _MOST_FILTERS = 50
 _MOST_IN_LIST = 1000
 _LONGEST_SHOWN = 60
-_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,"]*)', re.DOTALL)
+# Of a list; behind a comma each, and its quotation marks are not part of it.
+_ITEM = r',(?:"((?:[^"\\]|\\.)*)"|([^,"]*))'
+# What a cursor holds: which order it belongs to, how many rows with just these values of what that
+# compares have been given, and the values.
+_CURSOR = TypeAdapter(
+    tuple[str, Annotated[int, Field(ge=1, lt=2**62)], tuple[str | None, ...]],
+    config=ConfigDict(strict=True),
+)
 
 # Seconds that a statement may take, and that one waits for a table or for a free connection.
 STATEMENT_SECONDS = 60.0
@@ -149,17 +158,13 @@ class Source:
     def qualified_name(self) -> str:
         return f"{quote(self.schema)}.{quote(self.contract.name)}"
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return tuple(Column(column.name, column.type) for column in self.contract.columns)
-
     def named(self, parameter: str, names: Sequence[str]) -> tuple[Column, ...]:
         """The columns of these names, each of which stands there once. Raises BadParameter."""
         chosen: list[Column] = []
         for name in names:
-            column = named(self.columns, name.strip())
+            column = self.contract.column(name.strip())
             if column is None:
-                known = [column.name for column in self.columns]
+                known = [column.name for column in self.contract.columns]
                 unknown = UnknownColumn(self.contract.name, name.strip(), known)
                 raise BadParameter(parameter, str(unknown))
             if column in chosen:
@@ -188,6 +193,7 @@ class Marts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._schema = database.profile.schema
         self._where = where(database.profile)
         self._pool = Pool(self._connect, MOST_CONNECTIONS, wait=WAIT_SECONDS)
         self._role = ""
@@ -214,22 +220,37 @@ class Marts:
         contract = self.contracts().get(name)
         if contract is None:
             raise UnknownMart(name, list(self.contracts()))
-        return self.answer(Source(self._database.profile.schema, contract), request, query)
-
-    def loads(self, request: Request, query: RowQuery, load_id: int | None = None) -> Answer:
-        """Rows of the ledger, the newest first; with a number that of this load."""
-        source = self._raw(LEDGER, load_id)
-        source = replace(source, equalities=("status", "input"), default_order="-load_id")
-        return self.answer(source, request, query)
+        return self.answer(Source(self._schema, contract), request, query)
 
     def publications(self, request: Request, query: RowQuery) -> Answer:
         """What has been published, the newest first; nothing where plain dbt builds."""
-        source = Source(self._database.profile.schema, _PUBLICATIONS, swapped=False)
-        source = replace(source, equalities=("status",), default_order="-build")
+        source = Source(
+            *(self._schema, _PUBLICATIONS),
+            swapped=False,
+            equalities=("status",),
+            default_order="-build",
+        )
         return self.answer(source, request, query)
 
+    def loads(self, request: Request, query: RowQuery) -> Answer:
+        """Rows of the ledger, the newest first."""
+        return self.answer(self._raw(LEDGER), request, query)
+
+    def load(self, load_id: int) -> bytes:
+        """A row of the ledger as a JSON object. Raises UnknownLoad."""
+        source = self._raw(LEDGER, load_id)
+        selection = selection_of(source, (), RowQuery(), None)
+        with self.reading(source) as engine:
+            rows = list(engine.rows(selection))
+        if not rows:
+            raise UnknownLoad(load_id)
+        out = BytesIO()
+        write_json(selection.columns, rows, out)
+        return out.getvalue().strip(b"[] \n")
+
     def rejected(self, request: Request, query: RowQuery, load_id: int) -> Answer:
-        """The lines of a load that could not be split."""
+        """The lines of a load that could not be split. Raises UnknownLoad."""
+        self.load(load_id)
         return self.answer(self._raw(REJECTED, load_id), request, query)
 
     def answer(self, source: Source, request: Request, query: RowQuery) -> Answer:
@@ -242,16 +263,17 @@ class Marts:
         # All of it, cursor included, is checked before anything is asked of the database.
         selection = selection_of(source, pairs, query, PAGE if format_ == "json" else None)
         with self.reading(source) as engine:
-            told = f"{query.formulas} {query.total}"
-            tag = _etag(self._version(source, engine), selection, format_, told)
+            version, build = _version(source, engine)
+            tag = _hash(__version__, version, selection, format_, query.formulas, query.total)[:32]
             headers = {
-                "ETag": tag,
+                # The bytes of the columnar formats are their writers' affair: the tag speaks of
+                # the rows.
+                "ETag": f'"{tag}"' if format_ in ("json", "csv") else f'W/"{tag}"',
                 # It may be kept, by the client alone, and asked about each time.
                 "Cache-Control": "private, no-cache",
                 "Vary": "Accept, Authorization",
+                **({"Labmart-Build": build} if build else {}),
             }
-            if build := self._build(source, engine):
-                headers["Labmart-Build"] = build
             if _matches(tag, request.headers.get("if-none-match", "")):
                 return Answer(304, headers)
             following = _cursor_behind(source, selection, engine)
@@ -283,8 +305,7 @@ class Marts:
             engine = Postgres(connection, self._where, source.schema)
             if not self._role:
                 # Where there is none it is looked for anew each time.
-                schema = self._database.profile.schema
-                roles = engine.all(_ROLE, (reader_of(schema), schema))
+                roles = engine.all(_ROLE, (reader_of(self._schema), self._schema))
                 self._role = str(roles[0][0]) if roles else ""
                 connection.rollback()
             begin = (
@@ -301,7 +322,8 @@ class Marts:
                 if source.swapped:
                     raise
                 engine.all(begin)
-                engine = Postgres(connection, self._where, source.schema, absent=source.columns)
+                columns = source.contract.columns
+                engine = Postgres(connection, self._where, source.schema, absent=columns)
             yield engine
 
     def _connect(self) -> Connection:
@@ -309,26 +331,18 @@ class Marts:
         connection.set_session("REPEATABLE READ", readonly=True)
         return connection
 
-    def _version(self, source: Source, engine: Postgres) -> str:
-        """What changes whenever the rows do."""
-        if not source.swapped:
-            return _digest(source, engine)
-        return repr(engine.all(_IDENTITY, (source.qualified_name,)))
-
-    def _build(self, source: Source, engine: Postgres) -> str:
-        """The number of the build that the rows are of; '' where labmart has not published it."""
-        status = f"{quote(source.schema)}.{quote(MART_STATUS)}"
-        if not source.swapped or engine.all("select to_regclass(%s)", (status,)) == [(None,)]:
-            return ""
-        sql = f"select build from {status} where mart = %s"
-        return "".join(str(build) for (build,) in engine.all(sql, (source.contract.name,)))
-
-    def _raw(self, name: str, load_id: int | None) -> Source:
-        source = Source(self._database.profile.raw_schema, self._contracts()[1][name], False)
-        if load_id is None:
-            return source
-        [column] = source.named("load_id", ["load_id"])
-        return replace(source, fixed=(Filter(column, "eq", (str(load_id),)),))
+    def _raw(self, name: str, load_id: int | None = None) -> Source:
+        """The ledger or the rejected lines; with a number what they have of this load."""
+        contract = self._contracts()[1][name]
+        column = contract.column("load_id")
+        assert column is not None
+        return Source(
+            *(self._database.profile.raw_schema, contract),
+            swapped=False,
+            fixed=() if load_id is None else (Filter(column, "eq", (str(load_id),)),),
+            equalities=("status", "input") if name == LEDGER else (),
+            default_order="-load_id" if name == LEDGER else "",
+        )
 
     def _contracts(self) -> tuple[dict[str, Contract], dict[str, Contract]]:
         """What the YAML declares; it is read again when a file has changed."""
@@ -345,18 +359,20 @@ class Marts:
         return self._declared[1:]
 
 
-def _digest(source: Source, engine: Postgres) -> str:
-    """A digest of rows and columns that does not depend on the order of the rows."""
-    rows = Selection(source.contract.name, (), filters=source.fixed)
-    hashed = "hashtextextended(m::text, {})"
-    sums = f"count(*), sum({hashed.format(0)}), sum({hashed.format(1)})"
-    return _hash(engine.all(engine.sql(rows, sums)), source.columns)
-
-
-def _etag(version: str, selection: Selection, format_: str, told: str) -> str:
-    value = _hash(__version__, version, selection, format_, told)[:32]
-    # The bytes of the columnar formats are their writers' affair: the tag speaks of the rows.
-    return f'"{value}"' if format_ in ("json", "csv") else f'W/"{value}"'
+def _version(source: Source, engine: Postgres) -> tuple[str, str]:
+    """What changes whenever the rows do; and the number of their build, where labmart has
+    published them."""
+    if not source.swapped:
+        # Whatever the order of the rows.
+        rows = Selection(source.contract.name, (), filters=source.fixed)
+        hashed = "hashtextextended(m::text, {})"
+        sums = f"count(*), sum({hashed.format(0)}), sum({hashed.format(1)})"
+        return _hash(engine.all(engine.sql(rows, sums)), source.contract.columns), ""
+    status, build = f"{quote(source.schema)}.{quote(MART_STATUS)}", ""
+    if engine.all("select to_regclass(%s)", (status,)) != [(None,)]:
+        sql = f"select build from {status} where mart = %s"
+        build = "".join(str(number) for (number,) in engine.all(sql, (source.contract.name,)))
+    return repr(engine.all(_IDENTITY, (source.qualified_name,))), build
 
 
 def _hash(*described: object) -> str:
@@ -365,15 +381,15 @@ def _hash(*described: object) -> str:
 
 def _matches(tag: str, header: str) -> bool:
     """Whether If-None-Match has this tag; it is compared weakly (RFC 9110, 13.1.2)."""
-    tags = [known.strip().removeprefix("W/") for known in header.split(",")]
-    return "*" in tags or tag.removeprefix("W/") in tags
+    tags = [known.strip().removeprefix("W/").strip('"') for known in header.split(",")]
+    return "*" in tags or tag in tags
 
 
 def _preferred(accept: str) -> str:
     """The format that a header Accept likes best (RFC 9110, 12.5.1). Raises NotAcceptable."""
     qualities = {}
-    for item in accept.split(","):
-        media, *parameters = (part.strip().lower() for part in item.split(";"))
+    for item in accept.lower().split(","):
+        media, *parameters = (part.strip() for part in item.split(";"))
         weights = [re.fullmatch(r"q\s*=\s*([01](?:\.\d{0,3})?)", text) for text in parameters]
         qualities[media] = min((float(weight[1]) for weight in weights if weight), default=1.0)
 
@@ -389,16 +405,6 @@ def _preferred(accept: str) -> str:
 
 
 # What comes out.
-
-
-class _Cursor(BaseModel):
-    """Where a page ended: `seen` rows with just these values of what `order` compares."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    order: str
-    seen: int = Field(ge=1, lt=2**62)
-    values: list[str | None]
 
 
 def _cursor_behind(source: Source, selection: Selection, engine: Postgres) -> str | None:
@@ -421,8 +427,8 @@ def _cursor_behind(source: Source, selection: Selection, engine: Postgres) -> st
         [(seen,)] = engine.all(f"select count(*) from ({page}) as page where {level}")
         before = selection.after
         seen += before.seen if before and before.values == values else 0
-    cursor = _Cursor(order=_signature(source, selection), seen=seen, values=list(values))
-    return base64.urlsafe_b64encode(cursor.model_dump_json().encode()).decode().rstrip("=")
+    cursor = json.dumps([_order_of(source, selection), seen, values])
+    return base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=")
 
 
 def _written(
@@ -476,25 +482,29 @@ def selection_of(
     own = [name for name, _ in pairs if name in RowQuery.model_fields]
     if twice := next((name for name in own if own.count(name) > 1), None):
         raise BadParameter(twice, "it is given more than once.")
+    contract = source.contract
     filters = [_filter(source, *pair) for pair in pairs if pair[0] not in own]
     if query.search is not None:
-        texts = [column for column in source.columns if column.type == "text"]
+        texts = [column for column in contract.columns if column.type == "text"]
         if not texts:
-            raise BadParameter("search", f"{source.contract.name} has no column of texts.")
+            raise BadParameter("search", f"{contract.name} has no column of texts.")
         filters.append(Filter(texts[0], "ilike", (f"*{query.search}*",), tuple(texts[1:])))
     if len(filters) > _MOST_FILTERS:
         raise BadParameter(filters[0].column.name, f"more than {_MOST_FILTERS} filters are given.")
-    columns = source.columns
-    if query.select is not None:
-        columns = source.named("select", query.select.split(","))
-    order_by, descending = _order(source, query.order or source.default_order)
+    names = [name.strip() for name in (query.order or source.default_order).split(",") if name]
+    asked = source.named("order", [name.removeprefix("-") for name in names])
+    # Made total: by the key, or by all columns where there is none.
+    own_order = source.named("order", [name for name in contract.order_by if contract.column(name)])
+    rest = () if contract.has_key else contract.columns
     selection = Selection(
-        relation=source.contract.name,
-        columns=columns,
-        order_by=order_by,
+        relation=contract.name,
+        columns=source.named("select", query.select.split(","))
+        if query.select
+        else contract.columns,
+        order_by=tuple(dict.fromkeys((*asked, *own_order, *rest))),
         filters=(*source.fixed, *filters),
         limit=(page if query.limit is None else query.limit) or None,
-        descending=descending,
+        descending=frozenset(name[1:] for name in names if name.startswith("-")),
         paged=True,
     )
     if query.after is None:
@@ -502,24 +512,14 @@ def selection_of(
     return replace(selection, after=_position(source, selection, query.after))
 
 
-def _order(source: Source, text: str) -> tuple[tuple[Column, ...], frozenset[str]]:
-    """The order asked for, made total: by the key, or by all columns where there is none."""
-    names = [name.strip() for name in text.split(",")] if text else []
-    asked = source.named("order", [name.removeprefix("-") for name in names])
-    contract = source.contract
-    own = source.named("order", [name for name in contract.order_by if contract.column(name)])
-    rest = () if contract.has_key else source.columns
-    total = tuple(dict.fromkeys((*asked, *own, *rest)))
-    return total, frozenset(name[1:] for name in names if name.startswith("-"))
-
-
 def _filter(source: Source, name: str, value: str) -> Filter:
-    column = named(source.columns, name)
+    contract = source.contract
+    column = contract.column(name)
     if column is None:
-        known = [*RowQuery.model_fields, *(column.name for column in source.columns)]
+        known = [*RowQuery.model_fields, *(column.name for column in contract.columns)]
         raise BadParameter(
             name[:60],
-            f"{source.contract.name} has no such column, and there is no such parameter."
+            f"{contract.name} has no such column, and there is no such parameter."
             + (did_you_mean(name, known) or f" There are: {', '.join(known)}."),
         )
     word, dot, rest = value.partition(".")
@@ -543,98 +543,79 @@ def _filter(source: Source, name: str, value: str) -> Filter:
 
 def _items(text: str, name: str) -> list[str]:
     """What is listed in `(a,b)`; an item with a comma stands in quotes: `("a, b",c)`."""
-    if not (text.startswith("(") and text.endswith(")")) or len(text) < 2:
-        raise BadParameter(name, 'a list is written (a,b), with "…" around an item with a comma.')
-    inner, items, start = text[1:-1], [], 0
-    while inner and start <= len(inner):
-        item = _ITEM.match(inner, start)
-        end = item.end() if item else start
-        if item is None or (end < len(inner) and inner[end] != ","):
-            raise BadParameter(
-                name, 'the quotation marks of the list do not match: write ("a","b").'
-            )
-        quoted = item[1]
-        items.append(item[2] if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.S))
-        start = end + 1
+    inner = f",{text[1:-1]}"
+    if not (text.startswith("(") and re.fullmatch(f"(?:{_ITEM})+\\)", f"{inner}{text[-1:]}", re.S)):
+        raise BadParameter(
+            name,
+            'a list is written (a,b); an item with a comma stands in quotation marks: ("a, b",c).',
+        )
+    items = [
+        plain or re.sub(r"\\(.)", r"\1", quoted, flags=re.S)
+        for quoted, plain in re.findall(_ITEM, inner if text != "()" else "", re.S)
+    ]
     if len(items) > _MOST_IN_LIST:
         raise BadParameter(name, f"the list has more than {_MOST_IN_LIST:,} items.")
     return items
 
 
 def _position(source: Source, selection: Selection, text: str) -> Position:
-    no_cursor = BadParameter("after", "this is no cursor. Take it from `next`.")
     try:
-        padded = text + "=" * (-len(text) % 4)
-        cursor = _Cursor.model_validate_json(base64.urlsafe_b64decode(padded))
+        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        order, seen, texts = _CURSOR.validate_json(decoded)
+        if order == _order_of(source, selection):
+            values = tuple(
+                None if value is None else _value(column, value, "after")
+                for column, value in zip(selection.order_by, texts, strict=True)
+            )
+            return Position(values, 0 if source.contract.has_key else seen)
     except ValueError:
-        raise no_cursor from None
-    if cursor.order != _signature(source, selection):
-        raise BadParameter(
-            "after",
-            "this cursor belongs to another order or table. Page on with the `order` that it came "
-            "with, or leave it out to begin anew.",
-        )
-    if len(cursor.values) != len(selection.order_by):
-        raise no_cursor
-    values = tuple(
-        None if value is None else _value(column, value, "after")
-        for column, value in zip(selection.order_by, cursor.values, strict=True)
+        raise BadParameter("after", "this is no cursor. Take it from `next`.") from None
+    raise BadParameter(
+        "after",
+        "this cursor belongs to another order or table. Page on with the `order` that it came "
+        "with, or leave it out to begin anew.",
     )
-    return Position(values, 0 if source.contract.has_key else cursor.seen)
 
 
-def _signature(source: Source, selection: Selection) -> str:
+def _order_of(source: Source, selection: Selection) -> str:
     """What a cursor names its order by."""
     order = [(column.name, column.name in selection.descending) for column in selection.order_by]
     return _hash(source.contract.name, order)[:12]
 
 
-class _Kind(NamedTuple):
-    """How a value of a type is written, and a check that gives it as SQL reads it: a pattern is
-    not enough for a day, or for how large a number can be."""
-
-    noun: str
-    pattern: str
-    read: Callable[[str], str] = str
-
-
-def _whole_number(bits: int) -> _Kind:
-    def read(text: str) -> str:
-        if not -(2 ** (bits - 1)) <= int(text) < 2 ** (bits - 1):
+def _whole_number(bits: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
             raise ValueError(text)
-        return text
+        return number
 
-    return _Kind("whole number such as 12", "-?[0-9]{1,19}", read)
+    return read
 
 
-def _moment(text: str) -> str:
+def _moment(text: str) -> datetime:
     # A plus sign that a client did not escape has become a space.
-    moment = datetime.fromisoformat(re.sub(r" (\d\d(:?\d\d)?)$", r"+\1", text))
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+    return datetime.fromisoformat(re.sub(r" (\d\d(:?\d\d)?)$", r"+\1", text))
 
 
-_KINDS = {
-    "bigint": _whole_number(64),
-    "integer": _whole_number(32),
-    "numeric": _Kind("number such as 12.5", r"(?=.{1,200}$)-?[0-9]+(\.[0-9]+)?"),
-    "boolean": _Kind("truth value, true or false", "true|false"),
-    "date": _Kind(
-        "date such as 2023-01-31",
-        "[0-9]{4}-[0-9]{2}-[0-9]{2}",
-        lambda text: date.fromisoformat(text).isoformat(),
-    ),
-    "timestamp with time zone": _Kind("time such as 2023-01-31T12:00:00Z", ".*", _moment),
-    "text": _Kind("text without NUL", "[^\0]*"),
+# How a value of each type is written: in words, as a pattern, and what reads it, since a pattern is
+# not enough for a day, or for how large a number can be.
+_KINDS: dict[str, tuple[str, str, Callable[[str], object]]] = {
+    "bigint": ("whole number such as 12", "-?[0-9]{1,19}", _whole_number(64)),
+    "integer": ("whole number such as 12", "-?[0-9]{1,19}", _whole_number(32)),
+    "numeric": ("number such as 12.5", r"(?=.{1,200}$)-?[0-9]+(\.[0-9]+)?", str),
+    "boolean": ("truth value, true or false", "true|false", str),
+    "date": ("date such as 2023-01-31", "[0-9]{4}-[0-9]{2}-[0-9]{2}", date.fromisoformat),
+    "timestamp with time zone": ("time such as 2023-01-31T12:00:00Z", ".*", _moment),
+    "text": ("text without NUL", "[^\0]*", str),
 }
 
 
 def _value(column: Column, text: str, parameter: str) -> str:
     """The text of a value of the column. Raises BadParameter, which names the parameter."""
-    kind = _KINDS.get(column.type.split("(", 1)[0], _KINDS["text"])
+    noun, pattern, read = _KINDS.get(column.type.split("(", 1)[0], _KINDS["text"])
     with suppress(ValueError):
-        if re.fullmatch(kind.pattern, text, re.ASCII | re.DOTALL):
-            return kind.read(text)
+        if re.fullmatch(pattern, text, re.ASCII | re.DOTALL):
+            return str(read(text))
     shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-    raise BadParameter(
-        parameter, f"{shown!r} is no {kind.noun}, which the column {column.name} holds."
-    )
+    raise BadParameter(parameter, f"{shown!r} is no {noun}, which the column {column.name} holds.")

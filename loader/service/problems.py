@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 from math import ceil
@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 import psycopg2
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -146,7 +146,7 @@ def _internal(error: Exception) -> Problem:
 
 
 # An error's own class, or else the nearest above it, decides.
-_HANDLERS: dict[type[Exception], Callable[[Any], Problem]] = {
+_PROBLEM_OF: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda error: error,
     LabmartError: of_error,
     RequestValidationError: lambda error: invalid(error.errors()),
@@ -160,19 +160,14 @@ _HANDLERS: dict[type[Exception], Callable[[Any], Problem]] = {
 }
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Answer every error with a problem."""
+async def _answer(request: Request, error: Exception) -> Response:
+    problem_of = next(_PROBLEM_OF[kind] for kind in type(error).mro() if kind in _PROBLEM_OF)
+    return problem_of(error).response(request.url.path)
 
-    def handler(
-        problem_of: Callable[[Any], Problem],
-    ) -> Callable[[Request, Exception], Awaitable[Response]]:
-        async def handle(request: Request, error: Exception) -> Response:
-            return problem_of(error).response(request.url.path)
 
-        return handle
-
-    for kind, problem_of in _HANDLERS.items():
-        app.add_exception_handler(kind, handler(problem_of))
+# Every error is answered with a problem.
+_Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+HANDLERS: dict[int | type[Exception], _Handler] = dict.fromkeys(_PROBLEM_OF, _answer)
 
 
 def _phrase(status: int) -> str:

@@ -2,15 +2,13 @@
 
 A body is split, hashed and written while it arrives; nothing of it is read before the caller is
 known. The spool has a folder per job, its files named by their number: what a file is called
-outside is data, and never part of a path. A folder that is being filled is locked; one that is not
-locked and belongs to no job was left by a server that has gone.
+outside is data, and never part of a path.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -19,7 +17,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
 from uuid import UUID
 
 from anyio import CapacityLimiter, WouldBlock
@@ -27,9 +24,9 @@ from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from loader.printable import printable
+from loader.service.database import Settings
 from loader.service.model import FILE_NAME, UploadedFile
 from loader.service.problems import Problem, slow_down
-from loader.service.settings import Settings
 
 _LONGEST_BOUNDARY = 70
 _MOST_HEADERS = 8
@@ -105,24 +102,15 @@ def boundary_of(request: Request) -> str | None:
 
 
 class SpoolFolder:
-    """The folder of a job that is being uploaded; a context manager that keeps it locked."""
+    """The folder of a job that is being uploaded. Raises Problem if it cannot be made."""
 
     def __init__(self, spool: Path, job_id: UUID) -> None:
         self.job_id = job_id
         self.path = spool / str(job_id)
-        self._lock = -1
-
-    def __enter__(self) -> Self:
         try:
             self.path.mkdir(mode=0o700, parents=True)
-            self._lock = _open_folder(self.path)
         except OSError as error:
             raise _cannot_keep(error) from None
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        os.close(self._lock)
 
     async def receive(
         self, request: Request, settings: Settings, name: str, boundary: str | None
@@ -180,28 +168,24 @@ def take_over(spool: Path, refused: UUID, job_id: UUID) -> None:
         raise Problem(410, "upload-gone", detail) from None
 
 
-def abandoned_folders(spool: Path) -> Iterator[UUID]:
-    """The jobs that have a folder which nobody is filling."""
+def upload_folders(spool: Path) -> dict[UUID, tuple[Path, float]]:
+    """The folders of jobs in the spool, and when the last of their files was written to."""
+    folders = {}
     for path in spool.iterdir() if spool.is_dir() else ():
+        # It may go while it is looked at; others may have put files there.
         with suppress(ValueError, OSError):
-            job_id, lock = UUID(path.name), _open_folder(path)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield job_id
-            finally:
-                os.close(lock)
+            written_at = max(inner.stat().st_mtime for inner in (path, *path.iterdir()))
+            folders[UUID(path.name)] = path, written_at
+    return folders
 
 
 class _File:
     """A file that arrives: written in portions, in threads, and hashed as it goes."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self._name = name
-        self._hash = hashlib.sha256()
-        self._size = 0
+        self._name, self._size, self._hash = name, 0, hashlib.sha256()
         self._pending = bytearray()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._file = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
+        self._file = path.open("xb", buffering=0)
 
     @property
     def uploaded(self) -> UploadedFile:
@@ -292,13 +276,9 @@ def _file_name(segment: MultipartSegment) -> str:
     return check_name(segment.filename)
 
 
-def _open_folder(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
 def _sync_folders(*paths: Path) -> None:
     for path in paths:
-        folder = _open_folder(path)
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:

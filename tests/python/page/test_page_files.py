@@ -29,8 +29,7 @@ FOREIGN = re.compile(r"(?<!\w)(?:https?:)?//(?!www\.w3\.org/2000/svg)\w")
 
 def asked(path: str, *, method: str = "GET", known: str = "") -> httpx.Response:
     """What the page's routes answer, alone: they need no database."""
-    app = FastAPI()
-    problems.add_handlers(app)
+    app = FastAPI(exception_handlers=problems.HANDLERS)
     app.include_router(page_router)
 
     async def ask() -> httpx.Response:

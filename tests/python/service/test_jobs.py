@@ -14,11 +14,10 @@ from support.load_processes import wait_for
 
 from loader.database import find_database
 from loader.project import Project
-from loader.service.database import prepared
-from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, NewJob, Task
-from loader.service.model import BuildReport, Kind, Options, Result
+from loader.service.database import Settings, prepared
+from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, Task
+from loader.service.model import Kind, Options, Result
 from loader.service.problems import Problem
-from loader.service.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -50,8 +49,7 @@ def accept(
 ) -> UUID:
     """Queue a job."""
     chosen = Options(replace=replace, build=build)
-    new = NewJob(uuid4(), kind, "local", chosen, content_key=content)
-    return jobs.accept(new).id
+    return jobs.accept(uuid4(), kind, "local", chosen, content_key=content).id
 
 
 def claim(jobs: JobStore) -> Task:
@@ -72,12 +70,9 @@ def write(jobs: JobStore) -> UUID:
     return task.jobs[0].id
 
 
-def run_sql(settings: Settings, sql: str) -> None:
-    with prepared(settings) as tables:
-        tables.run(sql)
-
-
-REPORT = BuildReport(passed=1, failed=0, skipped=0, seconds=1)
+def keep_built(jobs: JobStore, build: Task) -> None:
+    for job in build.jobs:
+        jobs.end(job.id, "done")
 
 
 def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> None:
@@ -86,7 +81,7 @@ def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> 
     assert [write(jobs) for _ in range(3)] == [accepted[0], accepted[2], accepted[3]]
     build = claim(jobs)
     assert (build.is_build, ids(build)) == (True, accepted)
-    jobs.keep_built(build.jobs, REPORT, None)
+    keep_built(jobs, build)
     assert {jobs.find(job).state for job in accepted} == {"done"}
     assert jobs.claim() is None
 
@@ -94,12 +89,11 @@ def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> 
 def test_a_build_that_is_overdue_goes_first(jobs: JobStore, settings: Settings) -> None:
     first, second = accept(jobs), accept(jobs)
     write(jobs)
-    run_sql(
-        settings, "update jobs set started_at = started_at - interval '61 s' where awaits_build"
-    )
+    with prepared(settings) as tables:
+        tables.run("update jobs set started_at = started_at - interval '61 s' where awaits_build")
     build = claim(jobs)
     assert (build.is_build, ids(build)) == (True, [first])
-    jobs.keep_built(build.jobs, REPORT, None)
+    keep_built(jobs, build)
     assert write(jobs) == second
 
 
@@ -131,7 +125,7 @@ def test_who_waits_for_a_build_with_others_is_cancelled_at_once(jobs: JobStore) 
     assert jobs.cancel(second).state == "running"
     assert jobs.is_cancelled(second)
     assert not jobs.is_cancelled(first)
-    jobs.keep_built(build.jobs, REPORT, None)
+    keep_built(jobs, build)
     assert jobs.find(first).state == "cancelled"
     with pytest.raises(Problem) as ended:
         jobs.cancel(first)
@@ -162,7 +156,7 @@ def test_events_are_numbered_and_end_with_the_last(jobs: JobStore) -> None:
     job = accept(jobs, build=False)
     write(jobs)
     events, goes_on = jobs.events(job, 0)
-    assert [(event.number, event.name) for event in events] == [(n, "state") for n in (1, 2, 3)]
+    assert [(event.number, event.event) for event in events] == [(n, "state") for n in (1, 2, 3)]
     assert [event.data["state"] for event in events] == ["queued", "running", "done"]
     assert not goes_on
     assert jobs.events(job, 3) == ([], False)
