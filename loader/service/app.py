@@ -6,8 +6,8 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
@@ -81,31 +81,32 @@ def _describe(paths: dict[str, Any], settings: Settings) -> None:
             schemas["map"]["items"]["pattern"] = pattern
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal comes. Raises UsageError where it would be open to others."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("labmart").setLevel(logging.INFO)
+@contextmanager
+def listening(settings: Settings) -> Iterator[tuple[uvicorn.Server, socket.socket]]:
+    """A server, and the open port to run it on. Raises UsageError where others could reach it."""
     with prepared(settings, CONNECTIONS) as tables:
         _check_tokens(settings, TokenStore(tables))
-        listener = _listen(settings)
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        print(f"labmart listens at http://{shown}:{port}", file=sys.stderr, flush=True)
-        server_of(create_app(settings, tables)).run(sockets=[listener])
-
-
-def server_of(app: FastAPI) -> uvicorn.Server:
-    """What serves the app."""
-    return _Server(
-        uvicorn.Config(
-            app,
+        config = uvicorn.Config(
+            create_app(settings, tables),
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
         )
-    )
+        with _listen(settings) as listener:
+            yield _Server(config), listener
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal comes. Raises as `listening` does."""
+    with listening(settings) as (server, listener):
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+        logging.getLogger("labmart").setLevel(logging.INFO)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"labmart listens at http://{shown}:{port}", file=sys.stderr, flush=True)
+        server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

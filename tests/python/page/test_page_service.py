@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -55,7 +57,7 @@ def test_files_become_tables_in_spite_of_a_power_failure(
             page.get_by_role("dialog").get_by_role("button", name="Undo", exact=True).click()
             expect(undo).to_contain_text("Waiting: 1 job before it.")
         expect(card).to_contain_text("Building and testing the tables", timeout=PATIENCE)
-        first.kill()
+        os.kill(first.pid, signal.SIGKILL)
         expect(page.locator("#banner")).to_contain_text("No connection to the service since")
         expect(page.locator("#connection")).to_have_text("No connection")
         expect(card).to_contain_text("this is how it stood last")
