@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
-from support.in_process import labmart
-from support.page_browser import watched
+from support.page_browser import Stage, watched
 from support.page_lab import PageLab
-from support.page_stage import Stage
-from support.serving import serving
+from support.serving import serving_here
 
 pytestmark = pytest.mark.slow
 
@@ -232,17 +229,12 @@ def test_without_tables_it_says_what_to_do(browser: Browser, lab: PageLab) -> No
         expect(page.locator("#issues-body")).to_contain_text("Nothing was rejected")
 
 
-def test_a_token_is_asked_for_and_kept_for_this_tab(
-    browser: Browser, lab: PageLab, page_project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in lab.server.database.environment.items():
-        monkeypatch.setenv(name, value)
-    created = labmart(page_project, "token", "create", "--name", "press", "--role", "load")
+def test_a_token_is_asked_for_and_kept_for_this_tab(browser: Browser, lab: PageLab) -> None:
+    created = lab.server.labmart("token", "create", "--name", "press", "--role", "load")
     token = created.out.strip()
     assert token
-    options = ("--no-worker", "--require-token")
     with (
-        serving(page_project, lab.server.database, *options) as server,
+        serving_here(lab.server.project, lab.server.database, require_token=True) as server,
         watched(browser, server.url + "/", clock=True) as page,
     ):
         asked: list[str] = []

@@ -6,8 +6,7 @@ import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from support.in_process import labmart
-from support.page_browser import watched
+from support.page_browser import Stage, watched
 from support.page_lab import (
     COMPOUNDS,
     ERRORS,
@@ -20,7 +19,6 @@ from support.page_lab import (
     PageLab,
     experiments_file,
 )
-from support.page_stage import Stage
 
 pytestmark = pytest.mark.slow
 
@@ -259,10 +257,8 @@ def test_issues_are_told_by_rule_with_file_and_line(page: Page) -> None:
 
 
 def test_a_load_is_undone_and_redone_after_a_question(
-    page: Page, lab: PageLab, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    page: Page, lab: PageLab, stage: Stage
 ) -> None:
-    for name, value in lab.server.database.environment.items():
-        monkeypatch.setenv(name, value)
     load_id = lab.load_id(EXPERIMENTS_FILE)
     before = len(lab.jobs())
     row = page.locator("#history-body tbody tr", has_text=EXPERIMENTS_FILE)
@@ -285,7 +281,7 @@ def test_a_load_is_undone_and_redone_after_a_question(
     assert isinstance(job["options"], dict)
     assert job["options"]["load_id"] == load_id
     # What its worker would do, without the build.
-    assert labmart(lab.server.project, "undo", str(load_id)).code == 0
+    assert lab.server.labmart("undo", str(load_id)).code == 0
     try:
         stage.load_and_build(job)
         expect(row).to_contain_text("undone")
@@ -295,7 +291,7 @@ def test_a_load_is_undone_and_redone_after_a_question(
         job = lab.newest_job()
         assert job["kind"] == "redo"
     finally:
-        assert labmart(lab.server.project, "redo", str(load_id)).code == 0
+        assert lab.server.labmart("redo", str(load_id)).code == 0
     stage.load_and_build(job)
     expect(row).to_contain_text("counts")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from support.databases import Database
-from support.serving import NO_BUILD, Server, serving
+from support.serving import NO_BUILD, Server, serving_here
 
 Row = dict[str, object]
 
@@ -244,24 +244,21 @@ class PageLab:
 @contextmanager
 def page_lab(project: Path, database: Database) -> Iterator[PageLab]:
     """The service with its laboratory, made by uploads, a build and an undo."""
-    # A page asks for forty things when it opens, and the tests open one after the other.
-    with serving(project, database, "--no-worker", "--max-rate", "1000") as server:
+    with serving_here(project, database, worker=True) as server:
         lab = PageLab(server)
-        with serving(project, database, command="worker"):
-            undone = lab.upload(
-                UNDONE_FILE, _csv(_USERS, [(1, "Marya Sklodowska", "", "")]), **NO_BUILD
-            )
-            _done(server, undone)
-            undo = lab.post(f"/v1/loads/{lab.load_id(UNDONE_FILE)}/undo?build=false")
-            jobs = [
-                undo,
-                lab.upload("compounds.csv", compounds_file(), **NO_BUILD),
-                lab.upload(USERS_FILE, users_file(), **NO_BUILD),
-                lab.upload(EXPERIMENTS_FILE, experiments_file()),
-            ]
-            for job in jobs:
-                _done(server, job)
-        yield lab
+        marya = _csv(_USERS, [(1, "Marya Sklodowska", "", "")])
+        _done(server, lab.upload(UNDONE_FILE, marya, **NO_BUILD))
+        jobs = [
+            lab.post(f"/v1/loads/{lab.load_id(UNDONE_FILE)}/undo?build=false"),
+            lab.upload("compounds.csv", compounds_file(), **NO_BUILD),
+            lab.upload(USERS_FILE, users_file(), **NO_BUILD),
+            lab.upload(EXPERIMENTS_FILE, experiments_file()),
+        ]
+        for job in jobs:
+            _done(server, job)
+    # A page asks for forty things when it opens, and the tests open one after the other.
+    with serving_here(project, database, requests_per_second=1000.0) as server:
+        yield PageLab(server)
 
 
 def _done(server: Server, job: Mapping[str, object]) -> None:

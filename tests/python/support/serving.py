@@ -83,28 +83,28 @@ def _on(database: Database) -> Iterator[None]:
 
 @contextmanager
 def serving_here(project: Path, database: Database, **given: Any) -> Iterator[Server]:
-    """A server without a worker in a thread of this process, which starts at once.
+    """A server in a thread of this process, which starts at once; without a worker, if not asked.
 
     `given` are fields of Settings.
     """
-    with _on(database):
-        found = find_database(Project(project, project), None)
-    settings = Settings(found, port=0, worker=False, **given)
     told: queue.SimpleQueue[object] = queue.SimpleQueue()
     errors = QueueHandler(told)
     errors.setLevel(logging.ERROR)
     logging.getLogger("uvicorn.error").addHandler(errors)
-    with listening(settings) as (server, listener):
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            wait_for(lambda: server.started)
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            yield Server(url, database, project, settings.spool_folder)
-        finally:
-            server.should_exit = True
-            thread.join()
-            logging.getLogger("uvicorn.error").removeHandler(errors)
+    with _on(database):
+        found = find_database(Project(project, project), None)
+        settings = Settings(found, port=0, **{"worker": False, **given})
+        with listening(settings) as (server, listener):
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+            thread.start()
+            try:
+                wait_for(lambda: server.started)
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+                yield Server(url, database, project, settings.spool_folder)
+            finally:
+                server.should_exit = True
+                thread.join()
+                logging.getLogger("uvicorn.error").removeHandler(errors)
     assert told.empty(), told.get()
 
 
