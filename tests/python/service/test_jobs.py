@@ -13,7 +13,11 @@ from support.databases import Database
 from support.load_processes import wait_for
 
 from loader.database import find_database
+from loader.dbt import BuildResult
+from loader.dbt_report import BuildOutcome, Failure
+from loader.progress import NodeResult, Report
 from loader.project import Project
+from loader.service import worker
 from loader.service.database import Settings, prepared
 from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, Task
 from loader.service.model import Kind, Options, Result
@@ -184,3 +188,35 @@ def test_odd_names_of_schemas_are_names(
         jobs = JobStore(tables)
         job = accept(jobs, build=False)
         assert write(jobs) == job
+
+
+def test_a_red_build_fails_its_jobs_by_the_names_of_its_tests(
+    jobs: JobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [NodeResult("test", "wrong", "fail", 0.1), NodeResult("model", "right", "success", 0.2)]
+
+    def build(_database: object, _options: object, report: Report) -> BuildOutcome:
+        for node in nodes:
+            report.built(node)
+        result = BuildResult(settings.database.project.target, exit_code=1, seconds=3, nodes=nodes)
+        return BuildOutcome(result, [Failure("wrong", ["1 offending rows", "value: 1"])])
+
+    monkeypatch.setattr(worker, "check_seeds", lambda _: None)
+    monkeypatch.setattr(worker, "build_and_publish", build)
+    accepted = [accept(jobs), accept(jobs, "build")]
+    write(jobs)
+    worker.Worker(settings, jobs).do(claim(jobs))
+    for job in map(jobs.find, accepted):
+        assert job.state == "failed"
+        assert job.error is not None
+        assert job.error.title == "The build failed"
+        assert job.error.detail == (
+            "The build failed: wrong. 1 models and seeds built, 0 tests passed, 1 failed, "
+            "0 skipped, 3.0 s."
+        )
+        assert job.result is not None
+        assert job.result.build is not None
+        [failure] = job.result.build.failures
+        assert (failure.name, failure.message) == ("wrong", "1 offending rows\nvalue: 1")
+        told = [event.data["name"] for event in jobs.events(job.id, 0)[0] if event.event == "node"]
+        assert told == ["wrong", "right"]

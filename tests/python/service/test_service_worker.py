@@ -360,6 +360,7 @@ def test_from_uploads_to_a_mart_with_one_build(service: Server) -> None:
     assert "connect-src 'self'" in docs.headers["content-security-policy"]
 
 
+@pytest.mark.prove("one more whole build; test_jobs has what is told of one that fails")
 def test_a_failed_test_fails_the_job_by_name(service: Server) -> None:
     broken = service.project / "tests" / "nothing_is_ever_right.sql"
     broken.write_text("select 1 as wrong\n")
