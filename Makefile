@@ -100,7 +100,7 @@ docs: $(engine) .venv/.docs ## build all tables, write the dbt documentation, sa
 
 requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 takes newer versions)
 	uv pip compile $(compile) -o requirements/run.txt
-	for extra in duckdb sail spark service metrics docs; do \
+	for extra in duckdb sail spark service mcp metrics docs; do \
 	  uv pip compile $(compile) -c requirements/run.txt --extra $$extra \
 	    -o requirements/$$extra.txt || exit; \
 	done
@@ -108,7 +108,7 @@ requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 t
 	  -o requirements/dev.txt
 
 # What the tests try.
-extras = duckdb spark service metrics docs s3 https sftp
+extras = duckdb spark service mcp metrics docs s3 https sftp
 
 # One file for every system and Python version (--universal), and no address and no path in it.
 compile = pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \

@@ -15,42 +15,48 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import duckdb
+import psutil
 import pyspark
 
-from benchmarks.bench import BenchmarkError, Scratch, report, say, scratch
+from benchmarks.bench import RAW, BenchmarkError, Run, Scratch, report, run, say, scratch
 from benchmarks.generate import Laboratory, write
+from loader import spark_server
 from loader.engines import Column
 from loader.table import layout
 
 _START_SECONDS = 120.0
-_SPARK = Path(pyspark.__file__).parent
 _DEPLOY = "org.apache.spark.deploy"
-_CONNECT = "org.apache.spark.sql.connect.service.SparkConnectServer"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What an executor has done: tasks, their seconds, and bytes that it got from shuffles."""
+    """What a worker has done: tasks, their seconds on the clock, bytes that it got from shuffles.
+
+    `processor` is the seconds of processor time of all that runs in it, with Java's own.
+    """
 
     tasks: int
     seconds: float
     shuffled: int
+    processor: float
 
     def __sub__(self, earlier: Work) -> Work:
         return Work(
             self.tasks - earlier.tasks,
             self.seconds - earlier.seconds,
             self.shuffled - earlier.shuffled,
+            self.processor - earlier.processor,
         )
 
 
@@ -60,21 +66,36 @@ class Cluster:
 
     url: str
     api: str
+    folder: Path
     workers: Sequence[subprocess.Popen[bytes]]
 
-    def work(self) -> dict[str, Work]:
-        """What each executor has done so far; those that are gone too."""
+    def work(self) -> list[Work]:
+        """What each worker has done so far, whether or not it still runs."""
         [application] = self._get("applications")
-        executors = self._get(f"applications/{application['id']}/allexecutors")
-        return {
-            executor["id"]: Work(
-                executor["completedTasks"],
-                executor["totalDuration"] / 1000,
-                executor["totalShuffleRead"],
+        known = self._get(f"applications/{application['id']}/allexecutors")
+        executors = {executor["id"]: executor for executor in known}
+        done = []
+        for number, process in enumerate(self.workers):
+            started = [path.name for path in (self.folder / f"work{number}").glob("app-*/*")]
+            own = [executors[name] for name in started if name in executors]
+            worker = psutil.Process(process.pid)
+            times = [one.cpu_times() for one in (worker, *worker.children(recursive=True))]
+            done.append(
+                Work(
+                    sum(executor["completedTasks"] for executor in own),
+                    sum(executor["totalDuration"] for executor in own) / 1000,
+                    sum(executor["totalShuffleRead"] for executor in own),
+                    sum(time.user + time.system for time in times),
+                )
             )
-            for executor in executors
-            if executor["id"] != "driver"
-        }
+        return done
+
+    @property
+    def executors(self) -> int:
+        """How many workers are ready for tasks."""
+        [application] = self._get("applications")
+        active = self._get(f"applications/{application['id']}/executors")
+        return sum(executor["id"] != "driver" for executor in active)
 
     def _get(self, what: str) -> list[dict[str, Any]]:
         with urlopen(f"{self.api}/{what}", timeout=10) as answer:
@@ -86,29 +107,18 @@ class Cluster:
 def cluster(folder: Path, workers: int, memory: str = "1g") -> Iterator[Cluster]:
     """Start a cluster with a Spark Connect server; end all of its processes.
 
-    Raises BenchmarkError when it does not start.
+    Raises BenchmarkError or DatabaseUnreachable when it does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    master, port, ui = _free_port(), _free_port(), _free_port()
+    master, port, ui = (spark_server.free_port() for _ in range(3))
+    url = f"spark://127.0.0.1:{master}"
     settings = {
-        "spark.master": f"spark://127.0.0.1:{master}",
+        "spark.master": url,
         "spark.executor.memory": memory,
-        "spark.executor.cores": 1,
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.connect.grpc.binding.address": "127.0.0.1",
-        "spark.connect.grpc.binding.port": port,
-        "spark.sql.catalogImplementation": "in-memory",
-        "spark.sql.warehouse.dir": folder / "warehouse",
-        "spark.sql.shuffle.partitions": 4,
-        "spark.ui.port": ui,
+        "spark.executor.cores": "1",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.ui.port": str(ui),
     }
-    submit = [_SPARK / "bin" / "spark-submit", "--class", _CONNECT]
-    for name, value in settings.items():
-        submit += ["--conf", f"{name}={value}"]
-    environment = {**os.environ, "SPARK_HOME": str(_SPARK), "SPARK_LOCAL_IP": "127.0.0.1"}
-    # It would be the server that Spark's own programs connect to.
-    environment.pop("SPARK_REMOTE", None)
     with ExitStack() as stack:
 
         def start(name: str, *command: object) -> subprocess.Popen[bytes]:
@@ -120,28 +130,30 @@ def cluster(folder: Path, workers: int, memory: str = "1g") -> Iterator[Cluster]
                 stdout=log,
                 stderr=log,
                 # No address but this machine's own is listened on or told to others.
-                env=environment,
+                env={**spark_server.environment(), "SPARK_LOCAL_IP": "127.0.0.1"},
             )
             stack.callback(process.communicate)
             stack.callback(process.kill)
             return process
 
         place = ("--host", "127.0.0.1", "--webui-port", 0)
-        spark = _SPARK / "bin" / "spark-class"
+        spark = spark_server.spark_home() / "bin" / "spark-class"
         first = start("master", spark, f"{_DEPLOY}.master.Master", "--port", master, *place)
-        _wait(first, master, folder)
+        spark_server.wait_for(first, master, folder / "master.log")
         started = []
         for number in range(workers):
             size = ("--cores", 1, "--memory", memory, "--work-dir", folder / f"work{number}")
-            worker = (spark, f"{_DEPLOY}.worker.Worker", *place, *size, settings["spark.master"])
+            worker = (spark, f"{_DEPLOY}.worker.Worker", *place, *size, url)
             # Its executor, which it starts, is bound to the core with it.
             started.append(start(f"worker{number}", *_on_core(number), *worker))
-        _wait(start("server", *submit, "spark-internal"), port, folder)
-        running = Cluster(f"sc://127.0.0.1:{port}", f"http://127.0.0.1:{ui}/api/v1", tuple(started))
+        server = start("server", *spark_server.connect_server(port, folder, settings))
+        spark_server.wait_for(server, port, folder / "server.log")
+        api = f"http://127.0.0.1:{ui}/api/v1"
+        running = Cluster(f"sc://127.0.0.1:{port}", api, folder, tuple(started))
         deadline = time.monotonic() + _START_SECONDS
-        while len(running.work()) < workers:
+        while running.executors < workers:
             if time.monotonic() > deadline:
-                raise BenchmarkError(f"only {len(running.work())} of {workers} workers came")
+                raise BenchmarkError(f"only {running.executors} of {workers} workers came")
             time.sleep(0.2)
         yield running
 
@@ -153,71 +165,69 @@ def _on_core(number: int) -> list[str]:
     return ["taskset", "--cpu-list", str(cores[number % len(cores)])]
 
 
-def _free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    logs = "\n".join(log.read_text(errors="replace")[-2000:] for log in folder.glob("*.log"))
-    raise BenchmarkError(f"the cluster does not start:\n{logs}")
-
-
 def measure(laboratory: Laboratory) -> None:
     """Time one and two of both, and print the report. `user_features` must stay the same."""
-    columns = [Column("what", "text"), Column("seconds", "numeric"), Column("ratio", "numeric")]
-    columns += [Column("tasks", "text"), Column("task seconds", "text"), Column("shuffled", "text")]
+    names = ("ratio", "records or tasks", "processor seconds", "task seconds", "shuffled")
+    columns = [Column("what", "text"), Column("seconds", "numeric")]
+    columns += [Column(name, "text") for name in names]
     rows: list[tuple[str | None, ...]] = []
     results = set()
     with scratch() as made:
         say(f"making {laboratory.experiments:,} experiments")
         halves = _halves(laboratory, made.files)
-        os.environ["LABMART_LAKE"] = str(made.files / "loaded twice")
-        one = _loading(made, [halves])
-        os.environ["LABMART_LAKE"] = str(made.files / "lake")
-        two = _loading(made, [[half] for half in halves])
-        rows.append(("labmart load, one process", f"{one:.1f}", "1.00", None, None, None))
-        rows.append(("labmart load, two", f"{two:.1f}", f"{two / one:.2f}", None, None, None))
         first = None
-        for workers in (1, 2):
-            with cluster(made.files / f"cluster of {workers}", workers) as running:
+        for calls in ([halves], [[half] for half in halves]):
+            lake = made.files / f"lake of {len(calls)}"
+            os.environ["LABMART_LAKE"] = str(lake)
+            seconds, loaders = _loading(made, calls)
+            first = first or seconds
+            rows.append(
+                (
+                    f"labmart load, {_counted(len(calls), 'process', 'processes')}",
+                    f"{seconds:.1f}",
+                    f"{seconds / first:.2f}",
+                    _each(f"{_records(lake, paths):,}" for paths in calls),
+                    _each(f"{loader.processor:.1f}" for loader in loaders),
+                    None,
+                    None,
+                )
+            )
+        first = None
+        for number in (1, 2):
+            with cluster(made.files / f"cluster of {number}", number) as running:
                 os.environ["SPARK_REMOTE"] = running.url
                 made.dbt("spark", "seed")
                 # Java is slow in the first run.
                 made.dbt("spark", "run")
                 before = running.work()
                 seconds = made.dbt("spark", "run").seconds
-                after = running.work()
-                results.add(
-                    subprocess.check_output(
-                        made.labmart("spark", "show", "user_features", "--format", "csv")
-                    )
-                )
+                done = [now - then for now, then in zip(running.work(), before, strict=True)]
+                show = made.labmart("spark", "show", "user_features", "--format", "csv")
+                results.add(subprocess.check_output(show))
             first = first or seconds
-            done = [work - before[name] for name, work in sorted(after.items())]
             rows.append(
                 (
-                    f"dbt run, {workers} worker{'s'[: workers - 1]}",
+                    f"dbt run, {_counted(number, 'worker', 'workers')}",
                     f"{seconds:.1f}",
                     f"{seconds / first:.2f}",
-                    " + ".join(f"{work.tasks:,}" for work in done),
-                    " + ".join(f"{work.seconds:.0f}" for work in done),
-                    " + ".join(f"{work.shuffled / 1e6:.0f} MB" for work in done),
+                    _each(f"{work.tasks:,}" for work in done),
+                    _each(f"{work.processor:.0f}" for work in done),
+                    _each(f"{work.seconds:.0f}" for work in done),
+                    _each(f"{work.shuffled / 1e6:.0f} MB" for work in done),
                 )
             )
     if len(results) > 1:
         raise BenchmarkError("user_features differ between one worker and two")
     size = f"{laboratory.experiments:,} experiments, {laboratory.dirty:.1%} dirty"
     report([f"{size}; Spark {pyspark.__version__}"], list(layout(columns, rows, None).lines))
+
+
+def _counted(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
+
+
+def _each(values: Iterable[str]) -> str:
+    return " + ".join(values)
 
 
 def _halves(laboratory: Laboratory, folder: Path) -> list[Path]:
@@ -240,19 +250,24 @@ def _halves(laboratory: Laboratory, folder: Path) -> list[Path]:
     return halves
 
 
-def _loading(made: Scratch, calls: Sequence[Sequence[Path]]) -> float:
-    """Seconds until all calls of the loader, which run at once, have ended."""
+def _loading(made: Scratch, calls: Sequence[Sequence[Path]]) -> tuple[float, list[Run]]:
+    """Seconds until all calls of the loader, which run at once, have ended; and each of them."""
+
+    def load(core: int, paths: Sequence[Path]) -> Run:
+        call = made.labmart("spark", "load", *map(str, paths))
+        return run([*_on_core(core), *call], f"labmart load {', '.join(p.name for p in paths)}")
+
     begun = time.monotonic()
-    loading = [
-        subprocess.Popen(
-            [*_on_core(core), *made.labmart("spark", "load", *map(str, paths))],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        for core, paths in enumerate(calls)
-    ]
-    for process in loading:
-        _, said = process.communicate()
-        if process.returncode:
-            raise BenchmarkError(f"labmart load failed:\n{said.decode(errors='replace')}")
-    return time.monotonic() - begun
+    with ThreadPoolExecutor(len(calls)) as pool:
+        loaders = list(pool.map(load, range(len(calls)), calls))
+    return time.monotonic() - begun, loaders
+
+
+def _records(lake: Path, paths: Sequence[Path]) -> int:
+    """How many records of the folders the ledger counts."""
+    entries = f"read_parquet('{lake}/{RAW}/loads/*.parquet', union_by_name = true)"
+    [(number,)] = duckdb.execute(
+        f"select sum(records_read) from {entries} "
+        f"where list_contains({[str(path) for path in paths]}, parse_dirpath(file))"
+    ).fetchall()
+    return int(number)

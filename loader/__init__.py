@@ -25,9 +25,11 @@ From there to what people read, `labmart run`:
     spark_server  what the lake is computed in, where no server is named
     contract      the marts as dbt's YAML declares them: columns, types, order, meaning
     diff          what is published, and what a build has changed
+    query         which rows a program asks for: filters, order, search
     show, export, why
                   a mart, or the rows behind a figure, on the screen or in a file; table lays it
                   out, columnar writes Parquet and gives Arrow to `import labmart`
+    mcp_server    the same for assistants
     progress      what a person sees on stderr meanwhile
 
 An upload takes the same way, from another process (service/ says more):

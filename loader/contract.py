@@ -103,6 +103,18 @@ class Contract:
         """The column of that name, if there is one."""
         return next((column for column in self.columns if column.name == name), None)
 
+    def described(self) -> dict[str, object]:
+        """The mart for programs. No two rows agree in `grain_columns`; without any they may."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "grain_columns": list(self.order_by) if self.has_key else [],
+            "columns": [
+                {"name": column.name, "type": column.type, "description": column.description}
+                for column in self.columns
+            ],
+        }
+
 
 # A view of labmart's beside the marts, and no model: dbt would know nothing of tests still to run.
 STATUS = Contract(

@@ -61,7 +61,8 @@ class BuildOptions:
     """A `dbt build`: target and vars as dbt takes them, `extra` handed on as it is.
 
     `full` builds also when nothing has changed since the last green build. `keep` is how many
-    earlier builds stay; None leaves it to LABMART_KEEP.
+    earlier builds stay; None leaves it to LABMART_KEEP. `by` is who has it published,
+    as GreenBuild has it.
     """
 
     target: str | None = None
@@ -69,6 +70,7 @@ class BuildOptions:
     extra: tuple[str, ...] = ()
     full: bool = False
     keep: int | None = None
+    by: str = ""
 
 
 @dataclass

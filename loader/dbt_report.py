@@ -7,6 +7,7 @@ paths) in target/.
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -264,7 +265,8 @@ def build_and_publish(
 
     None if that would do again what the last one did, and `full` does not want it. `extra` of the
     options says what dbt is to do, and where readers look: nothing is published then. `red` is
-    called with what a red build has left. Raises DatabaseFault if the build cannot be put in place.
+    called with what a red build has left. Raises UsageError if dbt refuses `extra` or finds nothing
+    to do for it, and DatabaseFault if the build cannot be put in place.
     """
     keep = kept_builds() if options.keep is None else options.keep
     database.ready()
@@ -280,8 +282,14 @@ def build_and_publish(
         refused = [line for line in result.noise if line.startswith("Error: ")]
         if result.exit_code and refused and not result.nodes:
             raise UsageError(f"dbt refuses what it was given: {refused[0].removeprefix('Error: ')}")
+        if options.extra and not result.exit_code and not result.nodes:
+            raise UsageError(
+                f"Nothing was built: dbt finds nothing for `{shlex.join(options.extra)}`. "
+                "`dbt ls` lists what can be selected."
+            )
         if result.exit_code == 0 and not options.extra:
-            number = publications.publish(read_build(profile, place, code, result), keep)
+            green = replace(read_build(profile, place, code, result), by=options.by)
+            number = publications.publish(green, keep)
             if place:
                 _tell_dbt(result.artifacts, project.target, place, profile.schema)
             return BuildOutcome(result, [], number)

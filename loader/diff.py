@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from loader.contract import STATUS, Contract, mart_contracts
 from loader.database import Database
@@ -20,7 +21,7 @@ from loader.publications import (
     kept_of,
     open_publications,
 )
-from loader.show import ShowOptions, print_rows, select, show
+from loader.show import print_rows, select
 
 # Where a row came from: a file that is sent again changes it for every row.
 _LINEAGE = ("load_id", "line")
@@ -37,20 +38,32 @@ def show_status(database: Database, *, format_: str) -> None:
 
     Raises NotBuilt when nothing has been published.
     """
+    columns, rows, builds = published(database)
+    print_rows(columns, rows, format_, f"{STATUS.name}: {len(rows)} rows")
+    print("\n".join(builds), file=sys.stderr)
+
+
+def published(database: Database) -> tuple[tuple[Column, ...], list[Row], list[str]]:
+    """Which build readers see of each mart, and a sentence on each build that is kept.
+
+    Raises NotBuilt when nothing has been published.
+    """
     with database.open() as source:
-        show(STATUS, source, ShowOptions(format=format_))
-        seen = [mart for (mart,) in source.rows(select(STATUS, source, columns=("mart",)))]
+        selection = select(STATUS, source)
+        rows = list(source.rows(selection))
+    at = selection.columns.index(selection.order_by[0])
+    seen = {row[at] for row in rows}
     with open_publications(database.profile, write=False) as publications:
         known = publications.all()
-        current = current_of(known)
-        others = [mart.name for mart in current.marts if mart.name not in seen] if current else []
-        if others:
-            print(f"built by plain dbt since: {', '.join(others)}", file=sys.stderr)
-        for one in known:
-            if one.status != GONE:
-                warned = f", {one.tests_warned} warned" if one.tests_warned else ""
-                tests = f"{one.tests_passed} tests passed{warned}"
-                print(f"{one.status}: {describe(one)}; {tests}", file=sys.stderr)
+    current = current_of(known)
+    others = [mart.name for mart in current.marts if mart.name not in seen] if current else []
+    sentences = [f"built by plain dbt since: {', '.join(others)}"] if others else []
+    for one in known:
+        if one.status != GONE:
+            warned = f", {one.tests_warned} warned" if one.tests_warned else ""
+            tests = f"{one.tests_passed} tests passed{warned}"
+            sentences.append(f"{one.status}: {describe(one)}; {tests}")
+    return selection.columns, rows, sentences
 
 
 def roll_back(database: Database, build: int | None) -> str:
@@ -72,8 +85,6 @@ def show_changes(
     By default the last one that is kept and the current one. `limit` is that of each mart; None
     means the format's default, 0 means all. Raises UsageError and NotBuilt.
     """
-    if database.profile.engine == "spark":
-        raise UsageError("Builds of the lake cannot be compared yet, only those of databases.")
     database.ready()
     with open_publications(database.profile, write=False) as publications:
         old, new = _chosen(publications.all(), builds, database)
@@ -82,7 +93,7 @@ def show_changes(
         raise UsageError(f"There is no mart {mart!r}. The marts are: {', '.join(contracts)}.")
     most = (100 if format_ == "table" else 0) if limit is None else limit
     counts: dict[str, Counter[str]] = {}
-    with database.open() as source:
+    with _opened(database, (old.place, new.place)) as source:
         rows = [
             row
             for contract in contracts.values()
@@ -95,6 +106,15 @@ def show_changes(
     for name, count in counts.items():
         words = ", ".join(f"{number:,} {change}" for change, number in sorted(count.items()))
         print(f"{name}: {words or 'no change'}", file=sys.stderr)
+
+
+def _opened(database: Database, places: Sequence[str]) -> AbstractContextManager[Engine]:
+    if database.profile.engine != "spark":
+        return database.open()
+    # Its DuckDB takes long to import.
+    from loader.engines.lake import connect
+
+    return connect(database.profile, places)
 
 
 def _chosen(

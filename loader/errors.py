@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from loader import __version__
+
 EXIT_DONE = 0
 EXIT_BUILD = 1
 EXIT_USAGE = 2
@@ -83,7 +85,8 @@ class MissingExtra(UsageError):
         if is_clone:
             remedy = f"In the project call `.venv/bin/pip install --editable '.[{extra}]'`"
         else:
-            remedy = f"Install labmart with it: `uv tool install 'labmart[{extra}]'`, or by pip"
+            wheel = f"./labmart-{__version__}-py3-none-any.whl[{extra}]"
+            remedy = f"Install the wheel with it: `uv tool install '{wheel}'`, or by pip"
         super().__init__(f"{name}: this needs the extra {extra!r}. {remedy}.")
 
 

@@ -32,7 +32,17 @@ _NAMED = 5
 
 
 def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
-    """Print the ledger by load_id; with a limit the newest loads. stderr says how many.
+    """Print the ledger by load_id; with a limit the newest loads. stderr says how many."""
+    names = _IN_A_TABLE if format_ == "table" else [column.name for column in COLUMNS]
+    columns = tuple(column for column in COLUMNS if column.name in names)
+    rows, total = load_rows(database, columns, limit)
+    print_rows(columns, rows, format_, _footer(total, len(rows)))
+
+
+def load_rows(
+    database: Database, columns: Sequence[Column] = COLUMNS, limit: int | None = None
+) -> tuple[list[Row], int]:
+    """The newest loads, by load_id, and how many there are in all.
 
     Which rows are rejected is known once a build has judged them; it judges current loads.
     """
@@ -42,10 +52,7 @@ def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
     with suppress(LabmartError), database.open() as source:
         judged = accounts(database.project, source)
     shown = loads[-limit:] if limit else loads
-    names = _IN_A_TABLE if format_ == "table" else [column.name for column in COLUMNS]
-    columns = tuple(column for column in COLUMNS if column.name in names)
-    rows = [_row(load, judged.get(load.load_id), columns) for load in shown]
-    print_rows(columns, rows, format_, _footer(loads, len(shown)))
+    return [_row(load, judged.get(load.load_id), columns) for load in shown], len(loads)
 
 
 def _row(load: Load, judged: tuple[str, Account] | None, columns: Sequence[Column]) -> Row:
@@ -176,7 +183,7 @@ def _list(loads: Sequence[Load]) -> str:
     return f"loads {', '.join(ids[:-1])} and {ids[-1]}"
 
 
-def _footer(loads: Sequence[Load], shown: int) -> str:
-    if shown < len(loads):
-        return f"loads: the newest {shown:,} of {len(loads):,}"
+def _footer(total: int, shown: int) -> str:
+    if shown < total:
+        return f"loads: the newest {shown:,} of {total:,}"
     return f"loads: {shown:,}" if shown else "Nothing has been loaded yet."

@@ -40,22 +40,27 @@ from loader.sources import LEDGER, REJECTED, read_inputs
 _QUOTE = "$labmart$"
 # The ports that `labmart db expose` looks through.
 _PORTS = range(54330, 54430)
+# Without its option HierarchicalNavigation PostgreSQL.Database gives one table of all schemas
+# (learn.microsoft.com/powerquery-m/postgresql-database).
 _LINES = """\
 server    127.0.0.1, port {port}
 database  {database}, schema {schema}
 user      {user}
 password  {password}
 
-Excel and Power BI (Data, Get Data, From PostgreSQL; Power Query):
-    PostgreSQL.Database("127.0.0.1:{port}", "{database}"){{[Schema="{schema}"]}}
+Excel and Power BI (Get Data, PostgreSQL database; or as a query, here for user_features):
+    PostgreSQL.Database("127.0.0.1:{port}", "{database}")
+        {{[Schema="{schema}", Item="user_features"]}}[Data]
+    Go on without encryption when asked: the connection stays on this machine.
 R:
     DBI::dbConnect(RPostgres::Postgres(), host = "127.0.0.1", port = {port},
         dbname = "{database}", user = "{user}", password = askpass::askpass())
 Python:
+    import getpass, psycopg2
     psycopg2.connect("host=127.0.0.1 port={port} dbname={database} user={user}",
         password=getpass.getpass())
-Metabase: PostgreSQL, host 127.0.0.1, port {port}, database {database}, SSL off
-DBeaver:
+Metabase: PostgreSQL, with the values above, SSL off
+DBeaver and others by JDBC:
     jdbc:postgresql://127.0.0.1:{port}/{database}?user={user}&currentSchema={schema}"""
 
 

@@ -122,6 +122,15 @@ def write_json(columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes]) -
     out.write(b"[]\n" if before == "[" else b"\n]\n")
 
 
+def write_items(
+    columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes], **more: object
+) -> None:
+    """The same as `items` of one object, with what else there is to say."""
+    out.write(b'{"items": ')
+    write_json(columns, rows, out)
+    out.write(f"{', ' if more else ''}{json.dumps(more, ensure_ascii=False)[1:]}\n".encode())
+
+
 def _json(value: Value) -> str:
     if isinstance(value, Decimal):
         # Through a float 0.1 would do, 123456789012.123456 would not. NaN is no JSON number.
@@ -152,6 +161,18 @@ def print_rows(columns: Sequence[Column], rows: Sequence[Row], format_: str, foo
     out.flush()
 
 
+def rule_sentences(project: Project, rule: str | None = None) -> dict[str, str]:
+    """What each rule means. Raises UsageError for a rule that there is not."""
+    with (project.seeds / "issue_rules.csv").open(encoding="utf-8", newline="") as file:
+        sentences = {row["rule"]: row["sentence"] for row in csv.DictReader(file)}
+    if rule is not None and rule not in sentences:
+        raise UsageError(
+            f"There is no rule {rule!r}.{did_you_mean(rule, list(sentences))} "
+            f"The rules are: {', '.join(sentences)}."
+        )
+    return sentences
+
+
 def show_issues(
     project: Project,
     source: Engine,
@@ -166,13 +187,7 @@ def show_issues(
     Raises UsageError for a rule that there is not, NotBuilt, and the engine's errors.
     """
     mart = mart_contract(project, ISSUES)
-    with (project.seeds / "issue_rules.csv").open(encoding="utf-8", newline="") as file:
-        sentences = {row["rule"]: row["sentence"] for row in csv.DictReader(file)}
-    if rule is not None and rule not in sentences:
-        raise UsageError(
-            f"There is no rule {rule!r}.{did_you_mean(rule, list(sentences))} "
-            f"The rules are: {', '.join(sentences)}."
-        )
+    sentences = rule_sentences(project, rule)
     given = (("rule", rule), ("severity", severity), ("status", None if resolved else "open"))
     equal = tuple((name, value) for name, value in given if value is not None)
     present = {column.name for column in source.columns(mart.name)}

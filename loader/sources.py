@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,10 +144,11 @@ class Input:
 
 @dataclass(frozen=True)
 class HeaderMatch:
-    """A header that means an input: for each cell the declared column, or None to ignore it."""
+    """A header that means an input: its cells, and for each the declared column or None."""
 
     input: Input
     columns: tuple[str | None, ...]
+    cells: tuple[str, ...]
 
     @property
     def key(self) -> int | None:
@@ -174,6 +175,20 @@ class HeaderMatch:
         """The declared columns that the header does not name."""
         return [column for column in self.input.columns if column.name not in self.columns]
 
+    @cached_property
+    def further(self) -> dict[int, str]:
+        """The names of cells that are no declared column, by number from 0, each name once."""
+        by_name: dict[str, int] = {}
+        for at, (cell, column) in enumerate(zip(self.cells, self.columns, strict=True)):
+            name = unique = cell.strip()
+            if column is None and name:
+                count = 1
+                while unique in by_name:
+                    count += 1
+                    unique = f"{name} ({count})"
+                by_name[unique] = at
+        return {at: name for name, at in by_name.items()}
+
 
 def header_key(cell: str) -> str:
     """A header's cell without what people write differently: ` User-ID` and `user_id` are one."""
@@ -185,8 +200,7 @@ def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMa
 
     One that has all columns of an input goes before one that names fewer and lacks some.
     """
-    keys = [header_key(cell) for cell in cells]
-    matches = [match for table in inputs if (match := _match(keys, table)) is not None]
+    matches = [match for table in inputs if (match := _match(cells, table)) is not None]
     whole = max((len(match.input.columns) for match in matches if not match.lacks), default=0)
     return [m for m in matches if not m.lacks or len(m.input.columns) - len(m.lacks) >= whole]
 
@@ -272,9 +286,9 @@ class Headers:
         elif matches:
             problem = f"table begins here, of {matches[0].input.name}."
         else:
-            misses = [miss for table in self.inputs if (miss := near_miss(cells, table))]
-            _, what, mend = max(misses, default=(0, "it is none of an input", ""))
-            problem, advice = f"header begins here: {what}.", mend or advice
+            what, mend = _closest_input(cells, self.inputs)
+            problem = f"header begins here: {what or 'it is none of an input'}."
+            advice = mend or advice
         raise FileRefused(name, f", {where}: a second {problem} {advice}")
 
 
@@ -328,14 +342,55 @@ def _meant(cells: Sequence[str], table: Input) -> tuple[dict[str, list[str]], di
     return named, close
 
 
-def mistaken_name(cells: Sequence[str], match: HeaderMatch) -> str:
-    """A sentence if a header has a column that need not be there under another name, it seems."""
-    ignored = [cell for cell, name in zip(cells, match.columns, strict=True) if name is None]
+def refuse_mistaken_name(
+    name: str, where: str, match: HeaderMatch, inputs: Sequence[Input]
+) -> None:
+    """Raise FileRefused if a column that need not be there seems to have another name."""
+    ignored = [cell for cell, column in zip(match.cells, match.columns, strict=True) if not column]
     for column in match.lacks:
         if cell := _closest(ignored, column):
             apart = f"If it is another one, give the file a column {column.name} too, even empty."
-            return f"{_close_to(cell, column)} {apart}"
-    return ""
+            raise FileRefused(
+                name,
+                f"{where}: {_close_to(cell, column)} {apart}",
+                refused_header(where.removeprefix(", "), match.cells, inputs),
+            )
+
+
+def without_header(
+    name: str,
+    looked_at: str,
+    where: str,
+    cells: Sequence[str],
+    inputs: Sequence[Input],
+    hint: str,
+    *,
+    beside: str = "",
+) -> FileRefused:
+    """Says that what was looked at has no header, and of the closest one what is wrong.
+
+    `where` is that of RefusedHeader; the sentence has `beside` behind it. `hint` is for a file
+    whose header is fine, or not there.
+    """
+    what, advice = _closest_input(cells, inputs)
+    if what:
+        advice = advice or f"A column of another name is said with --map NAME=COLUMN. {hint}"
+        sentence = f"names all columns of an input. Closest is {where}{beside}: {what}. {advice}"
+    else:
+        sentence = f"names columns of an input ({columns_of(inputs)}). {hint}"
+    refused = refused_header(where, cells, inputs) if cells else None
+    return FileRefused(name, f": {looked_at} {sentence}", refused)
+
+
+def _closest_input(cells: Sequence[str], inputs: Sequence[Input]) -> tuple[str, str]:
+    """What a header that means no input has of the closest one, and the advice; "" for nothing."""
+    misses = [miss for table in inputs if (miss := near_miss(cells, table))]
+    return max(misses)[1:] if misses else ("", "")
+
+
+def columns_of(inputs: Sequence[Input]) -> str:
+    """The inputs and their columns, for a person whose file is none of them."""
+    return "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
 
 
 def refused_header(where: str, cells: Sequence[str], inputs: Sequence[Input]) -> RefusedHeader:
@@ -418,7 +473,8 @@ def _check_names(path: Path, what: str, names: Sequence[str]) -> None:
             raise ConfigError(path, f"{what}: {name} is longer than {_LONGEST_NAME} bytes.")
 
 
-def _match(keys: Sequence[str], table: Input) -> HeaderMatch | None:
+def _match(cells: Sequence[str], table: Input) -> HeaderMatch | None:
+    keys = [header_key(cell) for cell in cells]
     columns: list[str | None] = [None] * len(keys)
     for column in table.columns:
         positions: list[int] = []
@@ -430,7 +486,24 @@ def _match(keys: Sequence[str], table: Input) -> HeaderMatch | None:
             return None
         for at in positions:
             columns[at] = column.name
-    return HeaderMatch(table, tuple(columns)) if any(columns) else None
+    return HeaderMatch(table, tuple(columns), tuple(cells)) if any(columns) else None
+
+
+def single_match(
+    name: str, where: str, header: Sequence[str], inputs: Sequence[Input]
+) -> HeaderMatch | None:
+    """What a header means, if anything.
+
+    Raises FileRefused if that is two inputs, or a column seems to stand there under another name.
+    """
+    matches = match_header(header, inputs)
+    if len(matches) > 1:
+        both = " and ".join(match.input.name for match in matches)
+        raise FileRefused(name, f"{where}: the header means {both}. Say which with --input.")
+    for match in matches:
+        refuse_mistaken_name(name, where, match, inputs)
+        return match
+    return None
 
 
 def _input(path: Path, table: DeclaredTable) -> Input:

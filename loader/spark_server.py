@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -172,7 +172,7 @@ def _missing_of_spark() -> MissingExtra | MissingJava | None:
     """What Spark lacks to run here."""
     # The client alone is called pyspark too, and brings no program.
     found = find_spec("pyspark")
-    if found is None or not (_spark_home() / "bin" / "spark-submit").exists():
+    if found is None or not (spark_home() / "bin" / "spark-submit").exists():
         return MissingExtra("The target spark", "spark")
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=str(Path(home) / "bin") if home else None)
@@ -187,7 +187,8 @@ def _missing_of_spark() -> MissingExtra | MissingJava | None:
     return None
 
 
-def _spark_home() -> Path:
+def spark_home() -> Path:
+    """Where Apache Spark is installed."""
     found = find_spec("pyspark")
     assert found is not None
     assert found.origin is not None
@@ -208,10 +209,7 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
 
     Raises DatabaseUnreachable.
     """
-    size = _memory()
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
+    size, port = _memory(), free_port()
     token = "" if engine == "sail" else secrets.token_hex(32)
     if engine == "sail":
         command = [sys.executable, "-P", "-c", _SAIL, str(port), *(["tied"] if tied else [])]
@@ -221,26 +219,18 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
             "RUST_LOG": "warn",
         }
     else:
-        settings = {
-            "spark.master": "local[*]",
-            "spark.driver.memory": f"{size >> 20}m",
-            "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.host": "127.0.0.1",
-            "spark.connect.grpc.binding.address": "127.0.0.1",
-            "spark.connect.grpc.binding.port": str(port),
-            "spark.sql.catalogImplementation": "in-memory",
-            "spark.sql.warehouse.dir": str(home / "warehouse"),
-            "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
-            "spark.ui.enabled": "false",
-            "spark.app.name": "labmart",
-        }
-        command = [str(_spark_home() / "bin" / "spark-submit")]
-        for name, value in settings.items():
-            command += ["--conf", f"{name}={value}"]
-        command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
-        command.append("spark-internal")
+        command = connect_server(
+            port,
+            home,
+            {
+                "spark.master": "local[*]",
+                "spark.driver.memory": f"{size >> 20}m",
+                "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
+                "spark.ui.enabled": "false",
+            },
+        )
         # Else it would be seen among the arguments of the process.
-        own = {"SPARK_CONNECT_AUTHENTICATE_TOKEN": token, "SPARK_HOME": str(_spark_home())}
+        own = {"SPARK_CONNECT_AUTHENTICATE_TOKEN": token}
     log = home / "server.log"
     log.touch(mode=0o600)
     with log.open("wb") as output:
@@ -251,12 +241,11 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
             stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            # A server that is named would be what Spark's own programs connect to.
-            env={**{name: text for name, text in os.environ.items() if name != REMOTE}, **own},
+            env={**environment(), **own},
             start_new_session=True,
         )
     try:
-        _wait_for(process, port, log)
+        wait_for(process, port, log)
         started = psutil.Process(process.pid).create_time()
     except BaseException:
         process.kill()
@@ -265,7 +254,42 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
     return Server(engine, process.pid, started, port, token, size), process
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def connect_server(port: int, home: Path, settings: Mapping[str, str]) -> list[str]:
+    """The call that starts Apache Spark's Connect server on this machine, for this machine alone.
+
+    What it writes, it writes into `home`. It needs `environment`.
+    """
+    command = [str(spark_home() / "bin" / "spark-submit")]
+    fixed = {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.sql.catalogImplementation": "in-memory",
+        "spark.sql.warehouse.dir": str(home / "warehouse"),
+        "spark.app.name": "labmart",
+    }
+    for name, value in {**fixed, **settings}.items():
+        command += ["--conf", f"{name}={value}"]
+    connect = "org.apache.spark.sql.connect.service.SparkConnectServer"
+    return [*command, "--class", connect, "spark-internal"]
+
+
+def environment() -> dict[str, str]:
+    """What a server is started with. If one is named, Spark's own programs would connect to it."""
+    kept = {name: text for name, text in os.environ.items() if name != REMOTE}
+    return {**kept, "SPARK_HOME": str(spark_home())}
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
+
+
+def wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Until the process listens. Raises DatabaseUnreachable if it ends, or takes too long."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):

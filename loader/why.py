@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from loader.contract import MadeOf, mart_contract, mart_contracts
 from loader.engines import Column, Engine, Filter, Row, Selection, Value
@@ -29,10 +29,30 @@ _ORIGIN = ("load_id", "line")
 _MOST_ROWS = 10_000
 
 
+@dataclass(frozen=True)
+class Answer:
+    """Where a figure comes from: a sentence with the figure, and the rows behind it."""
+
+    sentence: str
+    columns: tuple[Column, ...]
+    rows: list[Row]
+    footer: str
+
+
 def show_why(
     project: Project, source: Engine, name: str, key: str, column_name: str, format_: str
 ) -> None:
-    """Print the rows behind a figure; stderr gets the figure and what it means.
+    """Print the rows behind a figure; stderr gets the figure and what it means. Raises as `why`."""
+    limit = TABLE_ROWS if format_ == "table" else _MOST_ROWS
+    answer = why(project, source, name, key, column_name, limit)
+    print(answer.sentence, file=sys.stderr)
+    print_rows(answer.columns, answer.rows, format_, answer.footer)
+
+
+def why(
+    project: Project, source: Engine, name: str, key: str, column_name: str, limit: int
+) -> Answer:
+    """The rows behind a figure, at most so many.
 
     Raises UnknownMart, UnknownColumn, UsageError for a key that is not there or a mart that is made
     in another way, NotBuilt, and the engine's errors.
@@ -61,17 +81,15 @@ def show_why(
             f"{name} has no row with {key_name} {key}. `labmart issues` tells what was rejected."
         )
     equal = ((made_of.by, key),) if made_of.by else ()
-    limit = TABLE_ROWS if format_ == "table" else _MOST_ROWS
     behind = select(marts[made_of.mart], source, equal=equal, limit=limit)
     columns, rows = _traced(project, source, behind)
     total = source.count(behind)
     part = f"the first {len(rows):,} of {total:,}" if total > len(rows) else f"{total:,}"
-    print(
+    sentence = (
         f"{column_name} of {key_name} {key} is {display(row[0])}, made of {part} "
-        f"row{'' if total == 1 else 's'} of {made_of.mart}. {column.description}",
-        file=sys.stderr,
+        f"row{'' if total == 1 else 's'} of {made_of.mart}. {column.description}"
     )
-    print_rows(columns, rows, format_, f"{made_of.mart}: {part}")
+    return Answer(sentence, tuple(columns), rows, f"{made_of.mart}: {part}")
 
 
 def _traced(project: Project, source: Engine, behind: Selection) -> tuple[list[Column], list[Row]]:

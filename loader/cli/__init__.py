@@ -7,7 +7,7 @@ call      what the subcommands share, and what signals do
 loading   init, demo; run, load, build, watch; loads, undo, redo, prune
 results   show, export, issues, why; status, diff, rollback
 database  db, spark, roles
-service   serve, worker, token
+service   serve, worker, token; mcp
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ for _command in (
     *(results.status, results.diff, results.rollback),
     *(loading.loads, loading.undo, loading.redo, loading.prune),
     *(database.roles, database.db, database.spark),
-    *(service.serve, service.worker, service.token),
+    *(service.serve, service.worker, service.token, service.mcp),
 ):
     labmart.add_command(_command)
 

@@ -101,15 +101,15 @@ def db_status(database: Database) -> None:
     # LABMART_PORT is that of `labmart serve`.
     envvar="LABMART_DB_PORT",
     type=click.IntRange(1024, 65535),
-    help="Which one; default: the first free one.",
+    help="Which port; default: the first free one.",
 )
 @option("--new-password", is_flag=True, help="Replace the password, which is printed only once.")
-@option("--off", is_flag=True, help="Close the port again, and take the password back.")
+@option("--off", is_flag=True, help="Close the port again and take the password away.")
 def db_expose(database: Database, port: int | None, new_password: bool, off: bool) -> None:
-    """Let programs of this machine read the marts by a port, with a password.
+    """Open a port of this machine, with a password, for programs that read the marts.
 
-    For Excel, R, Python, Metabase, DBeaver and the like. Without it nothing reaches the embedded
-    PostgreSQL by the network.
+    For Excel, R, Python, Metabase, DBeaver and the like. Otherwise the embedded PostgreSQL cannot
+    be reached over the network.
     """
     from loader.roles import expose, unexpose
 
@@ -192,7 +192,7 @@ def spark_status(profile: Profile) -> None:
 @spark.command("url")
 @_on_lake
 def spark_url(profile: Profile) -> None:
-    """Print what SPARK_REMOTE has to be for plain dbt; it holds Spark's token."""
+    """Print the SPARK_REMOTE that plain dbt needs; it contains Spark's token."""
     from loader.errors import DatabaseUnreachable
     from loader.spark_server import running
 
@@ -206,10 +206,10 @@ def spark_url(profile: Profile) -> None:
 @on_database
 @option("--sql", is_flag=True, help="Only print the SQL, for an administrator to run.")
 def roles(database: Database, sql: bool) -> None:
-    """Make the database roles of loading, building and reading.
+    """Make database roles for loading, building and reading.
 
-    Each has the least rights. On a server of one's own the user of profiles.yml needs CREATEROLE
-    and has to own the database; else print the SQL and have it run by somebody who may.
+    Each has only the rights it needs. On your own server the user of profiles.yml needs CREATEROLE
+    and has to own the database; otherwise have an administrator run what --sql prints.
     """
     from loader.roles import builder_of, loader_of, reader_of, roles_sql, set_up_roles
 

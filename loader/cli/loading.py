@@ -62,26 +62,28 @@ def _list(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str
 
 given_options = options(
     option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
-    option("--allow-empty", is_flag=True, help="Let files without any record replace it, too."),
+    option(
+        "--allow-empty", is_flag=True, help="Let --replace hold even for files without records."
+    ),
     option(
         "--max-rejected",
         callback=_max_rejected,
         metavar="N or N%",
-        help="How many lines of a file may be rejected before nothing is loaded; default: 10%. If "
-        "said with --check, it holds for rejected rows as well.",
+        help="How many lines of a file may be rejected before nothing is loaded; default: 10%. "
+        "Given with --check, it also counts the rows that the models reject.",
     ),
     option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files named like this."),
-    option("--input", help="Take the files for this input, whatever else they could be."),
+    option("--input", help="Load the files into this input, whatever else they could be."),
     option("--encoding", help="Encoding of text files, such as utf-8 or windows-1252."),
     option(
         "--delimiter",
         callback=_sign,
-        help="What stands between cells of text: one character, or tab, space.",
+        help="Separator of the cells of text files: one character, or tab, space.",
     ),
     option(
         "--quote",
         callback=_sign,
-        help="What stands around cells of text: one character, or none.",
+        help="Quote character of the cells of text files, or none.",
     ),
     option(
         "--columns",
@@ -89,7 +91,7 @@ given_options = options(
         # LABMART_COLUMNS is that of `labmart show`.
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
-        help="Columns of texts and sheets without a header; an empty name ignores its column.",
+        help="Columns of text files and sheets without a header; an empty name skips a column.",
     ),
     option(
         "--map",
@@ -102,39 +104,39 @@ given_options = options(
     option(
         "--decimal",
         type=click.Choice(["comma", "point"]),
-        help="What stands before the decimals of numbers; the other one may group thousands.",
+        help="Decimal mark of numbers; the other mark may group thousands.",
     ),
     option(
         "--dates",
         type=click.Choice(["DMY", "MDY", "YMD"], case_sensitive=False),
-        help="Order of day, month and year in dates; days like 2024-01-31 need none.",
+        help="Order of day, month and year in dates; dates like 2024-01-31 need none.",
     ),
     option(
         "--list-separator",
         callback=_sign,
-        help="What stands between the ids of a list: one character.",
+        help="Separator of the ids of a list: one character.",
     ),
     option(
         "--id-prefix",
         metavar="PREFIX,PREFIX…",
-        help="What may stand before the digits of ids, such as EXP- in EXP-0012.",
+        help="What ids may begin with before their digits, such as EXP- in EXP-0012.",
     ),
     option(
         "--durations",
         type=click.Choice(DURATIONS),
         metavar="UNIT",
-        help="Unit to read durations in (0:34:59, 35 min, 1h5m, PT35M): s, min or h. What 26:15 is "
-        "has to be said, too: min,h:mm or min,m:ss.",
+        help="Unit to read durations in (0:34:59, 35 min, 1h5m, PT35M): s, min or h. For 26:15 "
+        "also say which it is: min,h:mm or min,m:ss.",
     ),
 )
 
 
 _build_options = options(
-    option("--full", is_flag=True, help="Build also when nothing has changed."),
+    option("--full", is_flag=True, help="Build even if nothing has changed."),
     option(
         "--keep",
         type=click.IntRange(min=0, max=999),
-        help="How many earlier builds stay for `labmart rollback`; default: 1.",
+        help="How many earlier builds to keep for `labmart rollback`; default: 1.",
     ),
     target_option,
     vars_option,
@@ -156,7 +158,7 @@ def run(
     variables: str | None,
     **given: Any,
 ) -> None:
-    """Load the PATHs, if any, build, and print the user features."""
+    """Load the PATHs, if any, build, and print user_features."""
     from loader.contract import DEFAULT_MART, mart_contract
     from loader.dbt import BuildOptions
     from loader.seeds import check_seeds
@@ -179,7 +181,7 @@ def run(
 @click.command()
 @click.argument("folder", metavar="DIR", type=Folder())
 def init(folder: Path) -> None:
-    """Write a project of one's own into the folder DIR.
+    """Write a project of your own into the folder DIR.
 
     It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until
     the first load.
@@ -208,15 +210,15 @@ def demo(context: click.Context, folder: Path, target: str | None) -> None:
     on = f" --target {target}" if target else ""
     end = "" if target else "; labmart db stop ends its PostgreSQL"
     say(
-        f"This is the sample laboratory. In {folder} try: labmart show compound_usage{on}, labmart "
-        f"issues{on}, labmart run YOUR_FILES{on}{end}."
+        f"This is the sample laboratory. In {folder} try, called as this was: labmart show "
+        f"compound_usage{on}, labmart issues{on}, labmart run YOUR_FILES{on}{end}."
     )
 
 
 @click.command()
 @on_database
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@option("--check", is_flag=True, help="Tell what is wrong and what would change; write nothing.")
+@option("--check", is_flag=True, help="Report what is wrong and what would change; write nothing.")
 @given_options
 def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: Any) -> None:
     """Load files, folders, patterns and addresses, all or none.
@@ -247,9 +249,9 @@ def build(
 
     If a test fails, or the build is killed, readers see what they saw before. A build is left out
     when nothing has changed since the last one. dbt's unit tests and the tests tagged `development`
-    are not run; plain `dbt build` has them. Arguments after -- go to dbt, which then does what they
-    say, and where readers look, as plain dbt does, such as building one mart and what it is made
-    of: labmart build -- --select +user_features
+    are not run; plain `dbt build` has them. Arguments after -- go to dbt, which then builds what
+    they select, straight into the tables that readers see, as plain dbt does. One mart and what it
+    is made of: labmart build -- --select +user_features
     """
     from loader.dbt import BuildOptions
 
@@ -264,9 +266,9 @@ def build(
     type=click.FloatRange(min=0.1),
     default=10.0,
     show_default=True,
-    help="Seconds between two looks; a file is complete when it did not change for so long.",
+    help="Seconds between two scans; a file is complete when it has not changed for that long.",
 )
-@option("--once", is_flag=True, help="Deal with what lies there, and end.")
+@option("--once", is_flag=True, help="Process what is there, then exit.")
 @option(
     "--move/--keep",
     "moves",
@@ -341,7 +343,7 @@ def undo(database: Database, load_ids: tuple[int, ...]) -> None:
 @on_database
 @load_ids
 def redo(database: Database, load_ids: tuple[int, ...]) -> None:
-    """Take an undo back."""
+    """Take an undo back; the loads are current again."""
     from loader.history import redo_loads
 
     say(redo_loads(database, load_ids))
@@ -349,9 +351,9 @@ def redo(database: Database, load_ids: tuple[int, ...]) -> None:
 
 @click.command()
 @on_database
-@option("--check", is_flag=True, help="Only tell what would be deleted.")
+@option("--check", is_flag=True, help="Only report what would be deleted.")
 def prune(database: Database, check: bool) -> None:
-    """Delete what is not current, with all its rows, for good."""
+    """Delete loads that are not current, with all their rows, for good."""
     from loader.history import prune_loads
 
     say(prune_loads(database, check=check))

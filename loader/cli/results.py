@@ -30,7 +30,7 @@ limit_option = option(
 def show(
     database: Database, mart: str, format_: str, limit: int | None, columns: str | None
 ) -> None:
-    """Print a mart; default: user_features."""
+    """Print a mart; default: user_features. `labmart status` names them all."""
     from loader.contract import mart_contract
     from loader.show import show as show_mart
 
@@ -63,10 +63,10 @@ def export(database: Database, mart: str, file: Path) -> None:
 @click.argument("column")
 @format_option
 def why(database: Database, mart: str, key: str, column: str, format_: str) -> None:
-    """Print the rows that a figure is made of, with file and line.
+    """Print the rows behind a figure, with file and line.
 
-    The figure is the COLUMN of the row of MART whose id is KEY, such as: labmart why user_features
-    7 total_exp_per_user
+    The figure is in COLUMN of the row of MART whose id is KEY. For one user's experiments: labmart
+    why user_features 7 total_exp_per_user
     """
     from loader.why import show_why
 
@@ -109,9 +109,9 @@ def issues(
 @on_database
 @format_option
 def status(database: Database, format_: str) -> None:
-    """Print which build is published, of which loads.
+    """Print which build is published, and of which loads.
 
-    Of each mart the build, its rows and how many tests passed; which builds are kept besides.
+    For each mart: its build, its rows and how many tests passed; then which builds are kept.
     Programs read the same in the view mart_status beside the marts.
     """
     from loader.diff import show_status
@@ -130,8 +130,8 @@ def diff(
 ) -> None:
     """Print what changed from one build to another.
 
-    By mart and key. Default: from the build before to the one that is published. With one BUILD:
-    from that one.
+    By mart and key. Default: from the previous build to the published one; with one BUILD, from
+    that one.
     """
     from loader.diff import show_changes
 
@@ -144,9 +144,9 @@ def diff(
 @on_database
 @click.argument("build", metavar="[BUILD]", required=False, type=int)
 def rollback(database: Database, build: int | None) -> None:
-    """Put an earlier build in place again, in one step.
+    """Publish an earlier build again, in one step.
 
-    Default: the one before; else the kept one of that number.
+    Default: the previous one; with BUILD, the kept one of that number.
     """
     from loader.diff import roll_back
 

@@ -1,4 +1,4 @@
-"""The subcommands of the HTTP service."""
+"""The subcommands that serve programs: the HTTP service, and MCP for assistants."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli.call import Call, EndedBySignal, Folder, option, options, say, target_option
+from loader.cli.call import (
+    Call,
+    EndedBySignal,
+    Folder,
+    on_database,
+    option,
+    options,
+    say,
+    target_option,
+)
 from loader.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from loader.database import Database
     from loader.service.access import Role, TokenStore
     from loader.service.database import Settings
 
@@ -45,7 +55,7 @@ _limits = options(
     _limit("--max-jobs", "queued_jobs", _COUNT, 1000, "Jobs that may wait."),
     _limit(
         *("--max-rate", "requests_per_second", _FLOAT, 50.0),
-        "Requests a second of one caller, who may save up ten seconds' worth.",
+        "Requests a second of one caller; ten seconds' worth may come at once.",
     ),
     _limit(
         *("--idle-timeout", "idle", _FLOAT, 30.0),
@@ -55,16 +65,22 @@ _limits = options(
 
 
 @click.command()
-@option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Its port.")
+@option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="The port to listen on.",
+)
 @landing_option
 @spool_option
-@option("--worker/--no-worker", default=True, show_default=True, help="Do the jobs as well.")
+@option("--worker/--no-worker", default=True, show_default=True, help="Run the jobs, too.")
 @option("--require-token", is_flag=True, help="Ask for a token on this machine too.")
 @option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file with a token that shall be the administrator's.",
+    help="A file with a token to accept as the administrator's.",
 )
 @_limits
 @target_option
@@ -87,9 +103,9 @@ def serve(call: Call, /, **given: Any) -> None:
 @target_option
 @click.pass_obj
 def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
-    """Do the jobs of `labmart serve --no-worker`.
+    """Run the jobs of `labmart serve --no-worker`.
 
-    Both are started with the same --spool and --landing.
+    Start both with the same --spool and --landing.
     """
     settings = _settings(call, **given)
     settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,18 +124,22 @@ def token() -> None:
 
 
 @token.command("create")
-@click.option("--name", required=True, help="What to call it; it stands beside all it does.")
+@click.option(
+    "--name", required=True, help="What to call it; the name is shown with all that is done by it."
+)
 @click.option(
     "--role",
     type=click.Choice(["read", "load", "admin"]),
     required=True,
     help="What it may do: read marts, load files too, or everything.",
 )
-@click.option("--expires", metavar="90d", help="After how long (h, d, w) it is no longer valid.")
+@click.option(
+    "--expires", metavar="90d", help="How long it is valid (h, d, w); default: until it is revoked."
+)
 @target_option
 @click.pass_obj
 def token_create(call: Call, name: str, role: str, expires: str | None, target: str | None) -> None:
-    """Make a token and print it, this once."""
+    """Make a token and print it; it is not shown again."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) or name == "local":
         raise click.BadParameter(
             "A name has letters, digits, dots, dashes and underscores, 63 at most; "
@@ -150,10 +170,26 @@ def token_list(call: Call, target: str | None) -> None:
 @target_option
 @click.pass_obj
 def token_revoke(call: Call, name: str, target: str | None) -> None:
-    """Make a token invalid, from this moment on."""
+    """Make a token invalid at once."""
     with _tokens(call, target) as tokens:
         tokens.revoke(name)
     say(f"revoked: {name}")
+
+
+@click.command()
+@on_database
+def mcp(database: Database) -> None:
+    """Let an assistant read the marts, by MCP over standard input and output.
+
+    It can only read: which marts there are, their rows, why a row was not accepted, what a figure
+    is made of, the loads, and which build is published. The assistant's program starts this:
+    labmart --project-dir DIR mcp
+    """
+    if not find_spec("mcp"):
+        raise MissingExtra("labmart mcp", "mcp")
+    from loader.mcp_server import serve as run
+
+    run(database)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,37 +133,38 @@ class Folder:
                 if not self.is_local:
                     self.files.pipe_file(self.path(name), content, mode="create")
                     return True
-                with self.written(name) as temporary:
-                    Path(temporary).write_bytes(content)
+                with self._beside(name) as temporary:
+                    temporary.write_bytes(content)
                     os.link(temporary, self.path(name))
             except FileExistsError:
                 return False
             return True
 
+    def replace(self, name: str, content: bytes) -> None:
+        """Make a file anew, whole at once."""
+        with self._reached(), self.written(name) as path:
+            self.files.pipe_file(path, content)
+
     @contextmanager
     def written(self, name: str) -> Iterator[str]:
-        """A path to write a file to, which nobody reads until it is moved or linked.
+        """A path to write a file to, which has its name when this ends, and nobody reads before.
 
         An object store shows a file only when it is complete; there it is the file's own path.
         """
         if not self.is_local:
             yield self.path(name)
             return
+        with self._beside(name) as temporary:
+            yield str(temporary)
+            temporary.replace(self.path(name))
+
+    @contextmanager
+    def _beside(self, name: str) -> Iterator[Path]:
         parent = Path(self.path(name)).parent
         parent.mkdir(parents=True, exist_ok=True)
         # Spark and Sail pass over names that begin with a full stop.
         with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as folder:
-            yield f"{folder}/file"
-
-    def replace(self, name: str, content: bytes) -> None:
-        """Make a file anew, whole at once."""
-        with self._reached():
-            if not self.is_local:
-                self.files.pipe_file(self.path(name), content)
-                return
-            with self.written(name) as temporary:
-                Path(temporary).write_bytes(content)
-                Path(temporary).replace(self.path(name))
+            yield Path(folder) / "file"
 
     def copy(self, folder: str, to: str) -> None:
         """Copy a folder with all that is in it."""
@@ -211,15 +212,15 @@ def lake_of(profile: Profile) -> Folder:
 # Reading marts.
 
 
-def connect(profile: Profile) -> DuckDB:
-    """The published marts, each a view on its Parquet."""
+def connect(profile: Profile, places: Sequence[str] = ()) -> DuckDB:
+    """The published marts, each a view on its Parquet; also those of builds, by their places."""
     lake = lake_of(profile)
-    return DuckDB(marts(lake, profile.schema), profile.schema, lake.location)
+    return DuckDB(marts(lake, profile.schema, places), profile.schema, lake.location)
 
 
 @dataclass(frozen=True)
 class Published:
-    """A relation in the state that readers see; `columns` as Spark declares them."""
+    """A relation of a published build; `columns` as Spark declares them."""
 
     build: str
     schema: str
@@ -228,27 +229,28 @@ class Published:
 
 
 def published(lake: Folder, connection: Connection, schema: str) -> list[Published]:
-    """The newest publication of each relation of a target schema."""
+    """What has been published of a target schema and is there; readers see the last of each."""
     builds = lake.names(f"{schema}/published")
     files = [file for build in builds for file in lake.files_in(f"{schema}/published/{build}")]
     if not files:
         return []
-    rows = connection.execute(
-        "select max(build), schema_name, name, arg_max(columns, build) "
-        f"from read_parquet({_list(files)}) group by schema_name, name"
-    ).fetchall()
-    return [Published(*row) for row in rows]
+    columns = "build, schema_name, name, columns"
+    rows = f"select {columns} from read_parquet({_list(files)}) order by build"
+    return [Published(*row) for row in connection.execute(rows).fetchall()]
 
 
 @contextmanager
-def marts(lake: Folder, schema: str) -> Iterator[Connection]:
+def marts(lake: Folder, schema: str, places: Sequence[str] = ()) -> Iterator[Connection]:
+    """DuckDB with the published relations of a schema; those of each place in a schema so named."""
     with lake.connect() as connection:
-        connection.execute(f"create schema if not exists {quote(schema)}")
-        for one in published(lake, connection, schema):
-            if one.schema != schema:
-                continue
-            files = lake.files_in(f"{schema}/builds/{one.build}/{one.schema}/{one.name}")
-            relation = f"{quote(schema)}.{quote(one.name)}"
+        own = [one for one in published(lake, connection, schema) if one.schema == schema]
+        views = {(schema, one.name): one for one in own}
+        views |= {(one.build, one.name): one for one in own if one.build in places}
+        for name in (schema, *places):
+            connection.execute(f"create schema if not exists {quote(name)}")
+        for (home, name), one in views.items():
+            files = lake.files_in(f"{schema}/builds/{one.build}/{schema}/{name}")
+            relation = f"{quote(home)}.{quote(name)}"
             if files:
                 rows = f"read_parquet({_list(files)})"
                 connection.execute(f"create view {relation} as select * from {rows}")
@@ -264,6 +266,14 @@ def marts(lake: Folder, schema: str) -> Iterator[Connection]:
         yield connection
 
 
+def parquet(run: Callable[[str], object], rows: str) -> bytes:
+    """The rows of a query as a file; `run` runs it."""
+    with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
+        path = Path(folder) / "rows.parquet"
+        run(f"copy ({rows}) to {literal(str(path))} (format parquet)")
+        return path.read_bytes()
+
+
 def _list(files: Sequence[str]) -> str:
     return f"[{', '.join(map(literal, files))}]"
 
@@ -277,9 +287,8 @@ def tidy_builds(profile: Profile, keep: int) -> None:
     lake, schema = lake_of(profile), profile.schema
     builds = lake.names(f"{schema}/published")
     with lake.connect() as connection:
-        kept = {one.build for one in published(lake, connection, schema)} | set(
-            builds[-max(keep + 1, 2) :]
-        )
+        seen = {(one.schema, one.name): one.build for one in published(lake, connection, schema)}
+    kept = {*seen.values(), *builds[-max(keep + 1, 2) :]}
     # A build begins with the time of its start.
     day = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() - _LONGEST_BUILD_SECONDS))
     for build in lake.names(f"{schema}/builds"):
@@ -382,20 +391,34 @@ class LakeRaw(DuckDBRaw):
                 f"copy (select *, {self.json_value(EXTRA, key)} as {quote(column)} from {rows}) "
                 f"to {literal(path)} (format parquet, compression zstd)"
             )
-            if self._lake.is_local:
-                Path(path).replace(self._lake.path(name))
 
     def next_load_id(self) -> int:
         """See `RawStore`. No other load gets the number."""
         claims = map(int, self._lake.names(self._name("claims")))
-        self._load_id = max((*self._used, *claims), default=0) + 1
-        while not self._lake.create(
-            self._name("claims", self._load_id), json.dumps(_claim()).encode()
-        ):
+        self._load_id = max((*self._used, *claims), default=0)
+        while True:
             self._load_id += 1
+            claim = self._name("claims", self._load_id)
+            if self._lake.create(claim, json.dumps(_claim()).encode()):
+                # Who had it before us has told the ledger before the claim was free.
+                greatest = self._greatest_since()
+                if self._load_id > greatest:
+                    break
+                self._lake.delete(claim)
+                self._load_id = greatest
         self._claims.append(self._load_id)
         self._first = self._first or self._load_id
         return self._load_id
+
+    def _greatest_since(self) -> int:
+        """The greatest number of the entries that others have added since the ledger was read."""
+        names = self._lake.names(self._name(LEDGER))
+        new = [name for name in names if int(name.partition(".")[0]) > self._number]
+        if not new:
+            return 0
+        files = [self._lake.path(self._name(LEDGER, name)) for name in new]
+        [(greatest,)] = self.run(f"select max(load_id) from read_parquet({_list(files)})")
+        return int(greatest)
 
     def insert(self, name: str, rows: str, pipes: Pipes) -> int:
         """Write the rows into a Parquet file of the load whose number was given out last."""
@@ -406,26 +429,20 @@ class LakeRaw(DuckDBRaw):
                 f"copy ({rows}) to {literal(path)} (format parquet, compression zstd)",
                 stop=pipes.stop,
             )
-            if self._lake.is_local:
-                Path(path).replace(self._lake.path(part))
         parts.append(self._lake.path(part))
         return int(written)
 
     def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
         """See `RawStore`; of the loads of this call."""
-        files = [
-            part
-            for folder, parts in self._parts.items()
-            if folder.startswith(f"{table}/")
-            for part in parts
-        ]
+        folders = [name for name in self._parts if name.startswith(f"{table}/")]
+        files = [part for folder in folders for part in self._parts[folder]]
         if not files:
             return {}
         rows = self.run(
             f"select load_id, count(*) from read_parquet({_list(files)}) "
             f"where load_id >= {first:d}{condition} group by load_id"
         )
-        return {int(load_id): int(count) for load_id, count in rows}
+        return dict(rows)
 
     def delete(self, loads: Sequence[Load]) -> None:
         """See `RawStore`. Also what no load owns is deleted then."""
@@ -470,13 +487,7 @@ class LakeRaw(DuckDBRaw):
             self.run(f"insert into entry from {self.table(LEDGER)} where load_id = ?", (load_id,))
         for load_id in gone:
             self.run(f"insert into entry (load_id, status) values (?, '{_PRUNED}')", (load_id,))
-        with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
-            path = Path(folder) / "entry.parquet"
-            self.run(
-                f"copy (select *, cast({number:d} as bigint) as entry from entry) "
-                f"to {literal(str(path))} (format parquet)"
-            )
-            content = path.read_bytes()
+        content = parquet(self.run, f"select *, cast({number:d} as bigint) as entry from entry")
         if not self._lake.create(self._name(LEDGER, f"{number:012d}.parquet"), content):
             return False
         if is_complete:

@@ -216,8 +216,10 @@ _FORMULA_SIGNS = "=+-@\t\r"
 
 
 def connect(profile: Profile) -> Postgres:
-    """Connect as dbt would. Raises DatabaseUnreachable with what to do next."""
-    return Postgres(open_connection(profile, "labmart"), where(profile), profile.schema)
+    """Connect as dbt would, to read and nothing else. Raises DatabaseUnreachable."""
+    connection = open_connection(profile, "labmart")
+    connection.set_session(readonly=True)
+    return Postgres(connection, where(profile), profile.schema)
 
 
 class Postgres:

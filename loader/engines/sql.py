@@ -88,7 +88,9 @@ def _condition(filter_: Filter, key: Callable[[Column], str], literal: Callable[
         case "like" | "ilike":
             # By the database's own collation, which knows capital letters beyond ASCII.
             own = plain_key(filter_.column)
-            return f"{own} {filter_.operator} {literal(_pattern(filter_.values[0]))}"
+            pattern = literal(_pattern(filter_.values[0]))
+            # DuckDB has no escape character of its own accord.
+            return f"{own} {filter_.operator} {pattern} escape {literal(chr(92))}"
     return f"{own} {COMPARISONS[filter_.operator]} {values[0]}"
 
 

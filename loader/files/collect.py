@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, NothingToLoad
 from loader.files.compression import cannot_open, open_bytes
 from loader.files.content import ZIP_DAMAGES, content_of, open_zip
 from loader.files.names import in_reading_order, is_excluded, is_left_over, scheme_of
-from loader.files.paths import LocalFile, Problem, Result, Skipped, find, is_pipe
-from loader.files.remote import check_scheme, fetch, spool_pipe, standard_input
+from loader.files.paths import LocalFile, Result, Skipped, find, is_pipe
+from loader.files.remote import check_scheme, fetch
 from loader.files.temporary import DecompressionLimit, Progress, Spool
 from loader.printable import printable
 
@@ -77,7 +78,7 @@ def collect(
     with Spool() as spool:
         collector = _Collector(exclude, spool, progress, within)
         for path, results in local_results:
-            collector.add(collector.fetched(path) if results is None else results)
+            collector.add(collector.fetch(path) if results is None else results)
         yield collector.collected()
 
 
@@ -86,12 +87,10 @@ def _local(path: str, exclude: Sequence[str]) -> list[Result] | None:
     if path == STANDARD_INPUT:
         return None
     scheme = scheme_of(path)
-    if scheme == "file":
-        return list(find(unquote(urlsplit(path).path), exclude))
-    if scheme:
+    if scheme and scheme != "file":
         check_scheme(path)
         return None
-    return list(find(path, exclude))
+    return list(find(unquote(urlsplit(path).path) if scheme else path, exclude))
 
 
 class _Collector:
@@ -100,10 +99,8 @@ class _Collector:
     def __init__(
         self, exclude: Sequence[str], spool: Spool, progress: Progress, within: Path | None
     ) -> None:
-        self._exclude = exclude
-        self._within = within
-        self._spool = spool
-        self._progress = progress
+        self._exclude, self._within = exclude, within
+        self._spool, self._progress = spool, progress
         self._files: list[LocalFile] = []
         # As keys, which keep their order and come once.
         self._problems: dict[str, None] = {}
@@ -111,33 +108,42 @@ class _Collector:
         self._seen: set[Path] = set()
         self._seen_elsewhere: set[str] = set()
 
-    def fetched(self, path: str) -> Iterable[Result]:
-        if path == STANDARD_INPUT:
-            return [spool_pipe(standard_input, path, self._spool, self._progress)]
-        return fetch(
-            path,
-            exclude=self._exclude,
-            spool=self._spool,
-            progress=self._progress,
-            seen=self._seen_elsewhere,
-        )
-
     def collected(self) -> Collected:
         return Collected(tuple(self._files), tuple(self._problems), tuple(self._skipped))
 
-    def add(self, results: Iterable[Result]) -> None:
-        for result in results:
-            if isinstance(result, Skipped):
-                self._skipped[result.name] = None
-            elif isinstance(result, Problem):
-                self._problems[result.sentence] = None
-            else:
-                try:
-                    self._add_file(result)
-                except FileRefused as refused:
-                    self._problems[str(refused)] = None
+    def fetch(self, path: str) -> Iterator[Result]:
+        """What a PATH means that is not of this machine. Raises as `fetch` does."""
+        if path == STANDARD_INPUT:
+            yield self._piped(standard_input, path)
+        else:
+            yield from fetch(
+                path,
+                exclude=self._exclude,
+                spool=self._spool,
+                progress=self._progress,
+                seen=self._seen_elsewhere,
+            )
 
-    def _add_file(self, file: LocalFile) -> None:
+    def add(self, results: Iterable[Result]) -> None:
+        with self._problems_kept():
+            for result in results:
+                if isinstance(result, Skipped):
+                    self._skipped[result.name] = None
+                else:
+                    with self._problems_kept():
+                        self._add(result)
+
+    @contextmanager
+    def _problems_kept(self) -> Iterator[None]:
+        """What is wrong with one file is a problem; the others still come."""
+        try:
+            yield
+        except FileRefused as refused:
+            self._problems[str(refused)] = None
+
+    def _add(self, file: LocalFile | FileRefused) -> None:
+        if isinstance(file, FileRefused):
+            raise file
         real = file.path.resolve()
         if real in self._seen:
             return
@@ -148,17 +154,32 @@ class _Collector:
             # Opened by the path that was judged, whatever becomes of a link.
             file = replace(file, name=file.name.removeprefix(f"{self._within}/"), path=real)
         if is_pipe(file.path):
-            pipe = spool_pipe(lambda: file.path.open("rb"), file.name, self._spool, self._progress)
-            if isinstance(pipe, Problem):
-                self.add([pipe])
-                return
-            file = pipe
+            pipe = file.path
+            file = self._piped(lambda: pipe.open("rb"), file.name)
         try:
             status = file.path.stat()
         except OSError as error:
             raise FileRefused(file.name, cannot_open(error)) from None
         file = replace(file, changed_at=file.changed_at or status.st_mtime)
         self._look_into(file, 0, DecompressionLimit(status.st_size))
+
+    def _piped(
+        self, open_pipe: Callable[[], AbstractContextManager[BinaryIO]], name: str
+    ) -> LocalFile:
+        """Standard input or a pipe as a temporary file; it can be read only once."""
+
+        def read(size: int) -> bytes:
+            try:
+                return pipe.read(size)
+            except OSError as error:
+                raise FileRefused(name, f": it cannot be read: {error.strerror}.") from None
+
+        try:
+            with open_pipe() as pipe:
+                path = self._spool.save(name, read, doing="reading", progress=self._progress)
+        except OSError as error:
+            raise FileRefused(name, f": it cannot be opened: {error.strerror}.") from None
+        return LocalFile(name, path, temporary=True)
 
     def _look_into(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
         """Keep the file, or what it wraps. Raises FileRefused."""
@@ -173,10 +194,7 @@ class _Collector:
             self._files.append(replace(file, content=content))
 
     def _unpack(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
-        """All members, in reading order, each as a file of its own called `name/member`.
-
-        What is wrong with one member is a problem; the others still come.
-        """
+        """All members, in reading order, each as a file of its own called `name/member`."""
         if depth == MAX_NESTED:
             raise FileRefused(
                 file.name,
@@ -200,12 +218,10 @@ class _Collector:
                 if is_left_over(relative) or is_excluded(relative, self._exclude):
                     self._skipped[name] = None
                     continue
-                try:
+                with self._problems_kept():
                     path = self._extract(archive, info, name, limit)
                     member = replace(file, name=name, path=path, temporary=True)
                     self._look_into(member, depth + 1, limit)
-                except FileRefused as refused:
-                    self._problems[str(refused)] = None
         if file.temporary:
             file.path.unlink()
 
@@ -230,6 +246,13 @@ class _Collector:
         return self._spool.save(
             name, source.read, doing=doing, progress=self._progress, limit=limit
         )
+
+
+def standard_input() -> AbstractContextManager[BinaryIO]:
+    """The bytes of standard input, which stays open. Raises OSError when there is none."""
+    if sys.stdin is None:
+        raise OSError(0, "there is no standard input")
+    return nullcontext(sys.stdin.buffer)
 
 
 def sha256_of(path: Path, name: str = "") -> str:

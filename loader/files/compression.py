@@ -15,9 +15,8 @@ import io
 import lzma
 import os
 import zlib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
@@ -58,20 +57,8 @@ def compression_of(head: bytes) -> str:
     return ""
 
 
-class _Decompressor(Protocol):
-    """What the decompressors of bz2, lzma and zstd have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /, max_length: int) -> bytes: ...
-
-
 class _GzipDecompressor:
-    """zlib with the same face."""
+    """zlib with the face that the decompressors of bz2, lzma and zstd have."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=31)
@@ -85,14 +72,15 @@ class _GzipDecompressor:
     def unused_data(self) -> bytes:
         return self._zlib.unused_data
 
-    def decompress(self, data: bytes, /, max_length: int) -> bytes:
+    def decompress(self, data: bytes, max_length: int) -> bytes:
         piece = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
         # A full piece may have more behind it inside zlib, even when all input is used.
         self.needs_input = not self._zlib.unconsumed_tail and len(piece) < max_length
         return piece
 
 
-def _decompressor(kind: str) -> _Decompressor:
+# Those of bz2, lzma and zstd have no common type.
+def _decompressor(kind: str) -> Any:
     if kind == "gzip":
         return _GzipDecompressor()
     if kind == "bzip2":
@@ -102,31 +90,29 @@ def _decompressor(kind: str) -> _Decompressor:
     return ZstdDecompressor(options={DecompressionParameter.window_log_max: _WINDOW_LOG})
 
 
-class _File:
+class _File(io.FileIO):
     """The bytes of a file as they are on disk. `position` is how many have been read."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self.name = name
+        self.shown = name
         self.position = 0
         try:
-            self.raw = path.open("rb", buffering=0)
+            super().__init__(path)
         except OSError as error:
             raise FileRefused(name, cannot_open(error)) from None
         self._before = self._stamp()
 
     def _stamp(self) -> tuple[int, int]:
-        status = os.fstat(self.raw.fileno())
+        status = os.fstat(self.fileno())
         return status.st_size, status.st_mtime_ns
 
     def refused(self, problem: str) -> FileRefused:
-        return FileRefused(self.name, f": {problem}")
+        return FileRefused(self.shown, f": {problem}")
 
-    def pieces(self) -> Iterator[bytes]:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         try:
-            while piece := self.raw.read(_PIECE):
-                self.position += len(piece)
-                yield piece
-            is_changed = self._stamp() != self._before
+            size = super().readinto(buffer)
+            is_changed = not size and self._stamp() != self._before
         except OSError as error:
             raise self.refused(
                 f"it cannot be read on after byte {self.position}: {error.strerror}."
@@ -135,6 +121,12 @@ class _File:
             raise self.refused(
                 "it was changed while it was read. Load it again when nothing writes to it."
             )
+        self.position += size
+        return size
+
+    # By way of readinto, as FileIO's own ones do not.
+    read = io.RawIOBase.read  # type: ignore[assignment]  # it is called with a number
+    readall = io.RawIOBase.readall
 
 
 def cannot_open(error: OSError) -> str:
@@ -146,69 +138,76 @@ def cannot_open(error: OSError) -> str:
     return f": it cannot be opened: {error.strerror or error}."
 
 
-def _decompressed(kind: str, packed: Iterator[bytes], file: _File) -> Iterator[bytes]:
-    """The pieces of all members. `file` is the one below all layers, for messages."""
-    data = next(packed, b"")
-    while data:
-        decompressor = _decompressor(kind)
-        while not decompressor.eof:
-            if decompressor.needs_input and not data and not (data := next(packed, b"")):
-                raise file.refused(
-                    f"it is cut short: its {kind} data goes on after byte {file.position}, where "
-                    f"the file ends. {_AGAIN}"
-                )
-            try:
-                piece = decompressor.decompress(data, max_length=_PIECE)
-            except _DAMAGES as error:
-                raise file.refused(_damage(kind, file.position, str(error))) from None
-            data = b""
-            if piece:
-                yield piece
-        # Zero bytes may stand between the members.
-        data = decompressor.unused_data.lstrip(b"\0")
-        while len(data) < _MAGIC and (more := next(packed, b"")):
-            data = (data + more).lstrip(b"\0")
-        if data and compression_of(data) != kind:
-            # Some programs drop such a rest in silence; it could be somebody's data.
-            raise file.refused(
-                f"after the end of its {kind} data, near byte {file.position}, follows something "
-                f"else. {_AGAIN}"
-            )
+class _Decompressed(io.RawIOBase):
+    """What a stream has compressed, all members of it. `file` is the one below, for messages."""
 
-
-def _damage(kind: str, position: int, reason: str) -> str:
-    if "memory" in reason.lower():
-        return (
-            f"its {kind} data needs more than {_WINDOW >> 20} MiB of memory to decompress. "
-            "Compress it again without a long window (`--long`)."
-        )
-    return (
-        f"its {kind} data is damaged near byte {position} of the compressed file "
-        f"({printable(reason)}). {_AGAIN}"
-    )
-
-
-class _Pieces(io.RawIOBase):
-    """Pieces of bytes as a raw stream; closing it closes the file that they come from."""
-
-    def __init__(self, pieces: Iterator[bytes], file: _File) -> None:
-        self._pieces = pieces
-        self._file = file
-        self._piece = memoryview(b"")
+    def __init__(self, kind: str, packed: io.BufferedReader, file: _File) -> None:
+        self._kind, self._packed, self._file = kind, packed, file
+        self._decompressor = _decompressor(kind)
+        # Compressed bytes that the decompressor has not taken yet.
+        self._data = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        if not self._piece:
-            self._piece = memoryview(next(self._pieces, b""))
         view = memoryview(buffer).cast("B")
-        size = min(len(view), len(self._piece))
-        view[:size], self._piece = self._piece[:size], self._piece[size:]
+        size = 0
+        # As much as there is room for: what is compressed within may begin with tiny members.
+        while size < len(view) and (piece := self._piece(len(view) - size)):
+            view[size : size + len(piece)] = piece
+            size += len(piece)
         return size
 
+    def _piece(self, most: int) -> bytes:
+        """Some bytes; none at the end of the last member."""
+        piece = b""
+        while not piece:
+            if self._decompressor.eof and not self._begins_another():
+                break
+            if self._decompressor.needs_input and not self._data:
+                self._data = self._packed.read1(_PIECE)
+                if not self._data:
+                    raise self._file.refused(
+                        f"it is cut short: its {self._kind} data goes on after byte "
+                        f"{self._file.position}, where the file ends. {_AGAIN}"
+                    )
+            try:
+                piece = self._decompressor.decompress(self._data, max_length=most)
+            except _DAMAGES as error:
+                raise self._file.refused(self._damage(str(error))) from None
+            self._data = b""
+        return piece
+
+    def _begins_another(self) -> bool:
+        """Whether another member follows. Zero bytes may stand between them."""
+        data = self._decompressor.unused_data.lstrip(b"\0")
+        while len(data) < _MAGIC and (more := self._packed.read1(_PIECE)):
+            data = (data + more).lstrip(b"\0")
+        if not data:
+            return False
+        if compression_of(data) != self._kind:
+            # Some programs drop such a rest in silence; it could be somebody's data.
+            raise self._file.refused(
+                f"after the end of its {self._kind} data, near byte {self._file.position}, follows "
+                f"something else. {_AGAIN}"
+            )
+        self._decompressor, self._data = _decompressor(self._kind), data
+        return True
+
+    def _damage(self, reason: str) -> str:
+        if "memory" in reason.lower():
+            return (
+                f"its {self._kind} data needs more than {_WINDOW >> 20} MiB of memory to "
+                "decompress. Compress it again without a long window (`--long`)."
+            )
+        return (
+            f"its {self._kind} data is damaged near byte {self._file.position} of the compressed "
+            f"file ({printable(reason)}). {_AGAIN}"
+        )
+
     def close(self) -> None:
-        self._file.raw.close()
+        self._packed.close()
         super().close()
 
 
@@ -218,13 +217,10 @@ class DecompressedStream(io.BufferedReader):
     `layers` are the compressions, from the outside: `('gzip',)`.
     """
 
-    def __init__(self, path: Path, name: str, layers: Sequence[str]) -> None:
-        self._file = _File(path, name)
-        self.layers = tuple(layers)
-        pieces = self._file.pieces()
-        for kind in layers:
-            pieces = _decompressed(kind, pieces, self._file)
-        super().__init__(_Pieces(pieces, self._file), _PIECE)
+    def __init__(self, raw: io.RawIOBase, file: _File, layers: tuple[str, ...]) -> None:
+        super().__init__(raw, _PIECE)
+        self._file = file
+        self.layers = layers
 
     @property
     def position(self) -> int:
@@ -237,19 +233,18 @@ def open_bytes(path: Path, name: str = "") -> DecompressedStream:
 
     Opening and reading raise FileRefused, which calls the file `name`, its path by default.
     """
-    name = name or printable(str(path))
-    layers: list[str] = []
-    while kind := _compression_within(path, name, layers):
-        if len(layers) == MAX_LAYERS:
-            raise FileRefused(
-                name,
-                f": it is compressed more than {MAX_LAYERS} times over "
-                f"({', '.join(layers)}, {kind}). Decompress it first.",
-            )
-        layers.append(kind)
-    return DecompressedStream(path, name, layers)
-
-
-def _compression_within(path: Path, name: str, layers: Sequence[str]) -> str:
-    with DecompressedStream(path, name, layers) as stream:
-        return compression_of(stream.read(_MAGIC))
+    file = _File(path, name or printable(str(path)))
+    stream = DecompressedStream(file, file, ())
+    try:
+        while kind := compression_of(stream.peek(_MAGIC)[:_MAGIC]):
+            layers = (*stream.layers, kind)
+            if len(layers) > MAX_LAYERS:
+                raise file.refused(
+                    f"it is compressed more than {MAX_LAYERS} times over ({', '.join(layers)}). "
+                    "Decompress it first."
+                )
+            stream = DecompressedStream(_Decompressed(kind, stream, file), file, layers)
+    except FileRefused:
+        stream.close()
+        raise
+    return stream

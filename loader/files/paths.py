@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
 
-from loader.errors import NothingToLoad, did_you_mean
+from loader.errors import FileRefused, NothingToLoad, did_you_mean
 from loader.files.content import Content
 from loader.files.names import in_reading_order, is_excluded, is_left_over, is_pattern
 from loader.printable import printable
@@ -50,14 +50,8 @@ class Skipped:
     name: str
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A file that cannot be had. `sentence` has its name in it."""
-
-    sentence: str
-
-
-Result = LocalFile | Skipped | Problem
+# One that cannot be had is the error that would be raised if it were the only one.
+Result = LocalFile | Skipped | FileRefused
 
 
 def is_pipe(path: Path) -> bool:
@@ -90,7 +84,7 @@ def find(argument: str, exclude: Sequence[str]) -> Iterator[Result]:
         nothing = "no file matches this pattern. Check it with `ls`."
     else:
         raise NothingToLoad(shown, _missing(argument))
-    if not any(isinstance(result, LocalFile | Problem) for result in results):
+    if not any(isinstance(result, LocalFile | FileRefused) for result in results):
         raise NothingToLoad(shown, nothing_left(results) or nothing)
     yield from results
 
@@ -141,7 +135,7 @@ def _look(path: str, *, is_named: bool) -> Result | None:
     try:
         mode = Path(path).stat().st_mode
     except OSError as error:
-        return Problem(f"{shown}: {_cannot_look(path, error)}")
+        return FileRefused(shown, f": {_cannot_look(path, error)}")
     if stat.S_ISDIR(mode):
         return None
     if stat.S_ISREG(mode) or (is_named and is_pipe(Path(path))):
@@ -149,7 +143,7 @@ def _look(path: str, *, is_named: bool) -> Result | None:
     if not is_named:
         return Skipped(shown)
     kind = "a socket" if stat.S_ISSOCK(mode) else "a device"
-    return Problem(f"{shown}: it is {kind}, and only files, folders and pipes can be loaded.")
+    return FileRefused(shown, f": it is {kind}, and only files, folders and pipes can be loaded.")
 
 
 def _cannot_look(path: str, error: OSError) -> str:
@@ -184,8 +178,8 @@ def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
             status = Path(path).stat()
             names = in_reading_order(child.name for child in Path(path).iterdir())
         except OSError as error:
-            sentence = f"{printable(path)}: this folder cannot be listed: {error.strerror}."
-            yield relative, Problem(sentence)
+            problem = f": this folder cannot be listed: {error.strerror}."
+            yield relative, FileRefused(printable(path), problem)
             continue
         if (status.st_dev, status.st_ino) in entered:
             continue  # A symbolic link led back here.
@@ -213,7 +207,7 @@ def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
         below[-1:] = ["**", "*"]
     if Path(top).is_dir():
         for relative, result in _walk(top, exclude):
-            if isinstance(result, Problem) or _fits(relative.split("/"), below):
+            if isinstance(result, FileRefused) or _fits(relative.split("/"), below):
                 yield result
 
 

@@ -1,4 +1,4 @@
-"""What lies elsewhere: remote addresses and standard input, brought into temporary files.
+"""What lies at remote addresses, brought into temporary files.
 
 fsspec and the libraries below it do the talking. Their settings are taken from where each of them
 looks (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_*, ssh-agent, FSSPEC_*).
@@ -7,17 +7,14 @@ looks (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_*, ssh-agent, FSSPEC
 from __future__ import annotations
 
 import errno
-import io
 import re
-import select
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
@@ -30,7 +27,7 @@ from loader.files.names import (
     shown_address,
     without_secrets,
 )
-from loader.files.paths import LocalFile, Problem, Result, Skipped, nothing_left
+from loader.files.paths import LocalFile, Result, Skipped, nothing_left
 from loader.files.temporary import CHECK_SPACE_EVERY, Progress, Spool, byte_progress, cannot_write
 from loader.printable import printable
 
@@ -55,8 +52,6 @@ CONNECT_TIMEOUT = 20
 READ_TIMEOUT = 60
 # Each store has its own word for when an object was last changed.
 _CHANGED = ("LastModified", "last_modified", "updated", "mtime", "modified")
-# Seconds that a read of a pipe may wait at a time.
-_PIPE_WAIT = 0.5
 
 
 @dataclass(frozen=True)
@@ -155,22 +150,19 @@ class Remote:
         )
         return f"{shown}/{printable(path.removeprefix(f'{top}/'))}"
 
-    def download(self, file: Listed, spool: Spool, progress: Progress) -> LocalFile | Problem:
-        """The file as a temporary one."""
+    def download(self, file: Listed, spool: Spool, progress: Progress) -> LocalFile:
+        """The file as a temporary one. Raises FileRefused."""
         name = self.name_of(file.path)
         # What s3fs fetches at once of a large file would not be bounded otherwise.
         options = {"max_concurrency": 1} if self.extra == "s3" else {}
-        try:
-            target = spool.new(name)
-            with _faults_told(name, self.scheme, target):
-                callback = _download_callback(name, target, spool, progress)
-                self.system.get_file(file.path, str(target), callback=callback, **options)
-        except FileRefused as refused:
-            return Problem(str(refused))
+        target = spool.new(name)
+        with _faults_told(name, self.scheme, target):
+            callback = _download_callback(name, target, spool, progress)
+            self.system.get_file(file.path, str(target), callback=callback, **options)
         size, expected = target.stat().st_size, file.info.get("size")
         if isinstance(expected, int) and size != expected:
             cut = f"the download was cut short: {size:,} of {expected:,} bytes came. Try again."
-            return Problem(f"{name}: {cut}")
+            raise FileRefused(name, f": {cut}")
         return LocalFile(name, target, temporary=True, changed_at=changed_at(file.info) or None)
 
 
@@ -179,18 +171,14 @@ def fetch(
 ) -> Iterator[Result]:
     """Download the file of an address, or the files of a prefix or pattern, in reading order.
 
-    What is `seen` is not fetched again, and what is fetched is added to it. What cannot be had is
-    a Problem. Raises MissingExtra, and NothingToLoad for a pattern that matches nothing.
+    What is `seen` is not fetched again, and what is fetched is added to it. Raises MissingExtra,
+    NothingToLoad for a pattern that matches nothing, and FileRefused if nothing can be listed.
     """
     shown = shown_address(address)
     progress(f"{shown}: connecting")
-    try:
-        with _faults_told(shown, scheme_of(address)):
-            remote = Remote(address)
-            files = remote.files()
-    except FileRefused as refused:
-        yield Problem(str(refused))
-        return
+    with _faults_told(shown, scheme_of(address)):
+        remote = Remote(address)
+        files = remote.files()
     skipped: list[Result] = []
     for file in files:
         name = remote.name_of(file.path)
@@ -203,7 +191,10 @@ def fetch(
         key = file.path if remote.is_web else name
         if key not in seen:
             seen.add(key)
-            yield remote.download(file, spool, progress)
+            try:
+                yield remote.download(file, spool, progress)
+            except FileRefused as refused:
+                yield refused
     if len(skipped) == len(files):
         nothing = "no file there matches." if is_pattern(address) else "there is no file there."
         raise NothingToLoad(shown, nothing_left(skipped) or nothing)
@@ -337,53 +328,6 @@ def _download_callback(name: str, target: Path, spool: Spool, progress: Progress
         tell(value)
 
     return Callback(hooks={"bytes": watch})
-
-
-def spool_pipe(
-    open_pipe: Callable[[], AbstractContextManager[BinaryIO]],
-    name: str,
-    spool: Spool,
-    progress: Progress,
-) -> LocalFile | Problem:
-    """Standard input or a pipe as a temporary file; it can be read only once."""
-    try:
-        with open_pipe() as pipe:
-
-            def read(size: int) -> bytes:
-                try:
-                    return _read_when_ready(pipe, size)
-                except OSError as error:
-                    raise FileRefused(name, f": it cannot be read: {error.strerror}.") from None
-
-            path = spool.save(name, read, doing="reading", progress=progress)
-    except FileRefused as refused:
-        return Problem(str(refused))
-    except OSError as error:
-        return Problem(f"{name}: it cannot be opened: {error.strerror}.")
-    return LocalFile(name, path, temporary=True)
-
-
-def _read_when_ready(pipe: BinaryIO, size: int) -> bytes:
-    """What is there, at most `size` bytes; none at the end.
-
-    A signal that comes just before a read is seen only behind it, so no read waits for long.
-    """
-    try:
-        descriptor = pipe.fileno()
-    except OSError:
-        # standard input that is no file of the system
-        return pipe.read(size)
-    while not select.select([descriptor], [], [], _PIPE_WAIT)[0]:
-        pass
-    # Of a large size nothing stays in the buffer, where select would not see it.
-    return cast("io.BufferedReader", pipe).read1(size)
-
-
-def standard_input() -> AbstractContextManager[BinaryIO]:
-    """The bytes of standard input, which stays open. Raises OSError when there is none."""
-    if sys.stdin is None:
-        raise OSError(0, "there is no standard input")
-    return nullcontext(sys.stdin.buffer)
 
 
 _CREDENTIALS = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
 
 from loader.errors import FileRefused
@@ -20,15 +19,7 @@ from loader.parsers.encoding import (
     said_encoding,
     to_a_character,
 )
-from loader.parsers.records import (
-    UNDECODABLE,
-    Batch,
-    RejectedLine,
-    extra_columns,
-    ignored_names,
-    listed,
-    lost_columns,
-)
+from loader.parsers.records import UNDECODABLE, Batch, Parser, RejectedLine, listed
 from loader.parsers.splitter import (
     Splitter,
     complete_lines,
@@ -36,7 +27,7 @@ from loader.parsers.splitter import (
     lines_of,
     output_delimiter,
 )
-from loader.sources import HeaderMatch, Headers, Input
+from loader.sources import HeaderMatch, Input
 
 # What the dialect is told from.
 SAMPLE = 1 << 20
@@ -47,59 +38,33 @@ Open = Callable[[], AbstractContextManager[Stream]]
 
 
 @dataclass
-class DelimitedParser:
-    """Reads a recognised text; see the protocol `Parser`.
+class DelimitedParser(Parser):
+    """Reads a recognised text.
 
     What stands behind the sample may change `read_as`, unless it is final.
     """
 
-    name: str
     open: Open
     read_as: Encoding
     layout: TextLayout
     wrapping: str
-    inputs: Sequence[Input]
     hint: str = ""
-    # Lines of further headers, what these name beyond the declared columns, and records that may
-    # have swallowed others, as they are read.
-    _headers: list[int] = field(default_factory=list)
-    _further: list[str] = field(default_factory=list)
+    # Records that may have swallowed others, as they are read.
     _doubted: list[RejectedLine] = field(default_factory=list)
 
-    part = ""
-
-    @property
-    def encoding(self) -> str:
-        """What it is read as, as Python calls it."""
-        return self.read_as.name
-
-    @property
-    def input(self) -> Input:
-        return self.layout.match.input
+    unit = "line"
 
     @property
     def header(self) -> tuple[str, ...]:
-        return self.layout.header if self.layout.header_line else ()
+        return self.match.cells if self.layout.header_line else ()
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(name for name in self.layout.match.columns if name is not None)
-
-    @property
-    def delimiter(self) -> str:
+    def delimiter(self) -> str:  # type: ignore[override]  # a text has its own
         return output_delimiter(self.layout.dialect)
 
     @property
     def dialect(self) -> str:
         return f"{self.wrapping}text, {self.read_as}, {self.layout.description}"
-
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        return (*ignored_names(self.layout.header, self.layout.match), *self._further)
-
-    @cached_property
-    def has_extra(self) -> bool:
-        return bool(ignored_names(self.layout.header, self.layout.match))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -108,11 +73,7 @@ class DelimitedParser:
             notes += (f"the encoding is a guess: {self.read_as}; --encoding says another one",)
         if self.hint:
             notes += (self.hint,)
-        if self._headers:
-            lines = listed([str(line) for line in self._headers])
-            notes += (f"a header stands again in line {lines}; what follows is read under it",)
-        if self._further and not self.has_extra:
-            notes += (lost_columns(self._further),)
+        notes += super().notes
         if self._doubted:
             lines = listed(
                 [f"{one.line} to {one.line + count_lines(one.content)}" for one in self._doubted]
@@ -123,15 +84,9 @@ class DelimitedParser:
             )
         return notes
 
-    @property
-    def headers(self) -> Headers:
-        """What tells further headers from records."""
-        return Headers(self.layout.match, self.inputs)
-
-    def batches(self, load_id: int) -> Iterator[Batch]:
-        self._headers, self._further, self._doubted = [], [], []
-        headers = self.headers
-        splitter = self._splitter(self.layout.header, self.layout.match, headers, load_id, line=1)
+    def _batches(self, load_id: int) -> Iterator[Batch]:
+        self._doubted = []
+        splitter = self._splitter(self.match, load_id, line=1)
         raw = pending = ""
         with self.open() as stream:
             decoding = Decoding(self.name, stream, self.read_as)
@@ -155,9 +110,12 @@ class DelimitedParser:
                     rejected += splitter.rejected
                     doubted += splitter.doubted
                     begin += used
-                    header, splitter = splitter.header, self._following(splitter, headers, load_id)
-                    if header is None:
+                    if splitter.header is None:
                         break
+                    match = self.following(splitter.header_line, splitter.header)
+                    splitter = self._splitter(match, load_id, line=splitter.line)
+                splitter.records = 0
+                splitter.rejected, splitter.doubted = [], []
                 pending = pending[begin:]
                 if len(pending) + len(raw) > _LINE_LIMIT:
                     raise FileRefused(
@@ -168,36 +126,15 @@ class DelimitedParser:
                 self._doubted += doubted
                 yield Batch("".join(out), records, tuple(rejected), stream.position, tuple(doubted))
 
-    def _splitter(
-        self,
-        header: Sequence[str],
-        match: HeaderMatch,
-        headers: Headers,
-        load_id: int,
-        *,
-        line: int,
-    ) -> Splitter:
-        keep = tuple(name is not None for name in match.columns)
+    def _splitter(self, match: HeaderMatch, load_id: int, *, line: int) -> Splitter:
         pick = tuple(match.columns.index(n) if n in match.columns else -1 for n in self.columns)
-        extra = extra_columns(header, match) if self.has_extra else None
-        dialect, key = self.layout.dialect, match.key
         return Splitter(
-            dialect, keep, load_id, line=line, pick=pick, extra=extra, key=key, headers=headers
+            *(self.layout.dialect, len(match.columns), pick, load_id),
+            line=line,
+            extra=match.further if self.has_extra else None,
+            key=match.key,
+            headers=self.headers,
         )
-
-    def _following(self, splitter: Splitter, headers: Headers, load_id: int) -> Splitter:
-        """What reads on: the same, or one for what stands below a header. Raises FileRefused."""
-        if splitter.header is None:
-            splitter.records = 0
-            splitter.rejected, splitter.doubted = [], []
-            return splitter
-        match = headers.following(self.name, f"line {splitter.header_line}", splitter.header)
-        self._headers.append(splitter.header_line)
-        named = self.ignored
-        self._further += [
-            cell for cell in ignored_names(splitter.header, match) if cell not in named
-        ]
-        return self._splitter(splitter.header, match, headers, load_id, line=splitter.line)
 
     def _skip(self, splitter: Splitter, text: str) -> int:
         """Pass over the lines up to the header."""
@@ -226,4 +163,4 @@ def recognise_text(
     layout = recognise_layout(name, text, inputs, options)
     has_others = options.encoding is None and encoding.name == "utf-8" and UNDECODABLE.search(text)
     hint = proposals(sample) if has_others else ""
-    return DelimitedParser(name, open_bytes, encoding, layout, wrapping, inputs, hint)
+    return DelimitedParser(name, inputs, layout.match, open_bytes, encoding, layout, wrapping, hint)

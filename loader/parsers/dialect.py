@@ -17,23 +17,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple
+from operator import itemgetter
 
 from loader.errors import FileRefused, NoTable
-from loader.parsers.records import columns_of, ignored_columns, is_filled, refuse_records_above
+from loader.parsers.records import Row, ignored_columns, is_filled, refuse_records_above
 from loader.parsers.sheets import HEADER_WITHIN
 from loader.parsers.splitter import Dialect, Grammar, Record, count_lines, lines_of
 from loader.sources import (
     BLANKS,
     HeaderMatch,
     Input,
-    NearMiss,
+    columns_of,
     header_key,
     match_header,
-    mistaken_name,
     named_columns,
     near_miss,
-    refused_header,
+    refuse_mistaken_name,
+    without_header,
 )
 
 _QUOTES = ('"', "'")
@@ -89,16 +89,20 @@ class ReadOptions:
 class TextLayout:
     """How a text is split: `skip` lines are passed over, then come the records.
 
-    `header_line` is None for a file without one; `header` has its cells as they stand. With
-    `is_wrapped` each line is one quoted cell with the line in it.
+    `header_line` is None for a file without one. With `is_wrapped` each line is one quoted cell
+    with the line in it.
     """
 
     dialect: Dialect
     match: HeaderMatch
-    header: tuple[str, ...]
     header_line: int | None
     skip: int
     is_wrapped: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many cells the header has."""
+        return len(self.match.cells)
 
     def body(self, sample: str) -> str:
         """What follows the header in the beginning of the file."""
@@ -120,20 +124,11 @@ class TextLayout:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was passed over."""
-        notes = ignored_columns(self.header, self.match)
+        notes = ignored_columns(self.match)
         if self.header_line and self.header_line > 1:
             lines = "line 1" if self.header_line == 2 else f"lines 1 to {self.header_line - 1}"
             notes = (f"passed over {lines} before the header", *notes)
         return notes
-
-
-class _Closest(NamedTuple):
-    """The line most like a header, the delimiter that it is read with, and what it lacks."""
-
-    line: int
-    delimiter: str
-    cells: Sequence[str]
-    miss: NearMiss | None
 
 
 def delimiter_name(delimiter: str) -> str:
@@ -159,11 +154,7 @@ def recognise_layout(
         except FileRefused:
             raise refused from None
         layout, sample = replace(layout, is_wrapped=True), bare
-    if sentence := mistaken_name(layout.header, layout.match):
-        where = f"line {layout.header_line or 1}"
-        raise FileRefused(
-            name, f", {where}: {sentence}", refused_header(where, layout.header, inputs)
-        )
+    refuse_mistaken_name(name, f", line {layout.header_line or 1}", layout.match, inputs)
     _refuse_records_above(name, layout, sample)
     return layout
 
@@ -177,8 +168,9 @@ def unwrapped(text: str) -> str:
 
 def _is_better(layout: TextLayout, bare: str, sample: str) -> bool:
     """Whether most records come out right only if quoted lines are taken apart."""
-    width = len(layout.header)
-    wrong, left = (_wrong(layout.body(text), layout.dialect, width) for text in (sample, bare))
+    wrong, left = (
+        _wrong(layout.body(text), layout.dialect, layout.width) for text in (sample, bare)
+    )
     return wrong > 2 * left
 
 
@@ -186,7 +178,7 @@ def _refuse_records_above(name: str, layout: TextLayout, sample: str) -> None:
     if layout.header_line and layout.header_line > 1:
         above = sample[: begin_of_line(sample, layout.header_line)]
         records = records_of(above, layout.dialect, limit=len(above))
-        rows = ((line, record.cells) for line, record in records)
+        rows = (Row(line, record.cells) for line, record in records)
         refuse_records_above(name, layout.match, f"line {layout.header_line}", rows)
 
 
@@ -202,10 +194,7 @@ def find_layout(
     for line, at, end in _first_lines(sample):
         if readings := list(search.readings(line, at, end)):
             return _choose(name, readings, sample)
-    closest = _closest_header(sample, inputs, options)
-    refused = NoTable if closest.miss is None and not _looks_like_table(sample) else FileRefused
-    header = refused_header(f"line {closest.line}", closest.cells, inputs)
-    raise refused(name, _nothing_found(sample, inputs, options, closest), header)
+    raise _nothing_found(name, sample, inputs, options)
 
 
 def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
@@ -256,7 +245,7 @@ class _Search:
                 # The file may end with its header.
                 lines = count_lines(written) + (not written.endswith(("\r", "\n")))
                 for match in match_header(header, inputs):
-                    yield TextLayout(dialect, match, header, line, skip=line - 1 + lines)
+                    yield TextLayout(dialect, match, line, skip=line - 1 + lines)
 
     def _delimiters(self, text: str) -> list[str]:
         """What stands beside a name of the header, blanks and quotation marks aside."""
@@ -347,11 +336,12 @@ def _split(sample: str, reading: TextLayout) -> tuple[tuple[str, ...], ...]:
 
 def _has_quotes(reading: TextLayout) -> bool:
     """Whether apostrophes were tried where names stand in quotation marks."""
-    return reading.dialect.quote == "'" and any(cell.startswith('"') for cell in reading.header)
+    cells = reading.match.cells
+    return reading.dialect.quote == "'" and any(cell.startswith('"') for cell in cells)
 
 
 def _nameless(reading: TextLayout) -> int:
-    return sum(not any(map(str.isalnum, cell)) for cell in reading.header)
+    return sum(not any(map(str.isalnum, cell)) for cell in reading.match.cells)
 
 
 def _with_quote(readings: list[TextLayout], sample: str) -> TextLayout:
@@ -369,7 +359,7 @@ def _with_quote(readings: list[TextLayout], sample: str) -> TextLayout:
     half = len(begins) // len(readings)
     if sum(begins[half:]) <= sum(begins[:half]):
         return usual
-    width, key = len(usual.header), usual.match.key or 0
+    width, key = usual.width, usual.match.key or 0
     records = (record.cells for _, record in records_of(body, bare))
     keys = [(cells[key] or "").strip(BLANKS) for cells in records if len(cells) == width]
 
@@ -437,7 +427,7 @@ def _without_header(
             f"{' '.join(map(delimiter_name, tried))}). "
             "Say it with --delimiter, and see that --columns names each cell.",
         )
-    return TextLayout(best[0], matches[0], options.columns, header_line=None, skip=0)
+    return TextLayout(best[0], matches[0], header_line=None, skip=0)
 
 
 def begin_of_line(text: str, number: int) -> int:
@@ -446,52 +436,51 @@ def begin_of_line(text: str, number: int) -> int:
 
 
 def _nothing_found(
-    sample: str, inputs: Sequence[Input], options: ReadOptions, closest: _Closest
-) -> str:
+    name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
+) -> FileRefused:
+    """Says why no line is a header: the one that names most columns, or else has most cells."""
     if sample.lstrip(BLANKS).startswith("<"):
-        return ": it is HTML or XML, not a table of text. Save it as CSV or .xlsx."
+        return FileRefused(
+            name, ": it is HTML or XML, not a table of text. Save it as CSV or .xlsx."
+        )
+    lines = [
+        (line, delimiter, [cell.strip(f'{BLANKS}"') for cell in cells])
+        for line, at, end in _first_lines(sample)
+        for delimiter in options.delimiter or _USUAL_DELIMITERS
+        for cells in [sample[at : min(end, at + _LOOK)].split(delimiter, _EXPLAINED)]
+    ]
+    closest = max(lines, key=lambda line: (named_columns(line[2], inputs), len(line[2])))
+    is_near = named_columns(closest[2], inputs) > 0
+    if not is_near:
+        # Looking for names that are only alike takes longer: in the first lines.
+        misses = [
+            (miss[0], line)
+            for line in lines[: 5 * len(_USUAL_DELIMITERS)]
+            for table in inputs
+            if (miss := near_miss(line[2], table))
+        ]
+        is_near = bool(misses)
+        _, closest = max(misses, key=itemgetter(0), default=(0, closest))
     hint = "for a file without a header name its columns with --columns."
     if options.delimiter is None:
         hint = f"If it has another delimiter than usual, say it with --delimiter; {hint}"
     else:
         hint = f"Only {delimiter_name(options.delimiter)} was tried as delimiter; {hint}"
-    if closest.miss is None:
-        names = columns_of(inputs)
-        return f": no line of the first {HEADER_WITHIN} names columns of an input ({names}). {hint}"
-    _, what, advice = closest.miss
-    return (
-        f": no line of the first {HEADER_WITHIN} names all columns of an input. Closest is line "
-        f"{closest.line} with delimiter {delimiter_name(closest.delimiter)}: {what}. "
-        f"{advice or f'A column of another name is said with --map NAME=COLUMN. {hint}'}"
+    line, delimiter, cells = closest
+    refused = without_header(
+        *(name, f"no line of the first {HEADER_WITHIN}", f"line {line}", cells, inputs, hint),
+        beside=f" with delimiter {delimiter_name(delimiter)}",
     )
+    if is_near or _looks_like_table(sample):
+        return refused
+    return NoTable(name, refused.problem, refused.header)
 
 
 def _looks_like_table(sample: str) -> bool:
-    """Whether the first lines have equally many of a usual delimiter, or are HTML: no README."""
+    """Whether the first lines have equally many of a usual delimiter: no README."""
     lines = [sample[at:end] for _, at, end in islice(_first_lines(sample), _TABLE_LINES)]
     counts = [{line.count(sign) for line in lines} for sign in _USUAL_DELIMITERS]
-    is_even = len(lines) > 1 and any(len(found) == 1 and found != {0} for found in counts)
-    return is_even or sample.lstrip(BLANKS).startswith("<")
-
-
-def _closest_header(sample: str, inputs: Sequence[Input], options: ReadOptions) -> _Closest:
-    """The line that names most columns, or else has most cells."""
-    lines = [
-        _Closest(line, delimiter, [cell.strip(f'{BLANKS}"') for cell in cells], None)
-        for line, at, end in _first_lines(sample)
-        for delimiter in options.delimiter or _USUAL_DELIMITERS
-        for cells in [sample[at : min(end, at + _LOOK)].split(delimiter, _EXPLAINED)]
-    ]
-    # Looking for names that are only alike takes longer: in the best line, or in the first ones.
-    best = max(lines, key=lambda line: (named_columns(line.cells, inputs), len(line.cells)))
-    likely = [best] if named_columns(best.cells, inputs) else lines[: 5 * len(_USUAL_DELIMITERS)]
-    misses = [
-        line._replace(miss=miss)
-        for line in likely
-        for table in inputs
-        if (miss := near_miss(line.cells, table))
-    ]
-    return max(misses, key=lambda line: line.miss[0] if line.miss else 0, default=best)
+    return len(lines) > 1 and any(len(count) == 1 and count != {0} for count in counts)
 
 
 def _refined(layout: TextLayout, sample: str) -> TextLayout:
@@ -508,7 +497,7 @@ def _with_escape(layout: TextLayout, body: str) -> TextLayout:
     if not dialect.quote or _ESCAPE in signs or not any(_ESCAPE + sign in body for sign in signs):
         return layout
     escaped = replace(dialect, escape=_ESCAPE)
-    width = len(layout.header)
+    width = layout.width
     if not _wrong(body, dialect, width, limit=len(body)):
         return layout
     lines = (body[at:end] for _, at, end in lines_of(body, limit=len(body)))
@@ -522,7 +511,7 @@ def _with_escape(layout: TextLayout, body: str) -> TextLayout:
 
 def _with_width(layout: TextLayout, body: str) -> TextLayout:
     """With the width of nearly all records, if what the header lacks is certain to mean nothing."""
-    width = len(layout.header)
+    width, cells, columns = layout.width, layout.match.cells, layout.match.columns
     records = [record for _, record in records_of(body, layout.dialect)]
     records = [record for record in records if record.fault or is_filled(record.cells)]
     widths = Counter(len(record.cells) for record in records if not record.fault)
@@ -532,24 +521,16 @@ def _with_width(layout: TextLayout, body: str) -> TextLayout:
     if usual == width or times < _NEARLY_ALL * len(records):
         return layout
     rows = [record for record in records if not record.fault and len(record.cells) == usual]
-    more: tuple[None, ...] = (None,) * (usual - width)
-    if usual < width and not any(header_key(cell) for cell in layout.header[usual:]):
+    more = usual - width
+    if more < 0 and not any(header_key(cell) for cell in cells[usual:]):
         # Delimiters at the end of the header only.
-        return _with_columns(layout, layout.header[:usual], layout.match.columns[:usual])
-    if more and not any(map(is_filled, (row.cells[width:] for row in rows))):
+        cells, columns = cells[:usual], columns[:usual]
+    elif more > 0 and not any(is_filled(row.cells[width:]) for row in rows):
         # Delimiters at the end of the records only.
-        return _with_columns(
-            layout, (*layout.header, *[""] * len(more)), layout.match.columns + more
-        )
-    if len(more) == 1 and _has_row_names(rows, body, layout.dialect):
-        return _with_columns(layout, ("", *layout.header), more + layout.match.columns)
-    return layout
-
-
-def _with_columns(
-    layout: TextLayout, header: tuple[str, ...], columns: tuple[str | None, ...]
-) -> TextLayout:
-    return replace(layout, header=header, match=HeaderMatch(layout.match.input, columns))
+        cells, columns = (*cells, *[""] * more), (*columns, *[None] * more)
+    elif more == 1 and _has_row_names(rows, body, layout.dialect):
+        cells, columns = ("", *cells), (None, *columns)
+    return replace(layout, match=HeaderMatch(layout.match.input, columns, cells))
 
 
 def _has_row_names(rows: Sequence[Record], body: str, dialect: Dialect) -> bool:

@@ -12,14 +12,17 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from operator import itemgetter
+from typing import Any, NamedTuple
 
 from loader.errors import FileRefused
 from loader.parsers.encoding import Decoding, Encoding, Stream, bom_of, said_encoding
 from loader.parsers.records import (
     Batch,
+    Parser,
     RejectedLine,
-    columns_of,
     csv_cell,
     extra_of,
     formula_text,
@@ -29,14 +32,7 @@ from loader.parsers.records import (
     not_text,
     verbatim,
 )
-from loader.sources import (
-    Input,
-    header_key,
-    match_header,
-    mistaken_name,
-    near_miss,
-    refused_header,
-)
+from loader.sources import Input, header_key, match_header, single_match, without_header
 
 # Keys are looked for in the objects that begin the file, up to so many characters.
 _SAMPLE = 4 << 20
@@ -50,12 +46,10 @@ _NOTHING = f"{_BLANK}\u00a0,"
 # What an unusual line raises where it is read as a usual one.
 _UNUSUAL = AttributeError, LookupError, ValueError, TypeError, StopIteration, RecursionError
 # What only an escape can bring into a value, and needs a closer look.
-_ESCAPED = re.compile("[\0\r\n\ud800-\udfff]")
+_ESCAPED = re.compile('["\0\r\n\ud800-\udfff]')
 
 Open = Callable[[], AbstractContextManager[Stream]]
 Pairs = tuple[tuple[str, object], ...]
-Values = tuple[object, ...]
-Pick = tuple[Callable[[Values], Values], tuple[tuple[str, int], ...]]
 
 
 class _Number(str):
@@ -82,32 +76,31 @@ class _Rejected(Exception):  # noqa: N818 -- a name says the fault
         super().__init__(detail)
 
 
-class _OtherTable(Exception):  # noqa: N818 -- a name says the fault
-    """An object of another input; its name."""
+class _Layout(NamedTuple):
+    """Where objects with the same keys have the cells of a record, -1 for nowhere.
+
+    `further` are the keys that mean no column, and where. `pick` gives all cells at once, if each
+    has a place.
+    """
+
+    positions: tuple[int, ...]
+    further: tuple[tuple[str, int], ...]
+    pick: Any
 
 
 @dataclass
-class JsonLinesParser:
-    """Parses recognised JSON lines; see the protocol `Parser`."""
+class JsonLinesParser(Parser):
+    """Parses recognised JSON lines."""
 
-    name: str
-    input: Input
     encoding: str
-    header: tuple[str, ...]
-    inputs: Sequence[Input]
-    _open: Open
+    open: Open
     _ignored: dict[str, None] = field(default_factory=dict)
-    # By the keys of an object: where the cells of a record stand among its values, or a problem;
-    # and all cells at once, if each has a place, with the keys that mean no column, and where.
-    _positions: dict[tuple[str, ...], tuple[int, ...] | str] = field(default_factory=dict)
-    _picks: dict[tuple[str, ...], Pick] = field(default_factory=dict)
+    _layouts: dict[tuple[str, ...], _Layout] = field(default_factory=dict)
 
-    part = ""
-    delimiter = ","
     # A later object may have further keys, too.
     has_extra = True
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """All declared ones, for a later object may have one that was missing."""
         return self.input.column_names
@@ -125,35 +118,33 @@ class JsonLinesParser:
         names = [repr(key) for key in self._ignored]
         return (f"further keys, kept in `extra`: {listed(names)}",) if names else ()
 
-    def batches(self, load_id: int) -> Iterator[Batch]:
-        with self._open() as stream:
-            for first, block in _blocks(self.name, stream, self.encoding):
-                yield self._batch(first, block, load_id, stream.position)
+    def _batches(self, load_id: int) -> Iterator[Batch]:
+        with self.open() as stream:
+            for first, lines in _blocks(self.name, stream, self.encoding):
+                yield self._batch(first, lines, load_id, stream.position)
 
-    def _batch(self, first: int, block: str, load_id: int, position: int) -> Batch:
+    def _batch(self, first: int, lines: list[str], load_id: int, position: int) -> Batch:
         scan = _flat_decoder.scan_once  # type: ignore[attr-defined]  # its stub lacks it
-        picks, separators = self._picks, len(self.columns) - 1
+        layouts, separators = self._layouts, len(self.columns) - 1
         records: list[str] = []
         rejected: list[RejectedLine] = []
-        is_all_text = not_text(block) is None
-        for number, line in enumerate(_lines(block), first):
+        is_all_text = not_text("".join(lines)) is None
+        for number, line in enumerate(lines, first):
             try:
                 pairs, end = scan(line, 0)
                 keys, values = zip(*pairs, strict=True)
-                pick, further = picks[keys]
+                _, further, pick = layouts[keys]
                 cells = pick(values)
                 # By far the most lines: all columns there, all values text, or join raises.
-                text = ",".join(cells)  # type: ignore[arg-type]
+                text = ",".join(cells)
                 if (
                     is_all_text
                     and end == len(line)
                     and type(pairs) is tuple
-                    and ("\\" not in line or not _ESCAPED.search(text))
-                    and '"' not in text
+                    and ("\\" not in line or not (further or _ESCAPED.search(text)))
                     and text.count(",") == separators
                     and "" not in cells
                     and text.strip(_NOTHING)
-                    and not (further and "\\" in line)
                 ):
                     extra = ""
                     if further:
@@ -166,23 +157,17 @@ class JsonLinesParser:
             if not line.strip(_BLANK):
                 continue
             try:
-                if record := self._record(line):
+                if record := self._record(number, line):
                     records.append(f"{number},{load_id},{record}\n")
             except _Rejected as problem:
                 rejected.append(RejectedLine(number, problem.rule, problem.detail, verbatim(line)))
-            except _OtherTable as table:
-                raise FileRefused(
-                    self.name,
-                    f", line {number}: a second table begins here, of {table}. Put it into a file "
-                    "of its own.",
-                ) from None
         return Batch("".join(records), len(records), tuple(rejected), position)
 
-    def _record(self, line: str) -> str:
-        """The cells of a line as CSV; '' if it has no values. Raises _Rejected or _OtherTable."""
+    def _record(self, number: int, line: str) -> str:
+        """The cells of a line as CSV; '' if it has no values. Raises _Rejected or FileRefused."""
         pairs = _object(line)
         try:
-            if any(_is_nested(value) for _, value in pairs):
+            if any(isinstance(value, (list, tuple)) for _, value in pairs):
                 pairs = _object(line, _nested_decoder)
             separator = self.input.formats.list_separator
             values = [formula_text(_cell(value, separator)) for _, value in pairs]
@@ -191,55 +176,50 @@ class JsonLinesParser:
         if not is_filled(values):
             return ""
         keys = tuple(key for key, _ in pairs)
-        positions = self._positions_of(keys)
-        if isinstance(positions, str):
-            raise _Rejected("invalid_json", positions)
-        cells = [None if at < 0 else values[at] for at in positions]
+        layout = self._layouts.get(keys) or self._layout(number, keys)
+        cells = [None if at < 0 else values[at] for at in layout.positions]
         for column, cell in zip(self.columns, cells, strict=True):
             if cell and (problem := not_text(cell)):
                 what = "a NUL" if problem[0] == "nul_byte" else "half of a surrogate pair"
                 raise _Rejected(problem[0], f"The value of {column} has {what}, which is no text.")
-        further = ((keys[at], values[at]) for at in range(len(keys)) if at not in positions)
+        further = ((key, values[at]) for key, at in layout.further)
         return ",".join(map(csv_cell, (*cells, extra_of(further))))
 
-    def _positions_of(self, keys: tuple[str, ...]) -> tuple[int, ...] | str:
-        if keys in self._positions:
-            return self._positions[keys]
-        if len(self._positions) >= _MAX_LAYOUTS:
-            self._positions.clear()
-            self._picks.clear()
-        positions = self._positions[keys] = self._match(keys)
-        if len(self.columns) > 1 and not isinstance(positions, str) and -1 not in positions:
-            further = tuple((key, at) for at, key in enumerate(keys) if at not in positions)
-            self._picks[keys] = itemgetter(*positions), further
-        return positions
+    @cached_property
+    def _optional(self) -> Input:
+        """The input of which an object may lack any column."""
+        columns = (replace(column, required=False) for column in self.input.columns)
+        return replace(self.input, columns=tuple(columns))
 
-    def _match(self, keys: Sequence[str]) -> tuple[int, ...] | str:
+    def _layout(self, number: int, keys: tuple[str, ...]) -> _Layout:
         """Each object is its own header, as one may have a column that others lack."""
         if len(set(keys)) < len(keys):
             twice = next(key for at, key in enumerate(keys) if key in keys[:at])
-            return f"The key {twice!r} stands there twice."
-        columns = tuple(replace(column, required=False) for column in self.input.columns)
-        matches = match_header(keys, [replace(self.input, columns=columns)])
-        if not matches and (problem := _rivals(keys, self.input)):
-            return problem
-        meant_by = [match.input for match in match_header(keys, self.inputs)]
-        if meant_by and self.input not in meant_by:
-            raise _OtherTable(meant_by[0].name)
-        meant = matches[0].columns if matches else (None,) * len(keys)
-        for key, column in zip(keys, meant, strict=True):
-            if column is None and len(self._ignored) < _MAX_IGNORED:
-                self._ignored[key] = None
-        return tuple(meant.index(name) if name in meant else -1 for name in self.columns)
-
-
-def _rivals(keys: Sequence[str], input_: Input) -> str:
-    """A sentence if keys mean the same column."""
-    for column in input_.columns:
-        meant = [key for key in keys if header_key(key) in column.names]
-        if len(meant) > 1:
-            return f"The keys {' and '.join(map(repr, meant))} all mean {column.name}."
-    return ""
+            raise _Rejected("invalid_json", f"The key {twice!r} stands there twice.")
+        matches = match_header(keys, [self._optional])
+        for column in () if matches else self.input.columns:
+            meant = [key for key in keys if header_key(key) in column.names]
+            if len(meant) > 1:
+                both = " and ".join(map(repr, meant))
+                raise _Rejected("invalid_json", f"The keys {both} all mean {column.name}.")
+        tables = [match.input for match in match_header(keys, self.inputs)]
+        if tables and self.input not in tables:
+            raise FileRefused(
+                self.name,
+                f", line {number}: a second table begins here, of {tables[0].name}. Put it into a "
+                "file of its own.",
+            )
+        named = matches[0].columns if matches else (None,) * len(keys)
+        positions = tuple(named.index(c) if c in named else -1 for c in self.columns)
+        further = tuple((key, at) for at, key in enumerate(keys) if at not in positions)
+        if len(self._ignored) < _MAX_IGNORED:
+            self._ignored |= dict.fromkeys(key for key, _ in further)
+        if len(self._layouts) >= _MAX_LAYOUTS:
+            self._layouts.clear()
+        # Of a single position itemgetter makes no tuple.
+        is_whole = len(positions) > 1 and -1 not in positions
+        layout = _Layout(positions, further, itemgetter(*positions) if is_whole else None)
+        return self._layouts.setdefault(keys, layout)
 
 
 def recognise(
@@ -255,28 +235,18 @@ def recognise(
     encoding = said_encoding(said, sample).name if said else bom[0] if bom else "utf-8"
     with open_bytes() as stream:
         first, keys = _keys(name, stream, encoding)
-    matches = match_header(keys, inputs)
-    if len(matches) > 1 and len(match_header(first, inputs)) == 1:
+    if len(match_header(keys, inputs)) > 1 and len(match_header(first, inputs)) == 1:
         # What looks like two inputs is one below the other.
-        keys, matches = first, match_header(first, inputs)
-    if len(matches) > 1:
-        both = " and ".join(match.input.name for match in matches)
-        raise FileRefused(name, f": the keys of its objects mean {both}. Say which with --input.")
-    if not matches:
-        shown = ", ".join(map(repr, keys[:20])) or "no keys"
-        misses = [miss for table in inputs if (miss := near_miss(keys, table))]
-        _, what, advice = max(misses, default=(0, "", ""))
-        closest = f" Closest: {what}. {advice}" if what else ""
-        raise FileRefused(
-            name,
-            f": it is JSON lines, and its objects ({shown}) are none of the inputs "
-            f"({columns_of(inputs)}).{closest} Rename the keys, say --map KEY=COLUMN, or add their "
-            "names to `header_names` in _sources.yml.",
-            refused_header("", keys, inputs),
-        )
-    if sentence := mistaken_name(keys, matches[0]):
-        raise FileRefused(name, f": {sentence}", refused_header("", keys, inputs))
-    return JsonLinesParser(name, matches[0].input, encoding, tuple(keys), inputs, open_bytes)
+        keys = first
+    if match := single_match(name, "", keys, inputs):
+        return JsonLinesParser(name, inputs, match, encoding, open_bytes)
+    shown = ", ".join(map(repr, keys[:20])) or "no keys"
+    raise without_header(
+        *(name, f"it is JSON lines, and none of its objects ({shown})", "", keys, inputs),
+        "Rename the keys, say --map KEY=COLUMN, or add their names to `header_names` in "
+        "_sources.yml.",
+        beside="such an object",
+    )
 
 
 def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str]]:
@@ -285,22 +255,21 @@ def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str
     first_keys: list[str] = []
     objects = size = 0
     problem = ""
-    for first, block in _blocks(name, stream, encoding):
-        lines = _lines(block)
-        for number, line in enumerate(lines, first):
+    for first, lines in _blocks(name, stream, encoding):
+        for at, line in enumerate(lines):
             if not line.strip(_BLANK):
                 continue
             try:
-                found = [key for key, _ in _object(line)]
-                first_keys = first_keys or found
-                for key in found:
-                    keys.setdefault(header_key(key), key)
-                objects += 1
+                names = [key for key, _ in _object(line)]
             except _Rejected as rejected:
-                problem = problem or f", line {number}: {rejected.detail}"
+                problem = problem or f", line {first + at}: {rejected.detail}"
                 if not objects:
-                    _refuse_other_json(name, number, lines[number - first :])
-        size += len(block)
+                    _refuse_other_json(name, first + at, lines[at:])
+                continue
+            first_keys = first_keys or names
+            keys = {header_key(key): key for key in names} | keys
+            objects += 1
+            size += len(line)
         if size > _SAMPLE:
             break
     if not objects:
@@ -333,33 +302,21 @@ def _is_json(lines: list[str]) -> bool:
     return True
 
 
-def _blocks(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, str]]:
-    """Whole lines in blocks of about a million characters, with the number of the first."""
-    number = 1
-    pending: list[str] = []
-    length = 0
-    for text in Decoding(name, stream, Encoding(encoding)):
-        head, end, tail = text.rpartition("\n")
-        if end:
-            block = "".join([*pending, head])
-            yield number, block
-            number += block.count("\n") + 1
-            pending, length = [], 0
-        pending.append(tail)
-        length += len(tail)
-        if length > _MAX_LINE:
+def _blocks(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, list[str]]]:
+    """Lines without their ends, about a million characters of them, and the first one's number."""
+    number, rest = 1, ""
+    for text in chain(Decoding(name, stream, Encoding(encoding)), [None]):
+        lines = (rest + (text or "")).split("\n")
+        rest = lines.pop() if text is not None or lines == [""] else ""
+        if lines:
+            yield number, [line.removesuffix("\r") for line in lines]
+        number += len(lines)
+        if len(rest) > _MAX_LINE:
             raise FileRefused(
                 name,
                 f", line {number}: the line is longer than {_MAX_LINE >> 20} million characters. "
                 "JSON lines are one object a line: jq -c '.[]' FILE > FILE.jsonl",
             )
-    if last := "".join(pending):
-        yield number, last
-
-
-def _lines(block: str) -> list[str]:
-    lines = block.split("\n")
-    return [line.removesuffix("\r") for line in lines] if "\r" in block else lines
 
 
 def _object(line: str, decoder: json.JSONDecoder = _flat_decoder) -> Pairs:
@@ -386,13 +343,10 @@ def _cell(value: object, separator: str | None) -> str | None:
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, list):
-        items = (_compact(v) if _is_nested(v) else _cell(v, separator) for v in value)
+        nested = (list, tuple)
+        items = (_compact(v) if isinstance(v, nested) else _cell(v, separator) for v in value)
         return list_text(items, separator)
     return value if isinstance(value, str) else _compact(value)
-
-
-def _is_nested(value: object) -> bool:
-    return isinstance(value, (list, tuple))
 
 
 def _compact(value: object) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loader.errors import FileRefused
-from loader.parsers.records import list_text, rounded_text
+from loader.parsers.records import Row, list_text, rounded_text
 from loader.parsers.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -50,9 +50,10 @@ def sheet(path: Path, name: str, list_separator: str | None = None) -> Sheet:
         types = [str(column[1]) for column in described]
         names = _names(connection, file) or [str(column[0]) for column in described]
 
-    def rows() -> Iterator[tuple[int, Sequence[str | None]]]:
-        yield 0, names
-        yield from enumerate(_records(path, name, types, list_separator), 1)
+    def rows() -> Iterator[Row]:
+        yield Row(0, names)
+        for number, cells in enumerate(_records(path, name, types, list_separator), 1):
+            yield Row(number, cells)
 
     return Sheet(part="", kind="parquet", rows=rows)
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 from loader.errors import FileRefused
-from loader.sources import BLANKS
-
-if TYPE_CHECKING:
-    from loader.sources import HeaderMatch, Input
+from loader.sources import BLANKS, HeaderMatch, Headers, Input
 
 # What makes a cell need quotation marks, whatever the delimiter is.
 _NEEDS_QUOTES = re.compile('["\r\n]')
@@ -68,8 +67,22 @@ class Batch:
     doubted: tuple[RejectedLine, ...] = ()
 
 
-class Parser(Protocol):
-    """A recognised file, or a sheet of it, whose name is `part`.
+class Row(NamedTuple):
+    """A row of a table that comes split into cells.
+
+    `number` is the one that a person sees; trailing empty cells may be left out. `totals` has the
+    formulas of cells that add up others, by column, from 0.
+    """
+
+    number: int
+    cells: Sequence[str | None]
+    is_hidden: bool = False
+    totals: dict[int, str] = {}  # noqa: RUF012 -- a tuple's field, and never changed
+
+
+@dataclass
+class Parser(ABC):
+    """A recognised file, or a sheet of it, whose name is `part`, and what its header means.
 
     `header` has its cells as they stand in the file, () where there is none.
     `columns` are the declared ones of the input in the order in which a record has its cells.
@@ -79,28 +92,73 @@ class Parser(Protocol):
     all of it is complete after the last batch.
     """
 
+    name: str
+    inputs: Sequence[Input]
+    match: HeaderMatch
+    # Where further headers stand, and what these name beyond the declared columns.
+    _headers: list[int] = field(default_factory=list, init=False)
+    _further: list[str] = field(default_factory=list, init=False)
+
+    part = ""
+    delimiter = ","
+    # What is numbered.
+    unit = "row"
+
     @property
-    def input(self) -> Input: ...
+    def input(self) -> Input:
+        return self.match.input
+
     @property
-    def part(self) -> str: ...
+    def header(self) -> tuple[str, ...]:
+        return self.match.cells
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(name for name in self.match.columns if name is not None)
+
     @property
-    def header(self) -> tuple[str, ...]: ...
-    @property
-    def columns(self) -> tuple[str, ...]: ...
-    @property
-    def delimiter(self) -> str: ...
-    @property
+    @abstractmethod
     def dialect(self) -> str: ...
+
     @property
-    def notes(self) -> tuple[str, ...]: ...
+    def notes(self) -> tuple[str, ...]:
+        notes: tuple[str, ...] = ()
+        if self._headers:
+            at = listed([str(number) for number in self._headers])
+            notes = (f"a header stands again in {self.unit} {at}; what follows is read under it",)
+        if self._further and not self.has_extra:
+            lost = listed([*map(_shown, self._further)])
+            notes += (f"not kept, for the first header has no further columns: {lost}",)
+        return notes
+
     @property
-    def ignored(self) -> tuple[str, ...]: ...
+    def ignored(self) -> tuple[str, ...]:
+        return (*(self.match.cells[at].strip() for at in self.match.further), *self._further)
+
     @property
-    def has_extra(self) -> bool: ...
+    def has_extra(self) -> bool:
+        return bool(self.match.further)
+
+    @cached_property
+    def headers(self) -> Headers:
+        """What tells further headers from records."""
+        return Headers(self.match, self.inputs)
+
+    def following(self, number: int, cells: Sequence[str]) -> HeaderMatch:
+        """What a header further down means. Raises FileRefused if its rows cannot follow."""
+        match = self.headers.following(self.name, f"{self.unit} {number}", cells)
+        self._headers.append(number)
+        known, names = self.ignored, [match.cells[at].strip() for at in match.further]
+        self._further += [name for name in dict.fromkeys(names) if name not in known]
+        return match
 
     def batches(self, load_id: int) -> Iterator[Batch]:
         """All records from the first on. Raises FileRefused when the file cannot be read on."""
-        ...
+        self._headers, self._further = [], []
+        return self._batches(load_id)
+
+    @abstractmethod
+    def _batches(self, load_id: int) -> Iterator[Batch]: ...
 
 
 class Rejections:
@@ -212,27 +270,6 @@ def _as_escape(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code else "\\x00"
 
 
-def ignored_names(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
-    """The names of the columns that mean nothing, as the header has them."""
-    columns = zip(header, match.columns, strict=True)
-    return tuple(cell.strip() for cell, column in columns if column is None and cell.strip())
-
-
-def extra_columns(header: Sequence[str], match: HeaderMatch) -> dict[int, str]:
-    """Which cells of a record go into `extra`, by number from 0, and under which names."""
-    names: dict[int, str] = {}
-    taken: set[str] = set()
-    for at, (cell, column) in enumerate(zip(header, match.columns, strict=True)):
-        if column is None and (name := cell.strip()):
-            unique, count = name, 1
-            while unique in taken:
-                count += 1
-                unique = f"{name} ({count})"
-            taken.add(unique)
-            names[at] = unique
-    return names
-
-
 def extra_of(cells: Iterable[tuple[str, str | None]]) -> str | None:
     """What a record has beyond the declared columns, by name, as JSON; None if that is nothing.
 
@@ -247,11 +284,10 @@ def extra_of(cells: Iterable[tuple[str, str | None]]) -> str | None:
     return text
 
 
-def ignored_columns(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...]:
-    """Notes that name the columns that mean nothing, and declared ones that are not there."""
-    columns = list(enumerate(zip(header, match.columns, strict=True), 1))
-    kept = [_shown(cell.strip()) for _, (cell, column) in columns if not column and cell.strip()]
-    nameless = [str(at) for at, (cell, column) in columns if not column and not cell.strip()]
+def ignored_columns(match: HeaderMatch, begin: int = 0) -> tuple[str, ...]:
+    """Notes on the columns from number `begin` that mean nothing, and on lacking ones."""
+    kept = [_shown(match.cells[at].strip()) for at in match.further]
+    nameless = [str(at) for at, cell in enumerate(match.cells[begin:], 1) if not cell.strip()]
     notes: tuple[str, ...] = ()
     if kept:
         notes += (f"further columns, kept in `extra`: {listed(kept)}",)
@@ -261,16 +297,9 @@ def ignored_columns(header: Sequence[str], match: HeaderMatch) -> tuple[str, ...
     return (*notes, f"without {lacking}: they stay empty") if lacking else notes
 
 
-def lost_columns(names: Sequence[str]) -> str:
-    """A note on further columns of a header below one that has none."""
-    return f"not kept, for the first header has no further columns: {listed([*map(_shown, names)])}"
-
-
-def refuse_records_above(
-    name: str, match: HeaderMatch, where: str, above: Iterable[tuple[int, Sequence[str | None]]]
-) -> None:
-    """Raise FileRefused if numbered rows above a header are records, which would be passed over."""
-    rows = [str(number) for number, cells in above if match.is_record(cells)]
+def refuse_records_above(name: str, match: HeaderMatch, where: str, above: Iterable[Row]) -> None:
+    """Raise FileRefused if rows above a header are records, which would be passed over."""
+    rows = [str(row.number) for row in above if match.is_record(row.cells)]
     if rows:
         raise FileRefused(
             name,
@@ -278,11 +307,6 @@ def refuse_records_above(
             f"{where.split()[0]} {listed(rows)}. Put the header first, or what is above it into a "
             "file of its own.",
         )
-
-
-def columns_of(inputs: Sequence[Input]) -> str:
-    """The inputs and their columns, for a person whose file is none of them."""
-    return "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
 
 
 def listed(names: Sequence[str]) -> str:

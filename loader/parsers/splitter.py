@@ -234,17 +234,17 @@ class PlainLines:
 class Splitter:
     """Splits a text that comes in portions; `line` is the number of the next line.
 
-    `keep` says for each cell of a record whether it is written, `pick` which ones in which order
-    (-1: an empty one) if that is not all of these. `extra` names the cells that are written as JSON
-    behind these, if it is not None. `key` is the cell with the record's id.
+    Of the `width` cells of a record `pick` are written, in this order (-1: an empty one). `extra`
+    names the cells that are written as JSON behind these, if it is not None. `key` is the cell with
+    the record's id.
     With `headers` it stops behind a record that is a header, and `header` has its cells.
     """
 
     dialect: Dialect
-    keep: tuple[bool, ...]
+    width: int
+    pick: tuple[int, ...]
     load_id: int
     line: int = 1
-    pick: tuple[int, ...] = ()
     extra: Mapping[int, str] | None = None
     key: int | None = None
     headers: Headers | None = None
@@ -256,20 +256,19 @@ class Splitter:
     doubted: list[RejectedLine] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.pick = self.pick or tuple(at for at, is_kept in enumerate(self.keep) if is_kept)
         self._grammar = Grammar(self.dialect)
         self._unquoted = Grammar(replace(self.dialect, quote=""))
         self._delimiter = output_delimiter(self.dialect)
         self._plain: list[PlainLines] = []
-        width, delimiter = len(self.keep), re.escape(self.dialect.delimiter)
-        if self.dialect.copyable and 1 < width <= _PLAIN_COLUMNS:
-            shape = self.dialect, width, self.pick, self.extra
+        if self.dialect.copyable and 1 < self.width <= _PLAIN_COLUMNS:
+            shape = self.dialect, self.width, self.pick, self.extra
             self._plain.append(PlainLines(*shape, padded=False))
             if self.dialect.quote == '"':
                 self._plain.append(PlainLines(*shape, padded=True))
         # What empty cells are made of.
         self._nothing = BLANKS + self.dialect.delimiter + self.dialect.quote
         # A line whose id begins with no digit: it may be a header, or empty.
+        delimiter = re.escape(self.dialect.delimiter)
         before = f"[^{delimiter}\n]*+{delimiter}" * (self.key or 0)
         self._odd = re.compile(f"\n{before}(?![ \"']*+(?:[0-9]|[A-Za-z]{{1,8}}[-_]?[0-9])|\\Z)")
 
@@ -388,9 +387,9 @@ class Splitter:
         elif record.fault or (is_long and not self._is_whole(record, text, limit)):
             return self._reject(line, after, "broken_quoting", _broken(line, self.dialect.quote))
         elif is_filled(record.cells):
-            if len(record.cells) != len(self.keep):
+            if len(record.cells) != self.width:
                 has = "1 cell" if len(record.cells) == 1 else f"{len(record.cells)} cells"
-                detail = f"The line has {has}, the header {len(self.keep)}."
+                detail = f"The line has {has}, the header {self.width}."
                 return self._reject(line, after, "wrong_column_count", detail)
             if is_long and self._swallows(written):
                 detail = (
@@ -409,20 +408,20 @@ class Splitter:
     def _is_whole(self, record: Record, text: str, limit: int) -> bool:
         """Whether a record over several lines is one, and not a quote that was left open."""
         return (
-            len(record.cells) == len(self.keep)
+            len(record.cells) == self.width
             and not any(cell and not_text(cell) for cell in record.cells)
             and not (record.end == limit < len(text))
         )
 
     def _swallows(self, record: str) -> bool:
         """Whether a line within a record looks like one: two stray quotes may have made it."""
-        if len(self.keep) == 1 or len(self.doubted) >= _SWALLOWED_SHOWN:
+        if self.width == 1 or len(self.doubted) >= _SWALLOWED_SHOWN:
             return False
         for _, at, end in lines_of(record):
-            if at and record.count(self.dialect.delimiter, at, end) >= len(self.keep) - 1:
+            if at and record.count(self.dialect.delimiter, at, end) >= self.width - 1:
                 for grammar in (self._grammar, self._unquoted):
                     inner = grammar.record(record, at, end)
-                    if not inner.fault and len(inner.cells) == len(self.keep):
+                    if not inner.fault and len(inner.cells) == self.width:
                         cell = inner.cells[self.key or 0] or ""
                         if self.key is None or ID_LIKE.match(cell.strip(BLANKS)):
                             return True

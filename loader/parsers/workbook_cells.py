@@ -7,15 +7,11 @@ hides its time of day is given with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from loader.parsers.records import rounded_text
-
-# The row's number as the spreadsheet program shows it, the cells up to the last that is filled, and
-# its marks: nothing, or whether it is hidden and, by column (from 0), the formulas of totals.
-Row = tuple[int, list[str | None], tuple[bool, dict[int, str]] | None]
+from loader.parsers.records import Row, rounded_text
 
 # What the programs that write these files can hold themselves.
 MAX_ROWS = 1 << 20
@@ -125,40 +121,32 @@ def is_total(formula: str | None) -> bool:
     return formula is not None and _TOTAL.fullmatch(formula) is not None
 
 
-def finished(
-    number: int,
-    cells: Sequence[str | None],
-    *,
-    is_hidden: bool = False,
-    totals: dict[int, str] | None = None,
-) -> Row | None:
-    """The row without empty cells at its end; None if nothing is left. Raises Unreadable."""
-    last = len(cells)
-    while last and not cells[last - 1]:
-        last -= 1
-    if not last:
-        return None
-    if number > MAX_ROWS or last > MAX_COLUMNS:
-        raise Unreadable(
-            f"It claims a cell in row {number:,}, column {last:,}; a sheet ends at row "
-            f"{MAX_ROWS:,}, column {MAX_COLUMNS:,}. Open it, save it as CSV and load that."
-        )
-    marks = (is_hidden, totals or {}) if is_hidden or totals else None
-    return number, [cell or None for cell in cells[:last]], marks
-
-
 def within_limits(rows: Iterator[Row]) -> Iterator[tuple[Row, int]]:
-    """The rows and the characters in each, while there are not too many. Raises Unreadable."""
+    """Rows without empty cells at their ends, of which something is left, and their characters.
+
+    Raises Unreadable for a row that no sheet can have, or more text.
+    """
     total = 0
-    for row in rows:
-        size = sum([len(cell) for cell in row[1] if cell])
+    for number, cells, is_hidden, totals in rows:
+        last = len(cells)
+        while last and not cells[last - 1]:
+            last -= 1
+        if not last:
+            continue
+        if number > MAX_ROWS or last > MAX_COLUMNS:
+            raise Unreadable(
+                f"It claims a cell in row {number:,}, column {last:,}; a sheet ends at row "
+                f"{MAX_ROWS:,}, column {MAX_COLUMNS:,}. Open it, save it as CSV and load that."
+            )
+        filled = [cell or None for cell in cells[:last]]
+        size = sum([len(cell) for cell in filled if cell])
         total += size
         if size > MAX_ROW_TEXT or total > MAX_SHEET_TEXT:
             raise Unreadable(
-                f"Up to row {row[0]:,} it has more text than a laboratory's sheet can have. "
+                f"Up to row {number:,} it has more text than a laboratory's sheet can have. "
                 "Open it, save the sheet as CSV and load that."
             )
-        yield row, size
+        yield Row(number, filled, is_hidden, totals), size
 
 
 def _calendar_day(day: int, *, from_1904: bool) -> str:

@@ -3,27 +3,23 @@
     python -P -m loader.parsers.workbook_child FORMAT PATH preview ROWS
     python -P -m loader.parsers.workbook_child FORMAT PATH rows SHEET
 
-stdout has one JSON object a line:
-
-    {"sheet": name, "hidden": false, "all": true, "rows": [[row number, [cell, …], marks], …]}
-                               preview; marks are null or [hidden, {column: formula of a total}]
-    {"rows": …}                rows
-    {"refused": sentence}      instead of everything that would have followed
-    {"end": true}              the last line of a reading that missed nothing
+stdout has one `Message` a line as JSON: of a preview one for each sheet with its first rows, of
+rows as many as it takes. The last one says that nothing is missing, or why something is.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
-from loader.parsers.workbook_cells import Row, Unreadable, within_limits
+import msgspec
+
+from loader.parsers.records import Row
+from loader.parsers.workbook_cells import Unreadable, within_limits
 from loader.parsers.workbook_formats import ods_sheets, xls_sheets, xlsx_sheets
 
 # What is open holds the texts that cells share (at most 1 GB) and, of xls, one sheet of at
@@ -39,33 +35,52 @@ _TEXT_PER_PREVIEW = 4 << 20
 _FORMATS = {"xlsx": xlsx_sheets, "ods": ods_sheets, "xls": xls_sheets}
 
 
+class Message(msgspec.Struct, omit_defaults=True):
+    """Some rows of a sheet, "end" behind all of them, or a sentence instead.
+
+    `sheet`, `hidden` and `is_whole` are those of a preview.
+    """
+
+    rows: list[Row] = []
+    sheet: str = ""
+    hidden: bool = False
+    is_whole: bool = False
+    refused: str = ""
+    end: bool = False
+
+
 def main(arguments: list[str]) -> int:
     """Write what is asked for to stdout; 0, unless the process could not even say what is wrong."""
     _limit()
     out = sys.stdout.buffer
     # A library that prints would break the protocol.
     sys.stdout = sys.stderr
+    encoder = msgspec.json.Encoder()
+
+    def write(message: Message) -> None:
+        out.write(encoder.encode(message) + b"\n")
+
     format_, path, task, number = arguments
     try:
-        lines = _preview if task == "preview" else _rows
-        for line in lines(format_, Path(path), int(number)):
-            _write(out, line)
-        _write(out, {"end": True})
-        out.flush()
+        messages = _preview if task == "preview" else _rows
+        for message in messages(format_, Path(path), int(number)):
+            write(message)
+        last = Message(end=True)
     except BrokenPipeError:
         # The parent has seen enough. Nothing may be flushed again when the interpreter ends.
         os._exit(0)
     except Unreadable as refusal:
-        _write(out, {"refused": str(refusal)})
+        last = Message(refused=str(refusal))
     except MemoryError:
-        _write(out, {"refused": TOO_LARGE})
+        last = Message(refused=TOO_LARGE)
     except OSError as fault:
-        _write(out, {"refused": f"It cannot be read: {fault.strerror}."})
+        last = Message(refused=f"It cannot be read: {fault.strerror}.")
     except Exception as fault:
         # A damaged file leads a parser anywhere. The class and text help whoever looks into it.
         reason = f"{type(fault).__name__}: {fault}"[:300]
-        _write(out, {"refused": f"It is damaged ({reason}). Save it again, or as CSV."})
+        last = Message(refused=f"It is damaged ({reason}). Save it again, or as CSV.")
     with suppress(BrokenPipeError):
+        write(last)
         out.flush()
     return 0
 
@@ -76,21 +91,20 @@ TOO_LARGE = (
 )
 
 
-def _preview(format_: str, path: Path, limit: int) -> Iterator[dict[str, object]]:
+def _preview(format_: str, path: Path, limit: int) -> Iterator[Message]:
     for name, hidden, rows in _FORMATS[format_](path):
-        kept: list[Row] = []
+        preview = Message([], name, hidden, is_whole=True)
         size = 0
-        complete = True
         for row, length in within_limits(rows):
             size += length
-            if size > _TEXT_PER_PREVIEW or len(kept) == limit:
-                complete = False
+            if size > _TEXT_PER_PREVIEW or len(preview.rows) == limit:
+                preview.is_whole = False
                 break
-            kept.append(row)
-        yield {"sheet": name, "hidden": hidden, "all": complete, "rows": kept}
+            preview.rows.append(row)
+        yield preview
 
 
-def _rows(format_: str, path: Path, index: int) -> Iterator[dict[str, object]]:
+def _rows(format_: str, path: Path, index: int) -> Iterator[Message]:
     portion: list[Row] = []
     size = 0
     # Kept here: the file is open as long as this generator is there.
@@ -100,31 +114,26 @@ def _rows(format_: str, path: Path, index: int) -> Iterator[dict[str, object]]:
         portion.append(row)
         size += length
         if size > _TEXT_PER_LINE or len(portion) == _ROWS_PER_LINE:
-            yield {"rows": portion}
+            yield Message(portion)
             portion, size = [], 0
-    yield {"rows": portion}
-
-
-def _write(out: BinaryIO, line: dict[str, object]) -> None:
-    text = json.dumps(line, ensure_ascii=False, separators=(",", ":"), check_circular=False)
-    out.write(text.encode("utf-8", "surrogatepass") + b"\n")
+    yield Message(portion)
 
 
 def _limit() -> None:
-    """Limits that the system enforces. macOS ignores the one on memory, Windows has neither."""
-    try:
-        import resource
-    except ImportError:
-        return
-    for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, CPU_SECONDS)):
+    """Limits that the system enforces. macOS ignores the one on memory."""
+    import resource
+
+    limits = {
+        resource.RLIMIT_AS: MEMORY,
+        resource.RLIMIT_CPU: CPU_SECONDS,
+        # A crash leaves no dump of the laboratory's data behind.
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, most in limits.items():
         with suppress(ValueError, OSError):
             _, hard = resource.getrlimit(kind)
-            resource.setrlimit(
-                kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard)
-            )
-    with suppress(ValueError, OSError):
-        # A crash leaves no dump of the laboratory's data behind.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (soft, hard))
 
 
 if __name__ == "__main__":

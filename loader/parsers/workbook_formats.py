@@ -26,14 +26,14 @@ from xml.etree.ElementTree import Element
 from xml.parsers import expat
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from loader.parsers.records import Row
 from loader.parsers.workbook_cells import (
     MAX_COLUMNS,
-    Row,
+    MAX_ROWS,
     Unreadable,
     date_format,
     date_text,
     duration_text,
-    finished,
     is_total,
     number_text,
 )
@@ -300,10 +300,8 @@ def _xlsx_rows(package: _Package, part: str, cells: _XlsxCells) -> Iterator[Row]
         number = _int(element.get("r")) or number + 1
         texts, totals = cells.of_row(element)
         is_hidden = element.get("hidden", "0") in ("1", "true")
-        row = finished(number, texts, is_hidden=is_hidden, totals=totals)
         element.clear()
-        if row is not None:
-            yield row
+        yield Row(number, texts, is_hidden, totals)
 
 
 class _XlsxCells:
@@ -462,23 +460,16 @@ def _ods_rows(package: _Package) -> Iterator[tuple[tuple[int, str, bool], Row | 
             times = _int(element.get(f"{_TABLE}number-rows-repeated")) or 1
             is_hidden = element.get(f"{_TABLE}visibility", "visible") != "visible"
             cells, totals = _ods_cells(element, number + 1)
-            for row in _repeated(number + 1, times, cells, is_hidden, totals):
-                yield sheet, row
-            number += times
+            is_beyond = number + times > MAX_ROWS or times * len(cells) > _MAX_REPEATED
+            if cells and times > 1 and is_beyond:
+                raise Unreadable(
+                    f"Row {number + 1:,} claims to stand there {times:,} times. {_CSV}"
+                )
+            for _ in range(times if cells else 0):
+                number += 1
+                yield sheet, Row(number, cells, is_hidden, totals)
+            number += 0 if cells else times
             element.clear()
-
-
-def _repeated(
-    number: int, times: int, cells: list[str | None], is_hidden: bool, totals: dict[int, str]
-) -> Iterator[Row]:
-    """A row as often as it stands in the sheet, one below the other."""
-    # The last of them must be within a sheet as well.
-    first = finished(number, cells, is_hidden=is_hidden, totals=totals)
-    if first and finished(number + times - 1, cells):
-        if times > 1 and times * len(cells) > _MAX_REPEATED:
-            raise Unreadable(f"Row {number:,} claims to stand there {times:,} times. {_CSV}")
-        for below in range(times):
-            yield number + below, first[1], first[2]
 
 
 def _ods_cells(row: Element, number: int) -> tuple[list[str | None], dict[int, str]]:
@@ -606,8 +597,7 @@ def _xls_rows(book: xlrd.Book, sheet: xlrd.sheet.Sheet) -> Iterator[Row]:
             for column, (kind, value) in enumerate(zip(kinds, values, strict=True))
         ]
         info = sheet.rowinfo_map.get(at)
-        if row := finished(at + 1, cells, is_hidden=info is not None and bool(info.hidden)):
-            yield row
+        yield Row(at + 1, cells, info is not None and bool(info.hidden))
 
 
 def _xls_format(book: xlrd.Book, style: int) -> str:

@@ -7,26 +7,27 @@ another one runs when a sheet is read further. Both ends work at the same time.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import msgspec
+
 from loader.errors import FileRefused
-from loader.parsers.sheets import HEADER_WITHIN, Marks, Sheet
+from loader.parsers.records import Row
+from loader.parsers.sheets import HEADER_WITHIN, Sheet
+from loader.parsers.workbook_child import Message
 
 # The child's longest line is one row of at most 8 million characters.
 _MAX_LINE = 64 << 20
 _CHILD = "loader.parsers.workbook_child"
 _CSV = "Open it in a spreadsheet program, save the sheet as CSV and load that."
-
-_Row = tuple[int, list[str | None]]
 
 
 def sheets(path: Path, name: str, format_: str) -> list[Sheet]:
@@ -36,9 +37,12 @@ def sheets(path: Path, name: str, format_: str) -> list[Sheet]:
     FileRefused, as do the iterators of the sheets' rows.
     """
     book = _Workbook(path, name, format_)
-    with book.child("preview", HEADER_WITHIN) as lines:
-        previews = [book.sheet(index, line) for index, line in enumerate(lines)]
-    return [sheet for sheet in previews if sheet is not None]
+    with book.child("preview", HEADER_WITHIN) as messages:
+        return [
+            book.sheet(index, preview)
+            for index, preview in enumerate(messages)
+            if preview.rows or not preview.is_whole
+        ]
 
 
 @dataclass(frozen=True)
@@ -47,41 +51,22 @@ class _Workbook:
     name: str
     format: str
 
-    def sheet(self, index: int, preview: dict[str, object]) -> Sheet | None:
-        marks: dict[int, Marks] = {}
-        first = self._rows_of(preview, marks)
-        title = str(preview.get("sheet"))
-        is_complete = preview.get("all") is True
-        if is_complete and not first:
-            return None
+    def sheet(self, index: int, preview: Message) -> Sheet:
+        first = preview.rows
 
-        def rows() -> Iterator[tuple[int, Sequence[str | None]]]:
+        def rows() -> Iterator[Row]:
             yield from first
-            if not is_complete:
-                yield from islice(self._rows(index, marks), len(first), None)
+            if not preview.is_whole:
+                with self.child("rows", index) as messages:
+                    all_rows = (row for message in messages for row in message.rows)
+                    yield from islice(all_rows, len(first), None)
 
-        hidden = preview.get("hidden") is True
-        kind = f"{self.format}, {'hidden ' if hidden else ''}sheet {title!r}"
-        return Sheet(part=title, kind=kind, rows=rows, hidden=hidden, marks=marks)
-
-    def _rows(self, index: int, marks: dict[int, Marks]) -> Iterator[_Row]:
-        with self.child("rows", index) as lines:
-            for line in lines:
-                yield from self._rows_of(line, marks)
-
-    def _rows_of(self, line: dict[str, object], marks: dict[int, Marks]) -> list[_Row]:
-        rows = line.get("rows")
-        if not isinstance(rows, list):
-            raise self._refused("The process that reads it broke off.")
-        for number, _, mark in rows:
-            if mark:
-                totals = {int(column): formula for column, formula in mark[1].items()}
-                marks[number] = Marks(mark[0], totals)
-        return [(number, cells) for number, cells, _ in rows]
+        kind = f"{self.format}, {'hidden ' if preview.hidden else ''}sheet {preview.sheet!r}"
+        return Sheet(preview.sheet, kind, rows, preview.hidden)
 
     @contextmanager
-    def child(self, task: str, number: int) -> Iterator[Iterator[dict[str, object]]]:
-        """The lines of a child; it is ended when the block is left, wherever it is by then."""
+    def child(self, task: str, number: int) -> Iterator[Iterator[Message]]:
+        """What a child says; it is ended when the block is left, wherever it is by then."""
         package = Path(__file__).resolve().parents[2]
         search = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
         task_arguments = [self.format, str(self.path.absolute()), task, str(number)]
@@ -93,29 +78,26 @@ class _Workbook:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        assert child.stdout is not None
         try:
-            yield self._lines(child)
+            yield self._messages(child)
         finally:
             child.kill()
-            child.stdout.close()
-            child.wait()
+            child.communicate()
 
-    def _lines(self, child: subprocess.Popen[bytes]) -> Iterator[dict[str, object]]:
-        """Every line up to the one that says that all has been read. Raises FileRefused."""
+    def _messages(self, child: subprocess.Popen[bytes]) -> Iterator[Message]:
+        """Every message up to the one that says that all has been read. Raises FileRefused."""
         assert child.stdout is not None
-        while written := child.stdout.readline(_MAX_LINE):
+        decoder = msgspec.json.Decoder(Message)
+        while line := child.stdout.readline(_MAX_LINE):
             try:
-                line = json.loads(written.decode("utf-8", "surrogatepass"))
-            except ValueError:
+                message = decoder.decode(line)
+            except msgspec.DecodeError:
                 break
-            if not isinstance(line, dict):
-                break
-            if "refused" in line:
-                raise self._refused(str(line["refused"]))
-            if "end" in line:
+            if message.refused:
+                raise self._refused(message.refused)
+            if message.end:
                 return
-            yield line
+            yield message
         raise self._refused(_ending(child.wait()))
 
     def _refused(self, sentence: str) -> FileRefused:

@@ -86,7 +86,11 @@ class Relation:
 
 @dataclass(frozen=True)
 class GreenBuild:
-    """A build of which every test has passed. `code` is None where the next one is due anyway."""
+    """A build of which every test has passed.
+
+    `code` is None where the next one is due anyway. `by` is who publishes it; '' means the account
+    that runs the call.
+    """
 
     place: str
     relations: tuple[Relation, ...]
@@ -98,6 +102,7 @@ class GreenBuild:
     seconds: float = 0.0
     invocation_id: str = ""
     code: str | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -271,7 +276,7 @@ class Publications:
             "build": number,
             "status": CURRENT,
             "published_at": now,
-            "published_by": person(),
+            "published_by": build.by or person(),
             "loads": json.dumps(loads),
             "newest_load": max(loads, default=None),
             "rows_rejected": rejected,

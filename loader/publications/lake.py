@@ -11,16 +11,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from hashlib import sha256
+from socket import gethostname
 from typing import Any
 
 from loader.engines.duckdb import Connection
-from loader.engines.lake import lake_of, marts, tidy_builds
+from loader.engines.lake import lake_of, marts, parquet, tidy_builds
 from loader.engines.sql import literal
 from loader.profile import Profile
 from loader.publications import (
+    CURRENT,
     GONE,
+    KEPT,
     MART_STATUS,
     PUBLICATIONS,
     GreenBuild,
@@ -59,7 +61,9 @@ class LakePublications(Publications):
         self._lake.delete(self._record)
         # What is loaded from now on, this build may have seen or not.
         self._loaded = self._entries()
-        return ""
+        # The session may be shared with builds of other lakes, and of this one elsewhere.
+        whose = [gethostname(), str(self.profile.path.absolute()), self._lake.location]
+        return f"{self.schema}__{sha256(json.dumps(whose).encode()).hexdigest()[:8]}"
 
     def publish(self, build: GreenBuild, keep: int) -> int | None:
         """Note what dbt has published, and delete the builds that nobody reads any more."""
@@ -74,7 +78,13 @@ class LakePublications(Publications):
         with self.opened():
             self.make_table()
             number = self.next_number()
-            self.run(self.entry(build, number, names[-1]))
+            self.run(self.entry(replace(build, place=self.schema), number, names[-1]))
+            # Of builds at once readers see the one that began last, whichever ends last.
+            newest = literal(self._pointers()[-1])
+            self.run(
+                f"update {self.table} set status = if(place = {newest}, '{CURRENT}', '{KEPT}') "
+                f"where status <> '{GONE}' and {newest} in (select place from {self.table})"
+            )
             there = ", ".join(map(literal, self._lake.names(f"{self.schema}/builds")))
             self.run(f"update {self.table} set status = '{GONE}' where place not in ({there})")
             self._write()
@@ -88,8 +98,9 @@ class LakePublications(Publications):
             builds, pointers = f"{self.schema}/builds", f"{self.schema}/published"
             self._lake.copy(f"{builds}/{chosen.place}", f"{builds}/{place}")
             files = ", ".join(map(literal, self._lake.files_in(f"{pointers}/{chosen.place}")))
-            pointer = self._parquet(
-                f"select {literal(place)} as build, * exclude (build) from read_parquet([{files}])"
+            pointer = parquet(
+                self.run,
+                f"select {literal(place)} as build, * exclude (build) from read_parquet([{files}])",
             )
             self._lake.create(f"{pointers}/{place}/0.parquet", pointer)
             self.run(self.exchange(current, chosen))
@@ -113,13 +124,7 @@ class LakePublications(Publications):
         """Put the table into the lake, and `mart_status` as it is by it."""
         rows = {PUBLICATIONS: f"select * from {self.table}", MART_STATUS: self.status_of_marts()}
         for name, sql in rows.items():
-            self._lake.replace(f"{self.schema}/{name}.parquet", self._parquet(sql))
-
-    def _parquet(self, rows: str) -> bytes:
-        with TemporaryDirectory(prefix="labmart-") as folder:
-            path = Path(folder) / "rows.parquet"
-            self.run(f"copy ({rows}) to {literal(str(path))} (format parquet)")
-            return path.read_bytes()
+            self._lake.replace(f"{self.schema}/{name}.parquet", parquet(self.run, sql))
 
     def _pointers(self) -> list[str]:
         return self._lake.names(f"{self.schema}/published")

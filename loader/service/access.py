@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loader.errors import UsageError
 from loader.service.database import Settings, Tables, is_loopback
-from loader.service.jobs import JobStore
+from loader.service.jobs import LOCAL, JobStore
 from loader.service.marts import Marts
 from loader.service.problems import Problem, slow_down
 
@@ -86,10 +86,6 @@ class Caller:
 
     def may(self, role: Role) -> bool:
         return ROLES.index(self.role) >= ROLES.index(role)
-
-
-# Who calls without a token from this machine.
-LOCAL = Caller("local", "admin")
 
 
 @dataclass(frozen=True)
@@ -289,7 +285,7 @@ async def _caller(request: Request, service: Service, address: str) -> Caller:
     authorizations = request.headers.getlist("authorization")
     if not authorizations:
         if service.settings.open_to_all:
-            return LOCAL
+            return Caller(LOCAL, "admin")
         raise _unauthorized("This needs a token: send it as `Authorization: Bearer …`.")
     wait = service.failed_logins.wait(address)
     if wait:

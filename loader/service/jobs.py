@@ -32,6 +32,8 @@ from loader.service.model import (
 )
 from loader.service.problems import Problem, slow_down
 
+# What who calls without a token from this machine is called.
+LOCAL = "local"
 # A job that ends its process each time is given up at last.
 MOST_ATTEMPTS = 10
 # Who has waited so many seconds for a build has it before the loads that wait.

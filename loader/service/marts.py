@@ -30,10 +30,9 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import date, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Annotated
@@ -46,34 +45,28 @@ from loader import __version__
 from loader.columnar import write_columnar
 from loader.contract import Contract, ContractColumn, mart_contracts, raw_contract
 from loader.database import Database
-from loader.engines import Column, Filter, Position, Selection
+from loader.engines import Filter, Position, Selection
 from loader.engines.postgres import Connection, Pool, Postgres, literal, where
-from loader.engines.sql import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, quote
+from loader.engines.sql import quote
 from loader.errors import (
     BadParameter,
     LabmartError,
     NotAcceptable,
     NotBuilt,
-    UnknownColumn,
     UnknownLoad,
     UnknownMart,
-    did_you_mean,
 )
 from loader.export import write_xlsx
 from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
+from loader.query import Source, selection_of, value_of
 from loader.roles import reader_of, set_up_roles
 from loader.service.database import connect
 from loader.service.model import RowQuery
-from loader.show import write_json
+from loader.show import write_items, write_json
 from loader.sources import LEDGER, REJECTED
 
 _LOG = logging.getLogger("labmart.service")
 
-_MOST_FILTERS = 50
-_MOST_IN_LIST = 1000
-_LONGEST_SHOWN = 60
-# Of a list; behind a comma each, and its quotation marks are not part of it.
-_ITEM = r',(?:"((?:[^"\\]|\\.)*)"|([^,"]*))'
 # What a cursor holds: which order it belongs to, how many rows with just these values of what that
 # compares have been given, and the values.
 _CURSOR = TypeAdapter(
@@ -136,41 +129,6 @@ _PUBLICATIONS = Contract(
     ("build",),
     has_key=True,
 )
-
-
-@dataclass(frozen=True)
-class Source:
-    """A table that can be asked for.
-
-    A table that is `swapped` is made anew by each build; another one may not be there yet, and is
-    empty. `fixed` are filters that the path sets; `equalities` names columns whose parameter is
-    also understood without an operator.
-    """
-
-    schema: str
-    contract: Contract
-    swapped: bool = True
-    fixed: tuple[Filter, ...] = ()
-    equalities: tuple[str, ...] = ()
-    default_order: str = ""
-
-    @property
-    def qualified_name(self) -> str:
-        return f"{quote(self.schema)}.{quote(self.contract.name)}"
-
-    def named(self, parameter: str, names: Sequence[str]) -> tuple[Column, ...]:
-        """The columns of these names, each of which stands there once. Raises BadParameter."""
-        chosen: list[Column] = []
-        for name in names:
-            column = self.contract.column(name.strip())
-            if column is None:
-                known = [column.name for column in self.contract.columns]
-                unknown = UnknownColumn(self.contract.name, name.strip(), known)
-                raise BadParameter(parameter, str(unknown))
-            if column in chosen:
-                raise BadParameter(parameter, f"the column {column.name} is named more than once.")
-            chosen.append(column)
-        return tuple(chosen)
 
 
 @dataclass(frozen=True)
@@ -239,7 +197,7 @@ class Marts:
     def load(self, load_id: int) -> bytes:
         """A row of the ledger as a JSON object. Raises UnknownLoad."""
         source = self._raw(LEDGER, load_id)
-        selection = selection_of(source, (), RowQuery(), None)
+        selection = selection_of(source, ())
         with self.reading(source) as engine:
             rows = list(engine.rows(selection))
         if not rows:
@@ -261,7 +219,7 @@ class Marts:
         pairs = request.query_params.multi_items()
         format_ = query.format or _preferred(request.headers.get("accept") or "*/*")
         # All of it, cursor included, is checked before anything is asked of the database.
-        selection = selection_of(source, pairs, query, PAGE if format_ == "json" else None)
+        selection = _selection(source, pairs, query, PAGE if format_ == "json" else None)
         with self.reading(source) as engine:
             version, build = _version(source, engine)
             tag = _hash(__version__, version, selection, format_, query.formulas, query.total)[:32]
@@ -404,9 +362,6 @@ def _preferred(accept: str) -> str:
     return best
 
 
-# What comes out.
-
-
 def _cursor_behind(source: Source, selection: Selection, engine: Postgres) -> str | None:
     """The cursor of the page that follows, if there is one."""
     if selection.limit is None:
@@ -444,12 +399,8 @@ def _written(
     )
     try:
         if format_ == "json":
-            out.write(b'{"items": ')
-            write_json(selection.columns, engine.rows(selection), out)
-            rest: dict[str, object] = {"next": following}
-            if query.total:
-                rest["total"] = engine.count(selection)
-            out.write(b", " + json.dumps(rest)[1:].encode() + b"\n")
+            total = {"total": engine.count(selection)} if query.total else {}
+            write_items(selection.columns, engine.rows(selection), out, next=following, **total)
         elif format_ == "csv":
             engine.write_csv(selection, out, escape_formulas=query.formulas == "escape")
         else:
@@ -468,10 +419,7 @@ def _written(
     return out
 
 
-# What is asked for.
-
-
-def selection_of(
+def _selection(
     source: Source, pairs: Sequence[tuple[str, str]], query: RowQuery, page: int | None
 ) -> Selection:
     """The parameters of a request as a selection. Raises BadParameter.
@@ -482,80 +430,19 @@ def selection_of(
     own = [name for name, _ in pairs if name in RowQuery.model_fields]
     if twice := next((name for name in own if own.count(name) > 1), None):
         raise BadParameter(twice, "it is given more than once.")
-    contract = source.contract
-    filters = [_filter(source, *pair) for pair in pairs if pair[0] not in own]
-    if query.search is not None:
-        texts = [column for column in contract.columns if column.type == "text"]
-        if not texts:
-            raise BadParameter("search", f"{contract.name} has no column of texts.")
-        filters.append(Filter(texts[0], "ilike", (f"*{query.search}*",), tuple(texts[1:])))
-    if len(filters) > _MOST_FILTERS:
-        raise BadParameter(filters[0].column.name, f"more than {_MOST_FILTERS} filters are given.")
-    names = [name.strip() for name in (query.order or source.default_order).split(",") if name]
-    asked = source.named("order", [name.removeprefix("-") for name in names])
-    # Made total: by the key, or by all columns where there is none.
-    own_order = source.named("order", [name for name in contract.order_by if contract.column(name)])
-    rest = () if contract.has_key else contract.columns
-    selection = Selection(
-        relation=contract.name,
-        columns=source.named("select", query.select.split(","))
-        if query.select
-        else contract.columns,
-        order_by=tuple(dict.fromkeys((*asked, *own_order, *rest))),
-        filters=(*source.fixed, *filters),
-        limit=(page if query.limit is None else query.limit) or None,
-        descending=frozenset(name[1:] for name in names if name.startswith("-")),
-        paged=True,
+    selection = selection_of(
+        source,
+        [pair for pair in pairs if pair[0] not in own],
+        select=query.select,
+        order=query.order,
+        search=query.search,
+        limit=page if query.limit is None else query.limit,
+        parameters=list(RowQuery.model_fields),
     )
+    selection = replace(selection, paged=True)
     if query.after is None:
         return selection
     return replace(selection, after=_position(source, selection, query.after))
-
-
-def _filter(source: Source, name: str, value: str) -> Filter:
-    contract = source.contract
-    column = contract.column(name)
-    if column is None:
-        known = [*RowQuery.model_fields, *(column.name for column in contract.columns)]
-        raise BadParameter(
-            name[:60],
-            f"{contract.name} has no such column, and there is no such parameter."
-            + (did_you_mean(name, known) or f" There are: {', '.join(known)}."),
-        )
-    word, dot, rest = value.partition(".")
-    if word not in OPERATORS or not dot:
-        if name in source.equalities:
-            return Filter(column, "eq", (_value(column, value, name),))
-        raise BadParameter(
-            name,
-            f"write an operator and a point before the value, such as {name}=eq.…; the operators "
-            f"are {', '.join(OPERATORS)}.",
-        )
-    if word in (IS_NULL, NOT_NULL):
-        if rest != "null":
-            raise BadParameter(name, f"after `{word}.` only null can stand.")
-        return Filter(column, word)
-    if word in PATTERNS and column.type != "text":
-        raise BadParameter(name, f"{word} is for texts, and this is {column.type}.")
-    texts = _items(rest, name) if word == IN else [rest]
-    return Filter(column, word, tuple(_value(column, text, name) for text in texts))
-
-
-def _items(text: str, name: str) -> list[str]:
-    """What is listed in `(a,b)`; an item with a comma stands in quotes: `("a, b",c)`."""
-    inner = f",{text[1:-1]}"
-    if not (text.startswith("(") and re.fullmatch(f"(?:{_ITEM})+\\)", f"{inner}{text[-1:]}", re.S)):
-        raise BadParameter(
-            name,
-            'a list is written (a,b); an item with a comma stands in quotation marks: ("a, b",c).',
-        )
-    items = [
-        plain or re.sub(r"\\(.)", r"\1", quoted, flags=re.S)
-        for quoted, plain in re.findall(_ITEM, inner if text != "()" else "", re.S)
-    ]
-    if len(items) > _MOST_IN_LIST:
-        raise BadParameter(name, f"the list has more than {_MOST_IN_LIST:,} items.")
-    return items
 
 
 def _position(source: Source, selection: Selection, text: str) -> Position:
@@ -564,7 +451,7 @@ def _position(source: Source, selection: Selection, text: str) -> Position:
         order, seen, texts = _CURSOR.validate_json(decoded)
         if order == _order_of(source, selection):
             values = tuple(
-                None if value is None else _value(column, value, "after")
+                None if value is None else value_of(column, value, "after")
                 for column, value in zip(selection.order_by, texts, strict=True)
             )
             return Position(values, 0 if source.contract.has_key else seen)
@@ -581,41 +468,3 @@ def _order_of(source: Source, selection: Selection) -> str:
     """What a cursor names its order by."""
     order = [(column.name, column.name in selection.descending) for column in selection.order_by]
     return _hash(source.contract.name, order)[:12]
-
-
-def _whole_number(bits: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        number = int(text)
-        if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
-            raise ValueError(text)
-        return number
-
-    return read
-
-
-def _moment(text: str) -> datetime:
-    # A plus sign that a client did not escape has become a space.
-    return datetime.fromisoformat(re.sub(r" (\d\d(:?\d\d)?)$", r"+\1", text))
-
-
-# How a value of each type is written: in words, as a pattern, and what reads it, since a pattern is
-# not enough for a day, or for how large a number can be.
-_KINDS: dict[str, tuple[str, str, Callable[[str], object]]] = {
-    "bigint": ("whole number such as 12", "-?[0-9]{1,19}", _whole_number(64)),
-    "integer": ("whole number such as 12", "-?[0-9]{1,19}", _whole_number(32)),
-    "numeric": ("number such as 12.5", r"(?=.{1,200}$)-?[0-9]+(\.[0-9]+)?", str),
-    "boolean": ("truth value, true or false", "true|false", str),
-    "date": ("date such as 2023-01-31", "[0-9]{4}-[0-9]{2}-[0-9]{2}", date.fromisoformat),
-    "timestamp with time zone": ("time such as 2023-01-31T12:00:00Z", ".*", _moment),
-    "text": ("text without NUL", "[^\0]*", str),
-}
-
-
-def _value(column: Column, text: str, parameter: str) -> str:
-    """The text of a value of the column. Raises BadParameter, which names the parameter."""
-    noun, pattern, read = _KINDS.get(column.type.split("(", 1)[0], _KINDS["text"])
-    with suppress(ValueError):
-        if re.fullmatch(pattern, text, re.ASCII | re.DOTALL):
-            return str(read(text))
-    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-    raise BadParameter(parameter, f"{shown!r} is no {noun}, which the column {column.name} holds.")

@@ -24,12 +24,12 @@ from pydantic import Field, ValidationError
 from loader.dbt import write_docs
 from loader.errors import BuildFailed
 from loader.parsers.encoding import said_encoding
+from loader.query import FILTER_SYNTAX
 from loader.service.access import Caller, Service, Serving, require
 from loader.service.jobs import EVENTS_AT_ONCE
 from loader.service.marts import FORMATS, Answer
 from loader.service.model import (
     FILE_NAME,
-    ColumnModel,
     Job,
     JobList,
     Kind,
@@ -366,11 +366,7 @@ async def follow_job(
 _FILTERS = {
     "name": "filters",
     "in": "query",
-    "description": (
-        "column=operator.value, such as user_id=gte.5. The operators are eq, neq, gt, gte, lt, "
-        "lte, in.(a,b), like and ilike (with * for any text), is.null, not.null. In a list, text "
-        'with a comma stands in quotes: in.("a, b",c).'
-    ),
+    "description": FILTER_SYNTAX,
     "schema": {"type": "object", "additionalProperties": {"type": "string"}},
     "style": "form",
     "explode": True,
@@ -420,13 +416,7 @@ def _sent(answer: Answer) -> Response:
 def list_marts(_: Reader, service: Serving) -> list[MartModel]:
     """The marts with their columns, as dbt's YAML declares them."""
     return [
-        MartModel(
-            name=mart.name,
-            description=mart.description,
-            grain_columns=list(mart.order_by) if mart.has_key else [],
-            columns=[ColumnModel(**vars(column)) for column in mart.columns],
-            rows_url=f"/v1/marts/{mart.name}",
-        )
+        MartModel.model_validate({**mart.described(), "rows_url": f"/v1/marts/{mart.name}"})
         for mart in service.marts.contracts().values()
     ]
 

@@ -50,7 +50,7 @@ from loader.project import Project
 from loader.publications.postgres import next_place
 from loader.seeds import check_seeds
 from loader.service.database import Settings, connect_to_tables, prepared
-from loader.service.jobs import WORKING, JobStore, Task
+from loader.service.jobs import LOCAL, WORKING, JobStore, Task
 from loader.service.model import (
     BuildReport,
     Failure,
@@ -407,7 +407,9 @@ class Worker:
             check_seeds(project.seeds)
             told = _JobReport(self._store, jobs, database)
             told.building()
-            options = BuildOptions(target=self._settings.target, full=True)
+            # Who called without a token is not known by name.
+            callers = dict.fromkeys(job.created_by for job in jobs if job.created_by != LOCAL)
+            options = BuildOptions(target=self._settings.target, full=True, by=", ".join(callers))
             outcome = build_and_publish(database, options, told)
             assert outcome is not None
             result, failed = outcome.result, outcome.failures

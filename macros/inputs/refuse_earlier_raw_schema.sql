@@ -5,7 +5,10 @@
     Once LABMART_RAW_SCHEMA says where they are there is nothing to doubt. -#}
 {% macro refuse_earlier_raw_schema(raw_schema) -%}
     {% set earlier = target.schema ~ '_raw' %}
-    {% if env_var('LABMART_RAW_SCHEMA', '') or earlier == raw_schema %}{{ return('') }}{% endif %}
+    {#- Those of a lake have never followed the target. -#}
+    {% if env_var('LABMART_RAW_SCHEMA', '') or earlier == raw_schema or target.type == 'spark' %}
+        {{ return('') }}
+    {% endif %}
     {% set ledger = load_relation(api.Relation.create(
         database=target.database,
         schema=earlier,

@@ -11,9 +11,21 @@
     {{ return(run_started_at.strftime('%Y%m%dT%H%M%S.%f') ~ '-' ~ invocation_id[:8]) }}
 {%- endmacro %}
 
+{#- Whatever its schema is called in the session: names in the lake are those that readers know. -#}
+{% macro lake_schema(schema) -%}
+    {%- set beside = env_var('LABMART_BUILD_SCHEMA', '') -%}
+    {%- set is_beside = beside and schema.startswith(beside) -%}
+    {{ return(target.schema ~ schema[beside | length:] if is_beside else schema) }}
+{%- endmacro %}
+
 {% macro build_location(relation) -%}
     {{ return([
-        lake_location(), target.schema, 'builds', build_name(), relation.schema, relation.identifier
+        lake_location(),
+        target.schema,
+        'builds',
+        build_name(),
+        lake_schema(relation.schema),
+        relation.identifier
     ] | join('/')) }}
 {%- endmacro %}
 

@@ -16,7 +16,8 @@
         {%- for column in source.columns.values() -%}
             {% do columns.append(adapter.quote(column.name) ~ ' ' ~ spark_type(column.data_type)) %}
         {%- endfor -%}
-        {%- set place = lake_location() ~ '/' ~ source.schema ~ '/' ~ source.identifier -%}
+        {%- set schema = env_var('LABMART_RAW_SCHEMA', '') or 'labmart_raw' -%}
+        {%- set place = [lake_location(), schema, source.identifier] | join('/') -%}
         {% if source.identifier == 'loads' %}
             {% do register_ledger(raw, columns, source.columns, place) %}
         {% else %}
@@ -45,7 +46,8 @@
 {%- endmacro %}
 
 {% macro register_published() -%}
-    {%- set log = api.Relation.create(schema=target.schema, identifier='labmart_published') -%}
+    {%- set session = generate_schema_name() | trim -%}
+    {%- set log = api.Relation.create(schema=session, identifier='labmart_published') -%}
     {%- set place = lake_location() ~ '/' ~ target.schema -%}
     {% do register_table(
         log,
@@ -60,7 +62,9 @@
     {%- set nodes = graph.nodes.values() | selectattr('unique_id', 'in', chosen) -%}
     {%- set built = nodes | map(attribute='relation_name') | list -%}
     {% for schema, name, build, columns in newest.rows %}
-        {%- set relation = api.Relation.create(schema=schema, identifier=name) -%}
+        {%- set relation = api.Relation.create(
+            schema=session ~ schema[target.schema | length:], identifier=name
+        ) -%}
         {% if relation.render() not in built %}
             {% do register_table(
                 relation, columns, [place, 'builds', build, schema, name] | join('/')

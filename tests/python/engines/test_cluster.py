@@ -13,7 +13,7 @@ from support.engines import Lake
 from support.oracle import marts
 from support.project import copy_of_project
 from support.random_labs import random_lab
-from support.spark import session_at
+from support.spark import end_sessions, session_at
 from support.workbench import Workbench
 
 from benchmarks.workers import Cluster, cluster
@@ -24,15 +24,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.prove("a cluster of six Java process
 @pytest.fixture
 def two_workers(tmp_path: Path) -> Iterator[Cluster]:
     with cluster(tmp_path / "cluster", 2) as running:
-        session = session_at(running.url)
+        session_at(running.url)
         yield running
-        # It would go on for minutes trying to take leave of a server that is gone.
-        session.stop()
+        end_sessions()
 
 
 def kill_once_both_have_worked(two: Cluster) -> None:
     begun = two.work()
-    while not all(work.tasks > begun[name].tasks for name, work in two.work().items()):
+    while not all(now.tasks > then.tasks for now, then in zip(two.work(), begun, strict=True)):
         time.sleep(0.1)
     worker = psutil.Process(two.workers[0].pid)
     # Its executor, which does the work, and the worker, which would start another one.
@@ -52,5 +51,5 @@ def test_marts_are_right_when_a_worker_is_killed_during_the_build(
     bench.build()
     assert not killing.is_alive()
     assert bench.differences(marts(known)) == []
-    first, second = sorted(two_workers.work().values(), key=lambda work: work.tasks)
-    assert 0 < first.tasks < second.tasks
+    killed, other = two_workers.work()
+    assert 0 < killed.tasks < other.tasks

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -336,11 +337,20 @@ def test_a_port_is_open_to_the_reader_with_the_password_and_while_it_is_asked_fo
             return str(error)
         return "in"
 
+    start(place)
+    ask(place, "create schema labmart; create table labmart.users as select 7 as user_id")
     told = labmart(project, "db", "expose").out
     found = re.search(r"port (\d+)\n.*^password  (\S+)", told, re.MULTILINE | re.DOTALL)
     assert found
     port, password = found[1], found[2]
     assert as_seen("labmart_reader", password) == "in"
+    # As a BI tool asks: by the name alone, in a transaction of its own.
+    dsn = f"host=127.0.0.1 port={port} dbname=labmart user=labmart_reader"
+    with closing(psycopg2.connect(dsn, password=password)) as reader, reader.cursor() as cursor:
+        cursor.execute("select user_id from users")
+        assert cursor.fetchall() == [(7,)]
+        with pytest.raises(psycopg2.Error, match="read-only transaction"):
+            cursor.execute("create table mine as select 1")
     assert "password" in as_seen("labmart_reader", None)
     assert "authentication failed" in as_seen("labmart_reader", "wrong")
     assert "no pg_hba.conf entry" in as_seen("labmart_reader", password, "postgres")

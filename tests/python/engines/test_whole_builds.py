@@ -6,9 +6,18 @@ tables to what `labmart show` prints. Laboratories by the hundred: test_marts_ma
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-from support.random_labs import Mode, catalogue_lab
-from support.workbench import OLDER_POSTGRES, requested_workbench
+from support.engines import Lake
+from support.oracle import marts
+from support.project import copy_of_project
+from support.random_labs import Mode, catalogue_lab, random_lab
+from support.spark import KINDS, lake_on
+from support.workbench import OLDER_POSTGRES, Workbench, requested_workbench
 
 pytestmark = pytest.mark.slow
 
@@ -36,9 +45,50 @@ MODES: tuple[Mode, ...] = ("seeds", "loads")
 def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
     engine: str,
     modes: tuple[Mode, ...],
 ) -> None:
+    if engine in KINDS:
+        # As labmart has dbt build; plain dbt's builds are in test_engines_agree.py.
+        monkeypatch.setenv("LABMART_BUILD_SCHEMA", "labmart__beside")
     with requested_workbench(engine, request, tmp_path_factory) as bench:
         for mode in modes:
             bench.check(catalogue_lab(mode))
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param("sail", marks=pytest.mark.prove("three whole builds")),
+        pytest.param("spark", marks=pytest.mark.prove("three whole builds on Spark")),
+    ],
+)
+def test_builds_at_once_share_a_session_server_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """Of two laboratories that call everything alike, and of one of them from two machines."""
+    url = lake_on(engine, tmp_path).url
+    one, two = Lake(tmp_path / "one", url), Lake(tmp_path / "two", url)
+    benches = [
+        Workbench(copy_of_project(tmp_path / name), lake)
+        for name, lake in (("one", one), ("two", two), ("elsewhere", one))
+    ]
+    right = []
+    for seed, bench in enumerate(benches[:2]):
+        bench.enter(monkeypatch)
+        right.append(marts(bench.fill(random_lab(seed, mode="loads", dirt=0))))
+    builds = [
+        subprocess.Popen(
+            [sys.executable, "-m", "loader", "--project-dir", str(bench.project), "build"],
+            env={**os.environ, **bench.engine.environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for bench in benches
+    ]
+    said = [build.communicate()[1] for build in builds]
+    assert [build.returncode for build in builds] == [0, 0, 0], "\n".join(said)
+    for bench, expected in zip(benches, [*right, right[0]], strict=True):
+        bench.enter(monkeypatch)
+        assert bench.differences(expected) == []

@@ -198,6 +198,9 @@ def test_vars_and_further_arguments_reach_dbt_and_a_fault_of_parsing_is_told(
     done = run(tiny, database, "build", "--", "--no-such-option")
     assert done.code == 2
     assert "dbt refuses what it was given: No such option '--no-such-option'" in done.err
+    done = run(tiny, database, "build", "--", "--select", "nonsense")
+    assert done.code == 2
+    assert "Nothing was built: dbt finds nothing for `--select nonsense`." in done.err
     model = tiny / "models/doubled.sql"
     model.write_text(model.read_text().replace("ref('numbers')", "ref('nmubers')"))
     done = run(tiny, database, "build")

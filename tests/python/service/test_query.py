@@ -40,8 +40,9 @@ from loader.errors import (
     TooBusy,
 )
 from loader.project import Project
+from loader.query import Source
 from loader.service import marts
-from loader.service.marts import Answer, Marts, Source
+from loader.service.marts import Answer, Marts
 from loader.service.model import RowQuery
 
 pytestmark = pytest.mark.slow

@@ -18,14 +18,12 @@ import httpx
 import pytest
 from support.databases import Database
 from support.load_processes import children_of, held_in_copy, rows, table_text, wait_for
-from support.project import ROOT
 from support.serving import NO_BUILD, Server, events_of, put, serving, spooled, users
 
 from loader.cli.loading import load
 
 pytestmark = pytest.mark.slow
 
-SEEDS = ROOT / "seeds"
 _FILES = 12
 _KILLS = 4
 
@@ -321,29 +319,23 @@ def test_a_build_can_be_cancelled(service: Server) -> None:
     assert listed["items"][0]["id"] == job["id"]
 
 
-def test_from_uploads_to_a_mart_with_one_build(service: Server) -> None:
+def test_from_uploads_to_a_mart_with_one_build(
+    service: Server, sample: list[dict[str, Any]]
+) -> None:
+    assert [job["state"] for job in sample] == ["done"] * 3, sample
+    # All three were loaded before the one build that served them.
+    builds = [job["result"]["build"] for job in sample]
+    assert builds[0] == builds[1] == builds[2]
+    assert builds[0]["failed"] == 0
+    assert builds[0]["passed"] > 100
+    [file] = sample[1]["result"]["files"]
+    assert (file["records_read"] - file["rows_accepted"], file["rows_rejected"]) == (1, 1)
+    assert [(one["rule"], one["severity"], one["open_issues"]) for one in file["issues"]] == [
+        ("invalid_id", "error", 1),
+        ("invalid_run_time", "warning", 2),
+    ]
     with service.client() as client:
-        jobs = []
-        for name in ("users", "user_experiments", "compounds"):
-            content = (SEEDS / f"raw_{name}.csv").read_bytes()
-            if name == "user_experiments":
-                content += b"x1,1,1,2\n901,1,1,soon\n902,1,1,later\n"
-            answer = client.put(f"/v1/files/{name}.csv", content=content)
-            jobs.append(answer.json()["id"])
-        ended = [service.ended(job, 300) for job in jobs]
-        assert [job["state"] for job in ended] == ["done"] * 3, ended
-        # All three were loaded before the one build that served them.
-        builds = [job["result"]["build"] for job in ended]
-        assert builds[0] == builds[1] == builds[2]
-        assert builds[0]["failed"] == 0
-        assert builds[0]["passed"] > 100
-        [file] = ended[1]["result"]["files"]
-        assert (file["records_read"] - file["rows_accepted"], file["rows_rejected"]) == (1, 1)
-        assert [(one["rule"], one["severity"], one["open_issues"]) for one in file["issues"]] == [
-            ("invalid_id", "error", 1),
-            ("invalid_run_time", "warning", 2),
-        ]
-        text = client.get(f"/v1/jobs/{jobs[0]}/events").text
+        text = client.get(f"/v1/jobs/{sample[0]['id']}/events").text
         nodes = [json.loads(event["data"]) for event in events_of(text) if event["event"] == "node"]
         [features] = [node for node in nodes if node["name"] == "user_features"]
         assert (features["kind"], features["status"]) == ("model", "success")

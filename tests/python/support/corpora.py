@@ -96,7 +96,7 @@ def assert_accounted_for(
         return
     with parser.open() as stream:
         data = b"".join(iter(lambda: stream.read(1 << 16), b""))
-    lines = re.split("\r\n|\r|\n", data.decode(parser.encoding, "replace"))
+    lines = re.split("\r\n|\r|\n", data.decode(parser.read_as.name, "replace"))
     covered = set(numbers)
     for number, cells in rows:
         inside = sum(len(re.findall("\r\n|\r|\n", cell or "")) for cell in cells)

@@ -39,6 +39,8 @@ _QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240
 
 _open = ExitStack()
 _urls: dict[str, str] = {}
+# The session of this process, by its server.
+_sessions: dict[str, SparkSession] = {}
 
 
 def lake_on(engine: str, folder: Path) -> Lake:
@@ -66,19 +68,22 @@ def session_at(url: str) -> SparkSession:
     """This process's session at a server; the one at another server ends."""
     from pyspark.sql import SparkSession
 
-    if os.environ.get("SPARK_REMOTE") != url and (active := SparkSession.getActiveSession()):
-        active.stop()
+    if url not in _sessions:
+        # PySpark would give the one that is there, whatever server it is at.
+        end_sessions()
+        _sessions[url] = SparkSession.builder.remote(url).getOrCreate()
     os.environ["SPARK_REMOTE"] = url
-    return SparkSession.builder.remote(url).getOrCreate()
+    return _sessions[url]
+
+
+def end_sessions() -> None:
+    """Before a server ends: they would go on for minutes trying to take leave of one that has."""
+    while _sessions:
+        _sessions.popitem()[1].stop()
 
 
 def close_servers() -> None:
     """End the servers that tests have shared."""
-    if _urls:
-        from pyspark.sql import SparkSession
-
-        # It would go on for minutes trying to take leave of a server that is gone.
-        if active := SparkSession.getActiveSession():
-            active.stop()
+    end_sessions()
     _urls.clear()
     _open.close()

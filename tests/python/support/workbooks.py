@@ -76,4 +76,4 @@ def read_rows(path: Path) -> dict[str, Rows]:
 
 def rows_of(sheet: Sheet) -> Rows:
     """The rows of a sheet."""
-    return [(number, list(cells)) for number, cells in sheet.rows()]
+    return [(row.number, list(row.cells)) for row in sheet.rows()]

@@ -276,7 +276,7 @@ def test_every_extra_is_declared_and_tested_in_the_version_that_is_declared() ->
     document = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = document["project"]["optional-dependencies"]
     # The others are engines, the service, and what reads the models.
-    addresses = set(extras) - {"duckdb", "sail", "spark", "service", "metrics", "docs"}
+    addresses = set(extras) - {"duckdb", "sail", "spark", "service", "mcp", "metrics", "docs"}
     assert addresses == set(remote.EXTRAS.values())
     installed = (ROOT / "requirements" / "dev.txt").read_text().split()
     for extra in ("s3", "https", "sftp"):

@@ -32,7 +32,8 @@ def split(
     portion: int = 1 << 30,
 ) -> tuple[list[Row], list[RejectedLine]]:
     """Rows and rejected lines of a text that comes in portions of so many characters."""
-    splitter = Splitter(shape, keep, load_id=5)
+    pick = tuple(at for at, is_kept in enumerate(keep) if is_kept)
+    splitter = Splitter(shape, len(keep), pick, load_id=5)
     if by_definition:
         splitter._plain.clear()
     out, pending = "", ""

@@ -24,6 +24,7 @@ from support.workbooks import (
     xlsx_parts,
 )
 
+from loader.parsers.workbook_cells import within_limits
 from loader.parsers.workbook_formats import xlsx_sheets
 from loader.parsers.workbooks import sheets
 
@@ -244,7 +245,7 @@ def test_rows_after_the_first_ones_follow_and_every_reading_starts_anew(
         wanted = [(2 * row - 1, [name, f"r{row}", str(row)]) for row in range(1, 5001)]
         assert rows_of(sheet) == wanted
         assert rows_of(sheet) == wanted
-        assert next(beginning) == (3, [name, "r2", "2"])
+        assert next(beginning)[:2] == (3, [name, "r2", "2"])
 
 
 def test_wide_rows_end_at_their_last_cell(tmp_path: Path) -> None:
@@ -350,7 +351,8 @@ def test_random_cells_come_back(grid: list[list[str | int | bool]]) -> None:
                         sheet.write_number(row, column, cell)
                     else:
                         sheet.write_string(row, column, cell)
-        assert [[row[:2] for row in rows] for _, _, rows in xlsx_sheets(path)] == [wanted]
+        for _, _, rows in xlsx_sheets(path):
+            assert [row[:2] for row, _ in within_limits(rows)] == wanted
 
 
 def test_dates_of_python_come_back_as_written(tmp_path: Path) -> None:

@@ -1,0 +1,169 @@
+"""Assistants read the marts by MCP, over the queries that the command and the service have.
+
+The server speaks by standard input and output with the program that started it. It loads, builds
+and changes nothing: no tool takes SQL, and marts are read in read-only transactions. What goes
+wrong is told in the sentence that labmart has for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from io import BytesIO
+from typing import Annotated, Literal
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import ToolAnnotations
+from pydantic import Field
+
+from loader import __version__
+from loader.contract import mart_contracts
+from loader.database import Database
+from loader.diff import published
+from loader.engines import Column, Row
+from loader.errors import BadParameter, LabmartError, UnknownMart
+from loader.history import COLUMNS, load_rows
+from loader.query import FILTER_SYNTAX, Source, selection_of
+from loader.show import ISSUES, rule_sentences, write_items
+from loader.why import why
+
+_INSTRUCTIONS = (
+    "A laboratory's experiments, users and compounds as tested tables, called marts. `marts` says "
+    "which there are and what their columns mean. Name the file and line that `why` and `issues` "
+    "give when you tell somebody where a figure comes from or why a row was not accepted."
+)
+_Mart = Annotated[str, Field(description="Its name, as `marts` has it.")]
+_Filters = Annotated[tuple[str, ...], Field(description=f"All of them hold. {FILTER_SYNTAX}")]
+_Limit = Annotated[int, Field(ge=1, le=1000, description="At most this many rows.")]
+
+
+def serve(database: Database) -> None:
+    """Answer until standard input ends."""
+    server = MCPServer(
+        "labmart", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING"
+    )
+    tools = _Tools(database)
+    reading = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+    for tool in (tools.marts, tools.query, tools.issues, tools.why, tools.loads, tools.status):
+        words = " ".join((tool.__doc__ or "").split())
+        server.add_tool(
+            _telling(tool), description=words, annotations=reading, structured_output=False
+        )
+    server.run()
+
+
+def _telling(tool: Callable[..., str]) -> Callable[..., str]:
+    """The tool, whose errors the client is told; of others it learns nothing."""
+
+    @wraps(tool)
+    def call(*arguments: object, **named: object) -> str:
+        try:
+            return tool(*arguments, **named)
+        except LabmartError as error:
+            raise ToolError(str(error)) from None
+
+    return call
+
+
+class _Tools:
+    """The tools; each docstring is what an assistant knows of it. They answer with JSON."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def marts(self) -> str:
+        """List the marts: what a row is, the key, and what each column means."""
+        marts = mart_contracts(self._database.project).values()
+        return json.dumps([mart.described() for mart in marts], ensure_ascii=False)
+
+    def query(
+        self,
+        mart: _Mart,
+        filters: _Filters = (),
+        columns: Annotated[tuple[str, ...], Field(description="Only these; default: all.")] = (),
+        order: Annotated[
+            tuple[str, ...], Field(description="Columns to sort by; `-` before one: falling.")
+        ] = (),
+        search: Annotated[
+            str | None, Field(description="In one of the texts; * is any text.")
+        ] = None,
+        limit: _Limit = 100,
+    ) -> str:
+        """Read rows of a mart. `total` is how many fit the filters in all; NULL sorts first."""
+        pairs = [_pair(text) for text in filters]
+        known = mart_contracts(self._database.project)
+        if mart not in known:
+            raise UnknownMart(mart, list(known))
+        selection = selection_of(
+            Source(self._database.profile.schema, known[mart]),
+            pairs,
+            select=",".join(columns) or None,
+            order=",".join(order),
+            search=search,
+            limit=limit,
+        )
+        with self._database.open() as source:
+            source.columns(mart)
+            rows = list(source.rows(selection))
+            return _items(selection.columns, rows, total=source.count(selection))
+
+    def issues(
+        self,
+        key: Annotated[str | None, Field(description="The id of the row in question.")] = None,
+        input: Annotated[  # noqa: A002 -- the column's name
+            str | None, Field(description="Only of this input, such as users.")
+        ] = None,
+        rule: Annotated[str | None, Field(description="Such as duplicate_id.")] = None,
+        severity: Literal["error", "warning"] | None = None,
+        resolved: Annotated[
+            bool, Field(description="Also those that a newer load mended.")
+        ] = False,
+        limit: _Limit = 100,
+    ) -> str:
+        """Tell why rows were not accepted (errors) or are doubted (warnings), with file and line.
+
+        A line that could not be split has no key; its `value` holds the line.
+        """
+        rule_sentences(self._database.project, rule)
+        given = {"record_key": key, "input": input, "rule": rule, "severity": severity}
+        given["status"] = None if resolved else "open"
+        filters = [f"{name}=eq.{value}" for name, value in given.items() if value is not None]
+        return self.query(ISSUES, tuple(filters), limit=limit)
+
+    def why(
+        self,
+        mart: _Mart,
+        key: Annotated[str, Field(description="The id of the figure's row.")],
+        column: Annotated[str, Field(description="The column that holds the figure.")],
+        limit: _Limit = 100,
+    ) -> str:
+        """Tell where a figure comes from: the accepted rows behind it, with file and line."""
+        with self._database.open() as source:
+            answer = why(self._database.project, source, mart, key, column, limit)
+        return _items(answer.columns, answer.rows, meaning=answer.sentence)
+
+    def loads(self, limit: _Limit = 100) -> str:
+        """List the newest loads: which files, when and by whom, which are current, how many rows
+        were rejected."""
+        rows, total = load_rows(self._database, limit=limit)
+        return _items(COLUMNS, rows, total=total)
+
+    def status(self) -> str:
+        """Tell which build is published, of which loads, and how many of its tests passed."""
+        columns, rows, builds = published(self._database)
+        return _items(columns, rows, builds=builds)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise BadParameter("filters", f"{text[:60]!r} is none. Write {FILTER_SYNTAX}")
+    return name.strip(), value
+
+
+def _items(columns: Sequence[Column], rows: Iterable[Row], **more: object) -> str:
+    out = BytesIO()
+    write_items(columns, rows, out, **more)
+    return out.getvalue().decode()
