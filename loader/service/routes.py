@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -44,10 +45,11 @@ from loader.service.model import (
 )
 from loader.service.problems import Problem, invalid
 from loader.service.uploads import (
-    SpoolFolder,
     boundary_of,
     check_length,
     check_name,
+    receive,
+    spooled,
     take_over,
     upload_slot,
 )
@@ -174,22 +176,22 @@ async def _upload(
         check_name(name)
     check_length(call.request, settings)
     options = Options(**asked.model_dump(exclude={"name"}, exclude_defaults=True))
+    job_id = uuid4()
     with upload_slot(service.uploads):
-        folder = SpoolFolder(settings.spool_folder, uuid4())
-        files = await folder.receive(call.request, settings, name, boundary)
+        files = await receive(call.request, settings, job_id, name, boundary)
         content = json.dumps([sorted(file.sha256 for file in files), options.model_dump()])
         # If this fails nobody knows whether it was accepted; a folder without a job is found
         # and deleted later.
         job = await call.accept(
             "load",
             options,
-            folder.job_id,
+            job_id,
             files=files,
             content_key=hashlib.sha256(content.encode()).hexdigest(),
             idempotency_key=key,
         )
-        if job.id != folder.job_id:
-            folder.remove()
+        if job.id != job_id:
+            rmtree(spooled(settings.spool_folder, job_id))
             call.response.status_code = 200
         else:
             service.uploaded.inc(sum(file.bytes for file in files))

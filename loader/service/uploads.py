@@ -101,68 +101,53 @@ def boundary_of(request: Request) -> str | None:
     return boundary
 
 
-class SpoolFolder:
-    """The folder of a job that is being uploaded. Raises Problem if it cannot be made."""
+async def receive(
+    request: Request, settings: Settings, job_id: UUID, name: str, boundary: str | None
+) -> list[UploadedFile]:
+    """Write the files of a body to the disk for good; without a boundary it is one file.
 
-    def __init__(self, spool: Path, job_id: UUID) -> None:
-        self.job_id = job_id
-        self.path = spool / str(job_id)
-        try:
-            self.path.mkdir(mode=0o700, parents=True)
-        except OSError as error:
+    Raises Problem for what cannot be taken, or starlette's ClientDisconnect; nothing is kept.
+    """
+    spool = settings.spool_folder
+    folder, files, file = spooled(spool, job_id), list[UploadedFile](), None
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        async for part in _parts(name, boundary, _body(request, settings)):
+            if isinstance(part, str):
+                if len(files) == settings.upload_files:
+                    detail = f"More than {settings.upload_files} files at once."
+                    raise Problem(413, "too-many-files", detail)
+                file = _File(spooled(spool, job_id, len(files)), part)
+            elif file is not None and part is not None:
+                await file.write(part)
+            elif file is not None:
+                files.append(await asyncio.to_thread(file.end))
+        if not files:
+            raise Problem(422, "no-file", "There is no file in this.")
+        # The names of the files, and the folder's own, survive a power failure, too.
+        await asyncio.to_thread(_sync_folders, folder, spool)
+    except BaseException as error:
+        # Aborted, too slow, too large, no room, or we are told to end.
+        if file is not None:
+            file.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
             raise _cannot_keep(error) from None
-
-    async def receive(
-        self, request: Request, settings: Settings, name: str, boundary: str | None
-    ) -> list[UploadedFile]:
-        """Write the files of a body to the disk for good; without a boundary it is one file.
-
-        Raises Problem for what cannot be taken, or starlette's ClientDisconnect; nothing is kept.
-        """
-        body = _body(request, settings)
-        files: list[_File] = []
-        try:
-            async for part in _alone(name, body) if boundary is None else _parts(boundary, body):
-                if isinstance(part, str):
-                    if len(files) == settings.upload_files:
-                        detail = f"More than {settings.upload_files} files at once."
-                        raise Problem(413, "too-many-files", detail)
-                    files.append(_File(self.path / str(len(files)), part))
-                elif part is not None:
-                    await files[-1].write(part)
-                else:
-                    await asyncio.to_thread(files[-1].end)
-            if not files:
-                raise Problem(422, "no-file", "There is no file in this.")
-            # The names of the files, and the folder's own, survive a power failure, too.
-            await asyncio.to_thread(_sync_folders, self.path, self.path.parent)
-        except BaseException as error:
-            # Aborted, too slow, too large, no room, or we are told to end.
-            self.remove()
-            if isinstance(error, OSError):
-                raise _cannot_keep(error) from None
-            raise
-        finally:
-            for file in files:
-                file.close()
-        return [file.uploaded for file in files]
-
-    def remove(self) -> None:
-        """Delete it with all its files."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        raise
+    return files
 
 
-def spooled_file(spool: Path, job_id: UUID, position: int) -> Path:
-    """Where a file of a job is."""
-    return spool / str(job_id) / str(position)
+def spooled(spool: Path, job_id: UUID, *position: int) -> Path:
+    """Where the files of a job are, or one of them."""
+    return spool.joinpath(str(job_id), *map(str, position))
 
 
 def take_over(spool: Path, refused: UUID, job_id: UUID) -> None:
     """Give a job what a refused one had brought. Raises Problem 410 if that is there no more."""
     try:
         # A folder without a job is left alone for a while.
-        os.utime(spool / str(refused))
-        (spool / str(refused)).rename(spool / str(job_id))
+        os.utime(spooled(spool, refused))
+        spooled(spool, refused).rename(spooled(spool, job_id))
     except OSError:
         detail = "The files of this job are kept no more. Upload them again."
         raise Problem(410, "upload-gone", detail) from None
@@ -186,47 +171,39 @@ class _File:
         self._name, self._size, self._hash = name, 0, hashlib.sha256()
         self._pending = bytearray()
         self._file = path.open("xb", buffering=0)
-
-    @property
-    def uploaded(self) -> UploadedFile:
-        return UploadedFile(name=self._name, bytes=self._size, sha256=self._hash.hexdigest())
+        self.close = self._file.close
 
     async def write(self, data: bytes) -> None:
         self._pending += data
         if len(self._pending) >= _PORTION:
-            portion, self._pending = self._pending, bytearray()
-            await asyncio.to_thread(self._put, portion)
+            await asyncio.to_thread(self._put)
 
-    def end(self) -> None:
+    def end(self) -> UploadedFile:
         """Bring it to the disk for good."""
-        self._put(self._pending)
+        self._put()
         os.fsync(self._file.fileno())
         self.close()
+        return UploadedFile(name=self._name, bytes=self._size, sha256=self._hash.hexdigest())
 
-    def close(self) -> None:
-        self._file.close()
-
-    def _put(self, portion: bytearray) -> None:
-        self._hash.update(portion)
-        self._size += len(portion)
-        rest = memoryview(portion)
+    def _put(self) -> None:
+        self._hash.update(self._pending)
+        self._size += len(self._pending)
+        rest = memoryview(self._pending)
         while rest:
             rest = rest[self._file.write(rest) or 0 :]
+        self._pending = bytearray()
 
 
-# A file that arrives: its name, its bytes, then None for its end.
-_Parts = AsyncIterator[str | bytes | None]
-
-
-async def _alone(name: str, body: AsyncIterator[bytes]) -> _Parts:
-    yield name
-    async for portion in body:
-        yield portion
-    yield None
-
-
-async def _parts(boundary: str, body: AsyncIterator[bytes]) -> _Parts:
-    """The files of a multipart body. Raises Problem for what is none."""
+async def _parts(
+    name: str, boundary: str | None, body: AsyncIterator[bytes]
+) -> AsyncIterator[str | bytes | None]:
+    """Of each file its name, its bytes, then None for its end. Raises Problem for no multipart."""
+    if boundary is None:
+        yield name
+        async for portion in body:
+            yield portion
+        yield None
+        return
     parser = PushMultipartParser(
         boundary, max_header_size=_LONGEST_HEADER, max_header_count=_MOST_HEADERS
     )

@@ -63,7 +63,7 @@ from loader.service.model import (
     load_options,
 )
 from loader.service.problems import Problem, of_error
-from loader.service.uploads import spooled_file, upload_folders
+from loader.service.uploads import spooled, upload_folders
 from loader.show import COUNTS, accounts
 from loader.show import select as select_rows
 from loader.sources import read_inputs
@@ -349,7 +349,7 @@ class Worker:
         options = replace(load_options(job.options), loaded_by=_loaded_by(job))
         if job.kind == "load":
             names = {
-                str(spooled_file(spool, job.id, number)): file.name
+                str(spooled(spool, job.id, number)): file.name
                 for number, file in enumerate(job.files)
             }
             # Whoever uploads several at once has given them no order.
