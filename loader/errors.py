@@ -48,6 +48,8 @@ class LabmartError(Exception):
     """Anything expected to go wrong. `str()` of it is a message for a person."""
 
     exit_code = EXIT_USAGE
+    # What the service answers with.
+    status = 422
 
 
 class ReaderGone(LabmartError):
@@ -101,6 +103,8 @@ class MissingJava(UsageError):
 
 
 class UnknownMart(UsageError):
+    status = 404
+
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(
             f"There is no mart {name!r}.{did_you_mean(name, known)} "
@@ -119,12 +123,16 @@ class UnknownColumn(UsageError):
 class NotBuilt(UsageError):
     """The mart's relation does not exist in the database."""
 
+    status = 404
+
     def __init__(self, relation: str, where: str) -> None:
         super().__init__(f"There is no table {relation} in {where} yet. Run `labmart build` first.")
 
 
 class Outdated(UsageError):
     """The mart's relation lacks a column that is declared by now."""
+
+    status = 409
 
     def __init__(self, relation: str, message: str) -> None:
         super().__init__(
@@ -134,12 +142,16 @@ class Outdated(UsageError):
 
 
 class UnknownLoad(UsageError):
+    status = 404
+
     def __init__(self, load_id: int) -> None:
         super().__init__(f"There is no load {load_id}. `labmart loads` lists them.")
 
 
 class WrongStatus(UsageError):
     """The load's status does not allow this."""
+
+    status = 409
 
     def __init__(self, load_id: int, problem: str) -> None:
         super().__init__(f"Load {load_id} {problem}")
@@ -155,6 +167,8 @@ class BadParameter(UsageError):
 
 class NotAcceptable(UsageError):
     """The header Accept of a request wants none of the formats that there are."""
+
+    status = 406
 
     def __init__(self, known: Sequence[str]) -> None:
         super().__init__(f"The header Accept names none of {', '.join(known)}.")
@@ -241,6 +255,7 @@ class QueryFailed(LabmartError):
     """The database answered a query with an error."""
 
     exit_code = EXIT_BUILD
+    status = 500
 
     def __init__(self, where: str, message: str) -> None:
         super().__init__(f"The database {where} refused a query: {message}")
@@ -250,6 +265,7 @@ class QueryTooSlow(LabmartError):
     """A query was ended because it took, or waited, too long."""
 
     exit_code = EXIT_DATABASE
+    status = 504
 
     def __init__(self, where: str) -> None:
         super().__init__(
@@ -262,6 +278,7 @@ class TooBusy(LabmartError):
     """So many queries of requests run at once that one more would have to wait too long."""
 
     exit_code = EXIT_DATABASE
+    status = 503
 
     def __init__(self, most: int) -> None:
         super().__init__(f"{most} queries are at work already. Call again in some seconds.")
@@ -274,6 +291,7 @@ class DatabaseFault(LabmartError):
     """
 
     exit_code = EXIT_DATABASE
+    status = 503
 
     def __init__(
         self, where: str, problem: str, next_step: str, *, outcome: str = "Nothing was written."
@@ -285,6 +303,7 @@ class DatabaseUnreachable(LabmartError):
     """No usable connection to the database."""
 
     exit_code = EXIT_DATABASE
+    status = 503
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -267,7 +267,6 @@ class Memory:
         self.build_due = self._run("select due from builds") != []
 
     def knows(self, file: IncomingFile) -> bool:
-        """Whether the file has been dealt with, and is still the same."""
         return self._run("select 1 from files where (name, identity) = (?, ?)", *_key(file)) != []
 
     def keep(self, file: IncomingFile) -> None:
@@ -275,7 +274,6 @@ class Memory:
         self._run("insert or replace into files values (?, ?)", *_key(file))
 
     def forget_others(self, files: Sequence[IncomingFile]) -> None:
-        """Forget the files that are there no more."""
         known = {name for (name,) in self._run("select name from files")}
         for name in known - {os.fsencode(file.name) for file in files}:
             self._run("delete from files where name = ?", name)
@@ -374,7 +372,6 @@ class Place:
         return is_old or time.monotonic() - self._since[file] >= self._interval
 
     def is_unchanged(self, file: IncomingFile) -> bool:
-        """Whether the file is still what was found."""
         with suppress(PlaceGone):
             return file in self._list()
         return False
@@ -540,7 +537,6 @@ def _identity(status: os.stat_result) -> str:
 
 
 def _is_free(path: Path, content: bytes | None = None) -> bool:
-    """Whether nothing is there, or just that content."""
     if content is not None and path.is_file():
         return path.read_bytes() == content
     return not os.path.lexists(path)

@@ -88,7 +88,6 @@ _limits = options(
 def serve(call: Call, /, **given: Any) -> None:
     """Serve uploads, jobs and marts over HTTP, with a page to look at."""
     settings = _settings(call, **given)
-    settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     from loader.service.app import serve as run
 
     # To be told to end is how a server ends.
@@ -108,7 +107,6 @@ def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
     Start both with the same --spool and --landing.
     """
     settings = _settings(call, **given)
-    settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     from loader.service.worker import run_workers, work
 
     if with_parent:

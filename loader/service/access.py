@@ -16,10 +16,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, TypeVarTuple
+from typing import Annotated, Any, Literal, TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request, Security
@@ -88,17 +88,6 @@ class Caller:
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
-@dataclass(frozen=True)
-class Token:
-    """What is known of a token; `state` is valid, expired or revoked."""
-
-    name: str
-    role: str
-    state: str
-    created_at: datetime
-    expires_at: datetime | None
-
-
 class TokenStore:
     """The tokens of one schema; threads may share it."""
 
@@ -139,13 +128,13 @@ class TokenStore:
             hash=_hash(token),
         )
 
-    def all(self) -> list[Token]:
-        rows = self._run(
+    def all(self) -> list[Any]:
+        """Of each token: name, role, state (valid, expired, revoked), created_at, expires_at."""
+        return self._run(
             "select name, role, case when revoked_at is not null then 'revoked' "
             "when expires_at <= clock_timestamp() then 'expired' else 'valid' end as state, "
             "created_at, expires_at from tokens order by name"
         )
-        return [Token(*row) for row in rows]
 
     def revoke(self, name: str) -> None:
         """Make a token invalid. Raises UsageError for an unknown one."""

@@ -29,8 +29,6 @@ _LAST_ANSWERS_SECONDS = 3
 
 
 def create_app(settings: Settings, tables: Tables) -> FastAPI:
-    """The app of a server."""
-
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         marts = Marts(settings.database)

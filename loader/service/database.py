@@ -122,7 +122,6 @@ class Settings:
 
     @property
     def schema(self) -> str:
-        """The schema of the service's own tables."""
         return f"{self.profile.schema}_service"
 
     @property

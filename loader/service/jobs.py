@@ -204,7 +204,6 @@ class JobStore:
         return rows, goes_on or len(rows) == EVENTS_AT_ONCE
 
     def counts(self) -> list[tuple[str, str, int]]:
-        """Kind, state, and how many jobs there are of them."""
         return self._tables.run("select kind, state, count(*) from jobs group by kind, state")
 
     def has_worker(self) -> bool:
@@ -242,7 +241,6 @@ class JobStore:
         return bool(self._tables.run(sql, job=str(job_id)))
 
     def tell(self, jobs: Sequence[UUID], event: str, data: Mapping[str, object]) -> None:
-        """Keep an event of jobs."""
         _tell(self._tables.run, jobs, event, data)
 
     def tell_progress(self, jobs: Sequence[UUID], progress: Progress) -> None:
@@ -319,7 +317,6 @@ def _tell_state(run: Run, job_id: UUID) -> Job:
 
 
 def _begin(run: Run, row: Any) -> Job:
-    """Claim a job, which runs from now on."""
     _set(
         run,
         row.id,

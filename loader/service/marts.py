@@ -33,6 +33,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Annotated
@@ -57,6 +58,7 @@ from loader.errors import (
     UnknownMart,
 )
 from loader.export import write_xlsx
+from loader.project import Project
 from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
 from loader.query import Source, selection_of, value_of
 from loader.roles import reader_of, set_up_roles
@@ -155,7 +157,6 @@ class Marts:
         self._where = where(database.profile)
         self._pool = Pool(self._connect, MOST_CONNECTIONS, wait=WAIT_SECONDS)
         self._role = ""
-        self._declared: tuple[object, dict[str, Contract], dict[str, Contract]] | None = None
 
     def begin(self) -> None:
         """Make the reading role on the embedded server, where nobody else would."""
@@ -191,7 +192,6 @@ class Marts:
         return self.answer(source, request, query)
 
     def loads(self, request: Request, query: RowQuery) -> Answer:
-        """Rows of the ledger, the newest first."""
         return self.answer(self._raw(LEDGER), request, query)
 
     def load(self, load_id: int) -> bytes:
@@ -303,18 +303,25 @@ class Marts:
         )
 
     def _contracts(self) -> tuple[dict[str, Contract], dict[str, Contract]]:
-        """What the YAML declares; it is read again when a file has changed."""
+        """The marts and the raw tables that the YAML declares, which may be edited meanwhile."""
         project = self._database.project
-        files = (project.marts_file, project.sources_file, *project.root.glob("models/**/*.md"))
-        state: list[object] = []
-        for file in files:
+        state = []
+        for file in (
+            project.marts_file,
+            project.sources_file,
+            *project.root.glob("models/**/*.md"),
+        ):
             with suppress(OSError):
                 status = file.stat()
                 state.append((file, status.st_mtime_ns, status.st_size))
-        if self._declared is None or self._declared[0] != state:
-            raw = {name: raw_contract(project, name) for name in (LEDGER, REJECTED)}
-            self._declared = (state, mart_contracts(project), raw)
-        return self._declared[1:]
+        return _declared(project, tuple(state))
+
+
+@lru_cache(maxsize=1)
+def _declared(project: Project, _: object) -> tuple[dict[str, Contract], dict[str, Contract]]:
+    return mart_contracts(project), {
+        name: raw_contract(project, name) for name in (LEDGER, REJECTED)
+    }
 
 
 def _version(source: Source, engine: Postgres) -> tuple[str, str]:
@@ -465,6 +472,5 @@ def _position(source: Source, selection: Selection, text: str) -> Position:
 
 
 def _order_of(source: Source, selection: Selection) -> str:
-    """What a cursor names its order by."""
     order = [(column.name, column.name in selection.descending) for column in selection.order_by]
     return _hash(source.contract.name, order)[:12]

@@ -247,8 +247,6 @@ class FileResult(BaseModel):
 
 
 class Failure(BaseModel):
-    """A model or test that failed."""
-
     name: str
     message: str
 

@@ -18,42 +18,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from loader.engines.postgres import one_line
-from loader.errors import (
-    BadParameter,
-    DatabaseFault,
-    DatabaseUnreachable,
-    FilesRefused,
-    LabmartError,
-    NotAcceptable,
-    NotBuilt,
-    Outdated,
-    QueryFailed,
-    QueryTooSlow,
-    TooBusy,
-    UnknownLoad,
-    UnknownMart,
-    WrongStatus,
-)
+from loader.errors import BadParameter, FilesRefused, LabmartError
 
 MEDIA_TYPE = "application/problem+json"
 # What the OpenAPI document says of every answer that is an error.
 DECLARED = {
     "description": "A problem",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemModel"}}},
-}
-# The first class that fits decides; every other error is a 422.
-_STATUS: dict[type[LabmartError], int] = {
-    UnknownMart: 404,
-    UnknownLoad: 404,
-    NotBuilt: 404,
-    NotAcceptable: 406,
-    WrongStatus: 409,
-    Outdated: 409,
-    QueryFailed: 500,
-    TooBusy: 503,
-    DatabaseUnreachable: 503,
-    DatabaseFault: 503,
-    QueryTooSlow: 504,
 }
 _TITLES = {"files-refused": "The file was refused", "build-failed": "The build failed"}
 
@@ -89,7 +60,6 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
         }
 
     def response(self, instance: str) -> Response:
-        """The answer to a request."""
         return Response(
             json.dumps(self.document(instance), ensure_ascii=False),
             status_code=self.status,
@@ -105,7 +75,6 @@ def slow_down(kind: str, detail: str, seconds: float) -> Problem:
 
 def of_error(error: LabmartError) -> Problem:
     """The problem that an error of the command amounts to."""
-    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
     members: dict[str, object] = {}
     if isinstance(error, FilesRefused):
         members["problems"] = list(error.problems)
@@ -113,9 +82,9 @@ def of_error(error: LabmartError) -> Problem:
         members["headers"] = [{"file": name, **header} for name, header in headers.items()]
     if isinstance(error, BadParameter):
         members["parameter"] = error.parameter
-    retry = {"Retry-After": "5"} if status in (503, 504) else {}
+    retry = {"Retry-After": "5"} if error.status in (503, 504) else {}
     kind = re.sub(r"(?<=.)(?=[A-Z])", "-", type(error).__name__).lower()
-    return Problem(status, kind, str(error), headers=retry, members=members)
+    return Problem(error.status, kind, str(error), headers=retry, members=members)
 
 
 def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:
@@ -129,7 +98,6 @@ def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:
 
 
 def _of_http(error: HTTPException) -> Problem:
-    """What the framework refuses by itself."""
     kind = _phrase(error.status_code).lower().replace(" ", "-")
     return Problem(error.status_code, kind, f"{error.detail}.", headers=error.headers)
 

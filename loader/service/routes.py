@@ -533,7 +533,6 @@ async def dbt_docs(_: Reader, service: Serving) -> FileResponse:
 
 
 def _written_at(file: Path) -> float:
-    """When a file was written; 0 for one that is not there."""
     try:
         return file.stat().st_mtime
     except FileNotFoundError:

@@ -81,9 +81,8 @@ def check_length(request: Request, settings: Settings) -> None:
     if length > settings.upload_bytes:
         raise _too_large(settings)
     spool = settings.spool_folder
-    with suppress(OSError):
-        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         if length > shutil.disk_usage(spool).free:
             raise OSError(errno.ENOSPC, "")
     except OSError as error:
@@ -111,7 +110,7 @@ async def receive(
     spool = settings.spool_folder
     folder, files, file = spooled(spool, job_id), list[UploadedFile](), None
     try:
-        folder.mkdir(mode=0o700, parents=True)
+        folder.mkdir(mode=0o700)
         async for part in _parts(name, boundary, _body(request, settings)):
             if isinstance(part, str):
                 if len(files) == settings.upload_files:
@@ -179,7 +178,6 @@ class _File:
             await asyncio.to_thread(self._put)
 
     def end(self) -> UploadedFile:
-        """Bring it to the disk for good."""
         self._put()
         os.fsync(self._file.fileno())
         self.close()
@@ -279,7 +277,6 @@ def _too_slow() -> Problem:
 
 
 def _cannot_keep(error: OSError) -> Problem:
-    """The disk does not take an upload."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Problem(
             507, "disk-full", "The server's disk has too little space for this. Make room there."

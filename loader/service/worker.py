@@ -282,6 +282,7 @@ class Worker:
 
     def run(self, watch: _Watch) -> None:
         """Do what there is to do until the watch says that it is over."""
+        self._store.forget_old()
         swept = -_SWEEP
         while watch.goes_on():
             task = self._store.claim()
@@ -344,7 +345,6 @@ class Worker:
             self._store.keep_written(job, result)
 
     def _load(self, job: Job, report: _JobReport) -> list[FileResult]:
-        """Load the job's files. Raises LabmartError."""
         database, spool = self._settings.database, self._settings.spool_folder
         options = replace(load_options(job.options), loaded_by=_loaded_by(job))
         if job.kind == "load":
@@ -366,7 +366,6 @@ class Worker:
         return [_file_result(outcome) for outcome in outcomes]
 
     def _loaded(self, job: Job) -> Result | None:
-        """What the ledger has of a job."""
         names = ("file", "input", "load_id", "dialect", "records_read", "records_rejected")
         with open_store(self._settings.profile, write=False) as store:
             files = [
@@ -399,7 +398,6 @@ class Worker:
         return Result(loads=changed)
 
     def _build(self, jobs: Sequence[Job]) -> None:
-        """Run dbt for all jobs that wait for it."""
         database = self._settings.database
         project = database.project
         report, problem = None, None
@@ -552,7 +550,6 @@ def _refused_files(
 
 
 def _add_accounts(jobs: Sequence[Job], source: Engine, project: Project) -> None:
-    """Tell in the results of jobs what the build found in the rows of their loads."""
     files: dict[object, FileResult] = {
         file.load_id: file
         for job in jobs
