@@ -1,4 +1,4 @@
-"""Assistants read the marts of a running service by MCP."""
+"""Assistants read the marts of a running service by MCP; first, before it has other loads."""
 
 from __future__ import annotations
 

@@ -23,30 +23,12 @@ from support.serving import NO_BUILD, Server, serving_here
 Row = dict[str, object]
 
 NAMES = (
-    "Marie Curie",
-    "Rosalind Franklin",
-    "Dorothy Hodgkin",
-    "Lise Meitner",
-    "Chien-Shiung Wu",
-    "Ada Lovelace",
-    "Barbara McClintock",
-    "Emmy Noether",
-    "Rita Levi-Montalcini",
-    "Gerty Cori",
-    "Maria Goeppert Mayer",
-    "Irène Joliot-Curie",
-    "Tu Youyou",
-    "Katalin Karikó",
-    "Jocelyn Bell Burnell",
-    "Vera Rubin",
-    "Ruby Hirose",
-    "Alice Ball",
-    "Mary Anning",
-    "Hedy Lamarr",
-    "Inge Lehmann",
-    "Cecilia Payne",
-    "Flossie Wong-Staal",
-    "Wu Jianxiong",
+    *("Marie Curie", "Rosalind Franklin", "Dorothy Hodgkin", "Lise Meitner"),
+    *("Chien-Shiung Wu", "Ada Lovelace", "Barbara McClintock", "Emmy Noether"),
+    *("Rita Levi-Montalcini", "Gerty Cori", "Maria Goeppert Mayer", "Irène Joliot-Curie"),
+    *("Tu Youyou", "Katalin Karikó", "Jocelyn Bell Burnell", "Vera Rubin", "Ruby Hirose"),
+    *("Alice Ball", "Mary Anning", "Hedy Lamarr", "Inge Lehmann", "Cecilia Payne"),
+    *("Flossie Wong-Staal", "Wu Jianxiong"),
 )
 # Markup, a turned direction, a formula, a name that does not end, what unseen characters do.
 HOSTILE = (
@@ -60,16 +42,8 @@ HOSTILE = (
     "\u0007\u001b[31m",
 )
 COMPOUNDS = (
-    "Caffeine",
-    "Aspirin",
-    "Ibuprofen",
-    "Paracetamol",
-    "Penicillin",
-    "Morphine",
-    "Quinine",
-    "Insulin",
-    "Warfarin",
-    "Atropine",
+    *("Caffeine", "Aspirin", "Ibuprofen", "Paracetamol", "Penicillin", "Morphine"),
+    *("Quinine", "Insulin", "Warfarin", "Atropine"),
 )
 _USERS = "user_id,name,email,signup_date"
 USERS = 60
