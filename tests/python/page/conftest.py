@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 from support.databases import Database, fresh_database
 from support.page_browser import Stage, chromium, watched
 from support.page_lab import PageLab, page_lab
-from support.project import copy_of_project
+from support.serving import project_to_serve
 
 
 @pytest.fixture(scope="package")
@@ -23,7 +23,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def page_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project for the services that the page is tried on."""
-    return copy_of_project(tmp_path_factory.mktemp("page"))
+    return project_to_serve(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="package")

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from support.databases import Database, fresh_database
-from support.project import ROOT, copy_of_project
-from support.serving import Server, serving
+from support.project import ROOT
+from support.serving import Server, project_to_serve, serving
 
 
 @pytest.fixture(scope="session")
 def served_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project for servers; their spool and target/ are in it."""
-    copy = copy_of_project(tmp_path_factory.mktemp("served"))
+    copy = project_to_serve(tmp_path_factory.mktemp("served"))
     (copy / "landing").mkdir()
     return copy
 

@@ -24,6 +24,7 @@ import pytest
 from support.databases import Database
 from support.in_process import Done, labmart
 from support.load_processes import table_text, wait_for
+from support.project import copy_of_project
 
 from loader.database import find_database
 from loader.project import Project
@@ -71,6 +72,14 @@ class Server:
         """Call the command in this process, on the server's project and database."""
         with _on(self.database):
             return labmart(self.project, *arguments)
+
+
+def project_to_serve(folder: Path) -> Path:
+    """A copy of the project without its unit tests, which no build of the service runs."""
+    copy = copy_of_project(folder)
+    for file in copy.glob("models/*/_unit_tests.yml"):
+        file.unlink()
+    return copy
 
 
 @contextmanager
