@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from itertools import islice
 from pathlib import Path
@@ -54,25 +53,6 @@ _ROWS_AT_ONCE = 500
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model of the project: its SQL, and whether it is a view."""
-
-    name: str
-    relation: str
-    sql: str
-    is_view: bool
-
-
-@dataclass(frozen=True)
-class Seed:
-    """A seed of the project, and the file that has its rows."""
-
-    name: str
-    relation: str
-    path: Path
-
-
 class Verdict:
     """The models of a project, worked out before and after files are written; `say` is told.
 
@@ -84,8 +64,7 @@ class Verdict:
     ) -> None:
         self._project, self._profile = project, profile
         self._say, self._limit = say, limit
-        self._models: list[Model] = []
-        self._seeds: list[Seed] = []
+        self._nodes: Sequence[Mapping[str, Any]] = ()
         self._before: Sequence[object] = ()
 
     def begin(self, store: RawStore) -> None:
@@ -96,8 +75,7 @@ class Verdict:
         if store.runs_models:
             code = code_of(self._project, self._profile, None)
             manifest = compile_models(self._project, self._profile.target, _MARTS, code)
-            self._models = list(_models(manifest))
-            self._seeds = list(_seeds(manifest, self._project.root))
+            self._nodes = _in_order(manifest)
             self._before = _figures(store, self._create(store, "before"))
 
     def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> list[str]:
@@ -127,36 +105,33 @@ class Verdict:
 
     def _create(self, store: RawStore, when: str) -> dict[str, str]:
         """Make all of it as temporary relations; their names in SQL."""
-        relations_made: list[Seed | Model] = [*self._seeds, *self._models]
-        own = {item.relation: quote(f"labmart_{when}_{item.name}") for item in relations_made}
+        own = {
+            node["relation_name"]: quote(f"labmart_{when}_{node['name']}") for node in self._nodes
+        }
         relations = re.compile("|".join(map(re.escape, own)))
-        for seed in self._seeds:
-            _fill(store, own[seed.relation], seed.path)
-        for model in self._models:
-            sql = relations.sub(lambda match: own[match[0]], model.sql)
-            kind = "view" if model.is_view else "table"
-            store.run(f"create temporary {kind} {own[model.relation]} as\n{sql}")
-            if not model.is_view:
-                store.run(f"analyze {own[model.relation]}")
-        return {model.name: own[model.relation] for model in self._models}
+        for node in self._nodes:
+            name = own[node["relation_name"]]
+            if node["resource_type"] == "seed":
+                _fill(store, name, self._project.root / node["original_file_path"])
+                continue
+            sql = relations.sub(lambda match: own[match[0]], node["compiled_code"])
+            is_view = node["config"]["materialized"] == "view"
+            store.run(f"create temporary {'view' if is_view else 'table'} {name} as\n{sql}")
+            if not is_view:
+                store.run(f"analyze {name}")
+        return {node["name"]: own[node["relation_name"]] for node in self._nodes}
 
 
-def _models(manifest: Manifest) -> Iterator[Model]:
-    """The compiled models in an order in which each can be created."""
-    nodes = {key: node for key, node in manifest["nodes"].items() if node.get("compiled")}
-    order = TopologicalSorter({key: node["depends_on"]["nodes"] for key, node in nodes.items()})
-    for key in order.static_order():
-        if node := nodes.get(key):
-            kind = node["config"]["materialized"]
-            if kind != "ephemeral":
-                code = node["compiled_code"]
-                yield Model(node["name"], node["relation_name"], code, kind == "view")
-
-
-def _seeds(manifest: Manifest, root: Path) -> Iterator[Seed]:
-    for node in manifest["nodes"].values():
-        if node["resource_type"] == "seed":
-            yield Seed(node["name"], node["relation_name"], root / node["original_file_path"])
+def _in_order(manifest: Manifest) -> list[Mapping[str, Any]]:
+    """The seeds and the compiled models, in an order in which each can be created."""
+    nodes = {
+        key: node
+        for key, node in manifest["nodes"].items()
+        if node["resource_type"] == "seed"
+        or (node.get("compiled") and node["config"]["materialized"] != "ephemeral")
+    }
+    before = {key: node["depends_on"].get("nodes", ()) for key, node in manifest["nodes"].items()}
+    return [nodes[key] for key in TopologicalSorter(before).static_order() if key in nodes]
 
 
 def _fill(store: RawStore, name: str, path: Path) -> None:

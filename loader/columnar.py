@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loader.engines import Column, Engine, Selection
+from loader.engines import Engine, Selection
 from loader.engines.sql import literal
 
 if TYPE_CHECKING:
@@ -24,15 +23,12 @@ def write_columnar(
     # Imported here: it takes a quarter of a second that no other call needs.
     import duckdb
 
-    csv = folder / "rows.csv"
-    with csv.open("wb") as out:
-        source.write_csv(selection, out)
     settings: dict[str, str | bool | int | float | list[str]] = {
         # Without a limit it takes most of the memory that the database may be using.
         "memory_limit": "1GB",
         "temp_directory": str(folder),
     }
-    rows = _rows_of(csv, selection.columns)
+    rows = _rows(source, selection, folder)
     with duckdb.connect(":memory:", config=settings) as engine:
         if arrow:
             _write_arrow(engine.sql(rows), file)
@@ -47,10 +43,7 @@ def relation(source: Engine, selection: Selection) -> duckdb.DuckDBPyRelation:
 
     engine = duckdb.connect(":memory:")
     with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
-        csv = Path(folder) / "rows.csv"
-        with csv.open("wb") as out:
-            source.write_csv(selection, out)
-        engine.execute(f"create table mart as {_rows_of(csv, selection.columns)}")
+        engine.execute(f"create table mart as {_rows(source, selection, Path(folder))}")
     return engine.table("mart")
 
 
@@ -63,15 +56,20 @@ def _write_arrow(relation: object, file: Path) -> None:
         writer.write_stream(nanoarrow.ArrayStream(relation))
 
 
-def _rows_of(csv: Path, columns: Sequence[Column]) -> str:
-    """SQL for the rows of a CSV file as PostgreSQL writes it, with the columns' types.
+def _rows(source: Engine, selection: Selection, folder: Path) -> str:
+    """SQL for the rows, by a CSV file in the folder, with the columns' types.
 
     NULL is an empty cell, an empty text is "" in quotes; everything else is as typed.
     """
     # Imported here for the same reason.
     from loader.engines.duckdb import own_type
 
-    pairs = (f"{literal(column.name)}: {literal(own_type(column.type))}" for column in columns)
+    csv = folder / "rows.csv"
+    with csv.open("wb") as out:
+        source.write_csv(selection, out)
+    pairs = (
+        f"{literal(column.name)}: {literal(own_type(column.type))}" for column in selection.columns
+    )
     return (
         f"select * from read_csv({literal(str(csv))}, auto_detect=false, "
         "header=true, delim=',', quote='\"', escape='\"', nullstr='', "

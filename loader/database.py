@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from loader.embedded import Place, is_embedded, place_of, start, status, url_of
-from loader.engines import Engine, adopt_raw, open_engine
+from loader.engines import Engine, open_engine
 from loader.errors import ConfigError, DatabaseUnreachable, UsageError
 from loader.profile import Profile, load_profile
 from loader.project import Project
@@ -28,16 +28,11 @@ class Database:
     embedded: Place | None
 
     def ready(self) -> None:
-        """Start the embedded server, or try to connect; move what an earlier version left.
-
-        Raises DatabaseUnreachable, or UsageError if there are raw tables in two places.
-        """
+        """Start the embedded server, or try to connect. Raises DatabaseUnreachable."""
         if self.embedded is not None and start(self.embedded):
             print(f"started the embedded PostgreSQL in {self.embedded.home}", file=sys.stderr)
         with self.open():
             pass
-        if moved := adopt_raw(self.profile):
-            print(moved, file=sys.stderr)
 
     def open(self) -> AbstractContextManager[Engine]:
         """Connect, starting the embedded server if need be."""

@@ -48,6 +48,8 @@ threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
 """
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")
+# Tests that need all rows of a model of which an increment has the changed ones.
+_WHOLE = "tag:whole"
 _STOP_SECONDS = 20.0
 FAILED = ("error", "fail")
 # dbt's words for how a node ended; any other, such as INSERT, is a success.
@@ -97,18 +99,24 @@ class BuildResult:
 
 
 def build(
-    project: Project, options: BuildOptions, report: Report | None = None, *, place: str = ""
+    project: Project,
+    options: BuildOptions,
+    report: Report | None = None,
+    *,
+    place: str = "",
+    is_increment: bool = False,
 ) -> BuildResult:
     """Run `dbt build`. What it reports goes to stderr by default; the result says how nodes ended.
 
     `place` is the schema that stands in for the target's (macro generate_schema_name). dbt reads
-    the project for it apart, since it keeps what it has read with the schemas' names.
+    the project for it apart, since it keeps what it has read with the schemas' names; and once more
+    for increments, of which it renders other SQL (macro is_increment).
 
     Development tests are left out, unless `extra` says what dbt is to do. The caller holds
     `one_build_at_a_time`, since builds write into target/.
     """
     report = report or StderrReport()
-    result = BuildResult(project.target / place)
+    result = BuildResult(project.target / f"{place}{'.increment' if is_increment else ''}")
     begun = time.monotonic()
     process = subprocess.Popen(
         [
@@ -116,8 +124,13 @@ def build(
             *(("--vars", options.vars) if options.vars else ()),
             *(("--target-path", str(result.artifacts)) if place else ()),
             *(options.extra or _PRODUCTION),
+            *((_WHOLE,) if is_increment else ()),
         ],
-        env={**os.environ, "LABMART_BUILD_SCHEMA": place},
+        env={
+            **os.environ,
+            "LABMART_BUILD_SCHEMA": place,
+            "LABMART_INCREMENT": "1" if is_increment else "",
+        },
         cwd=project.root,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -26,10 +26,19 @@ from loader.errors import ConfigError, LabmartError, UsageError
 from loader.fingerprint import code_of
 from loader.profile import Profile
 from loader.progress import TESTS, Report
-from loader.publications import GreenBuild, Mart, Relation, kept_builds, open_publications
+from loader.publications import (
+    GreenBuild,
+    Mart,
+    Relation,
+    kept_builds,
+    open_publications,
+    replaced_rows,
+)
 from loader.table import layout
 
 SAMPLE_ROWS = 10
+# What an increment can be put into, or has no rows to put anywhere.
+_CAN_GROW = ("", "ephemeral", "incremental", "seed", "snapshot", "table", "test", "view")
 NOT_PUBLISHED = "Nothing was published: readers see what they saw before."
 UNCHANGED = "Nothing has changed since the last green build (--full builds all the same)."
 _BAD = (*FAILED, "runtime error", "partial success")
@@ -43,6 +52,7 @@ _BOILERPLATE = re.compile(
 
 class _Config(msgspec.Struct, frozen=True):
     materialized: str = ""
+    meta: dict[str, object] = {}
 
 
 class _DependsOn(msgspec.Struct, frozen=True):
@@ -61,6 +71,7 @@ class _Node(msgspec.Struct, frozen=True):
     language: str = "sql"
     config: _Config = _Config()
     depends_on: _DependsOn = _DependsOn()
+    test_metadata: dict[str, object] | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -185,7 +196,14 @@ def _read(path: Path, kind: type[_Artifact]) -> _Artifact:
         return kind()
 
 
-def read_build(profile: Profile, place: str, code: str | None, result: BuildResult) -> GreenBuild:
+def read_build(
+    profile: Profile,
+    place: str,
+    code: str | None,
+    result: BuildResult,
+    *,
+    is_increment: bool = False,
+) -> GreenBuild:
     """A green build, as dbt describes it in its artifacts.
 
     Without a place dbt has built where it always does. Raises ConfigError if it should have built
@@ -222,7 +240,11 @@ def read_build(profile: Profile, place: str, code: str | None, result: BuildResu
         place=place,
         relations=tuple(
             Relation(
-                node.schema.removeprefix(place), node.alias, node.config.materialized == "view"
+                suffix := node.schema.removeprefix(place),
+                node.alias,
+                node.config.materialized == "view",
+                replaced_rows(suffix, node.config.meta.get("increment")),
+                str(node.config.meta.get("rows", "")),
             )
             for node in built.values()
         ),
@@ -241,16 +263,36 @@ def read_build(profile: Profile, place: str, code: str | None, result: BuildResu
         seconds=result.seconds,
         invocation_id=result.invocation_id,
         code=None if has_python or reads_files else code,
+        can_grow=_knows_increments(manifest),
+        is_increment=is_increment,
+    )
+
+
+def _knows_increments(manifest: _Manifest) -> bool:
+    """Whether whatever reads a model that has but the changed rows in an increment knows of it.
+
+    The key `increment` of a model's meta says so: those rows (a list, or `part`), or all of them
+    (`whole`). Generic tests look at one row after the other, or at a key.
+    """
+    nodes = manifest.nodes
+    if any(node.config.materialized not in _CAN_GROW for node in nodes.values()):
+        return False
+    kinds = {unique_id: node.config.meta.get("increment") for unique_id, node in nodes.items()}
+    return all(
+        kinds[unique_id] or node.test_metadata or kinds.get(parent) in (None, "whole")
+        for unique_id, node in nodes.items()
+        for parent in node.depends_on.nodes
     )
 
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """A build, what failed of it, and the number under which it was published."""
+    """A build, what failed of it, the number under which it was published, and what it is."""
 
     result: BuildResult
     failures: list[Failure] = field(default_factory=list)
     published: int | None = None
+    is_increment: bool = False
 
 
 def build_and_publish(
@@ -274,11 +316,14 @@ def build_and_publish(
     # Before dbt reads the files, which may be edited meanwhile.
     code = None if options.extra else code_of(project, profile, options.vars)
     with one_build_at_a_time(project), open_publications(profile) as publications:
-        if code and not options.full and publications.is_current(code):
-            return None
-        place = "" if options.extra else publications.begin()
+        grows = False
+        if code and not options.full:
+            grows = publications.can_grow(code)
+            if not grows and publications.is_current(code):
+                return None
+        place = "" if options.extra else publications.begin(grows=grows)
         with dbt_session(profile):
-            result = build(project, options, report, place=place)
+            result = build(project, options, report, place=place, is_increment=grows)
         refused = [line for line in result.noise if line.startswith("Error: ")]
         if result.exit_code and refused and not result.nodes:
             raise UsageError(f"dbt refuses what it was given: {refused[0].removeprefix('Error: ')}")
@@ -288,11 +333,12 @@ def build_and_publish(
                 "`dbt ls` lists what can be selected."
             )
         if result.exit_code == 0 and not options.extra:
-            green = replace(read_build(profile, place, code, result), by=options.by)
-            number = publications.publish(green, keep)
-            if place:
+            green = read_build(profile, place, code, result, is_increment=grows)
+            number = publications.publish(replace(green, by=options.by), keep)
+            # What dbt reads there describes whole builds.
+            if place and not grows:
                 _tell_dbt(result.artifacts, project.target, place, profile.schema)
-            return BuildOutcome(result, [], number)
+            return BuildOutcome(result, [], number, grows)
     failed = failures(result, database.open, width) if result.exit_code else []
     if failed:
         red(replace(database, profile=profile.with_schema(place)) if place else database)
@@ -328,6 +374,7 @@ def run_and_report(
     if result.exit_code and not options.extra:
         print(NOT_PUBLISHED, file=sys.stderr)
     if outcome.published is not None:
-        print(f"published as build {outcome.published}", file=sys.stderr)
+        how = ", an increment: only what has changed" if outcome.is_increment else ""
+        print(f"published as build {outcome.published}{how}", file=sys.stderr)
     print(summary(result), file=sys.stderr)
     return result.exit_code == 0

@@ -131,8 +131,13 @@ def _chosen(
         chosen = [there[build] for build in builds]
         return (chosen[0], chosen[1]) if len(chosen) > 1 else (chosen[0], current)
     others = kept_of(known)
+    base = current.based_on
+    gone = f"Build {base} is gone, of which build {current.build} is an increment. " if base else ""
     if not others:
-        raise UsageError("No other build is kept that the current one could be compared with.")
+        problem = "No other build is kept that the current one could be compared with."
+        raise UsageError(f"{gone}{problem}")
+    if gone:
+        print(f"{gone}The last one that is kept is compared.", file=sys.stderr)
     return others[-1], current
 
 

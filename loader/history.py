@@ -115,15 +115,13 @@ def after_undo(
     before: Sequence[Load], load_ids: Sequence[int], new: Mapping[int, str]
 ) -> list[str]:
     """What an undo amounts to; `before` is the ledger as it was, `new` what `undo` gave."""
-    sentences = []
-    for load in before:
-        if load.load_id in load_ids:
-            silent = load.status == ledger.SUPERSEDED
-            sentences.append(f"{_called(load)} is undone{_NOT_CURRENT if silent else ''}")
+    sentences = [
+        f"{_called(load)} is undone{_NOT_CURRENT if load.status == ledger.SUPERSEDED else ''}"
+        for load in before
+        if load.load_id in load_ids
+    ]
     back = [load for load in before if new.get(load.load_id) == ledger.CURRENT]
-    if back:
-        sentences[-1] += f"; {_list(back)} {_is(back)} current again"
-    return sentences + _consequences(before, new)
+    return _told(sentences, back, "current again", before, new)
 
 
 def after_redo(
@@ -138,9 +136,7 @@ def after_redo(
             rest = f"is redone, but load {by.load_id} has replaced it" if by else "is current again"
             sentences.append(f"{_called(load)} {rest}")
     gone = [load for load in now if load.load_id in new and load.load_id not in load_ids]
-    if gone:
-        sentences[-1] += f"; {_list(gone)} {_is(gone)} no longer current"
-    return sentences + _consequences(before, new)
+    return _told(sentences, gone, "no longer current", before, new)
 
 
 def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
@@ -160,27 +156,27 @@ def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
     ]
 
 
-def _consequences(before: Sequence[Load], new: Mapping[int, str]) -> list[str]:
-    """What a person should know, or do, besides."""
+def _told(
+    sentences: list[str],
+    others: Sequence[Load],
+    became: str,
+    before: Sequence[Load],
+    new: Mapping[int, str],
+) -> list[str]:
+    """The sentences, with what became of other loads, and what to do if current ones changed."""
+    ids = [str(load.load_id) for load in others]
+    if len(ids) > _NAMED:
+        sentences[-1] += f"; {len(ids):,} loads ({', '.join(ids[:_NAMED])}, …) are {became}"
+    elif ids:
+        *first, last = ids
+        named = f"loads {', '.join(first)} and {last} are" if first else f"load {last} is"
+        sentences[-1] += f"; {named} {became}"
     counted = [load.status for load in before if load.load_id in new]
-    return [BUILD] if ledger.CURRENT in (*counted, *new.values()) else []
+    return [*sentences, BUILD] if ledger.CURRENT in (*counted, *new.values()) else sentences
 
 
 def _called(load: Load) -> str:
     return f"load {load.load_id} ({display(load.file)} into {display(load.input)})"
-
-
-def _is(loads: Sequence[Load]) -> str:
-    return "is" if len(loads) == 1 else "are"
-
-
-def _list(loads: Sequence[Load]) -> str:
-    ids = [str(load.load_id) for load in loads]
-    if len(ids) == 1:
-        return f"load {ids[0]}"
-    if len(ids) > _NAMED:
-        return f"{len(ids):,} loads ({', '.join(ids[:_NAMED])}, …)"
-    return f"loads {', '.join(ids[:-1])} and {ids[-1]}"
 
 
 def _footer(total: int, shown: int) -> str:

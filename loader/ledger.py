@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from loader.engines import Load
@@ -70,13 +71,9 @@ class Step:
 
 
 def reading_of(load: Load) -> dict[str, object]:
-    """How a load was read; of one of an earlier version only the sheet is known."""
-    if load.reading:
-        reading: dict[str, object] = json.loads(load.reading)
-        return reading
-    _, hash_, end = load.file.rpartition("#")
-    # What has a slash stands before a folder's end: `run #3/users.csv`.
-    return {SHEET: end} if hash_ and "/" not in end else {}
+    """How a load was read."""
+    reading: dict[str, object] = json.loads(load.reading or "{}")
+    return reading
 
 
 def said_of(loads: Sequence[Load]) -> dict[str, dict[str, object]]:
@@ -126,10 +123,9 @@ def statuses(loads: Sequence[Load]) -> dict[int, str]:
 
 
 def changes(
-    loads: Sequence[Load], *, undone: Sequence[int] = (), redone: Sequence[int] = ()
+    loads: Sequence[Load], marks: Mapping[int, str] = MappingProxyType({})
 ) -> dict[int, str]:
     """The new statuses of the loads whose status changes, once some are undone or redone."""
-    marks = dict.fromkeys(undone, REVERTED) | dict.fromkeys(redone, CURRENT)
     should = statuses(after(loads, marks))
     return {
         load.load_id: should[load.load_id] for load in loads if load.status != should[load.load_id]
@@ -255,35 +251,33 @@ def undo(store: RawStore, load_ids: Sequence[int]) -> dict[int, str]:
 
     Raises UnknownLoad or WrongStatus.
     """
-    loads = store.loads()
-    for load in _named(loads, load_ids):
-        if load.status == REVERTED:
-            raise WrongStatus(
-                load.load_id,
-                f"is undone already. `labmart redo {load.load_id}` would bring it back.",
-            )
-    new = changes(loads, undone=load_ids)
-    store.set_status(new)
-    return new
+    return _mark(store, load_ids, REVERTED)
 
 
 def redo(store: RawStore, load_ids: Sequence[int]) -> dict[int, str]:
-    """Take an undo back, of all the loads or none; all statuses that change by it.
+    """The same to take an undo back."""
+    return _mark(store, load_ids, CURRENT)
 
-    Raises UnknownLoad or WrongStatus.
-    """
+
+def _mark(store: RawStore, load_ids: Sequence[int], status: str) -> dict[int, str]:
     loads = store.loads()
-    for load in _named(loads, load_ids):
-        if load.status == REVERTED:
-            continue
-        why = "was not undone: it is current."
-        if by := replacement(loads, load):
-            why = (
-                f"was not undone: load {by.load_id} has replaced it. `labmart undo {by.load_id}` "
-                "takes that one away."
-            )
-        raise WrongStatus(load.load_id, why)
-    new = changes(loads, redone=load_ids)
+    by_id = {load.load_id: load for load in loads}
+    for load_id in load_ids:
+        if load_id not in by_id:
+            raise UnknownLoad(load_id)
+        is_undone = by_id[load_id].status == REVERTED
+        if is_undone and status == REVERTED:
+            problem = f"is undone already. `labmart redo {load_id}` would bring it back."
+            raise WrongStatus(load_id, problem)
+        if not is_undone and status == CURRENT:
+            problem = "was not undone: it is current."
+            if by := replacement(loads, by_id[load_id]):
+                problem = (
+                    f"was not undone: load {by.load_id} has replaced it. "
+                    f"`labmart undo {by.load_id}` takes that one away."
+                )
+            raise WrongStatus(load_id, problem)
+    new = changes(loads, dict.fromkeys(load_ids, status))
     store.set_status(new)
     return new
 
@@ -332,11 +326,3 @@ def _takers(loads: Sequence[Load]) -> dict[int, int]:
 
 def _content(load: Load) -> Content:
     return load.input, load.sha256, str(reading_of(load).get(SHEET, ""))
-
-
-def _named(loads: Sequence[Load], load_ids: Sequence[int]) -> list[Load]:
-    by_id = {load.load_id: load for load in loads}
-    for load_id in load_ids:
-        if load_id not in by_id:
-            raise UnknownLoad(load_id)
-    return [by_id[load_id] for load_id in load_ids]

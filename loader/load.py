@@ -12,10 +12,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from loader.engines import Load, open_store
 from loader.engines.raw_store import RawStore
@@ -50,7 +52,7 @@ from loader.printable import printable
 from loader.profile import Profile
 from loader.progress import Report
 from loader.project import person
-from loader.sources import EXTRA, CellFormats, Input
+from loader.sources import EXTRA, Input
 
 if TYPE_CHECKING:
     from loader.check import Verdict
@@ -63,7 +65,6 @@ _HINTS = {
         " If the header does not name each cell, say --columns, with nothing for a cell to ignore."
     ),
 }
-_Said = TypeVar("_Said", ReadOptions, CellFormats)
 # A refusal tells so many of the rejected lines.
 _EXAMPLES = 3
 # So many of what was said of headers are tried on a file that is refused without it.
@@ -113,7 +114,6 @@ class LoadOptions:
     exclude: tuple[str, ...] = ()
     input: str | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
-    formats: CellFormats = field(default_factory=CellFormats)
     names: Mapping[str, str] = field(default_factory=dict)
     within: Path | None = None
     loaded_by: str = ""
@@ -123,16 +123,15 @@ class LoadOptions:
 class Table:
     """A recognised file, or a sheet of one.
 
-    `file_state` is what the file was like when it was looked at; see `_state_of`. `said` is how to
-    read it, as it was said now, or when the same bytes were loaded; `remembered` is what of that
-    was said of an earlier file with the same header.
+    `incoming` is what the ledger is to say of it. `file_state` is what the file was like when it
+    was looked at: its size, when it was written, and which file it is. `remembered` is what was
+    said of an earlier file with the same header.
     """
 
     file: LocalFile
     parser: Parser
-    sha256: str
+    incoming: IncomingFile
     file_state: tuple[int, int, int]
-    said: Mapping[str, object]
     remembered: SaidNames | None = None
 
     @property
@@ -149,25 +148,11 @@ class Table:
 
     @property
     def name(self) -> str:
-        """What the ledger calls it: the file's name, with that of its sheet."""
-        return file_name(self.file.name, self.parser.part)
+        return self.incoming.file
 
     @property
     def bytes(self) -> int:
-        """The size of the file."""
         return self.file_state[0]
-
-    @property
-    def reading(self) -> dict[str, object]:
-        """See `loader.engines.Load`."""
-        sheet = escaped(self.parser.part)
-        return {**self.said, **({SHEET: sheet} if sheet else {})}
-
-    @property
-    def arrived_at(self) -> datetime:
-        """When the file was last changed, or came where nothing else is known."""
-        seconds = self.file.changed_at or self.file_state[1] / 1e9
-        return datetime.fromtimestamp(seconds, UTC)
 
 
 @dataclass(frozen=True)
@@ -255,11 +240,7 @@ class _Call:
         said_before, said_of_headers = said_of(loads), names_of_headers(loads)
         for file in collected.files:
             try:
-                file_state = _state_of(file.path)
-                sha256 = sha256_of(file.path, file.name)
-                tables += self._tables(
-                    file, sha256, file_state, said_before.get(sha256), said_of_headers
-                )
+                tables += self._tables(file, said_before, said_of_headers)
             except FileRefused as error:
                 passed = isinstance(error, NoTable) and file.name not in named
                 (no_tables if passed else self.problems).append(str(error))
@@ -278,40 +259,39 @@ class _Call:
     def _tables(
         self,
         file: LocalFile,
-        sha256: str,
-        file_state: tuple[int, int, int],
-        said_before: Mapping[str, object] | None,
+        said_before: Mapping[str, Mapping[str, object]],
         said_of_headers: Sequence[SaidNames],
     ) -> Iterator[Table]:
-        """The tables of a file. Raises FileRefused."""
+        """The tables of a file. Raises FileRefused, or OSError."""
         options = self.options
+        file_state = _state_of(file.path)
+        sha256 = sha256_of(file.path, file.name)
         said: dict[str, object] = {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in (asdict(options.read) | asdict(options.formats)).items()
+            for name, value in asdict(options.read).items()
             if name != SHEET and value not in (None, ())
         }
-        if said_before is not None and said.items() <= said_before.items():
-            said, said_of_headers = dict(said_before), ()
+        before = said_before.get(sha256)
+        if before is not None and said.items() <= before.items():
+            said, said_of_headers = dict(before), ()
         if NAMES in said:
             said_of_headers = ()
-        read = replace(_as(ReadOptions, said), sheet=options.read.sheet)
-        formats = _as(CellFormats, said)
-        inputs = [replace(table, formats=formats.or_else(table.formats)) for table in self.inputs]
+        read = msgspec.convert({**said, SHEET: options.read.sheet}, ReadOptions)
+        inputs = [replace(table, formats=read.or_else(table.formats)) for table in self.inputs]
         parsers, remembered = _recognise(file, inputs, read, said_of_headers)
         if remembered:
             said[NAMES] = list(remembered.names)
+        # When the file was last changed, or came where nothing else is known.
+        arrived_at = datetime.fromtimestamp(file.changed_at or file_state[1] / 1e9, UTC)
         for parser in parsers:
-            yield Table(file, parser, sha256, file_state, said, remembered)
+            reading = {**said, SHEET: escaped(parser.part)} if parser.part else said
+            name = file_name(file.name, parser.part)
+            incoming = IncomingFile(parser.input.name, name, sha256, arrived_at, reading)
+            yield Table(file, parser, incoming, file_state, remembered)
 
     def run(self, tables: Sequence[Table]) -> list[Outcome]:
         """Read all tables, write them while there is no problem, commit if there was none."""
-        incoming = [
-            IncomingFile(
-                *(table.parser.input.name, table.name, table.sha256),
-                *(table.arrived_at, table.reading),
-            )
-            for table in tables
-        ]
+        incoming = [table.incoming for table in tables]
         steps = plan(self.store.loads(), incoming, replace=self.options.replace)
         if self.writing and not all(step.known for step in steps):
             self.store.prepare(self.inputs)
@@ -447,13 +427,13 @@ class _Call:
     def _ledger_row(
         self, table: Table, load_id: int, call_id: int, begun: datetime, read: int, rejected: int
     ) -> Load:
-        ignored = table.parser.ignored
+        incoming, ignored = table.incoming, table.parser.ignored
         return Load(
             load_id=load_id,
             call_id=call_id,
-            input=table.parser.input.name,
-            file=table.name,
-            sha256=table.sha256,
+            input=incoming.input,
+            file=incoming.file,
+            sha256=incoming.sha256,
             bytes=table.bytes,
             dialect=table.parser.dialect,
             mode=REPLACE if self.options.replace else APPEND,
@@ -463,8 +443,8 @@ class _Call:
             started_at=begun,
             finished_at=datetime.now(UTC),
             loaded_by=self.options.loaded_by or person(),
-            reading=json.dumps(table.reading),
-            arrived_at=table.arrived_at,
+            reading=json.dumps(incoming.reading),
+            arrived_at=incoming.arrived_at,
             header=json.dumps(table.parser.header),
             columns_ignored=json.dumps(ignored, ensure_ascii=False) if ignored else None,
             **asdict(table.parser.input.formats),
@@ -502,16 +482,6 @@ def _recognise(
     return parsers, None
 
 
-def _as(record: type[_Said], said: Mapping[str, object]) -> _Said:
-    """What was said, of what the record has; JSON has lists for tuples."""
-    values: dict[str, Any] = {
-        item.name: tuple(value) if isinstance(value, list) else value
-        for item in fields(record)
-        if (value := said.get(item.name)) is not None
-    }
-    return record(**values)
-
-
 def _restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
     if name is None:
         return inputs
@@ -523,6 +493,5 @@ def _restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
 
 
 def _state_of(path: Path) -> tuple[int, int, int]:
-    """What tells a changed file: its size, when it was written, and which file it is."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ino

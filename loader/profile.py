@@ -54,17 +54,6 @@ class Profile:
         return replace(self, values={**self.values, "schema": schema})
 
     @property
-    def earlier_raw_schema(self) -> str | None:
-        """Where raw tables were while they followed the target.
-
-        None if that is where they are, or if LABMART_RAW_SCHEMA says where they are.
-        """
-        earlier = f"{self.schema}_raw"
-        if os.environ.get(RAW_SCHEMA_VARIABLE) or earlier == self.raw_schema:
-            return None
-        return earlier
-
-    @property
     def database(self) -> str:
         """The database's name; dbt accepts both spellings."""
         return self.text("dbname") or self.text("database")

@@ -28,8 +28,15 @@ import psycopg2.errors
 from loader.database import Database
 from loader.embedded import Place, start, stop
 from loader.embedded.settings import Exposure, exposure_of, keep_exposure
-from loader.engines.postgres import LONGEST_NAME, literal, one_line, open_connection, sql_of, where
-from loader.engines.raw_store import gaps, raw_tables
+from loader.engines.postgres import (
+    LONGEST_NAME,
+    creation,
+    literal,
+    one_line,
+    open_connection,
+    where,
+)
+from loader.engines.raw_store import raw_tables
 from loader.engines.sql import quote
 from loader.errors import ConfigError, DatabaseFault, QueryFailed, UsageError
 from loader.profile import RAW_SCHEMA_VARIABLE
@@ -150,7 +157,7 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
     )
     results += [name for (name,) in cursor.fetchall() if is_place(schema, name)]
     owners = {raw: loader, **dict.fromkeys(results, builder)}
-    missing = gaps(raw_tables(read_inputs(database.project.sources_file)), {}, raw, _refuse)
+    tables = raw_tables(read_inputs(database.project.sources_file)).items()
     return (
         Path(__file__)
         .with_name("roles.sql")
@@ -161,13 +168,9 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
             owners=", ".join(
                 f"({literal(name)}, {literal(owner)})" for name, owner in owners.items()
             ),
-            raw_tables=";\n".join(sql_of(gap, raw) for gap in missing),
+            raw_tables=";\n".join(creation(quote(raw), name, columns) for name, columns in tables),
         )
     )
-
-
-def _refuse(problem: str, next_step: str) -> DatabaseFault:
-    return DatabaseFault("for the roles", problem, next_step)
 
 
 def expose(database: Database, port: int | None, *, new_password: bool) -> str:
@@ -227,10 +230,10 @@ def unexpose(database: Database) -> bool:
     with closing(open_connection(database.profile, "labmart db expose")) as connection:
         _refuse_restart_of_work(connection)
         with connection, connection.cursor() as cursor:
-            for role in exposure.roles:
-                cursor.execute("select from pg_roles where rolname = %s", (role,))
-                if cursor.fetchone() is not None:
-                    cursor.execute(f"alter role {quote(role)} nologin password null")
+            known = "select rolname::text from pg_roles where rolname = any(%s)"
+            cursor.execute(known, (list(exposure.roles),))
+            for (role,) in cursor.fetchall():
+                cursor.execute(f"alter role {quote(role)} nologin password null")
     _restart(place, None)
     return True
 

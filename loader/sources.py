@@ -118,6 +118,11 @@ class InputColumn:
     names: frozenset[str]
     said: frozenset[str] = frozenset()
 
+    @property
+    def all_names(self) -> frozenset[str]:
+        """The accepted headers and the said ones."""
+        return self.names | self.said
+
 
 @dataclass(frozen=True)
 class Input:
@@ -239,7 +244,7 @@ class Headers:
         self.match, self.inputs = match, inputs
         # For each column of each input the longest word of each name: what a header must have.
         self.words = [
-            [{max(name.split("_"), key=len) for name in c.names | c.said} for c in table.columns]
+            [{max(name.split("_"), key=len) for name in c.all_names} for c in table.columns]
             for table in inputs
         ]
 
@@ -295,15 +300,13 @@ class Headers:
 def named_columns(cells: Sequence[str], inputs: Sequence[Input]) -> int:
     """How many columns of one input the cells name, of the input of which these are most."""
     keys = {header_key(cell) for cell in cells if len(cell) < _COMPARED}
-    return max(
-        sum(not keys.isdisjoint(c.names | c.said) for c in table.columns) for table in inputs
-    )
+    return max(sum(not keys.isdisjoint(c.all_names) for c in table.columns) for table in inputs)
 
 
 def columns_alike(cells: Sequence[str], table: Input) -> list[InputColumn]:
     """The columns that the cells name, but for signs and what stands in brackets."""
     keys = {_bare(cell) for cell in cells if len(cell) < _COMPARED}
-    return [c for c in table.columns if any(_bare(name) in keys for name in c.names | c.said)]
+    return [c for c in table.columns if any(_bare(name) in keys for name in c.all_names)]
 
 
 def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:

@@ -288,9 +288,11 @@ def free_port() -> int:
         return int(unused.getsockname()[1])
 
 
-def wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def wait_for(
+    process: subprocess.Popen[bytes], port: int, log: Path, seconds: float = _START_SECONDS
+) -> None:
     """Until the process listens. Raises DatabaseUnreachable if it ends, or takes too long."""
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
             return

@@ -73,7 +73,7 @@ class WatchOptions:
     moves: bool | None = None
     build: bool = True
     target: str | None = None
-    variables: str | None = None
+    vars: str | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
 
 
@@ -197,7 +197,7 @@ class _Watcher(StderrReport):
     def _build(self) -> None:
         try:
             check_seeds(self._database.project.seeds)
-            options = BuildOptions(target=self._options.target, vars=self._options.variables)
+            options = BuildOptions(target=self._options.target, vars=self._options.vars)
             self.build_failed = not run_and_report(self._database, options)
         except (DatabaseUnreachable, DatabaseFault):
             raise

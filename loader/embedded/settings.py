@@ -7,15 +7,15 @@ the machine, or the container's limits, may have changed. A person's own setting
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import psutil
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ class Exposure:
 def exposure_of(place: Place) -> Exposure | None:
     """What `labmart db expose` has opened, if anything."""
     try:
-        known = json.loads(place.exposed.read_text(encoding="utf-8"))
-        return Exposure(port=known["port"], roles=tuple(known["roles"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return msgspec.json.decode(place.exposed.read_bytes(), type=Exposure)
+    except (OSError, msgspec.MsgspecError):
         return None
 
 
@@ -50,7 +49,7 @@ def keep_exposure(place: Place, exposure: Exposure | None) -> None:
     if exposure is None:
         place.exposed.unlink(missing_ok=True)
     else:
-        place.exposed.write_text(json.dumps(asdict(exposure)), encoding="utf-8")
+        place.exposed.write_bytes(msgspec.json.encode(exposure))
 
 
 def client_rules(exposure: Exposure | None) -> str:

@@ -1,9 +1,8 @@
 """Engines: an `Engine` reads marts, a `RawStore` (raw_store) writes raw tables.
 
-    raw_store  what the raw tables look like, and the store of engines that speak SQL
+    raw_store  what the raw tables look like, and the store of all engines
     feeding    records on their way into an engine
-    sql        how SQL is written
-    postgres, duckdb, lake   one module an engine, with `connect`, `connect_raw` and `move_raw`
+    postgres, duckdb, lake   one module an engine, with `connect` and `connect_raw`
 
 Values come as Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps
 the digits that the engine has (12.500000).
@@ -13,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Self
 
-from loader.errors import ConfigError, MissingExtra
+from loader.engines.sql import COMPARISONS, IN, IS_NULL, NOT_NULL, PATTERNS, literal, quote
+from loader.errors import ConfigError, MissingExtra, NotBuilt
 from loader.profile import Profile
 
 if TYPE_CHECKING:
@@ -85,32 +85,150 @@ class Selection:
     after: Position | None = None
 
 
-class Engine(Protocol):
-    """An open connection to one engine. A context manager that closes it."""
+class Engine:
+    """An open connection to one engine. A context manager that closes it.
 
-    def __enter__(self) -> Engine: ...
+    `where` is the database in a person's words. NULL is less than every value: it comes first, and
+    last in the descending order. A comparison with a value never holds for NULL.
+    """
 
-    def __exit__(self, *exception: object) -> None: ...
+    # SQL for the columns of a relation and their types, by schema and name.
+    columns_sql: str
 
-    def columns(self, relation: str) -> tuple[Column, ...]:
-        """The columns of a relation of the mart schema. Raises NotBuilt if there is none."""
-        ...
+    def __init__(self, schema: str, where: str) -> None:
+        self._schema = schema
+        self._where = where
 
-    def rows(self, selection: Selection) -> Iterator[Row]:
-        """The rows, in order, in bounded memory."""
-        ...
+    def __enter__(self) -> Self:
+        return self
 
-    def count(self, selection: Selection) -> int:
-        """How many rows there are, whatever the limit."""
-        ...
+    def __exit__(self, *exception: object) -> None:
+        raise NotImplementedError
+
+    def all(
+        self, sql: str, values: Sequence[object] = (), *, relation: str = ""
+    ) -> list[tuple[Any, ...]]:
+        """All rows of a statement. Raises NotBuilt or Outdated if that is what the relation is."""
+        raise NotImplementedError
+
+    def stream(self, sql: str, relation: str) -> Iterator[Row]:
+        """The rows of a query, in bounded memory."""
+        raise NotImplementedError
 
     def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
         """Header line, `,`, LF, RFC 4180 quoting, NULL empty."""
-        ...
+        raise NotImplementedError
 
     def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
         """The first rows of any query."""
-        ...
+        raise NotImplementedError
+
+    def columns(self, relation: str) -> tuple[Column, ...]:
+        """The columns of a relation of the mart schema. Raises NotBuilt if there is none."""
+        found = self.all(self.columns_sql, (self._schema, relation))
+        if not found:
+            raise NotBuilt(f"{self._schema}.{relation}", self._where)
+        return tuple(Column(name, self.standard_type(type_)) for name, type_ in found)
+
+    def rows(self, selection: Selection) -> Iterator[Row]:
+        """The rows, in order, in bounded memory."""
+        return self.stream(self.sql(selection), selection.relation)
+
+    def count(self, selection: Selection) -> int:
+        """How many rows there are, whatever the limit."""
+        [(rows,)] = self.all(f"select count(*) from {self.source(selection)}")
+        return int(rows)
+
+    # How an engine writes SQL.
+
+    def relation(self, name: str) -> str:
+        """A relation of the mart schema."""
+        return f"{quote(self._schema)}.{quote(name)}"
+
+    def literal(self, text: str) -> str:
+        return literal(text)
+
+    def key(self, column: Column, *, paged: bool = False) -> str:  # noqa: ARG002 -- by one engine
+        """What an order compares: of texts the code points."""
+        return f"m.{quote(column.name)}"
+
+    def standard_type(self, type_: str) -> str:
+        """A type in PostgreSQL's words."""
+        return type_
+
+    def source(self, selection: Selection) -> str:
+        """The relation, called `m`, with the condition of its rows."""
+        conditions = " and ".join(map(self._condition, selection.filters)) or "true"
+        return f"{self.relation(selection.relation)} as m where {conditions}"
+
+    def sql(self, selection: Selection, listed: str = "") -> str:
+        """The query of a selection; by default it lists the selection's columns."""
+        listed = listed or ", ".join(f"m.{quote(column.name)}" for column in selection.columns)
+        source, offset = self.source(selection), ""
+        order = [
+            (self.key(column, paged=selection.paged), column.name in selection.descending)
+            for column in selection.order_by
+        ]
+        sql = f"select {listed} from {source}"
+        if selection.after is not None:
+            level, beyond = self._around(order, selection.after.values)
+            if selection.after.seen:
+                # Rows that agree in everything are given by number; if some of them are gone, the
+                # number must not skip others.
+                count = f"select count(*) from {source} and {level}"
+                offset = f" offset least({selection.after.seen:d}, ({count}))"
+                beyond = f"({level} or {beyond})"
+            sql += f" and {beyond}"
+        if order:
+            ways = {False: "nulls first", True: "desc nulls last"}
+            sql += f" order by {', '.join(f'{term} {ways[down]}' for term, down in order)}"
+        if selection.limit is not None:
+            sql += f" limit {selection.limit:d}"
+        return sql + offset
+
+    def _condition(self, filter_: Filter) -> str:
+        if filter_.others:
+            columns = (filter_.column, *filter_.others)
+            either = (replace(filter_, column=column, others=()) for column in columns)
+            return f"({' or '.join(map(self._condition, either))})"
+        own, operator = self.key(filter_.column), filter_.operator
+        values = [self.literal(value) for value in filter_.values]
+        if operator == IS_NULL:
+            return f"{own} is null"
+        if operator == NOT_NULL:
+            return f"{own} is not null"
+        if operator == IN:
+            return f"{own} in ({', '.join(values)})" if values else "false"
+        if operator in PATTERNS:
+            # `*` is any text. By the database's own collation, which knows capital letters beyond
+            # ASCII.
+            pattern = filter_.values[0]
+            for sign in "\\%_":
+                pattern = pattern.replace(sign, f"\\{sign}")
+            pattern = self.literal(pattern.replace("*", "%"))
+            # DuckDB has no escape character of its own accord.
+            escape = self.literal("\\")
+            return f"m.{quote(filter_.column.name)} {operator} {pattern} escape {escape}"
+        return f"{own} {COMPARISONS[operator]} {values[0]}"
+
+    def _around(
+        self, order: Sequence[tuple[str, bool]], values: Sequence[str | None]
+    ) -> tuple[str, str]:
+        """The conditions of rows at these values, and of those behind.
+
+        Those are behind in the first, or level with it and behind in the rest.
+        """
+        levels, beyond = [], "false"
+        for (term, descending), value in reversed(list(zip(order, values, strict=True))):
+            level = f"{term} is null" if value is None else f"{term} = {self.literal(value)}"
+            behind = [f"{level} and {beyond}"]
+            if value is not None:
+                behind.append(f"{term} {'<' if descending else '>'} {self.literal(value)}")
+            if (value is None) != descending:
+                behind.append(f"{term} is {'null' if descending else 'not null'}")
+            beyond = f"({' or '.join(behind)})"
+            levels.append(level)
+        return " and ".join(levels), beyond
 
 
 @dataclass(frozen=True)
@@ -118,12 +236,11 @@ class Load:
     """One row of the ledger: one file, or one sheet of it, in one input.
 
     `call_id` is the load_id of the first load of the call that brought it. `reading` is a JSON
-    object of what was said about how to read the file, and of the `sheet` that was read; '' where
-    an earlier version kept nothing. `arrived_at` is when the file was last changed, or when it came
-    where nothing else is known. The next five are what was said of its cells:
-    loader.sources.CellFormats. `columns_ignored` is a JSON array of the header's names that mean no
-    declared column; None where there are none. `header` is one of all its names as written, empty
-    where the file has none.
+    object of what was said about how to read the file, and of the `sheet` that was read.
+    `arrived_at` is when the file was last changed, or when it came where nothing else is known. The
+    next five are what was said of its cells: loader.sources.CellFormats. `columns_ignored` is a
+    JSON array of the header's names that mean no declared column; None where there are none.
+    `header` is one of all its names as written, empty where the file has none.
     """
 
     load_id: int
@@ -158,21 +275,6 @@ def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManage
     """
     store: AbstractContextManager[RawStore] = _module(profile).connect_raw(profile, write=write)
     return store
-
-
-def adopt_raw(profile: Profile) -> str | None:
-    """Move raw tables from where they were while they followed the target; a sentence about it.
-
-    None if there is nothing to move. Raises UsageError if there is, but the new schema is there
-    already: two laboratories are never mixed.
-    """
-    earlier = profile.earlier_raw_schema
-    if earlier is None or not _module(profile).move_raw(profile, earlier):
-        return None
-    return (
-        f"moved the raw tables from the schema {earlier} to {profile.raw_schema}, "
-        "which all targets read"
-    )
 
 
 def open_engine(profile: Profile) -> AbstractContextManager[Engine]:

@@ -10,26 +10,18 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import duckdb
 
-from loader.engines import Column, Load, Row, Selection
-from loader.engines.feeding import Pipes, piped
-from loader.engines.raw_store import (
-    LEDGER_COLUMNS,
-    TIMESTAMP,
-    Gap,
-    RawStore,
-    Relation,
-    check_move,
-)
-from loader.engines.sql import literal, query_of, quote, source_of
-from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBuilt, QueryFailed
+from loader.engines import Column, Engine, Row, Selection
+from loader.engines.feeding import Pipes
+from loader.engines.raw_store import RawStore
+from loader.engines.sql import literal, quote
+from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, QueryFailed
 from loader.locks import locked, wait_until
 from loader.parsers.records import Batch, csv_cell
 from loader.profile import Profile
@@ -57,7 +49,7 @@ _TYPES = {
 _STANDARD_TYPES = {name: standard for standard, name in _TYPES.items()} | {"TINYINT": "smallint"}
 
 
-def standard_type(type_: str) -> str:
+def _standard_type(type_: str) -> str:
     """A type of DuckDB as PostgreSQL calls it; one that it has not, in small letters."""
     if decimal := re.fullmatch(r"DECIMAL\((\d+),\s*(\d+)\)", type_):
         return f"numeric({decimal[1]},{decimal[2]})"
@@ -181,39 +173,6 @@ def _settings(profile: Profile, key: str) -> dict[str, str]:
     return {str(name): str(value) for name, value in values.items()}
 
 
-class _Work(threading.Thread):
-    """A call in a thread of its own, and what came of it."""
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        super().__init__(name="labmart-duckdb", daemon=True)
-        self._call = call
-        # Whoever takes it first decides: the thread that begins, or a signal before it did.
-        self._turn = threading.Lock()
-        self.result: object = None
-        self.failure: BaseException | None = None
-        # Thread.join takes a thread for ended when a signal comes (bpo-45274).
-        self.is_done = threading.Event()
-
-    def run(self) -> None:
-        if not self._turn.acquire(blocking=False):
-            return
-        try:
-            self.result = self._call()
-        except BaseException as error:
-            self.failure = error
-        finally:
-            self.is_done.set()
-
-    def give_up(self, stop: Callable[[], None]) -> None:
-        """Come back when the call has ended, or never begins."""
-        if self._turn.acquire(blocking=False):
-            return
-        stop()
-        # A statement that is only about to begin does not see the first.
-        while not self.is_done.wait(0.05):
-            stop()
-
-
 def _interruptible(
     connection: Connection, call: Callable[[], _T], stop: Callable[[], None] = lambda: None
 ) -> _T:
@@ -222,22 +181,37 @@ def _interruptible(
     By itself the driver makes a RuntimeError of a signal, or sees it when the statement is done.
     `stop` is called besides, more than once, if the statement may wait for something else.
     """
-    work = _Work(call)
+    results: list[_T] = []
+    failures: list[BaseException] = []
+    # Whoever takes it first decides: the thread that begins, or a signal before it did.
+    turn = threading.Lock()
+    # Thread.join takes a thread for ended when a signal comes (bpo-45274).
+    is_done = threading.Event()
 
-    def end() -> None:
-        stop()
-        connection.interrupt()
+    def work() -> None:
+        if turn.acquire(blocking=False):
+            try:
+                results.append(call())
+            except BaseException as error:
+                failures.append(error)
+            finally:
+                is_done.set()
 
     try:
         # The signal may come while the thread starts.
-        work.start()
-        work.is_done.wait()
+        threading.Thread(target=work, name="labmart-duckdb", daemon=True).start()
+        is_done.wait()
     except BaseException:
-        work.give_up(end)
+        has_begun = not turn.acquire(blocking=False)
+        while has_begun and not is_done.is_set():
+            # A statement that is only about to begin does not see the first.
+            stop()
+            connection.interrupt()
+            is_done.wait(0.05)
         raise
-    if work.failure is not None:
-        raise work.failure
-    return work.result  # type: ignore[return-value]  # it is what the call returned
+    if failures:
+        raise failures.pop()
+    return results[0]
 
 
 # Reading marts.
@@ -250,66 +224,41 @@ def connect(profile: Profile) -> DuckDB:
     return DuckDB(opened(profile, write=False), profile.schema, str(path_of(profile)))
 
 
-class DuckDB:
-    """An open connection; see the protocol `Engine`. `where` is the place in a person's words."""
+class DuckDB(Engine):
+    """An open connection."""
+
+    columns_sql = """
+        select column_name, data_type from duckdb_columns()
+        where database_name = current_database() and lower(schema_name) = lower(?)
+            and table_name = ?
+        order by column_index
+    """
 
     def __init__(
         self, connection: AbstractContextManager[Connection], schema: str, where: str
     ) -> None:
+        super().__init__(schema, where)
         self._open = ExitStack()
         self._connection = self._open.enter_context(connection)
-        self._schema = schema
-        self._where = where
-
-    def __enter__(self) -> DuckDB:
-        return self
+        self._database = _database_of(self._connection)
 
     def __exit__(self, *exception: object) -> None:
         self._open.close()
 
-    def columns(self, relation: str) -> tuple[Column, ...]:
+    def all(
+        self,
+        sql: str,
+        values: Sequence[object] = (),
+        *,
+        relation: str = "",  # noqa: ARG002 -- the driver's sentence says all
+    ) -> list[tuple[Any, ...]]:
         with self._faults():
-            rows = self._run(
-                "select column_name, data_type from duckdb_columns() "
-                "where database_name = current_database() "
-                "and lower(schema_name) = lower(?) and table_name = ? order by column_index",
-                [self._schema, relation],
+            connection = self._connection
+            return _interruptible(
+                connection, lambda: connection.execute(sql, list(values)).fetchall()
             )
-        if not rows:
-            raise NotBuilt(f"{self._schema}.{relation}", self._where)
-        return tuple(Column(name=name, type=standard_type(type_)) for name, type_ in rows)
 
-    def rows(self, selection: Selection) -> Iterator[Row]:
-        listed = ", ".join(f"m.{quote(column.name)}" for column in selection.columns)
-        yield from self._stream(self._sql(selection, listed))
-
-    def count(self, selection: Selection) -> int:
-        with self._faults():
-            [(rows,)] = self._run(f"select count(*) from {self._source(selection)}")
-        return int(rows)
-
-    def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
-        """The lines are those that COPY of PostgreSQL writes."""
-        names = ",".join(csv_cell(column.name) for column in selection.columns)
-        file.write(f"{names}\n".encode())
-        cells = " || ',' || ".join(_csv_sql(column) for column in selection.columns)
-        for (line,) in self._stream(self._sql(selection, f"{cells} || chr(10)")):
-            file.write(str(line).encode())
-
-    def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
-        with self._faults():
-            rows = self._run(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
-            columns = tuple(
-                Column(name=name, type=standard_type(str(type_)))
-                for name, type_, *_ in self._connection.description or ()
-            )
-            return columns, rows
-
-    def _run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        connection = self._connection
-        return _interruptible(connection, lambda: connection.execute(sql, list(values)).fetchall())
-
-    def _stream(self, sql: str) -> Iterator[Row]:
+    def stream(self, sql: str, relation: str = "") -> Iterator[Row]:  # noqa: ARG002 -- see `all`
         with self._faults():
             # A cursor of its own: the caller may ask something else between two rows.
             cursor = self._connection.cursor()
@@ -318,15 +267,27 @@ class DuckDB:
             while rows := _interruptible(cursor, lambda: cursor.fetchmany(_ROWS_AT_ONCE)):
                 yield from rows
 
-    def _sql(self, selection: Selection, listed: str) -> str:
-        return query_of(selection, listed, self._source(selection))
+    def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
+        """The lines are those that COPY of PostgreSQL writes."""
+        names = ",".join(csv_cell(column.name) for column in selection.columns)
+        file.write(f"{names}\n".encode())
+        cells = " || ',' || ".join(_csv_sql(column) for column in selection.columns)
+        for (line,) in self.stream(self.sql(selection, f"{cells} || chr(10)")):
+            file.write(str(line).encode())
 
-    def _source(self, selection: Selection) -> str:
-        with self._faults():
-            [(database,)] = self._run("select current_database()")
+    def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
+        rows = self.all(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
+        columns = tuple(
+            Column(name=name, type=_standard_type(str(type_)))
+            for name, type_, *_ in self._connection.description or ()
+        )
+        return columns, rows
+
+    def relation(self, name: str) -> str:
         # The database may have the name of the schema, so both are always said.
-        relation = ".".join(map(quote, (str(database), self._schema, selection.relation)))
-        return source_of(selection, relation)
+        return f"{self._database}.{super().relation(name)}"
+
+    standard_type = staticmethod(_standard_type)
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -335,6 +296,12 @@ class DuckDB:
             yield
         except duckdb.Error as error:
             raise QueryFailed(self._where, one_line(error)) from None
+
+
+def _database_of(connection: Connection) -> str:
+    """The open database as SQL."""
+    [(name,)] = connection.execute("select current_database()").fetchall()
+    return quote(str(name))
 
 
 def _csv_sql(column: Column) -> str:
@@ -351,23 +318,12 @@ def _csv_sql(column: Column) -> str:
 
 # Writing the raw tables.
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # DuckDB takes at least so much memory for each pipe; longer records are read one by one.
 _LONGEST_RECORD = 8 << 20
 # Our own side fills no more than these.
 _PIPES = 4
 # Columns of numbers; all others that are written are texts.
 _NUMBERS = ("line", "load_id")
-# A relation's columns, one a row. Parameter: schema.
-_RELATIONS = """
-select c.table_name, case when v.view_oid is null then 'table' else 'view' end,
-    c.column_name, c.data_type
-from duckdb_columns() as c
-left join duckdb_views() as v
-    on v.database_oid = c.database_oid and v.view_oid = c.table_oid and v.schema_oid = c.schema_oid
-where c.database_name = current_database() and lower(c.schema_name) = lower(?)
-order by c.table_name, c.column_index
-"""
 
 
 @contextmanager
@@ -384,39 +340,30 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[DuckDBRaw]:
                 connection.rollback()
 
 
-def move_raw(profile: Profile, earlier: str) -> bool:
-    """Move the tables of the schema `earlier` to that of the profile; see `adopt_raw`."""
-    place = str(path_of(profile))
-    # To look is allowed while others read the file.
-    with opened(profile, write=False) as connection:
-        if not DuckDBRaw(connection, earlier, place).has_ledger():
-            return False
-    with opened(profile, write=True) as connection:
-        old = DuckDBRaw(connection, earlier, place)
-        new = DuckDBRaw(connection, profile.raw_schema, place)
-        old.run("begin transaction")
-        if not old.has_ledger():
-            return False
-        if new.exists():
-            if not old.loads():
-                return False
-            check_move(earlier, profile.raw_schema, holds_loads=bool(new.loads()))
-        old.move_to(new)
-        old.commit()
-        return True
-
-
 class DuckDBRaw(RawStore):
     """An open transaction on the raw tables."""
 
+    relations_sql = """
+        select c.table_name, case when v.view_oid is null then 'table' else 'view' end, '',
+            c.column_name, c.data_type
+        from duckdb_columns() as c
+        left join duckdb_views() as v
+            on v.database_oid = c.database_oid and v.view_oid = c.table_oid
+                and v.schema_oid = c.schema_oid
+        where c.database_name = current_database() and lower(c.schema_name) = lower(?)
+        order by c.table_name, c.column_index
+    """
+    schemas_sql = """
+        select 1 from duckdb_schemas()
+        where database_name = current_database() and lower(schema_name) = lower(?)
+    """
+
     def __init__(self, connection: Connection, schema: str, where: str) -> None:
-        super().__init__(schema, quote(schema), where)
+        # The database may have the name of the schema, so both are always said.
+        super().__init__(schema, f"{_database_of(connection)}.{quote(schema)}", where)
         self._connection = connection
         # Rows have a line and need no order; keeping one would cost memory.
         self.run("set preserve_insertion_order = false")
-        # The database may have the name of the schema, so both are always said.
-        [(database,)] = self.run("select current_database()")
-        self.schema = f"{quote(str(database))}.{quote(schema)}"
 
     def run(
         self,
@@ -426,7 +373,7 @@ class DuckDBRaw(RawStore):
         right: str = "",  # noqa: ARG002 -- a file's tables know no rights
         stop: Callable[[], None] = lambda: None,
     ) -> list[tuple[Any, ...]]:
-        """Run a statement, all of its rows. `stop` ends what it may wait for."""
+        """See `RawStore`; `stop` ends what the statement may wait for."""
         connection = self._connection
         try:
             return _interruptible(
@@ -435,63 +382,12 @@ class DuckDBRaw(RawStore):
         except duckdb.Error as error:
             raise fault(error, self.where) from None
 
-    def relations(self, names: Iterable[str]) -> dict[str, Relation]:
-        relations = self._relations()
-        return {name: relations[name] for name in names if name in relations}
-
-    def _relations(self) -> dict[str, Relation]:
-        relations: dict[str, Relation] = {}
-        for name, kind, column, type_ in self.run(_RELATIONS, (self.schema_name,)):
-            before = relations[str(name)].columns if name in relations else {}
-            columns = {**before, str(column): standard_type(str(type_))}
-            relations[str(name)] = Relation(str(kind), "", columns)
-        return relations
-
     def json_value(self, column: str, key: str) -> str:
         # A pointer: a key that begins with $ would be a path.
         pointer = "/" + key.replace("~", "~0").replace("/", "~1")
         return f"json_extract_string({quote(column)}, {literal(pointer)})"
 
-    def exists(self) -> bool:
-        return bool(
-            self.run(
-                "select 1 from duckdb_schemas() where database_name = current_database() "
-                "and lower(schema_name) = lower(?)",
-                (self.schema_name,),
-            )
-        )
-
-    def make_schema(self) -> None:
-        self.run(f"create schema if not exists {self.schema}")
-
-    def make(self, gap: Gap, present: Mapping[str, Relation]) -> None:  # noqa: ARG002 -- no owners
-        columns = [f"{quote(column)} {type_}" for column, type_ in gap.columns.items()]
-        if gap.is_new:
-            self.run(f"create table {self.table(gap.table)} ({', '.join(columns)})")
-        else:
-            for column in columns:
-                self.run(f"alter table {self.table(gap.table)} add column {column}")
-
-    def move_to(self, new: DuckDBRaw) -> None:
-        """Move all tables; DuckDB cannot give a schema another name."""
-        new.make_schema()
-        for table in self._relations():
-            self.run(f"create table {new.table(table)} as from {self.table(table)}")
-            self.run(f"drop table {self.table(table)}")
-        self.run(f"drop schema {self.schema}")
-
-    def select_cell(self, column: str, ledger: Relation) -> str:
-        # The driver needs a further package to make a date of a timestamp with time zone.
-        cell = super().select_cell(column, ledger)
-        return f"epoch_us({cell})" if LEDGER_COLUMNS[column] == TIMESTAMP else cell
-
-    def load_of(self, row: tuple[Any, ...]) -> Load:
-        types = LEDGER_COLUMNS.values()
-        cells: list[Any] = [
-            _time(cell) if type_ == TIMESTAMP else cell
-            for type_, cell in zip(types, row, strict=True)
-        ]
-        return Load(*cells)
+    standard_type = staticmethod(_standard_type)
 
     def copy(
         self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
@@ -500,18 +396,33 @@ class DuckDBRaw(RawStore):
         [(threads,)] = self.run("select current_setting('threads')")
         written = 0
         while True:
-            with piped(batches, count=min(threads, _PIPES), limit=_LONGEST_RECORD) as pipes:
-                rows = _rows_of(pipes, columns, delimiter, _LONGEST_RECORD)
-                written += self.insert(name, rows, pipes)
+            pipes = Pipes(batches, min(threads, _PIPES), _LONGEST_RECORD)
+            written += self._copied(name, columns, delimiter, pipes, _LONGEST_RECORD)
             if pipes.left is None:
                 return written
             # DuckDB fills a buffer of the longest record's size before it reads any, so a
             # record that needs a huge one is read by itself.
-            alone = iter([Batch(pipes.left.decode(), 0, (), 0)])
             size = len(pipes.left) + 1
-            with piped(alone, count=1, limit=size) as pipes:
-                rows = _rows_of(pipes, columns, delimiter, size)
-                written += self.insert(name, rows, pipes)
+            alone = Pipes(iter([Batch(pipes.left.decode(), 0, (), 0)]), 1, size)
+            written += self._copied(name, columns, delimiter, alone, size)
+
+    def _copied(
+        self, name: str, columns: Sequence[str], delimiter: str, pipes: Pipes, longest: int
+    ) -> int:
+        """Write the records that pipes give, of at most so many bytes each; how many."""
+        types = ", ".join(
+            f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'"
+            for column in columns
+        )
+        rows = (
+            f"select * from read_csv([{', '.join(map(literal, pipes.paths))}], "
+            f"auto_detect = false, header = false, delim = {literal(delimiter)}, quote = '\"', "
+            f"escape = '\"', nullstr = '', allow_quoted_nulls = false, new_line = '\\n', "
+            f"encoding = 'utf-8', max_line_size = {longest}, buffer_size = {2 * longest}, "
+            f"columns = {{{types}}})"
+        )
+        with pipes.running():
+            return self.insert(name, rows, pipes)
 
     def insert(self, name: str, rows: str, pipes: Pipes) -> int:
         """Write the rows of a query, which reads the pipes, into a table; how many there were."""
@@ -520,23 +431,6 @@ class DuckDBRaw(RawStore):
 
     def end(self) -> None:
         self.run("commit")
-
-
-def _rows_of(pipes: Pipes, columns: Sequence[str], delimiter: str, longest: int) -> str:
-    """SQL for the records that the pipes give."""
-    types = ", ".join(
-        f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'" for column in columns
-    )
-    return (
-        f"select * from read_csv([{', '.join(map(literal, pipes.paths))}], auto_detect = false, "
-        f"header = false, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
-        f"nullstr = '', allow_quoted_nulls = false, new_line = '\\n', encoding = 'utf-8', "
-        f"max_line_size = {longest}, buffer_size = {2 * longest}, columns = {{{types}}})"
-    )
-
-
-def _time(microseconds: Any) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 # Faults as sentences.

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, Queue
+from typing import Self
 
 from loader.parsers.records import Batch, close_batches
 
@@ -24,8 +25,52 @@ _PIPE_BYTES = 1 << 20
 _POLL_MILLISECONDS = 200
 
 
-class CopyStream:
-    """What COPY reads from. `failure` is what ended the batches early, if anything did.
+class _Feeder:
+    """A thread that runs through batches; `failure` is what ended them early, if anything did."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.failure: BaseException | None = None
+        self._batches = batches
+        self._stopped = False
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Start the thread; it has ended when this is left, however it is left."""
+        thread = threading.Thread(target=self._run, name="labmart-parser", daemon=True)
+        try:
+            thread.start()
+            yield self
+        finally:
+            self.stop()
+            # A signal may have come before it had begun.
+            if thread.ident is not None:
+                thread.join()
+
+    def stop(self) -> None:
+        """Make the thread end at its next batch."""
+        self._stopped = True
+
+    def _run(self) -> None:
+        try:
+            self._send()
+        except BaseException as error:
+            # A signal is there first, of which a child process that reads may have died.
+            self.failure = self.failure or error
+        finally:
+            self._end()
+
+    def _send(self) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        try:
+            close_batches(self._batches)
+        except BaseException as error:
+            self.failure = self.failure or error
+
+
+class CopyStream(_Feeder):
+    """What COPY reads from.
 
     While the thread runs Python, each read of COPY costs a change of the thread that may run, up to
     5 ms. So reads are few and large: 8 MiB, joined from several batches. At most three such chunks
@@ -37,35 +82,30 @@ class CopyStream:
     """
 
     def __init__(self, batches: Iterator[Batch]) -> None:
-        self.failure: BaseException | None = None
+        super().__init__(batches)
         self.exhausted = False
-        self._batches = batches
         # An empty chunk is the end.
         self._chunks: Queue[bytes] = Queue(_WAITING)
-        self._stopped = False
         reads = self._reads()
         next(reads)
         self.read: Callable[[int], bytes] = reads.send
 
     def _reads(self) -> Generator[bytes, int, None]:
-        """The next bytes, at most as many as are sent in; none at the end of each portion.
+        """The next chunk; an empty one at the end of each portion.
 
         A generator, because the driver makes a text of any exception, and whoever started COPY
         has to raise it as it was. A signal that came while the driver was at work is raised where
         Python begins again: in a method that is before its first line, here it is at `yield`.
         """
         try:
-            size = yield b""
+            yield b""
             while True:
                 for _ in range(_CHUNKS_PER_COPY):
-                    view = memoryview(chunk := self._next())
-                    while len(view) > size:
-                        size, view = (yield bytes(view[:size])), view[size:]
-                    size = yield chunk if len(view) == len(chunk) else bytes(view)
+                    yield (chunk := self._next())
                     if not chunk:
                         break
                 else:
-                    size = yield b""
+                    yield b""
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -80,53 +120,44 @@ class CopyStream:
         return chunk
 
     def stop(self) -> None:
-        """Make the thread end at its next batch."""
-        self._stopped = True
+        super().stop()
         # It may be waiting for room.
         with suppress(Empty):
             self._chunks.get_nowait()
 
-    def fill(self) -> None:
-        """Run through the batches; the thread's work."""
-        try:
-            pieces: list[bytes] = []
-            held = 0
-            for batch in self._batches:
-                piece = batch.text.encode()
-                if pieces and held + len(piece) > CHUNK:
-                    self._chunks.put(b"".join(pieces))
-                    pieces, held = [], 0
-                pieces.append(piece)
-                held += len(piece)
-                if self._stopped:
-                    return
-            if held:
+    def _send(self) -> None:
+        pieces: list[bytes] = []
+        held = 0
+        for batch in self._batches:
+            piece = batch.text.encode()
+            if pieces and held + len(piece) > CHUNK:
                 self._chunks.put(b"".join(pieces))
-        except BaseException as error:
-            # A signal is there first, of which a child process that reads may have died.
-            self.failure = self.failure or error
-        finally:
-            self.failure = self.failure or _close(self._batches)
-            if not self._stopped:
-                self._chunks.put(b"")
+                pieces, held = [], 0
+            pieces.append(piece)
+            held += len(piece)
+            if self._stopped:
+                return
+        if held:
+            self._chunks.put(b"".join(pieces))
+
+    def _end(self) -> None:
+        super()._end()
+        if not self._stopped:
+            self._chunks.put(b"")
 
 
-class Pipes:
+class Pipes(_Feeder):
     """Named pipes of which an engine reads each with one thread; `paths` are their names.
 
     Each batch goes whole into one that has room. In which order the engine reads them does not
-    matter: one that it waits for is filled next, or has ended.
-
-    `failure` is what ended the batches early, if anything did; `left` is the text of a batch above
-    the limit, before which they stopped.
+    matter: one that it waits for is filled next, or has ended. Before a batch of more than `limit`
+    bytes they end; it is `left` to the caller, and so is what comes behind it.
     """
 
     def __init__(self, batches: Iterator[Batch], count: int, limit: int) -> None:
-        self.failure: BaseException | None = None
+        super().__init__(batches)
         self.left: bytes | None = None
-        self._batches = batches
         self._limit = limit
-        self._stopped = False
         self._reading: list[int] = []
         # What has still to be written to each pipe that is open.
         self._waiting: dict[int, memoryview] = {}
@@ -142,40 +173,42 @@ class Pipes:
                     fcntl.fcntl(writing, set_size, _PIPE_BYTES)
         self.paths = [f"/dev/fd/{reading}" for reading in self._reading]
 
-    def fill(self) -> None:
-        """Run through the batches; the thread's work."""
-        texts = self._texts()
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """The same; what ended the batches early is raised at the end."""
         try:
-            room = select.poll()
-            for pipe in self._waiting:
-                room.register(pipe, select.POLLOUT)
+            with super().running():
+                yield self
+        finally:
+            for pipe in self._reading:
+                os.close(pipe)
+            # What ended the batches is the reason of whatever the engine says of them.
+            if self.failure is not None:
+                raise self.failure
+
+    def _send(self) -> None:
+        texts = self._texts()
+        room = select.poll()
+        for pipe in self._waiting:
+            room.register(pipe, select.POLLOUT)
+        # Whoever reads no more has a reason, and tells it.
+        with suppress(BrokenPipeError):
             while self._waiting and not self._stopped:
                 for pipe, _ in room.poll(_POLL_MILLISECONDS):
                     text = self._waiting[pipe] or memoryview(next(texts, b""))
-                    self._waiting[pipe] = text[_write(pipe, text) :] if text else text
-                    if not text:
+                    if text:
+                        with suppress(BlockingIOError):
+                            text = text[os.write(pipe, text) :]
+                        self._waiting[pipe] = text
+                    else:
                         room.unregister(pipe)
                         os.close(pipe)
                         del self._waiting[pipe]
-        except BrokenPipeError:
-            # Whoever reads no more has a reason, and tells it.
-            pass
-        except BaseException as error:
-            self.failure = error
-        finally:
-            if self.left is None:
-                closing_failure = _close(self._batches)
-                self.failure = self.failure or closing_failure
-            for pipe in self._waiting:
-                os.close(pipe)
 
-    def stop(self) -> None:
-        """Make the thread end at its next batch; the engine comes to the end then."""
-        self._stopped = True
-
-    def close(self) -> None:
-        """Let go of what the engine has read."""
-        for pipe in self._reading:
+    def _end(self) -> None:
+        if self.left is None:
+            super()._end()
+        for pipe in self._waiting:
             os.close(pipe)
 
     def _texts(self) -> Iterator[bytes]:
@@ -187,56 +220,3 @@ class Pipes:
             # An empty one would mean the end.
             if text:
                 yield text
-
-
-@contextmanager
-def reading_ahead(batches: Iterator[Batch]) -> Iterator[CopyStream]:
-    """Start the thread; it has ended when this is left, however it is left."""
-    stream = CopyStream(batches)
-    with _filled_by_a_thread(stream):
-        yield stream
-
-
-@contextmanager
-def piped(batches: Iterator[Batch], *, count: int, limit: int) -> Iterator[Pipes]:
-    """Start the thread; it has ended when this is left, and its failure is raised.
-
-    A batch of more than `limit` bytes is left to the caller, and so is what comes behind it.
-    """
-    pipes = Pipes(batches, count, limit)
-    try:
-        with _filled_by_a_thread(pipes):
-            yield pipes
-    finally:
-        pipes.close()
-        # What ended the batches is the reason of whatever the engine says of them.
-        if pipes.failure is not None:
-            raise pipes.failure
-
-
-@contextmanager
-def _filled_by_a_thread(stream: CopyStream | Pipes) -> Iterator[None]:
-    thread = threading.Thread(target=stream.fill, name="labmart-parser", daemon=True)
-    try:
-        thread.start()
-        yield
-    finally:
-        stream.stop()
-        # A signal may have come before it had begun.
-        if thread.ident is not None:
-            thread.join()
-
-
-def _close(batches: Iterator[Batch]) -> BaseException | None:
-    try:
-        close_batches(batches)
-    except BaseException as error:
-        return error
-    return None
-
-
-def _write(pipe: int, text: memoryview) -> int:
-    try:
-        return os.write(pipe, text)
-    except BlockingIOError:
-        return 0

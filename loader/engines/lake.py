@@ -312,11 +312,6 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[LakeRaw]:  # noqa:
             store.abandon()
 
 
-def move_raw(profile: Profile, earlier: str) -> bool:  # noqa: ARG001 -- a lake has never followed
-    """See `adopt_raw`; there has never been a lake whose raw tables followed the target."""
-    return False
-
-
 class LakeRaw(DuckDBRaw):
     """The ledger as a table of DuckDB in memory. Rows go into Parquet at once, and what has
     changed of the ledger does with the commit.

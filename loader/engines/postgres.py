@@ -10,19 +10,18 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
 import psycopg2
 import psycopg2.extensions
 from psycopg2 import errors
 
-from loader.engines import Column, Row, Selection
-from loader.engines.feeding import CHUNK, reading_ahead
-from loader.engines.raw_store import Gap, RawStore, Relation, check_move
-from loader.engines.sql import plain_key, query_of, quote, source_of
+from loader.engines import Column, Engine, Row, Selection
+from loader.engines.feeding import CHUNK, CopyStream
+from loader.engines.raw_store import RawStore, create_table
+from loader.engines.sql import quote
 from loader.errors import (
     DatabaseFault,
     DatabaseUnreachable,
@@ -204,8 +203,6 @@ _TYPES = {
     701: "double precision",
     1700: "numeric",
 }
-
-
 # More rows are fetched in portions.
 _ROWS_AT_ONCE = 5000
 # A paged text is compared by so many characters: a cell can hold megabytes. Texts that agree in
@@ -222,56 +219,49 @@ def connect(profile: Profile) -> Postgres:
     return Postgres(connection, where(profile), profile.schema)
 
 
-class Postgres:
-    """An open connection; see the protocol `Engine`. Its transaction ends with it, or an error.
+class Postgres(Engine):
+    """An open connection. Its transaction ends with it, or an error.
 
     `absent` are the columns of a relation that nobody has made yet, and that has no rows.
+    """
+
+    columns_sql = """
+        select a.attname, format_type(a.atttypid, a.atttypmod)
+        from pg_attribute as a
+        inner join pg_class as c on c.oid = a.attrelid
+        inner join pg_namespace as n on n.oid = c.relnamespace
+        where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped
+        order by a.attnum
     """
 
     def __init__(
         self, connection: Connection, where: str, schema: str, absent: Sequence[Column] = ()
     ) -> None:
+        super().__init__(schema, where)
         self._connection = connection
-        self._where = where
-        self._schema = schema
         self._absent = absent
-
-    def __enter__(self) -> Postgres:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self._connection.close()
 
-    def columns(self, relation: str) -> tuple[Column, ...]:
-        columns = self.all(
-            "select a.attname, format_type(a.atttypid, a.atttypmod) "
-            "from pg_attribute as a join pg_class as c on c.oid = a.attrelid "
-            "join pg_namespace as n on n.oid = c.relnamespace "
-            "where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped "
-            "order by a.attnum",
-            (self._schema, relation),
-        )
-        if not columns:
-            raise NotBuilt(f"{self._schema}.{relation}", self._where)
-        return tuple(Column(name, type_) for name, type_ in columns)
+    def all(
+        self, sql: str, values: Sequence[object] = (), *, relation: str = ""
+    ) -> list[tuple[Any, ...]]:
+        with self._faults(relation), self._connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            return list(cursor) if cursor.description else []
 
     def rows(self, selection: Selection) -> Iterator[Row]:
-        sql = self.sql(selection)
         if selection.limit is not None and selection.limit <= _ROWS_AT_ONCE:
-            yield from self.all(sql, relation=selection.relation)
-            return
+            return iter(self.all(self.sql(selection), relation=selection.relation))
+        return super().rows(selection)
+
+    def stream(self, sql: str, relation: str) -> Iterator[Row]:
         # A named cursor leaves the result with the server and fetches it in portions.
-        with (
-            self.faults(selection.relation),
-            self._connection.cursor("labmart_rows") as cursor,
-        ):
+        with self._faults(relation), self._connection.cursor("labmart_rows") as cursor:
             cursor.itersize = _ROWS_AT_ONCE
             cursor.execute(sql)
             yield from cursor
-
-    def count(self, selection: Selection) -> int:
-        [(count,)] = self.all(f"select count(*) from {self._source(selection)}")
-        return int(count)
 
     def write_csv(
         self, selection: Selection, file: IO[bytes], *, escape_formulas: bool = False
@@ -292,11 +282,11 @@ class Postgres:
             return f"{escaped} as {quote(column.name)}"
 
         sql = self.sql(selection, ", ".join(map(cell, selection.columns)))
-        with self.faults(selection.relation), self._connection.cursor() as cursor:
+        with self._faults(selection.relation), self._connection.cursor() as cursor:
             cursor.copy_expert(f"copy ({sql}) to stdout (format csv, header)", file)
 
     def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
-        with self.faults(), self._connection.cursor() as cursor:
+        with self._faults(), self._connection.cursor() as cursor:
             cursor.execute(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
             columns = tuple(
                 Column(name=item.name, type=_TYPES.get(item.type_code, "text"))
@@ -304,72 +294,50 @@ class Postgres:
             )
             return columns, list(cursor)
 
-    def all(
-        self, sql: str, values: Sequence[object] | None = None, *, relation: str = ""
-    ) -> list[tuple[Any, ...]]:
-        """All rows of a statement."""
-        with self.faults(relation), self._connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return list(cursor) if cursor.description else []
+    def relation(self, name: str) -> str:
+        if not self._absent:
+            return super().relation(name)
+        nulls = ", ".join(f"null::{item.type} as {quote(item.name)}" for item in self._absent)
+        return f"(select {nulls} where false)"
 
-    def sql(self, selection: Selection, listed: str = "") -> str:
-        """The query of a selection; by default it lists the selection's columns."""
-        listed = listed or ", ".join(f"m.{quote(column.name)}" for column in selection.columns)
-        key = self.paged_key if selection.paged else _key
-        return query_of(selection, listed, self._source(selection), key=key, literal=literal)
+    def literal(self, text: str) -> str:
+        return literal(text)
 
-    @staticmethod
-    def paged_key(column: Column) -> str:
-        """What a paged order compares."""
+    def key(self, column: Column, *, paged: bool = False) -> str:
+        name = super().key(column)
         if not _is_text(column):
-            return plain_key(column)
-        name = f"m.{quote(column.name)}"
-        return (
-            f"(case when length({name}) > {_COMPARED} then left({name}, {_COMPARED}) || md5({name})"
-            f' else {name} end collate "C")'
-        )
-
-    def _source(self, selection: Selection) -> str:
-        relation = f"{quote(self._schema)}.{quote(selection.relation)}"
-        if self._absent:
-            nulls = ", ".join(f"null::{item.type} as {quote(item.name)}" for item in self._absent)
-            relation = f"(select {nulls} where false)"
-        return source_of(selection, relation, key=_key, literal=literal)
+            return name
+        if paged:
+            short = f"left({name}, {_COMPARED}) || md5({name})"
+            name = f"(case when length({name}) > {_COMPARED} then {short} else {name} end)"
+        # Code point order is the same on every server; a server's own collation is not.
+        return f'{name} collate "C"'
 
     @contextmanager
-    def faults(self, relation: str = "") -> Iterator[None]:
+    def _faults(self, relation: str = "") -> Iterator[None]:
         """Turn the driver's errors into ours."""
         try:
             yield
         except psycopg2.Error as error:
             if not self._connection.closed:
                 self._connection.rollback()
-            raise self._fault(error, f"{self._schema}.{relation}" if relation else "") from None
-
-    def _fault(self, error: psycopg2.Error, relation: str) -> LabmartError:
-        message = one_line(error)
-        if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
-            return QueryTooSlow(self._where)
-        if relation and isinstance(error, errors.UndefinedColumn):
-            return Outdated(relation, message)
-        if relation and isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
-            return NotBuilt(relation, self._where)
-        if error.pgcode is None and isinstance(
-            error, psycopg2.OperationalError | psycopg2.InterfaceError
-        ):
-            return DatabaseUnreachable(
-                f"The connection to {self._where} was lost: {message} Call again."
-            )
-        return QueryFailed(self._where, message)
+            message, relation = one_line(error), relation and f"{self._schema}.{relation}"
+            fault: LabmartError = QueryFailed(self._where, message)
+            if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
+                fault = QueryTooSlow(self._where)
+            elif relation and isinstance(error, errors.UndefinedColumn):
+                fault = Outdated(relation, message)
+            elif relation and isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
+                fault = NotBuilt(relation, self._where)
+            elif error.pgcode is None and _is_lost(error):
+                fault = DatabaseUnreachable(
+                    f"The connection to {self._where} was lost: {message} Call again."
+                )
+            raise fault from None
 
 
 def _is_text(column: Column) -> bool:
     return column.type.split("(", 1)[0].strip() in _TEXT_TYPES
-
-
-def _key(column: Column) -> str:
-    # Code point order is the same on every server; a server's own collation is not.
-    return plain_key(column) + (' collate "C"' if _is_text(column) else "")
 
 
 def literal(text: str) -> str:
@@ -379,12 +347,6 @@ def literal(text: str) -> str:
 
 # Writing the raw tables.
 
-# Stands for a parameter in SQL: no name can have it, and a `%` is one of a name.
-_PARAMETER = "\0"
-# The macro lock_raw_tables takes the same lock.
-_LOCK = f"pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || {_PARAMETER}, 0))"
-# Pages at the end of a table that COPY may have left half full.
-_MARGIN = 1024
 # A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
 # file is being opened.
 _NO_LIMIT = (
@@ -393,27 +355,6 @@ _NO_LIMIT = (
     "idle_in_transaction_session_timeout",
     "transaction_timeout",
 )
-_KINDS = {
-    "r": "table",
-    "p": "table",
-    "v": "view",
-    "m": "materialized view",
-    "f": "foreign table",
-    "S": "sequence",
-}
-# A relation's columns come one a row; a relation without any has one row with none.
-# Parameters: schema, names.
-_RELATIONS = f"""
-select
-    c.relname, c.relkind::text, pg_get_userbyid(c.relowner),
-    a.attname, format_type(a.atttypid, a.atttypmod)
-from pg_class as c
-inner join pg_namespace as n on n.oid = c.relnamespace
-left join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-where n.nspname = {_PARAMETER} and c.relname = any({_PARAMETER})
-    and c.relkind <> 'i' and c.relkind <> 'I'
-order by c.relname, a.attnum
-"""
 
 
 @contextmanager
@@ -426,9 +367,7 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
         )
     connection = open_connection(profile, "labmart load")
     try:
-        store = PostgresRaw(connection, schema, profile)
-        store.begin(write=write)
-        yield store
+        yield PostgresRaw(connection, schema, where(profile), write=write)
     finally:
         # Rolling back first: the server hears of a connection that is closed only some time later.
         with suppress(psycopg2.Error):
@@ -436,118 +375,77 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
         connection.close()
 
 
-def move_raw(profile: Profile, earlier: str) -> bool:
-    """Rename the schema `earlier` to that of the profile; see `adopt_raw`."""
-    with closing(open_connection(profile, "labmart load")) as connection:
-        old = PostgresRaw(connection, earlier, profile)
-        new = PostgresRaw(connection, profile.raw_schema, profile)
-        if not old.has_ledger():
-            return False
-        connection.rollback()
-        # Nobody loads in the meantime, by an earlier version or by this one.
-        old.begin(write=True)
-        new.wait_for_lock()
-        if not old.has_ledger():
-            return False
-        if new.exists():
-            if not old.loads():
-                return False
-            check_move(earlier, profile.raw_schema, holds_loads=bool(new.loads()))
-        old.rename(profile.raw_schema)
-        connection.commit()
-        return True
-
-
 class PostgresRaw(RawStore):
-    """An open transaction on the raw tables."""
+    """An open transaction on the raw tables; with `write` nobody else loads until it ends."""
 
-    parameter = _PARAMETER
+    # Stands for a parameter in SQL: no name can have it, and a `%` is one of a name.
+    parameter = "\0"
+    # A relation without any column has one row with none.
+    relations_sql = """
+        select
+            c.relname,
+            case c.relkind
+                when 'r' then 'table' when 'p' then 'table' when 'v' then 'view'
+                when 'm' then 'materialized view' when 'f' then 'foreign table'
+                when 'S' then 'sequence' else 'relation of another kind'
+            end,
+            pg_get_userbyid(c.relowner),
+            a.attname,
+            format_type(a.atttypid, a.atttypmod)
+        from pg_class as c
+        inner join pg_namespace as n on n.oid = c.relnamespace
+        left join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where n.nspname = \0 and c.relkind not in ('i', 'I')
+        order by c.relname, a.attnum
+    """
+    schemas_sql = "select 1 from pg_namespace where nspname = \0"
 
-    def __init__(self, connection: Connection, schema: str, profile: Profile) -> None:
-        super().__init__(schema, quote(schema), where(profile))
+    def __init__(self, connection: Connection, schema: str, where: str, *, write: bool) -> None:
+        super().__init__(schema, quote(schema), where)
+        self.database = quote(connection.info.dbname)
         self._connection = connection
         self._user = ""
-        # Of each table: its pages before the last COPY, and the rows that COPY reported.
-        self._copied: dict[str, tuple[int, int]] = {}
-
-    def begin(self, *, write: bool) -> None:
-        """Begin the transaction; with `write` wait for the lock."""
         # Read committed: what is read after the lock was taken is what the last load left.
-        self._connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
-        self.run(
-            f"select set_config(name, '0', true) from pg_settings where name = any({_PARAMETER})",
-            (list(_NO_LIMIT),),
-        )
+        connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
+        self._user = quote(str(self.run("select current_user::text")[0][0]))
         # A load that was reported as done must survive a crash of the server.
         self.run(
-            "select set_config(name, 'on', true) from pg_settings "
-            "where name = 'synchronous_commit' and setting = 'off'"
+            "select set_config(name, case setting when 'off' then 'on' else '0' end, true) "
+            "from pg_settings where name = any(\0) "
+            "or (name = 'synchronous_commit' and setting = 'off')",
+            (list(_NO_LIMIT),),
         )
-        self._user = str(self.run("select current_user::text")[0][0])
+        # The macro lock_raw_tables takes the same lock.
+        lock = "pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || \0, 0))"
         if write:
-            self.wait_for_lock()
-
-    def wait_for_lock(self) -> None:
-        """Wait until nobody else loads; the lock is held until the transaction ends."""
-        wait_until(lambda: bool(self.run(f"select {_LOCK}", (self.schema_name,))[0][0]))
+            wait_until(lambda: bool(self.run(f"select {lock}", (schema,))[0][0]))
 
     def run(
-        self, sql: str, values: Sequence[object] = (), *, right: str = "", need: str = ""
+        self, sql: str, values: Sequence[object] = (), *, right: str = ""
     ) -> list[tuple[Any, ...]]:
-        """Run a statement, all of its rows.
-
-        Where a right is missing the fault tells `need`, the SQL that would give it; that of
-        `right`, such as `insert`, is known here.
-        """
         if values:
-            sql = sql.replace("%", "%%").replace(_PARAMETER, "%s")
+            sql = sql.replace("%", "%%").replace(self.parameter, "%s")
         try:
             with interruptible(), self._connection.cursor() as cursor:
                 cursor.execute(sql, values or None)
                 return list(cursor) if cursor.description else []
         except psycopg2.Error as error:
-            raise fault(error, self.where, need=need or self._grant(right)) from None
+            raise fault(error, self.where, need=self._need(right)) from None
+
+    def _need(self, right: str) -> str:
+        """The SQL that gives a right."""
+        if right in ("select", "insert", "update", "delete"):
+            tables = f"{right} on all tables in schema {self.schema}"
+            right = f"usage on schema {self.schema} to {self._user}; grant {tables}"
+        return f"grant {right} to {self._user}" if right else ""
 
     def analyze(self) -> None:
         # Queries are planned right after this, before PostgreSQL would look by itself.
         for table in sorted(self.changed):
             self.run(f"analyze {self.table(table)}")
 
-    def relations(self, names: Iterable[str]) -> dict[str, Relation]:
-        relations: dict[str, Relation] = {}
-        for name, kind, owner, column, type_ in self.run(
-            _RELATIONS, (self.schema_name, list(names))
-        ):
-            before = relations[name].columns if name in relations else {}
-            columns = dict(before) if column is None else {**before, column: type_}
-            kind_in_words = _KINDS.get(kind, "relation of another kind")
-            relations[name] = Relation(kind_in_words, owner, columns)
-        return relations
-
     def json_value(self, column: str, key: str) -> str:
         return f"{quote(column)}::json ->> {literal(key)}"
-
-    def exists(self) -> bool:
-        sql = f"select 1 from pg_namespace where nspname = {_PARAMETER}"
-        return bool(self.run(sql, (self.schema_name,)))
-
-    def make_schema(self) -> None:
-        database = quote(self._connection.info.dbname)
-        self.run(
-            f"create schema if not exists {self.schema}",
-            need=f"grant create on database {database} to {quote(self._user)}",
-        )
-
-    def rename(self, name: str) -> None:
-        """Give the schema another name."""
-        rename = f"alter schema {self.schema} rename to {quote(name)}"
-        self.run(rename, need=rename)
-
-    def make(self, gap: Gap, present: Mapping[str, Relation]) -> None:
-        need = f"grant create, usage on schema {self.schema} to {quote(self._user)}"
-        if not gap.is_new:
-            need = f"grant {quote(present[gap.table].owner)} to {quote(self._user)}"
-        self.run(sql_of(gap, self.schema_name), need=need)
 
     def copy(
         self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
@@ -555,14 +453,13 @@ class PostgresRaw(RawStore):
         """COPY batches into a table, which are made in a thread of their own."""
         # Waiting for a lock inside COPY could not be interrupted.
         self.run(f"lock table {self.table(name)} in row exclusive mode", right="insert")
-        before = self._copied[name][0] if name in self._copied else self._pages(name)
         listed = ", ".join(quote(column) for column in columns)
         sql = (
             f"copy {self.table(name)} ({listed}) from stdin (format csv, "
             f"delimiter {literal(delimiter)}, quote '\"', encoding 'UTF8')"
         )
         written = 0
-        with reading_ahead(batches) as stream, self._connection.cursor() as cursor:
+        with CopyStream(batches).running() as stream, self._connection.cursor() as cursor:
             while not stream.exhausted:
                 try:
                     with _honest_copy():
@@ -570,60 +467,32 @@ class PostgresRaw(RawStore):
                 except psycopg2.Error as error:
                     if stream.failure is not None:
                         raise stream.failure from None
-                    raise fault(error, self.where, need=self._grant("insert")) from None
+                    raise fault(error, self.where, need=self._need("insert")) from None
                 written += cursor.rowcount
         self.changed.add(name)
-        pages, rows = self._copied.get(name, (before, 0))
-        self._copied[name] = (pages, rows + written)
         return written
-
-    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
-        """See `RawStore`.
-
-        Of a table that had rows before, only what was added to its end is read first: the first
-        reading of older rows would also write, to note that their transaction has committed. COPY
-        also fills gaps that prune has left, so if rows are missing there, all of it is read.
-        """
-        before, written = self._copied.get(table, (0, 0))
-        if before > _MARGIN:
-            at_the_end = f" and ctid >= '({before - _MARGIN:d},0)'"
-            rows = super().counts(table, first, condition + at_the_end)
-            if sum(rows.values()) == written:
-                return rows
-        return super().counts(table, first, condition)
 
     def end(self) -> None:
         self.analyze()
         try:
             self._connection.commit()
         except psycopg2.Error as error:
-            raise _commit_fault(error, self.where) from None
+            raise fault(error, self.where, is_commit=True) from None
 
-    def _pages(self, table: str) -> int:
-        [(pages,)] = self.run(
-            f"select pg_relation_size({_PARAMETER}::regclass) "
-            "/ current_setting('block_size')::bigint",
-            (self.table(table),),
-        )
-        return int(pages)
-
-    def _grant(self, right: str) -> str:
-        if not right:
-            return ""
-        user = quote(self._user)
-        return (
-            f"grant usage on schema {self.schema} to {user}; "
-            f"grant {right} on all tables in schema {self.schema} to {user}"
-        )
+    def creation(self, name: str, columns: Mapping[str, str]) -> str:
+        return creation(self.schema, name, columns)
 
 
-def sql_of(gap: Gap, schema: str) -> str:
-    """The statement that makes what is missing of a table."""
-    table = f"{quote(schema)}.{quote(gap.table)}"
-    columns = [f"{quote(column)} {type_}" for column, type_ in gap.columns.items()]
-    if gap.is_new:
-        return f"create table if not exists {table} ({', '.join(columns)})"
-    return f"alter table {table} {', '.join(f'add column {column}' for column in columns)}"
+def creation(schema: str, name: str, columns: Mapping[str, str]) -> str:
+    """The statement that makes a raw table in a schema, whose name is quoted."""
+    table = f"{schema}.{quote(name)}"
+    made = create_table(table, columns)
+    if "line" not in columns:
+        return made
+    # The rows of a load stand together: an index of ranges finds them and costs a load nothing.
+    index = f"{quote(f'{name}_load_id')} on {table} using brin (load_id)"
+    options = "pages_per_range = 32, autosummarize = on"
+    return f"{made}; create index if not exists {index} with ({options})"
 
 
 # What psycopg2 does not do by itself.
@@ -668,20 +537,13 @@ def _honest_copy() -> Iterator[None]:
     psycopg2 2.9 meets a second error then, "server closed the connection", raises that one and
     gives the first to sys.excepthook, which would print a traceback.
     """
-    heard: list[BaseException] = []
-
-    def listen(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
-        heard.append(error)
-
+    heard: list[BaseException | None] = []
     before = sys.excepthook
-    sys.excepthook = listen
+    sys.excepthook = lambda kind, error, trace: heard.append(error.__cause__)  # noqa: ARG005
     try:
         yield
     except psycopg2.OperationalError as error:
-        causes = [cause.__cause__ for cause in heard]
-        raise next(
-            (cause for cause in causes if isinstance(cause, psycopg2.Error)), error
-        ) from None
+        raise next((cause for cause in heard if isinstance(cause, psycopg2.Error)), error) from None
     finally:
         sys.excepthook = before
 
@@ -689,13 +551,10 @@ def _honest_copy() -> Iterator[None]:
 # Faults as sentences.
 
 _AGAIN = "Call again."
-# By code, or by class (its first two characters): what is wrong, and what to do.
 _SAME_MOMENT = ("somebody else made the same thing at the same moment", _AGAIN)
+# By code, or by class (its first two characters): what is wrong, and what to do.
 _KNOWN = {
-    "53100": (
-        "its disk is full",
-        "Make room, for example with `labmart prune`, and call again.",
-    ),
+    "53100": ("its disk is full", "Make room, for example with `labmart prune`, and call again."),
     "53200": ("it is out of memory", "Give it more memory, or close other programs; call again."),
     "53": ("it is short of a resource", "Look into its log, then call again."),
     "25006": (
@@ -708,17 +567,24 @@ _KNOWN = {
     "54": ("something is larger than PostgreSQL can hold", "Take it out of the file."),
     "58": ("it cannot read or write its files", "Look into its log, then call again."),
     "XX": ("it found a fault in itself or its files", "Look into its log."),
-    "23505": _SAME_MOMENT,
-    "42P06": _SAME_MOMENT,
-    "42P07": _SAME_MOMENT,
+    **dict.fromkeys(("23505", "42P06", "42P07"), _SAME_MOMENT),
 }
 _LOST = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _RESTART = "See that the server runs, and call again."
 
 
-def fault(error: psycopg2.Error, where: str, *, need: str = "") -> DatabaseFault:
+def fault(
+    error: psycopg2.Error, where: str, *, need: str = "", is_commit: bool = False
+) -> DatabaseFault:
     """What to tell a person. `need` is the SQL that would give the right that is missing."""
     code, message = error.pgcode or "", _message(error)
+    if _is_lost(error) and is_commit:
+        return DatabaseFault(
+            where,
+            f"the connection was lost in the moment of the commit: {message}",
+            f"{_RESTART} `labmart loads` shows which; what is there already is not loaded twice.",
+            outcome="Either all of it was written or nothing.",
+        )
     if _is_lost(error):
         return DatabaseFault(where, f"the connection was lost: {message}", _RESTART)
     if code == "42501":
@@ -726,17 +592,6 @@ def fault(error: psycopg2.Error, where: str, *, need: str = "") -> DatabaseFault
         return DatabaseFault(where, f"a right is missing: {message}", step or "Ask its owner.")
     problem, step = _KNOWN.get(code) or _KNOWN.get(code[:2]) or ("it refused the work", "")
     return DatabaseFault(where, f"{problem}: {message}", step or "Correct that and call again.")
-
-
-def _commit_fault(error: psycopg2.Error, where: str) -> DatabaseFault:
-    if not _is_lost(error):
-        return fault(error, where)
-    return DatabaseFault(
-        where,
-        f"the connection was lost in the moment of the commit: {_message(error)}",
-        f"{_RESTART} `labmart loads` shows which; what is there already is not loaded twice.",
-        outcome="Either all of it was written or nothing.",
-    )
 
 
 def _is_lost(error: psycopg2.Error) -> bool:

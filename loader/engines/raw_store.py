@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
 from loader.engines import Load
 from loader.engines.sql import quote
-from loader.errors import DatabaseFault, UsageError
+from loader.errors import DatabaseFault
 from loader.parsers.records import Batch, RejectedLine, close_batches, csv_cell
 from loader.sources import EXTRA, LAST_LOAD, LEDGER, REJECTED, Input, InputColumn, header_key
-
-REJECTED_COLUMNS = ("line", "load_id", "rule", "detail", "content")
 
 TIMESTAMP = "timestamp with time zone"
 # The ledger has a column for each field of a Load.
 _TYPES = {"int": "bigint", "str": "text", "str | None": "text", "datetime": TIMESTAMP}
 LEDGER_COLUMNS = {item.name: _TYPES[str(item.type)] for item in fields(Load)}
-_MAY_BE_NULL = [item.name for item in fields(Load) if str(item.type).endswith("None")]
 _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LEDGER: LEDGER_COLUMNS,
     REJECTED: {
@@ -38,9 +35,11 @@ _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     # it is rolled back with its load, so that a load that failed leaves no trace at all.
     LAST_LOAD: {"load_id": "bigint"},
 }
-_SUBSTITUTES = {"bigint": "0", "text": "''", TIMESTAMP: "to_timestamp(0)"}
-# What stands in for columns that an older ledger has not: each of its loads was a call.
-_OLDER = {"call_id": "load_id", "arrived_at": "started_at"}
+# By column or type: what stands for NULL, and for a column that an older ledger has not.
+_SUBSTITUTES = {
+    **{item.name: "null" for item in fields(Load) if str(item.type).endswith("None")},
+    **{"call_id": "load_id", "bigint": "0", "text": "''", TIMESTAMP: "to_timestamp(0)"},
+}
 _REJECTED_PER_BATCH = 1000
 # So many characters of small files are kept back at once.
 _KEPT = 8 << 20
@@ -53,21 +52,7 @@ class Relation:
 
     kind: str
     owner: str
-    columns: Mapping[str, str]
-
-    @property
-    def is_ledger(self) -> bool:
-        """Whether a relation called `loads` is a ledger of ours, of whatever version."""
-        return {"load_id", "sha256", "status"} <= set(self.columns)
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A table that has to be made, or the columns that one lacks."""
-
-    table: str
-    is_new: bool
-    columns: Mapping[str, str]
+    columns: dict[str, str]
 
 
 def raw_tables(inputs: Sequence[Input]) -> dict[str, Mapping[str, str]]:
@@ -77,58 +62,10 @@ def raw_tables(inputs: Sequence[Input]) -> dict[str, Mapping[str, str]]:
     return {**files, **_OWN_TABLES}
 
 
-def gaps(
-    tables: Mapping[str, Mapping[str, str]],
-    present: Mapping[str, Relation],
-    schema: str,
-    refuse: Callable[[str, str], DatabaseFault],
-) -> list[Gap]:
-    """What is missing of the tables. Raises what `refuse` makes of a problem and the next step."""
-    missing = []
-    for name, columns in tables.items():
-        if name not in present:
-            missing.append(Gap(name, True, columns))
-            continue
-        _check(f"{schema}.{name}", columns, present[name], refuse)
-        known = present[name].columns
-        if lacking := {key: type_ for key, type_ in columns.items() if key not in known}:
-            missing.append(Gap(name, False, lacking))
-    return missing
-
-
-def _check(
-    name: str,
-    columns: Mapping[str, str],
-    relation: Relation,
-    refuse: Callable[[str, str], DatabaseFault],
-) -> None:
-    if relation.kind != "table":
-        raise refuse(
-            f"{name} is a {relation.kind}, and labmart needs a table of that name.",
-            "Rename or drop it, and call again.",
-        )
-    for column, type_ in columns.items():
-        present = relation.columns.get(column)
-        if present is not None and present != type_:
-            raise refuse(
-                f"the column {column} of {name} has the type {present}, and labmart needs {type_}.",
-                "Rename or drop the table, or change the type (`alter table`), and call again.",
-            )
-
-
-def check_move(earlier: str, new: str, *, holds_loads: bool) -> None:
-    """Raise UsageError for the loads of an earlier version when the new raw schema is there."""
-    if holds_loads:
-        raise UsageError(
-            f"The schemas {earlier} and {new} both hold loads, and one call reads one of them. "
-            f"Set LABMART_RAW_SCHEMA={earlier} to go on with those that this target had, or "
-            f"LABMART_RAW_SCHEMA={new} to read the others."
-        )
-    raise UsageError(
-        f"The loads of this target are in the schema {earlier}, where earlier versions kept them; "
-        f"they belong in {new}, which is there already, without loads. Drop {new} and call again "
-        f"to have them moved, or set LABMART_RAW_SCHEMA={earlier} to leave them."
-    )
+def create_table(table: str, columns: Mapping[str, str]) -> str:
+    """The statement that makes a raw table."""
+    listed = ", ".join(f"{quote(column)} {type_}" for column, type_ in columns.items())
+    return f"create table if not exists {table} ({listed})"
 
 
 def kept_under(
@@ -149,22 +86,11 @@ def kept_under(
             yield column.name, name, those
 
 
-def rejected_batches(load_id: int, lines: Iterable[RejectedLine]) -> Iterator[Batch]:
-    """Rejected lines as batches of the columns REJECTED_COLUMNS, with commas between them."""
-    rest = iter(lines)
-    while some := list(islice(rest, _REJECTED_PER_BATCH)):
-        text = []
-        for line in some:
-            cells = map(csv_cell, (line.rule, line.detail, line.content))
-            text.append(f"{line.line},{load_id},{','.join(cells)}\n")
-        yield Batch(text="".join(text), records=len(some), rejected=(), position=0)
-
-
 class RawStore:
     """The raw tables and the ledger in one transaction: others see all of it or nothing.
 
     It is in SQL; an engine runs the statements, and takes the batches its own way. `schema` is the
-    raw schema as SQL, `where` the database in a person's words.
+    raw schema as SQL, and so is `database`; `where` is the database in a person's words.
     """
 
     # How the engine writes a parameter.
@@ -173,6 +99,11 @@ class RawStore:
     small = 1 << 18
     # Whether it is the engine that the models are compiled for.
     runs_models = True
+    # SQL for the relations of a schema: name, kind, owner, column, type, a column a row; and for
+    # whether the schema is there.
+    relations_sql: str
+    schemas_sql: str
+    database = ""
 
     def __init__(self, schema_name: str, schema: str, where: str) -> None:
         self.schema_name = schema_name
@@ -191,11 +122,32 @@ class RawStore:
     def run(
         self, sql: str, values: Sequence[object] = (), *, right: str = ""
     ) -> list[tuple[Any, ...]]:
-        """Run a statement, all of its rows. `right` is what it needs on the raw tables."""
+        """Run a statement, all of its rows. Raises DatabaseFault.
+
+        `right` is what has to be granted for it: `select` and the like are of all raw tables.
+        """
         raise NotImplementedError
 
     def analyze(self) -> None:
         """Let the engine look at what has changed, if it plans by that."""
+
+    def json_value(self, column: str, key: str) -> str:
+        """SQL for the text that a column of JSON objects has under a key."""
+        raise NotImplementedError
+
+    def standard_type(self, type_: str) -> str:
+        """A type in PostgreSQL's words."""
+        return type_
+
+    def copy(
+        self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
+    ) -> int:
+        """Write batches into a table; how many rows it took."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Commit the transaction."""
+        raise NotImplementedError
 
     def settle(self) -> None:
         """Write what is kept back, so that all statements see it."""
@@ -216,34 +168,20 @@ class RawStore:
             del self._added[:_ADDED_AT_ONCE]
             self.changed.add(LEDGER)
 
-    def relations(self, names: Iterable[str]) -> dict[str, Relation]:
-        """Those of the names that are relations of the raw schema."""
-        raise NotImplementedError
-
-    def make(self, gap: Gap, present: Mapping[str, Relation]) -> None:
-        """Make what is missing of a table."""
-        raise NotImplementedError
-
-    def json_value(self, column: str, key: str) -> str:
-        """SQL for the text that a column of JSON objects has under a key."""
-        raise NotImplementedError
-
-    def exists(self) -> bool:
-        """Whether the schema is there, whatever it holds."""
-        raise NotImplementedError
+    def relations(self) -> dict[str, Relation]:
+        """What there is in the raw schema, by name."""
+        relations: dict[str, Relation] = {}
+        for name, kind, owner, column, type_ in self.run(self.relations_sql, (self.schema_name,)):
+            relation = relations.setdefault(name, Relation(kind, owner, {}))
+            if column is not None:
+                relation.columns[column] = self.standard_type(type_)
+        return relations
 
     def make_schema(self) -> None:
-        raise NotImplementedError
-
-    def copy(
-        self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
-    ) -> int:
-        """Write batches into a table; how many rows it took."""
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """Commit the transaction."""
-        raise NotImplementedError
+        # `if not exists` alone would ask for the right to create what is there already.
+        if not self.run(self.schemas_sql, (self.schema_name,)):
+            right = f"create on database {self.database}"
+            self.run(f"create schema if not exists {self.schema}", right=right)
 
     def commit(self) -> None:
         """Make it all visible at once. A store that is closed without it leaves no trace."""
@@ -257,62 +195,61 @@ class RawStore:
         """A raw table as SQL."""
         return f"{self.schema}.{quote(name)}"
 
-    def has_ledger(self) -> bool:
-        """Whether the schema holds raw tables."""
-        ledger = self.relations([LEDGER]).get(LEDGER)
-        return ledger is not None and ledger.is_ledger
-
     def loads(self) -> list[Load]:
         """The ledger by load_id; empty when there is none yet."""
         self.settle()
-        ledger = self.relations([LEDGER]).get(LEDGER)
+        ledger = self.relations().get(LEDGER)
         if ledger is None or "load_id" not in ledger.columns:
             return []
-        listed = ", ".join(self.select_cell(item.name, ledger) for item in fields(Load))
+        listed = ", ".join(_ledger_cell(name, ledger) for name in LEDGER_COLUMNS)
         rows = self.run(
             f"select {listed} from {self.table(LEDGER)} where load_id is not null order by load_id",
             right="select",
         )
-        return [self.load_of(row) for row in rows]
-
-    def select_cell(self, column: str, ledger: Relation) -> str:
-        """SQL for a column of the ledger, NULL only where a Load may have None.
-
-        That holds for a row that a person wrote by hand as well.
-        """
-        type_ = LEDGER_COLUMNS[column]
-        older = _OLDER.get(column)
-        substitute = RawStore.select_cell(self, older, ledger) if older else _SUBSTITUTES[type_]
-        if column in _MAY_BE_NULL:
-            substitute = "null"
-        if column not in ledger.columns:
-            return substitute
-        name = quote(column)
-        if type_ == TIMESTAMP:
-            # Python knows no infinity and no years beyond these.
-            name = f"case when {name} between '0001-01-02' and '9999-12-30' then {name} end"
-        return f"coalesce({name}, {substitute})"
-
-    def load_of(self, row: tuple[Any, ...]) -> Load:
-        """A row of the ledger as `select_cell` gives it."""
-        return Load(*row)
+        return [Load(*row) for row in rows]
 
     def prepare(self, inputs: Sequence[Input]) -> None:
-        """Create what is missing of the schema, its tables and their columns."""
-        # `if not exists` alone would ask for the right to create what is there already.
-        if not self.exists():
-            self.make_schema()
-        tables = raw_tables(inputs)
-        present = self.relations(tables)
-        missing = gaps(tables, present, self.schema_name, self.refuse)
-        for gap in missing:
-            self.make(gap, present)
-        loads = self.loads() if missing else []
+        """Create what is missing of the schema, its tables and their columns.
+
+        Raises DatabaseFault for what has the name of a raw table and is none.
+        """
+        self.make_schema()
+        present = self.relations()
+        in_schema = f"create, usage on schema {self.schema}"
+        for name, columns in raw_tables(inputs).items():
+            if (relation := present.get(name)) is None:
+                self.run(self.creation(name, columns), right=in_schema)
+                continue
+            self._check(name, columns, relation)
+            for column, type_ in columns.items():
+                if column not in relation.columns:
+                    add = f"alter table {self.table(name)} add column {quote(column)} {type_}"
+                    self.run(add, right=quote(relation.owner))
         for table in inputs:
             known = present[table.name].columns if table.name in present else {}
-            if EXTRA in known:
-                added = [column for column in table.columns if column.name not in known]
-                self._fill(table, added, [load for load in loads if load.input == table.name])
+            added = [column for column in table.columns if column.name not in known]
+            if EXTRA in known and added:
+                loads = [load for load in self.loads() if load.input == table.name]
+                self._fill(table, added, loads)
+
+    def creation(self, name: str, columns: Mapping[str, str]) -> str:
+        """The statement that makes a raw table."""
+        return create_table(self.table(name), columns)
+
+    def _check(self, name: str, columns: Mapping[str, str], relation: Relation) -> None:
+        name = f"{self.schema_name}.{name}"
+        if relation.kind != "table":
+            raise self.refuse(
+                f"{name} is a {relation.kind}, and labmart needs a table of that name.",
+                "Rename or drop it, and call again.",
+            )
+        for column, present in relation.columns.items():
+            if (type_ := columns.get(column, present)) != present:
+                raise self.refuse(
+                    f"the column {column} of {name} has the type {present}, and labmart needs "
+                    f"{type_}.",
+                    "Rename or drop the table, or change the type (`alter table`), and call again.",
+                )
 
     def _fill(self, table: Input, added: Sequence[InputColumn], loads: Sequence[Load]) -> None:
         """Fill columns declared after the loads from what these kept beyond the declared ones."""
@@ -344,7 +281,16 @@ class RawStore:
         return self._write(table.name, ("line", "load_id", *columns), delimiter, batches)
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
-        self._write(REJECTED, REJECTED_COLUMNS, ",", rejected_batches(load_id, lines))
+        def batches() -> Iterator[Batch]:
+            rest = iter(lines)
+            while some := list(islice(rest, _REJECTED_PER_BATCH)):
+                text = []
+                for line in some:
+                    cells = map(csv_cell, (line.rule, line.detail, line.content))
+                    text.append(f"{line.line},{load_id},{','.join(cells)}\n")
+                yield Batch(text="".join(text), records=len(some), rejected=(), position=0)
+
+        self._write(REJECTED, ("line", "load_id", "rule", "detail", "content"), ",", batches())
 
     def _write(
         self, name: str, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
@@ -370,14 +316,10 @@ class RawStore:
     def count(self, table: Input, load_id: int) -> tuple[int, int]:
         """Rows and rejected lines of a load, counted in the tables."""
         self.settle()
-        return self.count_rows(table.name, load_id), self.count_rows(REJECTED, load_id)
-
-    def count_rows(self, table: str, load_id: int) -> int:
-        if not 0 < self._first <= load_id:
-            return self.counts(table, load_id).get(load_id, 0)
-        if table not in self._counts:
-            self._counts[table] = self.counts(table, self._first)
-        return self._counts[table].get(load_id, 0)
+        for name in (table.name, REJECTED):
+            if name not in self._counts:
+                self._counts[name] = self.counts(name, self._first or load_id)
+        return self._counts[table.name].get(load_id, 0), self._counts[REJECTED].get(load_id, 0)
 
     def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
         """How many rows there are of each load from the first on."""
@@ -408,7 +350,7 @@ class RawStore:
             for table in (load.input, REJECTED, LEDGER):
                 ids.setdefault(table, []).append(load.load_id)
         # The table of an input may have been dropped.
-        for table in self.relations(ids):
+        for table in self.relations().keys() & ids:
             self.run(
                 f"delete from {self.table(table)} where load_id in {_listed(ids[table])}",
                 right="delete",
@@ -417,6 +359,22 @@ class RawStore:
 
     def refuse(self, problem: str, next_step: str) -> DatabaseFault:
         return DatabaseFault(self.where, problem, next_step)
+
+
+def _ledger_cell(column: str, ledger: Relation) -> str:
+    """SQL for a column of the ledger, NULL only where a Load may have None.
+
+    That holds for a ledger that lacks columns, and for a row that a person wrote by hand as well.
+    """
+    type_ = LEDGER_COLUMNS[column]
+    substitute = _SUBSTITUTES.get(column) or _SUBSTITUTES[type_]
+    if column not in ledger.columns:
+        return substitute
+    name = quote(column)
+    if type_ == TIMESTAMP:
+        # Python knows no infinity and no years beyond these.
+        name = f"case when {name} between '0001-01-02' and '9999-12-30' then {name} end"
+    return f"coalesce({name}, {substitute})"
 
 
 def _rejoined(first: Sequence[Batch], rest: Iterator[Batch]) -> Iterator[Batch]:

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from loader.errors import FileRefused, NothingToLoad
 from loader.files.compression import cannot_open, open_bytes
 from loader.files.content import ZIP_DAMAGES, content_of, open_zip
-from loader.files.names import in_reading_order, is_excluded, is_left_over, scheme_of
+from loader.files.names import in_reading_order, is_passed_over, scheme_of
 from loader.files.paths import LocalFile, Result, Skipped, find, is_pipe
 from loader.files.remote import check_scheme, fetch
 from loader.files.temporary import DecompressionLimit, Progress, Spool
@@ -215,7 +215,7 @@ class _Collector:
                 # Names lead nowhere: temporary files are numbered.
                 relative = info.filename.lstrip("/")
                 name = f"{file.name}/{printable(relative)}"
-                if is_left_over(relative) or is_excluded(relative, self._exclude):
+                if is_passed_over(relative, self._exclude):
                     self._skipped[name] = None
                     continue
                 with self._problems_kept():

@@ -74,6 +74,11 @@ def is_left_over(relative: str, *, hidden_too: bool = True) -> bool:
     )
 
 
+def is_passed_over(relative: str, exclude: Sequence[str]) -> bool:
+    """Whether a file below a folder is left over or excluded."""
+    return is_left_over(relative) or is_excluded(relative, exclude)
+
+
 def is_excluded(relative: str, patterns: Sequence[str]) -> bool:
     """Whether one of the patterns of --exclude means this file.
 

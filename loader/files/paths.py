@@ -18,7 +18,13 @@ from pathlib import Path
 
 from loader.errors import FileRefused, NothingToLoad, did_you_mean
 from loader.files.content import Content
-from loader.files.names import in_reading_order, is_excluded, is_left_over, is_pattern
+from loader.files.names import (
+    in_reading_order,
+    is_excluded,
+    is_left_over,
+    is_passed_over,
+    is_pattern,
+)
 from loader.printable import printable
 
 # A terminal is a device, and fine where somebody types into it.
@@ -167,7 +173,7 @@ def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
     remaining = [(top, "")]
     while remaining:
         path, relative = remaining.pop()
-        if relative and (is_left_over(relative) or is_excluded(relative, exclude)):
+        if relative and is_passed_over(relative, exclude):
             yield relative, Skipped(printable(path))
             continue
         result = _look(path, is_named=False)

@@ -22,6 +22,7 @@ from loader.files.names import (
     in_reading_order,
     is_excluded,
     is_left_over,
+    is_passed_over,
     is_pattern,
     scheme_of,
     shown_address,
@@ -220,11 +221,7 @@ class RemoteFolder:
         """All files but left-over and excluded ones."""
         with self._remote("") as remote:
             files = remote.below() if remote.system.exists(remote.root) else []
-        return [
-            file
-            for file in files
-            if not is_left_over(file.relative) and not is_excluded(file.relative, exclude)
-        ]
+        return [file for file in files if not is_passed_over(file.relative, exclude)]
 
     def exists(self, relative: str) -> bool:
         """Whether there is a file of this path."""

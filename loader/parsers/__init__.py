@@ -9,7 +9,7 @@ splitter       where a line, a cell and a record end: the definition, and its fa
 json_lines     JSON lines
 sheets         tables that come split into cells, into batches
 workbooks      xlsx, ods, xls in a child process with limits
-               (workbook_child, workbook_formats, workbook_cells)
+               (workbook_child, workbook_formats)
 parquet        Parquet
 
 A parser never looks at what cells mean, but for the ids that tell a record from a header. Every

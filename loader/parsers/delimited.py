@@ -114,8 +114,6 @@ class DelimitedParser(Parser):
                         break
                     match = self.following(splitter.header_line, splitter.header)
                     splitter = self._splitter(match, load_id, line=splitter.line)
-                splitter.records = 0
-                splitter.rejected, splitter.doubted = [], []
                 pending = pending[begin:]
                 if len(pending) + len(raw) > _LINE_LIMIT:
                     raise FileRefused(

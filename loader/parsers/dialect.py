@@ -25,6 +25,7 @@ from loader.parsers.sheets import HEADER_WITHIN
 from loader.parsers.splitter import Dialect, Grammar, Record, count_lines, lines_of
 from loader.sources import (
     BLANKS,
+    CellFormats,
     HeaderMatch,
     Input,
     columns_of,
@@ -70,8 +71,8 @@ _QUOTED_LINE = re.compile('(?<![^\r\n])"((?:[^"\r\n]++|"")*+)"[,;\t]*+(?![^\r\n]
 
 
 @dataclass(frozen=True)
-class ReadOptions:
-    """What a person says of the files instead of having it recognised; None or () is nothing.
+class ReadOptions(CellFormats):
+    """What a person says of files, of how they are split as well; None or () is nothing.
 
     `columns` names the cells of a file without a header. `quote` is "" for no quotation marks.
     `names` says what the header calls a column, `duration_min=experiment_run_time`.
@@ -141,21 +142,26 @@ def recognise_layout(
     name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
 ) -> TextLayout:
     """The layout of a file that begins with the sample of whole lines. Raises FileRefused."""
-    bare = unwrapped(sample)
-    try:
-        layout = _refined(find_layout(name, sample, inputs, options), sample)
-        if bare != sample and _is_better(layout, bare, sample):
-            layout, sample = replace(layout, is_wrapped=True), bare
-    except FileRefused as refused:
-        if bare == sample:
-            raise
+    found: list[tuple[TextLayout, str, int]] = []
+    refusals: list[FileRefused] = []
+    for text in dict.fromkeys((sample, unwrapped(sample))):
         try:
-            layout = _refined(find_layout(name, bare, inputs, options), bare)
-        except FileRefused:
-            raise refused from None
-        layout, sample = replace(layout, is_wrapped=True), bare
+            layout = _refined(_find_layout(name, text, inputs, options), text)
+            found.append((layout, text, _wrong(layout.body(text), layout.dialect, layout.width)))
+        except FileRefused as refused:
+            refusals.append(refused)
+    if not found:
+        raise refusals[0]
+    # Quoted lines are taken apart if most records come out right only so.
+    layout, text, _ = found[0] if found[0][2] <= 2 * found[-1][2] else found[-1]
+    layout = replace(layout, is_wrapped=text is not sample)
     refuse_mistaken_name(name, f", line {layout.header_line or 1}", layout.match, inputs)
-    _refuse_records_above(name, layout, sample)
+    if layout.header_line and layout.header_line > 1:
+        above = text[: begin_of_line(text, layout.header_line)]
+        rows = (
+            Row(at, record.cells) for at, record in records_of(above, layout.dialect, len(above))
+        )
+        refuse_records_above(name, layout.match, f"line {layout.header_line}", rows)
     return layout
 
 
@@ -166,23 +172,7 @@ def unwrapped(text: str) -> str:
     return _QUOTED_LINE.sub(lambda line: line[1].replace('""', '"'), text)
 
 
-def _is_better(layout: TextLayout, bare: str, sample: str) -> bool:
-    """Whether most records come out right only if quoted lines are taken apart."""
-    wrong, left = (
-        _wrong(layout.body(text), layout.dialect, layout.width) for text in (sample, bare)
-    )
-    return wrong > 2 * left
-
-
-def _refuse_records_above(name: str, layout: TextLayout, sample: str) -> None:
-    if layout.header_line and layout.header_line > 1:
-        above = sample[: begin_of_line(sample, layout.header_line)]
-        records = records_of(above, layout.dialect, limit=len(above))
-        rows = (Row(line, record.cells) for line, record in records)
-        refuse_records_above(name, layout.match, f"line {layout.header_line}", rows)
-
-
-def find_layout(
+def _find_layout(
     name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
 ) -> TextLayout:
     """The dialect of a file that begins with the sample of whole lines. Raises FileRefused."""
@@ -213,7 +203,7 @@ class _Search:
         self._name, self._sample, self._inputs, self._options = name, sample, inputs, options
         self._left = _MOST_CELLS
         self._grammars: dict[Dialect, Grammar] = {}
-        names = {name for table in inputs for c in table.columns for name in c.names | c.said}
+        names = {name for table in inputs for c in table.columns for name in c.all_names}
         longest_first = sorted(map(re.escape, names), key=len, reverse=True)
         self._name_pattern = re.compile(
             "|".join(longest_first).replace("_", _SEPARATORS + "+"), re.IGNORECASE
@@ -285,7 +275,7 @@ def _mentioned(text: str, inputs: Sequence[Input]) -> list[Input]:
         table
         for table in inputs
         if all(
-            any(_without_quotes(name) in key for name in column.names | column.said)
+            any(_without_quotes(name) in key for name in column.all_names)
             for column in table.columns
             if column.required
         )
@@ -374,9 +364,9 @@ def _with_quote(readings: list[TextLayout], sample: str) -> TextLayout:
     return min(readings, key=preference)
 
 
-def _wrong(body: str, dialect: Dialect, width: int, *, limit: int = _LOOKED_AT) -> int:
+def _wrong(body: str, dialect: Dialect, width: int, limit: int = _LOOKED_AT) -> int:
     """How many records of the first lines do not come out right."""
-    records = (record for _, record in records_of(body, dialect, limit=limit))
+    records = (record for _, record in records_of(body, dialect, limit))
     return sum(
         bool(record.fault) or (len(record.cells) != width and is_filled(record.cells))
         for record in records
@@ -384,7 +374,7 @@ def _wrong(body: str, dialect: Dialect, width: int, *, limit: int = _LOOKED_AT) 
 
 
 def records_of(
-    body: str, dialect: Dialect, *, limit: int = _LOOKED_AT
+    body: str, dialect: Dialect, limit: int = _LOOKED_AT
 ) -> Iterator[tuple[int, Record]]:
     """Line and record for the first lines; behind a wrong record comes the next line."""
     grammar = Grammar(dialect)
@@ -498,7 +488,7 @@ def _with_escape(layout: TextLayout, body: str) -> TextLayout:
         return layout
     escaped = replace(dialect, escape=_ESCAPE)
     width = layout.width
-    if not _wrong(body, dialect, width, limit=len(body)):
+    if not _wrong(body, dialect, width, len(body)):
         return layout
     lines = (body[at:end] for _, at, end in lines_of(body, limit=len(body)))
     outcomes = [

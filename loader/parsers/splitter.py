@@ -276,8 +276,10 @@ class Splitter:
         """Records of a text that begins with a record and, unless `final`, ends with a line.
 
         Returns them as CSV, and how much of the text was used: a record that may go on behind its
-        end is left for the next call, as is all that follows a header.
+        end is left for the next call, as is all that follows a header. `records`, `rejected` and
+        `doubted` are those of this text.
         """
+        self.records, self.rejected, self.doubted = 0, [], []
         out: list[str] = []
         at = 0
         # Bytes that could not be decoded are looked for line by line.

@@ -3,12 +3,14 @@
     python -P -m loader.parsers.workbook_child FORMAT PATH preview ROWS
     python -P -m loader.parsers.workbook_child FORMAT PATH rows SHEET
 
-stdout has one `Message` a line as JSON: of a preview one for each sheet with its first rows, of
-rows as many as it takes. The last one says that nothing is missing, or why something is.
+stdout has one JSON object a line, a `workbooks.Message`: of a preview one for each sheet with its
+first rows, of rows as many as it takes. The last one says that nothing is missing, or why something
+is.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -16,11 +18,14 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-import msgspec
-
 from loader.parsers.records import Row
-from loader.parsers.workbook_cells import Unreadable, within_limits
-from loader.parsers.workbook_formats import ods_sheets, xls_sheets, xlsx_sheets
+from loader.parsers.workbook_formats import (
+    Unreadable,
+    ods_sheets,
+    within_limits,
+    xls_sheets,
+    xlsx_sheets,
+)
 
 # What is open holds the texts that cells share (at most 1 GB) and, of xls, one sheet of at
 # most 65,536 rows; Python itself takes some 30 MB.
@@ -35,52 +40,38 @@ _TEXT_PER_PREVIEW = 4 << 20
 _FORMATS = {"xlsx": xlsx_sheets, "ods": ods_sheets, "xls": xls_sheets}
 
 
-class Message(msgspec.Struct, omit_defaults=True):
-    """Some rows of a sheet, "end" behind all of them, or a sentence instead.
-
-    `sheet`, `hidden` and `is_whole` are those of a preview.
-    """
-
-    rows: list[Row] = []
-    sheet: str = ""
-    hidden: bool = False
-    is_whole: bool = False
-    refused: str = ""
-    end: bool = False
-
-
 def main(arguments: list[str]) -> int:
     """Write what is asked for to stdout; 0, unless the process could not even say what is wrong."""
     _limit()
     out = sys.stdout.buffer
     # A library that prints would break the protocol.
     sys.stdout = sys.stderr
-    encoder = msgspec.json.Encoder()
+    encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
-    def write(message: Message) -> None:
-        out.write(encoder.encode(message) + b"\n")
+    def write(**message: object) -> None:
+        out.write(encode(message).encode() + b"\n")
 
     format_, path, task, number = arguments
     try:
         messages = _preview if task == "preview" else _rows
         for message in messages(format_, Path(path), int(number)):
-            write(message)
-        last = Message(end=True)
+            write(**message)
+        last: dict[str, object] = {"end": True}
     except BrokenPipeError:
         # The parent has seen enough. Nothing may be flushed again when the interpreter ends.
         os._exit(0)
     except Unreadable as refusal:
-        last = Message(refused=str(refusal))
+        last = {"refused": str(refusal)}
     except MemoryError:
-        last = Message(refused=TOO_LARGE)
+        last = {"refused": TOO_LARGE}
     except OSError as fault:
-        last = Message(refused=f"It cannot be read: {fault.strerror}.")
+        last = {"refused": f"It cannot be read: {fault.strerror}."}
     except Exception as fault:
         # A damaged file leads a parser anywhere. The class and text help whoever looks into it.
         reason = f"{type(fault).__name__}: {fault}"[:300]
-        last = Message(refused=f"It is damaged ({reason}). Save it again, or as CSV.")
+        last = {"refused": f"It is damaged ({reason}). Save it again, or as CSV."}
     with suppress(BrokenPipeError):
-        write(last)
+        write(**last)
         out.flush()
     return 0
 
@@ -91,20 +82,21 @@ TOO_LARGE = (
 )
 
 
-def _preview(format_: str, path: Path, limit: int) -> Iterator[Message]:
+def _preview(format_: str, path: Path, limit: int) -> Iterator[dict[str, object]]:
     for name, hidden, rows in _FORMATS[format_](path):
-        preview = Message([], name, hidden, is_whole=True)
+        first: list[Row] = []
         size = 0
+        is_whole = True
         for row, length in within_limits(rows):
             size += length
-            if size > _TEXT_PER_PREVIEW or len(preview.rows) == limit:
-                preview.is_whole = False
+            if size > _TEXT_PER_PREVIEW or len(first) == limit:
+                is_whole = False
                 break
-            preview.rows.append(row)
-        yield preview
+            first.append(row)
+        yield {"rows": first, "sheet": name, "hidden": hidden, "is_whole": is_whole}
 
 
-def _rows(format_: str, path: Path, index: int) -> Iterator[Message]:
+def _rows(format_: str, path: Path, index: int) -> Iterator[dict[str, object]]:
     portion: list[Row] = []
     size = 0
     # Kept here: the file is open as long as this generator is there.
@@ -114,9 +106,9 @@ def _rows(format_: str, path: Path, index: int) -> Iterator[Message]:
         portion.append(row)
         size += length
         if size > _TEXT_PER_LINE or len(portion) == _ROWS_PER_LINE:
-            yield Message(portion)
+            yield {"rows": portion}
             portion, size = [], 0
-    yield Message(portion)
+    yield {"rows": portion}
 
 
 def _limit() -> None:

@@ -22,12 +22,25 @@ import msgspec
 from loader.errors import FileRefused
 from loader.parsers.records import Row
 from loader.parsers.sheets import HEADER_WITHIN, Sheet
-from loader.parsers.workbook_child import Message
 
 # The child's longest line is one row of at most 8 million characters.
 _MAX_LINE = 64 << 20
 _CHILD = "loader.parsers.workbook_child"
 _CSV = "Open it in a spreadsheet program, save the sheet as CSV and load that."
+
+
+class Message(msgspec.Struct):
+    """What a child says: some rows of a sheet, "end" behind all of them, or a sentence instead.
+
+    `sheet`, `hidden` and `is_whole` are those of a preview.
+    """
+
+    rows: list[Row] = []
+    sheet: str = ""
+    hidden: bool = False
+    is_whole: bool = False
+    refused: str = ""
+    end: bool = False
 
 
 def sheets(path: Path, name: str, format_: str) -> list[Sheet]:

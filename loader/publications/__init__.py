@@ -11,6 +11,10 @@ views and rights, stands on a view that stays.
     duckdb       DuckDB renames no schema: places are `S__1`, `S__2` ..., the first that is free
     lake         dbt itself publishes there, by a pointer (macros/lake/publish.sql)
 
+An increment is built the same way, of the changed rows alone, by models that read the published
+ones beside them (macros/increments). It changes the tables of the build that readers see, in one
+transaction, so that the build it is based on is gone.
+
 The table `publications` in S has a row for each publication, with what it read and left behind, so
 that a build that would do the same again can be left out. It changes in the transaction of the
 views. `mart_status` is a view on it: a row for each mart that readers see of a publication.
@@ -61,7 +65,12 @@ COLUMNS = {
     "state": "text",
     "place": "text",
     "relations": "text",
+    "based_on": "bigint",
+    "can_grow": "boolean",
+    "last_load": "bigint",
 }
+# So much of the rows may be of loads that came or went; to build all is quicker beyond that.
+LARGEST_INCREMENT = 0.2
 
 # Schema and name.
 Table = tuple[str, str]
@@ -77,19 +86,27 @@ class Mart(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation of a build: what its schema is called behind place or target, and its name."""
+    """A relation of a build: what its schema is called behind place or target, and its name.
+
+    Of an increment, `replaced` says which published rows `old` its rows stand in for, as SQL that
+    has {next} for what is before the suffix; those of a relation without are all there are.
+    `rows` is a quicker query for their number in {place} than to count them.
+    """
 
     suffix: str
     name: str
     is_view: bool = False
+    replaced: tuple[str, ...] = ()
+    rows: str = ""
 
 
 @dataclass(frozen=True)
 class GreenBuild:
     """A build of which every test has passed.
 
-    `code` is None where the next one is due anyway. `by` is who publishes it; '' means the account
-    that runs the call.
+    `code` is None where the next one is due anyway. `can_grow` says that all its models know
+    increments, `is_increment` that it is one. `by` is who publishes it; '' means the account that
+    runs the call.
     """
 
     place: str
@@ -102,12 +119,17 @@ class GreenBuild:
     seconds: float = 0.0
     invocation_id: str = ""
     code: str | None = None
+    can_grow: bool = False
+    is_increment: bool = False
     by: str = ""
 
 
 @dataclass(frozen=True)
 class Publication:
-    """A row of the table `publications`; `replaced_at` is when readers saw it last."""
+    """A row of the table `publications`; `replaced_at` is when readers saw it last.
+
+    An increment has taken the tables of the build that it is `based_on`.
+    """
 
     build: int
     status: str
@@ -120,6 +142,7 @@ class Publication:
     loads: tuple[int, ...]
     marts: tuple[Mart, ...]
     relations: tuple[Relation, ...]
+    based_on: int | None = None
 
 
 @contextmanager
@@ -154,8 +177,35 @@ class Publications:
         """Whether what readers see was made by this code, and nothing has changed since."""
         raise NotImplementedError
 
-    def begin(self) -> str:
-        """Make ready for a build; the place where dbt is to build, '' where it always does."""
+    def can_grow(self, code: str) -> bool:
+        """Whether the next build can be an increment of what readers see.
+
+        It is of the same code, and nothing has changed but which loads are current, not too much.
+        """
+        with self.opened():
+            sql = f"select code, can_grow, loads from {self.table} where status = '{CURRENT}'"
+            found = self.run(sql) if self._columns() else []
+            if not found or found[0][:2] != (code, True) or not self.is_whole():
+                return False
+            before = set(json.loads(found[0][2]))
+            ledger = self.relation(self.profile.raw_schema, "loads")
+            rows = self.run(f"select load_id, status, records_read from {ledger}") if before else []
+        now = {load_id for load_id, status, _ in rows if status == "current"}
+        all_, changed = (
+            sum(records for load_id, _, records in rows if load_id in loads)
+            for loads in (before, before ^ now)
+        )
+        return bool(now) and before != now and changed <= LARGEST_INCREMENT * all_
+
+    def is_whole(self) -> bool:
+        """Whether readers see all of the current publication as it was left."""
+        raise NotImplementedError
+
+    def begin(self, *, grows: bool = False) -> str:
+        """Make ready for a build; the place where dbt is to build, '' where it always does.
+
+        `grows` is what `can_grow` has said.
+        """
         raise NotImplementedError
 
     def publish(self, build: GreenBuild, keep: int) -> int | None:
@@ -217,9 +267,21 @@ class Publications:
         return [name for (name,) in rows if name == place or name.startswith(f"{place}_")]
 
     def make_table(self) -> None:
-        """Make the table `publications` where it is not."""
-        listed = ", ".join(f"{quote(column)} {type_}" for column, type_ in COLUMNS.items())
-        self.run(f"create table if not exists {self.table} ({listed})")
+        """Make the table `publications` where it is not, and its columns of later versions."""
+        listed = [f"{quote(column)} {type_}" for column, type_ in COLUMNS.items()]
+        self.run(f"create table if not exists {self.table} ({', '.join(listed)})")
+        there = self._columns()
+        for column, sql in zip(COLUMNS, listed, strict=True):
+            if column not in there:
+                self.run(f"alter table {self.table} add column {sql}")
+
+    def _columns(self) -> list[str]:
+        """The columns of the table `publications`; none if it is not there."""
+        found = self.run(
+            "select column_name from information_schema.columns where table_schema = "
+            f"{self.literal(self.schema)} and table_name = '{PUBLICATIONS}'"
+        )
+        return [name for (name,) in found]
 
     def make_tables(self) -> None:
         """Make `publications` and the view `mart_status`."""
@@ -238,29 +300,29 @@ class Publications:
 
     def read(self) -> list[Publication]:
         """See `all`."""
-        made = self.run(
-            "select 1 from information_schema.tables where table_schema = "
-            f"{self.literal(self.schema)} and table_name = '{PUBLICATIONS}'"
-        )
-        if not made:
+        there = self._columns()
+        if not there:
             return []
-        names = [field.name for field in fields(Publication)]
+        names = [field.name for field in fields(Publication) if field.name in there]
         rows = self.run(f"select {', '.join(names)} from {self.table} order by build")
         return [_publication(dict(zip(names, row, strict=True))) for row in rows]
 
     def entry(self, build: GreenBuild, number: int, place: str) -> str:
         """SQL that notes the publication of a build and takes it for the current one.
 
-        The rows of marts that have not been counted are.
+        The rows of marts that have not been counted are. An increment is in place already.
         """
+        source = place if build.is_increment else build.place
+        queries = {one.name: one.rows for one in build.relations if not one.suffix}
         for mart in build.marts:
             if not mart.rows:
-                relation = self.relation(build.place, mart.name)
-                [(mart.rows,)] = self.run(f"select count(*) from {relation}")
+                count = f"select count(*) from {self.relation(source, mart.name)}"
+                [(rows,)] = self.run(queries.get(mart.name, "").format(place=source) or count)
+                mart.rows = int(rows)
         loads: list[int] = []
         rejected = issues = None
         if {"input_reconciliation", "input_issues"} <= {mart.name for mart in build.marts}:
-            reconciliation = self.relation(build.place, "input_reconciliation")
+            reconciliation = self.relation(source, "input_reconciliation")
             found = self.run(
                 "select load_id, cast(sum(rejected_lines + rejected_rows) as bigint) "
                 f"from {reconciliation} group by load_id order by load_id"
@@ -268,7 +330,7 @@ class Publications:
             loads = [load_id for load_id, _ in found if load_id is not None]
             rejected = sum(count for _, count in found)
             [(issues,)] = self.run(
-                f"select count(*) from {self.relation(build.place, 'input_issues')} "
+                f"select count(*) from {self.relation(source, 'input_issues')} "
                 "where status = 'open'"
             )
         now = datetime.now(UTC).isoformat()
@@ -291,10 +353,17 @@ class Publications:
             "code": build.code,
             "place": place,
             "relations": json.dumps([[r.suffix, r.name, r.is_view] for r in build.relations]),
+            "based_on": None,
+            "can_grow": build.can_grow,
         }
+        left = f"status = '{KEPT}'"
+        if build.is_increment and (base := current_of(self.read())):
+            left = f"status = '{GONE}', state = null"
+            relations = [[r.suffix, r.name, r.is_view] for r in base.relations]
+            values |= {"based_on": base.build, "relations": json.dumps(relations)}
         listed = ", ".join(map(self._value, values.values()))
         return (
-            f"update {self.table} set status = '{KEPT}', replaced_at = {self.literal(now)} "
+            f"update {self.table} set {left}, replaced_at = {self.literal(now)} "
             f"where status = '{CURRENT}'; "
             f"insert into {self.table} ({', '.join(values)}) values ({listed})"
         )
@@ -321,6 +390,14 @@ class Publications:
         if current is None:
             raise NotBuilt(f"{self.schema}.{PUBLICATIONS}", self.profile.target)
         kept = kept_of(known)
+        if build is None and current.based_on is not None:
+            others = ", ".join(f"`labmart rollback {one.build}`" for one in kept)
+            raise UsageError(
+                f"Build {current.build} is an increment of build {current.based_on}, whose tables "
+                "it has changed: that one cannot be put back. `labmart undo LOAD` and `labmart "
+                "build` take back what a load has brought."
+                + (f" What is kept is older: {others}." if others else "")
+            )
         before = [one for one in kept if build is None or one.build == build]
         if not before:
             numbers = ", ".join(str(one.build) for one in kept)
@@ -355,6 +432,41 @@ def _publication(row: dict[str, Any]) -> Publication:
     return Publication(**{**row, **lists})
 
 
+def replaced_rows(suffix: str, increment: object) -> tuple[str, ...]:
+    """`Relation.replaced` of a model by the key `increment` of its meta.
+
+    It is a list of conditions, and of {RELATION: [COLUMN, …]}: the relation has the key of the row.
+    """
+    conditions: list[str] = []
+    for one in increment if isinstance(increment, list) else ():
+        if isinstance(one, str):
+            conditions.append(one)
+        for relation, columns in one.items() if isinstance(one, dict) else ():
+            same = " and ".join(f"gone.{column} = old.{column}" for column in columns)
+            source = f"{{next}}{suffix}.{relation}"
+            conditions.append(f"exists (select 1 from {source} as gone where {same})")
+    return tuple(conditions)
+
+
+def changes_of(one: Relation, next_: str, place: str) -> tuple[list[str], str]:
+    """Statements that put the rows of an increment, built in `next_`, into a table of a build.
+
+    They are some that delete rows of the table, which they call `old`, and one that inserts. A
+    table that is as it was is left alone.
+    """
+    table, rows = (f"{quote(base + one.suffix)}.{quote(one.name)}" for base in (place, next_))
+    insert = f"insert into {table} select * from {rows}"
+    if one.replaced:
+        wheres = [condition.format(next=next_) for condition in one.replaced]
+        return [f"delete from {table} as old where {where}" for where in wheres], insert
+    differ = " union all ".join(
+        f"(select t::text from {first} as t except all select t::text from {second} as t)"
+        for first, second in ((table, rows), (rows, table))
+    )
+    delete = f"delete from {table} as old where exists ({differ})"
+    return [delete], f"{insert} where not exists (select 1 from {table})"
+
+
 def kept_builds() -> int:
     """How many earlier builds stay, as LABMART_KEEP has it; 1 by default. Raises UsageError."""
     text = os.environ.get(KEEP_VARIABLE, "") or "1"
@@ -379,4 +491,5 @@ def describe(publication: Publication) -> str:
     when = publication.published_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     loads = f"{len(publication.loads)} loads" if publication.loads else "the seeds"
     by = f" by {publication.published_by}" if publication.published_by else ""
-    return f"build {publication.build} of {loads}, published {when} UTC{by}"
+    base = f", an increment of build {publication.based_on}," if publication.based_on else ""
+    return f"build {publication.build}{base} of {loads}, published {when} UTC{by}"

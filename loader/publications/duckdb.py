@@ -21,7 +21,15 @@ from loader.engines.duckdb import Connection, one_line, opened, path_of
 from loader.engines.sql import literal, quote
 from loader.errors import DatabaseFault
 from loader.profile import Profile
-from loader.publications import GONE, GreenBuild, Publications, Relation
+from loader.publications import (
+    GONE,
+    MART_STATUS,
+    GreenBuild,
+    Publications,
+    Relation,
+    changes_of,
+    current_of,
+)
 
 # Descriptions of the relations of a schema, and of their columns.
 _COMMENTS = " union all ".join(
@@ -67,7 +75,20 @@ class DuckDBPublications(Publications):
             return bool(json.loads(self._record.read_text()) == self._state(code))
         return False
 
-    def begin(self) -> str:
+    def is_whole(self) -> bool:
+        current = current_of(self.read())
+        assert current is not None
+        kinds = {(schema, name): kind for schema, name, kind in self.run(_KINDS)}
+        views = [(self.schema + one.suffix, one.name) for one in current.relations]
+        places = [(current.place + one.suffix, one.name) for one in current.relations]
+        seen = self.run(f"select count(*) from {self.relation(self.schema, MART_STATUS)}")
+        return (
+            all(kinds.get(view) == "VIEW" for view in views)
+            and all(place in kinds for place in places)
+            and seen == [(len(current.marts),)]
+        )
+
+    def begin(self, *, grows: bool = False) -> str:  # noqa: ARG002 -- all is cheap to look at
         with suppress(OSError):
             self._record.unlink()
         with self.opened():
@@ -85,13 +106,30 @@ class DuckDBPublications(Publications):
     def publish(self, build: GreenBuild, keep: int) -> int:
         with self.opened():
             number = self.next_number()
-            entry = self.entry(build, number, build.place)
-            self.put_in_place(build.relations, build.place, entry)
+            if build.is_increment:
+                self._grow(build, number)
+            else:
+                entry = self.entry(build, number, build.place)
+                self.put_in_place(build.relations, build.place, entry)
             self.drop_surplus(keep)
         if build.code is not None and not self.profile.values.get("attach"):
             with suppress(OSError):
                 self._record.write_text(json.dumps(self._state(build.code)))
         return number
+
+    def _grow(self, build: GreenBuild, number: int) -> None:
+        """Put an increment into the tables of the current build."""
+        current = current_of(self.read())
+        assert current is not None
+        tables = {(one.suffix, one.name) for one in current.relations if not one.is_view}
+        with self._transaction():
+            for one in build.relations:
+                if (one.suffix, one.name) in tables:
+                    deletes, insert = changes_of(one, build.place, current.place)
+                    for statement in (*deletes, insert):
+                        self.run(statement)
+            self.run(self.entry(build, number, current.place))
+        self.drop(self.schemas_of(build.place))
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         assert self._connection is not None
@@ -135,10 +173,15 @@ class DuckDBPublications(Publications):
                 if column is not None:
                     kind, what = "column", f"{what}.{quote(column)}"
                 steps.append(f"comment on {kind} {what} is {literal(comment)}")
-        self.run("begin transaction")
-        try:
+        with self._transaction():
             self.run("; ".join(steps))
             self.run(note)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.run("begin transaction")
+        try:
+            yield
             self.run("commit")
         except BaseException:
             with suppress(duckdb.Error):

@@ -57,7 +57,10 @@ class LakePublications(Publications):
             return record is not None and bool(json.loads(record) == self._state(code))
         return False
 
-    def begin(self) -> str:
+    def can_grow(self, code: str) -> bool:  # noqa: ARG002 -- each build there is a folder of its own
+        return False
+
+    def begin(self, *, grows: bool = False) -> str:  # noqa: ARG002 -- all is cheap to look at
         self._lake.delete(self._record)
         # What is loaded from now on, this build may have seen or not.
         self._loaded = self._entries()

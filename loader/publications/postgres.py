@@ -35,6 +35,7 @@ from loader.errors import DatabaseFault, UsageError
 from loader.locks import wait_until
 from loader.profile import Profile
 from loader.publications import (
+    COLUMNS,
     CURRENT,
     GONE,
     MART_STATUS,
@@ -43,6 +44,7 @@ from loader.publications import (
     Publications,
     Relation,
     Table,
+    changes_of,
     current_of,
 )
 
@@ -218,6 +220,7 @@ class PostgresPublications(Publications):
         self._connection = connection
         self._next = next_place(self.schema)
         self._loaded: dict[Table, str] = {}
+        self._last_load: int | None = None
 
     def wait_for_lock(self) -> None:
         """Wait until nobody else builds this schema; the lock ends with the connection."""
@@ -236,7 +239,17 @@ class PostgresPublications(Publications):
             return bool(known == code) and self._state(list(kept)) == kept
         return False
 
-    def begin(self) -> str:
+    def is_whole(self) -> bool:
+        """See `Publications`. Rows are not looked at: somebody else's are found by `is_current`."""
+        [(state,)] = self.run(f"select state from {self.table} where status = '{CURRENT}'")
+        kept = {(schema, name): state for schema, name, state in json.loads(state or "[]")}
+        found = self._find(list(kept))
+        return bool(kept) and all(
+            name in found and found[name].state == state.partition(" ")[0]
+            for name, state in kept.items()
+        )
+
+    def begin(self, *, grows: bool = False) -> str:
         if len(self.schema.encode()) + _LONGEST_SUFFIX > LONGEST_NAME:
             raise UsageError(
                 f"The target schema {self.schema!r} is too long: labmart builds beside it, in "
@@ -247,7 +260,8 @@ class PostgresPublications(Publications):
             if not self.run(f"select 1 from pg_namespace where nspname = {literal(self.schema)}"):
                 self.run(f"create schema {quote(self.schema)}")
             tables = [Relation("", PUBLICATIONS), Relation("", MART_STATUS)]
-            if len(self._find([(self.schema, table.name) for table in tables])) < len(tables):
+            made = self._find([(self.schema, table.name) for table in tables])
+            if len(made) < len(tables) or len(self._columns()) < len(COLUMNS):
                 self.make_tables()
                 for statement in self._given_to_owner(self.schema, tables):
                     self.run(statement)
@@ -259,10 +273,15 @@ class PostgresPublications(Publications):
                 if is_place(self.schema, name) and name not in known
             )
             # What is loaded from now on, this build may have seen or not.
-            self._loaded = self._state(self._raw_tables())
+            ledger = self.profile.raw_schema, "loads"
+            if "load_id bigint" in getattr(self._find([ledger]).get(ledger), "columns", ()):
+                [(self._last_load,)] = self.run(f"select max(load_id) from {_name(ledger)}")
+            self._loaded = self._grown_state() if grows else self._state(self._raw_tables())
         return self._next
 
     def publish(self, build: GreenBuild, keep: int) -> int:
+        if build.is_increment:
+            return self._grow(build, keep)
         with self.opened():
             number = self.next_number()
             place = f"{self.schema}__b{number}"
@@ -284,12 +303,53 @@ class PostgresPublications(Publications):
             views = [(self.schema + one.suffix, one.name) for one in build.relations]
             state |= self._state(views)
             if build.code is not None:
-                text = json.dumps([[*name, item] for name, item in state.items()])
-                self.run(
-                    f"update {self.table} set state = {literal(text)} where build = {number:d}"
-                )
+                self._note(number, state)
             self.drop_surplus(keep)
         return number
+
+    def _grow(self, build: GreenBuild, keep: int) -> int:
+        """Put an increment into the tables of the current build, which nobody waits for."""
+        with self.opened():
+            number, sources = self.next_number(), self._sources(build)
+            self.run("begin")
+            if not self.is_whole():
+                raise DatabaseFault(
+                    where(self.profile),
+                    "what is published was changed while an increment of it was built.",
+                    "Build again.",
+                    outcome="Nothing was published.",
+                )
+            [(place, state)] = self.run(
+                f"select place, state from {self.table} where status = '{CURRENT}' for update"
+            )
+            kept = {(schema, name): state for schema, name, state in json.loads(state)}
+            [(own,)] = self.run("select pg_current_xact_id()::xid::text::bigint")
+            for one in build.relations:
+                table = place + one.suffix, one.name
+                if one.is_view or table not in kept:
+                    continue
+                deletes, insert = changes_of(one, build.place, place)
+                for delete in deletes:
+                    [(gone, of_gone)] = self.run(
+                        f"with gone as ({delete} returning old.xmin::text::bigint as id) "
+                        "select count(*), coalesce(sum(id), 0) from gone"
+                    )
+                    kept[table] = _added(kept[table], -gone, -int(of_gone))
+                [(new,)] = self.run(f"with new as ({insert} returning 1) select count(*) from new")
+                kept[table] = _added(kept[table], new, new * own)
+            self.run(self.entry(build, number, place))
+            self._note(number, kept | sources)
+            self.run("commit")
+            self.drop(self.schemas_of(build.place))
+            self.drop_surplus(keep)
+        return number
+
+    def _note(self, number: int, state: dict[Table, str]) -> None:
+        text = json.dumps([[*name, item] for name, item in state.items()])
+        self.run(
+            f"update {self.table} set state = {literal(text)}, "
+            f"last_load = {self._last_load or 0:d} where build = {number:d}"
+        )
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -460,6 +520,25 @@ class PostgresPublications(Publications):
         # A source that is missing here counts as changed.
         return {name: raw.get(name, "") for name in build.sources}
 
+    def _grown_state(self) -> dict[Table, str]:
+        """The state of the raw tables, by the one that is known and what was loaded since."""
+        [(text, last)] = self.run(
+            f"select state, last_load from {self.table} where status = '{CURRENT}'"
+        )
+        kept = {(schema, name): state for schema, name, state in json.loads(text)}
+        found = self._find(self._raw_tables())
+        large = [
+            name for name, one in found.items() if name in kept and "line bigint" in one.columns
+        ]
+        state = self._state([name for name in found if name not in large])
+        for name in large:
+            [(count, ids)] = self.run(
+                f"select count(*), coalesce(sum(xmin::text::bigint), 0) from {_name(name)} "
+                f"where load_id > {last or 0:d}"
+            )
+            state[name] = _added(kept[name], count, int(ids))
+        return state
+
     def _state(self, tables: Sequence[Table]) -> dict[Table, str]:
         return {name: one.state for name, one in self._look(tables).items()}
 
@@ -492,6 +571,13 @@ def next_place(target: str) -> str:
 def is_place(target: str, schema: str) -> bool:
     """Whether a schema belongs to a build of the target schema."""
     return re.fullmatch(r"__(next|b\d+)(_.*)?", schema.removeprefix(target)) is not None
+
+
+def _added(state: str, rows: int, ids: int) -> str:
+    """The state of a table with so many rows more, whose ids of transactions have this sum."""
+    shape, count, sum_ = state.split()
+    total = int(count) + rows
+    return f"{shape} {total} {int(sum_.replace('None', '0')) + ids if total else None}"
 
 
 def _name(table: Table) -> str:

@@ -373,7 +373,7 @@ def _cursor_behind(source: Source, selection: Selection, engine: Postgres) -> st
     """The cursor of the page that follows, if there is one."""
     if selection.limit is None:
         return None
-    keys = [f"{engine.paged_key(column)}::text" for column in selection.order_by]
+    keys = [f"{engine.key(column, paged=True)}::text" for column in selection.order_by]
     listed = ", ".join(f"{key} as k{number}" for number, key in enumerate(keys))
     page = engine.sql(replace(selection, limit=selection.limit + 1), listed)
     last = engine.all(f"select * from ({page}) as page offset {selection.limit - 1:d}")

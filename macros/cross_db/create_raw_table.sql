@@ -5,7 +5,20 @@
     {{ return(adapter.dispatch('create_raw_table', 'labmart')(relation, columns)) }}
 {%- endmacro %}
 
+{#- The rows of a load stand together, so that an index of ranges finds them and costs a load nothing;
+    as loader/engines/postgres.py makes it. -#}
 {% macro postgres__create_raw_table(relation, columns) -%}
+    {% do labmart.duckdb__create_raw_table(relation, columns) %}
+    {% if columns | selectattr('name', 'equalto', 'line') | list %}
+        {% call statement('create_index') -%}
+            create index if not exists {{ adapter.quote(relation.identifier ~ '_load_id') }}
+            on {{ relation }} using brin (load_id)
+            with (pages_per_range = 32, autosummarize = on)
+        {%- endcall %}
+    {% endif %}
+{%- endmacro %}
+
+{% macro duckdb__create_raw_table(relation, columns) -%}
     {% call statement('create_raw_table') -%}
         create table if not exists {{ relation }} (
             {%- for column in columns %}
@@ -13,10 +26,6 @@
             {%- endfor %}
         )
     {%- endcall %}
-{%- endmacro %}
-
-{% macro duckdb__create_raw_table(relation, columns) -%}
-    {{ return(labmart.postgres__create_raw_table(relation, columns)) }}
 {%- endmacro %}
 
 {#- On Spark it is Parquet in the lake, as what a run of dbt makes is. -#}

@@ -12,7 +12,6 @@
     {% endif %}
     {% do register_lake() %}
     {% set declared = graph.sources.values() | selectattr('source_name', 'equalto', 'raw') | list %}
-    {% if declared %}{% do refuse_earlier_raw_schema(declared[0].schema) %}{% endif %}
     {#- `dbt seed` and `dbt build` make the seeds themselves. -#}
     {% if flags.WHICH in ['run', 'test'] %}
         {% set own = graph.nodes.values() | selectattr('package_name', 'equalto', project_name) %}

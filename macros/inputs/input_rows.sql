@@ -1,5 +1,6 @@
 {#- The rows of an input's current loads, or of its seed, cells as they were written, with how to
-    read them.
+    read them. In an increment experiments of added loads alone: those of the others are published as
+    they were read, and int_experiments takes them from there.
 
     Both are asked for apart: PostgreSQL stores a step that two others read, and then reads nothing
     in parallel.
@@ -18,6 +19,9 @@
     {{ origin }}_files as (
         select * from {{ ref('stg_cell_formats') }}
         where input = '{{ input }}' and load_id {{ compares }} 0
+        {%- if is_increment() and input == 'user_experiments' %}
+        and load_id in (select load_id from {{ ref('stg_load_changes') }} where is_added)
+        {%- endif %}
     ),
 
     {{ origin }}_rows as (

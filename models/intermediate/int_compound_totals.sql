@@ -1,64 +1,48 @@
 {{ config(indexes=unique_index(['compound_id'])) }}
 
-with user_compounds as (
-    select * from {{ ref('int_user_compounds') }}
-),
-
-compounds as (
+with compounds as (
     select compound_id from {{ ref('int_compounds') }} where row_status = 'accepted'
 ),
-
--- Imported apart, so that only lists that may repeat a compound are searched for one.
-experiments as (
-    select * from {{ ref('int_experiments') }} where row_status = 'accepted' and not may_repeat
+{% if is_increment() %}
+run_times_after as (
+    {{ compound_run_times(ref('int_experiments')) }}
 ),
 
-repeating_experiments as (
-    select * from {{ ref('int_experiments') }} where row_status = 'accepted' and may_repeat
-),
-
-items as (
-    {{ unnest_list('experiments', keep=['run_time'], list='compound_ids', item='compound_id') }}
-),
-
-repeating_items as (
-    {{ unnest_list(
-        'repeating_experiments',
-        keep=['experiment_id', 'run_time'],
-        list='compound_ids',
-        item='compound_id'
-    ) }}
-),
-
-repeating_items_once as (
-    select
-        compound_id,
-        max(run_time) as run_time
-    from repeating_items
-    group by experiment_id, compound_id
-),
-
--- Added up apart, too: items without repeats are many, and so are counted in parallel.
-partial_run_times as (
-    select
-        compound_id,
-        sum(run_time) as run_time
-    from items
-    group by compound_id
-    union all
-    select
-        compound_id,
-        sum(run_time) as run_time
-    from repeating_items_once
-    group by compound_id
+run_times_before as (
+    {{ compound_run_times(ref('int_experiments_before')) }}
 ),
 
 run_times as (
+    select * from run_times_after
+    union all
     select
         compound_id,
-        sum(run_time) as total_run_time
-    from partial_run_times
+        -total_run_time as total_run_time
+    from run_times_before
+),
+
+usage_totals as (
+    select
+        compound_id,
+        users,
+        experiments,
+        times_listed,
+        total_run_time
+    from {{ published(this) }}
+    union all
+    select
+        compound_id,
+        count(*) filter (where times_listed > 0)
+        - count(*) filter (where times_listed_before > 0) as users,
+        sum(experiments - experiments_before) as experiments,
+        sum(times_listed - times_listed_before) as times_listed,
+        0 as total_run_time
+    from {{ ref('int_user_compound_changes') }}
     group by compound_id
+),
+{% else %}
+run_times as (
+    {{ compound_run_times(ref('int_experiments')) }}
 ),
 
 usage_totals as (
@@ -66,19 +50,42 @@ usage_totals as (
         compound_id,
         count(*) as users,
         sum(experiments) as experiments,
-        sum(times_listed) as times_listed
-    from user_compounds
+        sum(times_listed) as times_listed,
+        0 as total_run_time
+    from {{ ref('int_user_compounds') }}
     group by compound_id
+),
+{% endif %}
+parts as (
+    select * from usage_totals
+    union all
+    select
+        compound_id,
+        0 as users,
+        0 as experiments,
+        0 as times_listed,
+        total_run_time
+    from run_times
+),
+
+totals as (
+    select
+        compound_id,
+        cast(sum(users) as bigint) as users,
+        cast(sum(experiments) as bigint) as experiments,
+        cast(sum(times_listed) as bigint) as times_listed,
+        cast(sum(total_run_time) as numeric(38, 6)) as total_run_time
+    from parts
+    group by compound_id
+    having sum(times_listed) > 0
 ),
 
 compound_totals as (
     select
-        usage_totals.*,
-        run_times.total_run_time,
+        totals.*,
         compounds.compound_id is not null as is_known
-    from usage_totals
-    left join run_times on usage_totals.compound_id = run_times.compound_id
-    left join compounds on usage_totals.compound_id = compounds.compound_id
+    from totals
+    left join compounds on totals.compound_id = compounds.compound_id
 )
 
 select * from compound_totals

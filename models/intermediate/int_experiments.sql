@@ -1,7 +1,25 @@
 {{ config(indexes=row_index(['experiment_id'])) }}
 
+{%- set columns = [
+    'load_id', 'line', 'experiment_id_cell', 'experiment_id', 'user_id_cell', 'user_id',
+    'run_time_cell', 'run_time', 'compound_list_cell', 'compound_ids', 'compounds_listed',
+    'may_repeat',
+] | join(', ') %}
+
 with experiments as (
-    select * from {{ ref('stg_user_experiments') }}
+    select
+        {{ columns }},
+        error_rule
+    from {{ ref('stg_user_experiments') }}
+    {%- if is_increment() %}
+    union all
+    -- what the row's own cells say; what others say is asked anew
+    select
+        {{ columns }},
+        case when rule not in ('unknown_user', 'duplicate_id') then rule end as error_rule
+    from {{ ref('int_experiments_before') }}
+    where load_id not in (select load_id from {{ ref('stg_load_changes') }} where not is_added)
+    {%- endif %}
 ),
 
 users as (

@@ -1,49 +1,19 @@
 {{ config(indexes=unique_index(['user_id', 'compound_id'])) }}
 
-with experiments as (
-    select * from {{ ref('int_experiments') }} where row_status = 'accepted'
-),
-
--- Few lists repeat a compound. Counting those apart keeps the experiment out of the count of all
--- items. Imported twice, since PostgreSQL stores a step that two others read.
-repeating_experiments as (
-    select * from {{ ref('int_experiments') }} where row_status = 'accepted' and may_repeat
-),
-
-listings as (
-    {{ count_items('experiments', key='user_id', list='compound_ids', item='compound_id') }}
-),
-
-repeating_items as (
-    {{ unnest_list(
-        'repeating_experiments',
-        keep=['experiment_id', 'user_id'],
-        list='compound_ids',
-        item='compound_id'
-    ) }}
-),
-
-repeats as (
+{% if is_increment() -%}
+with user_compounds as (
     select
         user_id,
         compound_id,
-        count(*) - count(distinct experiment_id) as times_repeated
-    from repeating_items
-    where compound_id is not null
-    group by user_id, compound_id
-),
-
-user_compounds as (
-    select
-        listings.user_id,
-        listings.compound_id,
-        listings.times_listed,
-        listings.times_listed - coalesce(repeats.times_repeated, 0) as experiments
-    from listings
-    left join repeats
-        on
-            listings.user_id = repeats.user_id
-            and listings.compound_id = repeats.compound_id
+        times_listed,
+        experiments
+    from {{ ref('int_user_compound_changes') }}
+    where times_listed > 0
 )
+{%- else -%}
+with user_compounds as (
+    {{ user_compounds(ref('int_experiments')) }}
+)
+{%- endif %}
 
 select * from user_compounds

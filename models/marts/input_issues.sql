@@ -15,11 +15,11 @@ user_issues as (
 ),
 
 experiment_issues as (
-    select * from {{ ref('int_experiment_issues') }}
+    {{ whole('int_experiment_issues') }}
 ),
 
 list_issues as (
-    select * from {{ ref('int_list_issues') }}
+    {{ whole('int_list_issues') }}
 ),
 
 compound_issues as (

@@ -10,7 +10,8 @@ users as (
     select
         'users' as input,
         load_id,
-        row_status
+        row_status,
+        1 as input_rows
     from {{ ref('int_users') }}
 ),
 
@@ -18,15 +19,17 @@ user_experiments as (
     select
         'user_experiments' as input,
         load_id,
-        row_status
-    from {{ ref('int_experiments') }}
+        row_status,
+        experiments as input_rows
+    from {{ ref('int_experiment_counts') }}
 ),
 
 compounds as (
     select
         'compounds' as input,
         load_id,
-        row_status
+        row_status,
+        1 as input_rows
     from {{ ref('int_compounds') }}
 ),
 
@@ -52,9 +55,9 @@ rows_per_file as (
     select
         input,
         load_id,
-        count(*) filter (where row_status = 'rejected') as rejected_rows,
-        count(*) filter (where row_status = 'superseded') as superseded_rows,
-        count(*) filter (where row_status = 'accepted') as accepted_rows
+        sum(input_rows) filter (where row_status = 'rejected') as rejected_rows,
+        sum(input_rows) filter (where row_status = 'superseded') as superseded_rows,
+        sum(input_rows) filter (where row_status = 'accepted') as accepted_rows
     from input_rows
     group by input, load_id
 ),

@@ -1,20 +1,30 @@
 {#- A table: every row of an input is read by it. -#}
 {{ config(materialized='table', indexes=unique_index(['input', 'load_id'])) }}
 
+{#- A load is looked at once: its rows never change. -#}
+{%- set added_loads_alone -%}
+    {%- if is_increment() -%}
+        where load_id in (select load_id from {{ ref('stg_load_changes') }} where is_added)
+    {%- endif -%}
+{%- endset -%}
+
 with input_files as (
     select * from {{ ref('stg_input_files') }}
 ),
 
 loaded_users as (
     select * from {{ source('raw', 'users') }}
+    {{ added_loads_alone }}
 ),
 
 loaded_experiments as (
     select * from {{ source('raw', 'user_experiments') }}
+    {{ added_loads_alone }}
 ),
 
 loaded_compounds as (
     select * from {{ source('raw', 'compounds') }}
+    {{ added_loads_alone }}
 ),
 
 seeded_users as (
@@ -69,6 +79,9 @@ cell_formats as (
         coalesce(
             input_files.decimal,
             case when files_with_thousands.load_id is not null then 'unclear' end
+            {%- if is_increment() %},
+            published_formats.numbers
+            {%- endif %}
         ) as numbers,
         input_files.dates,
         input_files.list_separator,
@@ -80,6 +93,10 @@ cell_formats as (
         on
             input_files.input = files_with_thousands.input
             and input_files.load_id = files_with_thousands.load_id
+    {%- if is_increment() %}
+    left join {{ published(this) }} as published_formats
+        on input_files.load_id = published_formats.load_id
+    {%- endif %}
 ),
 
 with_plain_files as (

@@ -1,3 +1,6 @@
+{#- In an increment a table of few rows that are read twice. -#}
+{{ config(materialized='table' if is_increment() else 'view') }}
+
 with source as (
     select * from {{ ref('base_user_experiments') }}
 ),

@@ -17,7 +17,7 @@ import pytest
 from support.databases import Database, embedded_server
 from support.project import NOT_COPIED, ROOT
 
-from loader.embedded import MAJOR, Place, place_of, start, stop
+from loader.embedded import Place, place_of, start, stop
 
 if TYPE_CHECKING:
     from support.engines import Engine
@@ -83,7 +83,7 @@ def server() -> Iterator[Database]:
             password=os.environ.get("PGPASSWORD", ""),
         )
         return
-    with embedded_server(MAJOR) as started:
+    with embedded_server() as started:
         yield started
 
 

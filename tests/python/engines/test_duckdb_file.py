@@ -1,32 +1,19 @@
-"""A database that is one file: who may open it when, and what SIGKILL leaves of it.
-
-LABMART_KILLS says how often `make prove` kills the loader (default 12).
-"""
+"""A database that is one file: who may open it when."""
 
 from __future__ import annotations
 
-import os
-import random
-import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
 from pathlib import Path
 from typing import cast
 
 import duckdb
 import pytest
-from support import in_process
 from support.engines import DuckDB
 from support.load_processes import (
     Ended,
     end_of,
-    open_files,
-    processor_seconds,
-    wait_for,
     write_table,
 )
 from support.project import ROOT
@@ -40,16 +27,7 @@ from loader.profile import Profile
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("LABMART_KILLS", "12"))
-SEED = os.environ.get("LABMART_KILLS_SEED") or str(random.randrange(10**9))
 SHELL = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
-# All of the raw tables; of the ledger without what a clock has written.
-STATE = (
-    "select load_id, call_id, status, file, records_read, records_rejected from raw.loads",
-    "select count(*), sum(hash(t)) from raw.users as t",
-    "select count(*), sum(hash(t)) from raw.user_experiments as t",
-    "select count(*), sum(hash(t)) from raw.rejected_lines as t",
-)
 
 
 @pytest.fixture
@@ -73,100 +51,6 @@ def begin(*arguments: str | Path) -> subprocess.Popen[str]:
 
 def labmart(*arguments: str | Path) -> Ended:
     return end_of(begin(*arguments))
-
-
-def state(file: DuckDB) -> list[object]:
-    if not file.schemas("_raw"):
-        return []
-    return [sorted(file.rows(sql.replace("raw.", "labmart_raw."))) for sql in STATE]
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """A load that replaces another one; the file before, and the states before and after."""
-
-    folder: Path
-    kept: Path
-    before: list[object]
-    after: list[object]
-    seconds: float
-
-
-@pytest.fixture
-def replacement(file: DuckDB, loading_copy: Path, tmp_path: Path) -> Replacement:
-    old = write_table(tmp_path / "old.csv", "users", range(500), broken_every=50)
-    new = tmp_path / "new"
-    write_table(new / "users.csv", "users", range(400, 10_000), broken_every=300)
-    write_table(new / "runs.csv", "user_experiments", range(80_000), broken_every=999)
-    assert in_process.labmart(loading_copy, "load", str(old)).code == 0
-    kept = tmp_path / "kept"
-    shutil.copy(file.path, kept)
-    before = state(file)
-    begun = time.monotonic()
-    assert labmart("load", "--replace", new).code == 0
-    seconds = time.monotonic() - begun
-    after = state(file)
-    assert after != before
-    return Replacement(new, kept, before, after, seconds)
-
-
-def killed(
-    file: DuckDB, project: Path, load: Replacement, moment: Callable[[subprocess.Popen[str]], None]
-) -> bool | None:
-    """Kill the load when the moment has come; all is there, or nothing, and a second call loads it.
-
-    Whether all was there; None for a load that had ended before.
-    """
-    file.path.with_name(f"{file.path.name}.wal").unlink(missing_ok=True)
-    shutil.copy(load.kept, file.path)
-    loading = begin("load", "--replace", load.folder)
-    moment(loading)
-    loading.kill()
-    loading.communicate()
-    found = state(file)
-    assert found in (load.before, load.after)
-    again = in_process.labmart(project, "load", "--replace", str(load.folder))
-    assert again.code == 0, again
-    assert ("already loaded" in again.err) == (found == load.after)
-    assert state(file) == load.after
-    return found == load.after if loading.returncode == -signal.SIGKILL else None
-
-
-def after(seconds: float) -> Callable[[subprocess.Popen[str]], None]:
-    return lambda _: time.sleep(seconds)
-
-
-@pytest.mark.parametrize("more", [0.0, 0.2])
-def test_a_loader_that_is_killed_once_it_has_the_file(
-    file: DuckDB, loading_copy: Path, replacement: Replacement, more: float
-) -> None:
-    def moment(loading: subprocess.Popen[str]) -> None:
-        """It has the file open and has then used some processor time."""
-        wait_for(lambda: str(file.path) in open_files(loading.pid))
-        until = processor_seconds(loading.pid) + more
-        wait_for(lambda: loading.poll() is not None or processor_seconds(loading.pid) >= until)
-
-    outcome = killed(file, loading_copy, replacement, moment)
-    assert more or outcome is False
-
-
-@pytest.mark.prove("a dozen kills at random moments; two chosen ones are tried always")
-def test_a_loader_that_is_killed_leaves_all_or_nothing(
-    file: DuckDB, loading_copy: Path, replacement: Replacement
-) -> None:
-    chance = random.Random(SEED)
-    landed = []
-    for number in range(KILLS):
-        # Most of the first third passes before Python has started.
-        moment = replacement.seconds * (0.3 + 0.8 * (number + chance.random()) / KILLS)
-        try:
-            outcome = killed(file, loading_copy, replacement, after(moment))
-        except AssertionError as error:
-            error.add_note(f"seed {SEED}: after {moment:.3f} s of {replacement.seconds:.3f} s")
-            raise
-        landed.append(outcome)
-    # The kills are worth something only if some met the load before its commit.
-    assert False in landed, landed
 
 
 def test_a_file_that_another_program_has_open_is_named_with_the_program(
@@ -289,17 +173,17 @@ def test_settings_of_the_profile_hold(file: DuckDB) -> None:
 def test_a_signal_while_a_statement_begins_ends_it(
     file: DuckDB, monkeypatch: pytest.MonkeyPatch, is_started: bool
 ) -> None:
-    start = duckdb_engine._Work.start
+    start = threading.Thread.start
 
-    def interrupted(work: duckdb_engine._Work) -> None:
+    def interrupted(thread: threading.Thread) -> None:
         if is_started:
-            start(work)
+            start(thread)
         raise KeyboardInterrupt
 
     with open_store(file.profile()) as store:
         run = cast(DuckDBRaw, store).run
         with monkeypatch.context() as patch:
-            patch.setattr(duckdb_engine._Work, "start", interrupted)
+            patch.setattr(threading.Thread, "start", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 run("select sum(a.range * b.range) from range(1000000) as a, range(1000000) as b")
         run("rollback")

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: real servers, started, killed, moved, exposed and started again."""
+"""The embedded PostgreSQL: real servers, started, killed, moved, exposed, by root and by others."""
 
 from __future__ import annotations
 
@@ -7,35 +7,65 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
 import pytest
 from support.embedded import AS_ROOT, ask, pid_of
 from support.in_process import labmart
-from support.project import loading_project
+from support.project import ROOT, loading_project
 
 from loader.embedded import (
+    ACCOUNT_VARIABLE,
     DATABASE,
     ROLE,
     Place,
     is_embedded,
-    make_private,
     place_of,
     programs,
+    require_private,
     server_process,
     start,
     status,
     stop,
     url_of,
 )
+from loader.embedded.settings import Machine, render, this_machine
 from loader.errors import DatabaseUnreachable
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def shared_place(stopped_cluster: Place) -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
+        made = place_of(Path(folder).resolve())
+        shutil.copytree(stopped_cluster.home, made.home, symlinks=True)
+        yield made
+        stop(made)
+
+
+@pytest.fixture
+def place(shared_place: Place) -> Iterator[Place]:
+    """A cluster that all tests start and may leave running; settings of one's own are removed."""
+    yield shared_place
+    if shared_place.user_settings.exists():
+        shared_place.user_settings.unlink()
+        stop(shared_place)
+
+
+def copied(cluster: Place, folder: Path) -> Place:
+    """A copy of a cluster in a project folder that is made."""
+    folder.mkdir()
+    place = place_of(folder)
+    shutil.copytree(cluster.home, place.home, symlinks=True)
+    return place
 
 
 def kill(place: Place) -> int:
@@ -46,69 +76,62 @@ def kill(place: Place) -> int:
     return pid
 
 
-def test_first_start_gives_an_empty_utf8_database_and_no_network_port(empty_place: Place) -> None:
-    assert start(empty_place) is True
-    assert start(empty_place) is False
-    assert (
-        ask(empty_place, "select current_user || '@' || current_database()") == f"{ROLE}@{DATABASE}"
-    )
+def test_of_several_first_starts_one_makes_a_private_utf8_database_without_a_port(
+    empty_place: Place,
+) -> None:
+    # What a killed initdb has left.
+    unfinished = empty_place.home / "data.new"
+    unfinished.mkdir(parents=True)
+    (unfinished / "PG_VERSION").write_text("18\n")
+    outcomes: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(start(empty_place))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [False, False, False, True]
+    assert not unfinished.exists()
+    for path in (empty_place.home, empty_place.data, empty_place.run, empty_place.log):
+        assert path.stat().st_mode & 0o077 == 0, path
+    whom = ask(empty_place, "select current_user || '@' || current_database()")
+    assert whom == f"{ROLE}@{DATABASE}"
     assert ask(empty_place, "show server_encoding") == "UTF8"
     assert ask(empty_place, "show listen_addresses") == ""
-    assert (
-        ask(empty_place, "select datlocprovider::text || datlocale from pg_database limit 1")
-        == "bC.UTF-8"
-    )
+    locale = "select datlocprovider::text || datlocale from pg_database limit 1"
+    assert ask(empty_place, locale) == "bC.UTF-8"
     assert ask(empty_place, "select upper('é')") == "É"
 
 
-def test_data_survives_a_stop(place: Place) -> None:
+def test_data_survives_a_stop_a_kill_a_stale_pid_file_and_a_lost_socket(place: Place) -> None:
     start(place)
     ask(place, "create table kept as select 7 as x")
-    assert stop(place) is True
-    assert stop(place) is False
-    assert status(place).running is False
-    start(place)
-    assert ask(place, "select x from kept") == 7
-
-
-def test_status_tells_pid_version_size_and_uptime(place: Place) -> None:
-    assert status(place).running is False
-    start(place)
+    assert (stop(place), stop(place), status(place).word) == (True, False, "stopped")
+    assert (start(place), start(place)) == (True, False)
     found = status(place)
-    assert found.running
-    assert found.pid == pid_of(place)
+    assert (found.word, found.pid) == ("running", pid_of(place))
     assert (found.version or "").startswith("18.")
     assert (found.size or 0) > 10 * 1024**2
-    assert found.uptime is not None
-    assert 0 <= found.uptime < 60
-
-
-def test_it_starts_again_after_kill_9(place: Place) -> None:
-    start(place)
-    ask(place, "create table kept as select 7 as x")
+    assert 0 <= (found.uptime or -1) < 60
     kill(place)
     assert start(place) is True
-    assert ask(place, "select x from kept") == 7
-
-
-def test_a_pid_file_whose_number_is_now_another_process_does_not_hinder(place: Place) -> None:
-    start(place)
     old = kill(place)
     for name in (place.data / "postmaster.pid", Path(f"{place.socket}.lock")):
         lines = name.read_text().splitlines()
         assert lines[0] == str(old)
         # The process that runs this test is alive, but no postgres.
         name.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    assert server_process(place.data) is None
-    assert stop(place) is False
+    assert (server_process(place.data), stop(place), start(place)) == (None, False, True)
+    shutil.rmtree(place.run)
+    assert status(place).word == "not answering"
     assert start(place) is True
-    assert ask(place, "select 1") == 1
+    assert ask(place, "select x from kept") == 7
 
 
 def test_a_server_that_is_just_ending_is_waited_for_and_another_one_started(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start(place)
     stop(place)
     # As a server in its last moments: a process `postgres -D <data>` that does not answer any more.
     words = ["postgres", "-c", "read line", "-D", str(place.data)]
@@ -130,29 +153,6 @@ def test_a_server_that_is_just_ending_is_waited_for_and_another_one_started(
     assert ask(place, "select 1") == 1
 
 
-def test_two_starts_at_once_make_one_server(empty_place: Place) -> None:
-    outcomes: list[bool] = []
-    threads = [
-        threading.Thread(target=lambda: outcomes.append(start(empty_place))) for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == [False, False, False, True]
-    assert ask(empty_place, "select 1") == 1
-
-
-def test_a_killed_initdb_is_made_good(empty_place: Place) -> None:
-    empty_place.home.mkdir()
-    unfinished = empty_place.home / "data.new"
-    unfinished.mkdir()
-    (unfinished / "PG_VERSION").write_text("18\n")
-    start(empty_place)
-    assert ask(empty_place, "select 1") == 1
-    assert not unfinished.exists()
-
-
 def test_foreign_files_in_the_data_directory_are_left_alone(empty_place: Place) -> None:
     empty_place.data.mkdir(parents=True)
     (empty_place.data / "thesis.doc").write_text("years of work")
@@ -161,18 +161,19 @@ def test_foreign_files_in_the_data_directory_are_left_alone(empty_place: Place) 
     assert (empty_place.data / "thesis.doc").read_text() == "years of work"
 
 
-def test_data_of_another_major_version_is_refused(empty_place: Place) -> None:
-    older = replace(empty_place, major=16)
-    start(older)
-    assert ask(older, "select current_setting('server_version_num')::int / 10000") == 16
-    stop(older)
+def test_data_of_another_major_version_is_refused(place: Place) -> None:
+    stop(place)
+    version = place.data / "PG_VERSION"
+    version.write_text("16\n")
     with pytest.raises(DatabaseUnreachable, match=r"made by PostgreSQL 16.*brings PostgreSQL 18"):
-        start(empty_place)
+        start(place)
+    version.write_text("18\n")
 
 
 def test_a_wrong_setting_of_ones_own_is_told_with_the_last_lines_of_the_log(
     place: Place,
 ) -> None:
+    stop(place)
     place.user_settings.write_text("shared_buffers = plenty\n")
     with pytest.raises(DatabaseUnreachable, match="shared_buffers"):
         start(place)
@@ -181,40 +182,23 @@ def test_a_wrong_setting_of_ones_own_is_told_with_the_last_lines_of_the_log(
     assert ask(place, "show work_mem") == "77MB"
 
 
-ODD_NAMES = ("with space", "quote ' and \" double", "Ünïcode-実験", "back\\slash")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        " ".join(ODD_NAMES),
-        "long-" * 20,
-        *(
-            pytest.param(
-                name, marks=pytest.mark.prove("a cluster each; all in one name in make test")
+def test_any_path_will_do(open_folder: Path, stopped_cluster: Place) -> None:
+    odd = open_folder / "with space quote ' and \" double Ünïcode-実験 back\\slash"
+    odd.mkdir()
+    for place in (place_of(odd), copied(stopped_cluster, open_folder / ("long-" * 20))):
+        try:
+            start(place)
+            shown = subprocess.run(
+                [programs() / "psql", "-Atc", "select 2", url_of(place)],
+                capture_output=True,
+                text=True,
+                check=True,
             )
-            for name in ODD_NAMES
-        ),
-    ],
-)
-def test_any_path_will_do(open_folder: Path, name: str) -> None:
-    folder = open_folder / name
-    folder.mkdir()
-    place = place_of(folder)
-    try:
-        start(place)
-        assert ask(place, "select 1") == 1
-        shown = subprocess.run(
-            [programs() / "psql", "-Atc", "select 2", url_of(place)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert shown.stdout == "2\n"
-    finally:
-        stop(place)
-        if place.run.parent != place.home:
-            shutil.rmtree(place.run, ignore_errors=True)
+            assert shown.stdout == "2\n"
+        finally:
+            stop(place)
+            if place.run.parent != place.home:
+                shutil.rmtree(place.run, ignore_errors=True)
 
 
 def test_a_long_path_gets_a_private_directory_in_tmp(tmp_path: Path) -> None:
@@ -227,29 +211,11 @@ def test_a_long_path_gets_a_private_directory_in_tmp(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_others_could_have_made_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(DatabaseUnreachable, match="something put in its place"):
-        make_private(tmp_path / "link")
-    make_private(tmp_path / "mine")
-    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o700
-    make_private(tmp_path / "mine")
-
-
-@AS_ROOT
-def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "theirs").mkdir(mode=0o700)
-    os.chown(tmp_path / "theirs", 65534, 65534)
+        require_private(tmp_path / "link", [os.geteuid()], close=True)
     with pytest.raises(DatabaseUnreachable, match="belongs to another user"):
-        make_private(tmp_path / "theirs")
-
-
-def test_a_server_whose_socket_is_gone_is_told_and_started_anew(place: Place) -> None:
-    start(place)
-    ask(place, "create table kept as select 7 as x")
-    shutil.rmtree(place.run)
-    assert status(place).word == "not answering"
-    assert start(place) is True
-    assert ask(place, "select x from kept") == 7
+        require_private(tmp_path, [os.geteuid() + 1], close=True)
 
 
 def test_folders_that_a_backup_opened_are_named_and_closed(
@@ -273,52 +239,36 @@ def test_a_socket_of_another_user_is_not_trusted(place: Place) -> None:
     os.chown(place.socket, 65534, 65534)
     with pytest.raises(DatabaseUnreachable, match=r"belongs to another user \(uid 65534\)"):
         start(place)
+    os.chown(place.socket, 0, 0)
 
 
 def test_a_server_that_lets_nobody_in_says_so(place: Place) -> None:
+    stop(place)
     (place.home / "rules.conf").write_text("local all all reject\n")
     place.user_settings.write_text(f"hba_file = '{place.home / 'rules.conf'}'\n")
     with pytest.raises(DatabaseUnreachable, match=r"does not let labmart in: pg_hba.conf rejects"):
         start(place)
 
 
-def test_its_files_are_private(empty_place: Place) -> None:
-    start(empty_place)
-    for path in (empty_place.home, empty_place.data, empty_place.run):
-        assert path.stat().st_mode & 0o077 == 0, path
-    assert empty_place.log.stat().st_mode & 0o077 == 0
-
-
-def test_two_clones_have_two_servers(open_folder: Path) -> None:
-    places = []
-    for name in ("a", "b"):
-        (open_folder / name).mkdir()
-        places.append(place_of(open_folder / name))
-    first, second = places
+def test_two_clones_have_two_servers_and_one_that_is_moved_goes_on(
+    open_folder: Path, stopped_cluster: Place
+) -> None:
+    first, second = (copied(stopped_cluster, open_folder / name) for name in "ab")
+    moved = place_of(open_folder / "moved")
     try:
         start(first)
         start(second)
-        ask(first, "create table only_here ()")
+        ask(first, "create table only_here as select 7 as x")
         assert ask(second, "select to_regclass('only_here')") is None
-        stop(first)
+        (open_folder / "a").rename(open_folder / "moved")
+        start(moved)
+        assert ask(moved, "select x from only_here") == 7
+        assert ask(moved, "show data_directory") == str(moved.data)
+        stop(moved)
         assert ask(second, "select 1") == 1
     finally:
-        stop(first)
-        stop(second)
-
-
-def test_a_project_that_was_moved_while_the_server_ran_goes_on(open_folder: Path) -> None:
-    (open_folder / "before").mkdir()
-    start(place_of(open_folder / "before"))
-    ask(place_of(open_folder / "before"), "create table kept as select 7 as x")
-    (open_folder / "before").rename(open_folder / "after")
-    place = place_of(open_folder / "after")
-    try:
-        start(place)
-        assert ask(place, "select x from kept") == 7
-        assert ask(place, "show data_directory") == str(place.data)
-    finally:
-        stop(place)
+        for place in (first, second, moved):
+            stop(place)
 
 
 def test_a_port_is_open_to_the_reader_with_the_password_and_while_it_is_asked_for(
@@ -370,3 +320,149 @@ def test_a_port_is_open_to_the_reader_with_the_password_and_while_it_is_asked_fo
     port = str(ask(place, "show port"))
     for user in ("labmart", "labmart_reader"):
         assert as_seen(user, password) != "in"
+
+
+@AS_ROOT
+def test_data_made_as_root_can_be_given_to_an_account_which_runs_it_from_then_on(
+    open_folder: Path, stopped_cluster: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = copied(stopped_cluster, open_folder / "project")
+    try:
+        start(place)
+        ask(place, "create table kept as select 7 as x")
+        stop(place)
+        # As where there are no user namespaces.
+        monkeypatch.setenv(ACCOUNT_VARIABLE, "nobody")
+        start(place)
+        assert ask(place, "select x from kept") == 7
+        assert place.data.stat().st_uid == 65534
+        stop(place)
+        # Without the variable the owner of the data tells who runs it.
+        monkeypatch.delenv(ACCOUNT_VARIABLE)
+        start(place)
+        assert Path(f"/proc/{pid_of(place)}").stat().st_uid == 65534
+    finally:
+        stop(place)
+
+
+@AS_ROOT
+def test_a_closed_directory_above_is_named_and_stays_closed(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ACCOUNT_VARIABLE, "nobody")
+    closed = open_folder / "closed"
+    (closed / "project").mkdir(parents=True)
+    closed.chmod(0o700)
+    with pytest.raises(DatabaseUnreachable, match=f"{closed} is closed to it"):
+        start(place_of(closed / "project"))
+    assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@AS_ROOT
+def test_a_closed_directory_is_no_hindrance_with_user_namespaces(open_folder: Path) -> None:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(
+            ["unshare", "--user", "true"], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("no user namespaces here")
+    open_folder.chmod(0o700)
+    place = place_of(open_folder)
+    try:
+        start(place)
+        assert place.data.stat().st_uid == 0
+        assert ask(place, "select 1") == 1
+    finally:
+        stop(place)
+
+
+@AS_ROOT
+def test_root_in_a_user_s_closed_project_runs_it_as_that_user(open_folder: Path) -> None:
+    os.chown(open_folder, 65534, 65534)
+    open_folder.chmod(0o700)
+    place = place_of(open_folder)
+    try:
+        start(place)
+        assert place.data.stat().st_uid == 65534
+        assert ask(place, "select 1") == 1
+    finally:
+        stop(place)
+
+
+@AS_ROOT
+def test_an_ordinary_user_can_do_all_of_it(open_folder: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from loader.embedded import place_of, start, stop, status\n"
+        "p = place_of(Path(sys.argv[2]))\n"
+        "print(start(p), status(p).running, stop(p), status(p).running)\n"
+    )
+    os.chown(open_folder, 65534, 65534)
+    packages = Path(psycopg2.__file__).parents[1]
+    # The virtual environment's Python may lie in root's home, closed to others.
+    system_python = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (sys.executable, system_python):
+        try:
+            done = subprocess.run(
+                [python, "-c", code, str(ROOT), str(open_folder)],
+                user=65534,
+                group=65534,
+                extra_groups=[],
+                cwd="/",
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(packages)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except OSError:
+            continue
+        if "ModuleNotFoundError" not in done.stderr:
+            assert done.stdout.split() == ["True", "True", "True", "False"], done.stderr
+            return
+    pytest.skip("Python or the project is closed to other users")
+
+
+GIB = 1024**3
+
+
+def machine(memory: int, cores: int = 2, *, disk: int = 900, shm: int | None = 12) -> Machine:
+    return Machine(memory * GIB, cores, disk * GIB, None if shm is None else shm * GIB)
+
+
+def setting(text: str, name: str) -> str:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+    return line.split("=", 1)[1].split("#")[0].strip()
+
+
+def test_settings_follow_memory_cores_and_disk(empty_place: Place) -> None:
+    text = render(machine(24), empty_place)
+    assert setting(text, "shared_buffers") == "4096MB"
+    assert setting(text, "work_mem") == "1024MB"
+    assert setting(text, "max_parallel_workers") == "4"
+    assert setting(text, "max_wal_size") == "16384MB"
+    assert "dynamic_shared_memory_type" not in text
+    assert setting(render(machine(512, 64), empty_place), "shared_buffers") == "8192MB"
+    assert setting(render(machine(24, disk=20), empty_place), "max_wal_size") == "2048MB"
+    assert setting(render(machine(24, shm=0), empty_place), "dynamic_shared_memory_type") == "mmap"
+    assert "dynamic_shared_memory_type" not in render(machine(24, shm=None), empty_place)
+
+
+def test_the_server_accepts_every_setting_on_a_small_machine_with_small_shm(
+    place: Place,
+) -> None:
+    stop(place)
+    text = render(machine(1, 1, disk=5, shm=0), place)
+    place.user_settings.write_text(
+        "\n".join(line for line in text.splitlines() if not line.startswith("include"))
+    )
+    start(place)
+    assert ask(place, "show dynamic_shared_memory_type") == "mmap"
+    assert ask(place, "select count(*) from pg_file_settings where error is not null") == 0
+
+
+def test_the_machine_is_measured(tmp_path: Path) -> None:
+    found = this_machine(Place(home=tmp_path, run=tmp_path))
+    assert found.memory > 100 * 1024**2
+    assert 1 <= found.cores <= (os.cpu_count() or 1)

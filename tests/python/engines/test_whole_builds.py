@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
+import pandas  # type: ignore[import-untyped]  # its types are a package of their own
 import pytest
 from support.engines import Lake
 from support.oracle import marts
@@ -55,6 +57,22 @@ def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
     with requested_workbench(engine, request, tmp_path_factory) as bench:
         for mode in modes:
             bench.check(catalogue_lab(mode))
+        if isinstance(bench.engine, Lake):
+            check_that_anybody_reads(bench, bench.engine.place / "labmart")
+
+
+def check_that_anybody_reads(bench: Workbench, home: Path) -> None:
+    """What is published is plain Parquet to programs that know nothing of labmart."""
+    build = max(path.name for path in (home / "published").iterdir())
+    folder = home / "builds" / build / "labmart" / "user_features"
+    columns = ["user_id", "most_consumed_compounds", "total_exp_time_per_user"]
+    shown = {tuple(row[name] for name in columns) for row in bench.shown("user_features")}
+    by_pandas = pandas.read_parquet(folder)[columns].itertuples(index=False)
+    listed = ", ".join(columns)
+    by_duckdb = duckdb.execute(f"select {listed} from read_parquet('{folder}/*.parquet')")
+    for rows in (by_pandas, by_duckdb.fetchall()):
+        texts = (("" if pandas.isna(cell) else str(cell) for cell in row) for row in rows)
+        assert set(map(tuple, texts)) == shown
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.engines import Engine
+from support.engines import Engine, Postgres
 from support.in_process import labmart
 from support.person import HEADER, write
 from support.project import ROOT, copy_of_project
@@ -86,3 +86,8 @@ def test_check_gives_the_verdict_of_a_build(
     assert engine.everything("labmart_raw") == before
     again = labmart(project, "load", "--check", "users.csv")
     assert "Nothing new to load." in again.err
+    if isinstance(engine, Postgres):
+        engine.rows(f"alter database {engine.database.name} set default_transaction_read_only = on")
+        unjudged = labmart(project, "load", "--check", "new.csv")
+        assert (unjudged.code, "The rows cannot be judged." in unjudged.err) == (0, True)
+        assert (labmart(project, "load", "new.csv").code) == 4

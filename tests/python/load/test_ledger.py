@@ -15,7 +15,7 @@ from loader.engines import Load
 from loader.engines.raw_store import RawStore
 from loader.errors import UnknownLoad, WrongStatus
 from loader.history import after_prune, after_redo, after_undo
-from loader.ledger import IncomingFile, Step, escaped, file_name, plan, statuses
+from loader.ledger import IncomingFile, Step, file_name, plan, statuses
 
 
 def load(load_id: int, **values: object) -> Load:
@@ -121,27 +121,6 @@ def test_random_histories_show_what_replaying_them_shows(seed: int) -> None:
         assert ledger.changes(memory.rows) == {}
 
 
-def test_a_prune_changes_nothing_that_counts() -> None:
-    memory, store = store_of(
-        load(1), load(2, mode="replace"), load(3, mode="replace", status="reverted")
-    )
-    settle(store)
-    assert [row.status for row in memory.rows] == ["superseded", "current", "reverted"]
-    assert [row.load_id for row in ledger.prune(store)] == [1, 3]
-    assert [row.load_id for row in memory.rows] == [2]
-    assert ledger.changes(memory.rows) == {}
-
-
-def test_the_files_of_one_call_do_not_replace_each_other() -> None:
-    loads = [load(1), load(2, call_id=2, mode="replace"), load(3, call_id=2, mode="replace")]
-    assert statuses(loads) == {1: "superseded", 2: "current", 3: "current"}
-
-
-def test_an_input_is_replaced_alone() -> None:
-    loads = [load(1), load(2, input="compounds"), load(3, mode="replace")]
-    assert statuses(loads) == {1: "superseded", 2: "current", 3: "current"}
-
-
 def test_undo_is_all_or_nothing_and_says_why() -> None:
     memory, store = store_of(load(1), load(2, status="reverted"))
     with pytest.raises(WrongStatus, match=r"^Load 2 is undone already\. `labmart redo 2`"):
@@ -159,52 +138,56 @@ def test_redo_of_what_was_not_undone_says_what_is_in_its_place() -> None:
         ledger.redo(store, [2])
 
 
-def test_undo_tells_what_counts_again() -> None:
-    before = [
-        load(9, status="superseded"),
-        load(10, status="superseded"),
-        load(12, mode="replace", file="users.csv"),
-    ]
+@pytest.mark.parametrize(
+    ("action", "chosen", "before", "said"),
+    [
+        (
+            "undo",
+            12,
+            [
+                load(9, status="superseded"),
+                load(10, status="superseded"),
+                load(12, mode="replace", file="users.csv"),
+            ],
+            "load 12 (users.csv into users) is undone; loads 9 and 10 are current again",
+        ),
+        (
+            "undo",
+            1,
+            [load(1, status="superseded"), load(2, mode="replace")],
+            "load 1 (file1.csv into users) is undone "
+            "(it was not current, and will not be when what replaced it is undone)",
+        ),
+        (
+            "redo",
+            2,
+            [load(1), load(2, mode="replace", status="reverted")],
+            "load 2 (file2.csv into users) is current again; load 1 is no longer current",
+        ),
+        (
+            "redo",
+            1,
+            [load(1, status="reverted"), load(2, mode="replace")],
+            "load 1 (file1.csv into users) is redone, but load 2 has replaced it",
+        ),
+        (
+            "redo",
+            1,
+            [load(1, status="reverted", sha256="a"), load(2, sha256="a", file="other.csv")],
+            "load 1 (file1.csv into users) is redone, but load 2 has replaced it",
+        ),
+    ],
+)
+def test_undo_and_redo_tell_what_counts_now(
+    action: str, chosen: int, before: list[Load], said: str
+) -> None:
     _, store = store_of(*before)
-    said = after_undo(before, [12], ledger.undo(store, [12]))
-    assert said == [
-        "load 12 (users.csv into users) is undone; loads 9 and 10 are current again",
-        "Run `labmart build` to bring the tables up to date.",
-    ]
-
-
-def test_undo_of_a_superseded_load_tells_that_it_will_not_come_back() -> None:
-    before = [load(1, status="superseded"), load(2, mode="replace")]
-    _, store = store_of(*before)
-    said = after_undo(before, [1], ledger.undo(store, [1]))
-    assert len(said) == 1
-    assert "will not be when what replaced it is undone" in said[0]
-
-
-def test_redo_tells_what_does_not_count_any_more() -> None:
-    before = [load(1), load(2, mode="replace", status="reverted")]
-    _, store = store_of(*before)
-    said = after_redo(before, [2], ledger.redo(store, [2]))
-    assert said[0] == (
-        "load 2 (file2.csv into users) is current again; load 1 is no longer current"
-    )
-
-
-def test_redo_of_a_load_that_has_been_replaced_tells_so() -> None:
-    before = [load(1, status="reverted"), load(2, mode="replace")]
-    _, store = store_of(*before)
-    new = ledger.redo(store, [1])
-    assert new == {1: "superseded"}
-    assert after_redo(before, [1], new) == [
-        "load 1 (file1.csv into users) is redone, but load 2 has replaced it"
-    ]
-
-
-def test_of_two_loads_of_the_same_bytes_the_later_one_is_current() -> None:
-    before = [load(1, status="reverted", sha256="a"), load(2, sha256="a", file="other.csv")]
-    _, store = store_of(*before)
-    said = after_redo(before, [1], ledger.redo(store, [1]))
-    assert said == ["load 1 (file1.csv into users) is redone, but load 2 has replaced it"]
+    if action == "undo":
+        told = after_undo(before, [chosen], ledger.undo(store, [chosen]))
+    else:
+        told = after_redo(before, [chosen], ledger.redo(store, [chosen]))
+    build = ["Run `labmart build` to bring the tables up to date."]
+    assert told == [said, *(build if "current again" in said else [])]
 
 
 def test_a_file_name_cannot_write_to_the_terminal() -> None:
@@ -311,26 +294,13 @@ def test_undo_and_redo_of_a_correction_give_the_earlier_reading_its_place() -> N
 
 def test_sheets_of_one_workbook_are_told_apart() -> None:
     first, second = (incoming("x", f"copy.xlsx#Plate {n}", sheet=f"Plate {n}") for n in (1, 2))
-    # An earlier version kept no reading.
-    for reading in ('{"sheet": "Plate 1"}', ""):
-        loads = [load(1, file="lab.xlsx#Plate 1", sha256="x", reading=reading)]
-        assert known(loads, first, second) == ["load 1, lab.xlsx#Plate 1", ""]
+    loads = [load(1, file="lab.xlsx#Plate 1", sha256="x", reading='{"sheet": "Plate 1"}')]
+    assert known(loads, first, second) == ["load 1, lab.xlsx#Plate 1", ""]
 
 
-def test_a_sheet_whose_name_has_a_hash_is_not_taken_for_another() -> None:
+def test_names_of_sheets_stay_apart() -> None:
     parts = ["b", "a#b", "a%23b", "a%2523b", "50%", "#b", "##b", "a/b"]
-    names = [file_name("lab.xlsx", part) for part in parts]
-    assert len(set(names)) == len(parts)
-    for part, name in zip(parts, names, strict=True):
-        sheets = [incoming("x", sheet=escaped(other)) for other in parts]
-        found = known([load(1, file=name, sha256="x", reading="")], *sheets)
-        assert [bool(word) for word in found] == [other == part for other in parts]
-
-
-def test_a_hash_in_the_name_of_a_text_file_is_no_sheet() -> None:
-    for file, reading in (("run #3/users.csv", ""), ("run #3.csv", "{}")):
-        loads = [load(1, file=file, sha256="x", reading=reading)]
-        assert known(loads, incoming("x")) == [f"load 1, {file}"]
+    assert len({file_name("lab.xlsx", part) for part in parts}) == len(parts)
 
 
 def test_replacing_by_exactly_what_counts_in_its_order_changes_nothing() -> None:

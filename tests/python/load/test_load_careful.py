@@ -1,12 +1,16 @@
-"""Loading as a careful colleague would: what is no table is passed over, what was said is kept."""
+"""On each engine: what is no table is passed over, what was said is kept, undo and redo."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
-from support.person import Person, write
+from support.person import HEADER, Person, write
 
 pytestmark = pytest.mark.slow
 
@@ -92,3 +96,81 @@ def test_lists_of_json_are_lists_also_of_another_separator(person: Person) -> No
     person.load("exp.jsonl", "--list-separator", ",")
     lists = person.rows("select experiment_compound_ids from raw.user_experiments order by load_id")
     assert lists == [("1;;2",), ("1,,2",)]
+
+
+def test_loads_prints_the_ledger(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert person.labmart("loads").code == 0
+    assert "Nothing has been loaded yet." in person.labmart("loads").err
+    assert json.loads(person.labmart("loads", "--format", "json").out) == []
+    assert not person.has_tables()
+    name = write('a "b", c.csv')
+    person.load(name)
+    person.load("--replace", write("new.csv", HEADER + "3,Cy,,\n"))
+    done = person.labmart("loads", "--format", "csv")
+    first, second = csv.DictReader(io.StringIO(done.out))
+    assert (first["load_id"], first["status"], first["file"]) == ("1", "superseded", name)
+    assert (second["mode"], second["records_read"]) == ("replace", "1")
+    assert (second["reading"], second["decimal"]) == ("{}", "")
+    in_json = json.loads(person.labmart("loads", "--format", "json").out)
+    assert [entry["load_id"] for entry in in_json] == [1, 2]
+    assert in_json[0].keys() == first.keys()
+    assert [entry["sha256"] for entry in in_json] == [first["sha256"], second["sha256"]]
+    done = person.labmart("loads", "--limit", "1")
+    assert "new.csv" in done.out
+    assert re.search(r"  \d{4}-\d\d-\d\d \d\d:\d\d  \S", done.out)
+    assert name not in done.out
+    assert "loads: the newest 1 of 2" in done.err
+    # Every target schema reads the same loads.
+    monkeypatch.setenv("LABMART_SCHEMA", "dev_ana")
+    assert "new.csv" in person.labmart("loads").out
+
+
+def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
+    person.load(write("old.csv"))
+    person.load("--replace", write("new.csv", HEADER + "3,Cy,,\n"))
+    done = person.labmart("undo", "2")
+    assert done.err.startswith("load 2 (new.csv into users) is undone; load 1 is current again\n")
+    assert "Run `labmart build`" in done.err
+    done = person.labmart("undo", "2")
+    assert done.code == 2
+    assert "Load 2 is undone already. `labmart redo 2` would bring it back." in done.err
+    done = person.labmart("redo", "1")
+    assert done.code == 2
+    assert "Load 1 was not undone: it is current." in done.err
+    done = person.labmart("redo", "2")
+    assert done.err.startswith(
+        "load 2 (new.csv into users) is current again; load 1 is no longer current"
+    )
+    assert "There is no load 7." in person.labmart("undo", "1", "7").err
+    assert person.labmart("undo", "one").code == 2
+    done = person.labmart("prune", "--check")
+    assert "load 1 (old.csv into users), superseded: 2 rows, 0 rejected lines would be" in done.err
+    assert person.names() == ["Ada", "Béla", "Cy"]
+    assert "1 load with 2 rows deleted." in person.labmart("prune").err
+    assert person.names() == ["Cy"]
+    assert "there is nothing to delete" in person.labmart("prune").err
+
+
+def test_a_second_try_with_another_reading_takes_the_place_of_the_first(person: Person) -> None:
+    write("users.csv", (HEADER + "1,Иван Панов,,\n2,Анна Котова,,\n").encode("cp1251"))
+    person.load("users.csv", "--encoding", "windows-1252")
+    for load_id, replace in ((2, ()), (3, ("--replace",)), (4, ())):
+        done = person.load("users.csv", "--encoding", "windows-1251", *replace)
+        assert "takes the place of load 1, which was read as text, cp1252, " in done.err
+        if load_id < 4:
+            person.labmart("undo", str(load_id))
+            person.labmart("prune")
+    assert person.rows("select load_id, status from raw.loads order by 1") == [
+        (1, "superseded"),
+        (4, "current"),
+    ]
+    # A nightly call that says nothing of it leaves the correction as it is.
+    for again in ((), ("--replace",), ("--encoding", "windows-1251")):
+        assert "already loaded (load 4, users.csv)" in person.load("users.csv", *again).err
+    # Sent again after others, it is read as it was read.
+    person.load(write("other.csv", HEADER + "1,Ada,,\n"))
+    os.utime("users.csv")
+    assert "the same as load 4, whose place it takes" in person.load("users.csv").err
+    assert person.names()[-2:] == ["Иван Панов", "Анна Котова"]
+    done = person.labmart("undo", "4", "6")
+    assert "; load 1 is current again" in done.err

@@ -6,12 +6,14 @@ A failure names the laboratory; `random_lab(seed, mode=..., dirt=...)` gives it 
 from __future__ import annotations
 
 import datetime
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 
 import pytest
-from support.compiled import CompiledModels, compiled_models
+from support.compiled import CompiledModels, check_history, compiled_models
 from support.oracle import MARTS, File, Lab, Value
 from support.random_labs import MODES, Mode, catalogue_lab, random_lab
 from support.random_tables import INPUTS
@@ -69,6 +71,45 @@ def test_every_mart_of_a_random_laboratory_is_as_calculated(
     compiled: CompiledModels, seed: int, mode: Mode, dirt: float
 ) -> None:
     compiled.check(random_lab(seed, mode=mode, dirt=dirt))
+
+
+# Laboratories whose loads come and go: of `make test`, and of `make prove`.
+HISTORIES = {"postgres": (4, 150), "duckdb": (0, 60), OLDER_POSTGRES: (0, 10)}
+
+
+def histories() -> Iterator[object]:
+    for engine, (few, many) in HISTORIES.items():
+        for seed in range(many):
+            yield pytest.param(engine, seed, marks=[] if seed < few else [MANY])
+
+
+def history(lab: Lab, seed: int) -> Iterator[Lab]:
+    """The laboratory with other current loads in each step, never without any.
+
+    Loads that are undone and done again are also what a replacement, users who come late and users
+    who leave are to the models.
+    """
+    rng = random.Random(seed)
+    files = list(lab.files)
+    loaded = [at for at, file in enumerate(files) if file.load_id is not None]
+    for _ in range(6):
+        for at in rng.sample(loaded, min(rng.choice((1, 1, 2, 3)), len(loaded))):
+            status = "reverted" if files[at].status == "current" else "current"
+            files[at] = replace(files[at], status=status)
+        if not any(files[at].status == "current" for at in loaded):
+            files[loaded[0]] = replace(files[loaded[0]], status="current")
+        yield Lab(tuple(files))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "seed"), [*histories()])
+def test_increments_leave_what_a_whole_build_does(compiled: CompiledModels, seed: int) -> None:
+    labs = [
+        random_lab(n, mode="loads", dirt=DIRT[seed % len(DIRT)]) for n in range(seed, 9999, 500)
+    ]
+    # The catalogue of odd values once, then those of most loads.
+    lab = max(labs, key=lambda one: len(one.files)) if seed else catalogue_lab("loads")
+    check_history(compiled, history(lab, seed))
 
 
 @pytest.mark.slow

@@ -23,9 +23,11 @@ from loader import dbt_report
 from loader.dbt import BuildOptions, BuildResult
 from loader.errors import DatabaseFault, UsageError
 from loader.profile import Profile
+from loader.progress import NodeResult
 from loader.project import Project
 from loader.publications import (
     CURRENT,
+    GONE,
     GreenBuild,
     Mart,
     Publication,
@@ -199,7 +201,7 @@ from loader.profile import Profile
 from loader.publications import GreenBuild, Mart, Relation, open_publications
 from loader.publications.duckdb import DuckDBPublications
 from loader.publications.postgres import PostgresPublications
-left, engine, values, raw, sql, relations = json.loads(sys.argv[1])
+left, engine, values, raw, sql, relations, grows = json.loads(sys.argv[1])
 def kills(run):
     def run_or_die(*arguments):
         global left
@@ -212,19 +214,22 @@ PostgresPublications.run = kills(PostgresPublications.run)
 DuckDBPublications.run = kills(DuckDBPublications.run)
 profile = Profile(Path("profiles.yml"), "test", engine, values, raw)
 with open_publications(profile) as publications:
-    place = publications.begin()
+    place = publications.begin(grows=grows)
     if engine == "postgres":
         publications.run(sql.replace("PLACE", place))
     else:
         with publications.opened():
             publications.run(sql.replace("PLACE", place))
     made = tuple(Relation(*item) for item in relations)
-    publications.publish(GreenBuild(place, made, (Mart("users", 1),), code="code"), 1)
+    marts = (Mart("users", 1),)
+    green = GreenBuild(place, made, marts, code="code", can_grow=True, is_increment=grows)
+    publications.publish(green, 1)
 """
 
 
 @pytest.mark.prove("a process killed before each of its statements: a start of Python for each")
-def test_whenever_it_is_killed_readers_see_one_whole_build(lab: Lab) -> None:
+@pytest.mark.parametrize("grows", [False, True], ids=["whole", "increment"])
+def test_whenever_it_is_killed_readers_see_one_whole_build(lab: Lab, grows: bool) -> None:
     lab.build()
     seen: set[object] = {1}
     relations = [[one.suffix, one.name, one.is_view] for one in RELATIONS]
@@ -232,7 +237,7 @@ def test_whenever_it_is_killed_readers_see_one_whole_build(lab: Lab) -> None:
         number = 100 + moment
         call = (
             *(moment, lab.engine.name, dict(lab.profile.values), lab.profile.raw_schema),
-            *(tables("PLACE", number), relations),
+            *(tables("PLACE", number), relations, grows),
         )
         done = subprocess.run([sys.executable, "-c", KILLED, json.dumps(call)], check=False)
         assert lab.seen() in (seen, {number}), moment
@@ -248,7 +253,136 @@ def test_whenever_it_is_killed_readers_see_one_whole_build(lab: Lab) -> None:
             seen = {lab.built}
             assert lab.seen() == seen
     assert 15 < moment < 199
-    assert len(lab.places()) == 2
+    assert len(lab.places()) == 2 - grows or moment % 7
+
+
+# Increments.
+
+LEDGER = (
+    "drop table {s}_raw.loads; "
+    "create table {s}_raw.loads (load_id bigint, status text, records_read bigint); "
+    "insert into {s}_raw.loads values (1, 'current', 90), (2, 'reverted', 9)"
+)
+COUNTS = (
+    "create table {p}.input_reconciliation as select load_id, 0 as rejected_lines, "
+    "0 as rejected_rows from {s}_raw.loads where status = 'current'; "
+    "create table {p}.input_issues as select 'open' as status where 1 = 0"
+)
+COUNTED = (Relation("", "input_reconciliation"), Relation("", "input_issues"))
+# The row of a user is replaced, the others stay; what is no part of it is whole.
+CHANGED = tuple(
+    replace(one, replaced=("exists (select 1 from {next}.users as gone where gone.user_id = 1 "
+                           "and old.user_id = 1)",)) if one.name == "users" else one
+    for one in RELATIONS
+)  # fmt: skip
+ONE_OF_EACH = (
+    "select version from {s}.users where user_id = 1 union all select version from {s}.runs "
+    "union all select version from {s}_staging.stg_users"
+)
+
+
+def grow(lab: Lab, *, keep: int = 1, change: str = "") -> int:
+    """Build whole where nothing is published, else an increment; its number."""
+    lab.built += 1
+    with open_publications(lab.profile) as publications:
+        grows = publications.can_grow("code")
+        place = publications.begin(grows=grows)
+        lab.rows(f"{tables(place, lab.built)}; {(COUNTS + change).format(p=place, s=lab.schema)}")
+        green = lab.green(place, *(CHANGED if grows else RELATIONS), *COUNTED)
+        marts = (*green.marts, *(Mart(one.name, 1) for one in COUNTED))
+        green = replace(green, marts=marts, can_grow=True, is_increment=grows)
+        return publications.publish(green, keep) or 0
+
+
+def load(lab: Lab, load_id: int, status: str = "current") -> None:
+    lab.rows(f"update {{s}}_raw.loads set status = '{status}' where load_id = {load_id}")
+
+
+def test_an_increment_changes_the_published_tables_and_says_so(lab: Lab) -> None:
+    lab.rows(LEDGER)
+    grow(lab)
+    load(lab, 2)
+    before = lab.places()
+    assert grow(lab) == 2
+    assert lab.rows("select user_id, version from {s}.users order by 1, 2") == [
+        *((1, 2), (2, 1), (3, 2)),
+    ]
+    assert lab.rows(ONE_OF_EACH) == [(2,)] * 3
+    status = lab.rows("select mart, build, mart_rows, newest_load from {s}.mart_status order by 1")
+    assert [row for row in status if "input" not in str(row[0])] == [
+        *(("counted", 2, 1, 2), ("runs", 2, 1, 2), ("users", 2, 3, 2)),
+    ]
+    told = [(one.build, one.status, one.based_on) for one in lab.publications()]
+    assert told == [(1, GONE, None), (2, CURRENT, 1)]
+    assert lab.places() == before
+    assert lab.is_current() or lab.engine.name == "duckdb"
+    load(lab, 2, "reverted")
+    assert grow(lab) == 3
+    with (
+        open_publications(lab.profile) as publications,
+        pytest.raises(UsageError, match=r"increment of build 2, .*labmart undo LOAD"),
+    ):
+        publications.roll_back(None)
+    # The next whole build is beside it, and can make way for it.
+    lab.build()
+    with open_publications(lab.profile) as publications:
+        assert publications.roll_back(None)[1].build == 3
+    assert lab.rows(ONE_OF_EACH) == [(3,)] * 3
+    lab.rows(f"drop schema {lab.schema} cascade; create schema {lab.schema}")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        pytest.param("select 1", "code", id="no other loads"),
+        pytest.param("{two}", "other", id="other code"),
+        pytest.param("update {s}_raw.loads set status = 'x'", "code", id="no load left"),
+        pytest.param("{two}; drop view {s}.runs", "code", id="a mart is gone"),
+        pytest.param(
+            "{two}; update {s}_raw.loads set records_read = 99", "code", id="too many rows"
+        ),
+        pytest.param(
+            "{two}; drop view {s}.runs; create table {s}.runs as select 1 as run_id, 1 as version",
+            "code",
+            id="plain dbt has built",
+        ),
+    ],
+)
+def test_what_is_no_increment_is_built_whole(lab: Lab, change: str, code: str) -> None:
+    lab.rows(LEDGER)
+    grow(lab)
+    two = f"update {lab.schema}_raw.loads set status = 'current' where load_id = 2"
+    lab.rows(change.format(two=two, s="{s}"))
+    with open_publications(lab.profile) as publications:
+        assert not publications.can_grow(code)
+
+
+@postgres_alone
+def test_an_increment_that_fails_changes_nothing_and_nobody_waits_for_one(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.rows(LEDGER)
+    grow(lab)
+    load(lab, 2)
+    with monkeypatch.context() as patch:
+        missing = "select * from no_such_table"
+        patch.setattr("loader.publications.Publications.entry", lambda *_: missing)
+        with pytest.raises(DatabaseFault, match="no_such_table"):
+            grow(lab)
+    with pytest.raises(DatabaseFault, match=r"was changed while.*Nothing was published"):
+        grow(lab, change="; drop view {s}.counted")
+    assert lab.seen() == {1}
+    lab.build(keep=0)
+    grow(lab)
+    with reading(lab, "select * from {s}.users") as cursor:
+        load(lab, 2, "reverted")
+        grow(lab)
+        cursor.execute(ONE_OF_EACH.format(s=lab.schema))
+        assert len(set(cursor.fetchall())) == 1, "a transaction sees one build"
+    rows = lab.rows("select * from {s}.users")
+    lab.rows("update {s}.users set name = 'Eve' where user_id = 1")
+    assert lab.rows("select * from {s}.users") != rows
+    assert not lab.is_current()
 
 
 def test_a_relation_that_is_built_no_more_is_seen_no_more(lab: Lab) -> None:
@@ -313,14 +447,21 @@ def command(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comman
     monkeypatch.setenv("LABMART_RAW_SCHEMA", f"{lab.schema}_raw")
     made = Command(lab, project, [], [0])
 
-    def build(_: Project, __: BuildOptions, ___: object, *, place: str) -> BuildResult:
+    def build(
+        _: Project, __: BuildOptions, ___: object, *, place: str, is_increment: bool
+    ) -> BuildResult:
+        assert not is_increment
         lab.built += 1
         made.builds.append(place)
         if place:
             lab.rows(tables(place, lab.built))
-        return BuildResult(project, exit_code=made.code[0])
+        users = NodeResult("model", "users", "success", 0.0)
+        return BuildResult(project, exit_code=made.code[0], nodes=[users])
 
-    def read_build(_: Profile, place: str, code: str, __: BuildResult) -> GreenBuild:
+    def read_build(
+        _: Profile, place: str, code: str, __: BuildResult, *, is_increment: bool
+    ) -> GreenBuild:
+        assert not is_increment
         return replace(lab.green(place), code=code)
 
     monkeypatch.setattr(dbt_report, "build", build)

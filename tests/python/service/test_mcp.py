@@ -1,4 +1,4 @@
-"""Assistants read the marts of a running service by MCP; first, before it has other loads."""
+"""Assistants read the marts of a running service by MCP."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_assistant_reads_what_the_service_gives(service: Server) -> None:
             "&select=user_id,avg_exp_time_per_user&limit=3&total=true"
         )
         page = client.get(f"/v1/marts/user_features?{query}").json()
-        newest = client.get("/v1/loads", params={"limit": 1}).json()["items"][0]
+        newest = client.get("/v1/loads?limit=1&total=true").json()
     assert features == {"items": page["items"], "total": page["total"]}
     assert features["total"] > 3
     assert nobody == {"items": [], "total": 0}, "_ is itself"
@@ -96,11 +96,13 @@ def test_an_assistant_reads_what_the_service_gives(service: Server) -> None:
     )
     assert "is 6, made of 6 rows of experiments" in why["meaning"]
     assert {row["file"] for row in why["items"]} == {"user_experiments.csv"}
-    assert loads["total"] == 3
-    assert loads["items"][0]["load_id"] == newest["load_id"]
-    assert newest["loaded_by"].startswith("press (job ")
-    assert {row["rows_rejected"] for row in status["items"]} == {1}
-    assert re.fullmatch("current: build 1 of 3 loads, .* UTC by press; .*", status["builds"][0])
+    assert loads["total"] == newest["total"] >= 3
+    assert loads["items"][0]["load_id"] == newest["items"][0]["load_id"]
+    assert loads["items"][0]["loaded_by"].startswith("press (job ")
+    assert {row["mart"] for row in status["items"]} == {mart["name"] for mart in marts}
+    assert re.fullmatch(
+        r"current: build \d+ of \d+ loads, .* UTC by press; .*", status["builds"][-1]
+    )
 
 
 def test_who_reads_marts_cannot_write(service: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,9 +148,7 @@ def test_the_builder_builds_and_changes_nothing_that_was_loaded(lab: Lab) -> Non
         "create table {s}_raw.x (a int)",
         "create role x",
     )
-
-
-def test_a_table_of_a_new_input_can_be_built_from(lab: Lab) -> None:
+    # The table of a new input.
     lab.does("loader", "create table {s}_raw.plates (plate_id text)")
     assert lab.does("builder", "select * from {s}_raw.plates") == []
     lab.may_not("reader", "select * from {s}_raw.plates")
@@ -267,16 +265,15 @@ def test_an_owner_who_may_make_roles_needs_no_superuser(
         run(person, f"drop owned by {role}; drop role {role}")
 
 
-def test_the_reader_reads_what_dbt_builds_as_the_builder(
+def test_the_builder_may_do_all_that_a_build_does(
     lab: Lab, project_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LABMART_SCHEMA", lab.schema)
     only = ("--select", "+users", "--exclude-resource-type", "test", "unit_test")
-    for role, *call in (
-        ("builder", "build", "--", *only),
-        ("reader", "show", "users", "--limit", "1"),
-    ):
-        monkeypatch.setenv("LABMART_SCHEMA", lab.schema)
-        member = replace(lab.database, user=lab.members[role])
-        done = as_process(member, "--project-dir", project_copy, *call)
+    calls = {"builder": ("build", "--", *only), "reader": ("show", "users", "--limit", "1")}
+    for role, call in calls.items():
+        done = as_process(
+            replace(lab.database, user=lab.members[role]), "--project-dir", project_copy, *call
+        )
         assert done.code == 0, done.out + done.err
     lab.may_not("reader", "select * from {s}_staging.int_users", "drop table {s}.users")

@@ -13,13 +13,14 @@ import datetime
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import duckdb
 import psycopg2.extras
@@ -32,7 +33,13 @@ from support.project import copy_of_project
 from support.spark import KINDS, lake_on, session_at
 from support.workbench import KEYS, differences, ledger_row
 
+from loader.publications import Relation as PublishedRelation
+from loader.publications import changes_of, replaced_rows
+
 Rows = Sequence[Sequence[object]]
+# What labmart sets while it builds an increment, and where.
+INCREMENT = {"LABMART_INCREMENT": "1"}
+NEXT = "labmart__next"
 
 
 @dataclass(frozen=True)
@@ -45,11 +52,12 @@ class Relation:
 
 @dataclass(frozen=True)
 class Model:
-    """A model: the name of its relation in SQL, and its compiled SELECT."""
+    """A model: the name of its relation in SQL, its compiled SELECT, what dbt says of it."""
 
     name: str
     is_view: bool
     sql: str
+    node: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,7 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
             node["relation_name"],
             node["config"]["materialized"] == "view",
             node["compiled_code"],
+            node,
         )
         for key in order.static_order()
         if (node := models.get(key)) and node["config"]["materialized"] != "ephemeral"
@@ -174,55 +183,86 @@ def _in_order(mart: str, relation: str) -> str:
     return f"select {columns} from {relation}" + (f" order by {keys[2:]}" if keys else "")
 
 
-@dataclass(frozen=True)
-class PostgresRunner:
+class Session:
+    """A transaction that is never committed; `run` gives the rows of statements."""
+
+    def __init__(self, run: Callable[[str], Rows], fill: Callable[[str, Rows], None]) -> None:
+        self.run, self._fill = run, fill
+
+    def fill(self, tables: dict[str, Rows]) -> None:
+        for name, rows in tables.items():
+            if rows:
+                self._fill(name, rows)
+
+    def create(self, relations: Sequence[Relation]) -> None:
+        for schema in sorted({one.name.rpartition(".")[0] for one in relations}):
+            self.run(f"create schema if not exists {schema.rpartition('.')[2]}")
+        for one in relations:
+            columns = ", ".join(f'"{name}" {kind}' for name, kind in one.columns.items())
+            self.run(f"create table {one.name} ({columns})")
+
+    def build(self, models: Sequence[Model]) -> None:
+        for schema in sorted({one.name.rpartition(".")[0] for one in models}):
+            self.run(f"create schema if not exists {schema.rpartition('.')[2]}")
+        for one in models:
+            self.run(f"create {'view' if one.is_view else 'table'} {one.name} as\n{one.sql}")
+
+    def marts(self, project: CompiledProject) -> dict[str, Rows]:
+        return {mart: self.run(_in_order(mart, name)) for mart, name in project.marts.items()}
+
+
+class DatabaseRunner:
     """See `Runner`. Nothing is ever committed."""
 
-    database: Database
+    def session(self) -> AbstractContextManager[Session]:
+        raise NotImplementedError
 
     def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
-        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
-            connection.autocommit = False
-            _create(cursor.execute, project)
-            for name, rows in tables.items():
-                psycopg2.extras.execute_values(cursor, f"insert into {name} values %s", rows)
-            # psycopg2 reads a percent sign as a parameter only where there are parameters.
-            _create_models(cursor.execute, project)
-            found: dict[str, Rows] = {}
-            for mart, relation in project.marts.items():
-                cursor.execute(_in_order(mart, relation))
-                found[mart] = cursor.fetchall()
-            connection.rollback()
-        return found
+        with self.session() as session:
+            session.create(project.relations)
+            session.fill(tables)
+            session.build(project.models)
+            return session.marts(project)
 
     def query(self, sql: str) -> Rows:
-        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(sql)
-            return cursor.fetchall()
+        with self.session() as session:
+            return session.run(sql)
 
 
 @dataclass(frozen=True)
-class DuckDBRunner:
-    """See `Runner`. Its file stays empty."""
+class PostgresRunner(DatabaseRunner):
+    database: Database
 
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
+            connection.autocommit = False
+
+            def run(sql: str) -> Rows:
+                # psycopg2 reads a percent sign as a parameter only where there are parameters.
+                cursor.execute(sql)
+                return cursor.fetchall() if cursor.description else []
+
+            def fill(name: str, rows: Rows) -> None:
+                psycopg2.extras.execute_values(cursor, f"insert into {name} values %s", rows)
+
+            yield Session(run, fill)
+            connection.rollback()
+
+
+@dataclass(frozen=True)
+class DuckDBRunner(DatabaseRunner):
     path: Path
 
-    def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
+    @contextmanager
+    def session(self) -> Iterator[Session]:
         with duckdb.connect(str(self.path)) as connection:
             connection.begin()
-            _create(connection.execute, project)
-            _insert(connection, tables)
-            _create_models(connection.execute, project)
-            found: dict[str, Rows] = {
-                mart: connection.execute(_in_order(mart, relation)).fetchall()
-                for mart, relation in project.marts.items()
-            }
+            yield Session(
+                lambda sql: connection.execute(sql).fetchall(),
+                lambda name, rows: _insert(connection, {name: rows}),
+            )
             connection.rollback()
-        return found
-
-    def query(self, sql: str) -> Rows:
-        with duckdb.connect(str(self.path)) as connection:
-            return connection.execute(sql).fetchall()
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, tables: dict[str, Rows]) -> None:
@@ -236,21 +276,6 @@ def _insert(connection: duckdb.DuckDBPyConnection, tables: dict[str, Rows]) -> N
 
 def _names(project: CompiledProject) -> list[str]:
     return [*(one.name for one in project.relations), *(one.name for one in project.models)]
-
-
-def _create(execute: Callable[[str], object], project: CompiledProject) -> None:
-    schemas = {name.rpartition(".")[0] for name in _names(project)}
-    for schema in sorted(schemas):
-        execute(f"create schema if not exists {schema.rpartition('.')[2]}")
-    for relation in project.relations:
-        columns = ", ".join(f'"{name}" {kind}' for name, kind in relation.columns.items())
-        execute(f"create table {relation.name} ({columns})")
-
-
-def _create_models(execute: Callable[[str], object], project: CompiledProject) -> None:
-    for model in project.models:
-        kind = "view" if model.is_view else "table"
-        execute(f"create {kind} {model.name} as\n{model.sql}")
 
 
 @dataclass(frozen=True)
@@ -299,14 +324,18 @@ def _write_parquet(path: Path, relation: Relation, rows: Rows) -> None:
 
 @dataclass(frozen=True)
 class CompiledModels:
-    """The models of the project on one engine."""
+    """The models of the project on one engine; `increments` compiles them for increments."""
 
     project: CompiledProject
     runner: Runner
+    increments: Callable[[], CompiledProject] | None = None
 
     def differences(self, lab: Lab) -> list[str]:
         """One sentence for each cell, or row, of any mart that is not as the oracle says."""
-        shown = self.runner.read(self.project, tables_of(self.project, lab))
+        return self.wrong(lab, self.runner.read(self.project, tables_of(self.project, lab)))
+
+    def wrong(self, lab: Lab, shown: dict[str, Rows]) -> list[str]:
+        """The same of marts that have been read."""
         right = marts(lab)
         return [
             line
@@ -318,6 +347,59 @@ class CompiledModels:
         """Fail with what is not as the oracle says."""
         wrong = self.differences(lab)
         assert not wrong, f"{len(wrong)} differences\n" + "\n".join(wrong[:40])
+
+
+def check_history(models: CompiledModels, labs: Iterable[Lab]) -> None:
+    """Build the first laboratory whole, and increments to the others in turn.
+
+    Fails with what an increment leaves otherwise than the oracle says, or than a whole build.
+    """
+    assert models.increments is not None
+    assert isinstance(models.runner, DatabaseRunner)
+    full, increment = models.project, models.increments()
+    tables = [model.name for model in full.models if not model.is_view]
+    own = replace(increment, raw={}).relations
+    changes: list[str] = []
+    for model in increment.models:
+        if model.name.replace(NEXT, "labmart") in tables:
+            suffix = model.node["schema"].removeprefix(NEXT)
+            rows = replaced_rows(suffix, model.node["config"]["meta"].get("increment"))
+            relation = PublishedRelation(suffix, model.node["alias"], replaced=rows)
+            deletes, insert = changes_of(relation, NEXT, "labmart")
+            changes += [*deletes, insert]
+    first, *others = labs
+    with models.runner.session() as session:
+
+        def left() -> dict[str, Rows]:
+            return {
+                name: session.run(f"select t::text from {name} t order by 1") for name in tables
+            }
+
+        session.create(full.relations)
+        session.fill(tables_of(full, first))
+        session.build(full.models)
+        for step, lab in enumerate(others):
+            for name in tables_of(full, lab):
+                session.run(f"delete from {name}")
+            session.create(own)
+            session.fill(tables_of(full, lab))
+            session.fill({one.name: tables_of(increment, lab)[one.name] for one in own})
+            session.build(increment.models)
+            for statement in changes:
+                session.run(statement)
+            for schema in {
+                name.split(".")[-2] for name in (model.name for model in increment.models)
+            }:
+                session.run(f"drop schema {schema} cascade")
+            session.run(f"drop schema {NEXT}_seeds cascade")
+            wrong = models.wrong(lab, session.marts(full))
+            assert not wrong, f"step {step}: {len(wrong)} differences\n" + "\n".join(wrong[:40])
+            grown = left()
+            for model in reversed(full.models):
+                session.run(f"drop {'view' if model.is_view else 'table'} {model.name}")
+            session.build(full.models)
+            for name, whole in left().items():
+                assert grown[name] == whole, f"step {step}: {name}"
 
 
 def _as_printed(columns: Sequence[str], rows: Rows) -> list[dict[str, str]]:
@@ -355,12 +437,16 @@ def compiled_models(
                 runner = PostgresRunner(database)
             case DuckDB(path):
                 runner = DuckDBRunner(path)
-        yield CompiledModels(compile_for(target, project), runner)
+        yield CompiledModels(
+            compile_for(target, project),
+            runner,
+            cache(lambda: compile_for(target, project, LABMART_BUILD_SCHEMA=NEXT, **INCREMENT)),
+        )
 
 
-def compile_for(target: Target, project: Path) -> CompiledProject:
+def compile_for(target: Target, project: Path, **environment: str) -> CompiledProject:
     """Compile a copy of the project for the engine of the target."""
     with pytest.MonkeyPatch.context() as patch:
-        for variable, value in target.environment.items():
+        for variable, value in {**target.environment, **environment}.items():
             patch.setenv(variable, value)
         return compile_project(project, target.name)

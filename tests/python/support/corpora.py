@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -98,11 +99,11 @@ def assert_accounted_for(
         data = b"".join(iter(lambda: stream.read(1 << 16), b""))
     lines = re.split("\r\n|\r|\n", data.decode(parser.read_as.name, "replace"))
     covered = set(numbers)
+    ends = dict(pairwise([*sorted(numbers), len(lines) + 1]))
     for number, cells in rows:
         inside = sum(len(re.findall("\r\n|\r|\n", cell or "")) for cell in cells)
         # Cells that are not kept, and escaped line ends, can hold more lines than the others.
-        following = min((one for one in numbers if one > number), default=len(lines) + 1)
-        covered |= set(range(number, following if inside else number + 1))
+        covered |= set(range(number, ends[number] if inside else number + 1))
     for number, line in enumerate(lines[parser.layout.skip :], start=parser.layout.skip + 1):
         blank = not line.strip(f'{BLANKS}{parser.layout.dialect.delimiter}"')
         blank = blank or parser.headers.is_header(

@@ -6,11 +6,13 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
+import pytest
 
+from loader import embedded
 from loader.embedded import ROLE, place_of, start, stop
 
 
@@ -49,11 +51,18 @@ class Database:
 
 
 @contextmanager
-def embedded_server(major: int) -> Iterator[Database]:
+def embedded_server(major: int = embedded.MAJOR) -> Iterator[Database]:
+    """A server of its own; the wheel brings PostgreSQL 16 as well."""
     # A short path of our own: pytest's temporary paths can be too long for a socket.
     with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
-        place = replace(place_of(Path(folder).resolve()), major=major)
-        start(place)
+        place = place_of(Path(folder).resolve())
+        with pytest.MonkeyPatch.context() as patch:
+            if major != embedded.MAJOR:
+                older = embedded.programs().parents[1] / "pginstall" / "bin"
+                patch.setattr(embedded, "programs", lambda: older)
+                patch.setattr(embedded, "MAJOR", major)
+                patch.setattr(embedded, "_LOCALE", ())
+            start(place)
         try:
             yield Database(str(place.run), "5432", ROLE, "postgres", "")
         finally:

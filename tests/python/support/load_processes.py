@@ -15,6 +15,7 @@ import psycopg2
 import pytest
 from support import in_process
 from support.databases import Database
+from support.engines import Target
 from support.project import ROOT
 
 from loader.embedded import ROLE, Place
@@ -71,7 +72,7 @@ def write_table(
 
 
 def begin(
-    database: Database,
+    database: Database | Target,
     *arguments: str | Path,
     prefix: Sequence[str] = (),
     stdin: int = subprocess.DEVNULL,

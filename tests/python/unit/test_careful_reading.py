@@ -126,8 +126,13 @@ def test_a_header_in_a_quoted_cell_is_text(tmp_path: Path) -> None:
     assert "look like records in lines 2 to 5" in notes
 
 
-@pytest.mark.parametrize("form", [form for form in FORMATS if form != "jsonl"])
-@pytest.mark.parametrize("ids", ["{}", "{}.0", "1.{:0>3}", "EXP-{}", "U{}", "#{}", "2023/EXP/{}"])
+@pytest.mark.parametrize(
+    ("form", "ids"),
+    [
+        *(("csv", ids) for ids in ("{}", "{}.0", "1.{:0>3}", "U{}", "#{}", "2023/EXP/{}")),
+        *((form, "EXP-{}") for form in FORMATS if form != "jsonl"),
+    ],
+)
 def test_records_above_the_header_refuse_the_file(tmp_path: Path, form: str, ids: str) -> None:
     people = [(ids.format(id_), *rest) for id_, *rest in PEOPLE]
     _, _, wrong = of(tmp_path, FORMATS[form]([*people, NAMES]))
@@ -246,20 +251,8 @@ def test_another_code_page_is_never_read_as_windows_1252(
 WESTERN = [
     *("Jérôme Müller", "Béla", "Hélène Lefèvre", "Søren Kierkegård", "João Peña", "Åsa Öberg"),
     *("Zoë", "naïve", "5 µm at 20 °C", "3 ± 1", "“a” – b’s", "100 €", "don’t", "l’acide", "Weiß"),
-    *(
-        "Éric",
-        "Øystein",
-        "Nicolò",
-        "GARCÍA",
-        "Håkon",
-        "Seppälä",
-        "Óscar Núñez",
-        "Çelik",
-        "CAFÉ",
-        "cœur",
-        "aujourd’hui",
-        "Nº 5",
-    ),
+    *("Éric", "Øystein", "Nicolò", "GARCÍA", "Håkon", "Seppälä", "Óscar Núñez", "Çelik", "CAFÉ"),
+    *("cœur", "aujourd’hui", "Nº 5"),
 ]
 
 
@@ -327,36 +320,31 @@ HEADERS = [
 ]
 
 
-@pytest.mark.parametrize(("header", "says"), HEADERS)
-@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "xlsx", "parquet"])
+@pytest.mark.parametrize(
+    ("form", "header", "says"),
+    [
+        *(("csv", *header) for header in HEADERS),
+        *((form, *header) for form in ("jsonl", "xlsx", "parquet") for header in HEADERS[:3]),
+    ],
+)
 def test_a_header_named_otherwise_is_refused_with_its_cause(
     tmp_path: Path, header: str, says: str, form: str
 ) -> None:
     names = header.split(",")
     row = ("1", "Ada", "a@lab", "2023-01-01")
     if form == "parquet":
-        if len(set(names)) < 4:
-            pytest.skip("DuckDB writes no name twice")
         path = tmp_path / "made.parquet"
         columns = ", ".join(f'"{name}"' for name in names)
         duckdb.sql(f"copy (from (values {row}) t({columns})) to '{path}' (format parquet)")
         content = path.read_bytes()
     elif form == "jsonl":
         content = json.dumps(dict(zip(names, row, strict=True))).encode()
-        if len(set(names)) < 4:
-            pytest.skip("an object is no header")
     else:
         content = FORMATS[form]([tuple(names), row])
     rows, _, wrong = of(tmp_path, content)
     assert rows == []
     assert says in wrong
     assert "--delimiter" not in wrong or "lacks name" in says
-
-
-def test_a_header_with_a_stray_quotation_mark_is_told(tmp_path: Path) -> None:
-    _, _, wrong = of(tmp_path, '"user_id,"name","email","signup_date"\n1,Ada,a@lab,\n')
-    assert "quotation marks are not right. Put each name between two marks, or all" in wrong
-    assert "--delimiter" not in wrong
 
 
 @pytest.mark.parametrize("form", ["xlsx", "xls", "ods"])
@@ -439,8 +427,10 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [*((name, "utf-8") for name in HOSTILE), ("letters beyond ASCII", "cp1252")],
+)
 def test_any_file_is_recognised_or_refused_at_once(
     tmp_path: Path, name: str, encoding: str
 ) -> None:

@@ -171,7 +171,7 @@ def test_a_wrong_call_is_2_and_says_why(project: Path, arguments: list[str], mes
 def test_a_target_without_its_adapter_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dbt.adapters.duckdb", None)
     profile = Profile(path=Path(), target="fast", engine="duckdb", values={})
-    with pytest.raises(MissingExtra, match="target fast: this needs the extra 'duckdb'"):
+    with pytest.raises(MissingExtra, match="target fast needs the extra 'duckdb'"):
         dbt_session(profile)
 
 

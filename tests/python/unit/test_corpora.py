@@ -2,7 +2,7 @@
 
 The kinds of pollution follow the public corpora of such files (Pollock, csv-spectrum, the test
 files of CSV readers); all files are made here. LABMART_MUTATIONS=N damages N files instead of a
-few hundred.
+few hundred, and ten times as many in `make prove`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.corpora import NAMES, Cells, read, written, zipped
+from support.corpora import INPUTS, NAMES, Cells, read, written, zipped
 
+from loader.errors import UsageError
+from loader.files import collect
 from loader.parsers.dialect import ReadOptions
+from loader.parsers.encoding import said_encoding
+from loader.parsers.recognise import recognise
 
 HEADER = ",".join(NAMES)
 ROWS = [
@@ -107,6 +112,12 @@ SAME: dict[str, tuple[str | bytes, int, int]] = {
     "comment": ("# made by a machine\n" + PLAIN, 1, 1),
     "header as comment": ("# " + PLAIN, 0, 1),
     "200 blank lines": ("\n" * 200 + PLAIN, 200, 1),
+    "line ends of two kinds": (QUOTED.replace("\n", "\r\n", 9), 0, 1),
+    "no end of the last line": (PLAIN.removesuffix("\n"), 0, 1),
+    "blank lines at the end": (f"{PLAIN}\n\n", 0, 1),
+    "numbers without quotation marks": (re.sub('"([0-9]+)"', r"\1", QUOTED), 0, 1),
+    "other names": (PLAIN.replace(HEADER, "User ID,Full Name,E-MAIL , SIGNUP"), 0, 1),
+    "UTF-16 without mark": (PLAIN.encode("utf-16-le"), 0, 1),
     "UTF-8 with mark": (PLAIN.encode("utf-8-sig"), 0, 1),
     "two marks": (("\ufeff\ufeff" + QUOTED).encode(), 0, 1),
     "UTF-16": (PLAIN.encode("utf-16"), 0, 1),
@@ -207,6 +218,8 @@ def test_one_wrong_line_costs_itself(tmp_path: Path, name: str) -> None:
 REFUSED: dict[str, tuple[str | bytes, str]] = {
     "nothing": ("", "it is empty"),
     "blanks": ("\n \r\n\t", "it is empty"),
+    "other columns": ("a,b,c\n1,2,3\n", "names columns of an input (users: user_id, name"),
+    "few columns": ("user_id,email\n", "Closest is line 1 with delimiter ',': of users it has"),
     "no header": (DATA, "names columns of an input"),
     "a column is missing": (PLAIN.replace("name", "phone"), "lacks name"),
     "a column twice": (f"{HEADER},name\n1,a,b,c,d\n", "names one of them twice"),
@@ -245,14 +258,65 @@ def test_what_is_no_table_is_refused_with_the_reason(tmp_path: Path, name: str) 
     assert problems[0].isprintable()
 
 
-def test_a_letter_of_another_encoding_is_not_taken_for_windows_1252(tmp_path: Path) -> None:
+def test_columns_may_stand_in_any_order_and_others_between(tmp_path: Path) -> None:
     path = tmp_path / "some.csv"
-    for encoding, name in [("mac_roman", "René"), ("mac_roman", "Händel"), ("cp1250", "Pawełk")]:
-        path.write_bytes(f"{HEADER}\n1,{name}x,b,c\n".encode(encoding))
-        (found,), _ = read(path)
-        assert [one.rule for one in found.rejected] == ["undecodable"]
-        (found,), _ = read(path, ReadOptions(encoding=encoding))
-        assert found.rows == ((2, ("1", f"{name}x", "b", "c")),)
+    path.write_text(
+        "\n\nnote;signup_date;name;;user_id;email\n;2023-01-01;Ada, Countess;;1;a@lab\n"
+        "x;;'t Hooft;y;2;\n"
+    )
+    (found,), _ = read(path)
+    assert found.rows == (
+        (4, ("1", "Ada, Countess", "a@lab", "2023-01-01")),
+        (5, ("2", "'t Hooft", None, None)),
+    )
+    assert found.parser.dialect == "text, utf-8, delimiter ';', header in line 3"
+    assert found.parser.notes == (
+        "passed over lines 1 to 2 before the header",
+        "further columns, kept in `extra`: 'note'",
+        "ignored columns, without a name: number 4",
+    )
+
+
+def test_what_is_said_goes_before_what_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    path.write_bytes(PLAIN.encode("cp1250"))
+    (found,), _ = read(path, ReadOptions(encoding="windows-1250"))
+    assert [row for _, row in found.rows] == ROWS
+    assert "Only ';' was tried" in read(path, ReadOptions(delimiter=";"))[1][0]
+    path.write_text(DATA)
+    (found,), _ = read(path, ReadOptions(columns=NAMES))
+    assert found.rows == tuple(enumerate(ROWS, 1))
+    assert "mean no input" in read(path, ReadOptions(columns=("user_id", "email")))[1][0]
+    path.write_text(f'{HEADER}\n1,"a,b,\n')
+    (found,), _ = read(path, ReadOptions(quote=""))
+    assert found.rows == ((2, ("1", '"a', "b", None)),)
+    path.write_text("1 2 3\n4 5 6\n")
+    says = "no single delimiter gives its lines 4 cells"
+    assert says in read(path, ReadOptions(columns=NAMES))[1][0]
+
+
+@pytest.mark.parametrize("name", ["klingon", "undefined", "idna", "punycode", "rot13", "hex"])
+def test_an_encoding_must_be_one_of_text(name: str) -> None:
+    with pytest.raises(UsageError, match=f"'{name}' is no text encoding"):
+        said_encoding(name, b"")
+
+
+@pytest.mark.parametrize(("encoding", "shifts"), [("cp1252", 1), ("utf-8", 3)])
+def test_the_first_letter_beyond_ascii_may_come_late(
+    tmp_path: Path, encoding: str, shifts: int
+) -> None:
+    plain = "".join(f"{number},Ada,ada@lab.example,2023-01-01\n" for number in range(30_000))
+    path = tmp_path / "some.csv"
+    # Of a letter at the end of a portion only the first byte may have been read.
+    for shift in range(shifts):
+        late = f"{HEADER}\n{plain}1,{'x' * shift}{'é' * 600_000},b,\n2,Béla,c,\n"
+        path.write_bytes(late.encode(encoding))
+        with collect([str(path)], progress=lambda _: None) as collected:
+            (parser,) = recognise(collected.files[0], INPUTS, ReadOptions())
+            batches = list(parser.batches(load_id=5))
+        assert sum(batch.records for batch in batches) == 30_002
+        assert not any(batch.rejected for batch in batches)
+        assert f"text, {encoding}," in parser.dialect
 
 
 def test_a_nameless_cell_that_could_be_the_first_or_the_last_is_not_guessed(tmp_path: Path) -> None:
@@ -331,14 +395,19 @@ SHARES = [("csv", 6), ("tsv", 3), ("utf-16", 3), ("jsonl", 3), ("parquet", 3), (
 SHARES += [("gz", 2), ("bz2", 1), ("xz", 1), ("zst", 2), ("xlsx", 1), ("xls", 1), ("ods", 1)]
 MUTATIONS = int(os.environ.get("LABMART_MUTATIONS", "0")) or 300
 
+MANY = pytest.param(MUTATIONS * 10, marks=pytest.mark.prove("processes for each damage"))
 
+
+@pytest.mark.parametrize("mutations", [MUTATIONS, MANY])
 @pytest.mark.parametrize(("form", "share"), SHARES)
-def test_a_damaged_file_is_read_or_refused(tmp_path: Path, form: str, share: int) -> None:
+def test_a_damaged_file_is_read_or_refused(
+    tmp_path: Path, form: str, share: int, mutations: int
+) -> None:
     # read() lets nothing pass but refusals, and holds that every line is accounted for.
-    chance = random.Random(f"{form} {MUTATIONS}")
+    chance = random.Random(f"{form} {mutations}")
     whole = written(form, ROWS, tmp_path)
     path = tmp_path / f"some.{form}"
-    for _ in range(MUTATIONS * share // sum(share for _, share in SHARES)):
+    for _ in range(mutations * share // sum(share for _, share in SHARES)):
         path.write_bytes(damaged(whole, chance))
         found, problems = read(path)
         assert found or problems

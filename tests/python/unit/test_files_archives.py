@@ -14,7 +14,6 @@ import openpyxl
 import pytest
 from backports import zstd
 
-from loader.errors import FileRefused
 from loader.files import Collected, collect, content_of, open_bytes, temporary
 
 USERS = b"user_id,name,email,signup_date\n7,Ada,ada@lab.example,2023-01-01\n"
@@ -61,28 +60,6 @@ def test_each_member_is_a_file_by_name_in_order(method: int, path: Path) -> None
     assert found.files[0].name == f"{path}/a.csv"
     assert all(file.temporary for file in found.files)
     assert found.problems == found.skipped == ()
-
-
-def test_an_archive_made_while_it_was_sent_is_read(path: Path) -> None:
-    # Sizes and checksum come after each member and in the table of contents only.
-    class Pipe(io.RawIOBase):
-        def __init__(self) -> None:
-            self.data = b""
-
-        def writable(self) -> bool:
-            return True
-
-        def write(self, data: bytes) -> int:  # type: ignore[override]
-            self.data += bytes(data)
-            return len(data)
-
-    pipe = Pipe()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.csv", USERS)
-        with archive.open("b.csv", "w", force_zip64=True) as member:
-            member.write(USERS)
-    _, contents = collected(path, pipe.data)
-    assert contents == {"a.csv": USERS, "b.csv": USERS}
 
 
 def test_what_systems_leave_in_archives_is_skipped_and_told(path: Path) -> None:
@@ -251,17 +228,3 @@ def test_a_disk_that_becomes_full_while_writing_is_a_sentence(
 
     monkeypatch.setattr(temporary.Spool, "new", on_a_full_disk)
     assert "has too little space" in problems(path, archive_of([("a.csv", USERS * 10_000)]))
-
-
-def test_damage_of_any_byte_is_a_sentence_or_harmless(path: Path) -> None:
-    whole = archive_of([("a.csv", USERS), ("b.csv", USERS)])
-    for place in range(len(whole)):
-        for change in (0x01, 0xFF):
-            data = bytearray(whole)
-            data[place] ^= change
-            try:
-                found, contents = collected(path, bytes(data))
-            except FileRefused as refused:  # Reading what was taken for a text.
-                pytest.fail(str(refused))
-            assert all(problem.endswith(".") for problem in found.problems)
-            assert set(contents.values()) <= {USERS, bytes(data)}

@@ -11,7 +11,6 @@ import sys
 import textwrap
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -152,8 +151,8 @@ def test_an_xz_dictionary_beyond_the_limit_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", PACK)
 def test_a_bomb_streams_in_little_memory(kind: str, tmp_path: Path) -> None:
-    # 512 MiB of zeros as members of 64 MiB; the peak is that of a process of its own.
-    member = PACK[kind](bytes(64 << 20))
+    # 128 MiB of zeros as members of 16 MiB; the peak is that of a process of its own.
+    member = PACK[kind](bytes(16 << 20))
     path = written(tmp_path, member * 8)
     measured = subprocess.run(
         [
@@ -180,7 +179,7 @@ def test_a_bomb_streams_in_little_memory(kind: str, tmp_path: Path) -> None:
         check=True,
     )
     total, grown = map(int, measured.stdout.split())
-    assert total == 512
+    assert total == 128
     # MiB; xz has a dictionary of 8, bzip2 blocks of 0.9 times 4 to 8.
     assert grown < 24
 
@@ -228,17 +227,3 @@ def test_random_members_in_random_layers_read_alike(
         while piece := stream.read(step):
             found += piece
     assert found == b"".join(b"=" + member for member in members)
-
-
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kind=st.sampled_from(sorted(PACK)), data=st.data())
-def test_any_damage_is_a_sentence_or_harmless(
-    tmp_path: Path, kind: str, data: st.DataObject
-) -> None:
-    packed = bytearray(PACK[kind](TEXT[:2000]))
-    for _ in range(data.draw(st.integers(1, 3))):
-        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
-    del packed[data.draw(st.integers(0, len(packed))) :]
-    path = written(tmp_path, bytes(packed))
-    with suppress(FileRefused):
-        content(path)

@@ -5,13 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from support.copy_text import BLANKS, said_by
 
 from loader.errors import FileRefused
 from loader.parsers.json_lines import recognise
@@ -45,6 +41,10 @@ class Bytes(io.BytesIO):
 
 def read(content: bytes, inputs: Sequence[Input] = (SAMPLES, RUNS)) -> list[Batch]:
     return list(recognise("s.jsonl", lambda: Bytes(content), inputs).batches(7))
+
+
+def cells_of(batches: Sequence[Batch]) -> list[list[str]]:
+    return list(csv.reader(io.StringIO("".join(batch.text for batch in batches), newline="")))
 
 
 def cells(content: bytes) -> list[list[str]]:
@@ -197,86 +197,3 @@ def test_a_line_that_never_ends_is_refused() -> None:
     content = GOOD * 3 + b'{"sample_id":"' + b"x" * (34 << 20)
     with pytest.raises(FileRefused, match="line 4: the line is longer"):
         read(content)
-
-
-NAMES = st.sampled_from(["sample_id", "Sample ID", "label", "sample label", "weight", "other", ""])
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2), max_leaves=4)
-OBJECTS = st.dictionaries(NAMES, VALUES, max_size=5)
-LINES = OBJECTS.map(json.dumps) | OBJECTS.map(
-    lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
-)
-ANY_LINE = LINES | st.text(max_size=12).map(lambda text: text.replace("\n", ""))
-
-
-def is_empty(line: str) -> bool:
-    """Whether a line is an object in which nothing is said."""
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(value, dict) and not any(map(is_said, value.values()))
-
-
-def is_said(value: object) -> bool:
-    if isinstance(value, list):
-        # Two items have a separator between them.
-        return len(value) > 1 or any(item not in (None, "") for item in value)
-    return value is not None and not (isinstance(value, str) and not said_by(value).strip(BLANKS))
-
-
-@given(st.lists(ANY_LINE, max_size=12), st.sampled_from(["\n", "\r\n"]))
-@example(['{"sample_id":"=\\"\\""}', '{"label":"=\\"007\\"","other":"=\\"\\""}'], "\n")
-def test_records_and_rejected_lines_are_all_lines_that_are_not_blank(
-    lines: list[str], end: str
-) -> None:
-    content = GOOD + end.join(lines).encode("utf-8", "surrogatepass")
-    batches = read(content, [SAMPLES])
-    blank = " \t\r\n\ufeff"
-    wanted = [
-        number
-        for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), 1)
-        if line.strip(blank) and not is_empty(line)
-    ]
-    records = cells_of(batches)
-    found = [int(record[0]) for record in records]
-    assert sorted(found + [line.line for batch in batches for line in batch.rejected]) == wanted
-    assert len(found) == sum(batch.records for batch in batches)
-    for record in records:
-        assert_same_values(record, content.split(b"\n")[int(record[0]) - 1])
-
-
-def cells_of(batches: Sequence[Batch]) -> list[list[str]]:
-    return list(csv.reader(io.StringIO("".join(batch.text for batch in batches), newline="")))
-
-
-def assert_same_values(record: list[str], line: bytes) -> None:
-    """Texts and literals of a record are those of Python's own JSON parser."""
-    found = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
-    declared = [("sample_id", "Sample ID"), ("label", "sample label"), ("weight",)]
-    further = found.keys() - {name for names in declared for name in names}
-    extra = json.loads(record[-1]) if record[-1] else {}
-    assert extra.keys() <= found.keys()
-    assert {name for name in further if isinstance(found[name], str) and is_said(found[name])} <= (
-        extra.keys()
-    )
-    for cell, names in zip(record[2:-1], declared, strict=True):
-        # The declared name goes before others for the same thing.
-        value = next((found[name] for name in names if name in found), None)
-        if isinstance(value, bool):
-            assert cell == str(value).lower()
-        elif isinstance(value, list):
-            if not any(isinstance(item, (list, dict, bool)) for item in value):
-                assert cell == ";".join(item or "" for item in value)
-        else:
-            assert cell == said_by(value or "")
-
-
-@pytest.mark.slow
-def test_half_a_million_lines_take_seconds() -> None:
-    content = b"".join(
-        b'{"sample_id":%d,"label":"l%d","weight":0.5}\n' % (n, n) for n in range(500_000)
-    )
-    started = time.monotonic()
-    assert sum(batch.records for batch in read(content, [SAMPLES])) == 500_000
-    assert time.monotonic() - started < 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 import resource
 import signal
 import subprocess
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import xlsxwriter  # type: ignore[import-untyped]
-import xlwt
 from support.workbooks import ods_cell, ods_parts, ods_table, rows_of, write_zip, xlsx_parts
 
 from loader.errors import FileRefused
@@ -25,7 +23,6 @@ LAUGHS = (
     + "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(10))
     + "]>"
 )
-MANY = pytest.mark.prove("two processes for each damage")
 ROW = '<row r="{0}"><c r="A{0}"><v>{0}</v></c></row>'
 
 
@@ -256,49 +253,6 @@ def test_a_file_that_is_gone_or_closed_is_a_sentence(tmp_path: Path) -> None:
     for format_ in ("xlsx", "ods", "xls"):
         assert "No such file" in refusal(tmp_path / "none", format_)
         assert "directory" in refusal(tmp_path, format_)
-
-
-def good_bytes(folder: Path, format_: str) -> bytes:
-    path = folder / "good"
-    if format_ == "ods":
-        cells = f"<table:table-row>{ods_cell('x')}{ods_cell('y')}</table:table-row>"
-        write_zip(path, ods_parts(ods_table(cells * 30)))
-    elif format_ == "xlsx":
-        with xlsxwriter.Workbook(str(path)) as book:
-            sheet = book.add_worksheet()
-            for row in range(30):
-                sheet.write_row(row, 0, [row, f"text {row}", row / 7])
-    else:
-        old = xlwt.Workbook()
-        page = old.add_sheet("S")
-        for row in range(30):
-            page.write(row, 0, row)
-            page.write(row, 1, f"text {row}")
-        old.save(str(path))
-    return path.read_bytes()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("attempts", [8, pytest.param(80, marks=MANY)])
-@pytest.mark.parametrize("format_", ["xlsx", "ods", "xls"])
-def test_damage_anywhere_gives_rows_or_a_sentence(
-    tmp_path: Path, format_: str, attempts: int
-) -> None:
-    good = good_bytes(tmp_path, format_)
-    chance = random.Random(format_)
-    path = tmp_path / "damaged"
-    for attempt in range(attempts):
-        content = bytearray(good)
-        if attempt % 3 == 0:
-            del content[chance.randrange(len(content)) :]
-        else:
-            for _ in range(chance.choice([1, 4, 40])):
-                content[chance.randrange(len(content))] = chance.randrange(256)
-        path.write_bytes(content)
-        try:
-            assert read(path, format_) >= 0
-        except FileRefused:
-            refusal(path, format_)
 
 
 def test_a_workbook_is_read_from_any_name(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+{#- The run time of each compound, each experiment once: of the accepted rows of a relation like
+    int_experiments.
+
+    Imported apart, so that only lists that may repeat a compound are searched for one. Added up
+    apart, too: items without repeats are many, and so are counted in parallel.
+    Usage: run_times as ({{ compound_run_times(ref('int_experiments')) }}) -#}
+{% macro compound_run_times(relation) -%}
+    with experiments as (
+        select * from {{ relation }} where row_status = 'accepted' and not may_repeat
+    ),
+
+    repeating_experiments as (
+        select * from {{ relation }} where row_status = 'accepted' and may_repeat
+    ),
+
+    items as (
+        {{ unnest_list('experiments', keep=['run_time'], list='compound_ids', item='compound_id') }}
+    ),
+
+    repeating_items as (
+        {{ unnest_list(
+            'repeating_experiments',
+            keep=['experiment_id', 'run_time'],
+            list='compound_ids',
+            item='compound_id'
+        ) }}
+    ),
+
+    repeating_items_once as (
+        select
+            compound_id,
+            max(run_time) as run_time
+        from repeating_items
+        group by experiment_id, compound_id
+    ),
+
+    partial_run_times as (
+        select
+            compound_id,
+            sum(run_time) as run_time
+        from items
+        group by compound_id
+        union all
+        select
+            compound_id,
+            sum(run_time) as run_time
+        from repeating_items_once
+        group by compound_id
+    )
+
+    select
+        compound_id,
+        sum(run_time) as total_run_time
+    from partial_run_times
+    where compound_id is not null
+    group by compound_id
+{%- endmacro %}
