@@ -18,14 +18,19 @@ with counts as (
     {%- endif %}
 ),
 
-experiment_counts as (
+sums as (
     select
         load_id,
         row_status,
         cast(sum(experiments) as bigint) as experiments
     from counts
     group by load_id, row_status
-    having sum(experiments) > 0
+),
+
+-- Sail takes `having sum(experiments)` for a sum of the sum.
+experiment_counts as (
+    select * from sums
+    where experiments > 0
 )
 
 select * from experiment_counts
