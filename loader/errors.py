@@ -1,10 +1,12 @@
 """What can go wrong, and the exit codes.
 
     LabmartError
-    ├── UsageError (2)               a wrong call
+    ├── UsageError (2)               the call cannot be meant as it stands
     │   ├── ConfigError              a YAML file, or the project itself, cannot be used
-    │   ├── NothingToLoad, MissingExtra, MissingJava
-    │   ├── UnknownMart, UnknownColumn, NotBuilt, Outdated
+    │   ├── NothingToLoad            a PATH means no file
+    │   ├── MissingExtra, MissingJava   what an address or engine needs is not installed
+    │   ├── UnknownMart, UnknownColumn
+    │   ├── NotBuilt, Outdated       a mart's relation is not there, or lacks a declared column
     │   ├── UnknownLoad, WrongStatus
     │   └── BadParameter, NotAcceptable   of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
@@ -14,8 +16,8 @@
     ├── QueryFailed (1)              the database refused a query
     ├── DatabaseFault (4)            the database failed in the middle of the work
     ├── DatabaseUnreachable (4)      no usable connection, or no embedded server
-    ├── QueryTooSlow, TooBusy (4)    a request to the service took too long
-    └── ReaderGone (0)               nobody reads our output any more
+    ├── QueryTooSlow, TooBusy (4)    a request to the service took, or would wait, too long
+    └── ReaderGone (0)               nobody reads our output any more, as in `labmart show | head`
 
 Each says what is wrong, where, and what to do next. A fault has a class of its own where somebody
 catches it, or where the service answers it with a kind and a status of its own; all others are a
@@ -48,11 +50,11 @@ class LabmartError(Exception):
     """Anything expected to go wrong. `str()` of it is a message for a person."""
 
     exit_code = EXIT_USAGE
+    # What the service answers with.
+    status = 422
 
 
 class ReaderGone(LabmartError):
-    """Whoever read our stdout has seen enough, as in `labmart show | head`."""
-
     exit_code = EXIT_DONE
 
 
@@ -69,8 +71,6 @@ class ConfigError(UsageError):
 
 
 class NothingToLoad(UsageError):
-    """A PATH means no file."""
-
     def __init__(self, path: str, problem: str) -> None:
         self.path = path
         self.problem = problem
@@ -78,7 +78,7 @@ class NothingToLoad(UsageError):
 
 
 class MissingExtra(UsageError):
-    """A package for this kind of address is not installed."""
+    """The packages of an extra are not installed."""
 
     def __init__(self, name: str, extra: str) -> None:
         is_clone = (Path(__file__).parents[1] / "pyproject.toml").exists()
@@ -87,12 +87,10 @@ class MissingExtra(UsageError):
         else:
             wheel = f"./labmart-{__version__}-py3-none-any.whl[{extra}]"
             remedy = f"Install the wheel with it: `uv tool install '{wheel}'`, or by pip"
-        super().__init__(f"{name}: this needs the extra {extra!r}. {remedy}.")
+        super().__init__(f"{name} needs the extra {extra!r}. {remedy}.")
 
 
 class MissingJava(UsageError):
-    """No Java that Spark runs on."""
-
     def __init__(self, problem: str, needed: int) -> None:
         super().__init__(
             f"Spark needs Java {needed} or later, and {problem}. Install one (a package such as "
@@ -101,6 +99,8 @@ class MissingJava(UsageError):
 
 
 class UnknownMart(UsageError):
+    status = 404
+
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(
             f"There is no mart {name!r}.{did_you_mean(name, known)} "
@@ -117,14 +117,14 @@ class UnknownColumn(UsageError):
 
 
 class NotBuilt(UsageError):
-    """The mart's relation does not exist in the database."""
+    status = 404
 
     def __init__(self, relation: str, where: str) -> None:
         super().__init__(f"There is no table {relation} in {where} yet. Run `labmart build` first.")
 
 
 class Outdated(UsageError):
-    """The mart's relation lacks a column that is declared by now."""
+    status = 409
 
     def __init__(self, relation: str, message: str) -> None:
         super().__init__(
@@ -134,27 +134,27 @@ class Outdated(UsageError):
 
 
 class UnknownLoad(UsageError):
+    status = 404
+
     def __init__(self, load_id: int) -> None:
         super().__init__(f"There is no load {load_id}. `labmart loads` lists them.")
 
 
 class WrongStatus(UsageError):
-    """The load's status does not allow this."""
+    status = 409
 
     def __init__(self, load_id: int, problem: str) -> None:
         super().__init__(f"Load {load_id} {problem}")
 
 
 class BadParameter(UsageError):
-    """A parameter of a request says something that cannot be meant."""
-
     def __init__(self, parameter: str, problem: str) -> None:
         self.parameter = parameter
         super().__init__(f"{parameter}: {problem}")
 
 
 class NotAcceptable(UsageError):
-    """The header Accept of a request wants none of the formats that there are."""
+    status = 406
 
     def __init__(self, known: Sequence[str]) -> None:
         super().__init__(f"The header Accept names none of {', '.join(known)}.")
@@ -238,18 +238,16 @@ class BuildFailed(LabmartError):
 
 
 class QueryFailed(LabmartError):
-    """The database answered a query with an error."""
-
     exit_code = EXIT_BUILD
+    status = 500
 
     def __init__(self, where: str, message: str) -> None:
         super().__init__(f"The database {where} refused a query: {message}")
 
 
 class QueryTooSlow(LabmartError):
-    """A query was ended because it took, or waited, too long."""
-
     exit_code = EXIT_DATABASE
+    status = 504
 
     def __init__(self, where: str) -> None:
         super().__init__(
@@ -259,9 +257,8 @@ class QueryTooSlow(LabmartError):
 
 
 class TooBusy(LabmartError):
-    """So many queries of requests run at once that one more would have to wait too long."""
-
     exit_code = EXIT_DATABASE
+    status = 503
 
     def __init__(self, most: int) -> None:
         super().__init__(f"{most} queries are at work already. Call again in some seconds.")
@@ -274,6 +271,7 @@ class DatabaseFault(LabmartError):
     """
 
     exit_code = EXIT_DATABASE
+    status = 503
 
     def __init__(
         self, where: str, problem: str, next_step: str, *, outcome: str = "Nothing was written."
@@ -282,9 +280,8 @@ class DatabaseFault(LabmartError):
 
 
 class DatabaseUnreachable(LabmartError):
-    """No usable connection to the database."""
-
     exit_code = EXIT_DATABASE
+    status = 503
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

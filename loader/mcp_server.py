@@ -68,7 +68,7 @@ def _telling(tool: Callable[..., str]) -> Callable[..., str]:
 
 
 class _Tools:
-    """The tools; each docstring is what an assistant knows of it. They answer with JSON."""
+    """The tools, which answer with JSON; an assistant knows of each what its docstring says."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -83,22 +83,20 @@ class _Tools:
         mart: _Mart,
         filters: _Filters = (),
         columns: Annotated[tuple[str, ...], Field(description="Only these; default: all.")] = (),
-        order: Annotated[
-            tuple[str, ...], Field(description="Columns to sort by; `-` before one: falling.")
-        ] = (),
-        search: Annotated[
-            str | None, Field(description="In one of the texts; * is any text.")
-        ] = None,
+        order: Annotated[tuple[str, ...], Field(description="`-` before a name: falling.")] = (),
+        search: Annotated[str | None, Field(description="* is any text.")] = None,
         limit: _Limit = 100,
     ) -> str:
-        """Read rows of a mart. `total` is how many fit the filters in all; NULL sorts first."""
-        pairs = [_pair(text) for text in filters]
+        """Read rows of a mart: by filters on columns, `search` in all texts, in an `order`.
+
+        `total` is how many rows fit in all; NULL sorts first.
+        """
         known = mart_contracts(self._database.project)
         if mart not in known:
             raise UnknownMart(mart, list(known))
         selection = selection_of(
             Source(self._database.profile.schema, known[mart]),
-            pairs,
+            [_pair(text) for text in filters],
             select=",".join(columns) or None,
             order=",".join(order),
             search=search,
@@ -112,14 +110,9 @@ class _Tools:
     def issues(
         self,
         key: Annotated[str | None, Field(description="The id of the row in question.")] = None,
-        input: Annotated[  # noqa: A002 -- the column's name
-            str | None, Field(description="Only of this input, such as users.")
-        ] = None,
         rule: Annotated[str | None, Field(description="Such as duplicate_id.")] = None,
         severity: Literal["error", "warning"] | None = None,
-        resolved: Annotated[
-            bool, Field(description="Also those that a newer load mended.")
-        ] = False,
+        resolved: Annotated[bool, Field(description="Also what a newer load resolved.")] = False,
         limit: _Limit = 100,
     ) -> str:
         """Tell why rows were not accepted (errors) or are doubted (warnings), with file and line.
@@ -127,8 +120,8 @@ class _Tools:
         A line that could not be split has no key; its `value` holds the line.
         """
         rule_sentences(self._database.project, rule)
-        given = {"record_key": key, "input": input, "rule": rule, "severity": severity}
-        given["status"] = None if resolved else "open"
+        status = None if resolved else "open"
+        given = {"record_key": key, "rule": rule, "severity": severity, "status": status}
         filters = [f"{name}=eq.{value}" for name, value in given.items() if value is not None]
         return self.query(ISSUES, tuple(filters), limit=limit)
 

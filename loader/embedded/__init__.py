@@ -34,11 +34,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psutil
 import psycopg2
-import psycopg2.extensions
 
 from loader.embedded.settings import exposure_of, this_machine, write_settings
 from loader.errors import DatabaseUnreachable
@@ -78,36 +78,18 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True)
 class Place:
     """The paths of one embedded server, all absolute."""
 
-    home: Path
-    run: Path
-
-    @property
-    def data(self) -> Path:
-        return self.home / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.home / "log" / "postgres.log"
-
-    @property
-    def lock(self) -> Path:
-        return self.home / "lock"
-
-    @property
-    def user_settings(self) -> Path:
-        return self.home / "user.conf"
-
-    @property
-    def exposed(self) -> Path:
-        return self.home / "exposed.json"
-
-    @property
-    def socket(self) -> Path:
-        return self.run / f".s.PGSQL.{PORT}"
+    def __init__(self, home: Path, run: Path) -> None:
+        self.home = home
+        self.run = run
+        self.data = home / "data"
+        self.log = home / "log" / "postgres.log"
+        self.lock = home / "lock"
+        self.user_settings = home / "user.conf"
+        self.exposed = home / "exposed.json"
+        self.socket = run / f".s.PGSQL.{PORT}"
 
     @property
     def owners(self) -> tuple[int, int]:
@@ -224,15 +206,11 @@ def status(place: Place) -> Status:
     server = server_process(place.data)
     pid = server.pid if server else None
     size = _size(place.data) if place.data.is_dir() else None
-    connection = _connect(place, "postgres")
-    if connection is None:
-        return Status(place=place, pid=pid, version=None, size=size, uptime=None)
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute(
-            "select current_setting('server_version'), "
-            "extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8"
-        )
-        version, uptime = cursor.fetchone() or (None, None)
+    version, uptime = _ask(
+        place,
+        "select current_setting('server_version'), "
+        "extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8",
+    ) or (None, None)
     return Status(place=place, pid=pid, version=version, size=size, uptime=uptime)
 
 
@@ -259,7 +237,20 @@ def server_process(data: Path) -> psutil.Process | None:
     counts only if it is a `postgres` started with exactly this data directory.
     """
     pid, _ = _pid_file(data)
-    return _serving(pid, data) if pid else None
+    if not pid:
+        return None
+    try:
+        process = psutil.Process(pid)
+        words = process.cmdline()
+        if not words or Path(words[0]).name != "postgres" or "-D" not in words[:-1]:
+            return None
+        named = words[words.index("-D") + 1]
+        # Its working directory is its data directory, and stays so when that is moved.
+        if os.path.realpath(named) == os.path.realpath(data) or data.samefile(process.cwd()):
+            return process
+    except (psutil.Error, OSError):
+        pass
+    return None
 
 
 def _pid_file(data: Path) -> tuple[int, str]:
@@ -270,21 +261,6 @@ def _pid_file(data: Path) -> tuple[int, str]:
         return abs(int(lines[0])), lines[4] if len(lines) > 4 else ""
     except (OSError, ValueError, IndexError):
         return 0, ""
-
-
-def _serving(pid: int, data: Path) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        words = process.cmdline()
-        if not words or Path(words[0]).name != "postgres" or "-D" not in words[:-1]:
-            return None
-        named = words[words.index("-D") + 1]
-        # Its working directory is its data directory, and stays so when that is moved.
-        if os.path.realpath(named) != os.path.realpath(data) and not data.samefile(process.cwd()):
-            return None
-    except (psutil.Error, OSError):
-        return None
-    return process
 
 
 def _end(server: psutil.Process, place: Place, seconds: float = STOP_SECONDS) -> None:
@@ -316,13 +292,10 @@ def _end(server: psutil.Process, place: Place, seconds: float = STOP_SECONDS) ->
 
 def _answers(place: Place) -> bool:
     """Whether a server of this very data directory answers at the socket."""
-    connection = _connect(place, "postgres")
-    if connection is None:
+    row = _ask(place, "show data_directory")
+    if row is None:
         return False
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute("show data_directory")
-        row = cursor.fetchone()
-    served = Path(row[0]) if row else place.home
+    served = Path(row[0])
     if served.exists() and served.samefile(place.data):
         return True
     if server_process(place.data) is not None:
@@ -333,10 +306,10 @@ def _answers(place: Place) -> bool:
     )
 
 
-def _connect(place: Place, database: str) -> psycopg2.extensions.connection | None:
-    """A connection to a database of the embedded server; None if nothing answers.
+def _ask(place: Place, sql: str) -> tuple[Any, ...] | None:
+    """The first row of a statement, () if it gives none; None if nothing answers.
 
-    Raises DatabaseUnreachable if others could have put a server of theirs there: it could take the
+    Raises DatabaseUnreachable if others could have put there a server of theirs: it could take the
     data and say whatever we want to hear. Also if the server answers and lets us not in.
     """
     if not place.socket.exists():
@@ -348,8 +321,8 @@ def _connect(place: Place, database: str) -> psycopg2.extensions.connection | No
             f"through it. Remove it and call again: rm '{place.socket}'"
         )
     try:
-        return psycopg2.connect(
-            host=str(place.run), port=PORT, user=ROLE, dbname=database, connect_timeout=5
+        connection = psycopg2.connect(
+            host=str(place.run), port=PORT, user=ROLE, dbname="postgres", connect_timeout=5
         )
     except psycopg2.OperationalError as error:
         said = str(error).strip()
@@ -359,6 +332,10 @@ def _connect(place: Place, database: str) -> psycopg2.extensions.connection | No
             f"The embedded PostgreSQL of {place.data} answers, but does not let labmart in: "
             f"{said.partition('FATAL:')[2].strip()}. See {place.user_settings} and {place.log}."
         ) from None
+    connection.autocommit = True
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(sql)
+        return (cursor.fetchone() or ()) if cursor.description else ()
 
 
 # Starting it.
@@ -385,15 +362,11 @@ def _start_locked(place: Place) -> bool:
             # The folder last: its owner says that all of it has been given.
             account.own(*place.data.rglob("*"), place.data)
         _launch_and_wait(place, account)
-    connection = _connect(place, "postgres")
-    if connection is None:
+    databases = _ask(place, f"select count(*) from pg_database where datname = '{DATABASE}'")
+    if databases is None:
         raise DatabaseUnreachable(f"The embedded PostgreSQL of {place.data} stopped answering.")
-    with closing(connection):
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("select from pg_database where datname = %s", (DATABASE,))
-            if cursor.fetchone() is None:
-                cursor.execute(f'create database "{DATABASE}"')
+    if databases == (0,):
+        _ask(place, f'create database "{DATABASE}"')
     return not answers
 
 

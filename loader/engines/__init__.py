@@ -236,12 +236,11 @@ class Load:
     """One row of the ledger: one file, or one sheet of it, in one input.
 
     `call_id` is the load_id of the first load of the call that brought it. `reading` is a JSON
-    object of what was said about how to read the file, and of the `sheet` that was read; '' where
-    an earlier version kept nothing. `arrived_at` is when the file was last changed, or when it came
-    where nothing else is known. The next five are what was said of its cells:
-    loader.sources.CellFormats. `columns_ignored` is a JSON array of the header's names that mean no
-    declared column; None where there are none. `header` is one of all its names as written, empty
-    where the file has none.
+    object of what was said about how to read the file, and of the `sheet` that was read.
+    `arrived_at` is when the file was last changed, or when it came where nothing else is known. The
+    next five are what was said of its cells: loader.sources.CellFormats. `columns_ignored` is a
+    JSON array of the header's names that mean no declared column; None where there are none.
+    `header` is one of all its names as written, empty where the file has none.
     """
 
     load_id: int

@@ -10,9 +10,8 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import IO, Any, cast
 
 import psycopg2
@@ -21,7 +20,7 @@ from psycopg2 import errors
 
 from loader.engines import Column, Engine, Row, Selection
 from loader.engines.feeding import CHUNK, CopyStream
-from loader.engines.raw_store import RawStore, create_table
+from loader.engines.raw_store import RawStore
 from loader.engines.sql import quote
 from loader.errors import (
     DatabaseFault,
@@ -175,7 +174,6 @@ class Pool:
             self._slots.release()
 
     def close(self) -> None:
-        """Close what is idle."""
         while self._idle:
             self._idle.pop().close()
 
@@ -322,21 +320,19 @@ class Postgres(Engine):
         except psycopg2.Error as error:
             if not self._connection.closed:
                 self._connection.rollback()
-            raise self._fault(error, f"{self._schema}.{relation}" if relation else "") from None
-
-    def _fault(self, error: psycopg2.Error, relation: str) -> LabmartError:
-        message = one_line(error)
-        if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
-            return QueryTooSlow(self._where)
-        if relation and isinstance(error, errors.UndefinedColumn):
-            return Outdated(relation, message)
-        if relation and isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
-            return NotBuilt(relation, self._where)
-        if error.pgcode is None and _is_lost(error):
-            return DatabaseUnreachable(
-                f"The connection to {self._where} was lost: {message} Call again."
-            )
-        return QueryFailed(self._where, message)
+            message, relation = one_line(error), relation and f"{self._schema}.{relation}"
+            fault: LabmartError = QueryFailed(self._where, message)
+            if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
+                fault = QueryTooSlow(self._where)
+            elif relation and isinstance(error, errors.UndefinedColumn):
+                fault = Outdated(relation, message)
+            elif relation and isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
+                fault = NotBuilt(relation, self._where)
+            elif error.pgcode is None and _is_lost(error):
+                fault = DatabaseUnreachable(
+                    f"The connection to {self._where} was lost: {message} Call again."
+                )
+            raise fault from None
 
 
 def _is_text(column: Column) -> bool:
@@ -350,8 +346,6 @@ def literal(text: str) -> str:
 
 # Writing the raw tables.
 
-# Pages at the end of a table that COPY may have left half full.
-_MARGIN = 1024
 # A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
 # file is being opened.
 _NO_LIMIT = (
@@ -364,7 +358,6 @@ _NO_LIMIT = (
 
 @contextmanager
 def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
-    """Open the raw tables; see `open_store`."""
     schema = profile.raw_schema
     if len(schema.encode()) > LONGEST_NAME:
         raise UsageError(
@@ -385,6 +378,7 @@ class PostgresRaw(RawStore):
 
     # Stands for a parameter in SQL: no name can have it, and a `%` is one of a name.
     parameter = "\0"
+    has_ranges = True
     # A relation without any column has one row with none.
     relations_sql = """
         select
@@ -409,8 +403,6 @@ class PostgresRaw(RawStore):
         super().__init__(schema, quote(schema), where)
         self.database = quote(connection.info.dbname)
         self._connection = connection
-        # Of each table: its pages before the last COPY, and the rows that COPY reported.
-        self._copied: dict[str, tuple[int, int]] = {}
         self._user = ""
         # Read committed: what is read after the lock was taken is what the last load left.
         connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
@@ -440,7 +432,6 @@ class PostgresRaw(RawStore):
             raise fault(error, self.where, need=self._need(right)) from None
 
     def _need(self, right: str) -> str:
-        """The SQL that gives a right."""
         if right in ("select", "insert", "update", "delete"):
             tables = f"{right} on all tables in schema {self.schema}"
             right = f"usage on schema {self.schema} to {self._user}; grant {tables}"
@@ -460,7 +451,6 @@ class PostgresRaw(RawStore):
         """COPY batches into a table, which are made in a thread of their own."""
         # Waiting for a lock inside COPY could not be interrupted.
         self.run(f"lock table {self.table(name)} in row exclusive mode", right="insert")
-        before = self._copied[name][0] if name in self._copied else self._pages(name)
         listed = ", ".join(quote(column) for column in columns)
         sql = (
             f"copy {self.table(name)} ({listed}) from stdin (format csv, "
@@ -478,24 +468,7 @@ class PostgresRaw(RawStore):
                     raise fault(error, self.where, need=self._need("insert")) from None
                 written += cursor.rowcount
         self.changed.add(name)
-        pages, rows = self._copied.get(name, (before, 0))
-        self._copied[name] = (pages, rows + written)
         return written
-
-    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
-        """See `RawStore`.
-
-        Of a table that had rows before, only what was added to its end is read first: the first
-        reading of older rows would also write, to note that their transaction has committed. COPY
-        also fills gaps that prune has left, so if rows are missing there, all of it is read.
-        """
-        before, written = self._copied.get(table, (0, 0))
-        if before > _MARGIN:
-            at_the_end = f" and ctid >= '({before - _MARGIN:d},0)'"
-            rows = super().counts(table, first, condition + at_the_end)
-            if sum(rows.values()) == written:
-                return rows
-        return super().counts(table, first, condition)
 
     def end(self) -> None:
         self.analyze()
@@ -503,28 +476,6 @@ class PostgresRaw(RawStore):
             self._connection.commit()
         except psycopg2.Error as error:
             raise fault(error, self.where, is_commit=True) from None
-
-    def _pages(self, table: str) -> int:
-        [(pages,)] = self.run(
-            "select pg_relation_size(\0::regclass) / current_setting('block_size')::bigint",
-            (self.table(table),),
-        )
-        return int(pages)
-
-    def creation(self, name: str, columns: Mapping[str, str]) -> str:
-        return creation(self.schema, name, columns)
-
-
-def creation(schema: str, name: str, columns: Mapping[str, str]) -> str:
-    """The statement that makes a raw table in a schema, whose name is quoted."""
-    table = f"{schema}.{quote(name)}"
-    made = create_table(table, columns)
-    if "line" not in columns:
-        return made
-    # The rows of a load stand together: an index of ranges finds them and costs a load nothing.
-    index = f"{quote(f'{name}_load_id')} on {table} using brin (load_id)"
-    options = "pages_per_range = 32, autosummarize = on"
-    return f"{made}; create index if not exists {index} with ({options})"
 
 
 # What psycopg2 does not do by itself.
@@ -569,20 +520,13 @@ def _honest_copy() -> Iterator[None]:
     psycopg2 2.9 meets a second error then, "server closed the connection", raises that one and
     gives the first to sys.excepthook, which would print a traceback.
     """
-    heard: list[BaseException] = []
-
-    def listen(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
-        heard.append(error)
-
+    heard: list[BaseException | None] = []
     before = sys.excepthook
-    sys.excepthook = listen
+    sys.excepthook = lambda kind, error, trace: heard.append(error.__cause__)  # noqa: ARG005
     try:
         yield
     except psycopg2.OperationalError as error:
-        causes = [cause.__cause__ for cause in heard]
-        raise next(
-            (cause for cause in causes if isinstance(cause, psycopg2.Error)), error
-        ) from None
+        raise next((cause for cause in heard if isinstance(cause, psycopg2.Error)), error) from None
     finally:
         sys.excepthook = before
 

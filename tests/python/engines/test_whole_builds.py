@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import duckdb
-import pandas
+import pandas  # type: ignore[import-untyped]  # its types are a package of their own
 import pytest
 from support.engines import Lake
 from support.oracle import marts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import shutil
 import zipfile
@@ -48,20 +50,6 @@ def test_a_file_is_reported_with_what_it_is_and_what_became_of_it(person: Person
         (13, "x,x"),
         (14, '11,"a,b,c,x'),
     ]
-
-
-def test_check_tells_everything_and_touches_nothing(person: Person) -> None:
-    done = person.load("--check", write("users.csv"))
-    assert "    2 records read, 0 rejected lines" in done.err
-    assert done.err.endswith("Nothing was written (--check).\n")
-    assert not person.has_tables()
-    done = person.labmart("load", "--check", "users.csv", write("no.csv", "a,b\n"))
-    assert done.code == 3
-    assert not person.has_tables()
-    person.load("users.csv")
-    done = person.load("--check", "users.csv")
-    assert "already loaded (load 1, users.csv), nothing to do" in done.err
-    assert person.rows("select load_id from raw.loads") == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -126,20 +114,6 @@ def test_input_decides_where_a_header_means_two(person: Person) -> None:
     assert "means compounds and users. Say which with --input" in done.err
     person.load("both.csv", "--input", "compounds")
     assert person.rows("select compound_name from raw.compounds") == [("d",)]
-
-
-def test_folders_leave_out_what_is_excluded(person: Person) -> None:
-    Path("run/old").mkdir(parents=True)
-    write("run/a.csv", HEADER + "1,a,,\n")
-    write("run/b.csv.bak", HEADER + "2,b,,\n")
-    write("run/old/c.csv", HEADER + "3,c,,\n")
-    done = person.load("run", "--exclude", "*.bak", "--exclude", "old")
-    assert person.names() == ["a"]
-    assert "run/b.csv.bak: left out" in done.err
-    assert "run/old: left out" in done.err
-    done = person.labmart("load", "run", "--exclude", "*")
-    assert done.code == 2
-    assert "everything here is left out" in done.err
 
 
 def test_a_workbook_gives_every_sheet_with_a_header_or_the_one_named(person: Person) -> None:
@@ -301,3 +275,68 @@ def test_what_is_said_of_the_cells_is_kept_with_the_load(person: Person) -> None
         done = person.labmart("load", "users.csv", option, value)
         assert done.code == 2
         assert says in done.err
+
+
+# Names of files and headers that try to be more than names.
+
+HOSTILE = {
+    "new\nline.csv": "new\\nline.csv",
+    "\x1b[31mred\x07.csv": "\\x1b[31mred\\x07.csv",
+    "q'uo\"te`$(reboot)`.csv": "q'uo\"te`$(reboot)`.csv",
+    "bytes\udcff\udc9b.csv": "bytes\\xff\\x9b.csv",
+    "; rm -rf x; '); drop table users; --": "; rm -rf x; '); drop table users; --",
+    "\u202egnp.csv": "\\u202egnp.csv",
+    "%s%(a)s{{ 1-0 }}.csv": "%s%(a)s{{ 1-0 }}.csv",
+    "=1+1": "=1+1",
+    "[ab]?*.csv": "[ab]?*.csv",
+    "x" * 200: "x" * 200,
+}
+
+
+def test_a_hostile_name_is_a_name(person: Person) -> None:
+    names = [write(name, f"{HEADER}{number},a,,\n") for number, name in enumerate(HOSTILE)]
+    done = person.load(*names)
+    for shown in HOSTILE.values():
+        assert f"{shown} → users\n" in done.err
+    assert person.rows("select file from raw.loads order by load_id") == [
+        (shown,) for shown in HOSTILE.values()
+    ]
+    assert person.labmart("loads").code == 0
+    assert person.labmart("undo", "1", "2").err.count("is undone") == 2
+    for name in names:
+        write(name, "a,b\n")
+    refused = person.labmart("load", *names)
+    assert refused.code == 3
+    for name, shown in HOSTILE.items():
+        assert f"  {shown}: no line" in refused.err
+        Path(name).unlink()
+        missing = person.labmart("load", name)
+        assert (missing.code, shown in missing.err) == (2, True)
+
+
+def test_a_name_with_a_leading_dash_comes_after_two(person: Person) -> None:
+    write("-rf.csv")
+    assert person.labmart("load", "-rf.csv").code == 2
+    person.load("--", "-rf.csv")
+    assert person.rows("select file from raw.loads") == [("-rf.csv",)]
+
+
+EVIL_NAMES = (
+    *("\x1b]0;owned\x07", "=cmd|' /C calc'!A0", "<script>alert(1)</script>", "$(reboot)", "%s"),
+    *("'; drop table users; --", "{{ 1/0 }}", "\u202e", "x" * 5000, "\x9b31m"),
+)
+
+
+def test_a_hostile_header_and_cell_are_text(person: Person) -> None:
+    for number, name in enumerate(EVIL_NAMES):
+        names = [name, "user_id", "name", "email", "signup_date"]
+        cells = ["x", "1", name, "", ""]
+        if number % 2:
+            names, cells = [*names[1:], name], [*cells[1:], "x"]
+        out = io.StringIO()
+        csv.writer(out, quoting=csv.QUOTE_ALL).writerows([names, cells])
+        write(f"{number:02}.csv", out.getvalue())
+    done = person.load(".")
+    assert done.err.count("further columns, kept in `extra`: ") == len(EVIL_NAMES)
+    assert max(map(len, done.err.splitlines())) < 1000
+    assert person.names() == list(EVIL_NAMES)

@@ -1,23 +1,25 @@
-"""A fourth source with nine columns, declared in a copy of the project, loads like the others."""
+"""Inputs are what the YAML declares: a fourth one, columns beyond it, and columns to come."""
 
 from __future__ import annotations
 
-import os
-import uuid
+import csv
+import json
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import openpyxl
 import pytest
 import yaml
-from support.databases import Database, fresh_database
-from support.in_process import Done, labmart
+from support.engines import fresh_engine
+from support.in_process import labmart
+from support.person import Person, person_in
+from support.person import write as write_text
 from support.project import loading_project
 
 pytestmark = pytest.mark.slow
 
-COLUMNS = (
+PLATES = (
     *("plate_id", "barcode", "well", "reading", "unit", "operator", "read_at", "instrument"),
     "remark",
 )
@@ -29,66 +31,6 @@ META: dict[str, dict[str, object]] = {
     "instrument": {"required": False},
     "remark": {"required": False, "header_names": ["comment"]},
 }
-
-
-def declare(project: Path, *columns: str) -> None:
-    """Declare the source `plates` with these columns, as a person adds it to the YAML."""
-    path = project / "models" / "staging" / "_sources.yml"
-    document = yaml.safe_load(path.read_text())
-    listed = [
-        {
-            "name": name,
-            "description": "A cell as it stands in the file.",
-            "data_type": "text",
-            "config": {"meta": META.get(name, {})},
-        }
-        for name in columns
-    ]
-    stamps = [
-        {"name": name, "description": "Written by the loader.", "data_type": "bigint"}
-        for name in ("load_id", "line")
-    ]
-    (raw,) = document["sources"]
-    raw["tables"] = [entry for entry in raw["tables"] if entry["name"] != "plates"]
-    raw["tables"].append(
-        {
-            "name": "plates",
-            "description": "One row per reading.",
-            "config": {"meta": {"input": True, "natural_key": "plate_id"}},
-            "columns": listed + stamps,
-        }
-    )
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-
-
-@pytest.fixture(scope="module")
-def shared(server: Database) -> Iterator[Database]:
-    with fresh_database(server) as database:
-        yield database
-
-
-@pytest.fixture
-def database(shared: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
-    """The module's database, with a schema of the test's own."""
-    for variable, value in shared.environment.items():
-        monkeypatch.setenv(variable, value)
-    monkeypatch.setenv("LABMART_RAW_SCHEMA", f"s{uuid.uuid4().hex[:12]}")
-    return shared
-
-
-def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
-    """The rows of a query; `raw.` means the schema of the test."""
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(sql.replace("raw.", f"{os.environ['LABMART_RAW_SCHEMA']}."))
-        return list(cursor)
-
-
-def load(project: Path, *arguments: str | Path) -> Done:
-    done = labmart(project, "load", *map(str, arguments))
-    assert done.code == 0, done.err
-    return done
-
-
 CSV = (
     "Readings of June\n"
     "comment;Plate No.;CODE;note;Well;reading;unit;Read-At;Read By\n"
@@ -96,77 +38,160 @@ CSV = (
     ';8;;;"A\n02";1.50;;;\n'
     "too;few\n"
 )
+HEADER = ["user_id", "Phone No.", "name", "a/b~'%s", "note", "note", ""]
+RECORDS = [
+    ["1", "0049 (30)", "Ada", 'say "x", ü \\y', "", "é", "lost"],
+    ["2", "", "Béla", " ", "", "", ""],
+    ["3", "007", "Cy", "$.x", "hot", "", ""],
+]
+EXTRA = [
+    {"Phone No.": "0049 (30)", "a/b~'%s": 'say "x", ü \\y'},
+    None,
+    {"Phone No.": "007", "a/b~'%s": "$.x", "note": "hot"},
+]
+# Of text and sheets, where a name may stand twice.
+TWICE = [{**(EXTRA[0] or {}), "note (2)": "é"}, *EXTRA[1:]]
 
 
-def test_files_of_a_fourth_source_load_by_the_declaration_alone(
-    tmp_path: Path, database: Database
-) -> None:
+def declare(project: Path, table: str, columns: dict[str, dict[str, object]]) -> None:
+    """Declare columns of an input, as a person adds them to the YAML; the input if it is new."""
+    path = project / "models" / "staging" / "_sources.yml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    (raw,) = document["sources"]
+    entry = next((entry for entry in raw["tables"] if entry["name"] == table), None)
+    if entry is None:
+        config = {"meta": {"input": True, "natural_key": next(iter(columns))}}
+        own = [{"name": name, "data_type": "bigint"} for name in ("load_id", "line")]
+        entry = {"name": table, "config": config, "columns": own}
+        raw["tables"].append(entry)
+    entry["columns"] += [
+        {"name": name, "data_type": "text", "config": {"meta": meta}}
+        for name, meta in columns.items()
+    ]
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+@pytest.fixture(params=["postgres", "duckdb", "lake"])
+def person(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Person]:
+    """Somebody with a project of their own, on each engine in turn."""
     project = loading_project(tmp_path / "project")
-    declare(project, *COLUMNS)
-    (tmp_path / "june.csv").write_text(CSV)
+    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), tmp_path) as engine:
+        yield person_in(tmp_path, project, engine, monkeypatch)
+
+
+@pytest.mark.parametrize("person", ["postgres"], indirect=True)
+def test_files_of_a_fourth_source_load_by_the_declaration_alone(person: Person) -> None:
+    declare(person.project, "plates", {name: META.get(name, {}) for name in PLATES})
     book = openpyxl.Workbook()
-    sheet = book.active
-    sheet.title = "Reader 2"
-    sheet.append(["plate_id", "barcode", "well", "reading", "unit", "read_at", "instrument"])
-    sheet.append([9, "0042", "B07", 12.5, None, "yesterday", "R2"])
-    book.save(tmp_path / "july.xlsx")
-    options = ("--max-rejected", "1")
-    done = load(project, tmp_path / "june.csv", tmp_path / "july.xlsx", *options)
+    book.active.title = "Reader 2"
+    book.active.append(["plate_id", "barcode", "well", "reading", "unit", "read_at", "instrument"])
+    book.active.append([9, "0042", "B07", 12.5, None, "yesterday", "R2"])
+    book.save("july.xlsx")
+    done = person.load(write_text("june.csv", CSV), "july.xlsx", "--max-rejected", "1")
     assert "june.csv → plates" in done.err
     assert "further columns, kept in `extra`: 'note'" in done.err
-    listed = ", ".join(COLUMNS)
-    assert rows(database, f"select load_id, line, {listed} from raw.plates order by 1, 2") == [
+    listed = ", ".join(PLATES)
+    assert person.rows(f"select load_id, line, {listed} from raw.plates order by 1, 2") == [
         (1, 3, "0007", "B-1", "A01", "=1+1", "µM", "Ada", "2023-06-01 08:00", None, "a;b"),
         (1, 4, "8", None, "A\n02", "1.50", None, None, None, None, None),
         (2, 2, "9", "0042", "B07", "12.5", None, None, "yesterday", "R2", None),
     ]
-    ledger = "select load_id, call_id, input, status, records_read, records_rejected from raw.loads"
-    assert rows(database, f"{ledger} order by 1") == [
-        (1, 1, "plates", "current", 3, 1),
-        (2, 1, "plates", "current", 1, 0),
+    ledger = "load_id, call_id, input, file, status, records_read, records_rejected"
+    assert person.rows(f"select {ledger} from raw.loads order by 1") == [
+        (1, 1, "plates", "june.csv", "current", 3, 1),
+        (2, 1, "plates", "july.xlsx#Reader 2", "current", 1, 0),
     ]
-    files = [str(file) for (file,) in rows(database, "select file from raw.loads order by load_id")]
-    assert files == [f"{tmp_path}/june.csv", f"{tmp_path}/july.xlsx#Reader 2"]
     rejected = "select load_id, line, rule, content from raw.rejected_lines"
-    assert rows(database, rejected) == [(1, 6, "wrong_column_count", "too;few")]
-    types = (
-        "select column_name, data_type from information_schema.columns "
-        "where table_schema || '.' = 'raw.' and table_name = 'plates'"
-    )
-    wanted = {(name, "text") for name in COLUMNS} | {("load_id", "bigint"), ("line", "bigint")}
-    wanted |= {("extra", "text")}
-    assert set(rows(database, types)) == wanted
-
-
-def test_a_column_that_is_declared_no_more_keeps_its_cells(
-    tmp_path: Path, database: Database
-) -> None:
-    project = loading_project(tmp_path / "project")
-    declare(project, "plate_id", "well")
-    (tmp_path / "old.csv").write_text("plate_id,well\n1,A1\n")
-    load(project, tmp_path / "old.csv")
-    declare(project, "plate_id")
-    (tmp_path / "new.csv").write_text("plate_id\n2\n3\n")
-    load(project, tmp_path / "new.csv")
-    found = rows(database, "select plate_id, well from raw.plates order by 1")
-    assert found == [("1", "A1"), ("2", None), ("3", None)]
+    assert person.rows(rejected) == [(1, 6, "wrong_column_count", "too;few")]
 
 
 @pytest.mark.prove("a whole build for a table that no model reads")
+@pytest.mark.parametrize("person", ["postgres"], indirect=True)
 def test_the_build_goes_on_with_a_source_that_no_model_reads(
-    project_copy: Path, tmp_path: Path, database: Database
+    person: Person, project_copy: Path
 ) -> None:
-    declare(project_copy, *COLUMNS)
-    (tmp_path / "june.csv").write_text(CSV)
-    (tmp_path / "users.csv").write_text("user_id,name,email,signup_date\n007,Ada,,2023-01-01\n")
-    done = labmart(
-        project_copy,
-        "run",
-        str(tmp_path / "june.csv"),
-        str(tmp_path / "users.csv"),
-        "--max-rejected",
-        "1",
-    )
+    declare(project_copy, "plates", {name: META.get(name, {}) for name in PLATES})
+    write_text("june.csv", CSV)
+    write_text("users.csv", "user_id,name,email,signup_date\n007,Ada,,2023-01-01\n")
+    done = labmart(project_copy, "run", "june.csv", "users.csv", "--max-rejected", "1")
     assert done.code == 0, done.err
     assert "Ada" in labmart(project_copy, "show", "users", "--format", "csv").out
-    assert rows(database, "select count(*) from raw.plates") == [(2,)]
+    assert person.rows("select count(*) from raw.plates") == [(2,)]
+
+
+def write_all() -> dict[str, list[dict[str, str] | None]]:
+    """Write the records in each format; what is beyond the declared columns, by file."""
+    for name, dialect, delimiter in [
+        ("minimal.csv", "excel", ","),
+        ("all.csv", "unix", ","),
+        ("semicolons.csv", "excel", ";"),
+    ]:
+        with Path(name).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, dialect, delimiter=delimiter).writerows([HEADER, *RECORDS])
+    # A cell of two lines makes no plain line of its record.
+    text = Path("minimal.csv").read_text(encoding="utf-8")
+    write_text("lines.csv", text.replace(",hot,", ',"hot\n!",'))
+    book = openpyxl.Workbook()
+    for row in [HEADER, *RECORDS]:
+        book.active.append([cell or None for cell in row])
+    book.save("book.xlsx")
+    named = [dict(zip(HEADER[:5], record, strict=False)) for record in RECORDS]
+    objects = write_text("objects.jsonl", "".join(f"{json.dumps(record)}\n" for record in named))
+    duckdb.read_json(objects, columns=dict.fromkeys(HEADER[:5], "text")).write_parquet("p.parquet")
+    lines = [*TWICE[:2], {**(TWICE[2] or {}), "note": "hot\n!"}]
+    texts = dict.fromkeys(("minimal.csv", "all.csv", "semicolons.csv"), TWICE)
+    return {
+        **texts,
+        "lines.csv": lines,
+        "book.xlsx": TWICE,
+        "objects.jsonl": EXTRA,
+        "p.parquet": EXTRA,
+    }
+
+
+def test_further_columns_are_kept_and_fill_a_column_declared_later(person: Person) -> None:
+    wanted = write_all()
+    for name in wanted:
+        done = person.load(name)
+        assert "kept in `extra`: 'Phone No.', " in done.err
+    rows = person.rows("select extra from raw.users order by load_id, line")
+    found = [json.loads(str(extra)) if extra else None for (extra,) in rows]
+    assert found == [record for records in wanted.values() for record in records]
+
+    # Whoever names a column twice does not say which is meant.
+    later = {"phone": "Phone-no", "odd": HEADER[3], "remark": "note"}
+    declare(
+        person.project,
+        "users",
+        {name: {"required": False, "header_names": [other]} for name, other in later.items()},
+    )
+    fill = "select phone, odd, remark, name from raw.users order by load_id, line"
+    write_text("plain.csv", "user_id,name,phone\n4,Dora,112\n")
+    person.load("--check", "plain.csv")
+    assert len(person.rows("select * from raw.users")[0]) == 7
+    person.load("plain.csv")
+    records = [(phone or None, odd.strip() or None, name) for _, phone, name, odd, *_ in RECORDS]
+    assert [(phone, odd, name) for phone, odd, _, name in person.rows(fill)] == [
+        *records * len(wanted),
+        ("112", None, "Dora"),
+    ]
+    remarks = [remark for _, _, remark, _ in person.rows(fill)]
+    assert remarks == [None] * 15 + [None, None, "hot"] * 2 + [None]
+    assert person.rows("select extra from raw.users where name = 'Dora'") == [(None,)]
+
+
+@pytest.mark.parametrize("person", ["postgres", "duckdb"], indirect=True)
+def test_columns_of_a_later_header_are_kept_beside_those_of_the_first(person: Person) -> None:
+    text = "user_id,name,note\n1,Ada,a\nuser_id,hint,name\n2,h,Béla\n"
+    person.load(write_text("stacked.csv", text))
+    assert person.rows("select name, extra from raw.users order by line") == [
+        ("Ada", '{"note": "a"}'),
+        ("Béla", '{"hint": "h"}'),
+    ]
+    assert person.rows("select columns_ignored from raw.loads") == [('["note", "hint"]',)]
+    done = person.load(
+        write_text("plain_first.csv", text.replace("name,note", "name").replace(",a", ""))
+    )
+    assert "not kept, for the first header has no further columns: 'hint'" in done.err

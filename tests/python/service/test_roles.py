@@ -148,9 +148,7 @@ def test_the_builder_builds_and_changes_nothing_that_was_loaded(lab: Lab) -> Non
         "create table {s}_raw.x (a int)",
         "create role x",
     )
-
-
-def test_a_table_of_a_new_input_can_be_built_from(lab: Lab) -> None:
+    # The table of a new input.
     lab.does("loader", "create table {s}_raw.plates (plate_id text)")
     assert lab.does("builder", "select * from {s}_raw.plates") == []
     lab.may_not("reader", "select * from {s}_raw.plates")
