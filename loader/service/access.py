@@ -14,7 +14,8 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -198,7 +199,7 @@ class Service:
         self.rates = Rates(rate, _SAVED_SECONDS * rate)
         # Of wrong tokens, by address.
         self.failed_logins = Rates(wrong / 60, wrong)
-        self.uploads = CapacityLimiter(settings.uploads)
+        self.uploads = 0
         # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
         self._threads = CapacityLimiter(CONNECTIONS)
         own = self.figures = CollectorRegistry()
@@ -218,11 +219,24 @@ class Service:
         self.uploaded = Counter(
             "labmart_uploaded_bytes", "Bytes of accepted uploads.", registry=own
         )
-        self.uploading = Gauge("labmart_uploads_in_progress", "Uploads under way.", registry=own)
+        uploading = Gauge("labmart_uploads_in_progress", "Uploads under way.", registry=own)
+        uploading.set_function(lambda: self.uploads)
         self.job_counts = Gauge(
             "labmart_jobs", "Jobs by kind and state.", ("kind", "state"), registry=own
         )
         self.worker = Gauge("labmart_worker_up", "Whether a worker lives.", registry=own)
+
+    @contextmanager
+    def upload_slot(self) -> Iterator[None]:
+        """Be one of the uploads that there may be at the same time. Raises Problem 429."""
+        if self.uploads == self.settings.uploads:
+            detail = f"{self.uploads} uploads are under way already. Try again in a moment."
+            raise slow_down("too-many-uploads", detail, 2)
+        self.uploads += 1
+        try:
+            yield
+        finally:
+            self.uploads -= 1
 
     async def in_thread(
         self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments

@@ -51,7 +51,6 @@ from loader.service.uploads import (
     receive,
     spooled,
     take_over,
-    upload_slot,
 )
 from loader.show import ISSUES
 from loader.sources import read_inputs, with_said_names
@@ -177,7 +176,7 @@ async def _upload(
     check_length(call.request, settings)
     options = Options(**asked.model_dump(exclude={"name"}, exclude_defaults=True))
     job_id = uuid4()
-    with upload_slot(service.uploads):
+    with service.upload_slot():
         files = await receive(call.request, settings, job_id, name, boundary)
         content = json.dumps([sorted(file.sha256 for file in files), options.model_dump()])
         # If this fails nobody knows whether it was accepted; a folder without a job is found
@@ -191,7 +190,7 @@ async def _upload(
             idempotency_key=key,
         )
         if job.id != job_id:
-            rmtree(spooled(settings.spool_folder, job_id))
+            rmtree(spooled(settings.spool_folder, job_id), ignore_errors=True)
             call.response.status_code = 200
         else:
             service.uploaded.inc(sum(file.bytes for file in files))
@@ -501,7 +500,6 @@ async def metrics(_: Reader, service: Serving) -> Response:
     for kind, state, count in await service.in_thread(service.jobs.counts):
         service.job_counts.labels(kind, state).set(count)
     service.worker.set(await service.in_thread(service.jobs.has_worker))
-    service.uploading.set(service.uploads.borrowed_tokens)
     text = generate_latest(service.figures)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
