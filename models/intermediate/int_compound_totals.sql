@@ -77,7 +77,6 @@ totals as (
         cast(sum(total_run_time) as numeric(38, 6)) as total_run_time
     from parts
     group by compound_id
-    having sum(times_listed) > 0
 ),
 
 compound_totals as (
@@ -86,6 +85,8 @@ compound_totals as (
         compounds.compound_id is not null as is_known
     from totals
     left join compounds on totals.compound_id = compounds.compound_id
+    -- Not by `having`, where Sail takes the name for the sum.
+    where totals.times_listed > 0
 )
 
 select * from compound_totals

@@ -25,7 +25,8 @@ experiment_counts as (
         cast(sum(experiments) as bigint) as experiments
     from counts
     group by load_id, row_status
-    having sum(experiments) > 0
 )
 
+-- Not by `having`, where Sail takes the name for the sum.
 select * from experiment_counts
+where experiments > 0
