@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from loader.engines import Column
 from loader.errors import ConfigError, UnknownMart
 from loader.project import Project, converted, read_yaml
 from loader.publications import MART_STATUS
@@ -76,11 +77,9 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class ContractColumn:
-    """A declared column; `type` as PostgreSQL writes it, such as numeric(18,6)."""
+class ContractColumn(Column):
+    """A declared column."""
 
-    name: str
-    type: str
     description: str
     made_of: MadeOf | None = None
 

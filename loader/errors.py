@@ -50,6 +50,8 @@ class LabmartError(Exception):
     """Anything expected to go wrong. `str()` of it is a message for a person."""
 
     exit_code = EXIT_USAGE
+    # What the service answers with.
+    status = 422
 
 
 class ReaderGone(LabmartError):
@@ -97,6 +99,8 @@ class MissingJava(UsageError):
 
 
 class UnknownMart(UsageError):
+    status = 404
+
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(
             f"There is no mart {name!r}.{did_you_mean(name, known)} "
@@ -113,11 +117,15 @@ class UnknownColumn(UsageError):
 
 
 class NotBuilt(UsageError):
+    status = 404
+
     def __init__(self, relation: str, where: str) -> None:
         super().__init__(f"There is no table {relation} in {where} yet. Run `labmart build` first.")
 
 
 class Outdated(UsageError):
+    status = 409
+
     def __init__(self, relation: str, message: str) -> None:
         super().__init__(
             f"The table {relation} was built before its columns were declared as they are now "
@@ -126,11 +134,15 @@ class Outdated(UsageError):
 
 
 class UnknownLoad(UsageError):
+    status = 404
+
     def __init__(self, load_id: int) -> None:
         super().__init__(f"There is no load {load_id}. `labmart loads` lists them.")
 
 
 class WrongStatus(UsageError):
+    status = 409
+
     def __init__(self, load_id: int, problem: str) -> None:
         super().__init__(f"Load {load_id} {problem}")
 
@@ -142,6 +154,8 @@ class BadParameter(UsageError):
 
 
 class NotAcceptable(UsageError):
+    status = 406
+
     def __init__(self, known: Sequence[str]) -> None:
         super().__init__(f"The header Accept names none of {', '.join(known)}.")
 
@@ -225,6 +239,7 @@ class BuildFailed(LabmartError):
 
 class QueryFailed(LabmartError):
     exit_code = EXIT_BUILD
+    status = 500
 
     def __init__(self, where: str, message: str) -> None:
         super().__init__(f"The database {where} refused a query: {message}")
@@ -232,6 +247,7 @@ class QueryFailed(LabmartError):
 
 class QueryTooSlow(LabmartError):
     exit_code = EXIT_DATABASE
+    status = 504
 
     def __init__(self, where: str) -> None:
         super().__init__(
@@ -242,6 +258,7 @@ class QueryTooSlow(LabmartError):
 
 class TooBusy(LabmartError):
     exit_code = EXIT_DATABASE
+    status = 503
 
     def __init__(self, most: int) -> None:
         super().__init__(f"{most} queries are at work already. Call again in some seconds.")
@@ -254,6 +271,7 @@ class DatabaseFault(LabmartError):
     """
 
     exit_code = EXIT_DATABASE
+    status = 503
 
     def __init__(
         self, where: str, problem: str, next_step: str, *, outcome: str = "Nothing was written."
@@ -263,6 +281,7 @@ class DatabaseFault(LabmartError):
 
 class DatabaseUnreachable(LabmartError):
     exit_code = EXIT_DATABASE
+    status = 503
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -10,11 +10,10 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import NamedTuple
+from datetime import date, datetime
 
 from loader.contract import Contract
-from loader.engines import Column, Filter, Selection, named
+from loader.engines import Column, Filter, Selection
 from loader.engines.sql import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, quote
 from loader.errors import BadParameter, UnknownColumn, did_you_mean
 
@@ -26,7 +25,8 @@ FILTER_SYNTAX = (
 _MOST_FILTERS = 50
 _MOST_IN_LIST = 1000
 _LONGEST_SHOWN = 60
-_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,"]*)', re.DOTALL)
+# Of a list; behind a comma each, and its quotation marks are not part of it.
+_ITEM = r',(?:"((?:[^"\\]|\\.)*)"|([^,"]*))'
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,13 @@ class Source:
     def qualified_name(self) -> str:
         return f"{quote(self.schema)}.{quote(self.contract.name)}"
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return tuple(Column(column.name, column.type) for column in self.contract.columns)
-
     def named(self, parameter: str, names: Sequence[str]) -> tuple[Column, ...]:
         """The columns of these names, each of which stands there once. Raises BadParameter."""
         chosen: list[Column] = []
         for name in names:
-            column = named(self.columns, name.strip())
+            column = self.contract.column(name.strip())
             if column is None:
-                known = [column.name for column in self.columns]
+                known = [column.name for column in self.contract.columns]
                 unknown = UnknownColumn(self.contract.name, name.strip(), known)
                 raise BadParameter(parameter, str(unknown))
             if column in chosen:
@@ -85,40 +81,34 @@ def selection_of(
     texts. A limit of None or 0 means all. `parameters` are what else than columns could have been
     meant, for the error.
     """
+    contract = source.contract
     found = [_filter(source, *pair, parameters) for pair in filters]
     if search is not None:
-        texts = [column for column in source.columns if column.type == "text"]
+        texts = [column for column in contract.columns if column.type == "text"]
         if not texts:
-            raise BadParameter("search", f"{source.contract.name} has no column of texts.")
+            raise BadParameter("search", f"{contract.name} has no column of texts.")
         found.append(Filter(texts[0], "ilike", (f"*{search}*",), tuple(texts[1:])))
     if len(found) > _MOST_FILTERS:
         raise BadParameter(found[0].column.name, f"more than {_MOST_FILTERS} filters are given.")
-    order_by, descending = _order(source, order or source.default_order)
+    names = [name.strip() for name in (order or source.default_order).split(",") if name]
+    asked = source.named("order", [name.removeprefix("-") for name in names])
+    # Made total: by the key, or by all columns where there is none.
+    own = source.named("order", [name for name in contract.order_by if contract.column(name)])
+    rest = () if contract.has_key else contract.columns
     return Selection(
-        relation=source.contract.name,
-        columns=source.columns if select is None else source.named("select", select.split(",")),
-        order_by=order_by,
+        relation=contract.name,
+        columns=contract.columns if select is None else source.named("select", select.split(",")),
+        order_by=tuple(dict.fromkeys((*asked, *own, *rest))),
         filters=(*source.fixed, *found),
         limit=limit or None,
-        descending=descending,
+        descending=frozenset(name[1:] for name in names if name.startswith("-")),
     )
 
 
-def _order(source: Source, text: str) -> tuple[tuple[Column, ...], frozenset[str]]:
-    """The order asked for, made total: by the key, or by all columns where there is none."""
-    names = [name.strip() for name in text.split(",")] if text else []
-    asked = source.named("order", [name.removeprefix("-") for name in names])
-    contract = source.contract
-    own = source.named("order", [name for name in contract.order_by if contract.column(name)])
-    rest = () if contract.has_key else source.columns
-    total = tuple(dict.fromkeys((*asked, *own, *rest)))
-    return total, frozenset(name[1:] for name in names if name.startswith("-"))
-
-
 def _filter(source: Source, name: str, value: str, parameters: Sequence[str]) -> Filter:
-    column = named(source.columns, name)
+    column = source.contract.column(name)
     if column is None:
-        known = [*parameters, *(column.name for column in source.columns)]
+        known = [*parameters, *(column.name for column in source.contract.columns)]
         raise BadParameter(
             name[:60],
             f"{source.contract.name} has no such column, and there is no such parameter."
@@ -145,70 +135,56 @@ def _filter(source: Source, name: str, value: str, parameters: Sequence[str]) ->
 
 def _items(text: str, name: str) -> list[str]:
     """What is listed in `(a,b)`; an item with a comma stands in quotes: `("a, b",c)`."""
-    if not (text.startswith("(") and text.endswith(")")) or len(text) < 2:
-        raise BadParameter(name, 'a list is written (a,b), with "…" around an item with a comma.')
-    inner, items, start = text[1:-1], [], 0
-    while inner and start <= len(inner):
-        item = _ITEM.match(inner, start)
-        end = item.end() if item else start
-        if item is None or (end < len(inner) and inner[end] != ","):
-            raise BadParameter(
-                name, 'the quotation marks of the list do not match: write ("a","b").'
-            )
-        quoted = item[1]
-        items.append(item[2] if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.S))
-        start = end + 1
+    inner = f",{text[1:-1]}"
+    if not (
+        text.startswith("(") and re.fullmatch(f"(?:{_ITEM})+\\)", inner + text[-1:], re.DOTALL)
+    ):
+        raise BadParameter(
+            name,
+            'a list is written (a,b); an item with a comma stands in quotation marks: ("a, b",c).',
+        )
+    items = [
+        plain or re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
+        for quoted, plain in re.findall(_ITEM, inner if text != "()" else "", re.DOTALL)
+    ]
     if len(items) > _MOST_IN_LIST:
         raise BadParameter(name, f"the list has more than {_MOST_IN_LIST:,} items.")
     return items
 
 
-class _Kind(NamedTuple):
-    """How a value of a type is written, and a check that gives it as SQL reads it: a pattern is
-    not enough for a day, or for how large a number can be."""
-
-    noun: str
-    pattern: str
-    read: Callable[[str], str] = str
-
-
-def _whole_number(bits: int) -> _Kind:
-    def read(text: str) -> str:
-        if not -(2 ** (bits - 1)) <= int(text) < 2 ** (bits - 1):
+def _whole_number(bits: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
             raise ValueError(text)
-        return text
+        return number
 
-    return _Kind("whole number such as 12", "-?[0-9]{1,19}", read)
+    return read
 
 
-def _moment(text: str) -> str:
+def _moment(text: str) -> datetime:
     # A plus sign that a client did not escape has become a space.
-    moment = datetime.fromisoformat(re.sub(r" (\d\d(:?\d\d)?)$", r"+\1", text))
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+    return datetime.fromisoformat(re.sub(r" (\d\d(:?\d\d)?)$", r"+\1", text))
 
 
-_KINDS = {
-    "bigint": _whole_number(64),
-    "integer": _whole_number(32),
-    "numeric": _Kind("number such as 12.5", r"(?=.{1,200}$)-?[0-9]+(\.[0-9]+)?"),
-    "boolean": _Kind("truth value, true or false", "true|false"),
-    "date": _Kind(
-        "date such as 2023-01-31",
-        "[0-9]{4}-[0-9]{2}-[0-9]{2}",
-        lambda text: date.fromisoformat(text).isoformat(),
-    ),
-    "timestamp with time zone": _Kind("time such as 2023-01-31T12:00:00Z", ".*", _moment),
-    "text": _Kind("text without NUL", "[^\0]*"),
+# How a value of each type is written: in words, as a pattern, and what reads it, since a pattern is
+# not enough for a day, or for how large a number can be.
+_KINDS: dict[str, tuple[str, str, Callable[[str], object]]] = {
+    "bigint": ("whole number such as 12", "-?[0-9]{1,19}", _whole_number(64)),
+    "integer": ("whole number such as 12", "-?[0-9]{1,19}", _whole_number(32)),
+    "numeric": ("number such as 12.5", r"(?=.{1,200}$)-?[0-9]+(\.[0-9]+)?", str),
+    "boolean": ("truth value, true or false", "true|false", str),
+    "date": ("date such as 2023-01-31", "[0-9]{4}-[0-9]{2}-[0-9]{2}", date.fromisoformat),
+    "timestamp with time zone": ("time such as 2023-01-31T12:00:00Z", ".*", _moment),
+    "text": ("text without NUL", "[^\0]*", str),
 }
 
 
 def value_of(column: Column, text: str, parameter: str) -> str:
     """The text of a value of the column. Raises BadParameter, which names the parameter."""
-    kind = _KINDS.get(column.type.split("(", 1)[0], _KINDS["text"])
+    noun, pattern, read = _KINDS.get(column.type.split("(", 1)[0], _KINDS["text"])
     with suppress(ValueError):
-        if re.fullmatch(kind.pattern, text, re.ASCII | re.DOTALL):
-            return kind.read(text)
+        if re.fullmatch(pattern, text, re.ASCII | re.DOTALL):
+            return str(read(text))
     shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-    raise BadParameter(
-        parameter, f"{shown!r} is no {kind.noun}, which the column {column.name} holds."
-    )
+    raise BadParameter(parameter, f"{shown!r} is no {noun}, which the column {column.name} holds.")

@@ -32,6 +32,7 @@ from loader.dbt import BuildOptions
 from loader.dbt_report import run_and_report
 from loader.engines import Load, open_store
 from loader.errors import (
+    BuildFailed,
     DatabaseFault,
     DatabaseUnreachable,
     FileRefused,
@@ -42,7 +43,7 @@ from loader.errors import (
 )
 from loader.files import LocalFile
 from loader.files.names import in_reading_order, is_excluded, scheme_of
-from loader.files.paths import Skipped, find
+from loader.files.paths import find
 from loader.files.remote import RemoteFolder, changed_at
 from loader.load import LoadOptions, load
 from loader.printable import printable
@@ -53,13 +54,11 @@ from loader.sources import read_inputs
 
 LOADED, REJECTED = "loaded", "rejected"
 _REPORT = ".report.txt"
-# Names that programs give to what they are still writing.
-_UNFINISHED = (
-    *("*.part", "*.partial", "*.filepart", "*.tmp", "*.temp", "*.crdownload", "*.download"),
-    *("*.swp", "*~"),
+# What is never taken, besides hidden files: names that programs give to what they still write.
+_LEFT_OUT = (
+    *(LOADED, REJECTED, "*.part", "*.partial", "*.filepart", "*.tmp", "*.temp", "*.crdownload"),
+    *("*.download", "*.swp", "*~"),
 )
-# What is never taken, besides hidden files.
-_LEFT_OUT = (LOADED, REJECTED, *_UNFINISHED)
 # Each store has its own word for the content of an object.
 _CONTENT = ("ETag", "etag", "generation", "crc32c", "md5Hash")
 _Path = TypeVar("_Path", bound=PurePath)
@@ -78,18 +77,11 @@ class WatchOptions:
     load: LoadOptions = field(default_factory=LoadOptions)
 
 
-@dataclass
-class Summary:
-    """What came of all that was looked at."""
-
-    refused: int = 0
-    build_failed: bool = False
-
-
-def watch(database: Database, address: str, options: WatchOptions) -> Summary:
+def watch(database: Database, address: str, options: WatchOptions) -> int:
     """Watch a place until a signal comes; with `once` until all that lies there is dealt with.
 
-    Raises UsageError for a place that cannot be watched, and DatabaseUnreachable with `once`.
+    How many files were refused. Raises UsageError for a place that cannot be watched; with `once`
+    also BuildFailed, DatabaseUnreachable and DatabaseFault.
     """
     is_local = scheme_of(address) in ("", "file")
     place = Folder(address, options) if is_local else Store(address, options)
@@ -100,30 +92,31 @@ def watch(database: Database, address: str, options: WatchOptions) -> Summary:
             incomplete = watcher.poll_once()
             # A second look, an interval later, tells which file has been written to its end.
             if options.once and (not incomplete or look == 2):
-                for name in incomplete:
-                    watcher.say(f"{name}: it is still being written, and stays for the next time")
                 break
             time.sleep(options.interval)
-        return watcher.summary
+        for name in incomplete:
+            watcher.say(f"{name}: it is still being written, and stays for the next time")
+        if watcher.build_failed:
+            raise BuildFailed
+        return watcher.refused
 
 
 class _Watcher(StderrReport):
-    """Looks at a place, time and again; `summary` grows."""
+    """Looks at a place, time and again."""
 
     def __init__(
         self, database: Database, place: Place, options: WatchOptions, memory: Memory
     ) -> None:
         super().__init__()
-        self._database = database
-        self._place = place
-        self._options = options
-        self._memory = memory
+        self._database, self._place = database, place
+        self._options, self._memory = options, memory
         self._last_fault = ""
         # Files that could not be moved: not to try, and tell it, each time.
         self._stuck: set[IncomingFile] = set()
         # What was told of the file that is being loaded.
         self._told: list[str] = []
-        self.summary = Summary()
+        self.refused = 0
+        self.build_failed = False
 
     def say(self, text: str) -> None:
         self._told.append(printable(text))
@@ -143,13 +136,11 @@ class _Watcher(StderrReport):
                         self._deal_with(file)
                 else:
                     incomplete.append(file.shown)
-            if self._memory.build_due and self._options.build:
+            if self._options.build and self._memory.build_due:
                 self._build()
             self._last_fault = ""
         except (PlaceGone, DatabaseUnreachable, DatabaseFault) as error:
             if self._options.once:
-                if isinstance(error, PlaceGone):
-                    raise UsageError(str(error)) from None
                 raise
             if str(error) != self._last_fault:
                 self.say(f"{error} It is tried again every {self._options.interval:g} seconds.")
@@ -158,9 +149,9 @@ class _Watcher(StderrReport):
 
     def _deal_with(self, file: IncomingFile) -> None:
         self._told.clear()
+        report = None
         try:
             self._load(file)
-            report = None
         except (FileRefused, FilesRefused, NothingToLoad) as error:
             if not self._place.is_unchanged(file):
                 return
@@ -184,18 +175,17 @@ class _Watcher(StderrReport):
             is_loaded = file.is_in(store.loads())
         if is_loaded:
             self.say(f"{file.shown}: it had been loaded already")
-            is_new = True
         else:
             inputs = read_inputs(self._database.project.sources_file)
             options = replace(self._options.load, loaded_by=file.loaded_by)
             outcomes = load([file.path], inputs, profile, options, self)
-            is_new = any(outcome.state == "loaded" for outcome in outcomes)
-        if is_new:
-            self._memory.note_build(due=True)
+            if all(outcome.state != "loaded" for outcome in outcomes):
+                return
+        self._memory.note_build(due=True)
 
     def _refusal(self, file: IncomingFile, problems: Sequence[str]) -> str:
         """Tell why a file was refused; the report that goes beside it."""
-        self.summary.refused += 1
+        self.refused += 1
         lines = [f"{file.shown} was not loaded:", "", *problems]
         if self._told:
             lines += ["", "What labmart saw in it:", "", *self._told]
@@ -208,12 +198,12 @@ class _Watcher(StderrReport):
         try:
             check_seeds(self._database.project.seeds)
             options = BuildOptions(target=self._options.target, vars=self._options.vars)
-            self.summary.build_failed = not run_and_report(self._database, options)
+            self.build_failed = not run_and_report(self._database, options)
         except (DatabaseUnreachable, DatabaseFault):
             raise
         except LabmartError as error:
             self.say(str(error))
-            self.summary.build_failed = True
+            self.build_failed = True
         # A build that failed would fail again until something else has been loaded.
         self._memory.note_build(due=False)
 
@@ -273,12 +263,10 @@ class Memory:
                 f"{path} is damaged. Remove it: files that were only remembered, and not moved "
                 "away, are looked at again then, and what the ledger knows is not loaded twice."
             ) from None
-
-    def close(self) -> None:
-        self._rows.close()
+        self.close = self._rows.close
+        self.build_due = self._run("select due from builds") != []
 
     def knows(self, file: IncomingFile) -> bool:
-        """Whether the file has been dealt with, and is still the same."""
         return self._run("select 1 from files where (name, identity) = (?, ?)", *_key(file)) != []
 
     def keep(self, file: IncomingFile) -> None:
@@ -286,19 +274,15 @@ class Memory:
         self._run("insert or replace into files values (?, ?)", *_key(file))
 
     def forget_others(self, files: Sequence[IncomingFile]) -> None:
-        """Forget the files that are there no more."""
         known = {name for (name,) in self._run("select name from files")}
         for name in known - {os.fsencode(file.name) for file in files}:
             self._run("delete from files where name = ?", name)
 
-    @property
-    def build_due(self) -> bool:
-        """Whether something was loaded that has not been built."""
-        return self._run("select due from builds") != []
-
     def note_build(self, *, due: bool) -> None:
+        """Whether something was loaded that has not been built."""
         if due != self.build_due:
             self._run("insert into builds values (1)" if due else "delete from builds")
+        self.build_due = due
 
     def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return self._rows.execute(sql, values).fetchall()
@@ -314,8 +298,7 @@ def memory_of(database: Database, place: str) -> Memory:
     profile = database.profile
     text = f"{place}\0{profile.target}/{profile.schema}"
     name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
-    folder = database.project.root / ".labmart" / "watch"
-    return Memory(folder / f"{name}.sqlite", place)
+    return Memory(database.project.root / ".labmart" / "watch" / f"{name}.sqlite", place)
 
 
 # Where files land.
@@ -349,11 +332,11 @@ class IncomingFile:
         )
 
 
-class PlaceGone(Exception):  # noqa: N818 -- it says what has happened
+class PlaceGone(UsageError):  # noqa: N818 -- it says what has happened
     """The place cannot be looked at just now."""
 
 
-class CannotMove(Exception):  # noqa: N818 -- as above
+class CannotMove(LabmartError):  # noqa: N818 -- as above
     """A file has to stay where it is."""
 
 
@@ -389,7 +372,6 @@ class Place:
         return is_old or time.monotonic() - self._since[file] >= self._interval
 
     def is_unchanged(self, file: IncomingFile) -> bool:
-        """Whether the file is still what was found."""
         with suppress(PlaceGone):
             return file in self._list()
         return False
@@ -408,8 +390,7 @@ class Place:
 class Folder(Place):
     """A folder of this machine.
 
-    A file that was seen under the name of an unfinished one and has been renamed is complete at
-    once. One that somebody has open for writing is not, however long nothing has come: an
+    A file that somebody has open for writing is not complete, however long nothing has come: an
     instrument may write a line an hour.
     """
 
@@ -421,13 +402,9 @@ class Folder(Place):
         super().__init__(str(self._path), options, moves=True)
         if is_excluded(self._path.name, _LEFT_OUT):
             raise UsageError(f"{path}: a folder of this name is left out. Rename it.")
-        # Files under names of unfinished ones, by their inodes.
-        self._unfinished: set[tuple[int, int]] = set()
-        self._renamed: set[str] = set()
 
     def is_complete(self, file: IncomingFile) -> bool:
-        settled = file.name in self._renamed or super().is_complete(file)
-        return settled and not is_being_written(Path(file.path))
+        return super().is_complete(file) and not is_being_written(Path(file.path))
 
     def is_unchanged(self, file: IncomingFile) -> bool:
         with suppress(OSError):
@@ -463,25 +440,18 @@ class Folder(Place):
     def _list(self) -> list[IncomingFile]:
         if not self._path.is_dir():
             raise PlaceGone(f"{printable(self.address)} is not there.")
-        files, unfinished, renamed = [], set(), set()
+        files = []
         with suppress(NothingToLoad):
             for result in find(self.address, self._exclude):
-                with suppress(OSError):
-                    if isinstance(result, Skipped):
-                        passed_over = Path(result.name)
-                        if is_excluded(passed_over.name, _UNFINISHED):
-                            unfinished.add(_inode(passed_over.stat()))
-                    elif isinstance(result, LocalFile):
+                if isinstance(result, LocalFile):
+                    with suppress(OSError):
                         status, path = result.path.stat(), str(result.path)
                         name, identity = os.path.relpath(path, self._path), _identity(status)
-                        # A rename changes nothing but the time of its change.
+                        # Also another one when the file is renamed, or moved away and back.
                         arrival, written = f"{identity}-{status.st_ctime_ns}", status.st_mtime
                         files.append(
                             IncomingFile(name, path, result.name, identity, arrival, written)
                         )
-                        if _inode(status) in self._unfinished:
-                            renamed.add(name)
-        self._unfinished, self._renamed = unfinished, renamed
         return files
 
 
@@ -561,17 +531,12 @@ def _numbered(path: _Path) -> Iterator[_Path]:
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def _inode(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
-
-
 def _identity(status: os.stat_result) -> str:
     """What is another one for another content: which file, how long, when written."""
     return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
 
 
 def _is_free(path: Path, content: bytes | None = None) -> bool:
-    """Whether nothing is there, or just that content."""
     if content is not None and path.is_file():
         return path.read_bytes() == content
     return not os.path.lexists(path)

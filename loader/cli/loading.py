@@ -271,10 +271,7 @@ def watch(call: Call, /, place: str, **given: Any) -> None:
 
     own = ("interval", "once", "moves", "build", "target", "vars")
     options = WatchOptions(load=parsed(given, check=False), **{name: given[name] for name in own})
-    summary = watch_place(call.database(given["target"]), place, options)
-    if summary.build_failed:
-        raise BuildFailed
-    if summary.refused:
+    if watch_place(call.database(given["target"]), place, options):
         raise SystemExit(EXIT_FILE)
 
 

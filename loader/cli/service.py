@@ -29,7 +29,7 @@ from loader.errors import MissingExtra
 if TYPE_CHECKING:
     from loader.database import Database
     from loader.service.access import Role, TokenStore
-    from loader.service.settings import Settings
+    from loader.service.database import Settings
 
 _COUNT, _FLOAT = click.IntRange(min=1), click.FloatRange(min=0.1)
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -90,7 +90,6 @@ _limits = options(
 def serve(call: Call, /, **given: Any) -> None:
     """Serve uploads, jobs and marts over HTTP, with a page to look at."""
     settings = _settings(call, **given)
-    settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     from loader.service.app import serve as run
 
     # To be told to end is how a server ends.
@@ -110,7 +109,6 @@ def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
     Start both with the same --spool and --landing.
     """
     settings = _settings(call, **given)
-    settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     from loader.service.worker import run_workers, work
 
     if with_parent:
@@ -212,7 +210,7 @@ def _settings(call: Call, target: str | None, **given: Any) -> Settings:
     """The settings that the options of a subcommand mean, called as their fields are."""
     if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
         raise MissingExtra("labmart serve", "service")
-    from loader.service.settings import Settings
+    from loader.service.database import Settings
 
     return Settings(call.database(target), target, **given)
 

@@ -299,7 +299,6 @@ class DuckDB(Engine):
 
 
 def _database_of(connection: Connection) -> str:
-    """The open database as SQL."""
     [(name,)] = connection.execute("select current_database()").fetchall()
     return quote(str(name))
 
@@ -328,7 +327,6 @@ _NUMBERS = ("line", "load_id")
 
 @contextmanager
 def connect_raw(profile: Profile, *, write: bool) -> Iterator[DuckDBRaw]:
-    """Open the raw tables; see `open_store`."""
     with opened(profile, write=write) as connection:
         try:
             store = DuckDBRaw(connection, profile.raw_schema, str(path_of(profile)))
@@ -459,7 +457,6 @@ _KNOWN = (
 
 
 def fault(error: duckdb.Error, where: str) -> DatabaseFault:
-    """What to tell a person."""
     message = one_line(error)
     for pattern, problem, step in _KNOWN:
         if re.search(pattern, message, re.IGNORECASE):

@@ -166,6 +166,19 @@ class Folder:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as folder:
             yield Path(folder) / "file"
 
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Hold a name, which others wait for. Who has held it for a minute was killed."""
+        while not self.create(name, str(time.time()).encode()):
+            held = self.read(name)
+            if held is not None and time.time() - float(held) > _LONGEST_WRITE_SECONDS:
+                self.delete(name)
+            time.sleep(0.05)
+        try:
+            yield
+        finally:
+            self.delete(name)
+
     def copy(self, folder: str, to: str) -> None:
         """Copy a folder with all that is in it."""
         with self._reached():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from socket import gethostname
@@ -78,10 +78,10 @@ class LakePublications(Publications):
         names = [name for name in self._pointers() if name.endswith(end)]
         if not names:
             return None
-        with self.opened():
+        with self._alone(), self.opened(names[-1]):
             self.make_table()
             number = self.next_number()
-            self.run(self.entry(replace(build, place=self.schema), number, names[-1]))
+            self.run(self.entry(replace(build, place=names[-1]), number, names[-1]))
             # Of builds at once readers see the one that began last, whichever ends last.
             newest = literal(self._pointers()[-1])
             self.run(
@@ -94,7 +94,7 @@ class LakePublications(Publications):
         return number
 
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
-        with self.opened():
+        with self._alone(), self.opened():
             current, chosen = self.chosen(build)
             now = time.strftime("%Y%m%dT%H%M%S.000000", time.gmtime())
             place = f"{now}-{chosen.place.rpartition('-')[2]}"
@@ -118,10 +118,13 @@ class LakePublications(Publications):
         return self._connection.execute(sql).fetchall()
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
-        with marts(self._lake, self.schema) as connection:
+    def opened(self, *places: str) -> Iterator[None]:
+        with marts(self._lake, self.schema, places) as connection:
             self._connection = connection
             yield
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return self._lake.alone(f"{self.schema}/publishing")
 
     def _write(self) -> None:
         """Put the table into the lake, and `mart_status` as it is by it."""

@@ -1,4 +1,4 @@
-"""Who may do what: tokens and their roles, rates, and what a request of another place may not.
+"""What a running server holds, and who may do what: tokens, roles, rates, requests of other places.
 
 A token is 256 random bits, so a plain SHA-256 of it is kept: nobody finds the token by trying,
 which is what slow hashes make hard for passwords. The hash is what is looked up, so the time that
@@ -16,26 +16,28 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar, TypeVarTuple
 
-from fastapi import Request, Security
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from psycopg2.errors import UniqueViolation
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loader.errors import UsageError
-from loader.service.database import Tables
+from loader.service.database import Settings, Tables, is_loopback
+from loader.service.jobs import LOCAL, JobStore
+from loader.service.marts import Marts
 from loader.service.problems import Problem, slow_down
-from loader.service.settings import Settings, is_loopback
-
-if TYPE_CHECKING:
-    from loader.service.state import Service
 
 _LOG = logging.getLogger("labmart.access")
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
 
 Role = Literal["read", "load", "admin"]
 ROLES: tuple[Role, ...] = ("read", "load", "admin")
@@ -49,13 +51,16 @@ _FROM_FILE = "token-file"
 # It only tells the OpenAPI document of the header; what is wrong with one is told below.
 _BEARER = HTTPBearer(auto_error=False, description="A token of `labmart token create`.")
 
+# Requests wait for each other's connections rather than open one each.
+CONNECTIONS = 8
+# For so long a caller may save up requests.
+_SAVED_SECONDS = 10.0
 # Rates are kept in memory, for so many callers and no more.
 _MOST_CALLERS = 10_000
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 # Bytes of a body that is still waited for when a request is refused.
 _SMALL_BODY = 1 << 16
-_PORT = re.compile(":[0-9]*$")
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # For everything but the dbt documentation, which brings its own.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -81,21 +86,6 @@ class Caller:
 
     def may(self, role: Role) -> bool:
         return ROLES.index(self.role) >= ROLES.index(role)
-
-
-# Who calls without a token from this machine.
-LOCAL = Caller("local", "admin")
-
-
-@dataclass(frozen=True)
-class Token:
-    """What is known of a token; `state` is valid, expired or revoked."""
-
-    name: str
-    role: str
-    state: str
-    created_at: datetime
-    expires_at: datetime | None
 
 
 class TokenStore:
@@ -138,13 +128,13 @@ class TokenStore:
             hash=_hash(token),
         )
 
-    def all(self) -> list[Token]:
-        rows = self._run(
+    def all(self) -> list[Any]:
+        """Of each token: name, role, state (valid, expired, revoked), created_at, expires_at."""
+        return self._run(
             "select name, role, case when revoked_at is not null then 'revoked' "
             "when expires_at <= clock_timestamp() then 'expired' else 'valid' end as state, "
             "created_at, expires_at from tokens order by name"
         )
-        return [Token(*row) for row in rows]
 
     def revoke(self, name: str) -> None:
         """Make a token invalid. Raises UsageError for an unknown one."""
@@ -193,6 +183,64 @@ class Rates:
         return wait
 
 
+class Service:
+    """A running server: its stores, its limits, and its figures for Prometheus.
+
+    The figures' labels have few values: routes as they are declared, states, kinds.
+    """
+
+    def __init__(self, settings: Settings, tables: Tables, marts: Marts) -> None:
+        rate, wrong = settings.requests_per_second, settings.failed_logins
+        self.settings, self.marts = settings, marts
+        self.jobs, self.tokens = JobStore(tables), TokenStore(tables)
+        # Set when the server is told to end: no stream of events goes on then.
+        self.is_ending = False
+        self.rates = Rates(rate, _SAVED_SECONDS * rate)
+        # Of wrong tokens, by address.
+        self.failed_logins = Rates(wrong / 60, wrong)
+        self.uploads = CapacityLimiter(settings.uploads)
+        # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
+        self._threads = CapacityLimiter(CONNECTIONS)
+        own = self.figures = CollectorRegistry()
+        self.requests = Counter(
+            "labmart_http_requests",
+            "Requests that were answered.",
+            ("method", "route", "status"),
+            registry=own,
+        )
+        self.seconds = Histogram(
+            "labmart_http_request_seconds",
+            "How long they took.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self.uploaded = Counter(
+            "labmart_uploaded_bytes", "Bytes of accepted uploads.", registry=own
+        )
+        self.uploading = Gauge("labmart_uploads_in_progress", "Uploads under way.", registry=own)
+        self.job_counts = Gauge(
+            "labmart_jobs", "Jobs by kind and state.", ("kind", "state"), registry=own
+        )
+        self.worker = Gauge("labmart_worker_up", "Whether a worker lives.", registry=own)
+
+    async def in_thread(
+        self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments
+    ) -> _Result:
+        """Call what waits for the database in a thread, beside other requests."""
+        return await to_thread.run_sync(function, *arguments, limiter=self._threads)
+
+
+async def _service_of(request: Request) -> Service:
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+# The server that a request came to.
+Serving = Annotated[Service, Depends(_service_of)]
+
+
 def require(role: Role) -> Callable[..., Awaitable[Caller]]:
     """The dependency that lets in who has the role, and gives the route its caller.
 
@@ -201,10 +249,11 @@ def require(role: Role) -> Callable[..., Awaitable[Caller]]:
 
     async def check(
         request: Request,
+        service: Serving,
         _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> Caller:
-        service: Service = request.app.state.service
-        caller = await _caller(request, service)
+        address = _address(request)
+        caller = await _caller(request, service, address)
         request.state.caller = caller.name
         if not caller.may(role):
             raise Problem(
@@ -212,7 +261,7 @@ def require(role: Role) -> Callable[..., Awaitable[Caller]]:
                 "role-missing",
                 f"The token {caller.name!r} has the role {caller.role!r}, and this needs {role!r}.",
             )
-        wait = service.rates.take(f"{caller.name} {_address(request)}")
+        wait = service.rates.take(f"{caller.name} {address}")
         if wait:
             detail = f"Too many requests at once. Try again in {ceil(wait)} s."
             raise slow_down("too-many-requests", detail, wait)
@@ -221,13 +270,12 @@ def require(role: Role) -> Callable[..., Awaitable[Caller]]:
     return check
 
 
-async def _caller(request: Request, service: Service) -> Caller:
+async def _caller(request: Request, service: Service, address: str) -> Caller:
     authorizations = request.headers.getlist("authorization")
     if not authorizations:
         if service.settings.open_to_all:
-            return LOCAL
+            return Caller(LOCAL, "admin")
         raise _unauthorized("This needs a token: send it as `Authorization: Bearer …`.")
-    address = _address(request)
     wait = service.failed_logins.wait(address)
     if wait:
         detail = f"Too many wrong tokens came from here. Try again in {ceil(wait)} s."
@@ -262,54 +310,46 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = time.monotonic()
-        status = 0
+        begun, status, headers = time.monotonic(), 0, Headers(scope=scope)
 
         async def send_protected(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
+                answered = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                if status >= 400 and _has_large_body(scope):
+                    answered.setdefault(name, value)
+                length = headers.get("content-length", "0")
+                is_large = not length.isdigit() or int(length) > _SMALL_BODY
+                if status >= 400 and (is_large or "transfer-encoding" in headers):
                     # The server would go on reading, only to drop it.
-                    headers["Connection"] = "close"
+                    answered["Connection"] = "close"
             await send(message)
 
         try:
-            problem = self._refusal(scope)
+            problem = self._refusal(scope["method"], headers)
             app = problem.response(scope["path"]) if problem else self._app
             await app(scope, receive, send_protected)
         finally:
             _log_and_count(scope, status, time.monotonic() - begun)
 
-    def _refusal(self, scope: Scope) -> Problem | None:
+    def _refusal(self, method: str, headers: Headers) -> Problem | None:
         """Keep pages of other places from speaking to a server that only this machine reaches."""
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if self._settings.is_loopback and not is_loopback(_PORT.sub("", host)):
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if self._settings.is_loopback and not is_loopback(re.sub(":[0-9]*$", "", host)):
             return Problem(
                 403,
                 "foreign-host",
                 f"This server is called by the name of this machine, not {host!r}. "
                 f"Use http://127.0.0.1:{self._settings.port}.",
             )
-        origin = headers.get("origin")
-        if scope["method"] in _SAFE_METHODS or origin is None:
+        if origin is None or method in ("GET", "HEAD", "OPTIONS"):
             return None
-        if origin.partition("://")[2].lower() != host.lower():
-            return Problem(
-                403, "foreign-origin", "A page of another place may not change anything here."
-            )
-        return None
-
-
-def _has_large_body(scope: Scope) -> bool:
-    """Whether the request has a body that is not worth waiting for."""
-    headers = Headers(scope=scope)
-    length = headers.get("content-length", "0")
-    return "transfer-encoding" in headers or not length.isdigit() or int(length) > _SMALL_BODY
+        if origin.partition("://")[2].lower() == host.lower():
+            return None
+        return Problem(
+            403, "foreign-origin", "A page of another place may not change anything here."
+        )
 
 
 def _log_and_count(scope: Scope, status: int, seconds: float) -> None:
@@ -321,13 +361,13 @@ def _log_and_count(scope: Scope, status: int, seconds: float) -> None:
         "path": scope["path"][:500],
         "status": status,
         "ms": round(seconds * 1000, 1),
-        "client": request.client.host if request.client else None,
+        "client": _address(request) or None,
         "caller": getattr(request.state, "caller", None),
     }
     _LOG.info("%s", json.dumps(line))
     if "app" in scope:
         # By the address as it is declared, since anybody can invent others.
         route = getattr(scope.get("route"), "path", "none")
-        metrics = scope["app"].state.service.metrics
-        metrics.requests.labels(scope["method"], route, status).inc()
-        metrics.seconds.labels(route).observe(seconds)
+        service = scope["app"].state.service
+        service.requests.labels(scope["method"], route, status).inc()
+        service.seconds.labels(route).observe(seconds)

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
@@ -17,12 +17,10 @@ from fastapi import FastAPI
 from loader import __version__
 from loader.errors import UsageError
 from loader.service import problems, routes
-from loader.service.access import Guard, TokenStore
-from loader.service.database import Tables, prepared
+from loader.service.access import CONNECTIONS, Guard, Service, TokenStore
+from loader.service.database import Settings, Tables, prepared
 from loader.service.marts import Marts
 from loader.service.model import CONTROLS
-from loader.service.settings import Settings
-from loader.service.state import CONNECTIONS, Service
 from loader.service.worker import keep_worker
 from loader.sources import read_inputs
 
@@ -30,26 +28,20 @@ from loader.sources import read_inputs
 _LAST_ANSWERS_SECONDS = 3
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The app of a server; the database is ready (see `database.prepared`)."""
-
+def create_app(settings: Settings, tables: Tables) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         marts = Marts(settings.database)
         await to_thread.run_sync(marts.begin)
-        tables = Tables(settings, CONNECTIONS)
-        app.state.service = service = Service(settings, tables, marts)
-        beside = [asyncio.create_task(service.broker.listen())]
-        if settings.worker:
-            beside.append(asyncio.create_task(keep_worker(settings)))
+        app.state.service = Service(settings, tables, marts)
+        worker = asyncio.create_task(keep_worker(settings)) if settings.worker else None
         try:
             yield
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            if worker is not None:
+                worker.cancel()
+                await asyncio.gather(worker, return_exceptions=True)
             marts.close()
-            tables.close()
 
     app = FastAPI(
         title="labmart",
@@ -63,8 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
         # A client that sends a body does not follow to the other address.
         redirect_slashes=False,
         responses={"default": problems.DECLARED},
+        exception_handlers=problems.HANDLERS,
     )
-    problems.add_handlers(app)
     app.add_middleware(Guard, settings=settings)
     app.include_router(routes.router)
     _describe(app.openapi()["paths"], settings)
@@ -87,25 +79,32 @@ def _describe(paths: dict[str, Any], settings: Settings) -> None:
             schemas["map"]["items"]["pattern"] = pattern
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal comes. Raises UsageError where it would be open to others."""
-    with prepared(settings) as tables:
+@contextmanager
+def listening(settings: Settings) -> Iterator[tuple[uvicorn.Server, socket.socket]]:
+    """A server, and the open port to run it on. Raises UsageError where others could reach it."""
+    with prepared(settings, CONNECTIONS) as tables:
         _check_tokens(settings, TokenStore(tables))
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("labmart").setLevel(logging.INFO)
-    listener = _listen(settings)
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    print(f"labmart listens at http://{shown}:{port}", file=sys.stderr, flush=True)
-    config = uvicorn.Config(
-        create_app(settings),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
-    )
-    _Server(config).run(sockets=[listener])
+        config = uvicorn.Config(
+            create_app(settings, tables),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
+        )
+        with _listen(settings) as listener:
+            yield _Server(config), listener
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal comes. Raises as `listening` does."""
+    with listening(settings) as (server, listener):
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+        logging.getLogger("labmart").setLevel(logging.INFO)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"labmart listens at http://{shown}:{port}", file=sys.stderr, flush=True)
+        server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -113,7 +112,7 @@ class _Server(uvicorn.Server):
         # The streams of events would keep it from ending.
         app = self.config.app
         assert isinstance(app, FastAPI)
-        app.state.service.broker.close()
+        app.state.service.is_ending = True
         await super().shutdown(sockets)
 
 

@@ -1,10 +1,13 @@
-"""The service's own tables in PostgreSQL, and the connections to them."""
+"""What a server or a worker is started with; the service's own tables, and connections to them."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -15,16 +18,17 @@ from loader.embedded import start
 from loader.engines.postgres import Connection, Pool, one_line, open_connection, where
 from loader.engines.sql import quote
 from loader.errors import ConfigError, DatabaseFault
-from loader.service.settings import Settings
+from loader.profile import Profile
 
 # Runs a statement with named values; its rows.
 Run = Callable[..., list[Any]]
 
+# Host names that only reach this machine.
+_LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 NAME = "labmart service"
 _STATEMENT_SECONDS = 60
 
-# What is shared by all that works on one schema; `labmart <schema>` is also the channel on which
-# events and wishes to cancel are told.
+# What all share that work on one schema.
 _TABLES = """
 create table jobs (
     id uuid primary key,
@@ -78,6 +82,72 @@ create table tokens (
     revoked_at timestamptz
 );
 """
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a server listens, what it works on, what it accepts; sizes in bytes, times in seconds.
+
+    `landing` is the one folder whose files `POST /v1/runs` may load; None: there is none.
+    `spool` holds uploads until they are loaded; service and worker have to share it.
+    """
+
+    database: Database
+    target: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    landing: Path | None = None
+    spool: Path | None = None
+    worker: bool = True
+    require_token: bool = False
+    token_file: Path | None = None
+    upload_bytes: int = 10_000_000_000
+    upload_files: int = 1000
+    # At the same time.
+    uploads: int = 128
+    # Jobs that wait or run.
+    queued_jobs: int = 1000
+    # Of one caller; what is not used in ten seconds may come at once.
+    requests_per_second: float = 50.0
+    # Wrong tokens from one address at once, and again in a minute.
+    failed_logins: int = 10
+    # An upload ends when nothing comes for `idle`, or, after `grace`, less than `slowest` a second.
+    idle: float = 30.0
+    grace: float = 60.0
+    slowest: int = 1000
+
+    @property
+    def profile(self) -> Profile:
+        return self.database.profile
+
+    @property
+    def schema(self) -> str:
+        return f"{self.profile.schema}_service"
+
+    @property
+    def spool_folder(self) -> Path:
+        return self.spool or self.database.project.root / ".labmart" / "uploads"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether a call without a token may do everything."""
+        return self.is_loopback and not self.require_token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name, or its address, means this machine alone."""
+    bare = host.strip().rstrip(".").lower().removeprefix("[").removesuffix("]")
+    if bare in _LOOPBACK_NAMES or bare.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
 
 
 def connect(database: Database, name: str = NAME) -> Connection:
@@ -144,22 +214,19 @@ def prepared(settings: Settings, connections: int = 1, name: str = NAME) -> Iter
     tables = Tables(settings, connections, name)
     try:
         with tables.transaction() as run:
-            _make(run, settings.schema)
+            schema = settings.schema
+            # Of two servers that start at once, one waits for the other.
+            run(
+                "select pg_advisory_xact_lock(hashtextextended('labmart service ' || %(own)s, 0))",
+                own=schema,
+            )
+            # `if not exists` alone would ask for the right to create what is there already.
+            if not run("select 1 from pg_namespace where nspname = %(own)s", own=schema):
+                run(f"create schema {quote(schema)}")
+            if not run("select 1 where to_regclass('tokens') is not null"):
+                run(_TABLES)
         yield tables
     except psycopg2.Error as error:
         raise DatabaseFault(where(profile), one_line(error), "Look into its log.") from None
     finally:
         tables.close()
-
-
-def _make(run: Run, schema: str) -> None:
-    # Of two servers that start at once, one waits for the other.
-    run(
-        "select pg_advisory_xact_lock(hashtextextended('labmart service ' || %(schema)s, 0))",
-        schema=schema,
-    )
-    # `if not exists` alone would ask for the right to create what is there already.
-    if not run("select 1 from pg_namespace where nspname = %(schema)s", schema=schema):
-        run(f"create schema {quote(schema)}")
-    if not run("select 1 where to_regclass('tokens') is not null"):
-        run(_TABLES)

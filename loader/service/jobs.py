@@ -14,15 +14,14 @@ just cancelling or looking at, and so break the order.)
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from loader.service.database import Run, Tables
 from loader.service.model import (
     FINAL,
-    BuildReport,
     Job,
     Kind,
     Options,
@@ -33,6 +32,8 @@ from loader.service.model import (
 )
 from loader.service.problems import Problem, slow_down
 
+# What who calls without a token from this machine is called.
+LOCAL = "local"
 # A job that ends its process each time is given up at last.
 MOST_ATTEMPTS = 10
 # Who has waited so many seconds for a build has it before the loads that wait.
@@ -60,34 +61,22 @@ order by case
 end, number
 limit 1 for update
 """
-# Number an event of each job, keep it, and wake who follows them.
+_SAME_KEY = "select * from jobs where created_by = %(created_by)s and idempotency_key = %(key)s"
+# A job that is going to do just that, unless another one that writes comes between.
+_SAME_CONTENT = """
+select * from jobs where content_key = %(key)s and finished_at is null and not cancel_requested
+and not exists (select from jobs as later
+where later.number > jobs.number and later.kind <> 'build' and later.finished_at is null)
+"""
+# Number an event of each job, and keep it.
 _APPEND = """
 with numbered as (
     update jobs set last_event = last_event + 1 where id = any(%(jobs)s::uuid[])
     returning id, last_event
-), kept as (
-    insert into job_events (job_id, number, event, data)
-    select id, last_event, %(event)s, %(data)s::jsonb from numbered
-    returning job_id
 )
-select pg_notify('labmart ' || current_schema(), job_id::text) from kept
+insert into job_events (job_id, number, event, data)
+select id, last_event, %(event)s, %(data)s::jsonb from numbered
 """
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """A job that somebody asks for.
-
-    `content_key` is equal for equal content and options; None for what is done each time anew.
-    """
-
-    id: UUID
-    kind: Kind
-    created_by: str
-    options: Options
-    files: tuple[UploadedFile, ...] = ()
-    content_key: str | None = None
-    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,14 +91,6 @@ class Task:
     attempts: int
 
 
-class Event(NamedTuple):
-    """An event of a job, numbered from 1 on."""
-
-    number: int
-    name: str
-    data: Mapping[str, Any]
-
-
 class JobStore:
     """The jobs of one schema; threads may share it."""
 
@@ -118,9 +99,20 @@ class JobStore:
 
     # What the server does.
 
-    def accept(self, new: NewJob) -> Job:
+    def accept(
+        self,
+        job_id: UUID,
+        kind: Kind,
+        created_by: str,
+        options: Options,
+        *,
+        files: Sequence[UploadedFile] = (),
+        content_key: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
         """Queue a job, or give the one that it is a repetition of.
 
+        `content_key` is equal for equal content and options; None for what is done each time anew.
         What has been loaded already the ledger knows, which the worker asks.
 
         Raises Problem 422 when its Idempotency-Key came with something else before.
@@ -128,22 +120,31 @@ class JobStore:
         with self._tables.transaction() as run:
             # One after the other: so of two equal ones the second sees the first.
             run(f"select pg_advisory_xact_lock({_ACCEPTING})")
-            earlier = _same_key(run, new) or _same_content(run, new)
-            if earlier is not None:
-                return earlier
+            for earlier in run(_SAME_KEY, created_by=created_by, key=idempotency_key):
+                if (earlier.content_key, earlier.kind) == (content_key, kind):
+                    return _job(earlier)
+                raise Problem(
+                    422,
+                    "idempotency-key-reused",
+                    f"This Idempotency-Key came with something else before, in job {earlier.id}.",
+                )
+            for same in run(_SAME_CONTENT, key=content_key):
+                return _job(same)
             run(
                 "insert into jobs (id, kind, created_by, options, files, content_key, "
                 "idempotency_key, awaits_build) values (%(id)s, %(kind)s, %(created_by)s, "
                 "%(options)s, %(files)s, %(content_key)s, %(idempotency_key)s, %(kind)s = 'build')",
-                id=str(new.id),
-                kind=new.kind,
-                created_by=new.created_by,
-                options=new.options.model_dump_json(),
-                files=json.dumps([file.model_dump() for file in new.files]),
-                content_key=new.content_key,
-                idempotency_key=new.idempotency_key,
+                id=str(job_id),
+                kind=kind,
+                created_by=created_by,
+                options=options.model_dump_json(),
+                files=json.dumps([file.model_dump() for file in files]),
+                content_key=content_key,
+                idempotency_key=idempotency_key,
             )
-            return _tell_state(run, new.id)
+            # The worker waits for it.
+            run("select pg_notify('labmart ' || current_schema(), '')")
+            return _tell_state(run, job_id)
 
     def check_room(self, most: int) -> None:
         """Raise Problem 429 when so many jobs wait or run already."""
@@ -187,11 +188,12 @@ class JobStore:
             if row.state == "queued" or waits:
                 return _end(run, job_id, "cancelled")
             _set(run, job_id, "cancel_requested = true")
-            run("select pg_notify('labmart ' || current_schema(), %(job)s)", job=str(job_id))
             return _job(row)
 
-    def events(self, job_id: UUID, after: int) -> tuple[list[Event], bool]:
-        """Events of a job after a number, and whether there can come any more."""
+    def events(self, job_id: UUID, after: int) -> tuple[list[Any], bool]:
+        """Events of a job after a number (number, event, data), and whether more can come."""
+        unfinished = "select 1 from jobs where id = %(job)s and finished_at is null"
+        goes_on = bool(self._tables.run(unfinished, job=str(job_id)))
         rows = self._tables.run(
             "select number, event, data from job_events "
             "where job_id = %(job)s and number > %(after)s order by number limit %(limit)s",
@@ -199,15 +201,9 @@ class JobStore:
             after=after,
             limit=EVENTS_AT_ONCE,
         )
-        if not rows:
-            unfinished = "select 1 from jobs where id = %(job)s and finished_at is null"
-            return [], bool(self._tables.run(unfinished, job=str(job_id)))
-        last = Event(*rows[-1])
-        is_final = last.name == "state" and last.data["state"] in FINAL
-        return [Event(*row) for row in rows], not is_final
+        return rows, goes_on or len(rows) == EVENTS_AT_ONCE
 
     def counts(self) -> list[tuple[str, str, int]]:
-        """Kind, state, and how many jobs there are of them."""
         return self._tables.run("select kind, state, count(*) from jobs group by kind, state")
 
     def has_worker(self) -> bool:
@@ -245,7 +241,6 @@ class JobStore:
         return bool(self._tables.run(sql, job=str(job_id)))
 
     def tell(self, jobs: Sequence[UUID], event: str, data: Mapping[str, object]) -> None:
-        """Keep an event of jobs, and wake who follows them."""
         _tell(self._tables.run, jobs, event, data)
 
     def tell_progress(self, jobs: Sequence[UUID], progress: Progress) -> None:
@@ -259,10 +254,6 @@ class JobStore:
                 progress=progress.model_dump_json(),
             )
             _tell(run, jobs, "progress", progress.model_dump())
-
-    def keep_result(self, job_id: UUID, result: Result) -> None:
-        """What a job has done so far."""
-        _set(self._tables.run, job_id, "result = %(result)s", result=result.model_dump_json())
 
     def keep_written(self, job: Job, result: Result) -> None:
         """The job's data are written: it ends, or waits for the build."""
@@ -296,25 +287,19 @@ class JobStore:
                 _set(run, job_id, "result = %(result)s", result=result.model_dump_json())
             _end(run, job_id, state, error=error)
 
-    def keep_built(self, jobs: Sequence[Job], report: BuildReport, error: Problem | None) -> None:
-        """A build has served these jobs."""
-        for job in jobs:
-            result = (job.result or Result()).model_copy(update={"build": report})
-            self.end(job.id, "failed" if error else "done", result=result, error=error)
-
-    def needs_upload(self, job_id: UUID) -> bool | None:
-        """Whether what a job has brought may still be loaded; None for an unknown job.
+    def uploads_needed(self, job_ids: Iterable[UUID]) -> dict[UUID, bool]:
+        """Of each job that is known: whether the files that it has brought may still be loaded.
 
         What was refused is kept for a while: perhaps it is only to be read in another way.
         """
-        sql = (
-            "select case when finished_at is null then not awaits_build else state = 'failed' "
-            "and error ->> 'type' = 'urn:labmart:problem:files-refused' "
-            f"and finished_at > clock_timestamp() - interval '{_REFUSED_KEPT}' end "
-            "from jobs where id = %(job)s"
+        rows = self._tables.run(
+            "select id, case when finished_at is null then not awaits_build "
+            "else state = 'failed' and error ->> 'type' = 'urn:labmart:problem:files-refused' "
+            f"and finished_at > clock_timestamp() - interval '{_REFUSED_KEPT}' end as is_needed "
+            "from jobs where id = any(%(jobs)s::uuid[])",
+            jobs=list(map(str, job_ids)),
         )
-        rows = self._tables.run(sql, job=str(job_id))
-        return rows[0][0] if rows else None
+        return {UUID(row.id): row.is_needed for row in rows}
 
     def forget_old(self) -> None:
         old = f"finished_at < clock_timestamp() - interval '{_KEPT_DAYS} days'"
@@ -332,7 +317,6 @@ def _tell_state(run: Run, job_id: UUID) -> Job:
 
 
 def _begin(run: Run, row: Any) -> Job:
-    """Claim a job, which runs from now on."""
     _set(
         run,
         row.id,
@@ -372,31 +356,3 @@ def _find(run: Run, job_id: UUID) -> Job:
 
 def _job(row: Any) -> Job:
     return Job.model_validate({name: getattr(row, name) for name in Job.model_fields})
-
-
-def _same_key(run: Run, new: NewJob) -> Job | None:
-    rows = run(
-        "select * from jobs where created_by = %(created_by)s and idempotency_key = %(key)s",
-        created_by=new.created_by,
-        key=new.idempotency_key,
-    )
-    if not rows:
-        return None
-    if (rows[0].content_key, rows[0].kind) != (new.content_key, new.kind):
-        raise Problem(
-            422,
-            "idempotency-key-reused",
-            f"This Idempotency-Key came with something else before, in job {rows[0].id}.",
-        )
-    return _job(rows[0])
-
-
-def _same_content(run: Run, new: NewJob) -> Job | None:
-    """A job that is going to do just that, unless another one that writes comes between."""
-    rows = run(
-        "select * from jobs where content_key = %(key)s and finished_at is null "
-        "and not cancel_requested and not exists (select from jobs as later "
-        "where later.number > jobs.number and later.kind <> 'build' and later.finished_at is null)",
-        key=new.content_key,
-    )
-    return _job(rows[0]) if rows else None

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import logging
 import re
 import shutil
@@ -32,12 +33,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 from urllib.parse import urlencode
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from loader import __version__
 from loader.columnar import write_columnar
@@ -51,18 +54,27 @@ from loader.errors import (
     LabmartError,
     NotAcceptable,
     NotBuilt,
+    UnknownLoad,
     UnknownMart,
 )
 from loader.export import write_xlsx
+from loader.project import Project
 from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
 from loader.query import Source, selection_of, value_of
 from loader.roles import reader_of, set_up_roles
 from loader.service.database import connect
 from loader.service.model import RowQuery
-from loader.show import write_items
+from loader.show import write_items, write_json
 from loader.sources import LEDGER, REJECTED
 
 _LOG = logging.getLogger("labmart.service")
+
+# What a cursor holds: which order it belongs to, how many rows with just these values of what that
+# compares have been given, and the values.
+_CURSOR = TypeAdapter(
+    tuple[str, Annotated[int, Field(ge=1, lt=2**62)], tuple[str | None, ...]],
+    config=ConfigDict(strict=True),
+)
 
 # Seconds that a statement may take, and that one waits for a table or for a free connection.
 STATEMENT_SECONDS = 60.0
@@ -141,10 +153,10 @@ class Marts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._schema = database.profile.schema
         self._where = where(database.profile)
         self._pool = Pool(self._connect, MOST_CONNECTIONS, wait=WAIT_SECONDS)
         self._role = ""
-        self._declared: tuple[object, dict[str, Contract], dict[str, Contract]] | None = None
 
     def begin(self) -> None:
         """Make the reading role on the embedded server, where nobody else would."""
@@ -167,22 +179,36 @@ class Marts:
         contract = self.contracts().get(name)
         if contract is None:
             raise UnknownMart(name, list(self.contracts()))
-        return self.answer(Source(self._database.profile.schema, contract), request, query)
-
-    def loads(self, request: Request, query: RowQuery, load_id: int | None = None) -> Answer:
-        """Rows of the ledger, the newest first; with a number that of this load."""
-        source = self._raw(LEDGER, load_id)
-        source = replace(source, equalities=("status", "input"), default_order="-load_id")
-        return self.answer(source, request, query)
+        return self.answer(Source(self._schema, contract), request, query)
 
     def publications(self, request: Request, query: RowQuery) -> Answer:
         """What has been published, the newest first; nothing where plain dbt builds."""
-        source = Source(self._database.profile.schema, _PUBLICATIONS, swapped=False)
-        source = replace(source, equalities=("status",), default_order="-build")
+        source = Source(
+            *(self._schema, _PUBLICATIONS),
+            swapped=False,
+            equalities=("status",),
+            default_order="-build",
+        )
         return self.answer(source, request, query)
 
+    def loads(self, request: Request, query: RowQuery) -> Answer:
+        return self.answer(self._raw(LEDGER), request, query)
+
+    def load(self, load_id: int) -> bytes:
+        """A row of the ledger as a JSON object. Raises UnknownLoad."""
+        source = self._raw(LEDGER, load_id)
+        selection = selection_of(source, ())
+        with self.reading(source) as engine:
+            rows = list(engine.rows(selection))
+        if not rows:
+            raise UnknownLoad(load_id)
+        out = BytesIO()
+        write_json(selection.columns, rows, out)
+        return out.getvalue().strip(b"[] \n")
+
     def rejected(self, request: Request, query: RowQuery, load_id: int) -> Answer:
-        """The lines of a load that could not be split."""
+        """The lines of a load that could not be split. Raises UnknownLoad."""
+        self.load(load_id)
         return self.answer(self._raw(REJECTED, load_id), request, query)
 
     def answer(self, source: Source, request: Request, query: RowQuery) -> Answer:
@@ -195,16 +221,17 @@ class Marts:
         # All of it, cursor included, is checked before anything is asked of the database.
         selection = _selection(source, pairs, query, PAGE if format_ == "json" else None)
         with self.reading(source) as engine:
-            told = f"{query.formulas} {query.total}"
-            tag = _etag(self._version(source, engine), selection, format_, told)
+            version, build = _version(source, engine)
+            tag = _hash(__version__, version, selection, format_, query.formulas, query.total)[:32]
             headers = {
-                "ETag": tag,
+                # The bytes of the columnar formats are their writers' affair: the tag speaks of
+                # the rows.
+                "ETag": f'"{tag}"' if format_ in ("json", "csv") else f'W/"{tag}"',
                 # It may be kept, by the client alone, and asked about each time.
                 "Cache-Control": "private, no-cache",
                 "Vary": "Accept, Authorization",
+                **({"Labmart-Build": build} if build else {}),
             }
-            if build := self._build(source, engine):
-                headers["Labmart-Build"] = build
             if _matches(tag, request.headers.get("if-none-match", "")):
                 return Answer(304, headers)
             following = _cursor_behind(source, selection, engine)
@@ -236,8 +263,7 @@ class Marts:
             engine = Postgres(connection, self._where, source.schema)
             if not self._role:
                 # Where there is none it is looked for anew each time.
-                schema = self._database.profile.schema
-                roles = engine.all(_ROLE, (reader_of(schema), schema))
+                roles = engine.all(_ROLE, (reader_of(self._schema), self._schema))
                 self._role = str(roles[0][0]) if roles else ""
                 connection.rollback()
             begin = (
@@ -254,7 +280,8 @@ class Marts:
                 if source.swapped:
                     raise
                 engine.all(begin)
-                engine = Postgres(connection, self._where, source.schema, absent=source.columns)
+                columns = source.contract.columns
+                engine = Postgres(connection, self._where, source.schema, absent=columns)
             yield engine
 
     def _connect(self) -> Connection:
@@ -262,54 +289,55 @@ class Marts:
         connection.set_session("REPEATABLE READ", readonly=True)
         return connection
 
-    def _version(self, source: Source, engine: Postgres) -> str:
-        """What changes whenever the rows do."""
-        if not source.swapped:
-            return _digest(source, engine)
-        return repr(engine.all(_IDENTITY, (source.qualified_name,)))
-
-    def _build(self, source: Source, engine: Postgres) -> str:
-        """The number of the build that the rows are of; '' where labmart has not published it."""
-        status = f"{quote(source.schema)}.{quote(MART_STATUS)}"
-        if not source.swapped or engine.all("select to_regclass(%s)", (status,)) == [(None,)]:
-            return ""
-        sql = f"select build from {status} where mart = %s"
-        return "".join(str(build) for (build,) in engine.all(sql, (source.contract.name,)))
-
-    def _raw(self, name: str, load_id: int | None) -> Source:
-        source = Source(self._database.profile.raw_schema, self._contracts()[1][name], False)
-        if load_id is None:
-            return source
-        [column] = source.named("load_id", ["load_id"])
-        return replace(source, fixed=(Filter(column, "eq", (str(load_id),)),))
+    def _raw(self, name: str, load_id: int | None = None) -> Source:
+        """The ledger or the rejected lines; with a number what they have of this load."""
+        contract = self._contracts()[1][name]
+        column = contract.column("load_id")
+        assert column is not None
+        return Source(
+            *(self._database.profile.raw_schema, contract),
+            swapped=False,
+            fixed=() if load_id is None else (Filter(column, "eq", (str(load_id),)),),
+            equalities=("status", "input") if name == LEDGER else (),
+            default_order="-load_id" if name == LEDGER else "",
+        )
 
     def _contracts(self) -> tuple[dict[str, Contract], dict[str, Contract]]:
-        """What the YAML declares; it is read again when a file has changed."""
+        """The marts and the raw tables that the YAML declares, which may be edited meanwhile."""
         project = self._database.project
-        files = (project.marts_file, project.sources_file, *project.root.glob("models/**/*.md"))
-        state: list[object] = []
-        for file in files:
+        state = []
+        for file in (
+            project.marts_file,
+            project.sources_file,
+            *project.root.glob("models/**/*.md"),
+        ):
             with suppress(OSError):
                 status = file.stat()
                 state.append((file, status.st_mtime_ns, status.st_size))
-        if self._declared is None or self._declared[0] != state:
-            raw = {name: raw_contract(project, name) for name in (LEDGER, REJECTED)}
-            self._declared = (state, mart_contracts(project), raw)
-        return self._declared[1:]
+        return _declared(project, tuple(state))
 
 
-def _digest(source: Source, engine: Postgres) -> str:
-    """A digest of rows and columns that does not depend on the order of the rows."""
-    rows = Selection(source.contract.name, (), filters=source.fixed)
-    hashed = "hashtextextended(m::text, {})"
-    sums = f"count(*), sum({hashed.format(0)}), sum({hashed.format(1)})"
-    return _hash(engine.all(engine.sql(rows, sums)), source.columns)
+@lru_cache(maxsize=1)
+def _declared(project: Project, _: object) -> tuple[dict[str, Contract], dict[str, Contract]]:
+    return mart_contracts(project), {
+        name: raw_contract(project, name) for name in (LEDGER, REJECTED)
+    }
 
 
-def _etag(version: str, selection: Selection, format_: str, told: str) -> str:
-    value = _hash(__version__, version, selection, format_, told)[:32]
-    # The bytes of the columnar formats are their writers' affair: the tag speaks of the rows.
-    return f'"{value}"' if format_ in ("json", "csv") else f'W/"{value}"'
+def _version(source: Source, engine: Postgres) -> tuple[str, str]:
+    """What changes whenever the rows do; and the number of their build, where labmart has
+    published them."""
+    if not source.swapped:
+        # Whatever the order of the rows.
+        rows = Selection(source.contract.name, (), filters=source.fixed)
+        hashed = "hashtextextended(m::text, {})"
+        sums = f"count(*), sum({hashed.format(0)}), sum({hashed.format(1)})"
+        return _hash(engine.all(engine.sql(rows, sums)), source.contract.columns), ""
+    status, build = f"{quote(source.schema)}.{quote(MART_STATUS)}", ""
+    if engine.all("select to_regclass(%s)", (status,)) != [(None,)]:
+        sql = f"select build from {status} where mart = %s"
+        build = "".join(str(number) for (number,) in engine.all(sql, (source.contract.name,)))
+    return repr(engine.all(_IDENTITY, (source.qualified_name,))), build
 
 
 def _hash(*described: object) -> str:
@@ -318,15 +346,15 @@ def _hash(*described: object) -> str:
 
 def _matches(tag: str, header: str) -> bool:
     """Whether If-None-Match has this tag; it is compared weakly (RFC 9110, 13.1.2)."""
-    tags = [known.strip().removeprefix("W/") for known in header.split(",")]
-    return "*" in tags or tag.removeprefix("W/") in tags
+    tags = [known.strip().removeprefix("W/").strip('"') for known in header.split(",")]
+    return "*" in tags or tag in tags
 
 
 def _preferred(accept: str) -> str:
     """The format that a header Accept likes best (RFC 9110, 12.5.1). Raises NotAcceptable."""
     qualities = {}
-    for item in accept.split(","):
-        media, *parameters = (part.strip().lower() for part in item.split(";"))
+    for item in accept.lower().split(","):
+        media, *parameters = (part.strip() for part in item.split(";"))
         weights = [re.fullmatch(r"q\s*=\s*([01](?:\.\d{0,3})?)", text) for text in parameters]
         qualities[media] = min((float(weight[1]) for weight in weights if weight), default=1.0)
 
@@ -339,19 +367,6 @@ def _preferred(accept: str) -> str:
     if quality(best) <= 0:
         raise NotAcceptable(list(FORMATS.values()))
     return best
-
-
-# What comes out.
-
-
-class _Cursor(BaseModel):
-    """Where a page ended: `seen` rows with just these values of what `order` compares."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    order: str
-    seen: int = Field(ge=1, lt=2**62)
-    values: list[str | None]
 
 
 def _cursor_behind(source: Source, selection: Selection, engine: Postgres) -> str | None:
@@ -374,8 +389,8 @@ def _cursor_behind(source: Source, selection: Selection, engine: Postgres) -> st
         [(seen,)] = engine.all(f"select count(*) from ({page}) as page where {level}")
         before = selection.after
         seen += before.seen if before and before.values == values else 0
-    cursor = _Cursor(order=_signature(source, selection), seen=seen, values=list(values))
-    return base64.urlsafe_b64encode(cursor.model_dump_json().encode()).decode().rstrip("=")
+    cursor = json.dumps([_order_of(source, selection), seen, values])
+    return base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=")
 
 
 def _written(
@@ -438,28 +453,24 @@ def _selection(
 
 
 def _position(source: Source, selection: Selection, text: str) -> Position:
-    no_cursor = BadParameter("after", "this is no cursor. Take it from `next`.")
     try:
-        padded = text + "=" * (-len(text) % 4)
-        cursor = _Cursor.model_validate_json(base64.urlsafe_b64decode(padded))
+        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        order, seen, texts = _CURSOR.validate_json(decoded)
+        if order == _order_of(source, selection):
+            values = tuple(
+                None if value is None else value_of(column, value, "after")
+                for column, value in zip(selection.order_by, texts, strict=True)
+            )
+            return Position(values, 0 if source.contract.has_key else seen)
     except ValueError:
-        raise no_cursor from None
-    if cursor.order != _signature(source, selection):
-        raise BadParameter(
-            "after",
-            "this cursor belongs to another order or table. Page on with the `order` that it came "
-            "with, or leave it out to begin anew.",
-        )
-    if len(cursor.values) != len(selection.order_by):
-        raise no_cursor
-    values = tuple(
-        None if value is None else value_of(column, value, "after")
-        for column, value in zip(selection.order_by, cursor.values, strict=True)
+        raise BadParameter("after", "this is no cursor. Take it from `next`.") from None
+    raise BadParameter(
+        "after",
+        "this cursor belongs to another order or table. Page on with the `order` that it came "
+        "with, or leave it out to begin anew.",
     )
-    return Position(values, 0 if source.contract.has_key else cursor.seen)
 
 
-def _signature(source: Source, selection: Selection) -> str:
-    """What a cursor names its order by."""
+def _order_of(source: Source, selection: Selection) -> str:
     order = [(column.name, column.name in selection.descending) for column in selection.order_by]
     return _hash(source.contract.name, order)[:12]

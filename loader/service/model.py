@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from datetime import datetime
 from encodings.aliases import aliases
@@ -31,7 +30,7 @@ FILE_NAME: Any = {
     "maxLength": 255,
 }
 # A path below the landing folder.
-LANDING_PATH = rf"^(?![/~]|[A-Za-z][A-Za-z0-9+.-]*:)(?!(.*/)?\.\.(/|$))[^{CONTROLS}]+$"
+LANDING_PATH = rf"^(?![/~]|[A-Za-z][A-Za-z0-9+.-]*:)(?!(.*/)?\.\.(/|$))[^{CONTROLS}]+(?!\n)$"
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
 
@@ -119,23 +118,21 @@ def _encodings() -> list[str]:
     return names
 
 
-def _parameter_of(option: click.Parameter, *, of_request: bool) -> Any:
+def _parameter_of(option: click.Parameter) -> Any:
     """An option of the command as pydantic needs a field."""
     assert isinstance(option, click.Option)
     if option.is_flag:
         return bool, Field(False, description=option.help)
     if option.multiple:
         return list[_Text], Field([], description=option.help)
-    pattern = _PATTERNS.get(_name_of(option))
-    kind: Any = str if pattern else _Text
+    name = _name_of(option)
+    more: dict[str, object] = {"pattern": _PATTERNS[name]} if name in _PATTERNS else {}
+    kind: Any = str if more else _Text
     if isinstance(option.type, click.Choice):
         kind = Literal[tuple(option.type.choices)]
-    if of_request:
-        more: dict[str, object] = {"pattern": pattern} if pattern else {}
-        if _name_of(option) == "encoding":
-            more["enum"] = _encodings()
-        return kind | None, left_out(option.help, **more)
-    return kind | None, Field(None, description=option.help)
+    if name == "encoding":
+        more["enum"] = _encodings()
+    return kind | None, left_out(option.help, **more)
 
 
 class _Asked(BaseModel):
@@ -145,41 +142,37 @@ class _Asked(BaseModel):
     build: Annotated[bool, Field(description="Bring the marts up to date afterwards.")] = True
 
 
-class _JobOptions(_Asked):
-    # A job of an earlier version may have been asked for something else.
-    model_config = ConfigDict(extra="ignore")
+if TYPE_CHECKING:
 
+    class UploadOptions(_Asked): ...
+
+else:
+    UploadOptions = create_model(
+        "UploadOptions",
+        __base__=_Asked,
+        __doc__="What an upload can be asked for.",
+        **{_name_of(option): _parameter_of(option) for option in _LOAD.params},
+    )
+
+
+class Options(BaseModel):
+    """What a job was asked for: also the options of an upload that were given, by their names."""
+
+    model_config = ConfigDict(extra="allow")
+
+    replace: bool = False
+    build: bool = True
     paths: list[str] = Field(default_factory=list)
     load_id: int | None = None
     together: bool = False
 
 
-if TYPE_CHECKING:
-
-    class UploadOptions(_Asked): ...
-
-    class Options(_JobOptions): ...
-
-else:
-
-    def _with_options(name: str, base: type, words: str, *, of_request: bool) -> type:
-        fields = {_name_of(o): _parameter_of(o, of_request=of_request) for o in _LOAD.params}
-        return create_model(name, __base__=base, __doc__=words, **fields)
-
-    UploadOptions = _with_options(
-        "UploadOptions", _Asked, "What an upload can be asked for.", of_request=True
-    )
-    Options = _with_options(
-        "Options", _JobOptions, "What a job was asked for; null: the default.", of_request=False
-    )
-
-
-def load_options(asked: _Asked) -> LoadOptions:
-    """The same for the loader. Raises click.UsageError for a value that cannot be meant."""
+def load_options(asked: BaseModel) -> LoadOptions:
+    """What options of an upload or a job mean. Raises click.UsageError where that is nothing."""
+    given = asked.model_dump()
     arguments = []
     for option in _LOAD.params:
-        value = getattr(asked, _name_of(option))
-        flag = option.opts[0]
+        value, flag = given.get(_name_of(option)), option.opts[0]
         if isinstance(value, bool):
             arguments += [flag] if value else []
         else:
@@ -190,20 +183,19 @@ def load_options(asked: _Asked) -> LoadOptions:
 
 
 class RunRequest(BaseModel):
-    """What to load from the landing folder: paths relative to it; none means all of it."""
+    """What to load from the landing folder: paths relative to it; none means all of it.
 
-    model_config = ConfigDict(extra="forbid")
+    Where a path really leads is looked at when it is opened.
+    """
 
-    paths: list[Annotated[str, Field(json_schema_extra={"pattern": LANDING_PATH})]] = Field(
+    # The pattern looks ahead.
+    model_config = ConfigDict(extra="forbid", regex_engine="python-re")
+
+    paths: list[Annotated[str, StringConstraints(pattern=LANDING_PATH)]] = Field(
         default_factory=list, max_length=1000
     )
     replace: bool = False
     build: bool = True
-
-
-def is_landing_path(path: str) -> bool:
-    """Whether it can be meant; where it really leads is looked at when it is opened."""
-    return re.search(LANDING_PATH, path) is not None and "\n" not in path
 
 
 class UploadedFile(BaseModel):
@@ -255,8 +247,6 @@ class FileResult(BaseModel):
 
 
 class Failure(BaseModel):
-    """A model or test that failed."""
-
     name: str
     message: str
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 from math import ceil
@@ -12,48 +12,19 @@ from typing import Any
 
 import click
 import psycopg2
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from loader.engines.postgres import one_line
-from loader.errors import (
-    BadParameter,
-    DatabaseFault,
-    DatabaseUnreachable,
-    FilesRefused,
-    LabmartError,
-    NotAcceptable,
-    NotBuilt,
-    Outdated,
-    QueryFailed,
-    QueryTooSlow,
-    TooBusy,
-    UnknownLoad,
-    UnknownMart,
-    WrongStatus,
-)
+from loader.errors import BadParameter, FilesRefused, LabmartError
 
 MEDIA_TYPE = "application/problem+json"
 # What the OpenAPI document says of every answer that is an error.
 DECLARED = {
     "description": "A problem",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemModel"}}},
-}
-# The first class that fits decides; every other error is a 422.
-_STATUS: dict[type[LabmartError], int] = {
-    UnknownMart: 404,
-    UnknownLoad: 404,
-    NotBuilt: 404,
-    NotAcceptable: 406,
-    WrongStatus: 409,
-    Outdated: 409,
-    QueryFailed: 500,
-    TooBusy: 503,
-    DatabaseUnreachable: 503,
-    DatabaseFault: 503,
-    QueryTooSlow: 504,
 }
 _TITLES = {"files-refused": "The file was refused", "build-failed": "The build failed"}
 
@@ -89,7 +60,6 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
         }
 
     def response(self, instance: str) -> Response:
-        """The answer to a request."""
         return Response(
             json.dumps(self.document(instance), ensure_ascii=False),
             status_code=self.status,
@@ -105,7 +75,6 @@ def slow_down(kind: str, detail: str, seconds: float) -> Problem:
 
 def of_error(error: LabmartError) -> Problem:
     """The problem that an error of the command amounts to."""
-    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
     members: dict[str, object] = {}
     if isinstance(error, FilesRefused):
         members["problems"] = list(error.problems)
@@ -113,9 +82,9 @@ def of_error(error: LabmartError) -> Problem:
         members["headers"] = [{"file": name, **header} for name, header in headers.items()]
     if isinstance(error, BadParameter):
         members["parameter"] = error.parameter
-    retry = {"Retry-After": "5"} if status in (503, 504) else {}
+    retry = {"Retry-After": "5"} if error.status in (503, 504) else {}
     kind = re.sub(r"(?<=.)(?=[A-Z])", "-", type(error).__name__).lower()
-    return Problem(status, kind, str(error), headers=retry, members=members)
+    return Problem(error.status, kind, str(error), headers=retry, members=members)
 
 
 def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:
@@ -129,7 +98,6 @@ def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:
 
 
 def _of_http(error: HTTPException) -> Problem:
-    """What the framework refuses by itself."""
     kind = _phrase(error.status_code).lower().replace(" ", "-")
     return Problem(error.status_code, kind, f"{error.detail}.", headers=error.headers)
 
@@ -146,7 +114,7 @@ def _internal(error: Exception) -> Problem:
 
 
 # An error's own class, or else the nearest above it, decides.
-_HANDLERS: dict[type[Exception], Callable[[Any], Problem]] = {
+_PROBLEM_OF: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda error: error,
     LabmartError: of_error,
     RequestValidationError: lambda error: invalid(error.errors()),
@@ -160,19 +128,14 @@ _HANDLERS: dict[type[Exception], Callable[[Any], Problem]] = {
 }
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Answer every error with a problem."""
+async def _answer(request: Request, error: Exception) -> Response:
+    problem_of = next(_PROBLEM_OF[kind] for kind in type(error).mro() if kind in _PROBLEM_OF)
+    return problem_of(error).response(request.url.path)
 
-    def handler(
-        problem_of: Callable[[Any], Problem],
-    ) -> Callable[[Request, Exception], Awaitable[Response]]:
-        async def handle(request: Request, error: Exception) -> Response:
-            return problem_of(error).response(request.url.path)
 
-        return handle
-
-    for kind, problem_of in _HANDLERS.items():
-        app.add_exception_handler(kind, handler(problem_of))
+# Every error is answered with a problem.
+_Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+HANDLERS: dict[int | type[Exception], _Handler] = dict.fromkeys(_PROBLEM_OF, _answer)
 
 
 def _phrase(status: int) -> str:

@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import json
 import mimetypes
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -21,12 +23,11 @@ from prometheus_client import generate_latest
 from pydantic import Field, ValidationError
 
 from loader.dbt import write_docs
-from loader.errors import BuildFailed, UnknownLoad
+from loader.errors import BuildFailed
 from loader.parsers.encoding import said_encoding
-from loader.printable import printable
 from loader.query import FILTER_SYNTAX
-from loader.service.access import Caller, require
-from loader.service.jobs import EVENTS_AT_ONCE, NewJob
+from loader.service.access import Caller, Service, Serving, require
+from loader.service.jobs import EVENTS_AT_ONCE
 from loader.service.marts import FORMATS, Answer
 from loader.service.model import (
     FILE_NAME,
@@ -39,17 +40,16 @@ from loader.service.model import (
     RunRequest,
     State,
     UploadOptions,
-    is_landing_path,
     left_out,
     load_options,
 )
 from loader.service.problems import Problem, invalid
-from loader.service.state import Service, service_of
 from loader.service.uploads import (
-    SpoolFolder,
     boundary_of,
     check_length,
     check_name,
+    receive,
+    spooled,
     take_over,
     upload_slot,
 )
@@ -60,7 +60,6 @@ router = APIRouter()
 
 Reader = Annotated[Caller, Depends(require("read"))]
 Loader = Annotated[Caller, Depends(require("load"))]
-Serving = Annotated[Service, Depends(service_of)]
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,11 @@ class _Call:
     async def accept(
         self, kind: Kind, options: Options, job_id: UUID | None = None, **more: Any
     ) -> Job:
-        """Queue a job; `more` are other fields of NewJob."""
-        new = NewJob(job_id or uuid4(), kind, self.caller.name, options, **more)
-        job = await self.service.in_thread(self.service.jobs.accept, new)
+        """Queue a job; `more` is what JobStore.accept takes besides."""
+        accept = partial(self.service.jobs.accept, **more)
+        job = await self.service.in_thread(
+            accept, job_id or uuid4(), kind, self.caller.name, options
+        )
         self.response.headers["Location"] = job.links.self
         return job
 
@@ -174,25 +175,26 @@ async def _upload(
     if boundary is None:
         check_name(name)
     check_length(call.request, settings)
-    options = Options(**asked.model_dump(exclude={"name"}))
-    with upload_slot(service.uploads), SpoolFolder(settings.spool_folder, uuid4()) as folder:
-        files = await folder.receive(call.request, settings, name, boundary)
+    options = Options(**asked.model_dump(exclude={"name"}, exclude_defaults=True))
+    job_id = uuid4()
+    with upload_slot(service.uploads):
+        files = await receive(call.request, settings, job_id, name, boundary)
         content = json.dumps([sorted(file.sha256 for file in files), options.model_dump()])
         # If this fails nobody knows whether it was accepted; a folder without a job is found
         # and deleted later.
         job = await call.accept(
             "load",
             options,
-            folder.job_id,
-            files=tuple(files),
+            job_id,
+            files=files,
             content_key=hashlib.sha256(content.encode()).hexdigest(),
             idempotency_key=key,
         )
-        if job.id != folder.job_id:
-            folder.remove()
+        if job.id != job_id:
+            rmtree(spooled(settings.spool_folder, job_id))
             call.response.status_code = 200
         else:
-            service.metrics.uploaded.inc(sum(file.bytes for file in files))
+            service.uploaded.inc(sum(file.bytes for file in files))
     return job
 
 
@@ -229,10 +231,6 @@ async def run(call: Calling) -> Job:
             404, "no-landing-folder", "This server has no landing folder (labmart serve --landing)."
         )
     asked = await _run_request(call.request)
-    for path in asked.paths:
-        if not is_landing_path(path):
-            detail = f"{printable(path)[:200]!r} is no path below the landing folder."
-            raise Problem(422, "bad-path", detail)
     return await call.accept("run", Options(**dict(asked)))
 
 
@@ -318,8 +316,8 @@ async def retry_job(call: Calling, job_id: UUID, asked: _Options) -> Job:
         raise Problem(409, "not-refused", "Only an upload that was refused can be loaded again.")
     new_id = uuid4()
     await asyncio.to_thread(take_over, settings.spool_folder, job_id, new_id)
-    files = tuple(refused.files)
-    return await call.accept("load", Options(**asked.model_dump()), new_id, files=files)
+    options = Options(**asked.model_dump(exclude_defaults=True))
+    return await call.accept("load", options, new_id, files=refused.files)
 
 
 async def _last_event(
@@ -340,8 +338,8 @@ async def _last_event(
     return int(number or 0)
 
 
-# How often is looked for events whose notification was lost with a connection.
-_LOOK_SECONDS = 10.0
+# How often each listener looks for news.
+_LOOK_SECONDS = 0.25
 
 
 @router.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse, tags=["jobs"])
@@ -353,21 +351,15 @@ async def follow_job(
     `data` is JSON: the job for `state`, its progress for `progress`, one of its files for `file`, a
     node of dbt for `node`, `{"text": …}` for `message`.
     """
-    with service.broker.following(job_id) as has_news:
-        while not service.broker.is_closed:
-            has_news.clear()
-            events, goes_on = await service.in_thread(service.jobs.events, job_id, after)
-            for event in events:
-                after = event.number
-                data = json.dumps(event.data, ensure_ascii=False)
-                yield ServerSentEvent(id=str(after), event=event.name, raw_data=data)
-            if not goes_on:
-                return
-            if len(events) < EVENTS_AT_ONCE:
-                try:
-                    await asyncio.wait_for(has_news.wait(), _LOOK_SECONDS)
-                except TimeoutError:
-                    continue
+    goes_on = True
+    while goes_on and not service.is_ending:
+        events, goes_on = await service.in_thread(service.jobs.events, job_id, after)
+        for event in events:
+            after = event.number
+            data = json.dumps(event.data, ensure_ascii=False)
+            yield ServerSentEvent(id=str(after), event=event.event, raw_data=data)
+        if goes_on and len(events) < EVENTS_AT_ONCE:
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 # The marts, and the ledger: which there are, and their rows.
@@ -467,14 +459,9 @@ def list_loads(request: Request, query: _Rows, _: Reader, service: Serving) -> R
 
 
 @router.get("/v1/loads/{load_id}", response_class=Response, tags=["loads"])
-def one_load(load_id: _LoadId, request: Request, _: Reader, service: Serving) -> Response:
+def one_load(load_id: _LoadId, _: Reader, service: Serving) -> Response:
     """One load."""
-    answer = _load(service, load_id, request.scope["headers"])
-    if answer.body is None:
-        return _sent(answer)
-    item = _item(answer, load_id)
-    headers = {name: answer.headers[name] for name in ("ETag", "Cache-Control", "Vary")}
-    return Response(json.dumps(item), media_type="application/json", headers=headers)
+    return Response(service.marts.load(load_id), media_type="application/json")
 
 
 @router.head("/v1/loads/{load_id}/rejected", include_in_schema=False)
@@ -483,21 +470,7 @@ def rejected(
     load_id: _LoadId, request: Request, query: _Rows, _: Reader, service: Serving
 ) -> Response:
     """The lines of a load that could not be split, as they stand in the file."""
-    _item(_load(service, load_id), load_id)
     return _sent(service.marts.rejected(request, query, load_id))
-
-
-def _load(service: Service, load_id: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
-    scope = {"type": "http", "method": "GET", "query_string": b"", "headers": headers}
-    return service.marts.loads(Request(scope), RowQuery(limit=0, format="json"), load_id)
-
-
-def _item(answer: Answer, load_id: int) -> dict[str, object]:
-    """The only row of an answer. Raises UnknownLoad when there is none."""
-    items: list[dict[str, object]] = json.loads(b"".join(answer.pieces()))["items"]
-    if not items:
-        raise UnknownLoad(load_id)
-    return items[0]
 
 
 # Is it alive, is it ready, and how much does it do.
@@ -524,13 +497,12 @@ async def ready(service: Serving) -> dict[str, str]:
 )
 async def metrics(_: Reader, service: Serving) -> Response:
     """Figures for Prometheus."""
-    figures = service.metrics
-    figures.jobs.clear()
+    service.job_counts.clear()
     for kind, state, count in await service.in_thread(service.jobs.counts):
-        figures.jobs.labels(kind, state).set(count)
-    figures.worker.set(await service.in_thread(service.jobs.has_worker))
-    figures.uploading.set(service.uploads.borrowed_tokens)
-    text = generate_latest(figures.registry)
+        service.job_counts.labels(kind, state).set(count)
+    service.worker.set(await service.in_thread(service.jobs.has_worker))
+    service.uploading.set(service.uploads.borrowed_tokens)
+    text = generate_latest(service.figures)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -561,7 +533,6 @@ async def dbt_docs(_: Reader, service: Serving) -> FileResponse:
 
 
 def _written_at(file: Path) -> float:
-    """When a file was written; 0 for one that is not there."""
     try:
         return file.stat().st_mtime
     except FileNotFoundError:

@@ -2,15 +2,13 @@
 
 A body is split, hashed and written while it arrives; nothing of it is read before the caller is
 known. The spool has a folder per job, its files named by their number: what a file is called
-outside is data, and never part of a path. A folder that is being filled is locked; one that is not
-locked and belongs to no job was left by a server that has gone.
+outside is data, and never part of a path.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -19,7 +17,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
 from uuid import UUID
 
 from anyio import CapacityLimiter, WouldBlock
@@ -27,9 +24,9 @@ from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from loader.printable import printable
+from loader.service.database import Settings
 from loader.service.model import FILE_NAME, UploadedFile
 from loader.service.problems import Problem, slow_down
-from loader.service.settings import Settings
 
 _LONGEST_BOUNDARY = 70
 _MOST_HEADERS = 8
@@ -84,9 +81,8 @@ def check_length(request: Request, settings: Settings) -> None:
     if length > settings.upload_bytes:
         raise _too_large(settings)
     spool = settings.spool_folder
-    with suppress(OSError):
-        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         if length > shutil.disk_usage(spool).free:
             raise OSError(errno.ENOSPC, "")
     except OSError as error:
@@ -104,145 +100,108 @@ def boundary_of(request: Request) -> str | None:
     return boundary
 
 
-class SpoolFolder:
-    """The folder of a job that is being uploaded; a context manager that keeps it locked."""
+async def receive(
+    request: Request, settings: Settings, job_id: UUID, name: str, boundary: str | None
+) -> list[UploadedFile]:
+    """Write the files of a body to the disk for good; without a boundary it is one file.
 
-    def __init__(self, spool: Path, job_id: UUID) -> None:
-        self.job_id = job_id
-        self.path = spool / str(job_id)
-        self._lock = -1
-
-    def __enter__(self) -> Self:
-        try:
-            self.path.mkdir(mode=0o700, parents=True)
-            self._lock = _open_folder(self.path)
-        except OSError as error:
+    Raises Problem for what cannot be taken, or starlette's ClientDisconnect; nothing is kept.
+    """
+    spool = settings.spool_folder
+    folder, files, file = spooled(spool, job_id), list[UploadedFile](), None
+    try:
+        folder.mkdir(mode=0o700)
+        async for part in _parts(name, boundary, _body(request, settings)):
+            if isinstance(part, str):
+                if len(files) == settings.upload_files:
+                    detail = f"More than {settings.upload_files} files at once."
+                    raise Problem(413, "too-many-files", detail)
+                file = _File(spooled(spool, job_id, len(files)), part)
+            elif file is not None and part is not None:
+                await file.write(part)
+            elif file is not None:
+                files.append(await asyncio.to_thread(file.end))
+        if not files:
+            raise Problem(422, "no-file", "There is no file in this.")
+        # The names of the files, and the folder's own, survive a power failure, too.
+        await asyncio.to_thread(_sync_folders, folder, spool)
+    except BaseException as error:
+        # Aborted, too slow, too large, no room, or we are told to end.
+        if file is not None:
+            file.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
             raise _cannot_keep(error) from None
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        os.close(self._lock)
-
-    async def receive(
-        self, request: Request, settings: Settings, name: str, boundary: str | None
-    ) -> list[UploadedFile]:
-        """Write the files of a body to the disk for good; without a boundary it is one file.
-
-        Raises Problem for what cannot be taken, or starlette's ClientDisconnect; nothing is kept.
-        """
-        body = _body(request, settings)
-        files: list[_File] = []
-        try:
-            async for part in _alone(name, body) if boundary is None else _parts(boundary, body):
-                if isinstance(part, str):
-                    if len(files) == settings.upload_files:
-                        detail = f"More than {settings.upload_files} files at once."
-                        raise Problem(413, "too-many-files", detail)
-                    files.append(_File(self.path / str(len(files)), part))
-                elif part is not None:
-                    await files[-1].write(part)
-                else:
-                    await asyncio.to_thread(files[-1].end)
-            if not files:
-                raise Problem(422, "no-file", "There is no file in this.")
-            # The names of the files, and the folder's own, survive a power failure, too.
-            await asyncio.to_thread(_sync_folders, self.path, self.path.parent)
-        except BaseException as error:
-            # Aborted, too slow, too large, no room, or we are told to end.
-            self.remove()
-            if isinstance(error, OSError):
-                raise _cannot_keep(error) from None
-            raise
-        finally:
-            for file in files:
-                file.close()
-        return [file.uploaded for file in files]
-
-    def remove(self) -> None:
-        """Delete it with all its files."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        raise
+    return files
 
 
-def spooled_file(spool: Path, job_id: UUID, position: int) -> Path:
-    """Where a file of a job is."""
-    return spool / str(job_id) / str(position)
+def spooled(spool: Path, job_id: UUID, *position: int) -> Path:
+    """Where the files of a job are, or one of them."""
+    return spool.joinpath(str(job_id), *map(str, position))
 
 
 def take_over(spool: Path, refused: UUID, job_id: UUID) -> None:
     """Give a job what a refused one had brought. Raises Problem 410 if that is there no more."""
     try:
         # A folder without a job is left alone for a while.
-        os.utime(spool / str(refused))
-        (spool / str(refused)).rename(spool / str(job_id))
+        os.utime(spooled(spool, refused))
+        spooled(spool, refused).rename(spooled(spool, job_id))
     except OSError:
         detail = "The files of this job are kept no more. Upload them again."
         raise Problem(410, "upload-gone", detail) from None
 
 
-def abandoned_folders(spool: Path) -> Iterator[UUID]:
-    """The jobs that have a folder which nobody is filling."""
+def upload_folders(spool: Path) -> dict[UUID, tuple[Path, float]]:
+    """The folders of jobs in the spool, and when the last of their files was written to."""
+    folders = {}
     for path in spool.iterdir() if spool.is_dir() else ():
+        # It may go while it is looked at; others may have put files there.
         with suppress(ValueError, OSError):
-            job_id, lock = UUID(path.name), _open_folder(path)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield job_id
-            finally:
-                os.close(lock)
+            written_at = max(inner.stat().st_mtime for inner in (path, *path.iterdir()))
+            folders[UUID(path.name)] = path, written_at
+    return folders
 
 
 class _File:
     """A file that arrives: written in portions, in threads, and hashed as it goes."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self._name = name
-        self._hash = hashlib.sha256()
-        self._size = 0
+        self._name, self._size, self._hash = name, 0, hashlib.sha256()
         self._pending = bytearray()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._file = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
-
-    @property
-    def uploaded(self) -> UploadedFile:
-        return UploadedFile(name=self._name, bytes=self._size, sha256=self._hash.hexdigest())
+        self._file = path.open("xb", buffering=0)
+        self.close = self._file.close
 
     async def write(self, data: bytes) -> None:
         self._pending += data
         if len(self._pending) >= _PORTION:
-            portion, self._pending = self._pending, bytearray()
-            await asyncio.to_thread(self._put, portion)
+            await asyncio.to_thread(self._put)
 
-    def end(self) -> None:
-        """Bring it to the disk for good."""
-        self._put(self._pending)
+    def end(self) -> UploadedFile:
+        self._put()
         os.fsync(self._file.fileno())
         self.close()
+        return UploadedFile(name=self._name, bytes=self._size, sha256=self._hash.hexdigest())
 
-    def close(self) -> None:
-        self._file.close()
-
-    def _put(self, portion: bytearray) -> None:
-        self._hash.update(portion)
-        self._size += len(portion)
-        rest = memoryview(portion)
+    def _put(self) -> None:
+        self._hash.update(self._pending)
+        self._size += len(self._pending)
+        rest = memoryview(self._pending)
         while rest:
             rest = rest[self._file.write(rest) or 0 :]
+        self._pending = bytearray()
 
 
-# A file that arrives: its name, its bytes, then None for its end.
-_Parts = AsyncIterator[str | bytes | None]
-
-
-async def _alone(name: str, body: AsyncIterator[bytes]) -> _Parts:
-    yield name
-    async for portion in body:
-        yield portion
-    yield None
-
-
-async def _parts(boundary: str, body: AsyncIterator[bytes]) -> _Parts:
-    """The files of a multipart body. Raises Problem for what is none."""
+async def _parts(
+    name: str, boundary: str | None, body: AsyncIterator[bytes]
+) -> AsyncIterator[str | bytes | None]:
+    """Of each file its name, its bytes, then None for its end. Raises Problem for no multipart."""
+    if boundary is None:
+        yield name
+        async for portion in body:
+            yield portion
+        yield None
+        return
     parser = PushMultipartParser(
         boundary, max_header_size=_LONGEST_HEADER, max_header_count=_MOST_HEADERS
     )
@@ -292,13 +251,9 @@ def _file_name(segment: MultipartSegment) -> str:
     return check_name(segment.filename)
 
 
-def _open_folder(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
 def _sync_folders(*paths: Path) -> None:
     for path in paths:
-        folder = _open_folder(path)
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
@@ -322,7 +277,6 @@ def _too_slow() -> Problem:
 
 
 def _cannot_keep(error: OSError) -> Problem:
-    """The disk does not take an upload."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Problem(
             507, "disk-full", "The server's disk has too little space for this. Make room there."

@@ -24,12 +24,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
-from uuid import UUID
+from typing import Any
 
 import psycopg2
 
@@ -38,7 +38,7 @@ from loader.contract import mart_contract
 from loader.database import Database
 from loader.dbt import BuildOptions
 from loader.dbt_report import build_and_publish, summary
-from loader.engines import Engine, Load, open_store
+from loader.engines import Engine, open_store
 from loader.engines.postgres import one_line
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
@@ -49,9 +49,8 @@ from loader.progress import NodeResult
 from loader.project import Project
 from loader.publications.postgres import next_place
 from loader.seeds import check_seeds
-from loader.service.access import LOCAL
-from loader.service.database import connect_to_tables, prepared
-from loader.service.jobs import WORKING, JobStore, Task
+from loader.service.database import Settings, connect_to_tables, prepared
+from loader.service.jobs import LOCAL, WORKING, JobStore, Task
 from loader.service.model import (
     BuildReport,
     Failure,
@@ -64,8 +63,7 @@ from loader.service.model import (
     load_options,
 )
 from loader.service.problems import Problem, of_error
-from loader.service.settings import Settings
-from loader.service.uploads import abandoned_folders, spooled_file
+from loader.service.uploads import spooled, upload_folders
 from loader.show import COUNTS, accounts
 from loader.show import select as select_rows
 from loader.sources import read_inputs
@@ -79,7 +77,7 @@ _WELL = 60.0
 # What a worker may take to end.
 _LAST_SECONDS = 60.0
 
-# How often is looked for work, and for wishes, whose notification was lost.
+# How often is looked for work whose notification was lost.
 _LOOK = 2.0
 _TICK = 0.5
 _SWEEP = 60.0
@@ -91,8 +89,9 @@ _PATIENCE = 45.0
 _PACE = 0.5
 # A job is told of a fault of the database when it has met one so often.
 _PATIENT_ATTEMPTS = 3
-# A transaction whose connection broke while it was committed is decided by then.
-_UNDECIDED_SECONDS = 600.0
+# An upload that goes on writes within this time, and a transaction whose connection broke while it
+# was committed is decided by then.
+_UNDECIDED_SECONDS = 3600.0
 # Not nodes of a build to a person.
 _NO_NODE = ("analysis", "operation")
 
@@ -168,13 +167,12 @@ def work(settings: Settings) -> None:
 
 
 class _Watch:
-    """Holds the lock of the one who works, and hears beside the work what others want."""
+    """Holds the lock of the one who works; a thread of its own hears what others want meanwhile."""
 
     def __init__(self, settings: Settings) -> None:
         # Set when there may be work, and when there is none any more.
         self._wake = threading.Event()
         self._ending_since: float | None = None
-        self._interrupted_at: float | None = None
         self._lock = threading.Lock()
         # What is being worked on; kept when the work is interrupted.
         self.task: Task | None = None
@@ -218,9 +216,7 @@ class _Watch:
             if not waits:
                 print("another worker is at work; waiting …", file=sys.stderr, flush=True)
                 waits = True
-            if select.select([sys.stdin], [], [], _TICK)[0]:
-                # Whoever has started us has gone.
-                self._end()
+            self._hear()
 
     def _run(self, sql: str, *values: object) -> bool:
         """Run a statement; whether it has a row."""
@@ -231,47 +227,50 @@ class _Watch:
     def _end(self) -> None:
         self._ending_since = self._ending_since or time.monotonic()
 
-    def _watch(self) -> None:
-        heard: list[object] = [self._connection, sys.stdin]
-        try:
-            while True:
-                ready, _, _ = select.select(heard, [], [], _TICK)
-                if sys.stdin in ready:
-                    # Nothing is ever sent: it ends with whoever has started us.
-                    heard.remove(sys.stdin)
-                    self._end()
-                if self._connection in ready:
-                    self._connection.poll()
-                    self._connection.notifies.clear()
-                    self._wake.set()
-                if self._ending_since is not None:
-                    self._wake.set()
-                self._look_after_task()
-        except psycopg2.Error as error:
-            self.fault = error
+    def _hear(self) -> None:
+        """Wait a moment for news: of work, or of the end of whoever has started us."""
+        heard: list[Any] = [self._connection]
+        # Nothing is ever sent there: it ends with them.
+        heard += [sys.stdin] if self._ending_since is None else []
+        ready, _, _ = select.select(heard, [], [], _TICK)
+        if sys.stdin in ready:
+            self._end()
+        if self._connection in ready:
+            self._connection.poll()
+            self._connection.notifies.clear()
+        if ready or self._ending_since is not None:
             self._wake.set()
-        while True:
-            self._look_after_task()
-            time.sleep(_TICK)
 
-    def _look_after_task(self) -> None:
-        now = time.monotonic()
-        if self._interrupted_at is not None:
-            if now - self._interrupted_at > _PATIENCE:
-                # It does not come back from wherever it is.
-                os.kill(os.getpid(), signal.SIGKILL)
-            return
+    def _watch(self) -> None:
+        try:
+            while not self._interrupted():
+                self._hear()
+        except psycopg2.Error as error:
+            with self._lock:
+                self.fault = error
+                self._wake.set()
+                if self.task is not None:
+                    _interrupt_main()
+        time.sleep(_PATIENCE)
+        # It does not come back from wherever it is.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _interrupted(self) -> bool:
+        """Interrupt the work if somebody wants that; whether it was."""
         with self._lock:
-            if self.task is not None and self._is_to_end(self.task, now):
-                self._interrupted_at = now
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-    def _is_to_end(self, task: Task, now: float) -> bool:
-        is_overdue = self._ending_since is not None and now - self._ending_since > _GRACE
-        if self.fault is not None or is_overdue:
+            if self.task is None:
+                return False
+            since, ids = self._ending_since, [str(job.id) for job in self.task.jobs]
+            is_overdue = since is not None and time.monotonic() - since > _GRACE
+            wish = "select 1 from jobs where id = any(%s::uuid[]) and cancel_requested"
+            if not is_overdue and not self._run(wish, ids):
+                return False
+            _interrupt_main()
             return True
-        ids = [str(job.id) for job in task.jobs]
-        return self._run("select 1 from jobs where id = any(%s::uuid[]) and cancel_requested", ids)
+
+
+def _interrupt_main() -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 class Worker:
@@ -283,12 +282,13 @@ class Worker:
 
     def run(self, watch: _Watch) -> None:
         """Do what there is to do until the watch says that it is over."""
+        self._store.forget_old()
         swept = -_SWEEP
         while watch.goes_on():
-            if time.monotonic() - swept >= _SWEEP:
+            task = self._store.claim()
+            if task is None or time.monotonic() - swept >= _SWEEP:
                 self.sweep()
                 swept = time.monotonic()
-            task = self._store.claim()
             if task is None:
                 watch.wait()
             elif task.jobs:
@@ -302,58 +302,54 @@ class Worker:
         """
         if task.is_build:
             self._build(task.jobs)
-            return
-        [job] = task.jobs
-        if self._store.is_cancelled(job.id):
+        elif self._store.is_cancelled(task.jobs[0].id):
             self.tell_interrupted(task)
         else:
-            self._write(job, task.attempts)
-        self._tidy(job.id)
+            self._write(task.jobs[0], task.attempts)
 
     def tell_interrupted(self, task: Task) -> None:
         """Somebody has cancelled the jobs, or the worker is to end and they are done later."""
         for job in task.jobs:
             if self._store.is_cancelled(job.id):
-                files = self._loaded(job) if job.kind in ("load", "run") else []
-                result = Result(files=files) if files and not task.is_build else None
+                result = None if task.is_build else self._loaded(job)
                 self._store.end(job.id, "cancelled", result=result)
 
     def sweep(self) -> None:
-        """Delete uploads that no job needs any more, and what is known of very old jobs."""
-        for job_id in abandoned_folders(self._settings.spool_folder):
-            self._tidy(job_id)
-        self._store.forget_old()
-
-    def _tidy(self, job_id: UUID) -> None:
-        folder, needed = self._settings.spool_folder / str(job_id), self._store.needs_upload(job_id)
-        if needed is False or (needed is None and _is_old(folder)):
-            rmtree(folder, ignore_errors=True)
+        """Delete uploads that no job needs any more."""
+        folders = upload_folders(self._settings.spool_folder)
+        needed = self._store.uploads_needed(folders) if folders else {}
+        for job_id, (path, written_at) in folders.items():
+            is_recent = time.time() - written_at < _UNDECIDED_SECONDS
+            if not needed.get(job_id, is_recent):
+                rmtree(path, ignore_errors=True)
 
     def _write(self, job: Job, attempts: int) -> None:
         """Write what a job brings or changes to the raw tables."""
+        report = _JobReport(self._store, [job], self._settings.database)
+        result = None
         try:
             if job.kind in ("undo", "redo"):
                 result = self._change(job, again=attempts > 1)
             else:
                 # What an earlier attempt has committed before it was killed stays as it is.
-                files = self._loaded(job)
-                result = Result(files=files) if files else self._load(job)
+                result = self._loaded(job) or report.told(self._load(job, report))
         except LabmartError as error:
             of_database = isinstance(error, (DatabaseFault, DatabaseUnreachable))
             if of_database and attempts < _PATIENT_ATTEMPTS:
                 # Perhaps the server is being started again.
                 raise
-            self._store.end(job.id, "failed", error=of_error(error))
+            if isinstance(error, FilesRefused):
+                result = report.told(_refused_files(job, report.outcomes, error))
+            self._store.end(job.id, "failed", result=result, error=of_error(error))
         else:
             self._store.keep_written(job, result)
 
-    def _load(self, job: Job) -> Result:
-        """Load the job's files. Raises LabmartError, and the job's result tells of each file."""
+    def _load(self, job: Job, report: _JobReport) -> list[FileResult]:
         database, spool = self._settings.database, self._settings.spool_folder
         options = replace(load_options(job.options), loaded_by=_loaded_by(job))
         if job.kind == "load":
             names = {
-                str(spooled_file(spool, job.id, number)): file.name
+                str(spooled(spool, job.id, number)): file.name
                 for number, file in enumerate(job.files)
             }
             # Whoever uploads several at once has given them no order.
@@ -365,19 +361,19 @@ class Worker:
             landing = self._settings.landing.resolve()
             paths = [str(landing / path) for path in job.options.paths or ["."]]
             options = replace(options, within=landing)
-        report = _JobReport(self._store, [job], database)
-        try:
-            inputs = read_inputs(database.project.sources_file)
-            outcomes = load(paths, inputs, database.profile, options, report)
-        except FilesRefused as refused:
-            self._tell_files(report, job, _refused_files(job, report.outcomes, refused))
-            raise
-        return self._tell_files(report, job, list(map(_file_result, outcomes)))
+        inputs = read_inputs(database.project.sources_file)
+        outcomes = load(paths, inputs, database.profile, options, report)
+        return [_file_result(outcome) for outcome in outcomes]
 
-    def _loaded(self, job: Job) -> list[FileResult]:
-        """What the ledger has of a job."""
+    def _loaded(self, job: Job) -> Result | None:
+        names = ("file", "input", "load_id", "dialect", "records_read", "records_rejected")
         with open_store(self._settings.profile, write=False) as store:
-            return [_of_ledger(row) for row in store.loads() if row.loaded_by == _loaded_by(job)]
+            files = [
+                FileResult(state="loaded", **{name: getattr(row, name) for name in names})
+                for row in store.loads()
+                if row.loaded_by == _loaded_by(job)
+            ]
+        return Result(files=files) if files else None
 
     def _change(self, job: Job, *, again: bool) -> Result:
         load_id = job.options.load_id
@@ -402,47 +398,42 @@ class Worker:
         return Result(loads=changed)
 
     def _build(self, jobs: Sequence[Job]) -> None:
-        """Run dbt for all jobs that wait for it."""
         database = self._settings.database
         project = database.project
+        report, problem = None, None
         try:
             check_seeds(project.seeds)
-            report = _JobReport(self._store, jobs, database)
-            report.building()
+            told = _JobReport(self._store, jobs, database)
+            told.building()
             # Who called without a token is not known by name.
-            callers = dict.fromkeys(job.created_by for job in jobs if job.created_by != LOCAL.name)
+            callers = dict.fromkeys(job.created_by for job in jobs if job.created_by != LOCAL)
             options = BuildOptions(target=self._settings.target, full=True, by=", ".join(callers))
-            outcome = build_and_publish(database, options, report)
+            outcome = build_and_publish(database, options, told)
             assert outcome is not None
             result, failed = outcome.result, outcome.failures
             if not failed:
                 # What cannot be told of it does not make the build fail.
                 with suppress(LabmartError), database.open() as source:
                     _add_accounts(jobs, source, project)
+            report = BuildReport(
+                passed=sum(node.status in ("success", "pass", "warn") for node in result.nodes),
+                failed=sum(node.status in ("error", "fail") for node in result.nodes),
+                skipped=sum(node.status == "skipped" for node in result.nodes),
+                seconds=round(result.seconds, 3),
+                failures=[
+                    Failure(name=node.name, message="\n".join(node.lines)) for node in failed
+                ],
+            )
+            if failed:
+                names = ", ".join(node.name for node in failed)
+                detail = f"The build failed: {names}. {summary(result)}."
+                problem = Problem(500, "build-failed", detail)
         except LabmartError as error:
-            for job in jobs:
-                self._store.end(job.id, "failed", error=of_error(error))
-            return
-        amount = BuildReport(
-            passed=sum(node.status in ("success", "pass", "warn") for node in result.nodes),
-            failed=sum(node.status in ("error", "fail") for node in result.nodes),
-            skipped=sum(node.status == "skipped" for node in result.nodes),
-            seconds=round(result.seconds, 3),
-            failures=[Failure(name=node.name, message="\n".join(node.lines)) for node in failed],
-        )
-        problem = None
-        if failed:
-            names = ", ".join(node.name for node in failed)
-            detail = f"The build failed: {names}. {summary(result)}."
-            problem = Problem(500, "build-failed", detail)
-        self._store.keep_built(jobs, amount, problem)
-
-    def _tell_files(self, report: _JobReport, job: Job, files: list[FileResult]) -> Result:
-        for file in files:
-            report.tell("file", file.model_dump())
-        result = Result(files=files)
-        self._store.keep_result(job.id, result)
-        return result
+            problem = of_error(error)
+        for job in jobs:
+            done = (job.result or Result()).model_copy(update={"build": report})
+            self._store.end(job.id, "failed" if problem else "done", result=done, error=problem)
+        self._store.forget_old()
 
 
 class _JobReport:
@@ -459,15 +450,18 @@ class _JobReport:
         self._told = 0.0
         self.outcomes: list[Outcome] = []
 
-    def tell(self, event: str, data: Mapping[str, object]) -> None:
-        self._store.tell(self._jobs, event, data)
+    def told(self, files: list[FileResult]) -> Result:
+        """Tell what became of the files; as a result."""
+        for file in files:
+            self._store.tell(self._jobs, "file", file.model_dump())
+        return Result(files=files)
 
     def building(self) -> None:
         """From now on dbt is at work."""
         self._advance(now=True, step="building", file=None)
 
     def say(self, text: str) -> None:
-        self.tell("message", {"text": printable(text)})
+        self._store.tell(self._jobs, "message", {"text": printable(text)})
 
     def working(self, text: str) -> None:
         # Fetching and unpacking is told as the work on a file.
@@ -489,7 +483,7 @@ class _JobReport:
 
     def built(self, node: NodeResult) -> None:
         names = ("name", "kind", "status", "seconds")
-        self.tell("node", {name: getattr(node, name) for name in names})
+        self._store.tell(self._jobs, "node", {name: getattr(node, name) for name in names})
         # dbt has written the manifest by now. Its own total counts unit tests twice.
         total = self._progress.nodes_total or _nodes_of(self._manifest)
         self._advance(nodes_done=self._progress.nodes_done + 1, nodes_total=total)
@@ -543,23 +537,19 @@ def _refused_files(
 ) -> list[FileResult]:
     """All files of a job of which nothing was loaded; each problem beside its file."""
     results = [_file_result(outcome, refused=True) for outcome in outcomes]
-    told = [f"{result.file}#" for result in results]
-    names = [file.name for file in job.files]
-    rest = [name for name in names if not any(one.startswith(f"{name}#") for one in told)]
-    results += [FileResult(file=name, input=None, state="refused") for name in rest]
+    told = "".join(f"\n{result.file}#" for result in results)
+    results += [
+        FileResult(file=file.name, input=None, state="refused")
+        for file in job.files
+        if f"\n{file.name}#" not in told
+    ]
     for result in results:
         begins = (f"{result.file}:", f"{result.file},")
         result.notes += [text for text in refused.problems if text.startswith(begins)]
     return results
 
 
-def _of_ledger(row: Load) -> FileResult:
-    names = ("file", "input", "load_id", "dialect", "records_read", "records_rejected")
-    return FileResult(state="loaded", **{name: getattr(row, name) for name in names})
-
-
 def _add_accounts(jobs: Sequence[Job], source: Engine, project: Project) -> None:
-    """Tell in the results of jobs what the build found in the rows of their loads."""
     files: dict[object, FileResult] = {
         file.load_id: file
         for job in jobs
@@ -584,10 +574,3 @@ def _add_accounts(jobs: Sequence[Job], source: Engine, project: Project) -> None
 def _loaded_by(job: Job) -> str:
     """What the ledger has in `loaded_by`."""
     return f"{job.created_by} (job {job.id})"
-
-
-def _is_old(folder: Path) -> bool:
-    try:
-        return time.time() - folder.stat().st_mtime > _UNDECIDED_SECONDS
-    except OSError:
-        return False

@@ -29,7 +29,9 @@
             {%- set row = [build_name(), lake_schema(node.schema), node.alias, columns] -%}
             {% do rows.append("('" ~ row | join("', '") ~ "')") %}
             {% do schemas.append(node.schema) %}
-            {% if node.schema == session.schema %}{% do marts.append((relation, columns)) %}{% endif %}
+            {% if node.schema == session.schema %}
+                {% do marts.append((relation, columns)) %}
+            {% endif %}
         {% endif %}
     {% endfor %}
     {% if not rows %}{{ return('') }}{% endif %}

@@ -22,15 +22,13 @@ from loader.embedded import Place, place_of, start, stop
 if TYPE_CHECKING:
     from support.engines import Engine
     from support.person import Person
-    from support.query_tables import Asker
-    from support.serving import Server
 
 
 # The engines that a test which asks for `engine` runs on; see engines.py.
 ENGINES = ("postgres", "duckdb")
 # Tests on these share a server, and follow each other in one process.
 LAKES = ("sail", "spark")
-LONG = (*LAKES, "page")
+LONG = (*LAKES, "lab", "service")
 
 
 def pytest_configure() -> None:
@@ -59,9 +57,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         file = item.path.relative_to(Path(__file__).parent).as_posix()
         engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
         group = engine if engine in LAKES else f"{file} {engine}"
-        if "lab" in getattr(item, "fixturenames", ()):
-            # The laboratory of the page's tests costs a build.
-            group = "page"
+        for shared in ("lab", "service"):
+            # The laboratory of the page's tests costs a build, the service's worker a start.
+            if shared in getattr(item, "fixturenames", ()):
+                group = shared
         item.add_marker(pytest.mark.xdist_group(group))
         groups[item] = group
         for mark in item.iter_markers("prove"):
@@ -273,39 +272,3 @@ def box(tmp_path: Path, loading_copy: Path) -> Iterator[Path]:
     made.mkdir()
     yield made
     forget(loading_copy)
-
-
-@pytest.fixture(scope="module")
-def asker(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
-    """Asks marts of a small project; the mart `things` has its rows."""
-    from support.query_tables import ROWS, THINGS, Asker, project_in
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in shared_database.environment.items():
-            patch.setenv(name, value)
-        schema = f"q{uuid.uuid4().hex[:10]}"
-        patch.setenv("LABMART_SCHEMA", schema)
-        found = Asker(shared_database, project_in(tmp_path_factory.mktemp("query")), schema)
-        found.fill("things", THINGS, ROWS)
-        yield found
-        found.close()
-
-
-@pytest.fixture(scope="module")
-def served_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project for a server; its spool and target/ are in it."""
-    copy = tmp_path_factory.mktemp("served") / "project"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
-    return copy
-
-
-@pytest.fixture(scope="module")
-def service(served_project: Path, shared_database: Database) -> Iterator[Server]:
-    """The real service with its worker, one for all tests of a module."""
-    from support.serving import serving
-
-    (served_project / "landing").mkdir()
-    with serving(
-        served_project, shared_database, "--landing", str(served_project / "landing")
-    ) as server:
-        yield server

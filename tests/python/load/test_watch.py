@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.engines import DuckDB
 from support.load_processes import wait_for
-from support.person import HEADER, USERS, Person, person_in
+from support.person import HEADER, Person, person_in
 from support.watching import LONG_AGO, drop, files, forget, user, watch
 
 from loader import watch as watch_module
@@ -129,77 +129,43 @@ def test_a_file_that_is_open_for_writing_is_not_complete(person: Person, box: Pa
     assert person.names() == ["Ada", "Béla", "Cy"]
 
 
-def test_a_new_file_waits_for_an_interval_and_a_renamed_one_does_not(box: Path) -> None:
-    place = Folder(str(box), WatchOptions(interval=60))
-    now = time.time()
-    drop(box, "direct.csv", written=now)
-    drop(box, "renamed.csv.part", written=now)
-    [direct] = place.scan()
-    assert not place.is_complete(direct)
-    (box / "renamed.csv.part").rename(box / "renamed.csv")
-    complete = {found.name: place.is_complete(found) for found in place.scan()}
-    assert complete == {"direct.csv": False, "renamed.csv": True}
+def test_a_file_is_complete_when_it_has_not_changed_for_an_interval(box: Path) -> None:
+    """By its time of writing, or by what was seen where a clock is ahead."""
+    place = Folder(str(box), WatchOptions(interval=0.1))
+    for written in (time.time(), time.time() + 10_000):
+        drop(box, "users.csv", written=written)
+        assert not place.is_complete(place.scan()[0])
+        wait_for(lambda: place.is_complete(place.scan()[0]))
 
 
-def test_a_file_of_a_clock_that_is_ahead_is_complete_after_an_interval(box: Path) -> None:
-    place = Folder(str(box), WatchOptions(interval=0.05))
-    drop(box, "users.csv", written=time.time() + 10_000)
-    [found] = place.scan()
-    assert not place.is_complete(found)
-    wait_for(lambda: place.is_complete(place.scan()[0]))
-    drop(box, "users.csv", USERS + "9,Zoe,,\n", written=time.time() + 10_001)
-    assert not place.is_complete(place.scan()[0])
-
-
-def test_what_is_kept_is_loaded_once_and_an_undo_stays_one(
-    person: Person, box: Path, loading_copy: Path
+@pytest.mark.parametrize("moment", ["kept", "not movable", "ended before it was moved"])
+def test_what_stays_is_loaded_once_and_an_undo_stays_one(
+    person: Person, box: Path, loading_copy: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    drop(box, "users.csv")
-    drop(box, "bad.csv", "no table\n")
-    assert watch(person, box, "--keep").code == 3
-    assert watch(person, box, "--keep").code == 0
-    assert files(box) == ["bad.csv", "users.csv"]
-    assert person.labmart("undo", "1").code == 0
-    forget(loading_copy)
-    again = watch(person, box, "--keep")
-    assert "it had been loaded already" in again.err
-    assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
+    """Also when the bytes would be loaded anew, because somebody has undone the load meanwhile."""
 
-
-def test_what_cannot_be_moved_is_remembered(
-    person: Person, box: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
-
-    drop(box, "users.csv")
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", refuse)
-        done = watch(person, box)
-        assert "cannot be moved away. It stays, and is remembered." in done.err
-    assert person.labmart("undo", "1").code == 0
-    # Now that it can be moved it is, and not loaded a second time.
-    assert watch(person, box).code == 0
-    assert files(box) == ["loaded/DAY/users.csv"]
-    assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
-
-
-def test_an_end_between_commit_and_move_loads_nothing_twice(
-    person: Person, box: Path, loading_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also when somebody has undone the load meanwhile, so that its bytes would be loaded anew."""
 
     def end(*_: object) -> str:
         raise KeyboardInterrupt
 
     drop(box, "users.csv")
+    options = ["--keep"] if moment == "kept" else []
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "move", end)
-        assert watch(person, box).code == EXIT_INTERRUPTED
+        if moment == "not movable":
+            patch.setattr(Path, "rename", refuse)
+        elif moment != "kept":
+            patch.setattr(Folder, "move", end)
+        done = watch(person, box, *options)
+    assert done.code == (EXIT_INTERRUPTED if "ended" in moment else 0)
+    assert ("cannot be moved away. It stays, and is remembered." in done.err) == ("not" in moment)
     assert person.labmart("undo", "1").code == 0
+    if moment == "kept":
+        assert "loaded already" not in watch(person, box, *options).err
     forget(loading_copy)
-    assert "it had been loaded already" in watch(person, box).err
-    assert files(box) == ["loaded/DAY/users.csv"]
+    assert "it had been loaded already" in watch(person, box, *options).err
+    assert files(box) == ["users.csv" if moment == "kept" else "loaded/DAY/users.csv"]
     assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
 
 
@@ -247,22 +213,22 @@ def test_a_report_that_was_just_written_is_taken_up_again(box: Path) -> None:
     drop(box, "other.csv", "no table\n")
     place.move(place.scan()[0], "rejected", "why\n")
     assert "rejected/DAY/other-2.csv" in files(box)
+    # By now it has gone.
+    with pytest.raises(CannotMove):
+        place.move(found, "loaded", None)
 
 
-def test_only_one_watches_a_place(person: Person, box: Path, loading_copy: Path) -> None:
+def test_one_watches_a_place_with_a_memory_in_order(
+    person: Person, box: Path, loading_copy: Path
+) -> None:
     database = find_database(Project(loading_copy, loading_copy), None)
     with closing(memory_of(database, str(box))):
         done = watch(person, box)
     assert (done.code, "watches this place already" in done.err) == (2, True)
     assert watch(person, box).code == 0
-
-
-def test_a_damaged_memory_is_told(person: Person, box: Path, loading_copy: Path) -> None:
-    drop(box, "users.csv")
-    watch(person, box, "--keep")
     [memory] = (loading_copy / ".labmart" / "watch").glob("*.sqlite")
     memory.write_text("{" * 600)
-    done = watch(person, box, "--keep")
+    done = watch(person, box)
     assert (done.code, "is damaged. Remove it" in done.err) == (2, True)
 
 
@@ -319,12 +285,3 @@ def test_one_build_follows_all_that_was_loaded(
     assert watch(person, box).code == 0
     assert person.labmart(*once).code == 1
     assert builds == [True, False, False]
-
-
-def test_a_move_that_cannot_be_is_told(box: Path) -> None:
-    place = Folder(str(box), WatchOptions(interval=1))
-    drop(box, "users.csv")
-    [found] = place.scan()
-    (box / "users.csv").unlink()
-    with pytest.raises(CannotMove):
-        place.move(found, "loaded", None)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from support.person import USERS, Person
-from support.watching import watch
+from support.watching import forget, watch
 
 pytestmark = pytest.mark.slow
 
@@ -19,15 +19,12 @@ def person(postgres_person: Person) -> Person:
 
 @pytest.fixture
 def incoming(s3_environment: str) -> str:
-    """An empty prefix of a bucket."""
+    """A prefix of a bucket."""
     assert s3_environment
     import s3fs
 
     system = s3fs.S3FileSystem(skip_instance_cache=True)
-    if not system.exists("watched"):
-        system.mkdir("watched")
-    for path in system.find("watched"):
-        system.rm_file(path)
+    system.mkdir("watched")
     system.pipe("watched/incoming/users.csv", USERS.encode())
     system.pipe("watched/incoming/plate #1?/bad.csv", b"no table\n")
     return "s3://watched/incoming/"
@@ -41,16 +38,16 @@ def objects() -> list[str]:
     return sorted(path.removeprefix("watched/incoming/").replace(day, "DAY") for path in found)
 
 
-def test_objects_are_loaded_once_and_stay(person: Person, incoming: str) -> None:
+def test_objects_are_loaded_once_and_move_where_it_is_asked_for(
+    person: Person, incoming: str
+) -> None:
     assert watch(person, incoming).code == 3
     assert watch(person, incoming).code == 0
     assert objects() == ["plate #1?/bad.csv", "users.csv"]
     assert person.rows("select load_id, file from raw.loads") == [
         (1, "s3://watched/incoming/users.csv")
     ]
-
-
-def test_objects_move_where_it_is_asked_for(person: Person, incoming: str) -> None:
+    forget(person.project)
     assert watch(person, incoming, "--move").code == 3
     assert objects() == [
         "loaded/DAY/users.csv",
@@ -58,3 +55,4 @@ def test_objects_move_where_it_is_asked_for(person: Person, incoming: str) -> No
         "rejected/DAY/plate #1?/bad.csv.report.txt",
     ]
     assert watch(person, incoming, "--move").code == 0
+    assert len(person.rows("select load_id from raw.loads")) == 1

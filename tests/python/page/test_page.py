@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
-from support.in_process import labmart
-from support.page_browser import watched
+from support.page_browser import Stage, watched
 from support.page_lab import PageLab
-from support.page_stage import Stage
-from support.serving import serving
+from support.serving import serving_here
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +89,7 @@ def test_chosen_files_are_one_load_and_its_way_is_told(
     expect(card.get_by_role("link", name="See the result")).to_be_visible()
 
 
-def test_dropped_files_are_kept_until_they_are_loaded(page: Page, lab: PageLab) -> None:
+def test_files_are_kept_until_they_are_loaded(page: Page, lab: PageLab) -> None:
     page.evaluate(DROP, ["users.csv", "tuesday.csv"])
     page.evaluate(DROP, ["users.csv", "compounds.csv"])
     staged = page.locator("#staged-files .name")
@@ -108,9 +105,7 @@ def test_dropped_files_are_kept_until_they_are_loaded(page: Page, lab: PageLab) 
     # The next load adds again.
     page.evaluate(DROP, ["users.csv"])
     expect(page.get_by_role("radio", name="Add to them")).to_be_checked()
-
-
-def test_a_refused_upload_says_why_and_keeps_the_choice(page: Page, lab: PageLab) -> None:
+    # One that is refused says why and keeps the choice.
     before = len(lab.jobs())
     # The service refuses a name with a backslash.
     refused: FilePayload = {"name": "lab\\plate.csv", "mimeType": "", "buffer": b"x"}
@@ -122,7 +117,7 @@ def test_a_refused_upload_says_why_and_keeps_the_choice(page: Page, lab: PageLab
     expect(page.locator("#staged-files .name")).to_have_count(3)
     page.get_by_role("button", name="Remove lab\\plate.csv").click()
     page.get_by_role("button", name="Load 2 files").click()
-    expect(page.locator("#job-cards article")).to_have_count(1)
+    expect(page.locator("#job-cards article")).to_have_count(2)
     expect(problem).to_be_empty()
     assert names_of(lab.newest_job()) == ["users.csv", "tuesday.csv"]
 
@@ -232,17 +227,12 @@ def test_without_tables_it_says_what_to_do(browser: Browser, lab: PageLab) -> No
         expect(page.locator("#issues-body")).to_contain_text("Nothing was rejected")
 
 
-def test_a_token_is_asked_for_and_kept_for_this_tab(
-    browser: Browser, lab: PageLab, page_project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in lab.server.database.environment.items():
-        monkeypatch.setenv(name, value)
-    created = labmart(page_project, "token", "create", "--name", "press", "--role", "load")
+def test_a_token_is_asked_for_and_kept_for_this_tab(browser: Browser, lab: PageLab) -> None:
+    created = lab.server.labmart("token", "create", "--name", "press", "--role", "load")
     token = created.out.strip()
     assert token
-    options = ("--no-worker", "--require-token")
     with (
-        serving(page_project, lab.server.database, *options) as server,
+        serving_here(lab.server.project, lab.server.database, require_token=True) as server,
         watched(browser, server.url + "/", clock=True) as page,
     ):
         asked: list[str] = []

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, FilePayload, Page, expect
-from support.page_browser import watched
+from playwright.sync_api import FilePayload, Page, expect
+from support.page_browser import Stage
 from support.page_lab import (
     EXPERIMENTS_FILE,
     HOSTILE,
@@ -16,7 +16,6 @@ from support.page_lab import (
     USERS_FILE,
     PageLab,
 )
-from support.page_stage import Stage
 
 pytestmark = pytest.mark.slow
 
@@ -93,26 +92,59 @@ def in_every_state(page: Page, lab: PageLab) -> tuple[Stage, Mapping[str, object
     return stage, running
 
 
-def assert_accessible(page: Page) -> None:
-    """By all rules of axe-core; what it cannot judge, such as text in a drawing, CONTRASTS does."""
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-
-
-def test_hostile_names_are_text_and_nothing_else(page: Page, lab: PageLab) -> None:
+def test_everything_is_for_everybody_in_every_state(page: Page, lab: PageLab) -> None:
+    """Hostile names are text, every text has contrast, nothing sticks out, axe finds no fault."""
     stage, running = in_every_state(page, lab)
+    undone = page.locator("#history-body tr", has_text=UNDONE_FILE)
+    expect(undone).to_contain_text("undone")
+    nothing_sticks_out(page)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        is_accessible(page)
+        found = page.evaluate(CONTRASTS)
+        assert len(found) > 300
+        assert [one for one in found if one[0] < 4.5] == [], scheme
     stage.tell(
         running,
         ("message", {"text": HOSTILE[4]}),
         ("node", {"name": HOSTILE[0], "kind": HOSTILE[5], "status": "x"}),
     )
     expect(page.locator("#job-cards .nodes li")).to_have_count(1)
+    hostile_names_are_text(page, lab)
+    page.unroute_all(behavior="ignoreErrors")
+    page.context.set_offline(True)
+    expect(page.locator("#banner")).to_contain_text("No connection")
+    assert [one for one in page.evaluate(CONTRASTS) if one[0] < 4.5] == []
+
+
+def nothing_sticks_out(page: Page) -> None:
+    for width in (768, 320):
+        page.set_viewport_size({"width": width, "height": 640})
+        is_accessible(page)
+        assert page.evaluate(STICKING_OUT) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        # Fingers need room: buttons are at least 36 pixels high.
+        heights = page.eval_on_selector_all(
+            "button, .button, select, .downloads a",
+            "all => all.filter(one => one.checkVisibility() && !one.closest('thead'))"
+            ".map(one => one.getBoundingClientRect().height)",
+        )
+        assert min(heights) >= 36
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def is_accessible(page: Page) -> None:
+    """By all rules of axe-core; what it cannot judge, such as text in a drawing, CONTRASTS does."""
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def hostile_names_are_text(page: Page, lab: PageLab) -> None:
     page.get_by_role("button", name=f"Undo load {lab.load_id(USERS_FILE)}").click()
     expect(page.get_by_role("dialog")).to_contain_text(USERS_FILE)
     page.keyboard.press("Escape")
     page.locator("#mart-grid").get_by_label("Rows per page").select_option("100")
     expect(page.locator("#mart-grid tbody tr")).to_have_count(61)
-
     assert page.title() == "labmart"
     assert page.locator("img").count() == 1
     assert page.locator("script").count() == 1
@@ -128,38 +160,6 @@ def test_hostile_names_are_text_and_nothing_else(page: Page, lab: PageLab) -> No
     issues = page.locator("#issues-body").inner_text()
     assert HOSTILE[0] in issues
     assert "report⟨U+202E⟩gpj.exe" in issues
-
-
-@pytest.mark.parametrize("width", [320, 768])
-def test_nothing_sticks_out_on_a_small_screen(browser: Browser, lab: PageLab, width: int) -> None:
-    with watched(browser, lab.address, width=width, height=640) as page:
-        in_every_state(page, lab)
-        assert_accessible(page)
-        assert page.evaluate(STICKING_OUT) == []
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        # Fingers need room: buttons are at least 36 pixels high.
-        heights = page.eval_on_selector_all(
-            "button, .button, select, .downloads a",
-            "all => all.filter(one => one.checkVisibility() && !one.closest('thead'))"
-            ".map(one => one.getBoundingClientRect().height)",
-        )
-        assert min(heights) >= 36
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_every_text_has_contrast(browser: Browser, lab: PageLab, dark: bool) -> None:
-    with watched(browser, lab.address, dark=dark) as page:
-        in_every_state(page, lab)
-        undone = page.locator("#history-body tr", has_text=UNDONE_FILE)
-        expect(undone).to_contain_text("undone")
-        assert_accessible(page)
-        found = page.evaluate(CONTRASTS)
-        assert len(found) > 300
-        assert [one for one in found if one[0] < 4.5] == []
-        page.unroute_all(behavior="ignoreErrors")
-        page.context.set_offline(True)
-        expect(page.locator("#banner")).to_contain_text("No connection")
-        assert [one for one in page.evaluate(CONTRASTS) if one[0] < 4.5] == []
 
 
 def test_all_of_it_works_by_keyboard(page: Page, lab: PageLab) -> None:

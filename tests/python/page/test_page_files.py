@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from support.project import ROOT
 
 from loader.service import problems
@@ -27,18 +27,11 @@ UNSAFE = re.compile(
 FOREIGN = re.compile(r"(?<!\w)(?:https?:)?//(?!www\.w3\.org/2000/svg)\w")
 
 
-def asked(path: str, *, method: str = "GET", known: str = "") -> httpx.Response:
+def asked(path: str, *, method: str = "GET", known: str = "") -> Any:
     """What the page's routes answer, alone: they need no database."""
-    app = FastAPI()
-    problems.add_handlers(app)
+    app = FastAPI(exception_handlers=problems.HANDLERS)
     app.include_router(page_router)
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.request(method, path, headers={"If-None-Match": known})
-
-    return asyncio.run(ask())
+    return TestClient(app).request(method, path, headers={"If-None-Match": known})
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 from support.databases import Database
-from support.in_process import labmart
-from support.load_processes import held_in_copy, write_table
+from support.load_processes import held_in_copy, labmart, write_table
 from support.page_browser import watched
 from support.project import ROOT
-from support.serving import Server, serving
+from support.serving import Server, serving, serving_here
 
 pytestmark = pytest.mark.slow
 
@@ -30,12 +31,9 @@ def test_files_become_tables_in_spite_of_a_power_failure(
     page_project: Path,
     database: Database,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in database.environment.items():
-        monkeypatch.setenv(name, value)
     earlier = write_table(tmp_path / "tuesday.csv", "users", range(900, 905))
-    assert labmart(page_project, "load", str(earlier)).code == 0
+    assert labmart(database, "--project-dir", page_project, "load", earlier).code == 0
     spool = ("--spool", str(tmp_path / "spool"))
     with (
         serving(page_project, database, *spool) as first,
@@ -55,7 +53,7 @@ def test_files_become_tables_in_spite_of_a_power_failure(
             page.get_by_role("dialog").get_by_role("button", name="Undo", exact=True).click()
             expect(undo).to_contain_text("Waiting: 1 job before it.")
         expect(card).to_contain_text("Building and testing the tables", timeout=PATIENCE)
-        first.kill()
+        os.kill(first.pid, signal.SIGKILL)
         expect(page.locator("#banner")).to_contain_text("No connection to the service since")
         expect(page.locator("#connection")).to_have_text("No connection")
         expect(card).to_contain_text("this is how it stood last")
@@ -77,7 +75,7 @@ def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
 ) -> None:
     buffer = b"UserNr;full_name;E-Mail-Adress;registered on\n7;Ada;a@x;2024-01-31\n"
     with (
-        serving(page_project, database, "--spool", str(tmp_path / "spool")) as server,
+        serving_here(page_project, database, worker=True, spool=tmp_path / "spool") as server,
         watched(browser, server.url + "/") as page,
     ):
         # Tables are built by another test.

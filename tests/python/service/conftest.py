@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.databases import Database, fresh_database
-from support.project import copy_of_project
-from support.serving import Server, serving
+from support.project import ROOT
+from support.serving import Server, project_to_serve, serving
 
 
 @pytest.fixture(scope="session")
 def served_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project for servers; their spool and target/ are in it."""
-    copy = copy_of_project(tmp_path_factory.mktemp("served"))
+    copy = project_to_serve(tmp_path_factory.mktemp("served"))
     (copy / "landing").mkdir()
     return copy
 
@@ -27,3 +28,17 @@ def service(served_project: Path, server: Database) -> Iterator[Server]:
         serving(served_project, database, "--landing", str(served_project / "landing")) as running,
     ):
         yield running
+
+
+@pytest.fixture(scope="session")
+def sample(service: Server) -> list[dict[str, Any]]:
+    """The jobs of the sample laboratory and three faults, uploaded by a press and built."""
+    token = service.labmart("token", "create", "--role", "load", "--name", "press").out.strip()
+    jobs = []
+    with service.client(token) as client:
+        for name in ("users", "user_experiments", "compounds"):
+            content = (ROOT / "seeds" / f"raw_{name}.csv").read_bytes()
+            if name == "user_experiments":
+                content += b"x1,1,1,2\n901,1,1,soon\n902,1,1,later\n"
+            jobs.append(client.put(f"/v1/files/{name}.csv", content=content).json()["id"])
+    return [service.ended(job, 300) for job in jobs]

@@ -13,12 +13,15 @@ from support.databases import Database
 from support.load_processes import wait_for
 
 from loader.database import find_database
+from loader.dbt import BuildResult
+from loader.dbt_report import BuildOutcome, Failure
+from loader.progress import NodeResult, Report
 from loader.project import Project
-from loader.service.database import prepared
-from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, NewJob, Task
-from loader.service.model import BuildReport, Kind, Options, Result
+from loader.service import worker
+from loader.service.database import Settings, prepared
+from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, Task
+from loader.service.model import Kind, Options, Result
 from loader.service.problems import Problem
-from loader.service.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -50,8 +53,7 @@ def accept(
 ) -> UUID:
     """Queue a job."""
     chosen = Options(replace=replace, build=build)
-    new = NewJob(uuid4(), kind, "local", chosen, content_key=content)
-    return jobs.accept(new).id
+    return jobs.accept(uuid4(), kind, "local", chosen, content_key=content).id
 
 
 def claim(jobs: JobStore) -> Task:
@@ -72,12 +74,9 @@ def write(jobs: JobStore) -> UUID:
     return task.jobs[0].id
 
 
-def run_sql(settings: Settings, sql: str) -> None:
-    with prepared(settings) as tables:
-        tables.run(sql)
-
-
-REPORT = BuildReport(passed=1, failed=0, skipped=0, seconds=1)
+def keep_built(jobs: JobStore, build: Task) -> None:
+    for job in build.jobs:
+        jobs.end(job.id, "done")
 
 
 def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> None:
@@ -86,7 +85,7 @@ def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> 
     assert [write(jobs) for _ in range(3)] == [accepted[0], accepted[2], accepted[3]]
     build = claim(jobs)
     assert (build.is_build, ids(build)) == (True, accepted)
-    jobs.keep_built(build.jobs, REPORT, None)
+    keep_built(jobs, build)
     assert {jobs.find(job).state for job in accepted} == {"done"}
     assert jobs.claim() is None
 
@@ -94,12 +93,11 @@ def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> 
 def test_a_build_that_is_overdue_goes_first(jobs: JobStore, settings: Settings) -> None:
     first, second = accept(jobs), accept(jobs)
     write(jobs)
-    run_sql(
-        settings, "update jobs set started_at = started_at - interval '61 s' where awaits_build"
-    )
+    with prepared(settings) as tables:
+        tables.run("update jobs set started_at = started_at - interval '61 s' where awaits_build")
     build = claim(jobs)
     assert (build.is_build, ids(build)) == (True, [first])
-    jobs.keep_built(build.jobs, REPORT, None)
+    keep_built(jobs, build)
     assert write(jobs) == second
 
 
@@ -131,7 +129,7 @@ def test_who_waits_for_a_build_with_others_is_cancelled_at_once(jobs: JobStore) 
     assert jobs.cancel(second).state == "running"
     assert jobs.is_cancelled(second)
     assert not jobs.is_cancelled(first)
-    jobs.keep_built(build.jobs, REPORT, None)
+    keep_built(jobs, build)
     assert jobs.find(first).state == "cancelled"
     with pytest.raises(Problem) as ended:
         jobs.cancel(first)
@@ -162,7 +160,7 @@ def test_events_are_numbered_and_end_with_the_last(jobs: JobStore) -> None:
     job = accept(jobs, build=False)
     write(jobs)
     events, goes_on = jobs.events(job, 0)
-    assert [(event.number, event.name) for event in events] == [(n, "state") for n in (1, 2, 3)]
+    assert [(event.number, event.event) for event in events] == [(n, "state") for n in (1, 2, 3)]
     assert [event.data["state"] for event in events] == ["queued", "running", "done"]
     assert not goes_on
     assert jobs.events(job, 3) == ([], False)
@@ -190,3 +188,35 @@ def test_odd_names_of_schemas_are_names(
         jobs = JobStore(tables)
         job = accept(jobs, build=False)
         assert write(jobs) == job
+
+
+def test_a_red_build_fails_its_jobs_by_the_names_of_its_tests(
+    jobs: JobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [NodeResult("test", "wrong", "fail", 0.1), NodeResult("model", "right", "success", 0.2)]
+
+    def build(_database: object, _options: object, report: Report) -> BuildOutcome:
+        for node in nodes:
+            report.built(node)
+        result = BuildResult(settings.database.project.target, exit_code=1, seconds=3, nodes=nodes)
+        return BuildOutcome(result, [Failure("wrong", ["1 offending rows", "value: 1"])])
+
+    monkeypatch.setattr(worker, "check_seeds", lambda _: None)
+    monkeypatch.setattr(worker, "build_and_publish", build)
+    accepted = [accept(jobs), accept(jobs, "build")]
+    write(jobs)
+    worker.Worker(settings, jobs).do(claim(jobs))
+    for job in map(jobs.find, accepted):
+        assert job.state == "failed"
+        assert job.error is not None
+        assert job.error.title == "The build failed"
+        assert job.error.detail == (
+            "The build failed: wrong. 1 models and seeds built, 0 tests passed, 1 failed, "
+            "0 skipped, 3.0 s."
+        )
+        assert job.result is not None
+        assert job.result.build is not None
+        [failure] = job.result.build.failures
+        assert (failure.name, failure.message) == ("wrong", "1 offending rows\nvalue: 1")
+        told = [event.data["name"] for event in jobs.events(job.id, 0)[0] if event.event == "node"]
+        assert told == ["wrong", "right"]

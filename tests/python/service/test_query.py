@@ -1,24 +1,178 @@
-"""Queries of the service: rows, order, pages, formats and tags, from a real database."""
+"""Marts asked as the service asks them, without HTTP: rows, pages, formats, tags, connections."""
 
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import random
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import cmp_to_key
+from pathlib import Path
+from urllib.parse import urlencode
 
+import duckdb
+import nanoarrow
+import openpyxl
 import pytest
+from fastapi import Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from support.query_tables import LONG, NAMES, ROWS, THINGS, Asker, Row, ids
+from support.databases import Database
+from support.load_processes import wait_for
+from support.project import loading_project
 
-from loader.errors import BadParameter
+from loader.contract import mart_contract
+from loader.database import find_database
+from loader.errors import (
+    BadParameter,
+    DatabaseUnreachable,
+    NotAcceptable,
+    QueryTooSlow,
+    TooBusy,
+)
+from loader.project import Project
+from loader.query import Source
+from loader.service import marts
+from loader.service.marts import Answer, Marts
 from loader.service.model import RowQuery
 
 pytestmark = pytest.mark.slow
+
+Row = tuple[object, ...]
+MARTS = """
+models:
+  - name: accepted_things
+    config: {alias: things, meta: {order_by: [id]}}
+    data_tests:
+      - unique_combination_of_columns:
+          arguments: {combination_of_columns: [id]}
+    columns:
+      - {name: id, data_type: bigint}
+      - {name: name, data_type: text}
+      - {name: amount, data_type: "numeric(18, 6)"}
+      - {name: day, data_type: date}
+      - {name: is_good, data_type: boolean}
+  - name: notes
+    config: {meta: {order_by: [name]}}
+    columns:
+      - {name: name, data_type: text}
+      - {name: amount, data_type: "numeric(18, 6)"}
+"""
+THINGS = "id bigint, name text, amount numeric(18,6), day date, is_good boolean"
+NOTES = "name text, amount numeric(18,6)"
+
+
+@dataclass
+class Asker:
+    """Asks one mart as a client does, without HTTP between."""
+
+    database: Database
+    project: Project
+    schema: str
+    marts: Marts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.marts = Marts(find_database(self.project, None))
+
+    def source(self, name: str) -> Source:
+        return Source(self.schema, mart_contract(self.project, name))
+
+    def sql(self, *statements: str) -> None:
+        """Run statements in the schema of the marts."""
+        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(f'create schema if not exists "{self.schema}"')
+            cursor.execute(f'set search_path to "{self.schema}"')
+            for statement in statements:
+                cursor.execute(statement)
+
+    def fill(self, table: str, columns: str, rows: list[Row]) -> None:
+        """Put a new table with these rows into the old one's place, as dbt does."""
+        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(f'create schema if not exists "{self.schema}"')
+            cursor.execute(f'set search_path to "{self.schema}"')
+            cursor.execute(f"create table fresh ({columns})")
+            for row in rows:
+                cursor.execute(f"insert into fresh values ({', '.join(['%s'] * len(row))})", row)
+            cursor.execute(
+                f"begin; drop table if exists {table}; alter table fresh rename to {table}; commit"
+            )
+
+    def ask(
+        self, mart: str, *pairs: tuple[str, object], method: str = "GET", **headers: str
+    ) -> Answer:
+        """The answer to a request; a header `if_none_match` is If-None-Match."""
+        sent = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+        query = urlencode(pairs).encode()
+        scope = {"type": "http", "method": method, "query_string": query, "headers": sent}
+        request = Request({**scope, "path": f"/v1/marts/{mart}"})
+        asked = RowQuery.model_validate({name: value for name, value in pairs if value != ""})
+        return self.marts.answer(self.source(mart), request, asked)
+
+    def body(self, mart: str, *pairs: tuple[str, object]) -> bytes:
+        return b"".join(self.ask(mart, *pairs).pieces())
+
+    def items(self, mart: str, *pairs: tuple[str, object]) -> list[dict[str, object]]:
+        """The rows of one page."""
+        found: list[dict[str, object]] = json.loads(self.body(mart, *pairs))["items"]
+        return found
+
+    def pages(self, mart: str, *pairs: tuple[str, object]) -> Iterator[list[dict[str, object]]]:
+        """Page after page, by the cursor of each."""
+        after: tuple[tuple[str, object], ...] = ()
+        while True:
+            page = json.loads(self.body(mart, *pairs, *after))
+            yield page["items"]
+            if page["next"] is None:
+                return
+            after = (("after", page["next"]),)
+
+
+NAMES = ["id", "name", "amount", "day", "is_good"]
+LONG = "x" * 150
+ROWS: list[Row] = [
+    (1, "B", Decimal("123456789012.123456"), date(1, 1, 1), False),
+    (2, "b", Decimal("12.5"), date(2023, 1, 2), True),
+    (3, "", Decimal("0"), date(9999, 12, 31), True),
+    (4, 'a "quoted", one\nof two lines', Decimal("0.005"), None, None),
+    (5, "ä", Decimal("0.1"), None, None),
+    (6, "=1+1", Decimal("-1"), None, None),
+    (7, "100%_\\", None, None, None),
+    (8, None, None, None, None),
+    (9, LONG + "1", None, None, None),
+    (10, LONG + "0", None, None, None),
+    (2**63 - 1, "'; drop table things; --", None, None, None),
+]
+
+
+def ids(items: list[dict[str, object]]) -> list[object]:
+    """The keys of things."""
+    return [item["id"] for item in items]
+
+
+@pytest.fixture(scope="module")
+def asker(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
+    """Asks marts of a small project; the mart `things` has its rows."""
+    root = loading_project(tmp_path_factory.mktemp("query"))
+    (root / "models" / "marts").mkdir(parents=True)
+    (root / "models" / "marts" / "_marts.yml").write_text(MARTS)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in shared_database.environment.items():
+            patch.setenv(name, value)
+        schema = f"q{uuid.uuid4().hex[:10]}"
+        patch.setenv("LABMART_SCHEMA", schema)
+        found = Asker(shared_database, Project(root, root), schema)
+        found.fill("things", THINGS, ROWS)
+        yield found
+        found.marts.close()
 
 
 def test_rows_come_by_the_key_with_all_their_digits(asker: Asker) -> None:
@@ -35,13 +189,11 @@ def test_rows_come_by_the_key_with_all_their_digits(asker: Asker) -> None:
         ([("id", "neq.2"), ("id", "lte.3")], [1, 3]),
         ([("amount", "gt.12.5")], [1]),
         ([("amount", "gte.12.50")], [1, 2]),
-        ([("amount", "lt.0")], [6]),
         ([("id", "in.(1,3,99)")], [1, 3]),
-        ([("id", "in.()")], []),
         ([("name", 'in.(B,"a \\"quoted\\", one\nof two lines",)')], [1, 3, 4]),
         ([("name", "like.*quoted*")], [4]),
+        ([("id", "in.()")], []),
         ([("name", "like.100%_\\")], [7]),
-        ([("name", "like.%")], []),
         ([("name", "ilike.B")], [1, 2]),
         ([("name", "is.null")], [8]),
         ([("day", "not.null")], [1, 2, 3]),
@@ -60,14 +212,12 @@ def test_filters(asker: Asker, pairs: list[tuple[str, object]], expected: list[i
     [
         ("id", "eq.1.5", "no whole number"),
         ("id", "eq.9223372036854775808", "no whole number"),
-        ("id", "eq.1 or 1=1", "no whole number"),
         ("id", "eq.١", "no whole number"),
         ("id", "5", "an operator and a point"),
         ("id", "like.1*", "for texts"),
         ("id", "is.true", "only null"),
         ("id", "in.(1,2", "a list is written"),
         ("name", 'in.("a"b)', "quotation marks"),
-        ("id", "in.(1,,2)", "no whole number"),
         ("amount", "eq.1e5", "no number"),
         ("amount", "eq.NaN", "no number"),
         ("day", "eq.2023-02-30", "no date"),
@@ -75,13 +225,10 @@ def test_filters(asker: Asker, pairs: list[tuple[str, object]], expected: list[i
         ("name", "eq.a\0b", "no text"),
         ("naem", "eq.a", "Did you mean 'name'?"),
         ("oid", "eq.1", "no such column"),
-        ("1=1;--", "eq.1", "no such column"),
         ("select", "id,ctid", "no column 'ctid'"),
         ("select", "id,id", "more than once"),
         ("select", '"id"', "no column"),
-        ("order", "id desc", "no column"),
         ("order", "-id,id", "more than once"),
-        ("after", "x", "no cursor"),
         ("after", "bnVsbA", "no cursor"),
     ],
 )
@@ -109,33 +256,25 @@ def test_a_value_that_no_table_takes_is_none(name: str, value: str) -> None:
     assert caught.value.errors()[0]["loc"] == (name,)
 
 
-def test_a_parameter_comes_once(asker: Asker) -> None:
-    with pytest.raises(BadParameter, match="more than once"):
-        asker.ask("things", ("limit", 1), ("limit", 2))
-
-
 def test_a_cursor_belongs_to_its_order_and_its_values_are_checked(asker: Asker) -> None:
     after = json.loads(asker.body("things", ("limit", 1)))["next"]
     with pytest.raises(BadParameter, match="another order"):
         asker.ask("things", ("limit", 1), ("after", after), ("order", "-id"))
     with pytest.raises(BadParameter, match="another order or table"):
         asker.ask("notes", ("limit", 1), ("after", after))
-    cursor = json.loads(base64.urlsafe_b64decode(after + "=="))
-    forgeries: tuple[dict[str, object], ...] = (
-        {"values": ["1; drop table things"]},
-        {"values": []},
-        {"values": [1]},
-        {"seen": -1},
-        {"seen": True},
-        {"seen": "1"},
-        {"seen": 2**70},
-        {"order": None},
-        {"more": 1},
-    )
-    for forged in forgeries:
-        text = json.dumps({**cursor, **forged}).encode()
+    order, seen, values = json.loads(base64.urlsafe_b64decode(after + "=="))
+    for forged in (
+        [order, seen, ["1; drop table things"]],
+        [order, seen, []],
+        [order, seen, [1]],
+        *([order, wrong, values] for wrong in (-1, True, "1", 2**70)),
+        [None, seen, values],
+        [order, seen, values, 1],
+        {"values": values},
+    ):
+        text = base64.urlsafe_b64encode(json.dumps(forged).encode()).decode().rstrip("=")
         with pytest.raises(BadParameter, match=r"no cursor|no whole number"):
-            asker.ask("things", ("after", base64.urlsafe_b64encode(text).decode().rstrip("=")))
+            asker.ask("things", ("after", text))
 
 
 def model_order(rows: list[Row], order: list[tuple[int, bool]]) -> list[Row]:
@@ -205,7 +344,7 @@ def test_all_pages_together_are_the_whole_once_and_in_order(
 def test_rows_that_are_equal_come_as_often_as_they_are_there(
     asker: Asker, rows: list[Row], limit: int, order: str
 ) -> None:
-    asker.fill("notes", "name text, amount numeric(18,6)", rows)
+    asker.fill("notes", NOTES, rows)
     pages = [
         item["name"]
         for page in asker.pages("notes", ("limit", limit), ("order", order))
@@ -216,16 +355,227 @@ def test_rows_that_are_equal_come_as_often_as_they_are_there(
     assert pages == [item["name"] for item in whole]
 
 
-@pytest.mark.parametrize("order", ["is_good", "-is_good", "day", "-amount"])
-def test_pages_go_on_over_values_of_each_type_and_null(asker: Asker, order: str) -> None:
-    pages = list(asker.pages("things", ("order", order), ("limit", 2)))
-    whole = asker.items("things", ("order", order), ("limit", 0))
-    assert [item for page in pages for item in page] == whole
-
-
 def test_a_page_goes_on_where_the_last_one_ended_although_rows_have_gone(asker: Asker) -> None:
     rows: list[Row] = [("a", 1), ("a", 1), ("a", 1), ("b", 2), ("c", 3)]
-    asker.fill("notes", "name text, amount numeric(18,6)", rows)
+    asker.fill("notes", NOTES, rows)
     after = json.loads(asker.body("notes", ("limit", 3)))["next"]
-    asker.fill("notes", "name text, amount numeric(18,6)", [("b", 2), ("c", 3)])
+    asker.fill("notes", NOTES, [("b", 2), ("c", 3)])
     assert [item["name"] for item in asker.items("notes", ("after", after))] == ["b", "c"]
+
+
+def test_csv_is_safe_for_a_spreadsheet_unless_asked_for_as_it_is(asker: Asker) -> None:
+    signs = ["=1", "+1", "-1", "@a", "\t=1", "\r=1", "a=1", "'=1", "", "%s%%"]
+    asker.fill("things", THINGS, [(n, text, -1, None, True) for n, text in enumerate(signs)])
+    try:
+        rows = list(csv.reader(io.StringIO(asker.body("things", ("format", "csv")).decode(), "")))
+        assert rows[0] == NAMES
+        safe = ["'=1", "'+1", "'-1", "'@a", "'\t=1", "'\r=1", "a=1", "'=1", "", "%s%%"]
+        assert [row[1] for row in rows[1:]] == safe
+        assert {(row[2], row[4]) for row in rows[1:]} == {("-1.000000", "true")}
+        kept = asker.body("things", ("format", "csv"), ("formulas", "keep")).decode()
+        assert [row[1] for row in csv.reader(io.StringIO(kept, ""))][1:] == signs
+    finally:
+        asker.fill("things", THINGS, ROWS)
+
+
+def test_each_format_has_the_same_rows_with_their_types(asker: Asker, tmp_path: Path) -> None:
+    pairs = [("order", "-id"), ("id", "lt.9")]
+    expected = [row for row in reversed(ROWS) if int(str(row[0])) < 9]
+    file = tmp_path / "things.parquet"
+    file.write_bytes(asker.body("things", ("format", "parquet"), *pairs))
+    with duckdb.connect() as engine:
+        read = engine.execute(f"select * from '{file}'")
+        kinds, rows = [str(one[1]) for one in read.description or ()], read.fetchall()
+    assert kinds == [
+        "BIGINT",
+        "VARCHAR",
+        "DECIMAL(18,6)",
+        "DATE",
+        "BOOLEAN",
+    ]
+    assert rows == expected
+    stream = nanoarrow.ArrayStream.from_readable(asker.body("things", ("format", "arrow"), *pairs))
+    # Not by nanoarrow's own to_pylist, which takes the sign of a decimal for a digit.
+    with duckdb.connect() as engine:
+        assert engine.from_arrow(stream).fetchall() == expected
+
+
+def test_excel_comes_as_a_workbook(asker: Asker) -> None:
+    content = asker.body("things", ("format", "xlsx"), ("select", "id,name"), ("id", "lte.2"))
+    sheet = openpyxl.load_workbook(io.BytesIO(content)).active
+    assert list(sheet.values) == [("id", "name"), (1, "B"), (2, "b")]
+
+
+@pytest.mark.parametrize(
+    ("search", "found"), [("B", [1, 2, 2**63 - 1]), ("=*1", [6]), ("%", [7]), ("'", [2**63 - 1])]
+)
+def test_texts_are_searched_and_rows_counted(asker: Asker, search: str, found: list[int]) -> None:
+    pairs = (("search", search), ("total", "true"), ("limit", 1))
+    answer = json.loads(asker.body("things", *pairs))
+    assert (ids(answer["items"]), answer["total"]) == (found[:1], len(found))
+
+
+def test_a_table_without_rows_has_its_columns_in_every_format(asker: Asker) -> None:
+    none = ("id", "eq.-1")
+    assert asker.items("things", none) == []
+    assert asker.body("things", none, ("format", "csv")).decode() == ",".join(NAMES) + "\n"
+    stream = nanoarrow.ArrayStream.from_readable(asker.body("things", none, ("format", "arrow")))
+    assert [field.name for field in stream.schema.fields] == NAMES
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("text/*;q=0.5, application/json;q=0.4", "text/csv; charset=utf-8; header=present"),
+        ("text/html, */*;q=0.1", "application/json"),
+        ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.stream"),
+        ("application/json;q=0, */*", "text/csv; charset=utf-8; header=present"),
+    ],
+)
+def test_the_accept_header_chooses(asker: Asker, accept: str, expected: str) -> None:
+    assert asker.ask("things", accept=accept).headers["Content-Type"] == expected
+
+
+def test_what_no_format_serves_is_refused(asker: Asker) -> None:
+    for accept in ("text/html", "application/json;q=0", ";;;"):
+        with pytest.raises(NotAcceptable):
+            asker.ask("things", accept=accept)
+
+
+def tag(asker: Asker, *pairs: tuple[str, object]) -> str:
+    found = asker.ask("things", *pairs)
+    b"".join(found.pieces())
+    return found.headers["ETag"]
+
+
+def test_the_tag_names_the_build(asker: Asker) -> None:
+    """A table that is made anew is another one, and so is the one that a view reads."""
+    tags = [tag(asker)]
+    asker.fill("things", THINGS, ROWS)
+    tags.append(tag(asker))
+    try:
+        asker.sql("create table first as table things; create table second as table things")
+        asker.sql("drop table things; create view things as select * from first")
+        tags.append(tag(asker))
+        asker.sql("create or replace view things as select * from second")
+        tags.append(tag(asker))
+        assert len({*tags}) == 4
+        asker.sql("create or replace view things as select * from first")
+        assert tag(asker) == tags[2]
+        status = "create table mart_status as select 'things' as mart, 7 as build"
+        asker.sql(status)
+        assert asker.ask("things").headers["Labmart-Build"] == "7"
+    finally:
+        asker.sql("drop view things; drop table first, second; drop table if exists mart_status")
+        asker.fill("things", THINGS, ROWS)
+    before = tag(asker)
+    other = [
+        tag(asker, pair)
+        for pair in [("limit", 3), ("order", "-id"), ("select", "id"), ("format", "csv")]
+    ]
+    assert len({before, *other, tag(asker, ("format", "csv"), ("formulas", "keep"))}) == 6
+
+
+def test_a_change_by_hand_shows_in_the_tag(asker: Asker) -> None:
+    before = tag(asker)
+    try:
+        # The session that changed it tells the server's counters when it ends.
+        asker.sql("update things set name = 'other' where id = 1")
+        wait_for(lambda: tag(asker) != before)
+    finally:
+        asker.fill("things", THINGS, ROWS)
+
+
+def test_not_modified_has_no_body(asker: Asker) -> None:
+    current = tag(asker, ("format", "parquet"))
+    assert current.startswith("W/")
+    for header in (current, current.removeprefix("W/"), f'"x", {current}', "*"):
+        found = asker.ask("things", ("format", "parquet"), if_none_match=header)
+        assert (found.status, found.body) == (304, None)
+    assert asker.ask("things", if_none_match='"x"').status == 200
+
+
+def test_head_has_the_link_and_no_body(asker: Asker) -> None:
+    found = asker.ask("things", ("limit", 2), method="HEAD")
+    assert found.body is None
+    assert found.headers["Link"].startswith("</v1/marts/things?limit=2&after=")
+
+
+def test_what_is_large_goes_through_a_file(asker: Asker) -> None:
+    asker.sql(
+        "drop table if exists notes",
+        "create table notes as select lpad(n::text, 60, 'x') as name, "
+        "n::numeric(18,6) as amount from generate_series(1, 60000) as n",
+    )
+    found = asker.ask("notes", ("format", "csv"))
+    assert found.body is not None
+    assert found.body._rolled  # type: ignore[attr-defined]
+    text = b"".join(found.pieces())
+    assert int(found.headers["Content-Length"]) == len(text)
+    assert text.count(b"\n") == 60001
+    assert found.body.closed
+
+
+@pytest.fixture
+def other(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asker]:
+    """Another client of the same marts, with one connection of its own, and in a hurry."""
+    monkeypatch.setattr(marts, "MOST_CONNECTIONS", 1)
+    for name in ("STATEMENT_SECONDS", "LOCK_SECONDS", "WAIT_SECONDS"):
+        monkeypatch.setattr(marts, name, 0.1)
+    for name, value in asker.database.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LABMART_SCHEMA", asker.schema)
+    made = Asker(asker.database, asker.project, asker.schema)
+    yield made
+    made.marts.close()
+
+
+def test_nothing_can_be_written_and_a_slow_query_ends(asker: Asker, other: Asker) -> None:
+    source = asker.source("things")
+    with pytest.raises(Exception, match="read-only"), asker.marts.reading(source) as engine:
+        engine.all(f'delete from "{asker.schema}".things returning 1')
+    with pytest.raises(QueryTooSlow), other.marts.reading(source) as engine:
+        engine.all("select pg_sleep(60)")
+
+
+def test_a_swap_while_a_query_runs_is_seen_by_the_next(asker: Asker) -> None:
+    """In a transaction that had looked before the swap, the new table would have no rows."""
+    source = asker.source("things")
+    with asker.marts.reading(source) as engine:
+        swap = threading.Thread(target=asker.fill, args=("things", THINGS, ROWS))
+        swap.start()
+        [(count,)] = engine.all("select count(*) from " + source.qualified_name)
+        assert count == len(ROWS)
+    swap.join()
+    assert len(asker.items("things")) == len(ROWS)
+
+
+def test_a_table_that_stays_locked_is_told(asker: Asker, other: Asker) -> None:
+    with closing(asker.database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f'begin; lock table "{asker.schema}".things')
+        with pytest.raises(QueryTooSlow):
+            other.ask("things")
+
+
+def test_no_more_queries_than_connections(other: Asker) -> None:
+    with other.marts.reading(other.source("things")), pytest.raises(TooBusy):
+        other.ask("things")
+
+
+def test_a_connection_that_broke_is_replaced(asker: Asker) -> None:
+    asker.items("things")
+    with closing(asker.database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
+            "where datname = current_database() and application_name in ('labmart', 'labmart read')"
+        )
+    assert len(asker.items("things")) == len(ROWS)
+
+
+def test_a_server_that_is_gone_is_told(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**asker.database.environment, "PGPORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DatabaseUnreachable):
+        Asker(asker.database, asker.project, asker.schema).ask("things")

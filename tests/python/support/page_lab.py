@@ -18,35 +18,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 from support.databases import Database
-from support.serving import NO_BUILD, Server, serving
+from support.serving import NO_BUILD, Server, serving_here
 
 Row = dict[str, object]
 
 NAMES = (
-    "Marie Curie",
-    "Rosalind Franklin",
-    "Dorothy Hodgkin",
-    "Lise Meitner",
-    "Chien-Shiung Wu",
-    "Ada Lovelace",
-    "Barbara McClintock",
-    "Emmy Noether",
-    "Rita Levi-Montalcini",
-    "Gerty Cori",
-    "Maria Goeppert Mayer",
-    "Irène Joliot-Curie",
-    "Tu Youyou",
-    "Katalin Karikó",
-    "Jocelyn Bell Burnell",
-    "Vera Rubin",
-    "Ruby Hirose",
-    "Alice Ball",
-    "Mary Anning",
-    "Hedy Lamarr",
-    "Inge Lehmann",
-    "Cecilia Payne",
-    "Flossie Wong-Staal",
-    "Wu Jianxiong",
+    *("Marie Curie", "Rosalind Franklin", "Dorothy Hodgkin", "Lise Meitner"),
+    *("Chien-Shiung Wu", "Ada Lovelace", "Barbara McClintock", "Emmy Noether"),
+    *("Rita Levi-Montalcini", "Gerty Cori", "Maria Goeppert Mayer", "Irène Joliot-Curie"),
+    *("Tu Youyou", "Katalin Karikó", "Jocelyn Bell Burnell", "Vera Rubin", "Ruby Hirose"),
+    *("Alice Ball", "Mary Anning", "Hedy Lamarr", "Inge Lehmann", "Cecilia Payne"),
+    *("Flossie Wong-Staal", "Wu Jianxiong"),
 )
 # Markup, a turned direction, a formula, a name that does not end, what unseen characters do.
 HOSTILE = (
@@ -60,16 +42,8 @@ HOSTILE = (
     "\u0007\u001b[31m",
 )
 COMPOUNDS = (
-    "Caffeine",
-    "Aspirin",
-    "Ibuprofen",
-    "Paracetamol",
-    "Penicillin",
-    "Morphine",
-    "Quinine",
-    "Insulin",
-    "Warfarin",
-    "Atropine",
+    *("Caffeine", "Aspirin", "Ibuprofen", "Paracetamol", "Penicillin", "Morphine"),
+    *("Quinine", "Insulin", "Warfarin", "Atropine"),
 )
 _USERS = "user_id,name,email,signup_date"
 USERS = 60
@@ -244,24 +218,21 @@ class PageLab:
 @contextmanager
 def page_lab(project: Path, database: Database) -> Iterator[PageLab]:
     """The service with its laboratory, made by uploads, a build and an undo."""
-    # A page asks for forty things when it opens, and the tests open one after the other.
-    with serving(project, database, "--no-worker", "--max-rate", "1000") as server:
+    with serving_here(project, database, worker=True) as server:
         lab = PageLab(server)
-        with serving(project, database, command="worker"):
-            undone = lab.upload(
-                UNDONE_FILE, _csv(_USERS, [(1, "Marya Sklodowska", "", "")]), **NO_BUILD
-            )
-            _done(server, undone)
-            undo = lab.post(f"/v1/loads/{lab.load_id(UNDONE_FILE)}/undo?build=false")
-            jobs = [
-                undo,
-                lab.upload("compounds.csv", compounds_file(), **NO_BUILD),
-                lab.upload(USERS_FILE, users_file(), **NO_BUILD),
-                lab.upload(EXPERIMENTS_FILE, experiments_file()),
-            ]
-            for job in jobs:
-                _done(server, job)
-        yield lab
+        marya = _csv(_USERS, [(1, "Marya Sklodowska", "", "")])
+        _done(server, lab.upload(UNDONE_FILE, marya, **NO_BUILD))
+        jobs = [
+            lab.post(f"/v1/loads/{lab.load_id(UNDONE_FILE)}/undo?build=false"),
+            lab.upload("compounds.csv", compounds_file(), **NO_BUILD),
+            lab.upload(USERS_FILE, users_file(), **NO_BUILD),
+            lab.upload(EXPERIMENTS_FILE, experiments_file()),
+        ]
+        for job in jobs:
+            _done(server, job)
+    # A page asks for forty things when it opens, and the tests open one after the other.
+    with serving_here(project, database, requests_per_second=1000.0) as server:
+        yield PageLab(server)
 
 
 def _done(server: Server, job: Mapping[str, object]) -> None:

@@ -1,24 +1,35 @@
-"""The service as a person starts it: `labmart serve` in a process of its own, asked over HTTP."""
+"""The service, asked over HTTP: `labmart serve` in a process, or a server in a thread."""
 
 from __future__ import annotations
 
+import logging
 import os
+import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from logging.handlers import QueueHandler
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from support.databases import Database
 from support.in_process import Done, labmart
-from support.load_processes import table_text
+from support.load_processes import table_text, wait_for
+from support.project import copy_of_project
+
+from loader.database import find_database
+from loader.project import Project
+from loader.service.app import listening
+from loader.service.database import Settings
 
 NO_BUILD = {"build": "false"}
 _PATIENCE = 60.0
@@ -27,28 +38,30 @@ _FINAL = ("done", "failed", "cancelled")
 
 @dataclass
 class Server:
-    """A running server. `url` ends without a slash; `said` is what it wrote to stderr."""
+    """A running server. `url` ends without a slash; `said` is what its process wrote to stderr."""
 
-    process: subprocess.Popen[str]
     url: str
     database: Database
     project: Path
+    spool: Path
     said: list[str] = field(default_factory=list)
+    pid: int = 0
 
-    def client(self) -> httpx.Client:
+    def client(self, token: str = "") -> httpx.Client:
         """A client whose addresses begin at the server."""
-        return httpx.Client(base_url=self.url, timeout=_PATIENCE)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.url, timeout=_PATIENCE, headers=headers)
 
-    def ended(self, job_id: str, patience: float = _PATIENCE) -> dict[str, object]:
+    def ended(self, job_id: str, patience: float = _PATIENCE) -> dict[str, Any]:
         """Wait until a job has ended; the job."""
         deadline = time.monotonic() + patience
         with self.client() as client:
             while True:
-                job: dict[str, object] = client.get(f"/v1/jobs/{job_id}").json()
+                job: dict[str, Any] = client.get(f"/v1/jobs/{job_id}").json()
                 if job["state"] in _FINAL:
                     return job
                 assert time.monotonic() < deadline, job
-                time.sleep(0.05)
+                time.sleep(0.1)
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         with closing(self.database.connect()) as connection, connection.cursor() as cursor:
@@ -56,36 +69,63 @@ class Server:
             return list(cursor) if cursor.description else []
 
     def labmart(self, *arguments: str) -> Done:
-        """Call the command on the server's project and database."""
-        return labmart_on(self.database, self.project, *arguments)
-
-    def kill(self) -> None:
-        """End it as a power failure would."""
-        self.process.kill()
-        self.process.wait()
+        """Call the command in this process, on the server's project and database."""
+        with _on(self.database):
+            return labmart(self.project, *arguments)
 
 
-def labmart_on(database: Database, project: Path, *arguments: str) -> Done:
-    """Call the command in this process, on a database."""
+def project_to_serve(folder: Path) -> Path:
+    """A copy of the project without its unit tests, which no build of the service runs."""
+    copy = copy_of_project(folder)
+    for file in copy.glob("models/*/_unit_tests.yml"):
+        file.unlink()
+    return copy
+
+
+@contextmanager
+def _on(database: Database) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in database.environment.items():
             patch.setenv(name, value)
-        return labmart(project, *arguments)
+        yield
+
+
+@contextmanager
+def serving_here(project: Path, database: Database, **given: Any) -> Iterator[Server]:
+    """A server in a thread of this process, which starts at once; without a worker, if not asked.
+
+    `given` are fields of Settings.
+    """
+    told: queue.SimpleQueue[object] = queue.SimpleQueue()
+    errors = QueueHandler(told)
+    errors.setLevel(logging.ERROR)
+    logging.getLogger("uvicorn.error").addHandler(errors)
+    with _on(database):
+        found = find_database(Project(project, project), None)
+        settings = Settings(found, port=0, **{"worker": False, **given})
+        with listening(settings) as (server, listener):
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+            thread.start()
+            try:
+                wait_for(lambda: server.started)
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+                yield Server(url, database, project, settings.spool_folder)
+            finally:
+                server.should_exit = True
+                thread.join()
+                logging.getLogger("uvicorn.error").removeHandler(errors)
+    assert told.empty(), told.get()
 
 
 @contextmanager
 def serving(
-    project: Path,
-    database: Database,
-    *options: str,
-    environment: Mapping[str, str] | None = None,
-    command: str = "serve",
+    project: Path, database: Database, *options: str, command: str = "serve"
 ) -> Iterator[Server]:
-    """Start `labmart serve` on a free port; end it afterwards."""
+    """Start `labmart serve`, or `worker`, as a person does; end it afterwards."""
     arguments = ("--port", "0", *options) if command == "serve" else options
     process = subprocess.Popen(
         [sys.executable, "-m", "loader", "--project-dir", str(project), command, *arguments],
-        env={**os.environ, **database.environment, **(environment or {})},
+        env={**os.environ, **database.environment},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -106,7 +146,8 @@ def serving(
         assert begun.wait(_PATIENCE), said
         found = re.search(r"http://\S+", "".join(said))
         assert found or command != "serve", said
-        yield Server(process, found[0] if found else "", database, project, said)
+        spool = project / ".labmart" / "uploads"
+        yield Server(found[0] if found else "", database, project, spool, said, process.pid)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -117,6 +158,30 @@ def serving(
                 process.wait()
                 raise AssertionError(f"it does not end: {said}") from None
         assert "Traceback" not in "".join(said), "".join(said)
+
+
+def spooled(server: Server) -> list[str]:
+    """What is in the spool."""
+    folder = server.spool
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def raw_request(server: Server, head: str, *, body: bytes = b"") -> socket.socket:
+    """A connection on which a request was begun, byte by byte as it stands."""
+    url = httpx.URL(server.url)
+    connection = socket.create_connection((url.host, url.port or 80), timeout=30)
+    text = head.replace("\n", "\r\n").replace("HOST", f"{url.host}:{url.port}")
+    connection.sendall(text.encode() + body)
+    return connection
+
+
+def answer_of(connection: socket.socket) -> str:
+    """All that the server says until it closes."""
+    said = b""
+    while portion := connection.recv(65536):
+        said += portion
+    connection.close()
+    return said.decode()
 
 
 def events_of(text: str) -> list[dict[str, str]]:

@@ -1,0 +1,572 @@
+"""What the service answers without a worker: marts, loads, tokens, limits, and its document."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from support.databases import Database
+from support.load_processes import wait_for
+from support.project import ROOT
+from support.serving import (
+    Server,
+    answer_of,
+    put,
+    raw_request,
+    serving_here,
+    spooled,
+    users,
+)
+
+from loader.contract import mart_contracts
+from loader.project import Project
+from loader.publications import COLUMNS
+
+pytestmark = pytest.mark.slow
+
+USERS = 250
+ROLES = ("read", "load", "admin")
+NO_JOB = "/v1/jobs/00000000-0000-0000-0000-000000000000"
+# The least role for each address, with the status that it answers to who has it.
+ADDRESSES = [
+    ("GET", "/v1/jobs", "read", 200),
+    ("GET", NO_JOB, "read", 404),
+    ("GET", f"{NO_JOB}/events", "read", 404),
+    ("GET", "/v1/marts", "read", 200),
+    ("GET", "/v1/loads", "read", 200),
+    ("GET", "/metrics", "read", 200),
+    ("POST", f"{NO_JOB}/cancel", "load", 404),
+    ("PUT", "/v1/files/%20", "load", 422),
+    ("POST", "/v1/files", "load", 422),
+    ("POST", "/v1/runs", "load", 404),
+]
+SECRET = secrets.token_hex(32)
+
+
+@pytest.fixture(scope="module")
+def filled(
+    served_project: Path, shared_database: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A service with marts as dbt declares them, and two loads, of which one has bad lines."""
+    folder, spool = served_project / "landing", tmp_path_factory.mktemp("spool")
+    options = {"landing": folder, "spool": spool, "requests_per_second": 1000.0}
+    with serving_here(served_project, shared_database, **options) as service:
+        header = "user_id,name,email,signup_date\n"
+        (folder / "users.csv").write_text(header + "1,Ada,a@x.org,2023-01-01\n2,=1+1\n3,B,,\n")
+        (folder / "more.csv").write_text(header + "4,Cy,,\n")
+        for name in ("users.csv", "more.csv"):
+            assert service.labmart("load", str(folder / name), "--max-rejected", "5").code == 0
+        assert service.labmart("roles").code == 0
+        service.rows("create schema if not exists labmart")
+        for mart in mart_contracts(Project(ROOT, ROOT)).values():
+            columns = ", ".join(f'"{column.name}" {column.type}' for column in mart.columns)
+            service.rows(f"create table labmart.{mart.name} ({columns})")
+        service.rows(
+            "insert into labmart.user_features (user_id, total_exp_per_user) "
+            f"select n, n % 7 from generate_series(1, {USERS}) as n"
+        )
+        yield service
+
+
+@pytest.fixture
+def client(filled: Server) -> Iterator[httpx.Client]:
+    with filled.client() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def closed(
+    served_project: Path, shared_database: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server that others can reach; a file brings the first token."""
+    secret = tmp_path_factory.mktemp("secrets") / "token"
+    secret.write_text(f"{SECRET}\n")
+    options = {"host": "0.0.0.0", "token_file": secret}
+    with serving_here(served_project, shared_database, **options) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def tokens(closed: Server) -> dict[str, str]:
+    """A token of each role."""
+
+    def made(role: str) -> str:
+        return closed.labmart("token", "create", "--role", role, "--name", role).out.strip()
+
+    return {role: made(role) for role in ROLES}
+
+
+# Marts and loads.
+
+
+def test_the_marts_are_those_of_the_yaml_with_their_meaning(client: httpx.Client) -> None:
+    marts = {mart["name"]: mart for mart in client.get("/v1/marts").json()}
+    assert list(marts) == list(mart_contracts(Project(ROOT, ROOT)))
+    features = marts["user_features"]
+    assert features["grain_columns"] == ["user_id"]
+    assert features["rows_url"] == "/v1/marts/user_features"
+    assert features["columns"][2]["type"] == "numeric(18,6)"
+    assert all(column["description"] for mart in marts.values() for column in mart["columns"])
+    assert marts["input_issues"]["grain_columns"] == []
+
+
+def test_the_example_of_the_documentation(client: httpx.Client) -> None:
+    answer = client.get(
+        "/v1/marts/user_features?total_exp_per_user=gte.5&order=-total_exp_per_user",
+        headers={"Accept": "text/csv"},
+    )
+    assert answer.headers["content-disposition"] == 'attachment; filename="user_features.csv"'
+    counts = [row["total_exp_per_user"] for row in csv.DictReader(io.StringIO(answer.text))]
+    assert counts == sorted(counts, reverse=True)
+    assert set(counts) == {"5", "6"}
+    headers = {"Accept": "text/csv", "If-None-Match": answer.headers["etag"]}
+    again = client.get(answer.url, headers=headers)
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_links_lead_through_all_rows_once(client: httpx.Client) -> None:
+    address = "/v1/marts/user_features?limit=37&order=-total_exp_per_user&select=user_id"
+    head = client.head(address)
+    assert (head.status_code, head.content, "next" in head.links) == (200, b"", True)
+    found = []
+    while address:
+        answer = client.get(address)
+        found += [row["user_id"] for row in answer.json()["items"]]
+        address = answer.links.get("next", {}).get("url", "")
+    assert sorted(found) == list(range(1, USERS + 1))
+
+
+def test_what_is_published_is_told(filled: Server, client: httpx.Client) -> None:
+    assert client.get("/v1/publications").json() == {"items": [], "next": None}
+    columns = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
+    filled.rows(f"create table labmart.publications ({columns})")
+    filled.rows(
+        "insert into labmart.publications (build, status, published_by, loads) "
+        "values (1, 'kept', 'ada', '[1]'), (2, 'current', 'bo', '[1, 2]')"
+    )
+    everything = client.get("/v1/publications").json()["items"]
+    assert [row["build"] for row in everything] == [2, 1]
+    assert "place" not in everything[0]
+    [current] = client.get("/v1/publications?status=current").json()["items"]
+    assert (current["published_by"], current["loads"]) == ("bo", "[1, 2]")
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "kind"),
+    [
+        ("/v1/nothing", 404, "not-found"),
+        ("/v1/marts/pg_roles", 404, "unknown-mart"),
+        ("/v1/marts/user_features?user_id%20or%201=eq.1", 422, "bad-parameter"),
+        ("/v1/marts/user_features?order=user_id;select%20pg_sleep(9)", 422, "bad-parameter"),
+        ("/v1/marts/user_features?limit=1&limit=2", 422, "bad-parameter"),
+        ("/v1/marts/experiments?search=x", 422, "bad-parameter"),
+        ("/v1/marts/user_features?format=xml", 422, "invalid-request"),
+        ("/v1/loads/99", 404, "unknown-load"),
+        ("/v1/loads/99/rejected", 404, "unknown-load"),
+        ("/v1/loads/99999999999999999999", 422, "invalid-request"),
+        ("/v1/loads?file=x", 422, "bad-parameter"),
+    ],
+)
+def test_what_is_asked_wrong_is_told(
+    client: httpx.Client, address: str, status: int, kind: str
+) -> None:
+    answer = client.get(address)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["type"] == f"urn:labmart:problem:{kind}"
+    assert problem["instance"] == answer.url.path
+
+
+def test_a_problem_names_the_parameter_and_the_column(client: httpx.Client) -> None:
+    problem = client.get("/v1/marts/user_features?signup_date=gte.yesterday").json()
+    assert problem["parameter"] == "signup_date"
+    assert problem["detail"] == (
+        "signup_date: 'yesterday' is no date such as 2023-01-31, which the column signup_date "
+        "holds."
+    )
+    assert client.get("/v1/marts/users", headers={"Accept": "text/html"}).status_code == 406
+    for odd in ("eq.%ff%fe", "eq.'%20or%20'1'%3D'1", "like.%25%27%3B--"):
+        found = client.get(f"/v1/marts/user_features?user_name={odd}")
+        assert found.json()["items"] == []
+
+
+def test_loads_come_with_the_newest_first(client: httpx.Client) -> None:
+    page = client.get("/v1/loads?limit=1").json()
+    assert [load["load_id"] for load in page["items"]] == [2]
+    assert client.get("/v1/loads/2").json() == page["items"][0]
+    page = client.get(f"/v1/loads?after={page['next']}").json()
+    assert [load["load_id"] for load in page["items"]] == [1]
+    assert page["items"][0]["records_rejected"] == 1
+    assert client.get("/v1/loads?status=reverted").json()["items"] == []
+    assert len(client.get("/v1/loads?status=current&input=users").json()["items"]) == 2
+
+
+def test_rejected_lines_can_be_had_as_they_are(client: httpx.Client) -> None:
+    [line] = client.get("/v1/loads/1/rejected").json()["items"]
+    assert (line["line"], line["content"]) == (3, "2,=1+1")
+    assert client.get("/v1/loads/2/rejected").json()["items"] == []
+    answer = client.get("/v1/loads/1/rejected?format=csv")
+    name = "rejected_lines_of_load_1.csv"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+
+
+def test_the_tag_of_the_ledger_follows_an_undo(filled: Server, client: httpx.Client) -> None:
+    before = client.get("/v1/loads").headers["etag"]
+    assert client.get("/v1/loads").headers["etag"] == before
+    for verb in ("undo", "redo"):
+        assert filled.labmart(verb, "2").code == 0
+        after = client.get("/v1/loads").headers["etag"]
+        assert (after == before) == (verb == "redo")
+
+
+def test_queries_run_as_the_reading_role(filled: Server, client: httpx.Client) -> None:
+    """What that role may not read, the service cannot tell."""
+    assert client.get("/v1/marts/compounds").status_code == 200
+    filled.rows("revoke select on labmart.compounds from labmart_reader")
+    answer = client.get("/v1/marts/compounds")
+    assert (answer.status_code, answer.json()["type"][-12:]) == (500, "query-failed")
+    assert "permission denied" in answer.json()["detail"]
+
+
+def test_a_server_without_any_table_has_no_loads_and_says_what_to_do(
+    served_project: Path, database: Database
+) -> None:
+    with serving_here(served_project, database) as server, server.client() as client:
+        assert client.get("/v1/loads").json() == {"items": [], "next": None}
+        assert client.get("/v1/loads?format=csv").text.count("\n") == 1
+        unbuilt = client.get("/v1/marts/user_features")
+        assert (unbuilt.status_code, unbuilt.json()["type"][-9:]) == (404, "not-built")
+        assert "labmart build" in unbuilt.json()["detail"]
+        # A name for others, and nobody has a token yet.
+        refused = server.labmart("serve", "--host", "0.0.0.0", "--port", "0")
+        assert (refused.code, "labmart token create" in refused.err) == (2, True)
+
+
+# Who may do what.
+
+
+@pytest.mark.parametrize(("method", "url", "least", "status"), ADDRESSES)
+def test_each_address_has_its_role(
+    closed: Server, tokens: dict[str, str], method: str, url: str, least: str, status: int
+) -> None:
+    with closed.client() as client:
+        nobody = client.request(method, url)
+        assert nobody.status_code == 401
+        assert nobody.headers["www-authenticate"].startswith("Bearer ")
+    for role, token in [*tokens.items(), ("admin", SECRET)]:
+        with closed.client(token) as client:
+            answer = client.request(method, url)
+        allowed = ROLES.index(role) >= ROLES.index(least)
+        assert answer.status_code == (status if allowed else 403), (role, answer.text)
+
+
+def test_every_address_of_the_document_needs_a_token(closed: Server) -> None:
+    open_to_all = {"/health/live", "/health/ready"}
+    with closed.client() as client:
+        document = client.get("/v1/openapi.json").json()
+        for path, operations in document["paths"].items():
+            url = path.replace("/v1/jobs/{job_id}", NO_JOB).replace("{load_id}", "1")
+            for method in operations:
+                answer = client.request(method, url)
+                expected = 200 if path in open_to_all else 401
+                assert answer.status_code == expected, (method, path)
+
+
+def test_the_body_is_not_read_before_the_token_is(closed: Server) -> None:
+    read, before = 0, spooled(closed)
+
+    def body() -> Iterator[bytes]:
+        nonlocal read
+        for _ in range(1000):
+            read += 1
+            yield b"x" * 1_000_000
+
+    # It may be closed while this is still sent.
+    with closed.client() as client, suppress(httpx.WriteError, httpx.ReadError):
+        assert client.put("/v1/files/x.csv", content=body()).status_code == 401
+    assert read < 100
+    assert spooled(closed) == before
+
+
+def test_wrong_expired_and_revoked_tokens(
+    served_project: Path,
+    shared_database: Database,
+    tokens: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "labmart")
+    with serving_here(served_project, shared_database, require_token=True) as server:
+
+        def status(value: str) -> int:
+            with server.client() as client:
+                return client.get("/v1/jobs", headers={"Authorization": value}).status_code
+
+        made = ("token", "create", "--role", "read", "--name")
+        short = server.labmart(*made, "short", "--expires", "1h").out.strip()
+        gone = server.labmart(*made, "gone").out.strip()
+        assert status(f"Bearer {short}") == status(f"bearer {gone}") == 200
+        server.rows(
+            "update labmart_service.tokens set expires_at = now() - interval '1 second' "
+            "where name = 'short'"
+        )
+        assert server.labmart("token", "revoke", "gone").code == 0
+        assert status(f"Bearer {short}") == status(f"Bearer {gone}") == 401
+        assert status(f"Basic {tokens['admin']}") == status("Bearer") == 401
+        wrong = [status(f"Bearer {secrets.token_urlsafe()}") for _ in range(9)]
+        assert (wrong[0], wrong[-1]) == (401, 429)
+        # Now even a right one has to wait, and is not told that it is right.
+        with server.client(tokens["admin"]) as client:
+            late = client.get("/v1/jobs")
+        assert (late.status_code, "retry-after" in late.headers) == (429, True)
+        listed = server.labmart("token", "list").out
+        assert "gone\tread\trevoked" in listed
+        assert "short\tread\texpired" in listed
+        stored = server.rows("select hash::text from labmart_service.tokens")
+        assert "/v1/jobs" in caplog.text
+        kept = caplog.text + listed + str(stored)
+        assert not any(value in kept for value in (short, gone, *tokens.values()))
+        assert server.labmart("token", "revoke", "nobody").code == 2
+        assert server.labmart(*made, "gone").code == 2
+        assert server.labmart(*made, "a b").code == 2
+
+
+def test_requests_are_counted_by_declared_address(closed: Server, tokens: dict[str, str]) -> None:
+    with closed.client(tokens["read"]) as client:
+        client.get("/v1/jobs/nonsense")
+        client.get("/invented/by/somebody")
+        text = client.get("/metrics").text
+    assert 'labmart_http_requests_total{method="GET",route="/v1/jobs/{job_id}"' in text
+    assert "invented" not in text
+    assert "labmart_worker_up 0.0" in text
+
+
+def test_a_page_of_another_place_cannot_speak_to_it(client: httpx.Client) -> None:
+    rebound = client.get("/health/live", headers={"Host": "evil.example"})
+    foreign = client.post("/v1/builds", headers={"Origin": "http://evil.example"})
+    assert (rebound.status_code, foreign.status_code) == (403, 403)
+    assert rebound.json()["type"] == "urn:labmart:problem:foreign-host"
+
+
+def test_every_answer_has_the_headers_that_protect_a_browser(client: httpx.Client) -> None:
+    headers = client.get("/").headers
+    assert headers["content-type"].startswith("text/html")
+    assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+# Limits.
+
+
+@pytest.fixture(scope="module")
+def strict(served_project: Path, shared_database: Database) -> Iterator[Server]:
+    limits = {"upload_bytes": 100_000, "idle": 1.0, "uploads": 3}
+    with serving_here(served_project, shared_database, **limits) as server:
+        yield server
+
+
+def test_limits_hold(strict: Server) -> None:
+    before = spooled(strict)
+    jobs = strict.rows("select count(*) from labmart_service.jobs")
+    with strict.client() as client:
+        length = client.put("/v1/files/x.csv", content=b"x" * 100_001)
+        chunked = client.put("/v1/files/x.csv", content=(b"x" * 1000 for _ in range(101)))
+    assert (length.status_code, chunked.status_code) == (413, 413)
+    # One that stops in the middle, and one that goes away.
+    head = "PUT /v1/files/slow.csv HTTP/1.1\nHost: HOST\nContent-Length: 90000\n\n"
+    slow = raw_request(strict, head, body=b"user_id")
+    raw_request(strict, head, body=b"user_id").close()
+    assert answer_of(slow).startswith("HTTP/1.1 408 ")
+    wait_for(lambda: spooled(strict) == before)
+    assert strict.rows("select count(*) from labmart_service.jobs") == jobs
+    # As many as there may be, held open; the next one is told to come again.
+    held = [raw_request(strict, head, body=b"u") for _ in range(3)]
+    wait_for(lambda: len(spooled(strict)) == len(before) + 3)
+    with strict.client() as client:
+        busy = client.put("/v1/files/x.csv", content=b"x")
+        # Who only asks is not kept waiting by them.
+        assert client.get("/health/ready").json()["worker"] == "down"
+    assert (busy.status_code, "retry-after" in busy.headers) == (429, True)
+    for connection in held:
+        connection.close()
+    wait_for(lambda: spooled(strict) == before)
+
+
+def test_the_same_again_is_the_same_job_while_that_waits(strict: Server) -> None:
+    first = put(strict, "once.csv", users(50))
+    twice = put(strict, "another name.csv", users(50))
+    other = put(strict, "once.csv", users(51))
+    assert [answer.status_code for answer in (first, twice, other)] == [202, 200, 202]
+    assert first.json()["id"] == twice.json()["id"] != other.json()["id"]
+
+
+def test_an_idempotency_key_stands_for_one_content(strict: Server) -> None:
+    key = {"Idempotency-Key": "plate-7"}
+    first = put(strict, "key.csv", users(70), **key)
+    again = put(strict, "key.csv", users(70), **key)
+    other = put(strict, "key.csv", users(71), **key)
+    assert again.json()["id"] == first.json()["id"]
+    assert (first.status_code, again.status_code, other.status_code) == (202, 200, 422)
+    assert other.json()["type"] == "urn:labmart:problem:idempotency-key-reused"
+
+
+# What is no upload.
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..%2Fx.csv", "..%5Cx.csv", "a%0D%0ASet-Cookie:%20x", "%20", "x" * 256, "%1b[2J"],
+)
+def test_a_name_that_is_none_is_refused(filled: Server, name: str) -> None:
+    answer = put(filled, name, users(80))
+    assert answer.status_code in (404, 422), answer.text
+    assert "set-cookie" not in answer.headers
+    assert spooled(filled) == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Encoding": "gzip"}, 415),
+        ({"Content-Range": "bytes 0-1/9"}, 400),
+        ({"Content-Length": "99999999999999"}, 413),
+        ({"Idempotency-Key": "two words"}, 422),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_before_the_body(
+    filled: Server, headers: dict[str, str], status: int
+) -> None:
+    sent = {"Content-Length": "9", **headers}
+    lines = "".join(f"{name}: {value}\n" for name, value in sent.items())
+    # Not one byte of the body is sent, and the answer comes all the same.
+    head = f"PUT /v1/files/x.csv HTTP/1.1\nHost: HOST\nConnection: close\n{lines}\n"
+    said = answer_of(raw_request(filled, head))
+    assert said.startswith(f"HTTP/1.1 {status} "), said
+
+
+FILE = b"--b\r\nContent-Disposition: form-data; name=f; filename="
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no multipart at all",
+        FILE + b"x.csv\r\n\r\nuser_id",
+        FILE + b"../x\r\n\r\na\r\n--b--\r\n",
+        b'--b\r\nContent-Disposition: form-data; name="replace"\r\n\r\ntrue\r\n--b--\r\n',
+        b"--b\r\nX: y\r\n\r\na\r\n--b--\r\n",
+        b"--b\r\n" + b"X: y\r\n" * 100 + b"\r\na\r\n--b--\r\n",
+        FILE + b"\xff\r\n\r\na\r\n--b--\r\n",
+        b"--b--\r\n",
+    ],
+)
+def test_a_body_that_is_no_upload_leaves_nothing(filled: Server, body: bytes) -> None:
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    with filled.client() as client:
+        answer = client.post("/v1/files", content=body, headers=kind)
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert spooled(filled) == []
+
+
+# The document.
+
+# What starts dbt.
+LEFT_OUT = ("/dbt/",)
+EXAMPLES = 10
+# What a table tells, and no document of the service.
+KNOWN = {"mart": ["users"], "select": ["{}"], "order": ["-{}", "{}", ""]}
+CHECKS: list[schemathesis.CheckFunction] = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+]
+
+
+def test_the_document_names_every_error_as_a_problem(client: httpx.Client) -> None:
+    document = client.get("/v1/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            error = operation["responses"]["default"]["content"]
+            assert list(error) == ["application/problem+json"], (method, path)
+            assert operation.get("description"), (method, path)
+            assert "422" not in operation["responses"], (method, path)
+            # On this machine alone nobody needs a token.
+            assert operation.get("security") in (None, [{"HTTPBearer": []}, {}]), (method, path)
+
+
+def test_every_answer_follows_the_document(filled: Server, client: httpx.Client) -> None:
+    """Last, since it asks for everything."""
+    document = client.get("/v1/openapi.json").json()
+    for path, operations in document["paths"].items():
+        column = "build" if path == "/v1/publications" else "load_id"
+        for operation in operations.values():
+            operation["parameters"] = [
+                _as_known(parameter, column)
+                for parameter in operation.get("parameters", [])
+                if parameter["name"] not in ("filters", "after", "Idempotency-Key")
+            ]
+    tried = []
+    for found in schemathesis.openapi.from_dict(document).get_all_operations():
+        assert isinstance(found, Ok), found
+        operation = found.ok()
+        if operation.path not in LEFT_OUT:
+            tried.append(operation.label)
+            _hold(operation, filled.url)
+    assert len(tried) > 15, tried
+
+
+def _as_known(parameter: dict[str, Any], column: str) -> dict[str, Any]:
+    schema = parameter["schema"]
+    known = [text.format(column) for text in KNOWN.get(parameter["name"], [])]
+    if known and schema["type"] == "array":
+        schema["items"]["enum"] = known
+    elif known:
+        schema["enum"] = known
+    return parameter
+
+
+def _hold(operation: schemathesis.APIOperation[Any, Any, Any, Any], url: str) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+        | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    )
+    def one(case: schemathesis.Case[Any]) -> None:
+        case.call_and_validate(base_url=url, timeout=30, checks=CHECKS)
+
+    one()

@@ -1,0 +1,525 @@
+"""From an upload to the marts: jobs, loads and builds of the real service, and its kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+import pytest
+from support.databases import Database
+from support.load_processes import children_of, held_in_copy, rows, table_text, wait_for
+from support.serving import NO_BUILD, Server, events_of, put, serving, spooled, users
+
+from loader.cli.loading import load
+
+pytestmark = pytest.mark.slow
+
+_FILES = 12
+_KILLS = 4
+
+
+def loaded(server: Server, answer: httpx.Response) -> list[dict[str, Any]]:
+    """What became of the files of an upload, which are loaded."""
+    assert answer.status_code == 202, answer.text
+    done = server.ended(answer.json()["id"])
+    assert done["state"] == "done", done
+    files: list[dict[str, Any]] = done["result"]["files"]
+    return files
+
+
+def test_it_is_alive_and_ready(service: Server) -> None:
+    with service.client() as client:
+        assert client.get("/health/live").json() == {"status": "alive"}
+        wait_for(lambda: client.get("/health/ready").json() == {"status": "ready", "worker": "up"})
+
+
+# Uploads become loads.
+
+
+def test_a_file_becomes_a_job_and_rows(service: Server) -> None:
+    answer = put(service, "plate one.csv", users(1))
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}" == job["links"]["self"]
+    assert job["files"][0]["name"] == "plate one.csv"
+    [file] = loaded(service, answer)
+    assert (file["file"], file["input"], file["state"]) == ("plate one.csv", "users", "loaded")
+    assert (file["records_read"], file["records_rejected"]) == (3, 0)
+    assert service.rows(
+        f"select file, status, loaded_by from labmart_raw.loads where load_id = {file['load_id']}"
+    ) == [("plate one.csv", "current", f"local (job {job['id']})")]
+    wait_for(lambda: job["id"] not in spooled(service))
+
+
+@pytest.mark.parametrize("form", ["-T {} URL/", "-F file=@{} URL", "-F file=@{} URL/"])
+def test_curl_uploads_as_the_readme_says(service: Server, tmp_path: Path, form: str) -> None:
+    (tmp_path / "curl.csv").write_bytes(users(3000 + 3 * len(form)))
+    how, what, where = form.format("curl.csv").split()
+    # The README's own call would build everything.
+    address = where.replace("URL", f"{service.url}/v1/files") + "?build=false"
+    command = ["curl", "-sS", how, what, address]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    job = json.loads(done.stdout)
+    assert job["files"][0]["name"] == "curl.csv"
+    assert service.ended(job["id"])["state"] == "done"
+
+
+def test_every_option_of_reading_is_a_parameter(service: Server) -> None:
+    with service.client() as client:
+        document = client.get("/v1/openapi.json").json()
+        options = {
+            option.opts[0].removeprefix("--").replace("-", "_")
+            for option in load.params
+            if isinstance(option, click.Option)
+        } - {"check", "target"}
+        for path, method in (("/v1/files", "post"), ("/v1/files/{name}", "put")):
+            parameters = document["paths"][path][method]["parameters"]
+            assert {one["name"] for one in parameters} >= options | {"build"}
+        for wrong in ({"encodng": "utf-8"}, {"delimiter": "ab"}, {"max_rejected": "x"}):
+            answer = client.put("/v1/files/x.csv", params=wrong, content=users(1))
+            assert answer.status_code == 422
+            assert next(iter(wrong)) in answer.json()["detail"].replace("-", "_")
+        # A header of another delimiter, without quotes, in a code page of DOS.
+        content = '75|Björn|b@x|2023-01-01\n76|"|c@x|2023-01-01\nonly one cell\n'.encode("cp850")
+        columns = "user_id,name,email,signup_date"
+        reading = {"encoding": "cp850", "delimiter": "pipe", "quote": "none", "columns": columns}
+        asked = {**NO_BUILD, **reading, "max_rejected": "50%", "input": "users"}
+        answer = client.put("/v1/files/dos.txt", params=asked, content=content)
+    assert reading.items() <= answer.json()["options"].items()
+    [file] = loaded(service, answer)
+    assert "cp850" in file["dialect"]
+    assert file["columns"] == columns.split(",")
+    assert (file["records_read"], file["rejected_by_rule"]) == (3, {"wrong_column_count": 1})
+    assert service.rows("select name from labmart_raw.users where user_id = '75'") == [("Björn",)]
+
+
+def test_several_files_are_one_load_or_none(service: Server) -> None:
+    good = ("file", ("good.csv", users(30)))
+    bad = ("file", ("bad.csv", b"what,is,this\n1,2,3\n"))
+    with service.client() as client:
+        job = client.post("/v1/files", params=NO_BUILD, files=[good, bad]).json()
+        refused = service.ended(job["id"])
+        files = [good, ("f", ("b.csv", users(40)))]
+        both = loaded(service, client.post("/v1/files", params=NO_BUILD, files=files))
+    assert refused["state"] == "failed"
+    assert refused["error"]["type"] == "urn:labmart:problem:files-refused"
+    assert "bad.csv" in refused["error"]["detail"]
+    states = {file["file"]: file["state"] for file in refused["result"]["files"]}
+    assert states == {"bad.csv": "refused", "good.csv": "refused"}
+    assert service.rows("select 1 from labmart_raw.users where user_id = '30'") == [(1,)]
+    # In the order of their names, whatever that of the parts is.
+    assert [file["file"] for file in both] == ["b.csv", "good.csv"]
+
+
+def test_what_was_refused_is_loaded_again_as_is_said_then(service: Server) -> None:
+    content = "number;name;mail;joined\n8800;Zoë;;31.12.2023\n".encode("cp1252")
+    job = put(service, "other names.csv", content).json()
+    error = service.ended(job["id"])["error"]
+    assert error["title"] == "The file was refused"
+    [header] = error["headers"]
+    assert (header["file"], header["cells"][0]) == ("other names.csv", "number")
+    assert {proposal["input"] for proposal in header["proposals"]} >= {"users", "compounds"}
+    names = ["number=user_id", "mail=email", "joined=signup_date"]
+    with service.client() as client:
+        retry = job["links"]["retry"]
+        for wrong, said in (
+            ({"encoding": "klingon"}, "'klingon' is no text encoding"),
+            ({"map": "number=id"}, "there is no column 'id', but user_id"),
+            ({"sheet": ""}, "at least 1 character"),
+        ):
+            answer = client.post(retry, params=wrong)
+            assert (answer.status_code, said in answer.json()["detail"]) == (422, True)
+        asked = {**NO_BUILD, "map": names, "dates": "DMY", "encoding": "cp1252"}
+        again = client.post(retry, params=asked)
+        assert again.headers["location"] == again.json()["links"]["self"]
+        assert again.json()["files"] == job["files"]
+        loaded(service, again)
+        assert client.post(retry).status_code == 410
+        assert client.post(again.json()["links"]["retry"]).status_code == 409
+    assert service.rows(
+        "select name, signup_date from labmart_raw.users where user_id = '8800'"
+    ) == [("Zoë", "31.12.2023")]
+
+
+def test_what_comes_back_after_something_else_is_the_newest(service: Server) -> None:
+    def upload(name: str) -> dict[str, Any]:
+        content = f"user_id,name,email,signup_date\n4000,{name},,\n".encode()
+        [file] = loaded(service, put(service, "back.csv", content))
+        return file
+
+    files = [upload(name) for name in ("Monday", "Tuesday", "Monday", "Monday")]
+    assert [file["state"] for file in files] == ["loaded"] * 3 + ["known"]
+    first, _, third, _ = (file["load_id"] for file in files)
+    assert third > first
+    assert files[2]["notes"] == [
+        f"the same as load {first}, whose place it takes: it has come again"
+    ]
+
+
+def test_what_was_undone_is_loaded_again(service: Server) -> None:
+    [file] = loaded(service, put(service, "undone.csv", users(60)))
+    with service.client() as client:
+        undo = f"/v1/loads/{file['load_id']}/undo"
+        first, again = (
+            service.ended(client.post(undo, params=NO_BUILD).json()["id"]) for _ in range(2)
+        )
+    assert first["state"] == "done"
+    assert again["error"]["status"] == 409
+    assert "undone already" in again["error"]["detail"]
+    [second] = loaded(service, put(service, "undone.csv", users(60)))
+    assert (second["state"], second["load_id"] > file["load_id"]) == ("loaded", True)
+
+
+def test_files_that_came_together_are_undone_together(service: Server) -> None:
+    files = [("file", (name, users(number))) for name, number in (("a.csv", 71), ("b.csv", 72))]
+    with service.client() as client:
+
+        def changed(path: str, **parameters: str) -> dict[str, str]:
+            job = client.post(path, params={**NO_BUILD, **parameters}).json()
+            loads: dict[str, str] = service.ended(job["id"])["result"]["loads"]
+            return loads
+
+        both = loaded(service, client.post("/v1/files", files=files, params=NO_BUILD))
+        one, other = (str(file["load_id"]) for file in both)
+        # One of them may have been undone alone.
+        assert changed(f"/v1/loads/{one}/undo") == {one: "reverted"}
+        assert changed(f"/v1/loads/{one}/undo", together="true") == {other: "reverted"}
+        redone = changed(f"/v1/loads/{other}/redo", together="true")
+        assert redone == {one: "current", other: "current"}
+
+
+def test_fifty_uploads_at_once_are_all_loaded_once(service: Server) -> None:
+    def upload(number: int) -> str:
+        answer = put(service, f"h{number % 10}.csv", users(1000 + 10 * number, 2))
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    with ThreadPoolExecutor(50) as pool:
+        ids = list(pool.map(upload, range(50)))
+    assert len(set(ids)) == 50
+    for job_id in ids:
+        assert service.ended(job_id, 120)["state"] == "done"
+    assert service.rows(
+        "select count(*), count(distinct user_id) from labmart_raw.users where user_id ~ '^1...$'"
+    ) == [(100, 100)]
+    order = service.rows(
+        "select array_agg(loads.load_id order by jobs.number, loads.load_id) "
+        "= array_agg(loads.load_id order by loads.load_id) from labmart_raw.loads as loads "
+        "join labmart_service.jobs on loads.loaded_by = format('local (job %s)', jobs.id)"
+    )
+    assert order == [(True,)], "in the order in which they were accepted"
+
+
+def test_odd_names_are_data(service: Server) -> None:
+    names = ["$(touch x).csv", "'; drop table users; --.csv", "-rf.csv", "<img src=x>.csv", "ä😀"]
+    files = [("f", (name, users(100 + 10 * n))) for n, name in enumerate(names)]
+    with service.client() as client:
+        results = loaded(service, client.post("/v1/files", params=NO_BUILD, files=files))
+    assert {file["file"] for file in results} == set(names)
+
+
+def test_an_upload_takes_constant_memory(service: Server) -> None:
+    def peak() -> int:
+        status = Path(f"/proc/{service.pid}/status").read_text()
+        return int(
+            next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]
+        )
+
+    before = peak()
+    with service.client() as client:
+        answer = client.put(
+            "/v1/files/large.csv", params=NO_BUILD, content=(b"\0" * 1_000_000 for _ in range(200))
+        )
+    assert answer.status_code == 202
+    assert peak() - before < 50_000, "kB"
+
+
+def test_what_the_landing_folder_leads_out_to_is_not_loaded(
+    service: Server, tmp_path: Path
+) -> None:
+    landing = service.project / "landing"
+    (landing / "sub").mkdir()
+    (landing / "sub" / "in.csv").write_bytes(users(900))
+    (tmp_path / "secret.csv").write_bytes(users(910))
+    (landing / "link.csv").symlink_to(tmp_path / "secret.csv")
+    (landing / "linked").symlink_to(tmp_path)
+    with service.client() as client:
+
+        def run(*paths: str) -> httpx.Response:
+            return client.post("/v1/runs", json={"paths": list(paths), "build": False})
+
+        for path in ("/etc/passwd", "../x.csv", "sub/../../x", "~/x", "s3://b/x", "a\n", ""):
+            assert run(path).status_code == 422, path
+        for path in ("link.csv", "linked/secret.csv", "link*"):
+            refused = service.ended(run(path).json()["id"])
+            assert refused["state"] == "failed", path
+            assert "leads out of the folder" in refused["error"]["detail"]
+        assert [file["file"] for file in loaded(service, run("sub"))] == ["sub/in.csv"]
+        assert client.post("/v1/runs", content=b"{").status_code == 422
+        assert client.post("/v1/runs", json={"path": ["sub"]}).status_code == 422
+    assert service.rows("select 1 from labmart_raw.users where user_id = '910'") == []
+
+
+# What they tell.
+
+
+def test_events_come_as_they_happen_and_can_be_resumed(service: Server) -> None:
+    job_id = put(service, "live.csv", users(6000)).json()["id"]
+
+    def events(after: str = "0") -> list[dict[str, str]]:
+        with service.client() as client:
+            text = client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": after}).text
+        return events_of(text)
+
+    # Heard from the beginning; it ends after the final event.
+    everything = events()
+    kinds = [event["event"] for event in everything if event["event"] != "progress"]
+    assert kinds == ["state", "state", "file", "state"]
+    assert '"state": "done"' in everything[-1]["data"]
+    numbers = [int(event["id"]) for event in everything]
+    assert numbers == sorted(numbers)
+    for at, event in enumerate(everything):
+        assert events(event["id"]) == everything[at + 1 :]
+
+
+def test_jobs_are_listed_in_pages(service: Server) -> None:
+    for number in range(3):
+        put(service, "few.csv", users(4100 + 10 * number))
+    with service.client() as client:
+        everything = client.get("/v1/jobs", params={"limit": 5}).json()
+        ids: list[str] = []
+        query = {"limit": "2"}
+        while len(ids) < 5:
+            page = client.get("/v1/jobs", params=query).json()
+            ids += [job["id"] for job in page["items"]]
+            query["after"] = page["next"]
+    assert ids[:5] == [job["id"] for job in everything["items"]]
+
+
+# Builds.
+
+
+def test_a_build_can_be_cancelled(service: Server) -> None:
+    with service.client() as client:
+        job = client.post("/v1/builds").json()
+        wait_for(lambda: client.get(job["links"]["self"]).json()["state"] == "running")
+        assert client.post(job["links"]["cancel"]).status_code == 202
+        assert service.ended(job["id"])["state"] == "cancelled"
+        assert not [pid for pid in _below(service.pid) if b"dbt.cli.main" in _command(pid)]
+        listed = client.get("/v1/jobs", params={"state": "cancelled", "limit": 1}).json()
+    assert listed["items"][0]["id"] == job["id"]
+
+
+def test_from_uploads_to_a_mart_with_one_build(
+    service: Server, sample: list[dict[str, Any]]
+) -> None:
+    assert [job["state"] for job in sample] == ["done"] * 3, sample
+    # All three were loaded before the one build that served them.
+    builds = [job["result"]["build"] for job in sample]
+    assert builds[0] == builds[1] == builds[2]
+    assert builds[0]["failed"] == 0
+    assert builds[0]["passed"] > 100
+    [file] = sample[1]["result"]["files"]
+    assert (file["records_read"] - file["rows_accepted"], file["rows_rejected"]) == (1, 1)
+    assert [(one["rule"], one["severity"], one["open_issues"]) for one in file["issues"]] == [
+        ("invalid_id", "error", 1),
+        ("invalid_run_time", "warning", 2),
+    ]
+    with service.client() as client:
+        text = client.get(f"/v1/jobs/{sample[0]['id']}/events").text
+        nodes = [json.loads(event["data"]) for event in events_of(text) if event["event"] == "node"]
+        [features] = [node for node in nodes if node["name"] == "user_features"]
+        assert (features["kind"], features["status"]) == ("model", "success")
+        rows = client.get(
+            "/v1/marts/user_features",
+            params={"total_exp_per_user": "gte.3", "order": "-total_exp_per_user"},
+            headers={"Accept": "text/csv"},
+        )
+        assert rows.text.startswith("user_id,total_exp_per_user,")
+        assert len(rows.text.splitlines()) > 2
+        docs = client.get("/dbt/", timeout=300)
+    assert docs.status_code == 200, docs.text
+    assert "user_features" in docs.text
+    assert "connect-src 'self'" in docs.headers["content-security-policy"]
+
+
+@pytest.mark.prove("one more whole build; test_jobs has what is told of one that fails")
+def test_a_failed_test_fails_the_job_by_name(service: Server) -> None:
+    broken = service.project / "tests" / "nothing_is_ever_right.sql"
+    broken.write_text("select 1 as wrong\n")
+    try:
+        with service.client() as client:
+            job = client.post("/v1/builds").json()
+            failed = service.ended(job["id"], 300)
+    finally:
+        broken.unlink()
+    assert failed["state"] == "failed"
+    [failure] = failed["result"]["build"]["failures"]
+    assert failure["name"] == "nothing_is_ever_right"
+    assert "1 offending rows" in failure["message"]
+    assert "nothing_is_ever_right" in failed["error"]["detail"]
+
+
+# Whatever is killed, and when: an accepted upload is loaded once, a cancelled one never.
+
+
+@pytest.fixture
+def held(service: Server) -> httpx.Client:
+    """A client of the service whose raw tables are there, so that a load can be held in them."""
+    loaded(service, put(service, "f.csv", users(590)))
+    return service.client()
+
+
+def test_a_job_whose_process_is_killed_in_the_middle_is_done_all_the_same(
+    service: Server, held: httpx.Client
+) -> None:
+    with held_in_copy(service.database, "users") as wait_until_held:
+        job = put(service, "k.csv", users(600)).json()
+        wait_until_held()
+        # Until it is known to be gone, the truth is that it runs.
+        assert held.get(job["links"]["self"]).json()["state"] == "running"
+        os.kill(_runner(service), signal.SIGKILL)
+    assert service.ended(job["id"])["state"] == "done"
+    assert service.rows("select count(*) from labmart_raw.users where user_id = '600'") == [(1,)]
+
+
+def test_what_was_committed_before_a_kill_is_not_loaded_again(
+    service: Server, held: httpx.Client
+) -> None:
+    """The load is there, and nobody has noted it: as after a kill between the two."""
+    answer = put(service, "committed.csv", users(700))
+    [file] = loaded(service, answer)
+    # Somebody has undone it meanwhile: it stays undone.
+    undo = held.post(f"/v1/loads/{file['load_id']}/undo", params=NO_BUILD).json()
+    service.ended(undo["id"])
+    service.rows(
+        f"update labmart_service.jobs set state = 'running', finished_at = null, result = null "
+        f"where id = '{answer.json()['id']}'"
+    )
+    [again] = loaded(service, answer)
+    assert again["load_id"] == file["load_id"]
+    assert service.rows("select status from labmart_raw.loads where file = 'committed.csv'") == [
+        ("reverted",)
+    ]
+
+
+def test_what_is_cancelled_is_never_loaded(service: Server, held: httpx.Client) -> None:
+    """Neither what is loading, nor what waits."""
+    with held_in_copy(service.database, "users") as wait_until_held:
+        loading = put(service, "a.csv", users(800)).json()
+        wait_until_held()
+        waiting = put(service, "b.csv", users(810)).json()
+        cancelled = held.post(waiting["links"]["cancel"])
+        assert cancelled.json()["state"] == "cancelled"
+        assert held.post(waiting["links"]["cancel"]).status_code == 409
+        assert held.post(loading["links"]["cancel"]).status_code == 202
+        runner = _runner(service)
+        # COPY in the server is what it waits for; it ends with the block.
+        time.sleep(0.5)
+    assert service.ended(loading["id"])["state"] == "cancelled"
+    wait_for(lambda: runner not in _below(service.pid))
+    # The next one is done by another process.
+    loaded(service, put(service, "d.csv", users(830)))
+    assert service.rows("select 1 from labmart_raw.users where user_id in ('800', '810')") == []
+
+
+@pytest.mark.usefixtures("held")
+def test_a_worker_that_loses_its_lock_begins_anew(service: Server) -> None:
+    def started() -> int:
+        return "".join(service.said).count("labmart worker started")
+
+    workers = started()
+    with held_in_copy(service.database, "users") as wait_until_held:
+        answer = put(service, "m.csv", users(850))
+        wait_until_held()
+        # Not the connection that loads: nothing but the lock is lost.
+        ended = service.rows(
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' "
+            "and granted and (classid::bigint << 32 | objid::bigint) = "
+            "hashtextextended('labmart work labmart_service', 0)"
+        )
+        assert ended == [(True,)]
+    loaded(service, answer)
+    assert service.rows("select count(*) from labmart_raw.users where user_id = '850'") == [(1,)]
+    wait_for(lambda: started() > workers)
+
+
+def test_a_second_worker_waits_for_the_first_to_end(service: Server, held: httpx.Client) -> None:
+    wait_for(lambda: held.get("/health/ready").json()["worker"] == "up")
+    with serving(service.project, service.database, command="worker") as second:
+        wait_for(lambda: "another worker is at work" in "".join(second.said))
+        os.kill(_runner(service), signal.SIGKILL)
+        # The lock is free at once; the service starts its own worker anew a little later.
+        wait_for(lambda: "labmart worker started" in "".join(second.said))
+        loaded(service, put(service, "n.csv", users(860)))
+
+
+@pytest.mark.prove("kills at random moments; above the chosen moments are tried always")
+def test_kills_at_any_moment_lose_nothing_and_double_nothing(
+    project_copy: Path, shared_database: Database
+) -> None:
+    random.seed(5)
+    jobs: dict[int, str] = {}
+
+    def upload(server: Server, number: int) -> None:
+        """Upload a file, unless nobody answers."""
+        content = table_text("users", [5000 + number], padding=200_000).encode()
+        with suppress(httpx.HTTPError):
+            # Without a key it would be another arrival of the same, and loaded once more.
+            answer = put(server, f"k{number}.csv", content, **{"Idempotency-Key": f"k{number}"})
+            if answer.status_code in (200, 202):
+                jobs[number] = str(answer.json()["id"])
+
+    for _ in range(_KILLS):
+        with serving(project_copy, shared_database) as server:
+            for number in [n for n in range(_FILES) if n not in jobs][: _FILES // _KILLS + 1]:
+                upload(server, number)
+            time.sleep(random.uniform(0, 1.5))
+            # The server, its worker, or the process that loads, in turn.
+            victim = random.choice([server.pid, *_below(server.pid)])
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+    with serving(project_copy, shared_database) as server:
+        for number in range(_FILES):
+            if number not in jobs:
+                upload(server, number)
+        for job in jobs.values():
+            assert server.ended(job, 90)["state"] == "done"
+        wait_for(lambda: spooled(server) == [])
+    found = rows(
+        shared_database,
+        "select count(*), count(distinct user_id) from labmart_raw.users where user_id ~ '^50..$'",
+    )
+    assert found == [(_FILES, _FILES)]
+    counted = rows(
+        shared_database,
+        "select count(*) from labmart_raw.loads where file ~ '^k' and status = 'current'",
+    )
+    assert counted == [(_FILES,)]
+
+
+def _below(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    found = children_of(pid)
+    return found + [inner for child in found for inner in _below(child)]
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _runner(server: Server) -> int:
+    """The process that does the work."""
+    [found] = [pid for pid in _below(server.pid) if b"--with-parent" in _command(pid)]
+    return found
