@@ -127,19 +127,22 @@
             coalesce(known_per_user.times_listed, 0) < published_totals.most_consumed_compound_count
     ),
 
+    pairs_of_fallen_users as (
+        {{ looked_up(published(this, 'int_user_compounds'), 'fallen_users', ['user_id']) }}
+    ),
+
     possible_pairs as (
         select * from known_pairs
         union
         select
-            published_user_compounds.user_id,
-            published_user_compounds.compound_id,
-            published_user_compounds.times_listed
-        from {{ published(this, 'int_user_compounds') }} as published_user_compounds
-        inner join fallen_users on published_user_compounds.user_id = fallen_users.user_id
+            pairs_of_fallen_users.user_id,
+            pairs_of_fallen_users.compound_id,
+            pairs_of_fallen_users.times_listed
+        from pairs_of_fallen_users
         left join changes
             on
-                published_user_compounds.user_id = changes.user_id
-                and published_user_compounds.compound_id = changes.compound_id
+                pairs_of_fallen_users.user_id = changes.user_id
+                and pairs_of_fallen_users.compound_id = changes.compound_id
         where changes.user_id is null
     ),
 {%- else -%}
