@@ -6,15 +6,15 @@ with counts as (
     from {{ ref('int_experiments') }}
     group by load_id, row_status
     {%- if is_increment() %}
-    union all
-    select
-        load_id,
-        row_status,
-        -count(*) as experiments
-    from {{ ref('int_experiments_before') }}
-    group by load_id, row_status
-    union all
-    select * from {{ published(this) }}
+        union all
+        select
+            load_id,
+            row_status,
+            -count(*) as experiments
+        from {{ ref('int_experiments_before') }}
+        group by load_id, row_status
+        union all
+        select * from {{ published(this) }}
     {%- endif %}
 ),
 
