@@ -65,12 +65,14 @@ class DelimitedParser(Parser):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        notes = self.layout.notes
+        notes, above = super().notes, (self.layout.header_line or 1) - 1
+        if above:
+            lines = "line 1" if above == 1 else f"lines 1 to {above}"
+            notes = (f"passed over {lines} before the header", *notes)
         if self.read_as.is_guess:
             notes += (f"the encoding is a guess: {self.read_as}; --encoding says another one",)
         if self.hint:
             notes += (self.hint,)
-        notes += super().notes
         if self._doubted:
             lines = listed(
                 [f"{one.line} to {one.line + count_lines(one.content)}" for one in self._doubted]

@@ -20,7 +20,7 @@ from itertools import islice
 from operator import itemgetter
 
 from loader.errors import FileRefused, NoTable
-from loader.parsers.records import Row, ignored_columns, is_filled, refuse_records_above
+from loader.parsers.records import Row, is_filled, refuse_records_above
 from loader.parsers.sheets import HEADER_WITHIN
 from loader.parsers.splitter import Dialect, Grammar, Record, count_lines, lines_of
 from loader.sources import (
@@ -121,15 +121,6 @@ class TextLayout:
             words.append("each line one quoted cell")
         words.append(f"header in line {self.header_line}" if self.header_line else "no header")
         return ", ".join(words) + self.match.input.said
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was passed over."""
-        notes = ignored_columns(self.match)
-        if self.header_line and self.header_line > 1:
-            lines = "line 1" if self.header_line == 2 else f"lines 1 to {self.header_line - 1}"
-            notes = (f"passed over {lines} before the header", *notes)
-        return notes
 
 
 def delimiter_name(delimiter: str) -> str:

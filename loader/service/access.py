@@ -7,6 +7,7 @@ takes tells nothing of the tokens.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -14,7 +15,8 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -55,6 +57,8 @@ _BEARER = HTTPBearer(auto_error=False, description="A token of `labmart token cr
 CONNECTIONS = 8
 # For so long a caller may save up requests.
 _SAVED_SECONDS = 10.0
+# How often news of jobs are looked for, for all who listen together.
+LOOK_SECONDS = 0.25
 # Rates are kept in memory, for so many callers and no more.
 _MOST_CALLERS = 10_000
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -198,9 +202,11 @@ class Service:
         self.rates = Rates(rate, _SAVED_SECONDS * rate)
         # Of wrong tokens, by address.
         self.failed_logins = Rates(wrong / 60, wrong)
-        self.uploads = CapacityLimiter(settings.uploads)
+        self.uploads = 0
         # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
         self._threads = CapacityLimiter(CONNECTIONS)
+        self._looking, self._looked_at = asyncio.Lock(), 0.0
+        self._newest_events: dict[str, int] = {}
         own = self.figures = CollectorRegistry()
         self.requests = Counter(
             "labmart_http_requests",
@@ -218,11 +224,32 @@ class Service:
         self.uploaded = Counter(
             "labmart_uploaded_bytes", "Bytes of accepted uploads.", registry=own
         )
-        self.uploading = Gauge("labmart_uploads_in_progress", "Uploads under way.", registry=own)
+        uploading = Gauge("labmart_uploads_in_progress", "Uploads under way.", registry=own)
+        uploading.set_function(lambda: self.uploads)
         self.job_counts = Gauge(
             "labmart_jobs", "Jobs by kind and state.", ("kind", "state"), registry=own
         )
         self.worker = Gauge("labmart_worker_up", "Whether a worker lives.", registry=own)
+
+    async def newest_events(self) -> dict[str, int]:
+        """The number of the newest event of each unfinished job: one look for all who listen."""
+        async with self._looking:
+            if time.monotonic() - self._looked_at >= LOOK_SECONDS:
+                self._newest_events = await self.in_thread(self.jobs.newest_events)
+                self._looked_at = time.monotonic()
+        return self._newest_events
+
+    @contextmanager
+    def upload_slot(self) -> Iterator[None]:
+        """Be one of the uploads that there may be at the same time. Raises Problem 429."""
+        if self.uploads == self.settings.uploads:
+            detail = f"{self.uploads} uploads are under way already. Try again in a moment."
+            raise slow_down("too-many-uploads", detail, 2)
+        self.uploads += 1
+        try:
+            yield
+        finally:
+            self.uploads -= 1
 
     async def in_thread(
         self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments

@@ -26,8 +26,7 @@ from loader.dbt import write_docs
 from loader.errors import BuildFailed
 from loader.parsers.encoding import said_encoding
 from loader.query import FILTER_SYNTAX
-from loader.service.access import Caller, Service, Serving, require
-from loader.service.jobs import EVENTS_AT_ONCE
+from loader.service.access import LOOK_SECONDS, Caller, Service, Serving, require
 from loader.service.marts import FORMATS, Answer
 from loader.service.model import (
     FILE_NAME,
@@ -51,7 +50,6 @@ from loader.service.uploads import (
     receive,
     spooled,
     take_over,
-    upload_slot,
 )
 from loader.show import ISSUES
 from loader.sources import read_inputs, with_said_names
@@ -177,7 +175,7 @@ async def _upload(
     check_length(call.request, settings)
     options = Options(**asked.model_dump(exclude={"name"}, exclude_defaults=True))
     job_id = uuid4()
-    with upload_slot(service.uploads):
+    with service.upload_slot():
         files = await receive(call.request, settings, job_id, name, boundary)
         content = json.dumps([sorted(file.sha256 for file in files), options.model_dump()])
         # If this fails nobody knows whether it was accepted; a folder without a job is found
@@ -191,7 +189,7 @@ async def _upload(
             idempotency_key=key,
         )
         if job.id != job_id:
-            rmtree(spooled(settings.spool_folder, job_id))
+            rmtree(spooled(settings.spool_folder, job_id), ignore_errors=True)
             call.response.status_code = 200
         else:
             service.uploaded.inc(sum(file.bytes for file in files))
@@ -338,10 +336,6 @@ async def _last_event(
     return int(number or 0)
 
 
-# How often each listener looks for news.
-_LOOK_SECONDS = 0.25
-
-
 @router.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse, tags=["jobs"])
 async def follow_job(
     job_id: UUID, service: Serving, after: Annotated[int, Depends(_last_event)]
@@ -353,13 +347,16 @@ async def follow_job(
     """
     goes_on = True
     while goes_on and not service.is_ending:
+        newest = await service.newest_events()
+        # A job that is not among the unfinished ones has told all that it will.
+        if newest.get(str(job_id), after + 1) <= after:
+            await asyncio.sleep(LOOK_SECONDS)
+            continue
         events, goes_on = await service.in_thread(service.jobs.events, job_id, after)
         for event in events:
             after = event.number
             data = json.dumps(event.data, ensure_ascii=False)
             yield ServerSentEvent(id=str(after), event=event.event, raw_data=data)
-        if goes_on and len(events) < EVENTS_AT_ONCE:
-            await asyncio.sleep(_LOOK_SECONDS)
 
 
 # The marts, and the ledger: which there are, and their rows.
@@ -501,7 +498,6 @@ async def metrics(_: Reader, service: Serving) -> Response:
     for kind, state, count in await service.in_thread(service.jobs.counts):
         service.job_counts.labels(kind, state).set(count)
     service.worker.set(await service.in_thread(service.jobs.has_worker))
-    service.uploading.set(service.uploads.borrowed_tokens)
     text = generate_latest(service.figures)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 

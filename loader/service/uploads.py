@@ -14,19 +14,18 @@ import os
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
-from anyio import CapacityLimiter, WouldBlock
 from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from loader.printable import printable
 from loader.service.database import Settings
 from loader.service.model import FILE_NAME, UploadedFile
-from loader.service.problems import Problem, slow_down
+from loader.service.problems import Problem
 
 _LONGEST_BOUNDARY = 70
 _MOST_HEADERS = 8
@@ -35,21 +34,6 @@ _LONGEST_HEADER = 4096
 _CODINGS = ("binary", "8bit", "7bit")
 # What is collected before a thread writes it.
 _PORTION = 1 << 20
-
-
-@contextmanager
-def upload_slot(slots: CapacityLimiter) -> Iterator[None]:
-    """Be one of the uploads that there may be at the same time. Raises Problem 429."""
-    upload = object()
-    try:
-        slots.acquire_on_behalf_of_nowait(upload)
-    except WouldBlock:
-        detail = f"{slots.total_tokens} uploads are under way already. Try again in a moment."
-        raise slow_down("too-many-uploads", detail, 2) from None
-    try:
-        yield
-    finally:
-        slots.release_on_behalf_of(upload)
 
 
 def check_name(name: str) -> str:

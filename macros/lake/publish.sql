@@ -38,7 +38,7 @@
     {% if session.schema != target.schema %}
         {% for relation, columns in marts %}
             {%- set known = relation.incorporate(path={'schema': target.schema}) -%}
-            {% do register_table(known, columns, build_location(relation)) %}
+            {% do register_table(known, columns, build_location(relation), shared=true) %}
         {% endfor %}
         {% for schema in schemas | unique %}
             {% do adapter.drop_schema(api.Relation.create(schema=schema)) %}

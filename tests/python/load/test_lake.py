@@ -250,8 +250,8 @@ def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None
         assert engine.columns("users") == (Column("user_id", "bigint"),)
 
 
-def publish(lake: Lake, number: int, *, keep: int = 1) -> None:
-    """As dbt does: the tables of a build, then a file that names them; then as labmart notes it."""
+def publish(lake: Lake, number: int) -> None:
+    """As dbt does: the tables of a build, then a file that names them."""
     name = f"2024010{number}T000000.000000-{number:08d}"
     table = lake.place / "labmart" / "builds" / name / "labmart" / "users"
     pointer = lake.place / "labmart" / "published" / name
@@ -263,6 +263,10 @@ def publish(lake: Lake, number: int, *, keep: int = 1) -> None:
             f"copy (select '{name}' as build, 'labmart' as schema_name, 'users' as name, "
             f"'`user_id` int' as columns) to '{pointer}/0.parquet'"
         )
+
+
+def note(lake: Lake, number: int, *, keep: int = 1) -> None:
+    """As labmart does after that."""
     made = GreenBuild("labmart", (Relation("", "users"),), (Mart("users", 2),))
     with open_publications(lake.profile()) as publications:
         publications.begin()
@@ -270,11 +274,11 @@ def publish(lake: Lake, number: int, *, keep: int = 1) -> None:
 
 
 def test_what_is_published_at_once_is_all_noted_and_the_last_to_begin_is_seen(lake: Lake) -> None:
-    # A publisher that was killed long ago.
-    (lake.place / "labmart").mkdir(parents=True)
-    (lake.place / "labmart" / "publishing").write_text("1")
+    numbers = [5, 4, 3, 2, 1]
+    for number in numbers:
+        publish(lake, number)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda number: publish(lake, number, keep=9), [5, 4, 3, 2, 1]))
+        list(pool.map(lambda number: note(lake, number, keep=9), numbers))
     with open_publications(lake.profile()) as publications:
         known = publications.all()
     assert [one.build for one in known] == [1, 2, 3, 4, 5]
@@ -288,6 +292,9 @@ def test_what_is_published_is_noted_compared_and_can_be_put_back(
     lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile = lake.profile()
+    # Of somebody who was killed long ago while he noted a build.
+    (lake.place / "labmart").mkdir(parents=True)
+    (lake.place / "labmart" / "publishing").write_text("1")
 
     def seen() -> tuple[object, object]:
         with open_engine(profile) as engine:
@@ -298,6 +305,7 @@ def test_what_is_published_is_noted_compared_and_can_be_put_back(
 
     for number in (1, 2, 3):
         publish(lake, number)
+        note(lake, number)
         assert seen() == (number, number)
     project = loading_project(tmp_path / "project")
     shutil.copytree(ROOT / "models" / "marts", project / "models" / "marts")

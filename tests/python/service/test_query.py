@@ -105,6 +105,8 @@ class Asker:
             cursor.execute(
                 f"begin; drop table if exists {table}; alter table fresh rename to {table}; commit"
             )
+            # Else the session would do so a moment after it has ended, and change the tag.
+            cursor.execute("select pg_stat_force_next_flush()")
 
     def ask(
         self, mart: str, *pairs: tuple[str, object], method: str = "GET", **headers: str

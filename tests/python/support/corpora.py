@@ -136,7 +136,8 @@ def written(form: str, rows: Sequence[Cells]) -> bytes:
     file = io.StringIO()
     delimiter = {"tsv": "\t", "utf-16": ";"}.get(form, ",")
     quoting = csv.QUOTE_ALL if form == "quoted" else csv.QUOTE_MINIMAL
-    csv.writer(file, delimiter=delimiter, quoting=quoting).writerows(rows)
+    writer = csv.writer(file, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
+    writer.writerows(rows)
     data = file.getvalue().encode("utf-16" if form == "utf-16" else "utf-8")
     if form == "zip":
         return zipped({"a/users.csv": data, "b.csv.gz": gzip.compress(data)})

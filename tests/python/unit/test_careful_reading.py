@@ -117,11 +117,8 @@ def test_records_above_the_header_refuse_the_file(tmp_path: Path, form: str, ids
 )
 def test_a_preamble_is_passed_over_and_told(tmp_path: Path, above: str) -> None:
     cells = tuple(above.split(","))
-    for content in (
-        written("csv", [cells, NAMES, *PEOPLE]),
-        written("xlsx", [cells, NAMES, *PEOPLE]),
-    ):
-        rows, notes, wrong = of(tmp_path, content)
+    for form in ("csv", "xlsx"):
+        rows, notes, wrong = of(tmp_path, written(form, [cells, NAMES, *PEOPLE]))
         assert (rows, wrong) == (PEOPLE, "")
         assert "passed over" in notes
 
