@@ -82,6 +82,16 @@ def transform(repeat: int, **laboratory: object) -> None:
 
 
 @benchmarks.command()
+@click.argument("target", type=click.Choice(["postgres", "duckdb"]), default="postgres")
+@laboratory_options
+def increment(target: str, **laboratory: object) -> None:
+    """A build after a small load, against a whole build."""
+    from benchmarks import increment
+
+    increment.measure(_laboratory(laboratory), target)
+
+
+@benchmarks.command()
 @click.argument("names", metavar="ENGINE...", nargs=-1, required=True)
 @laboratory_options
 def engines(names: tuple[str, ...], **laboratory: object) -> None:

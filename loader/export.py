@@ -6,7 +6,7 @@ of it. Rows are streamed: memory does not grow with their number.
 
 from __future__ import annotations
 
-import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,14 +61,9 @@ def _too_large(file: Path, problem: str) -> UsageError:
 
 @contextmanager
 def _written_beside(file: Path) -> Iterator[Path]:
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    os.close(descriptor)
-    unfinished = Path(name)
+    # Not by tempfile, which closes a file to others: this one is as open as any new file.
+    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:
-        # mkstemp closes the file to others; the finished one is as open as any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        unfinished.chmod(0o666 & ~mask)
         yield unfinished
         unfinished.replace(file)
     finally:

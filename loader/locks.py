@@ -9,20 +9,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+_T = TypeVar("_T")
 # Python sees a signal between two attempts, not within a wait in the system.
 _SECONDS = 0.2
 ANOTHER_LOAD = "another load is at work; waiting …"
 
 
-def wait_until(is_free: Callable[[], bool], *, waiting: str = ANOTHER_LOAD) -> None:
-    """Ask again and again; `waiting` is told once, on stderr, if it is not free at once."""
+def wait_until(attempt: Callable[[], _T | None], *, waiting: str = ANOTHER_LOAD) -> _T:
+    """Try again and again until it gives something; that.
+
+    `waiting` is told once, on stderr, if the first try gives nothing.
+    """
     told = not waiting
-    while not is_free():
+    while not (gained := attempt()):
         if not told:
             print(waiting, file=sys.stderr, flush=True)
             told = True
         time.sleep(_SECONDS)
+    return gained
 
 
 @contextmanager

@@ -28,15 +28,8 @@ import psycopg2.errors
 from loader.database import Database
 from loader.embedded import Place, start, stop
 from loader.embedded.settings import Exposure, exposure_of, keep_exposure
-from loader.engines.postgres import (
-    LONGEST_NAME,
-    creation,
-    literal,
-    one_line,
-    open_connection,
-    where,
-)
-from loader.engines.raw_store import raw_tables
+from loader.engines.postgres import LONGEST_NAME, literal, one_line, open_connection, where
+from loader.engines.raw_store import create_table, raw_tables
 from loader.engines.sql import quote
 from loader.errors import ConfigError, DatabaseFault, QueryFailed, UsageError
 from loader.profile import RAW_SCHEMA_VARIABLE
@@ -168,7 +161,9 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
             owners=", ".join(
                 f"({literal(name)}, {literal(owner)})" for name, owner in owners.items()
             ),
-            raw_tables=";\n".join(creation(quote(raw), name, columns) for name, columns in tables),
+            raw_tables=";\n".join(
+                create_table(quote(raw), name, columns, has_ranges=True) for name, columns in tables
+            ),
         )
     )
 

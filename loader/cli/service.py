@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -187,6 +189,9 @@ def mcp(database: Database) -> None:
         raise MissingExtra("labmart mcp", "mcp")
     from loader.mcp_server import serve as run
 
+    # A thread of the library waits for standard input, and Python would wait for the thread.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: os._exit(0))
     run(database)
 
 

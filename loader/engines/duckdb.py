@@ -31,37 +31,34 @@ Connection = duckdb.DuckDBPyConnection
 _T = TypeVar("_T")
 
 
-# Types: PostgreSQL's words, and DuckDB's.
-
+# DuckDB's types in PostgreSQL's words, which DuckDB understands as well.
 _TYPES = {
-    "boolean": "BOOLEAN",
-    "smallint": "SMALLINT",
-    "integer": "INTEGER",
-    "bigint": "BIGINT",
-    "numeric(38,0)": "HUGEINT",
-    "real": "FLOAT",
-    "double precision": "DOUBLE",
-    "text": "VARCHAR",
-    "date": "DATE",
-    "timestamp without time zone": "TIMESTAMP",
-    "timestamp with time zone": "TIMESTAMP WITH TIME ZONE",
+    "BOOLEAN": "boolean",
+    "TINYINT": "smallint",
+    "SMALLINT": "smallint",
+    "INTEGER": "integer",
+    "BIGINT": "bigint",
+    "HUGEINT": "numeric(38,0)",
+    "FLOAT": "real",
+    "DOUBLE": "double precision",
+    "VARCHAR": "text",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp without time zone",
+    "TIMESTAMP WITH TIME ZONE": "timestamp with time zone",
 }
-_STANDARD_TYPES = {name: standard for standard, name in _TYPES.items()} | {"TINYINT": "smallint"}
 
 
 def _standard_type(type_: str) -> str:
-    """A type of DuckDB as PostgreSQL calls it; one that it has not, in small letters."""
     if decimal := re.fullmatch(r"DECIMAL\((\d+),\s*(\d+)\)", type_):
         return f"numeric({decimal[1]},{decimal[2]})"
-    return _STANDARD_TYPES.get(type_, type_.lower())
+    return _TYPES.get(type_, type_.lower())
 
 
 def own_type(type_: str) -> str:
-    """A type of PostgreSQL as DuckDB calls it; VARCHAR where it has none as wide."""
-    numeric = re.fullmatch(r"numeric\((\d+),(\d+)\)", type_)
-    if numeric:
-        return f"DECIMAL({numeric[1]},{numeric[2]})" if int(numeric[1]) <= 38 else "VARCHAR"
-    return _TYPES.get(type_, "VARCHAR")
+    """A type of PostgreSQL; text where DuckDB has none as wide."""
+    numeric = re.fullmatch(r"numeric\((\d+),\d+\)", type_)
+    is_known = int(numeric[1]) <= 38 if numeric else type_ in _TYPES.values()
+    return type_ if is_known else "text"
 
 
 # Opening the file, as dbt-duckdb would.
@@ -119,8 +116,8 @@ def opened(profile: Profile, *, write: bool, locks: bool = True) -> Iterator[Con
                 try:
                     connection.execute(f"set {name} = {literal(value)}")
                 except duckdb.Error as error:
-                    message = " ".join(str(error).split())
-                    raise ConfigError(profile.path, f"`settings`: {name}: {message}") from None
+                    problem = f"`settings`: {name}: {one_line(error)}"
+                    raise ConfigError(profile.path, problem) from None
             yield connection
         finally:
             is_empty = False
@@ -138,14 +135,13 @@ def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
     config.update(_settings(profile, "config_options"))
     if not write and not path.exists():
         return duckdb.connect(":memory:", config=config)
-    connections: list[Connection] = []
     deadline = time.monotonic() + _PATIENCE_SECONDS
 
-    def is_open() -> bool:
+    def connection() -> Connection | None:
         try:
-            connections.append(duckdb.connect(str(path), read_only=not write, config=config))
+            return duckdb.connect(str(path), read_only=not write, config=config)
         except duckdb.Error as error:
-            message = " ".join(str(error).split())
+            message = one_line(error)
             if not _TAKEN.search(message):
                 raise DatabaseUnreachable(
                     f"DuckDB cannot open {path}: {message} Correct `path` in {profile.path}, or "
@@ -158,11 +154,9 @@ def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
                     f"The database file {path} is open in {holder}, and DuckDB lets one program "
                     "write, or several read. Close it there and call again."
                 ) from None
-            return False
-        return True
+            return None
 
-    wait_until(is_open, waiting=f"{path} is open in another program; waiting …")
-    return connections[0]
+    return wait_until(connection, waiting=f"{path} is open in another program; waiting …")
 
 
 def _settings(profile: Profile, key: str) -> dict[str, str]:
@@ -299,7 +293,6 @@ class DuckDB(Engine):
 
 
 def _database_of(connection: Connection) -> str:
-    """The open database as SQL."""
     [(name,)] = connection.execute("select current_database()").fetchall()
     return quote(str(name))
 
@@ -328,7 +321,6 @@ _NUMBERS = ("line", "load_id")
 
 @contextmanager
 def connect_raw(profile: Profile, *, write: bool) -> Iterator[DuckDBRaw]:
-    """Open the raw tables; see `open_store`."""
     with opened(profile, write=write) as connection:
         try:
             store = DuckDBRaw(connection, profile.raw_schema, str(path_of(profile)))
@@ -459,7 +451,6 @@ _KNOWN = (
 
 
 def fault(error: duckdb.Error, where: str) -> DatabaseFault:
-    """What to tell a person."""
     message = one_line(error)
     for pattern, problem, step in _KNOWN:
         if re.search(pattern, message, re.IGNORECASE):

@@ -55,8 +55,6 @@ _COMPLETE_EVERY = 50
 _LONGEST_LOAD_SECONDS = 7 * 24 * 3600.0
 # A small file is written at once.
 _LONGEST_WRITE_SECONDS = 60.0
-# Builds that are not published may be at work for so long.
-_LONGEST_BUILD_SECONDS = 24 * 3600.0
 
 
 class Folder:
@@ -165,6 +163,19 @@ class Folder:
         # Spark and Sail pass over names that begin with a full stop.
         with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as folder:
             yield Path(folder) / "file"
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Hold a name, which others wait for. Who has held it for a minute was killed."""
+        while not self.create(name, str(time.time()).encode()):
+            held = self.read(name)
+            if held is not None and time.time() - float(held) > _LONGEST_WRITE_SECONDS:
+                self.delete(name)
+            time.sleep(0.05)
+        try:
+            yield
+        finally:
+            self.delete(name)
 
     def copy(self, folder: str, to: str) -> None:
         """Copy a folder with all that is in it."""
@@ -276,25 +287,6 @@ def parquet(run: Callable[[str], object], rows: str) -> bytes:
 
 def _list(files: Sequence[str]) -> str:
     return f"[{', '.join(map(literal, files))}]"
-
-
-def tidy_builds(profile: Profile, keep: int) -> None:
-    """Delete the builds that nobody reads: all but those of the last publications.
-
-    At least two stay, since somebody may be reading the one before. A build that was never
-    published may still be at work, and goes when it is a day old.
-    """
-    lake, schema = lake_of(profile), profile.schema
-    builds = lake.names(f"{schema}/published")
-    with lake.connect() as connection:
-        seen = {(one.schema, one.name): one.build for one in published(lake, connection, schema)}
-    kept = {*seen.values(), *builds[-max(keep + 1, 2) :]}
-    # A build begins with the time of its start.
-    day = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() - _LONGEST_BUILD_SECONDS))
-    for build in lake.names(f"{schema}/builds"):
-        if build not in kept and (build in builds or build < day):
-            lake.delete(f"{schema}/builds/{build}")
-            lake.delete(f"{schema}/published/{build}")
 
 
 # Writing the raw tables.

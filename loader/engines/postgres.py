@@ -10,7 +10,7 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
@@ -20,7 +20,7 @@ from psycopg2 import errors
 
 from loader.engines import Column, Engine, Row, Selection
 from loader.engines.feeding import CHUNK, CopyStream
-from loader.engines.raw_store import RawStore, create_table
+from loader.engines.raw_store import RawStore
 from loader.engines.sql import quote
 from loader.errors import (
     DatabaseFault,
@@ -174,7 +174,6 @@ class Pool:
             self._slots.release()
 
     def close(self) -> None:
-        """Close what is idle."""
         while self._idle:
             self._idle.pop().close()
 
@@ -359,7 +358,6 @@ _NO_LIMIT = (
 
 @contextmanager
 def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
-    """Open the raw tables; see `open_store`."""
     schema = profile.raw_schema
     if len(schema.encode()) > LONGEST_NAME:
         raise UsageError(
@@ -380,6 +378,7 @@ class PostgresRaw(RawStore):
 
     # Stands for a parameter in SQL: no name can have it, and a `%` is one of a name.
     parameter = "\0"
+    has_ranges = True
     # A relation without any column has one row with none.
     relations_sql = """
         select
@@ -433,7 +432,6 @@ class PostgresRaw(RawStore):
             raise fault(error, self.where, need=self._need(right)) from None
 
     def _need(self, right: str) -> str:
-        """The SQL that gives a right."""
         if right in ("select", "insert", "update", "delete"):
             tables = f"{right} on all tables in schema {self.schema}"
             right = f"usage on schema {self.schema} to {self._user}; grant {tables}"
@@ -478,21 +476,6 @@ class PostgresRaw(RawStore):
             self._connection.commit()
         except psycopg2.Error as error:
             raise fault(error, self.where, is_commit=True) from None
-
-    def creation(self, name: str, columns: Mapping[str, str]) -> str:
-        return creation(self.schema, name, columns)
-
-
-def creation(schema: str, name: str, columns: Mapping[str, str]) -> str:
-    """The statement that makes a raw table in a schema, whose name is quoted."""
-    table = f"{schema}.{quote(name)}"
-    made = create_table(table, columns)
-    if "line" not in columns:
-        return made
-    # The rows of a load stand together: an index of ranges finds them and costs a load nothing.
-    index = f"{quote(f'{name}_load_id')} on {table} using brin (load_id)"
-    options = "pages_per_range = 32, autosummarize = on"
-    return f"{made}; create index if not exists {index} with ({options})"
 
 
 # What psycopg2 does not do by itself.

@@ -62,10 +62,22 @@ def raw_tables(inputs: Sequence[Input]) -> dict[str, Mapping[str, str]]:
     return {**files, **_OWN_TABLES}
 
 
-def create_table(table: str, columns: Mapping[str, str]) -> str:
-    """The statement that makes a raw table."""
+def create_table(
+    schema: str, name: str, columns: Mapping[str, str], *, has_ranges: bool = False
+) -> str:
+    """SQL that makes a raw table in a schema, which is SQL, too.
+
+    With `has_ranges` there is an index of ranges as well: the rows of a load stand together, so it
+    finds them and costs a load nothing.
+    """
     listed = ", ".join(f"{quote(column)} {type_}" for column, type_ in columns.items())
-    return f"create table if not exists {table} ({listed})"
+    sql = f"create table if not exists {schema}.{quote(name)} ({listed})"
+    if has_ranges and "line" in columns:
+        sql += (
+            f"; create index if not exists {quote(f'{name}_load_id')} on {schema}.{quote(name)} "
+            "using brin (load_id) with (pages_per_range = 32, autosummarize = on)"
+        )
+    return sql
 
 
 def kept_under(
@@ -99,6 +111,8 @@ class RawStore:
     small = 1 << 18
     # Whether it is the engine that the models are compiled for.
     runs_models = True
+    # Whether its tables have an index of ranges; see `create_table`.
+    has_ranges = False
     # SQL for the relations of a schema: name, kind, owner, column, type, a column a row; and for
     # whether the schema is there.
     relations_sql: str
@@ -218,7 +232,8 @@ class RawStore:
         in_schema = f"create, usage on schema {self.schema}"
         for name, columns in raw_tables(inputs).items():
             if (relation := present.get(name)) is None:
-                self.run(self.creation(name, columns), right=in_schema)
+                sql = create_table(self.schema, name, columns, has_ranges=self.has_ranges)
+                self.run(sql, right=in_schema)
                 continue
             self._check(name, columns, relation)
             for column, type_ in columns.items():
@@ -231,10 +246,6 @@ class RawStore:
             if EXTRA in known and added:
                 loads = [load for load in self.loads() if load.input == table.name]
                 self._fill(table, added, loads)
-
-    def creation(self, name: str, columns: Mapping[str, str]) -> str:
-        """The statement that makes a raw table."""
-        return create_table(self.table(name), columns)
 
     def _check(self, name: str, columns: Mapping[str, str], relation: Relation) -> None:
         name = f"{self.schema_name}.{name}"

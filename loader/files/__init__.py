@@ -1,8 +1,8 @@
 """Files, wherever they are and however they are packed, as local files of plain bytes.
 
-collect      what the PATHs of a call mean: files, folders, archives, addresses
+collect      what the PATHs of a call mean: files, folders, archives, addresses, pipes
 paths        PATHs of this machine
-remote       addresses, standard input and pipes, fetched into temporary files
+remote       addresses, fetched into temporary files
 temporary    where fetched and unpacked files go, and how much of it
 compression  opening decompressed: gzip, zstd, bzip2, xz
 content      what the bytes are

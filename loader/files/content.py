@@ -59,7 +59,7 @@ _CONTROLS = bytes(set(range(1, 32)) - set(b"\t\n\v\f\r"))
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 
-_CONTENT_TYPES = "[Content_Types].xml"
+_CONTENT_TYPES, _MANIFEST = "[Content_Types].xml", "META-INF/manifest.xml"
 _MOST_OF_A_PART = 4 << 20
 # A part of [Content_Types].xml, the format, the word. The workbook inside a Word document is
 # declared without `.main`.
@@ -78,6 +78,11 @@ _OPEN_DOCUMENTS = (
     (b"opendocument.text", "binary", "an OpenDocument text"),
     (b"opendocument", "binary", "an OpenDocument file that is no spreadsheet"),
 )
+_DECLARING_PARTS = {
+    _CONTENT_TYPES: _OFFICE_OPEN_XML,
+    "mimetype": _OPEN_DOCUMENTS,
+    _MANIFEST: _OPEN_DOCUMENTS,
+}
 # Names of streams of an OLE file ([MS-CFB]).
 _OLE_STREAMS = (
     ("EncryptedPackage", "binary", "an Office file with a password"),
@@ -156,20 +161,16 @@ def open_zip(path: Path, name: str) -> zipfile.ZipFile:
 def _zip_content(path: Path, name: str) -> tuple[str, str]:
     with open_zip(path, name) as archive:
         parts = set(archive.namelist())
+        for part, kinds in _DECLARING_PARTS.items():
+            if part in parts and (part != _MANIFEST or "content.xml" in parts):
+                declared = _head_of_part(archive, name, part).lower()
+                for content_type, format_, word in kinds:
+                    if content_type in declared:
+                        return format_, word
         if _CONTENT_TYPES in parts:
-            types = _head_of_part(archive, name, _CONTENT_TYPES).lower()
-            for content_type, format_, word in _OFFICE_OPEN_XML:
-                if content_type in types:
-                    return format_, word
             if "xl/workbook.xml" in parts:
                 return "xlsx", "an Excel workbook"
             return "binary", "an Office file that is no spreadsheet"
-        for part in ("mimetype", "META-INF/manifest.xml"):
-            if part in parts and (part == "mimetype" or "content.xml" in parts):
-                declared = _head_of_part(archive, name, part)
-                for content_type, format_, word in _OPEN_DOCUMENTS:
-                    if content_type in declared:
-                        return format_, word
         if "Index/Document.iwa" in parts or "Index.zip" in parts:
             return "binary", "a file of Apple Numbers, Pages or Keynote"
     return "zip", "a zip archive"

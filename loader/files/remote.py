@@ -119,8 +119,8 @@ class Remote:
             paths = in_reading_order(system.glob(root)) if has_pattern else [root]
             return [Listed(path, _last(path), {}) for path in paths]
         if is_pattern(root) and not system.exists(root):
-            listed = [Listed(path, _last(path), system.info(path)) for path in system.glob(root)]
-            listed = [file for file in listed if file.info["type"] != "directory"]
+            found = system.glob(root, detail=True).items()
+            listed = [Listed(p, _last(p), info) for p, info in found if info["type"] != "directory"]
         elif (info := system.info(root))["type"] != "directory":
             return [Listed(root, _last(root), info)]
         else:

@@ -1,7 +1,7 @@
 """Records out of files: what a file is, where its header stands, and how its lines are split.
 
 recognise      what a file is, told by its content alone: one parser, or one for each sheet
-records        what every parser gives: batches of CSV for COPY, and rejected lines
+records        what every parser is and gives: batches of CSV for COPY, and rejected lines
 delimited      delimited text: records, each part under its own header
 encoding       which encoding a text has, or which guess has no rival; decoding
 dialect        which delimiter, quote and escape a text has: the ones that its header needs

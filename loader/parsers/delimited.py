@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -12,7 +11,7 @@ from loader.parsers.dialect import ReadOptions, TextLayout, recognise_layout, un
 from loader.parsers.encoding import (
     Decoding,
     Encoding,
-    Stream,
+    Open,
     decode,
     encoding_of,
     proposals,
@@ -33,8 +32,6 @@ from loader.sources import HeaderMatch, Input
 SAMPLE = 1 << 20
 # A line must fit the memory whole; this is far above any list and below what would hurt.
 _LINE_LIMIT = 32 << 20
-
-Open = Callable[[], AbstractContextManager[Stream]]
 
 
 @dataclass
@@ -68,12 +65,14 @@ class DelimitedParser(Parser):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        notes = self.layout.notes
+        notes, above = super().notes, (self.layout.header_line or 1) - 1
+        if above:
+            lines = "line 1" if above == 1 else f"lines 1 to {above}"
+            notes = (f"passed over {lines} before the header", *notes)
         if self.read_as.is_guess:
             notes += (f"the encoding is a guess: {self.read_as}; --encoding says another one",)
         if self.hint:
             notes += (self.hint,)
-        notes += super().notes
         if self._doubted:
             lines = listed(
                 [f"{one.line} to {one.line + count_lines(one.content)}" for one in self._doubted]

@@ -20,7 +20,7 @@ from itertools import islice
 from operator import itemgetter
 
 from loader.errors import FileRefused, NoTable
-from loader.parsers.records import Row, ignored_columns, is_filled, refuse_records_above
+from loader.parsers.records import Row, is_filled, refuse_records_above
 from loader.parsers.sheets import HEADER_WITHIN
 from loader.parsers.splitter import Dialect, Grammar, Record, count_lines, lines_of
 from loader.sources import (
@@ -121,15 +121,6 @@ class TextLayout:
             words.append("each line one quoted cell")
         words.append(f"header in line {self.header_line}" if self.header_line else "no header")
         return ", ".join(words) + self.match.input.said
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was passed over."""
-        notes = ignored_columns(self.match)
-        if self.header_line and self.header_line > 1:
-            lines = "line 1" if self.header_line == 2 else f"lines 1 to {self.header_line - 1}"
-            notes = (f"passed over {lines} before the header", *notes)
-        return notes
 
 
 def delimiter_name(delimiter: str) -> str:
@@ -291,7 +282,14 @@ def _choose(name: str, readings: list[TextLayout], sample: str) -> TextLayout:
     # `a<TAB><TAB>b` can be read with nameless columns, and `a,<TAB>b` without; `a ; b` with a
     # column `;` between spaces.
     usual = {reading.dialect.delimiter for reading in readings if reading.dialect.quote == '"'}
-    readings = [r for r in readings if r.dialect.delimiter not in usual or not _has_quotes(r)]
+    # Nor are apostrophes tried where names stand in quotation marks.
+    readings = [
+        r
+        for r in readings
+        if r.dialect != Dialect(r.dialect.delimiter, "'")
+        or r.dialect.delimiter not in usual
+        or not any(cell.startswith('"') for cell in r.match.cells)
+    ]
     fewest = min(map(_nameless, readings))
     readings = [reading for reading in readings if _nameless(reading) == fewest]
     at = f", line {readings[0].header_line}: the header"
@@ -324,12 +322,6 @@ def _split(sample: str, reading: TextLayout) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _has_quotes(reading: TextLayout) -> bool:
-    """Whether apostrophes were tried where names stand in quotation marks."""
-    cells = reading.match.cells
-    return reading.dialect.quote == "'" and any(cell.startswith('"') for cell in cells)
-
-
 def _nameless(reading: TextLayout) -> int:
     return sum(not any(map(str.isalnum, cell)) for cell in reading.match.cells)
 
@@ -341,16 +333,11 @@ def _with_quote(readings: list[TextLayout], sample: str) -> TextLayout:
         return usual
     body = usual.body(sample)
     bare = Dialect(usual.dialect.delimiter, "")
-    begins = [
-        sum((cell or "").startswith(reading.dialect.quote) for cell in record.cells)
-        for reading in readings
-        for _, record in records_of(body, bare)
-    ]
-    half = len(begins) // len(readings)
-    if sum(begins[half:]) <= sum(begins[:half]):
+    records = [record.cells for _, record in records_of(body, bare)]
+    begins = Counter(cell[0] for cells in records for cell in cells if cell)
+    if begins["'"] <= begins['"']:
         return usual
     width, key = usual.width, usual.match.key or 0
-    records = (record.cells for _, record in records_of(body, bare))
     keys = [(cells[key] or "").strip(BLANKS) for cells in records if len(cells) == width]
 
     def preference(reading: TextLayout) -> tuple[int, bool]:

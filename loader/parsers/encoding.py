@@ -18,7 +18,8 @@ import codecs
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -98,6 +99,9 @@ class Stream(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
+Open = Callable[[], AbstractContextManager[Stream]]
+
+
 @dataclass(frozen=True)
 class Encoding:
     """An encoding as Python calls it; `examples` are words that are read by a guess."""
@@ -137,17 +141,14 @@ def encoding_of(name: str, sample: bytes) -> Encoding:
         return Encoding(proven)
     if sample.isascii():
         return Encoding("utf-8", is_final=False)
-    tokens = Counter(dict(_tokens(sample).most_common(_MOST_TOKENS)))
+    tokens = Counter(dict(Counter(_words(sample)).most_common(_MOST_TOKENS)))
     if not _least(tokens, _GUESS):
         return Encoding("utf-8")
     for rival in (*_RIVALS, *_detected([*tokens])):
-        differ = Counter(
-            {
-                token: times
-                for token, times in tokens.items()
-                if token.decode(rival, MARK) != token.decode(_GUESS, MARK)
-            }
-        )
+        differ = Counter(tokens)
+        for token in tokens:
+            if token.decode(rival, MARK) == token.decode(_GUESS, MARK):
+                del differ[token]
         if differ and _least(differ, rival) >= max(1, _least(differ, _GUESS)):
             shown = max(differ, key=lambda token: _judged(token, rival))
             raise FileRefused(
@@ -162,7 +163,7 @@ def encoding_of(name: str, sample: bytes) -> Encoding:
 
 def proposals(sample: bytes) -> str:
     """Which encodings would make words of bytes that are no UTF-8, in a sentence; '' if none."""
-    found = Counter({token: n for token, n in _tokens(sample).items() if not _is_utf8(token)})
+    found = Counter(word for word in _words(sample) if not _is_utf8(word))
     tokens = Counter(dict(found.most_common(_MOST_TOKENS)))
     pages = (_GUESS, *_RIVALS, *_OTHERS)
     shown = max(tokens, key=len, default=b"")
@@ -300,10 +301,6 @@ def _words(data: bytes) -> list[bytes]:
     """The tokens of some text that are no longer than words are."""
     words = data.translate(_LETTERS_ONLY).split()
     return [word for word in words if not word.isascii() and len(word) <= _LONGEST_TOKEN]
-
-
-def _tokens(data: bytes) -> Counter[bytes]:
-    return Counter(_words(data))
 
 
 def _least(tokens: Counter[bytes], encoding: str) -> int:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -18,7 +17,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from loader.errors import FileRefused
-from loader.parsers.encoding import Decoding, Encoding, Stream, bom_of, said_encoding
+from loader.parsers.encoding import Decoding, Encoding, Open, Stream, bom_of, said_encoding
 from loader.parsers.records import (
     Batch,
     Parser,
@@ -48,7 +47,6 @@ _UNUSUAL = AttributeError, LookupError, ValueError, TypeError, StopIteration, Re
 # What only an escape can bring into a value, and needs a closer look.
 _ESCAPED = re.compile('["\0\r\n\ud800-\udfff]')
 
-Open = Callable[[], AbstractContextManager[Stream]]
 Pairs = tuple[tuple[str, object], ...]
 
 

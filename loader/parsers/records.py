@@ -101,8 +101,9 @@ class Parser(ABC):
 
     part = ""
     delimiter = ","
-    # What is numbered.
+    # What is numbered, and where the header begins.
     unit = "row"
+    first_column = 0
 
     @property
     def input(self) -> Input:
@@ -122,10 +123,20 @@ class Parser(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
+        cells, first = self.match.cells, self.first_column
+        kept = [_shown(cells[at].strip()) for at in self.match.further]
+        nameless = [str(at) for at, cell in enumerate(cells[first:], 1) if not cell.strip()]
+        lacking = ", ".join(column.name for column in self.match.lacks)
         notes: tuple[str, ...] = ()
+        if kept:
+            notes += (f"further columns, kept in `extra`: {listed(kept)}",)
+        if nameless:
+            notes += (f"ignored columns, without a name: number {listed(nameless)}",)
+        if lacking:
+            notes += (f"without {lacking}: they stay empty",)
         if self._headers:
             at = listed([str(number) for number in self._headers])
-            notes = (f"a header stands again in {self.unit} {at}; what follows is read under it",)
+            notes += (f"a header stands again in {self.unit} {at}; what follows is read under it",)
         if self._further and not self.has_extra:
             lost = listed([*map(_shown, self._further)])
             notes += (f"not kept, for the first header has no further columns: {lost}",)
@@ -282,19 +293,6 @@ def extra_of(cells: Iterable[tuple[str, str | None]]) -> str | None:
     if UNDECODABLE.search(text) or "\\u0000" in text:
         text = _to_json({verbatim(name): verbatim(cell) for name, cell in filled.items()})
     return text
-
-
-def ignored_columns(match: HeaderMatch, begin: int = 0) -> tuple[str, ...]:
-    """Notes on the columns from number `begin` that mean nothing, and on lacking ones."""
-    kept = [_shown(match.cells[at].strip()) for at in match.further]
-    nameless = [str(at) for at, cell in enumerate(match.cells[begin:], 1) if not cell.strip()]
-    notes: tuple[str, ...] = ()
-    if kept:
-        notes += (f"further columns, kept in `extra`: {listed(kept)}",)
-    if nameless:
-        notes += (f"ignored columns, without a name: number {listed(nameless)}",)
-    lacking = ", ".join(column.name for column in match.lacks)
-    return (*notes, f"without {lacking}: they stay empty") if lacking else notes
 
 
 def refuse_records_above(name: str, match: HeaderMatch, where: str, above: Iterable[Row]) -> None:

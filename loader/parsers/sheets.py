@@ -17,7 +17,6 @@ from loader.parsers.records import (
     csv_cell,
     extra_of,
     formula_text,
-    ignored_columns,
     is_filled,
     listed,
     not_text,
@@ -77,10 +76,12 @@ class SheetParser(Parser):
         return f"{self.sheet.kind}, {where}{self.input.said}"
 
     @property
+    def first_column(self) -> int:  # type: ignore[override]  # a table may begin further right
+        return next(at for at, cell in enumerate(self.header) if cell.strip())
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        # A table that begins further to the right is no table with nameless columns.
-        begin = next(at for at, cell in enumerate(self.header) if cell.strip())
-        notes = (*self.beside, *ignored_columns(self.match, begin))
+        notes = (*self.beside, *super().notes)
         if self.above:
             rows = listed([str(row) for row in self.above])
             notes += (f"passed over row {rows} above the header",)
@@ -89,7 +90,7 @@ class SheetParser(Parser):
             notes += (f"cells to the right of the header were left out in {rows}",)
         if self._rows_hidden:
             notes += (f"{self._rows_hidden:,} hidden or filtered rows are read like the others",)
-        return (*notes, *super().notes)
+        return notes
 
     def _batches(self, load_id: int) -> Iterator[Batch]:
         above = -1 if self.header_row is None else self.header_row

@@ -13,7 +13,6 @@ Sources: ECMA-376 part 1 (SpreadsheetML), OpenDocument 1.3 part 3, chapter 9.
 from __future__ import annotations
 
 import io
-import mmap
 import posixpath
 import re
 import zlib
@@ -238,15 +237,9 @@ def number_text(written: str) -> str:
         return written
     if abs(value) >= 10.0**_DIGITS:
         return rounded_text(value)
-    if value % 1 == 0:
-        exact = Decimal(written)
-        if exact == exact.to_integral_value():
-            return str(int(exact))
-    text = format(value, ".15g")
-    if "e" not in text:
-        return text
-    text = format(Decimal(text), "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    # Zero has no sign.
+    text = format(value + 0.0, ".15g")
+    return format(Decimal(text), "f") if "e" in text else text
 
 
 def date_format(code: str) -> str:
@@ -331,8 +324,6 @@ def xlsx_sheets(path: Path) -> Iterator[SheetRows]:
     """
     with _open_package(path) as package:
         main = dict(_relations(package, "").values()).get("officeDocument", "xl/workbook.xml")
-        if main.endswith(".bin"):
-            raise Unreadable("It is a binary workbook (xlsb). Save it as .xlsx and load that.")
         relations = _relations(package, main)
         part_of_kind = dict(relations.values())
         cells = _XlsxCells(
@@ -680,9 +671,6 @@ def _duration(written: str) -> str:
 
 # xls ---------------------------------------------------------------------------------------------
 
-# An xlsx or docx with a password is a part of this name in the same kind of container as an xls.
-_ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
-
 
 def xls_sheets(path: Path) -> Iterator[SheetRows]:
     """The sheets of an xls workbook (Excel 2.0 to 2003), read by xlrd. Raises Unreadable."""
@@ -690,9 +678,6 @@ def xls_sheets(path: Path) -> Iterator[SheetRows]:
     from xlrd.biffh import XLRDError
     from xlrd.compdoc import CompDocError
 
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(_ENCRYPTED_PACKAGE) >= 0:
-            raise Unreadable(_PASSWORD)
     try:
         book = xlrd.open_workbook(
             str(path), logfile=io.StringIO(), formatting_info=True, on_demand=True, ragged_rows=True

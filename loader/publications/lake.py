@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from socket import gethostname
 from typing import Any
 
 from loader.engines.duckdb import Connection
-from loader.engines.lake import lake_of, marts, parquet, tidy_builds
+from loader.engines.lake import lake_of, marts, parquet, published
 from loader.engines.sql import literal
 from loader.profile import Profile
 from loader.publications import (
@@ -29,6 +29,9 @@ from loader.publications import (
     Publication,
     Publications,
 )
+
+# Builds that are not published may be at work for so long.
+_LONGEST_BUILD_SECONDS = 24 * 3600.0
 
 
 @contextmanager
@@ -44,12 +47,14 @@ def connected(
 class LakePublications(Publications):
     """See `Publications`. A build of another machine is a publication, too."""
 
+    # While they are open.
+    _connection: Connection
+
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile, literal)
         self._lake = lake_of(profile)
         self._record = f"{profile.schema}/last_build.json"
         self._loaded: list[str] = []
-        self._connection: Connection | None = None
 
     def is_current(self, code: str) -> bool:
         record = self._lake.read(self._record)
@@ -72,29 +77,46 @@ class LakePublications(Publications):
         """Note what dbt has published, and delete the builds that nobody reads any more."""
         if build.code is not None and self._loaded == self._entries():
             self._lake.replace(self._record, json.dumps(self._state(build.code)).encode())
-        tidy_builds(self.profile, keep)
         # As macros/lake/location.sql names a build.
         end = f"-{build.invocation_id[:8]}"
         names = [name for name in self._pointers() if name.endswith(end)]
         if not names:
             return None
-        with self.opened():
+        with self._alone(), self.opened(names[-1]):
             self.make_table()
             number = self.next_number()
-            self.run(self.entry(replace(build, place=self.schema), number, names[-1]))
+            self.run(self.entry(replace(build, place=names[-1]), number, names[-1]))
             # Of builds at once readers see the one that began last, whichever ends last.
             newest = literal(self._pointers()[-1])
             self.run(
                 f"update {self.table} set status = if(place = {newest}, '{CURRENT}', '{KEPT}') "
                 f"where status <> '{GONE}' and {newest} in (select place from {self.table})"
             )
+            self._tidy(keep)
             there = ", ".join(map(literal, self._lake.names(f"{self.schema}/builds")))
             self.run(f"update {self.table} set status = '{GONE}' where place not in ({there})")
             self._write()
         return number
 
+    def _tidy(self, keep: int) -> None:
+        """Delete the builds that nobody reads: all but those of the last publications.
+
+        At least two stay, since somebody may be reading the one before. A build that was never
+        published may still be at work, and goes when it is a day old.
+        """
+        builds = self._pointers()
+        known = published(self._lake, self._connection, self.schema)
+        seen = {(one.schema, one.name): one.build for one in known}
+        kept = {*seen.values(), *builds[-max(keep + 1, 2) :]}
+        # A build begins with the time of its start.
+        day = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() - _LONGEST_BUILD_SECONDS))
+        for build in self._lake.names(f"{self.schema}/builds"):
+            if build not in kept and (build in builds or build < day):
+                self._lake.delete(f"{self.schema}/builds/{build}")
+                self._lake.delete(f"{self.schema}/published/{build}")
+
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
-        with self.opened():
+        with self._alone(), self.opened():
             current, chosen = self.chosen(build)
             now = time.strftime("%Y%m%dT%H%M%S.000000", time.gmtime())
             place = f"{now}-{chosen.place.rpartition('-')[2]}"
@@ -114,14 +136,16 @@ class LakePublications(Publications):
         return current, replace(chosen, place=place)
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
-        assert self._connection is not None
         return self._connection.execute(sql).fetchall()
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
-        with marts(self._lake, self.schema) as connection:
+    def opened(self, *places: str) -> Iterator[None]:
+        with marts(self._lake, self.schema, places) as connection:
             self._connection = connection
             yield
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return self._lake.alone(f"{self.schema}/publishing")
 
     def _write(self) -> None:
         """Put the table into the lake, and `mart_status` as it is by it."""

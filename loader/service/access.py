@@ -7,6 +7,7 @@ takes tells nothing of the tokens.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -56,6 +57,8 @@ _BEARER = HTTPBearer(auto_error=False, description="A token of `labmart token cr
 CONNECTIONS = 8
 # For so long a caller may save up requests.
 _SAVED_SECONDS = 10.0
+# How often news of jobs are looked for, for all who listen together.
+LOOK_SECONDS = 0.25
 # Rates are kept in memory, for so many callers and no more.
 _MOST_CALLERS = 10_000
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -202,6 +205,8 @@ class Service:
         self.uploads = 0
         # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
         self._threads = CapacityLimiter(CONNECTIONS)
+        self._looking, self._looked_at = asyncio.Lock(), 0.0
+        self._newest_events: dict[str, int] = {}
         own = self.figures = CollectorRegistry()
         self.requests = Counter(
             "labmart_http_requests",
@@ -225,6 +230,14 @@ class Service:
             "labmart_jobs", "Jobs by kind and state.", ("kind", "state"), registry=own
         )
         self.worker = Gauge("labmart_worker_up", "Whether a worker lives.", registry=own)
+
+    async def newest_events(self) -> dict[str, int]:
+        """The number of the newest event of each unfinished job: one look for all who listen."""
+        async with self._looking:
+            if time.monotonic() - self._looked_at >= LOOK_SECONDS:
+                self._newest_events = await self.in_thread(self.jobs.newest_events)
+                self._looked_at = time.monotonic()
+        return self._newest_events
 
     @contextmanager
     def upload_slot(self) -> Iterator[None]:

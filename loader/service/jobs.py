@@ -203,6 +203,11 @@ class JobStore:
         )
         return rows, goes_on or len(rows) == EVENTS_AT_ONCE
 
+    def newest_events(self) -> dict[str, int]:
+        """Of each unfinished job the number of its newest event."""
+        sql = "select id::text, last_event from jobs where finished_at is null"
+        return dict(self._tables.run(sql))
+
     def counts(self) -> list[tuple[str, str, int]]:
         return self._tables.run("select kind, state, count(*) from jobs group by kind, state")
 

@@ -26,8 +26,7 @@ from loader.dbt import write_docs
 from loader.errors import BuildFailed
 from loader.parsers.encoding import said_encoding
 from loader.query import FILTER_SYNTAX
-from loader.service.access import Caller, Service, Serving, require
-from loader.service.jobs import EVENTS_AT_ONCE
+from loader.service.access import LOOK_SECONDS, Caller, Service, Serving, require
 from loader.service.marts import FORMATS, Answer
 from loader.service.model import (
     FILE_NAME,
@@ -337,10 +336,6 @@ async def _last_event(
     return int(number or 0)
 
 
-# How often each listener looks for news.
-_LOOK_SECONDS = 0.25
-
-
 @router.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse, tags=["jobs"])
 async def follow_job(
     job_id: UUID, service: Serving, after: Annotated[int, Depends(_last_event)]
@@ -352,13 +347,16 @@ async def follow_job(
     """
     goes_on = True
     while goes_on and not service.is_ending:
+        newest = await service.newest_events()
+        # A job that is not among the unfinished ones has told all that it will.
+        if newest.get(str(job_id), after + 1) <= after:
+            await asyncio.sleep(LOOK_SECONDS)
+            continue
         events, goes_on = await service.in_thread(service.jobs.events, job_id, after)
         for event in events:
             after = event.number
             data = json.dumps(event.data, ensure_ascii=False)
             yield ServerSentEvent(id=str(after), event=event.event, raw_data=data)
-        if goes_on and len(events) < EVENTS_AT_ONCE:
-            await asyncio.sleep(_LOOK_SECONDS)
 
 
 # The marts, and the ledger: which there are, and their rows.

@@ -29,14 +29,16 @@
             {%- set row = [build_name(), lake_schema(node.schema), node.alias, columns] -%}
             {% do rows.append("('" ~ row | join("', '") ~ "')") %}
             {% do schemas.append(node.schema) %}
-            {% if node.schema == session.schema %}{% do marts.append((relation, columns)) %}{% endif %}
+            {% if node.schema == session.schema %}
+                {% do marts.append((relation, columns)) %}
+            {% endif %}
         {% endif %}
     {% endfor %}
     {% if not rows %}{{ return('') }}{% endif %}
     {% if session.schema != target.schema %}
         {% for relation, columns in marts %}
             {%- set known = relation.incorporate(path={'schema': target.schema}) -%}
-            {% do register_table(known, columns, build_location(relation)) %}
+            {% do register_table(known, columns, build_location(relation), shared=true) %}
         {% endfor %}
         {% for schema in schemas | unique %}
             {% do adapter.drop_schema(api.Relation.create(schema=schema)) %}

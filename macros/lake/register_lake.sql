@@ -74,12 +74,13 @@
 {%- endmacro %}
 
 {#- A table that stands on files; to drop it leaves them. One that is there already may stand on
-    other files, or have listed them when they were fewer. -#}
-{% macro register_table(relation, columns, place) -%}
+    other files, or have listed them when they were fewer. With `shared` another run may make it at
+    the same time, which is no error. -#}
+{% macro register_table(relation, columns, place, shared=false) -%}
     {% do create_schema(relation.without_identifier()) %}
     {% do run_query('drop table if exists ' ~ relation) %}
     {% call statement('register_table') -%}
-        create table {{ relation }} ({{ columns }})
+        create table {{ 'if not exists ' if shared }}{{ relation }} ({{ columns }})
         using parquet
         options (recursiveFileLookup 'true')
         location '{{ escape_single_quotes(place) }}'

@@ -1,4 +1,4 @@
-{#- By experiment, never by load: the next-newest row of an id counts again when a load is undone. -#}
+{#- By experiment, never by load: an older row of an id counts again when a load is undone. -#}
 {{ config(enabled=is_increment(), indexes=unique_index(['experiment_id'])) }}
 
 with added_rows as (

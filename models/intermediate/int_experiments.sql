@@ -12,13 +12,18 @@ with experiments as (
         error_rule
     from {{ ref('stg_user_experiments') }}
     {%- if is_increment() %}
-    union all
-    -- what the row's own cells say; what others say is asked anew
-    select
-        {{ columns }},
-        case when rule not in ('unknown_user', 'duplicate_id') then rule end as error_rule
-    from {{ ref('int_experiments_before') }}
-    where load_id not in (select load_id from {{ ref('stg_load_changes') }} where not is_added)
+        union all
+        -- what the row's own cells say; what others say is asked anew
+        select
+            {{ columns }},
+            case when rule not in ('unknown_user', 'duplicate_id') then rule end as error_rule
+        from {{ ref('int_experiments_before') }}
+        where
+            load_id not in (
+                select gone.load_id
+                from {{ ref('stg_load_changes') }} as gone
+                where not gone.is_added
+            )
     {%- endif %}
 ),
 

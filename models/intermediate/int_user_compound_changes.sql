@@ -31,7 +31,7 @@ changes as (
 ),
 
 published_user_compounds as (
-    select * from {{ published(this, 'int_user_compounds') }}
+    {{ looked_up(published(this, 'int_user_compounds'), 'changes', ['user_id', 'compound_id']) }}
 ),
 
 user_compound_changes as (

@@ -6,151 +6,154 @@
 {%- set totals_of = 'count(*) as experiments, count(run_time) as known_run_times, '
     ~ 'sum(run_time) as total_run_time' -%}
 {% if is_increment() -%}
-with changed_users as (
-    select user_id from {{ ref('int_experiments') }} where user_id is not null
-    union
-    select user_id from {{ ref('int_experiments_before') }} where user_id is not null
-),
+    with changed_users as (
+        select user_id from {{ ref('int_experiments') }} where user_id is not null
+        union
+        select user_id from {{ ref('int_experiments_before') }} where user_id is not null
+    ),
 
-published_totals as (
-    select published_user_totals.*
-    from {{ published(this) }} as published_user_totals
-    inner join changed_users on published_user_totals.user_id = changed_users.user_id
-),
+    published_totals as (
+        select published_user_totals.*
+        from {{ published(this) }} as published_user_totals
+        inner join changed_users on published_user_totals.user_id = changed_users.user_id
+    ),
 
-changes as (
-    select * from {{ ref('int_user_compound_changes') }}
-),
+    changes as (
+        select * from {{ ref('int_user_compound_changes') }}
+    ),
 
-experiment_parts as (
-    select
-        user_id,
-        {{ totals_of }}
-    from {{ ref('int_experiments') }}
-    where row_status = 'accepted'
-    group by user_id
-    union all
-    select
-        user_id,
-        -count(*) as experiments,
-        -count(run_time) as known_run_times,
-        -sum(run_time) as total_run_time
-    from {{ ref('int_experiments_before') }}
-    where row_status = 'accepted'
-    group by user_id
-    union all
-    select
-        user_id,
-        experiments,
-        known_run_times,
-        total_run_time
-    from published_totals
-),
+    experiment_parts as (
+        select
+            user_id,
+            {{ totals_of }}
+        from {{ ref('int_experiments') }}
+        where row_status = 'accepted'
+        group by user_id
+        union all
+        select
+            user_id,
+            -count(*) as experiments,
+            -count(run_time) as known_run_times,
+            -sum(run_time) as total_run_time
+        from {{ ref('int_experiments_before') }}
+        where row_status = 'accepted'
+        group by user_id
+        union all
+        select
+            user_id,
+            experiments,
+            known_run_times,
+            total_run_time
+        from published_totals
+    ),
 
-experiments_per_user as (
-    select
-        user_id,
-        sum(experiments) as experiments,
-        sum(known_run_times) as known_run_times,
-        sum(total_run_time) as total_run_time
-    from experiment_parts
-    group by user_id
-    having sum(experiments) > 0
-),
+    experiments_per_user as (
+        select
+            user_id,
+            sum(experiments) as experiments,
+            sum(known_run_times) as known_run_times,
+            sum(total_run_time) as total_run_time
+        from experiment_parts
+        group by user_id
+        having sum(experiments) > 0
+    ),
 
-distinct_parts as (
-    select
-        user_id,
-        count(*) filter (where times_listed > 0)
-        - count(*) filter (where times_listed_before > 0) as distinct_compounds
-    from changes
-    group by user_id
-    union all
-    select
-        user_id,
-        distinct_compounds
-    from published_totals
-),
+    distinct_parts as (
+        select
+            user_id,
+            count(*) filter (where times_listed > 0)
+            - count(*) filter (where times_listed_before > 0) as distinct_compounds
+        from changes
+        group by user_id
+        union all
+        select
+            user_id,
+            distinct_compounds
+        from published_totals
+    ),
 
-distinct_per_user as (
-    select
-        user_id,
-        sum(distinct_compounds) as distinct_compounds
-    from distinct_parts
-    group by user_id
-),
+    distinct_per_user as (
+        select
+            user_id,
+            sum(distinct_compounds) as distinct_compounds
+        from distinct_parts
+        group by user_id
+    ),
 
-most_consumed_before as (
+    most_consumed_before as (
     {{ unnest_list(
         'published_totals',
         keep=['user_id', 'most_consumed_compound_count'],
         list=split_text('most_consumed_compounds'),
         item='compound'
     ) }}
-),
+    ),
 
--- Of what is as before nothing is listed more often than the most consumed were.
-known_pairs as (
-    select
-        most_consumed_before.user_id,
-        cast(most_consumed_before.compound as bigint) as compound_id,
-        most_consumed_before.most_consumed_compound_count as times_listed
-    from most_consumed_before
-    left join changes
-        on
-            most_consumed_before.user_id = changes.user_id
-            and cast(most_consumed_before.compound as bigint) = changes.compound_id
-    where changes.user_id is null
-    union all
-    select
-        user_id,
-        compound_id,
-        times_listed
-    from changes
-    where times_listed > 0
-),
+    -- Of what is as before nothing is listed more often than the most consumed were.
+    known_pairs as (
+        select
+            most_consumed_before.user_id,
+            cast(most_consumed_before.compound as bigint) as compound_id,
+            most_consumed_before.most_consumed_compound_count as times_listed
+        from most_consumed_before
+        left join changes
+            on
+                most_consumed_before.user_id = changes.user_id
+                and cast(most_consumed_before.compound as bigint) = changes.compound_id
+        where changes.user_id is null
+        union all
+        select
+            user_id,
+            compound_id,
+            times_listed
+        from changes
+        where times_listed > 0
+    ),
 
-known_per_user as (
-    select
-        user_id,
-        max(times_listed) as times_listed
-    from known_pairs
-    group by user_id
-),
+    known_per_user as (
+        select
+            user_id,
+            max(times_listed) as times_listed
+        from known_pairs
+        group by user_id
+    ),
 
--- All that was most consumed is listed less often now: anything may have taken its place.
-fallen_users as (
-    select published_totals.user_id
-    from published_totals
-    left join known_per_user on published_totals.user_id = known_per_user.user_id
-    where
-        coalesce(known_per_user.times_listed, 0) < published_totals.most_consumed_compound_count
-),
+    -- All that was most consumed is listed less often now: anything may have taken its place.
+    fallen_users as (
+        select published_totals.user_id
+        from published_totals
+        left join known_per_user on published_totals.user_id = known_per_user.user_id
+        where
+            coalesce(known_per_user.times_listed, 0) < published_totals.most_consumed_compound_count
+    ),
 
-possible_pairs as (
-    select * from known_pairs
-    union
-    select
-        published_user_compounds.user_id,
-        published_user_compounds.compound_id,
-        published_user_compounds.times_listed
-    from {{ published(this, 'int_user_compounds') }} as published_user_compounds
-    inner join fallen_users on published_user_compounds.user_id = fallen_users.user_id
-    left join changes
-        on
-            published_user_compounds.user_id = changes.user_id
-            and published_user_compounds.compound_id = changes.compound_id
-    where changes.user_id is null
-),
+    pairs_of_fallen_users as (
+        {{ looked_up(published(this, 'int_user_compounds'), 'fallen_users', ['user_id']) }}
+    ),
+
+    possible_pairs as (
+        select * from known_pairs
+        union
+        select
+            pairs_of_fallen_users.user_id,
+            pairs_of_fallen_users.compound_id,
+            pairs_of_fallen_users.times_listed
+        from pairs_of_fallen_users
+        left join changes
+            on
+                pairs_of_fallen_users.user_id = changes.user_id
+                and pairs_of_fallen_users.compound_id = changes.compound_id
+        where changes.user_id is null
+    ),
 {%- else -%}
-with experiments_per_user as (
-    select
-        user_id,
-        {{ totals_of }}
-    from {{ ref('int_experiments') }}
-    where row_status = 'accepted'
-    group by user_id
-),
+    with experiments_per_user as (
+        select
+            user_id,
+            {{ totals_of }}
+        from {{ ref('int_experiments') }}
+        where row_status = 'accepted'
+        group by user_id
+    ),
 {%- endif %}
 
 user_compounds as (
@@ -204,7 +207,7 @@ user_totals as (
             as most_consumed_compound_count
     from experiments_per_user
     {% if is_increment() -%}
-    left join distinct_per_user on experiments_per_user.user_id = distinct_per_user.user_id
+        left join distinct_per_user on experiments_per_user.user_id = distinct_per_user.user_id
     {% endif -%}
     left join most_consumed_per_user
         on experiments_per_user.user_id = most_consumed_per_user.user_id

@@ -79,8 +79,9 @@ cell_formats as (
         coalesce(
             input_files.decimal,
             case when files_with_thousands.load_id is not null then 'unclear' end
-            {%- if is_increment() %},
-            published_formats.numbers
+            {%- if is_increment() %}
+                ,
+                published_formats.numbers
             {%- endif %}
         ) as numbers,
         input_files.dates,
@@ -94,8 +95,8 @@ cell_formats as (
             input_files.input = files_with_thousands.input
             and input_files.load_id = files_with_thousands.load_id
     {%- if is_increment() %}
-    left join {{ published(this) }} as published_formats
-        on input_files.load_id = published_formats.load_id
+        left join {{ published(this) }} as published_formats
+            on input_files.load_id = published_formats.load_id
     {%- endif %}
 ),
 

@@ -1,7 +1,7 @@
 {{ config(enabled=is_increment(), group='laboratory', meta={'increment': 'whole'}) }}
 
--- What the sums of all marts have changed by is what the changed rows have changed by. Without it an
--- increment could count a row twice, and every later one with it.
+-- What the sums of all marts have changed by is what the changed rows have changed by. Without it
+-- an increment could count a row twice, and every later one with it.
 with experiments_after as (
     select * from {{ ref('int_experiments') }} where row_status = 'accepted'
 ),
@@ -39,27 +39,27 @@ changed_pairs as (
 ),
 
 {% for side in ['now', 'before'] -%}
-{%- set is_now = side == 'now' -%}
-reconciled_{{ side }} as (
-    select coalesce(sum(accepted_rows), 0) as experiments
-    from {{ ref('input_reconciliation') if is_now else published(ref('input_reconciliation')) }}
-    where input = 'user_experiments'
-),
+    {%- set is_now = side == 'now' -%}
+    reconciled_{{ side }} as (
+        select coalesce(sum(accepted_rows), 0) as experiments
+        from {{ ref('input_reconciliation') if is_now else published(ref('input_reconciliation')) }}
+        where input = 'user_experiments'
+    ),
 
-features_{{ side }} as (
-    select
-        coalesce(sum(total_exp_per_user), 0) as experiments,
-        coalesce(sum(total_exp_time_per_user), 0) as run_time,
-        coalesce(sum(distinct_compounds), 0) as user_compounds
-    from {{ ref('user_features') if is_now else published(ref('user_features')) }}
-),
+    features_{{ side }} as (
+        select
+            coalesce(sum(total_exp_per_user), 0) as experiments,
+            coalesce(sum(total_exp_time_per_user), 0) as run_time,
+            coalesce(sum(distinct_compounds), 0) as user_compounds
+        from {{ ref('user_features') if is_now else published(ref('user_features')) }}
+    ),
 
-usage_{{ side }} as (
-    select
-        coalesce(sum(times_listed), 0) as items,
-        coalesce(sum(users), 0) as user_compounds
-    from {{ ref('compound_usage') if is_now else published(ref('compound_usage')) }}
-),
+    usage_{{ side }} as (
+        select
+            coalesce(sum(times_listed), 0) as items,
+            coalesce(sum(users), 0) as user_compounds
+        from {{ ref('compound_usage') if is_now else published(ref('compound_usage')) }}
+    ),
 
 {% endfor -%}
 sums as (

@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pandas  # type: ignore[import-untyped]  # its types are a package of their own
 import pytest
 from support.engines import Lake
-from support.oracle import marts
+from support.in_process import labmart
+from support.oracle import Lab, marts
 from support.project import copy_of_project
 from support.random_labs import Mode, catalogue_lab, random_lab
-from support.spark import KINDS, lake_on
+from support.spark import KINDS, lake_on, session_at
 from support.workbench import OLDER_POSTGRES, Workbench, requested_workbench
 
 pytestmark = pytest.mark.slow
@@ -110,3 +112,52 @@ def test_builds_at_once_share_a_session_server_and_nothing_else(
     for bench, expected in zip(benches, [*right, right[0]], strict=True):
         bench.enter(monkeypatch)
         assert bench.differences(expected) == []
+    if engine == "spark":
+        # Whoever else has a session there reads one of the two by the usual name.
+        [(users,)] = session_at(url).sql("select count(*) from labmart.users").collect()
+        assert users in {len(expected["users"]) for expected in right}
+
+
+@pytest.mark.prove("whole builds and six increments on each engine")
+@pytest.mark.parametrize("engine", ["postgres", "duckdb", OLDER_POSTGRES])
+def test_increments_through_the_command(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+) -> None:
+    """Loads are undone and done again; a red one changes nothing; plain dbt builds whole."""
+    # Of few rows nearly every load is more than a fifth.
+    monkeypatch.setattr("loader.publications.LARGEST_INCREMENT", 9e9)
+    labs = (random_lab(seed, mode="loads", dirt=0.05) for seed in range(40))
+    lab = max(labs, key=lambda one: len(one.files))
+    with requested_workbench(engine, request, tmp_path_factory) as bench:
+        alone = (replace(one, status="current", workbook=one.load_id) for one in lab.files)
+        files = list(bench.fill(Lab(tuple(alone))).files)
+
+        def build(*words: str, code: int = 0) -> str:
+            done = labmart(bench.project, *words, "build")
+            assert done.code == code, done.err
+            assert bench.differences(marts(Lab(tuple(files)))) == []
+            return done.err
+
+        assert "an increment" not in build()
+        loaded = [at for at, file in enumerate(files) if file.load_id]
+        for at in (*loaded[:3], *loaded[:2], loaded[-1]):
+            undone = files[at].status == "current"
+            bench.labmart("undo" if undone else "redo", str(files[at].load_id))
+            files[at] = replace(files[at], status="reverted" if undone else "current")
+            assert "an increment" in build()
+        red = tmp_path_factory.mktemp("red") / "red.csv"
+        rows = "".join(f"{number},Ada,,soon\n" for number in range(10**9, 10**9 + 40))
+        red.write_text(f"user_id,name,email,signup_date\n{rows}")
+        bench.labmart("load", str(red))
+        assert "columns_can_be_read" in build(code=1)
+        newest = bench.labmart("loads", "--format", "csv", "--limit", "1").splitlines()[1]
+        bench.labmart("undo", newest.partition(",")[0])
+        build()
+        bench.build()
+        assert bench.differences(marts(Lab(tuple(files)))) == []
+        bench.labmart("undo", str(files[loaded[1]].load_id))
+        files[loaded[1]] = replace(files[loaded[1]], status="reverted")
+        assert "an increment" not in build()

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -249,28 +250,51 @@ def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None
         assert engine.columns("users") == (Column("user_id", "bigint"),)
 
 
-def test_what_is_published_is_noted_compared_and_can_be_put_back(
-    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As dbt publishes: the tables of a build, then a file that names them."""
-    profile = lake.profile()
-    home = lake.place / "labmart"
-
-    def build(number: int, *, keep: int = 1) -> None:
-        name = f"2024010{number}T000000.000000-{number:08d}"
-        table = home / "builds" / name / "labmart" / "users"
-        pointer = home / "published" / name
-        for folder in (table, pointer):
-            folder.mkdir(parents=True)
-        duckdb.execute(f"copy (select {number} as user_id) to '{table}/0.parquet'")
-        duckdb.execute(
+def publish(lake: Lake, number: int) -> None:
+    """As dbt does: the tables of a build, then a file that names them."""
+    name = f"2024010{number}T000000.000000-{number:08d}"
+    table = lake.place / "labmart" / "builds" / name / "labmart" / "users"
+    pointer = lake.place / "labmart" / "published" / name
+    for folder in (table, pointer):
+        folder.mkdir(parents=True)
+    with duckdb.connect() as connection:
+        connection.execute(f"copy (select {number} as user_id) to '{table}/0.parquet'")
+        connection.execute(
             f"copy (select '{name}' as build, 'labmart' as schema_name, 'users' as name, "
             f"'`user_id` int' as columns) to '{pointer}/0.parquet'"
         )
-        made = GreenBuild("labmart", (Relation("", "users"),), (Mart("users", 2),))
-        with open_publications(profile) as publications:
-            publications.begin()
-            publications.publish(replace(made, invocation_id=f"{number:08d}x"), keep)
+
+
+def note(lake: Lake, number: int, *, keep: int = 1) -> None:
+    """As labmart does after that."""
+    made = GreenBuild("labmart", (Relation("", "users"),), (Mart("users", 2),))
+    with open_publications(lake.profile()) as publications:
+        publications.begin()
+        publications.publish(replace(made, invocation_id=f"{number:08d}x"), keep)
+
+
+def test_what_is_published_at_once_is_all_noted_and_the_last_to_begin_is_seen(lake: Lake) -> None:
+    numbers = [5, 4, 3, 2, 1]
+    for number in numbers:
+        publish(lake, number)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: note(lake, number, keep=9), numbers))
+    with open_publications(lake.profile()) as publications:
+        known = publications.all()
+    assert [one.build for one in known] == [1, 2, 3, 4, 5]
+    assert {one.place[7]: one.status for one in known} == {
+        **dict.fromkeys("1234", "kept"),
+        "5": "current",
+    }
+
+
+def test_what_is_published_is_noted_compared_and_can_be_put_back(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = lake.profile()
+    # Of somebody who was killed long ago while he noted a build.
+    (lake.place / "labmart").mkdir(parents=True)
+    (lake.place / "labmart" / "publishing").write_text("1")
 
     def seen() -> tuple[object, object]:
         with open_engine(profile) as engine:
@@ -280,7 +304,8 @@ def test_what_is_published_is_noted_compared_and_can_be_put_back(
         return user, row[1]
 
     for number in (1, 2, 3):
-        build(number)
+        publish(lake, number)
+        note(lake, number)
         assert seen() == (number, number)
     project = loading_project(tmp_path / "project")
     shutil.copytree(ROOT / "models" / "marts", project / "models" / "marts")

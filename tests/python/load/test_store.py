@@ -200,11 +200,12 @@ def test_small_files_are_written_together(engine: Engine, monkeypatch: pytest.Mo
         assert store.count(PEOPLE, 49) == (50, 1)
 
 
-@pytest.mark.parametrize("error", [FileRefused("a.csv", ": no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("kind", [FileRefused, KeyboardInterrupt])
 @pytest.mark.parametrize("after", [0, 30])
 def test_what_ends_the_batches_comes_out_as_it_was(
-    engine: Engine, error: BaseException, after: int
+    engine: Engine, kind: type[BaseException], after: int
 ) -> None:
+    error = kind("a.csv", ": no")
     closed = []
 
     def failing() -> Iterator[Batch]:

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import psycopg2
 import pytest
 from support.engines import Engine, Postgres
@@ -355,6 +356,28 @@ def test_what_is_no_increment_is_built_whole(lab: Lab, change: str, code: str) -
     lab.rows(change.format(two=two, s="{s}"))
     with open_publications(lab.profile) as publications:
         assert not publications.can_grow(code)
+
+
+PART: dict[str, object] = {"config": {"meta": {"increment": [{"changed": ["id"]}]}}}
+READS: dict[str, object] = {"depends_on": {"nodes": ["part"]}}
+
+
+@pytest.mark.parametrize(
+    ("node", "knows"),
+    [
+        ({"depends_on": {"nodes": ["other"]}}, True),
+        (READS, False),
+        (READS | {"config": {"meta": {"increment": "part"}}}, True),
+        (READS | {"test_metadata": {"name": "not_null"}}, True),
+        ({"config": {"materialized": "materialized_view"}}, False),
+    ],
+)
+def test_whatever_reads_changed_rows_alone_has_to_say_that_it_can(
+    node: dict[str, object], knows: bool
+) -> None:
+    nodes = {"part": PART, "other": {}, "node": node}
+    given = {"nodes": {name: {"name": name, **one} for name, one in nodes.items()}}
+    assert dbt_report._knows_increments(msgspec.convert(given, dbt_report._Manifest)) is knows
 
 
 @postgres_alone

@@ -9,20 +9,18 @@ import io
 import json
 import lzma
 import re
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import duckdb
-import openpyxl
-import xlwt
 from backports import zstd
 from support.copy_text import rows_of
 from support.project import ROOT
-from support.workbooks import ods_cell, ods_parts, ods_table
+from support.workbooks import workbook
 
 from loader.errors import FileRefused
 from loader.files import collect
@@ -113,55 +111,37 @@ def assert_accounted_for(
         assert number in covered or blank or not kept, (number, line)
 
 
-def written(form: str, rows: Sequence[Cells], folder: Path) -> bytes:
-    """A file of the rows in a format, made by other programs than ours."""
+def written(form: str, rows: Sequence[Cells]) -> bytes:
+    """A file of the rows, header included, in a format, made by other programs than ours."""
     if form in ("xlsx", "xls", "ods"):
-        return workbook(form, [NAMES, *rows])
+        return workbook(form, [("S", rows)])
     if form == "jsonl":
-        objects = [json.dumps(dict(zip(NAMES, row, strict=True))) for row in rows]
-        return "\n".join(objects).encode()
+        lines, header = [], rows[0]
+        for row in rows:
+            # What has no number as its id is the header of what follows.
+            if row[0] and not row[0].isdigit():
+                header = row
+            else:
+                lines.append(json.dumps(dict(zip(map(str, header), row, strict=True))))
+        return "\n".join(lines).encode()
     if form == "parquet":
-        path = folder / "made"
-        with duckdb.connect() as connection:
-            connection.execute(f"create table t ({', '.join(f'{name} text' for name in NAMES)})")
-            connection.executemany("insert into t values (?, ?, ?, ?)", rows)
-            connection.execute(f"copy t to '{path}' (format parquet)")
-        return path.read_bytes()
+        names = [str(name).replace('"', '""') for name in rows[0]]
+        with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+            columns = ", ".join(f'"{name}" text' for name in names)
+            connection.execute(f"create table t ({columns})")
+            marks = ", ".join("?" * len(names))
+            connection.executemany(f"insert into t values ({marks})", rows[1:])
+            connection.execute(f"copy t to '{folder}/made' (format parquet)")
+            return Path(folder, "made").read_bytes()
     file = io.StringIO()
-    writer = csv.writer(file, delimiter="\t" if form == "tsv" else ",")
-    writer.writerows([NAMES, *rows])
+    delimiter = {"tsv": "\t", "utf-16": ";"}.get(form, ",")
+    quoting = csv.QUOTE_ALL if form == "quoted" else csv.QUOTE_MINIMAL
+    writer = csv.writer(file, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
+    writer.writerows(rows)
     data = file.getvalue().encode("utf-16" if form == "utf-16" else "utf-8")
     if form == "zip":
         return zipped({"a/users.csv": data, "b.csv.gz": gzip.compress(data)})
     return _PACKED[form](data) if form in _PACKED else data
-
-
-def workbook(form: str, rows: Sequence[Cells]) -> bytes:
-    """A workbook with one sheet, all cells text."""
-    file = io.BytesIO()
-    if form == "xlsx":
-        new = openpyxl.Workbook()
-        for at, row in enumerate(rows, start=1):
-            for column, text_ in enumerate(row, start=1):
-                cell = new.active.cell(at, column, text_)
-                cell.data_type = "s"
-        new.save(file)
-    elif form == "xls":
-        old = xlwt.Workbook()
-        sheet = old.add_sheet("S")
-        for at, row in enumerate(rows):
-            for column, text_ in enumerate(row):
-                sheet.write(at, column, text_)
-        old.save(file)
-    else:
-        lines = (
-            f"<table:table-row>{''.join(ods_cell(escape(cell or '')) for cell in row)}"
-            "</table:table-row>"
-            for row in rows
-        )
-        parts = ods_parts(ods_table("".join(lines)))
-        return zipped({name: content.encode() for name, content in parts.items()})
-    return file.getvalue()
 
 
 def zipped(members: Mapping[str, bytes]) -> bytes:

@@ -17,12 +17,10 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
-import openpyxl
-import xlsxwriter  # type: ignore[import-untyped]
-import xlwt
 from backports import zstd
 from support.random_delimited import delimited
 from support.random_tables import Cell, Draft, Table, draft, is_record
+from support.workbooks import workbook
 
 # What openpyxl and xlwt refuse, or write as something else.
 _NOT_IN_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\r\ud800-\udfff\ufffe\uffff]")
@@ -67,7 +65,7 @@ def random_content(rng: random.Random) -> Content:
         return Content(pressed, (table,))
     if kind < 0.8:
         return parquet(rng)
-    return workbook(rng)
+    return random_workbook(rng)
 
 
 def refused_content(rng: random.Random) -> Content:
@@ -122,7 +120,7 @@ def given_content(rng: random.Random, given: Draft) -> Content:
     if kind < 0.8:
         data, table = delimited(rng, given) if kind < 0.6 else json_lines(rng, given)
         return Content(rng.choice(_PRESSES)(data) if rng.random() < 0.3 else data, (table,))
-    return parquet(rng, given) if kind < 0.9 else workbook(rng, given)
+    return parquet(rng, given) if kind < 0.9 else random_workbook(rng, given)
 
 
 def json_lines(rng: random.Random, given: Draft | None = None) -> tuple[bytes, Table]:
@@ -206,10 +204,10 @@ def parquet(rng: random.Random, given: Draft | None = None) -> Content:
     return Content(data, (Table(made.input.name, "", rows),))
 
 
-def workbook(rng: random.Random, given: Draft | None = None) -> Content:
+def random_workbook(rng: random.Random, given: Draft | None = None) -> Content:
     """One or two sheets with a header and at times one without, as xlsx or xls."""
     # xlsxwriter writes whatever a cell can hold.
-    write = _xlsxwriter if given else rng.choice((_xlsxwriter, _xlsxwriter, _openpyxl, _xlwt))
+    writer = "xlsxwriter" if given else rng.choice(("xlsxwriter", "xlsxwriter", "openpyxl", "xls"))
     sheets: list[tuple[str, list[list[object]]]] = []
     tables = []
     if rng.random() < 0.3:
@@ -217,11 +215,11 @@ def workbook(rng: random.Random, given: Draft | None = None) -> Content:
     for title in rng.sample(
         ("Plate 1", "Données", "a #b", "%23", "<&'x"), 1 if given else rng.choice((1, 2))
     ):
-        controls, astral = write is _xlsxwriter, write is not _xlwt
+        controls, astral = writer == "xlsxwriter", writer != "xls"
         grid, table = _sheet(rng, title, controls=controls, astral=astral, given=given)
         sheets.append((title, grid))
         tables.append(table)
-    return Content(write(sheets), tuple(tables))
+    return Content(workbook(writer, sheets), tuple(tables))
 
 
 def _sheet(
@@ -269,58 +267,6 @@ def _value(rng: random.Random, cell: Cell) -> tuple[object, Cell]:
             )
         )
     return cell or None, cell or None
-
-
-def _xlsxwriter(sheets: list[tuple[str, list[list[object]]]]) -> bytes:
-    out = io.BytesIO()
-    with xlsxwriter.Workbook(out) as book:
-        day = book.add_format({"num_format": "yyyy-mm-dd"})
-        for title, grid in sheets:
-            sheet = book.add_worksheet(title)
-            for row, cells in enumerate(grid):
-                for column, value in enumerate(cells):
-                    if isinstance(value, str):
-                        sheet.write_string(row, column, value)
-                    elif isinstance(value, date):
-                        sheet.write_datetime(row, column, value, day)
-                    elif isinstance(value, bool):
-                        sheet.write_boolean(row, column, value)
-                    elif isinstance(value, int | float):
-                        sheet.write_number(row, column, value)
-    return out.getvalue()
-
-
-def _openpyxl(sheets: list[tuple[str, list[list[object]]]]) -> bytes:
-    book = openpyxl.Workbook()
-    book.remove(book.active)
-    for title, grid in sheets:
-        sheet = book.create_sheet(title)
-        for row, cells in enumerate(grid, 1):
-            for column, value in enumerate(cells, 1):
-                if value is not None:
-                    cell = sheet.cell(row, column, value)
-                    if isinstance(value, str):
-                        # What begins with = is no formula.
-                        cell.data_type = "s"
-    out = io.BytesIO()
-    book.save(out)
-    return out.getvalue()
-
-
-def _xlwt(sheets: list[tuple[str, list[list[object]]]]) -> bytes:
-    book = xlwt.Workbook()
-    day = xlwt.easyxf(num_format_str="yyyy-mm-dd")
-    for title, grid in sheets:
-        sheet = book.add_sheet(title)
-        for row, cells in enumerate(grid):
-            for column, value in enumerate(cells):
-                if isinstance(value, date):
-                    sheet.write(row, column, value, day)
-                elif value is not None:
-                    sheet.write(row, column, value)
-    out = io.BytesIO()
-    book.save(out)
-    return out.getvalue()
 
 
 def shown_tables(made: Made) -> list[tuple[str, Content, Table | None]]:

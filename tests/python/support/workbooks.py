@@ -1,14 +1,23 @@
-"""Workbooks for tests, put together by hand, and what labmart reads in a workbook."""
+"""Workbooks for tests, of other programs and put together by hand, and what is read in one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
+from typing import NamedTuple, TypeVar
+from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile
+
+import openpyxl
+import xlsxwriter  # type: ignore[import-untyped]
+import xlwt
 
 from loader.parsers.sheets import Sheet
 from loader.parsers.workbooks import sheets
 
+File = TypeVar("File", Path, io.BytesIO)
 Rows = list[tuple[int, list[str | None]]]
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -17,7 +26,69 @@ _PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
 _ODF = "urn:oasis:names:tc:opendocument:xmlns"
 
 
-def write_zip(path: Path, parts: Mapping[str, str | bytes]) -> Path:
+class Styled(NamedTuple):
+    """A value under a number format."""
+
+    value: object
+    format: str
+
+
+Grids = Sequence[tuple[str, Sequence[Sequence[object]]]]
+
+
+def workbook(writer: str, sheets: Grids) -> bytes:
+    """A workbook of these sheets; None is no cell, and a text is one whatever it begins with."""
+    out = io.BytesIO()
+    if writer == "ods":
+        tables = "".join(ods_table("".join(map(_ods_row, grid)), title) for title, grid in sheets)
+        write_zip(out, ods_parts(tables))
+    elif writer == "openpyxl":
+        book = openpyxl.Workbook()
+        book.remove(book.active)
+        for title, grid in sheets:
+            sheet = book.create_sheet(title)
+            for row, column, value, code in _cells(grid):
+                cell = sheet.cell(row + 1, column + 1, value)
+                if code:
+                    cell.number_format = code
+                if isinstance(value, str):
+                    cell.data_type = "s"
+        book.save(out)
+    elif writer == "xls":
+        old = xlwt.Workbook()
+        for title, grid in sheets:
+            page = old.add_sheet(title)
+            for row, column, value, code in _cells(grid):
+                page.write(row, column, value, *[xlwt.easyxf(num_format_str=code)] * bool(code))
+        old.save(out)
+    else:
+        with xlsxwriter.Workbook(out) as new:
+            for title, grid in sheets:
+                page = new.add_worksheet(title)
+                for row, column, value, code in _cells(grid):
+                    write = page.write_string if isinstance(value, str) else page.write
+                    write(row, column, value, *[new.add_format({"num_format": code})] * bool(code))
+    return out.getvalue()
+
+
+def _cells(grid: Sequence[Sequence[object]]) -> list[tuple[int, int, object, str]]:
+    """Row, column, value and number format of the cells, from 0."""
+    found = []
+    for row, cells in enumerate(grid):
+        for column, cell in enumerate(cells):
+            code = "yyyy-mm-dd" if isinstance(cell, date) else ""
+            value, code = cell if isinstance(cell, Styled) else (cell, code)
+            if value is not None:
+                found.append((row, column, value, code))
+    return found
+
+
+def _ods_row(cells: Sequence[object]) -> str:
+    written = "".join(ods_cell(escape("" if cell is None else str(cell))) for cell in cells)
+    return f"<table:table-row>{written or '<table:table-cell/>'}</table:table-row>"
+
+
+def write_zip(path: File, parts: Mapping[str, str | bytes]) -> File:
     """An archive of these parts."""
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:
         for name, content in parts.items():

@@ -6,14 +6,12 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import duckdb
 import openpyxl
 import pytest
-from support.corpora import INPUTS, NAMES, Cells, read, workbook, zipped
+from support.corpora import INPUTS, NAMES, Cells, read, written, zipped
 from support.workbooks import ods_cell, ods_parts, ods_table
 
 from loader.errors import FileRefused
@@ -27,35 +25,7 @@ SWAPPED = ("user_id", "email", "name", "signup_date")
 OTHER = ("Exp ID", "User ID", "Compound IDs", "Run Time")
 
 
-def as_text(rows: Sequence[Cells], delimiter: str = ",") -> bytes:
-    return "\n".join(delimiter.join(cell or "" for cell in row) for row in rows).encode()
-
-
-def as_quoted(rows: Sequence[Cells]) -> bytes:
-    return "\r\n".join(",".join(f'"{cell or ""}"' for cell in row) for row in rows).encode()
-
-
-def as_json(rows: Sequence[Cells]) -> bytes:
-    """Rows below a header as objects with its keys."""
-    lines, header = [], rows[0]
-    for row in rows:
-        if row[0] and not row[0].isdigit():
-            header = row
-        else:
-            lines.append(json.dumps(dict(zip(map(str, header), row, strict=True))))
-    return "\n".join(lines).encode()
-
-
-FORMATS: dict[str, Callable[[Sequence[Cells]], bytes]] = {
-    "csv": as_text,
-    "quoted": as_quoted,
-    "tsv": lambda rows: as_text(rows, "\t"),
-    "utf-16": lambda rows: as_text(rows, ";").decode().encode("utf-16"),
-    "jsonl": as_json,
-    "xlsx": lambda rows: workbook("xlsx", rows),
-    "xls": lambda rows: workbook("xls", rows),
-    "ods": lambda rows: workbook("ods", rows),
-}
+FORMATS = ("csv", "quoted", "tsv", "utf-16", "jsonl", "xlsx", "xls", "ods")
 
 
 def of(tmp_path: Path, content: bytes | str, **said: str) -> tuple[list[Cells], str, str]:
@@ -73,7 +43,7 @@ def of(tmp_path: Path, content: bytes | str, **said: str) -> tuple[list[Cells], 
 def test_columns_follow_their_own_header(tmp_path: Path, form: str) -> None:
     below = [(id_, mail, name, day) for id_, name, mail, day in PEOPLE[6:]]
     again = [("UID", "Full Name", "E-Mail", "signup"), *PEOPLE[:1]]
-    rows, notes, wrong = of(tmp_path, FORMATS[form]([NAMES, *PEOPLE[:6], SWAPPED, *below, *again]))
+    rows, notes, wrong = of(tmp_path, written(form, [NAMES, *PEOPLE[:6], SWAPPED, *below, *again]))
     assert wrong == ""
     assert rows == [*PEOPLE, PEOPLE[0]]
     assert form == "jsonl" or ("8" in notes and "15" in notes)
@@ -83,7 +53,7 @@ def test_columns_follow_their_own_header(tmp_path: Path, form: str) -> None:
 def test_a_second_table_refuses_the_file_with_its_line(tmp_path: Path, form: str) -> None:
     experiments = [("500", "1", "1;2", "30"), ("501", "2", "1;2", "31")]
     for header in (OTHER, ("experiment_id", "runtime", "user_id", "compounds")):
-        content = FORMATS[form]([NAMES, *PEOPLE, header, *experiments])
+        content = written(form, [NAMES, *PEOPLE, header, *experiments])
         rows, _, wrong = of(tmp_path, content)
         assert rows == []
         line = 13 if form == "jsonl" else 14
@@ -135,10 +105,10 @@ def test_a_header_in_a_quoted_cell_is_text(tmp_path: Path) -> None:
 )
 def test_records_above_the_header_refuse_the_file(tmp_path: Path, form: str, ids: str) -> None:
     people = [(ids.format(id_), *rest) for id_, *rest in PEOPLE]
-    _, _, wrong = of(tmp_path, FORMATS[form]([*people, NAMES]))
+    _, _, wrong = of(tmp_path, written(form, [*people, NAMES]))
     assert "above" in wrong
     assert "1, 2, 3" in wrong
-    _, _, wrong = of(tmp_path, FORMATS[form]([people[0], NAMES, *people[1:]]))
+    _, _, wrong = of(tmp_path, written(form, [people[0], NAMES, *people[1:]]))
     assert "above" in wrong
 
 
@@ -147,8 +117,8 @@ def test_records_above_the_header_refuse_the_file(tmp_path: Path, form: str, ids
 )
 def test_a_preamble_is_passed_over_and_told(tmp_path: Path, above: str) -> None:
     cells = tuple(above.split(","))
-    for content in (as_text([cells, NAMES, *PEOPLE]), workbook("xlsx", [cells, NAMES, *PEOPLE])):
-        rows, notes, wrong = of(tmp_path, content)
+    for form in ("csv", "xlsx"):
+        rows, notes, wrong = of(tmp_path, written(form, [cells, NAMES, *PEOPLE]))
         assert (rows, wrong) == (PEOPLE, "")
         assert "passed over" in notes
 
@@ -194,17 +164,14 @@ def test_rows_of_empty_cells_are_no_records(tmp_path: Path, empty: str) -> None:
 def test_rows_of_empty_cells_are_no_records_in_other_formats(tmp_path: Path) -> None:
     blank: Cells = (" ", None, "\u00a0", "")
     for form in ("xlsx", "xls", "ods"):
-        rows, _, wrong = of(tmp_path, workbook(form, [NAMES, *PEOPLE, blank, PEOPLE[0]]))
+        rows, _, wrong = of(tmp_path, written(form, [NAMES, *PEOPLE, blank, PEOPLE[0]]))
         assert (rows, wrong) == ([*PEOPLE, PEOPLE[0]], "")
     objects = [dict(zip(NAMES, row, strict=True)) for row in [PEOPLE[0], blank, PEOPLE[1]]]
     lines = [*map(json.dumps, objects), "{}", '{"user_id": null, "note": []}']
     rows, _, wrong = of(tmp_path, "\n".join(lines))
     assert (rows, wrong) == (PEOPLE[:2], "")
-    path = tmp_path / "made.parquet"
-    given = (PEOPLE[0], (" ", "", "\u00a0", "\t"), PEOPLE[1])
-    values = ", ".join("(" + ", ".join(f"'{cell}'" for cell in row) + ")" for row in given)
-    duckdb.sql(f"copy (from (values {values}) t({HEADER})) to '{path}' (format parquet)")
-    rows, _, wrong = of(tmp_path, path.read_bytes())
+    content = written("parquet", [NAMES, PEOPLE[0], (" ", "", "\u00a0", "\t"), PEOPLE[1]])
+    rows, _, wrong = of(tmp_path, content)
     assert (rows, wrong) == (PEOPLE[:2], "")
 
 
@@ -302,7 +269,7 @@ def test_a_text_for_excel_is_its_text(tmp_path: Path, text: str) -> None:
     rows, _, wrong = of(tmp_path, "\n".join([HEADER, *lines]))
     assert [row[0] for row in rows] == [f"{n:03d}" for n in range(1, 8)]
     assert wrong == ""
-    for content in (f'{HEADER}\n1,"=""Ada""",,\n', workbook("xlsx", [NAMES, ("1", '="Ada"')])):
+    for content in (f'{HEADER}\n1,"=""Ada""",,\n', written("xlsx", [NAMES, ("1", '="Ada"')])):
         assert of(tmp_path, content)[0] == [("1", "Ada", None, None)]
 
 
@@ -330,18 +297,8 @@ HEADERS = [
 def test_a_header_named_otherwise_is_refused_with_its_cause(
     tmp_path: Path, header: str, says: str, form: str
 ) -> None:
-    names = header.split(",")
     row = ("1", "Ada", "a@lab", "2023-01-01")
-    if form == "parquet":
-        path = tmp_path / "made.parquet"
-        columns = ", ".join(f'"{name}"' for name in names)
-        duckdb.sql(f"copy (from (values {row}) t({columns})) to '{path}' (format parquet)")
-        content = path.read_bytes()
-    elif form == "jsonl":
-        content = json.dumps(dict(zip(names, row, strict=True))).encode()
-    else:
-        content = FORMATS[form]([tuple(names), row])
-    rows, _, wrong = of(tmp_path, content)
+    rows, _, wrong = of(tmp_path, written(form, [tuple(header.split(",")), row]))
     assert rows == []
     assert says in wrong
     assert "--delimiter" not in wrong or "lacks name" in says
@@ -350,7 +307,7 @@ def test_a_header_named_otherwise_is_refused_with_its_cause(
 @pytest.mark.parametrize("form", ["xlsx", "xls", "ods"])
 def test_a_sheet_whose_text_was_never_split_is_told(tmp_path: Path, form: str) -> None:
     rows = [(";".join(cell or "" for cell in row),) for row in (NAMES, *PEOPLE)]
-    assert "row 1 has several names in one cell" in of(tmp_path, workbook(form, rows))[2]
+    assert "row 1 has several names in one cell" in of(tmp_path, written(form, rows))[2]
 
 
 FORGOTTEN = {
@@ -398,7 +355,7 @@ def test_a_column_of_another_name_is_said(tmp_path: Path) -> None:
     content = "Kennung,mail,email\n1,Ada,a@lab\n"
     for data in (
         content.encode(),
-        workbook("xlsx", [("Kennung", "mail", "email"), ("1", "Ada", "a@lab")]),
+        written("xlsx", [("Kennung", "mail", "email"), ("1", "Ada", "a@lab")]),
     ):
         path = tmp_path / "some.csv"
         path.write_bytes(data)
@@ -476,7 +433,7 @@ def test_hidden_rows_are_counted_and_a_total_is_no_id(tmp_path: Path) -> None:
 def test_a_refused_header_comes_with_what_its_cells_may_mean(tmp_path: Path, form: str) -> None:
     header = ("UserID", "Person", "E-Mail", "sign_up_date")
     path = tmp_path / "some.dat"
-    path.write_bytes(FORMATS[form]([header, *PEOPLE]))
+    path.write_bytes(written(form, [header, *PEOPLE]))
     with (
         collect([str(path)], progress=lambda _: None) as collected,
         pytest.raises(FileRefused) as refused,

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -212,6 +213,27 @@ def test_a_reader_who_leaves_is_no_error(project: Path, filled: Database, form: 
     assert "Traceback" not in done.stderr
     assert "Broken" not in done.stderr
     assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_server_of_an_assistant_that_says_nothing(project: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loader", "--project-dir", str(project), "mcp"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    with process:
+        process.stdin.write(b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+        process.stdin.flush()
+        assert b'"id":1' in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == b""
 
 
 @pytest.mark.slow

@@ -355,7 +355,7 @@ def test_fragments_of_code_are_text_in_every_format(tmp_path: Path, form: str) -
         if "\x1b" not in one or form not in ("xlsx", "xls", "ods")
     ]
     path = tmp_path / f"$(touch hacked);'\"<b>{{0}}.{form}"
-    path.write_bytes(written(form, rows, tmp_path))
+    path.write_bytes(written(form, [NAMES, *rows]))
     (found,), problems = read(path)
     assert problems == []
     assert [row for _, row in found.rows] == rows
@@ -405,7 +405,7 @@ def test_a_damaged_file_is_read_or_refused(
 ) -> None:
     # read() lets nothing pass but refusals, and holds that every line is accounted for.
     chance = random.Random(f"{form} {mutations}")
-    whole = written(form, ROWS, tmp_path)
+    whole = written(form, [NAMES, *ROWS])
     path = tmp_path / f"some.{form}"
     for _ in range(mutations * share // sum(share for _, share in SHARES)):
         path.write_bytes(damaged(whole, chance))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from openpyxl.utils.datetime import to_excel
 from support.workbooks import (
     Rows,
+    Styled,
     ods_cell,
     ods_parts,
     ods_table,
     read_rows,
     rows_of,
+    workbook,
     write_zip,
     xlsx_parts,
 )
@@ -74,50 +76,12 @@ CELLS: list[tuple[object, str, str | None]] = [
 ]
 
 
-def write_xlsx(path: Path) -> None:
-    with xlsxwriter.Workbook(str(path), {"strings_to_formulas": False}) as book:
-        sheet = book.add_worksheet("S")
-        for row, (value, code, _) in enumerate(CELLS):
-            sheet.write_string(row, 0, "x")
-            style = book.add_format({"num_format": code})
-            if isinstance(value, str):
-                sheet.write_string(row, 1, value, style)
-            elif isinstance(value, bool):
-                sheet.write_boolean(row, 1, value, style)
-            else:
-                assert isinstance(value, (int, float))
-                sheet.write_number(row, 1, value, style)
-
-
-def write_by_openpyxl(path: Path) -> None:
-    book = openpyxl.Workbook()
-    book.active.title = "S"
-    for row, (value, code, _) in enumerate(CELLS, 1):
-        book.active.cell(row, 1, "x")
-        cell = book.active.cell(row, 2, value)
-        cell.number_format = code
-        if isinstance(value, str):
-            cell.data_type = "s"
-    book.save(path)
-
-
-def write_xls(path: Path) -> None:
-    book = xlwt.Workbook()
-    sheet = book.add_sheet("S")
-    for row, (value, code, _) in enumerate(CELLS):
-        sheet.write(row, 0, "x")
-        sheet.write(row, 1, value, xlwt.easyxf(num_format_str=code))
-    book.save(str(path))
-
-
 @pytest.mark.parametrize(
-    ("name", "write"),
-    [("a.xlsx", write_xlsx), ("a.xlsm", write_by_openpyxl), ("a.xls", write_xls)],
+    ("name", "writer"), [("a.xlsx", "xlsxwriter"), ("a.xlsm", "openpyxl"), ("a.xls", "xls")]
 )
-def test_each_cell_is_the_text_that_a_person_sees(
-    tmp_path: Path, name: str, write: Callable[[Path], None]
-) -> None:
-    write(tmp_path / name)
+def test_each_cell_is_the_text_that_a_person_sees(tmp_path: Path, name: str, writer: str) -> None:
+    grid = [["x", Styled(value, code)] for value, code, _ in CELLS]
+    (tmp_path / name).write_bytes(workbook(writer, [("S", grid)]))
     wanted = [(row, ["x", cell] if cell else ["x"]) for row, (_, _, cell) in enumerate(CELLS, 1)]
     assert read_rows(tmp_path / name) == {"S": wanted}
 
@@ -219,35 +183,9 @@ def test_rows_after_the_first_ones_follow_and_every_reading_starts_anew(
     tmp_path: Path, suffix: str
 ) -> None:
     path = tmp_path / f"a.{suffix}"
-    values = [[f"r{row}", row] for row in range(1, 1501)]
-    if suffix == "xlsx":
-        with xlsxwriter.Workbook(str(path)) as book:
-            for name in ("A", "B"):
-                sheet = book.add_worksheet(name)
-                for row, cells in enumerate(values):
-                    sheet.write_row(row * 2, 0, [name, *cells])
-    elif suffix == "xls":
-        old = xlwt.Workbook()
-        for name in ("A", "B"):
-            sheet = old.add_sheet(name)
-            for row, cells in enumerate(values):
-                for column, cell in enumerate([name, *cells]):
-                    sheet.write(row * 2, column, cell)
-        old.save(str(path))
-    else:
-        empty = "<table:table-row><table:table-cell/></table:table-row>"
-        tables = [
-            ods_table(
-                "".join(
-                    f"<table:table-row>{ods_cell(name)}{ods_cell(str(cells[0]))}"
-                    f"{ods_cell(str(cells[1]))}</table:table-row>{empty}"
-                    for cells in values
-                ),
-                name,
-            )
-            for name in ("A", "B")
-        ]
-        write_zip(path, ods_parts("".join(tables)))
+    texts = [[f"r{row}", str(row)] for row in range(1, 1501)]
+    grids = [(name, [row for cells in texts for row in ([name, *cells], [])]) for name in "AB"]
+    path.write_bytes(workbook(suffix, grids))
     found = sheets(path, "a", suffix)
     for sheet, name in zip(found, ("A", "B"), strict=True):
         beginning = sheet.rows()

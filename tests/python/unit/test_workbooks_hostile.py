@@ -226,10 +226,7 @@ def test_a_reading_that_is_left_early_leaves_no_process(
 
 
 def test_passwords_and_other_formats_are_told(tmp_path: Path) -> None:
-    ole = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1000)
-    (tmp_path / "a").write_bytes(ole + "EncryptedPackage".encode("utf-16-le") + bytes(1000))
-    assert "password" in refusal(tmp_path / "a", "xls")
-    (tmp_path / "a").write_bytes(ole)
+    (tmp_path / "a").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1000))
     assert "no workbook of Excel" in refusal(tmp_path / "a", "xls")
     manifest = '<manifest:manifest><manifest:encryption-data manifest:checksum="x"/>'
     parts = {"META-INF/manifest.xml": manifest, "content.xml": "\x80\x81"}
@@ -242,9 +239,6 @@ def test_passwords_and_other_formats_are_told(tmp_path: Path) -> None:
         at = content.find(b"PK\x01\x02", at + 1)
     path.write_bytes(content)
     assert "password" in refusal(path)
-    parts = xlsx_parts("")
-    parts["_rels/.rels"] = parts["_rels/.rels"].replace("workbook.xml", "workbook.bin")
-    assert "xlsb" in refusal(write_zip(tmp_path / "a", parts))
     assert "content.xml is missing" in refusal(write_zip(tmp_path / "a", {"x": ""}), "ods")
     assert "missing" in refusal(write_zip(tmp_path / "a", {"x": ""}))
 
