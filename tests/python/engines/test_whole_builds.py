@@ -6,6 +6,8 @@ tables to what `labmart show` prints. Laboratories by the hundred: test_marts_ma
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import pandas  # type: ignore[import-untyped]  # its types are a package of thei
 import pytest
 from support.engines import Lake
 from support.in_process import labmart
-from support.oracle import Lab, marts
+from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
 from support.random_labs import Mode, catalogue_lab, random_lab
 from support.spark import KINDS, lake_on, session_at
@@ -148,6 +150,10 @@ def test_increments_through_the_command(
             bench.labmart("undo" if undone else "redo", str(files[at].load_id))
             files[at] = replace(files[at], status="reverted" if undone else "current")
             assert "an increment" in build()
+        status = csv.DictReader(io.StringIO(bench.labmart("status", "--format", "csv")))
+        assert {one["mart"]: int(one["mart_rows"]) for one in status} == {
+            mart: len(bench.shown(mart)) for mart in MARTS
+        }
         red = tmp_path_factory.mktemp("red") / "red.csv"
         rows = "".join(f"{number},Ada,,soon\n" for number in range(10**9, 10**9 + 40))
         red.write_text(f"user_id,name,email,signup_date\n{rows}")
