@@ -372,6 +372,7 @@ class Place:
         return is_old or time.monotonic() - self._since[file] >= self._interval
 
     def is_unchanged(self, file: IncomingFile) -> bool:
+        """Whether the file is still what was found."""
         with suppress(PlaceGone):
             return file in self._list()
         return False
@@ -405,11 +406,6 @@ class Folder(Place):
 
     def is_complete(self, file: IncomingFile) -> bool:
         return super().is_complete(file) and not is_being_written(Path(file.path))
-
-    def is_unchanged(self, file: IncomingFile) -> bool:
-        with suppress(OSError):
-            return _identity(Path(file.path).stat()) == file.identity
-        return False
 
     def move(self, file: IncomingFile, folder: str, report: str | None) -> str:
         source = Path(file.path)

@@ -125,11 +125,7 @@ def _from(start: str, exclude: Sequence[str], *, is_named: bool) -> Iterator[Res
     if is_left_over(base, hidden_too=False) or is_excluded(base, exclude):
         yield Skipped(printable(start))
         return
-    result = _look(start, is_named=is_named)
-    if result is None:
-        yield from (below for _, below in _walk(start, exclude))
-    else:
-        yield result
+    yield from (result for _, result in _walk(start, exclude, is_named=is_named))
 
 
 def _look(path: str, *, is_named: bool) -> Result | None:
@@ -163,8 +159,10 @@ def _cannot_look(path: str, error: OSError) -> str:
     return f"it cannot be looked at: {error.strerror}."
 
 
-def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
-    """What is below a folder, in reading order, each with its path from there.
+def _walk(
+    top: str, exclude: Sequence[str], *, is_named: bool = False
+) -> Iterator[tuple[str, Result]]:
+    """A file, or what is below a folder in reading order, each with its path from there.
 
     No folder comes twice.
     """
@@ -176,7 +174,7 @@ def _walk(top: str, exclude: Sequence[str]) -> Iterator[tuple[str, Result]]:
         if relative and is_passed_over(relative, exclude):
             yield relative, Skipped(printable(path))
             continue
-        result = _look(path, is_named=False)
+        result = _look(path, is_named=is_named and not relative)
         if result is not None:
             yield relative, result
             continue

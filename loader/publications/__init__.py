@@ -316,8 +316,9 @@ class Publications:
         queries = {one.name: one.rows for one in build.relations if not one.suffix}
         for mart in build.marts:
             if not mart.rows:
-                count = f"select count(*) from {self.relation(source, mart.name)}"
-                [(rows,)] = self.run(queries.get(mart.name, "").format(place=source) or count)
+                count = f"select count(*) from {{place}}.{quote(mart.name)}"
+                query = queries.get(mart.name) or count
+                [(rows,)] = self.run(query.format(place=quote(source)))
                 mart.rows = int(rows)
         loads: list[int] = []
         rejected = issues = None

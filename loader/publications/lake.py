@@ -62,7 +62,7 @@ class LakePublications(Publications):
             return record is not None and bool(json.loads(record) == self._state(code))
         return False
 
-    def can_grow(self, code: str) -> bool:  # noqa: ARG002 -- each build there is a folder of its own
+    def can_grow(self, code: str) -> bool:  # noqa: ARG002 -- each build is a folder
         return False
 
     def begin(self, *, grows: bool = False) -> str:  # noqa: ARG002 -- all is cheap to look at

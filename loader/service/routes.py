@@ -357,6 +357,9 @@ async def follow_job(
             after = event.number
             data = json.dumps(event.data, ensure_ascii=False)
             yield ServerSentEvent(id=str(after), event=event.event, raw_data=data)
+        if goes_on and not events:
+            # It came after the look.
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 # The marts, and the ledger: which there are, and their rows.

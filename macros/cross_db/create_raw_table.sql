@@ -5,8 +5,8 @@
     {{ return(adapter.dispatch('create_raw_table', 'labmart')(relation, columns)) }}
 {%- endmacro %}
 
-{#- The rows of a load stand together, so that an index of ranges finds them and costs a load nothing;
-    as loader/engines/postgres.py makes it. -#}
+{#- The rows of a load stand together, so that an index of ranges finds them and costs nearly
+    nothing; as loader/engines/postgres.py makes it. -#}
 {% macro postgres__create_raw_table(relation, columns) -%}
     {% do labmart.duckdb__create_raw_table(relation, columns) %}
     {% if columns | selectattr('name', 'equalto', 'line') | list %}

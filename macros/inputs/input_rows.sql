@@ -1,6 +1,6 @@
 {#- The rows of an input's current loads, or of its seed, cells as they were written, with how to
-    read them. In an increment experiments of added loads alone: those of the others are published as
-    they were read, and int_experiments takes them from there.
+    read them. In an increment experiments of added loads alone: those of the others are published
+    as they were read, and int_experiments takes them from there.
 
     Both are asked for apart: PostgreSQL stores a step that two others read, and then reads nothing
     in parallel.

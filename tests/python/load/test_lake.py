@@ -267,7 +267,8 @@ def publish(lake: Lake, number: int) -> None:
 
 def note(lake: Lake, number: int, *, keep: int = 1) -> None:
     """As labmart does after that."""
-    made = GreenBuild("labmart", (Relation("", "users"),), (Mart("users", 2),))
+    users = Relation("", "users", rows="select count(*) from {place}.users")
+    made = GreenBuild("labmart", (users,), (Mart("users", 2),))
     with open_publications(lake.profile()) as publications:
         publications.begin()
         publications.publish(replace(made, invocation_id=f"{number:08d}x"), keep)

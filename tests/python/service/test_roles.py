@@ -33,22 +33,10 @@ class Lab:
     schema: str
     members: dict[str, str]
 
-    def connect(self, role: str) -> psycopg2.extensions.connection:
-        """A connection of somebody who is a member of one role."""
-        database = self.database
-        connection = psycopg2.connect(
-            host=database.host,
-            port=database.port,
-            user=self.members[role],
-            dbname=database.name,
-            password=database.password or None,
-        )
-        connection.autocommit = True
-        return connection
-
     def does(self, role: str, sql: str) -> list[tuple[object, ...]]:
         """What a member gets for a statement; `s` in it is the schema."""
-        with closing(self.connect(role)) as connection, connection.cursor() as cursor:
+        member = replace(self.database, user=self.members[role])
+        with closing(member.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(sql.replace("{s}", self.schema))
             return list(cursor) if cursor.description else []
 
@@ -86,12 +74,16 @@ def lab(person: Person, shared_database: Database) -> Iterator[Lab]:
         # What is made belongs to the group, as `role:` in profiles.yml would have it.
         run(person, f"alter role {login} set role {roles[name]}")
     yield Lab(person, shared_database, schema, members)
-    for role in (*members.values(), *roles.values()):
-        run(person, f"drop owned by {role} cascade; drop role {role}")
+    drop(person, *members.values(), *roles.values())
 
 
 def run(person: Person, sql: str) -> None:
     person.engine.rows(sql)
+
+
+def drop(person: Person, *roles: str) -> None:
+    for role in roles:
+        run(person, f"drop owned by {role} cascade; drop role {role}")
 
 
 def rights(person: Person, schema: str) -> list[tuple[object, ...]]:
@@ -219,8 +211,7 @@ def test_what_was_there_before_belongs_to_its_role_afterwards(person: Person) ->
     loader, builder = loader_of(f"{schema}_raw"), builder_of(schema)
     assert owners == [("loads", loader), ("users", builder), ("users", loader)]
     assert person.load(write("more.csv", "user_id,name,email,signup_date\n9,Z,,\n")).code == 0
-    for role in (loader, builder, reader_of(schema)):
-        run(person, f"drop owned by {role} cascade; drop role {role}")
+    drop(person, loader, builder, reader_of(schema))
 
 
 def test_somebody_without_the_right_gets_the_sql(
@@ -242,8 +233,7 @@ def test_somebody_without_the_right_gets_the_sql(
     with monkeypatch.context() as patch:
         patch.setenv("PGUSER", nobody)
         assert person.labmart("load", write("users.csv")).code == 0
-    for role in (loader_of(f"{schema}_raw"), builder_of(schema), reader_of(schema), nobody):
-        run(person, f"drop owned by {role} cascade; drop role {role}")
+    drop(person, loader_of(f"{schema}_raw"), builder_of(schema), reader_of(schema), nobody)
 
 
 def test_an_owner_who_may_make_roles_needs_no_superuser(
@@ -261,8 +251,7 @@ def test_an_owner_who_may_make_roles_needs_no_superuser(
         assert done.code == 0, done.err
         assert person.labmart("load", write("users.csv")).code == 0
     run(person, f"drop database {owner} with (force)")
-    for role in (loader_of(f"{schema}_raw"), builder_of(schema), reader_of(schema), owner):
-        run(person, f"drop owned by {role}; drop role {role}")
+    drop(person, loader_of(f"{schema}_raw"), builder_of(schema), reader_of(schema), owner)
 
 
 def test_the_builder_may_do_all_that_a_build_does(

@@ -6,16 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg2
 import pytest
 from support import in_process
 from support.databases import Database
-from support.engines import Target
+from support.engines import Postgres, Rows, Target
 from support.project import ROOT
 
 from loader.embedded import ROLE, Place
@@ -31,14 +30,6 @@ _WORDS = {
     ),
     "compounds": ("compound_id,compound_name,compound_structure", "{0},Compound {0},C{0}H8"),
 }
-
-
-@dataclass(frozen=True)
-class State:
-    """The raw schema: `exact` to the last byte, `content` without what a clock has written."""
-
-    exact: Mapping[str, tuple[object, ...]]
-    content: Mapping[str, tuple[object, ...]]
 
 
 @dataclass(frozen=True)
@@ -169,35 +160,9 @@ def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
         return list(cursor) if cursor.description else []
 
 
-def state_of(database: Database) -> State:
-    """Everything in the raw schema, calculated by the server from the rows themselves."""
-    exact: dict[str, tuple[object, ...]] = {}
-    content: dict[str, tuple[object, ...]] = {}
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("select nspname from pg_namespace where nspname ~ '^labmart'")
-        exact["schemas"] = content["schemas"] = tuple(sorted(name for (name,) in cursor))
-        cursor.execute(
-            "select relname, relkind from pg_class where relnamespace = "
-            "to_regnamespace('labmart_raw') order by 1"
-        )
-        relations = cursor.fetchall()
-        exact["relations"] = content["relations"] = tuple(relations)
-        for name in [name for name, kind in relations if kind == "r"]:
-            exact[name] = content[name] = _fingerprint(cursor, name, "t")
-        if "loads" in exact:
-            without_times = "to_jsonb(t) - 'started_at' - 'finished_at'"
-            content["loads"] = _fingerprint(cursor, "loads", without_times)
-            cursor.execute("select load_id, call_id, status from labmart_raw.loads order by 1")
-            content["statuses"] = exact["statuses"] = tuple(cursor)
-    return State(exact, content)
-
-
-def _fingerprint(cursor: psycopg2.extensions.cursor, table: str, value: str) -> tuple[object, ...]:
-    """How many rows, and a sum over all of them that does not depend on their order."""
-    cursor.execute(
-        f"select count(*), sum(hashtextextended(({value})::text, 0)) from labmart_raw.{table} as t"
-    )
-    return tuple(cursor.fetchall())
+def state_of(database: Database) -> dict[str, Rows]:
+    """Every row of every raw table."""
+    return Postgres(database).everything("labmart_raw")
 
 
 def nobody_loads(database: Database) -> None:
