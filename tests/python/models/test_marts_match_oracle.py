@@ -74,7 +74,7 @@ def test_every_mart_of_a_random_laboratory_is_as_calculated(
 
 
 # Laboratories whose loads come and go: of `make test`, and of `make prove`.
-HISTORIES = {"postgres": (4, 150), "duckdb": (0, 60), OLDER_POSTGRES: (0, 10)}
+HISTORIES = {"postgres": (2, 150), "duckdb": (0, 60), OLDER_POSTGRES: (0, 10)}
 
 
 def histories() -> Iterator[object]:
