@@ -265,6 +265,7 @@ class Result(BaseModel):
     files: list[FileResult] = Field(default_factory=list)
     # The loads that an undo or redo has changed, with their new status.
     loads: dict[int, str] = Field(default_factory=dict)
+    # Null before the build, and where nothing had changed since the last one.
     build: BuildReport | None = None
 
 

@@ -37,7 +37,7 @@ from loader import ledger
 from loader.contract import mart_contract
 from loader.database import Database
 from loader.dbt import BuildOptions
-from loader.dbt_report import build_and_publish, summary
+from loader.dbt_report import BuildOutcome, build_and_publish, summary
 from loader.engines import Engine, open_store
 from loader.engines.postgres import one_line
 from loader.engines.sql import quote
@@ -407,26 +407,20 @@ class Worker:
             told.building()
             # Who called without a token is not known by name.
             callers = dict.fromkeys(job.created_by for job in jobs if job.created_by != LOCAL)
-            options = BuildOptions(target=self._settings.target, full=True, by=", ".join(callers))
+            # Whoever asks for a build has one; after a load what has changed is enough.
+            full = any(job.kind == "build" for job in jobs)
+            by = ", ".join(callers)
+            options = BuildOptions(target=self._settings.target, full=full, by=by)
             outcome = build_and_publish(database, options, told)
-            assert outcome is not None
-            result, failed = outcome.result, outcome.failures
+            failed = outcome.failures if outcome else []
             if not failed:
                 # What cannot be told of it does not make the build fail.
                 with suppress(LabmartError), database.open() as source:
                     _add_accounts(jobs, source, project)
-            report = BuildReport(
-                passed=sum(node.status in ("success", "pass", "warn") for node in result.nodes),
-                failed=sum(node.status in ("error", "fail") for node in result.nodes),
-                skipped=sum(node.status == "skipped" for node in result.nodes),
-                seconds=round(result.seconds, 3),
-                failures=[
-                    Failure(name=node.name, message="\n".join(node.lines)) for node in failed
-                ],
-            )
-            if failed:
+            report = _build_report(outcome) if outcome else None
+            if outcome and failed:
                 names = ", ".join(node.name for node in failed)
-                detail = f"The build failed: {names}. {summary(result)}."
+                detail = f"The build failed: {names}. {summary(outcome.result)}."
                 problem = Problem(500, "build-failed", detail)
         except LabmartError as error:
             problem = of_error(error)
@@ -434,6 +428,19 @@ class Worker:
             done = (job.result or Result()).model_copy(update={"build": report})
             self._store.end(job.id, "failed" if problem else "done", result=done, error=problem)
         self._store.forget_old()
+
+
+def _build_report(outcome: BuildOutcome) -> BuildReport:
+    nodes = outcome.result.nodes
+    return BuildReport(
+        passed=sum(node.status in ("success", "pass", "warn") for node in nodes),
+        failed=sum(node.status in ("error", "fail") for node in nodes),
+        skipped=sum(node.status == "skipped" for node in nodes),
+        seconds=round(outcome.result.seconds, 3),
+        failures=[
+            Failure(name=node.name, message="\n".join(node.lines)) for node in outcome.failures
+        ],
+    )
 
 
 class _JobReport:
