@@ -184,7 +184,8 @@ class Publications:
         """
         with self.opened():
             sql = f"select code, can_grow, loads from {self.table} where status = '{CURRENT}'"
-            found = self.run(sql) if self._columns() else []
+            # A table of an earlier version lacks some until the next build begins.
+            found = self.run(sql) if set(COLUMNS) <= set(self._columns()) else []
             if not found or found[0][:2] != (code, True) or not self.is_whole():
                 return False
             before = set(json.loads(found[0][2]))
