@@ -100,7 +100,7 @@ class Cluster:
         return sum(executor["id"] != "driver" for executor in active)
 
     def _get(self, what: str) -> list[dict[str, Any]]:
-        with urlopen(f"{self.api}/{what}", timeout=10) as answer:
+        with urlopen(f"{self.api}/{what}", timeout=60) as answer:
             found: list[dict[str, Any]] = json.loads(answer.read())
             return found
 

@@ -212,7 +212,10 @@ def _settings(call: Call, target: str | None, **given: Any) -> Settings:
         raise MissingExtra("labmart serve", "service")
     from loader.service.database import Settings
 
-    return Settings(call.database(target), target, **given)
+    settings = Settings(call.database(target), target, **given)
+    if "spool" in given:
+        settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return settings
 
 
 def _age(text: str) -> timedelta:

@@ -389,7 +389,9 @@ def test_two_loaders_at_once_that_are_killed_leave_each_load_whole_or_not_there(
         print(load_id, flush=True)
     """
     told: list[int] = []
-    for _ in range(12):
+    kills = 0
+    while kills < 12 or len(told) <= 20:
+        kills += 1
         loaders = [process(profile, code) for _ in range(2)]
         time.sleep(1.5 + 2 * rng.random())
         for loader in loaders:
@@ -400,11 +402,12 @@ def test_two_loaders_at_once_that_are_killed_leave_each_load_whole_or_not_there(
             told += [int(line) for line in out.split()]
         known = numbers(profile)
         assert set(told) <= set(known)
+        if not known:
+            continue
         counted = lake.rows(
             f"select load_id, count(*) from {RAW}.people where load_id in {tuple(known)} group by 1"
         )
         assert dict(counted) == dict.fromkeys(known, 3000)  # type: ignore[arg-type]
-    assert len(told) > 20
     prune(profile)
     folders = {int(path.name) for path in (lake.place / RAW / "people").iterdir()}
     assert (folders, left(lake) & {"claims"}) == (set(numbers(profile)), set())

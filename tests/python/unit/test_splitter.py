@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -150,6 +151,16 @@ def test_a_cell_over_more_text_than_the_limit_is_an_open_mark() -> None:
     assert len(lines) == RECORD_LIMIT + 1
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|", " ", "§", "7", "x", "\\", "^", "]", "-"])
+@pytest.mark.parametrize("quote", ['"', "'", ""])
+def test_any_character_can_be_the_delimiter(delimiter: str, quote: str) -> None:
+    line = delimiter.join(("a", f"{quote}b{quote}", "", f"{quote}é, ü{quote}" if quote else "c"))
+    last = "é, ü" if quote else "c"
+    expected = [(1, ("a", "b", None, last)), (2, ("a", "b", None, last))]
+    shape = Dialect(delimiter, quote)
+    assert split(f"{line}\n{line}\n", shape, keep=(True,) * 4) == (expected, [])
+
+
 # Few different characters, so that what matters meets often.
 TEXTS = st.text(alphabet="ab,\"\n\r \t;'\0\udcffé", max_size=60)
 LINES = st.lists(
@@ -171,6 +182,21 @@ def test_the_fast_way_reads_what_the_definition_reads(
     by_definition = split(text, shape, keep=keep, by_definition=True)
     assert split(text, shape, keep=keep) == by_definition
     assert split(text, shape, keep=keep, portion=3) == by_definition
+
+
+@settings(max_examples=300, deadline=None)
+@given(LINES)
+def test_every_line_has_one_fate(text: str) -> None:
+    rows, lines = split(text)
+    numbers = [number for number, _ in rows] + [one.line for one in lines]
+    assert len(set(numbers)) == len(numbers)
+    covered = set(numbers)
+    for number, cells in rows:
+        inner = sum(len(re.findall("\r\n|\r|\n", cell or "")) for cell in cells)
+        covered |= set(range(number, number + inner + 1))
+    all_lines = re.split("\r\n|\r|\n", text)
+    for number, line in enumerate(all_lines, start=1):
+        assert number in covered or not line.strip(' \t\u00a0\ufeff,"')
 
 
 CELLS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
