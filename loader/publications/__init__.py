@@ -184,7 +184,8 @@ class Publications:
         """
         with self.opened():
             sql = f"select code, can_grow, loads from {self.table} where status = '{CURRENT}'"
-            found = self.run(sql) if self._columns() else []
+            # A table of an earlier version lacks some until the next build begins.
+            found = self.run(sql) if set(COLUMNS) <= set(self._columns()) else []
             if not found or found[0][:2] != (code, True) or not self.is_whole():
                 return False
             before = set(json.loads(found[0][2]))
@@ -444,7 +445,7 @@ def replaced_rows(suffix: str, increment: object) -> tuple[str, ...]:
             conditions.append(one)
         for relation, columns in one.items() if isinstance(one, dict) else ():
             same = " and ".join(f"gone.{column} = old.{column}" for column in columns)
-            source = f"{{next}}{suffix}.{relation}"
+            source = f'"{{next}}{suffix}".{quote(relation)}'
             conditions.append(f"exists (select 1 from {source} as gone where {same})")
     return tuple(conditions)
 
@@ -458,7 +459,7 @@ def changes_of(one: Relation, next_: str, place: str) -> tuple[list[str], str]:
     table, rows = (f"{quote(base + one.suffix)}.{quote(one.name)}" for base in (place, next_))
     insert = f"insert into {table} select * from {rows}"
     if one.replaced:
-        wheres = [condition.format(next=next_) for condition in one.replaced]
+        wheres = [condition.replace("{next}", next_) for condition in one.replaced]
         return [f"delete from {table} as old where {where}" for where in wheres], insert
     differ = " union all ".join(
         f"(select t::text from {first} as t except all select t::text from {second} as t)"

@@ -211,7 +211,7 @@ def test_every_column_is_followed_to_where_it_comes_from(
         return {(column.relation.rpartition(".")[2], column.name) for column in found}
 
     assert made_of[mart("user_features", "user_name")] == {mart("users", "name")}
-    assert mart("experiments", "") in made_of[mart("user_features", "total_exp_per_user")]
+    assert mart("int_experiments", "") in made_of[mart("int_user_totals", "experiments")]
     assert of("user_features", "user_name") == {("users", "name"), ("raw_users", "name")}
     # How the cells of a load are read is said in its row of the ledger.
     assert of("user_features", "avg_exp_time_per_user") > {

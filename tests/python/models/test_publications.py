@@ -358,6 +358,19 @@ def test_what_is_no_increment_is_built_whole(lab: Lab, change: str, code: str) -
         assert not publications.can_grow(code)
 
 
+def test_a_table_of_an_earlier_version_is_built_on_whole(lab: Lab) -> None:
+    lab.rows(LEDGER)
+    grow(lab)
+    load(lab, 2)
+    for column in ("based_on", "can_grow", "last_load"):
+        lab.rows(f"alter table {{s}}.publications drop column {column}")
+    assert [one.based_on for one in lab.publications()] == [None]
+    assert grow(lab) == 2
+    load(lab, 2, "reverted")
+    assert grow(lab) == 3
+    assert [one.based_on for one in lab.publications()] == [None, None, 2]
+
+
 PART: dict[str, object] = {"config": {"meta": {"increment": [{"changed": ["id"]}]}}}
 READS: dict[str, object] = {"depends_on": {"nodes": ["part"]}}
 
