@@ -120,7 +120,16 @@ FORMATS = {
 }
 # What is told of a publication; the rest of its row is for the next build.
 _TOLD = (
-    *("build", "status", "published_at", "published_by", "replaced_at", "loads", "models_built"),
+    *(
+        "build",
+        "status",
+        "published_at",
+        "published_by",
+        "replaced_at",
+        "based_on",
+        "loads",
+        "models_built",
+    ),
     *("newest_load", "rows_rejected", "open_issues", "tests_passed", "tests_warned", "marts"),
     "labmart_version",
 )

@@ -1,4 +1,4 @@
--- What splitting a list, joining one and the order of texts give on every engine.
+-- What splitting a list, joining one, looking rows up and the order of texts give on every engine.
 with lists as (
     select
         1 as list_id,
@@ -71,6 +71,20 @@ written_ids as (
     from list_ids
 ),
 
+wanted_items as (
+    select
+        4 as list_id,
+        3 as position
+    union all
+    select
+        4 as list_id,
+        9 as position
+),
+
+found_items as (
+    {{ looked_up('list_items', 'wanted_items', ['list_id', 'position']) }}
+),
+
 ordered_texts as (
     select 'Z' as word
     union all
@@ -106,6 +120,12 @@ examples as (
         {{ dbt.listagg('written', "'|'", 'order by written') }} as actual,
         '1.1=1|4.1=2|4.2=1' as expected
     from written_counts
+    union all
+    select
+        'rows of keys' as example,
+        {{ dbt.listagg('item', "'|'", 'order by item') }} as actual,
+        '2' as expected
+    from found_items
     union all
     select
         'order by bytes' as example,
