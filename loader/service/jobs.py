@@ -40,7 +40,7 @@ MOST_ATTEMPTS = 10
 _OVERDUE_SECONDS = 60
 _KEPT_DAYS = 90
 _REFUSED_KEPT = "1 hour"
-EVENTS_AT_ONCE = 500
+_EVENTS_AT_ONCE = 500
 # Held for an instant by who accepts a job, and for its life by the worker.
 _ACCEPTING = "hashtextextended('labmart jobs ' || current_schema(), 0)"
 WORKING = "hashtextextended('labmart work ' || current_schema(), 0)"
@@ -199,9 +199,9 @@ class JobStore:
             "where job_id = %(job)s and number > %(after)s order by number limit %(limit)s",
             job=str(job_id),
             after=after,
-            limit=EVENTS_AT_ONCE,
+            limit=_EVENTS_AT_ONCE,
         )
-        return rows, goes_on or len(rows) == EVENTS_AT_ONCE
+        return rows, goes_on or len(rows) == _EVENTS_AT_ONCE
 
     def newest_events(self) -> dict[str, int]:
         """Of each unfinished job the number of its newest event."""
