@@ -133,6 +133,9 @@ def nothing_sticks_out(page: Page) -> None:
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
+STOPS = "a[href], button, input, select, summary, [tabindex]"
+
+
 def is_accessible(page: Page) -> None:
     """By all rules of axe-core; what it cannot judge, such as text in a drawing, CONTRASTS does."""
     found = Axe().run(page)
@@ -166,8 +169,11 @@ def test_all_of_it_works_by_keyboard(page: Page, lab: PageLab) -> None:
     load_id = lab.load_id(EXPERIMENTS_FILE)
 
     def until(name: str, key: str = "Tab") -> None:
-        """Press a key until the focus is on the control of that name."""
-        for _ in range(80):
+        """Press a key until the focus is on the control of that name, at most once around the page.
+
+        How many stops that is depends on what is shown: each earlier job and load has its own.
+        """
+        for _ in range(page.locator(STOPS).count()):
             page.keyboard.press(key)
             named = page.evaluate(
                 "(one => one.ariaLabel ?? one.labels?.[0]?.textContent ?? one.textContent)"
