@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -156,36 +157,25 @@ def _interruptible(connection: Connection, call: Callable[[], _T]) -> _T:
 
     By itself the driver makes a RuntimeError of a signal, or sees it when the statement is done.
     """
-    results: list[_T] = []
-    failures: list[BaseException] = []
-    # Whoever takes it first decides: the thread that begins, or a signal before it did.
-    turn = threading.Lock()
-    # Thread.join takes a thread for ended when a signal comes (bpo-45274).
-    is_done = threading.Event()
+    result: Future[_T] = Future()
 
     def work() -> None:
-        if turn.acquire(blocking=False):
+        # A signal may have come before it began.
+        if result.set_running_or_notify_cancel():
             try:
-                results.append(call())
+                result.set_result(call())
             except BaseException as error:
-                failures.append(error)
-            finally:
-                is_done.set()
+                result.set_exception(error)
 
     try:
-        # The signal may come while the thread starts.
         threading.Thread(target=work, name="labmart-duckdb", daemon=True).start()
-        is_done.wait()
+        return result.result()
     except BaseException:
-        has_begun = not turn.acquire(blocking=False)
-        while has_begun and not is_done.is_set():
+        while not result.cancel() and not result.done():
             # A statement that is only about to begin does not see the first.
             connection.interrupt()
-            is_done.wait(0.05)
+            wait([result], 0.05)
         raise
-    if failures:
-        raise failures.pop()
-    return results[0]
 
 
 # Reading marts.

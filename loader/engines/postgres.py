@@ -109,28 +109,18 @@ def where(profile: Profile) -> str:
 def _unreachable(error: psycopg2.OperationalError, profile: Profile) -> DatabaseUnreachable:
     """Say what keeps us from connecting. libpq gives no codes here, only its English sentences."""
     message = one_line(error)
-    server, user, database = where(profile), profile.text("user"), profile.database
-    if any(
-        sign in message for sign in ("password", "no pg_hba.conf entry", "authentication failed")
-    ):
-        return DatabaseUnreachable(
-            f"The server {server} does not let {user!r} in: {message} "
-            "Set PGPASSWORD, or put the password into ~/.pgpass; PGUSER names another user."
-        )
-    if re.search(r'database ".*" does not exist', message):
-        return DatabaseUnreachable(
-            f"The server {server} has no database {database!r}. Create it "
-            f"(`createdb {database}`), or name another one with PGDATABASE."
-        )
-    if re.search(r'role ".*" does not exist', message):
-        return DatabaseUnreachable(
-            f"The server {server} has no user {user!r}. Create it (`createuser {user}`), or name "
-            "another one with PGUSER."
-        )
-    return DatabaseUnreachable(
-        f"No PostgreSQL answers at {server}: {message} Start the server, or correct host and port "
-        "(PGHOST, PGPORT, or profiles.yml). Without PGHOST labmart uses its own PostgreSQL."
-    )
+    steps = {
+        "password|no pg_hba.conf entry|authentication failed": "Set PGPASSWORD, or put it into "
+        "~/.pgpass; PGUSER names another user.",
+        'database ".*" does not exist': f"Create it (`createdb {profile.database}`), or name "
+        "another one with PGDATABASE.",
+        'role ".*" does not exist': f"Create it (`createuser {profile.text('user')}`), or name "
+        "another one with PGUSER.",
+        "": "Start the server, or correct host and port (PGHOST, PGPORT, or profiles.yml). Without "
+        "PGHOST labmart uses its own PostgreSQL.",
+    }
+    step = next(step for sign, step in steps.items() if re.search(sign, message))
+    return DatabaseUnreachable(f"No way into PostgreSQL at {where(profile)}: {message} {step}")
 
 
 def one_line(error: Exception) -> str:
