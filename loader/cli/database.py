@@ -183,7 +183,6 @@ def spark_status(profile: Profile) -> None:
     if server:
         click.echo(f"kind     {server.kind}")
         click.echo(f"pid      {server.pid}")
-        click.echo(f"memory   {server.memory >> 20:,} MB at most")
     click.echo(f"lake     {lake_of(profile).location}")
     if server is None:
         raise SystemExit(EXIT_DATABASE)
