@@ -282,7 +282,7 @@ def test_a_server_that_is_down_is_4(project: Path, command: str) -> None:
         port = str(unused.getsockname()[1])
         done = labmart(project, command, env={"PGHOST": "127.0.0.1", "PGPORT": port})
     assert done.returncode == 4
-    assert f"No PostgreSQL answers at 127.0.0.1:{port}" in done.stderr
+    assert f"No way into PostgreSQL at 127.0.0.1:{port}" in done.stderr
     assert "refused" in done.stderr
     assert "Start the server, or correct host and port" in done.stderr
     assert "Traceback" not in done.stderr
@@ -294,11 +294,11 @@ def test_an_unknown_database_or_user_is_4_with_the_next_step(
 ) -> None:
     done = labmart(project, "build", env={**database.environment, "PGDATABASE": "nowhere"})
     assert done.returncode == 4
-    assert "has no database 'nowhere'. Create it (`createdb nowhere`)" in done.stderr
+    assert 'database "nowhere" does not exist. Create it (`createdb nowhere`)' in done.stderr
     if database.host.startswith("/"):
         done = labmart(project, "show", env={**database.environment, "PGUSER": "nobody_here"})
         assert done.returncode == 4
-        assert "has no user 'nobody_here'" in done.stderr
+        assert "(`createuser nobody_here`)" in done.stderr
 
 
 @pytest.fixture
@@ -326,7 +326,7 @@ def test_a_wrong_password_is_4_with_the_next_step(project: Path, strict_server: 
     for password in ("wrong", ""):
         done = labmart(project, "build", env={**named, "PGPASSWORD": password})
         assert done.returncode == 4, done.stderr
-        assert "does not let 'guest' in" in done.stderr
+        assert "PGUSER names another user" in done.stderr
         assert "PGPASSWORD" in done.stderr
         assert "secret" not in done.stderr
     done = labmart(project, "show", env={**named, "PGPASSWORD": "secret"})
