@@ -14,11 +14,10 @@ from loader.parsers.encoding import (
     Open,
     decode,
     encoding_of,
-    proposals,
     said_encoding,
     to_a_character,
 )
-from loader.parsers.records import UNDECODABLE, Batch, Parser, RejectedLine, listed
+from loader.parsers.records import Batch, Parser, RejectedLine, listed
 from loader.parsers.splitter import (
     Splitter,
     complete_lines,
@@ -45,7 +44,6 @@ class DelimitedParser(Parser):
     read_as: Encoding
     layout: TextLayout
     wrapping: str
-    hint: str = ""
     # Records that may have swallowed others, as they are read.
     _doubted: list[RejectedLine] = field(default_factory=list)
 
@@ -71,8 +69,6 @@ class DelimitedParser(Parser):
             notes = (f"passed over {lines} before the header", *notes)
         if self.read_as.is_guess:
             notes += (f"the encoding is a guess: {self.read_as}; --encoding says another one",)
-        if self.hint:
-            notes += (self.hint,)
         if self._doubted:
             lines = listed(
                 [f"{one.line} to {one.line + count_lines(one.content)}" for one in self._doubted]
@@ -158,6 +154,4 @@ def recognise_text(
     if len(sample) >= SAMPLE:
         text = text[: complete_lines(text)] or text
     layout = recognise_layout(name, text, inputs, options)
-    has_others = options.encoding is None and encoding.name == "utf-8" and UNDECODABLE.search(text)
-    hint = proposals(sample) if has_others else ""
-    return DelimitedParser(name, inputs, layout.match, open_bytes, encoding, layout, wrapping, hint)
+    return DelimitedParser(name, inputs, layout.match, open_bytes, encoding, layout, wrapping)
