@@ -56,8 +56,9 @@ _LANGUAGES = {
     "cp1256": "",
 }
 _TO_KANJI = re.compile(rb"\x1b\$[@B]")
-# A run of letters and bytes beyond ASCII with at least one of these. Longer ones are no words.
-_TOKEN = re.compile(rb"[A-Za-z]*+[\x80-\xff][A-Za-z\x80-\xff]*+")
+# A token is a run of letters and bytes beyond ASCII. Longer ones are no words.
+_TOKEN = re.compile(rb"[A-Za-z\x80-\xff]++")
+_LETTERS_ONLY = bytes(n if n > 0x7F or chr(n).isalpha() else ord(" ") for n in range(256))
 _LONGEST_TOKEN = 40
 # So many are judged at first; of all one in so many may be odd.
 _MOST_TOKENS = 2000
@@ -273,7 +274,8 @@ def _utf16_without_bom(sample: bytes) -> str | None:
 
 def _words(data: bytes) -> list[bytes]:
     """The tokens of some text that are no longer than words are."""
-    return [word for word in _TOKEN.findall(data) if len(word) <= _LONGEST_TOKEN]
+    words = data.translate(_LETTERS_ONLY).split()
+    return [word for word in words if not word.isascii() and len(word) <= _LONGEST_TOKEN]
 
 
 def _quality(words: list[bytes], encoding: str) -> int:
