@@ -55,6 +55,7 @@ _LANGUAGES = {
     **dict.fromkeys(("cp1251", "cp1253", "gb18030", "big5", "cp932", "cp949", "cp1255"), ""),
     "cp1256": "",
 }
+_ASCII = {*map(chr, range(128))}
 _TO_KANJI = re.compile(rb"\x1b\$[@B]")
 # A token is a run of letters and bytes beyond ASCII. Longer ones are no words.
 _TOKEN = re.compile(rb"[A-Za-z\x80-\xff]++")
@@ -132,12 +133,17 @@ def encoding_of(name: str, sample: bytes) -> Encoding:
 
     It is not final while all is ASCII. Raises FileRefused if a guess has a rival.
     """
-    if proven := _proven(sample):
-        return Encoding(proven)
+    if wide := wide_encoding_of(sample):
+        return Encoding(wide)
     if sample.isascii():
-        return Encoding("utf-8", is_final=False)
+        # The shifts between its alphabets are the marks of ISO 2022.
+        is_iso = _TO_KANJI.search(sample)
+        return Encoding("iso2022_jp") if is_iso else Encoding("utf-8", is_final=False)
     words = _words(sample)[:_MOST_TOKENS]
-    if not _quality(words, _GUESS):
+    is_utf8 = any(
+        not "\ud800" <= char <= "\udfff" for char in set(decode(sample, "utf-8")) - _ASCII
+    )
+    if is_utf8 or not _quality(words, _GUESS):
         return Encoding("utf-8")
     for rival in _LANGUAGES:
         differ = [w for w in words if w.decode(rival, MARK) != w.decode(_GUESS, MARK)]
@@ -243,33 +249,13 @@ def said_encoding(name: str, sample: bytes) -> Encoding:
 
 def wide_encoding_of(sample: bytes) -> str | None:
     """The encoding that a byte order mark or the zero bytes of UTF-16 tell."""
-    bom = bom_of(sample)
-    return bom[0] if bom else _utf16_without_bom(sample)
-
-
-def _proven(sample: bytes) -> str | None:
-    if wide := wide_encoding_of(sample):
-        return wide
-    if sample.isascii():
-        # Its shifts between alphabets are the marks of ISO 2022.
-        return "iso2022_jp" if _TO_KANJI.search(sample) else None
-    decoded = codecs.getincrementaldecoder("utf-8")(MARK).decode(sample)
-    is_some = any(ord(char) > 0x7F and not 0xD800 <= ord(char) <= 0xDFFF for char in set(decoded))
-    return "utf-8" if is_some else None
-
-
-def _utf16_without_bom(sample: bytes) -> str | None:
-    """Under UTF-16 ASCII letters, and be it only those of the header, have a zero every 2 bytes."""
+    if bom := bom_of(sample):
+        return bom[0]
+    # Of ASCII letters, and be it only those of the header, every second byte is zero.
     head = sample[:4096]
-    pairs = len(head) // 2
-    if pairs < 4:
-        return None
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    if odd > 0.2 * pairs and even < 0.1 * odd:
-        return "utf-16-le"
-    if even > 0.2 * pairs and odd < 0.1 * even:
-        return "utf-16-be"
-    return None
+    zeros = [(head[1::2].count(0), "utf-16-le"), (head[0::2].count(0), "utf-16-be")]
+    (few, _), (many, encoding) = sorted(zeros)
+    return encoding if few < 0.1 * many and many > max(1, 0.1 * len(head)) else None
 
 
 def _words(data: bytes) -> list[bytes]:
@@ -293,7 +279,8 @@ def _judged(token: bytes, encoding: str) -> int:
         return 0
     words = _LETTERS.findall(text)
     least = min((_looks_like(word, _LANGUAGES[encoding]) for word in words), default=3)
-    if encoding == _GUESS and (_is_utf8(token) or not least):
+    is_utf8 = "\ufffd" not in token.decode("utf-8", "replace")
+    if encoding == _GUESS and (is_utf8 or not least):
         return 0
     if encoding == _GUESS and _CERTAIN.fullmatch(text):
         return 4
@@ -303,21 +290,13 @@ def _judged(token: bytes, encoding: str) -> int:
     return int(encoding == _GUESS and least == 3 and bool(_SIGNS_AT_WORDS.fullmatch(text)))
 
 
-def _is_utf8(token: bytes) -> bool:
-    try:
-        token.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _looks_like(word: str, languages: str) -> int:
     """How much a run of letters looks like a word of one of the languages.
 
     0 not at all; 1 one has its letters; 2 with such letters before and behind them; 3 with such
     pairs around them.
     """
-    pieces = _CAPITAL_WITHIN.split(word.replace("ß", "ss"))
+    pieces = _CAPITAL_WITHIN.split(word.replace("ß", ""))
     if any(piece not in (piece.lower(), piece.upper(), piece.capitalize()) for piece in pieces):
         return 0
     scripts = {unicodedata.name(char, "").partition(" ")[0] for char in word}
