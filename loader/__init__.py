@@ -28,7 +28,7 @@ From there to what people read, `labmart run`:
     query         which rows a program asks for: filters, order, search
     show, export, why
                   a mart, or the rows behind a figure, on the screen or in a file; table lays it
-                  out, columnar writes Parquet and gives Arrow to `import labmart`
+                  out, export also gives Arrow to `import labmart`
     mcp_server    the same for assistants
     progress      what a person sees on stderr meanwhile
 
