@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -51,7 +50,6 @@ def test_nothing_but_the_engine_macros_names_an_engine() -> None:
 def test_an_engine_without_a_branch_is_named(project_copy: Path) -> None:
     source = project_copy / "macros/cross_db/matches.sql"
     source.write_text(source.read_text().replace("duckdb__", "redshift__"))
-    shutil.copy(project_copy / "profiles.yml.example", project_copy / "profiles.yml")
     dbt = Path(sys.executable).with_name("dbt")
     done = program(dbt, "--quiet", "compile", "--target", "duckdb", cwd=project_copy)
     assert done.code != 0

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -191,10 +190,9 @@ def created(server: Database, tmp_path: Path) -> Iterator[Database]:
     done = program(*call, cwd=tmp_path, env=environment)
     assert done.code == 0, done.err
     yield Database(server.host, server.port, name, name, "a 'quoted' secret")
-    with closing(server.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(f"drop database {name} with (force)")
-        for role in (f"{name}_loader", f"{name}_builder", f"{name}_reader", name):
-            cursor.execute(f"drop role {role}")
+    server.rows(f"drop database {name} with (force)")
+    for role in (f"{name}_loader", f"{name}_builder", f"{name}_reader", name):
+        server.rows(f"drop role {role}")
 
 
 @pytest.mark.slow
@@ -211,9 +209,8 @@ def test_the_first_start_makes_an_owner_who_can_make_the_roles(
     for _ in range(2):
         done = labmart(project, "roles")
         assert done.code == 0, done.err
-    with closing(created.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("select rolsuper, rolcreatedb from pg_roles where rolname = current_user")
-        assert cursor.fetchone() == (False, False)
+    rights = "select rolsuper, rolcreatedb from pg_roles where rolname = current_user"
+    assert created.rows(rights) == [(False, False)]
 
 
 def test_a_password_file_that_is_not_there_is_told(

@@ -63,8 +63,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def filled(database: Database) -> Database:
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(SQL)
+    database.rows(SQL)
     return database
 
 
