@@ -231,14 +231,6 @@ def test_windows_1252_is_guessed_and_told(tmp_path: Path, name: str) -> None:
     assert "the encoding is a guess: cp1252, guessed by " in notes
 
 
-def test_a_damaged_name_among_good_ones_is_shown_as_it_would_read(tmp_path: Path) -> None:
-    good = f"{HEADER}\n1,Jérôme Lefèvre,a@lab,\n".encode()
-    _, notes, wrong = of(tmp_path, good + "2,Müller,m@lab,\n".encode("cp1252"))
-    assert "3 undecodable" in wrong
-    assert "'Müller' (windows-1252)" in notes
-    assert "Lef" not in notes
-
-
 def test_a_rival_is_shown(tmp_path: Path) -> None:
     _, _, wrong = of(tmp_path, f"{HEADER}\n1,Erdős,a@lab,\n".encode("cp1250"))
     assert "'Erdõs' (windows-1252) and 'Erdős' (windows-1250)" in wrong
