@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def write_columnar(
-    source: Engine, selection: Selection, folder: Path, file: Path, *, arrow: bool = False
-) -> None:
-    """Write rows as Parquet, or as a stream of Arrow; the folder is for what comes between.
+def write_columnar(source: Engine, selection: Selection, folder: Path, file: Path) -> None:
+    """Write rows as Parquet; the folder is for what comes between.
 
     Raises duckdb.Error, and the engine's errors.
     """
@@ -30,11 +28,8 @@ def write_columnar(
     }
     rows = _rows(source, selection, folder)
     with duckdb.connect(":memory:", config=settings) as engine:
-        if arrow:
-            _write_arrow(engine.sql(rows), file)
-        else:
-            options = "(format parquet, compression zstd)"
-            engine.execute(f"copy ({rows}) to {literal(str(file))} {options}")
+        options = "(format parquet, compression zstd)"
+        engine.execute(f"copy ({rows}) to {literal(str(file))} {options}")
 
 
 def relation(source: Engine, selection: Selection) -> duckdb.DuckDBPyRelation:
@@ -45,15 +40,6 @@ def relation(source: Engine, selection: Selection) -> duckdb.DuckDBPyRelation:
     with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
         engine.execute(f"create table mart as {_rows(source, selection, Path(folder))}")
     return engine.table("mart")
-
-
-def _write_arrow(relation: object, file: Path) -> None:
-    # An extra of the service.
-    import nanoarrow
-    from nanoarrow.ipc import StreamWriter
-
-    with file.open("wb") as out, StreamWriter.from_writable(out) as writer:
-        writer.write_stream(nanoarrow.ArrayStream(relation))
 
 
 def _rows(source: Engine, selection: Selection, folder: Path) -> str:

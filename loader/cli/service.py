@@ -20,7 +20,6 @@ from loader.cli.call import (
     Folder,
     on_database,
     option,
-    options,
     say,
     target_option,
 )
@@ -31,38 +30,12 @@ if TYPE_CHECKING:
     from loader.service.access import Role, TokenStore
     from loader.service.database import Settings
 
-_COUNT, _FLOAT = click.IntRange(min=1), click.FloatRange(min=0.1)
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
-landing_option = option(
-    "--landing",
-    type=Folder(exists=True, resolve_path=True),
-    help="The folder whose files POST /v1/runs may load; default: none.",
-)
 spool_option = option(
     "--spool",
     type=Folder(resolve_path=True),
     help="Where uploads wait to be loaded; default: .labmart/uploads in the project.",
-)
-
-
-def _limit(name: str, field: str, kind: click.ParamType[Any], default: float, help_: str) -> Any:
-    """An option called as a field of Settings."""
-    return option(name, field, type=kind, default=default, show_default=True, help=help_)
-
-
-_limits = options(
-    _limit("--max-upload", "upload_bytes", _COUNT, 10**10, "Bytes of an upload."),
-    _limit("--max-uploads", "uploads", _COUNT, 128, "Uploads at the same time."),
-    _limit("--max-jobs", "queued_jobs", _COUNT, 1000, "Jobs that may wait."),
-    _limit(
-        *("--max-rate", "requests_per_second", _FLOAT, 50.0),
-        "Requests a second of one caller; ten seconds' worth may come at once.",
-    ),
-    _limit(
-        *("--idle-timeout", "idle", _FLOAT, 30.0),
-        "Seconds without a byte after which an upload ends.",
-    ),
 )
 
 
@@ -75,7 +48,6 @@ _limits = options(
     show_default=True,
     help="The port to listen on.",
 )
-@landing_option
 @spool_option
 @option("--worker/--no-worker", default=True, show_default=True, help="Run the jobs, too.")
 @option("--require-token", is_flag=True, help="Ask for a token on this machine too.")
@@ -84,7 +56,14 @@ _limits = options(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file with a token to accept as the administrator's.",
 )
-@_limits
+@option(
+    "--max-upload",
+    "upload_bytes",
+    type=click.IntRange(min=1),
+    default=10**10,
+    show_default=True,
+    help="Bytes of an upload.",
+)
 @target_option
 @click.pass_obj
 def serve(call: Call, /, **given: Any) -> None:
@@ -98,7 +77,6 @@ def serve(call: Call, /, **given: Any) -> None:
 
 
 @click.command()
-@landing_option
 @spool_option
 @option("--with-parent", is_flag=True, hidden=True, help="Be the one process that works.")
 @target_option
@@ -106,7 +84,7 @@ def serve(call: Call, /, **given: Any) -> None:
 def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
     """Run the jobs of `labmart serve --no-worker`.
 
-    Start both with the same --spool and --landing.
+    Start both with the same --spool.
     """
     settings = _settings(call, **given)
     from loader.service.worker import run_workers, work
