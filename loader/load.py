@@ -62,7 +62,7 @@ _HINTS = {
     "undecodable": " If the encoding is another one, say it with --encoding.",
     "broken_quoting": " If the marks are part of the text, say --quote none.",
     "wrong_column_count": (
-        " If the header does not name each cell, say --columns, with nothing for a cell to ignore."
+        " If the header does not name each cell (R's row names), write it with a name for each."
     ),
 }
 # A refusal tells so many of the rejected lines.

@@ -36,14 +36,13 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from loader import __version__
-from loader.columnar import write_columnar
 from loader.contract import Contract, ContractColumn, mart_contracts, raw_contract
 from loader.database import Database
 from loader.engines import Selection
 from loader.engines.postgres import Connection, Pool, Postgres, where
 from loader.engines.sql import quote
 from loader.errors import BadParameter, LabmartError, NotBuilt, UnknownMart
-from loader.export import write_xlsx
+from loader.export import write_columnar, write_xlsx
 from loader.project import Project
 from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
 from loader.query import Source, selection_of
