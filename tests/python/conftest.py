@@ -255,11 +255,8 @@ def postgres_person(
 
 
 @pytest.fixture
-def box(tmp_path: Path, loading_copy: Path) -> Iterator[Path]:
-    """A folder to watch. The tests share a project; each begins with nothing remembered."""
-    from support.watching import forget
-
+def box(tmp_path: Path) -> Path:
+    """A folder to watch."""
     made = tmp_path / "box"
     made.mkdir()
-    yield made
-    forget(loading_copy)
+    return made

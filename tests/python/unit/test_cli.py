@@ -100,8 +100,7 @@ def test_help_answers_at_once_and_loads_no_driver() -> None:
         ("show", {"LABMART_SCHEMA": ""}, "`schema` of target 'postgres' is empty"),
         ("watch ~nobody-at-all/x", {}, "there is no home ~nobody-at-all"),
         ("watch sftp://", {}, "this address names no server or bucket"),
-        ("worker --landing ~nobody-at-all/x", {}, "there is no home ~nobody-at-all"),
-        ("worker --landing missing", {}, "Directory 'missing' does not exist"),
+        ("worker --spool ~nobody-at-all/x", {}, "there is no home ~nobody-at-all"),
         ("worker --spool dbt_project.yml/x", {}, "Not a directory"),
     ],
 )
