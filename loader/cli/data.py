@@ -245,7 +245,7 @@ def build(call: Call, /, **given: Any) -> None:
     "--move/--keep",
     "moves",
     default=None,
-    help="Move files to loaded/ and rejected/, or leave them and remember them. Default: move in "
+    help="Move files to loaded/ and rejected/, or leave them where they are. Default: move in "
     "folders of this machine, keep elsewhere.",
 )
 @option("--build/--no-build", default=True, show_default=True, help="Build after loading.")
@@ -257,7 +257,7 @@ def watch(call: Call, /, place: str, **given: Any) -> None:
     """Load what lands in a folder or an object store, then build.
 
     A loaded file goes to loaded/ in the folder, a refused one to rejected/ with a report beside it.
-    SIGTERM ends it between two files.
+    Ended at any moment, it goes on where it was when it is called again.
     """
     from loader.watch import WatchOptions
     from loader.watch import watch as watch_place
