@@ -46,14 +46,8 @@ LONGEST_NAME = 63
 
 # Entries of profiles.yml that are libpq's, under libpq's names.
 _PASSED_ON = (
-    "host",
-    "port",
-    "user",
-    "sslmode",
-    "sslcert",
-    "sslkey",
-    "sslrootcert",
-    "keepalives_idle",
+    *("host", "port", "user", "keepalives_idle"),
+    *("sslmode", "sslcert", "sslkey", "sslrootcert"),
 )
 
 
@@ -328,12 +322,10 @@ def literal(text: str) -> str:
 
 # A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
 # file is being opened.
-_NO_LIMIT = (
-    "statement_timeout",
-    "lock_timeout",
-    "idle_in_transaction_session_timeout",
-    "transaction_timeout",
-)
+_NO_LIMIT = [
+    *("statement_timeout", "lock_timeout"),
+    *("idle_in_transaction_session_timeout", "transaction_timeout"),
+]
 
 
 @contextmanager
@@ -377,7 +369,7 @@ class PostgresRaw(RawStore):
             "select set_config(name, case setting when 'off' then 'on' else '0' end, true) "
             "from pg_settings where name = any(\0) "
             "or (name = 'synchronous_commit' and setting = 'off')",
-            (list(_NO_LIMIT),),
+            (_NO_LIMIT,),
         )
         # The macro lock_raw_tables takes the same lock.
         lock = "pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || \0, 0))"
