@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -28,8 +27,16 @@ from loader.files.names import (
     shown_address,
     without_secrets,
 )
-from loader.files.paths import LocalFile, Result, Skipped, nothing_left
-from loader.files.temporary import CHECK_SPACE_EVERY, Progress, Spool, byte_progress, cannot_write
+from loader.files.paths import (
+    CHECK_SPACE_EVERY,
+    LocalFile,
+    Result,
+    Skipped,
+    Spool,
+    byte_progress,
+    cannot_write,
+    nothing_left,
+)
 from loader.printable import printable
 
 if TYPE_CHECKING:
@@ -114,10 +121,7 @@ class Remote:
         """The file, or the files of the prefix or pattern, in reading order."""
         system, root = self.system, self.root
         if self.is_web:
-            # `?` begins the query and brackets are of IPv6; a server that lists has only `*`.
-            has_pattern = "*" in root.split("?", 1)[0]
-            paths = in_reading_order(system.glob(root)) if has_pattern else [root]
-            return [Listed(path, _last(path), {}) for path in paths]
+            return [Listed(root, _last(root), {})]
         if is_pattern(root) and not system.exists(root):
             found = system.glob(root, detail=True).items()
             listed = [Listed(p, _last(p), info) for p, info in found if info["type"] != "directory"]
@@ -141,8 +145,6 @@ class Remote:
         """What people call a file that was listed."""
         if path == self.root:
             return self.shown
-        if self.is_web:
-            return shown_address(path)
         # What lies before the file in both, up to the first part that is a pattern.
         has_pattern = is_pattern(self.address)
         top, shown = (
@@ -151,14 +153,14 @@ class Remote:
         )
         return f"{shown}/{printable(path.removeprefix(f'{top}/'))}"
 
-    def download(self, file: Listed, spool: Spool, progress: Progress) -> LocalFile:
+    def download(self, file: Listed, spool: Spool) -> LocalFile:
         """The file as a temporary one. Raises FileRefused."""
         name = self.name_of(file.path)
         # What s3fs fetches at once of a large file would not be bounded otherwise.
         options = {"max_concurrency": 1} if self.extra == "s3" else {}
         target = spool.new(name)
         with _faults_told(name, self.scheme, target):
-            callback = _download_callback(name, target, spool, progress)
+            callback = _download_callback(name, target, spool)
             self.system.get_file(file.path, str(target), callback=callback, **options)
         size, expected = target.stat().st_size, file.info.get("size")
         if isinstance(expected, int) and size != expected:
@@ -168,7 +170,7 @@ class Remote:
 
 
 def fetch(
-    address: str, *, exclude: Sequence[str], spool: Spool, progress: Progress, seen: set[str]
+    address: str, *, exclude: Sequence[str], spool: Spool, seen: set[str]
 ) -> Iterator[Result]:
     """Download the file of an address, or the files of a prefix or pattern, in reading order.
 
@@ -176,7 +178,7 @@ def fetch(
     NothingToLoad for a pattern that matches nothing, and FileRefused if nothing can be listed.
     """
     shown = shown_address(address)
-    progress(f"{shown}: connecting")
+    spool.progress(f"{shown}: connecting")
     with _faults_told(shown, scheme_of(address)):
         remote = Remote(address)
         files = remote.files()
@@ -193,12 +195,11 @@ def fetch(
         if key not in seen:
             seen.add(key)
             try:
-                yield remote.download(file, spool, progress)
+                yield remote.download(file, spool)
             except FileRefused as refused:
                 yield refused
     if len(skipped) == len(files):
-        nothing = "no file there matches." if is_pattern(address) else "there is no file there."
-        raise NothingToLoad(shown, nothing_left(skipped) or nothing)
+        raise NothingToLoad(shown, nothing_left(skipped))
 
 
 class RemoteFolder:
@@ -258,7 +259,7 @@ def _faults_told(name: str, scheme: str, target: Path | None = None) -> Iterator
     except Exception as error:
         fault = f": {remote_fault(error, scheme)}"
         if target and isinstance(error, OSError) and error.filename == str(target):
-            fault = cannot_write(error, target)
+            fault = cannot_write(error)
         raise FileRefused(name, fault) from None
 
 
@@ -310,11 +311,11 @@ def _last(path: str) -> str:
     return path.split("?", 1)[0].rstrip("/").rpartition("/")[2]
 
 
-def _download_callback(name: str, target: Path, spool: Spool, progress: Progress) -> Callback:
+def _download_callback(name: str, target: Path, spool: Spool) -> Callback:
     """Tells how far a download is, and looks after the space on the disk."""
     from fsspec.callbacks import Callback
 
-    tell = byte_progress(name, "fetching", progress)
+    tell = byte_progress(name, "fetching", spool.progress)
     checked = 0
 
     def watch(_size: int | None, value: int, **_: object) -> None:
@@ -337,32 +338,23 @@ _CREDENTIALS = {
     "https": "Put them into ~/.netrc, or use a presigned address.",
     "sftp": "Load a key into ssh-agent (`ssh-add`), or write sftp://user:password@host/path.",
 }
-
-
 # What a fault means, the first that fits, by its HTTP status, the classes of its errors and what
 # they say: `404 ClientError Exception; OSError Exception | reason`.
 _FAULTS = {
     "^[^|]*BadHostKey|not found in known_hosts": "the server's key is not the known one "
     "({reason}). Connect once with `sftp` or `ssh` and compare it.",
-    "^407": "the proxy asks for a password. Put it into HTTPS_PROXY.",
     # aiohttp has a status in this too, one that the server did not send.
     "^[^|]*(Payload|IncompleteRead|Disconnected)": "the download was cut short ({reason}). Try "
     "again.",
     "^404|^410|^[^;|]*FileNotFoundError": "there is no such file, folder or bucket at this "
     "address. Check the address.",
-    "^401|^403": "access is denied ({status}). {credentials} A presigned address may have expired.",
-    "(?i:credential)|^[^|]*Authentication": "no credentials that are accepted were found "
-    "({reason}). {credentials}",
-    "^[^;|]*PermissionError": "access is denied ({reason}). {credentials}",
-    "^429|^5": "the server answers {answer}. Try again later.",
-    "^4": "the server answers {answer}. Check the address.",
-    "^[^|]*Certificate|CERTIFICATE": "the server's TLS certificate cannot be trusted ({reason}). "
-    "If it is your own, name its authority in SSL_CERT_FILE.",
-    "^[^|]*SSL": "no TLS connection can be made ({reason}). Is the address one of http://?",
-    "^[^|]*(Timeout|TimedOut)": "the server does not answer in time. Check the address and the "
-    "network.",
-    "^[^|]*(Connect|gaierror|EHOSTUNREACH|ENETUNREACH)": "the server cannot be reached ({reason}). "
-    "Check the address and the network.",
+    "^401|^403|^[^|]*Authentication|^[^;|]*PermissionError|(?i:credential)": "access is denied, or "
+    "no credentials were found ({reason}). {credentials} A presigned address may have expired.",
+    "^[45]": "the server answers {status} ({reason}). Try again later, or check the address.",
+    "^[^|]*(Certificate|SSL)|CERTIFICATE": "no TLS connection can be made that is to be trusted "
+    "({reason}). An authority of your own is named in SSL_CERT_FILE.",
+    "^[^|]*(Timeout|TimedOut|Connect|gaierror|EHOSTUNREACH|ENETUNREACH)": "the server cannot be "
+    "reached, or does not answer ({reason}). Check the address and the network.",
     "": "it cannot be fetched ({kind}: {reason}). Check the address.",
 }
 
@@ -377,12 +369,8 @@ def remote_fault(error: BaseException, scheme: str) -> str:
     number = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
     told = f"{status or ''} {kinds} {number} | {reason}"
     sentence = next(said for pattern, said in _FAULTS.items() if re.search(pattern, told))
-    known = {status.value: status.phrase for status in HTTPStatus}
-    answer = f"{status} {known.get(status, '')}".rstrip()
     credentials = _CREDENTIALS[EXTRAS[scheme]]
-    return sentence.format(
-        reason=reason, kind=kind, status=status, answer=answer, credentials=credentials
-    )
+    return sentence.format(reason=reason, kind=kind, status=status, credentials=credentials)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -131,6 +131,9 @@ def _refusal(fault: Exception) -> str:
         return f"It cannot be read: {fault.strerror}."
     if "encrypted" in reason:
         return _PASSWORD
+    if "Can't find workbook" in reason:
+        # Of an .xlsx with a password nothing else is to be seen.
+        return f"{_PASSWORD} Or it is no workbook at all."
     return f"It is damaged or incomplete ({reason}). Fetch or save it again, or as CSV."
 
 

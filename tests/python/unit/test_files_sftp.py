@@ -121,7 +121,7 @@ def test_files_folders_and_patterns_are_fetched(known: str, tmp_path: Path) -> N
 def test_a_wrong_password_is_a_problem(known: str) -> None:
     contents, problem = fetched(known.replace("p%40ss", "wrong") + "/a.csv")
     assert contents == {}
-    assert "no credentials that are accepted were found" in problem
+    assert "no credentials were found" in problem
     assert "wrong" not in problem
 
 
