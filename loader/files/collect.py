@@ -54,13 +54,12 @@ def collect(
     *,
     exclude: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
-    within: Path | None = None,
     progress: Progress,
 ) -> Iterator[Collected]:
     """What the PATHs of a call mean, as files of this machine.
 
     A file that is named twice, by links too, comes once. Files that cannot be had are told in
-    `problems`, all of them. For `names` and `within` see `LoadOptions`. Temporary files are there
+    `problems`, all of them. For `names` see `LoadOptions`. Temporary files are there
     until the context ends, however it ends. Raises NothingToLoad for a PATH that means no file,
     and MissingExtra.
     """
@@ -76,7 +75,7 @@ def collect(
         others = "".join(f"\n{other}" for other in missing[1:])
         raise NothingToLoad(missing[0].path, f"{missing[0].problem}{others}")
     with Spool(progress) as spool:
-        collector = _Collector(exclude, within, spool)
+        collector = _Collector(exclude, spool)
         for path, results in found:
             name = (names or {}).get(path)
             collector.add(collector.fetch(path) if results is None else results, name)
@@ -99,7 +98,6 @@ class _Collector:
     """The files, problems and skipped names so far; as keys, which keep their order, come once."""
 
     exclude: Sequence[str]
-    within: Path | None
     spool: Spool
     files: list[LocalFile] = field(default_factory=list)
     problems: dict[str, None] = field(default_factory=dict)
@@ -141,11 +139,6 @@ class _Collector:
         if real in self._seen:
             return
         self._seen.add(real)
-        if self.within is not None:
-            if not real.is_relative_to(self.within):
-                raise FileRefused(file.name, f": it leads out of the folder {self.within}.")
-            # Opened by the path that was judged, whatever becomes of a link.
-            file = replace(file, name=file.name.removeprefix(f"{self.within}/"), path=real)
         if is_pipe(file.path):
             file = self._piped(file.path, file.name)
         try:
