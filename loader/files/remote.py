@@ -6,7 +6,6 @@ looks (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_*, ssh-agent, FSSPEC
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -44,15 +43,10 @@ if TYPE_CHECKING:
 
 # Scheme: the extra of labmart that reads it.
 EXTRAS = {
-    "s3": "s3",
-    "s3a": "s3",
-    "gs": "gs",
-    "gcs": "gs",
-    "az": "az",
-    "abfs": "az",
-    "abfss": "az",
-    "https": "https",
-    "http": "https",
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gs"),
+    **dict.fromkeys(("az", "abfs", "abfss"), "az"),
+    **dict.fromkeys(("https", "http"), "https"),
     "sftp": "sftp",
 }
 # Seconds without any answer. A whole download may take as long as it takes.
@@ -329,66 +323,28 @@ def _download_callback(name: str, target: Path, spool: Spool) -> Callback:
 
 
 _CREDENTIALS = {
-    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for public data set "
-    "FSSPEC_S3_ANON=true.",
-    "gs": "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS; "
-    "for public data set FSSPEC_GS_TOKEN=anon.",
-    "az": "Set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or "
-    "AZURE_STORAGE_CONNECTION_STRING.",
-    "https": "Put them into ~/.netrc, or use a presigned address.",
-    "sftp": "Load a key into ssh-agent (`ssh-add`), or write sftp://user:password@host/path.",
-}
-# What a fault means, the first that fits, by its HTTP status, the classes of its errors and what
-# they say: `404 ClientError Exception; OSError Exception | reason`.
-_FAULTS = {
-    "^[^|]*BadHostKey|not found in known_hosts": "the server's key is not the known one "
-    "({reason}). Connect once with `sftp` or `ssh` and compare it.",
-    # aiohttp has a status in this too, one that the server did not send.
-    "^[^|]*(Payload|IncompleteRead|Disconnected)": "the download was cut short ({reason}). Try "
-    "again.",
-    "^404|^410|^[^;|]*FileNotFoundError": "there is no such file, folder or bucket at this "
-    "address. Check the address.",
-    "^401|^403|^[^|]*Authentication|^[^;|]*PermissionError|(?i:credential)": "access is denied, or "
-    "no credentials were found ({reason}). {credentials} A presigned address may have expired.",
-    "^[45]": "the server answers {status} ({reason}). Try again later, or check the address.",
-    "^[^|]*(Certificate|SSL)|CERTIFICATE": "no TLS connection can be made that is to be trusted "
-    "({reason}). An authority of your own is named in SSL_CERT_FILE.",
-    "^[^|]*(Timeout|TimedOut|Connect|gaierror|EHOSTUNREACH|ENETUNREACH)": "the server cannot be "
-    "reached, or does not answer ({reason}). Check the address and the network.",
-    "": "it cannot be fetched ({kind}: {reason}). Check the address.",
+    "s3": "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; public data need "
+    "FSSPEC_S3_ANON=true",
+    "gs": "come from `gcloud auth application-default login` or GOOGLE_APPLICATION_CREDENTIALS; "
+    "public data need FSSPEC_GS_TOKEN=anon",
+    "az": "are AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or "
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "https": "stand in ~/.netrc, and a presigned address may have expired",
+    "sftp": "are a key in ssh-agent (`ssh-add`), or sftp://user:password@host/path; the server has "
+    "to be in ~/.ssh/known_hosts, as `ssh` puts it there",
 }
 
 
 def remote_fault(error: BaseException, scheme: str) -> str:
-    """What went wrong and what to do next, to stand behind a name and a colon."""
-    kind = type(error).__name__
-    reason = without_secrets(str(error)) or kind
-    chain = list(_chain(error))
-    status = next((code for link in chain if (code := _status(link))), 0)
-    kinds = "; ".join(" ".join(c.__name__ for c in type(link).__mro__) for link in chain)
-    number = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
-    told = f"{status or ''} {kinds} {number} | {reason}"
-    sentence = next(said for pattern, said in _FAULTS.items() if re.search(pattern, told))
-    credentials = _CREDENTIALS[EXTRAS[scheme]]
-    return sentence.format(reason=reason, kind=kind, status=status, credentials=credentials)
+    """What went wrong and what to do next, to stand behind a name and a colon.
 
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        yield error
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-
-
-def _status(error: BaseException) -> int:
-    """The HTTP status within an error of aiohttp, azure, gcsfs or botocore; else 0."""
-    response = getattr(error, "response", None)
-    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
-    if isinstance(metadata, dict):
-        return int(metadata.get("HTTPStatusCode") or 0)
-    said = (getattr(error, attribute, None) for attribute in ("status", "status_code", "code"))
-    return next((code for code in said if isinstance(code, int) and 400 <= code < 600), 0)
+    In the words of the library: what they raise has neither a class nor a status in common.
+    """
+    reason = without_secrets(f"{type(error).__name__}: {error}")
+    return (
+        f"it cannot be fetched ({reason}). Check the address and the network. Credentials "
+        f"{_CREDENTIALS[EXTRAS[scheme]]}."
+    )
 
 
 def changed_at(info: Mapping[str, object]) -> float:
