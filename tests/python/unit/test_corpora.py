@@ -208,10 +208,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "JSON over lines": ('{\n"user_id": 1\n}\n', "one object a line"),
     "EBCDIC": (PLAIN.replace("é", "e").encode("cp500"), "some"),
     "gzip of nothing": (gzip.compress(b""), "it is empty"),
-    "gzip cut short": (gzip.compress(PLAIN.encode())[:-9], "it is cut short"),
+    "gzip cut short": (gzip.compress(PLAIN.encode())[:-9], "is cut short"),
     "zip of nothing": (zipped({}), "some"),
     "zip without its end": (zipped({"a.csv": PLAIN.encode()})[:-30], "table of contents"),
-    "zip named as workbook": (zipped({"[Content_Types].xml": b"<x/>"}), "no spreadsheet"),
+    "zip named as workbook": (zipped({"[Content_Types].xml": b"<x/>"}), "no .xlsx"),
     "a line too long": (f"{HEADER}\n{'x' * (33 << 20)}", "longer than 32 MiB"),
 }
 
