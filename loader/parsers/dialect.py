@@ -26,7 +26,7 @@ from loader.sources import (
     header_key,
     match_header,
     named_columns,
-    nearness,
+    near_miss,
     refuse_mistaken_name,
     without_header,
 )
@@ -282,7 +282,7 @@ def _nothing_found(
     closest = max(lines, key=lambda line: (named_columns(line[2], inputs), len(line[2])))
     # Looking for names that are only alike takes longer: in the first lines.
     likely = [closest, *lines[:_ALIKE]]
-    line, delimiter, cells = max(likely, key=lambda line: nearness(line[2], inputs))
+    line, delimiter, cells = max(likely, key=lambda line: near_miss(line[2], inputs)[0])
     hint = "for a file without a header name its columns with --columns."
     if options.delimiter is None:
         hint = f"If it has another delimiter than usual, say it with --delimiter; {hint}"
@@ -292,7 +292,7 @@ def _nothing_found(
         *(name, f"no line of the first {HEADER_WITHIN}", f"line {line}", cells, inputs, hint),
         beside=f" with delimiter {_delimiter_name(delimiter)}",
     )
-    if nearness(cells, inputs) or _looks_like_table(sample, inputs):
+    if near_miss(cells, inputs)[0] or _looks_like_table(sample, inputs):
         return refused
     return NoTable(name, refused.problem, refused.header)
 

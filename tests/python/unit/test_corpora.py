@@ -94,7 +94,7 @@ SAME: dict[str, tuple[str | bytes, int, int]] = {
     "no end of the last line": (PLAIN.removesuffix("\n"), 0, 1),
     "blank lines at the end": (f"{PLAIN}\n\n", 0, 1),
     "numbers without quotation marks": (re.sub('"([0-9]+)"', r"\1", QUOTED), 0, 1),
-    "other names": (PLAIN.replace(HEADER, "User ID,Full Name,E-MAIL , SIGNUP"), 0, 1),
+    "other names": (PLAIN.replace(HEADER, "User\u200b ID\u200b,Full Name,E-MAIL , SIGNUP"), 0, 1),
     "UTF-16 without mark": (PLAIN.encode("utf-16-le"), 0, 1),
     "UTF-8 with mark": (PLAIN.encode("utf-8-sig"), 0, 1),
     "two marks": (("\ufeff\ufeff" + QUOTED).encode(), 0, 1),

@@ -91,11 +91,13 @@ def test_what_cells_look_like_is_said_once_for_an_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        (table(), "the input plates declares no columns"),
-        (table({"name": "load_id", "data_type": "bigint"}), "declares no columns"),
+        (
+            table({"name": "id", "data_type": "text"}, column("id")),
+            "plates.id: two columns have this",
+        ),
         (table(column("well")), "needs a `natural_key` among its columns"),
-        (table(column("id"), column(" - ")), "a column of the input plates has no name"),
-        (table(column("id"), column(None)), "a column of the input plates has no name"),
+        (table(column("id"), column(" - ")), "plates. - : a column has a name of 1 to 63 bytes"),
+        (table(column("id"), column("x" * 64)), "x: a column has a name of 1 to 63 bytes"),
         (table(column("id"), {"name": "x", "data_type": "bigint"}), "plates.x: the `data_type`"),
         (table(column("id"), {"name": "x"}), "plates.x: the `data_type` of a loaded cell is text"),
         (
@@ -111,6 +113,7 @@ def test_what_cells_look_like_is_said_once_for_an_input(tmp_path: Path) -> None:
             "the input plates: decimal is comma or point, not 'point '",
         ),
         (table(column("id"), config=None), "no table has `config: {meta: {input: true}}`"),
+        (table(column("id"), name="loads"), "there is more than one table loads, or it is the"),
         ("plates", "sources.raw.tables.0: Expected `object`, got `str`"),
     ],
 )
