@@ -75,7 +75,19 @@ class DelimitedParser(Parser):
 
     def _batches(self, load_id: int) -> Iterator[Batch]:
         self._doubted = []
-        splitter = self._splitter(self.match, load_id, line=self.layout.skip + 1)
+
+        def expect(match: HeaderMatch) -> None:
+            pick = [match.columns.index(n) if n in match.columns else -1 for n in self.columns]
+            extra = match.further if self.has_extra else None
+            splitter.expect(len(match.columns), pick, extra, match.key)
+
+        splitter = Splitter(
+            *(self.layout.dialect, load_id),
+            line=self.layout.skip + 1,
+            headers=self.headers,
+            on_header=lambda line, cells: expect(self.following(line, cells)),
+        )
+        expect(self.match)
         # What is not split yet, and where it begins.
         pending, at = "", self.layout.begin
         with self.open() as stream:
@@ -85,40 +97,17 @@ class DelimitedParser(Parser):
                 final = portion is None
                 pending += portion or ""
                 whole = len(pending) if final else complete_lines(pending)
-                out: list[str] = []
-                rejected: list[RejectedLine] = []
-                doubted: list[RejectedLine] = []
-                records = 0
-                while at <= whole:
-                    text, used = splitter.split(pending[at:whole], final=final)
-                    out.append(text)
-                    records += splitter.records
-                    rejected += splitter.rejected
-                    doubted += splitter.doubted
-                    at += used
-                    if splitter.header is None:
-                        break
-                    match = self.following(splitter.header_line, splitter.header)
-                    splitter = self._splitter(match, load_id, line=splitter.line)
-                pending, at = pending[at:], max(0, at - len(pending))
+                text, used = splitter.split(pending[at:whole], final=final)
+                pending, at = pending[at + used :], max(0, at - len(pending))
                 if len(pending) > _LINE_LIMIT:
                     raise FileRefused(
                         self.name,
                         f", line {splitter.line}: the line is longer than {_LINE_LIMIT >> 20} MiB. "
                         "Is this a table of text, and are its line ends right?",
                     )
-                self._doubted += doubted
-                yield Batch("".join(out), records, tuple(rejected), stream.position, tuple(doubted))
-
-    def _splitter(self, match: HeaderMatch, load_id: int, *, line: int) -> Splitter:
-        pick = tuple(match.columns.index(n) if n in match.columns else -1 for n in self.columns)
-        return Splitter(
-            *(self.layout.dialect, len(match.columns), pick, load_id),
-            line=line,
-            extra=match.further if self.has_extra else None,
-            key=match.key,
-            headers=self.headers,
-        )
+                self._doubted += splitter.doubted
+                rejected, doubted = tuple(splitter.rejected), tuple(splitter.doubted)
+                yield Batch(text, splitter.records, rejected, stream.position, doubted)
 
 
 def recognise_text(

@@ -32,7 +32,7 @@ from loader.sources import (
 )
 
 # What is tried, the likelier ones first; --delimiter says any other one.
-_DELIMITERS = ",;\t|: ~^\x1f\x01"
+_DELIMITERS = ",;\t|:~^\x1f\x01 "
 _USUAL_DELIMITERS = ",;\t|"
 _DELIMITER = re.compile(f"[{_USUAL_DELIMITERS}]")
 _NAMES = {"\t": "TAB", " ": "space"}
@@ -154,9 +154,12 @@ def _readings(
     inputs = [table for table in inputs if _is_mentioned(table, mentioned)]
     if end > _HEADER_END or not inputs:
         return []
-    readings = []
+    readings: list[TextLayout] = []
     quote = '"' if options.quote is None else options.quote
     for delimiter in options.delimiter or _DELIMITERS:
+        # Spaces stand in names as well.
+        if delimiter == " " and readings:
+            break
         dialect = Dialect(delimiter, quote)
         record = Grammar(dialect).record(sample, at, limit)
         written = sample[at : record.end]

@@ -246,6 +246,9 @@ def test_columns_may_stand_in_any_order_and_others_between(tmp_path: Path) -> No
         "further columns, kept in `extra`: 'note'",
         "ignored columns, without a name: number 4",
     )
+    # Between spaces there are names, too.
+    path.write_text("User ID,Signup,E-Mail,Full Name\n1,2023-01-01,a@lab,Ada\n")
+    assert read(path)[0][0].rows == ((2, ("1", "Ada", "a@lab", "2023-01-01")),)
 
 
 def test_what_is_said_goes_before_what_is_recognised(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ def split(
 ) -> tuple[list[Row], list[RejectedLine]]:
     """Rows and rejected lines of a text that comes in portions of so many characters."""
     pick = tuple(at for at, is_kept in enumerate(keep) if is_kept)
-    splitter = Splitter(shape, len(keep), pick, load_id=5)
+    splitter = Splitter(shape, load_id=5)
+    splitter.expect(len(keep), pick)
     if by_definition:
         splitter._plain = None
     out, pending, records, wrong = "", "", 0, []
