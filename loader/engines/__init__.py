@@ -1,7 +1,6 @@
 """Engines: an `Engine` reads marts, a `RawStore` (raw_store) writes raw tables.
 
-    raw_store  what the raw tables look like, and the store of all engines
-    feeding    records on their way into an engine
+    raw_store  what the raw tables look like, the store of all engines, and the way into it
     postgres, duckdb, lake   one module an engine, with `connect` and `connect_raw`
 
 Values come as Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps

@@ -36,7 +36,6 @@ import psutil
 
 from loader.engines import Load
 from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
-from loader.engines.feeding import Pipes
 from loader.engines.raw_store import kept_under
 from loader.engines.sql import literal, quote
 from loader.errors import DatabaseUnreachable, MissingExtra, UsageError
@@ -311,8 +310,9 @@ class LakeRaw(DuckDBRaw):
 
     # They are Spark's.
     runs_models = False
-    # Nothing is kept back: a file of Parquet holds rows of one load.
+    # Nothing is kept back: a file of Parquet holds rows of one load. It has all of a chunk.
     small = -1
+    chunk = 64 << 20
 
     def __init__(self, connection: Connection, lake: Folder, schema: str) -> None:
         super().__init__(connection, schema, lake.location)
@@ -330,7 +330,7 @@ class LakeRaw(DuckDBRaw):
 
     def _read_ledger(self) -> None:
         """Make the ledger's table what the entries amount to, and remember it."""
-        self.make_schema()
+        self.run(f"create schema if not exists {self.schema}")
         names = self._lake.names(self._name(LEDGER))
         self._number = max((int(name.partition(".")[0]) for name in names), default=0)
         self._used: set[int] = set()
@@ -407,19 +407,18 @@ class LakeRaw(DuckDBRaw):
         [(greatest,)] = self.run(f"select max(load_id) from read_parquet({_list(files)})")
         return int(greatest)
 
-    def insert(self, name: str, rows: str, pipes: Pipes) -> int:
+    def write(self, name: str, rows: str) -> int:
         """Write the rows into a Parquet file of the load whose number was given out last."""
         parts = self._parts.setdefault(f"{name}/{self._load_id}", [])
         part = self._name(name, self._load_id, f"{len(parts)}.parquet")
         with self._lake.written(part) as path:
             [(written,)] = self.run(
-                f"copy ({rows}) to {literal(path)} (format parquet, compression zstd)",
-                stop=pipes.stop,
+                f"copy ({rows}) to {literal(path)} (format parquet, compression zstd)"
             )
         parts.append(self._lake.path(part))
         return int(written)
 
-    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
+    def counts(self, table: str, first: int) -> dict[int, int]:
         """See `RawStore`; of the loads of this call."""
         folders = [name for name in self._parts if name.startswith(f"{table}/")]
         files = [part for folder in folders for part in self._parts[folder]]
@@ -427,7 +426,7 @@ class LakeRaw(DuckDBRaw):
             return {}
         rows = self.run(
             f"select load_id, count(*) from read_parquet({_list(files)}) "
-            f"where load_id >= {first:d}{condition} group by load_id"
+            f"where load_id >= {first:d} group by load_id"
         )
         return dict(rows)
 

@@ -43,7 +43,6 @@ from fastapi import Request
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from loader import __version__
-from loader.columnar import write_columnar
 from loader.contract import Contract, ContractColumn, mart_contracts, raw_contract
 from loader.database import Database
 from loader.engines import Filter, Position, Selection
@@ -57,7 +56,7 @@ from loader.errors import (
     UnknownLoad,
     UnknownMart,
 )
-from loader.export import write_xlsx
+from loader.export import write_columnar, write_xlsx
 from loader.project import Project
 from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
 from loader.query import Source, selection_of, value_of

@@ -11,7 +11,7 @@ from uuid import UUID
 import click
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field, create_model
 
-from loader.cli.loading import given_options, parsed
+from loader.cli.data import given_options, parsed
 from loader.errors import UsageError
 from loader.parsers.encoding import said_encoding
 

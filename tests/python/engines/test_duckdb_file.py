@@ -70,7 +70,9 @@ def test_a_file_that_another_program_has_open_is_named_with_the_program(
     try:
         for write in (True, False):
             with (
-                pytest.raises(DatabaseUnreachable, match=f"is open in .*, process {shell.pid}"),
+                pytest.raises(
+                    DatabaseUnreachable, match=f"is open in another program.*PID {shell.pid}"
+                ),
                 open_store(file.profile(), write=write),
             ):
                 pass
@@ -88,7 +90,7 @@ def test_readers_share_the_file_and_wait_for_a_load(file: DuckDB) -> None:
     code = "with open_store(profile, write=False) as s: print(len(s.loads()))"
     with open_store(profile, write=False) as reading:
         assert process(profile, code).communicate(timeout=120) == ("1\n", "")
-        with pytest.raises(DatabaseFault, match="it takes no writing"):
+        with pytest.raises(DatabaseFault, match="in read-only mode"):
             reading.set_status({1: "reverted"})
     with open_store(profile) as writing:
         write_one(writing)
@@ -165,7 +167,10 @@ def test_settings_of_the_profile_hold(file: DuckDB) -> None:
         )
     assert rows == [("953.6 MiB", 1)]
     wrong = Profile(profile.path, "test", "duckdb", {**values, "settings": {"no_such": 1}})
-    with pytest.raises(ConfigError, match="`settings`: no_such"), open_store(wrong):
+    with (
+        pytest.raises(DatabaseUnreachable, match="unrecognized configuration parameter"),
+        open_store(wrong),
+    ):
         pass
 
 

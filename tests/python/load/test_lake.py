@@ -311,7 +311,7 @@ def test_what_is_published_is_noted_compared_and_can_be_put_back(
     project = loading_project(tmp_path / "project")
     shutil.copytree(ROOT / "models" / "marts", project / "models" / "marts")
     database = Database(open_project(project), profile, None)
-    show_changes(database, (), "users", format_="csv", limit=None)
+    show_changes(database, (), mart="users", format_="csv", limit=None)
     told = capsys.readouterr()
     assert told.out.splitlines()[1:] == ["users,removed,user_id=2,,,", "users,added,user_id=3,,,"]
     assert told.err == "users: 1 added, 1 removed\n"

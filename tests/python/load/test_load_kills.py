@@ -203,4 +203,4 @@ def test_a_server_that_is_gone_is_told_before_anything_is_read(
     users = write_table(tmp_path / "users.csv", "users", range(3))
     ended = labmart(database_of(empty_place), "load", users)
     assert ended.code == 4
-    assert ended.err.startswith("labmart: No PostgreSQL answers at "), ended
+    assert ended.err.startswith("labmart: No way into PostgreSQL at "), ended

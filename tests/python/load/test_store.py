@@ -109,29 +109,19 @@ def test_a_load_id_is_never_used_twice(engine: Engine) -> None:
     assert load_one(profile) == 42
 
 
-def test_a_ledger_that_lacks_columns_or_was_written_by_hand_can_be_read(engine: Engine) -> None:
-    profile = engine.profile()
-    load_one(profile)
-    for column in ("call_id", "reading"):
-        engine.rows(f"alter table labmart_raw.loads drop column {column}")
-    earlier = entry_of(1, reading="")
-    with open_store(profile, write=False) as store:
-        assert store.loads() == [earlier]
-    load_one(profile)
-    engine.rows(
-        "insert into labmart_raw.loads (load_id, started_at, finished_at) "
-        "values (9, 'infinity', '-infinity'), (null, null, null)",
-    )
-    with open_store(profile, write=False) as store:
-        *before, by_hand = store.loads()
-    assert before == [earlier, entry_of(2)]
-    assert (by_hand.load_id, by_hand.call_id, by_hand.file) == (9, 9, "")
+def test_a_ledger_without_the_newest_column_can_be_read_and_gets_it(engine: Engine) -> None:
+    load_one(engine.profile())
+    engine.rows("alter table labmart_raw.loads drop column header")
+    with open_store(engine.profile(), write=False) as store:
+        assert store.loads() == [entry_of(1)]
+    load_one(engine.profile())
+    assert engine.rows("select header from labmart_raw.loads") == [(None,), (None,)]
 
 
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ("create view labmart_raw.people as select 1 as id", "is a view"),
+        ("create view labmart_raw.people as select '1' as id", "it refused the work: .*view"),
         ("create table labmart_raw.people (id integer)", "column id of .* has the type integer"),
         ("create table labmart_raw.loads (load_id text)", "type text, and labmart needs bigint"),
     ],
@@ -375,21 +365,16 @@ def test_a_server_that_ends_the_connection_is_told(
     assert load_one(profile_of(database)) == 1
 
 
-def test_a_role_without_rights_learns_which_it_needs(database: Database) -> None:
+def test_a_role_without_rights_is_told_of_labmart_roles(database: Database) -> None:
     name = f"guest_{database.name}"
     rows(database, f"create role {name} login")
     guest = profile_of(database, user=name)
+    said = "permission denied for {}.*`labmart roles`"
     try:
-        with (
-            pytest.raises(DatabaseFault, match=f'grant create on database "{database.name}" to'),
-            open_store(guest) as store,
-        ):
-            store.prepare([PEOPLE])
+        with pytest.raises(DatabaseFault, match=said.format("database")):
+            load_one(guest)
         load_one(profile_of(database))
-        with (
-            pytest.raises(DatabaseFault, match="grant usage on schema"),
-            open_store(guest) as store,
-        ):
+        with pytest.raises(DatabaseFault, match=said.format("schema")), open_store(guest) as store:
             store.loads()
         rows(
             database,
@@ -397,9 +382,6 @@ def test_a_role_without_rights_learns_which_it_needs(database: Database) -> None
             f"grant select, insert, update, delete on all tables in schema labmart_raw to {name}",
         )
         assert load_one(guest) == 2
-        rows(database, f"revoke insert on labmart_raw.people from {name}")
-        with pytest.raises(DatabaseFault, match="grant insert on all tables"):
-            load_one(guest)
     finally:
         rows(database, f"drop owned by {name}; drop role {name}")
 
@@ -426,7 +408,7 @@ def test_limits_of_the_role_do_not_end_a_load(database: Database) -> None:
             store.commit()
         rows(database, f"alter role {name} set default_transaction_read_only = on")
         with (
-            pytest.raises(DatabaseFault, match="it takes no writing"),
+            pytest.raises(DatabaseFault, match="in a read-only transaction"),
             open_store(profile_of(database, user=name)) as store,
         ):
             write_one(store)
@@ -456,7 +438,7 @@ def test_a_reader_does_not_wait_for_a_load(database: Database) -> None:
         write_one(writing)
         with open_store(profile, write=False) as store:
             assert [one.load_id for one in store.loads()] == [1]
-            with pytest.raises(DatabaseFault, match="it takes no writing"):
+            with pytest.raises(DatabaseFault, match="in a read-only transaction"):
                 store.set_status({1: "reverted"})
 
 

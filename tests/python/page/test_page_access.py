@@ -169,11 +169,12 @@ def test_all_of_it_works_by_keyboard(page: Page, lab: PageLab) -> None:
     load_id = lab.load_id(EXPERIMENTS_FILE)
 
     def until(name: str, key: str = "Tab") -> None:
-        """Press a key until the focus is on the control of that name, at most once around the page.
+        """Press a key until the control of that name has the focus, at most twice around the page.
 
-        How many stops that is depends on what is shown: each earlier job and load has its own.
+        How many stops that is depends on what is shown: each earlier job and load has its own. What
+        is drawn anew meanwhile may send the focus back to the beginning.
         """
-        for _ in range(page.locator(STOPS).count()):
+        for _ in range(2 * page.locator(STOPS).count()):
             page.keyboard.press(key)
             named = page.evaluate(
                 "(one => one.ariaLabel ?? one.labels?.[0]?.textContent ?? one.textContent)"

@@ -72,7 +72,7 @@ def test_the_wheel_brings_the_project_and_writes_it(packages: Path, tmp_path: Pa
         if "__pycache__" not in name
     }
     assert files(tmp_path / "lab") == wanted
-    for data in ("roles.sql", "lineage.html", "service/page/index.html"):
+    for data in ("roles.sql", "service/page/index.html"):
         assert (packages / "loader" / data).is_file()
     done = labmart(packages, tmp_path, "init", "lab")
     assert (done.returncode, "is not empty" in done.stderr) == (2, True)

@@ -20,7 +20,7 @@ from support.databases import Database
 from support.load_processes import children_of, held_in_copy, rows, table_text, wait_for
 from support.serving import NO_BUILD, Server, events_of, put, serving, spooled, users
 
-from loader.cli.loading import load
+from loader.cli.data import load
 
 pytestmark = pytest.mark.slow
 

@@ -12,6 +12,7 @@ from datetime import date
 from decimal import Decimal
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import duckdb
@@ -20,7 +21,6 @@ import pytest
 from support.databases import Database
 
 from loader import export as export_module
-from loader.columnar import relation
 from loader.contract import mart_contract
 from loader.engines import Column, Engine, Row, Selection
 from loader.engines.postgres import connect
@@ -31,10 +31,10 @@ from loader.errors import (
     UnknownMart,
     UsageError,
 )
-from loader.export import export
+from loader.export import check_ending, export, relation
 from loader.profile import Profile
 from loader.project import Project
-from loader.show import ShowOptions, select, show, write_json
+from loader.show import select, show, write_json
 from loader.table import display, layout, text_width
 
 MARTS = """
@@ -98,9 +98,10 @@ def shown(
     source: Engine,
     marts: Project,
     capfdbinary: pytest.CaptureFixture[bytes],
-    options: ShowOptions,
+    format_: str = "table",
+    **options: Any,
 ) -> tuple[str, str]:
-    show(mart_contract(marts, "things"), source, options)
+    show(mart_contract(marts, "things"), source, format_, **options)
     out, err = capfdbinary.readouterr()
     return out.decode(), err.decode()
 
@@ -112,7 +113,7 @@ class TestWithDatabase:
     def test_csv_is_plain_and_in_the_declared_order(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        out, err = shown(source, marts, capfdbinary, ShowOptions(format="csv"))
+        out, err = shown(source, marts, capfdbinary, "csv")
         assert out == (
             "id,name,run time,day,known\n"
             "9007199254740993,,,,\n"
@@ -136,7 +137,7 @@ class TestWithDatabase:
     def test_json_keeps_every_digit(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        out, _ = shown(source, marts, capfdbinary, ShowOptions(format="json"))
+        out, _ = shown(source, marts, capfdbinary, "json")
         rows = json.loads(out, parse_float=Decimal)
         assert len(rows) == 8
         assert rows[0] == {
@@ -154,13 +155,13 @@ class TestWithDatabase:
     def test_json_of_nothing_is_an_empty_array(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        options = ShowOptions(format="json", equal=(("name", "it's not there"),))
-        assert json.loads(shown(source, marts, capfdbinary, options)[0]) == []
+        equal = [("name", "it's not there")]
+        assert json.loads(shown(source, marts, capfdbinary, "json", equal=equal)[0]) == []
 
     def test_table_has_a_footer_apart_from_the_data(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        out, err = shown(source, marts, capfdbinary, ShowOptions(columns=("id", "run time")))
+        out, err = shown(source, marts, capfdbinary, columns=("id", "run time"))
         assert out.splitlines()[:3] == [
             "              id         run time",
             "----------------  ---------------",
@@ -168,18 +169,17 @@ class TestWithDatabase:
         ]
         assert "               2            12.50" in out.splitlines()
         assert err == "things: 8 rows\n"
-        out, err = shown(source, marts, capfdbinary, ShowOptions(limit=3))
+        out, err = shown(source, marts, capfdbinary, limit=3)
         assert len(out.splitlines()) == 5
         assert "the first 3 of 8 rows" in err
 
     def test_columns_are_chosen_in_the_given_order_and_must_exist(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        options = ShowOptions(format="csv", columns=("name", "id"), limit=1)
-        out, _ = shown(source, marts, capfdbinary, options)
+        out, _ = shown(source, marts, capfdbinary, "csv", columns=("name", "id"), limit=1)
         assert out == "name,id\n,9007199254740993\n"
         with pytest.raises(UnknownColumn, match=r"no column 'nam'. Did you mean 'name'\?"):
-            shown(source, marts, capfdbinary, ShowOptions(columns=("nam",)))
+            shown(source, marts, capfdbinary, columns=("nam",))
 
     def test_a_mart_that_was_not_built_says_so(self, source: Engine, marts: Project) -> None:
         with pytest.raises(NotBuilt, match=r"no table lab\.elsewhere.*labmart build"):
@@ -282,8 +282,8 @@ def test_unknown_marts_and_endings_name_what_there_is(marts: Project) -> None:
     with pytest.raises(UnknownMart):
         mart_contract(marts, "accepted_things")
     with pytest.raises(UsageError, match=r"'\.txt' is none of \.csv, \.json, \.parquet, \.xlsx"):
-        export_module.writer_for(Path("x.txt"))
-    assert export_module.writer_for(Path("X.CSV")) is export_module.writer_for(Path("x.csv"))
+        check_ending(Path("x.txt"))
+    check_ending(Path("X.CSV"))
 
 
 def test_values_for_the_eye() -> None:
@@ -307,17 +307,17 @@ def test_a_table_fits_the_width(width: int) -> None:
 
 
 def test_a_table_tells_the_columns_that_do_not_fit() -> None:
-    assert layout(COLUMNS, LONG, 16).left_out == ("last",)
-    assert layout(COLUMNS, LONG, None).left_out == ()
+    assert layout(COLUMNS, LONG, 16).left_out == ["last"]
+    assert layout(COLUMNS, LONG, None).left_out == []
 
 
 def test_headers_break_after_underscores_and_stand_at_the_bottom() -> None:
-    assert layout(COLUMNS, [(1, "b", "y")], None).lines == (
+    assert layout(COLUMNS, [(1, "b", "y")], None).lines == [
         "    a_long_",
         "id  header_name  last",
         "--  -----------  ----",
         " 1  b            y",
-    )
+    ]
 
 
 def test_json_is_utf8() -> None:

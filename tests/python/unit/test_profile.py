@@ -14,7 +14,7 @@ from loader.database import find_database
 from loader.embedded import place_of
 from loader.errors import ConfigError, UsageError
 from loader.profile import Profile, load_profile
-from loader.project import find_root, open_project
+from loader.project import open_project
 
 KEYS = ("host", "port", "user", "dbname", "schema", "sslmode", "connect_timeout")
 DBT_NAMES = {"dbname": "database"}
@@ -180,10 +180,14 @@ def test_dbt_profiles_dir_wins_and_must_be_right(
         open_project(root)
 
 
-def test_the_root_is_found_upwards_or_around_the_package(tmp_path: Path) -> None:
+def test_the_root_is_found_upwards_or_around_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = make_project(tmp_path / "p")
     (root / "a" / "b").mkdir(parents=True)
-    assert find_root(start=root / "a" / "b") == root
-    assert find_root(start=tmp_path) == ROOT
+    monkeypatch.chdir(root / "a" / "b")
+    assert open_project().root == root
+    monkeypatch.chdir(tmp_path)
+    assert open_project().root == ROOT
     with pytest.raises(UsageError, match="--project-dir"):
-        find_root(tmp_path)
+        open_project(tmp_path)
