@@ -241,19 +241,10 @@ class Headers:
 
     def __init__(self, match: HeaderMatch, inputs: Sequence[Input]) -> None:
         self.match, self.inputs = match, inputs
-        # For each column of each input the longest word of each name: what a header must have.
-        self.words = [
-            [{max(name.split("_"), key=len) for name in c.all_names} for c in table.columns]
-            for table in inputs
-        ]
-
-    def may_be_in(self, text: str) -> bool:
-        """Whether a text has words enough for a header: a quick look at many lines."""
-        text = text.casefold()
-        return any(
-            sum(any(word in text for word in words) for words in columns) >= min(2, len(columns))
-            for columns in self.words
-        )
+        # The longest word of each name: a line without any is no header.
+        names = (name for t in inputs for column in t.columns for name in column.all_names)
+        words = {max(name.split("_"), key=len) for name in names}
+        self.words = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
 
     def is_header(self, cells: Sequence[str]) -> bool:
         """Whether a record names two columns of an input, and has no id where its id stands.
@@ -486,7 +477,8 @@ def read_inputs(path: Path) -> tuple[Input, ...]:
 
 
 def _input(path: Path, table: DeclaredTable) -> Input:
-    meta, columns = table.config.meta, []
+    meta = table.config.meta
+    columns: list[InputColumn] = []
     for column in table.columns:
         where, keys = f"{table.name}.{column.name}", column.config.meta
         if column.name in LOADER_COLUMNS:

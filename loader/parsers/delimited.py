@@ -8,31 +8,20 @@ from itertools import chain
 
 from loader.errors import FileRefused
 from loader.parsers.dialect import ReadOptions, TextLayout, recognise_layout
-from loader.parsers.encoding import (
-    Decoding,
-    Encoding,
-    Open,
-    decode,
-    encoding_of,
-    said_encoding,
-    to_a_character,
-)
+from loader.parsers.encoding import Encoding, Open, decode, decoded, encoding_of, said_encoding
 from loader.parsers.records import Batch, Parser, RejectedLine, listed
 from loader.parsers.splitter import Splitter, complete_lines, count_lines, output_delimiter
 from loader.sources import HeaderMatch, Input
 
-# What the dialect is told from.
-SAMPLE = 1 << 20
+# What encoding and dialect are told from (bytes).
+_SAMPLE = 2 << 20
 # A line must fit the memory whole; this is far above any list and below what would hurt.
 _LINE_LIMIT = 32 << 20
 
 
 @dataclass
 class DelimitedParser(Parser):
-    """Reads a recognised text.
-
-    What stands behind the sample may change `read_as`, unless it is final.
-    """
+    """Reads a recognised text."""
 
     open: Open
     read_as: Encoding
@@ -91,9 +80,7 @@ class DelimitedParser(Parser):
         # What is not split yet, and where it begins.
         pending, at = "", self.layout.begin
         with self.open() as stream:
-            decoding = Decoding(self.name, stream, self.read_as)
-            for portion in chain(decoding, [None]):
-                self.read_as = decoding.encoding
+            for portion in chain(decoded(stream, self.read_as), [None]):
                 final = portion is None
                 pending += portion or ""
                 whole = len(pending) if final else complete_lines(pending)
@@ -115,13 +102,11 @@ def recognise_text(
 ) -> DelimitedParser:
     """The parser of a text. Raises FileRefused."""
     with open_bytes() as stream:
-        sample = to_a_character(stream.read(SAMPLE), stream)
-    if options.encoding is None:
-        encoding = encoding_of(name, sample)
-    else:
-        encoding = said_encoding(options.encoding, sample)
+        sample = stream.read(_SAMPLE)
+    said = options.encoding
+    encoding = encoding_of(name, sample) if said is None else said_encoding(said, sample)
     text = decode(sample, encoding.name)
-    if len(sample) >= SAMPLE:
+    if len(sample) >= _SAMPLE:
         text = text[: complete_lines(text)] or text
     layout = recognise_layout(name, text, inputs, options)
     return DelimitedParser(name, inputs, layout.match, open_bytes, encoding, layout, wrapping)

@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from loader.errors import FileRefused
-from loader.parsers.encoding import Decoding, Encoding, Open, Stream, bom_of, said_encoding
+from loader.parsers.encoding import Encoding, Open, Stream, bom_of, decoded, said_encoding
 from loader.parsers.records import (
     Batch,
     Parser,
@@ -303,7 +303,7 @@ def _is_json(lines: list[str]) -> bool:
 def _blocks(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, list[str]]]:
     """Lines without their ends, about a million characters of them, and the first one's number."""
     number, rest = 1, ""
-    for text in chain(Decoding(name, stream, Encoding(encoding)), [None]):
+    for text in chain(decoded(stream, Encoding(encoding)), [None]):
         lines = (rest + (text or "")).split("\n")
         rest = lines.pop() if text is not None or lines == [""] else ""
         if lines:

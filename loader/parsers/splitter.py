@@ -281,17 +281,18 @@ class Splitter:
         if not self._odd.search("\n" + run):
             out.append(self._number(lines))
             return len(run)
-        may_be = self._headers is not None and self._headers.may_be_in(run)
         begun = at = 0
         for number, line in enumerate(run.split("\n")[:-1]):
             at += len(line) + 1
             if not self._odd.match(f"\n{line}"):
                 continue
-            is_blank = not line.strip(self._nothing)
-            cells = self._grammar.record(line, 0, len(line)).cells if is_blank or may_be else ()
-            is_header = may_be and self._is_header(cells)
+            may_be_header = self._headers is not None and self._headers.words.search(line)
+            if not may_be_header and line.strip(self._nothing):
+                continue
+            cells = self._grammar.record(line, 0, len(line)).cells
+            is_header = may_be_header and self._is_header(cells)
             # Two quotation marks are nothing, four are a cell with one.
-            if is_header or (is_blank and not is_filled(cells)):
+            if is_header or not is_filled(cells):
                 out.append(self._number(lines[begun:number]))
                 begun = number + 1
                 if is_header:
