@@ -237,10 +237,10 @@ class _Call:
         no_tables: list[str] = []
         named = {*map(printable, paths), *self.options.names.values()}
         loads = self.store.loads()
-        said_before, said_of_headers = said_of(loads), names_of_headers(loads)
+        said = said_of(loads), names_of_headers(loads)
         for file in collected.files:
             try:
-                tables += self._tables(file, said_before, said_of_headers)
+                tables += self._tables(file, *said)
             except FileRefused as error:
                 passed = isinstance(error, NoTable) and file.name not in named
                 (no_tables if passed else self.problems).append(str(error))
