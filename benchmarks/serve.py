@@ -119,8 +119,7 @@ async def _rate(client: httpx.AsyncClient, address: str, headers: dict[str, str]
 
 @contextmanager
 def _service(made: Scratch) -> Iterator[str]:
-    # The rate is what is measured here, not what one caller may have of it.
-    options = ("--no-worker", "--port", "0", "--max-rate", "1000000")
+    options = ("--no-worker", "--port", "0")
     with _started(*made.labmart("postgres", "serve", *options)) as url:
         yield url
 

@@ -125,10 +125,8 @@ def _xlsx_value(value: Value) -> Value:
     return value
 
 
-def write_columnar(
-    source: Engine, selection: Selection, folder: Path, file: Path, *, arrow: bool = False
-) -> None:
-    """Write rows as Parquet, or as a stream of Arrow; the folder is for what comes between.
+def write_columnar(source: Engine, selection: Selection, folder: Path, file: Path) -> None:
+    """Write rows as Parquet; the folder is for what comes between.
 
     Raises UsageError for what DuckDB cannot write, and the engine's errors.
     """
@@ -140,16 +138,8 @@ def write_columnar(
     rows = _rows_by_csv(source, selection, folder)
     try:
         with duckdb.connect(":memory:", config=settings) as engine:
-            if not arrow:
-                options = "(format parquet, compression zstd)"
-                engine.execute(f"copy ({rows}) to {literal(str(file))} {options}")
-                return
-            # An extra of the service.
-            import nanoarrow
-            from nanoarrow.ipc import StreamWriter
-
-            with file.open("wb") as out, StreamWriter.from_writable(out) as writer:
-                writer.write_stream(nanoarrow.ArrayStream(engine.sql(rows)))
+            options = "(format parquet, compression zstd)"
+            engine.execute(f"copy ({rows}) to {literal(str(file))} {options}")
     except duckdb.Error as error:
         message = str(error).strip().splitlines()[0]
         raise UsageError(f"{file.name} cannot be written: {message} Use csv.") from None

@@ -245,7 +245,7 @@ def build(call: Call, /, **given: Any) -> None:
     "--move/--keep",
     "moves",
     default=None,
-    help="Move files to loaded/ and rejected/, or leave them and remember them. Default: move in "
+    help="Move files to loaded/ and rejected/, or leave them where they are. Default: move in "
     "folders of this machine, keep elsewhere.",
 )
 @option("--build/--no-build", default=True, show_default=True, help="Build after loading.")
@@ -257,7 +257,7 @@ def watch(call: Call, /, place: str, **given: Any) -> None:
     """Load what lands in a folder or an object store, then build.
 
     A loaded file goes to loaded/ in the folder, a refused one to rejected/ with a report beside it.
-    SIGTERM ends it between two files.
+    Ended at any moment, it goes on where it was when it is called again.
     """
     from loader.watch import WatchOptions
     from loader.watch import watch as watch_place
@@ -407,9 +407,9 @@ def loads(database: Database, format_: str, limit: int | None) -> None:
 @_load_ids
 def undo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Undo loads; what they had replaced is current again."""
-    from loader.history import undo_loads
+    from loader.history import change_loads
 
-    say(undo_loads(database, load_ids))
+    say(change_loads(database, load_ids, undo=True))
 
 
 @labmart.command()
@@ -417,9 +417,9 @@ def undo(database: Database, load_ids: tuple[int, ...]) -> None:
 @_load_ids
 def redo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Take an undo back; the loads are current again."""
-    from loader.history import redo_loads
+    from loader.history import change_loads
 
-    say(redo_loads(database, load_ids))
+    say(change_loads(database, load_ids, undo=False))
 
 
 @labmart.command()

@@ -225,7 +225,6 @@ def spark_status(profile: Profile) -> None:
             "status": "running" if server else "stopped",
             "kind": server and server.kind,
             "pid": server and server.pid,
-            "memory": server and f"{server.memory >> 20:,} MB at most",
             "lake": lake_of(profile).location,
         }
     )
@@ -244,11 +243,6 @@ def spark_url(profile: Profile) -> None:
     click.echo(server.url)
 
 
-_landing_option = option(
-    "--landing",
-    type=Folder(exists=True, resolve_path=True),
-    help="The folder whose files POST /v1/runs may load; default: none.",
-)
 _spool_option = option(
     "--spool",
     type=Folder(resolve_path=True),
@@ -265,7 +259,6 @@ _spool_option = option(
     show_default=True,
     help="The port to listen on.",
 )
-@_landing_option
 @_spool_option
 @option("--worker/--no-worker", default=True, show_default=True, help="Run the jobs, too.")
 @option("--require-token", is_flag=True, help="Ask for a token on this machine too.")
@@ -282,14 +275,6 @@ _spool_option = option(
     show_default=True,
     help="Bytes of an upload.",
 )
-@option(
-    "--max-rate",
-    "requests_per_second",
-    type=click.FloatRange(min=0.1),
-    default=50.0,
-    show_default=True,
-    help="Requests a second of one caller; ten seconds' worth may come at once.",
-)
 @target_option
 @click.pass_obj
 def serve(call: Call, /, **given: Any) -> None:
@@ -303,7 +288,6 @@ def serve(call: Call, /, **given: Any) -> None:
 
 
 @labmart.command()
-@_landing_option
 @_spool_option
 @option("--with-parent", is_flag=True, hidden=True, help="Be the one process that works.")
 @target_option
@@ -311,7 +295,7 @@ def serve(call: Call, /, **given: Any) -> None:
 def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
     """Run the jobs of `labmart serve --no-worker`.
 
-    Start both with the same --spool and --landing.
+    Start both with the same --spool.
     """
     settings = _settings(call, **given)
     from loader.service.worker import run_workers, work

@@ -193,9 +193,6 @@ _TYPES = {
 }
 # More rows are fetched in portions.
 _ROWS_AT_ONCE = 5000
-# A paged text is compared by so many characters: a cell can hold megabytes. Texts that agree in
-# these are told apart by a digest, in a fixed order that is not the alphabet's.
-_COMPARED = 100
 # What makes a spreadsheet read a cell as a formula when it comes first.
 _FORMULA_SIGNS = "=+-@\t\r"
 
@@ -291,15 +288,9 @@ class Postgres(Engine):
     def literal(self, text: str) -> str:
         return literal(text)
 
-    def key(self, column: Column, *, paged: bool = False) -> str:
-        name = super().key(column)
-        if not _is_text(column):
-            return name
-        if paged:
-            short = f"left({name}, {_COMPARED}) || md5({name})"
-            name = f"(case when length({name}) > {_COMPARED} then {short} else {name} end)"
+    def key(self, column: Column) -> str:
         # Code point order is the same on every server; a server's own collation is not.
-        return f'{name} collate "C"'
+        return super().key(column) + (' collate "C"' if _is_text(column) else "")
 
     @contextmanager
     def _faults(self, relation: str = "") -> Iterator[None]:

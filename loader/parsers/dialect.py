@@ -127,7 +127,7 @@ def _with_header(
             problem = f"the header gives the column names with {both}. Say which with --delimiter."
             raise FileRefused(name, f", line {line}: {problem}")
         layout = _with_width(readings[0], sample)
-        above = records_of(sample[:at], layout.dialect, HEADER_WITHIN)
+        above = records_of(sample[:at], layout.dialect, limit=at)
         rows = (Row(number, record.cells) for number, record in above)
         refuse_records_above(name, layout.match, f"line {line}", rows)
         return layout
