@@ -10,7 +10,7 @@ from loader.errors import FileRefused
 from loader.parsers.dialect import ReadOptions, TextLayout, recognise_layout
 from loader.parsers.encoding import Encoding, Open, decode, decoded, encoding_of, said_encoding
 from loader.parsers.records import Batch, Parser, RejectedLine, listed
-from loader.parsers.splitter import Splitter, complete_lines, count_lines, output_delimiter
+from loader.parsers.splitter import Splitter, complete_lines, count_lines
 from loader.sources import HeaderMatch, Input
 
 # What encoding and dialect are told from (bytes).
@@ -38,7 +38,7 @@ class DelimitedParser(Parser):
 
     @property
     def delimiter(self) -> str:  # type: ignore[override]  # a text has its own
-        return output_delimiter(self.layout.dialect)
+        return self.layout.dialect.output
 
     @property
     def dialect(self) -> str:
@@ -54,7 +54,10 @@ class DelimitedParser(Parser):
             notes += (f"the encoding is a guess: {self.read_as}; --encoding says another one",)
         if self._doubted:
             lines = listed(
-                [f"{one.line} to {one.line + count_lines(one.content)}" for one in self._doubted]
+                [
+                    f"{one.line} to {one.line + count_lines(one.content) - 1}"
+                    for one in self._doubted
+                ]
             )
             notes += (
                 f"warning: a quoted cell has lines that look like records in lines {lines}; is a "

@@ -162,9 +162,7 @@ def _readings(
             break
         dialect = Dialect(delimiter, quote)
         record = Grammar(dialect).record(sample, at, limit)
-        written = sample[at : record.end]
-        # The file may end with its header.
-        skip = line - 1 + count_lines(written) + (not written.endswith(("\r", "\n")))
+        skip = line - 1 + count_lines(sample[at : record.end])
         header = tuple(cell or "" for cell in record.cells)
         matches = [] if record.fault else match_header(header, inputs)
         readings += [TextLayout(dialect, match, line, skip, record.end) for match in matches]

@@ -65,13 +65,10 @@ class Dialect:
         return BLANKS.translate({ord(char): None for char in f"\r\n{self.delimiter}"})
 
     @property
-    def copyable(self) -> bool:
-        """Whether COPY takes the delimiter, with our numbers before the cells."""
-        return (
-            self.delimiter.isascii()
-            and not self.delimiter.isdigit()
-            and self.delimiter not in '"\r\n\0'
-        )
+    def output(self) -> str:
+        """The delimiter of what is written: the same, unless COPY refuses it beside our numbers."""
+        taken = self.delimiter.isascii() and not self.delimiter.isdigit()
+        return self.delimiter if taken and self.delimiter not in '"\r\n\0' else ","
 
 
 @dataclass(frozen=True)
@@ -133,8 +130,8 @@ def lines_of(text: str, *, limit: int = 1 << 62) -> Iterator[tuple[int, int, int
 
 
 def count_lines(text: str) -> int:
-    """How many line ends a text has."""
-    return len(_LINE_END.findall(text))
+    """How many lines a text has, of which the last may lack its end."""
+    return len(_LINE_END.findall(text)) + (not text.endswith(("\r", "\n")))
 
 
 class PlainLines:
@@ -220,8 +217,8 @@ class Splitter:
         self.doubted: list[RejectedLine] = []
         self._dialect, self._load_id = dialect, load_id
         self._headers, self._on_header = headers, on_header
-        self._grammar, self._unquoted = Grammar(dialect), Grammar(Dialect(dialect.delimiter, ""))
-        self._delimiter = output_delimiter(dialect)
+        self._grammar = Grammar(dialect)
+        self._delimiter = dialect.output
         # What empty cells are made of.
         self._nothing = BLANKS + dialect.delimiter + dialect.quote
 
@@ -239,7 +236,7 @@ class Splitter:
         """
         self._width, self._pick, self._extra, self._key = width, pick, extra, key
         self._plain: PlainLines | None = None
-        if self._dialect.copyable and 1 < width <= _PLAIN_COLUMNS:
+        if self._delimiter == self._dialect.delimiter and 1 < width <= _PLAIN_COLUMNS:
             self._plain = PlainLines(self._dialect, width, pick, extra)
         # A line whose id begins with no digit: it may be a header, or empty.
         delimiter = re.escape(self._dialect.delimiter)
@@ -336,9 +333,8 @@ class Splitter:
         cells, quote, is_long = record.cells, self._dialect.quote, record.end > after
         if record.fault == "open" and not final and len(text) < limit:
             return at
-        # The text may end without a line end.
-        written = text[at : record.end] if is_long else "\n"
-        lines = count_lines(written) + (not written.endswith(("\r", "\n")))
+        written = text[at : record.end] if is_long else ""
+        lines = count_lines(written)
         if not record.fault and self._is_header(cells):
             self._follow(cells, lines)
             return record.end
@@ -382,13 +378,11 @@ class Splitter:
         if self._width == 1 or len(self.doubted) >= _SWALLOWED_SHOWN:
             return False
         for _, at, end in lines_of(record):
-            if at and record.count(self._dialect.delimiter, at, end) >= self._width - 1:
-                for grammar in (self._grammar, self._unquoted):
-                    inner = grammar.record(record, at, end)
-                    if not inner.fault and len(inner.cells) == self._width:
-                        cell = inner.cells[self._key or 0] or ""
-                        if self._key is None or ID_LIKE.match(cell.strip(BLANKS)):
-                            return True
+            cells = record[at:end].split(self._dialect.delimiter)
+            if at and len(cells) >= self._width:
+                id_ = cells[self._key or 0].strip(BLANKS + self._dialect.quote)
+                if self._key is None or ID_LIKE.match(id_):
+                    return True
         return False
 
     def _write(self, cells: tuple[str | None, ...], out: list[str]) -> None:
@@ -408,11 +402,6 @@ class Splitter:
 def _numbers(delimiter: str, load_id: int) -> list[str]:
     between = f"{delimiter}{load_id}{delimiter}"
     return [f"{number:0{_DIGITS}d}{between}" for number in range(_NUMBERS)]
-
-
-def output_delimiter(dialect: Dialect) -> str:
-    """The delimiter of what a Splitter writes: the file's own unless COPY refuses it."""
-    return dialect.delimiter if dialect.copyable else ","
 
 
 def complete_lines(text: str) -> int:

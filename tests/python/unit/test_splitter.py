@@ -17,7 +17,6 @@ from loader.parsers.splitter import (
     Dialect,
     Splitter,
     complete_lines,
-    output_delimiter,
 )
 
 ALL = (True, True, True)
@@ -47,7 +46,7 @@ def split(
         wrong += splitter.rejected
         pending = pending[used:]
     assert not pending
-    rows = rows_of(out, output_delimiter(shape), load_id=5)
+    rows = rows_of(out, shape.output, load_id=5)
     assert len(rows) == records
     return rows, wrong
 
