@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -182,21 +181,6 @@ def test_the_fast_way_reads_what_the_definition_reads(
     by_definition = split(text, shape, keep=keep, by_definition=True)
     assert split(text, shape, keep=keep) == by_definition
     assert split(text, shape, keep=keep, portion=3) == by_definition
-
-
-@settings(max_examples=300, deadline=None)
-@given(LINES)
-def test_every_line_has_one_fate(text: str) -> None:
-    rows, lines = split(text)
-    numbers = [number for number, _ in rows] + [one.line for one in lines]
-    assert len(set(numbers)) == len(numbers)
-    covered = set(numbers)
-    for number, cells in rows:
-        inner = sum(len(re.findall("\r\n|\r|\n", cell or "")) for cell in cells)
-        covered |= set(range(number, number + inner + 1))
-    all_lines = re.split("\r\n|\r|\n", text)
-    for number, line in enumerate(all_lines, start=1):
-        assert number in covered or not line.strip(' \t\u00a0\ufeff,"')
 
 
 CELLS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
