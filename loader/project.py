@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 import shutil
 import sys
 import threading
@@ -135,21 +134,12 @@ def _without_nulls(node: object) -> object:
 
 
 def converted(path: Path, place: str, node: object, kind: type[_Kind]) -> _Kind:
-    """What stands at a place of a YAML file, as a type. Raises ConfigError with the place."""
+    """What stands at a place of a YAML file, as a type. Raises ConfigError with the way there."""
     try:
         with _CONVERTING:
             return msgspec.convert(node, kind)
     except msgspec.ValidationError as error:
-        problem, _, steps = str(error).partition(" - at ")
-        # `$[0].tables[2]` with the names of list items in place of their numbers.
-        for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", steps):
-            if isinstance(node, list) and index:
-                node = node[int(index)]
-                place += f".{(node.get('name') if isinstance(node, dict) else None) or index}"
-            elif isinstance(node, dict):
-                node = node.get(key)
-                place += f".{key}"
-        raise ConfigError(path, f"{place}: {problem}.") from None
+        raise ConfigError(path, f"{place}: {error}.") from None
 
 
 def expanded(path: str) -> Path:

@@ -407,9 +407,9 @@ def loads(database: Database, format_: str, limit: int | None) -> None:
 @_load_ids
 def undo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Undo loads; what they had replaced is current again."""
-    from loader.history import undo_loads
+    from loader.history import change_loads
 
-    say(undo_loads(database, load_ids))
+    say(change_loads(database, load_ids, undo=True))
 
 
 @labmart.command()
@@ -417,9 +417,9 @@ def undo(database: Database, load_ids: tuple[int, ...]) -> None:
 @_load_ids
 def redo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Take an undo back; the loads are current again."""
-    from loader.history import redo_loads
+    from loader.history import change_loads
 
-    say(redo_loads(database, load_ids))
+    say(change_loads(database, load_ids, undo=False))
 
 
 @labmart.command()

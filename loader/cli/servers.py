@@ -225,7 +225,6 @@ def spark_status(profile: Profile) -> None:
             "status": "running" if server else "stopped",
             "kind": server and server.kind,
             "pid": server and server.pid,
-            "memory": server and f"{server.memory >> 20:,} MB at most",
             "lake": lake_of(profile).location,
         }
     )

@@ -108,11 +108,18 @@ def opened(profile: Profile, *, write: bool, locks: bool = True) -> Iterator[Con
     """
     path = path_of(profile)
     with file_lock(profile, shared=not write) if locks else nullcontext():
+        was_there = path.exists()
         connection = _connect(profile, path, write=write)
         try:
             yield connection
         finally:
+            is_empty = False
+            with suppress(duckdb.Error):
+                is_empty = not connection.execute("select 1 from duckdb_tables()").fetchall()
             connection.close()
+            if write and is_empty and not was_there:
+                # Nothing was committed, so nothing stays.
+                path.unlink()
 
 
 def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:

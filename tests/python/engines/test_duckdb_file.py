@@ -11,11 +11,8 @@ from typing import cast
 import duckdb
 import pytest
 from support.engines import DuckDB
-from support.load_processes import (
-    Ended,
-    end_of,
-    write_table,
-)
+from support.in_process import Done
+from support.load_processes import end_of, write_table
 from support.project import ROOT
 from support.raw_store import load_one, process, write_one
 
@@ -49,7 +46,7 @@ def begin(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def labmart(*arguments: str | Path) -> Ended:
+def labmart(*arguments: str | Path) -> Done:
     return end_of(begin(*arguments))
 
 
@@ -120,7 +117,7 @@ def test_who_only_looks_makes_no_file(file: DuckDB) -> None:
 
 
 def test_the_command_knows_a_database_without_a_server(file: DuckDB, tmp_path: Path) -> None:
-    assert labmart("db", "url") == Ended(0, f"{file.path}\n", "")
+    assert labmart("db", "url") == Done(0, f"{file.path}\n", "")
     assert "size     not made yet" in labmart("db", "status").out
     users = write_table(tmp_path / "users.csv", "users", range(3))
     assert labmart("load", users).code == 0

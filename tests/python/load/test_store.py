@@ -29,7 +29,6 @@ from support.raw_store import (
     no_thread_is_left,
     process,
     profile_of,
-    rows,
     write_one,
 )
 
@@ -288,8 +287,8 @@ def test_one_load_among_many_is_counted_where_it_stands(database: Database) -> N
         for load_id in range(1, 6):
             store.write_records(PEOPLE, PEOPLE.column_names, ",", iter([batch(load_id, 1, 40_000)]))
         store.commit()
-    rows(database, "delete from labmart_raw.people where load_id = 2")
-    rows(database, "vacuum labmart_raw.people")
+    database.rows("delete from labmart_raw.people where load_id = 2")
+    database.rows("vacuum labmart_raw.people")
     with open_store(profile) as store:
         # These go to the end of the table and into the gap alike.
         for load_id, count in ((6, 3), (7, 20_000), (8, 50_000)):
@@ -297,7 +296,7 @@ def test_one_load_among_many_is_counted_where_it_stands(database: Database) -> N
             store.write_records(PEOPLE, PEOPLE.column_names, ",", batches)
             assert store.count(PEOPLE, load_id) == (count, 0)
         store.commit()
-    assert rows(database, "select reltuples from pg_class where relname = 'people'") == [
+    assert database.rows("select reltuples from pg_class where relname = 'people'") == [
         (230_003.0,)
     ]
 
@@ -348,8 +347,7 @@ def test_a_server_that_ends_the_connection_is_told(
     def batches() -> Iterator[Batch]:
         for number, one in enumerate(endless()):
             if number == 40:
-                rows(
-                    database,
+                database.rows(
                     "select pg_terminate_backend(pid) from pg_stat_activity "
                     "where datname = current_database() and application_name = 'labmart load'",
                 )
@@ -367,7 +365,7 @@ def test_a_server_that_ends_the_connection_is_told(
 
 def test_a_role_without_rights_is_told_of_labmart_roles(database: Database) -> None:
     name = f"guest_{database.name}"
-    rows(database, f"create role {name} login")
+    database.rows(f"create role {name} login")
     guest = profile_of(database, user=name)
     said = "permission denied for {}.*`labmart roles`"
     try:
@@ -376,20 +374,18 @@ def test_a_role_without_rights_is_told_of_labmart_roles(database: Database) -> N
         load_one(profile_of(database))
         with pytest.raises(DatabaseFault, match=said.format("schema")), open_store(guest) as store:
             store.loads()
-        rows(
-            database,
+        database.rows(
             f"grant usage on schema labmart_raw to {name}; "
             f"grant select, insert, update, delete on all tables in schema labmart_raw to {name}",
         )
         assert load_one(guest) == 2
     finally:
-        rows(database, f"drop owned by {name}; drop role {name}")
+        database.rows(f"drop owned by {name}; drop role {name}")
 
 
 def test_limits_of_the_role_do_not_end_a_load(database: Database) -> None:
     name = f"hasty_{database.name}"
-    rows(
-        database,
+    database.rows(
         f"create role {name} login; grant create on database {database.name} to {name};"
         f"alter role {name} set statement_timeout = '300ms';"
         f"alter role {name} set idle_in_transaction_session_timeout = '300ms';"
@@ -406,14 +402,14 @@ def test_limits_of_the_role_do_not_end_a_load(database: Database) -> None:
             )
             assert settings == [("on", "read committed")]
             store.commit()
-        rows(database, f"alter role {name} set default_transaction_read_only = on")
+        database.rows(f"alter role {name} set default_transaction_read_only = on")
         with (
             pytest.raises(DatabaseFault, match="in a read-only transaction"),
             open_store(profile_of(database, user=name)) as store,
         ):
             write_one(store)
     finally:
-        rows(database, f"drop owned by {name}; drop role {name}")
+        database.rows(f"drop owned by {name}; drop role {name}")
 
 
 def test_a_connection_lost_in_the_commit_says_that_nobody_knows(database: Database) -> None:
@@ -421,8 +417,7 @@ def test_a_connection_lost_in_the_commit_says_that_nobody_knows(database: Databa
         write_one(store)
         assert isinstance(store, PostgresRaw)
         store.settle()
-        rows(
-            database,
+        database.rows(
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and application_name = 'labmart load'",
         )
@@ -460,11 +455,10 @@ def test_dbt_waits_for_a_first_load_and_makes_the_tables_that_the_next_one_needs
         store.prepare(inputs)
         creating.start()
         waits = "select 1 from pg_locks where locktype = 'advisory' and not granted"
-        wait_for(lambda: bool(rows(database, waits)))
+        wait_for(lambda: bool(database.rows(waits)))
         # The load is given up, so that it is dbt that makes the tables.
     creating.join()
-    made = rows(
-        database,
+    made = database.rows(
         "select relname, attname, format_type(atttypid, atttypmod) from pg_attribute "
         "inner join pg_class on pg_class.oid = attrelid and relkind = 'r' "
         "inner join pg_namespace on pg_namespace.oid = relnamespace "
@@ -484,15 +478,15 @@ def test_prune_waits_for_a_build_and_deletes_what_does_not_count(
 ) -> None:
     for _ in range(3):
         load_one(profile_of(database))
-    rows(database, "update labmart_raw.loads set status = 'reverted' where load_id < 3")
+    database.rows("update labmart_raw.loads set status = 'reverted' where load_id < 3")
     with one_build_at_a_time(open_project(project)):
         pruning = begin(database, "--project-dir", project, "prune")
         assert pruning.stderr is not None
         assert "waiting for another build" in pruning.stderr.readline()
-        assert rows(database, "select count(*) from labmart_raw.people") == [(9,)]
+        assert database.rows("select count(*) from labmart_raw.people") == [(9,)]
     pruned = end_of(pruning)
     assert "load 1 (people.csv into people), reverted: 3 rows, 0 rejected lines deleted" in (
         pruned.err
     )
-    assert rows(database, "select distinct load_id from labmart_raw.people") == [(3,)]
-    assert rows(database, "select load_id from labmart_raw.loads") == [(3,)]
+    assert database.rows("select distinct load_id from labmart_raw.people") == [(3,)]
+    assert database.rows("select load_id from labmart_raw.loads") == [(3,)]

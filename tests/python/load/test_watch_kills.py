@@ -15,7 +15,6 @@ from support.load_processes import (
     end_of,
     held_in_copy,
     nobody_loads,
-    rows,
     wait_for,
     write_table,
 )
@@ -58,10 +57,10 @@ def test_a_kill_in_the_middle_of_a_file_loads_it_once(
         process.communicate()
     nobody_loads(database)
     assert files(box) == ["a.csv"]
-    assert rows(database, "select count(*) from labmart_raw.users") == [(1,)]
+    assert database.rows("select count(*) from labmart_raw.users") == [(1,)]
     assert end_of(begin(database, *command, *watching)).code == 0
     assert files(box) == ["loaded/DAY/a.csv"]
-    assert rows(database, "select count(*) from labmart_raw.users") == [(6,)]
+    assert database.rows("select count(*) from labmart_raw.users") == [(6,)]
 
 
 @pytest.mark.prove("eight kills at random moments; one chosen moment is tried always")

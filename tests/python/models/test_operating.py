@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 from support.dbt_project import DbtProject
 from support.engines import Engine
-from support.in_process import labmart
+from support.in_process import labmart, program
 from support.project import ROOT, copy_of_project
 
 SAME = pytest.mark.prove("the same SQL on DuckDB, which whole builds run in make test")
@@ -129,16 +128,11 @@ def test_metrics_are_the_sums_of_the_mart_by_user_and_month_of_sign_up(
     def query(group_by: str) -> list[dict[str, str]]:
         output = tmp_path / "output.csv"
         call = ("query", "--metrics", ",".join((*metrics, *per_user)), "--group-by", group_by)
-        done = subprocess.run(
-            [Path(sys.executable).with_name("mf"), *call, "--csv", output],
-            cwd=project.root,
-            # It asks for a newer version of itself at each call, and works without an answer.
-            env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "PGCONNECT_TIMEOUT": "10"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        mf = Path(sys.executable).with_name("mf")
+        # It asks for a newer version of itself at each call, and works without an answer.
+        env = {**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "PGCONNECT_TIMEOUT": "10"}
+        done = program(mf, *call, "--csv", output, cwd=project.root, env=env)
+        assert done.code == 0, done.out + done.err
         with output.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 

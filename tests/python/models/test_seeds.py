@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.in_process import labmart
 
 from loader.errors import ConfigError, FilesRefused
 from loader.seeds import check_seeds
@@ -99,15 +98,7 @@ def test_a_declaration_without_seeds_is_named(seeds: Path) -> None:
 @pytest.mark.slow
 def test_a_refused_seed_ends_with_3_before_anything_is_built(project_copy: Path) -> None:
     (project_copy / "seeds" / "raw_users.csv").write_text("")
-    done = subprocess.run(
-        [sys.executable, "-m", "loader", "run"],
-        cwd=project_copy,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 3
-    assert done.stdout == ""
-    assert "seeds/raw_users.csv, line 1: it reads ''" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = labmart(project_copy, "run")
+    assert (done.code, done.out) == (3, "")
+    assert "seeds/raw_users.csv, line 1: it reads ''" in done.err
     assert not (project_copy / "target").exists()

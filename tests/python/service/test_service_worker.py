@@ -17,7 +17,7 @@ import click
 import httpx
 import pytest
 from support.databases import Database
-from support.load_processes import children_of, held_in_copy, rows, table_text, wait_for
+from support.load_processes import children_of, held_in_copy, table_text, wait_for
 from support.serving import NO_BUILD, Server, put, serving, spooled, users
 
 from loader.cli.data import load
@@ -431,13 +431,11 @@ def test_kills_at_any_moment_lose_nothing_and_double_nothing(
         for job in jobs.values():
             assert server.ended(job, 90)["state"] == "done"
         wait_for(lambda: spooled(server) == [])
-    found = rows(
-        shared_database,
+    found = shared_database.rows(
         "select count(*), count(distinct user_id) from labmart_raw.users where user_id ~ '^50..$'",
     )
     assert found == [(_FILES, _FILES)]
-    counted = rows(
-        shared_database,
+    counted = shared_database.rows(
         "select count(*) from labmart_raw.loads where file ~ '^k' and status = 'current'",
     )
     assert counted == [(_FILES,)]

@@ -7,7 +7,6 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from io import BytesIO, StringIO
@@ -19,6 +18,7 @@ import duckdb
 import nanoarrow
 import pytest
 from support.databases import Database
+from support.raw_store import profile_of
 
 from loader import export as export_module
 from loader.contract import mart_contract
@@ -32,7 +32,6 @@ from loader.errors import (
     UsageError,
 )
 from loader.export import check_ending, export, relation
-from loader.profile import Profile
 from loader.project import Project
 from loader.show import select, show, write_json
 from loader.table import display, layout, text_width
@@ -71,27 +70,11 @@ def marts(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def source(database: Database) -> Iterator[Engine]:
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("create schema lab")
-        cursor.execute(
-            "create table lab.things "
-            '(id bigint, name text, "run time" numeric(18,6), day date, known boolean)'
-        )
-        cursor.execute(f"insert into lab.things values {ROWS}")
-    with connect(profile_for(database)) as opened:
+    columns = 'id bigint, name text, "run time" numeric(18,6), day date, known boolean'
+    database.rows(f"create schema lab; create table lab.things ({columns})")
+    database.rows(f"insert into lab.things values {ROWS}")
+    with connect(profile_of(database, "lab")) as opened:
         yield opened
-
-
-def profile_for(database: Database) -> Profile:
-    values = {
-        "host": database.host,
-        "port": database.port,
-        "user": database.user,
-        "password": database.password,
-        "dbname": database.name,
-        "schema": "lab",
-    }
-    return Profile(path=Path("profiles.yml"), target="postgres", engine="postgres", values=values)
 
 
 def shown(
@@ -254,8 +237,7 @@ class TestWithDatabase:
     def test_a_text_too_long_for_a_cell_writes_nothing(
         self, source: Engine, marts: Project, tmp_path: Path, database: Database
     ) -> None:
-        with closing(database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute("insert into lab.things values (8, repeat('x', 32768))")
+        database.rows("insert into lab.things values (8, repeat('x', 32768))")
         with pytest.raises(UsageError, match="32,768 characters"):
             export(mart_contract(marts, "things"), source, tmp_path / "t.xlsx")
         assert [path.name for path in tmp_path.iterdir()] == []
@@ -267,10 +249,7 @@ class TestWithDatabase:
             export(mart_contract(marts, "things"), source, tmp_path / "no" / "t.csv")
 
     def test_rows_are_fetched_in_portions(self, source: Engine, database: Database) -> None:
-        with closing(database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "create view lab.endless as select g from generate_series(1, 10000000) g"
-            )
+        database.rows("create view lab.endless as select g from generate_series(1, 10000000) g")
         columns = source.columns("endless")
         rows = source.rows(Selection(relation="endless", columns=columns))
         assert next(rows) == (1,)
