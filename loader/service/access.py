@@ -157,8 +157,6 @@ class Service:
     def __init__(self, settings: Settings, tables: Tables, marts: Marts) -> None:
         self.settings, self.marts = settings, marts
         self.jobs, self.tokens = JobStore(tables), TokenStore(tables)
-        # Set when the server is told to end: no stream of events goes on then.
-        self.is_ending = False
         # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
         self._threads = CapacityLimiter(CONNECTIONS)
 

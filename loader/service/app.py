@@ -75,7 +75,7 @@ def listening(settings: Settings) -> Iterator[tuple[uvicorn.Server, socket.socke
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
         )
         with _listen(settings) as listener:
-            yield _Server(config), listener
+            yield uvicorn.Server(config), listener
 
 
 def serve(settings: Settings) -> None:
@@ -87,15 +87,6 @@ def serve(settings: Settings) -> None:
         shown = f"[{host}]" if ":" in host else host
         print(f"labmart listens at http://{shown}:{port}", file=sys.stderr, flush=True)
         server.run(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # The streams of events would keep it from ending.
-        app = self.config.app
-        assert isinstance(app, FastAPI)
-        app.state.service.is_ending = True
-        await super().shutdown(sockets)
 
 
 def _check_tokens(settings: Settings, tokens: TokenStore) -> None:

@@ -54,20 +54,10 @@ create table jobs (
     idempotency_key text,
     progress jsonb,
     result jsonb,
-    error jsonb,
-    last_event bigint not null default 0
+    error jsonb
 );
 create unique index jobs_idempotency_key on jobs (created_by, idempotency_key);
 create index jobs_unfinished on jobs (number) where finished_at is null;
-
-create table job_events (
-    job_id uuid not null references jobs on delete cascade,
-    number bigint not null,
-    at timestamptz not null default clock_timestamp(),
-    event text not null,
-    data jsonb not null,
-    primary key (job_id, number)
-);
 
 create table tokens (
     name text primary key,

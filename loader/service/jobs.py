@@ -1,4 +1,4 @@
-"""Jobs: one row each, which alone says what state a job is in.
+"""Jobs: one row each, which alone says what state a job is in and how far it is.
 
 The server accepts, tells and cancels them; one worker at a time, which holds an advisory lock of
 the database while it lives, claims and ends them. A job whose worker was killed stays claimed, and
@@ -14,7 +14,7 @@ just cancelling or looking at, and so break the order.)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -36,8 +36,6 @@ from loader.service.problems import Problem
 LOCAL = "local"
 # A job that ends its process each time is given up at last.
 MOST_ATTEMPTS = 10
-# Who has waited so many seconds for a build has it before the loads that wait.
-_OVERDUE_SECONDS = 60
 _KEPT_DAYS = 90
 _REFUSED_KEPT = "1 hour"
 # Held for an instant by who accepts a job, and for its life by the worker.
@@ -49,27 +47,16 @@ _GIVEN_UP = Problem(
     f"The work on this ended {MOST_ATTEMPTS} times without a word, perhaps for want of memory. "
     "What was loaded is in the list of loads.",
 )
-# The job that is next: an overdue build, else what is to be written, else any build.
+# The job that is next: what is to be written, else any build.
 _NEXT = """
 select id, awaits_build, attempts from jobs where finished_at is null
-order by case
-    when not awaits_build then 1
-    when coalesce(started_at, created_at) < clock_timestamp() - %(overdue)s * interval '1 second'
-    then 0
-    else 2
-end, number
-limit 1 for update
+order by awaits_build, number limit 1 for update
 """
-_SAME_KEY = "select * from jobs where created_by = %(created_by)s and idempotency_key = %(key)s"
-# Number an event of each job, and keep it.
-_APPEND = """
-with numbered as (
-    update jobs set last_event = last_event + 1 where id = any(%(jobs)s::uuid[])
-    returning id, last_event
+_BEGUN = (
+    "state = 'running', claimed = true, attempts = attempts + 1, "
+    "started_at = coalesce(started_at, clock_timestamp())"
 )
-insert into job_events (job_id, number, event, data)
-select id, last_event, %(event)s, %(data)s::jsonb from numbered
-"""
+_SAME_KEY = "select * from jobs where created_by = %(created_by)s and idempotency_key = %(key)s"
 
 
 @dataclass(frozen=True)
@@ -121,10 +108,10 @@ class JobStore:
                     "idempotency-key-reused",
                     f"This Idempotency-Key came with something else before, in job {earlier.id}.",
                 )
-            run(
+            [row] = run(
                 "insert into jobs (id, kind, created_by, options, files, idempotency_key, "
                 "awaits_build) values (%(id)s, %(kind)s, %(created_by)s, %(options)s, %(files)s, "
-                "%(idempotency_key)s, %(kind)s = 'build')",
+                "%(idempotency_key)s, %(kind)s = 'build') returning *",
                 id=str(job_id),
                 kind=kind,
                 created_by=created_by,
@@ -134,20 +121,15 @@ class JobStore:
             )
             # The worker waits for it.
             run("select pg_notify('labmart ' || current_schema(), '')")
-            return _tell_state(run, job_id)
+            return _job(row)
 
     def find(self, job_id: UUID) -> Job:
         """Raises Problem 404."""
-        return _find(self._tables.run, job_id)
+        return _job(_row(self._tables.run, job_id, lock=False))
 
-    def newest(self, state: State | None, limit: int) -> list[Job]:
-        rows = self._tables.run(
-            "select * from jobs where (%(state)s::text is null or state = %(state)s) "
-            "order by number desc limit %(limit)s",
-            state=state,
-            limit=limit,
-        )
-        return list(map(_job, rows))
+    def newest(self, limit: int) -> list[Job]:
+        sql = f"select * from jobs order by number desc limit {limit:d}"
+        return list(map(_job, self._tables.run(sql)))
 
     def cancel(self, job_id: UUID) -> Job:
         """Cancel a job, or ask its worker for it. Raises Problem 404, or 409 when it has ended.
@@ -163,20 +145,7 @@ class JobStore:
             waits = row.awaits_build and (not row.claimed or run(in_company, job=str(job_id)))
             if row.state == "queued" or waits:
                 return _end(run, job_id, "cancelled")
-            _set(run, job_id, "cancel_requested = true")
-            return _job(row)
-
-    def events(self, job_id: UUID, after: int) -> tuple[list[Any], bool]:
-        """Events of a job after a number (number, event, data), and whether more can come."""
-        unfinished = "select 1 from jobs where id = %(job)s and finished_at is null"
-        goes_on = bool(self._tables.run(unfinished, job=str(job_id)))
-        rows = self._tables.run(
-            "select number, event, data from job_events "
-            "where job_id = %(job)s and number > %(after)s order by number",
-            job=str(job_id),
-            after=after,
-        )
-        return rows, goes_on
+            return _set(run, job_id, "cancel_requested = true")
 
     def has_worker(self) -> bool:
         """Whether a worker lives: the lock that it holds cannot be had."""
@@ -188,7 +157,7 @@ class JobStore:
     def claim(self) -> Task | None:
         """What to do next; None when there is nothing."""
         with self._tables.transaction() as run:
-            next_rows = run(_NEXT, overdue=_OVERDUE_SECONDS)
+            next_rows = run(_NEXT)
             if not next_rows:
                 return None
             [first] = next_rows
@@ -204,7 +173,7 @@ class JobStore:
                 elif row.attempts >= MOST_ATTEMPTS:
                     _end(run, row.id, "failed", error=_GIVEN_UP)
                 else:
-                    jobs.append(_begin(run, row))
+                    jobs.append(_set(run, row.id, _BEGUN))
             return Task(first.awaits_build, tuple(jobs), first.attempts + 1)
 
     def is_cancelled(self, job_id: UUID) -> bool:
@@ -212,20 +181,12 @@ class JobStore:
         sql = "select 1 from jobs where id = %(job)s and cancel_requested"
         return bool(self._tables.run(sql, job=str(job_id)))
 
-    def tell(self, jobs: Sequence[UUID], event: str, data: Mapping[str, object]) -> None:
-        _tell(self._tables.run, jobs, event, data)
-
     def tell_progress(self, jobs: Sequence[UUID], progress: Progress) -> None:
-        """Tell how far jobs are. Only the last of such events is kept."""
-        with self._tables.transaction() as run:
-            run(
-                "with earlier as (delete from job_events "
-                "where job_id = any(%(jobs)s::uuid[]) and event = 'progress') "
-                "update jobs set progress = %(progress)s where id = any(%(jobs)s::uuid[])",
-                jobs=list(map(str, jobs)),
-                progress=progress.model_dump_json(),
-            )
-            _tell(run, jobs, "progress", progress.model_dump())
+        self._tables.run(
+            "update jobs set progress = %(progress)s where id = any(%(jobs)s::uuid[])",
+            jobs=list(map(str, jobs)),
+            progress=progress.model_dump_json(),
+        )
 
     def keep_written(self, job: Job, result: Result) -> None:
         """The job's data are written: it ends, or waits for the build."""
@@ -238,10 +199,8 @@ class JobStore:
             elif row.cancel_requested:
                 _end(run, job.id, "cancelled")
             else:
-                waiting = Progress(step="building").model_dump()
-                at = json.dumps(waiting)
+                at = Progress(step="building").model_dump_json()
                 _set(run, job.id, "awaits_build = true, progress = %(at)s", at=at)
-                _tell(run, [job.id], "progress", waiting)
 
     def end(
         self,
@@ -278,39 +237,20 @@ class JobStore:
         self._tables.run(f"delete from jobs where {old}")
 
 
-def _tell(run: Run, jobs: Sequence[UUID], event: str, data: Mapping[str, object]) -> None:
-    run(_APPEND, jobs=list(map(str, jobs)), event=event, data=json.dumps(data))
-
-
-def _tell_state(run: Run, job_id: UUID) -> Job:
-    job = _find(run, job_id)
-    _tell(run, [job_id], "state", job.model_dump(mode="json"))
-    return job
-
-
-def _begin(run: Run, row: Any) -> Job:
-    _set(
-        run,
-        row.id,
-        "state = 'running', claimed = true, attempts = attempts + 1, "
-        "started_at = coalesce(started_at, clock_timestamp())",
-    )
-    return _tell_state(run, row.id) if row.state == "queued" else _find(run, row.id)
-
-
 def _end(run: Run, job_id: UUID, state: State, error: Problem | None = None) -> Job:
-    _set(
+    return _set(
         run,
         job_id,
         "state = %(state)s, finished_at = clock_timestamp(), claimed = false, error = %(error)s",
         state=state,
         error=json.dumps(error.document(f"/v1/jobs/{job_id}")) if error else None,
     )
-    return _tell_state(run, job_id)
 
 
-def _set(run: Run, job_id: UUID, assignments: str, **values: object) -> None:
-    run(f"update jobs set {assignments} where id = %(job)s", job=str(job_id), **values)
+def _set(run: Run, job_id: UUID, assignments: str, **values: object) -> Job:
+    sql = f"update jobs set {assignments} where id = %(job)s returning *"
+    [row] = run(sql, job=str(job_id), **values)
+    return _job(row)
 
 
 def _row(run: Run, job_id: UUID, *, lock: bool = True) -> Any:
@@ -320,10 +260,6 @@ def _row(run: Run, job_id: UUID, *, lock: bool = True) -> Any:
     if not rows:
         raise Problem(404, "unknown-job", f"There is no job {job_id}.")
     return rows[0]
-
-
-def _find(run: Run, job_id: UUID) -> Job:
-    return _job(_row(run, job_id, lock=False))
 
 
 def _job(row: Any) -> Job:

@@ -217,7 +217,7 @@ class Progress(BaseModel):
 
 
 class Job(BaseModel):
-    """A job, as the event `state` has it too."""
+    """A job: what was asked for, how far it is, what came of it."""
 
     id: UUID
     kind: str
@@ -236,24 +236,8 @@ class Job(BaseModel):
     @property
     def links(self) -> dict[str, str]:
         here = f"/v1/jobs/{self.id}"
-        return {"self": here, **{name: f"{here}/{name}" for name in ("events", "cancel", "retry")}}
+        return {"self": here, **{name: f"{here}/{name}" for name in ("cancel", "retry")}}
 
 
 class JobList(BaseModel):
     items: list[Job]
-
-
-class ColumnModel(BaseModel):
-    name: str
-    type: str
-    description: str
-
-
-class MartModel(BaseModel):
-    """A mart. No two rows agree in `grain_columns`; without any, rows can be equal."""
-
-    name: str
-    description: str
-    grain_columns: list[str]
-    columns: list[ColumnModel]
-    rows_url: str

@@ -182,16 +182,6 @@ def answer_of(connection: socket.socket) -> str:
     return said.decode()
 
 
-def events_of(text: str) -> list[dict[str, str]]:
-    """The server-sent events of a stream, each by the names of its fields."""
-    blocks = [block.splitlines() for block in text.split("\n\n")]
-    return [
-        dict(line.split(": ", 1) for line in lines)
-        for lines in blocks
-        if lines and lines != [": ping"]
-    ]
-
-
 def users(first: int, count: int = 3) -> bytes:
     """A file of so many users from an id on."""
     return table_text("users", range(first, first + count)).encode()
