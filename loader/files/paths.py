@@ -194,11 +194,27 @@ class Spool(ExitStack):
         self._count += 1
         return self._folder / f"{self._count:06}"
 
-    def check(self, name: str, size: int, path: Path) -> None:
-        """Raise FileRefused unless `size` more bytes fit beside `path`."""
-        space = shutil.disk_usage(path.parent)
-        if space.free - size < min(RESERVE, int(space.total * RESERVE_SHARE)):
-            raise FileRefused(name, cannot_write(OSError(errno.ENOSPC, "")))
+    def watch(self, name: str, doing: str, path: Path) -> Callable[[int], None]:
+        """A function to be told the bytes that have been written to `path` so far.
+
+        It tells people, not more often than they can read, and raises FileRefused when the disk
+        has too little space left.
+        """
+        told = 0.0
+        checked = 0
+
+        def tell(size: int) -> None:
+            nonlocal told, checked
+            if size >= checked:
+                checked = size + CHECK_SPACE_EVERY
+                space = shutil.disk_usage(path.parent)
+                if space.free < min(RESERVE, int(space.total * RESERVE_SHARE)):
+                    raise FileRefused(name, cannot_write(OSError(errno.ENOSPC, "")))
+            if time.monotonic() - told >= _TELL_EVERY:
+                told = time.monotonic()
+                self.progress(f"{name}: {doing}, {size / 1e6:,.1f} MB")
+
+        return tell
 
     def save(
         self,
@@ -209,43 +225,24 @@ class Spool(ExitStack):
     ) -> Path:
         """Write what `read` gives, until b'', into a new file.
 
-        `doing` is told to the person with the bytes so far. Raises FileRefused when there is no
-        space, or more than the limit; then nothing of it is left.
+        Raises FileRefused when there is no space, or more than the limit; then nothing is left.
         """
         path = self.new(name)
-        written = checked = 0
-        tell = byte_progress(name, doing, self.progress)
-        with ExitStack() as on_failure:
-            on_failure.callback(path.unlink, missing_ok=True)
-            try:
-                with path.open("wb") as file:
-                    while piece := read(_PIECE):
-                        if limit is not None:
-                            limit.use(len(piece), name)
-                        if written >= checked:
-                            self.check(name, len(piece), path)
-                            checked += CHECK_SPACE_EVERY
-                        file.write(piece)
-                        written += len(piece)
-                        tell(written)
-            except OSError as error:
+        tell = self.watch(name, doing, path)
+        try:
+            with path.open("wb") as file:
+                tell(0)
+                while piece := read(_PIECE):
+                    if limit is not None:
+                        limit.use(len(piece), name)
+                    file.write(piece)
+                    tell(file.tell())
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
                 raise FileRefused(name, cannot_write(error)) from None
-            on_failure.pop_all()
+            raise
         return path
-
-
-def byte_progress(name: str, doing: str, progress: Progress) -> Callable[[int], None]:
-    """A function that tells the bytes so far, not more often than a person can read."""
-    last = 0.0
-
-    def tell(size: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= _TELL_EVERY:
-            last = now
-            progress(f"{name}: {doing}, {size / 1e6:,.1f} MB")
-
-    return tell
 
 
 def cannot_write(error: OSError) -> str:
