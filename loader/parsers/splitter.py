@@ -40,7 +40,7 @@ from loader.parsers.records import (
 from loader.sources import BLANKS, ID_LIKE, Headers
 
 # See Splitter._number.
-_DIGITS = 4
+_DIGITS = 3
 _NUMBERS = 10**_DIGITS
 # The regular expressions below grow with the columns; wider tables are read by definition.
 _PLAIN_COLUMNS = 256
