@@ -155,11 +155,18 @@ EMPTY = [",,,", " , ,\t, ", '"","","",""', '"",,,', "\t,,,", ",,", '" ","\n",,']
 
 
 @pytest.mark.parametrize("empty", EMPTY)
-def test_rows_of_empty_cells_are_no_records(tmp_path: Path, empty: str) -> None:
-    lines = [HEADER, *(",".join(row) for row in PEOPLE[:2]), *[empty] * 200]
-    lines += [",".join(PEOPLE[2]), empty]
+@pytest.mark.parametrize("order", [1, -1])
+def test_rows_of_empty_cells_are_no_records(tmp_path: Path, empty: str, order: int) -> None:
+    header, *people = (",".join(row[::order]) for row in (NAMES, *PEOPLE[:3]))
+    lines = [header, *people[:2], *[empty] * 200, people[2], empty]
     rows, _, wrong = of(tmp_path, "\n".join(lines) + "\n")
     assert (rows, wrong) == (PEOPLE[:3], "")
+
+
+def test_a_header_is_one_whatever_stands_before_the_name_of_the_id(tmp_path: Path) -> None:
+    text = 'note,user_id,name,email\nx,1,Ada,a@lab\n"y, 2",user_id,email,name\nz,2,b@lab,Bob\n'
+    rows, _, wrong = of(tmp_path, text)
+    assert (rows, wrong) == ([("1", "Ada", "a@lab"), ("2", "Bob", "b@lab")], "")
 
 
 def test_rows_of_empty_cells_are_no_records_in_other_formats(tmp_path: Path) -> None:
