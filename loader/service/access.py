@@ -27,10 +27,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loader.errors import UsageError
-from loader.service.database import Settings, Tables, is_loopback
-from loader.service.jobs import LOCAL, JobStore
+from loader.service.jobs import LOCAL, JobStore, Settings, Tables, is_loopback
 from loader.service.marts import Marts
-from loader.service.problems import Problem
+from loader.service.model import Problem
 
 _LOG = logging.getLogger("labmart.access")
 _Result = TypeVar("_Result")

@@ -47,7 +47,7 @@ from loader.project import Project
 from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
 from loader.query import Source, selection_of
 from loader.roles import reader_of, set_up_roles
-from loader.service.database import connect
+from loader.service.jobs import connect
 from loader.service.model import RowQuery
 from loader.show import write_json
 from loader.sources import LEDGER, REJECTED
