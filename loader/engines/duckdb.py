@@ -336,7 +336,7 @@ class DuckDBRaw(RawStore):
 
     standard_type = staticmethod(_standard_type)
 
-    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> int:
+    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
         types = ", ".join(
             f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'"
             for column in columns
@@ -346,7 +346,7 @@ class DuckDBRaw(RawStore):
         with _file() as file:
             file.write(chunk)
             file.flush()
-            return self.write(
+            self.write(
                 name,
                 f"select * from read_csv('/dev/fd/{file.fileno()}', auto_detect = false, "
                 f"header = false, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
@@ -354,10 +354,9 @@ class DuckDBRaw(RawStore):
                 f"max_line_size = {size}, buffer_size = {size}, columns = {{{types}}})",
             )
 
-    def write(self, name: str, rows: str) -> int:
-        """Write the rows of a query into a table; how many there were."""
-        [(written,)] = self.run(f"insert into {self.table(name)} by name {rows}")
-        return int(written)
+    def write(self, name: str, rows: str) -> None:
+        """Write the rows of a query into a table."""
+        self.run(f"insert into {self.table(name)} by name {rows}")
 
     def end(self) -> None:
         self.run("commit")

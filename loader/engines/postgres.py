@@ -402,7 +402,7 @@ class PostgresRaw(RawStore):
     def json_value(self, column: str, key: str) -> str:
         return f"{quote(column)}::json ->> {literal(key)}"
 
-    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> int:
+    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
         # Waiting for a lock inside COPY could not be interrupted. And during COPY the driver does
         # not look at what the server says: of a full disk it hears at the end of a chunk.
         self.run(f"lock table {self.table(name)} in row exclusive mode")
@@ -414,7 +414,6 @@ class PostgresRaw(RawStore):
         try:
             with _honest_copy(), self._connection.cursor() as cursor:
                 cursor.copy_expert(sql, BytesIO(chunk), self.chunk)
-                return cursor.rowcount
         except psycopg2.Error as error:
             raise fault(error, self.where) from None
 

@@ -270,7 +270,6 @@ HEADERS = [
     ("UserID,name,email,SignupDate", "'UserID' is close to user_id"),
     ("UserID,name,email,signup_date", "--map 'UserID=user_id'"),
     ("user_id,name,mail_adress,signup_date", "'mail_adress' is close to email"),
-    ("user_id\u200b,name,email,signup_date", r"'user_id\u200b' would be user_id"),
     ("us\u0435r_id,name,email,signup_date", r"(written 'us\u0435r_id') is close to user_id"),
     ("\uff55ser_id,name,email,signup_date", "is close to user_id"),
     ("user_id,name,email,name", "names one of them twice: 'name' and 'name'"),

@@ -53,10 +53,10 @@ def test_standard_input_is_a_file(lab: Path) -> None:
     told = python(SHOW, "-", "-", f"{lab}/a.csv", given="user_id")
     assert told == f"- True user_id\n{lab}/a.csv False a.csv\n\n()\n"
     told = python(SHOW, "-", shell='"$0" "$@" <&-')
-    assert told == "('-: it cannot be opened: there is no standard input.',)\n"
+    assert told == "('-: there is no standard input.',)\n"
     (lab / "gz").write_bytes(b"\x1f\x8b\x08")
     told = python(SHOW, "-", shell=f'"$0" "$@" < {lab}/gz')
-    assert told.startswith("('-: it is cut short")
+    assert told.startswith("('-: its gzip data is cut short")
 
 
 @pytest.mark.slow
@@ -139,8 +139,8 @@ def test_a_folder_for_temporary_files_that_cannot_be_had_is_a_sentence(
     threading.Thread(target=write).start()
     with collect(["pipe"], progress=lambda _: None) as found:
         assert found.problems == (
-            "pipe: no temporary file can be made for it: No such file or directory. Set TMPDIR to "
-            "a folder that you can write to.",
+            "pipe: a temporary file of it cannot be written below /tmp: No such file or directory. "
+            "Make room, or set TMPDIR to a folder that you can write to, on a larger disk.",
         )
 
 
@@ -165,5 +165,5 @@ def test_what_another_account_may_not_read_is_a_problem(open_folder: Path) -> No
         f"{open_folder}/open.csv",
         f"{open_folder}/closed.csv: you are not allowed to read it. Ask its owner, or `chmod +r` "
         "it.",
-        f"{open_folder}/folder: this folder cannot be listed: Permission denied.",
+        f"{open_folder}/folder: you are not allowed to read it. Ask its owner, or `chmod +r` it.",
     ]
