@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -65,14 +66,14 @@ Reader = Annotated[Caller, Depends(require("read"))]
 Loader = Annotated[Caller, Depends(require("load"))]
 
 
+@dataclass(frozen=True)
 class _Call:
     """A request for a job, of a caller who may have one."""
 
-    def __init__(
-        self, request: Request, response: Response, caller: Caller, service: Service
-    ) -> None:
-        self.request, self.response = request, response
-        self.caller, self.service = caller, service
+    request: Request
+    response: Response
+    caller: Loader
+    service: Serving
 
     async def accept(
         self, kind: Kind, options: Options, job_id: UUID | None = None, **more: Any
@@ -86,11 +87,7 @@ class _Call:
         return job
 
 
-async def _calling(request: Request, response: Response, caller: Loader, service: Serving) -> _Call:
-    return _Call(request, response, caller, service)
-
-
-Calling = Annotated[_Call, Depends(_calling)]
+Calling = Annotated[_Call, Depends()]
 _Options = Annotated[UploadOptions, Query()]
 
 # Uploads: a file as the body, or several as parts of one.

@@ -105,7 +105,6 @@ def _parameter_of(option: click.Parameter) -> Any:
 class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    replace: bool = False
     build: Annotated[bool, Field(description="Bring the marts up to date afterwards.")] = True
 
 
@@ -127,7 +126,6 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    replace: bool = False
     build: bool = True
     load_id: int | None = None
     together: bool = False
