@@ -28,7 +28,7 @@ from support.project import copy_of_project
 from loader.database import find_database
 from loader.project import Project
 from loader.service.app import listening
-from loader.service.database import Settings
+from loader.service.jobs import Settings
 
 NO_BUILD = {"build": "false"}
 _PATIENCE = 60.0
