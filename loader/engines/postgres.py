@@ -176,15 +176,6 @@ class Pool:
 # Reading marts.
 
 _TEXT_TYPES = ("text", "character varying", "character", "name", "citext")
-# Enough of a result's types to align them.
-_TYPES = {
-    20: "bigint",
-    21: "smallint",
-    23: "integer",
-    700: "real",
-    701: "double precision",
-    1700: "numeric",
-}
 # More rows are fetched in portions.
 _ROWS_AT_ONCE = 5000
 # What makes a spreadsheet read a cell as a formula when it comes first.
@@ -268,7 +259,7 @@ class Postgres(Engine):
         with self._faults(), self._connection.cursor() as cursor:
             cursor.execute(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
             columns = tuple(
-                Column(name=item.name, type=_TYPES.get(item.type_code, "text"))
+                Column(item.name, "numeric" if item.type_code == psycopg2.NUMBER else "text")
                 for item in cursor.description or ()
             )
             return columns, list(cursor)
