@@ -416,11 +416,9 @@ def _failed(what: str, place: Place) -> DatabaseUnreachable:
 
 def _last_lines(place: Place) -> str:
     """What the program that was started last said last."""
-    if not place.log.exists():
-        return ""
-    with place.log.open("rb") as file:
-        file.seek(max(0, place.log.stat().st_size - 8192))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-12:])
+    with suppress(FileNotFoundError):
+        return "\n".join(place.log.read_text(errors="replace").splitlines()[-12:])
+    return ""
 
 
 # Making the data directory, so that it is there completely or not at all.

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from shutil import copyfileobj
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -24,7 +25,6 @@ from loader.engines.raw_store import RawStore
 from loader.engines.sql import literal, quote
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, QueryFailed
 from loader.locks import interruptible, locked, wait_until
-from loader.parsers.records import csv_cell
 from loader.profile import Profile
 from loader.project import expanded
 
@@ -212,12 +212,12 @@ class DuckDB(Engine):
                 yield from rows
 
     def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
-        """The lines are those that COPY of PostgreSQL writes."""
-        names = ",".join(csv_cell(column.name) for column in selection.columns)
-        file.write(f"{names}\n".encode())
-        cells = " || ',' || ".join(_csv_sql(column) for column in selection.columns)
-        for (line,) in self.stream(self.sql(selection, f"{cells} || chr(10)")):
-            file.write(str(line).encode())
+        """The cells are those that COPY of PostgreSQL writes."""
+        options = "(format csv, header, delimiter ',', nullstr '', use_tmp_file false)"
+        with TemporaryFile() as made:
+            self.all(f"copy ({self.sql(selection)}) to '/dev/fd/{made.fileno()}' {options}")
+            made.seek(0)
+            copyfileobj(made, file)
 
     def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
         rows = self.all(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
@@ -245,18 +245,6 @@ class DuckDB(Engine):
 def _database_of(connection: Connection) -> str:
     [(name,)] = connection.execute("select current_database()").fetchall()
     return quote(str(name))
-
-
-def _csv_sql(column: Column) -> str:
-    """A cell as COPY writes it: quoted if it is empty or has a delimiter, quote or line end."""
-    text = f"m.{quote(column.name)}::text"
-    if column.type != "text":
-        return f"coalesce({text}, '')"
-    return (
-        f"case when {text} is null then '' "
-        f"when {text} = '' or regexp_matches({text}, '[\",\\r\\n]') "
-        f"then '\"' || replace({text}, '\"', '\"\"') || '\"' else {text} end"
-    )
 
 
 # Writing the raw tables.

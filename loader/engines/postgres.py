@@ -46,14 +46,8 @@ LONGEST_NAME = 63
 
 # Entries of profiles.yml that are libpq's, under libpq's names.
 _PASSED_ON = (
-    "host",
-    "port",
-    "user",
-    "sslmode",
-    "sslcert",
-    "sslkey",
-    "sslrootcert",
-    "keepalives_idle",
+    *("host", "port", "user", "keepalives_idle"),
+    *("sslmode", "sslcert", "sslkey", "sslrootcert"),
 )
 
 
@@ -182,15 +176,6 @@ class Pool:
 # Reading marts.
 
 _TEXT_TYPES = ("text", "character varying", "character", "name", "citext")
-# Enough of a result's types to align them.
-_TYPES = {
-    20: "bigint",
-    21: "smallint",
-    23: "integer",
-    700: "real",
-    701: "double precision",
-    1700: "numeric",
-}
 # More rows are fetched in portions.
 _ROWS_AT_ONCE = 5000
 # What makes a spreadsheet read a cell as a formula when it comes first.
@@ -274,7 +259,7 @@ class Postgres(Engine):
         with self._faults(), self._connection.cursor() as cursor:
             cursor.execute(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
             columns = tuple(
-                Column(name=item.name, type=_TYPES.get(item.type_code, "text"))
+                Column(item.name, "numeric" if item.type_code == psycopg2.NUMBER else "text")
                 for item in cursor.description or ()
             )
             return columns, list(cursor)
@@ -328,12 +313,10 @@ def literal(text: str) -> str:
 
 # A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
 # file is being opened.
-_NO_LIMIT = (
-    "statement_timeout",
-    "lock_timeout",
-    "idle_in_transaction_session_timeout",
-    "transaction_timeout",
-)
+_NO_LIMIT = [
+    *("statement_timeout", "lock_timeout"),
+    *("idle_in_transaction_session_timeout", "transaction_timeout"),
+]
 
 
 @contextmanager
@@ -377,7 +360,7 @@ class PostgresRaw(RawStore):
             "select set_config(name, case setting when 'off' then 'on' else '0' end, true) "
             "from pg_settings where name = any(\0) "
             "or (name = 'synchronous_commit' and setting = 'off')",
-            (list(_NO_LIMIT),),
+            (_NO_LIMIT,),
         )
         # The macro lock_raw_tables takes the same lock.
         lock = "pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || \0, 0))"

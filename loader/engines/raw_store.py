@@ -27,13 +27,8 @@ _TYPES = {"int": "bigint", "str": "text", "str | None": "text", "datetime": TIME
 LEDGER_COLUMNS = {item.name: _TYPES[str(item.type)] for item in fields(Load)}
 _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LEDGER: LEDGER_COLUMNS,
-    REJECTED: {
-        "load_id": "bigint",
-        "line": "bigint",
-        "rule": "text",
-        "detail": "text",
-        "content": "text",
-    },
+    REJECTED: dict.fromkeys(("load_id", "line"), "bigint")
+    | dict.fromkeys(("rule", "detail", "content"), "text"),
     # The greatest load_id there ever was, also of a load that has been pruned. Unlike a sequence
     # it is rolled back with its load, so that a load that failed leaves no trace at all.
     LAST_LOAD: {"load_id": "bigint"},
