@@ -208,7 +208,8 @@ def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMa
 
     One that has all columns of an input goes before one that names fewer and lacks some.
     """
-    matches = [match for table in inputs if (match := _match(cells, table)) is not None]
+    keys = [header_key(cell) for cell in cells]
+    matches = [m for table in inputs if (m := _match(cells, keys, table)) is not None]
     whole = max((len(match.input.columns) for match in matches if not match.lacks), default=0)
     return [m for m in matches if not m.lacks or len(m.input.columns) - len(m.lacks) >= whole]
 
@@ -428,8 +429,7 @@ def _bare(name: str) -> str:
     return _BESIDE_A_NAME.sub("", unicodedata.normalize("NFKC", name).casefold())
 
 
-def _match(cells: Sequence[str], table: Input) -> HeaderMatch | None:
-    keys = [header_key(cell) for cell in cells]
+def _match(cells: Sequence[str], keys: Sequence[str], table: Input) -> HeaderMatch | None:
     columns: list[str | None] = [None] * len(keys)
     for column in table.columns:
         positions: list[int] = []
