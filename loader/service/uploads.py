@@ -22,9 +22,8 @@ from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from loader.printable import printable
-from loader.service.database import Settings
-from loader.service.model import UploadedFile
-from loader.service.problems import Problem
+from loader.service.jobs import Settings
+from loader.service.model import Problem, UploadedFile
 
 _MOST_FILES = 1000
 # Something that is more than dots and blanks.

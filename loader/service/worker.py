@@ -47,20 +47,28 @@ from loader.printable import printable
 from loader.progress import NodeResult
 from loader.project import Project
 from loader.seeds import check_seeds
-from loader.service.database import Settings, connect_to_tables, prepared
-from loader.service.jobs import LOCAL, WORKING, JobStore, Task
+from loader.service.jobs import (
+    LOCAL,
+    WORKING,
+    JobStore,
+    Settings,
+    Task,
+    connect_to_tables,
+    prepared,
+)
 from loader.service.model import (
     BuildReport,
     Failure,
     FileResult,
     IssueCount,
     Job,
+    Problem,
     Progress,
     RejectedExample,
     Result,
     load_options,
+    of_error,
 )
-from loader.service.problems import Problem, of_error
 from loader.service.uploads import spooled, upload_folders
 from loader.show import COUNTS, accounts
 from loader.show import select as select_rows
@@ -69,12 +77,10 @@ from loader.sources import read_inputs
 _LOG = logging.getLogger("labmart.worker")
 _NAME = "labmart service worker"
 
-# Seconds. A worker that ended is followed by another one, later each time unless it was well.
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
-_WELL = 60.0
+# Seconds. After so long a worker that ended is followed by another one.
+_PAUSE = 2.0
 # What a worker may take to end.
 _LAST_SECONDS = 60.0
-
 # How often is looked for work whose notification was lost.
 _LOOK = 2.0
 _TICK = 0.5
@@ -98,9 +104,7 @@ async def keep_worker(settings: Settings) -> None:
     command += ["--project-dir", str(settings.database.project.root), "worker", "--with-parent"]
     command += ["--spool", str(settings.spool_folder)]
     command += ["--target", settings.target] if settings.target else []
-    wait = 0.0
     while True:
-        begun = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             *command,
             # When we have gone, however, it sees the end of this pipe and ends too.
@@ -118,13 +122,10 @@ async def keep_worker(settings: Settings) -> None:
                 process.kill()
                 await process.wait()
             raise
-        if code == 0:
-            # It has interrupted a job.
-            continue
-        was_well = time.monotonic() - begun > _WELL
-        wait = _FIRST_WAIT if was_well or not wait else min(2 * wait, _LONGEST_WAIT)
-        _LOG.warning("the worker has ended (%s); another one starts in %.1f s", code, wait)
-        await asyncio.sleep(wait)
+        # With 0 it has interrupted a job, and another one can begin at once.
+        if code:
+            _LOG.warning("the worker has ended (%s); another one starts in %.0f s", code, _PAUSE)
+            await asyncio.sleep(_PAUSE)
 
 
 def run_workers(settings: Settings) -> None:

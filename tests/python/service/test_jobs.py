@@ -18,10 +18,8 @@ from loader.dbt_report import BuildOutcome, Failure
 from loader.progress import NodeResult, Report
 from loader.project import Project
 from loader.service import worker
-from loader.service.database import Settings, prepared
-from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, Task
-from loader.service.model import Kind, Options, Result
-from loader.service.problems import Problem
+from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, Settings, Task, prepared
+from loader.service.model import Kind, Options, Problem, Result
 
 pytestmark = pytest.mark.slow
 
