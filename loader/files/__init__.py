@@ -1,6 +1,6 @@
 """Files, wherever they are and however they are packed, as local files of plain bytes.
 
-collect      what the PATHs of a call mean: files, folders, archives, addresses, pipes
+collect      what the PATHs of a call mean: files, folders, archives, addresses, standard input
 paths        PATHs of this machine, and temporary files: where they go, and how much of them
 remote       addresses, fetched into temporary files
 content      opening decompressed (gzip, zstd, bzip2, xz), and what the bytes are

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, NothingToLoad
 from loader.files.content import ZIP_DAMAGES, cannot_open, content_of, open_bytes, open_zip
@@ -21,7 +20,6 @@ from loader.files.paths import (
     Skipped,
     Spool,
     find,
-    is_pipe,
 )
 from loader.files.remote import check_scheme, fetch
 from loader.printable import printable
@@ -86,11 +84,10 @@ def _local(path: str, exclude: Sequence[str]) -> list[Result] | None:
     """What a PATH of this machine means; None for one that has to be fetched."""
     if path == STANDARD_INPUT:
         return None
-    scheme = scheme_of(path)
-    if scheme and scheme != "file":
+    if scheme_of(path):
         check_scheme(path)
         return None
-    return find(unquote(urlsplit(path).path) if scheme else path, exclude)
+    return find(path, exclude)
 
 
 @dataclass
@@ -108,7 +105,7 @@ class _Collector:
     def fetch(self, path: str) -> Iterator[Result]:
         """What a PATH means that is not of this machine. Raises as `fetch` does."""
         if path == STANDARD_INPUT:
-            yield self._piped(None, path)
+            yield self._standard_input()
         else:
             yield from fetch(
                 path, exclude=self.exclude, spool=self.spool, seen=self._seen_elsewhere
@@ -139,8 +136,6 @@ class _Collector:
         if real in self._seen:
             return
         self._seen.add(real)
-        if is_pipe(file.path):
-            file = self._piped(file.path, file.name)
         try:
             status = file.path.stat()
         except OSError as error:
@@ -148,23 +143,19 @@ class _Collector:
         file = replace(file, changed_at=file.changed_at or status.st_mtime)
         self._look_into(file, 0, DecompressionLimit(status.st_size))
 
-    def _piped(self, path: Path | None, name: str) -> LocalFile:
-        """A pipe, or standard input, as a temporary file; it can be read only once."""
+    def _standard_input(self) -> LocalFile:
+        """Standard input as a temporary file; it can be read only once."""
+        if sys.stdin is None:
+            raise FileRefused(STANDARD_INPUT, ": there is no standard input.")
 
         def read(size: int) -> bytes:
             try:
-                return pipe.read(size)
+                return sys.stdin.buffer.read(size)
             except OSError as error:
-                raise FileRefused(name, cannot_open(error)) from None
+                raise FileRefused(STANDARD_INPUT, cannot_open(error)) from None
 
-        if path is None and sys.stdin is None:
-            raise FileRefused(name, ": there is no standard input.")
-        try:
-            with path.open("rb") if path else nullcontext(sys.stdin.buffer) as pipe:
-                saved = self.spool.save(name, read, "reading")
-        except OSError as error:
-            raise FileRefused(name, cannot_open(error)) from None
-        return LocalFile(name, saved, temporary=True)
+        path = self.spool.save(STANDARD_INPUT, read, "reading")
+        return LocalFile(STANDARD_INPUT, path, temporary=True)
 
     def _look_into(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
         """Keep the file, or what it wraps. Raises FileRefused."""

@@ -31,8 +31,6 @@ from loader.printable import printable
 
 Progress = Callable[[str], None]
 
-# A terminal is a device, and fine where somebody types into it.
-_TERMINALS = ("/dev/stdin", "/dev/fd/0", "/dev/tty")
 # Space that is left to others, the database's write-ahead log above all: the smaller of both.
 RESERVE = 256 << 20
 RESERVE_SHARE = 0.05
@@ -74,15 +72,6 @@ class Skipped:
 Result = LocalFile | Skipped | FileRefused
 
 
-def is_pipe(path: Path) -> bool:
-    """Whether a file can be read only once, as a named pipe or `<(…)` of a shell."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and str(path) in _TERMINALS)
-
-
 def find(argument: str, exclude: Sequence[str]) -> list[Result]:
     """What a PATH means: the file, the folder's files, what matches the pattern.
 
@@ -95,12 +84,12 @@ def find(argument: str, exclude: Sequence[str]) -> list[Result]:
         # A shell leaves it as it is within quotation marks.
         argument = os.path.expanduser(argument)  # noqa: PTH111 -- Path raises for nobody's home
     if os.path.lexists(argument):
-        results = list(_from(argument, exclude, is_named=True))
+        results = list(_from(argument, exclude))
     elif "**" in argument.split("/"):
         raise NothingToLoad(shown, "`**` is not read. Name the folder, and --exclude what is not.")
     elif is_pattern(argument):
         matches = in_reading_order(glob.glob(argument))  # noqa: PTH207 -- it keeps a leading "./"
-        results = [found for match in matches for found in _from(match, exclude, is_named=False)]
+        results = [found for match in matches for found in _from(match, exclude)]
     else:
         names: list[str] = []
         with suppress(OSError):
@@ -124,11 +113,10 @@ def nothing_left(results: Sequence[Result]) -> str:
     )
 
 
-def _from(top: str, exclude: Sequence[str], *, is_named: bool) -> Iterator[Result]:
+def _from(top: str, exclude: Sequence[str]) -> Iterator[Result]:
     """A file, or what is below a folder in reading order. No folder comes twice.
 
-    Here a hidden name counts: somebody has named it. Sockets and pipes lie about in folders, and
-    count only for whoever names them.
+    Here a hidden name counts: somebody has named it.
     """
     base = Path(top).name
     if is_left_over(base, hidden_too=False) or is_excluded(base, exclude):
@@ -150,12 +138,12 @@ def _from(top: str, exclude: Sequence[str], *, is_named: bool) -> Iterator[Resul
         except OSError as error:
             yield FileRefused(shown, cannot_open(error))
             continue
-        if stat.S_ISREG(status.st_mode) or (is_named and not relative and is_pipe(Path(path))):
+        if stat.S_ISREG(status.st_mode):
             yield LocalFile(shown, Path(path))
-        elif not is_folder and is_named and not relative:
-            yield FileRefused(shown, ": it is no file, folder or pipe, and cannot be loaded.")
-        elif not is_folder:
+        elif not is_folder and relative:
             yield Skipped(shown)
+        elif not is_folder:
+            yield FileRefused(shown, ": it is no file and no folder. A pipe is read as `-`.")
         elif (status.st_dev, status.st_ino) not in entered:  # Else a link led back here.
             entered.add((status.st_dev, status.st_ino))
             for name in reversed(in_reading_order(names)):
@@ -206,11 +194,27 @@ class Spool(ExitStack):
         self._count += 1
         return self._folder / f"{self._count:06}"
 
-    def check(self, name: str, size: int, path: Path) -> None:
-        """Raise FileRefused unless `size` more bytes fit beside `path`."""
-        space = shutil.disk_usage(path.parent)
-        if space.free - size < min(RESERVE, int(space.total * RESERVE_SHARE)):
-            raise FileRefused(name, cannot_write(OSError(errno.ENOSPC, "")))
+    def watch(self, name: str, doing: str, path: Path) -> Callable[[int], None]:
+        """A function to be told the bytes that have been written to `path` so far.
+
+        It tells people, not more often than they can read, and raises FileRefused when the disk
+        has too little space left.
+        """
+        told = 0.0
+        checked = 0
+
+        def tell(size: int) -> None:
+            nonlocal told, checked
+            if size >= checked:
+                checked = size + CHECK_SPACE_EVERY
+                space = shutil.disk_usage(path.parent)
+                if space.free < min(RESERVE, int(space.total * RESERVE_SHARE)):
+                    raise FileRefused(name, cannot_write(OSError(errno.ENOSPC, "")))
+            if time.monotonic() - told >= _TELL_EVERY:
+                told = time.monotonic()
+                self.progress(f"{name}: {doing}, {size / 1e6:,.1f} MB")
+
+        return tell
 
     def save(
         self,
@@ -221,43 +225,24 @@ class Spool(ExitStack):
     ) -> Path:
         """Write what `read` gives, until b'', into a new file.
 
-        `doing` is told to the person with the bytes so far. Raises FileRefused when there is no
-        space, or more than the limit; then nothing of it is left.
+        Raises FileRefused when there is no space, or more than the limit; then nothing is left.
         """
         path = self.new(name)
-        written = checked = 0
-        tell = byte_progress(name, doing, self.progress)
-        with ExitStack() as on_failure:
-            on_failure.callback(path.unlink, missing_ok=True)
-            try:
-                with path.open("wb") as file:
-                    while piece := read(_PIECE):
-                        if limit is not None:
-                            limit.use(len(piece), name)
-                        if written >= checked:
-                            self.check(name, len(piece), path)
-                            checked += CHECK_SPACE_EVERY
-                        file.write(piece)
-                        written += len(piece)
-                        tell(written)
-            except OSError as error:
+        tell = self.watch(name, doing, path)
+        try:
+            with path.open("wb") as file:
+                tell(0)
+                while piece := read(_PIECE):
+                    if limit is not None:
+                        limit.use(len(piece), name)
+                    file.write(piece)
+                    tell(file.tell())
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
                 raise FileRefused(name, cannot_write(error)) from None
-            on_failure.pop_all()
+            raise
         return path
-
-
-def byte_progress(name: str, doing: str, progress: Progress) -> Callable[[int], None]:
-    """A function that tells the bytes so far, not more often than a person can read."""
-    last = 0.0
-
-    def tell(size: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= _TELL_EVERY:
-            last = now
-            progress(f"{name}: {doing}, {size / 1e6:,.1f} MB")
-
-    return tell
 
 
 def cannot_write(error: OSError) -> str:

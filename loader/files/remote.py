@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
@@ -26,20 +26,8 @@ from loader.files.names import (
     shown_address,
     without_secrets,
 )
-from loader.files.paths import (
-    CHECK_SPACE_EVERY,
-    LocalFile,
-    Result,
-    Skipped,
-    Spool,
-    byte_progress,
-    cannot_write,
-    nothing_left,
-)
+from loader.files.paths import LocalFile, Result, Skipped, Spool, cannot_write, nothing_left
 from loader.printable import printable
-
-if TYPE_CHECKING:
-    from fsspec.callbacks import Callback
 
 # Scheme: the extra of labmart that reads it.
 EXTRAS = {
@@ -154,7 +142,10 @@ class Remote:
         options = {"max_concurrency": 1} if self.extra == "s3" else {}
         target = spool.new(name)
         with _faults_told(name, self.scheme, target):
-            callback = _download_callback(name, target, spool)
+            from fsspec.callbacks import Callback
+
+            tell = spool.watch(name, "fetching", target)
+            callback = Callback(hooks={"bytes": lambda _size, value, **_: tell(value)})
             self.system.get_file(file.path, str(target), callback=callback, **options)
         size, expected = target.stat().st_size, file.info.get("size")
         if isinstance(expected, int) and size != expected:
@@ -303,23 +294,6 @@ def _known_hosts_only(sftp: type) -> type:
 
 def _last(path: str) -> str:
     return path.split("?", 1)[0].rstrip("/").rpartition("/")[2]
-
-
-def _download_callback(name: str, target: Path, spool: Spool) -> Callback:
-    """Tells how far a download is, and looks after the space on the disk."""
-    from fsspec.callbacks import Callback
-
-    tell = byte_progress(name, "fetching", spool.progress)
-    checked = 0
-
-    def watch(_size: int | None, value: int, **_: object) -> None:
-        nonlocal checked
-        if value >= checked:
-            spool.check(name, 0, target)
-            checked = value + CHECK_SPACE_EVERY
-        tell(value)
-
-    return Callback(hooks={"bytes": watch})
 
 
 _CREDENTIALS = {

@@ -76,7 +76,8 @@ _LETTERS = re.compile("[^\\W\\d_µºª²³¹¼½¾]+")
 # Signs of laboratories and word processors: alone, or before, within and behind words.
 _SIGNS = re.compile("[–—‘’“”„…•·\u00a0]+|[€£°±²³µ¹ºª¼½¾×÷«»§®©™¿¡†‰]")
 _SIGNS_AT_WORDS = re.compile(
-    f"[“‘«„¿¡±§©°µ•–—\u00a0]*(?:{_LETTERS.pattern}[’‘–—·\u00a0]?)+[”’»…º®™°–—\u00a0]*"
+    f"[“‘«»„¿¡±§©°ºµ•·–—\u00a0]*(?:{_LETTERS.pattern}+[’‘–—·\u00a0]?+)++[”“’»«…ºª®™°†–—\u00a0]*"
+    "|[A-Za-z]{1,3}[²³¹]"
 )
 # The scripts of the encodings that are tried, but for the Latin one; those of the East are written
 # side by side.

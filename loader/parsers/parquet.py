@@ -45,7 +45,7 @@ def sheet(path: Path, name: str, list_separator: str = ";") -> Sheet:
     with _opened(path, name) as (connection, file):
         described = connection.execute(f"describe select * from {_TABLE}", [file]).fetchall()
         types = [str(column[1]) for column in described]
-        names = _names(connection, file) or [str(column[0]) for column in described]
+        names = [str(column[0]) for column in described]
 
     def rows() -> Iterator[Row]:
         yield Row(0, names)
@@ -107,22 +107,6 @@ _FINISH: dict[str, Callable[[Any], str]] = {
     "DOUBLE": partial(_number_text, digits=15),
     "FLOAT": partial(_number_text, digits=7),
 }
-
-
-def _names(connection: duckdb.DuckDBPyConnection, file: str) -> list[str]:
-    """The names of the columns as the file has them; DuckDB renames those that are there twice."""
-    elements = connection.execute(
-        "select name, coalesce(num_children, 0) from parquet_schema(?)", [file]
-    ).fetchall()
-    names: list[str] = []
-    inside = 0
-    for name, children in elements[1:]:
-        if inside:
-            inside -= 1
-        else:
-            names.append(str(name))
-        inside += children
-    return names
 
 
 @contextmanager

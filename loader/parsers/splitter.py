@@ -40,7 +40,7 @@ from loader.parsers.records import (
 from loader.sources import BLANKS, ID_LIKE, Headers
 
 # See Splitter._number.
-_DIGITS = 4
+_DIGITS = 3
 _NUMBERS = 10**_DIGITS
 # The regular expressions below grow with the columns; wider tables are read by definition.
 _PLAIN_COLUMNS = 256
@@ -240,7 +240,7 @@ class Splitter:
             self._plain = PlainLines(self._dialect, width, pick, extra)
         # A line whose id begins with no digit: it may be a header, or empty.
         delimiter = re.escape(self._dialect.delimiter)
-        before = f"[^{delimiter}\n]*+{delimiter}" * (key or 0)
+        before = f'(?:"(?:[^"\n]++|"")*+"|[^{delimiter}"\n]*+){delimiter}' * (key or 0)
         self._odd = re.compile(f"\n{before}(?![ \"']*+(?:[0-9]|[A-Za-z]{{1,8}}[-_]?[0-9])|\\Z)")
 
     def split(self, text: str, *, final: bool) -> tuple[str, int]:
@@ -281,7 +281,7 @@ class Splitter:
         begun = at = 0
         for number, line in enumerate(run.split("\n")[:-1]):
             at += len(line) + 1
-            if not self._odd.match(f"\n{line}"):
+            if not self._odd.match(f"\n{line}\n"):
                 continue
             may_be_header = self._headers is not None and self._headers.words.search(line)
             if not may_be_header and line.strip(self._nothing):

@@ -142,7 +142,8 @@ def _messages(sheets: Iterator[SheetRows], task: str, number: int) -> Iterator[d
             yield {"rows": first, "sheet": name, "hidden": hidden, "is_whole": is_whole}
     else:
         _, _, rows = next(islice(sheets, number, None))
-        yield from ({"rows": portion} for portion, _ in _portions(rows, _ROWS_PER_MESSAGE))
+        for portion, _ in _portions(rows, _ROWS_PER_MESSAGE):
+            yield {"rows": portion}
 
 
 def _portions(rows: Iterator[Row], limit: int) -> Iterator[tuple[list[Row], bool]]:

@@ -355,7 +355,7 @@ def test_a_server_that_ends_the_connection_is_told(
             yield one
 
     with (
-        pytest.raises(DatabaseFault, match=r"connection was lost: .*administrator"),
+        pytest.raises(DatabaseFault, match="connection was lost"),
         open_store(profile_of(database)) as store,
     ):
         write_one(store, batches())

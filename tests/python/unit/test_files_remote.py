@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import subprocess
 import sys
 import threading
 import time
 import tomllib
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from support.project import ROOT
 
 from loader.errors import NothingToLoad
@@ -131,27 +123,6 @@ def test_a_server_that_does_not_answer_is_a_problem(
         port = unused.getsockname()[1]
     assert "Cannot connect to host" in problem(f"http://127.0.0.1:{port}/a.csv")
     assert "Cannot connect to host" in problem("https://no-such-host.invalid/a.csv")
-
-
-def test_a_certificate_that_nobody_vouches_for_is_a_problem(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = x509.CertificateBuilder(
-        name, name, key.public_key(), 1, now, now + timedelta(days=1)
-    ).sign(key, hashes.SHA256())
-    pem = tmp_path / "server.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    pem.write_bytes(private + certificate.public_bytes(Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sentence = problem(f"https://127.0.0.1:{server.server_address[1]}/users.csv")
-    server.shutdown()
-    server.server_close()
-    assert "certificate verify failed" in sentence
 
 
 def test_problems_do_not_keep_other_files_back(web: str) -> None:
