@@ -34,6 +34,7 @@ from loader.publications import (
     open_publications,
     replaced_rows,
 )
+from loader.publications.postgres import next_place
 from loader.table import layout
 
 SAMPLE_ROWS = 10
@@ -287,12 +288,16 @@ def _knows_increments(manifest: _Manifest) -> bool:
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """A build, what failed of it, the number under which it was published, and what it is."""
+    """A build, what failed of it, the number under which it was published, and what it is.
+
+    `can_grow` says that the next one can be an increment of it.
+    """
 
     result: BuildResult
     failures: list[Failure] = field(default_factory=list)
     published: int | None = None
     is_increment: bool = False
+    can_grow: bool = False
 
 
 def build_and_publish(
@@ -323,7 +328,7 @@ def build_and_publish(
                 return None
         place = "" if options.extra else publications.begin(grows=grows)
         with dbt_session(profile):
-            result = build(project, options, report, place=place, is_increment=grows)
+            result = build(project, options, report, place=place, is_increment=grows, code=code)
         refused = [line for line in result.noise if line.startswith("Error: ")]
         if result.exit_code and refused and not result.nodes:
             raise UsageError(f"dbt refuses what it was given: {refused[0].removeprefix('Error: ')}")
@@ -338,11 +343,20 @@ def build_and_publish(
             # What dbt reads there describes whole builds.
             if place and not grows:
                 _tell_dbt(result.artifacts, project.target, place, profile.schema)
-            return BuildOutcome(result, [], number, grows)
+            return BuildOutcome(result, [], number, grows, green.can_grow)
     failed = failures(result, database.open, width) if result.exit_code else []
     if failed:
         red(replace(database, profile=profile.with_schema(place)) if place else database)
     return BuildOutcome(result, failed)
+
+
+def stand_by(database: Database, options: BuildOptions) -> None:
+    """Get ready for the next build on PostgreSQL, if that is an increment."""
+    project, profile = database.project, database.profile
+    code = code_of(project, profile, options.vars)
+    if code is not None and options.standby is not None:
+        place = next_place(profile.schema)
+        options.standby.prepare(project, options, place, is_increment=True, code=code)
 
 
 def _tell_dbt(artifacts: Path, target: Path, place: str, schema: str) -> None:

@@ -36,8 +36,8 @@ import psycopg2
 from loader import ledger
 from loader.contract import mart_contract
 from loader.database import Database
-from loader.dbt import BuildOptions
-from loader.dbt_report import BuildOutcome, build_and_publish, summary
+from loader.dbt import BuildOptions, Standby
+from loader.dbt_report import BuildOutcome, build_and_publish, stand_by, summary
 from loader.engines import Engine, open_store
 from loader.engines.postgres import one_line
 from loader.engines.sql import quote
@@ -279,9 +279,11 @@ class Worker:
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings = settings
         self._store = store
+        self._build_options = BuildOptions(target=settings.target, standby=Standby())
 
     def run(self, watch: _Watch) -> None:
         """Do what there is to do until the watch says that it is over."""
+        stand_by(self._settings.database, self._build_options)
         self._store.forget_old()
         swept = -_SWEEP
         while watch.goes_on():
@@ -400,7 +402,7 @@ class Worker:
     def _build(self, jobs: Sequence[Job]) -> None:
         database = self._settings.database
         project = database.project
-        report, problem = None, None
+        outcome = report = problem = None
         try:
             check_seeds(project.seeds)
             told = _JobReport(self._store, jobs, database)
@@ -410,7 +412,7 @@ class Worker:
             # Whoever asks for a build has one; after a load what has changed is enough.
             full = any(job.kind == "build" for job in jobs)
             by = ", ".join(callers)
-            options = BuildOptions(target=self._settings.target, full=full, by=by)
+            options = replace(self._build_options, full=full, by=by)
             outcome = build_and_publish(database, options, told)
             failed = outcome.failures if outcome else []
             if not failed:
@@ -427,6 +429,9 @@ class Worker:
         for job in jobs:
             done = (job.result or Result()).model_copy(update={"build": report})
             self._store.end(job.id, "failed" if problem else "done", result=done, error=problem)
+        # What changes nothing but the loads, in a project that knows increments, comes next.
+        if outcome is None or outcome.published is None or outcome.can_grow:
+            stand_by(database, self._build_options)
         self._store.forget_old()
 
 
