@@ -106,13 +106,15 @@ class Standby:
         """The process, at work from now on; None, and it is ended, if it is none for that build."""
         process, is_fit = self._process, expected == self._expected
         self._process = self._expected = None
-        if process is None or process.stdin is None:
+        if process is None:
             return None
-        if is_fit:
-            with suppress(OSError):
-                process.stdin.write("\n")
-                process.stdin.close()
-                process.stdin = None
+        # What is closed nobody may flush any more.
+        stdin, process.stdin = process.stdin, None
+        assert stdin is not None
+        with suppress(OSError), stdin:
+            if is_fit:
+                stdin.write("\n")
+                stdin.flush()
                 return process
         process.kill()
         process.communicate()

@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -204,8 +204,9 @@ def read_build(
     result: BuildResult,
     *,
     is_increment: bool = False,
+    by: str = "",
 ) -> GreenBuild:
-    """A green build, as dbt describes it in its artifacts.
+    """A green build, as dbt describes it in its artifacts; `by` is who publishes it.
 
     Without a place dbt has built where it always does. Raises ConfigError if it should have built
     in the place, and has not.
@@ -266,6 +267,7 @@ def read_build(
         code=None if has_python or reads_files else code,
         can_grow=_knows_increments(manifest),
         is_increment=is_increment,
+        by=by,
     )
 
 
@@ -288,16 +290,12 @@ def _knows_increments(manifest: _Manifest) -> bool:
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """A build, what failed of it, the number under which it was published, and what it is.
-
-    `can_grow` says that the next one can be an increment of it.
-    """
+    """A build, what failed of it, the number under which it was published, and what it is."""
 
     result: BuildResult
     failures: list[Failure] = field(default_factory=list)
     published: int | None = None
     is_increment: bool = False
-    can_grow: bool = False
 
 
 def build_and_publish(
@@ -338,12 +336,12 @@ def build_and_publish(
                 "`dbt ls` lists what can be selected."
             )
         if result.exit_code == 0 and not options.extra:
-            green = read_build(profile, place, code, result, is_increment=grows)
-            number = publications.publish(replace(green, by=options.by), keep)
+            green = read_build(profile, place, code, result, is_increment=grows, by=options.by)
+            number = publications.publish(green, keep)
             # What dbt reads there describes whole builds.
             if place and not grows:
                 _tell_dbt(result.artifacts, project.target, place, profile.schema)
-            return BuildOutcome(result, [], number, grows, green.can_grow)
+            return BuildOutcome(result, [], number, grows)
     failed = failures(result, database.open, width) if result.exit_code else []
     if failed:
         red(replace(database, profile=profile.with_schema(place)) if place else database)
@@ -351,12 +349,22 @@ def build_and_publish(
 
 
 def stand_by(database: Database, options: BuildOptions) -> None:
-    """Get ready for the next build on PostgreSQL, if that is an increment."""
+    """Have `options.standby` ready for an increment, on PostgreSQL, if that is to be expected.
+
+    Nothing is told of what goes wrong: the build tells it.
+    """
     project, profile = database.project, database.profile
     code = code_of(project, profile, options.vars)
-    if code is not None and options.standby is not None:
-        place = next_place(profile.schema)
-        options.standby.prepare(project, options, place, is_increment=True, code=code)
+    if code is None or options.standby is None:
+        return
+    with (
+        suppress(LabmartError),
+        open_publications(profile, write=False) as publications,
+        publications.opened(),
+    ):
+        if publications.knows_increments(code):
+            place = next_place(profile.schema)
+            options.standby.prepare(project, options, place, is_increment=True, code=code)
 
 
 def _tell_dbt(artifacts: Path, target: Path, place: str, schema: str) -> None:

@@ -402,7 +402,7 @@ class Worker:
     def _build(self, jobs: Sequence[Job]) -> None:
         database = self._settings.database
         project = database.project
-        outcome = report = problem = None
+        report, problem = None, None
         try:
             check_seeds(project.seeds)
             told = _JobReport(self._store, jobs, database)
@@ -429,9 +429,7 @@ class Worker:
         for job in jobs:
             done = (job.result or Result()).model_copy(update={"build": report})
             self._store.end(job.id, "failed" if problem else "done", result=done, error=problem)
-        # What changes nothing but the loads, in a project that knows increments, comes next.
-        if outcome is None or outcome.published is None or outcome.can_grow:
-            stand_by(database, self._build_options)
+        stand_by(database, self._build_options)
         self._store.forget_old()
 
 

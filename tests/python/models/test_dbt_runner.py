@@ -11,13 +11,19 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import psutil
 import psycopg2
 import pytest
 from support.databases import Database
 from support.in_process import Done, labmart
 from support.project import ROOT
+
+from loader.dbt import BuildOptions, Standby, build
+from loader.project import Project
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +111,51 @@ def run(root: Path, database: Database, *arguments: str) -> Done:
         for name, value in database.environment.items():
             patch.setenv(name, value)
         return labmart(root, *arguments)
+
+
+# Says its number and what it was called with, when it has nothing to wait for any more.
+ECHO = """
+import os, sys
+waits = sys.argv.index("--") > 1
+if not waits or sys.stdin.readline():
+    print(os.getpid(), waits, sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "is_taken"),
+    [
+        ({}, True),
+        ({"code": "other"}, False),
+        ({"is_increment": False}, False),
+        ({"place": "other"}, False),
+        ({"options": BuildOptions(vars="{a: 1}")}, False),
+        ({"environment": "other"}, False),
+        ({"kill": True}, False),
+    ],
+    ids=lambda value: next(iter(value), "nothing") if isinstance(value, dict) else None,
+)
+def test_what_is_ready_is_taken_for_just_that_build(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], is_taken: bool
+) -> None:
+    (tiny / "echo.py").write_text(ECHO)
+    monkeypatch.setattr("loader.dbt._PROGRAM", str(tiny / "echo.py"))
+    standby = Standby()
+    expected: dict[str, Any] = {"place": "next", "is_increment": True, "code": "this"}
+    standby.prepare(Project(tiny, tiny), BuildOptions(), **expected)
+    [waiting] = psutil.Process().children()
+    if change.pop("kill", False):
+        waiting.kill()
+        waiting.wait()
+    if "environment" in change:
+        monkeypatch.setenv("A_VARIABLE", change.pop("environment"))
+    options = replace(change.pop("options", BuildOptions()), standby=standby)
+    for taken in (is_taken, False):
+        result = build(Project(tiny, tiny), options, **(expected | change))
+        [said] = result.noise
+        assert (int(said.split()[0]) == waiting.pid, "True" in said.split()) == (taken, taken)
+        assert result.exit_code == 0
+        assert not psutil.Process().children()
 
 
 @pytest.fixture(scope="module")
