@@ -29,7 +29,8 @@ from loader.project import Project
 _PROGRAM = str(Path(__file__).with_name("dbt_process.py"))
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")
-# Tests that need all rows of a model of which an increment has the changed ones.
+# Tests that need all rows of a model of which an increment has the changed ones, and tests of what
+# no increment changes.
 _WHOLE = "tag:whole"
 _STOP_SECONDS = 20.0
 FAILED = ("error", "fail")
