@@ -92,15 +92,18 @@ wheel: .venv/.run ## build a wheel, which brings the dbt project: dist/labmart-*
 image: ## build the image of the service
 	docker build --tag labmart .
 
-docs: $(engine) .venv/.docs ## build all tables, write the dbt documentation, say how to read it
+docs: $(engine) ## build all tables and write the dbt documentation: target/static_index.html
 	@$(bin)/labmart build $(target)
-	@$(bin)/dbt --quiet docs generate $(target)
-	@$(bin)/python -m loader.lineage target
-	@echo "To read it in a browser: $(bin)/dbt docs serve"
+	@$(bin)/python -c '$(write_docs)'
+	@echo "To read it, open target/static_index.html in a browser."
+
+# One file that needs no server.
+write_docs := from loader import dbt, project; \
+  dbt.write_docs(project.open_project(), "$(TARGET)" or None)
 
 requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 takes newer versions)
 	uv pip compile $(compile) -o requirements/run.txt
-	for extra in duckdb sail spark service mcp metrics docs; do \
+	for extra in duckdb sail spark service mcp metrics; do \
 	  uv pip compile $(compile) -c requirements/run.txt --extra $$extra \
 	    -o requirements/$$extra.txt || exit; \
 	done
@@ -108,7 +111,7 @@ requirements: ## pin everything below pyproject.toml anew (needs uv; UPGRADE=1 t
 	  -o requirements/dev.txt
 
 # What the tests try.
-extras = duckdb spark service mcp metrics docs s3 https sftp
+extras = duckdb spark service mcp metrics s3 https sftp
 
 # One file for every system and Python version (--universal), and no address and no path in it.
 compile = pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \

@@ -26,9 +26,9 @@ def mart(
     Raises subclasses of loader.errors.LabmartError: UnknownMart, UnknownColumn, NotBuilt, or
     DatabaseUnreachable.
     """
-    from loader.columnar import relation
     from loader.contract import mart_contract
     from loader.database import find_database
+    from loader.export import relation
     from loader.project import open_project
     from loader.show import select
 

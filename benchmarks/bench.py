@@ -188,7 +188,7 @@ def ratio_lines(seconds: Mapping[str, float], *references: str) -> list[str]:
         (what, f"{taken:.2f}", *(f"{taken / seconds[name]:.2f}" for name in references))
         for what, taken in seconds.items()
     ]
-    return list(layout(columns, rows, None).lines)
+    return layout(columns, rows, None).lines
 
 
 def report(*paragraphs: Sequence[str]) -> None:

@@ -158,8 +158,7 @@ async def _rate(client: httpx.AsyncClient, address: str, headers: dict[str, str]
 
 @contextmanager
 def _service(made: Scratch, *, worker: bool = False) -> Iterator[str]:
-    # The rate is what is measured here, not what one caller may have of it.
-    options = ("--port", "0", "--max-rate", "1000000", *(() if worker else ("--no-worker",)))
+    options = ("--port", "0", *(() if worker else ("--no-worker",)))
     with _started(*made.labmart("postgres", "serve", *options)) as url:
         yield url
 

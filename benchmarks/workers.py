@@ -225,7 +225,7 @@ def measure(laboratory: Laboratory) -> None:
     if len(results) > 1:
         raise BenchmarkError("user_features differ between one worker and two")
     size = f"{laboratory.experiments:,} experiments, {laboratory.dirty:.1%} dirty"
-    report([f"{size}; Spark {pyspark.__version__}"], list(layout(columns, rows, None).lines))
+    report([f"{size}; Spark {pyspark.__version__}"], layout(columns, rows, None).lines)
 
 
 def _counted(number: int, one: str, more: str) -> str:

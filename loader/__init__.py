@@ -13,7 +13,7 @@ The way of a file, `labmart load plate.xlsx`:
                   in parsers/splitter
       ledger      which arrivals are loaded already, and which loads are current
       engines/    the raw tables of PostgreSQL, DuckDB or the lake, all of a call or nothing:
-                  records go there through engines/feeding; `load` commits when all are in
+                  a thread makes their text ahead; `load` commits when all are in
     check         what `load --check` tells: the models worked out and rolled back with the load
     history       the loads so far: undo, redo, prune
 
@@ -28,7 +28,7 @@ From there to what people read, `labmart run`:
     query         which rows a program asks for: filters, order, search
     show, export, why
                   a mart, or the rows behind a figure, on the screen or in a file; table lays it
-                  out, columnar writes Parquet and gives Arrow to `import labmart`
+                  out, export also gives Arrow to `import labmart`
     mcp_server    the same for assistants
     progress      what a person sees on stderr meanwhile
 

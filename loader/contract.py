@@ -9,7 +9,6 @@ no second list can differ from it; a test holds it against dbt's manifest.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +127,7 @@ STATUS = Contract(
 
 def mart_contracts(project: Project) -> dict[str, Contract]:
     """The marts by the names of their relations, in the order of the file. Raises ConfigError."""
-    return _contracts(declared_tables(project.marts_file, "models"), project, project.marts_file)
+    return _contracts(project, project.marts_file, "models")
 
 
 def mart_contract(project: Project, name: str) -> Contract:
@@ -141,11 +140,10 @@ def mart_contract(project: Project, name: str) -> Contract:
 
 def raw_contract(project: Project, name: str) -> Contract:
     """The ledger, or the rejected lines. Raises ConfigError when the YAML does not have it."""
-    path = project.sources_file
-    tables = [table for table in declared_tables(path, "sources") if table.name == name]
-    if not tables:
-        raise ConfigError(path, f"it declares no table {name!r}.")
-    return _contracts(tables, project, path)[name]
+    contracts = _contracts(project, project.sources_file, "sources")
+    if name not in contracts:
+        raise ConfigError(project.sources_file, f"it declares no table {name!r}.")
+    return contracts[name]
 
 
 def declared_tables(path: Path, kind: str) -> list[DeclaredTable]:
@@ -160,42 +158,31 @@ def declared_tables(path: Path, kind: str) -> list[DeclaredTable]:
     return [table for source in sources for table in source.tables]
 
 
-def _contracts(
-    tables: Sequence[DeclaredTable], project: Project, path: Path
-) -> dict[str, Contract]:
+def _contracts(project: Project, path: Path, kind: str) -> dict[str, Contract]:
     blocks = {
-        name: " ".join(text.split())
+        name: text
         for markdown in sorted((project.root / "models").rglob("*.md"))
         for name, text in _BLOCK.findall(markdown.read_text(encoding="utf-8"))
     }
-    contracts = [_contract(table, blocks, path) for table in tables]
-    return {contract.name: contract for contract in contracts}
 
-
-def _contract(table: DeclaredTable, blocks: Mapping[str, str], path: Path) -> Contract:
     def described(text: str) -> str:
         return " ".join(_DOC.sub(lambda doc: blocks.get(doc[1], ""), text).split())
 
-    name = table.config.alias or table.name
-    for column in table.columns:
-        if not column.data_type:
-            raise ConfigError(path, f"the column {column.name} of {name} has no `data_type`.")
-    key = _key(table)
-    return Contract(
-        name=name,
-        description=described(table.description),
-        columns=tuple(
+    contracts = {}
+    for table in declared_tables(path, kind):
+        name, meta, key = table.config.alias or table.name, table.config.meta, _key(table)
+        if untyped := [column.name for column in table.columns if not column.data_type]:
+            raise ConfigError(path, f"the column {untyped[0]} of {name} has no `data_type`.")
+        columns = tuple(
             ContractColumn(
-                c.name,
-                c.data_type.replace(", ", ","),
-                described(c.description),
-                c.config.meta.made_of,
+                *(c.name, c.data_type.replace(", ", ",")),
+                *(described(c.description), c.config.meta.made_of),
             )
             for c in table.columns
-        ),
-        order_by=tuple(table.config.meta.order_by) or key,
-        has_key=bool(key),
-    )
+        )
+        order = tuple(meta.order_by) or key
+        contracts[name] = Contract(name, described(table.description), columns, order, bool(key))
+    return contracts
 
 
 def _key(table: DeclaredTable) -> tuple[str, ...]:

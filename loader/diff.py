@@ -11,7 +11,7 @@ from loader.contract import STATUS, Contract, mart_contracts
 from loader.database import Database
 from loader.engines import Column, Engine, Row
 from loader.engines.sql import quote
-from loader.errors import NotBuilt, UsageError
+from loader.errors import NotBuilt, UnknownMart, UsageError
 from loader.publications import (
     GONE,
     PUBLICATIONS,
@@ -78,22 +78,33 @@ def roll_back(database: Database, build: int | None) -> str:
 
 
 def show_changes(
-    database: Database, builds: Sequence[int], mart: str | None, *, format_: str, limit: int | None
+    database: Database,
+    builds: Sequence[int],
+    *,
+    mart: str | None,
+    format_: str,
+    limit: int | None,
 ) -> None:
     """Print what differs between two builds that are kept, by mart and key; stderr counts it.
 
     By default the last one that is kept and the current one. `limit` is that of each mart; None
-    means the format's default, 0 means all. Raises UsageError and NotBuilt.
+    means the format's default, 0 means all. Raises UsageError, UnknownMart and NotBuilt.
     """
     database.ready()
     with open_publications(database.profile, write=False) as publications:
         old, new = _chosen(publications.all(), builds, database)
     contracts = mart_contracts(database.project)
     if mart is not None and mart not in contracts:
-        raise UsageError(f"There is no mart {mart!r}. The marts are: {', '.join(contracts)}.")
+        raise UnknownMart(mart, list(contracts))
     most = (100 if format_ == "table" else 0) if limit is None else limit
     counts: dict[str, Counter[str]] = {}
-    with _opened(database, (old.place, new.place)) as source:
+    opened: AbstractContextManager[Engine] = database.open()
+    if database.profile.engine == "spark":
+        # Its DuckDB takes long to import.
+        from loader.engines.lake import connect
+
+        opened = connect(database.profile, (old.place, new.place))
+    with opened as source:
         rows = [
             row
             for contract in contracts.values()
@@ -108,15 +119,6 @@ def show_changes(
         print(f"{name}: {words or 'no change'}", file=sys.stderr)
 
 
-def _opened(database: Database, places: Sequence[str]) -> AbstractContextManager[Engine]:
-    if database.profile.engine != "spark":
-        return database.open()
-    # Its DuckDB takes long to import.
-    from loader.engines.lake import connect
-
-    return connect(database.profile, places)
-
-
 def _chosen(
     known: Sequence[Publication], builds: Sequence[int], database: Database
 ) -> tuple[Publication, Publication]:
@@ -128,8 +130,8 @@ def _chosen(
     if current is None:
         raise NotBuilt(f"{database.profile.schema}.{PUBLICATIONS}", database.profile.target)
     if builds:
-        chosen = [there[build] for build in builds]
-        return (chosen[0], chosen[1]) if len(chosen) > 1 else (chosen[0], current)
+        old, new, *_ = (*(there[build] for build in builds), current)
+        return old, new
     others = kept_of(known)
     base = current.based_on
     gone = f"Build {base} is gone, of which build {current.build} is an increment. " if base else ""
@@ -157,7 +159,9 @@ def _changes(
             count["mart that only one of them has"] = 1
         return
     places = [f"{quote(it.place)}.{quote(name)}" for it in (old, new)]
-    before, after = ([column.name for column in _columns(source, place)] for place in places)
+    before, after = (
+        [column.name for column in source.query(f"select * from {place}", 0)[0]] for place in places
+    )
     for kind, here, there in (("column removed", before, after), ("column added", after, before)):
         for column in here:
             if column not in there:
@@ -165,43 +169,39 @@ def _changes(
                 yield (name, kind, None, column, None, None)
     shared = [column for column in before if column in after]
     columns = [column for column in shared if column not in _LINEAGE]
-    keys = [key for key in contract.order_by if contract.has_key and key in shared]
-    if not keys:
-        yield from _rows_of_a_bag(source, name, places, columns, count, limit)
-        return
+    # Of a mart without a key the whole row is one, and which of several equal rows it is.
+    keys = [key for key in contract.order_by if contract.has_key and key in shared] or columns
     values = [column for column in columns if column not in keys]
-    same = " and ".join(
-        f"coalesce({_text('o', k)}, '') = coalesce({_text('n', k)}, '')" for k in keys
-    )
-    differs = "".join(
-        f" or o.{quote(column)} is distinct from n.{quote(column)}" for column in values
-    )
+    alike = f"row_number() over (partition by {', '.join(map(quote, keys))})"
+    sides = [
+        f"(select {alike if keys == columns else 1} as nth, t.* from {p} as t)" for p in places
+    ]
+    same = [f"coalesce({_text('o', key)}, '') = coalesce({_text('n', key)}, '')" for key in keys]
+    differs = [f" or o.{quote(value)} is distinct from n.{quote(value)}" for value in values]
     listed = [
-        "case when o.is_there is null then 'added' when n.is_there is null then 'removed' "
+        "case when o.nth is null then 'added' when n.nth is null then 'removed' "
         "else 'changed' end as change",
-        *(
-            f"coalesce({_text('n', key)}, {_text('o', key)}) as key_{i}"
-            for i, key in enumerate(keys)
-        ),
+        *(f"coalesce({_text('n', k)}, {_text('o', k)}) as key_{i}" for i, k in enumerate(keys)),
         *(f"{_text('o', column)} as old_{i}" for i, column in enumerate(values)),
         *(f"{_text('n', column)} as new_{i}" for i, column in enumerate(values)),
     ]
     changed = (
-        f"select {', '.join(listed)} from (select 1 as is_there, t.* from {places[0]} as t) as o "
-        f"full join (select 1 as is_there, t.* from {places[1]} as t) as n on {same} "
-        f"where o.is_there is null or n.is_there is null{differs}"
+        f"select {', '.join(listed)} from {sides[0]} as o full join {sides[1]} as n "
+        f"on {' and '.join(same)} and o.nth = n.nth "
+        f"where o.nth is null or n.nth is null{''.join(differs)}"
     )
     _, totals = source.query(f"select change, count(*) from ({changed}) as c group by change", 9)
     count.update({str(change): int(str(number)) for change, number in totals})
     order = ", ".join(f"coalesce(n.{quote(key)}, o.{quote(key)})" for key in keys)
     _, rows = source.query(f"{changed} order by {order}", limit)
     for change, *cells in rows:
-        key = _pairs(keys, cells[: len(keys)])
+        at = zip(keys, cells, strict=False)
+        key = ", ".join(f"{column}={cell}" for column, cell in at if cell is not None)
         if change != "changed":
             yield (name, change, key, None, None, None)
             continue
-        old_cells, new_cells = cells[len(keys) : -len(values)], cells[-len(values) :]
-        for column, was, is_ in zip(values, old_cells, new_cells, strict=True):
+        olds, news = cells[len(keys) : -len(values)], cells[-len(values) :]
+        for column, was, is_ in zip(values, olds, news, strict=True):
             if was != is_:
                 yield (name, change, key, column, was, is_)
 
@@ -217,36 +217,6 @@ def _told_once(rows: Sequence[Row]) -> Iterator[Row]:
         elif change not in told:
             told.add(change)
             yield (row[0], row[1], f"{shared[change]:,} rows alike", *row[3:])
-
-
-def _rows_of_a_bag(
-    source: Engine,
-    name: str,
-    places: Sequence[str],
-    columns: Sequence[str],
-    count: Counter[str],
-    limit: int,
-) -> Iterator[Row]:
-    """The rows of a mart without a key that only one of the two builds has."""
-    listed = ", ".join(f"{_text('t', column)} as {quote(column)}" for column in columns)
-    for change, first, second in (("removed", *places), ("added", *reversed(places))):
-        only = f"select {listed} from {first} as t except all select {listed} from {second} as t"
-        _, [(number,)] = source.query(f"select count(*) from ({only}) as c", 1)
-        if number:
-            count[change] = int(str(number))
-        _, rows = source.query(f"{only} order by {', '.join(map(quote, columns))}", limit)
-        for row in rows:
-            yield (name, change, _pairs(columns, row), None, None, None)
-
-
-def _pairs(columns: Sequence[str], cells: Sequence[object]) -> str:
-    pairs = zip(columns, cells, strict=True)
-    return ", ".join(f"{column}={cell}" for column, cell in pairs if cell is not None)
-
-
-def _columns(source: Engine, relation: str) -> tuple[Column, ...]:
-    columns, _ = source.query(f"select * from {relation}", 0)
-    return columns
 
 
 def _text(side: str, column: str) -> str:

@@ -8,7 +8,7 @@
     │   ├── UnknownMart, UnknownColumn
     │   ├── NotBuilt, Outdated       a mart's relation is not there, or lacks a declared column
     │   ├── UnknownLoad, WrongStatus
-    │   └── BadParameter, NotAcceptable   of a request to the service
+    │   └── BadParameter             of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
     │   └── NoTable                  a text that has nothing of a table of ours, as a README
     ├── FilesRefused (3)             the same of all files of a call; nothing was written
@@ -151,13 +151,6 @@ class BadParameter(UsageError):
     def __init__(self, parameter: str, problem: str) -> None:
         self.parameter = parameter
         super().__init__(f"{parameter}: {problem}")
-
-
-class NotAcceptable(UsageError):
-    status = 406
-
-    def __init__(self, known: Sequence[str]) -> None:
-        super().__init__(f"The header Accept names none of {', '.join(known)}.")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A mart in a file: csv, json, parquet or xlsx, by the file's ending.
+"""Rows in a file or in memory: csv, json, xlsx, and by DuckDB Parquet and Arrow.
 
 The file is written beside its place and renamed when complete, so that a reader never meets half
 of it. Rows are streamed: memory does not grow with their number.
@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from loader.columnar import write_columnar
 from loader.contract import Contract
 from loader.engines import Engine, Selection, Value
+from loader.engines.sql import literal
 from loader.errors import UsageError
 from loader.show import select, write_json
 
+if TYPE_CHECKING:
+    import duckdb
+
+ENDINGS = (".csv", ".json", ".parquet", ".xlsx")
 # A worksheet has 1,048,576 rows; one is the header.
 XLSX_ROWS = 1_048_575
 XLSX_CELL = 32_767
@@ -28,67 +30,46 @@ XLSX_CELL = 32_767
 _XLSX_DIGITS = 15
 _XLSX_FIRST_DAY = date(1900, 3, 1)
 
-Writer = Callable[[Selection, Engine, Path, Path], None]
-
 
 def export(mart: Contract, source: Engine, file: Path) -> int:
-    """Write all rows of a mart; the number of rows. Raises UsageError or the engine's errors."""
-    write = writer_for(file)
+    """Write all rows of a mart to a file whose ending is one of ENDINGS; the number of rows.
+
+    Raises UsageError or the engine's errors.
+    """
     selection = select(mart, source)
     count = source.count(selection)
-    try:
-        with _written_beside(file) as unfinished:
-            write(selection, source, unfinished, file)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror or error}.") from None
-    return count
-
-
-def writer_for(file: Path) -> Writer:
-    """The writer of the file's ending. Raises UsageError."""
-    writer = _WRITERS.get(file.suffix.lower())
-    if writer is None:
-        raise UsageError(
-            f"{file}: the ending says what to write, and {file.suffix or 'no ending'!r} is none "
-            f"of {', '.join(_WRITERS)}."
-        )
-    return writer
-
-
-def _too_large(file: Path, problem: str) -> UsageError:
-    return UsageError(f"{file}: {problem} Nothing was written. Use csv or parquet.")
-
-
-@contextmanager
-def _written_beside(file: Path) -> Iterator[Path]:
     # Not by tempfile, which closes a file to others: this one is as open as any new file.
     unfinished = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:
-        yield unfinished
+        match file.suffix.lower():
+            case ".csv":
+                with unfinished.open("wb") as out:
+                    source.write_csv(selection, out)
+            case ".json":
+                with unfinished.open("wb") as out:
+                    write_json(selection.columns, source.rows(selection), out)
+            case ".parquet":
+                with tempfile.TemporaryDirectory(
+                    prefix=f".{file.name}.", dir=file.parent
+                ) as folder:
+                    write_columnar(source, selection, Path(folder), unfinished)
+            case ".xlsx":
+                write_xlsx(selection, source, unfinished, file)
         unfinished.replace(file)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror or error}.") from None
     finally:
         unfinished.unlink(missing_ok=True)
+    return count
 
 
-def _csv(selection: Selection, source: Engine, unfinished: Path, _: Path) -> None:
-    with unfinished.open("wb") as out:
-        source.write_csv(selection, out)
-
-
-def _json(selection: Selection, source: Engine, unfinished: Path, _: Path) -> None:
-    with unfinished.open("wb") as out:
-        write_json(selection.columns, source.rows(selection), out)
-
-
-def _parquet(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
-    import duckdb
-
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
-            write_columnar(source, selection, Path(folder), unfinished)
-    except duckdb.Error as error:
-        message = str(error).strip().splitlines()[0]
-        raise UsageError(f"{file}: Parquet cannot be written: {message} Use csv.") from None
+def check_ending(file: Path) -> None:
+    """Raises UsageError where a file's ending does not say what to write."""
+    if file.suffix.lower() not in ENDINGS:
+        raise UsageError(
+            f"{file}: the ending says what to write, and {file.suffix or 'no ending'!r} is none "
+            f"of {', '.join(ENDINGS)}."
+        )
 
 
 def write_xlsx(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
@@ -98,22 +79,21 @@ def write_xlsx(selection: Selection, source: Engine, unfinished: Path, file: Pat
     """
     import xlsxwriter  # type: ignore[import-untyped]  # it carries no types
 
-    limit = selection.limit
-    if (limit is None or limit > XLSX_ROWS) and (count := source.count(selection)) > XLSX_ROWS:
-        raise _too_large(
-            file, f"{count:,} rows do not fit into a worksheet, which holds {XLSX_ROWS:,}."
-        )
+    def too_large(problem: str) -> UsageError:
+        return UsageError(f"{file}: {problem} Nothing was written. Use csv or parquet.")
 
     def write_text(sheet: Any, row: int, column: int, text: str, *style: object) -> int:
         # It is not taken for a formula, an address, a number or nothing.
         if len(text) > XLSX_CELL:
-            raise _too_large(
-                file,
+            raise too_large(
                 f"row {row}, column {column + 1} has {len(text):,} characters, and a cell holds "
-                f"{XLSX_CELL:,}.",
+                f"{XLSX_CELL:,}."
             )
         return int(sheet.write_string(row, column, text, *style))
 
+    limit = selection.limit
+    if (limit is None or limit > XLSX_ROWS) and (count := source.count(selection)) > XLSX_ROWS:
+        raise too_large(f"{count:,} rows do not fit into a worksheet, which holds {XLSX_ROWS:,}.")
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
         # Rows go to disk one by one.
         options = {"constant_memory": True, "tmpdir": folder, "default_date_format": "yyyy-mm-dd"}
@@ -131,26 +111,67 @@ def write_xlsx(selection: Selection, source: Engine, unfinished: Path, file: Pat
 
 def _xlsx_value(value: Value) -> Value:
     """The value as a worksheet can hold it without loss, else as text."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, date):
-        # Its calendar begins in 1900 and believes in 29 February of that year.
-        return value if value >= _XLSX_FIRST_DAY else value.isoformat()
-    if isinstance(value, Decimal):
-        if not value.is_finite():
+    match value:
+        case datetime():
+            return value.isoformat()
+        case date() if value < _XLSX_FIRST_DAY:
+            # Its calendar begins in 1900 and believes in 29 February of that year.
+            return value.isoformat()
+        case Decimal():
+            is_kept = value.is_finite() and len(value.normalize().as_tuple().digits) <= _XLSX_DIGITS
+            return float(value) if is_kept else f"{value:f}"
+        case int() if len(str(abs(value))) > _XLSX_DIGITS:
             return str(value)
-        digits = value.normalize().as_tuple().digits
-        return float(value) if len(digits) <= _XLSX_DIGITS else f"{value:f}"
-    if isinstance(value, int) and len(str(abs(value))) > _XLSX_DIGITS:
-        return str(value)
     return value
 
 
-_WRITERS: dict[str, Writer] = {
-    ".csv": _csv,
-    ".json": _json,
-    ".parquet": _parquet,
-    ".xlsx": write_xlsx,
-}
+def write_columnar(source: Engine, selection: Selection, folder: Path, file: Path) -> None:
+    """Write rows as Parquet; the folder is for what comes between.
+
+    Raises UsageError for what DuckDB cannot write, and the engine's errors.
+    """
+    # Imported here: it takes a quarter of a second that no other call needs.
+    import duckdb
+
+    # Without a limit it takes most of the memory that the database may be using.
+    settings: dict[str, Any] = {"memory_limit": "1GB", "temp_directory": str(folder)}
+    rows = _rows_by_csv(source, selection, folder)
+    try:
+        with duckdb.connect(":memory:", config=settings) as engine:
+            options = "(format parquet, compression zstd)"
+            engine.execute(f"copy ({rows}) to {literal(str(file))} {options}")
+    except duckdb.Error as error:
+        message = str(error).strip().splitlines()[0]
+        raise UsageError(f"{file.name} cannot be written: {message} Use csv.") from None
+
+
+def relation(source: Engine, selection: Selection) -> duckdb.DuckDBPyRelation:
+    """The rows in a database in memory, which lives as long as the relation."""
+    import duckdb
+
+    engine = duckdb.connect(":memory:")
+    with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
+        engine.execute(f"create table mart as {_rows_by_csv(source, selection, Path(folder))}")
+    return engine.table("mart")
+
+
+def _rows_by_csv(source: Engine, selection: Selection, folder: Path) -> str:
+    """SQL for DuckDB: the rows, which lie in a CSV file in the folder, with the columns' types.
+
+    NULL is an empty cell, an empty text is "" in quotes; everything else is as typed.
+    """
+    # Imported here for the same reason.
+    from loader.engines.duckdb import own_type
+
+    csv = folder / "rows.csv"
+    with csv.open("wb") as out:
+        source.write_csv(selection, out)
+    pairs = (
+        f"{literal(column.name)}: {literal(own_type(column.type))}" for column in selection.columns
+    )
+    return (
+        f"select * from read_csv({literal(str(csv))}, auto_detect=false, "
+        "header=true, delim=',', quote='\"', escape='\"', nullstr='', "
+        "allow_quoted_nulls=false, parallel=false, max_line_size=100000000, "
+        f"columns={{{', '.join(pairs)}}})"
+    )

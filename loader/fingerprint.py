@@ -19,16 +19,9 @@ from loader.project import PROFILES_FILE, PROJECT_FILE, Project, read_yaml
 
 # What dbt reads unless dbt_project.yml names other folders; docs.getdbt.com, "dbt_project.yml".
 # Not Python: a project with a model in it is built each time.
-_FOLDERS = (
-    "analyses",
-    "dbt_packages",
-    "functions",
-    "macros",
-    "models",
-    "seeds",
-    "snapshots",
-    "tests",
-)
+_FOLDERS = {
+    *("analyses", "dbt_packages", "functions", "macros", "models", "seeds", "snapshots", "tests")
+}
 _SUFFIXES = (".csv", ".md", ".sql", ".yaml", ".yml")
 # A call with a name in quotes, which is the second group, or with anything else.
 _ENV_VAR = re.compile(rb"\benv_var\s*\(\s*(?:(['\"])(\w+)\1|[^\s)])")
@@ -40,7 +33,11 @@ def code_of(project: Project, profile: Profile, variables: str | None) -> str | 
 
     No password goes into it: the digest is kept where every reader of the marts can see it.
     """
-    folders = _folders(read_yaml(project.root / PROJECT_FILE))
+    folders = set(_FOLDERS)
+    settings = read_yaml(project.root / PROJECT_FILE)
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        if key.endswith("-paths") or key == "packages-install-path":
+            folders.update(map(str, value if isinstance(value, list) else [value]))
     if any("{" in folder for folder in folders):
         return None
     digest = hashlib.sha256()
@@ -65,15 +62,6 @@ def code_of(project: Project, profile: Profile, variables: str | None) -> str | 
     }
     digest.update(json.dumps(values, sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def _folders(settings: object) -> set[str]:
-    """The folders that dbt may read, the usual ones and those that dbt_project.yml names."""
-    folders = set(_FOLDERS)
-    for key, value in settings.items() if isinstance(settings, dict) else ():
-        if key.endswith("-paths") or key == "packages-install-path":
-            folders.update(map(str, value if isinstance(value, list) else [value]))
-    return folders
 
 
 def _files(root: Path, folders: Iterable[str]) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from loader import ledger
@@ -27,7 +27,6 @@ _IN_A_TABLE = (
     *("load_id", "status", "input", "file", "records_read"),
     *("rejected", "finished_at", "loaded_by"),
 )
-_NOT_CURRENT = " (it was not current, and will not be when what replaced it is undone)"
 _NAMED = 5
 
 
@@ -65,27 +64,13 @@ def _row(load: Load, judged: tuple[str, Account] | None, columns: Sequence[Colum
     return tuple(cells[column.name] for column in columns)
 
 
-def undo_loads(database: Database, load_ids: Sequence[int]) -> str:
-    """Undo loads; what a person should know of it. Raises UnknownLoad or WrongStatus."""
-    return _change(database, load_ids, ledger.undo, after_undo)
-
-
-def redo_loads(database: Database, load_ids: Sequence[int]) -> str:
-    """The same for redo."""
-    return _change(database, load_ids, ledger.redo, after_redo)
-
-
-def _change(
-    database: Database,
-    load_ids: Sequence[int],
-    change: Callable[[RawStore, Sequence[int]], dict[int, str]],
-    tell: Callable[[Sequence[Load], Sequence[int], Mapping[int, str]], list[str]],
-) -> str:
+def change_loads(database: Database, load_ids: Sequence[int], *, undo: bool) -> str:
+    """Undo or redo loads; what a person should know of it. Raises UnknownLoad or WrongStatus."""
     with _store(database, write=True) as store:
         before = store.loads()
-        sentences = tell(before, load_ids, change(store, load_ids))
+        new = (ledger.undo if undo else ledger.redo)(store, load_ids)
         store.commit()
-    return "\n".join(sentences)
+    return "\n".join(after_change(before, load_ids, new))
 
 
 def prune_loads(database: Database, *, check: bool) -> str:
@@ -111,32 +96,28 @@ def _store(database: Database, *, write: bool) -> Iterator[RawStore]:
         yield store
 
 
-def after_undo(
+def after_change(
     before: Sequence[Load], load_ids: Sequence[int], new: Mapping[int, str]
 ) -> list[str]:
-    """What an undo amounts to; `before` is the ledger as it was, `new` what `undo` gave."""
-    sentences = [
-        f"{_called(load)} is undone{_NOT_CURRENT if load.status == ledger.SUPERSEDED else ''}"
-        for load in before
-        if load.load_id in load_ids
-    ]
-    back = [load for load in before if new.get(load.load_id) == ledger.CURRENT]
-    return _told(sentences, back, "current again", before, new)
-
-
-def after_redo(
-    before: Sequence[Load], load_ids: Sequence[int], new: Mapping[int, str]
-) -> list[str]:
-    """The same of a redo."""
+    """What an undo or redo amounts to: `before` is the ledger as it was, `new` what it gave."""
     now = ledger.after(before, new)
+    taken_by = ledger.takers(now)
     sentences = []
     for load in now:
         if load.load_id in load_ids:
-            by = ledger.replacement(now, load)
-            rest = f"is redone, but load {by.load_id} has replaced it" if by else "is current again"
-            sentences.append(f"{_called(load)} {rest}")
-    gone = [load for load in now if load.load_id in new and load.load_id not in load_ids]
-    return _told(sentences, gone, "no longer current", before, new)
+            words = {
+                ledger.REVERTED: "is undone",
+                ledger.CURRENT: "is current again",
+                ledger.SUPERSEDED: f"is redone, but load {taken_by[load.load_id]} has replaced it",
+            }
+            sentences.append(f"{_called(load)} {words[load.status]}")
+    others = [load_id for load_id in new if load_id not in load_ids]
+    for status, became in ((ledger.CURRENT, "current again"), (ledger.SUPERSEDED, "replaced")):
+        if ids := [str(load_id) for load_id in others if new[load_id] == status]:
+            named = ", ".join(ids[:_NAMED]) + (", …" if ids[_NAMED:] else "")
+            sentences[-1] += f"; {len(ids):,} {became}: {named}"
+    counted = [load.status for load in before if load.load_id in new]
+    return [*sentences, BUILD] if ledger.CURRENT in (*counted, *new.values()) else sentences
 
 
 def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
@@ -144,35 +125,14 @@ def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
     if not gone:
         return ["Every load is current; there is nothing to delete."]
     word = "would be deleted" if check else "deleted"
-    sentences = [
-        f"{_called(load)}, {load.status}: {load.records_read - load.records_rejected:,} rows, "
-        f"{load.records_rejected:,} rejected lines {word}"
-        for load in gone
-    ]
-    rows = sum(load.records_read - load.records_rejected for load in gone)
-    return [
-        *sentences,
-        f"{len(gone):,} load{'' if len(gone) == 1 else 's'} with {rows:,} rows {word}.",
-    ]
-
-
-def _told(
-    sentences: list[str],
-    others: Sequence[Load],
-    became: str,
-    before: Sequence[Load],
-    new: Mapping[int, str],
-) -> list[str]:
-    """The sentences, with what became of other loads, and what to do if current ones changed."""
-    ids = [str(load.load_id) for load in others]
-    if len(ids) > _NAMED:
-        sentences[-1] += f"; {len(ids):,} loads ({', '.join(ids[:_NAMED])}, …) are {became}"
-    elif ids:
-        *first, last = ids
-        named = f"loads {', '.join(first)} and {last} are" if first else f"load {last} is"
-        sentences[-1] += f"; {named} {became}"
-    counted = [load.status for load in before if load.load_id in new]
-    return [*sentences, BUILD] if ledger.CURRENT in (*counted, *new.values()) else sentences
+    sentences = []
+    total = 0
+    for load in gone:
+        rows = load.records_read - load.records_rejected
+        total += rows
+        rejected = f"{load.records_rejected:,} rejected lines"
+        sentences.append(f"{_called(load)}, {load.status}: {rows:,} rows, {rejected} {word}")
+    return [*sentences, f"In all {len(gone):,} with {total:,} rows {word}."]
 
 
 def _called(load: Load) -> str:

@@ -112,12 +112,12 @@ def names_of_headers(loads: Sequence[Load]) -> list[SaidNames]:
 
 def statuses(loads: Sequence[Load]) -> dict[int, str]:
     """The status of every load; of the loads' own it is only read which are reverted."""
-    takers = _takers(loads)
+    taken_by = takers(loads)
 
     def status(load: Load) -> str:
         if load.status == REVERTED:
             return REVERTED
-        return SUPERSEDED if takers[load.load_id] else CURRENT
+        return SUPERSEDED if taken_by[load.load_id] else CURRENT
 
     return {load.load_id: status(load) for load in loads}
 
@@ -261,22 +261,19 @@ def redo(store: RawStore, load_ids: Sequence[int]) -> dict[int, str]:
 
 def _mark(store: RawStore, load_ids: Sequence[int], status: str) -> dict[int, str]:
     loads = store.loads()
-    by_id = {load.load_id: load for load in loads}
+    is_undone = {load.load_id: load.status == REVERTED for load in loads}
     for load_id in load_ids:
-        if load_id not in by_id:
+        if load_id not in is_undone:
             raise UnknownLoad(load_id)
-        is_undone = by_id[load_id].status == REVERTED
-        if is_undone and status == REVERTED:
+        if is_undone[load_id] != (status == REVERTED):
+            continue
+        if is_undone[load_id]:
             problem = f"is undone already. `labmart redo {load_id}` would bring it back."
-            raise WrongStatus(load_id, problem)
-        if not is_undone and status == CURRENT:
+        elif by := takers(loads)[load_id]:
+            problem = f"was not undone: load {by} has replaced it. `labmart undo {by}` undoes that."
+        else:
             problem = "was not undone: it is current."
-            if by := replacement(loads, by_id[load_id]):
-                problem = (
-                    f"was not undone: load {by.load_id} has replaced it. "
-                    f"`labmart undo {by.load_id}` takes that one away."
-                )
-            raise WrongStatus(load_id, problem)
+        raise WrongStatus(load_id, problem)
     new = changes(loads, dict.fromkeys(load_ids, status))
     store.set_status(new)
     return new
@@ -295,13 +292,7 @@ def prune(store: RawStore) -> list[Load]:
     return gone
 
 
-def replacement(loads: Sequence[Load], load: Load) -> Load | None:
-    """The last load that took the place of this one."""
-    taker = _takers(loads)[load.load_id]
-    return next((other for other in loads if other.load_id == taker), None)
-
-
-def _takers(loads: Sequence[Load]) -> dict[int, int]:
+def takers(loads: Sequence[Load]) -> dict[int, int]:
     """For each load the last one that takes its place if it is not reverted; 0 if there is none."""
     # Of the loads that replace an input, those of the last call decide.
     replacing: dict[str, Load] = {}

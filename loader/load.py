@@ -62,7 +62,7 @@ _HINTS = {
     "undecodable": " If the encoding is another one, say it with --encoding.",
     "broken_quoting": " If the marks are part of the text, say --quote none.",
     "wrong_column_count": (
-        " If the header does not name each cell, say --columns, with nothing for a cell to ignore."
+        " If the header does not name each cell (R's row names), write it with a name for each."
     ),
 }
 # A refusal tells so many of the rejected lines.
@@ -102,9 +102,8 @@ class LoadOptions:
 
     `max_rejected` is 10 % of the lines if it is not said; if it is, `check` judges rejected rows by
     it as well. `allow_empty` lets files without a record replace all that was loaded.
-    `names` is what the ledger calls a PATH, where that is not the PATH itself. `within` refuses
-    files that lie outside of that folder, by links too, and calls the others by their way from
-    there. `loaded_by` is told in the ledger; '' means the account that runs the call.
+    `names` is what the ledger calls a PATH, where that is not the PATH itself. `loaded_by` is told
+    in the ledger; '' means the account that runs the call.
     """
 
     replace: bool = False
@@ -115,7 +114,6 @@ class LoadOptions:
     input: str | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
     names: Mapping[str, str] = field(default_factory=dict)
-    within: Path | None = None
     loaded_by: str = ""
 
 
@@ -191,12 +189,11 @@ def load(
     Raises FilesRefused with all problems, NothingToLoad, DatabaseUnreachable or DatabaseFault;
     nothing has been written then.
     """
-    inputs = _restricted(inputs, options.input)
+    inputs = restricted(inputs, options.input)
     with collect(
         paths,
         exclude=options.exclude,
         names=options.names,
-        within=options.within,
         progress=report.working,
     ) as collected:
         for name in collected.skipped:
@@ -482,7 +479,7 @@ def _recognise(
     return parsers, None
 
 
-def _restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
+def restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
     if name is None:
         return inputs
     chosen = [table for table in inputs if table.name == name]

@@ -2,16 +2,15 @@
 
 Importing dbt takes about two seconds, too long for `labmart show`. profiles.yml is YAML whose
 text values are Jinja templates. This module offers those templates what dbt documents for them:
-`env_var`, `flags.PROFILES_DIR`, `target` selection, `local_md5`, and the filters `as_number`,
-`as_native`, `as_bool`, `as_text`. `var` is not supported. A test holds the result against
-`dbt debug`. Source: docs.getdbt.com, "profiles.yml context".
+`env_var`, `flags.PROFILES_DIR`, `local_md5`, and the filters of types (`as_number` and so on),
+which leave the text as it is, since every value is used as text here. `var` is not supported. A
+test holds the result against `dbt debug`. Source: docs.getdbt.com, "profiles.yml context".
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from ast import literal_eval
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -103,67 +102,11 @@ def load_profile(project: Project, target: str | None = None) -> Profile:
 def _renderer(path: Path) -> Callable[[str, object], object]:
     """A function (key, value) that renders a value; anything but text stays as it is."""
     import jinja2.sandbox
-    from jinja2.nativetypes import NativeCodeGenerator
 
     environment = jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined)
-    # The pieces of the output keep their types until they are joined here, as dbt does it.
-    environment.code_generator_class = NativeCodeGenerator
-    environment.filters.update(
-        as_number=_typed(int, float, wanted="not a number"),
-        as_bool=_typed(bool, wanted="neither True nor False"),
-        as_native=_typed(),
-        as_text=lambda text: _Typed(text, text),
-    )
-    names = _context(path)
+    types = ("as_number", "as_bool", "as_native", "as_text")
+    environment.filters |= dict.fromkeys(types, str)
 
-    def render(key: str, value: object) -> object:
-        if isinstance(value, dict):
-            return {inner: render(f"{key}.{inner}", item) for inner, item in value.items()}
-        if isinstance(value, list):
-            return [render(key, item) for item in value]
-        if not isinstance(value, str):
-            return value
-        try:
-            template = environment.from_string(value)
-            pieces = list(template.root_render_func(template.new_context(names)))
-            text = "".join(map(str, pieces))  # An unknown name raises here.
-            if len(pieces) != 1:
-                return text
-            return pieces[0].value if isinstance(pieces[0], _Typed) else pieces[0]
-        except Exception as error:  # A template may do anything.
-            raise ConfigError(path, f"`{key}` cannot be rendered: {error}.") from None
-
-    return render
-
-
-class _Typed(str):
-    """Text that a filter has given a Python value; it counts where nothing stands beside it."""
-
-    value: object
-
-    def __new__(cls, text: str, value: object) -> _Typed:
-        made = super().__new__(cls, text)
-        made.value = value
-        return made
-
-
-def _typed(*kinds: type, wanted: str = "") -> Callable[[object], _Typed]:
-    """A filter that reads text as Python does, and refuses what is of none of these types."""
-
-    def read(text: object) -> _Typed:
-        try:
-            value = literal_eval(str(text))
-        except (ValueError, SyntaxError):
-            value = str(text)
-        # `isinstance` would take True for a number.
-        if kinds and type(value) not in kinds:
-            raise ValueError(f"{text!r} is {wanted}")
-        return _Typed(str(text), value)
-
-    return read
-
-
-def _context(path: Path) -> dict[str, object]:
     def env_var(name: str, default: str | None = None) -> str:
         value = os.environ.get(name, default)
         if value is None:
@@ -177,4 +120,18 @@ def _context(path: Path) -> dict[str, object]:
         return hashlib.md5(value.encode(), usedforsecurity=False).hexdigest()
 
     flags = SimpleNamespace(PROFILES_DIR=str(path.parent))
-    return {"env_var": env_var, "var": var, "local_md5": local_md5, "flags": flags}
+    names = {"env_var": env_var, "var": var, "local_md5": local_md5, "flags": flags}
+
+    def render(key: str, value: object) -> object:
+        if isinstance(value, dict):
+            return {inner: render(f"{key}.{inner}", item) for inner, item in value.items()}
+        if isinstance(value, list):
+            return [render(key, item) for item in value]
+        if not isinstance(value, str):
+            return value
+        try:
+            return environment.from_string(value).render(names)
+        except Exception as error:  # A template may do anything.
+            raise ConfigError(path, f"`{key}` cannot be rendered: {error}.") from None
+
+    return render

@@ -118,17 +118,13 @@ class StderrReport:
 
 
 def progress_line(table: Table, position: int, records: int, seconds: float) -> str:
-    """How far a table is: share, bytes, records, and the time left at the pace so far."""
+    """How far a table is: share, records, and the time left at the pace so far."""
     size = table.bytes
     if not position or not size:
         return f"{table.name}: {records:,} records"
     share = min(position / size, 1)
-    full = round(share * 20)
-    return (
-        f"{table.name}: {share:4.0%} [{'#' * full}{'.' * (20 - full)}] "
-        f"{size_of(position)} of {size_of(size)}, {records:,} records, "
-        f"{duration(seconds / share - seconds)} left"
-    )
+    left = duration(seconds / share - seconds)
+    return f"{table.name}: {share:.0%} of {size_of(size)}, {records:,} records, {left} left"
 
 
 def describe(outcome: Outcome, seconds: float) -> Iterator[str]:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 import shutil
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -62,21 +62,6 @@ class Project:
         return self.root / ".labmart" / "build.lock"
 
 
-def find_root(named: Path | None = None, *, start: Path | None = None) -> Path:
-    """The directory of dbt_project.yml. Raises UsageError."""
-    here = (start or Path.cwd()).resolve()
-    package_parent = Path(__file__).resolve().parent.parent
-    places = [named.resolve()] if named else [here, *here.parents, package_parent]
-    for directory in places:
-        if (directory / PROJECT_FILE).is_file():
-            return directory
-    where = str(named) if named else f"{here} or a folder above it"
-    raise UsageError(
-        f"No {PROJECT_FILE} in {where}: this is no labmart project. Go into yours, name it with "
-        "--project-dir or LABMART_PROJECT_DIR, or begin one: `labmart init DIR`, or `labmart demo`."
-    )
-
-
 def write_project(folder: Path) -> None:
     """Write the dbt project that labmart brings into a folder that is new or empty.
 
@@ -105,10 +90,21 @@ def write_project(folder: Path) -> None:
         raise UsageError(f"{folder} cannot be written: {error.strerror or error}.") from None
 
 
-def open_project(named: Path | None = None, *, start: Path | None = None) -> Project:
-    """Find the project; make its profiles.yml from the example if dbt would find none."""
-    root = find_root(named, start=start)
-    return Project(root=root, profiles_dir=_profiles_dir(root))
+def open_project(named: Path | None = None) -> Project:
+    """Find the project; make its profiles.yml from the example if dbt would find none.
+
+    Raises UsageError, and ConfigError.
+    """
+    here = Path.cwd()
+    package_parent = Path(__file__).resolve().parent.parent
+    for directory in [named.resolve()] if named else [here, *here.parents, package_parent]:
+        if (directory / PROJECT_FILE).is_file():
+            return Project(root=directory, profiles_dir=_profiles_dir(directory))
+    where = str(named) if named else f"{here} or a folder above it"
+    raise UsageError(
+        f"No {PROJECT_FILE} in {where}: this is no labmart project. Go into yours, name it with "
+        "--project-dir or LABMART_PROJECT_DIR, or begin one: `labmart init DIR`, or `labmart demo`."
+    )
 
 
 def read_yaml(path: Path) -> object:
@@ -138,21 +134,12 @@ def _without_nulls(node: object) -> object:
 
 
 def converted(path: Path, place: str, node: object, kind: type[_Kind]) -> _Kind:
-    """What stands at a place of a YAML file, as a type. Raises ConfigError with the place."""
+    """What stands at a place of a YAML file, as a type. Raises ConfigError with the way there."""
     try:
         with _CONVERTING:
             return msgspec.convert(node, kind)
     except msgspec.ValidationError as error:
-        problem, _, steps = str(error).partition(" - at ")
-        # `$[0].tables[2]` with the names of list items in place of their numbers.
-        for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", steps):
-            if isinstance(node, list) and index:
-                node = node[int(index)]
-                place += f".{(node.get('name') if isinstance(node, dict) else None) or index}"
-            elif isinstance(node, dict):
-                node = node.get(key)
-                place += f".{key}"
-        raise ConfigError(path, f"{place}: {problem}.") from None
+        raise ConfigError(path, f"{place}: {error}.") from None
 
 
 def expanded(path: str) -> Path:
@@ -203,21 +190,15 @@ def _profiles_dir(root: Path) -> Path:
         document = read_yaml(home / PROFILES_FILE)
         if isinstance(document, dict) and profile_name(root) in document:
             return home.resolve()
-    _copy_example(root)
-    return root
-
-
-def _copy_example(root: Path) -> None:
-    example, copy = root / EXAMPLE_FILE, root / PROFILES_FILE
+    copy = root / PROFILES_FILE
     try:
-        content = example.read_bytes()
+        content = (root / EXAMPLE_FILE).read_bytes()
         # "x" fails on an existing file: of two first calls at once, the second changes nothing.
-        with copy.open("xb") as file:
+        with suppress(FileExistsError), copy.open("xb") as file:
             file.write(content)
-    except FileExistsError:
-        return
+            print(f"made {copy} from {EXAMPLE_FILE}", file=sys.stderr)
     except OSError as error:
         raise ConfigError(
             copy, f"there is none, and it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
         ) from None
-    print(f"made {copy} from {EXAMPLE_FILE}", file=sys.stderr)
+    return root

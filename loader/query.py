@@ -34,15 +34,12 @@ class Source:
     """A table that can be asked for.
 
     A table that is `swapped` is made anew by each build; another one may not be there yet, and is
-    empty. `fixed` are filters that the path sets; `equalities` names columns whose parameter is
-    also understood without an operator.
+    empty.
     """
 
     schema: str
     contract: Contract
     swapped: bool = True
-    fixed: tuple[Filter, ...] = ()
-    equalities: tuple[str, ...] = ()
     default_order: str = ""
 
     @property
@@ -99,7 +96,7 @@ def selection_of(
         relation=contract.name,
         columns=contract.columns if select is None else source.named("select", select.split(",")),
         order_by=tuple(dict.fromkeys((*asked, *own, *rest))),
-        filters=(*source.fixed, *found),
+        filters=tuple(found),
         limit=limit or None,
         descending=frozenset(name[1:] for name in names if name.startswith("-")),
     )
@@ -116,8 +113,6 @@ def _filter(source: Source, name: str, value: str, parameters: Sequence[str]) ->
         )
     word, dot, rest = value.partition(".")
     if word not in OPERATORS or not dot:
-        if name in source.equalities:
-            return Filter(column, "eq", (value_of(column, value, name),))
         raise BadParameter(
             name,
             f"write an operator and a point before the value, such as {name}=eq.…; the operators "

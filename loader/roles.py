@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import secrets
 import socket
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg2
@@ -28,16 +29,21 @@ import psycopg2.errors
 from loader.database import Database
 from loader.embedded import Place, start, stop
 from loader.embedded.settings import Exposure, exposure_of, keep_exposure
-from loader.engines.postgres import LONGEST_NAME, literal, one_line, open_connection, where
+from loader.engines.postgres import (
+    LONGEST_NAME,
+    Connection,
+    literal,
+    one_line,
+    open_connection,
+    where,
+)
 from loader.engines.raw_store import create_table, raw_tables
 from loader.engines.sql import quote
-from loader.errors import ConfigError, DatabaseFault, QueryFailed, UsageError
+from loader.errors import DatabaseFault, QueryFailed, UsageError
 from loader.profile import RAW_SCHEMA_VARIABLE
 from loader.publications.postgres import is_place
 from loader.sources import LEDGER, REJECTED, read_inputs
 
-# What stands around a block in roles.sql.
-_QUOTE = "$labmart$"
 # The ports that `labmart db expose` looks through.
 _PORTS = range(54330, 54430)
 # Without its option HierarchicalNavigation PostgreSQL.Database gives one table of all schemas
@@ -82,11 +88,10 @@ def reader_of(schema: str) -> str:
 def set_up_roles(database: Database) -> None:
     """Make the roles and give them their rights; a second time changes nothing.
 
-    Raises DatabaseFault when the user of the profile may not do it, and DatabaseUnreachable.
+    Raises DatabaseFault when the user of the profile may not do it, UsageError where there are no
+    roles, and DatabaseUnreachable.
     """
-    _require_postgres(database)
-    database.ready()
-    with closing(open_connection(database.profile, "labmart roles")) as connection:
+    with _connected(database) as connection:
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(_script(database, cursor))
@@ -103,19 +108,16 @@ def set_up_roles(database: Database) -> None:
 
 def roles_sql(database: Database) -> str:
     """The same as a script for psql, for the user of the profile; it can be run again."""
-    _require_postgres(database)
-    database.ready()
-    with (
-        closing(open_connection(database.profile, "labmart roles")) as connection,
-        connection.cursor() as cursor,
-    ):
+    with _connected(database) as connection, connection.cursor() as cursor:
         return f"begin;\n{_script(database, cursor)}commit;"
 
 
-def _require_postgres(database: Database) -> None:
+def _connected(database: Database) -> closing[Connection]:
     profile = database.profile
     if profile.engine != "postgres":
         raise UsageError(f"The target {profile.target} is no PostgreSQL server and has no roles.")
+    database.ready()
+    return closing(open_connection(profile, "labmart roles"))
 
 
 def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
@@ -123,10 +125,11 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
     profile = database.profile
     schema, raw = profile.schema, profile.raw_schema
     loader, builder = loader_of(raw), builder_of(schema)
-    if len(builder.encode()) > LONGEST_NAME:
-        raise ConfigError(profile.path, f"`schema` is too long for names of roles: {schema!r}.")
-    if max(len(name.encode()) for name in (raw, loader)) > LONGEST_NAME:
-        raise UsageError(f"{RAW_SCHEMA_VARIABLE} is too long for names of roles: {raw!r}.")
+    if max(len(name.encode()) for name in (raw, loader, builder)) > LONGEST_NAME:
+        raise UsageError(
+            f"The schema is too long for names of roles: {schema!r} in {profile.path}, or {raw!r} "
+            f"({RAW_SCHEMA_VARIABLE})."
+        )
     cursor.execute("select session_user::text")
     [(user,)] = cursor.fetchall()
     names = {
@@ -140,8 +143,6 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
         "ledger": LEDGER,
         "rejected": REJECTED,
     }
-    if any(_QUOTE in name for name in names.values()):
-        raise UsageError(f"A schema or user with {_QUOTE} in its name cannot have roles.")
     results = [schema, f"{schema}_staging", f"{schema}_seeds"]
     # Builds that were published, or are being made: loader/publications.
     cursor.execute(
@@ -151,20 +152,14 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
     results += [name for (name,) in cursor.fetchall() if is_place(schema, name)]
     owners = {raw: loader, **dict.fromkeys(results, builder)}
     tables = raw_tables(read_inputs(database.project.sources_file)).items()
-    return (
-        Path(__file__)
-        .with_name("roles.sql")
-        .read_text(encoding="utf-8")
-        .format(
-            **{name: quote(text) for name, text in names.items()},
-            **{f"{name}_text": literal(text) for name, text in names.items()},
-            owners=", ".join(
-                f"({literal(name)}, {literal(owner)})" for name, owner in owners.items()
-            ),
-            raw_tables=";\n".join(
-                create_table(quote(raw), name, columns, has_ranges=True) for name, columns in tables
-            ),
-        )
+    script = Path(__file__).with_name("roles.sql").read_text(encoding="utf-8")
+    return script.format(
+        **{name: quote(text) for name, text in names.items()},
+        **{f"{name}_text": literal(text) for name, text in names.items()},
+        owners=", ".join(f"({literal(name)}, {literal(owner)})" for name, owner in owners.items()),
+        raw_tables=";\n".join(
+            create_table(quote(raw), name, columns, has_ranges=True) for name, columns in tables
+        ),
     )
 
 
@@ -174,41 +169,33 @@ def expose(database: Database, port: int | None, *, new_password: bool) -> str:
     The port opened before stays the same, and so does the password, unless another is asked for.
     Raises UsageError, DatabaseUnreachable or DatabaseFault.
     """
-    place = _embedded(database)
-    set_up_roles(database)
-    schema = database.profile.schema
-    user, before = reader_of(schema), exposure_of(place)
+    before = exposure_of(_embedded(database))
     if port is not None and not (before and port == before.port) and not _is_free(port):
         raise UsageError(f"The port {port} is in use. Name another with --port, or leave it out.")
     port = port or (before.port if before else next(filter(_is_free, _PORTS), None))
     if port is None:
         raise UsageError(f"No port of {_PORTS[0]} to {_PORTS[-1]} is free. Name one with --port.")
+    set_up_roles(database)
+    schema, password = database.profile.schema, None
+    user = reader_of(schema)
     after = Exposure(port, tuple(sorted({*(before.roles if before else ()), user})))
-    password = None
-    with closing(open_connection(database.profile, "labmart db expose")) as connection:
-        if after != before:
-            _refuse_restart_of_work(connection)
-        with connection, connection.cursor() as cursor:
-            cursor.execute("select rolpassword is null from pg_authid where rolname = %s", (user,))
-            [(has_none,)] = cursor.fetchall()
-            if has_none or new_password:
-                password = secrets.token_urlsafe(18)
-                cursor.execute(
-                    f"alter role {quote(user)} login connection limit 20 password %s;"
-                    f"alter role {quote(user)} set search_path = {quote(schema)};"
-                    f"alter role {quote(user)} set default_transaction_read_only = on",
-                    (password,),
-                )
-    if after != before:
-        _restart(place, after)
+    with _restarted(database, after) as cursor:
+        cursor.execute("select rolpassword is null from pg_authid where rolname = %s", (user,))
+        if cursor.fetchone() == (True,) or new_password:
+            password = secrets.token_urlsafe(18)
+            cursor.execute(
+                f"alter role {quote(user)} login connection limit 20 password %s;"
+                f"alter role {quote(user)} set search_path = {quote(schema)};"
+                f"alter role {quote(user)} set default_transaction_read_only = on",
+                (password,),
+            )
+    told = f"{password} (not shown again; --new-password makes another)"
     return _LINES.format(
         port=port,
         database=database.profile.database,
         schema=schema,
         user=user,
-        password=f"{password} (not shown again; --new-password makes another)"
-        if password
-        else "as it was told (--new-password makes another)",
+        password=told if password else "as it was told (--new-password makes another)",
     )
 
 
@@ -217,20 +204,14 @@ def unexpose(database: Database) -> bool:
 
     Raises UsageError or DatabaseUnreachable.
     """
-    place = _embedded(database)
-    exposure = exposure_of(place)
-    if exposure is None:
-        return False
-    database.ready()
-    with closing(open_connection(database.profile, "labmart db expose")) as connection:
-        _refuse_restart_of_work(connection)
-        with connection, connection.cursor() as cursor:
+    exposure = exposure_of(_embedded(database))
+    if exposure is not None:
+        with _restarted(database, None) as cursor:
             known = "select rolname::text from pg_roles where rolname = any(%s)"
             cursor.execute(known, (list(exposure.roles),))
             for (role,) in cursor.fetchall():
                 cursor.execute(f"alter role {quote(role)} nologin password null")
-    _restart(place, None)
-    return True
+    return exposure is not None
 
 
 def _embedded(database: Database) -> Place:
@@ -242,30 +223,33 @@ def _embedded(database: Database) -> Place:
     return database.embedded
 
 
-def _refuse_restart_of_work(connection: psycopg2.extensions.connection) -> None:
-    """A port opens and closes with a restart, which would end what others are doing."""
-    with connection, connection.cursor() as cursor:
+@contextmanager
+def _restarted(database: Database, after: Exposure | None) -> Iterator[psycopg2.extensions.cursor]:
+    """Change roles by a cursor, and then the port, for which the server is started anew.
+
+    Raises UsageError where that would end what others are doing.
+    """
+    place = _embedded(database)
+    before = exposure_of(place)
+    with _connected(database) as connection, connection, connection.cursor() as cursor:
         cursor.execute(
             "select count(*) from pg_stat_activity where backend_type = 'client backend' "
             "and state <> 'idle' and pid <> pg_backend_pid()"
         )
-        [(busy,)] = cursor.fetchall()
-    if busy:
-        raise UsageError(
-            "The server has to be started anew for this, and a load, a build or a query is at "
-            "work. Call again when it has ended."
-        )
-
-
-def _restart(place: Place, exposure: Exposure | None) -> None:
-    before = exposure_of(place)
-    stop(place)
-    try:
-        keep_exposure(place, exposure)
-        start(place)
-    except BaseException:
-        keep_exposure(place, before)
-        raise
+        if after != before and cursor.fetchone() != (0,):
+            raise UsageError(
+                "The server has to be started anew for this, and a load, a build or a query is at "
+                "work. Call again when it has ended."
+            )
+        yield cursor
+    if after != before:
+        stop(place)
+        try:
+            keep_exposure(place, after)
+            start(place)
+        except BaseException:
+            keep_exposure(place, before)
+            raise
 
 
 def _is_free(port: int) -> bool:

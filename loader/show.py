@@ -32,17 +32,7 @@ TABLE_ROWS = 100
 _ISSUES_IN_A_TABLE = ("file", "line", "rule", "column_name", "value")
 # So many cells that cannot be read are told with what would read them.
 _MANY = 20
-_COUNTS = ("records_read", "accepted_rows", "rejected_lines", "rejected_rows", "superseded_rows")
-
-
-@dataclass(frozen=True)
-class ShowOptions:
-    """How to print; `limit` None means the format's default, 0 means all rows."""
-
-    format: str = "table"
-    limit: int | None = None
-    columns: tuple[str, ...] = ()
-    equal: tuple[tuple[str, str], ...] = ()
+Equal = Sequence[tuple[str, str]]
 
 
 def select(
@@ -50,7 +40,7 @@ def select(
     source: Engine,
     *,
     columns: Sequence[str] = (),
-    equal: tuple[tuple[str, str], ...] = (),
+    equal: Equal = (),
     limit: int | None = None,
 ) -> Selection:
     """Choose columns and rows of a mart as it stands in the database; no columns means all.
@@ -58,18 +48,17 @@ def select(
     Raises NotBuilt, or UnknownColumn.
     """
     present = source.columns(mart.name)
-    names = [column.name for column in present]
 
     def known(name: str) -> Column:
         column = named(present, name)
         if column is None:
-            raise UnknownColumn(mart.name, name, names)
+            raise UnknownColumn(mart.name, name, [column.name for column in present])
         return column
 
     order = [column for key in mart.order_by if (column := named(present, key))]
     return Selection(
         relation=mart.name,
-        columns=tuple(known(name) for name in columns or names),
+        columns=tuple(map(known, columns)) or present,
         # Without a declared order all columns together are one: the same rows, the same output.
         order_by=tuple(order) or present,
         filters=tuple(Filter(known(name), "eq", (value,)) for name, value in equal),
@@ -77,34 +66,58 @@ def select(
     )
 
 
-def show(mart: Contract, source: Engine, options: ShowOptions) -> None:
-    """Print a mart. Raises NotBuilt, UnknownColumn, and the engine's errors."""
-    limit = TABLE_ROWS if options.limit is None and options.format == "table" else options.limit
-    selection = select(
-        mart, source, columns=options.columns, equal=options.equal, limit=limit or None
-    )
-    out = sys.stdout.buffer
-    if options.format == "csv":
-        source.write_csv(selection, out)
-    elif options.format == "json":
-        write_json(selection.columns, source.rows(selection), out)
+def show(
+    mart: Contract,
+    source: Engine,
+    format_: str = "table",
+    *,
+    limit: int | None = None,
+    columns: Sequence[str] = (),
+    equal: Equal = (),
+) -> None:
+    """Print a mart; `limit` None means the format's default, 0 means all rows.
+
+    Raises NotBuilt, UnknownColumn, and the engine's errors.
+    """
+    most = TABLE_ROWS if limit is None and format_ == "table" else limit
+    selection = select(mart, source, columns=columns, equal=equal, limit=most or None)
+    if format_ == "csv":
+        source.write_csv(selection, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    elif format_ == "json":
+        print_rows(selection.columns, source.rows(selection), format_, "")
     else:
         rows = list(source.rows(selection))
-        footer = _footer(selection, source, len(rows))
+        shown = total = len(rows)
+        if shown == most:
+            total = source.count(selection)
+        footer = f"{mart.name}: {shown:,} row{'' if shown == 1 else 's'}"
+        if shown < total:
+            footer = (
+                f"{mart.name}: the first {shown:,} of {total:,} rows "
+                "(--limit 0 shows all, --format csv is for programs)"
+            )
         print_table(selection.columns, rows, footer, choose="choose with --columns")
+
+
+def print_rows(columns: Sequence[Column], rows: Iterable[Row], format_: str, footer: str) -> None:
+    """Print rows of any source as a mart is printed."""
+    out = sys.stdout.buffer
+    if format_ == "csv":
+        for cells in ([column.name for column in columns], *rows):
+            out.write(f"{','.join(csv_cell(_csv(cell)) for cell in cells)}\n".encode())
+    elif format_ == "json":
+        write_json(columns, rows, out)
+    else:
+        print_table(columns, list(rows), footer, choose="--format csv has all")
     out.flush()
 
 
-def _footer(selection: Selection, source: Engine, shown: int) -> str:
-    total = shown
-    if selection.limit is not None and shown == selection.limit:
-        total = source.count(selection)
-    if total == shown:
-        return f"{selection.relation}: {shown:,} row{'' if shown == 1 else 's'}"
-    return (
-        f"{selection.relation}: the first {shown:,} of {total:,} rows "
-        "(--limit 0 shows all, --format csv is for programs)"
-    )
+def _csv(value: Value) -> str | None:
+    """As the engines write it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)
 
 
 # `json.dumps` with an argument would make an encoder for each value.
@@ -113,7 +126,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 def write_json(columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes]) -> None:
     """Stream an array of objects, one per line. Numbers keep all the digits the engine has."""
-    names = [json.dumps(column.name, ensure_ascii=False) for column in columns]
+    names = [_encode(column.name) for column in columns]
     before = "["
     for row in rows:
         pairs = (f"{name}: {_json(value)}" for name, value in zip(names, row, strict=True))
@@ -135,30 +148,7 @@ def _json(value: Value) -> str:
     if isinstance(value, Decimal):
         # Through a float 0.1 would do, 123456789012.123456 would not. NaN is no JSON number.
         return f"{value:f}" if value.is_finite() else f'"{value}"'
-    if isinstance(value, date):
-        return f'"{value.isoformat()}"'
-    return _encode(value)
-
-
-def _csv(value: Value) -> str | None:
-    """As the engines write it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return None if value is None else str(value)
-
-
-def print_rows(columns: Sequence[Column], rows: Sequence[Row], format_: str, footer: str) -> None:
-    """Print rows that are in memory, as a mart is printed."""
-    out = sys.stdout.buffer
-    if format_ == "csv":
-        for cells in ([column.name for column in columns], *rows):
-            text = (csv_cell(_csv(cell)) for cell in cells)
-            out.write(f"{','.join(text)}\n".encode())
-    elif format_ == "json":
-        write_json(columns, rows, out)
-    else:
-        print_table(columns, rows, footer, choose="--format csv has all")
-    out.flush()
+    return f'"{value.isoformat()}"' if isinstance(value, date) else _encode(value)
 
 
 def rule_sentences(project: Project, rule: str | None = None) -> dict[str, str]:
@@ -176,11 +166,13 @@ def rule_sentences(project: Project, rule: str | None = None) -> dict[str, str]:
 def show_issues(
     project: Project,
     source: Engine,
-    options: ShowOptions,
+    format_: str,
     *,
+    limit: int | None,
+    columns: Sequence[str],
     rule: str | None,
     severity: str | None,
-    resolved: bool = False,
+    resolved: bool,
 ) -> None:
     """Print the open issues, or all; stderr gets how many there are of each rule, and its sentence.
 
@@ -188,12 +180,12 @@ def show_issues(
     """
     mart = mart_contract(project, ISSUES)
     sentences = rule_sentences(project, rule)
-    given = (("rule", rule), ("severity", severity), ("status", None if resolved else "open"))
-    equal = tuple((name, value) for name, value in given if value is not None)
-    present = {column.name for column in source.columns(mart.name)}
-    narrow = tuple(name for name in _ISSUES_IN_A_TABLE if name in present)
-    columns = options.columns or (narrow if options.format == "table" else ())
-    show(mart, source, replace(options, equal=equal, columns=columns))
+    given = {"rule": rule, "severity": severity, "status": None if resolved else "open"}
+    equal = [(name, value) for name, value in given.items() if value is not None]
+    if not columns and format_ == "table":
+        present = source.columns(mart.name)
+        columns = [name for name in _ISSUES_IN_A_TABLE if named(present, name)]
+    show(mart, source, format_, limit=limit, columns=columns, equal=equal)
     selection = select(mart, source, columns=("severity", "rule"), equal=equal)
     counts = Counter(source.rows(replace(selection, order_by=())))
     for (level, name), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
@@ -240,15 +232,12 @@ def accounts(project: Project, source: Engine) -> dict[int, tuple[str, Account]]
 
     Seeds are added up. Raises NotBuilt.
     """
-    found: dict[int, tuple[str, Account]] = {}
-    mart = mart_contract(project, RECONCILIATION)
-    for load_id, file, *counts in source.rows(
-        select(mart, source, columns=("load_id", "file", *_COUNTS))
-    ):
-        key = _int(load_id)
-        account = Account(*map(_int, counts))
-        found[key] = (str(file), account + found[key][1] if key in found else account)
-    return found
+    counts = ("records_read", "accepted_rows", "rejected_lines", "rejected_rows", "superseded_rows")
+    by_load: dict[int, tuple[str, Account]] = {}
+    for load_id, file, *cells in _rows(project, source, RECONCILIATION, "load_id", "file", *counts):
+        _, account = by_load.get(_int(load_id), ("", Account()))
+        by_load[_int(load_id)] = (str(file), account + Account(*map(_int, cells)))
+    return by_load
 
 
 def closing_lines(project: Project, source: Engine, load_ids: Sequence[int] = ()) -> Iterator[str]:
@@ -257,39 +246,38 @@ def closing_lines(project: Project, source: Engine, load_ids: Sequence[int] = ()
     Raises NotBuilt.
     """
     by_load = accounts(project, source)
-    for load_id in load_ids:
-        if load_id in by_load:
-            file, account = by_load[load_id]
-            yield f"{file}: {account}"
+    for file, account in (by_load[load_id] for load_id in load_ids if load_id in by_load):
+        yield f"{file}: {account}"
     yield str(sum((account for _, account in by_load.values()), Account()))
-    columns = (
-        *("file", "rule", "severity", "column_name", "open_issues"),
-        *("unreadable_cells", "filled_cells", "remedy"),
-    )
-    rows = list(source.rows(select(mart_contract(project, COUNTS), source, columns=columns)))
-    noticed = []
-    for severity in ("error", "warning"):
-        counts: Counter[str] = Counter()
-        for _, rule, level, _, issues, *_ in rows:
-            if level == severity and issues:
-                counts[str(rule)] += _int(issues)
-        listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        if listed:
-            words = ", ".join(f"{count:,} {rule}" for rule, count in listed)
-            noticed.append(f"{severity}s: {words}")
-    if noticed:
-        yield from noticed[:-1]
-        yield f"{noticed[-1]}; see `labmart issues`"
-    for name, _, _, column, _, cells, of, remedy in rows:
+    counts: dict[str, Counter[str]] = {"error": Counter(), "warning": Counter()}
+    remedies = []
+    for name, rule, severity, issues, column, cells, of, remedy in _rows(
+        *(project, source, COUNTS, "file", "rule", "severity", "open_issues"),
+        *("column_name", "unreadable_cells", "filled_cells", "remedy"),
+    ):
+        counts[str(severity)][str(rule)] += _int(issues)
         unreadable, filled = _int(cells), _int(of)
         # A cell or two are for whoever looks at the issues.
         if remedy and (unreadable >= _MANY or 2 * unreadable >= filled):
-            yield f"{name}: {unread(unreadable, filled, column, remedy)}"
+            remedies.append(f"{name}: {unread(unreadable, filled, column, remedy)}")
+    noticed = []
+    for severity, by_rule in counts.items():
+        listed = sorted((+by_rule).items(), key=lambda item: (-item[1], item[0]))
+        if listed:
+            noticed.append(f"{severity}s: {', '.join(f'{n:,} {rule}' for rule, n in listed)}")
+    if noticed:
+        yield from noticed[:-1]
+        yield f"{noticed[-1]}; see `labmart issues`"
+    yield from remedies
 
 
 def unread(cells: int, of: int, column: Value, remedy: Value) -> str:
     """A sentence on so many cells of a column, and the option that would read them."""
     return f"{cells:,} of {of:,} {column} cannot be read; {remedy}"
+
+
+def _rows(project: Project, source: Engine, name: str, *columns: str) -> Iterator[Row]:
+    return source.rows(select(mart_contract(project, name), source, columns=columns))
 
 
 def _int(value: Value) -> int:

@@ -325,9 +325,14 @@ def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:
         advice = advice or "Give one of them another name."
     else:
         problem = "its quotation marks are not right"
-        advice = "Put each name between two marks, or all without."
+        advice = 'Put each name between two marks ("), or say another one with --quote.'
     what = f"of {table.name} it has {', '.join(has) or 'nothing'} and {problem}"
     return 2 * len(has) + len(close), what, advice
+
+
+def nearness(cells: Sequence[str], inputs: Sequence[Input]) -> int:
+    """How near cells are to the header of an input; 0 if they have nothing of one."""
+    return max(miss[0] if (miss := near_miss(cells, table)) else 0 for table in inputs)
 
 
 def _meant(cells: Sequence[str], table: Input) -> tuple[dict[str, list[str]], dict[str, str]]:

@@ -12,22 +12,21 @@ starts stays until `labmart spark stop`, and so does Spark, which takes long to 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from loader.errors import DatabaseUnreachable, MissingExtra, MissingJava, UsageError
@@ -53,18 +52,13 @@ SparkConnectServer("127.0.0.1", int(sys.argv[1])).start(background=False)
 
 @dataclass(frozen=True)
 class Server:
-    """A server of this machine.
-
-    `started` is when its process began, in seconds of the epoch; `memory` how much it may take, in
-    bytes.
-    """
+    """A server of this machine; `started` is when its process began, in seconds of the epoch."""
 
     kind: str
     pid: int
     started: float
     port: int
     token: str
-    memory: int
 
     @property
     def url(self) -> str:
@@ -72,25 +66,22 @@ class Server:
         # The client sends a token without encryption to this name alone.
         return f"sc://localhost:{self.port}" + (f"/;token={self.token}" if self.token else "")
 
-    @property
-    def runs(self) -> bool:
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self.pid)
-            return process.create_time() == self.started and process.status() != "zombie"
-        return False
-
 
 def _home(profile: Profile) -> Path:
-    return profile.path.absolute().parent / ".labmart" / "spark"
+    home = profile.path.absolute().parent / ".labmart" / "spark"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return home
 
 
 def running(profile: Profile) -> Server | None:
     """The server that was started for the project, if it runs."""
-    try:
-        server = Server(**json.loads((_home(profile) / "server.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return server if server.runs else None
+    with suppress(OSError, msgspec.MsgspecError, psutil.NoSuchProcess):
+        record = (_home(profile) / "server.json").read_bytes()
+        server = msgspec.json.decode(record, type=Server)
+        process = psutil.Process(server.pid)
+        if process.create_time() == server.started and process.status() != "zombie":
+            return server
+    return None
 
 
 def start(profile: Profile) -> tuple[Server, bool]:
@@ -99,14 +90,13 @@ def start(profile: Profile) -> tuple[Server, bool]:
     Raises DatabaseUnreachable, and what `kind` raises.
     """
     home = _home(profile)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(home / "server.lock", waiting="", mode=0o600):
         if server := running(profile):
             return server, False
         server, _ = _launch(home, kind(), tied=False)
         record = home / "server.json"
         record.touch(mode=0o600)
-        record.write_text(json.dumps(asdict(server)))
+        record.write_bytes(msgspec.json.encode(server))
         return server, True
 
 
@@ -116,13 +106,11 @@ def stop(profile: Profile) -> bool:
     if server is None:
         return False
     process = psutil.Process(server.pid)
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_STOP_SECONDS)
-    except psutil.TimeoutExpired:
-        process.kill()
-    with suppress(FileNotFoundError):
-        (_home(profile) / "server.json").unlink()
+    process.terminate()
+    _, alive = psutil.wait_procs([process], _STOP_SECONDS)
+    for left in alive:
+        left.kill()
+    (_home(profile) / "server.json").unlink(missing_ok=True)
     return True
 
 
@@ -134,9 +122,7 @@ def session(profile: Profile) -> Iterator[None]:
         return
     server, process = running(profile), None
     if server is None and kind() == "sail":
-        home = _home(profile)
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        server, process = _launch(home, "sail", tied=True)
+        server, process = _launch(_home(profile), "sail", tied=True)
     elif server is None:
         server, _ = start(profile)
         print("started Spark; `labmart spark stop` ends it", file=sys.stderr)
@@ -171,20 +157,17 @@ def kind() -> str:
 def _missing_of_spark() -> MissingExtra | MissingJava | None:
     """What Spark lacks to run here."""
     # The client alone is called pyspark too, and brings no program.
-    found = find_spec("pyspark")
-    if found is None or not (spark_home() / "bin" / "spark-submit").exists():
+    if find_spec("pyspark") is None or not (spark_home() / "bin" / "spark-submit").exists():
         return MissingExtra("The target spark", "spark")
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=str(Path(home) / "bin") if home else None)
     if java is None:
-        where = f"there is none in {home}" if home else "there is none on the PATH"
-        return MissingJava(where, _JAVA)
+        return MissingJava(f"there is none in {home or 'the PATH'}", _JAVA)
     said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     version = re.search(r'version "(\d+)', said)
-    if version is None or int(version[1]) < _JAVA:
-        number = version[1] if version else "of an unknown version"
-        return MissingJava(f"{java} is Java {number}", _JAVA)
-    return None
+    if version and int(version[1]) >= _JAVA:
+        return None
+    return MissingJava(f"{java} is Java {version[1] if version else 'of unknown version'}", _JAVA)
 
 
 def spark_home() -> Path:
@@ -195,40 +178,31 @@ def spark_home() -> Path:
     return Path(found.origin).parent
 
 
-def _memory() -> int:
-    """How much memory the server may take. Raises UsageError."""
-    text = os.environ.get(MEMORY) or "4g"
-    match = re.fullmatch(r"([1-9][0-9]{0,6})([gm])", text.lower())
-    if match is None:
-        raise UsageError(f"{MEMORY} is {text!r}; it is a number with g or m, such as 4g.")
-    return int(match[1]) << {"g": 30, "m": 20}[match[2]]
-
-
 def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.Popen[bytes]]:
     """Start a server; with `tied` it is Sail, which ends with this process.
 
-    Raises DatabaseUnreachable.
+    Raises DatabaseUnreachable, and UsageError for a wrong LABMART_SPARK_MEMORY.
     """
-    size, port = _memory(), free_port()
+    memory = re.fullmatch(r"([1-9][0-9]{0,6})([gm])", (os.environ.get(MEMORY) or "4g").lower())
+    if memory is None:
+        raise UsageError(f"{MEMORY} is {os.environ[MEMORY]!r}; it is such as 4g, or 512m.")
+    megabytes, port = int(memory[1]) << (10 if memory[2] == "g" else 0), free_port()
     token = "" if engine == "sail" else secrets.token_hex(32)
     if engine == "sail":
         command = [sys.executable, "-P", "-c", _SAIL, str(port), *(["tied"] if tied else [])]
         own = {
             "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
-            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(size),
+            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(megabytes << 20),
             "RUST_LOG": "warn",
         }
     else:
-        command = connect_server(
-            port,
-            home,
-            {
-                "spark.master": "local[*]",
-                "spark.driver.memory": f"{size >> 20}m",
-                "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
-                "spark.ui.enabled": "false",
-            },
-        )
+        settings = {
+            "spark.master": "local[*]",
+            "spark.driver.memory": f"{megabytes}m",
+            "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
+            "spark.ui.enabled": "false",
+        }
+        command = connect_server(port, home, settings)
         # Else it would be seen among the arguments of the process.
         own = {"SPARK_CONNECT_AUTHENTICATE_TOKEN": token}
     log = home / "server.log"
@@ -251,7 +225,7 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
         process.kill()
         process.communicate()
         raise
-    return Server(engine, process.pid, started, port, token, size), process
+    return Server(engine, process.pid, started, port, token), process
 
 
 def connect_server(port: int, home: Path, settings: Mapping[str, str]) -> list[str]:

@@ -11,9 +11,10 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import accumulate
+from typing import NamedTuple
 
 from loader.engines import Column, Row, Value
 from loader.printable import printable
@@ -26,12 +27,11 @@ _HEADER = 11
 _NUMERIC = ("bigint", "integer", "smallint", "numeric", "real", "double precision")
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A table ready to print, and the names of the columns that did not fit."""
+class Layout(NamedTuple):
+    """The lines of a table, and the names of the columns that did not fit."""
 
-    lines: tuple[str, ...]
-    left_out: tuple[str, ...]
+    lines: list[str]
+    left_out: list[str]
 
 
 class _Column:
@@ -50,8 +50,7 @@ class _Column:
             else:
                 self.header.append(word)
         header = max(map(text_width, self.header))
-        self.wanted = max([header, *map(text_width, cells)])
-        self.width = self.wanted
+        self.width = self.wanted = max([header, *map(text_width, cells)])
         # Half a number or half a day would be another one.
         if not self.is_number and not column.type.startswith(("date", "timestamp")):
             self.wanted = min(self.wanted, max(_WIDEST_TEXT, header))
@@ -70,11 +69,19 @@ def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) ->
 
     Long text is cut first. What still does not fit is left out, from the right.
     """
-    all_columns = [
-        _Column(column, [display(row[index]) for row in rows])
-        for index, column in enumerate(columns)
-    ]
-    shown = _fitted(all_columns, width)
+    shown = [_Column(c, [display(row[i]) for row in rows]) for i, c in enumerate(columns)]
+    if width is None:
+        for column in shown:
+            column.width = column.wanted
+    else:
+        ends = accumulate(len(_GAP) + column.width for column in shown)
+        spare = width + len(_GAP)
+        shown = shown[: max(1, sum(end <= spare for end in ends))]
+        spare -= sum(len(_GAP) + column.width for column in shown)
+        # What is left goes to the cut columns, one by one, the narrowest first.
+        while spare > 0 and (cut := [column for column in shown if column.width < column.wanted]):
+            min(cut, key=lambda column: column.width).width += 1
+            spare -= 1
     height = max((len(column.header) for column in shown), default=0)
     headers = [[""] * (height - len(column.header)) + column.header for column in shown]
     lines = [
@@ -83,32 +90,9 @@ def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) ->
         *zip(*(column.cells for column in shown), strict=True),
     ]
     return Layout(
-        lines=tuple(
-            _GAP.join(c.padded(text) for c, text in zip(shown, line, strict=True)).rstrip()
-            for line in lines
-        ),
-        left_out=tuple(column.name for column in columns[len(shown) :]),
+        [_GAP.join(map(_Column.padded, shown, line)).rstrip() for line in lines],
+        [column.name for column in columns[len(shown) :]],
     )
-
-
-def _fitted(columns: Sequence[_Column], width: int | None) -> Sequence[_Column]:
-    """The columns that fit, each as wide as there is room for."""
-    if width is None:
-        for column in columns:
-            column.width = column.wanted
-        return columns
-    shown = list(columns[:1])
-    spare = width - sum(column.width for column in shown)
-    for column in columns[1:]:
-        if spare < len(_GAP) + column.width:
-            break
-        spare -= len(_GAP) + column.width
-        shown.append(column)
-    # What is left goes to the cut columns, one by one, the narrowest first.
-    while spare > 0 and (cut := [column for column in shown if column.width < column.wanted]):
-        min(cut, key=lambda column: column.width).width += 1
-        spare -= 1
-    return shown
 
 
 def print_table(
@@ -160,10 +144,5 @@ def _char_width(char: str) -> int:
 
 
 def _cut(text: str, size: int) -> str:
-    kept, used = "", 0
-    for char in text:
-        used += _char_width(char)
-        if used > size - 1:
-            break
-        kept += char
-    return kept + "…"
+    ends = accumulate(map(_char_width, text))
+    return text[: sum(end < size for end in ends)] + "…"

@@ -4,8 +4,7 @@ Each file is a load of its own, so that a refused one keeps no other back. What 
 wrong is not a file's fault: the file stays and is tried again.
 
 Being ended at any moment loses nothing. What was loaded the ledger knows: its `loaded_by` names the
-very file, in the transaction of the load. Beside it is only remembered what it cannot tell: which
-files stay although they have been dealt with, and that a build is due.
+very file, in the transaction of the load. So nothing else is remembered beyond the process.
 """
 
 from __future__ import annotations
@@ -16,21 +15,18 @@ import hashlib
 import itertools
 import os
 import signal
-import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePath, PurePosixPath
-from types import FrameType
-from typing import Any, TypeVar
+from pathlib import Path, PurePosixPath
 
 from loader.database import Database
 from loader.dbt import BuildOptions
 from loader.dbt_report import run_and_report
-from loader.engines import Load, open_store
+from loader.engines import open_store
 from loader.errors import (
     BuildFailed,
     DatabaseFault,
@@ -61,7 +57,6 @@ _LEFT_OUT = (
 )
 # Each store has its own word for the content of an object.
 _CONTENT = ("ETag", "etag", "generation", "crc32c", "md5Hash")
-_Path = TypeVar("_Path", bound=PurePath)
 
 
 @dataclass(frozen=True)
@@ -85,34 +80,33 @@ def watch(database: Database, address: str, options: WatchOptions) -> int:
     """
     is_local = scheme_of(address) in ("", "file")
     place = Folder(address, options) if is_local else Store(address, options)
-    with closing(memory_of(database, place.address)) as memory:
-        watcher = _Watcher(database, place, options, memory)
-        print(f"watching {printable(address)}", file=sys.stderr, flush=True)
-        for look in itertools.count(1):
-            incomplete = watcher.poll_once()
-            # A second look, an interval later, tells which file has been written to its end.
-            if options.once and (not incomplete or look == 2):
-                break
-            time.sleep(options.interval)
-        for name in incomplete:
-            watcher.say(f"{name}: it is still being written, and stays for the next time")
-        if watcher.build_failed:
-            raise BuildFailed
-        return watcher.refused
+    watcher = _Watcher(database, place, options)
+    print(f"watching {printable(address)}", file=sys.stderr, flush=True)
+    for look in itertools.count(1):
+        incomplete = watcher.poll_once()
+        # A second look, an interval later, tells which file has been written to its end.
+        if options.once and (not incomplete or look == 2):
+            break
+        time.sleep(options.interval)
+    for name in incomplete:
+        watcher.say(f"{name}: it is still being written, and stays for the next time")
+    if watcher.build_failed:
+        raise BuildFailed
+    return watcher.refused
 
 
 class _Watcher(StderrReport):
     """Looks at a place, time and again."""
 
-    def __init__(
-        self, database: Database, place: Place, options: WatchOptions, memory: Memory
-    ) -> None:
+    def __init__(self, database: Database, place: Place, options: WatchOptions) -> None:
         super().__init__()
-        self._database, self._place = database, place
-        self._options, self._memory = options, memory
+        self._database, self._place, self._options = database, place, options
         self._last_fault = ""
-        # Files that could not be moved: not to try, and tell it, each time.
-        self._stuck: set[IncomingFile] = set()
+        # Files that stay although they have been dealt with.
+        self._done: set[IncomingFile] = set()
+        # Who has loaded what, as the ledger had it at the start.
+        self._loaded: set[str] | None = None
+        self._build_due = False
         # What was told of the file that is being loaded.
         self._told: list[str] = []
         self.refused = 0
@@ -126,17 +120,22 @@ class _Watcher(StderrReport):
         """Deal with what lies there; the names of files that are not complete yet."""
         incomplete = []
         try:
+            if self._loaded is None:
+                self._database.ready()
+                with open_store(self._database.profile, write=False) as store:
+                    self._loaded = {known.loaded_by for known in store.loads()}
+                # Who was here before may have been ended between a load and its build.
+                self._build_due = bool(self._loaded)
             files = self._place.scan()
-            self._memory.forget_others(files)
+            self._done.intersection_update(files)
             for file in files:
-                if file in self._stuck or self._memory.knows(file):
+                if file in self._done:
                     continue
                 if self._place.is_complete(file):
-                    with _finishing_first():
-                        self._deal_with(file)
+                    self._deal_with(file)
                 else:
                     incomplete.append(file.shown)
-            if self._options.build and self._memory.build_due:
+            if self._options.build and self._build_due:
                 self._build()
             self._last_fault = ""
         except (PlaceGone, DatabaseUnreachable, DatabaseFault) as error:
@@ -157,31 +156,25 @@ class _Watcher(StderrReport):
                 return
             problems = error.problems if isinstance(error, FilesRefused) else (str(error),)
             report = self._refusal(file, problems)
-        if not self._place.moves:
-            self._memory.keep(file)
-            return
-        try:
-            moved_to = self._place.move(file, LOADED if report is None else REJECTED, report)
-            self.say(f"moved to {moved_to}")
-        except CannotMove as error:
-            self._stuck.add(file)
-            self.say(f"{error}: it cannot be moved away. It stays, and is remembered.")
+        if self._place.moves:
+            try:
+                moved_to = self._place.move(file, LOADED if report is None else REJECTED, report)
+                self.say(f"moved to {moved_to}")
+                return
+            except CannotMove as error:
+                self.say(f"{error}: it cannot be moved away. It stays, and is remembered.")
+        self._done.add(file)
 
     def _load(self, file: IncomingFile) -> None:
         """Load a file, unless that had been done when we were ended, or before it was undone."""
         self._database.ready()
-        profile = self._database.profile
-        with open_store(profile, write=False) as store:
-            is_loaded = file.is_in(store.loads())
-        if is_loaded:
+        if file.loaded_by in (self._loaded or ()):
             self.say(f"{file.shown}: it had been loaded already")
-        else:
-            inputs = read_inputs(self._database.project.sources_file)
-            options = replace(self._options.load, loaded_by=file.loaded_by)
-            outcomes = load([file.path], inputs, profile, options, self)
-            if all(outcome.state != "loaded" for outcome in outcomes):
-                return
-        self._memory.note_build(due=True)
+            return
+        inputs = read_inputs(self._database.project.sources_file)
+        options = replace(self._options.load, loaded_by=file.loaded_by)
+        outcomes = load([file.path], inputs, self._database.profile, options, self)
+        self._build_due |= any(outcome.state == "loaded" for outcome in outcomes)
 
     def _refusal(self, file: IncomingFile, problems: Sequence[str]) -> str:
         """Tell why a file was refused; the report that goes beside it."""
@@ -205,100 +198,7 @@ class _Watcher(StderrReport):
             self.say(str(error))
             self.build_failed = True
         # A build that failed would fail again until something else has been loaded.
-        self._memory.note_build(due=False)
-
-
-@contextmanager
-def _finishing_first() -> Iterator[None]:
-    """Put SIGTERM and SIGHUP off until a file is dealt with; a second signal is not put off."""
-    received: list[int] = []
-
-    def put_off(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        handler = before[number]
-        if len(received) > 1 and callable(handler):
-            handler(number, frame)
-        print("ending after this file …", file=sys.stderr, flush=True)
-
-    # nohup ignores SIGHUP, and it stays so.
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    taken = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {int(number): signal.signal(number, put_off) for number in taken}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if received:
-        signal.raise_signal(received[0])
-
-
-# What is remembered.
-
-
-class Memory:
-    """What the ledger cannot tell about one place, on disk: which files stay although they have
-    been dealt with, by name with their identity, and that a build is due.
-
-    Raises UsageError when another process has it, or it is damaged.
-    """
-
-    def __init__(self, path: Path, place: str) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._rows = sqlite3.connect(path, timeout=0, isolation_level=None)
-        try:
-            # The lock is held until the connection is closed.
-            self._rows.executescript(
-                "pragma locking_mode = exclusive; begin exclusive; "
-                "create table if not exists files (name blob primary key, identity text); "
-                "create table if not exists builds (due); commit"
-            )
-        except sqlite3.DatabaseError as error:
-            self._rows.close()
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-                raise UsageError(
-                    f"{place}: another `labmart watch` watches this place already."
-                ) from None
-            raise UsageError(
-                f"{path} is damaged. Remove it: files that were only remembered, and not moved "
-                "away, are looked at again then, and what the ledger knows is not loaded twice."
-            ) from None
-        self.close = self._rows.close
-        self.build_due = self._run("select due from builds") != []
-
-    def knows(self, file: IncomingFile) -> bool:
-        return self._run("select 1 from files where (name, identity) = (?, ?)", *_key(file)) != []
-
-    def keep(self, file: IncomingFile) -> None:
-        """The file has been dealt with; that is on disk when this returns."""
-        self._run("insert or replace into files values (?, ?)", *_key(file))
-
-    def forget_others(self, files: Sequence[IncomingFile]) -> None:
-        known = {name for (name,) in self._run("select name from files")}
-        for name in known - {os.fsencode(file.name) for file in files}:
-            self._run("delete from files where name = ?", name)
-
-    def note_build(self, *, due: bool) -> None:
-        """Whether something was loaded that has not been built."""
-        if due != self.build_due:
-            self._run("insert into builds values (1)" if due else "delete from builds")
-        self.build_due = due
-
-    def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        return self._rows.execute(sql, values).fetchall()
-
-
-def _key(file: IncomingFile) -> tuple[bytes, str]:
-    # A file's name can be any bytes.
-    return os.fsencode(file.name), file.identity
-
-
-def memory_of(database: Database, place: str) -> Memory:
-    """What is remembered of a place for one database."""
-    profile = database.profile
-    text = f"{place}\0{profile.target}/{profile.schema}"
-    name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
-    return Memory(database.project.root / ".labmart" / "watch" / f"{name}.sqlite", place)
+        self._build_due = False
 
 
 # Where files land.
@@ -309,27 +209,21 @@ class IncomingFile:
     """A file in a place.
 
     `name` is its path below the place, `path` what `labmart load` takes, `shown` what the ledger
-    calls it. `identity` is another one as soon as the content is, `arrival` also when the file is
-    put there once more. `modified` is in seconds.
+    calls it. `identity` is another one as soon as the content is, or the file is put there once
+    more. `modified` is in seconds.
     """
 
     name: str
     path: str
     shown: str
     identity: str
-    arrival: str
     modified: float
 
     @property
     def loaded_by(self) -> str:
         """What the ledger has in `loaded_by`; the name alone may be another file's by now."""
-        return f"{person()} (file {self.arrival})"
-
-    def is_in(self, loads: Sequence[Load]) -> bool:
-        """Whether one of the loads brought this file, or a sheet or member of it."""
-        return any(
-            load.loaded_by == self.loaded_by and load.file.startswith(self.shown) for load in loads
-        )
+        text = f"{self.shown}\0{self.identity}".encode(errors="surrogateescape")
+        return f"{person()} (file {hashlib.sha256(text).hexdigest()[:16]})"
 
 
 class PlaceGone(UsageError):  # noqa: N818 -- it says what has happened
@@ -382,6 +276,18 @@ class Place:
 
         No other file is overwritten. Raises CannotMove, and nothing has been moved then.
         """
+        if not self.is_unchanged(file):
+            raise CannotMove(f"{file.shown}: it has changed or gone")
+        day = datetime.now(UTC).strftime("%Y-%m-%d")
+        # `loaded/2026-11-25/plate.csv`, then `…/plate-2.csv`, and so on.
+        first = PurePosixPath(folder, day, file.name)
+        numbered = (first.with_name(f"{first.stem}-{n}{first.suffix}") for n in itertools.count(2))
+        content = None if report is None else report.encode(errors="backslashreplace")
+        names = map(str, itertools.chain([first], numbered))
+        return next(filter(None, (self._moved(file, name, content) for name in names)))
+
+    def _moved(self, file: IncomingFile, target: str, report: bytes | None) -> str:
+        """Where the file is now; "" where something else is already. Raises CannotMove."""
         raise NotImplementedError
 
     def _list(self) -> list[IncomingFile]:
@@ -407,31 +313,26 @@ class Folder(Place):
     def is_complete(self, file: IncomingFile) -> bool:
         return super().is_complete(file) and not is_being_written(Path(file.path))
 
-    def move(self, file: IncomingFile, folder: str, report: str | None) -> str:
-        source = Path(file.path)
-        content = (report or "").encode(errors="backslashreplace")
+    def is_unchanged(self, file: IncomingFile) -> bool:
+        with suppress(OSError):
+            return _identity(Path(file.path).stat()) == file.identity
+        return False
+
+    def _moved(self, file: IncomingFile, target: str, report: bytes | None) -> str:
+        path, beside = self._path / target, self._path / f"{target}{_REPORT}"
         try:
             # A report that was written just before we were ended is taken up again.
-            target, beside = next(
-                (target, beside)
-                for target in (self._path / name for name in _names(folder, file.name))
-                for beside in [Path(f"{target}{_REPORT}")]
-                if _is_free(target) and (report is None or _is_free(beside, content))
-            )
-            target.parent.mkdir(parents=True, exist_ok=True)
+            is_taken = beside.exists() and beside.read_bytes() != report
+            if os.path.lexists(path) or (report is not None and is_taken):
+                return ""
+            path.parent.mkdir(parents=True, exist_ok=True)
             if report is not None:
-                unfinished = beside.with_name(f"{beside.name}.tmp")
-                unfinished.write_bytes(content)
-                unfinished.replace(beside)
+                beside.write_bytes(report)
             # Only we write there, so the name that was free is free.
-            source.rename(target)
-            if _identity(target.stat()) != file.identity:
-                # A newer file had come under the same name, and has not been loaded.
-                target.rename(next(path for path in _numbered(source) if _is_free(path)))
-                raise CannotMove(f"{printable(file.path)}: a newer file has come under its name")
+            Path(file.path).rename(path)
         except OSError as error:
             raise CannotMove(f"{printable(file.path)}: {error.strerror}") from None
-        return printable(str(target))
+        return printable(str(path))
 
     def _list(self) -> list[IncomingFile]:
         if not self._path.is_dir():
@@ -441,12 +342,10 @@ class Folder(Place):
             for result in find(self.address, self._exclude):
                 if isinstance(result, LocalFile):
                     with suppress(OSError):
-                        status, path = result.path.stat(), str(result.path)
+                        path, status = str(result.path), result.path.stat()
                         name, identity = os.path.relpath(path, self._path), _identity(status)
-                        # Also another one when the file is renamed, or moved away and back.
-                        arrival, written = f"{identity}-{status.st_ctime_ns}", status.st_mtime
                         files.append(
-                            IncomingFile(name, path, result.name, identity, arrival, written)
+                            IncomingFile(name, path, result.name, identity, status.st_mtime)
                         )
         return files
 
@@ -464,13 +363,11 @@ class Store(Place):
     def is_complete(self, file: IncomingFile) -> bool:
         return scheme_of(self.address) != "sftp" or super().is_complete(file)
 
-    def move(self, file: IncomingFile, folder: str, report: str | None) -> str:
+    def _moved(self, file: IncomingFile, target: str, report: bytes | None) -> str:
         try:
-            if not self.is_unchanged(file):
-                raise CannotMove(f"{file.shown}: it has changed or gone")
-            names = map(str, _names(folder, file.name))
-            target = next(name for name in names if not self._folder.exists(name))
-            beside = None if report is None else (f"{target}{_REPORT}", report.encode())
+            if self._folder.exists(target):
+                return ""
+            beside = None if report is None else (f"{target}{_REPORT}", report)
             self._folder.move(file.name, target, beside)
         except FileRefused as refused:
             raise CannotMove(str(refused)) from None
@@ -487,9 +384,13 @@ class Store(Place):
             content = next((str(info[key]) for key in _CONTENT if info.get(key)), "")
             identity = f"{content}-{info.get('size')}-{modified}"
             shown = f"{self._folder.shown}/{printable(name)}"
-            path = self._folder.address + name
-            files.append(IncomingFile(name, path, shown, identity, identity, modified))
+            files.append(IncomingFile(name, self._folder.address + name, shown, identity, modified))
         return files
+
+
+def _identity(status: os.stat_result) -> str:
+    # The last is another one also when the file is renamed, or moved away and back.
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def is_being_written(path: Path) -> bool:
@@ -514,25 +415,3 @@ def is_being_written(path: Path) -> bool:
         os.close(descriptor)
         signal.signal(signal.SIGIO, before)
     return False
-
-
-def _names(folder: str, name: str) -> Iterator[PurePosixPath]:
-    """Paths below the place: `loaded/2026-11-25/plate.csv`, then `…/plate-2.csv`, and so on."""
-    return _numbered(PurePosixPath(folder, datetime.now(UTC).strftime("%Y-%m-%d"), name))
-
-
-def _numbered(path: _Path) -> Iterator[_Path]:
-    yield path
-    for number in itertools.count(2):
-        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
-def _identity(status: os.stat_result) -> str:
-    """What is another one for another content: which file, how long, when written."""
-    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
-
-
-def _is_free(path: Path, content: bytes | None = None) -> bool:
-    if content is not None and path.is_file():
-        return path.read_bytes() == content
-    return not os.path.lexists(path)

@@ -12,29 +12,28 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from loader.contract import MadeOf, mart_contract, mart_contracts
-from loader.engines import Column, Engine, Filter, Row, Selection, Value
+from loader.engines import Column, Engine, Filter, Row, Selection
 from loader.engines.sql import IN
 from loader.errors import UnknownColumn, UsageError
 from loader.project import Project
 from loader.show import TABLE_ROWS, accounts, print_rows, select
 from loader.table import display
 
-# Its rows have the file and line of their experiment.
-_EXPERIMENTS = "experiments"
 _ORIGIN = ("load_id", "line")
 # As many as a program gets: their experiments are asked for by their ids.
 _MOST_ROWS = 10_000
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """Where a figure comes from: a sentence with the figure, and the rows behind it."""
 
     sentence: str
-    columns: tuple[Column, ...]
+    columns: list[Column]
     rows: list[Row]
     footer: str
 
@@ -74,45 +73,45 @@ def why(
     (key_name,) = mart.order_by
     declared = mart.column(key_name)
     is_key = declared is None or declared.kind != "bigint" or re.fullmatch("[0-9]{1,18}", key)
-    figure = select(mart, source, columns=[column_name], equal=((key_name, key),))
+    figure = select(mart, source, columns=[column_name], equal=[(key_name, key)])
     row = next(iter(source.rows(figure)), None) if is_key else None
     if row is None:
         raise UsageError(
             f"{name} has no row with {key_name} {key}. `labmart issues` tells what was rejected."
         )
-    equal = ((made_of.by, key),) if made_of.by else ()
+    equal = [(made_of.by, key)] if made_of.by else []
     behind = select(marts[made_of.mart], source, equal=equal, limit=limit)
-    columns, rows = _traced(project, source, behind)
+    rows = list(source.rows(behind))
     total = source.count(behind)
     part = f"the first {len(rows):,} of {total:,}" if total > len(rows) else f"{total:,}"
     sentence = (
         f"{column_name} of {key_name} {key} is {display(row[0])}, made of {part} "
         f"row{'' if total == 1 else 's'} of {made_of.mart}. {column.description}"
     )
-    return Answer(sentence, tuple(columns), rows, f"{made_of.mart}: {part}")
+    places = _places(project, source, behind, rows)
+    shown = [i for i, column in enumerate(behind.columns) if column.name not in _ORIGIN]
+    return Answer(
+        sentence,
+        [*(behind.columns[i] for i in shown), Column("file", "text"), Column("line", "bigint")],
+        [(*(row[i] for i in shown), *place) for row, place in zip(rows, places, strict=True)],
+        f"{made_of.mart}: {part}",
+    )
 
 
-def _traced(project: Project, source: Engine, behind: Selection) -> tuple[list[Column], list[Row]]:
-    """The rows with the file in place of the load's id, which a row of the seeds has not."""
-    columns, rows = [column.name for column in behind.columns], list(source.rows(behind))
-    origins: dict[Value, Row] = {}
-    if "load_id" not in columns:
+def _places(
+    project: Project, source: Engine, behind: Selection, rows: Sequence[Row]
+) -> Iterator[Row]:
+    """File and line of each row; a row of the seeds has none."""
+    names = [column.name for column in behind.columns]
+    origins = [tuple(row[names.index(n)] for n in _ORIGIN if n in names) for row in rows]
+    if "load_id" not in names and rows:
         # An item of a list stands where its experiment does.
-        at = columns.index("experiment_id")
-        ids = tuple(sorted({str(row[at]) for row in rows}))
-        experiments = select(
-            mart_contract(project, _EXPERIMENTS), source, columns=("experiment_id", *_ORIGIN)
-        )
-        by_id = Filter(experiments.columns[0], IN, ids)
-        origins = {
-            row[0]: row[1:] for row in source.rows(replace(experiments, filters=(by_id,))) if ids
-        }
+        ids = [row[names.index("experiment_id")] for row in rows]
+        contract = mart_contract(project, "experiments")
+        experiments = select(contract, source, columns=("experiment_id", *_ORIGIN))
+        by_id = Filter(experiments.columns[0], IN, tuple(sorted({str(id_) for id_ in ids})))
+        known = {id_: at for id_, *at in source.rows(replace(experiments, filters=(by_id,)))}
+        origins = [tuple(known[id_]) for id_ in ids]
     files = {load_id: file for load_id, (file, _) in accounts(project, source).items()}
-    shown = [index for index, name in enumerate(columns) if name not in _ORIGIN]
-    traced = []
-    for row in rows:
-        load_id, line = origins[row[at]] if origins else (row[columns.index(n)] for n in _ORIGIN)
-        file = files.get(load_id) if isinstance(load_id, int) else None
-        traced.append((*(row[index] for index in shown), file, line))
-    kept = [behind.columns[index] for index in shown]
-    return [*kept, Column("file", "text"), Column("line", "bigint")], traced
+    for load_id, line in origins:
+        yield (files.get(load_id) if isinstance(load_id, int) else None, line)

@@ -3,11 +3,9 @@
 Data goes to stdout, talk to stderr. Imports that take time stand in the functions that need
 them, so that `labmart --help` answers at once.
 
-call      what the subcommands share, and what signals do
-loading   init, demo; run, load, build, watch; loads, undo, redo, prune
-results   show, export, issues, why; status, diff, rollback
-database  db, spark, roles
-service   serve, worker, token; mcp
+call     the command itself, what the subcommands share, and what signals do
+data     init, demo; run, load, build, watch; show to rollback; loads, undo, redo, prune
+servers  roles, db, spark; serve, worker, token; mcp
 """
 
 from __future__ import annotations
@@ -18,54 +16,11 @@ from pathlib import Path
 
 import click
 
-from loader import __version__
-from loader.cli import database, loading, results, service
-from loader.cli.call import Call, EndedBySignal, Folder, ending_on_signals, option, say
+from loader.cli import data, servers  # noqa: F401 -- they bring the subcommands
+from loader.cli.call import EndedBySignal, ending_on_signals, labmart, say
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
 
-
-class _Group(click.Group):
-    """Lists the subcommands in the order of use, and keeps a reader's end from being a fault."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click passes it
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            # click would make exit code 1 of a reader that has gone.
-            raise ReaderGone from None
-
-
-@click.group(
-    cls=_Group,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "max_content_width": 100,
-    },
-)
-@option(
-    "--project-dir",
-    type=Folder(exists=True),
-    help="The dbt project; default: the one around the working directory.",
-)
-@click.version_option(__version__, prog_name="labmart")
-@click.pass_context
-def labmart(context: click.Context, project_dir: Path | None) -> None:
-    """Turn a laboratory's exports into tested, documented tables."""
-    context.obj = Call(project_dir=project_dir)
-
-
-for _command in (
-    *(loading.demo, loading.init, loading.run, loading.load, loading.build, loading.watch),
-    *(results.show, results.export, results.issues, results.why),
-    *(results.status, results.diff, results.rollback),
-    *(loading.loads, loading.undo, loading.redo, loading.prune),
-    *(database.roles, database.db, database.spark),
-    *(service.serve, service.worker, service.token, service.mcp),
-):
-    labmart.add_command(_command)
+__all__ = ["labmart", "main"]
 
 
 def main() -> None:

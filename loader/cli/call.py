@@ -1,11 +1,11 @@
-"""What the subcommands share: settings, options that several have, talking, and being ended."""
+"""The command `labmart`, and what its subcommands share: options, talking, and being ended."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from loader import __version__
+from loader.errors import ReaderGone
 from loader.printable import printable
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., object])
 # What comes from docker stop, systemd, a closed terminal.
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
-FORMATS = click.Choice(["table", "csv", "json"])
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,17 @@ def option(name: str, *parameter: str, **attributes: object) -> Callable[[_F], _
     return click.option(name, *parameter, **settings)
 
 
+def options(*added: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Several options that some subcommands have alike, in this order."""
+
+    def add(command: _F) -> _F:
+        for one in reversed(added):
+            command = one(command)
+        return command
+
+    return add
+
+
 class Folder(click.Path):
     """A folder. No shell has replaced the `~` of a unit file or of a container's variable."""
 
@@ -58,42 +70,44 @@ class Folder(click.Path):
         return super().convert(expanded(str(value)), param, ctx)
 
 
-def options(*added: Callable[[_F], _F]) -> Callable[[_F], _F]:
-    """Several options that some subcommands have alike, in this order."""
+class _Group(click.Group):
+    """Lists the subcommands in the order of use, and keeps a reader's end from being a fault."""
 
-    def add(command: _F) -> _F:
-        for one in reversed(added):
-            command = one(command)
-        return command
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click passes it
+        return list(self.commands)
 
-    return add
-
-
-def variables(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Variables for dbt, which would say only at the end of its start that they are none."""
-    import yaml
-
-    with suppress(yaml.YAMLError):
-        if value is None or isinstance(yaml.safe_load(value), dict):
-            return value
-    raise click.BadParameter(f"{value!r} is no mapping in YAML, such as '{{input: seeds}}'.")
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # click would make exit code 1 of a reader that has gone.
+            raise ReaderGone from None
 
 
-def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Names with commas between."""
-    return tuple(name.strip() for name in value.split(",")) if value else ()
-
-
-def say(text: str) -> None:
-    """Talk, which goes to stderr; names in it may hold anything."""
-    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@option(
+    "--project-dir",
+    type=Folder(exists=True),
+    help="The dbt project; default: the one around the working directory.",
+)
+@click.version_option(__version__, prog_name="labmart")
+@click.pass_context
+def labmart(context: click.Context, project_dir: Path | None) -> None:
+    """Turn a laboratory's exports into tested, documented tables."""
+    context.obj = Call(project_dir=project_dir)
 
 
 target_option = option("--target", help="Target of profiles.yml; default: the profile's own.")
-vars_option = option(
-    "--vars",
-    callback=variables,
-    help="Variables for dbt, as YAML: '{input: seeds}'.",
+format_option = option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
 )
 
 
@@ -109,9 +123,14 @@ def on_database(command: Callable[..., None]) -> Callable[..., None]:
     return call_with_database
 
 
-format_option = option(
-    "--format", "format_", type=FORMATS, default="table", show_default=True, help="How to print."
-)
+def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names with commas between."""
+    return tuple(name.strip() for name in value.split(",")) if value else ()
+
+
+def say(text: str) -> None:
+    """Talk, which goes to stderr; names in it may hold anything."""
+    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 class EndedBySignal(SystemExit):

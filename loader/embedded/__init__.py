@@ -53,7 +53,6 @@ _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 # A socket address holds 107 bytes; "/.s.PGSQL.5432" takes 14 of them. profiles.yml.example
 # has the same number.
 LONGEST_RUN_PATH = 90
-ACCOUNT_VARIABLE = "LABMART_DB_ACCOUNT"
 
 # Recovery after a crash replays up to max_wal_size; minutes on a slow disk.
 START_SECONDS = 600.0
@@ -64,13 +63,8 @@ _QUIET_SECONDS = 3.0
 _ORPHANS = "pre-existing shared memory block"
 # What a server says that takes no connections yet, or none any more.
 _NOT_NOW = ("starting up", "shutting down", "not yet accepting", "recovery mode")
-# The next step for the faults of the system that people meet.
-_MEMORY = " Memory is short: set a smaller shared_buffers in .labmart/user.conf."
+# The next step for what the server does not explain itself.
 _HINTS = {
-    "No space left on device": " The disk is full: make room and call again.",
-    "Permission denied": " A file or directory is closed to it: see the path below.",
-    "could not map anonymous shared memory": _MEMORY,
-    "Cannot allocate memory": _MEMORY,
     "could not create any TCP/IP sockets": " Another program has taken the port of `labmart db "
     "expose`: end it, or close the port by removing .labmart/exposed.json.",
     "could not look up effective user ID": " PostgreSQL needs a user with a name: add one to "
@@ -99,7 +93,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Status:
-    """What `labmart db status` tells; size in bytes, uptime in seconds."""
+    """What `labmart db status` tells; bytes of all databases, uptime in seconds."""
 
     place: Place
     pid: int | None
@@ -204,14 +198,13 @@ def status(place: Place) -> Status:
     """Look, and change nothing. Raises DatabaseUnreachable where nobody may look."""
     _require_ours(place)
     server = server_process(place.data)
-    pid = server.pid if server else None
-    size = _size(place.data) if place.data.is_dir() else None
-    version, uptime = _ask(
+    answer = _ask(
         place,
         "select current_setting('server_version'), "
+        "(select sum(pg_database_size(oid))::bigint from pg_database), "
         "extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8",
-    ) or (None, None)
-    return Status(place=place, pid=pid, version=version, size=size, uptime=uptime)
+    )
+    return Status(place, server.pid if server else None, *(answer or (None, None, None)))
 
 
 def _require_ours(place: Place) -> None:
@@ -293,17 +286,8 @@ def _end(server: psutil.Process, place: Place, seconds: float = STOP_SECONDS) ->
 def _answers(place: Place) -> bool:
     """Whether a server of this very data directory answers at the socket."""
     row = _ask(place, "show data_directory")
-    if row is None:
-        return False
-    served = Path(row[0])
-    if served.exists() and served.samefile(place.data):
-        return True
-    if server_process(place.data) is not None:
-        return False  # Ours, from before the directory was moved.
-    raise DatabaseUnreachable(
-        f"The server at {place.run} serves {served}, not {place.data}. Stop it, or move this "
-        "project."
-    )
+    # Else it is ours from before the directory was moved, or has lost its directory.
+    return row is not None and Path(row[0]).exists() and Path(row[0]).samefile(place.data)
 
 
 def _ask(place: Place, sql: str) -> tuple[Any, ...] | None:
@@ -342,7 +326,11 @@ def _ask(place: Place, sql: str) -> tuple[Any, ...] | None:
 
 
 def _start_locked(place: Place) -> bool:
-    _end_unreachable(place)
+    # A server that nobody can reach is ended: its directory was moved under it, or its socket
+    # removed. The line of the socket is in its file once the socket is there.
+    server, (_, at) = server_process(place.data), _pid_file(place.data)
+    if server and at and (at != str(place.run) or not place.socket.exists()):
+        _end(server, place)
     # A server that has been started but does not answer yet is waited for. One that is just being
     # stopped looks the same until its process is gone; then it is up to us to start one.
     answers = _wait(place, lambda: None if server_process(place.data) else 0)
@@ -370,18 +358,6 @@ def _start_locked(place: Place) -> bool:
     return not answers
 
 
-def _end_unreachable(place: Place) -> None:
-    """End a server that nobody can reach: its directory was moved under it, or its socket removed.
-
-    The line of the socket is in its file once the socket is there.
-    """
-    _, socket_directory = _pid_file(place.data)
-    server = server_process(place.data)
-    is_elsewhere = socket_directory != str(place.run) or not place.socket.exists()
-    if server and socket_directory and is_elsewhere:
-        _end(server, place)
-
-
 def _launch_and_wait(place: Place, account: Account) -> None:
     exposure = exposure_of(place)
     port = exposure.port if exposure else PORT
@@ -390,9 +366,16 @@ def _launch_and_wait(place: Place, account: Account) -> None:
         place.socket.unlink(missing_ok=True)
         place.socket.symlink_to(f".s.PGSQL.{port}")
     command = [str(programs() / "postgres"), "-D", str(place.data), "-c", f"port={port}"]
+    # Its own lock file guards nothing: its directory is ours, and nobody serves it.
+    place.socket.with_name(f"{place.socket.name}.lock").unlink(missing_ok=True)
+    # The id in postmaster.pid may belong to some other process now. The file guards against server
+    # processes that have outlived their postmaster, so it stays; this, which pg_ctl sets for its
+    # shell, tells postgres that a process of that id is no reason to refuse.
+    pid, _ = _pid_file(place.data)
+    stale = {"PG_GRANDPARENT_PID": str(pid)} if pid and psutil.pid_exists(pid) else {}
     deadline = time.monotonic() + _ORPHANS_SECONDS
     while True:
-        process = account.popen(command, place.log, _forgive_stale_pid(place))
+        process = account.popen(command, place.log, stale)
         if _wait(place, process.poll):
             # It is meant to outlive us; without this Python would warn about it.
             process.returncode = 0
@@ -401,19 +384,6 @@ def _launch_and_wait(place: Place, account: Account) -> None:
         if _ORPHANS not in _last_lines(place) or time.monotonic() > deadline:
             raise _failed("PostgreSQL did not start", place)
         time.sleep(0.3)
-
-
-def _forgive_stale_pid(place: Place) -> dict[str, str]:
-    """Let postgres start although the id in postmaster.pid belongs to some other process now.
-
-    Deleting the file would also take away postgres's own guard against server processes that
-    outlived their postmaster, which it finds through the file. PG_GRANDPARENT_PID, which pg_ctl
-    sets for its shell, tells it instead that a process with this id is no reason to refuse.
-    """
-    pid, _ = _pid_file(place.data)
-    # The socket's own lock file guards nothing: its directory is ours, and nobody serves it.
-    place.socket.with_name(f"{place.socket.name}.lock").unlink(missing_ok=True)
-    return {"PG_GRANDPARENT_PID": str(pid)} if pid and psutil.pid_exists(pid) else {}
 
 
 def _wait(place: Place, poll: Callable[[], int | None]) -> bool:
@@ -453,23 +423,11 @@ def _last_lines(place: Place) -> str:
         return "\n".join(file.read().decode(errors="replace").splitlines()[-12:])
 
 
-def _size(data: Path) -> int:
-    total = 0
-    for path in data.rglob("*"):
-        with suppress(OSError):  # A file may go while we look.
-            total += path.lstat().st_size
-    return total
-
-
 # Making the data directory, so that it is there completely or not at all.
 
 
 def _ensure_data_directory(place: Place, account: Account) -> None:
     """Make the data directory if there is none. Raises DatabaseUnreachable."""
-    unfinished = place.home / "data.new"
-    # What a killed initdb left. We hold the lock, so nobody else is at it.
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
     version_file = place.data / "PG_VERSION"
     if version_file.is_file():
         made_by = version_file.read_text(encoding="ascii", errors="replace").strip()
@@ -481,22 +439,15 @@ def _ensure_data_directory(place: Place, account: Account) -> None:
             )
         return
     if place.data.exists():
-        try:
-            place.data.rmdir()
-        except OSError:
-            raise DatabaseUnreachable(
-                f"{place.data} has files but is no PostgreSQL data directory (PG_VERSION is "
-                "missing). Move it away and call again; labmart deletes no file that it did not "
-                "make."
-            ) from None
+        raise DatabaseUnreachable(
+            f"{place.data} is no PostgreSQL data directory (PG_VERSION is missing). Move it away "
+            "and call again; labmart deletes no file that it did not make."
+        )
+    unfinished = place.home / "data.new"
+    # What a killed initdb left. We hold the lock, so nobody else is at it.
+    shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
     account.own(unfinished)
-    _initdb(place, unfinished, account)
-    # Only a complete data directory ever has the name under which it is looked for.
-    unfinished.rename(place.data)
-
-
-def _initdb(place: Place, unfinished: Path, account: Account) -> None:
     command = [
         str(programs() / "initdb"),
         f"--pgdata={unfinished}",
@@ -519,8 +470,9 @@ def _initdb(place: Place, unfinished: Path, account: Account) -> None:
         process.wait()
         raise
     if code != 0:
-        shutil.rmtree(unfinished, ignore_errors=True)
         raise _failed("The data directory could not be made", place)
+    # Only a complete data directory ever has the name under which it is looked for.
+    unfinished.rename(place.data)
 
 
 def require_private(path: Path, owners: Sequence[int], *, close: bool = False) -> None:
@@ -553,10 +505,9 @@ def require_private(path: Path, owners: Sequence[int], *, close: bool = False) -
 
 @dataclass(frozen=True)
 class Account:
-    """How to start a program of the server.
+    """How to start a program of the server: what goes before it, and what the child becomes.
 
-    `prefix` goes before the program. `user` and `group` are what the child becomes, or None to
-    stay who we are.
+    Of `user` and `group` None means that it stays who we are.
     """
 
     prefix: tuple[str, ...] = ()
@@ -575,16 +526,17 @@ class Account:
                 os.chown(path, self.user, self.group, follow_symlinks=False)
 
     def popen(
-        self, command: list[str], log: Path, variables: dict[str, str]
+        self, command: list[str], log: Path | None, variables: dict[str, str]
     ) -> subprocess.Popen[bytes]:
         """Start a program detached: no terminal, no signals meant for us, no open files.
 
-        The log begins anew. It has our environment without PG*, which initdb and postgres would
-        follow. Raises DatabaseUnreachable.
+        What it says goes into the log, which begins anew, or a pipe. It has our environment without
+        PG*, which initdb and postgres would follow. Raises DatabaseUnreachable.
         """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        output = os.open(log, flags, 0o600)
+        output = subprocess.PIPE
+        if log:
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
             return subprocess.Popen(
                 [*self.prefix, *command],
@@ -603,7 +555,8 @@ class Account:
         except OSError as error:
             raise DatabaseUnreachable(f"{command[0]} cannot be run: {error.strerror}.") from None
         finally:
-            os.close(output)
+            if log:
+                os.close(output)
 
 
 def choose_account(place: Place) -> Account:
@@ -615,41 +568,37 @@ def choose_account(place: Place) -> Account:
        For the rest of the system the programs are root's and so are their files; nothing is
        changed and a project in a closed directory works. Forbidden in many containers (Docker's
        default).
-    2. An existing account: the one that LABMART_DB_ACCOUNT names or that owns the data; where
-       namespaces do not help, the owner of the project's directory, else `postgres` or `nobody`.
-       The data and socket directories are given to it. Directories above the project are never
-       opened for it.
+    2. An existing account: the owner of the data; where namespaces do not help, the owner of the
+       project's directory, else `postgres` or `nobody`. The data and socket directories are given
+       to it. Directories above the project are never opened for it.
     """
     if os.geteuid() != 0:
         return Account()
-    owner = place.data.stat().st_uid if place.data.exists() else None
+    owner = place.data.stat().st_uid if place.data.exists() else 0
+    candidates: list[str | int] = [place.home.parent.stat().st_uid, "postgres", "nobody"]
+    known = [_looked_up(who) for who in ([owner] if owner else candidates)]
+    person = next((account for account in known if account and account.pw_uid != 0), None)
+    if person is None:
+        raise DatabaseUnreachable(
+            "PostgreSQL does not run as root, and there is no other account for it: the data or "
+            "the project can be given to one (chown -R). Or name a server of your own with PGHOST."
+        )
+    # In a user namespace the process is root's, but without root's power to pass everywhere.
+    identity = (f"--map-user={person.pw_uid}", f"--map-group={person.pw_gid}")
+    ways = [
+        Account(prefix=("unshare", "--user", *identity, "--")),
+        Account(user=person.pw_uid, group=person.pw_gid),
+    ]
     # What is inside `home` is given to it.
     needed = {programs(), place.home.parent, place.run.parent} - {place.home}
-    named = os.environ.get(ACCOUNT_VARIABLE) or owner
-    candidates = [named] if named else [place.home.parent.stat().st_uid, "postgres", "nobody"]
-    accounts = [known for who in candidates if (known := _looked_up(who)) and known.pw_uid != 0]
-    if not accounts:
-        raise DatabaseUnreachable(
-            "PostgreSQL does not run as root, and none of these is another account of this system: "
-            f"{', '.join(map(str, candidates))}. Name one with {ACCOUNT_VARIABLE}, or a server of "
-            "your own with PGHOST."
-        )
-    person = accounts[0]
-    if not named:
-        identity = (f"--map-user={person.pw_uid}", f"--map-group={person.pw_gid}")
-        # In a user namespace the process is root's, but without root's power to pass everywhere.
-        account = Account(prefix=("unshare", "--user", *identity, "--"))
-        if not _closed_to(account, needed):
+    for account in ways[1:] if owner else ways:
+        if not (closed := _closed_to(account, needed)):
             return account
-    account = Account(user=person.pw_uid, group=person.pw_gid)
-    if closed := _closed_to(account, needed):
-        raise DatabaseUnreachable(
-            f"PostgreSQL does not run as root, and as {person.pw_name!r} it cannot reach its "
-            f"files: {closed} is closed to it. Run labmart as an ordinary user, move the project "
-            f"to where {person.pw_name!r} can go (such as /srv), or name a server of your own "
-            "with PGHOST."
-        )
-    return account
+    raise DatabaseUnreachable(
+        f"PostgreSQL does not run as root, and as {person.pw_name!r} it cannot reach its files: "
+        f"{closed} is closed to it. Run labmart as an ordinary user, move the project to where "
+        f"{person.pw_name!r} can go (such as /srv), or name a server of your own with PGHOST."
+    )
 
 
 def _closed_to(account: Account, needed: Iterable[Path]) -> str:
@@ -660,18 +609,11 @@ def _closed_to(account: Account, needed: Iterable[Path]) -> str:
     find = 'for folder; do [ -x "$folder" ] || { echo "$folder"; exit 1; }; done'
     folders = [str(path) for end in needed for path in (*reversed(end.parents), end)]
     try:
-        done = subprocess.run(
-            [*account.prefix, "sh", "-c", find, "sh", *folders],
-            user=account.user,
-            group=account.group,
-            extra_groups=None if account.user is None else [],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError as error:
+        process = account.popen(["sh", "-c", find, "sh", *folders], None, {})
+    except DatabaseUnreachable as error:
         return str(error)
-    return (done.stdout or done.stderr or "/").strip() if done.returncode else ""
+    out, err = process.communicate()
+    return (out or err or b"/").decode(errors="replace").strip() if process.returncode else ""
 
 
 def _looked_up(who: str | int) -> pwd.struct_passwd | None:

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import psutil
 
+from loader.engines.sql import quote
+
 if TYPE_CHECKING:
     from loader.embedded import Place
 
 SETTINGS_FILE = "labmart.conf"
 CLIENT_RULES_FILE = "labmart_hba.conf"
-_MIB = 1024**2
-_GIB = 1024**3
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ def client_rules(exposure: Exposure | None) -> str:
     """
     lines = ["# Written by labmart at every start.", "local all all trust"]
     for role in exposure.roles if exposure else ():
-        name = '"' + role.replace('"', '""') + '"'
-        lines += [f"host labmart {name} {ip} scram-sha-256" for ip in ("127.0.0.1/32", "::1/128")]
+        for ip in ("127.0.0.1/32", "::1/128"):
+            lines.append(f"host labmart {quote(role)} {ip} scram-sha-256")
     return "\n".join(lines) + "\n"
 
 
@@ -77,99 +76,89 @@ class Machine:
 def this_machine(place: Place) -> Machine:
     """Measure this machine; a container's limits count as the machine."""
     shm = Path("/dev/shm")
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    # "max" means no limit.
+    memory = [int(limit) for limit, *_ in _cgroups("memory.max") if limit.isdigit()]
+    cores = [
+        max(1, round(int(quota) / int(period)))
+        for quota, period in _cgroups("cpu.max")
+        if quota.isdigit()
+    ]
     return Machine(
-        memory=min([psutil.virtual_memory().total, *_cgroup_memory()]),
-        cores=_cores(),
+        memory=min([psutil.virtual_memory().total, *memory]),
+        cores=min([allowed or 1, *cores]),
         free_disk=shutil.disk_usage(place.home).free,
         free_shm=shutil.disk_usage(shm).free if shm.is_dir() else None,
     )
 
 
-def _cgroup_memory() -> Iterator[int]:
-    version_1 = _CGROUPS / "memory" / "memory.limit_in_bytes"
-    for path in (*(folder / "memory.max" for folder in _own_cgroups()), version_1):
-        with suppress(OSError):
-            text = path.read_text(encoding="ascii").strip()
-            # "max" means no limit, and version 1 says the same with a huge number.
-            if text.isdigit() and int(text) > 0:
-                yield int(text)
-
-
-def _own_cgroups() -> list[Path]:
-    """The cgroup (version 2) of this process and those above it: each may set a limit."""
-    own = _CGROUPS
+def _cgroups(name: str) -> Iterator[list[str]]:
+    """The words of a limit in the cgroups (version 2) of this process: each of them may have it."""
     with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            if line.startswith("0::/"):
-                own = _CGROUPS / line[3:].strip("/")
-    return [folder for folder in (own, *own.parents) if folder.is_relative_to(_CGROUPS)]
+        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("::/")[2].strip()
+        folder = Path("/sys/fs/cgroup") / own
+        for file in (folder / name, *(above / name for above in folder.parents)):
+            with suppress(OSError):
+                yield file.read_text(encoding="ascii").split()
 
 
-def _cores() -> int:
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = allowed or 1
-    for folder in _own_cgroups():
-        with suppress(OSError, ValueError):
-            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
-            if quota.isdigit():
-                cores = min(cores, max(1, round(int(quota) / int(period))))
-    return cores
+_SETTINGS = """\
+# Written by labmart at every start, for this machine. Do not edit it:
+# your own settings go to {shown}.
+listen_addresses = {addresses}  # nobody reaches it through the network
+hba_file = {rules}  # who may come in by which way
+unix_socket_directories = {run}  # a directory only its owner enters
+unix_socket_permissions = 0700  # and the socket itself is its owner's, too
+max_connections = 50  # dbt's threads, the command, a few people
+shared_buffers = {buffers}MB  # the tables of one build stay in it
+work_mem = {work}MB  # few, big sorts and hashes: they fit without spilling
+hash_mem_multiplier = 1  # work_mem is large already; twice that could exhaust memory
+maintenance_work_mem = {maintenance}MB  # indexes are built in memory
+effective_cache_size = {cache}MB  # what the file cache really holds
+wal_level = minimal  # a table filled in the transaction that made it skips the log
+max_wal_senders = 0  # required by wal_level = minimal; there is no replica
+max_wal_size = {wal}MB  # no checkpoint amid a build; a tenth of the free disk at most
+checkpoint_timeout = 30min  # likewise
+jit = off  # compiling costs more than it saves on these queries
+random_page_cost = 1.1  # the disk is an SSD, or the data is in memory
+parallel_tuple_cost = 0.001  # lets big joins run in parallel although rows are many
+max_parallel_workers_per_gather = {cores}  # one big query uses the machine
+max_parallel_workers = {parallel}  # two models at once may both run in parallel
+max_worker_processes = {workers}  # the above and the server's own
+autovacuum = on  # statistics keep up with the tables
+fsync = on  # what was committed survives a power cut
+synchronous_commit = on  # likewise
+log_timezone = 'UTC'  # the same log everywhere
+timezone = 'UTC'  # the same results everywhere
+log_line_prefix = '%m [%p] '  # when, and which process
+"""
 
 
 def render(machine: Machine, place: Place) -> str:
     """The text of labmart.conf."""
-    memory, cores = machine.memory, machine.cores
-    work_mem = max(16 * _MIB, memory // 24)
-    wal = min(16 * _GIB, max(1 * _GIB, machine.free_disk // 10))
-    settings = [
-        (
-            "listen_addresses",
-            "'127.0.0.1'" if exposure_of(place) else "''",
-            "nobody reaches it through the network",
-        ),
-        ("hba_file", _quoted(str(place.data / CLIENT_RULES_FILE)), "who may come in by which way"),
+    memory, cores = machine.memory >> 20, machine.cores
+    work = max(16, memory // 24)
+    text = _SETTINGS.format(
+        shown=str(place.user_settings).replace("\n", " "),
+        addresses="'127.0.0.1'" if exposure_of(place) else "''",
+        rules=_quoted(str(place.data / CLIENT_RULES_FILE)),
         # One item of a list of names: double quotes keep commas, spaces and capitals.
-        (
-            "unix_socket_directories",
-            _quoted('"' + str(place.run).replace('"', '""') + '"'),
-            "a directory only its owner enters",
-        ),
-        ("unix_socket_permissions", "0700", "and the socket itself is its owner's, too"),
-        ("max_connections", "50", "dbt's threads, the command, a few people"),
-        ("shared_buffers", _mb(min(8 * _GIB, memory // 6)), "the tables of one build stay in it"),
-        ("work_mem", _mb(work_mem), "few, big sorts and hashes: they fit without spilling"),
-        ("hash_mem_multiplier", "1", "work_mem is large already; twice that could exhaust memory"),
-        ("maintenance_work_mem", _mb(max(64 * _MIB, memory // 24)), "indexes are built in memory"),
-        ("effective_cache_size", _mb(memory * 2 // 3), "what the file cache really holds"),
-        ("wal_level", "minimal", "a table filled in the transaction that made it skips the log"),
-        ("max_wal_senders", "0", "required by wal_level = minimal; there is no replica"),
-        ("max_wal_size", _mb(wal), "no checkpoint amid a build; a tenth of the free disk at most"),
-        ("checkpoint_timeout", "30min", "likewise"),
-        ("jit", "off", "compiling costs more than it saves on these queries"),
-        ("random_page_cost", "1.1", "the disk is an SSD, or the data is in memory"),
-        ("parallel_tuple_cost", "0.001", "lets big joins run in parallel although rows are many"),
-        ("max_parallel_workers_per_gather", str(cores), "one big query uses the machine"),
-        ("max_parallel_workers", str(2 * cores), "two models at once may both run in parallel"),
-        ("max_worker_processes", str(2 * cores + 4), "the above and the server's own"),
-        ("autovacuum", "on", "statistics keep up with the tables"),
-        ("fsync", "on", "what was committed survives a power cut"),
-        ("synchronous_commit", "on", "likewise"),
-        ("log_timezone", "'UTC'", "the same log everywhere"),
-        ("timezone", "'UTC'", "the same results everywhere"),
-        ("log_line_prefix", "'%m [%p] '", "when, and which process"),
-    ]
-    # Parallel hash joins put their table into shared memory; /dev/shm is 64 MB in Docker.
-    if machine.free_shm is not None and machine.free_shm < 4 * work_mem:
-        settings.append(("dynamic_shared_memory_type", "mmap", "/dev/shm is too small here"))
-    user_settings = str(place.user_settings)
-    if place.user_settings.exists():
-        settings.append(("include", _quoted(user_settings), "a person's own settings"))
-    shown = user_settings.replace("\n", " ")
-    return (
-        "# Written by labmart at every start, for this machine. Do not edit it:\n"
-        f"# your own settings go to {shown}.\n"
-        + "".join(f"{f'{name} = {value}':<50} # {why}\n" for name, value, why in settings)
+        run=_quoted(quote(str(place.run))),
+        buffers=max(1, min(8 << 10, memory // 6)),
+        work=work,
+        maintenance=max(64, memory // 24),
+        cache=max(1, memory * 2 // 3),
+        wal=min(16 << 10, max(1 << 10, (machine.free_disk >> 20) // 10)),
+        cores=cores,
+        parallel=2 * cores,
+        workers=2 * cores + 4,
     )
+    # Parallel hash joins put their table into shared memory; /dev/shm is 64 MB in Docker.
+    if machine.free_shm is not None and machine.free_shm >> 20 < 4 * work:
+        text += "dynamic_shared_memory_type = mmap  # /dev/shm is too small here\n"
+    if place.user_settings.exists():
+        text += f"include = {_quoted(str(place.user_settings))}  # a person's own settings\n"
+    return text
 
 
 def write_settings(place: Place, machine: Machine) -> list[Path]:
@@ -188,10 +177,6 @@ def write_settings(place: Place, machine: Machine) -> list[Path]:
     if include not in text.splitlines():
         main.write_text(f"{text}\n{include}\n", encoding="utf-8")
     return written
-
-
-def _mb(size: int) -> str:
-    return f"{max(1, size // _MIB)}MB"
 
 
 def _quoted(text: str) -> str:

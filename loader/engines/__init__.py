@@ -1,7 +1,6 @@
 """Engines: an `Engine` reads marts, a `RawStore` (raw_store) writes raw tables.
 
-    raw_store  what the raw tables look like, and the store of all engines
-    feeding    records on their way into an engine
+    raw_store  what the raw tables look like, the store of all engines, and the way into it
     postgres, duckdb, lake   one module an engine, with `connect` and `connect_raw`
 
 Values come as Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps
@@ -56,23 +55,10 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Position:
-    """A row's values of what an order compares, None for NULL.
-
-    `seen` is how many rows with just these values have been given; 0 where there is but one.
-    """
-
-    values: tuple[str | None, ...]
-    seen: int = 0
-
-
-@dataclass(frozen=True)
 class Selection:
     """Rows of one relation: which columns, which rows (all `filters` hold), order, how many.
 
-    `descending` names columns of the order that go from the greatest down. `paged` compares texts
-    by so little that a `Position` stays short, and `after` leaves out the rows up to one; both on
-    PostgreSQL only.
+    `descending` names columns of the order that go from the greatest down.
     """
 
     relation: str
@@ -81,8 +67,7 @@ class Selection:
     filters: tuple[Filter, ...] = ()
     limit: int | None = None
     descending: frozenset[str] = frozenset()
-    paged: bool = False
-    after: Position | None = None
+    offset: int = 0
 
 
 class Engine:
@@ -148,7 +133,7 @@ class Engine:
     def literal(self, text: str) -> str:
         return literal(text)
 
-    def key(self, column: Column, *, paged: bool = False) -> str:  # noqa: ARG002 -- by one engine
+    def key(self, column: Column) -> str:
         """What an order compares: of texts the code points."""
         return f"m.{quote(column.name)}"
 
@@ -164,27 +149,17 @@ class Engine:
     def sql(self, selection: Selection, listed: str = "") -> str:
         """The query of a selection; by default it lists the selection's columns."""
         listed = listed or ", ".join(f"m.{quote(column.name)}" for column in selection.columns)
-        source, offset = self.source(selection), ""
+        sql = f"select {listed} from {self.source(selection)}"
+        ways = {False: "nulls first", True: "desc nulls last"}
         order = [
-            (self.key(column, paged=selection.paged), column.name in selection.descending)
+            f"{self.key(column)} {ways[column.name in selection.descending]}"
             for column in selection.order_by
         ]
-        sql = f"select {listed} from {source}"
-        if selection.after is not None:
-            level, beyond = self._around(order, selection.after.values)
-            if selection.after.seen:
-                # Rows that agree in everything are given by number; if some of them are gone, the
-                # number must not skip others.
-                count = f"select count(*) from {source} and {level}"
-                offset = f" offset least({selection.after.seen:d}, ({count}))"
-                beyond = f"({level} or {beyond})"
-            sql += f" and {beyond}"
         if order:
-            ways = {False: "nulls first", True: "desc nulls last"}
-            sql += f" order by {', '.join(f'{term} {ways[down]}' for term, down in order)}"
+            sql += f" order by {', '.join(order)}"
         if selection.limit is not None:
             sql += f" limit {selection.limit:d}"
-        return sql + offset
+        return sql + (f" offset {selection.offset:d}" if selection.offset else "")
 
     def _condition(self, filter_: Filter) -> str:
         if filter_.others:
@@ -210,25 +185,6 @@ class Engine:
             escape = self.literal("\\")
             return f"m.{quote(filter_.column.name)} {operator} {pattern} escape {escape}"
         return f"{own} {COMPARISONS[operator]} {values[0]}"
-
-    def _around(
-        self, order: Sequence[tuple[str, bool]], values: Sequence[str | None]
-    ) -> tuple[str, str]:
-        """The conditions of rows at these values, and of those behind.
-
-        Those are behind in the first, or level with it and behind in the rest.
-        """
-        levels, beyond = [], "false"
-        for (term, descending), value in reversed(list(zip(order, values, strict=True))):
-            level = f"{term} is null" if value is None else f"{term} = {self.literal(value)}"
-            behind = [f"{level} and {beyond}"]
-            if value is not None:
-                behind.append(f"{term} {'<' if descending else '>'} {self.literal(value)}")
-            if (value is None) != descending:
-                behind.append(f"{term} is {'null' if descending else 'not null'}")
-            beyond = f"({' or '.join(behind)})"
-            levels.append(level)
-        return " and ".join(levels), beyond
 
 
 @dataclass(frozen=True)

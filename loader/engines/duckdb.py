@@ -7,23 +7,25 @@ by a DuckDB shell or a dbt that was called by hand, that program is named.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, TypeVar
 
 import duckdb
 
 from loader.engines import Column, Engine, Row, Selection
-from loader.engines.feeding import Pipes
 from loader.engines.raw_store import RawStore
 from loader.engines.sql import literal, quote
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, QueryFailed
 from loader.locks import locked, wait_until
-from loader.parsers.records import Batch, csv_cell
+from loader.parsers.records import csv_cell
 from loader.profile import Profile
 from loader.project import expanded
 
@@ -66,7 +68,6 @@ def own_type(type_: str) -> str:
 # Another program may be just about to end.
 _PATIENCE_SECONDS = 10.0
 _TAKEN = re.compile(r"Could not set lock on file|different configuration")
-_HOLDER = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
 
 
 def path_of(profile: Profile) -> Path:
@@ -110,14 +111,6 @@ def opened(profile: Profile, *, write: bool, locks: bool = True) -> Iterator[Con
         was_there = path.exists()
         connection = _connect(profile, path, write=write)
         try:
-            # Times are printed; they must not depend on the machine.
-            connection.execute("set TimeZone = 'UTC'")
-            for name, value in _settings(profile, "settings").items():
-                try:
-                    connection.execute(f"set {name} = {literal(value)}")
-                except duckdb.Error as error:
-                    problem = f"`settings`: {name}: {one_line(error)}"
-                    raise ConfigError(profile.path, problem) from None
             yield connection
         finally:
             is_empty = False
@@ -131,81 +124,65 @@ def opened(profile: Profile, *, write: bool, locks: bool = True) -> Iterator[Con
 
 def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
     # A dict is invariant in its values, and DuckDB takes more than texts.
-    config: dict[str, str | bool | int | float | list[str]] = {}
-    config.update(_settings(profile, "config_options"))
-    if not write and not path.exists():
-        return duckdb.connect(":memory:", config=config)
+    options: dict[str, str | bool | int | float | list[str]] = {}
+    settings: dict[str, object] = {"TimeZone": "UTC"}
+    for key, given in (("config_options", options), ("settings", settings)):
+        values = profile.values.get(key) or {}
+        if not isinstance(values, Mapping):
+            raise ConfigError(profile.path, f"`{key}` is no mapping of names to values.")
+        given.update({str(name): str(value) for name, value in values.items()})
+    file = str(path) if write or path.exists() else ":memory:"
     deadline = time.monotonic() + _PATIENCE_SECONDS
 
     def connection() -> Connection | None:
         try:
-            return duckdb.connect(str(path), read_only=not write, config=config)
+            read_only = path.exists() and not write
+            made = duckdb.connect(file, read_only=read_only, config=options)
+            # Times are printed; they must not depend on the machine.
+            for name, value in settings.items():
+                made.execute(f"set {name} = {literal(str(value))}")
+            return made
         except duckdb.Error as error:
             message = one_line(error)
             if not _TAKEN.search(message):
                 raise DatabaseUnreachable(
-                    f"DuckDB cannot open {path}: {message} Correct `path` in {profile.path}, or "
-                    "move the file away."
+                    f"DuckDB cannot open {path}: {message} Correct `path` or `settings` in "
+                    f"{profile.path}, or move the file away."
                 ) from None
             if time.monotonic() > deadline:
-                held = _HOLDER.search(message)
-                holder = f"{Path(held[1]).name}, process {held[2]}" if held else "another program"
                 raise DatabaseUnreachable(
-                    f"The database file {path} is open in {holder}, and DuckDB lets one program "
-                    "write, or several read. Close it there and call again."
+                    f"The database file {path} is open in another program, and DuckDB lets one "
+                    f"write, or several read. Close it there and call again. {message}"
                 ) from None
             return None
 
     return wait_until(connection, waiting=f"{path} is open in another program; waiting …")
 
 
-def _settings(profile: Profile, key: str) -> dict[str, str]:
-    """A mapping of the profile, whose values DuckDB turns into what they mean."""
-    values = profile.values.get(key) or {}
-    if not isinstance(values, Mapping):
-        raise ConfigError(profile.path, f"`{key}` is no mapping of names to values.")
-    return {str(name): str(value) for name, value in values.items()}
-
-
-def _interruptible(
-    connection: Connection, call: Callable[[], _T], stop: Callable[[], None] = lambda: None
-) -> _T:
+def _interruptible(connection: Connection, call: Callable[[], _T]) -> _T:
     """Call in a thread, so that a signal ends the statement and is raised as what it means.
 
     By itself the driver makes a RuntimeError of a signal, or sees it when the statement is done.
-    `stop` is called besides, more than once, if the statement may wait for something else.
     """
-    results: list[_T] = []
-    failures: list[BaseException] = []
-    # Whoever takes it first decides: the thread that begins, or a signal before it did.
-    turn = threading.Lock()
-    # Thread.join takes a thread for ended when a signal comes (bpo-45274).
-    is_done = threading.Event()
+    result: Future[_T] = Future()
 
     def work() -> None:
-        if turn.acquire(blocking=False):
+        # A signal may have come before it began.
+        if result.set_running_or_notify_cancel():
             try:
-                results.append(call())
+                result.set_result(call())
             except BaseException as error:
-                failures.append(error)
-            finally:
-                is_done.set()
+                result.set_exception(error)
 
     try:
-        # The signal may come while the thread starts.
         threading.Thread(target=work, name="labmart-duckdb", daemon=True).start()
-        is_done.wait()
+        return result.result()
     except BaseException:
-        has_begun = not turn.acquire(blocking=False)
-        while has_begun and not is_done.is_set():
+        while not result.cancel() and not result.done():
             # A statement that is only about to begin does not see the first.
-            stop()
             connection.interrupt()
-            is_done.wait(0.05)
+            wait([result], 0.05)
         raise
-    if failures:
-        raise failures.pop()
-    return results[0]
 
 
 # Reading marts.
@@ -311,10 +288,6 @@ def _csv_sql(column: Column) -> str:
 
 # Writing the raw tables.
 
-# DuckDB takes at least so much memory for each pipe; longer records are read one by one.
-_LONGEST_RECORD = 8 << 20
-# Our own side fills no more than these.
-_PIPES = 4
 # Columns of numbers; all others that are written are texts.
 _NUMBERS = ("line", "load_id")
 
@@ -335,18 +308,8 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[DuckDBRaw]:
 class DuckDBRaw(RawStore):
     """An open transaction on the raw tables."""
 
-    relations_sql = """
-        select c.table_name, case when v.view_oid is null then 'table' else 'view' end, '',
-            c.column_name, c.data_type
-        from duckdb_columns() as c
-        left join duckdb_views() as v
-            on v.database_oid = c.database_oid and v.view_oid = c.table_oid
-                and v.schema_oid = c.schema_oid
-        where c.database_name = current_database() and lower(c.schema_name) = lower(?)
-        order by c.table_name, c.column_index
-    """
-    schemas_sql = """
-        select 1 from duckdb_schemas()
+    columns_sql = """
+        select table_name, column_name, data_type from duckdb_columns()
         where database_name = current_database() and lower(schema_name) = lower(?)
     """
 
@@ -357,19 +320,11 @@ class DuckDBRaw(RawStore):
         # Rows have a line and need no order; keeping one would cost memory.
         self.run("set preserve_insertion_order = false")
 
-    def run(
-        self,
-        sql: str,
-        values: Sequence[object] = (),
-        *,
-        right: str = "",  # noqa: ARG002 -- a file's tables know no rights
-        stop: Callable[[], None] = lambda: None,
-    ) -> list[tuple[Any, ...]]:
-        """See `RawStore`; `stop` ends what the statement may wait for."""
+    def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         connection = self._connection
         try:
             return _interruptible(
-                connection, lambda: connection.execute(sql, list(values)).fetchall(), stop
+                connection, lambda: connection.execute(sql, list(values)).fetchall()
             )
         except duckdb.Error as error:
             raise fault(error, self.where) from None
@@ -381,81 +336,57 @@ class DuckDBRaw(RawStore):
 
     standard_type = staticmethod(_standard_type)
 
-    def copy(
-        self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
-    ) -> int:
-        """Insert batches, which are made in a thread of their own."""
-        [(threads,)] = self.run("select current_setting('threads')")
-        written = 0
-        while True:
-            pipes = Pipes(batches, min(threads, _PIPES), _LONGEST_RECORD)
-            written += self._copied(name, columns, delimiter, pipes, _LONGEST_RECORD)
-            if pipes.left is None:
-                return written
-            # DuckDB fills a buffer of the longest record's size before it reads any, so a
-            # record that needs a huge one is read by itself.
-            size = len(pipes.left) + 1
-            alone = Pipes(iter([Batch(pipes.left.decode(), 0, (), 0)]), 1, size)
-            written += self._copied(name, columns, delimiter, alone, size)
-
-    def _copied(
-        self, name: str, columns: Sequence[str], delimiter: str, pipes: Pipes, longest: int
-    ) -> int:
-        """Write the records that pipes give, of at most so many bytes each; how many."""
+    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> int:
         types = ", ".join(
             f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'"
             for column in columns
         )
-        rows = (
-            f"select * from read_csv([{', '.join(map(literal, pipes.paths))}], "
-            f"auto_detect = false, header = false, delim = {literal(delimiter)}, quote = '\"', "
-            f"escape = '\"', nullstr = '', allow_quoted_nulls = false, new_line = '\\n', "
-            f"encoding = 'utf-8', max_line_size = {longest}, buffer_size = {2 * longest}, "
-            f"columns = {{{types}}})"
-        )
-        with pipes.running():
-            return self.insert(name, rows, pipes)
+        # One line may fill the chunk, and then a buffer has to hold it.
+        size = len(chunk) + 1
+        with _file() as file:
+            file.write(chunk)
+            file.flush()
+            return self.write(
+                name,
+                f"select * from read_csv('/dev/fd/{file.fileno()}', auto_detect = false, "
+                f"header = false, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
+                "nullstr = '', allow_quoted_nulls = false, new_line = '\\n', encoding = 'utf-8', "
+                f"max_line_size = {size}, buffer_size = {size}, columns = {{{types}}})",
+            )
 
-    def insert(self, name: str, rows: str, pipes: Pipes) -> int:
-        """Write the rows of a query, which reads the pipes, into a table; how many there were."""
-        [(written,)] = self.run(f"insert into {self.table(name)} by name {rows}", stop=pipes.stop)
+    def write(self, name: str, rows: str) -> int:
+        """Write the rows of a query into a table; how many there were."""
+        [(written,)] = self.run(f"insert into {self.table(name)} by name {rows}")
         return int(written)
 
     def end(self) -> None:
         self.run("commit")
 
 
+def _file() -> IO[bytes]:
+    """A file that is in memory, where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("labmart"), "wb")
+    return TemporaryFile()
+
+
 # Faults as sentences.
 
-# By what DuckDB says: what is wrong, and what to do.
-_KNOWN = (
-    (
-        "No space left|disk quota|File too large",
-        "its disk is full",
-        "Make room, for example with `labmart prune`, and call again.",
-    ),
-    (
-        "Out of Memory|failed to allocate|could not allocate",
-        "it is out of memory",
-        "Give it more (`settings: {memory_limit: …}` in profiles.yml), or close other programs; "
-        "call again.",
-    ),
-    ("read-only", "it takes no writing", "See who owns the file and its folder, and call again."),
-    (
-        "IO Error|Serialization Error|FATAL|INTERNAL",
-        "it cannot read or write its file",
-        "Look at the disk, then call again.",
-    ),
-    ("TransactionContext", "the work collided with somebody else's", "Call again."),
-)
+# By what DuckDB says: what to do.
+_STEPS = {
+    "No space left|disk quota|File too large": "Make room, for example with `labmart prune`, and "
+    "call again.",
+    "Out of Memory|failed to allocate|could not allocate": "Give it more (`settings: "
+    "{memory_limit: …}` in profiles.yml), or close other programs; call again.",
+    "TransactionContext": "Call again.",
+}
 
 
 def fault(error: duckdb.Error, where: str) -> DatabaseFault:
     message = one_line(error)
-    for pattern, problem, step in _KNOWN:
-        if re.search(pattern, message, re.IGNORECASE):
-            return DatabaseFault(where, f"{problem}: {message}", step)
-    return DatabaseFault(where, f"it refused the work: {message}", "Correct that and call again.")
+    known = (step for said, step in _STEPS.items() if re.search(said, message, re.IGNORECASE))
+    step = next(known, "Correct that and call again.")
+    return DatabaseFault(where, f"it refused the work: {message}", step)
 
 
 def one_line(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
     <raw schema>/loads/<number>.parquet         what one call changed in the ledger
     <raw schema>/<table>/<load_id>/*.parquet    the rows of a load
-    <raw schema>/claims/<load_id>               a number that was given out, and to whom
+    <raw schema>/claims/<load_id>               a number that was given out, and when
     <schema>/builds/<build>/<schema>/<model>/   what one run of dbt made
     <schema>/published/<build>/*.parquet        that it is published, and which columns it has
     <schema>/publications.parquet               what each publication was made of; mart_status too
@@ -19,24 +19,19 @@ counts. A load that is killed leaves rows and claims that no entry names; `prune
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import psutil
 
 from loader.engines import Load
 from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
-from loader.engines.feeding import Pipes
 from loader.engines.raw_store import kept_under
 from loader.engines.sql import literal, quote
 from loader.errors import DatabaseUnreachable, MissingExtra, UsageError
@@ -51,8 +46,8 @@ VARIABLE = "LABMART_LAKE"
 _PRUNED = "pruned"
 # Each so many entries one holds the whole ledger; those before the last such one are not needed.
 _COMPLETE_EVERY = 50
-# A loader of another machine may be at work for so long without having told the ledger.
-_LONGEST_LOAD_SECONDS = 7 * 24 * 3600.0
+# A loader may be at work for so long without having told the ledger.
+_LONGEST_LOAD_SECONDS = 24 * 3600.0
 # A small file is written at once.
 _LONGEST_WRITE_SECONDS = 60.0
 
@@ -164,12 +159,20 @@ class Folder:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as folder:
             yield Path(folder) / "file"
 
+    def hold(self, name: str) -> bool:
+        """Make a file that says since when; False if there is one of that name."""
+        return self.create(name, str(time.time()).encode())
+
+    def is_held(self, name: str, seconds: float) -> bool:
+        """Whether there is such a file, which was made not longer ago than that."""
+        held = self.read(name)
+        return held is not None and time.time() - float(held) < seconds
+
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
         """Hold a name, which others wait for. Who has held it for a minute was killed."""
-        while not self.create(name, str(time.time()).encode()):
-            held = self.read(name)
-            if held is not None and time.time() - float(held) > _LONGEST_WRITE_SECONDS:
+        while not self.hold(name):
+            if self.read(name) is not None and not self.is_held(name, _LONGEST_WRITE_SECONDS):
                 self.delete(name)
             time.sleep(0.05)
         try:
@@ -311,8 +314,9 @@ class LakeRaw(DuckDBRaw):
 
     # They are Spark's.
     runs_models = False
-    # Nothing is kept back: a file of Parquet holds rows of one load.
+    # Nothing is kept back: a file of Parquet holds rows of one load. It has all of a chunk.
     small = -1
+    chunk = 64 << 20
 
     def __init__(self, connection: Connection, lake: Folder, schema: str) -> None:
         super().__init__(connection, schema, lake.location)
@@ -330,7 +334,7 @@ class LakeRaw(DuckDBRaw):
 
     def _read_ledger(self) -> None:
         """Make the ledger's table what the entries amount to, and remember it."""
-        self.make_schema()
+        self.run(f"create schema if not exists {self.schema}")
         names = self._lake.names(self._name(LEDGER))
         self._number = max((int(name.partition(".")[0]) for name in names), default=0)
         self._used: set[int] = set()
@@ -363,21 +367,20 @@ class LakeRaw(DuckDBRaw):
         for table in self._declared:
             loads = [load for load in self._base.values() if load.input == table.name]
             for column, key, ids in kept_under(table.columns, loads):
-                for load_id in ids:
-                    folder = self._name(table.name, load_id)
+                for folder in (self._name(table.name, load_id) for load_id in ids):
                     for name in self._lake.names(folder):
-                        self._fill_file(f"{folder}/{name}", column, key)
+                        rows = f"read_parquet({literal(self._lake.path(f'{folder}/{name}'))})"
+                        present = [present for present, *_ in self.run(f"describe from {rows}")]
+                        if column in present or EXTRA not in present:
+                            continue
+                        value = f"{self.json_value(EXTRA, key)} as {quote(column)}"
+                        with self._lake.written(f"{folder}/{name}") as path:
+                            self._to_parquet(f"select *, {value} from {rows}", path)
 
-    def _fill_file(self, name: str, column: str, key: str) -> None:
-        rows = f"read_parquet({literal(self._lake.path(name))})"
-        present = [present for present, *_ in self.run(f"describe from {rows}")]
-        if column in present or EXTRA not in present:
-            return
-        with self._lake.written(name) as path:
-            self.run(
-                f"copy (select *, {self.json_value(EXTRA, key)} as {quote(column)} from {rows}) "
-                f"to {literal(path)} (format parquet, compression zstd)"
-            )
+    def _to_parquet(self, rows: str, path: str) -> int:
+        options = "(format parquet, compression zstd)"
+        [(written,)] = self.run(f"copy ({rows}) to {literal(path)} {options}")
+        return int(written)
 
     def next_load_id(self) -> int:
         """See `RawStore`. No other load gets the number."""
@@ -386,7 +389,7 @@ class LakeRaw(DuckDBRaw):
         while True:
             self._load_id += 1
             claim = self._name("claims", self._load_id)
-            if self._lake.create(claim, json.dumps(_claim()).encode()):
+            if self._lake.hold(claim):
                 # Who had it before us has told the ledger before the claim was free.
                 greatest = self._greatest_since()
                 if self._load_id > greatest:
@@ -407,19 +410,16 @@ class LakeRaw(DuckDBRaw):
         [(greatest,)] = self.run(f"select max(load_id) from read_parquet({_list(files)})")
         return int(greatest)
 
-    def insert(self, name: str, rows: str, pipes: Pipes) -> int:
+    def write(self, name: str, rows: str) -> int:
         """Write the rows into a Parquet file of the load whose number was given out last."""
         parts = self._parts.setdefault(f"{name}/{self._load_id}", [])
         part = self._name(name, self._load_id, f"{len(parts)}.parquet")
         with self._lake.written(part) as path:
-            [(written,)] = self.run(
-                f"copy ({rows}) to {literal(path)} (format parquet, compression zstd)",
-                stop=pipes.stop,
-            )
+            written = self._to_parquet(rows, path)
         parts.append(self._lake.path(part))
-        return int(written)
+        return written
 
-    def counts(self, table: str, first: int, condition: str = "") -> dict[int, int]:
+    def counts(self, table: str, first: int) -> dict[int, int]:
         """See `RawStore`; of the loads of this call."""
         folders = [name for name in self._parts if name.startswith(f"{table}/")]
         files = [part for folder in folders for part in self._parts[folder]]
@@ -427,7 +427,7 @@ class LakeRaw(DuckDBRaw):
             return {}
         rows = self.run(
             f"select load_id, count(*) from read_parquet({_list(files)}) "
-            f"where load_id >= {first:d}{condition} group by load_id"
+            f"where load_id >= {first:d} group by load_id"
         )
         return dict(rows)
 
@@ -511,12 +511,12 @@ class LakeRaw(DuckDBRaw):
         self.set_status(changes(self.loads()))
 
     def _void(self) -> set[int]:
-        """The numbers whose load was killed: no entry names them, and nobody is at work on them."""
+        """The numbers of killed loads: no entry names them, and they were claimed long ago."""
         owned = self._used | {load.load_id for load in self.loads()}
         at_work = {
             load_id
             for load_id in map(int, self._lake.names(self._name("claims")))
-            if _is_at_work(self._lake.read(self._name("claims", load_id)))
+            if self._lake.is_held(self._name("claims", load_id), _LONGEST_LOAD_SECONDS)
         }
         return {number for _, number in self._folders()} - owned - at_work
 
@@ -539,22 +539,3 @@ class LakeRaw(DuckDBRaw):
         for table, number in self._folders():
             if number in dead or (table == "claims" and number in kept):
                 self._lake.delete(self._name(table, number))
-
-
-def _claim() -> dict[str, object]:
-    process = psutil.Process()
-    owner = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
-    return {**owner, "claimed": time.time()}
-
-
-def _is_at_work(claim: bytes | None) -> bool:
-    """Whether the process that has a claim may still commit."""
-    if claim is None:
-        return False
-    try:
-        owner: dict[str, Any] = json.loads(claim)
-        if owner["host"] != socket.gethostname():
-            return bool(time.time() - owner["claimed"] < _LONGEST_LOAD_SECONDS)
-        return bool(psutil.Process(owner["pid"]).create_time() == owner["started"])
-    except (ValueError, KeyError, psutil.NoSuchProcess):
-        return False

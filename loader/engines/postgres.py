@@ -12,14 +12,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, Any, cast
+from io import BytesIO
+from typing import IO, Any
 
 import psycopg2
 import psycopg2.extensions
 from psycopg2 import errors
 
 from loader.engines import Column, Engine, Row, Selection
-from loader.engines.feeding import CHUNK, CopyStream
 from loader.engines.raw_store import RawStore
 from loader.engines.sql import quote
 from loader.errors import (
@@ -34,7 +34,6 @@ from loader.errors import (
     UsageError,
 )
 from loader.locks import wait_until
-from loader.parsers.records import Batch
 from loader.profile import RAW_SCHEMA_VARIABLE, Profile
 
 Connection = psycopg2.extensions.connection
@@ -110,28 +109,18 @@ def where(profile: Profile) -> str:
 def _unreachable(error: psycopg2.OperationalError, profile: Profile) -> DatabaseUnreachable:
     """Say what keeps us from connecting. libpq gives no codes here, only its English sentences."""
     message = one_line(error)
-    server, user, database = where(profile), profile.text("user"), profile.database
-    if any(
-        sign in message for sign in ("password", "no pg_hba.conf entry", "authentication failed")
-    ):
-        return DatabaseUnreachable(
-            f"The server {server} does not let {user!r} in: {message} "
-            "Set PGPASSWORD, or put the password into ~/.pgpass; PGUSER names another user."
-        )
-    if re.search(r'database ".*" does not exist', message):
-        return DatabaseUnreachable(
-            f"The server {server} has no database {database!r}. Create it "
-            f"(`createdb {database}`), or name another one with PGDATABASE."
-        )
-    if re.search(r'role ".*" does not exist', message):
-        return DatabaseUnreachable(
-            f"The server {server} has no user {user!r}. Create it (`createuser {user}`), or name "
-            "another one with PGUSER."
-        )
-    return DatabaseUnreachable(
-        f"No PostgreSQL answers at {server}: {message} Start the server, or correct host and port "
-        "(PGHOST, PGPORT, or profiles.yml). Without PGHOST labmart uses its own PostgreSQL."
-    )
+    steps = {
+        "password|no pg_hba.conf entry|authentication failed": "Set PGPASSWORD, or put it into "
+        "~/.pgpass; PGUSER names another user.",
+        'database ".*" does not exist': f"Create it (`createdb {profile.database}`), or name "
+        "another one with PGDATABASE.",
+        'role ".*" does not exist': f"Create it (`createuser {profile.text('user')}`), or name "
+        "another one with PGUSER.",
+        "": "Start the server, or correct host and port (PGHOST, PGPORT, or profiles.yml). Without "
+        "PGHOST labmart uses its own PostgreSQL.",
+    }
+    step = next(step for sign, step in steps.items() if re.search(sign, message))
+    return DatabaseUnreachable(f"No way into PostgreSQL at {where(profile)}: {message} {step}")
 
 
 def one_line(error: Exception) -> str:
@@ -204,9 +193,6 @@ _TYPES = {
 }
 # More rows are fetched in portions.
 _ROWS_AT_ONCE = 5000
-# A paged text is compared by so many characters: a cell can hold megabytes. Texts that agree in
-# these are told apart by a digest, in a fixed order that is not the alphabet's.
-_COMPARED = 100
 # What makes a spreadsheet read a cell as a formula when it comes first.
 _FORMULA_SIGNS = "=+-@\t\r"
 
@@ -302,15 +288,9 @@ class Postgres(Engine):
     def literal(self, text: str) -> str:
         return literal(text)
 
-    def key(self, column: Column, *, paged: bool = False) -> str:
-        name = super().key(column)
-        if not _is_text(column):
-            return name
-        if paged:
-            short = f"left({name}, {_COMPARED}) || md5({name})"
-            name = f"(case when length({name}) > {_COMPARED} then {short} else {name} end)"
+    def key(self, column: Column) -> str:
         # Code point order is the same on every server; a server's own collation is not.
-        return f'{name} collate "C"'
+        return super().key(column) + (' collate "C"' if _is_text(column) else "")
 
     @contextmanager
     def _faults(self, relation: str = "") -> Iterator[None]:
@@ -379,34 +359,19 @@ class PostgresRaw(RawStore):
     # Stands for a parameter in SQL: no name can have it, and a `%` is one of a name.
     parameter = "\0"
     has_ranges = True
-    # A relation without any column has one row with none.
-    relations_sql = """
-        select
-            c.relname,
-            case c.relkind
-                when 'r' then 'table' when 'p' then 'table' when 'v' then 'view'
-                when 'm' then 'materialized view' when 'f' then 'foreign table'
-                when 'S' then 'sequence' else 'relation of another kind'
-            end,
-            pg_get_userbyid(c.relowner),
-            a.attname,
-            format_type(a.atttypid, a.atttypmod)
-        from pg_class as c
+    columns_sql = """
+        select c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
+        from pg_attribute as a
+        inner join pg_class as c on c.oid = a.attrelid and c.relkind not in ('i', 'I')
         inner join pg_namespace as n on n.oid = c.relnamespace
-        left join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-        where n.nspname = \0 and c.relkind not in ('i', 'I')
-        order by c.relname, a.attnum
+        where n.nspname = \0 and a.attnum > 0 and not a.attisdropped
     """
-    schemas_sql = "select 1 from pg_namespace where nspname = \0"
 
     def __init__(self, connection: Connection, schema: str, where: str, *, write: bool) -> None:
         super().__init__(schema, quote(schema), where)
-        self.database = quote(connection.info.dbname)
         self._connection = connection
-        self._user = ""
         # Read committed: what is read after the lock was taken is what the last load left.
         connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
-        self._user = quote(str(self.run("select current_user::text")[0][0]))
         # A load that was reported as done must survive a crash of the server.
         self.run(
             "select set_config(name, case setting when 'off' then 'on' else '0' end, true) "
@@ -419,9 +384,7 @@ class PostgresRaw(RawStore):
         if write:
             wait_until(lambda: bool(self.run(f"select {lock}", (schema,))[0][0]))
 
-    def run(
-        self, sql: str, values: Sequence[object] = (), *, right: str = ""
-    ) -> list[tuple[Any, ...]]:
+    def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         if values:
             sql = sql.replace("%", "%%").replace(self.parameter, "%s")
         try:
@@ -429,13 +392,7 @@ class PostgresRaw(RawStore):
                 cursor.execute(sql, values or None)
                 return list(cursor) if cursor.description else []
         except psycopg2.Error as error:
-            raise fault(error, self.where, need=self._need(right)) from None
-
-    def _need(self, right: str) -> str:
-        if right in ("select", "insert", "update", "delete"):
-            tables = f"{right} on all tables in schema {self.schema}"
-            right = f"usage on schema {self.schema} to {self._user}; grant {tables}"
-        return f"grant {right} to {self._user}" if right else ""
+            raise fault(error, self.where) from None
 
     def analyze(self) -> None:
         # Queries are planned right after this, before PostgreSQL would look by itself.
@@ -445,30 +402,21 @@ class PostgresRaw(RawStore):
     def json_value(self, column: str, key: str) -> str:
         return f"{quote(column)}::json ->> {literal(key)}"
 
-    def copy(
-        self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
-    ) -> int:
-        """COPY batches into a table, which are made in a thread of their own."""
-        # Waiting for a lock inside COPY could not be interrupted.
-        self.run(f"lock table {self.table(name)} in row exclusive mode", right="insert")
+    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> int:
+        # Waiting for a lock inside COPY could not be interrupted. And during COPY the driver does
+        # not look at what the server says: of a full disk it hears at the end of a chunk.
+        self.run(f"lock table {self.table(name)} in row exclusive mode")
         listed = ", ".join(quote(column) for column in columns)
         sql = (
             f"copy {self.table(name)} ({listed}) from stdin (format csv, "
             f"delimiter {literal(delimiter)}, quote '\"', encoding 'UTF8')"
         )
-        written = 0
-        with CopyStream(batches).running() as stream, self._connection.cursor() as cursor:
-            while not stream.exhausted:
-                try:
-                    with _honest_copy():
-                        cursor.copy_expert(sql, cast("IO[bytes]", stream), CHUNK)
-                except psycopg2.Error as error:
-                    if stream.failure is not None:
-                        raise stream.failure from None
-                    raise fault(error, self.where, need=self._need("insert")) from None
-                written += cursor.rowcount
-        self.changed.add(name)
-        return written
+        try:
+            with _honest_copy(), self._connection.cursor() as cursor:
+                cursor.copy_expert(sql, BytesIO(chunk), self.chunk)
+                return cursor.rowcount
+        except psycopg2.Error as error:
+            raise fault(error, self.where) from None
 
     def end(self) -> None:
         self.analyze()
@@ -533,48 +481,35 @@ def _honest_copy() -> Iterator[None]:
 
 # Faults as sentences.
 
-_AGAIN = "Call again."
-_SAME_MOMENT = ("somebody else made the same thing at the same moment", _AGAIN)
-# By code, or by class (its first two characters): what is wrong, and what to do.
-_KNOWN = {
-    "53100": ("its disk is full", "Make room, for example with `labmart prune`, and call again."),
-    "53200": ("it is out of memory", "Give it more memory, or close other programs; call again."),
-    "53": ("it is short of a resource", "Look into its log, then call again."),
-    "25006": (
-        "it takes no writing",
-        "Name the primary server with PGHOST, or a user who may write with PGUSER.",
-    ),
-    "55P03": ("a table is locked by somebody else", "Call again when the other work is done."),
-    "57014": ("the work was cancelled", _AGAIN),
-    "40": ("the work collided with somebody else's", _AGAIN),
-    "54": ("something is larger than PostgreSQL can hold", "Take it out of the file."),
-    "58": ("it cannot read or write its files", "Look into its log, then call again."),
-    "XX": ("it found a fault in itself or its files", "Look into its log."),
-    **dict.fromkeys(("23505", "42P06", "42P07"), _SAME_MOMENT),
+# By code, or by class (its first two characters): what to do. What is wrong the server says itself.
+_STEPS = {
+    "53100": "Make room, for example with `labmart prune`, and call again.",
+    "53": "Give it more of that, or close other programs; call again.",
+    "25006": "Name the primary server with PGHOST, or a user who may write with PGUSER.",
+    "42501": "`labmart roles` makes roles with the rights to load, to build and to read.",
+    **dict.fromkeys(("40", "55", "57", "23505", "42P06", "42P07"), "Call again."),
+    **dict.fromkeys(("58", "XX"), "Look into its log."),
 }
 _LOST = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
-_RESTART = "See that the server runs, and call again."
 
 
-def fault(
-    error: psycopg2.Error, where: str, *, need: str = "", is_commit: bool = False
-) -> DatabaseFault:
-    """What to tell a person. `need` is the SQL that would give the right that is missing."""
-    code, message = error.pgcode or "", _message(error)
-    if _is_lost(error) and is_commit:
-        return DatabaseFault(
-            where,
-            f"the connection was lost in the moment of the commit: {message}",
-            f"{_RESTART} `labmart loads` shows which; what is there already is not loaded twice.",
-            outcome="Either all of it was written or nothing.",
-        )
-    if _is_lost(error):
-        return DatabaseFault(where, f"the connection was lost: {message}", _RESTART)
-    if code == "42501":
-        step = f"Its owner or an administrator can give it: {need};" if need else ""
-        return DatabaseFault(where, f"a right is missing: {message}", step or "Ask its owner.")
-    problem, step = _KNOWN.get(code) or _KNOWN.get(code[:2]) or ("it refused the work", "")
-    return DatabaseFault(where, f"{problem}: {message}", step or "Correct that and call again.")
+def fault(error: psycopg2.Error, where: str, *, is_commit: bool = False) -> DatabaseFault:
+    code = error.pgcode or ""
+    parts = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
+    sentences = " ".join(part.rstrip(".") + "." for part in parts if part)
+    message = " ".join(sentences.split()) or one_line(error)
+    if not _is_lost(error):
+        step = _STEPS.get(code) or _STEPS.get(code[:2]) or "Correct that and call again."
+        return DatabaseFault(where, f"it refused the work: {message}", step)
+    step = "See that the server runs, and call again."
+    if not is_commit:
+        return DatabaseFault(where, f"the connection was lost: {message}", step)
+    return DatabaseFault(
+        where,
+        f"the connection was lost in the moment of the commit: {message}",
+        f"{step} `labmart loads` shows which; what is there already is not loaded twice.",
+        outcome="Either all of it was written or nothing.",
+    )
 
 
 def _is_lost(error: psycopg2.Error) -> bool:
@@ -582,9 +517,3 @@ def _is_lost(error: psycopg2.Error) -> bool:
     if code is not None:
         return code in _LOST or code.startswith("08")
     return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-
-
-def _message(error: psycopg2.Error) -> str:
-    parts = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
-    sentences = [part.rstrip(".") + "." for part in parts if part]
-    return " ".join(" ".join(sentences).split()) if sentences else one_line(error)

@@ -50,13 +50,12 @@ def collect(
     *,
     exclude: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
-    within: Path | None = None,
     progress: Progress,
 ) -> Iterator[Collected]:
     """What the PATHs of a call mean, as files of this machine.
 
     A file that is named twice, by links too, comes once. Files that cannot be had are told in
-    `problems`, all of them. For `names` and `within` see `LoadOptions`. Temporary files are there
+    `problems`, all of them. For `names` see `LoadOptions`. Temporary files are there
     until the context ends, however it ends. Raises NothingToLoad for a PATH that means no file,
     and MissingExtra.
     """
@@ -76,7 +75,7 @@ def collect(
         others = "".join(f"\n{other}" for other in missing[1:])
         raise NothingToLoad(missing[0].path, f"{missing[0].problem}{others}")
     with Spool() as spool:
-        collector = _Collector(exclude, spool, progress, within)
+        collector = _Collector(exclude, spool, progress)
         for path, results in local_results:
             collector.add(collector.fetch(path) if results is None else results)
         yield collector.collected()
@@ -96,10 +95,8 @@ def _local(path: str, exclude: Sequence[str]) -> list[Result] | None:
 class _Collector:
     """The files, problems and skipped names so far."""
 
-    def __init__(
-        self, exclude: Sequence[str], spool: Spool, progress: Progress, within: Path | None
-    ) -> None:
-        self._exclude, self._within = exclude, within
+    def __init__(self, exclude: Sequence[str], spool: Spool, progress: Progress) -> None:
+        self._exclude = exclude
         self._spool, self._progress = spool, progress
         self._files: list[LocalFile] = []
         # As keys, which keep their order and come once.
@@ -148,11 +145,6 @@ class _Collector:
         if real in self._seen:
             return
         self._seen.add(real)
-        if self._within is not None:
-            if not real.is_relative_to(self._within):
-                raise FileRefused(file.name, f": it leads out of the folder {self._within}.")
-            # Opened by the path that was judged, whatever becomes of a link.
-            file = replace(file, name=file.name.removeprefix(f"{self._within}/"), path=real)
         if is_pipe(file.path):
             pipe = file.path
             file = self._piped(lambda: pipe.open("rb"), file.name)

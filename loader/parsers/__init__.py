@@ -8,8 +8,7 @@ dialect        which delimiter, quote and escape a text has: the ones that its h
 splitter       where a line, a cell and a record end: the definition, and its fast path
 json_lines     JSON lines
 sheets         tables that come split into cells, into batches
-workbooks      xlsx, ods, xls in a child process with limits
-               (workbook_child, workbook_formats)
+workbooks      xlsx, ods, xls in a child process with limits (workbook_child)
 parquet        Parquet
 
 A parser never looks at what cells mean, but for the ids that tell a record from a header. Every

@@ -7,25 +7,18 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from loader.errors import FileRefused
-from loader.parsers.dialect import ReadOptions, TextLayout, recognise_layout, unwrapped
+from loader.parsers.dialect import ReadOptions, TextLayout, recognise_layout
 from loader.parsers.encoding import (
     Decoding,
     Encoding,
     Open,
     decode,
     encoding_of,
-    proposals,
     said_encoding,
     to_a_character,
 )
-from loader.parsers.records import UNDECODABLE, Batch, Parser, RejectedLine, listed
-from loader.parsers.splitter import (
-    Splitter,
-    complete_lines,
-    count_lines,
-    lines_of,
-    output_delimiter,
-)
+from loader.parsers.records import Batch, Parser, RejectedLine, listed
+from loader.parsers.splitter import Splitter, complete_lines, count_lines, output_delimiter
 from loader.sources import HeaderMatch, Input
 
 # What the dialect is told from.
@@ -45,7 +38,6 @@ class DelimitedParser(Parser):
     read_as: Encoding
     layout: TextLayout
     wrapping: str
-    hint: str = ""
     # Records that may have swallowed others, as they are read.
     _doubted: list[RejectedLine] = field(default_factory=list)
 
@@ -71,8 +63,6 @@ class DelimitedParser(Parser):
             notes = (f"passed over {lines} before the header", *notes)
         if self.read_as.is_guess:
             notes += (f"the encoding is a guess: {self.read_as}; --encoding says another one",)
-        if self.hint:
-            notes += (self.hint,)
         if self._doubted:
             lines = listed(
                 [f"{one.line} to {one.line + count_lines(one.content)}" for one in self._doubted]
@@ -85,36 +75,33 @@ class DelimitedParser(Parser):
 
     def _batches(self, load_id: int) -> Iterator[Batch]:
         self._doubted = []
-        splitter = self._splitter(self.match, load_id, line=1)
-        raw = pending = ""
+        splitter = self._splitter(self.match, load_id, line=self.layout.skip + 1)
+        # What is not split yet, and where it begins.
+        pending, at = "", self.layout.begin
         with self.open() as stream:
             decoding = Decoding(self.name, stream, self.read_as)
             for portion in chain(decoding, [None]):
                 self.read_as = decoding.encoding
                 final = portion is None
-                raw += portion or ""
-                whole = len(raw) if final else complete_lines(raw)
-                text = raw[:whole]
-                pending += unwrapped(text) if self.layout.is_wrapped else text
-                raw = raw[whole:]
-                begin = self._skip(splitter, pending)
+                pending += portion or ""
+                whole = len(pending) if final else complete_lines(pending)
                 out: list[str] = []
                 rejected: list[RejectedLine] = []
                 doubted: list[RejectedLine] = []
                 records = 0
-                while True:
-                    text, used = splitter.split(pending[begin:], final=final)
+                while at <= whole:
+                    text, used = splitter.split(pending[at:whole], final=final)
                     out.append(text)
                     records += splitter.records
                     rejected += splitter.rejected
                     doubted += splitter.doubted
-                    begin += used
+                    at += used
                     if splitter.header is None:
                         break
                     match = self.following(splitter.header_line, splitter.header)
                     splitter = self._splitter(match, load_id, line=splitter.line)
-                pending = pending[begin:]
-                if len(pending) + len(raw) > _LINE_LIMIT:
+                pending, at = pending[at:], max(0, at - len(pending))
+                if len(pending) > _LINE_LIMIT:
                     raise FileRefused(
                         self.name,
                         f", line {splitter.line}: the line is longer than {_LINE_LIMIT >> 20} MiB. "
@@ -133,16 +120,6 @@ class DelimitedParser(Parser):
             headers=self.headers,
         )
 
-    def _skip(self, splitter: Splitter, text: str) -> int:
-        """Pass over the lines up to the header."""
-        if splitter.line > self.layout.skip:
-            return 0
-        left = self.layout.skip + 1 - splitter.line
-        begins = [at for _, at, _ in lines_of(text, limit=left + 1)]
-        passed = min(left, len(begins))
-        splitter.line += passed
-        return begins[left] if len(begins) > left else len(text)
-
 
 def recognise_text(
     name: str, open_bytes: Open, inputs: Sequence[Input], options: ReadOptions, wrapping: str = ""
@@ -158,6 +135,4 @@ def recognise_text(
     if len(sample) >= SAMPLE:
         text = text[: complete_lines(text)] or text
     layout = recognise_layout(name, text, inputs, options)
-    has_others = options.encoding is None and encoding.name == "utf-8" and UNDECODABLE.search(text)
-    hint = proposals(sample) if has_others else ""
-    return DelimitedParser(name, inputs, layout.match, open_bytes, encoding, layout, wrapping, hint)
+    return DelimitedParser(name, inputs, layout.match, open_bytes, encoding, layout, wrapping)

@@ -17,12 +17,10 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -42,52 +40,50 @@ _BOMS = (
 # The error handler that marks bytes without a meaning.
 MARK = "labmart-mark"
 
-# What is guessed; the encodings in use that can make words of the same bytes, with the languages
-# that are written in them, none where they have letters of their own; and more that are proposed
-# when there is no guess.
+# What is guessed, and the encodings in use that can make words of the same bytes, with the
+# languages that are written in them; none where they have letters of their own.
 _GUESS = "cp1252"
 _WEST = "de fr es pt it nl da no sv fi is ga et"
 _EAST = "cs sk pl hu sl hr ro de"
-_RIVALS = {
+_LANGUAGES = {
+    # What Turkish has in common with the West is the same in both encodings.
+    _GUESS: f"{_WEST} tr",
     **dict.fromkeys(("cp1250", "iso8859_2", "mac_latin2", "cp852"), _EAST),
     **dict.fromkeys(("cp1254", "cp857"), "tr"),
     **dict.fromkeys(("cp1257", "iso8859_13"), "lt lv et"),
     **dict.fromkeys(("mac_roman", "cp850"), _WEST),
-    **dict.fromkeys(("cp1251", "cp1253", "gb18030", "big5", "cp932", "cp949", "cp1255", "cp1256")),
+    **dict.fromkeys(("cp1251", "cp1253", "gb18030", "big5", "cp932", "cp949", "cp1255"), ""),
+    "cp1256": "",
 }
-_OTHERS = ("koi8_r", "cp866")
+_ASCII = {*map(chr, range(128))}
 _TO_KANJI = re.compile(rb"\x1b\$[@B]")
-# A run of letters and bytes beyond ASCII with at least one of these. Longer ones are no words.
+# A token is a run of letters and bytes beyond ASCII. Longer ones are no words.
 _TOKEN = re.compile(rb"[A-Za-z\x80-\xff]++")
-_LETTERS_ONLY = bytes(
-    byte if byte > 0x7F or chr(byte).isalpha() else ord(" ") for byte in range(256)
-)
+_LETTERS_ONLY = bytes(n if n > 0x7F or chr(n).isalpha() else ord(" ") for n in range(256))
 _LONGEST_TOKEN = 40
-# So many different ones are judged at first; of all one in so many may be odd.
+# So many are judged at first; of all one in so many may be odd.
 _MOST_TOKENS = 2000
 _ODD_SHARE = 10
 _EXAMPLES = 3
 
-# What no other encoding has in such places: elisions, contractions, units.
+# What no other encoding has in such places: units, elisions, contractions.
 _CERTAIN = re.compile(
-    "^(?:[cdjlmnst]|qu|aujourd)’[aeéèêiîoôuhœ][a-zà-ÿ]{2}|[a-z]n’t$|’(?:re|ve|ll)$"
-    "|^µ[mlgsav]l?$|^nº$"
+    "°[cf]|µ[aglmsv]l?|[cdkmµ]?m[²³]|nº|(?:[cdjlmnst]|qu|aujourd)’[aeéèêiîoôuhœ][a-zà-ÿ]{2,}"
+    "|[a-zà-ÿ]+(?:n’t|’(?:re|ve|ll))",
+    re.IGNORECASE,
 )
-# The signs that another encoding may have before a unit: a sign in a word is no evidence for it.
-_UNIT = re.compile("[°µ][A-Za-z]{1,3}|[^\\W\\d_µºª²³¹¼½¾]+")
-# Signs of laboratories and word processors; some stand within a word, some before or behind one.
-_WITHIN = "’‘–—\u00a0·"
-_TYPOGRAPHIC = f"{_WITHIN}“”„…•"
-_SIGNS = f"{_WITHIN}€£°±²³µ·¹ºª¼½¾×÷«»“”„…•§®©™¿¡†‰"
-_MISPLACED_SIGN = re.compile(
-    f"[^\\W\\d_][^\\w{_WITHIN}][^\\W\\d_]|[€£÷][^\\W\\d_]|[^\\W\\d_]{{4}}[²³¹]|[²³¹¼½¾][^\\W\\d_]"
-    "|[^\\W\\d_]÷"
-)
-# Where a capital letter of another page is likelier than these: `…ric`, `”scar`, `«elik`, `°Hola`.
-_UNLIKELY_SIGN = re.compile("[…”«][^\\W\\d_]|°[^\\W\\d_]{2}|[^\\W\\d_a-zà-ÿ]…")
 _LETTERS = re.compile("[^\\W\\d_µºª²³¹¼½¾]+")
-# The scripts of the encodings that are tried, but for the Latin one.
-_SCRIPTS = ("EAST", "CYRILLIC", "GREEK", "HEBREW", "ARABIC")
+# Signs of laboratories and word processors: alone, or before, within and behind words.
+_SIGNS = re.compile("[–—‘’“”„…•·\u00a0]+|[€£°±²³µ¹ºª¼½¾×÷«»§®©™¿¡†‰]")
+_SIGNS_AT_WORDS = re.compile(
+    f"[“‘«„¿¡±§©°µ•–—\u00a0]*(?:{_LETTERS.pattern}[’‘–—·\u00a0]?)+[”’»…º®™°–—\u00a0]*"
+)
+# The scripts of the encodings that are tried, but for the Latin one; those of the East are written
+# side by side.
+_EASTERN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")
+_CASED = ("CYRILLIC", "GREEK", "HEBREW", "ARABIC")
+# A capital within a word begins another one: `LaFrenière`.
+_CAPITAL_WITHIN = re.compile("(?<=[a-zà-ÿ])(?=[A-Z])")
 
 
 class Stream(Protocol):
@@ -137,41 +133,33 @@ def encoding_of(name: str, sample: bytes) -> Encoding:
 
     It is not final while all is ASCII. Raises FileRefused if a guess has a rival.
     """
-    if proven := _proven(sample):
-        return Encoding(proven)
+    if wide := wide_encoding_of(sample):
+        return Encoding(wide)
     if sample.isascii():
-        return Encoding("utf-8", is_final=False)
-    tokens = Counter(dict(Counter(_words(sample)).most_common(_MOST_TOKENS)))
-    if not _least(tokens, _GUESS):
+        # The shifts between its alphabets are the marks of ISO 2022.
+        is_iso = _TO_KANJI.search(sample)
+        return Encoding("iso2022_jp") if is_iso else Encoding("utf-8", is_final=False)
+    words = _words(sample)[:_MOST_TOKENS]
+    is_utf8 = any(
+        not "\ud800" <= char <= "\udfff" for char in set(decode(sample, "utf-8")) - _ASCII
+    )
+    if is_utf8 or not _quality(words, _GUESS):
         return Encoding("utf-8")
-    for rival in (*_RIVALS, *_detected([*tokens])):
-        differ = Counter(tokens)
-        for token in tokens:
-            if token.decode(rival, MARK) == token.decode(_GUESS, MARK):
-                del differ[token]
-        if differ and _least(differ, rival) >= max(1, _least(differ, _GUESS)):
-            shown = max(differ, key=lambda token: _judged(token, rival))
+    for rival in _LANGUAGES:
+        differ = [w for w in words if w.decode(rival, MARK) != w.decode(_GUESS, MARK)]
+        if differ and _quality(differ, rival) >= max(1, _quality(differ, _GUESS)):
+            word = max(differ, key=lambda word: _judged(word, rival))
+            readings = " and ".join(
+                f"{printable(word.decode(page, MARK))!r} ({page.replace('cp125', 'windows-125')})"
+                for page in (_GUESS, rival)
+            )
             raise FileRefused(
                 name,
                 ": its letters beyond ASCII are no UTF-8, and two encodings make words of them: "
-                f"{_shown(shown, _GUESS)} and {_shown(shown, rival)}. Say which it is with "
-                f"--encoding.",
+                f"{readings}. Say which it is with --encoding.",
             )
-    examples = [token.decode(_GUESS) for token in tokens if _judged(token, _GUESS)]
-    return Encoding(_GUESS, tuple(examples[:_EXAMPLES]), is_guess=True)
-
-
-def proposals(sample: bytes) -> str:
-    """Which encodings would make words of bytes that are no UTF-8, in a sentence; '' if none."""
-    found = Counter(word for word in _words(sample) if not _is_utf8(word))
-    tokens = Counter(dict(found.most_common(_MOST_TOKENS)))
-    pages = (_GUESS, *_RIVALS, *_OTHERS)
-    shown = max(tokens, key=len, default=b"")
-    likely = [page for page in pages if len(shown) > 2 and _least(tokens, page) > 1]
-    if not likely:
-        return ""
-    readings = " or ".join(_shown(shown, page) for page in likely[:_EXAMPLES])
-    return f"bytes that are no UTF-8 would read as words in another encoding: {readings}"
+    examples = dict.fromkeys(word.decode(_GUESS) for word in words if _judged(word, _GUESS))
+    return Encoding(_GUESS, tuple(examples)[:_EXAMPLES], is_guess=True)
 
 
 def decode(sample: bytes, encoding: str) -> str:
@@ -195,46 +183,39 @@ class Decoding:
 
     def __iter__(self) -> Iterator[str]:
         chunk = self._stream.read(CHUNK)
-        bom = bom_of(chunk)
-        is_final = self.encoding.is_final
-        if bom and bom[0] == self.encoding.name:
-            chunk, is_final = chunk[len(bom[1]) :], True
-        while not is_final and chunk.isascii():
-            yield chunk.decode("ascii")
-            if not (chunk := self._stream.read(CHUNK)):
-                return
-        if not is_final:
-            chunk = to_a_character(chunk, self._stream)
-            self.encoding = encoding_of(self._name, chunk)
-        if self.encoding.is_guess:
-            yield from self._guessed(chunk)
-            return
+        if (bom := bom_of(chunk)) and bom[0] == self.encoding.name:
+            chunk = chunk[len(bom[1]) :]
+        while not self.encoding.is_final and chunk:
+            if chunk.isascii():
+                yield chunk.decode("ascii")
+                chunk = self._stream.read(CHUNK)
+            else:
+                chunk = to_a_character(chunk, self._stream)
+                self.encoding = encoding_of(self._name, chunk)
         decoder = codecs.getincrementaldecoder(self.encoding.name)(MARK)
-        while chunk:
-            yield decoder.decode(chunk)
-            chunk = self._stream.read(CHUNK)
-        yield decoder.decode(b"", final=True)
-
-    def _guessed(self, chunk: bytes) -> Iterator[str]:
-        """Portions of whole lines, with every word marked that the guess cannot explain."""
         kept = b""
         while chunk:
-            chunk = kept + chunk
-            end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1 or len(chunk)
-            chunk, kept = chunk[:end], chunk[end:]
-            yield self._marked(chunk)
+            if self.encoding.is_guess:
+                chunk = kept + chunk
+                end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1 or len(chunk)
+                chunk, kept = chunk[:end], chunk[end:]
+                yield _guessed(chunk)
+            else:
+                yield decoder.decode(chunk)
             chunk = self._stream.read(CHUNK)
-        yield self._marked(kept)
+        yield _guessed(kept) if kept else decoder.decode(b"", final=True)
 
-    def _marked(self, chunk: bytes) -> str:
-        odd = {word for word in {*_words(chunk)} if not _judged(word, self.encoding.name)}
-        pieces, at = [], 0
-        for found in _TOKEN.finditer(chunk) if odd else ():
-            if found[0] in odd:
-                pieces.append(chunk[at : found.start()].decode(self.encoding.name, MARK))
-                pieces.append(found[0].decode("ascii", MARK))
-                at = found.end()
-        return "".join([*pieces, chunk[at:].decode(self.encoding.name, MARK)])
+
+def _guessed(lines: bytes) -> str:
+    """Some lines by the guess, with every word marked that it cannot explain."""
+    odd = {word for word in {*_words(lines)} if not _judged(word, _GUESS)}
+    pieces, at = [], 0
+    for token in _TOKEN.finditer(lines) if odd else ():
+        if token[0] in odd:
+            pieces.append(lines[at : token.start()].decode(_GUESS, MARK))
+            pieces.append(token[0].decode("ascii", MARK))
+            at = token.end()
+    return "".join([*pieces, lines[at:].decode(_GUESS, MARK)])
 
 
 def to_a_character(chunk: bytes, stream: Stream) -> bytes:
@@ -268,33 +249,13 @@ def said_encoding(name: str, sample: bytes) -> Encoding:
 
 def wide_encoding_of(sample: bytes) -> str | None:
     """The encoding that a byte order mark or the zero bytes of UTF-16 tell."""
-    bom = bom_of(sample)
-    return bom[0] if bom else _utf16_without_bom(sample)
-
-
-def _proven(sample: bytes) -> str | None:
-    if wide := wide_encoding_of(sample):
-        return wide
-    if sample.isascii():
-        # Its shifts between alphabets are the marks of ISO 2022.
-        return "iso2022_jp" if _TO_KANJI.search(sample) else None
-    decoded = codecs.getincrementaldecoder("utf-8")(MARK).decode(sample)
-    is_some = any(ord(char) > 0x7F and not 0xD800 <= ord(char) <= 0xDFFF for char in set(decoded))
-    return "utf-8" if is_some else None
-
-
-def _utf16_without_bom(sample: bytes) -> str | None:
-    """Under UTF-16 ASCII letters, and be it only those of the header, have a zero every 2 bytes."""
+    if bom := bom_of(sample):
+        return bom[0]
+    # Of ASCII letters, and be it only those of the header, every second byte is zero.
     head = sample[:4096]
-    pairs = len(head) // 2
-    if pairs < 4:
-        return None
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    if odd > 0.2 * pairs and even < 0.1 * odd:
-        return "utf-16-le"
-    if even > 0.2 * pairs and odd < 0.1 * even:
-        return "utf-16-be"
-    return None
+    zeros = [(head[1::2].count(0), "utf-16-le"), (head[0::2].count(0), "utf-16-be")]
+    (few, _), (many, encoding) = sorted(zeros)
+    return encoding if few < 0.1 * many and many > max(1, 0.1 * len(head)) else None
 
 
 def _words(data: bytes) -> list[bytes]:
@@ -303,97 +264,58 @@ def _words(data: bytes) -> list[bytes]:
     return [word for word in words if not word.isascii() and len(word) <= _LONGEST_TOKEN]
 
 
-def _least(tokens: Counter[bytes], encoding: str) -> int:
+def _quality(words: list[bytes], encoding: str) -> int:
     """How much the least one looks like a word, but for the share that may be odd."""
-    left = tokens.total() // _ODD_SHARE
-    for score, times in sorted((_judged(token, encoding), n) for token, n in tokens.items()):
-        left -= times
-        if left < 0:
-            return score
-    return 1
-
-
-def _detected(tokens: list[bytes]) -> tuple[str, ...]:
-    """What charset-normalizer takes the words for. Its choice is judged like the others."""
-    # Imported here: most files are UTF-8.
-    from charset_normalizer import from_bytes
-
-    best = from_bytes(b" ".join(tokens)).best()
-    # EBCDIC and UTF-16 it cannot be, as the header has been read.
-    if best is None or best.encoding == _GUESS or b"az,".decode(best.encoding, "replace") != "az,":
-        return ()
-    return (best.encoding,)
-
-
-def _shown(token: bytes, encoding: str) -> str:
-    name = encoding.replace("cp125", "windows-125")
-    return f"{printable(token.decode(encoding, MARK))!r} ({name})"
+    scores = sorted(_judged(word, encoding) for word in words)
+    return scores[len(scores) // _ODD_SHARE] if scores else 1
 
 
 @lru_cache(maxsize=1 << 16)
 def _judged(token: bytes, encoding: str) -> int:
-    """How much a token looks like words: the least of `_looks_like`; 3 like no other encoding's."""
+    """How much bytes look like words: the least of `_looks_like`; 4 like no other encoding's."""
     try:
         text = token.decode(encoding)
     except UnicodeDecodeError:
         return 0
-    if encoding == _GUESS and _is_utf8(token):
+    words = _LETTERS.findall(text)
+    least = min((_looks_like(word, _LANGUAGES[encoding]) for word in words), default=3)
+    is_utf8 = "\ufffd" not in token.decode("utf-8", "replace")
+    if encoding == _GUESS and (is_utf8 or not least):
         return 0
-    signs = [char for char in text if not _LETTERS.match(char)]
-    if any(sign not in _SIGNS for sign in signs) or _MISPLACED_SIGN.search(text):
-        return 0
-    # What Turkish has in common with the West is the same in both encodings.
-    everything = f"{_WEST} {_EAST} tr lt lv"
-    languages = f"{_WEST} tr" if encoding == _GUESS else _RIVALS.get(encoding) or everything
-    least = min((_looks_like(word, languages) for word in _LETTERS.findall(text)), default=3)
-    if encoding == _GUESS and least and _CERTAIN.search(text.lower()):
+    if encoding == _GUESS and _CERTAIN.fullmatch(text):
         return 4
-    if encoding == _GUESS and not _LETTERS.search(text):
-        return least if len(text) == 1 or any(sign in _TYPOGRAPHIC for sign in text) else 0
+    if [text] == words or _SIGNS.fullmatch(text):
+        return least
     # A sign at a word may be a letter of it in another encoding, and is no evidence for any.
-    is_weak = not _UNIT.fullmatch(text) or _UNLIKELY_SIGN.search(text)
-    return int(encoding == _GUESS and least == 3) if is_weak else least
-
-
-def _is_utf8(token: bytes) -> bool:
-    try:
-        token.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return int(encoding == _GUESS and least == 3 and bool(_SIGNS_AT_WORDS.fullmatch(text)))
 
 
 def _looks_like(word: str, languages: str) -> int:
     """How much a run of letters looks like a word of one of the languages.
 
-    0 not at all; 1 the language has its letters; 2 and in such places.
+    0 not at all; 1 one has its letters; 2 with such letters before and behind them; 3 with such
+    pairs around them.
     """
-    script = {_script(char) for char in word}
-    if len(script) > 1:
+    pieces = _CAPITAL_WITHIN.split(word.replace("ß", ""))
+    if any(piece not in (piece.lower(), piece.upper(), piece.capitalize()) for piece in pieces):
         return 0
-    if script != {"LATIN"}:
-        is_cased = word in (word.lower(), word.upper(), word.capitalize())
-        is_used = not script.isdisjoint(_SCRIPTS) and is_cased
-        return 1 + 2 * (len(word) > 1) if is_used else 0
-    if _is_cased_oddly(word):
-        return 0
+    scripts = {unicodedata.name(char, "").partition(" ")[0] for char in word}
+    if scripts != {"LATIN"}:
+        is_one = scripts.issubset(_EASTERN) or (len(scripts) == 1 and scripts.issubset(_CASED))
+        return (1 + 2 * (len(word) > 1)) * is_one
     # Lower-case, İ would become two characters.
     lower = f"^{word.replace('İ', 'i').lower()}$"
     beyond = [at for at, char in enumerate(lower) if not char.isascii()]
     most = 0
     for language in languages.split():
         known = _letters()[language]
-        if all(lower[at] in known for at in beyond):
-            places = [(known[lower[at]], lower[at - 1], lower[at + 1]) for at in beyond]
-            level = 1
-            if all(
-                before in letter and any(behind in b for b in letter.values())
-                for letter, before, behind in places
-            ):
-                level = 2
-            if all(behind in letter.get(before, "") for letter, before, behind in places):
-                level = 3
-            most = max(most, level)
+        if not all(lower[at] in known for at in beyond):
+            continue
+        around = [(known[lower[at]], lower[at - 1], lower[at + 1]) for at in beyond]
+        if all(after in places.get(before, "") for places, before, after in around):
+            return 3
+        apart = all(before in ps and after in "".join(ps.values()) for ps, before, after in around)
+        most = max(most, 2 if apart else 1)
     return most
 
 
@@ -406,30 +328,3 @@ def _letters() -> dict[str, dict[str, dict[str, str]]]:
             language, letter, *around = line.split(" ")
             places.setdefault(language, {})[letter] = {part[0]: part[1:] for part in around}
     return places
-
-
-def _is_cased_oddly(word: str) -> bool:
-    """Whether a letter beyond ASCII is a capital or small where no writing has one."""
-    pairs = [*pairwise(word)]
-    return (
-        any(b.isupper() and not b.isascii() and a.islower() for a, b in pairs)
-        or (
-            # `HŒkan`, `MüLLER`: neither in capitals nor a capital and small letters.
-            any(a.isupper() and b.isupper() and not b.isascii() for a, b in pairs)
-            and word[2:].lower() == word[2:]
-            and len(word) > 2
-        )
-        or (
-            # `BIéVRE`.
-            bool(ascii_ := [char for char in word if char.isascii()])
-            and all(map(str.isupper, ascii_))
-            and any(char.islower() and char != "ß" for char in word)
-            and len(word) > 2
-        )
-    )
-
-
-def _script(char: str) -> str:
-    """`LATIN`, `GREEK`, `CYRILLIC`…; the scripts of the East are written side by side."""
-    script = unicodedata.name(char, "").partition(" ")[0]
-    return "EAST" if script in ("CJK", "HIRAGANA", "KATAKANA", "HANGUL") else script

@@ -8,17 +8,15 @@ compact form. An object without any value is no record.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
-from operator import itemgetter
-from typing import Any, NamedTuple
 
 from loader.errors import FileRefused
 from loader.parsers.encoding import Decoding, Encoding, Open, Stream, bom_of, said_encoding
 from loader.parsers.records import (
+    NO_TEXT,
     Batch,
     Parser,
     RejectedLine,
@@ -41,49 +39,32 @@ _MAX_LINE = 32 << 20
 _MAX_LAYOUTS = 1000
 _MAX_IGNORED = 10_000
 _BLANK = " \t\r\n\ufeff"
-_NOTHING = f"{_BLANK}\u00a0,"
-# What an unusual line raises where it is read as a usual one.
-_UNUSUAL = AttributeError, LookupError, ValueError, TypeError, StopIteration, RecursionError
-# What only an escape can bring into a value, and needs a closer look.
-_ESCAPED = re.compile('["\0\r\n\ud800-\udfff]')
+_NOTHING = f'{_BLANK}\u00a0,"'
+_ONE_A_LINE = (
+    "JSON lines are one object a line. Write it anew: jq -c . FILE > FILE.jsonl, or jq -c '.[]' "
+    "for an array."
+)
 
 Pairs = tuple[tuple[str, object], ...]
+# Where objects with the same keys have the cells of a record, -1 for nowhere, and the keys that
+# mean no column.
+Layout = tuple[tuple[int, ...], tuple[tuple[str, int], ...]]
 
 
 class _Number(str):
-    """A number inside of something nested, as it is written."""
+    """A number as it is written."""
 
 
-def _decoder(number: type[str]) -> json.JSONDecoder:
-    """Objects become tuples of pairs, since keys may stand there twice; numbers their text."""
-    return json.JSONDecoder(
-        object_pairs_hook=tuple, parse_int=number, parse_float=number, parse_constant=number
-    )
-
-
-_flat_decoder = _decoder(str)
-_nested_decoder = _decoder(_Number)
+# Objects become tuples of pairs, since keys may stand there twice.
+_TEXTS = {str, _Number}
+_decoder = json.JSONDecoder(
+    object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+)
+_scan = _decoder.scan_once  # type: ignore[attr-defined]  # its stub lacks it
 
 
 class _Rejected(Exception):  # noqa: N818 -- a name says the fault
-    """A line that is no record; rule and detail as in RejectedLine."""
-
-    def __init__(self, rule: str, detail: str) -> None:
-        self.rule = rule
-        self.detail = detail
-        super().__init__(detail)
-
-
-class _Layout(NamedTuple):
-    """Where objects with the same keys have the cells of a record, -1 for nowhere.
-
-    `further` are the keys that mean no column, and where. `pick` gives all cells at once, if each
-    has a place.
-    """
-
-    positions: tuple[int, ...]
-    further: tuple[tuple[str, int], ...]
-    pick: Any
+    """A line that is no record; the arguments are rule and detail of RejectedLine."""
 
 
 @dataclass
@@ -93,7 +74,7 @@ class JsonLinesParser(Parser):
     encoding: str
     open: Open
     _ignored: dict[str, None] = field(default_factory=dict)
-    _layouts: dict[tuple[str, ...], _Layout] = field(default_factory=dict)
+    _layouts: dict[tuple[str, ...], Layout] = field(default_factory=dict)
 
     # A later object may have further keys, too.
     has_extra = True
@@ -119,69 +100,47 @@ class JsonLinesParser(Parser):
     def _batches(self, load_id: int) -> Iterator[Batch]:
         with self.open() as stream:
             for first, lines in _blocks(self.name, stream, self.encoding):
-                yield self._batch(first, lines, load_id, stream.position)
-
-    def _batch(self, first: int, lines: list[str], load_id: int, position: int) -> Batch:
-        scan = _flat_decoder.scan_once  # type: ignore[attr-defined]  # its stub lacks it
-        layouts, separators = self._layouts, len(self.columns) - 1
-        records: list[str] = []
-        rejected: list[RejectedLine] = []
-        is_all_text = not_text("".join(lines)) is None
-        for number, line in enumerate(lines, first):
-            try:
-                pairs, end = scan(line, 0)
-                keys, values = zip(*pairs, strict=True)
-                _, further, pick = layouts[keys]
-                cells = pick(values)
-                # By far the most lines: all columns there, all values text, or join raises.
-                text = ",".join(cells)
-                if (
-                    is_all_text
-                    and end == len(line)
-                    and type(pairs) is tuple
-                    and ("\\" not in line or not (further or _ESCAPED.search(text)))
-                    and text.count(",") == separators
-                    and "" not in cells
-                    and text.strip(_NOTHING)
-                ):
-                    extra = ""
-                    if further:
-                        extra = csv_cell(extra_of((key, values[at]) for key, at in further))
-                    records.append(f"{number},{load_id},{text},{extra}\n")
-                    continue
-            except _UNUSUAL:
-                # Told properly below.
-                pass
-            if not line.strip(_BLANK):
-                continue
-            try:
-                if record := self._record(number, line):
-                    records.append(f"{number},{load_id},{record}\n")
-            except _Rejected as problem:
-                rejected.append(RejectedLine(number, problem.rule, problem.detail, verbatim(line)))
-        return Batch("".join(records), len(records), tuple(rejected), position)
+                records: list[str] = []
+                rejected: list[RejectedLine] = []
+                is_text = NO_TEXT.search("".join(lines)) is None
+                for number, line in enumerate(lines, first):
+                    try:
+                        if not is_text and (problem := not_text(line)):
+                            raise _Rejected(*problem)
+                        if record := self._record(number, line):
+                            records.append(f"{number},{load_id},{record}\n")
+                    except _Rejected as rejection:
+                        rule, detail = rejection.args
+                        rejected.append(RejectedLine(number, rule, detail, verbatim(line)))
+                text = "".join(records)
+                yield Batch(text, len(records), tuple(rejected), stream.position)
 
     def _record(self, number: int, line: str) -> str:
         """The cells of a line as CSV; '' if it has no values. Raises _Rejected or FileRefused."""
-        pairs = _object(line)
-        try:
-            if any(isinstance(value, (list, tuple)) for _, value in pairs):
-                pairs = _object(line, _nested_decoder)
-            separator = self.input.formats.list_separator
-            values = [formula_text(_cell(value, separator)) for _, value in pairs]
-        except RecursionError:
-            raise _Rejected("invalid_json", "It is nested too deeply.") from None
-        if not is_filled(values):
+        if not (pairs := _object(line)):
             return ""
-        keys = tuple(key for key, _ in pairs)
-        layout = self._layouts.get(keys) or self._layout(number, keys)
-        cells = [None if at < 0 else values[at] for at in layout.positions]
-        for column, cell in zip(self.columns, cells, strict=True):
-            if cell and (problem := not_text(cell)):
-                what = "a NUL" if problem[0] == "nul_byte" else "half of a surrogate pair"
-                raise _Rejected(problem[0], f"The value of {column} has {what}, which is no text.")
-        further = ((key, values[at]) for key, at in layout.further)
-        return ",".join(map(csv_cell, (*cells, extra_of(further))))
+        keys, values = zip(*pairs, strict=True)
+        positions, further = self._layouts.get(keys) or self._layout(number, keys)
+        separator = self.input.formats.list_separator
+        extra = further and extra_of([(key, _cell(values[at], separator)) for key, at in further])
+        values += (None,)
+        cells = [values[at] for at in positions]
+        text = ""
+        if "\\" not in line and _TEXTS.issuperset(map(type, cells)):
+            # By far the most lines: nothing in their cells needs quotation marks but a comma.
+            text = ",".join(cells)
+        else:
+            cells = [formula_text(_cell(value, separator)) for value in cells]
+            for column, cell in zip(self.columns, cells, strict=True):
+                if cell and (problem := not_text(cell)):
+                    what = "a NUL" if problem[0] == "nul_byte" else "half of a surrogate pair"
+                    said = f"The value of {column} has {what}, which is no text."
+                    raise _Rejected(problem[0], said)
+        if not text or "" in cells or text.count(",") >= len(cells):
+            text = ",".join(map(csv_cell, cells))
+        if not extra and not text.strip(_NOTHING) and not is_filled(cells):
+            return ""
+        return f"{text},{csv_cell(extra)}" if extra else f"{text},"
 
     @cached_property
     def _optional(self) -> Input:
@@ -189,7 +148,7 @@ class JsonLinesParser(Parser):
         columns = (replace(column, required=False) for column in self.input.columns)
         return replace(self.input, columns=tuple(columns))
 
-    def _layout(self, number: int, keys: tuple[str, ...]) -> _Layout:
+    def _layout(self, number: int, keys: tuple[str, ...]) -> Layout:
         """Each object is its own header, as one may have a column that others lack."""
         if len(set(keys)) < len(keys):
             twice = next(key for at, key in enumerate(keys) if key in keys[:at])
@@ -214,10 +173,7 @@ class JsonLinesParser(Parser):
             self._ignored |= dict.fromkeys(key for key, _ in further)
         if len(self._layouts) >= _MAX_LAYOUTS:
             self._layouts.clear()
-        # Of a single position itemgetter makes no tuple.
-        is_whole = len(positions) > 1 and -1 not in positions
-        layout = _Layout(positions, further, itemgetter(*positions) if is_whole else None)
-        return self._layouts.setdefault(keys, layout)
+        return self._layouts.setdefault(keys, (positions, further))
 
 
 def recognise(
@@ -250,54 +206,29 @@ def recognise(
 def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str]]:
     """The keys of the first object, and of all near the beginning. Raises FileRefused."""
     keys: dict[str, str] = {}
-    first_keys: list[str] = []
-    objects = size = 0
+    first_keys: list[str] | None = None
+    size = 0
     problem = ""
     for first, lines in _blocks(name, stream, encoding):
-        for at, line in enumerate(lines):
+        for number, line in enumerate(lines, first):
             if not line.strip(_BLANK):
                 continue
             try:
                 names = [key for key, _ in _object(line)]
-            except _Rejected as rejected:
-                problem = problem or f", line {first + at}: {rejected.detail}"
-                if not objects:
-                    _refuse_other_json(name, first + at, lines[at:])
+            except _Rejected as rejection:
+                problem = problem or f", line {number}: {rejection.args[1]} {_ONE_A_LINE}"
+                if first_keys is None and line.strip(_BLANK) in ("{", "["):
+                    raise FileRefused(name, problem) from None
                 continue
-            first_keys = first_keys or names
+            if first_keys is None:
+                first_keys = names
             keys = {header_key(key): key for key in names} | keys
-            objects += 1
             size += len(line)
         if size > _SAMPLE:
             break
-    if not objects:
+    if first_keys is None:
         raise FileRefused(name, problem or ": there is no JSON object in it.")
     return first_keys, list(keys.values())
-
-
-def _refuse_other_json(name: str, number: int, lines: list[str]) -> None:
-    """JSON that does not have one object a line, as the first lines tell."""
-    start = lines[0].strip(_BLANK)
-    if start.startswith("["):
-        raise FileRefused(
-            name,
-            f", line {number}: it begins with a JSON array; JSON lines are one object a line. "
-            "Write it anew: jq -c '.[]' FILE > FILE.jsonl",
-        )
-    if start == "{" or (start.startswith("{") and _is_json(lines) and not _is_json(lines[:1])):
-        raise FileRefused(
-            name,
-            f", line {number}: its JSON object goes over several lines; JSON lines are one object "
-            "a line. Write it anew: jq -c . FILE > FILE.jsonl",
-        )
-
-
-def _is_json(lines: list[str]) -> bool:
-    try:
-        _flat_decoder.raw_decode("\n".join(lines).lstrip(_BLANK))
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _blocks(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, list[str]]]:
@@ -310,27 +241,29 @@ def _blocks(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, lis
             yield number, [line.removesuffix("\r") for line in lines]
         number += len(lines)
         if len(rest) > _MAX_LINE:
+            longest = f"{_MAX_LINE >> 20} million characters"
             raise FileRefused(
-                name,
-                f", line {number}: the line is longer than {_MAX_LINE >> 20} million characters. "
-                "JSON lines are one object a line: jq -c '.[]' FILE > FILE.jsonl",
+                name, f", line {number}: the line is longer than {longest}. {_ONE_A_LINE}"
             )
 
 
-def _object(line: str, decoder: json.JSONDecoder = _flat_decoder) -> Pairs:
-    """The keys and values of a line. Raises _Rejected."""
-    if problem := not_text(line):
-        raise _Rejected(*problem)
-    start = len(line) - len(line.lstrip(_BLANK))
+def _object(line: str) -> Pairs:
+    """The keys and values of a line, () for a blank one. Raises _Rejected."""
+    start = 0 if line[:1] == "{" else len(line) - len(line.lstrip(_BLANK))
     try:
-        pairs, end = decoder.raw_decode(line, start)
+        pairs, end = _scan(line, start)
+    except StopIteration as error:
+        if start == len(line):
+            return ()
+        where = f"Character {error.value + 1}"
+        raise _Rejected("invalid_json", f"{where}: no value begins here.") from None
     except json.JSONDecodeError as error:
         raise _Rejected("invalid_json", f"Character {error.pos + 1}: {error.msg}.") from None
     except RecursionError:
         raise _Rejected("invalid_json", "It is nested too deeply.") from None
-    if line[end:].strip(_BLANK):
+    if end < len(line) and line[end:].strip(_BLANK):
         raise _Rejected("invalid_json", f"Something follows the JSON at character {end + 1}.")
-    if not isinstance(pairs, tuple):
+    if type(pairs) is not tuple:
         raise _Rejected("invalid_json", "It is JSON, but no object {…}.")
     return pairs
 

@@ -70,14 +70,11 @@ class Batch:
 class Row(NamedTuple):
     """A row of a table that comes split into cells.
 
-    `number` is the one that a person sees; trailing empty cells may be left out. `totals` has the
-    formulas of cells that add up others, by column, from 0.
+    `number` is the one that a person sees; trailing empty cells may be left out.
     """
 
     number: int
     cells: Sequence[str | None]
-    is_hidden: bool = False
-    totals: dict[int, str] = {}  # noqa: RUF012 -- a tuple's field, and never changed
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
@@ -38,8 +37,6 @@ from loader.sources import (
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100
 _ROWS_PER_BATCH = 10_000
-# A text that a spreadsheet program has put into one cell.
-_DELIMITED = re.compile("[,;\t|]")
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,6 @@ class SheetParser(Parser):
     above: tuple[int, ...] = ()
     beside: tuple[str, ...] = ()
     _rows_beyond: int = 0
-    _rows_hidden: int = 0
 
     @property
     def part(self) -> str:  # type: ignore[override]  # a sheet has one
@@ -88,14 +84,12 @@ class SheetParser(Parser):
         if self._rows_beyond:
             rows = f"{self._rows_beyond:,} rows"
             notes += (f"cells to the right of the header were left out in {rows}",)
-        if self._rows_hidden:
-            notes += (f"{self._rows_hidden:,} hidden or filtered rows are read like the others",)
         return notes
 
     def _batches(self, load_id: int) -> Iterator[Batch]:
         above = -1 if self.header_row is None else self.header_row
         rows = (row for row in self.sheet.rows() if row.number > above and is_filled(row.cells))
-        self._rows_beyond = self._rows_hidden = 0
+        self._rows_beyond = 0
         match = self.match
         while portion := list(islice(rows, _ROWS_PER_BATCH)):
             records: list[str] = []
@@ -124,11 +118,7 @@ class SheetParser(Parser):
         """The cells of a row as CSV."""
         width = len(match.columns)
         cells = [*row.cells[:width], *[None] * (width - len(row.cells))]
-        self._rows_hidden += row.is_hidden
         self._rows_beyond += any(row.cells[width:])
-        if match.key in row.totals:
-            # `=COUNT(A2:A9)` is no id, whatever it counts.
-            cells[match.key] = row.totals[match.key]
         by_name = dict(zip(match.columns, cells, strict=True))
         kept = [by_name.get(name) for name in self.columns]
         record = ",".join(map(csv_cell, kept))
@@ -152,16 +142,27 @@ def recognise_sheets(
     if len(parser_of) < len(sheets):
         raise FileRefused(name, ": two of its sheets have the same name. Save it anew.")
     parsers = [parser for parser in parser_of.values() if parser]
-    visible = [parser for parser in parsers if not parser.sheet.hidden]
-    if visible:
-        parsers = visible
+    if visible := [parser for parser in parsers if not parser.sheet.hidden]:
         left_out = [sheet for sheet in sheets if parser_of[sheet.part] not in visible]
         for sheet in left_out:
             _refuse_forgotten(name, sheet, visible, inputs)
-        parsers[0].beside = tuple(f"left out the sheet {sheet.part!r}" for sheet in left_out)
-    if not parsers:
-        raise _nothing_found(name, sheets, inputs)
-    return parsers
+        visible[0].beside = tuple(f"left out the sheet {sheet.part!r}" for sheet in left_out)
+    elif not parsers:
+        rows = [row for sheet in sheets for row in _first(sheet)]
+        best = max(
+            rows, key=lambda row: (named_columns(_names(row), inputs), len(row.cells)), default=None
+        )
+        kinds = ", ".join(sheet.kind for sheet in sheets) or "no sheet"
+        raise without_header(
+            name,
+            f"none of the first {HEADER_WITHIN} rows ({kinds})",
+            f"row {best.number}" if best else "",
+            _names(best) if best else [],
+            inputs,
+            "Columns of sheets without a header are named with --columns; a text that was never "
+            "split into columns is loaded as the file that it came from.",
+        )
+    return visible or parsers
 
 
 def _refuse_forgotten(
@@ -186,32 +187,6 @@ def _refuse_forgotten(
             miss = near_miss(header, table)
             what = f"{miss[1]}. {miss[2]}" if miss else f"it names the columns of {table.name}."
             raise FileRefused(name, f"{where} {row.number}: {what} {apart}")
-
-
-def _nothing_found(name: str, sheets: Sequence[Sheet], inputs: Sequence[Input]) -> FileRefused:
-    rows = [Row(row.number, _names(row)) for sheet in sheets for row in _first(sheet)]
-    for number, cells, *_ in rows:
-        if any(named_columns(_DELIMITED.split(cell or ""), inputs) > 1 for cell in cells):
-            return FileRefused(
-                name,
-                f": row {number} has several names in one cell: its text was never split into "
-                "columns. Load the text file that it came from, or split it in the spreadsheet "
-                "program (Text to Columns).",
-            )
-    best = max(
-        rows,
-        key=lambda row: (named_columns(_names(row), inputs), len(row.cells)),
-        default=Row(0, []),
-    )
-    kinds = ", ".join(sheet.kind for sheet in sheets) or "no sheet"
-    return without_header(
-        name,
-        f"none of the first {HEADER_WITHIN} rows ({kinds})",
-        f"row {best.number}",
-        _names(best),
-        inputs,
-        "Columns of sheets without a header are named with --columns.",
-    )
 
 
 def _recognise_sheet(

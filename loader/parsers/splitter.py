@@ -1,9 +1,8 @@
-r"""Where a line, a cell and a record of delimited text end.
+"""Where a line, a cell and a record of delimited text end.
 
 A record ends with LF, CRLF or CR. A cell is quoted if it begins with a quote character, blanks
 before it allowed; in it delimiters and line ends are text and a doubled quote is one. Every other
-cell is the text up to the next delimiter, quote characters included. Behind an escape character a
-quote, a delimiter or another escape character is text.
+cell is the text up to the next delimiter, quote characters included.
 
 What is legal by RFC 4180 is read as it says, a cell over several lines too, whatever these look
 like; `doubted` tells the ones that look like records. A line whose record is not right (its
@@ -57,11 +56,10 @@ _SWALLOWED_SHOWN = 100
 
 @dataclass(frozen=True)
 class Dialect:
-    """How cells stand in a line: delimiter, quote, escape; one character each or none."""
+    """How cells stand in a line: the delimiter, and the quote character or ""."""
 
     delimiter: str
     quote: str = '"'
-    escape: str = ""
 
     @property
     def blanks(self) -> str:
@@ -96,21 +94,14 @@ class Grammar:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         delimiter, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
-        escape = re.escape(dialect.escape)
-        # In quotation marks any character may be escaped, a line end too; elsewhere no line end.
-        inside = f"|{escape}[^\0]" if escape else ""
-        bare = f"[^{delimiter}{escape}\r\n]"
-        bare = f"(?:{bare}++|{escape}[^\r\n]?)*+" if escape else f"{bare}*+"
+        blanks = f"[{re.escape(dialect.blanks)}]*+"
         stop = f"({delimiter}|\r\n|\n|\r|\\Z)"
-        begin = f"[{re.escape(dialect.blanks)}]*+{quote}" if quote else "(?!)"
-        body = f"(?:[^{quote}{escape}]++|{quote}{quote}{inside})*+" if quote else ""
+        begin = f"{blanks}{quote}" if quote else "(?!)"
+        body = f"(?:[^{quote}]++|{quote}{quote})*+" if quote else ""
         self._begin = re.compile(begin)
-        self._quoted = re.compile(f"{begin}({body}){quote}[{re.escape(dialect.blanks)}]*+{stop}")
+        self._quoted = re.compile(f"{begin}({body}){quote}{blanks}{stop}")
         self._open = re.compile(f"{begin}{body}\\Z")
-        self._plain = re.compile(f"({bare}){stop}")
-        # What stands behind an escape, or behind the first of two quotation marks, is meant.
-        self._bare_escapes = re.compile(f"{escape}([{escape}{delimiter}{quote}])")
-        self._escapes = re.compile(f"{escape}([{escape}{delimiter}{quote}])|{quote}({quote})")
+        self._plain = re.compile(f"([^{delimiter}\r\n]*+){stop}")
 
     def record(self, text: str, start: int, limit: int) -> Record:
         """The record that begins at `start`; nothing behind `limit` is looked at."""
@@ -122,19 +113,11 @@ class Grammar:
                 if match is None:
                     fault = "open" if self._open.match(text, at, limit) else "misplaced"
                     return Record(tuple(cells), at, fault)
-                text_ = match[1]
-                if self.dialect.escape:
-                    text_ = self._escapes.sub(_meant, text_)
-                else:
-                    text_ = text_.replace(quote + quote, quote)
-                cells.append(formula_text(text_))
+                cells.append(formula_text(match[1].replace(quote + quote, quote)))
             else:
                 match = self._plain.match(text, at, limit)
                 assert match is not None, "any text has a plain cell"
-                cell = match[1] or None
-                if cell and self.dialect.escape:
-                    cell = self._bare_escapes.sub(_meant, cell)
-                cells.append(formula_text(cell))
+                cells.append(formula_text(match[1] or None))
             at = match.end()
             if match[2] != self.dialect.delimiter:
                 return Record(tuple(cells), at)
@@ -156,45 +139,30 @@ def count_lines(text: str) -> int:
     return len(_LINE_END.findall(text))
 
 
-def _meant(match: re.Match[str]) -> str:
-    return match[match.lastindex or 0]
-
-
 class PlainLines:
     """Runs of lines that the definition reads one by one as they stand.
 
-    Cells without line ends and without anything odd about quotation marks; `padded` allows blanks
-    around quoted cells. `pick` are the cells of a record that pass on, in this order, -1 for an
-    empty one; the lines are cleaned of the others and of blanks around quotes. With `extra` they
-    get one more cell, see `records.extra_of`.
+    Cells without line ends and without anything odd about quotation marks. `pick` are the cells of
+    a record that pass on, in this order, -1 for an empty one; the lines are cleaned of the others.
+    With `extra` they get one more cell, see `records.extra_of`.
     """
 
     def __init__(
-        self,
-        dialect: Dialect,
-        width: int,
-        pick: Sequence[int],
-        extra: Mapping[int, str] | None,
-        *,
-        padded: bool,
+        self, dialect: Dialect, width: int, pick: Sequence[int], extra: Mapping[int, str] | None
     ) -> None:
         self._dialect, self._delimiters = dialect, width - 1
         self._pick, self._extra = pick, extra or {}
-        self._special = [*f'"\r\0{dialect.quote}{dialect.escape}']
+        self._special = {*'"\r\0', *dialect.quote}
         delimiter = re.escape(dialect.delimiter)
         # The output knows one quotation mark, so cells of another kind may have neither.
-        quotes = re.escape(f'"{dialect.quote}{dialect.escape}')
-        plain = f"[^{delimiter}{quotes}\r\n\0]*+"
-        text = f'[^"{re.escape(dialect.escape)}\r\n\0]'
-        quoted = f'"(?![{BLANKS}]*+="")(?:{text}++|"")*+"' if dialect.quote == '"' else "(?!)"
-        blanks = f"[{re.escape(dialect.blanks)}]*+" if padded else ""
-        cell = f"(?:{blanks}{quoted}{blanks}|{plain})"
-        self._run = re.compile(f"(?:{delimiter.join([cell] * width)}(?:\n|\r\n?+))*+")
+        plain = f'[^{delimiter}"{re.escape(dialect.quote)}\r\n\0]*+'
+        quoted = f'"(?![{BLANKS}]*+="")(?:[^"\r\n\0]++|"")*+"' if dialect.quote == '"' else "(?!)"
+        cells = delimiter.join([f"(?:{quoted}|{plain})"] * width)
+        self._run = re.compile(f"(?:{cells}(?:\n|\r\n?+))*+")
         self._clean: re.Pattern[str] | None = None
-        if padded or list(pick) != list(range(width)) or extra is not None:
-            grouped = f"(?:{blanks}({quoted}){blanks}|({plain}))"
-            self._clean = re.compile(delimiter.join([grouped] * width) + "\n")
-            picked = [f"\\g<{2 * at + 1}>\\g<{2 * at + 2}>" if at >= 0 else "" for at in pick]
+        if list(pick) != list(range(width)) or extra is not None:
+            self._clean = re.compile(delimiter.join([f"({quoted}|{plain})"] * width) + "\n")
+            picked = [f"\\g<{at + 1}>" if at >= 0 else "" for at in pick]
             template = dialect.delimiter.replace("\\", "\\\\").join(picked) + "\n"
             self._template = template if extra is None else self._with_extra
 
@@ -221,12 +189,13 @@ class PlainLines:
 
     def _with_extra(self, line: re.Match[str]) -> str:
         """A line as it passes on, with its further cells as JSON."""
-        groups = line.groups("")
-        kept = [groups[2 * at] or groups[2 * at + 1] if at >= 0 else "" for at in self._pick]
+        cells = line.groups()
         further = (
-            (name, groups[2 * at][1:-1].replace('""', '"') or groups[2 * at + 1])
+            (name, cell[1:-1].replace('""', '"') if cell[:1] == '"' else cell)
             for at, name in self._extra.items()
+            for cell in [cells[at]]
         )
+        kept = [cells[at] if at >= 0 else "" for at in self._pick]
         return self._dialect.delimiter.join([*kept, csv_cell(extra_of(further))]) + "\n"
 
 
@@ -259,12 +228,9 @@ class Splitter:
         self._grammar = Grammar(self.dialect)
         self._unquoted = Grammar(replace(self.dialect, quote=""))
         self._delimiter = output_delimiter(self.dialect)
-        self._plain: list[PlainLines] = []
+        self._plain: PlainLines | None = None
         if self.dialect.copyable and 1 < self.width <= _PLAIN_COLUMNS:
-            shape = self.dialect, self.width, self.pick, self.extra
-            self._plain.append(PlainLines(*shape, padded=False))
-            if self.dialect.quote == '"':
-                self._plain.append(PlainLines(*shape, padded=True))
+            self._plain = PlainLines(self.dialect, self.width, self.pick, self.extra)
         # What empty cells are made of.
         self._nothing = BLANKS + self.dialect.delimiter + self.dialect.quote
         # A line whose id begins with no digit: it may be a header, or empty.
@@ -283,21 +249,18 @@ class Splitter:
         out: list[str] = []
         at = 0
         # Bytes that could not be decoded are looked for line by line.
-        plain = [] if _has_undecodable(text) else self._plain
+        plain = None if _has_undecodable(text) else self._plain
         # Most texts have no quotation marks at all.
-        if plain and (lines := plain[0].all_lines(text)) is not None:
+        if plain and (lines := plain.all_lines(text)) is not None:
             at = self._run(text, lines, out)
         while at < len(text) and self.header is None:
             begun = at
-            for pattern in plain:
-                end = pattern.end(text, at)
-                if end > at:
-                    run = text[at:end]
-                    if "\r" in run:
-                        run = run.replace("\r\n", "\n").replace("\r", "\n")
-                    used = self._run(run, pattern.lines(run), out)
-                    at = end if used == len(run) else _begin_of(text, at, run.count("\n", 0, used))
-                    break
+            if plain and (end := plain.end(text, at)) > at:
+                run = text[at:end]
+                if "\r" in run:
+                    run = run.replace("\r\n", "\n").replace("\r", "\n")
+                used = self._run(run, plain.lines(run), out)
+                at = end if used == len(run) else _begin_of(text, at, run.count("\n", 0, used))
             if at == begun:
                 at = self._one_record(text, at, out, final=final)
             if at == begun:

@@ -1,32 +1,27 @@
-"""What a running server holds, and who may do what: tokens, roles, rates, requests of other places.
+"""What a running server holds, and who may do what: tokens, roles, requests of other places.
 
 A token is 256 random bits, so a plain SHA-256 of it is kept: nobody finds the token by trying,
-which is what slow hashes make hard for passwords. The hash is what is looked up, so the time that
-takes tells nothing of the tokens.
+which is what slow hashes, or a limit on wrong ones, make hard for passwords. The hash is what is
+looked up, so the time that takes tells nothing of the tokens.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
 import re
 import secrets
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from psycopg2.errors import UniqueViolation
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,7 +30,7 @@ from loader.errors import UsageError
 from loader.service.database import Settings, Tables, is_loopback
 from loader.service.jobs import LOCAL, JobStore
 from loader.service.marts import Marts
-from loader.service.problems import Problem, slow_down
+from loader.service.problems import Problem
 
 _LOG = logging.getLogger("labmart.access")
 _Result = TypeVar("_Result")
@@ -55,14 +50,6 @@ _BEARER = HTTPBearer(auto_error=False, description="A token of `labmart token cr
 
 # Requests wait for each other's connections rather than open one each.
 CONNECTIONS = 8
-# For so long a caller may save up requests.
-_SAVED_SECONDS = 10.0
-# How often news of jobs are looked for, for all who listen together.
-LOOK_SECONDS = 0.25
-# Rates are kept in memory, for so many callers and no more.
-_MOST_CALLERS = 10_000
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
-
 # Bytes of a body that is still waited for when a request is refused.
 _SMALL_BODY = 1 << 16
 # For everything but the dbt documentation, which brings its own.
@@ -164,92 +151,16 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
 
 
-class Rates:
-    """So many permits a second for each caller, of which `at_once` can be saved up (GCRA)."""
-
-    def __init__(self, per_second: float, at_once: float) -> None:
-        self._interval = 1 / per_second
-        self._saved = max(0.0, at_once - 1) * self._interval
-        # When each caller's next permit would be due if none could be saved up.
-        self._due: OrderedDict[str, float] = OrderedDict()
-
-    def wait(self, caller: str) -> float:
-        """The seconds until the caller has a permit; 0 if there is one now."""
-        return max(0.0, self._due.get(caller, 0.0) - self._saved - time.monotonic())
-
-    def take(self, caller: str) -> float:
-        """Take a permit; 0 if there was one, else the seconds until there is."""
-        wait = self.wait(caller)
-        if not wait:
-            self._due[caller] = max(self._due.pop(caller, 0.0), time.monotonic()) + self._interval
-            if len(self._due) > _MOST_CALLERS:
-                self._due.popitem(last=False)
-        return wait
-
-
 class Service:
-    """A running server: its stores, its limits, and its figures for Prometheus.
-
-    The figures' labels have few values: routes as they are declared, states, kinds.
-    """
+    """A running server: its settings and stores."""
 
     def __init__(self, settings: Settings, tables: Tables, marts: Marts) -> None:
-        rate, wrong = settings.requests_per_second, settings.failed_logins
         self.settings, self.marts = settings, marts
         self.jobs, self.tokens = JobStore(tables), TokenStore(tables)
         # Set when the server is told to end: no stream of events goes on then.
         self.is_ending = False
-        self.rates = Rates(rate, _SAVED_SECONDS * rate)
-        # Of wrong tokens, by address.
-        self.failed_logins = Rates(wrong / 60, wrong)
-        self.uploads = 0
         # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
         self._threads = CapacityLimiter(CONNECTIONS)
-        self._looking, self._looked_at = asyncio.Lock(), 0.0
-        self._newest_events: dict[str, int] = {}
-        own = self.figures = CollectorRegistry()
-        self.requests = Counter(
-            "labmart_http_requests",
-            "Requests that were answered.",
-            ("method", "route", "status"),
-            registry=own,
-        )
-        self.seconds = Histogram(
-            "labmart_http_request_seconds",
-            "How long they took.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=own,
-        )
-        self.uploaded = Counter(
-            "labmart_uploaded_bytes", "Bytes of accepted uploads.", registry=own
-        )
-        uploading = Gauge("labmart_uploads_in_progress", "Uploads under way.", registry=own)
-        uploading.set_function(lambda: self.uploads)
-        self.job_counts = Gauge(
-            "labmart_jobs", "Jobs by kind and state.", ("kind", "state"), registry=own
-        )
-        self.worker = Gauge("labmart_worker_up", "Whether a worker lives.", registry=own)
-
-    async def newest_events(self) -> dict[str, int]:
-        """The number of the newest event of each unfinished job: one look for all who listen."""
-        async with self._looking:
-            if time.monotonic() - self._looked_at >= LOOK_SECONDS:
-                self._newest_events = await self.in_thread(self.jobs.newest_events)
-                self._looked_at = time.monotonic()
-        return self._newest_events
-
-    @contextmanager
-    def upload_slot(self) -> Iterator[None]:
-        """Be one of the uploads that there may be at the same time. Raises Problem 429."""
-        if self.uploads == self.settings.uploads:
-            detail = f"{self.uploads} uploads are under way already. Try again in a moment."
-            raise slow_down("too-many-uploads", detail, 2)
-        self.uploads += 1
-        try:
-            yield
-        finally:
-            self.uploads -= 1
 
     async def in_thread(
         self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments
@@ -279,8 +190,7 @@ def require(role: Role) -> Callable[..., Awaitable[Caller]]:
         service: Serving,
         _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> Caller:
-        address = _address(request)
-        caller = await _caller(request, service, address)
+        caller = await _caller(request, service)
         request.state.caller = caller.name
         if not caller.may(role):
             raise Problem(
@@ -288,31 +198,22 @@ def require(role: Role) -> Callable[..., Awaitable[Caller]]:
                 "role-missing",
                 f"The token {caller.name!r} has the role {caller.role!r}, and this needs {role!r}.",
             )
-        wait = service.rates.take(f"{caller.name} {address}")
-        if wait:
-            detail = f"Too many requests at once. Try again in {ceil(wait)} s."
-            raise slow_down("too-many-requests", detail, wait)
         return caller
 
     return check
 
 
-async def _caller(request: Request, service: Service, address: str) -> Caller:
+async def _caller(request: Request, service: Service) -> Caller:
     authorizations = request.headers.getlist("authorization")
     if not authorizations:
         if service.settings.open_to_all:
             return Caller(LOCAL, "admin")
         raise _unauthorized("This needs a token: send it as `Authorization: Bearer …`.")
-    wait = service.failed_logins.wait(address)
-    if wait:
-        detail = f"Too many wrong tokens came from here. Try again in {ceil(wait)} s."
-        raise slow_down("too-many-failed-logins", detail, wait)
     scheme, _, token = authorizations[0].partition(" ")
     caller = None
     if len(authorizations) == 1 and scheme.lower() == "bearer" and token.strip():
         caller = await service.in_thread(service.tokens.caller_of, token.strip())
     if caller is None:
-        service.failed_logins.take(address)
         raise _unauthorized("The token is unknown, expired or revoked.", error="invalid_token")
     return caller
 
@@ -322,12 +223,8 @@ def _unauthorized(detail: str, *, error: str = "") -> Problem:
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
 
 
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
-
-
 class Guard:
-    """The outermost part of the app: refuses other places, protects browsers, logs and counts."""
+    """The outermost part of the app: refuses other places, protects browsers, logs."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -358,7 +255,7 @@ class Guard:
             app = problem.response(scope["path"]) if problem else self._app
             await app(scope, receive, send_protected)
         finally:
-            _log_and_count(scope, status, time.monotonic() - begun)
+            _log(scope, status, time.monotonic() - begun)
 
     def _refusal(self, method: str, headers: Headers) -> Problem | None:
         """Keep pages of other places from speaking to a server that only this machine reaches."""
@@ -379,7 +276,7 @@ class Guard:
         )
 
 
-def _log_and_count(scope: Scope, status: int, seconds: float) -> None:
+def _log(scope: Scope, status: int, seconds: float) -> None:
     request = Request(scope)
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -388,13 +285,7 @@ def _log_and_count(scope: Scope, status: int, seconds: float) -> None:
         "path": scope["path"][:500],
         "status": status,
         "ms": round(seconds * 1000, 1),
-        "client": _address(request) or None,
+        "client": request.client and request.client.host,
         "caller": getattr(request.state, "caller", None),
     }
     _LOG.info("%s", json.dumps(line))
-    if "app" in scope:
-        # By the address as it is declared, since anybody can invent others.
-        route = getattr(scope.get("route"), "path", "none")
-        service = scope["app"].state.service
-        service.requests.labels(scope["method"], route, status).inc()
-        service.seconds.labels(route).observe(seconds)

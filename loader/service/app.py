@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
 
 import uvicorn
 from anyio import to_thread
@@ -20,12 +19,11 @@ from loader.service import problems, routes
 from loader.service.access import CONNECTIONS, Guard, Service, TokenStore
 from loader.service.database import Settings, Tables, prepared
 from loader.service.marts import Marts
-from loader.service.model import CONTROLS
 from loader.service.worker import keep_worker
-from loader.sources import read_inputs
 
 # What is under way may take so long to end.
 _LAST_ANSWERS_SECONDS = 3
+_MOST_CONNECTIONS = 1000
 
 
 def create_app(settings: Settings, tables: Tables) -> FastAPI:
@@ -59,24 +57,7 @@ def create_app(settings: Settings, tables: Tables) -> FastAPI:
     )
     app.add_middleware(Guard, settings=settings)
     app.include_router(routes.router)
-    _describe(app.openapi()["paths"], settings)
     return app
-
-
-def _describe(paths: dict[str, Any], settings: Settings) -> None:
-    """Say in the OpenAPI document what only this server's project and settings tell."""
-    inputs = read_inputs(settings.database.project.sources_file)
-    columns = sorted({name for table in inputs for name in table.column_names})
-    for operation in (operation for path in paths.values() for operation in path.values()):
-        if settings.open_to_all and "security" in operation:
-            # A token, or none.
-            operation["security"].append({})
-        schemas = {item["name"]: item["schema"] for item in operation.get("parameters", ())}
-        if "map" in schemas:
-            schemas["input"]["enum"] = [table.name for table in inputs]
-            some = rf"[^{CONTROLS}]*"
-            pattern = f"^{some}[A-Za-z0-9]{some}=({'|'.join(columns)})$"
-            schemas["map"]["items"]["pattern"] = pattern
 
 
 @contextmanager
@@ -90,6 +71,7 @@ def listening(settings: Settings) -> Iterator[tuple[uvicorn.Server, socket.socke
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
         )
         with _listen(settings) as listener:

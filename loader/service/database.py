@@ -34,7 +34,7 @@ create table jobs (
     id uuid primary key,
     -- The order in which jobs were accepted.
     number bigint generated always as identity unique,
-    kind text not null check (kind in ('load', 'run', 'build', 'undo', 'redo')),
+    kind text not null check (kind in ('load', 'build', 'undo', 'redo')),
     state text not null default 'queued'
         check (state in ('queued', 'running', 'done', 'failed', 'cancelled')),
     -- The data are written (or there were none to write), and the build is still to come.
@@ -51,8 +51,6 @@ create table jobs (
     options jsonb not null,
     -- Name, bytes and sha256 of each file, in order.
     files jsonb not null default '[]',
-    -- The same for the same content and options.
-    content_key text,
     idempotency_key text,
     progress jsonb,
     result jsonb,
@@ -60,7 +58,6 @@ create table jobs (
     last_event bigint not null default 0
 );
 create unique index jobs_idempotency_key on jobs (created_by, idempotency_key);
-create index jobs_content_key on jobs (content_key);
 create index jobs_unfinished on jobs (number) where finished_at is null;
 
 create table job_events (
@@ -86,35 +83,22 @@ create table tokens (
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a server listens, what it works on, what it accepts; sizes in bytes, times in seconds.
+    """Where a server listens, what it works on, what it accepts.
 
-    `landing` is the one folder whose files `POST /v1/runs` may load; None: there is none.
-    `spool` holds uploads until they are loaded; service and worker have to share it.
+    `spool` holds uploads until they are loaded; service and worker have to share it. An upload ends
+    when nothing comes for `idle_seconds`.
     """
 
     database: Database
     target: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
-    landing: Path | None = None
     spool: Path | None = None
     worker: bool = True
     require_token: bool = False
     token_file: Path | None = None
     upload_bytes: int = 10_000_000_000
-    upload_files: int = 1000
-    # At the same time.
-    uploads: int = 128
-    # Jobs that wait or run.
-    queued_jobs: int = 1000
-    # Of one caller; what is not used in ten seconds may come at once.
-    requests_per_second: float = 50.0
-    # Wrong tokens from one address at once, and again in a minute.
-    failed_logins: int = 10
-    # An upload ends when nothing comes for `idle`, or, after `grace`, less than `slowest` a second.
-    idle: float = 30.0
-    grace: float = 60.0
-    slowest: int = 1000
+    idle_seconds: float = 30.0
 
     @property
     def profile(self) -> Profile:

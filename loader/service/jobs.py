@@ -30,7 +30,7 @@ from loader.service.model import (
     State,
     UploadedFile,
 )
-from loader.service.problems import Problem, slow_down
+from loader.service.problems import Problem
 
 # What who calls without a token from this machine is called.
 LOCAL = "local"
@@ -40,7 +40,6 @@ MOST_ATTEMPTS = 10
 _OVERDUE_SECONDS = 60
 _KEPT_DAYS = 90
 _REFUSED_KEPT = "1 hour"
-_EVENTS_AT_ONCE = 500
 # Held for an instant by who accepts a job, and for its life by the worker.
 _ACCEPTING = "hashtextextended('labmart jobs ' || current_schema(), 0)"
 WORKING = "hashtextextended('labmart work ' || current_schema(), 0)"
@@ -62,12 +61,6 @@ end, number
 limit 1 for update
 """
 _SAME_KEY = "select * from jobs where created_by = %(created_by)s and idempotency_key = %(key)s"
-# A job that is going to do just that, unless another one that writes comes between.
-_SAME_CONTENT = """
-select * from jobs where content_key = %(key)s and finished_at is null and not cancel_requested
-and not exists (select from jobs as later
-where later.number > jobs.number and later.kind <> 'build' and later.finished_at is null)
-"""
 # Number an event of each job, and keep it.
 _APPEND = """
 with numbered as (
@@ -107,71 +100,54 @@ class JobStore:
         options: Options,
         *,
         files: Sequence[UploadedFile] = (),
-        content_key: str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Queue a job, or give the one that it is a repetition of.
+        """Queue a job, or give the one that its Idempotency-Key has brought before.
 
-        `content_key` is equal for equal content and options; None for what is done each time anew.
         What has been loaded already the ledger knows, which the worker asks.
 
-        Raises Problem 422 when its Idempotency-Key came with something else before.
+        Raises Problem 422 when the key came with something else before.
         """
         with self._tables.transaction() as run:
             # One after the other: so of two equal ones the second sees the first.
             run(f"select pg_advisory_xact_lock({_ACCEPTING})")
-            for earlier in run(_SAME_KEY, created_by=created_by, key=idempotency_key):
-                if (earlier.content_key, earlier.kind) == (content_key, kind):
-                    return _job(earlier)
+            for row in run(_SAME_KEY, created_by=created_by, key=idempotency_key):
+                earlier = _job(row)
+                brought = [file.sha256 for file in earlier.files]
+                if (brought, earlier.options) == ([file.sha256 for file in files], options):
+                    return earlier
                 raise Problem(
                     422,
                     "idempotency-key-reused",
                     f"This Idempotency-Key came with something else before, in job {earlier.id}.",
                 )
-            for same in run(_SAME_CONTENT, key=content_key):
-                return _job(same)
             run(
-                "insert into jobs (id, kind, created_by, options, files, content_key, "
-                "idempotency_key, awaits_build) values (%(id)s, %(kind)s, %(created_by)s, "
-                "%(options)s, %(files)s, %(content_key)s, %(idempotency_key)s, %(kind)s = 'build')",
+                "insert into jobs (id, kind, created_by, options, files, idempotency_key, "
+                "awaits_build) values (%(id)s, %(kind)s, %(created_by)s, %(options)s, %(files)s, "
+                "%(idempotency_key)s, %(kind)s = 'build')",
                 id=str(job_id),
                 kind=kind,
                 created_by=created_by,
                 options=options.model_dump_json(),
                 files=json.dumps([file.model_dump() for file in files]),
-                content_key=content_key,
                 idempotency_key=idempotency_key,
             )
             # The worker waits for it.
             run("select pg_notify('labmart ' || current_schema(), '')")
             return _tell_state(run, job_id)
 
-    def check_room(self, most: int) -> None:
-        """Raise Problem 429 when so many jobs wait or run already."""
-        [(count,)] = self._tables.run("select count(*) from jobs where finished_at is null")
-        if count >= most:
-            raise slow_down(
-                "queue-full", f"{most} jobs are waiting already. Try again in a while.", 30
-            )
-
     def find(self, job_id: UUID) -> Job:
         """Raises Problem 404."""
         return _find(self._tables.run, job_id)
 
-    def newest(
-        self, state: State | None, limit: int, before: int | None
-    ) -> tuple[list[Job], int | None]:
-        """Jobs, the newest first, and the number before which the next page begins."""
+    def newest(self, state: State | None, limit: int) -> list[Job]:
         rows = self._tables.run(
             "select * from jobs where (%(state)s::text is null or state = %(state)s) "
-            "and (%(before)s::bigint is null or number < %(before)s) "
             "order by number desc limit %(limit)s",
             state=state,
-            before=before,
-            limit=limit + 1,
+            limit=limit,
         )
-        next_before = rows[limit - 1].number if len(rows) > limit else None
-        return [_job(row) for row in rows[:limit]], next_before
+        return list(map(_job, rows))
 
     def cancel(self, job_id: UUID) -> Job:
         """Cancel a job, or ask its worker for it. Raises Problem 404, or 409 when it has ended.
@@ -196,20 +172,11 @@ class JobStore:
         goes_on = bool(self._tables.run(unfinished, job=str(job_id)))
         rows = self._tables.run(
             "select number, event, data from job_events "
-            "where job_id = %(job)s and number > %(after)s order by number limit %(limit)s",
+            "where job_id = %(job)s and number > %(after)s order by number",
             job=str(job_id),
             after=after,
-            limit=_EVENTS_AT_ONCE,
         )
-        return rows, goes_on or len(rows) == _EVENTS_AT_ONCE
-
-    def newest_events(self) -> dict[str, int]:
-        """Of each unfinished job the number of its newest event."""
-        sql = "select id::text, last_event from jobs where finished_at is null"
-        return dict(self._tables.run(sql))
-
-    def counts(self) -> list[tuple[str, str, int]]:
-        return self._tables.run("select kind, state, count(*) from jobs group by kind, state")
+        return rows, goes_on
 
     def has_worker(self) -> bool:
         """Whether a worker lives: the lock that it holds cannot be had."""

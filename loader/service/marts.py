@@ -1,9 +1,5 @@
 """Marts, ledger and rejected lines over HTTP, read by the engine that the command reads by too.
 
-A cursor holds the values that the order compares, and for a table without a key how many rows with
-just these values have been given. It names its order: with another one it would point nowhere. It
-is no secret and needs no signature, since every value in it is checked like any other.
-
 A query runs on a connection that can read and nothing else: in a read-only transaction, as the role
 that `labmart roles` makes for reading where it is there, and no longer than a statement may take.
 The table is locked against being replaced before the first look at it: in a transaction that began
@@ -17,64 +13,46 @@ answer; and the length is known.
 An ETag of a mart names the build: a mart is a view on a build's tables, or a table that plain dbt
 has made anew, so its version is the identity of the tables behind it; no row is read for it. A row
 that somebody changes by hand shows in the server's counters of changed rows, up to ten seconds
-after its transaction has ended. The ledger and the rejected lines are changed in place, so they are
-digested each time. The header Labmart-Build says which build the rows are of.
+after its transaction has ended. The header Labmart-Build says which build the rows are of. A page
+begins behind so many rows; its cursor names the version too, lest two pages be of two builds.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import logging
-import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
-from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import IO, Annotated
-from urllib.parse import urlencode
+from typing import IO
 
-from fastapi import Request
-from pydantic import ConfigDict, Field, TypeAdapter
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
 
 from loader import __version__
-from loader.columnar import write_columnar
 from loader.contract import Contract, ContractColumn, mart_contracts, raw_contract
 from loader.database import Database
-from loader.engines import Filter, Position, Selection
-from loader.engines.postgres import Connection, Pool, Postgres, literal, where
+from loader.engines import Selection
+from loader.engines.postgres import Connection, Pool, Postgres, where
 from loader.engines.sql import quote
-from loader.errors import (
-    BadParameter,
-    LabmartError,
-    NotAcceptable,
-    NotBuilt,
-    UnknownLoad,
-    UnknownMart,
-)
-from loader.export import write_xlsx
+from loader.errors import BadParameter, LabmartError, NotBuilt, UnknownMart
+from loader.export import write_columnar, write_xlsx
 from loader.project import Project
 from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
-from loader.query import Source, selection_of, value_of
+from loader.query import Source, selection_of
 from loader.roles import reader_of, set_up_roles
 from loader.service.database import connect
 from loader.service.model import RowQuery
-from loader.show import write_items, write_json
+from loader.show import write_json
 from loader.sources import LEDGER, REJECTED
 
 _LOG = logging.getLogger("labmart.service")
-
-# What a cursor holds: which order it belongs to, how many rows with just these values of what that
-# compares have been given, and the values.
-_CURSOR = TypeAdapter(
-    tuple[str, Annotated[int, Field(ge=1, lt=2**62)], tuple[str | None, ...]],
-    config=ConfigDict(strict=True),
-)
 
 # Seconds that a statement may take, and that one waits for a table or for a free connection.
 STATEMENT_SECONDS = 60.0
@@ -115,46 +93,28 @@ FORMATS = {
     "json": "application/json",
     "csv": "text/csv",
     "parquet": "application/vnd.apache.parquet",
-    "arrow": "application/vnd.apache.arrow.stream",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
-# What is told of a publication; the rest of its row is for the next build.
-_TOLD = (
-    *(
-        "build",
-        "status",
-        "published_at",
-        "published_by",
-        "replaced_at",
-        "based_on",
-        "loads",
-        "models_built",
-    ),
-    *("newest_load", "rows_rejected", "open_issues", "tests_passed", "tests_warned", "marts"),
-    "labmart_version",
-)
+# What of a publication is for the next build alone.
+_NOT_TOLD = {
+    "seconds",
+    "invocation_id",
+    "code",
+    "state",
+    "place",
+    "relations",
+    "can_grow",
+    "last_load",
+}
 _PUBLICATIONS = Contract(
     PUBLICATIONS,
     "",
-    tuple(ContractColumn(name, COLUMNS[name], "") for name in _TOLD),
+    tuple(
+        ContractColumn(name, type_, "") for name, type_ in COLUMNS.items() if name not in _NOT_TOLD
+    ),
     ("build",),
     has_key=True,
 )
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Status, headers, and the body as a file that whoever sends it closes; None without a body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: IO[bytes] | None = None
-
-    def pieces(self) -> Iterator[bytes]:
-        if self.body is not None:
-            with self.body as body:
-                while piece := body.read(_PIECE):
-                    yield piece
 
 
 class Marts:
@@ -166,6 +126,7 @@ class Marts:
         self._where = where(database.profile)
         self._pool = Pool(self._connect, MOST_CONNECTIONS, wait=WAIT_SECONDS)
         self._role = ""
+        self.close = self._pool.close
 
     def begin(self) -> None:
         """Make the reading role on the embedded server, where nobody else would."""
@@ -176,91 +137,73 @@ class Marts:
         except LabmartError as error:
             _LOG.warning("Queries run read-only, but with all rights to read: %s", error)
 
-    def close(self) -> None:
-        self._pool.close()
-
     def contracts(self) -> dict[str, Contract]:
         """The marts by name, in the order of the YAML, as it stands now."""
-        return self._contracts()[0]
+        file = self._database.project.marts_file
+        return _declared(self._database.project, file.stat().st_mtime_ns)
 
-    def mart(self, name: str, request: Request, query: RowQuery) -> Answer:
+    def mart(self, name: str, request: Request, query: RowQuery) -> Response:
         """Rows of a mart. Raises UnknownMart, and what `answer` raises."""
         contract = self.contracts().get(name)
         if contract is None:
             raise UnknownMart(name, list(self.contracts()))
         return self.answer(Source(self._schema, contract), request, query)
 
-    def publications(self, request: Request, query: RowQuery) -> Answer:
+    def publications(self, request: Request, query: RowQuery) -> Response:
         """What has been published, the newest first; nothing where plain dbt builds."""
-        source = Source(
-            *(self._schema, _PUBLICATIONS),
-            swapped=False,
-            equalities=("status",),
-            default_order="-build",
-        )
+        source = Source(self._schema, _PUBLICATIONS, swapped=False, default_order="-build")
         return self.answer(source, request, query)
 
-    def loads(self, request: Request, query: RowQuery) -> Answer:
-        return self.answer(self._raw(LEDGER), request, query)
+    def loads(self, request: Request, query: RowQuery) -> Response:
+        return self._raw(LEDGER, "-load_id", request, query)
 
-    def load(self, load_id: int) -> bytes:
-        """A row of the ledger as a JSON object. Raises UnknownLoad."""
-        source = self._raw(LEDGER, load_id)
-        selection = selection_of(source, ())
-        with self.reading(source) as engine:
-            rows = list(engine.rows(selection))
-        if not rows:
-            raise UnknownLoad(load_id)
-        out = BytesIO()
-        write_json(selection.columns, rows, out)
-        return out.getvalue().strip(b"[] \n")
+    def rejected(self, request: Request, query: RowQuery) -> Response:
+        """The lines of loads that could not be split."""
+        return self._raw(REJECTED, "", request, query)
 
-    def rejected(self, request: Request, query: RowQuery, load_id: int) -> Answer:
-        """The lines of a load that could not be split. Raises UnknownLoad."""
-        self.load(load_id)
-        return self.answer(self._raw(REJECTED, load_id), request, query)
+    def _raw(self, name: str, order: str, request: Request, query: RowQuery) -> Response:
+        schema, contract = self._database.profile.raw_schema, _raw(self._database.project, name)
+        source = Source(schema, contract, swapped=False, default_order=order)
+        return self.answer(source, request, query)
 
-    def answer(self, source: Source, request: Request, query: RowQuery) -> Answer:
-        """Answer a request.
-
-        Raises BadParameter, NotAcceptable, and what `reading` raises.
-        """
-        pairs = request.query_params.multi_items()
-        format_ = query.format or _preferred(request.headers.get("accept") or "*/*")
-        # All of it, cursor included, is checked before anything is asked of the database.
-        selection = _selection(source, pairs, query, PAGE if format_ == "json" else None)
+    def answer(self, source: Source, request: Request, query: RowQuery) -> Response:
+        """Answer a request. Raises BadParameter, and what `reading` raises."""
+        format_ = query.format or _preferred(request.headers.get("accept", ""))
+        # All of it is checked before anything is asked of the database.
+        selection = _selection(source, request, query, PAGE if format_ == "json" else None)
         with self.reading(source) as engine:
             version, build = _version(source, engine)
-            tag = _hash(__version__, version, selection, format_, query.formulas, query.total)[:32]
-            headers = {
-                # The bytes of the columnar formats are their writers' affair: the tag speaks of
-                # the rows.
-                "ETag": f'"{tag}"' if format_ in ("json", "csv") else f'W/"{tag}"',
-                # It may be kept, by the client alone, and asked about each time.
-                "Cache-Control": "private, no-cache",
-                "Vary": "Accept, Authorization",
-                **({"Labmart-Build": build} if build else {}),
-            }
-            if _matches(tag, request.headers.get("if-none-match", "")):
-                return Answer(304, headers)
-            following = _cursor_behind(source, selection, engine)
-            if following is not None:
-                rest = [pair for pair in pairs if pair[0] != "after"]
-                address = f"{request.url.path}?{urlencode([*rest, ('after', following)])}"
-                headers["Link"] = f'<{address}>; rel="next"'
-            csv = "; charset=utf-8; header=present" if format_ == "csv" else ""
-            headers["Content-Type"] = FORMATS[format_] + csv
-            if format_ != "json":
-                load = "".join(f"_of_load_{filter_.values[0]}" for filter_ in source.fixed)
-                ending = "arrows" if format_ == "arrow" else format_
-                name = f"{source.contract.name}{load}.{ending}"
-                headers["Content-Disposition"] = f'attachment; filename="{name}"'
-            if request.method == "HEAD":
-                return Answer(200, headers)
-            body = _written(selection, following, engine, format_, query)
+            # It may be kept, by the client alone, and asked about each time.
+            headers = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
+            if build:
+                headers["Labmart-Build"] = build
+            if version:
+                given = format_, query.formulas, query.total, query.after
+                tag = _hash(__version__, version, selection, *given)
+                # It speaks of the rows; the bytes of a format are its writer's affair.
+                headers["ETag"] = f'W/"{tag}"'
+                if tag in request.headers.get("if-none-match", ""):
+                    return Response(status_code=304, headers=headers)
+            same_pages = replace(selection, columns=(), limit=None)
+            cursor = _hash(version, same_pages)[:12]
+            if query.after is not None:
+                known, _, offset = query.after.partition("-")
+                if known != cursor:
+                    raise BadParameter(
+                        "after",
+                        "this cursor is of another table, order or filter, or the table has been "
+                        "built anew since. Begin without it.",
+                    )
+                selection = replace(selection, offset=int(offset))
+            body = _written(selection, cursor, engine, format_, query)
         headers["Content-Length"] = str(body.seek(0, 2))
-        body.seek(0)
-        return Answer(200, headers, body)
+        headers["Content-Type"] = FORMATS[format_]
+        if format_ == "csv":
+            headers["Content-Type"] += "; charset=utf-8; header=present"
+        if format_ != "json":
+            name = f"{source.contract.name}.{format_}"
+            headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        return StreamingResponse(_pieces(body), headers=headers)
 
     @contextmanager
     def reading(self, source: Source) -> Iterator[Postgres]:
@@ -298,155 +241,31 @@ class Marts:
         connection.set_session("REPEATABLE READ", readonly=True)
         return connection
 
-    def _raw(self, name: str, load_id: int | None = None) -> Source:
-        """The ledger or the rejected lines; with a number what they have of this load."""
-        contract = self._contracts()[1][name]
-        column = contract.column("load_id")
-        assert column is not None
-        return Source(
-            *(self._database.profile.raw_schema, contract),
-            swapped=False,
-            fixed=() if load_id is None else (Filter(column, "eq", (str(load_id),)),),
-            equalities=("status", "input") if name == LEDGER else (),
-            default_order="-load_id" if name == LEDGER else "",
-        )
-
-    def _contracts(self) -> tuple[dict[str, Contract], dict[str, Contract]]:
-        """The marts and the raw tables that the YAML declares, which may be edited meanwhile."""
-        project = self._database.project
-        state = []
-        for file in (
-            project.marts_file,
-            project.sources_file,
-            *project.root.glob("models/**/*.md"),
-        ):
-            with suppress(OSError):
-                status = file.stat()
-                state.append((file, status.st_mtime_ns, status.st_size))
-        return _declared(project, tuple(state))
-
 
 @lru_cache(maxsize=1)
-def _declared(project: Project, _: object) -> tuple[dict[str, Contract], dict[str, Contract]]:
-    return mart_contracts(project), {
-        name: raw_contract(project, name) for name in (LEDGER, REJECTED)
-    }
+def _declared(project: Project, _changed_at: int) -> dict[str, Contract]:
+    return mart_contracts(project)
 
 
-def _version(source: Source, engine: Postgres) -> tuple[str, str]:
-    """What changes whenever the rows do; and the number of their build, where labmart has
-    published them."""
-    if not source.swapped:
-        # Whatever the order of the rows.
-        rows = Selection(source.contract.name, (), filters=source.fixed)
-        hashed = "hashtextextended(m::text, {})"
-        sums = f"count(*), sum({hashed.format(0)}), sum({hashed.format(1)})"
-        return _hash(engine.all(engine.sql(rows, sums)), source.contract.columns), ""
-    status, build = f"{quote(source.schema)}.{quote(MART_STATUS)}", ""
-    if engine.all("select to_regclass(%s)", (status,)) != [(None,)]:
-        sql = f"select build from {status} where mart = %s"
-        build = "".join(str(number) for (number,) in engine.all(sql, (source.contract.name,)))
-    return repr(engine.all(_IDENTITY, (source.qualified_name,))), build
-
-
-def _hash(*described: object) -> str:
-    return hashlib.sha256(repr(described).encode()).hexdigest()
-
-
-def _matches(tag: str, header: str) -> bool:
-    """Whether If-None-Match has this tag; it is compared weakly (RFC 9110, 13.1.2)."""
-    tags = [known.strip().removeprefix("W/").strip('"') for known in header.split(",")]
-    return "*" in tags or tag in tags
+_raw = lru_cache(raw_contract)
 
 
 def _preferred(accept: str) -> str:
-    """The format that a header Accept likes best (RFC 9110, 12.5.1). Raises NotAcceptable."""
-    qualities = {}
-    for item in accept.lower().split(","):
-        media, *parameters = (part.strip() for part in item.split(";"))
-        weights = [re.fullmatch(r"q\s*=\s*([01](?:\.\d{0,3})?)", text) for text in parameters]
-        qualities[media] = min((float(weight[1]) for weight in weights if weight), default=1.0)
-
-    def quality(format_: str) -> float:
-        media = FORMATS[format_]
-        ranges = (media, f"{media.partition('/')[0]}/*", "*/*")
-        return next((qualities[name] for name in ranges if name in qualities), 0.0)
-
-    best = max(FORMATS, key=quality)
-    if quality(best) <= 0:
-        raise NotAcceptable(list(FORMATS.values()))
-    return best
+    """The format that a header Accept names first; JSON if it names none."""
+    named = {format_: accept.lower().find(media) for format_, media in FORMATS.items()}
+    return min((name for name in named if named[name] >= 0), key=named.__getitem__, default="json")
 
 
-def _cursor_behind(source: Source, selection: Selection, engine: Postgres) -> str | None:
-    """The cursor of the page that follows, if there is one."""
-    if selection.limit is None:
-        return None
-    keys = [f"{engine.key(column, paged=True)}::text" for column in selection.order_by]
-    listed = ", ".join(f"{key} as k{number}" for number, key in enumerate(keys))
-    page = engine.sql(replace(selection, limit=selection.limit + 1), listed)
-    last = engine.all(f"select * from ({page}) as page offset {selection.limit - 1:d}")
-    if len(last) < 2:
-        return None
-    values, seen = last[0], 1
-    if not source.contract.has_key:
-        page = engine.sql(selection, listed)
-        level = " and ".join(
-            f"k{number} is not distinct from {'null' if value is None else literal(value)}"
-            for number, value in enumerate(values)
-        )
-        [(seen,)] = engine.all(f"select count(*) from ({page}) as page where {level}")
-        before = selection.after
-        seen += before.seen if before and before.values == values else 0
-    cursor = json.dumps([_order_of(source, selection), seen, values])
-    return base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=")
+def _selection(source: Source, request: Request, query: RowQuery, page: int | None) -> Selection:
+    """The parameters of a request as a selection; those that are not its own are filters.
 
-
-def _written(
-    selection: Selection,
-    following: str | None,
-    engine: Postgres,
-    format_: str,
-    query: RowQuery,
-) -> IO[bytes]:
-    """The body of an answer, as a file that is read from the start."""
-    out = tempfile.SpooledTemporaryFile(  # noqa: SIM115 -- it outlives this function
-        max_size=_IN_MEMORY, prefix="labmart-"
-    )
-    try:
-        if format_ == "json":
-            total = {"total": engine.count(selection)} if query.total else {}
-            write_items(selection.columns, engine.rows(selection), out, next=following, **total)
-        elif format_ == "csv":
-            engine.write_csv(selection, out, escape_formulas=query.formulas == "escape")
-        else:
-            with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
-                target = Path(folder) / f"{selection.relation}.{format_}"
-                if format_ == "xlsx":
-                    write_xlsx(selection, engine, target, Path(target.name))
-                else:
-                    is_arrow = format_ == "arrow"
-                    write_columnar(engine, selection, Path(folder), target, arrow=is_arrow)
-                with target.open("rb") as file:
-                    shutil.copyfileobj(file, out, _PIECE)
-    except BaseException:
-        out.close()
-        raise
-    return out
-
-
-def _selection(
-    source: Source, pairs: Sequence[tuple[str, str]], query: RowQuery, page: int | None
-) -> Selection:
-    """The parameters of a request as a selection. Raises BadParameter.
-
-    `pairs` are all parameters in order; those that `query` does not have are filters. `page` is how
-    many rows come when no limit is given.
+    `page` is how many rows come when no limit is given. Raises BadParameter.
     """
+    pairs = request.query_params.multi_items()
     own = [name for name, _ in pairs if name in RowQuery.model_fields]
     if twice := next((name for name in own if own.count(name) > 1), None):
         raise BadParameter(twice, "it is given more than once.")
-    selection = selection_of(
+    return selection_of(
         source,
         [pair for pair in pairs if pair[0] not in own],
         select=query.select,
@@ -455,31 +274,67 @@ def _selection(
         limit=page if query.limit is None else query.limit,
         parameters=list(RowQuery.model_fields),
     )
-    selection = replace(selection, paged=True)
-    if query.after is None:
-        return selection
-    return replace(selection, after=_position(source, selection, query.after))
 
 
-def _position(source: Source, selection: Selection, text: str) -> Position:
-    try:
-        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        order, seen, texts = _CURSOR.validate_json(decoded)
-        if order == _order_of(source, selection):
-            values = tuple(
-                None if value is None else value_of(column, value, "after")
-                for column, value in zip(selection.order_by, texts, strict=True)
-            )
-            return Position(values, 0 if source.contract.has_key else seen)
-    except ValueError:
-        raise BadParameter("after", "this is no cursor. Take it from `next`.") from None
-    raise BadParameter(
-        "after",
-        "this cursor belongs to another order or table. Page on with the `order` that it came "
-        "with, or leave it out to begin anew.",
+def _version(source: Source, engine: Postgres) -> tuple[str, str]:
+    """What changes whenever the rows do, "" where nothing tells; and the number of their build,
+    where labmart has published them."""
+    if not source.swapped:
+        return "", ""
+    status, build = f"{quote(source.schema)}.{quote(MART_STATUS)}", ""
+    if engine.all("select to_regclass(%s)", (status,)) != [(None,)]:
+        sql = f"select build from {status} where mart = %s"
+        build = "".join(str(number) for (number,) in engine.all(sql, (source.contract.name,)))
+    return repr(engine.all(_IDENTITY, (source.qualified_name,))), build
+
+
+def _hash(*described: object) -> str:
+    return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
+
+
+def _written(
+    selection: Selection, cursor: str, engine: Postgres, format_: str, query: RowQuery
+) -> IO[bytes]:
+    """The body of an answer, as a file that is read from the start."""
+    out = tempfile.SpooledTemporaryFile(  # noqa: SIM115 -- it outlives this function
+        max_size=_IN_MEMORY, prefix="labmart-"
     )
+    try:
+        if format_ == "json":
+            _write_json(selection, cursor, engine, out, total=query.total)
+        elif format_ == "csv":
+            engine.write_csv(selection, out, escape_formulas=query.formulas == "escape")
+        else:
+            with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
+                target = Path(folder) / f"{selection.relation}.{format_}"
+                if format_ == "xlsx":
+                    write_xlsx(selection, engine, target, Path(target.name))
+                else:
+                    write_columnar(engine, selection, Path(folder), target)
+                with target.open("rb") as file:
+                    shutil.copyfileobj(file, out, _PIECE)
+    except BaseException:
+        out.close()
+        raise
+    return out
 
 
-def _order_of(source: Source, selection: Selection) -> str:
-    order = [(column.name, column.name in selection.descending) for column in selection.order_by]
-    return _hash(source.contract.name, order)[:12]
+def _write_json(
+    selection: Selection, cursor: str, engine: Postgres, out: IO[bytes], *, total: bool
+) -> None:
+    limit = selection.limit
+    # One row more tells whether there is another page.
+    rows = engine.rows(selection if limit is None else replace(selection, limit=limit + 1))
+    out.write(b'{"items": ')
+    write_json(selection.columns, islice(rows, limit), out)
+    goes_on = next(rows, None) is not None
+    following = f"{cursor}-{selection.offset + (limit or 0)}" if goes_on else None
+    more = {"next": following, **({"total": engine.count(selection)} if total else {})}
+    out.write(f", {json.dumps(more)[1:]}\n".encode())
+
+
+def _pieces(body: IO[bytes]) -> Iterator[bytes]:
+    with body:
+        body.seek(0)
+        while piece := body.read(_PIECE):
+            yield piece

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
-from encodings.aliases import aliases
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import click
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field, create_model
 
-from loader.cli.loading import given_options, parsed
-from loader.errors import UsageError
-from loader.parsers.encoding import said_encoding
+from loader.cli.data import given_options, parsed
 
 if TYPE_CHECKING:
     from loader.load import LoadOptions
 
-Kind = Literal["load", "run", "build", "undo", "redo"]
-# A text that some option of a load can be.
-_Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
-CONTROLS = r"\x00-\x1f\x7f"
-# What an uploaded file can be called: something that is more than dots and blanks.
-_IN_NAME = rf"[^/\\{CONTROLS}]*"
-FILE_NAME: Any = {
-    "pattern": rf"^{_IN_NAME}[^/\\{CONTROLS}\s.]{_IN_NAME}$",
-    "minLength": 1,
-    "maxLength": 255,
-}
-# A path below the landing folder.
-LANDING_PATH = rf"^(?![/~]|[A-Za-z][A-Za-z0-9+.-]*:)(?!(.*/)?\.\.(/|$))[^{CONTROLS}]+(?!\n)$"
+Kind = Literal["load", "build", "undo", "redo"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
+# A text that some option of a load can be.
+_Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class ProblemModel(BaseModel):
@@ -47,41 +33,32 @@ class ProblemModel(BaseModel):
     instance: str
 
 
-def left_out(description: str | None, **more: object) -> Any:
-    """A parameter that is left out rather than null; `more` is what else its schema says."""
-
-    def described(schema: dict[str, Any]) -> None:
-        schema.update(schema.pop("anyOf")[0], **more)
-
-    return Field(default=None, description=description, json_schema_extra=described)
-
-
 class RowQuery(BaseModel):
     """Which rows of a table, and how they come. Every other parameter is a filter."""
 
-    select: Annotated[str, StringConstraints(pattern="^[^,]+(,[^,]+)*$")] | None = left_out(
-        "The columns wanted, separated by commas; default: all."
+    select: str | None = Field(None, description="The columns wanted, separated by commas.")
+    order: str | None = Field(
+        None, description="Columns to sort by, separated by commas; `-` before one: falling."
     )
-    order: Annotated[str, StringConstraints(pattern="^([^,]+(,[^,]+)*)?$")] | None = left_out(
-        "Columns to sort by, separated by commas; `-` before one: falling."
+    limit: Annotated[int, Field(ge=0, lt=2**62)] | None = Field(
+        None, description="So many rows at most; 0: all. Default: 100 in JSON, else all."
     )
-    limit: Annotated[int, Field(ge=0, le=2**62)] | None = left_out(
-        "So many rows at most; 0: all. Default: 100 in JSON, else all."
-    )
-    after: Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=20_000)] | None = left_out(
-        "The cursor `next` of the page before."
+    after: Annotated[str, Field(pattern="^[0-9a-f]{12}-[0-9]{1,18}$")] | None = Field(
+        None, description="The cursor `next` of the page before."
     )
     search: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")] | None = (
-        left_out("Only rows with this in one of their texts; * is any text, capitals are ignored.")
+        Field(
+            None,
+            description="Only rows with this in one of their texts; * is any text, capitals are "
+            "ignored.",
+        )
     )
-    total: bool = Field(
-        default=False, description="JSON also has `total`: how many rows fit in all."
-    )
-    format: Literal["json", "csv", "parquet", "arrow", "xlsx"] | None = left_out(
-        "Goes before the header Accept."
+    total: bool = Field(False, description="JSON also has `total`: how many rows fit in all.")
+    format: Literal["json", "csv", "parquet", "xlsx"] | None = Field(
+        None, description="Goes before the header Accept."
     )
     formulas: Literal["escape", "keep"] = Field(
-        default="escape",
+        "escape",
         description="`keep`: texts in CSV that begin with = + - @ TAB or CR stay as they are. "
         "Else they get a ' before them, so that no spreadsheet runs them.",
     )
@@ -93,46 +70,21 @@ for _option in _LOAD.params:
     _option.envvar = None
 
 
-# How values of options are written that are no text whatever; it is the command that checks them.
-_SIGN = rf"[^{CONTROLS}]|\t|tab|space|comma|semicolon|pipe"
-_PATTERNS = {
-    "max_rejected": r"^([0-9]{1,18}%?|[0-9]{1,18}\.[0-9]{1,9}%)$",
-    "delimiter": f"^({_SIGN})$",
-    "quote": f"^({_SIGN}|none)$",
-    "list_separator": "^([ !-/:-@[-`{-~]|tab|space|comma|semicolon|pipe)$",
-    "id_prefix": "^[A-Za-z0-9_ #:/.-]*[A-Za-z_ #:/.-](,[A-Za-z0-9_ #:/.-]*[A-Za-z_ #:/.-])*$",
-}
-
-
 def _name_of(option: click.Parameter) -> str:
     return option.opts[0].removeprefix("--").replace("-", "_")
 
 
-def _encodings() -> list[str]:
-    """What Python calls those that a text can be in; other spellings of them are understood."""
-    names = []
-    for name in sorted({*aliases, *aliases.values()}):
-        with suppress(UsageError):
-            said_encoding(name, b"")
-            names.append(name.replace("_", "-"))
-    return names
-
-
 def _parameter_of(option: click.Parameter) -> Any:
-    """An option of the command as pydantic needs a field."""
+    """An option of the command as pydantic needs a field; its values the command checks."""
     assert isinstance(option, click.Option)
     if option.is_flag:
         return bool, Field(False, description=option.help)
     if option.multiple:
         return list[_Text], Field([], description=option.help)
-    name = _name_of(option)
-    more: dict[str, object] = {"pattern": _PATTERNS[name]} if name in _PATTERNS else {}
-    kind: Any = str if more else _Text
+    kind: Any = _Text
     if isinstance(option.type, click.Choice):
         kind = Literal[tuple(option.type.choices)]
-    if name == "encoding":
-        more["enum"] = _encodings()
-    return kind | None, left_out(option.help, **more)
+    return kind | None, Field(None, description=option.help)
 
 
 class _Asked(BaseModel):
@@ -162,7 +114,6 @@ class Options(BaseModel):
 
     replace: bool = False
     build: bool = True
-    paths: list[str] = Field(default_factory=list)
     load_id: int | None = None
     together: bool = False
 
@@ -180,22 +131,6 @@ def load_options(asked: BaseModel) -> LoadOptions:
             arguments += [f"{flag}={text}" for text in values if text is not None]
     with _LOAD.make_context("upload", arguments) as context:
         return parsed(context.params, check=False)
-
-
-class RunRequest(BaseModel):
-    """What to load from the landing folder: paths relative to it; none means all of it.
-
-    Where a path really leads is looked at when it is opened.
-    """
-
-    # The pattern looks ahead.
-    model_config = ConfigDict(extra="forbid", regex_engine="python-re")
-
-    paths: list[Annotated[str, StringConstraints(pattern=LANDING_PATH)]] = Field(
-        default_factory=list, max_length=1000
-    )
-    replace: bool = False
-    build: bool = True
 
 
 class UploadedFile(BaseModel):
@@ -235,15 +170,15 @@ class FileResult(BaseModel):
     state: Literal["loaded", "known", "refused"]
     load_id: int | None = None
     dialect: str | None = None
-    columns: list[str] = Field(default_factory=list)
+    columns: list[str] = []
     records_read: int = 0
     records_rejected: int = 0
-    rejected_by_rule: dict[str, int] = Field(default_factory=dict)
+    rejected_by_rule: dict[str, int] = {}
     rows_accepted: int | None = None
     rows_rejected: int | None = None
     issues: list[IssueCount] | None = None
-    notes: list[str] = Field(default_factory=list)
-    rejected_examples: list[RejectedExample] = Field(default_factory=list)
+    notes: list[str] = []
+    rejected_examples: list[RejectedExample] = []
 
 
 class Failure(BaseModel):
@@ -258,13 +193,13 @@ class BuildReport(BaseModel):
     failed: int
     skipped: int
     seconds: float
-    failures: list[Failure] = Field(default_factory=list)
+    failures: list[Failure] = []
 
 
 class Result(BaseModel):
-    files: list[FileResult] = Field(default_factory=list)
+    files: list[FileResult] = []
     # The loads that an undo or redo has changed, with their new status.
-    loads: dict[int, str] = Field(default_factory=dict)
+    loads: dict[int, str] = {}
     # Null before the build, and where nothing had changed since the last one.
     build: BuildReport | None = None
 
@@ -281,18 +216,11 @@ class Progress(BaseModel):
     nodes_total: int | None = None
 
 
-class Links(BaseModel):
-    self: str
-    events: str
-    cancel: str
-    retry: str
-
-
 class Job(BaseModel):
     """A job, as the event `state` has it too."""
 
     id: UUID
-    kind: Kind
+    kind: str
     state: State
     created_at: datetime
     started_at: datetime | None
@@ -306,18 +234,13 @@ class Job(BaseModel):
 
     @computed_field  # type: ignore[prop-decorator]  # mypy takes no decorated property
     @property
-    def links(self) -> Links:
+    def links(self) -> dict[str, str]:
         here = f"/v1/jobs/{self.id}"
-        return Links(
-            self=here, events=f"{here}/events", cancel=f"{here}/cancel", retry=f"{here}/retry"
-        )
+        return {"self": here, **{name: f"{here}/{name}" for name in ("events", "cancel", "retry")}}
 
 
 class JobList(BaseModel):
-    """Jobs, the newest first; `next` is the `after` of the next page."""
-
     items: list[Job]
-    next: str | None
 
 
 class ColumnModel(BaseModel):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import mimetypes
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -16,33 +14,30 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import generate_latest
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from loader.dbt import write_docs
 from loader.errors import BuildFailed
+from loader.load import restricted
 from loader.parsers.encoding import said_encoding
 from loader.query import FILTER_SYNTAX
-from loader.service.access import LOOK_SECONDS, Caller, Service, Serving, require
-from loader.service.marts import FORMATS, Answer
+from loader.service.access import Caller, Service, Serving, require
+from loader.service.marts import FORMATS
 from loader.service.model import (
-    FILE_NAME,
     Job,
     JobList,
     Kind,
     MartModel,
     Options,
     RowQuery,
-    RunRequest,
     State,
     UploadOptions,
-    left_out,
     load_options,
 )
-from loader.service.problems import Problem, invalid
+from loader.service.problems import Problem
 from loader.service.uploads import (
     boundary_of,
     check_length,
@@ -51,23 +46,24 @@ from loader.service.uploads import (
     spooled,
     take_over,
 )
-from loader.show import ISSUES
 from loader.sources import read_inputs, with_said_names
 
 router = APIRouter()
 
 Reader = Annotated[Caller, Depends(require("read"))]
 Loader = Annotated[Caller, Depends(require("load"))]
+# How often news of a job are looked for.
+_LOOK_SECONDS = 0.25
 
 
-@dataclass(frozen=True)
 class _Call:
     """A request for a job, of a caller who may have one."""
 
-    request: Request
-    response: Response
-    caller: Caller
-    service: Service
+    def __init__(
+        self, request: Request, response: Response, caller: Caller, service: Service
+    ) -> None:
+        self.request, self.response = request, response
+        self.caller, self.service = caller, service
 
     async def accept(
         self, kind: Kind, options: Options, job_id: UUID | None = None, **more: Any
@@ -77,13 +73,11 @@ class _Call:
         job = await self.service.in_thread(
             accept, job_id or uuid4(), kind, self.caller.name, options
         )
-        self.response.headers["Location"] = job.links.self
+        self.response.headers["Location"] = job.links["self"]
         return job
 
 
 async def _calling(request: Request, response: Response, caller: Loader, service: Serving) -> _Call:
-    """Refuses what would wait too long, before a body is read."""
-    await service.in_thread(service.jobs.check_room, service.settings.queued_jobs)
     return _Call(request, response, caller, service)
 
 
@@ -105,7 +99,7 @@ _FORM = {
     }
 }
 _UPLOADED: dict[int | str, dict[str, object]] = {
-    200: {"model": Job, "description": "The job that does just that already"},
+    200: {"model": Job, "description": "The job that this Idempotency-Key has brought before"},
     202: {"description": "Accepted; the job will load it"},
 }
 _Key = Annotated[
@@ -117,10 +111,6 @@ _Key = Annotated[
 ]
 
 
-class _PostOptions(UploadOptions):
-    name: str | None = left_out("The file's name, for a raw body.", **FILE_NAME)
-
-
 @router.put(
     "/v1/files/{name}",
     status_code=202,
@@ -128,14 +118,9 @@ class _PostOptions(UploadOptions):
     openapi_extra={"requestBody": {"content": {"application/octet-stream": _BINARY}}},
     tags=["files"],
 )
-async def put_file(
-    call: Calling,
-    name: Annotated[str, PathParameter(json_schema_extra=FILE_NAME)],
-    asked: _Options,
-    key: _Key = None,
-) -> Job:
+async def put_file(call: Calling, name: str, asked: _Options, key: _Key = None) -> Job:
     """Upload one file: `curl -T users.csv URL/v1/files/`."""
-    return await _upload(call, asked, key, name, None)
+    return await _upload(call, asked, key, name=check_name(name))
 
 
 @router.post("/v1/files/", status_code=202, include_in_schema=False)
@@ -146,90 +131,41 @@ async def put_file(
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": _FORM}}},
     tags=["files"],
 )
-async def post_files(
-    call: Calling, asked: Annotated[_PostOptions, Query()], key: _Key = None
-) -> Job:
-    """Upload several files, all of which are loaded or none.
-
-    A body of another type than multipart/form-data is one file, which the parameter `name` names.
-    """
-    boundary = boundary_of(call.request)
-    if boundary is None and asked.name is None:
-        raise Problem(
-            422,
-            "no-file-name",
-            "What is the file called? PUT it to /v1/files/NAME, or add ?name=NAME, or send "
-            "multipart/form-data.",
-        )
-    return await _upload(call, asked, key, asked.name or "", boundary)
+async def post_files(call: Calling, asked: _Options, key: _Key = None) -> Job:
+    """Upload several files, all of which are loaded or none."""
+    return await _upload(call, asked, key, boundary=boundary_of(call.request))
 
 
 async def _upload(
-    call: _Call, asked: UploadOptions, key: str | None, name: str, boundary: str | None
+    call: _Call, asked: UploadOptions, key: str | None, *, name: str = "", boundary: str = ""
 ) -> Job:
     """Everything that can be refused is, before the first byte of the body is read."""
-    service, settings = call.service, call.service.settings
+    settings, job_id = call.service.settings, uuid4()
     _check_options(asked, settings.database.project.sources_file)
-    if boundary is None:
-        check_name(name)
     check_length(call.request, settings)
-    options = Options(**asked.model_dump(exclude={"name"}, exclude_defaults=True))
-    job_id = uuid4()
-    with service.upload_slot():
-        files = await receive(call.request, settings, job_id, name, boundary)
-        content = json.dumps([sorted(file.sha256 for file in files), options.model_dump()])
-        # If this fails nobody knows whether it was accepted; a folder without a job is found
-        # and deleted later.
-        job = await call.accept(
-            "load",
-            options,
-            job_id,
-            files=files,
-            content_key=hashlib.sha256(content.encode()).hexdigest(),
-            idempotency_key=key,
-        )
-        if job.id != job_id:
-            rmtree(spooled(settings.spool_folder, job_id), ignore_errors=True)
-            call.response.status_code = 200
-        else:
-            service.uploaded.inc(sum(file.bytes for file in files))
+    files = await receive(call.request, settings, job_id, name, boundary)
+    # If this fails nobody knows whether it was accepted; a folder without a job is found and
+    # deleted later.
+    job = await call.accept("load", _given(asked), job_id, files=files, idempotency_key=key)
+    if job.id != job_id:
+        rmtree(spooled(settings.spool_folder, job_id), ignore_errors=True)
+        call.response.status_code = 200
     return job
 
 
+def _given(asked: UploadOptions) -> Options:
+    return Options(**asked.model_dump(exclude_defaults=True))
+
+
 def _check_options(asked: UploadOptions, sources_file: Path) -> None:
-    """Raise click.UsageError, UsageError or Problem 422 for options that no file can be read by."""
+    """Raise click.UsageError or UsageError for options that no file can be read by."""
     options = load_options(asked)
     if options.read.encoding is not None:
         said_encoding(options.read.encoding, b"")
-    if options.input is None and not options.read.names:
-        return
-    inputs = read_inputs(sources_file)
-    names = [table.name for table in inputs]
-    if options.input is not None and options.input not in names:
-        detail = f"There is no input {options.input!r}. The inputs are: {', '.join(names)}."
-        raise Problem(422, "unknown-input", detail)
-    with_said_names(inputs, options.read.names)
+    with_said_names(restricted(read_inputs(sources_file), options.input), options.read.names)
 
 
-# Jobs without an upload: files of the landing folder, builds, undo and redo.
-
-_LARGEST_JSON = 1 << 18
-_RUN = {
-    "requestBody": {
-        "content": {"application/json": {"schema": RunRequest.model_json_schema()}},
-    }
-}
-
-
-@router.post("/v1/runs", status_code=202, openapi_extra=_RUN, tags=["jobs"])
-async def run(call: Calling) -> Job:
-    """Load files that lie in the landing folder, then build."""
-    if call.service.settings.landing is None:
-        raise Problem(
-            404, "no-landing-folder", "This server has no landing folder (labmart serve --landing)."
-        )
-    asked = await _run_request(call.request)
-    return await call.accept("run", Options(**dict(asked)))
+# Jobs without an upload: builds, undo and redo.
 
 
 @router.post("/v1/builds", status_code=202, tags=["jobs"])
@@ -254,22 +190,6 @@ async def redo(
     return await call.accept("redo", Options(build=build, load_id=load_id, together=together))
 
 
-async def _run_request(request: Request) -> RunRequest:
-    """The body, which is read only now that the caller is known, and within limits."""
-    content = bytearray()
-    async for portion in request.stream():
-        content += portion
-        if len(content) > _LARGEST_JSON:
-            raise Problem(413, "too-large", f"More than {_LARGEST_JSON:,} bytes are not taken.")
-    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip()
-    if content and media_type.lower() != "application/json":
-        raise Problem(415, "not-json", "Send JSON, with Content-Type: application/json.")
-    try:
-        return RunRequest.model_validate_json(bytes(content) or b"{}", strict=True)
-    except ValidationError as error:
-        raise invalid(error.errors()) from None
-
-
 # What is going on.
 
 
@@ -279,14 +199,9 @@ async def list_jobs(
     service: Serving,
     state: Annotated[State | None, Query(description="Only jobs in this state.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    after: Annotated[
-        str | None, Query(pattern=r"^[1-9][0-9]{0,17}$", description="`next` of the page before.")
-    ] = None,
 ) -> JobList:
     """Jobs, the newest first."""
-    before = int(after) if after else None
-    jobs, next_before = await service.in_thread(service.jobs.newest, state, limit, before)
-    return JobList(items=jobs, next=None if next_before is None else str(next_before))
+    return JobList(items=await service.in_thread(service.jobs.newest, state, limit))
 
 
 @router.get("/v1/jobs/{job_id}", tags=["jobs"])
@@ -314,8 +229,7 @@ async def retry_job(call: Calling, job_id: UUID, asked: _Options) -> Job:
         raise Problem(409, "not-refused", "Only an upload that was refused can be loaded again.")
     new_id = uuid4()
     await asyncio.to_thread(take_over, settings.spool_folder, job_id, new_id)
-    options = Options(**asked.model_dump(exclude_defaults=True))
-    return await call.accept("load", options, new_id, files=refused.files)
+    return await call.accept("load", _given(asked), new_id, files=refused.files)
 
 
 async def _last_event(
@@ -347,19 +261,13 @@ async def follow_job(
     """
     goes_on = True
     while goes_on and not service.is_ending:
-        newest = await service.newest_events()
-        # A job that is not among the unfinished ones has told all that it will.
-        if newest.get(str(job_id), after + 1) <= after:
-            await asyncio.sleep(LOOK_SECONDS)
-            continue
         events, goes_on = await service.in_thread(service.jobs.events, job_id, after)
         for event in events:
             after = event.number
             data = json.dumps(event.data, ensure_ascii=False)
             yield ServerSentEvent(id=str(after), event=event.event, raw_data=data)
-        if goes_on and not events:
-            # It came after the look.
-            await asyncio.sleep(LOOK_SECONDS)
+        if goes_on:
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 # The marts, and the ledger: which there are, and their rows.
@@ -387,7 +295,7 @@ _TABLE: dict[str, Any] = {
     "response_class": Response,
     "responses": {
         200: {
-            "description": "The rows. `Link` with rel=next is the address of the next page.",
+            "description": "The rows. In JSON `next` is the `after` of the next page.",
             "headers": {
                 "Labmart-Build": {
                     "description": "The published build that the rows of a mart are of.",
@@ -406,13 +314,6 @@ _TABLE: dict[str, Any] = {
 _Rows = Annotated[RowQuery, Query()]
 
 
-def _sent(answer: Answer) -> Response:
-    headers = dict(answer.headers)
-    if answer.body is None:
-        return Response(status_code=answer.status, headers=headers)
-    return StreamingResponse(answer.pieces(), status_code=answer.status, headers=headers)
-
-
 # These are no coroutines: they wait for the database in threads of their own.
 @router.get("/v1/marts", tags=["marts"])
 def list_marts(_: Reader, service: Serving) -> list[MartModel]:
@@ -423,7 +324,6 @@ def list_marts(_: Reader, service: Serving) -> list[MartModel]:
     ]
 
 
-@router.head("/v1/marts/{mart}", include_in_schema=False)
 @router.get("/v1/marts/{mart}", tags=["marts"], **_TABLE)
 def mart_rows(mart: str, request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
     """Rows of a mart.
@@ -431,49 +331,31 @@ def mart_rows(mart: str, request: Request, query: _Rows, _: Reader, service: Ser
     They come in a total order: what `order` leaves open is decided by the mart's key. NULL is less
     than every value; text is ordered by its characters' code points.
     """
-    return _sent(service.marts.mart(mart, request, query))
+    return service.marts.mart(mart, request, query)
 
 
-@router.head("/v1/issues", include_in_schema=False)
-@router.get("/v1/issues", tags=["marts", "loads"], **_TABLE)
-def issues(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
-    """What was rejected or noticed, with file and line: the rows of the mart input_issues."""
-    return _sent(service.marts.mart(ISSUES, request, query))
-
-
-@router.head("/v1/publications", include_in_schema=False)
 @router.get("/v1/publications", tags=["marts"], **_TABLE)
 def publications(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
     """What was published, the newest first: when, by whom, of which loads, what tests passed.
 
-    `status=current` is what the marts show. `loads` and `marts` are JSON in a text.
+    `status=eq.current` is what the marts show. `loads` and `marts` are JSON in a text.
     """
-    return _sent(service.marts.publications(request, query))
+    return service.marts.publications(request, query)
 
 
-@router.head("/v1/loads", include_in_schema=False)
 @router.get("/v1/loads", tags=["loads"], **_TABLE)
 def list_loads(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
-    """The loads, the newest first. `status` and `input` are also understood as plain values."""
-    return _sent(service.marts.loads(request, query))
+    """The loads, the newest first."""
+    return service.marts.loads(request, query)
 
 
-@router.get("/v1/loads/{load_id}", response_class=Response, tags=["loads"])
-def one_load(load_id: _LoadId, _: Reader, service: Serving) -> Response:
-    """One load."""
-    return Response(service.marts.load(load_id), media_type="application/json")
+@router.get("/v1/rejected", tags=["loads"], **_TABLE)
+def rejected(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
+    """The lines of loads that could not be split, as they stand in the file: `load_id=eq.1`."""
+    return service.marts.rejected(request, query)
 
 
-@router.head("/v1/loads/{load_id}/rejected", include_in_schema=False)
-@router.get("/v1/loads/{load_id}/rejected", tags=["loads"], **_TABLE)
-def rejected(
-    load_id: _LoadId, request: Request, query: _Rows, _: Reader, service: Serving
-) -> Response:
-    """The lines of a load that could not be split, as they stand in the file."""
-    return _sent(service.marts.rejected(request, query, load_id))
-
-
-# Is it alive, is it ready, and how much does it do.
+# Is it alive, is it ready.
 
 
 @router.get("/health/live", tags=["health"])
@@ -487,22 +369,6 @@ async def ready(service: Serving) -> dict[str, str]:
     """The database answers, else 503. Jobs wait while no worker is up."""
     is_up = await service.in_thread(service.jobs.has_worker)
     return {"status": "ready", "worker": "up" if is_up else "down"}
-
-
-@router.get(
-    "/metrics",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    tags=["health"],
-)
-async def metrics(_: Reader, service: Serving) -> Response:
-    """Figures for Prometheus."""
-    service.job_counts.clear()
-    for kind, state, count in await service.in_thread(service.jobs.counts):
-        service.job_counts.labels(kind, state).set(count)
-    service.worker.set(await service.in_thread(service.jobs.has_worker))
-    text = generate_latest(service.figures)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 # The dbt documentation, one page that dbt writes. It has its scripts, styles and pictures in

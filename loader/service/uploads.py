@@ -13,7 +13,6 @@ import hashlib
 import os
 import re
 import shutil
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,12 +23,14 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from loader.printable import printable
 from loader.service.database import Settings
-from loader.service.model import FILE_NAME, UploadedFile
+from loader.service.model import UploadedFile
 from loader.service.problems import Problem
 
-_LONGEST_BOUNDARY = 70
+_MOST_FILES = 1000
 _MOST_HEADERS = 8
 _LONGEST_HEADER = 4096
+# Something that is more than dots and blanks.
+_NAME = r"(?=.*[^\s.])[^/\\\x00-\x1f\x7f]{1,255}"
 # RFC 7578, 4.7: the header is not used; some clients still say that bytes are bytes.
 _CODINGS = ("binary", "8bit", "7bit")
 # What is collected before a thread writes it.
@@ -38,7 +39,7 @@ _PORTION = 1 << 20
 
 def check_name(name: str) -> str:
     """The name of a file that somebody sends. Raises Problem 422 for what is none."""
-    if not re.fullmatch(FILE_NAME["pattern"], name) or len(name) > FILE_NAME["maxLength"]:
+    if not re.fullmatch(_NAME, name):
         raise Problem(
             422,
             "bad-file-name",
@@ -73,19 +74,22 @@ def check_length(request: Request, settings: Settings) -> None:
         raise _cannot_keep(error) from None
 
 
-def boundary_of(request: Request) -> str | None:
-    """The boundary of a multipart body; None for another one. Raises Problem 400."""
+def boundary_of(request: Request) -> str:
+    """The boundary of a multipart body. Raises Problem 415 for another one."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != "multipart/form-data":
-        return None
     boundary: str = options.get("boundary", "")
-    if not 0 < len(boundary) <= _LONGEST_BOUNDARY or not boundary.isascii():
-        raise _bad_multipart("The Content-Type names no boundary of 1 to 70 characters.")
+    if kind != "multipart/form-data" or not boundary.isascii() or not 0 < len(boundary) <= 70:
+        raise Problem(
+            415,
+            "no-multipart",
+            "Send multipart/form-data with a boundary of 1 to 70 characters, or PUT one file to "
+            "/v1/files/NAME.",
+        )
     return boundary
 
 
 async def receive(
-    request: Request, settings: Settings, job_id: UUID, name: str, boundary: str | None
+    request: Request, settings: Settings, job_id: UUID, name: str, boundary: str
 ) -> list[UploadedFile]:
     """Write the files of a body to the disk for good; without a boundary it is one file.
 
@@ -97,8 +101,8 @@ async def receive(
         folder.mkdir(mode=0o700)
         async for part in _parts(name, boundary, _body(request, settings)):
             if isinstance(part, str):
-                if len(files) == settings.upload_files:
-                    detail = f"More than {settings.upload_files} files at once."
+                if len(files) == _MOST_FILES:
+                    detail = f"More than {_MOST_FILES} files at once."
                     raise Problem(413, "too-many-files", detail)
                 file = _File(spooled(spool, job_id, len(files)), part)
             elif file is not None and part is not None:
@@ -177,10 +181,10 @@ class _File:
 
 
 async def _parts(
-    name: str, boundary: str | None, body: AsyncIterator[bytes]
+    name: str, boundary: str, body: AsyncIterator[bytes]
 ) -> AsyncIterator[str | bytes | None]:
     """Of each file its name, its bytes, then None for its end. Raises Problem for no multipart."""
-    if boundary is None:
+    if not boundary:
         yield name
         async for portion in body:
             yield portion
@@ -196,27 +200,25 @@ async def _parts(
         # Raises for a body that is cut short.
         parser.close()
     except MultipartError as error:
-        raise _bad_multipart(f"The body is no multipart/form-data: {error}.") from None
+        detail = f"The body is no multipart/form-data: {error}."
+        raise Problem(400, "bad-multipart", detail) from None
 
 
 async def _body(request: Request, settings: Settings) -> AsyncIterator[bytes]:
     """The body in portions. Raises Problem 413 or 408, or starlette's ClientDisconnect."""
-    begun = time.monotonic()
     received = 0
     stream = request.stream().__aiter__()
     while True:
         try:
-            portion = await asyncio.wait_for(anext(stream), settings.idle)
+            portion = await asyncio.wait_for(anext(stream), settings.idle_seconds)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise _too_slow() from None
+            detail = "The upload stopped. Nothing was kept; send it again."
+            raise Problem(408, "too-slow", detail) from None
         received += len(portion)
         if received > settings.upload_bytes:
             raise _too_large(settings)
-        seconds = time.monotonic() - begun
-        if seconds > settings.grace and received < settings.slowest * seconds:
-            raise _too_slow()
         if portion:
             yield portion
 
@@ -224,7 +226,8 @@ async def _body(request: Request, settings: Settings) -> AsyncIterator[bytes]:
 def _file_name(segment: MultipartSegment) -> str:
     coding = segment.header("Content-Transfer-Encoding")
     if coding is not None and coding.strip().lower() not in _CODINGS:
-        raise _bad_multipart("A part has a Content-Transfer-Encoding, which is not taken.")
+        detail = "A part has a Content-Transfer-Encoding, which is not taken."
+        raise Problem(400, "bad-multipart", detail)
     if segment.filename is None:
         raise Problem(
             422,
@@ -244,20 +247,10 @@ def _sync_folders(*paths: Path) -> None:
             os.close(folder)
 
 
-def _bad_multipart(detail: str) -> Problem:
-    return Problem(400, "bad-multipart", detail)
-
-
 def _too_large(settings: Settings) -> Problem:
     detail = f"More than {settings.upload_bytes:,} bytes are not taken at once."
     # What comes still is not read.
     return Problem(413, "too-large", detail, headers={"Connection": "close"})
-
-
-def _too_slow() -> Problem:
-    return Problem(
-        408, "too-slow", "The upload was too slow, or stopped. Nothing was kept; send it again."
-    )
 
 
 def _cannot_keep(error: OSError) -> Problem:

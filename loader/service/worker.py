@@ -16,9 +16,9 @@ A job may come again after a kill at any moment, and is done once all the same:
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -27,7 +27,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
@@ -35,7 +34,6 @@ import psycopg2
 
 from loader import ledger
 from loader.contract import mart_contract
-from loader.database import Database
 from loader.dbt import BuildOptions, Standby
 from loader.dbt_report import BuildOutcome, build_and_publish, stand_by, summary
 from loader.engines import Engine, open_store
@@ -47,7 +45,6 @@ from loader.load import Outcome, Table, load
 from loader.printable import printable
 from loader.progress import NodeResult
 from loader.project import Project
-from loader.publications.postgres import next_place
 from loader.seeds import check_seeds
 from loader.service.database import Settings, connect_to_tables, prepared
 from loader.service.jobs import LOCAL, WORKING, JobStore, Task
@@ -92,8 +89,6 @@ _PATIENT_ATTEMPTS = 3
 # An upload that goes on writes within this time, and a transaction whose connection broke while it
 # was committed is decided by then.
 _UNDECIDED_SECONDS = 3600.0
-# Not nodes of a build to a person.
-_NO_NODE = ("analysis", "operation")
 
 
 async def keep_worker(settings: Settings) -> None:
@@ -101,7 +96,6 @@ async def keep_worker(settings: Settings) -> None:
     command = [sys.executable, "-P", "-m", "loader"]
     command += ["--project-dir", str(settings.database.project.root), "worker", "--with-parent"]
     command += ["--spool", str(settings.spool_folder)]
-    command += ["--landing", str(settings.landing)] if settings.landing else []
     command += ["--target", settings.target] if settings.target else []
     wait = 0.0
     while True:
@@ -327,7 +321,7 @@ class Worker:
 
     def _write(self, job: Job, attempts: int) -> None:
         """Write what a job brings or changes to the raw tables."""
-        report = _JobReport(self._store, [job], self._settings.database)
+        report = _JobReport(self._store, [job])
         result = None
         try:
             if job.kind in ("undo", "redo"):
@@ -341,28 +335,20 @@ class Worker:
                 # Perhaps the server is being started again.
                 raise
             if isinstance(error, FilesRefused):
-                result = report.told(_refused_files(job, report.outcomes, error))
+                files = [_file_result(outcome, refused=True) for outcome in report.outcomes]
+                result = report.told(files)
             self._store.end(job.id, "failed", result=result, error=of_error(error))
         else:
             self._store.keep_written(job, result)
 
     def _load(self, job: Job, report: _JobReport) -> list[FileResult]:
         database, spool = self._settings.database, self._settings.spool_folder
-        options = replace(load_options(job.options), loaded_by=_loaded_by(job))
-        if job.kind == "load":
-            names = {
-                str(spooled(spool, job.id, number)): file.name
-                for number, file in enumerate(job.files)
-            }
-            # Whoever uploads several at once has given them no order.
-            paths = in_reading_order(names, names.__getitem__)
-            options = replace(options, names=names)
-        elif self._settings.landing is None:
-            raise LabmartError("The worker has no landing folder (labmart worker --landing).")
-        else:
-            landing = self._settings.landing.resolve()
-            paths = [str(landing / path) for path in job.options.paths or ["."]]
-            options = replace(options, within=landing)
+        names = {
+            str(spooled(spool, job.id, number)): file.name for number, file in enumerate(job.files)
+        }
+        # Whoever uploads several at once has given them no order.
+        paths = in_reading_order(names, names.__getitem__)
+        options = replace(load_options(job.options), loaded_by=_loaded_by(job), names=names)
         inputs = read_inputs(database.project.sources_file)
         outcomes = load(paths, inputs, database.profile, options, report)
         return [_file_result(outcome) for outcome in outcomes]
@@ -405,7 +391,7 @@ class Worker:
         report, problem = None, None
         try:
             check_seeds(project.seeds)
-            told = _JobReport(self._store, jobs, database)
+            told = _JobReport(self._store, jobs)
             told.building()
             # Who called without a token is not known by name.
             callers = dict.fromkeys(job.created_by for job in jobs if job.created_by != LOCAL)
@@ -449,12 +435,9 @@ def _build_report(outcome: BuildOutcome) -> BuildReport:
 class _JobReport:
     """A `Report` as events of jobs, with the progress at a pace of its own."""
 
-    def __init__(self, store: JobStore, jobs: Sequence[Job], database: Database) -> None:
+    def __init__(self, store: JobStore, jobs: Sequence[Job]) -> None:
         self._store = store
         self._jobs = [job.id for job in jobs]
-        self._manifest = (
-            database.project.target / next_place(database.profile.schema) / "manifest.json"
-        )
         self._progress = Progress(step="loading")
         self._table: Table | None = None
         self._told = 0.0
@@ -477,6 +460,8 @@ class _JobReport:
         # Fetching and unpacking is told as the work on a file.
         if self._progress.step == "loading":
             self._advance(file=printable(text), records=0, bytes=0, bytes_total=0)
+        elif dbt_says := re.match(r"\d+ of (\d+): ", text):
+            self._advance(nodes_total=int(dbt_says[1]))
         else:
             self._advance(now=not text)
 
@@ -494,25 +479,13 @@ class _JobReport:
     def built(self, node: NodeResult) -> None:
         names = ("name", "kind", "status", "seconds")
         self._store.tell(self._jobs, "node", {name: getattr(node, name) for name in names})
-        # dbt has written the manifest by now. Its own total counts unit tests twice.
-        total = self._progress.nodes_total or _nodes_of(self._manifest)
-        self._advance(nodes_done=self._progress.nodes_done + 1, nodes_total=total)
+        self._advance(nodes_done=self._progress.nodes_done + 1)
 
     def _advance(self, *, now: bool = False, **changes: object) -> None:
         self._progress = self._progress.model_copy(update=changes)
         if now or time.monotonic() - self._told >= _PACE:
             self._told = time.monotonic()
             self._store.tell_progress(self._jobs, self._progress)
-
-
-def _nodes_of(manifest: Path) -> int | None:
-    """How many nodes a whole build has; None when the manifest cannot be read."""
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        kinds = [node["resource_type"] for node in content["nodes"].values()]
-        return sum(kind not in _NO_NODE for kind in kinds) + len(content["unit_tests"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
@@ -540,23 +513,6 @@ def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
     elif outcome.state != "refused" and refused:
         result.notes.append("not loaded, because another file was refused")
     return result
-
-
-def _refused_files(
-    job: Job, outcomes: Sequence[Outcome], refused: FilesRefused
-) -> list[FileResult]:
-    """All files of a job of which nothing was loaded; each problem beside its file."""
-    results = [_file_result(outcome, refused=True) for outcome in outcomes]
-    told = "".join(f"\n{result.file}#" for result in results)
-    results += [
-        FileResult(file=file.name, input=None, state="refused")
-        for file in job.files
-        if f"\n{file.name}#" not in told
-    ]
-    for result in results:
-        begins = (f"{result.file}:", f"{result.file},")
-        result.notes += [text for text in refused.problems if text.startswith(begins)]
-    return results
 
 
 def _add_accounts(jobs: Sequence[Job], source: Engine, project: Project) -> None:

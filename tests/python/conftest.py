@@ -7,15 +7,13 @@ import shutil
 import signal
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.databases import Database, embedded_server
-from support.project import NOT_COPIED, ROOT
+from support.databases import Database, embedded_server, fresh_database
+from support.project import copy_of_project
 
 from loader.embedded import Place, place_of, start, stop
 
@@ -105,19 +103,14 @@ def older_server() -> Iterator[Database]:
 @pytest.fixture
 def database(server: Database) -> Iterator[Database]:
     """A fresh database, dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with closing(server.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(f"create database {name}")
-        yield Database(server.host, server.port, server.user, name, server.password)
-        cursor.execute(f"drop database {name} with (force)")
+    with fresh_database(server) as made:
+        yield made
 
 
 @pytest.fixture
 def project_copy(tmp_path: Path) -> Path:
-    """A copy of the project as a fresh clone has it."""
-    copy = tmp_path / "project"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
-    return copy
+    """A copy of the project as a fresh clone has it, with the example's profiles.yml."""
+    return copy_of_project(tmp_path)
 
 
 @pytest.fixture
@@ -195,8 +188,6 @@ def loading_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shared_database(server: Database) -> Iterator[Database]:
     """A fresh database for all tests of a module."""
-    from support.databases import fresh_database
-
     with fresh_database(server) as made:
         yield made
 
@@ -264,11 +255,8 @@ def postgres_person(
 
 
 @pytest.fixture
-def box(tmp_path: Path, loading_copy: Path) -> Iterator[Path]:
-    """A folder to watch. The tests share a project; each begins with nothing remembered."""
-    from support.watching import forget
-
+def box(tmp_path: Path) -> Path:
+    """A folder to watch."""
     made = tmp_path / "box"
     made.mkdir()
-    yield made
-    forget(loading_copy)
+    return made

@@ -1,7 +1,6 @@
 // Calls of the service: addresses are relative, so that the page also works below a path.
 
 const TOKEN = "labmart-token";
-const PATIENCE = 3;
 
 /** An answer that is no success: `detail` is the service's own sentence. */
 export class Problem extends Error {
@@ -36,7 +35,7 @@ export const pause = (milliseconds) => new Promise((done) => { setTimeout(done, 
 
 /** One call; its answer, if it is a success. Throws Problem, Unreachable, or AbortError. */
 export async function call(path, { method = "GET", headers = {}, body, signal } = {}) {
-  for (let turn = 1; ; turn += 1) {
+  for (;;) {
     const held = token.get();
     let answer;
     try {
@@ -53,10 +52,6 @@ export async function call(path, { method = "GET", headers = {}, body, signal } 
     hooks.reached();
     if (answer.ok) return answer;
     if (answer.status === 401 && await hooks.askForToken(held)) continue;
-    if (answer.status === 429 && method === "GET" && turn < PATIENCE) {
-      await pause(Math.min(Number(answer.headers.get("Retry-After")) || 1, 10) * 1000);
-      continue;
-    }
     throw new Problem(answer.status, await problemOf(answer));
   }
 }

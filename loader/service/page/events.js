@@ -36,7 +36,7 @@ export async function follow(id, { onEvent, onConnection, signal, after = "" }) 
       }
     } catch (error) {
       // A busy or starting service is worth another try, a refusal is not.
-      if (error instanceof Problem && error.status < 500 && error.status !== 429) throw error;
+      if (error instanceof Problem && error.status < 500) throw error;
     } finally {
       line.abort();
       signal.removeEventListener("abort", stop);

@@ -84,7 +84,7 @@ function row(load, files) {
   const who = String(load.loaded_by ?? "").replace(/ \(job [^)]*\)$/, "");
   const by = who && who !== "local" ? ` by ${safe(who, 60)}` : "";
   const rejected = Number(load.records_rejected) > 0
-    ? fileLink(`v1/loads/${load.load_id}/rejected?format=csv`, `rejected-${load.load_id}.csv`,
+    ? fileLink(`v1/rejected?load_id=eq.${load.load_id}&format=csv`, `rejected-${load.load_id}.csv`,
       load.records_rejected,
       `the ${load.records_rejected} rejected lines of load ${load.load_id}`)
     : load.records_rejected;

@@ -26,7 +26,6 @@ export function title(job) {
     case "build": return "Build of all tables";
     case "undo": return load ? `Undo of load ${load}` : "Undo of a load";
     case "redo": return load ? `Redo of load ${load}` : "Redo of a load";
-    case "run": return some ? `Load of ${some} from the folder` : "Load of the landing folder";
     default: return some ? `Load of ${some}` : "Load";
   }
 }

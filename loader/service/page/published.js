@@ -12,12 +12,12 @@ export async function refreshPublished(build) {
   const place = byId("published");
   try {
     const [publications, accounts, files] = await Promise.all([
-      json("v1/publications?status=current"),
+      json("v1/publications?status=eq.current"),
       json(`v1/marts/input_reconciliation?${new URLSearchParams({
         limit: 0, select: "input,load_id,records_read,accepted_rows,superseded_rows",
       })}`),
       json(`v1/loads?${new URLSearchParams({
-        status: "current", limit: 0, select: "load_id,file,finished_at,loaded_by",
+        status: "eq.current", limit: 0, select: "load_id,file,finished_at,loaded_by",
       })}`),
     ]);
     const [publication] = publications.items;

@@ -14,7 +14,7 @@ const OTHERWISE = {
   sheet: "Sheet of the workbook",
 };
 // Of a job, and no options of an upload.
-const OURS = new Set(["paths", "load_id", "together", "map"]);
+const OURS = new Set(["load_id", "together", "map"]);
 const CHOICES = {
   replace: "Replace the rows that are there already",
   allow_empty: "Replace them even if these files bring none",

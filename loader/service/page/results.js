@@ -81,7 +81,8 @@ async function empty(error, actions) {
   byId("result").hidden = true;
   document.body.classList.remove("furnished");
   shown = null;
-  const loads = notBuilt ? (await json("v1/loads?limit=1&status=current").catch(() => null)) : null;
+  const asked = "v1/loads?limit=1&status=eq.current";
+  const loads = notBuilt ? (await json(asked).catch(() => null)) : null;
   byId("result-empty").replaceChildren(notBuilt ? nothingBuilt(loads?.items.length > 0, actions)
     : problemBlock(error.title ?? "No answer", error.message, el("button", {
       type: "button", className: "secondary", onclick: actions.again,

@@ -14,7 +14,7 @@ from loader import ledger
 from loader.engines import Load
 from loader.engines.raw_store import RawStore
 from loader.errors import UnknownLoad, WrongStatus
-from loader.history import after_prune, after_redo, after_undo
+from loader.history import after_change, after_prune
 from loader.ledger import IncomingFile, Step, file_name, plan, statuses
 
 
@@ -149,20 +149,19 @@ def test_redo_of_what_was_not_undone_says_what_is_in_its_place() -> None:
                 load(10, status="superseded"),
                 load(12, mode="replace", file="users.csv"),
             ],
-            "load 12 (users.csv into users) is undone; loads 9 and 10 are current again",
+            "load 12 (users.csv into users) is undone; 2 current again: 9, 10",
         ),
         (
             "undo",
             1,
             [load(1, status="superseded"), load(2, mode="replace")],
-            "load 1 (file1.csv into users) is undone "
-            "(it was not current, and will not be when what replaced it is undone)",
+            "load 1 (file1.csv into users) is undone",
         ),
         (
             "redo",
             2,
             [load(1), load(2, mode="replace", status="reverted")],
-            "load 2 (file2.csv into users) is current again; load 1 is no longer current",
+            "load 2 (file2.csv into users) is current again; 1 replaced: 1",
         ),
         (
             "redo",
@@ -182,10 +181,8 @@ def test_undo_and_redo_tell_what_counts_now(
     action: str, chosen: int, before: list[Load], said: str
 ) -> None:
     _, store = store_of(*before)
-    if action == "undo":
-        told = after_undo(before, [chosen], ledger.undo(store, [chosen]))
-    else:
-        told = after_redo(before, [chosen], ledger.redo(store, [chosen]))
+    change = ledger.undo if action == "undo" else ledger.redo
+    told = after_change(before, [chosen], change(store, [chosen]))
     build = ["Run `labmart build` to bring the tables up to date."]
     assert told == [said, *(build if "current again" in said else [])]
 

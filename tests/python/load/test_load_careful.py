@@ -129,7 +129,7 @@ def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
     person.load(write("old.csv"))
     person.load("--replace", write("new.csv", HEADER + "3,Cy,,\n"))
     done = person.labmart("undo", "2")
-    assert done.err.startswith("load 2 (new.csv into users) is undone; load 1 is current again\n")
+    assert done.err.startswith("load 2 (new.csv into users) is undone; 1 current again: 1\n")
     assert "Run `labmart build`" in done.err
     done = person.labmart("undo", "2")
     assert done.code == 2
@@ -138,15 +138,13 @@ def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
     assert done.code == 2
     assert "Load 1 was not undone: it is current." in done.err
     done = person.labmart("redo", "2")
-    assert done.err.startswith(
-        "load 2 (new.csv into users) is current again; load 1 is no longer current"
-    )
+    assert done.err.startswith("load 2 (new.csv into users) is current again; 1 replaced: 1")
     assert "There is no load 7." in person.labmart("undo", "1", "7").err
     assert person.labmart("undo", "one").code == 2
     done = person.labmart("prune", "--check")
     assert "load 1 (old.csv into users), superseded: 2 rows, 0 rejected lines would be" in done.err
     assert person.names() == ["Ada", "Béla", "Cy"]
-    assert "1 load with 2 rows deleted." in person.labmart("prune").err
+    assert "In all 1 with 2 rows deleted." in person.labmart("prune").err
     assert person.names() == ["Cy"]
     assert "there is nothing to delete" in person.labmart("prune").err
 
@@ -173,4 +171,4 @@ def test_a_second_try_with_another_reading_takes_the_place_of_the_first(person: 
     assert "the same as load 4, whose place it takes" in person.load("users.csv").err
     assert person.names()[-2:] == ["Иван Панов", "Анна Котова"]
     done = person.labmart("undo", "4", "6")
-    assert "; load 1 is current again" in done.err
+    assert "; 1 current again: 1" in done.err

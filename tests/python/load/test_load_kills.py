@@ -29,7 +29,6 @@ from support.load_processes import (
     nobody_loads,
     open_files,
     processor_seconds,
-    rows,
     state_of,
     wait_for,
     write_table,
@@ -140,14 +139,14 @@ def test_a_loader_that_is_killed_in_its_copy_or_its_commit(
     # A server that was told to commit does so without whoever told it.
     found = state_of(database)
     assert (found == before) == (not is_done)
-    rows(database, "drop trigger hold on labmart_raw." + ("users" if held == "copy" else "loads"))
+    database.rows("drop trigger hold on labmart_raw." + ("users" if held == "copy" else "loads"))
     again = labmart(database, "load", "--replace", *new)
     assert again.code == 0, again
     assert again.err.count("already loaded") == (2 if is_done else 0)
-    loads = rows(database, "select load_id, status from labmart_raw.loads order by load_id")
+    loads = database.rows("select load_id, status from labmart_raw.loads order by load_id")
     assert loads == [(1, "superseded"), (2, "current"), (3, "current")]
-    assert rows(database, "select count(*) from labmart_raw.users where load_id > 1") == [(4_600,)]
-    assert rows(database, "select count(*) from labmart_raw.compounds") == [(10_000,)]
+    assert database.rows("select count(*) from labmart_raw.users where load_id > 1") == [(4_600,)]
+    assert database.rows("select count(*) from labmart_raw.compounds") == [(10_000,)]
 
 
 def kill_server(place: Place) -> None:
@@ -188,13 +187,13 @@ def test_a_server_that_is_killed_ends_the_load_and_loses_nothing(
     again = labmart(database, "load", "--replace", new)
     assert again.code == 0, again
     assert "already loaded" not in again.err
-    assert rows(database, "select status from labmart_raw.loads order by load_id") == [
+    assert database.rows("select status from labmart_raw.loads order by load_id") == [
         ("superseded",),
         ("current",),
         ("current",),
     ]
-    assert rows(database, "select count(*) from labmart_raw.users") == [(30_000,)]
-    assert rows(database, "select count(*) from labmart_raw.compounds") == [(31_000,)]
+    assert database.rows("select count(*) from labmart_raw.users") == [(30_000,)]
+    assert database.rows("select count(*) from labmart_raw.compounds") == [(31_000,)]
 
 
 def test_a_server_that_is_gone_is_told_before_anything_is_read(
@@ -203,4 +202,4 @@ def test_a_server_that_is_gone_is_told_before_anything_is_read(
     users = write_table(tmp_path / "users.csv", "users", range(3))
     ended = labmart(database_of(empty_place), "load", users)
     assert ended.code == 4
-    assert ended.err.startswith("labmart: No PostgreSQL answers at "), ended
+    assert ended.err.startswith("labmart: No way into PostgreSQL at "), ended

@@ -29,7 +29,6 @@ from support.raw_store import (
     no_thread_is_left,
     process,
     profile_of,
-    rows,
     write_one,
 )
 
@@ -109,29 +108,19 @@ def test_a_load_id_is_never_used_twice(engine: Engine) -> None:
     assert load_one(profile) == 42
 
 
-def test_a_ledger_that_lacks_columns_or_was_written_by_hand_can_be_read(engine: Engine) -> None:
-    profile = engine.profile()
-    load_one(profile)
-    for column in ("call_id", "reading"):
-        engine.rows(f"alter table labmart_raw.loads drop column {column}")
-    earlier = entry_of(1, reading="")
-    with open_store(profile, write=False) as store:
-        assert store.loads() == [earlier]
-    load_one(profile)
-    engine.rows(
-        "insert into labmart_raw.loads (load_id, started_at, finished_at) "
-        "values (9, 'infinity', '-infinity'), (null, null, null)",
-    )
-    with open_store(profile, write=False) as store:
-        *before, by_hand = store.loads()
-    assert before == [earlier, entry_of(2)]
-    assert (by_hand.load_id, by_hand.call_id, by_hand.file) == (9, 9, "")
+def test_a_ledger_without_the_newest_column_can_be_read_and_gets_it(engine: Engine) -> None:
+    load_one(engine.profile())
+    engine.rows("alter table labmart_raw.loads drop column header")
+    with open_store(engine.profile(), write=False) as store:
+        assert store.loads() == [entry_of(1)]
+    load_one(engine.profile())
+    assert engine.rows("select header from labmart_raw.loads") == [(None,), (None,)]
 
 
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ("create view labmart_raw.people as select 1 as id", "is a view"),
+        ("create view labmart_raw.people as select '1' as id", "it refused the work: .*view"),
         ("create table labmart_raw.people (id integer)", "column id of .* has the type integer"),
         ("create table labmart_raw.loads (load_id text)", "type text, and labmart needs bigint"),
     ],
@@ -298,8 +287,8 @@ def test_one_load_among_many_is_counted_where_it_stands(database: Database) -> N
         for load_id in range(1, 6):
             store.write_records(PEOPLE, PEOPLE.column_names, ",", iter([batch(load_id, 1, 40_000)]))
         store.commit()
-    rows(database, "delete from labmart_raw.people where load_id = 2")
-    rows(database, "vacuum labmart_raw.people")
+    database.rows("delete from labmart_raw.people where load_id = 2")
+    database.rows("vacuum labmart_raw.people")
     with open_store(profile) as store:
         # These go to the end of the table and into the gap alike.
         for load_id, count in ((6, 3), (7, 20_000), (8, 50_000)):
@@ -307,7 +296,7 @@ def test_one_load_among_many_is_counted_where_it_stands(database: Database) -> N
             store.write_records(PEOPLE, PEOPLE.column_names, ",", batches)
             assert store.count(PEOPLE, load_id) == (count, 0)
         store.commit()
-    assert rows(database, "select reltuples from pg_class where relname = 'people'") == [
+    assert database.rows("select reltuples from pg_class where relname = 'people'") == [
         (230_003.0,)
     ]
 
@@ -358,8 +347,7 @@ def test_a_server_that_ends_the_connection_is_told(
     def batches() -> Iterator[Batch]:
         for number, one in enumerate(endless()):
             if number == 40:
-                rows(
-                    database,
+                database.rows(
                     "select pg_terminate_backend(pid) from pg_stat_activity "
                     "where datname = current_database() and application_name = 'labmart load'",
                 )
@@ -375,39 +363,29 @@ def test_a_server_that_ends_the_connection_is_told(
     assert load_one(profile_of(database)) == 1
 
 
-def test_a_role_without_rights_learns_which_it_needs(database: Database) -> None:
+def test_a_role_without_rights_is_told_of_labmart_roles(database: Database) -> None:
     name = f"guest_{database.name}"
-    rows(database, f"create role {name} login")
+    database.rows(f"create role {name} login")
     guest = profile_of(database, user=name)
+    said = "permission denied for {}.*`labmart roles`"
     try:
-        with (
-            pytest.raises(DatabaseFault, match=f'grant create on database "{database.name}" to'),
-            open_store(guest) as store,
-        ):
-            store.prepare([PEOPLE])
+        with pytest.raises(DatabaseFault, match=said.format("database")):
+            load_one(guest)
         load_one(profile_of(database))
-        with (
-            pytest.raises(DatabaseFault, match="grant usage on schema"),
-            open_store(guest) as store,
-        ):
+        with pytest.raises(DatabaseFault, match=said.format("schema")), open_store(guest) as store:
             store.loads()
-        rows(
-            database,
+        database.rows(
             f"grant usage on schema labmart_raw to {name}; "
             f"grant select, insert, update, delete on all tables in schema labmart_raw to {name}",
         )
         assert load_one(guest) == 2
-        rows(database, f"revoke insert on labmart_raw.people from {name}")
-        with pytest.raises(DatabaseFault, match="grant insert on all tables"):
-            load_one(guest)
     finally:
-        rows(database, f"drop owned by {name}; drop role {name}")
+        database.rows(f"drop owned by {name}; drop role {name}")
 
 
 def test_limits_of_the_role_do_not_end_a_load(database: Database) -> None:
     name = f"hasty_{database.name}"
-    rows(
-        database,
+    database.rows(
         f"create role {name} login; grant create on database {database.name} to {name};"
         f"alter role {name} set statement_timeout = '300ms';"
         f"alter role {name} set idle_in_transaction_session_timeout = '300ms';"
@@ -424,14 +402,14 @@ def test_limits_of_the_role_do_not_end_a_load(database: Database) -> None:
             )
             assert settings == [("on", "read committed")]
             store.commit()
-        rows(database, f"alter role {name} set default_transaction_read_only = on")
+        database.rows(f"alter role {name} set default_transaction_read_only = on")
         with (
-            pytest.raises(DatabaseFault, match="it takes no writing"),
+            pytest.raises(DatabaseFault, match="in a read-only transaction"),
             open_store(profile_of(database, user=name)) as store,
         ):
             write_one(store)
     finally:
-        rows(database, f"drop owned by {name}; drop role {name}")
+        database.rows(f"drop owned by {name}; drop role {name}")
 
 
 def test_a_connection_lost_in_the_commit_says_that_nobody_knows(database: Database) -> None:
@@ -439,8 +417,7 @@ def test_a_connection_lost_in_the_commit_says_that_nobody_knows(database: Databa
         write_one(store)
         assert isinstance(store, PostgresRaw)
         store.settle()
-        rows(
-            database,
+        database.rows(
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and application_name = 'labmart load'",
         )
@@ -456,7 +433,7 @@ def test_a_reader_does_not_wait_for_a_load(database: Database) -> None:
         write_one(writing)
         with open_store(profile, write=False) as store:
             assert [one.load_id for one in store.loads()] == [1]
-            with pytest.raises(DatabaseFault, match="it takes no writing"):
+            with pytest.raises(DatabaseFault, match="in a read-only transaction"):
                 store.set_status({1: "reverted"})
 
 
@@ -478,11 +455,10 @@ def test_dbt_waits_for_a_first_load_and_makes_the_tables_that_the_next_one_needs
         store.prepare(inputs)
         creating.start()
         waits = "select 1 from pg_locks where locktype = 'advisory' and not granted"
-        wait_for(lambda: bool(rows(database, waits)))
+        wait_for(lambda: bool(database.rows(waits)))
         # The load is given up, so that it is dbt that makes the tables.
     creating.join()
-    made = rows(
-        database,
+    made = database.rows(
         "select relname, attname, format_type(atttypid, atttypmod) from pg_attribute "
         "inner join pg_class on pg_class.oid = attrelid and relkind = 'r' "
         "inner join pg_namespace on pg_namespace.oid = relnamespace "
@@ -502,15 +478,15 @@ def test_prune_waits_for_a_build_and_deletes_what_does_not_count(
 ) -> None:
     for _ in range(3):
         load_one(profile_of(database))
-    rows(database, "update labmart_raw.loads set status = 'reverted' where load_id < 3")
+    database.rows("update labmart_raw.loads set status = 'reverted' where load_id < 3")
     with one_build_at_a_time(open_project(project)):
         pruning = begin(database, "--project-dir", project, "prune")
         assert pruning.stderr is not None
         assert "waiting for another build" in pruning.stderr.readline()
-        assert rows(database, "select count(*) from labmart_raw.people") == [(9,)]
+        assert database.rows("select count(*) from labmart_raw.people") == [(9,)]
     pruned = end_of(pruning)
     assert "load 1 (people.csv into people), reverted: 3 rows, 0 rejected lines deleted" in (
         pruned.err
     )
-    assert rows(database, "select distinct load_id from labmart_raw.people") == [(3,)]
-    assert rows(database, "select load_id from labmart_raw.loads") == [(3,)]
+    assert database.rows("select distinct load_id from labmart_raw.people") == [(3,)]
+    assert database.rows("select load_id from labmart_raw.loads") == [(3,)]

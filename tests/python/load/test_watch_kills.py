@@ -15,7 +15,6 @@ from support.load_processes import (
     end_of,
     held_in_copy,
     nobody_loads,
-    rows,
     wait_for,
     write_table,
 )
@@ -25,31 +24,6 @@ pytestmark = pytest.mark.slow
 
 # Before any test: conftest takes such variables away.
 SEED = os.environ.get("LABMART_KILLS_SEED") or str(random.randrange(10**9))
-
-
-def test_sigterm_ends_it_between_two_files(
-    database: Database, box: Path, loading_copy: Path
-) -> None:
-    first = write_table(box / "a.csv", "users", range(1, 6))
-    write_table(box / "b.csv", "users", range(6, 9))
-    for path, written in (("a.csv", LONG_AGO), ("b.csv", LONG_AGO + 1)):
-        os.utime(box / path, (written, written))
-    command = ("--project-dir", loading_copy)
-    done = end_of(
-        begin(database, *command, "load", write_table(box.parent / "0.csv", "users", [0]))
-    )
-    assert done.code == 0
-    with held_in_copy(database, "users") as wait_until_held:
-        process = begin(
-            database, *command, "watch", str(box), "--no-build", "--interval", "0.1", "--once"
-        )
-        wait_until_held()
-        process.send_signal(signal.SIGTERM)
-    ended = end_of(process)
-    assert ended.code == 128 + signal.SIGTERM
-    assert "ending after this file" in ended.err
-    assert not first.exists()
-    assert files(box) == ["b.csv", "loaded/DAY/a.csv"]
 
 
 def test_it_goes_on_watching_until_it_is_told_to_end(
@@ -83,10 +57,10 @@ def test_a_kill_in_the_middle_of_a_file_loads_it_once(
         process.communicate()
     nobody_loads(database)
     assert files(box) == ["a.csv"]
-    assert rows(database, "select count(*) from labmart_raw.users") == [(1,)]
+    assert database.rows("select count(*) from labmart_raw.users") == [(1,)]
     assert end_of(begin(database, *command, *watching)).code == 0
     assert files(box) == ["loaded/DAY/a.csv"]
-    assert rows(database, "select count(*) from labmart_raw.users") == [(6,)]
+    assert database.rows("select count(*) from labmart_raw.users") == [(6,)]
 
 
 @pytest.mark.prove("eight kills at random moments; one chosen moment is tried always")

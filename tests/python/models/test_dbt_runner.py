@@ -198,11 +198,10 @@ def test_a_build_waits_for_another_tells_each_node_and_sums_up(
     assert "1 offending rows" in done.err
     assert "60    120  sixty" in done.err
     assert "Nothing was published" in done.err
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("select n from labmart.doubled union select n from labmart.numbers")
-        assert sorted(cursor.fetchall()) == [(1,), (2,)]
-        cursor.execute("select mart, tests_passed, build from labmart.mart_status order by 1")
-        assert cursor.fetchall() == [("doubled", 3, 1), ("numbers", 0, 1)]
+    both = "select n from labmart.doubled union select n from labmart.numbers order by 1"
+    assert database.rows(both) == [(1,), (2,)]
+    status = "select mart, tests_passed, build from labmart.mart_status order by 1"
+    assert database.rows(status) == [("doubled", 3, 1), ("numbers", 0, 1)]
 
 
 def test_a_failed_test_comes_with_description_and_rows(faulty: str) -> None:
@@ -243,9 +242,7 @@ def test_vars_and_further_arguments_reach_dbt_and_a_fault_of_parsing_is_told(
     only = ("--", "--exclude", "test_type:unit", "tag:development")
     done = run(tiny, database, "build", "--vars", "{factor: 5}", *only)
     assert done.code == 0, done.err
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("select max(twice) from labmart.doubled")
-        assert cursor.fetchone() == (10,)
+    assert database.rows("select max(twice) from labmart.doubled") == [(10,)]
     done = run(tiny, database, "build", "--", "--no-such-option")
     assert done.code == 2
     assert "dbt refuses what it was given: No such option '--no-such-option'" in done.err

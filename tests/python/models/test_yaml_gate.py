@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.in_process import Done, program
 from support.project import ROOT
 
 from loader.project import open_project
@@ -82,74 +82,51 @@ PROJECT_TYPOS = {
 }
 
 
-def run_gate(project: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(GATE), str(project)],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    for directory in ("models", "seeds"):
-        (tmp_path / directory).mkdir()
-    (tmp_path / "profiles.yml").write_text(PROFILE)
-    (tmp_path / "dbt_project.yml").write_text(PROJECT)
-    (tmp_path / "models/_models.yml").write_text(MODELS)
-    (tmp_path / "models/numbers.sql").write_text("select 1 as number\n")
-    (tmp_path / "seeds/letters.csv").write_text("letter\na\n")
-    return tmp_path
+def run_gate(project: Path) -> Done:
+    return program(sys.executable, GATE, project, cwd=project)
 
 
 def test_the_projects_yaml_has_no_fault() -> None:
     open_project(ROOT)
     result = run_gate(ROOT)
-    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.code == 0, result.out + result.err
 
 
 @pytest.mark.slow
 @pytest.mark.prove("tries the gate itself, typo by typo")
-def test_a_faultless_project_passes(scratch: Path) -> None:
-    result = run_gate(scratch)
-    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+def test_every_typo_goes_red(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    for folder in (models, tmp_path / "seeds"):
+        folder.mkdir()
+    (tmp_path / "profiles.yml").write_text(PROFILE)
+    (tmp_path / "dbt_project.yml").write_text(PROJECT)
+    (models / "_models.yml").write_text(MODELS)
+    (models / "numbers.sql").write_text("select 1 as number\n")
+    (tmp_path / "seeds/letters.csv").write_text("letter\na\n")
+    assert (run_gate(tmp_path).code, run_gate(tmp_path).out) == (0, "")
 
-
-@pytest.mark.slow
-@pytest.mark.prove("tries the gate itself, typo by typo")
-def test_every_typo_in_a_models_file_goes_red(scratch: Path) -> None:
     for number, (right, typo) in enumerate(TYPOS.items()):
         assert MODELS.count(right) == 1
         # One file per typo, so that none hides another; names are unique in a dbt project.
         text = MODELS.replace(right, typo).replace("numbers", f"numbers_{number}")
         text = text.replace("name: raw", f"name: raw_{number}")
         text = text.replace("name: one", f"name: one_{number}")
-        (scratch / f"models/typo_{number}.yml").write_text(text)
-        (scratch / f"models/numbers_{number}.sql").write_text("select 1 as number\n")
-
-    result = run_gate(scratch)
-
-    assert result.returncode == 1, result.stderr
+        (models / f"typo_{number}.yml").write_text(text)
+        (models / f"numbers_{number}.sql").write_text("select 1 as number\n")
+    result = run_gate(tmp_path)
+    assert result.code == 1, result.err
     for number, typo in enumerate(TYPOS.values()):
         key = typo.split(":")[0].strip()
-        told = [line for line in result.stdout.splitlines() if f"typo_{number}.yml" in line]
+        told = [line for line in result.out.splitlines() if f"typo_{number}.yml" in line]
         assert any(key in line for line in told), (key, told)
         assert not any("_models.yml" in line for line in told)
 
-
-@pytest.mark.slow
-@pytest.mark.prove("tries the gate itself, typo by typo")
-def test_every_typo_in_dbt_project_goes_red(scratch: Path) -> None:
     text = PROJECT
     for right, typo in PROJECT_TYPOS.items():
         assert text.count(right) == 1
         text = text.replace(right, typo)
-    (scratch / "dbt_project.yml").write_text(text)
-
-    result = run_gate(scratch)
-
-    assert result.returncode == 1, result.stderr
+    (tmp_path / "dbt_project.yml").write_text(text)
+    result = run_gate(tmp_path)
+    assert result.code == 1, result.err
     for key in ("matirialized", "quote_columns", "scrtch"):
-        assert key in result.stdout
+        assert key in result.out

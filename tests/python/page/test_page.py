@@ -391,7 +391,7 @@ def test_columns_are_explained_and_chosen(page: Page, lab: PageLab) -> None:
 
 
 def test_the_first_screen_says_what_is_published(page: Page, lab: PageLab) -> None:
-    [publication] = lab.items("/v1/publications", status="current")
+    [publication] = lab.items("/v1/publications", status="eq.current")
     accounts = lab.mart("input_reconciliation")
     read, accepted = (
         sum(int(str(row[name])) for row in accounts) for name in ("records_read", "accepted_rows")
@@ -412,7 +412,7 @@ def test_the_first_screen_says_what_is_published(page: Page, lab: PageLab) -> No
     # The history has the lines that were rejected.
     load_id = lab.load_id(EXPERIMENTS_FILE)
     link = page.get_by_role("link", name=f"Download the 2 rejected lines of load {load_id}")
-    expect(link).to_have_attribute("href", f"v1/loads/{load_id}/rejected?format=csv")
+    expect(link).to_have_attribute("href", f"v1/rejected?load_id=eq.{load_id}&format=csv")
     expect(link).to_have_text("2")
     with page.expect_download() as downloading:
         link.click()

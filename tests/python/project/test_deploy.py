@@ -7,10 +7,8 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from support.databases import Database
-from support.in_process import labmart
+from support.in_process import labmart, program
 from support.project import ROOT, loading_project
 
 from loader.cli import labmart as command
@@ -49,11 +47,8 @@ def parse(words: list[str]) -> None:
 
 
 def test_the_dockerfile_passes_the_linter() -> None:
-    linter = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run(
-        [linter, "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = program(Path(sys.executable).with_name("hadolint"), "Dockerfile")
+    assert done.code == 0, done.out + done.err
 
 
 def test_the_image_runs_as_nobody_in_particular_from_a_pinned_base() -> None:
@@ -130,22 +125,16 @@ def test_a_container_has_no_rights_and_writes_to_its_volumes_only(name: str) -> 
 
 def test_secrets_are_files_that_git_ignores_and_make_writes() -> None:
     files = [secret["file"] for secret in COMPOSE["secrets"].values()]
-    asked = subprocess.run(
-        ["make", "--dry-run", "--always-make", "secrets"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    asked = program("make", "--dry-run", "--always-make", "secrets")
     for file in files:
-        assert f"mv {file}.new {file}" in asked.stdout
+        assert f"mv {file}.new {file}" in asked.out
         assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_make_writes_secrets_that_differ_and_stay(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     for _ in range(2):
-        subprocess.run(["make", "--silent", "secrets"], cwd=tmp_path, check=True)
+        assert program("make", "--silent", "secrets", cwd=tmp_path).code == 0
         found = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
         assert set(found) == {Path(one["file"]).name for one in COMPOSE["secrets"].values()}
         assert len(set(found.values())) == len(found)
@@ -181,14 +170,9 @@ def test_systemd_understands_the_unit(unit: Path, tmp_path: Path) -> None:
     for other in UNITS:
         there = other.read_text().replace("/srv/labmart/.venv/bin/labmart", "/bin/true")
         (tmp_path / other.name).write_text(there.replace("User=labmart", "User=root"))
-    done = subprocess.run(
-        [verifier, "verify", "--man=no", tmp_path / unit.name],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert unit.name not in done.stderr, done.stderr
+    done = program(verifier, "verify", "--man=no", tmp_path / unit.name)
+    assert done.code == 0, done.err
+    assert unit.name not in done.err, done.err
 
 
 @pytest.fixture
@@ -201,15 +185,14 @@ def created(server: Database, tmp_path: Path) -> Iterator[Database]:
     script = script.replace("/run/secrets/database_password", str(secret))
     script = re.sub(r"\blabmart\b(?! roles)", name, script)
     (tmp_path / "create.sql").write_text(script)
-    psql = programs() / "psql"
+    call = (programs() / "psql", "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "-f", "create.sql")
     environment = {**server.environment, "PATH": "/usr/bin:/bin"}
-    call = [str(psql), "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "-f", str(tmp_path / "create.sql")]
-    subprocess.run(call, env=environment, check=True, capture_output=True)
+    done = program(*call, cwd=tmp_path, env=environment)
+    assert done.code == 0, done.err
     yield Database(server.host, server.port, name, name, "a 'quoted' secret")
-    with closing(server.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(f"drop database {name} with (force)")
-        for role in (f"{name}_loader", f"{name}_builder", f"{name}_reader", name):
-            cursor.execute(f"drop role {role}")
+    server.rows(f"drop database {name} with (force)")
+    for role in (f"{name}_loader", f"{name}_builder", f"{name}_reader", name):
+        server.rows(f"drop role {role}")
 
 
 @pytest.mark.slow
@@ -226,9 +209,8 @@ def test_the_first_start_makes_an_owner_who_can_make_the_roles(
     for _ in range(2):
         done = labmart(project, "roles")
         assert done.code == 0, done.err
-    with closing(created.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("select rolsuper, rolcreatedb from pg_roles where rolname = current_user")
-        assert cursor.fetchone() == (False, False)
+    rights = "select rolsuper, rolcreatedb from pg_roles where rolname = current_user"
+    assert created.rows(rights) == [(False, False)]
 
 
 def test_a_password_file_that_is_not_there_is_told(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import click
 import pytest
+from support.in_process import Done, program
 from support.project import ROOT
 
 from loader.cli import labmart
@@ -114,65 +114,18 @@ def calls(program: str) -> Iterator[list[str]]:
             yield found[1:]
 
 
-SAMPLE = """
-```console
-$ make run
-...
- user_id  total
-       1      2
-$ labmart show \\
-  users | head
-$ PGHOST=x labmart db url  # a comment
-```
-
-```python
-labmart = 1
-```
-
-```bash
-# a comment
-labmart export users "my file.csv" > x
-```
-"""
-
-
-def test_commands_and_their_output_are_found() -> None:
-    assert commands(SAMPLE) == [
-        Command("make run", ("...", " user_id  total", "       1      2")),
-        Command("labmart show    users | head"),
-        Command("PGHOST=x labmart db url  # a comment"),
-        Command('labmart export users "my file.csv" > x'),
+def test_what_judges_the_pages_finds_faults() -> None:
+    assert commands("```console\n$ make run\n...\n 1\n$ labmart show | head\n```\n") == [
+        Command("make run", ("...", " 1")),
+        Command("labmart show | head"),
     ]
-    assert [words(command.line) for command in commands(SAMPLE)] == [
-        ["make", "run"],
-        ["labmart", "show", "users"],
-        ["labmart", "db", "url"],
-        ["labmart", "export", "users", "my file.csv"],
-    ]
-
-
-@pytest.mark.parametrize(
-    "call", ["show", "show users --format csv", "db url", "--project-dir . build -- --select a"]
-)
-def test_a_right_call_has_no_fault(call: str) -> None:
-    assert fault(labmart, call.split()) is None
-
-
-@pytest.mark.parametrize(
-    "call", ["shwo", "show --fromat csv", "db urls", "show a b", "export users", "--dir x show"]
-)
-def test_a_wrong_call_has_a_fault(call: str) -> None:
-    assert fault(labmart, call.split())
-
-
-def test_an_output_is_compared_whole_but_for_gaps_and_durations() -> None:
+    assert words("PGHOST=x labmart show 'my file' | head") == ["labmart", "show", "my file"]
+    assert fault(labmart, ["--project-dir", ".", "build", "--", "--select", "a"]) is None
+    for call in ("shwo", "show --fromat csv", "db urls", "show a b", "export users"):
+        assert fault(labmart, call.split()), call
     printed = "built in 12.3 s\n a  b\n 1  2\n 3  4\n"
-    assert shows(("built in 9 s", " a  b", " 1  2", " 3  4"), printed)
-    assert shows(("...", " 3  4"), printed)
-    assert shows(("built in 1.0 s", " a  b", "..."), printed)
-    assert not shows((" a  b", " 1  2", " 3  4"), printed)
+    assert shows(("built in 9 s", " a  b", "..."), printed)
     assert not shows(("...", " 1  2"), printed)
-    assert not shows(("...", " 3  5"), printed)
 
 
 def test_the_first_screen_has_the_two_commands_and_their_output() -> None:
@@ -215,26 +168,19 @@ def test_the_commands_give_what_is_shown(project_copy: Path, tmp_path: Path) -> 
     (programs / "labmart").chmod(0o755)
     path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
 
-    def run(line: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["bash", "-o", "pipefail", "-c", line],
-            cwd=project_copy,
-            # as in a terminal of that width
-            env=os.environ
-            | {"PATH": path, "HOME": str(tmp_path), "COLUMNS": "100", "LOGNAME": "ana"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+    # as in a terminal of that width
+    own = {"PATH": path, "HOME": str(tmp_path), "COLUMNS": "100", "LOGNAME": "ana"}
+
+    def run(line: str) -> Done:
+        bash = ("bash", "-o", "pipefail", "-c", f"exec 2>&1 < /dev/null; {line}")
+        return program(*bash, cwd=project_copy, env=os.environ | own)
 
     faults: list[str] = []
     try:
         for command in [c for c in wanted if c.line == "make run" or CHEAP.match(c.line)]:
             done = run("labmart run" if command.line == "make run" else command.line)
-            if done.returncode != 0 or (command.output and not shows(command.output, done.stdout)):
-                faults.append(f"$ {command.line}\n{done.stdout}exit code {done.returncode}")
+            if done.code != 0 or (command.output and not shows(command.output, done.out)):
+                faults.append(f"$ {command.line}\n{done.out}exit code {done.code}")
     finally:
         run("labmart db stop")
     assert faults == [], "\n\n".join(faults)

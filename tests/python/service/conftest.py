@@ -15,18 +15,13 @@ from support.serving import Server, project_to_serve, serving
 @pytest.fixture(scope="session")
 def served_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project for servers; their spool and target/ are in it."""
-    copy = project_to_serve(tmp_path_factory.mktemp("served"))
-    (copy / "landing").mkdir()
-    return copy
+    return project_to_serve(tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="session")
 def service(served_project: Path, server: Database) -> Iterator[Server]:
     """The real service with its worker, on a database of its own."""
-    with (
-        fresh_database(server) as database,
-        serving(served_project, database, "--landing", str(served_project / "landing")) as running,
-    ):
+    with fresh_database(server) as database, serving(served_project, database) as running:
         yield running
 
 

@@ -43,17 +43,9 @@ def jobs(settings: Settings) -> Iterator[JobStore]:
         yield JobStore(tables)
 
 
-def accept(
-    jobs: JobStore,
-    kind: Kind = "load",
-    *,
-    content: str | None = None,
-    replace: bool = False,
-    build: bool = True,
-) -> UUID:
+def accept(jobs: JobStore, kind: Kind = "load", *, build: bool = True) -> UUID:
     """Queue a job."""
-    chosen = Options(replace=replace, build=build)
-    return jobs.accept(uuid4(), kind, "local", chosen, content_key=content).id
+    return jobs.accept(uuid4(), kind, "local", Options(build=build)).id
 
 
 def claim(jobs: JobStore) -> Task:
@@ -80,7 +72,7 @@ def keep_built(jobs: JobStore, build: Task) -> None:
 
 
 def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> None:
-    kinds: tuple[Kind, ...] = ("load", "build", "undo", "run")
+    kinds: tuple[Kind, ...] = ("load", "build", "undo", "load")
     accepted = [accept(jobs, kind) for kind in kinds]
     assert [write(jobs) for _ in range(3)] == [accepted[0], accepted[2], accepted[3]]
     build = claim(jobs)
@@ -144,16 +136,6 @@ def test_a_wish_to_cancel_outlives_the_worker(jobs: JobStore) -> None:
     # Another worker comes, and finds nothing to build.
     assert claim(jobs).jobs == ()
     assert jobs.find(job).state == "cancelled"
-
-
-def test_the_same_content_is_the_same_job_unless_something_comes_between(jobs: JobStore) -> None:
-    first = accept(jobs, content="a")
-    assert accept(jobs, content="a") == first
-    accept(jobs, "undo")
-    second = accept(jobs, content="a")
-    assert second != first
-    accept(jobs, content="b", replace=True)
-    assert accept(jobs, content="a") not in (first, second)
 
 
 def test_events_are_numbered_and_end_with_the_last(jobs: JobStore) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import csv
 import io
 import json
@@ -19,10 +19,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import duckdb
-import nanoarrow
 import openpyxl
 import pytest
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -35,14 +35,13 @@ from loader.database import find_database
 from loader.errors import (
     BadParameter,
     DatabaseUnreachable,
-    NotAcceptable,
     QueryTooSlow,
     TooBusy,
 )
 from loader.project import Project
 from loader.query import Source
 from loader.service import marts
-from loader.service.marts import Answer, Marts
+from loader.service.marts import Marts
 from loader.service.model import RowQuery
 
 pytestmark = pytest.mark.slow
@@ -69,6 +68,17 @@ models:
 """
 THINGS = "id bigint, name text, amount numeric(18,6), day date, is_good boolean"
 NOTES = "name text, amount numeric(18,6)"
+
+
+def content(answer: Response) -> bytes:
+    """The body of an answer."""
+    assert isinstance(answer, StreamingResponse)
+
+    async def read() -> bytes:
+        pieces = [piece async for piece in answer.body_iterator]
+        return b"".join(piece for piece in pieces if isinstance(piece, bytes))
+
+    return asyncio.run(read())
 
 
 @dataclass
@@ -108,19 +118,17 @@ class Asker:
             # Else the session would do so a moment after it has ended, and change the tag.
             cursor.execute("select pg_stat_force_next_flush()")
 
-    def ask(
-        self, mart: str, *pairs: tuple[str, object], method: str = "GET", **headers: str
-    ) -> Answer:
+    def ask(self, mart: str, *pairs: tuple[str, object], **headers: str) -> Response:
         """The answer to a request; a header `if_none_match` is If-None-Match."""
         sent = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
         query = urlencode(pairs).encode()
-        scope = {"type": "http", "method": method, "query_string": query, "headers": sent}
+        scope = {"type": "http", "method": "GET", "query_string": query, "headers": sent}
         request = Request({**scope, "path": f"/v1/marts/{mart}"})
         asked = RowQuery.model_validate({name: value for name, value in pairs if value != ""})
         return self.marts.answer(self.source(mart), request, asked)
 
     def body(self, mart: str, *pairs: tuple[str, object]) -> bytes:
-        return b"".join(self.ask(mart, *pairs).pieces())
+        return content(self.ask(mart, *pairs))
 
     def items(self, mart: str, *pairs: tuple[str, object]) -> list[dict[str, object]]:
         """The rows of one page."""
@@ -231,7 +239,7 @@ def test_filters(asker: Asker, pairs: list[tuple[str, object]], expected: list[i
         ("select", "id,id", "more than once"),
         ("select", '"id"', "no column"),
         ("order", "-id,id", "more than once"),
-        ("after", "bnVsbA", "no cursor"),
+        ("after", "0123456789ab-3", "another table, order or filter"),
     ],
 )
 def test_a_bad_parameter_is_named(asker: Asker, name: str, value: str, said: str) -> None:
@@ -243,7 +251,6 @@ def test_a_bad_parameter_is_named(asker: Asker, name: str, value: str, said: str
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("select", ""),
         ("limit", "-1"),
         ("limit", "1;drop"),
         ("limit", "9" * 19),
@@ -258,25 +265,18 @@ def test_a_value_that_no_table_takes_is_none(name: str, value: str) -> None:
     assert caught.value.errors()[0]["loc"] == (name,)
 
 
-def test_a_cursor_belongs_to_its_order_and_its_values_are_checked(asker: Asker) -> None:
+def test_a_cursor_belongs_to_its_order_and_its_build(asker: Asker) -> None:
     after = json.loads(asker.body("things", ("limit", 1)))["next"]
-    with pytest.raises(BadParameter, match="another order"):
-        asker.ask("things", ("limit", 1), ("after", after), ("order", "-id"))
-    with pytest.raises(BadParameter, match="another order or table"):
-        asker.ask("notes", ("limit", 1), ("after", after))
-    order, seen, values = json.loads(base64.urlsafe_b64decode(after + "=="))
-    for forged in (
-        [order, seen, ["1; drop table things"]],
-        [order, seen, []],
-        [order, seen, [1]],
-        *([order, wrong, values] for wrong in (-1, True, "1", 2**70)),
-        [None, seen, values],
-        [order, seen, values, 1],
-        {"values": values},
+    assert ids(asker.items("things", ("after", after), ("limit", 1))) == [2]
+    for mart, *other in (
+        ("things", ("order", "-id")),
+        ("things", ("id", "gt.1")),
     ):
-        text = base64.urlsafe_b64encode(json.dumps(forged).encode()).decode().rstrip("=")
-        with pytest.raises(BadParameter, match=r"no cursor|no whole number"):
-            asker.ask("things", ("after", text))
+        with pytest.raises(BadParameter, match="another table, order or filter"):
+            asker.ask(mart, ("after", after), *other)
+    asker.fill("things", THINGS, ROWS)
+    with pytest.raises(BadParameter, match="built anew since"):
+        asker.ask("things", ("after", after))
 
 
 def model_order(rows: list[Row], order: list[tuple[int, bool]]) -> list[Row]:
@@ -357,14 +357,6 @@ def test_rows_that_are_equal_come_as_often_as_they_are_there(
     assert pages == [item["name"] for item in whole]
 
 
-def test_a_page_goes_on_where_the_last_one_ended_although_rows_have_gone(asker: Asker) -> None:
-    rows: list[Row] = [("a", 1), ("a", 1), ("a", 1), ("b", 2), ("c", 3)]
-    asker.fill("notes", NOTES, rows)
-    after = json.loads(asker.body("notes", ("limit", 3)))["next"]
-    asker.fill("notes", NOTES, [("b", 2), ("c", 3)])
-    assert [item["name"] for item in asker.items("notes", ("after", after))] == ["b", "c"]
-
-
 def test_csv_is_safe_for_a_spreadsheet_unless_asked_for_as_it_is(asker: Asker) -> None:
     signs = ["=1", "+1", "-1", "@a", "\t=1", "\r=1", "a=1", "'=1", "", "%s%%"]
     asker.fill("things", THINGS, [(n, text, -1, None, True) for n, text in enumerate(signs)])
@@ -396,10 +388,6 @@ def test_each_format_has_the_same_rows_with_their_types(asker: Asker, tmp_path: 
         "BOOLEAN",
     ]
     assert rows == expected
-    stream = nanoarrow.ArrayStream.from_readable(asker.body("things", ("format", "arrow"), *pairs))
-    # Not by nanoarrow's own to_pylist, which takes the sign of a decimal for a digit.
-    with duckdb.connect() as engine:
-        assert engine.from_arrow(stream).fetchall() == expected
 
 
 def test_excel_comes_as_a_workbook(asker: Asker) -> None:
@@ -421,8 +409,6 @@ def test_a_table_without_rows_has_its_columns_in_every_format(asker: Asker) -> N
     none = ("id", "eq.-1")
     assert asker.items("things", none) == []
     assert asker.body("things", none, ("format", "csv")).decode() == ",".join(NAMES) + "\n"
-    stream = nanoarrow.ArrayStream.from_readable(asker.body("things", none, ("format", "arrow")))
-    assert [field.name for field in stream.schema.fields] == NAMES
 
 
 @pytest.mark.parametrize(
@@ -430,26 +416,17 @@ def test_a_table_without_rows_has_its_columns_in_every_format(asker: Asker) -> N
     [
         ("", "application/json"),
         ("*/*", "application/json"),
-        ("text/*;q=0.5, application/json;q=0.4", "text/csv; charset=utf-8; header=present"),
         ("text/html, */*;q=0.1", "application/json"),
-        ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.stream"),
-        ("application/json;q=0, */*", "text/csv; charset=utf-8; header=present"),
+        ("text/csv, application/json;q=0.4", "text/csv; charset=utf-8; header=present"),
+        ("application/vnd.apache.parquet", "application/vnd.apache.parquet"),
     ],
 )
 def test_the_accept_header_chooses(asker: Asker, accept: str, expected: str) -> None:
     assert asker.ask("things", accept=accept).headers["Content-Type"] == expected
 
 
-def test_what_no_format_serves_is_refused(asker: Asker) -> None:
-    for accept in ("text/html", "application/json;q=0", ";;;"):
-        with pytest.raises(NotAcceptable):
-            asker.ask("things", accept=accept)
-
-
 def tag(asker: Asker, *pairs: tuple[str, object]) -> str:
-    found = asker.ask("things", *pairs)
-    b"".join(found.pieces())
-    return found.headers["ETag"]
+    return asker.ask("things", *pairs).headers["ETag"]
 
 
 def test_the_tag_names_the_build(asker: Asker) -> None:
@@ -491,18 +468,11 @@ def test_a_change_by_hand_shows_in_the_tag(asker: Asker) -> None:
 
 
 def test_not_modified_has_no_body(asker: Asker) -> None:
-    current = tag(asker, ("format", "parquet"))
-    assert current.startswith("W/")
-    for header in (current, current.removeprefix("W/"), f'"x", {current}', "*"):
-        found = asker.ask("things", ("format", "parquet"), if_none_match=header)
-        assert (found.status, found.body) == (304, None)
-    assert asker.ask("things", if_none_match='"x"').status == 200
-
-
-def test_head_has_the_link_and_no_body(asker: Asker) -> None:
-    found = asker.ask("things", ("limit", 2), method="HEAD")
-    assert found.body is None
-    assert found.headers["Link"].startswith("</v1/marts/things?limit=2&after=")
+    current = tag(asker)
+    for header in (current, current.removeprefix("W/"), f'"x", {current}'):
+        found = asker.ask("things", if_none_match=header)
+        assert (found.status_code, found.body) == (304, b"")
+    assert asker.ask("things", if_none_match='"x"').status_code == 200
 
 
 def test_what_is_large_goes_through_a_file(asker: Asker) -> None:
@@ -512,12 +482,9 @@ def test_what_is_large_goes_through_a_file(asker: Asker) -> None:
         "n::numeric(18,6) as amount from generate_series(1, 60000) as n",
     )
     found = asker.ask("notes", ("format", "csv"))
-    assert found.body is not None
-    assert found.body._rolled  # type: ignore[attr-defined]
-    text = b"".join(found.pieces())
+    text = content(found)
     assert int(found.headers["Content-Length"]) == len(text)
     assert text.count(b"\n") == 60001
-    assert found.body.closed
 
 
 @pytest.fixture

@@ -20,8 +20,6 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
-    negative_data_rejection,
-    positive_data_acceptance,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
@@ -55,11 +53,9 @@ ADDRESSES = [
     ("GET", f"{NO_JOB}/events", "read", 404),
     ("GET", "/v1/marts", "read", 200),
     ("GET", "/v1/loads", "read", 200),
-    ("GET", "/metrics", "read", 200),
     ("POST", f"{NO_JOB}/cancel", "load", 404),
     ("PUT", "/v1/files/%20", "load", 422),
-    ("POST", "/v1/files", "load", 422),
-    ("POST", "/v1/runs", "load", 404),
+    ("POST", "/v1/files", "load", 415),
 ]
 SECRET = secrets.token_hex(32)
 
@@ -69,9 +65,8 @@ def filled(
     served_project: Path, shared_database: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A service with marts as dbt declares them, and two loads, of which one has bad lines."""
-    folder, spool = served_project / "landing", tmp_path_factory.mktemp("spool")
-    options = {"landing": folder, "spool": spool, "requests_per_second": 1000.0}
-    with serving_here(served_project, shared_database, **options) as service:
+    folder, spool = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("spool")
+    with serving_here(served_project, shared_database, spool=spool) as service:
         header = "user_id,name,email,signup_date\n"
         (folder / "users.csv").write_text(header + "1,Ada,a@x.org,2023-01-01\n2,=1+1\n3,B,,\n")
         (folder / "more.csv").write_text(header + "4,Cy,,\n")
@@ -145,15 +140,13 @@ def test_the_example_of_the_documentation(client: httpx.Client) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_links_lead_through_all_rows_once(client: httpx.Client) -> None:
-    address = "/v1/marts/user_features?limit=37&order=-total_exp_per_user&select=user_id"
-    head = client.head(address)
-    assert (head.status_code, head.content, "next" in head.links) == (200, b"", True)
+def test_cursors_lead_through_all_rows_once(client: httpx.Client) -> None:
+    query = {"limit": "37", "order": "-total_exp_per_user", "select": "user_id"}
     found = []
-    while address:
-        answer = client.get(address)
-        found += [row["user_id"] for row in answer.json()["items"]]
-        address = answer.links.get("next", {}).get("url", "")
+    while query:
+        page = client.get("/v1/marts/user_features", params=query).json()
+        found += [row["user_id"] for row in page["items"]]
+        query = {**query, "after": page["next"]} if page["next"] else {}
     assert sorted(found) == list(range(1, USERS + 1))
 
 
@@ -168,7 +161,7 @@ def test_what_is_published_is_told(filled: Server, client: httpx.Client) -> None
     everything = client.get("/v1/publications").json()["items"]
     assert [row["build"] for row in everything] == [2, 1]
     assert "place" not in everything[0]
-    [current] = client.get("/v1/publications?status=current").json()["items"]
+    [current] = client.get("/v1/publications?status=eq.current").json()["items"]
     assert (current["published_by"], current["loads"]) == ("bo", "[1, 2]")
 
 
@@ -182,9 +175,7 @@ def test_what_is_published_is_told(filled: Server, client: httpx.Client) -> None
         ("/v1/marts/user_features?limit=1&limit=2", 422, "bad-parameter"),
         ("/v1/marts/experiments?search=x", 422, "bad-parameter"),
         ("/v1/marts/user_features?format=xml", 422, "invalid-request"),
-        ("/v1/loads/99", 404, "unknown-load"),
-        ("/v1/loads/99/rejected", 404, "unknown-load"),
-        ("/v1/loads/99999999999999999999", 422, "invalid-request"),
+        ("/v1/loads?load_id=eq.99999999999999999999", 422, "bad-parameter"),
         ("/v1/loads?file=x", 422, "bad-parameter"),
     ],
 )
@@ -206,7 +197,6 @@ def test_a_problem_names_the_parameter_and_the_column(client: httpx.Client) -> N
         "signup_date: 'yesterday' is no date such as 2023-01-31, which the column signup_date "
         "holds."
     )
-    assert client.get("/v1/marts/users", headers={"Accept": "text/html"}).status_code == 406
     for odd in ("eq.%ff%fe", "eq.'%20or%20'1'%3D'1", "like.%25%27%3B--"):
         found = client.get(f"/v1/marts/user_features?user_name={odd}")
         assert found.json()["items"] == []
@@ -215,30 +205,19 @@ def test_a_problem_names_the_parameter_and_the_column(client: httpx.Client) -> N
 def test_loads_come_with_the_newest_first(client: httpx.Client) -> None:
     page = client.get("/v1/loads?limit=1").json()
     assert [load["load_id"] for load in page["items"]] == [2]
-    assert client.get("/v1/loads/2").json() == page["items"][0]
     page = client.get(f"/v1/loads?after={page['next']}").json()
     assert [load["load_id"] for load in page["items"]] == [1]
     assert page["items"][0]["records_rejected"] == 1
-    assert client.get("/v1/loads?status=reverted").json()["items"] == []
-    assert len(client.get("/v1/loads?status=current&input=users").json()["items"]) == 2
+    assert client.get("/v1/loads?status=eq.reverted").json()["items"] == []
+    assert len(client.get("/v1/loads?status=eq.current&input=eq.users").json()["items"]) == 2
 
 
 def test_rejected_lines_can_be_had_as_they_are(client: httpx.Client) -> None:
-    [line] = client.get("/v1/loads/1/rejected").json()["items"]
+    [line] = client.get("/v1/rejected?load_id=eq.1").json()["items"]
     assert (line["line"], line["content"]) == (3, "2,=1+1")
-    assert client.get("/v1/loads/2/rejected").json()["items"] == []
-    answer = client.get("/v1/loads/1/rejected?format=csv")
-    name = "rejected_lines_of_load_1.csv"
-    assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
-
-
-def test_the_tag_of_the_ledger_follows_an_undo(filled: Server, client: httpx.Client) -> None:
-    before = client.get("/v1/loads").headers["etag"]
-    assert client.get("/v1/loads").headers["etag"] == before
-    for verb in ("undo", "redo"):
-        assert filled.labmart(verb, "2").code == 0
-        after = client.get("/v1/loads").headers["etag"]
-        assert (after == before) == (verb == "redo")
+    assert client.get("/v1/rejected?load_id=eq.2").json()["items"] == []
+    # The ledger is changed in place: nothing tells that it is as it was.
+    assert "etag" not in client.get("/v1/loads").headers
 
 
 def test_queries_run_as_the_reading_role(filled: Server, client: httpx.Client) -> None:
@@ -334,12 +313,7 @@ def test_wrong_expired_and_revoked_tokens(
         assert server.labmart("token", "revoke", "gone").code == 0
         assert status(f"Bearer {short}") == status(f"Bearer {gone}") == 401
         assert status(f"Basic {tokens['admin']}") == status("Bearer") == 401
-        wrong = [status(f"Bearer {secrets.token_urlsafe()}") for _ in range(9)]
-        assert (wrong[0], wrong[-1]) == (401, 429)
-        # Now even a right one has to wait, and is not told that it is right.
-        with server.client(tokens["admin"]) as client:
-            late = client.get("/v1/jobs")
-        assert (late.status_code, "retry-after" in late.headers) == (429, True)
+        assert status(f"Bearer {secrets.token_urlsafe()}") == 401
         listed = server.labmart("token", "list").out
         assert "gone\tread\trevoked" in listed
         assert "short\tread\texpired" in listed
@@ -350,16 +324,6 @@ def test_wrong_expired_and_revoked_tokens(
         assert server.labmart("token", "revoke", "nobody").code == 2
         assert server.labmart(*made, "gone").code == 2
         assert server.labmart(*made, "a b").code == 2
-
-
-def test_requests_are_counted_by_declared_address(closed: Server, tokens: dict[str, str]) -> None:
-    with closed.client(tokens["read"]) as client:
-        client.get("/v1/jobs/nonsense")
-        client.get("/invented/by/somebody")
-        text = client.get("/metrics").text
-    assert 'labmart_http_requests_total{method="GET",route="/v1/jobs/{job_id}"' in text
-    assert "invented" not in text
-    assert "labmart_worker_up 0.0" in text
 
 
 def test_a_page_of_another_place_cannot_speak_to_it(client: httpx.Client) -> None:
@@ -383,7 +347,7 @@ def test_every_answer_has_the_headers_that_protect_a_browser(client: httpx.Clien
 
 @pytest.fixture(scope="module")
 def strict(served_project: Path, shared_database: Database) -> Iterator[Server]:
-    limits = {"upload_bytes": 100_000, "idle": 1.0, "uploads": 3}
+    limits = {"upload_bytes": 100_000, "idle_seconds": 1.0}
     with serving_here(served_project, shared_database, **limits) as server:
         yield server
 
@@ -402,25 +366,6 @@ def test_limits_hold(strict: Server) -> None:
     assert answer_of(slow).startswith("HTTP/1.1 408 ")
     wait_for(lambda: spooled(strict) == before)
     assert strict.rows("select count(*) from labmart_service.jobs") == jobs
-    # As many as there may be, held open; the next one is told to come again.
-    held = [raw_request(strict, head, body=b"u") for _ in range(3)]
-    wait_for(lambda: len(spooled(strict)) == len(before) + 3)
-    with strict.client() as client:
-        busy = client.put("/v1/files/x.csv", content=b"x")
-        # Who only asks is not kept waiting by them.
-        assert client.get("/health/ready").json()["worker"] == "down"
-    assert (busy.status_code, "retry-after" in busy.headers) == (429, True)
-    for connection in held:
-        connection.close()
-    wait_for(lambda: spooled(strict) == before)
-
-
-def test_the_same_again_is_the_same_job_while_that_waits(strict: Server) -> None:
-    first = put(strict, "once.csv", users(50))
-    twice = put(strict, "another name.csv", users(50))
-    other = put(strict, "once.csv", users(51))
-    assert [answer.status_code for answer in (first, twice, other)] == [202, 200, 202]
-    assert first.json()["id"] == twice.json()["id"] != other.json()["id"]
 
 
 def test_an_idempotency_key_stands_for_one_content(strict: Server) -> None:
@@ -505,8 +450,6 @@ CHECKS: list[schemathesis.CheckFunction] = [
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
-    negative_data_rejection,
-    positive_data_acceptance,
 ]
 
 
@@ -518,8 +461,6 @@ def test_the_document_names_every_error_as_a_problem(client: httpx.Client) -> No
             assert list(error) == ["application/problem+json"], (method, path)
             assert operation.get("description"), (method, path)
             assert "422" not in operation["responses"], (method, path)
-            # On this machine alone nobody needs a token.
-            assert operation.get("security") in (None, [{"HTTPBearer": []}, {}]), (method, path)
 
 
 def test_every_answer_follows_the_document(filled: Server, client: httpx.Client) -> None:
@@ -529,10 +470,13 @@ def test_every_answer_follows_the_document(filled: Server, client: httpx.Client)
         column = "build" if path == "/v1/publications" else "load_id"
         for operation in operations.values():
             operation["parameters"] = [
-                _as_known(parameter, column)
+                parameter
                 for parameter in operation.get("parameters", [])
-                if parameter["name"] not in ("filters", "after", "Idempotency-Key")
+                if parameter["name"] not in ("filters", "after")
             ]
+            for parameter in operation["parameters"]:
+                if known := KNOWN.get(parameter["name"]):
+                    parameter["schema"] = {"enum": [text.format(column) for text in known]}
     tried = []
     for found in schemathesis.openapi.from_dict(document).get_all_operations():
         assert isinstance(found, Ok), found
@@ -541,16 +485,6 @@ def test_every_answer_follows_the_document(filled: Server, client: httpx.Client)
             tried.append(operation.label)
             _hold(operation, filled.url)
     assert len(tried) > 15, tried
-
-
-def _as_known(parameter: dict[str, Any], column: str) -> dict[str, Any]:
-    schema = parameter["schema"]
-    known = [text.format(column) for text in KNOWN.get(parameter["name"], [])]
-    if known and schema["type"] == "array":
-        schema["items"]["enum"] = known
-    elif known:
-        schema["enum"] = known
-    return parameter
 
 
 def _hold(operation: schemathesis.APIOperation[Any, Any, Any, Any], url: str) -> None:

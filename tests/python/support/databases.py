@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -49,6 +50,12 @@ class Database:
         connection.autocommit = True
         return connection
 
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of statements, the last one's."""
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor) if cursor.description else []
+
 
 @contextmanager
 def embedded_server(major: int = embedded.MAJOR) -> Iterator[Database]:
@@ -71,11 +78,10 @@ def embedded_server(major: int = embedded.MAJOR) -> Iterator[Database]:
 
 @contextmanager
 def fresh_database(server: Database) -> Iterator[Database]:
-    """A database for a whole module, whose tests take a schema each."""
-    name = f"loads_{uuid.uuid4().hex[:12]}"
-    with closing(server.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(f"create database {name}")
-        try:
-            yield Database(server.host, server.port, server.user, name, server.password)
-        finally:
-            cursor.execute(f"drop database {name} with (force)")
+    """A database that is dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    server.rows(f"create database {name}")
+    try:
+        yield Database(server.host, server.port, server.user, name, server.password)
+    finally:
+        server.rows(f"drop database {name} with (force)")

@@ -6,7 +6,7 @@ A test that asks for the fixture `engine` runs on every one of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -71,9 +71,7 @@ class Postgres:
         return profile_of(self.database, schema)
 
     def rows(self, sql: str) -> Rows:
-        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(sql)
-            return list(cursor) if cursor.description else []
+        return self.database.rows(sql)
 
     def schemas(self, ending: str) -> list[str]:
         found = self.rows("select nspname from pg_namespace order by 1")

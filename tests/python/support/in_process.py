@@ -1,13 +1,16 @@
-"""The command `labmart` in this process: its start-up is most of the time of a small load."""
+"""The command `labmart` in this process, since starting is most of a small load; and programs."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.project import ROOT
 
 from loader.cli import main
 
@@ -19,6 +22,12 @@ class Done:
     code: int
     out: str
     err: str
+
+
+def program(*call: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Done:
+    """Run a program to its end; `env` is all of its environment, by default that of the test."""
+    done = subprocess.run(call, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def labmart(project: Path, *arguments: str, stdin: bytes = b"") -> Done:

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support import in_process
 from support.databases import Database
 from support.engines import Postgres, Rows, Target
+from support.in_process import Done
 from support.project import ROOT
 
 from loader.embedded import ROLE, Place
@@ -30,15 +30,6 @@ _WORDS = {
     ),
     "compounds": ("compound_id,compound_name,compound_structure", "{0},Compound {0},C{0}H8"),
 }
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a process left."""
-
-    code: int
-    out: str
-    err: str
 
 
 def table_text(kind: str, ids: Iterable[int], *, broken_every: int = 0, padding: int = 0) -> str:
@@ -84,7 +75,7 @@ def begin(
     )
 
 
-def end_of(process: subprocess.Popen[str], patience: float = PATIENCE) -> Ended:
+def end_of(process: subprocess.Popen[str], patience: float = PATIENCE) -> Done:
     """Wait for it. A process that hangs is killed, and the test fails."""
     try:
         out, err = process.communicate(timeout=patience)
@@ -93,7 +84,7 @@ def end_of(process: subprocess.Popen[str], patience: float = PATIENCE) -> Ended:
         out, err = process.communicate()
         raise AssertionError(f"it hangs; so far it said: {out} {err}") from None
     assert "Traceback" not in err, err
-    return Ended(process.returncode, out, err)
+    return Done(process.returncode, out, err)
 
 
 def labmart(
@@ -101,15 +92,14 @@ def labmart(
     *arguments: str | Path,
     prefix: Sequence[str] = (),
     temporary: Path | None = None,
-) -> Ended:
+) -> Done:
     """Run `labmart …` to its end; in this process, where nothing asks for one of its own."""
     if prefix or temporary:
         return end_of(begin(database, *arguments, prefix=prefix, temporary=temporary))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in database.environment.items():
             patch.setenv(name, value)
-        done = in_process.labmart(ROOT, *map(str, arguments))
-    return Ended(done.code, done.out, done.err)
+        return in_process.labmart(ROOT, *map(str, arguments))
 
 
 def session_of(leader: int) -> list[int]:
@@ -153,13 +143,6 @@ def _processes() -> dict[int, tuple[int, int]]:
     return found
 
 
-def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
-    """Run one statement."""
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(sql)
-        return list(cursor) if cursor.description else []
-
-
 def state_of(database: Database) -> dict[str, Rows]:
     """Every row of every raw table."""
     return Postgres(database).everything("labmart_raw")
@@ -167,16 +150,11 @@ def state_of(database: Database) -> dict[str, Rows]:
 
 def nobody_loads(database: Database) -> None:
     """Wait until the server has ended what a process that is gone had begun."""
-    wait_for(
-        lambda: (
-            rows(
-                database,
-                "select count(*) from pg_stat_activity where datname = current_database() "
-                "and application_name like 'labmart%'",
-            )
-            == [(0,)]
-        )
+    sessions = (
+        "select count(*) from pg_stat_activity where datname = current_database() "
+        "and application_name like 'labmart%'"
     )
+    wait_for(lambda: database.rows(sessions) == [(0,)])
 
 
 def wait_for(condition: Callable[[], bool], patience: float = PATIENCE) -> None:

@@ -231,7 +231,7 @@ def page_lab(project: Path, database: Database) -> Iterator[PageLab]:
         for job in jobs:
             _done(server, job)
     # A page asks for forty things when it opens, and the tests open one after the other.
-    with serving_here(project, database, requests_per_second=1000.0) as server:
+    with serving_here(project, database) as server:
         yield PageLab(server)
 
 

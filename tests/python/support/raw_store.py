@@ -9,7 +9,6 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,12 +85,6 @@ def load_one(profile: Profile) -> int:
         load_id = write_one(store)
         store.commit()
     return load_id
-
-
-def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(sql)
-        return list(cursor) if cursor.description else []
 
 
 def no_thread_is_left() -> bool:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging.handlers import QueueHandler
 from pathlib import Path
@@ -64,9 +64,7 @@ class Server:
                 time.sleep(0.1)
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
-        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(sql)
-            return list(cursor) if cursor.description else []
+        return self.database.rows(sql)
 
     def labmart(self, *arguments: str) -> Done:
         """Call the command in this process, on the server's project and database."""

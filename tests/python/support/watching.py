@@ -12,12 +12,6 @@ from support.person import HEADER, USERS, Person
 LONG_AGO = 1_700_000_000
 
 
-def forget(project: Path) -> None:
-    """Lose what `labmart watch` remembers."""
-    for path in (project / ".labmart" / "watch").glob("*"):
-        path.unlink()
-
-
 def drop(box: Path, name: str, content: str = USERS, *, written: float = LONG_AGO) -> Path:
     """A file that was written long ago, so that it is complete."""
     path = box / name

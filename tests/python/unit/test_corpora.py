@@ -36,7 +36,6 @@ def text(
     delimiter: str = ",",
     quote: str = '"',
     end: str = "\n",
-    escaped_by: str = "",
     *,
     header: Sequence[str] = NAMES,
     every: bool = True,
@@ -46,9 +45,7 @@ def text(
     def cell(value: str | None) -> str:
         plain = value or ""
         needs = every or any(mark in plain for mark in (delimiter, quote, "\n"))
-        return (
-            quote + plain.replace(quote, (escaped_by or quote) + quote) + quote if needs else plain
-        )
+        return quote + plain.replace(quote, quote * 2) + quote if needs else plain
 
     lines = [delimiter.join(map(cell, row)) for row in [header, *ROWS]]
     return end.join(lines) + end
@@ -65,15 +62,6 @@ def each_line(content: str, before: str = "", after: str = "", *, header: bool) 
     return "\n".join([f"{before}{first}{after}" if header else first, *lines]) + "\n"
 
 
-def r_table(delimiter: str) -> str:
-    lines = text(delimiter).splitlines()
-    numbered = [
-        f'"{at}"{delimiter}' + line.replace(f'"{row[0]}"', str(row[0]), 1)
-        for at, (line, row) in enumerate(zip(lines[1:], ROWS, strict=True), start=1)
-    ]
-    return "\n".join([lines[0], *numbered])
-
-
 MARKDOWN = "\n".join(f"| {' | '.join(cell or '' for cell in row)} |" for row in [NAMES, *ROWS])
 
 # Every one of these is the same table: content, lines before the header, lines each record takes.
@@ -88,22 +76,12 @@ SAME: dict[str, tuple[str | bytes, int, int]] = {
     "blank lines with spaces": (text(end="\n \t\n"), 0, 2),
     **{
         f"delimiter {name}": (text(name), 0, 1)
-        for name in (";", "\t", "|", ":", " ", "~", "^", "@", "\x01", "\x1f", "§", "→", "\\", "é")
+        for name in (";", "\t", "|", ":", " ", "~", "^", "\x01", "\x1f")
     },
     **{
         f"delimiter of {len(name)}, {name!r}": (text(name), 0, 1)
         for name in (", ", ",\t", " , ", "\t\t", "||", "::", ";;", " | ", "~|~")
     },
-    "apostrophes": (text(quote="'"), 0, 1),
-    "apostrophes where needed": (text(quote="'", every=False), 0, 1),
-    "apostrophes below a bare header": (
-        f"{HEADER}\n{text(quote=chr(39)).split(chr(10), 1)[1]}",
-        0,
-        1,
-    ),
-    "escaped by backslash": (text(escaped_by="\\"), 0, 1),
-    "escaped by backslash where needed": (text(escaped_by="\\", every=False), 0, 1),
-    "escaped delimiters": (PLAIN.replace('"Ada, Countess"', "Ada\\, Countess"), 0, 1),
     "preamble": ("Export of lab 7\nby Ada\n\n" + QUOTED, 3, 1),
     "delimited preamble": ("Export,of,lab,7\n,,,\n" + QUOTED, 2, 1),
     "preamble with a quotation mark": ('5" tubes\n"open\n' + QUOTED, 2, 1),
@@ -136,27 +114,12 @@ SAME: dict[str, tuple[str | bytes, int, int]] = {
         0,
         1,
     ),
-    "R, spaces": (r_table(" "), 0, 1),
-    "R, TAB": (r_table("\t"), 0, 1),
     "markdown": (MARKDOWN, 0, 1),
     "1,000 more columns": (
         each_line(
             f"{HEADER},{','.join(f'c{n}' for n in range(1000))}\n"
             + "\n".join(line + "," * 1000 for line in DATA.splitlines()),
             header=True,
-        ),
-        0,
-        1,
-    ),
-    "lines quoted as a whole": (
-        "\n".join('"' + line.replace('"', '""') + '"' for line in PLAIN.splitlines()),
-        0,
-        1,
-    ),
-    "lines quoted as a whole where needed": (
-        "\n".join(
-            '"' + line.replace('"', '""') + '";;' if '"' in line else line
-            for line in PLAIN.splitlines()
         ),
         0,
         1,
@@ -196,10 +159,9 @@ ONE_WRONG: dict[str, tuple[str | bytes, list[tuple[int, str]]]] = {
     "bytes of another encoding": (PLAIN.encode() + b"31,M\xfcller,b,c\n", [(32, "undecodable")]),
     "overlong UTF-8": (PLAIN.encode() + b"31,\xc0\xaf,b,c\n", [(32, "undecodable")]),
     "half a character": (PLAIN.encode("utf-16") + b"\n", [(32, "undecodable")]),
-    "one escaped mark among paths": (
-        PLAIN + "".join(f'{n},"C:\\lab\\",e,\n' for n in range(12)) + '9,"a \\"b\\"",e,\n',
-        [(44, "broken_quoting")],
-    ),
+    "a mark escaped by a backslash": (PLAIN + '31,"a \\"b\\"",b,c\n', [(32, "broken_quoting")]),
+    "a delimiter escaped by a backslash": (PLAIN + "31,a\\, b,c,d\n", [(32, "wrong_column_count")]),
+    "a line quoted as a whole": (PLAIN + '"31,""a, b"",c,d"\n', [(32, "wrong_column_count")]),
 }
 
 
@@ -223,6 +185,15 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "no header": (DATA, "names columns of an input"),
     "a column is missing": (PLAIN.replace("name", "phone"), "lacks name"),
     "a column twice": (f"{HEADER},name\n1,a,b,c,d\n", "names one of them twice"),
+    "apostrophes": (text(quote="'"), "or say another one with --quote"),
+    "lines quoted as a whole": (
+        "\n".join('"' + line.replace('"', '""') + '";;' for line in PLAIN.splitlines()),
+        "line 1: each line is one quoted cell",
+    ),
+    "an unusual delimiter": (
+        text("→"),
+        "has another delimiter than usual, say it with --delimiter",
+    ),
     "an open mark in the header": (f'"{PLAIN}', "quotation marks are not right"),
     "two inputs side by side": (
         f"{HEADER},,compound_id,compound_name,compound_structure\n1,a,b,c,,1,d,H2O\n",
@@ -233,8 +204,8 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "SYLK": ('ID;PWXL;N;E\nC;Y1;X1;K"user_id"\nE\n', "names"),
     "Rich Text": ("{\\rtf1\\ansi user_id,name,email,signup_date\\par}", "Rich Text"),
     "SQL": (f"INSERT INTO users ({HEADER}) VALUES\n(1,'a','b','c');\n", "lacks user_id"),
-    "JSON array": ('[{"user_id":1}]', "begins with a JSON array"),
-    "JSON over lines": ('{\n"user_id": 1\n}\n', "goes over several lines"),
+    "JSON array": ('[{"user_id":1}]', "one object a line"),
+    "JSON over lines": ('{\n"user_id": 1\n}\n', "one object a line"),
     "EBCDIC": (PLAIN.replace("é", "e").encode("cp500"), "some"),
     "gzip of nothing": (gzip.compress(b""), "it is empty"),
     "gzip cut short": (gzip.compress(PLAIN.encode())[:-9], "it is cut short"),
@@ -290,6 +261,10 @@ def test_what_is_said_goes_before_what_is_recognised(tmp_path: Path) -> None:
     path.write_text(f'{HEADER}\n1,"a,b,\n')
     (found,), _ = read(path, ReadOptions(quote=""))
     assert found.rows == ((2, ("1", '"a', "b", None)),)
+    for delimiter, quote in (("→", "'"), ("\\", '"'), ("é", "'"), ("x", '"')):
+        path.write_text(text(delimiter, quote))
+        (found,), _ = read(path, ReadOptions(delimiter=delimiter, quote=quote))
+        assert [row for _, row in found.rows] == ROWS
     path.write_text("1 2 3\n4 5 6\n")
     says = "no single delimiter gives its lines 4 cells"
     assert says in read(path, ReadOptions(columns=NAMES))[1][0]
@@ -321,7 +296,7 @@ def test_the_first_letter_beyond_ascii_may_come_late(
 
 def test_a_nameless_cell_that_could_be_the_first_or_the_last_is_not_guessed(tmp_path: Path) -> None:
     path = tmp_path / "some.csv"
-    for line in ('"{0}","N","e","d",5', "{0},{0},N,e,d", "{0},N,e,d,note"):
+    for line in ('"{0}",{0},"N","e","d"', "{0},{0},N,e,d", "{0},N,e,d,note"):
         lines = "\n".join(line.format(number) for number in range(1, 20))
         path.write_text(f'"{HEADER.replace(",", chr(34) + "," + chr(34))}"\n{lines}\n')
         (found,), _ = read(path)

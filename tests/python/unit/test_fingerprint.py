@@ -167,7 +167,7 @@ def test_what_this_project_reads_can_be_told() -> None:
 
 def test_to_know_it_takes_no_dbt() -> None:
     """Importing it takes longer than all the rest."""
-    call_ = "import sys, loader.cli.loading, loader.dbt_report; print('dbt' in sys.modules)"
+    call_ = "import sys, loader.cli.data, loader.dbt_report; print('dbt' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", call_], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -7,20 +7,20 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import duckdb
 import nanoarrow
 import pytest
 from support.databases import Database
+from support.raw_store import profile_of
 
 from loader import export as export_module
-from loader.columnar import relation
 from loader.contract import mart_contract
 from loader.engines import Column, Engine, Row, Selection
 from loader.engines.postgres import connect
@@ -31,10 +31,9 @@ from loader.errors import (
     UnknownMart,
     UsageError,
 )
-from loader.export import export
-from loader.profile import Profile
+from loader.export import check_ending, export, relation
 from loader.project import Project
-from loader.show import ShowOptions, select, show, write_json
+from loader.show import select, show, write_json
 from loader.table import display, layout, text_width
 
 MARTS = """
@@ -71,36 +70,21 @@ def marts(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def source(database: Database) -> Iterator[Engine]:
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("create schema lab")
-        cursor.execute(
-            "create table lab.things "
-            '(id bigint, name text, "run time" numeric(18,6), day date, known boolean)'
-        )
-        cursor.execute(f"insert into lab.things values {ROWS}")
-    with connect(profile_for(database)) as opened:
+    columns = 'id bigint, name text, "run time" numeric(18,6), day date, known boolean'
+    database.rows(f"create schema lab; create table lab.things ({columns})")
+    database.rows(f"insert into lab.things values {ROWS}")
+    with connect(profile_of(database, "lab")) as opened:
         yield opened
-
-
-def profile_for(database: Database) -> Profile:
-    values = {
-        "host": database.host,
-        "port": database.port,
-        "user": database.user,
-        "password": database.password,
-        "dbname": database.name,
-        "schema": "lab",
-    }
-    return Profile(path=Path("profiles.yml"), target="postgres", engine="postgres", values=values)
 
 
 def shown(
     source: Engine,
     marts: Project,
     capfdbinary: pytest.CaptureFixture[bytes],
-    options: ShowOptions,
+    format_: str = "table",
+    **options: Any,
 ) -> tuple[str, str]:
-    show(mart_contract(marts, "things"), source, options)
+    show(mart_contract(marts, "things"), source, format_, **options)
     out, err = capfdbinary.readouterr()
     return out.decode(), err.decode()
 
@@ -112,7 +96,7 @@ class TestWithDatabase:
     def test_csv_is_plain_and_in_the_declared_order(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        out, err = shown(source, marts, capfdbinary, ShowOptions(format="csv"))
+        out, err = shown(source, marts, capfdbinary, "csv")
         assert out == (
             "id,name,run time,day,known\n"
             "9007199254740993,,,,\n"
@@ -136,7 +120,7 @@ class TestWithDatabase:
     def test_json_keeps_every_digit(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        out, _ = shown(source, marts, capfdbinary, ShowOptions(format="json"))
+        out, _ = shown(source, marts, capfdbinary, "json")
         rows = json.loads(out, parse_float=Decimal)
         assert len(rows) == 8
         assert rows[0] == {
@@ -154,13 +138,13 @@ class TestWithDatabase:
     def test_json_of_nothing_is_an_empty_array(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        options = ShowOptions(format="json", equal=(("name", "it's not there"),))
-        assert json.loads(shown(source, marts, capfdbinary, options)[0]) == []
+        equal = [("name", "it's not there")]
+        assert json.loads(shown(source, marts, capfdbinary, "json", equal=equal)[0]) == []
 
     def test_table_has_a_footer_apart_from_the_data(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        out, err = shown(source, marts, capfdbinary, ShowOptions(columns=("id", "run time")))
+        out, err = shown(source, marts, capfdbinary, columns=("id", "run time"))
         assert out.splitlines()[:3] == [
             "              id         run time",
             "----------------  ---------------",
@@ -168,18 +152,17 @@ class TestWithDatabase:
         ]
         assert "               2            12.50" in out.splitlines()
         assert err == "things: 8 rows\n"
-        out, err = shown(source, marts, capfdbinary, ShowOptions(limit=3))
+        out, err = shown(source, marts, capfdbinary, limit=3)
         assert len(out.splitlines()) == 5
         assert "the first 3 of 8 rows" in err
 
     def test_columns_are_chosen_in_the_given_order_and_must_exist(
         self, source: Engine, marts: Project, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
-        options = ShowOptions(format="csv", columns=("name", "id"), limit=1)
-        out, _ = shown(source, marts, capfdbinary, options)
+        out, _ = shown(source, marts, capfdbinary, "csv", columns=("name", "id"), limit=1)
         assert out == "name,id\n,9007199254740993\n"
         with pytest.raises(UnknownColumn, match=r"no column 'nam'. Did you mean 'name'\?"):
-            shown(source, marts, capfdbinary, ShowOptions(columns=("nam",)))
+            shown(source, marts, capfdbinary, columns=("nam",))
 
     def test_a_mart_that_was_not_built_says_so(self, source: Engine, marts: Project) -> None:
         with pytest.raises(NotBuilt, match=r"no table lab\.elsewhere.*labmart build"):
@@ -254,8 +237,7 @@ class TestWithDatabase:
     def test_a_text_too_long_for_a_cell_writes_nothing(
         self, source: Engine, marts: Project, tmp_path: Path, database: Database
     ) -> None:
-        with closing(database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute("insert into lab.things values (8, repeat('x', 32768))")
+        database.rows("insert into lab.things values (8, repeat('x', 32768))")
         with pytest.raises(UsageError, match="32,768 characters"):
             export(mart_contract(marts, "things"), source, tmp_path / "t.xlsx")
         assert [path.name for path in tmp_path.iterdir()] == []
@@ -267,10 +249,7 @@ class TestWithDatabase:
             export(mart_contract(marts, "things"), source, tmp_path / "no" / "t.csv")
 
     def test_rows_are_fetched_in_portions(self, source: Engine, database: Database) -> None:
-        with closing(database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "create view lab.endless as select g from generate_series(1, 10000000) g"
-            )
+        database.rows("create view lab.endless as select g from generate_series(1, 10000000) g")
         columns = source.columns("endless")
         rows = source.rows(Selection(relation="endless", columns=columns))
         assert next(rows) == (1,)
@@ -282,8 +261,8 @@ def test_unknown_marts_and_endings_name_what_there_is(marts: Project) -> None:
     with pytest.raises(UnknownMart):
         mart_contract(marts, "accepted_things")
     with pytest.raises(UsageError, match=r"'\.txt' is none of \.csv, \.json, \.parquet, \.xlsx"):
-        export_module.writer_for(Path("x.txt"))
-    assert export_module.writer_for(Path("X.CSV")) is export_module.writer_for(Path("x.csv"))
+        check_ending(Path("x.txt"))
+    check_ending(Path("X.CSV"))
 
 
 def test_values_for_the_eye() -> None:
@@ -307,17 +286,17 @@ def test_a_table_fits_the_width(width: int) -> None:
 
 
 def test_a_table_tells_the_columns_that_do_not_fit() -> None:
-    assert layout(COLUMNS, LONG, 16).left_out == ("last",)
-    assert layout(COLUMNS, LONG, None).left_out == ()
+    assert layout(COLUMNS, LONG, 16).left_out == ["last"]
+    assert layout(COLUMNS, LONG, None).left_out == []
 
 
 def test_headers_break_after_underscores_and_stand_at_the_bottom() -> None:
-    assert layout(COLUMNS, [(1, "b", "y")], None).lines == (
+    assert layout(COLUMNS, [(1, "b", "y")], None).lines == [
         "    a_long_",
         "id  header_name  last",
         "--  -----------  ----",
         " 1  b            y",
-    )
+    ]
 
 
 def test_json_is_utf8() -> None:

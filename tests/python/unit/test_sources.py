@@ -100,18 +100,18 @@ def test_what_cells_look_like_is_said_once_for_an_input(tmp_path: Path) -> None:
         (table(column("id"), {"name": "x"}), "plates.x: the `data_type` of a loaded cell is text"),
         (
             table(column("id", header_names="plate")),
-            "raw.tables.plates.columns.id.config.meta.header_names: Expected `array`, got `str`",
+            "sources: Expected `array`, got `str` - at `$[0].tables[0].columns[0].config.meta",
         ),
         (
             table(column("id"), config={"meta": {"input": "yes"}}),
-            "meta.input: Expected `bool`, got `str`",
+            "Expected `bool`, got `str` - at `$[0].tables[0].config.meta.input`",
         ),
         (
             table(column("id"), config={"meta": {**INPUT_META["meta"], "decimal": "point "}}),
             "the input plates: decimal is comma or point, not 'point '",
         ),
         (table(column("id"), config=None), "no table has `config: {meta: {input: true}}`"),
-        ("plates", "sources.raw.tables.0: Expected `object`, got `str`"),
+        ("plates", "sources: Expected `object`, got `str` - at `$[0].tables[0]`"),
     ],
 )
 def test_what_is_wrong_with_a_declaration_is_said_with_its_place(

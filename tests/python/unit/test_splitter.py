@@ -35,7 +35,7 @@ def split(
     pick = tuple(at for at, is_kept in enumerate(keep) if is_kept)
     splitter = Splitter(shape, len(keep), pick, load_id=5)
     if by_definition:
-        splitter._plain.clear()
+        splitter._plain = None
     out, pending, records, wrong = "", "", 0, []
     for part in [*(text[at : at + portion] for at in range(0, len(text), portion)), None]:
         pending += part or ""

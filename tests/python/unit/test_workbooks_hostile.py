@@ -71,7 +71,7 @@ def test_a_value_in_the_last_cell_of_a_sheet_takes_no_memory(tmp_path: Path) -> 
         ('<row r="1048577"><c><v>1</v></c></row>', "row 1,048,577"),
         ('<row r="99999999999"><c><v>1</v></c></row>', "row 99,999,999,999"),
         ('<row><c t="s"><v>5</v></c></row>', "the shared text 5"),
-        ('<row><c t="s"><v>x</v></c></row>', "no number of a shared text"),
+        ('<row><c t="s"><v>x</v></c></row>', "It is damaged"),
         ("<row><c><v>1</v></row>", "mismatched tag"),
         ("&a;", "undefined entity"),
     ],
@@ -88,10 +88,10 @@ def test_a_sheet_that_claims_the_impossible_is_refused(
 def test_entities_are_never_expanded(tmp_path: Path, part: str) -> None:
     parts = xlsx_parts('<row><c t="s"><v>0</v></c></row>', shared="<si><t>&j;</t></si>")
     head, declaration, body = parts[part].rpartition("?>")
-    parts[part] = head + declaration + LAUGHS + body
-    assert "document type" in refusal(write_zip(tmp_path / "a", parts))
+    parts[part] = head + declaration + LAUGHS + body.replace("><", ">&j;<", 1)
+    assert "amplification" in refusal(write_zip(tmp_path / "a", parts))
     content = ods_parts(ods_table(ods_cell("&j;")), prolog=LAUGHS)
-    assert "document type" in refusal(write_zip(tmp_path / "b", content), "ods")
+    assert "amplification" in refusal(write_zip(tmp_path / "b", content), "ods")
 
 
 def test_no_file_of_the_machine_can_be_drawn_in(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_no_file_of_the_machine_can_be_drawn_in(tmp_path: Path) -> None:
     prolog = f'<!DOCTYPE x [<!ENTITY e SYSTEM "file://{secret}">]>'
     row = f"<table:table-row>{ods_cell('&e;')}</table:table-row>"
     content = ods_parts(ods_table(row), prolog=prolog)
-    assert "document type" in refusal(write_zip(tmp_path / "b", content), "ods")
+    assert "undefined entity" in refusal(write_zip(tmp_path / "b", content), "ods")
 
 
 @pytest.mark.parametrize("format_", ["xlsx", "ods"])
@@ -227,7 +227,7 @@ def test_a_reading_that_is_left_early_leaves_no_process(
 
 def test_passwords_and_other_formats_are_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1000))
-    assert "no workbook of Excel" in refusal(tmp_path / "a", "xls")
+    assert "It is damaged" in refusal(tmp_path / "a", "xls")
     manifest = '<manifest:manifest><manifest:encryption-data manifest:checksum="x"/>'
     parts = {"META-INF/manifest.xml": manifest, "content.xml": "\x80\x81"}
     assert "password" in refusal(write_zip(tmp_path / "a", parts), "ods")
@@ -239,8 +239,8 @@ def test_passwords_and_other_formats_are_told(tmp_path: Path) -> None:
         at = content.find(b"PK\x01\x02", at + 1)
     path.write_bytes(content)
     assert "password" in refusal(path)
-    assert "content.xml is missing" in refusal(write_zip(tmp_path / "a", {"x": ""}), "ods")
-    assert "missing" in refusal(write_zip(tmp_path / "a", {"x": ""}))
+    assert "content.xml" in refusal(write_zip(tmp_path / "a", {"x": ""}), "ods")
+    assert "workbook.xml" in refusal(write_zip(tmp_path / "a", {"x": ""}))
 
 
 def test_a_file_that_is_gone_or_closed_is_a_sentence(tmp_path: Path) -> None:

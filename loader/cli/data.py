@@ -1,4 +1,4 @@
-"""The subcommands that begin a project, bring data in, build, and those of what was loaded."""
+"""The subcommands of the data: begin a project, load, build, read, and change what was loaded."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ from loader.cli.call import (
     Call,
     Folder,
     format_option,
+    labmart,
     names,
     on_database,
     option,
     options,
     say,
     target_option,
-    vars_option,
 )
 from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
 from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.load import LoadOptions, MaxRejected, Outcome
+    from loader.load import LoadOptions, Outcome
 
-_SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
-
-
-# The options of a load as click gives them, under the names of the fields that they fill.
+# The options of a call as click gives them, under the names of the fields that they fill.
 Given = dict[str, Any]
+_SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
 def _sign(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -45,9 +43,7 @@ def _sign(_: click.Context, option: click.Parameter, value: str | None) -> str |
     return sign
 
 
-def _max_rejected(
-    _: click.Context, option: click.Parameter, value: str | None
-) -> MaxRejected | None:
+def _max_rejected(_: click.Context, option: click.Parameter, value: str | None) -> Any:
     from loader.load import MaxRejected
 
     try:
@@ -76,11 +72,7 @@ given_options = options(
         callback=_sign,
         help="Separator of the cells of text files: one character, or tab, space.",
     ),
-    option(
-        "--quote",
-        callback=_sign,
-        help="Quote character of the cells of text files, or none.",
-    ),
+    option("--quote", callback=_sign, help="Quote character of the cells of text files, or none."),
     option(
         "--columns",
         callback=names,
@@ -108,9 +100,7 @@ given_options = options(
         help="Order of day, month and year in dates; dates like 2024-01-31 need none.",
     ),
     option(
-        "--list-separator",
-        callback=_sign,
-        help="Separator of the ids of a list: one character.",
+        "--list-separator", callback=_sign, help="Separator of the ids of a list: one character."
     ),
     option(
         "--id-prefix",
@@ -125,8 +115,7 @@ given_options = options(
         "also say which it is: min,h:mm or min,m:ss.",
     ),
 )
-
-
+_vars_option = option("--vars", help="Variables for dbt, as YAML: '{input: seeds}'.")
 _build_options = options(
     option(
         "--full",
@@ -139,49 +128,11 @@ _build_options = options(
         help="How many earlier builds to keep for `labmart rollback`; default: 1.",
     ),
     target_option,
-    vars_option,
+    _vars_option,
 )
 
 
-@click.command()
-@click.argument("paths", metavar="[PATH]...", nargs=-1)
-@given_options
-@_build_options
-@click.pass_obj
-def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
-    """Load the PATHs, if any, build, and print user_features."""
-    from loader.contract import DEFAULT_MART, mart_contract
-    from loader.seeds import check_seeds
-    from loader.show import ShowOptions, show
-
-    database = call.database(given["target"])
-    # A load that is followed by no build would be half of what was asked for.
-    check_seeds(database.project.seeds)
-    outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
-    load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
-
-    def show_features() -> None:
-        with database.open() as source:
-            show(mart_contract(database.project, DEFAULT_MART), source, ShowOptions())
-
-    _build(database, given, load_ids, when_green=show_features)
-
-
-@click.command()
-@click.argument("folder", metavar="DIR", type=Folder())
-def init(folder: Path) -> None:
-    """Write a project of your own into the folder DIR.
-
-    It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until
-    the first load.
-    """
-    from loader.project import write_project
-
-    write_project(folder)
-    say(f"{folder} is a project now. Go into it and load your files: labmart run PATH…")
-
-
-@click.command()
+@labmart.command()
 @click.argument("folder", metavar="[DIR]", type=Folder(), default="labmart-demo")
 @target_option
 @click.pass_context
@@ -204,7 +155,45 @@ def demo(context: click.Context, folder: Path, target: str | None) -> None:
     )
 
 
-@click.command()
+@labmart.command()
+@click.argument("folder", metavar="DIR", type=Folder())
+def init(folder: Path) -> None:
+    """Write a project of your own into the folder DIR.
+
+    It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until
+    the first load.
+    """
+    from loader.project import write_project
+
+    write_project(folder)
+    say(f"{folder} is a project now. Go into it and load your files: labmart run PATH…")
+
+
+@labmart.command()
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@given_options
+@_build_options
+@click.pass_obj
+def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
+    """Load the PATHs, if any, build, and print user_features."""
+    from loader.contract import DEFAULT_MART, mart_contract
+    from loader.seeds import check_seeds
+    from loader.show import show
+
+    database = call.database(given["target"])
+    # A load that is followed by no build would be half of what was asked for.
+    check_seeds(database.project.seeds)
+    outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
+    load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
+
+    def show_features() -> None:
+        with database.open() as source:
+            show(mart_contract(database.project, DEFAULT_MART), source)
+
+    _build(database, given, load_ids, when_green=show_features)
+
+
+@labmart.command()
 @on_database
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @option("--check", is_flag=True, help="Report what is wrong and what would change; write nothing.")
@@ -222,7 +211,7 @@ def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: An
         say("Run `labmart build` to bring the tables up to date.")
 
 
-@click.command()
+@labmart.command()
 @_build_options
 @click.argument("extra", metavar="[-- DBT_ARGUMENTS]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
@@ -232,13 +221,17 @@ def build(call: Call, /, **given: Any) -> None:
     If a test fails, or the build is killed, readers see what they saw before. A build is left out
     when nothing has changed since the last one. dbt's unit tests and the tests tagged `development`
     are not run; plain `dbt build` has them. Arguments after -- go to dbt, which then builds what
-    they select, straight into the tables that readers see, as plain dbt does. One mart and what it
-    is made of: labmart build -- --select +user_features
+    they select, straight into the tables that readers see, as plain dbt does; `-- --help` lists
+    them. One mart and what it is made of: labmart build -- --select +user_features
     """
+    if {"-h", "--help"} & {*given["extra"]}:
+        from dbt.cli.main import cli
+
+        cli(["build", "--help"], prog_name="dbt")
     _build(call.database(given["target"]), given)
 
 
-@click.command()
+@labmart.command()
 @click.argument("place", metavar="PLACE")
 @option(
     "--interval",
@@ -252,19 +245,19 @@ def build(call: Call, /, **given: Any) -> None:
     "--move/--keep",
     "moves",
     default=None,
-    help="Move files to loaded/ and rejected/, or leave them and remember them. Default: move in "
+    help="Move files to loaded/ and rejected/, or leave them where they are. Default: move in "
     "folders of this machine, keep elsewhere.",
 )
 @option("--build/--no-build", default=True, show_default=True, help="Build after loading.")
 @given_options
 @target_option
-@vars_option
+@_vars_option
 @click.pass_obj
 def watch(call: Call, /, place: str, **given: Any) -> None:
     """Load what lands in a folder or an object store, then build.
 
     A loaded file goes to loaded/ in the folder, a refused one to rejected/ with a report beside it.
-    SIGTERM ends it between two files.
+    Ended at any moment, it goes on where it was when it is called again.
     """
     from loader.watch import WatchOptions
     from loader.watch import watch as watch_place
@@ -275,10 +268,130 @@ def watch(call: Call, /, place: str, **given: Any) -> None:
         raise SystemExit(EXIT_FILE)
 
 
-load_ids = click.argument("load_ids", metavar="LOAD_ID...", nargs=-1, required=True, type=int)
+_show_options = options(
+    format_option,
+    option(
+        "--limit",
+        type=click.IntRange(min=0, max=2**63 - 1),
+        help="Print at most this many rows; 0 means all. Default: 100 for a table, else all.",
+    ),
+    option("--columns", callback=names, help="Only these columns, separated by commas."),
+)
 
 
-@click.command()
+@labmart.command()
+@on_database
+@click.argument("mart", default="user_features")
+@_show_options
+def show(database: Database, mart: str, **how: Any) -> None:
+    """Print a mart; default: user_features. `labmart status` names them all."""
+    from loader.contract import mart_contract
+    from loader.show import show as show_mart
+
+    contract = mart_contract(database.project, mart)
+    with database.open() as source:
+        show_mart(contract, source, **how)
+
+
+@labmart.command()
+@on_database
+@click.argument("mart")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def export(database: Database, mart: str, file: Path) -> None:
+    """Write a mart to a csv, json, parquet or xlsx file."""
+    from loader.contract import mart_contract
+    from loader.export import check_ending
+    from loader.export import export as export_mart
+
+    check_ending(file)
+    contract = mart_contract(database.project, mart)
+    with database.open() as source:
+        rows = export_mart(contract, source, file)
+    say(f"{file}: {rows:,} rows of {contract.name}")
+
+
+@labmart.command()
+@on_database
+@_show_options
+@option("--rule", help="Only issues of this rule, such as duplicate_id.")
+@option("--severity", type=click.Choice(["error", "warning"]), help="Only issues of this severity.")
+@option("--all", "resolved", is_flag=True, help="Also errors that a newer load has resolved.")
+def issues(database: Database, **asked: Any) -> None:
+    """Print what was rejected or doubted, with file and line."""
+    from loader.show import show_issues
+
+    with database.open() as source:
+        show_issues(database.project, source, **asked)
+
+
+@labmart.command()
+@on_database
+@click.argument("mart")
+@click.argument("key")
+@click.argument("column")
+@format_option
+def why(database: Database, mart: str, key: str, column: str, format_: str) -> None:
+    """Print the rows behind a figure, with file and line.
+
+    The figure is in COLUMN of the row of MART whose id is KEY. For one user's experiments: labmart
+    why user_features 7 total_exp_per_user
+    """
+    from loader.why import show_why
+
+    with database.open() as source:
+        show_why(database.project, source, mart, key, column, format_)
+
+
+@labmart.command()
+@on_database
+@format_option
+def status(database: Database, format_: str) -> None:
+    """Print which build is published, and of which loads.
+
+    For each mart: its build, its rows and how many tests passed; then which builds are kept.
+    Programs read the same in the view mart_status beside the marts.
+    """
+    from loader.diff import show_status
+
+    show_status(database, format_=format_)
+
+
+@labmart.command()
+@on_database
+@click.argument("builds", metavar="[BUILD [BUILD]]", nargs=-1, type=int)
+@option("--mart", help="Only this mart.")
+@format_option
+@option("--limit", type=click.IntRange(min=0), help="Rows of each mart; 0 means all.")
+def diff(database: Database, builds: tuple[int, ...], **how: Any) -> None:
+    """Print what changed from one build to another.
+
+    By mart and key. Default: from the previous build to the published one; with one BUILD, from
+    that one.
+    """
+    from loader.diff import show_changes
+
+    if len(builds) > 2:
+        raise click.UsageError("Two builds can be compared, no more.")
+    show_changes(database, builds, **how)
+
+
+@labmart.command()
+@on_database
+@click.argument("build", metavar="[BUILD]", required=False, type=int)
+def rollback(database: Database, build: int | None) -> None:
+    """Publish an earlier build again, in one step.
+
+    Default: the previous one; with BUILD, the kept one of that number.
+    """
+    from loader.diff import roll_back
+
+    say(roll_back(database, build))
+
+
+_load_ids = click.argument("load_ids", metavar="LOAD_ID...", nargs=-1, required=True, type=int)
+
+
+@labmart.command()
 @on_database
 @format_option
 @option("--limit", type=click.IntRange(min=0), help="Print only the newest N; default: all.")
@@ -289,27 +402,27 @@ def loads(database: Database, format_: str, limit: int | None) -> None:
     show_loads(database, format_=format_, limit=limit)
 
 
-@click.command()
+@labmart.command()
 @on_database
-@load_ids
+@_load_ids
 def undo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Undo loads; what they had replaced is current again."""
-    from loader.history import undo_loads
+    from loader.history import change_loads
 
-    say(undo_loads(database, load_ids))
+    say(change_loads(database, load_ids, undo=True))
 
 
-@click.command()
+@labmart.command()
 @on_database
-@load_ids
+@_load_ids
 def redo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Take an undo back; the loads are current again."""
-    from loader.history import redo_loads
+    from loader.history import change_loads
 
-    say(redo_loads(database, load_ids))
+    say(change_loads(database, load_ids, undo=False))
 
 
-@click.command()
+@labmart.command()
 @on_database
 @option("--check", is_flag=True, help="Only report what would be deleted.")
 def prune(database: Database, check: bool) -> None:
@@ -381,9 +494,5 @@ def parsed(given: Given, *, check: bool) -> LoadOptions:
         read = ReadOptions(**{name: given[name] for name in ReadOptions.__dataclass_fields__})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    call = ("replace", "allow_empty", "max_rejected", "exclude", "input")
-    return LoadOptions(
-        check=check,
-        read=read,
-        **{name: given[name] for name in call},
-    )
+    own = ("replace", "allow_empty", "max_rejected", "exclude", "input")
+    return LoadOptions(check=check, read=read, **{name: given[name] for name in own})

@@ -1,0 +1,413 @@
+"""The subcommands of what runs beside a call: the database, the lake's server, service and MCP."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import wraps
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from loader.cli.call import (
+    Call,
+    EndedBySignal,
+    Folder,
+    labmart,
+    on_database,
+    option,
+    say,
+    target_option,
+)
+from loader.errors import EXIT_DATABASE, DatabaseUnreachable, MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from loader.database import Database
+    from loader.profile import Profile
+    from loader.service.access import Role, TokenStore
+    from loader.service.database import Settings
+
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+@labmart.command()
+@on_database
+@option("--sql", is_flag=True, help="Only print the SQL, for an administrator to run.")
+def roles(database: Database, sql: bool) -> None:
+    """Make database roles for loading, building and reading.
+
+    Each has only the rights it needs. On your own server the user of profiles.yml needs CREATEROLE
+    and has to own the database; otherwise have an administrator run what --sql prints.
+    """
+    from loader.roles import builder_of, loader_of, reader_of, roles_sql, set_up_roles
+
+    if sql:
+        click.echo(roles_sql(database))
+        return
+    set_up_roles(database)
+    schema, raw = database.profile.schema, database.profile.raw_schema
+    say(f"{loader_of(raw)} loads, {builder_of(schema)} builds, {reader_of(schema)} reads.")
+    say(f"Make people members of them: grant {reader_of(schema)} to …;")
+
+
+@labmart.group()
+def db() -> None:
+    """Start, stop, look at or expose the embedded PostgreSQL."""
+
+
+@db.command("start")
+@on_database
+def db_start(database: Database) -> None:
+    """Start the embedded PostgreSQL."""
+    from loader.embedded import start
+
+    profile = database.profile
+    if profile.engine != "postgres":
+        raise UsageError(
+            f"The target {profile.target} is of type {profile.engine}, not the embedded "
+            "PostgreSQL. DuckDB needs no server; Spark's is `labmart spark start`."
+        )
+    if database.embedded is None:
+        raise UsageError(
+            f"{profile.path} names the server {profile.text('host')!r} (target {profile.target}), "
+            "so the embedded PostgreSQL is not used. Unset PGHOST to use it."
+        )
+    started = start(database.embedded)
+    say(f"{'started' if started else 'runs already'}: {database.embedded.data}")
+
+
+@db.command("stop")
+@click.pass_obj
+def db_stop(call: Call) -> None:
+    """Stop the embedded PostgreSQL of this project."""
+    from loader.embedded import place_of, stop
+    from loader.project import open_project
+
+    place = place_of(open_project(call.project_dir).profiles_dir)
+    say(f"{'stopped' if stop(place) else 'was not running'}: {place.data}")
+
+
+@db.command("status")
+@on_database
+def db_status(database: Database) -> None:
+    """Tell whether the embedded PostgreSQL runs; exit code 4 if it does not."""
+    from loader.embedded import status
+    from loader.embedded.settings import exposure_of
+    from loader.progress import duration, size_of
+
+    profile = database.profile
+    if profile.engine == "duckdb":
+        file = database.file()
+        size = size_of(file.stat().st_size) if file.exists() else "not made yet"
+        _print_pairs({"file": file, "size": size})
+        return
+    if database.embedded is None:
+        named = "names another server" if profile.engine == "postgres" else "is of another type"
+        say(f"Not in use: the target {profile.target} of {profile.path} {named}.")
+        return
+    server = status(database.embedded)
+    exposure = exposure_of(server.place)
+    _print_pairs(
+        {
+            "status": server.word,
+            "pid": server.pid,
+            "version": server.version and f"PostgreSQL {server.version}",
+            "uptime": server.uptime and duration(server.uptime),
+            "data": server.place.data,
+            "size": server.size and size_of(server.size),
+            "socket": server.place.run,
+            "port": exposure and f"{exposure.port} of 127.0.0.1 for {', '.join(exposure.roles)}",
+            "log": server.place.log,
+        }
+    )
+    if not server.running:
+        if server.pid:
+            say("`labmart db start` waits for it, or starts it anew when nobody can reach it.")
+        raise SystemExit(EXIT_DATABASE)
+
+
+def _print_pairs(pairs: dict[str, object]) -> None:
+    for name, value in pairs.items():
+        if value is not None:
+            click.echo(f"{name:<8} {value}")
+
+
+@db.command("expose")
+@on_database
+@option(
+    "--port",
+    # LABMART_PORT is that of `labmart serve`.
+    envvar="LABMART_DB_PORT",
+    type=click.IntRange(1024, 65535),
+    help="Which port; default: the first free one.",
+)
+@option("--new-password", is_flag=True, help="Replace the password, which is printed only once.")
+@option("--off", is_flag=True, help="Close the port again and take the password away.")
+def db_expose(database: Database, port: int | None, new_password: bool, off: bool) -> None:
+    """Open a port of this machine, with a password, for programs that read the marts.
+
+    For Excel, R, Python, Metabase, DBeaver and the like. Otherwise the embedded PostgreSQL cannot
+    be reached over the network.
+    """
+    from loader.roles import expose, unexpose
+
+    if off:
+        say("closed" if unexpose(database) else "was not open")
+        return
+    click.echo(expose(database, port, new_password=new_password))
+
+
+@db.command("url")
+@on_database
+def db_url(database: Database) -> None:
+    """Print the address of the database for psql and other programs, or its file."""
+    click.echo(database.url())
+
+
+@labmart.group()
+def spark() -> None:
+    """Start, stop or look at the server that computes in the lake.
+
+    It runs on this machine. LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). Where
+    SPARK_REMOTE names a server, that one is used and none is started.
+    """
+
+
+def _spark_command(command: Callable[[Profile], None]) -> None:
+    """Make `labmart spark NAME` of spark_NAME, with the target's profile; default: spark."""
+
+    @target_option
+    @click.pass_obj
+    @wraps(command)
+    def call_with_profile(call: Call, /, target: str | None) -> None:
+        profile = call.database(target or "spark").profile
+        if profile.engine != "spark":
+            raise UsageError(
+                f"The target {profile.target} is of type {profile.engine}, which needs no Spark."
+            )
+        command(profile)
+
+    spark.command(command.__name__.removeprefix("spark_"))(call_with_profile)
+
+
+@_spark_command
+def spark_start(profile: Profile) -> None:
+    """Start the server, which stays until it is stopped."""
+    from loader.spark_server import start
+
+    server, is_new = start(profile)
+    say(f"{'started' if is_new else 'runs already'}: {server.kind}, process {server.pid}")
+
+
+@_spark_command
+def spark_stop(profile: Profile) -> None:
+    """Stop the server of this project."""
+    from loader.spark_server import stop
+
+    say("stopped" if stop(profile) else "was not running")
+
+
+@_spark_command
+def spark_status(profile: Profile) -> None:
+    """Tell whether the server runs, and where the lake is; exit code 4 if it does not."""
+    from loader.engines.lake import lake_of
+    from loader.spark_server import running
+
+    server = running(profile)
+    _print_pairs(
+        {
+            "status": "running" if server else "stopped",
+            "kind": server and server.kind,
+            "pid": server and server.pid,
+            "lake": lake_of(profile).location,
+        }
+    )
+    if server is None:
+        raise SystemExit(EXIT_DATABASE)
+
+
+@_spark_command
+def spark_url(profile: Profile) -> None:
+    """Print the SPARK_REMOTE that plain dbt needs; it contains Spark's token."""
+    from loader.spark_server import running
+
+    server = running(profile)
+    if server is None:
+        raise DatabaseUnreachable("No server runs. Start one with `labmart spark start`.")
+    click.echo(server.url)
+
+
+_spool_option = option(
+    "--spool",
+    type=Folder(resolve_path=True),
+    help="Where uploads wait to be loaded; default: .labmart/uploads in the project.",
+)
+
+
+@labmart.command()
+@option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="The port to listen on.",
+)
+@_spool_option
+@option("--worker/--no-worker", default=True, show_default=True, help="Run the jobs, too.")
+@option("--require-token", is_flag=True, help="Ask for a token on this machine too.")
+@option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with a token to accept as the administrator's.",
+)
+@option(
+    "--max-upload",
+    "upload_bytes",
+    type=click.IntRange(min=1),
+    default=10**10,
+    show_default=True,
+    help="Bytes of an upload.",
+)
+@target_option
+@click.pass_obj
+def serve(call: Call, /, **given: Any) -> None:
+    """Serve uploads, jobs and marts over HTTP, with a page to look at."""
+    settings = _settings(call, **given)
+    from loader.service.app import serve as run
+
+    # To be told to end is how a server ends.
+    with suppress(KeyboardInterrupt, EndedBySignal):
+        run(settings)
+
+
+@labmart.command()
+@_spool_option
+@option("--with-parent", is_flag=True, hidden=True, help="Be the one process that works.")
+@target_option
+@click.pass_obj
+def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
+    """Run the jobs of `labmart serve --no-worker`.
+
+    Start both with the same --spool.
+    """
+    settings = _settings(call, **given)
+    from loader.service.worker import run_workers, work
+
+    if with_parent:
+        work(settings)
+        return
+    with suppress(KeyboardInterrupt, EndedBySignal):
+        run_workers(settings)
+
+
+@labmart.group()
+def token() -> None:
+    """Make, list and revoke the tokens of the service."""
+
+
+@token.command("create")
+@click.option(
+    "--name", required=True, help="What to call it; the name is shown with all that is done by it."
+)
+@click.option(
+    "--role",
+    type=click.Choice(["read", "load", "admin"]),
+    required=True,
+    help="What it may do: read marts, load files too, or everything.",
+)
+@click.option(
+    "--expires", metavar="90d", help="How long it is valid (h, d, w); default: until it is revoked."
+)
+@target_option
+@click.pass_obj
+def token_create(call: Call, name: str, role: str, expires: str | None, target: str | None) -> None:
+    """Make a token and print it; it is not shown again."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) or name == "local":
+        raise click.BadParameter(
+            "A name has letters, digits, dots, dashes and underscores, 63 at most; "
+            "'local' is taken.",
+            param_hint="--name",
+        )
+    age = None
+    if expires is not None:
+        said = re.fullmatch(r"([1-9]\d{0,4})([hdw])", expires.strip())
+        if said is None:
+            raise click.BadParameter(
+                f"{expires!r} is no time such as 12h, 90d or 8w.", param_hint="--expires"
+            )
+        age = timedelta(**{_UNITS[said[2]]: int(said[1])})
+    with _tokens(call, target) as tokens:
+        click.echo(tokens.create(name, cast("Role", role), expires=age))
+    say("This token is not shown again.")
+
+
+@token.command("list")
+@target_option
+@click.pass_obj
+def token_list(call: Call, target: str | None) -> None:
+    """Print the tokens' names, roles and states."""
+    with _tokens(call, target) as tokens:
+        for known in tokens.all():
+            ends = f"{known.expires_at:%Y-%m-%d}" if known.expires_at else "-"
+            created = f"{known.created_at:%Y-%m-%d}"
+            click.echo(f"{known.name}\t{known.role}\t{known.state}\t{created}\t{ends}")
+
+
+@token.command("revoke")
+@click.argument("name")
+@target_option
+@click.pass_obj
+def token_revoke(call: Call, name: str, target: str | None) -> None:
+    """Make a token invalid at once."""
+    with _tokens(call, target) as tokens:
+        tokens.revoke(name)
+    say(f"revoked: {name}")
+
+
+@labmart.command()
+@on_database
+def mcp(database: Database) -> None:
+    """Let an assistant read the marts, by MCP over standard input and output.
+
+    It can only read: which marts there are, their rows, why a row was not accepted, what a figure
+    is made of, the loads, and which build is published. The assistant's program starts this:
+    labmart --project-dir DIR mcp
+    """
+    if not find_spec("mcp"):
+        raise MissingExtra("labmart mcp", "mcp")
+    from loader.mcp_server import serve as run
+
+    # A thread of the library waits for standard input, and Python would wait for the thread.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: os._exit(0))
+    run(database)
+
+
+@contextmanager
+def _tokens(call: Call, target: str | None) -> Iterator[TokenStore]:
+    """The tokens in the service's schema, which is made when it is missing."""
+    settings = _settings(call, target)
+    from loader.service.access import TokenStore
+    from loader.service.database import prepared
+
+    with prepared(settings) as tables:
+        yield TokenStore(tables)
+
+
+def _settings(call: Call, target: str | None, **given: Any) -> Settings:
+    """The settings that the options of a subcommand mean, called as their fields are."""
+    if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
+        raise MissingExtra("labmart serve", "service")
+    from loader.service.database import Settings
+
+    settings = Settings(call.database(target), target, **given)
+    if "spool" in given:
+        settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return settings
