@@ -18,11 +18,12 @@ from typing import Any
 import psutil
 import psycopg2
 import pytest
-from support.databases import Database
+from support.databases import Database, fresh_database, small_disk
 from support.in_process import Done, labmart
 from support.project import ROOT
 
 from loader.dbt import BuildOptions, Standby, build
+from loader.dbt_report import NOT_PUBLISHED
 from loader.project import Project
 
 pytestmark = pytest.mark.slow
@@ -322,3 +323,27 @@ def test_a_killed_build_changes_nothing_and_leaves_nobody_at_work(
         assert run(tiny, database, "build").code == 0
         cursor.execute("select n from labmart.doubled")
         assert cursor.fetchall() == [(3,)]
+
+
+@pytest.mark.prove("three builds, and the right to mount a disk")
+def test_a_full_disk_changes_nothing_and_the_next_build_is_whole(
+    tiny: Path, server: Database
+) -> None:
+    (tiny / "models" / "many.sql").write_text(
+        "select n from generate_series(1, {{ var('many', 1) }}) as n\n"
+    )
+    seen = "select (select count(*) from labmart.many), (select sum(twice) from labmart.doubled)"
+    with small_disk(server) as (disk, enlarge), fresh_database(server) as database:
+        database.rows(f"alter database {database.name} set default_tablespace = {disk}")
+        assert run(tiny, database, "build").code == 0
+        assert database.rows(seen) == [(1, 6)]
+        larger = ("build", "--vars", "{many: 50000, factor: 3}")
+        done = run(tiny, database, *larger)
+        assert done.code == 1
+        assert "No space left on device" in done.err
+        assert NOT_PUBLISHED in done.err
+        assert database.rows(seen) == [(1, 6)]
+        enlarge()
+        done = run(tiny, database, *larger)
+        assert done.code == 0, done.err
+        assert database.rows(seen) == [(50000, 9)]

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import psycopg2
 import pytest
+from support.databases import small_disk
 from support.engines import Engine, Postgres
 from support.in_process import Done, labmart
 from support.project import ROOT
@@ -419,6 +420,25 @@ def test_an_increment_that_fails_changes_nothing_and_nobody_waits_for_one(
     lab.rows("update {s}.users set name = 'Eve' where user_id = 1")
     assert lab.rows("select * from {s}.users") != rows
     assert not lab.is_current()
+
+
+@postgres_alone
+@pytest.mark.prove("needs the right to mount a disk")
+def test_an_increment_that_fills_the_disk_changes_nothing(lab: Lab) -> None:
+    assert isinstance(lab.engine, Postgres)
+    with small_disk(lab.engine.database) as (disk, enlarge):
+        lab.rows(LEDGER)
+        grow(lab, change=f"; alter table {{p}}.users set tablespace {disk}")
+        load(lab, 2)
+        many = "; insert into {p}.users select 5, 2, 'Cy' from generate_series(1, 50000)"
+        with pytest.raises(DatabaseFault, match="No space left on device"):
+            grow(lab, change=many)
+        assert lab.seen() == {1}
+        assert lab.rows("select distinct build from {s}.mart_status") == [(1,)]
+        enlarge()
+        assert grow(lab, change=many) == 2
+        assert lab.rows("select count(*) from {s}.users where name = 'Cy'") == [(50000,)]
+        lab.rows(f"drop schema {{s}} cascade; drop schema {lab.places()[0]} cascade")
 
 
 def test_a_relation_that_is_built_no_more_is_seen_no_more(lab: Lab) -> None:
