@@ -52,8 +52,9 @@ def _run(prepared: list[str], arguments: list[str]) -> None:
             template_cache.get_node_template(macro)
         if not sys.stdin.readline():
             return
-    # dbt takes the one level for the other, unless that is given.
-    os.environ.setdefault("DBT_LOG_LEVEL_FILE", "debug")
+    # Else dbt takes --log-level for it. It would look at the file before each of thousands of lines
+    # of level debug; the SQL in them is in target/, too.
+    os.environ.setdefault("DBT_LOG_LEVEL_FILE", "info")
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     cli(
         [arguments[0], "--log-level", "none", *arguments[1:]],
