@@ -319,8 +319,10 @@ def test_from_uploads_to_a_mart_with_one_build(
 def test_an_increment_is_built_where_dbt_is_ready(service: Server) -> None:
     header = "experiment_id,user_id,experiment_compound_ids,experiment_run_time"
     for number in range(2):
-        job = put(service, f"{number}.csv", f"{header}\n{10**9 + number},1,1;2,7\n".encode())
-        assert service.ended(job.json()["id"], 300)["state"] == "done"
+        rows = f"{header}\n{10**9 + number},1,1;2,7\n"
+        with service.client() as client:
+            job = client.put(f"/v1/files/{number}.csv", content=rows).json()
+        assert service.ended(job["id"], 300)["state"] == "done"
     newest = "select based_on is not null from labmart.publications where status = 'current'"
     assert service.rows(newest) == [(True,)]
     artifacts = service.project / "target" / "labmart__next.increment"
