@@ -35,7 +35,7 @@ From there to what people read, `labmart run`:
 
 An upload takes the same way, from another process (service/ says more):
 
-    service/routes    lets it in when service/access knows the caller
+    service/app       lets it in when service/access knows the caller
     service/uploads   writes it to the disk while it arrives, and only then answers
     service/jobs      keeps it as a row; a job whose worker died is claimed and done again
     service/worker    calls `load` and `dbt` as the command does

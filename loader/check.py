@@ -88,9 +88,12 @@ class Verdict:
         names = self._create(store, "after")
         problems = []
         for outcome in outcomes:
-            account = _account(store, names, outcome)
-            self._say(f"{outcome.table.name}: {account}")
-            for line in _issues(store, names, outcome):
+            [counts] = store.run(
+                "select records_read, accepted_rows, rejected_lines, rejected_rows, "
+                f"superseded_rows from {names[RECONCILIATION]} where load_id = {outcome.load_id:d}"
+            )
+            account = Account(*counts)
+            for line in (f"{outcome.table.name}: {account}", *_issues(store, names, outcome)):
                 self._say(line)
             if self._limit and not self._limit.allows(account.rejected, account.read):
                 problems.append(
@@ -98,9 +101,9 @@ class Verdict:
                     f"be rejected, and {self._limit} are allowed (--max-rejected)."
                 )
         self._say("What would change in the marts:")
-        for name, before, after in zip(_FIGURES, self._before, _figures(store, names), strict=True):
-            change = f"{_shown(before)} → {_shown(after)}" if before != after else _shown(after)
-            self._say(f"    {name:<28} {change}")
+        for name, *values in zip(_FIGURES, self._before, _figures(store, names), strict=True):
+            shown = ("none" if value is None else f"{value:,}" for value in dict.fromkeys(values))
+            self._say(f"    {name:<28} {' → '.join(shown)}")
         return problems
 
     def _create(self, store: RawStore, when: str) -> dict[str, str]:
@@ -152,15 +155,6 @@ def _figures(store: RawStore, names: Mapping[str, str]) -> Sequence[object]:
     return row
 
 
-def _account(store: RawStore, names: Mapping[str, str], outcome: Outcome) -> Account:
-    """What would become of a file's records."""
-    [counts] = store.run(
-        "select records_read, accepted_rows, rejected_lines, rejected_rows, superseded_rows "
-        f"from {names[RECONCILIATION]} where load_id = {outcome.load_id:d}"
-    )
-    return Account(*counts)
-
-
 def _issues(store: RawStore, names: Mapping[str, str], outcome: Outcome) -> Iterator[str]:
     """What would be wrong: by rule, the first of the lines, and what helps."""
     which = f"where load_id = {outcome.load_id:d}"
@@ -168,8 +162,7 @@ def _issues(store: RawStore, names: Mapping[str, str], outcome: Outcome) -> Iter
         "select severity, rule, open_issues, column_name, unreadable_cells, filled_cells, remedy "
         f"from {names[COUNTS]} {which} order by severity, open_issues desc, rule"
     )
-    for severity, rule, count, *_ in rules:
-        yield f"    {count:>8,}  {severity:<8} {rule}"
+    yield from (f"    {count:>8,}  {severity:<8} {rule}" for severity, rule, count, *_ in rules)
     examples = store.run(
         f"select line, rule, message, column_name, value from {names[ISSUES]} {which} "
         f"order by severity, line, rule limit {_EXAMPLES}"
@@ -182,7 +175,3 @@ def _issues(store: RawStore, names: Mapping[str, str], outcome: Outcome) -> Iter
     for _, _, _, column, unreadable, filled, remedy in rules:
         if remedy:
             yield f"    {unread(unreadable, filled, column, remedy)}"
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else f"{value:,}"

@@ -234,10 +234,10 @@ class _Call:
         no_tables: list[str] = []
         named = {*map(printable, paths), *self.options.names.values()}
         loads = self.store.loads()
-        said_before, said_of_headers = said_of(loads), names_of_headers(loads)
+        said = said_of(loads), names_of_headers(loads)
         for file in collected.files:
             try:
-                tables += self._tables(file, said_before, said_of_headers)
+                tables += self._tables(file, *said)
             except FileRefused as error:
                 passed = isinstance(error, NoTable) and file.name not in named
                 (no_tables if passed else self.problems).append(str(error))
@@ -260,12 +260,12 @@ class _Call:
         said_of_headers: Sequence[SaidNames],
     ) -> Iterator[Table]:
         """The tables of a file. Raises FileRefused, or OSError."""
-        options = self.options
+        options = self.options.read
         file_state = _state_of(file.path)
         sha256 = sha256_of(file.path, file.name)
         said: dict[str, object] = {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(options.read).items()
+            for name, value in asdict(options).items()
             if name != SHEET and value not in (None, ())
         }
         before = said_before.get(sha256)
@@ -273,7 +273,7 @@ class _Call:
             said, said_of_headers = dict(before), ()
         if NAMES in said:
             said_of_headers = ()
-        read = msgspec.convert({**said, SHEET: options.read.sheet}, ReadOptions)
+        read = msgspec.convert({**said, SHEET: options.sheet}, ReadOptions)
         inputs = [replace(table, formats=read.or_else(table.formats)) for table in self.inputs]
         parsers, remembered = _recognise(file, inputs, read, said_of_headers)
         if remembered:
@@ -343,10 +343,18 @@ class _Call:
 
     def _load(self, table: Table, load_id: int, call_id: int) -> Outcome:
         begun = datetime.now(UTC)
-        rejections = Rejections()
+        parser, rejections = table.parser, Rejections()
         try:
             with closing(rejections):
-                read = self._records(table, load_id, rejections) + len(rejections)
+                batches = self._counted(table, load_id, rejections)
+                if self.writing:
+                    columns = (*parser.columns, EXTRA) if parser.has_extra else parser.columns
+                    written = (parser.input, columns, parser.delimiter, batches)
+                    read = self.store.write_records(*written)
+                    self.store.write_rejected(load_id, rejections)
+                else:
+                    read = sum(batch.records for batch in batches)
+                read += len(rejections)
                 self._check(table, read, rejections)
         except FileRefused as error:
             # What was written stays without a commit; the rest is only read from here on.
@@ -355,10 +363,15 @@ class _Call:
             return Outcome(table, "refused")
         if self.writing:
             self.store.add(self._ledger_row(table, load_id, call_id, begun, read, len(rejections)))
-        state = "loaded" if self.writing and not self.options.check else "read"
-        shown = tuple(rejections.first)
-        doubted = rejections.doubted
-        return Outcome(table, state, load_id or None, read, rejections.by_rule, shown, doubted)
+        return Outcome(
+            table,
+            "loaded" if self.writing and not self.options.check else "read",
+            load_id or None,
+            records_read=read,
+            rejected_by_rule=rejections.by_rule,
+            first_rejected=tuple(rejections.first),
+            records_doubted=rejections.doubted,
+        )
 
     def _counted(self, table: Table, load_id: int, rejections: Rejections) -> Iterator[Batch]:
         records = 0
@@ -375,16 +388,6 @@ class _Call:
             self.report.advance(batch.position, records + len(rejections))
             yield batch
 
-    def _records(self, table: Table, load_id: int, rejections: Rejections) -> int:
-        """Read the records, and write them while there is no problem; how many there are."""
-        parser, batches = table.parser, self._counted(table, load_id, rejections)
-        if not self.writing:
-            return sum(batch.records for batch in batches)
-        columns = (*parser.columns, EXTRA) if parser.has_extra else parser.columns
-        written = self.store.write_records(parser.input, columns, parser.delimiter, batches)
-        self.store.write_rejected(load_id, rejections)
-        return written
-
     def _count_again(self, outcome: Outcome) -> None:
         """Raise DatabaseFault unless all that was sent is there."""
         load_id, rejected = outcome.load_id or 0, outcome.records_rejected
@@ -400,11 +403,8 @@ class _Call:
 
     def _check(self, table: Table, read: int, rejections: Rejections) -> None:
         """Raise FileRefused if too much was rejected or the file is not what it was."""
-        try:
-            file_state = _state_of(table.file.path)
-        except OSError:
-            raise FileRefused(table.name, ": it has gone while it was read.") from None
-        if file_state != table.file_state:
+        path = table.file.path
+        if not path.exists() or _state_of(path) != table.file_state:
             raise FileRefused(
                 table.name, ": it changed while it was read. Load it when it is complete."
             )

@@ -1,13 +1,15 @@
-"""Waiting for others: lock files, and whatever else frees itself in time."""
+"""Waiting for others: lock files, statements, and whatever else frees itself in time."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,3 +63,31 @@ def locked(
         yield
     finally:
         os.close(descriptor)
+
+
+def interruptible(call: Callable[[], _T], interrupt: Callable[[], object]) -> _T:
+    """What a call gives for which a driver waits in C.
+
+    By itself the driver sees a signal when the statement is done, or makes an error of its own of
+    it. Here the call runs in a thread; a signal ends it by `interrupt`, and is raised as it is.
+    """
+    result: Future[_T] = Future()
+
+    def work() -> None:
+        # A signal may have come before it began.
+        if result.set_running_or_notify_cancel():
+            try:
+                result.set_result(call())
+            except BaseException as error:
+                result.set_exception(error)
+
+    try:
+        threading.Thread(target=work, name="labmart-statement", daemon=True).start()
+        return result.result()
+    except BaseException:
+        while not result.cancel() and not result.done():
+            # A statement that is only about to begin does not see the first.
+            with suppress(Exception):
+                interrupt()
+            wait([result], 0.05)
+        raise

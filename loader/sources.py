@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -25,9 +26,10 @@ from loader.errors import (
     RefusedHeader,
     UsageError,
 )
+from loader.printable import printable
 
 if TYPE_CHECKING:
-    from loader.contract import DeclaredColumn, DeclaredTable
+    from loader.contract import DeclaredTable
 
 # What the loader adds to each record: where it comes from, and what it has beyond the declared
 # columns, as JSON.
@@ -40,7 +42,8 @@ LEDGER, REJECTED, LAST_LOAD = OWN_TABLES = ("loads", "rejected_lines", "last_loa
 _LONGEST_NAME = 63
 # Cells are trimmed of these everywhere: space, TAB, CR, LF, no-break space, byte order mark.
 BLANKS = " \t\r\n\u00a0\ufeff"
-_BETWEEN_WORDS = re.compile(r"[\s_.\-\u00a0\ufeff]+")
+# Also what nobody sees: spaces and joiners without width.
+_BETWEEN_WORDS = re.compile(r"[\s_.\-\u00a0\ufeff\u200b-\u200f\u2060]+")
 # What people add to a name: a unit in brackets, and signs.
 _BESIDE_A_NAME = re.compile(r"[\W_]*?[(\[{].*|[\W_]+", re.DOTALL)
 # How alike a cell and a name must be to be called close (difflib's ratio); how many are compared,
@@ -233,28 +236,15 @@ def with_said_names(inputs: Sequence[Input], names: Sequence[str]) -> Sequence[I
     return [replace(table, columns=tuple(map(column_of, table.columns))) for table in inputs]
 
 
-# How near a header is to that of an input, what it has and lacks, and what to do about it or "".
-NearMiss = tuple[int, str, str]
-
-
 class Headers:
     """Tells headers further down a file, whose first one is `match`, from records."""
 
     def __init__(self, match: HeaderMatch, inputs: Sequence[Input]) -> None:
         self.match, self.inputs = match, inputs
-        # For each column of each input the longest word of each name: what a header must have.
-        self.words = [
-            [{max(name.split("_"), key=len) for name in c.all_names} for c in table.columns]
-            for table in inputs
-        ]
-
-    def may_be_in(self, text: str) -> bool:
-        """Whether a text has words enough for a header: a quick look at many lines."""
-        text = text.casefold()
-        return any(
-            sum(any(word in text for word in words) for words in columns) >= min(2, len(columns))
-            for columns in self.words
-        )
+        # The longest word of each name: a line without any is no header.
+        names = (name for t in inputs for column in t.columns for name in column.all_names)
+        words = {max(name.split("_"), key=len) for name in names}
+        self.words = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
 
     def is_header(self, cells: Sequence[str]) -> bool:
         """Whether a record names two columns of an input, and has no id where its id stands.
@@ -272,26 +262,24 @@ class Headers:
         """What a header further down means. Raises FileRefused if its rows cannot follow."""
         # As at the head of a file, some programs mark it as a comment.
         cells = [cells[0].lstrip(f"#{BLANKS}"), *cells[1:]]
-        own, matches = self.match.input, match_header(cells, self.inputs)
+        matches = match_header(cells, self.inputs)
         advice = "Put it into a file of its own."
-        if match := next((match for match in matches if match.input == own), None):
+        if match := next((m for m in matches if m.input == self.match.input), None):
             more = [c.name for c in self.match.lacks if c.name in match.columns]
             lost = [c.name for c in match.lacks if c.name in self.match.columns]
-            pairs = zip(cells, match.columns, strict=True)
-            other = [repr(cell) for cell, column in pairs if not column and cell.strip(BLANKS)]
-            if more:
-                problem = f"header begins here, with {', '.join(more)}, which the first one lacks."
-            elif lost and other:
+            if not more and not (lost and match.further):
+                return match
+            problem = f"header begins here, with {', '.join(more)}, which the first one lacks."
+            if not more:
                 problem = (
                     f"header begins here, without {', '.join(lost)}, which the first one has, and "
-                    f"with {', '.join(other)}. If these are the same, say --map NAME=COLUMN."
+                    f"with {', '.join(map(repr, match.further.values()))}. If these are the same, "
+                    "say --map NAME=COLUMN."
                 )
-            else:
-                return match
         elif matches:
             problem = f"table begins here, of {matches[0].input.name}."
         else:
-            what, mend = _closest_input(cells, self.inputs)
+            _, what, mend = near_miss(cells, self.inputs)
             problem = f"header begins here: {what or 'it is none of an input'}."
             advice = mend or advice
         raise FileRefused(name, f", {where}: a second {problem} {advice}")
@@ -309,12 +297,19 @@ def columns_alike(cells: Sequence[str], table: Input) -> list[InputColumn]:
     return [c for c in table.columns if any(_bare(name) in keys for name in c.all_names)]
 
 
-def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:
-    """What the cells have of the header of an input; None if that is nothing."""
+def near_miss(cells: Sequence[str], inputs: Sequence[Input]) -> tuple[int, str, str]:
+    """How near cells are to the header of the closest input, what they have and lack, what helps.
+
+    It is 0 and "" if they have nothing of any; the advice may be "".
+    """
+    return max(_near_miss(cells, table) for table in inputs)
+
+
+def _near_miss(cells: Sequence[str], table: Input) -> tuple[int, str, str]:
     named, close = _meant(cells, table)
     has = [name for name, found in named.items() if found]
     if not has and not close:
-        return None
+        return 0, "", ""
     advice = " ".join(_close_to(close[c.name], c) for c in table.columns if c.name in close)
     lacks = [c.name for c in table.columns if c.required and not named[c.name]]
     twice = next((found for found in named.values() if len(found) > 1), None)
@@ -328,11 +323,6 @@ def near_miss(cells: Sequence[str], table: Input) -> NearMiss | None:
         advice = 'Put each name between two marks ("), or say another one with --quote.'
     what = f"of {table.name} it has {', '.join(has) or 'nothing'} and {problem}"
     return 2 * len(has) + len(close), what, advice
-
-
-def nearness(cells: Sequence[str], inputs: Sequence[Input]) -> int:
-    """How near cells are to the header of an input; 0 if they have nothing of one."""
-    return max(miss[0] if (miss := near_miss(cells, table)) else 0 for table in inputs)
 
 
 def _meant(cells: Sequence[str], table: Input) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -380,7 +370,7 @@ def without_header(
     `where` is that of RefusedHeader; the sentence has `beside` behind it. `hint` is for a file
     whose header is fine, or not there.
     """
-    what, advice = _closest_input(cells, inputs)
+    _, what, advice = near_miss(cells, inputs)
     if what:
         advice = advice or f"A column of another name is said with --map NAME=COLUMN. {hint}"
         sentence = f"names all columns of an input. Closest is {where}{beside}: {what}. {advice}"
@@ -388,12 +378,6 @@ def without_header(
         sentence = f"names columns of an input ({columns_of(inputs)}). {hint}"
     refused = refused_header(where, cells, inputs) if cells else None
     return FileRefused(name, f": {looked_at} {sentence}", refused)
-
-
-def _closest_input(cells: Sequence[str], inputs: Sequence[Input]) -> tuple[str, str]:
-    """What a header that means no input has of the closest one, and the advice; "" for nothing."""
-    misses = [miss for table in inputs if (miss := near_miss(cells, table))]
-    return max(misses)[1:] if misses else ("", "")
 
 
 def columns_of(inputs: Sequence[Input]) -> str:
@@ -418,67 +402,30 @@ def refused_header(where: str, cells: Sequence[str], inputs: Sequence[Input]) ->
 
 
 def _close_to(cell: str, column: InputColumn) -> str:
-    plain = "".join(char for char in cell if unicodedata.category(char) not in ("Cf", "Cc"))
-    if header_key(plain) in column.names:
-        return (
-            f"The cell {cell!r} would be {column.name} without a character that nobody sees "
-            f"(written \\u… here). Take it out."
-        )
     # Letters of other scripts look the same.
     written = "" if cell.isascii() else f" (written {cell!a})"
     return (
         f"The cell {cell!r}{written} is close to {column.name}. If it is that column, rename it, "
-        f"say --map '{plain}={column.name}', or add it to `header_names` in _sources.yml."
+        f"say --map '{printable(cell)}={column.name}', or add it to `header_names` in _sources.yml."
     )
 
 
 def _closest(cells: Sequence[str], column: InputColumn) -> str:
     """The cell that is most like a name of the column; '' if none is close."""
     # Imported here: most files need no comparing.
-    from difflib import SequenceMatcher
+    from difflib import get_close_matches
 
-    def likeness(cell: str) -> float:
-        pairs = (SequenceMatcher(None, _bare(cell), name, autojunk=False) for name in names)
-        # Most are not even close by their lengths.
-        return max(
-            (p.ratio() for p in pairs if p.real_quick_ratio() >= _CLOSE <= p.quick_ratio()),
-            default=0.0,
-        )
-
-    names = [*map(_bare, column.names)]
-    likely = [(likeness(cell), cell) for cell in cells[:_COMPARED] if 1 < len(cell) < _COMPARED]
-    best = max(likely, default=(0.0, ""))
-    return best[1] if best[0] >= _CLOSE else ""
+    likely = [cell for cell in cells[:_COMPARED] if 1 < len(cell) < _COMPARED]
+    by_name = {_bare(cell): cell for cell in reversed(likely)}
+    for name in map(_bare, (column.name, *sorted(column.names))):
+        for close in get_close_matches(name, by_name, n=1, cutoff=_CLOSE):
+            return by_name[close]
+    return ""
 
 
 @lru_cache(maxsize=1 << 12)
 def _bare(name: str) -> str:
     return _BESIDE_A_NAME.sub("", unicodedata.normalize("NFKC", name).casefold())
-
-
-def read_inputs(path: Path) -> tuple[Input, ...]:
-    """All inputs that the file declares. Raises ConfigError."""
-    # Imported here: whoever reads files needs no YAML.
-    from loader.contract import declared_tables
-
-    tables = declared_tables(path, "sources")
-    inputs = tuple(_input(path, table) for table in tables if table.config.meta.input)
-    if not inputs:
-        raise ConfigError(path, "no table has `config: {meta: {input: true}}`.")
-    _check_names(path, "inputs", [table.name for table in inputs])
-    for table in inputs:
-        _check_names(path, f"columns of {table.name}", table.column_names)
-        if table.name in OWN_TABLES:
-            raise ConfigError(path, f"{table.name} is a table of the loader's own, no input.")
-    return inputs
-
-
-def _check_names(path: Path, what: str, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(path, f"two {what} are called {name}.")
-        if len(name.encode()) > _LONGEST_NAME:
-            raise ConfigError(path, f"{what}: {name} is longer than {_LONGEST_NAME} bytes.")
 
 
 def _match(cells: Sequence[str], table: Input) -> HeaderMatch | None:
@@ -514,29 +461,40 @@ def single_match(
     return None
 
 
+def read_inputs(path: Path) -> tuple[Input, ...]:
+    """All inputs that the file declares. Raises ConfigError."""
+    # Imported here: whoever reads files needs no YAML.
+    from loader.contract import declared_tables
+
+    tables = declared_tables(path, "sources")
+    inputs = tuple(_input(path, table) for table in tables if table.config.meta.input)
+    if not inputs:
+        raise ConfigError(path, "no table has `config: {meta: {input: true}}`.")
+    names = Counter(table.name for table in inputs) + Counter(OWN_TABLES)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ConfigError(path, f"there is more than one table {twice[0]}, or it is the loader's.")
+    return inputs
+
+
 def _input(path: Path, table: DeclaredTable) -> Input:
-    columns = tuple(
-        _column(path, table.name, column)
-        for column in table.columns
-        if column.name not in LOADER_COLUMNS
-    )
-    if not columns:
-        raise ConfigError(path, f"the input {table.name} declares no columns.")
-    if table.config.meta.natural_key not in [column.name for column in columns]:
-        raise ConfigError(path, f"the input {table.name} needs a `natural_key` among its columns.")
     meta = table.config.meta
+    columns: list[InputColumn] = []
+    for column in table.columns:
+        where, keys = f"{table.name}.{column.name}", column.config.meta
+        if column.name in LOADER_COLUMNS:
+            continue
+        names = frozenset(header_key(str(name)) for name in [column.name, *keys.header_names])
+        if not header_key(column.name) or len(column.name.encode()) > _LONGEST_NAME:
+            raise ConfigError(path, f"{where}: a column has a name of 1 to {_LONGEST_NAME} bytes.")
+        if column.data_type != "text":
+            raise ConfigError(path, f"{where}: the `data_type` of a loaded cell is text.")
+        if any(column.name == other.name for other in columns):
+            raise ConfigError(path, f"{where}: two columns have this name.")
+        columns.append(InputColumn(column.name, keys.required, names))
+    if meta.natural_key not in [column.name for column in columns]:
+        raise ConfigError(path, f"the input {table.name} needs a `natural_key` among its columns.")
     try:
         formats = CellFormats(*(getattr(meta, name) for name in FORMAT_COLUMNS))
     except ValueError as error:
         raise ConfigError(path, f"the input {table.name}: {error}") from None
-    return Input(name=table.name, columns=columns, formats=formats, natural_key=meta.natural_key)
-
-
-def _column(path: Path, table: str, column: DeclaredColumn) -> InputColumn:
-    if not header_key(column.name):
-        raise ConfigError(path, f"a column of the input {table} has no name.")
-    if column.data_type != "text":
-        raise ConfigError(path, f"{table}.{column.name}: the `data_type` of a loaded cell is text.")
-    meta = column.config.meta
-    names = frozenset(header_key(str(name)) for name in [column.name, *meta.header_names])
-    return InputColumn(name=column.name, required=meta.required, names=names)
+    return Input(table.name, tuple(columns), formats, meta.natural_key)

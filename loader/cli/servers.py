@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from loader.database import Database
     from loader.profile import Profile
     from loader.service.access import Role, TokenStore
-    from loader.service.database import Settings
+    from loader.service.jobs import Settings
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
@@ -395,7 +395,7 @@ def _tokens(call: Call, target: str | None) -> Iterator[TokenStore]:
     """The tokens in the service's schema, which is made when it is missing."""
     settings = _settings(call, target)
     from loader.service.access import TokenStore
-    from loader.service.database import prepared
+    from loader.service.jobs import prepared
 
     with prepared(settings) as tables:
         yield TokenStore(tables)
@@ -405,7 +405,7 @@ def _settings(call: Call, target: str | None, **given: Any) -> Settings:
     """The settings that the options of a subcommand mean, called as their fields are."""
     if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
         raise MissingExtra("labmart serve", "service")
-    from loader.service.database import Settings
+    from loader.service.jobs import Settings
 
     settings = Settings(call.database(target), target, **given)
     if "spool" in given:

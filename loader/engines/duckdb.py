@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import duckdb
 
@@ -24,13 +23,12 @@ from loader.engines import Column, Engine, Row, Selection
 from loader.engines.raw_store import RawStore
 from loader.engines.sql import literal, quote
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, QueryFailed
-from loader.locks import locked, wait_until
+from loader.locks import interruptible, locked, wait_until
 from loader.parsers.records import csv_cell
 from loader.profile import Profile
 from loader.project import expanded
 
 Connection = duckdb.DuckDBPyConnection
-_T = TypeVar("_T")
 
 
 # DuckDB's types in PostgreSQL's words, which DuckDB understands as well.
@@ -159,32 +157,6 @@ def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
     return wait_until(connection, waiting=f"{path} is open in another program; waiting …")
 
 
-def _interruptible(connection: Connection, call: Callable[[], _T]) -> _T:
-    """Call in a thread, so that a signal ends the statement and is raised as what it means.
-
-    By itself the driver makes a RuntimeError of a signal, or sees it when the statement is done.
-    """
-    result: Future[_T] = Future()
-
-    def work() -> None:
-        # A signal may have come before it began.
-        if result.set_running_or_notify_cancel():
-            try:
-                result.set_result(call())
-            except BaseException as error:
-                result.set_exception(error)
-
-    try:
-        threading.Thread(target=work, name="labmart-duckdb", daemon=True).start()
-        return result.result()
-    except BaseException:
-        while not result.cancel() and not result.done():
-            # A statement that is only about to begin does not see the first.
-            connection.interrupt()
-            wait([result], 0.05)
-        raise
-
-
 # Reading marts.
 
 _ROWS_AT_ONCE = 5000
@@ -225,8 +197,8 @@ class DuckDB(Engine):
     ) -> list[tuple[Any, ...]]:
         with self._faults():
             connection = self._connection
-            return _interruptible(
-                connection, lambda: connection.execute(sql, list(values)).fetchall()
+            return interruptible(
+                lambda: connection.execute(sql, list(values)).fetchall(), connection.interrupt
             )
 
     def stream(self, sql: str, relation: str = "") -> Iterator[Row]:  # noqa: ARG002 -- see `all`
@@ -234,8 +206,9 @@ class DuckDB(Engine):
             # A cursor of its own: the caller may ask something else between two rows.
             cursor = self._connection.cursor()
             cursor.execute("set TimeZone = 'UTC'")
-            _interruptible(cursor, lambda: cursor.execute(sql))
-            while rows := _interruptible(cursor, lambda: cursor.fetchmany(_ROWS_AT_ONCE)):
+            interruptible(lambda: cursor.execute(sql), cursor.interrupt)
+            fetch = partial(cursor.fetchmany, _ROWS_AT_ONCE)
+            while rows := interruptible(fetch, cursor.interrupt):
                 yield from rows
 
     def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
@@ -323,8 +296,8 @@ class DuckDBRaw(RawStore):
     def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         connection = self._connection
         try:
-            return _interruptible(
-                connection, lambda: connection.execute(sql, list(values)).fetchall()
+            return interruptible(
+                lambda: connection.execute(sql, list(values)).fetchall(), connection.interrupt
             )
         except duckdb.Error as error:
             raise fault(error, self.where) from None
@@ -336,7 +309,7 @@ class DuckDBRaw(RawStore):
 
     standard_type = staticmethod(_standard_type)
 
-    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> int:
+    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
         types = ", ".join(
             f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'"
             for column in columns
@@ -346,7 +319,7 @@ class DuckDBRaw(RawStore):
         with _file() as file:
             file.write(chunk)
             file.flush()
-            return self.write(
+            self.write(
                 name,
                 f"select * from read_csv('/dev/fd/{file.fileno()}', auto_detect = false, "
                 f"header = false, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
@@ -354,10 +327,9 @@ class DuckDBRaw(RawStore):
                 f"max_line_size = {size}, buffer_size = {size}, columns = {{{types}}})",
             )
 
-    def write(self, name: str, rows: str) -> int:
-        """Write the rows of a query into a table; how many there were."""
-        [(written,)] = self.run(f"insert into {self.table(name)} by name {rows}")
-        return int(written)
+    def write(self, name: str, rows: str) -> None:
+        """Write the rows of a query into a table."""
+        self.run(f"insert into {self.table(name)} by name {rows}")
 
     def end(self) -> None:
         self.run("commit")

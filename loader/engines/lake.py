@@ -314,8 +314,7 @@ class LakeRaw(DuckDBRaw):
 
     # They are Spark's.
     runs_models = False
-    # Nothing is kept back: a file of Parquet holds rows of one load. It has all of a chunk.
-    small = -1
+    # A file of Parquet has all of a chunk.
     chunk = 64 << 20
 
     def __init__(self, connection: Connection, lake: Folder, schema: str) -> None:
@@ -377,13 +376,13 @@ class LakeRaw(DuckDBRaw):
                         with self._lake.written(f"{folder}/{name}") as path:
                             self._to_parquet(f"select *, {value} from {rows}", path)
 
-    def _to_parquet(self, rows: str, path: str) -> int:
-        options = "(format parquet, compression zstd)"
-        [(written,)] = self.run(f"copy ({rows}) to {literal(path)} {options}")
-        return int(written)
+    def _to_parquet(self, rows: str, path: str) -> None:
+        self.run(f"copy ({rows}) to {literal(path)} (format parquet, compression zstd)")
 
     def next_load_id(self) -> int:
         """See `RawStore`. No other load gets the number."""
+        # What is kept back goes to the load whose number was given out last.
+        self.settle()
         claims = map(int, self._lake.names(self._name("claims")))
         self._load_id = max((*self._used, *claims), default=0)
         while True:
@@ -410,14 +409,13 @@ class LakeRaw(DuckDBRaw):
         [(greatest,)] = self.run(f"select max(load_id) from read_parquet({_list(files)})")
         return int(greatest)
 
-    def write(self, name: str, rows: str) -> int:
+    def write(self, name: str, rows: str) -> None:
         """Write the rows into a Parquet file of the load whose number was given out last."""
         parts = self._parts.setdefault(f"{name}/{self._load_id}", [])
         part = self._name(name, self._load_id, f"{len(parts)}.parquet")
         with self._lake.written(part) as path:
-            written = self._to_parquet(rows, path)
+            self._to_parquet(rows, path)
         parts.append(self._lake.path(part))
-        return written
 
     def counts(self, table: str, first: int) -> dict[int, int]:
         """See `RawStore`; of the loads of this call."""
@@ -440,6 +438,7 @@ class LakeRaw(DuckDBRaw):
         """See `RawStore`. What others have committed meanwhile stays, and ours is put upon it."""
         void = self._void() if self._deleting else set()
         claims = list(self._claims)
+        self.settle()
         self._fill_declared()
         # Whatever happens from here on, the rows may be the ledger's: only prune may judge that.
         self._parts.clear()

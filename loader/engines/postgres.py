@@ -33,7 +33,7 @@ from loader.errors import (
     TooBusy,
     UsageError,
 )
-from loader.locks import wait_until
+from loader.locks import interruptible, wait_until
 from loader.profile import RAW_SCHEMA_VARIABLE, Profile
 
 Connection = psycopg2.extensions.connection
@@ -387,10 +387,14 @@ class PostgresRaw(RawStore):
     def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         if values:
             sql = sql.replace("%", "%%").replace(self.parameter, "%s")
-        try:
-            with interruptible(), self._connection.cursor() as cursor:
+
+        def execute() -> list[tuple[Any, ...]]:
+            with self._connection.cursor() as cursor:
                 cursor.execute(sql, values or None)
                 return list(cursor) if cursor.description else []
+
+        try:
+            return interruptible(execute, self._connection.cancel)
         except psycopg2.Error as error:
             raise fault(error, self.where) from None
 
@@ -402,19 +406,21 @@ class PostgresRaw(RawStore):
     def json_value(self, column: str, key: str) -> str:
         return f"{quote(column)}::json ->> {literal(key)}"
 
-    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> int:
-        # Waiting for a lock inside COPY could not be interrupted. And during COPY the driver does
-        # not look at what the server says: of a full disk it hears at the end of a chunk.
-        self.run(f"lock table {self.table(name)} in row exclusive mode")
+    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
         listed = ", ".join(quote(column) for column in columns)
         sql = (
             f"copy {self.table(name)} ({listed}) from stdin (format csv, "
             f"delimiter {literal(delimiter)}, quote '\"', encoding 'UTF8')"
         )
-        try:
+
+        def copy() -> None:
             with _honest_copy(), self._connection.cursor() as cursor:
                 cursor.copy_expert(sql, BytesIO(chunk), self.chunk)
-                return cursor.rowcount
+
+        # During COPY the driver does not look at what the server says: of a full disk it hears at
+        # the end of a chunk.
+        try:
+            interruptible(copy, self._connection.cancel)
         except psycopg2.Error as error:
             raise fault(error, self.where) from None
 
@@ -424,41 +430,6 @@ class PostgresRaw(RawStore):
             self._connection.commit()
         except psycopg2.Error as error:
             raise fault(error, self.where, is_commit=True) from None
-
-
-# What psycopg2 does not do by itself.
-
-_POLL_MILLISECONDS = 500
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a statement: by itself the driver waits in C until the server is done.
-
-    Not for COPY, which the driver does not do this way.
-    """
-    psycopg2.extensions.set_wait_callback(_wait)
-    try:
-        yield
-    finally:
-        psycopg2.extensions.set_wait_callback(None)
-
-
-def _wait(connection: Connection) -> None:
-    """As psycopg2.extras.wait_select, but the exception stays what it was."""
-    ready = select.poll()
-    try:
-        while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
-            reads = state == psycopg2.extensions.POLL_READ
-            ready.register(connection.fileno(), select.POLLIN if reads else select.POLLOUT)
-            # A signal between Python's look for one and the wait is seen after the wait only.
-            ready.poll(_POLL_MILLISECONDS)
-    except psycopg2.Error:
-        raise
-    except BaseException:
-        # The driver closes the connection now; the server would go on all the same.
-        connection.cancel()
-        raise
 
 
 @contextmanager

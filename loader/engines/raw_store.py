@@ -11,8 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
-from itertools import islice
+from dataclasses import fields
 from queue import Empty, Queue
 from typing import Any
 
@@ -39,9 +38,6 @@ _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     # it is rolled back with its load, so that a load that failed leaves no trace at all.
     LAST_LOAD: {"load_id": "bigint"},
 }
-_REJECTED_PER_BATCH = 1000
-# So many characters of small files are kept back at once.
-_KEPT = 8 << 20
 _ADDED_AT_ONCE = 500
 
 
@@ -112,8 +108,7 @@ def made_ahead(batches: Iterator[Batch], size: int) -> Iterator[Iterator[bytes]]
             held += len(piece)
             if stopped.is_set():
                 return
-        if held:
-            chunks.put(b"".join(pieces))
+        chunks.put(b"".join(pieces))
 
     def run() -> None:
         end: BaseException | None = None
@@ -156,8 +151,8 @@ class RawStore:
     parameter = "?"
     # Each change between the thread and the engine costs; so chunks are large.
     chunk = 8 << 20
-    # What of a file has no more characters is kept back, to be written together with others.
-    small = 1 << 18
+    # What is small is kept back, to be written together with that of other files.
+    kept_back = 4 << 20
     # Whether it is the engine that the models are compiled for.
     runs_models = True
     # Whether its tables have an index of ranges; see `create_table`.
@@ -173,8 +168,8 @@ class RawStore:
         self.changed: set[str] = set()
         # The first and the last number that was given out.
         self._first = self._last = 0
-        # By table, columns and delimiter: what is kept back, and how much of it.
-        self._kept: dict[tuple[str, tuple[str, ...], str], list[Batch]] = defaultdict(list)
+        # By table, columns and delimiter: what is kept back, and how much that is.
+        self._kept: dict[tuple[str, tuple[str, ...], str], list[bytes]] = defaultdict(list)
         self._kept_size = 0
         self._added: list[Load] = []
         self._counts: dict[str, dict[int, int]] = {}
@@ -194,30 +189,22 @@ class RawStore:
         """A type in PostgreSQL's words."""
         return type_
 
-    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> int:
-        """Write records, as `Batch` has them, into a table; how many there were."""
+    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
+        """Write records, as `Batch` has them, into a table."""
         raise NotImplementedError
 
     def end(self) -> None:
         """Commit the transaction."""
         raise NotImplementedError
 
-    def copy(
-        self, name: str, columns: Sequence[str], delimiter: str, batches: Iterator[Batch]
-    ) -> int:
-        """Write batches into a table; how many records there were."""
-        self.changed.add(name)
-        self._counts.pop(name, None)
-        with made_ahead(batches, self.chunk) as chunks:
-            return sum(self.insert(name, columns, delimiter, chunk) for chunk in chunks)
-
     def settle(self) -> None:
         """Write what is kept back, so that all statements see it."""
-        kept = list(self._kept.items())
+        kept, self._kept_size = list(self._kept.items()), 0
         self._kept.clear()
-        self._kept_size = 0
-        for (name, columns, delimiter), batches in kept:
-            self.copy(name, columns, delimiter, iter(batches))
+        for (name, columns, delimiter), chunks in kept:
+            self.insert(name, columns, delimiter, b"".join(chunks))
+            self.changed.add(name)
+            self._counts.pop(name, None)
         parameters = f"({', '.join([self.parameter] * len(LEDGER_COLUMNS))})"
         while added := self._added[:_ADDED_AT_ONCE]:
             self.run(
@@ -310,39 +297,35 @@ class RawStore:
     def write_records(
         self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
     ) -> int:
-        return self._write(table.name, ("line", "load_id", *columns), delimiter, batches)
+        """Write a file's records; how many there are."""
+        written = 0
+
+        def counted() -> Iterator[Batch]:
+            nonlocal written
+            try:
+                for batch in batches:
+                    written += batch.records
+                    yield batch
+            finally:
+                close_batches(batches)
+
+        with made_ahead(counted(), self.chunk) as chunks:
+            for chunk in chunks:
+                self._keep(table.name, ("line", "load_id", *columns), delimiter, chunk)
+        return written
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
-        def batches() -> Iterator[Batch]:
-            rest = iter(lines)
-            while some := list(islice(rest, _REJECTED_PER_BATCH)):
-                text = []
-                for line in some:
-                    cells = map(csv_cell, (line.rule, line.detail, line.content))
-                    text.append(f"{line.line},{load_id},{','.join(cells)}\n")
-                yield Batch(text="".join(text), records=len(some), rejected=(), position=0)
+        for line in lines:
+            cells = ",".join(map(csv_cell, (line.rule, line.detail, line.content)))
+            record = f"{line.line},{load_id},{cells}\n".encode()
+            self._keep(REJECTED, ("line", "load_id", "rule", "detail", "content"), ",", record)
 
-        self._write(REJECTED, ("line", "load_id", "rule", "detail", "content"), ",", batches())
-
-    def _write(
-        self, name: str, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
-    ) -> int:
-        """Write batches, or keep back what is small; how many rows that are."""
-        first: list[Batch] = []
-        size = 0
-        for batch in batches:
-            # Whoever made it has seen what is rejected.
-            if batch.text:
-                first.append(replace(batch, rejected=(), doubted=()))
-            size += len(batch.text)
-            if size > self.small:
-                return self.copy(name, columns, delimiter, _rejoined(first, batches))
-        if first:
-            self._kept[name, columns, delimiter] += first
-            self._kept_size += size
-        if self._kept_size > _KEPT:
+    def _keep(self, name: str, columns: tuple[str, ...], delimiter: str, chunk: bytes) -> None:
+        if chunk:
+            self._kept[name, columns, delimiter].append(chunk)
+            self._kept_size += len(chunk)
+        if self._kept_size > self.kept_back:
             self.settle()
-        return sum(batch.records for batch in first)
 
     def count(self, table: Input, load_id: int) -> tuple[int, int]:
         """Rows and rejected lines of a load, counted in the tables."""
@@ -387,14 +370,6 @@ class RawStore:
 
     def refuse(self, problem: str, next_step: str) -> DatabaseFault:
         return DatabaseFault(self.where, problem, next_step)
-
-
-def _rejoined(first: Sequence[Batch], rest: Iterator[Batch]) -> Iterator[Batch]:
-    try:
-        yield from first
-        yield from rest
-    finally:
-        close_batches(rest)
 
 
 def _listed(ids: Sequence[int]) -> str:

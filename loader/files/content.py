@@ -1,97 +1,66 @@
-"""What the bytes of a file are. Endings are never asked: people change them.
+"""A file's bytes, decompressed, and what they are. Endings are never asked: people change them.
 
-In doubt it is text: a text that is taken for something else is refused for a wrong reason, while
-anything else that is taken for text has no header and is refused all the same.
+A compressed file may have several members (gzip, bzip2, xz) or frames (zstd), and zero bytes after
+each. Memory does not depend on how far the data expands: every decompressor gives out only as much
+as was asked for. The standard library's own `open` functions are not used: those of bz2 and lzma
+drop in silence whatever follows the compressed data, and that of lzma takes as much memory as a
+file asks for.
 
-Sources: ECMA-376 part 2 (Open Packaging), OpenDocument 1.3 part 2 (3.3).
+In doubt content is text: a text that is taken for something else is refused for a wrong reason,
+while anything else that is taken for text has no header and is refused all the same.
 """
 
 from __future__ import annotations
 
+import bz2
 import codecs
+import hashlib
+import io
+import lzma
+import os
+import re
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 from loader.errors import FileRefused
-from loader.files.compression import cannot_open, open_bytes
 from loader.printable import printable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+# What `zstd -d` takes by default as well, and twice what `xz -9` needs.
+_WINDOW_LOG = 27
+# The longest magic number of `compression_of`.
+_MAGIC = 10
+_BZIP2_BLOCKS = (bytes.fromhex("314159265359"), bytes.fromhex("177245385090"))
+_PIECE = 256 * 1024
 
 _SAMPLE = 64 * 1024
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-# (offset, first bytes, what it is). Words that a table could begin with are not enough: "MZ" heads
-# a column of mass spectra, "PAR1" a parameter, "BM" a body mass.
-_MAGIC_NUMBERS = (
-    (0, b"%PDF-", "a PDF document"),
-    (0, b"{\\rtf1", "a Rich Text document"),
-    (0, b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-    (0, b"\xff\xd8\xff", "a JPEG picture"),
-    (0, b"II*\x00", "a TIFF picture"),
-    (0, b"MM\x00*", "a TIFF picture"),
-    (0, b"SQLite format 3\x00", "an SQLite database"),
-    (8, b"DUCK", "a DuckDB database"),
-    (4, b"Standard Jet DB\x00", "an Access database"),
-    (4, b"Standard ACE DB\x00", "an Access database"),
-    (0, b"\x7fELF", "a program"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (0, b"Rar!\x1a\x07", "a RAR archive"),
-    (257, b"ustar", "a tar archive"),
-    (0, b"\x1f\x9d", "a file compressed with compress (.Z)"),
-    (0, b"\x04\x22\x4d\x18", "a file compressed with lz4"),
-    (0, b"\x5d\x00\x00\x80\x00\xff\xff", "a file compressed with lzma"),
-    (0, b"PARE", "an encrypted Parquet file"),
-    (0, b"ARROW1\x00\x00", "an Arrow file"),
-    (0, b"ORC", "an ORC file"),
-    (0, b"Obj\x01", "an Avro file"),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (0, b"\x93NUMPY", "a NumPy array"),
-    (0, b"RDX3\nX\n", "an R workspace"),
-    (0, b"$FL2@(#)", "an SPSS file"),
-    (0, b"<stata_dta>", "a Stata file"),
-    (84, b"SAS FILE", "a SAS data set"),
-)
-# Those that a text could begin with: they count when zero bytes are near.
-_NEED_BINARY = (b"ustar", b"SAS FILE", b"$FL2@(#)", b"DUCK")
-_NEED_BINARY_AT_ONCE = (b"PAR1", b"PARE", b"ORC")
 _CONTROLS = bytes(set(range(1, 32)) - set(b"\t\n\v\f\r"))
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
-
-_CONTENT_TYPES, _MANIFEST = "[Content_Types].xml", "META-INF/manifest.xml"
-_MOST_OF_A_PART = 4 << 20
-# A part of [Content_Types].xml, the format, the word. The workbook inside a Word document is
-# declared without `.main`.
-_OFFICE_OPEN_XML = (
-    (b"spreadsheetml.sheet.main+xml", "xlsx", "an Excel workbook"),
-    (b"spreadsheetml.template.main+xml", "xlsx", "an Excel template"),
-    (b"ms-excel.sheet.macroenabled.main+xml", "xlsx", "an Excel workbook with macros"),
-    (b"ms-excel.template.macroenabled.main+xml", "xlsx", "an Excel template with macros"),
-    (b"ms-excel.addin.macroenabled.main+xml", "binary", "an Excel add-in"),
-    (b"ms-excel.sheet.binary.macroenabled.main", "binary", "a binary Excel workbook (.xlsb)"),
-    (b"wordprocessingml", "binary", "a Word document"),
-    (b"presentationml", "binary", "a PowerPoint presentation"),
-)
-_OPEN_DOCUMENTS = (
-    (b"opendocument.spreadsheet", "ods", "an OpenDocument spreadsheet"),
-    (b"opendocument.text", "binary", "an OpenDocument text"),
-    (b"opendocument", "binary", "an OpenDocument file that is no spreadsheet"),
-)
-_DECLARING_PARTS = {
-    _CONTENT_TYPES: _OFFICE_OPEN_XML,
-    "mimetype": _OPEN_DOCUMENTS,
-    _MANIFEST: _OPEN_DOCUMENTS,
+# What often lies beside tables. Other binary files are of an unknown kind.
+_MAGIC_NUMBERS = {
+    b"%PDF-": "a PDF document",
+    b"{\\rtf1": "a Rich Text document",
+    b"\x89PNG\r\n\x1a\n": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"II*\x00": "a picture",
+    b"MM\x00*": "a picture",
+    b"SQLite format 3\x00": "an SQLite database",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
 }
-# Names of streams of an OLE file ([MS-CFB]).
-_OLE_STREAMS = (
-    ("EncryptedPackage", "binary", "an Office file with a password"),
-    ("Workbook", "xls", "an Excel workbook"),
-    ("Book", "xls", "an Excel workbook"),
-    ("WordDocument", "binary", "a Word document"),
-    ("PowerPoint Document", "binary", "a PowerPoint presentation"),
-    ("__properties_version1.0", "binary", "an Outlook message"),
-)
+# The part of an .xlsx that lists its sheets; a few programs number it.
+_WORKBOOK = re.compile(r"(?:.*/)?workbook[0-9]*\.xml")
 # All that zipfile raises for damaged archives.
 ZIP_DAMAGES = (
     zipfile.BadZipFile,
@@ -106,23 +75,199 @@ ZIP_DAMAGES = (
 )
 
 
+def open_bytes(path: Path, name: str = "") -> DecompressedStream:
+    """Open a file decompressed.
+
+    Opening and reading raise FileRefused, which calls the file `name`, its path by default.
+    """
+    file = _File(path, name or printable(str(path)))
+    try:
+        return DecompressedStream(file)
+    except FileRefused:
+        file.close()
+        raise
+
+
+def sha256_of(path: Path, name: str = "") -> str:
+    """SHA-256 of the bytes on disk, in hexadecimal. Raises FileRefused, calling it `name`."""
+    with _File(path, name or printable(str(path))) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cannot_open(error: OSError) -> str:
+    """What FileRefused says of a file that cannot be opened."""
+    if isinstance(error, FileNotFoundError):
+        return ": it has gone since it was listed, or is a link that leads nowhere."
+    if isinstance(error, PermissionError):
+        return ": you are not allowed to read it. Ask its owner, or `chmod +r` it."
+    return f": it cannot be opened: {error.strerror or error}."
+
+
+class _File(io.FileIO):
+    """The bytes of a file as they are on disk. `position` is how many have been read."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.shown = name
+        self.position = 0
+        try:
+            super().__init__(path)
+        except OSError as error:
+            raise self.refused(cannot_open(error)) from None
+        self._before = self._stamp()
+
+    def _stamp(self) -> tuple[int, int]:
+        status = os.fstat(self.fileno())
+        return status.st_size, status.st_mtime_ns
+
+    def refused(self, problem: str) -> FileRefused:
+        return FileRefused(self.shown, problem)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        try:
+            size = super().readinto(buffer)
+            is_changed = not size and self._stamp() != self._before
+        except OSError as error:
+            reason = f"it cannot be read on after byte {self.position}: {error.strerror}."
+            raise self.refused(f": {reason}") from None
+        if is_changed:
+            raise self.refused(
+                ": it was changed while it was read. Load it again when nothing writes to it."
+            )
+        self.position += size
+        return size
+
+    # By way of readinto, as FileIO's own ones do not.
+    read = io.RawIOBase.read  # type: ignore[assignment]  # it is called with a number
+    readall = io.RawIOBase.readall
+
+
+class DecompressedStream(io.BufferedReader):
+    """A file's bytes, decompressed. Not seekable; open it again to start anew.
+
+    `compression` is `gzip`, `zstd`, `bzip2`, `xz` or ''.
+    """
+
+    def __init__(self, file: _File) -> None:
+        self._file = file
+        self.compression = kind = compression_of(file.read(_MAGIC))
+        file.position = file.seek(0)
+        super().__init__(_Decompressed(kind, file) if kind else file, _PIECE)
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the file on disk have been used so far."""
+        return self._file.position
+
+
+def compression_of(head: bytes) -> str:
+    """'gzip', 'zstd', 'bzip2' or 'xz' by the first bytes, else ''.
+
+    Sources: RFC 1952 (2.3.1), RFC 8878 (3.1.1, 3.1.2), the bzip2 and .xz file format.
+    """
+    if head.startswith(b"\x1f\x8b\x08"):
+        return "gzip"
+    # A frame, or one to be skipped: these stand before the others or after them.
+    if re.match(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", head):
+        return "zstd"
+    if head.startswith(b"BZh") and head[4:10] in _BZIP2_BLOCKS:
+        return "bzip2"
+    return "xz" if head.startswith(b"\xfd7zXZ\x00") else ""
+
+
+class _GzipDecompressor:
+    """zlib with the face that the decompressors of bz2, lzma and zstd have."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=31)
+        self.needs_input = True
+
+    eof = property(lambda self: self._zlib.eof)
+    unused_data = property(lambda self: self._zlib.unused_data)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        piece = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+        # A full piece may have more behind it inside zlib, even when all input is used.
+        self.needs_input = not self._zlib.unconsumed_tail and len(piece) < max_length
+        return piece
+
+
+# Those of bz2, lzma and zstd have no common type.
+def _decompressor(kind: str) -> Any:
+    if kind == "gzip":
+        return _GzipDecompressor()
+    if kind == "bzip2":
+        return bz2.BZ2Decompressor()
+    if kind == "xz":
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << _WINDOW_LOG)
+    return ZstdDecompressor(options={DecompressionParameter.window_log_max: _WINDOW_LOG})
+
+
+class _Decompressed(io.RawIOBase):
+    """What is compressed in a file, all members of it."""
+
+    def __init__(self, kind: str, file: _File) -> None:
+        self._kind, self._file = kind, file
+        self._decompressor = _decompressor(kind)
+        # Compressed bytes that the decompressor has not taken yet.
+        self._data = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Some bytes; none at the end of the last member."""
+        view = memoryview(buffer).cast("B")
+        piece = b""
+        while not piece:
+            if self._decompressor.eof and not self._begins_another():
+                return 0
+            if self._decompressor.needs_input and not self._data:
+                self._data = self._file.read(_PIECE)
+                if not self._data:
+                    raise self._refused("is cut short")
+            try:
+                piece = self._decompressor.decompress(self._data, max_length=len(view))
+            except (zlib.error, lzma.LZMAError, ZstdError, OSError, EOFError) as error:
+                raise self._refused(f"cannot be decompressed ({printable(str(error))})") from None
+            self._data = b""
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def _begins_another(self) -> bool:
+        """Whether another member follows. Zero bytes may stand between them."""
+        data = self._decompressor.unused_data.lstrip(b"\0")
+        while len(data) < _MAGIC and (more := self._file.read(_PIECE)):
+            data = (data + more).lstrip(b"\0")
+        if not data:
+            return False
+        if compression_of(data) != self._kind:
+            # Some programs drop such a rest in silence; it could be somebody's data.
+            raise self._refused("is followed by something else")
+        self._decompressor, self._data = _decompressor(self._kind), data
+        return True
+
+    def _refused(self, problem: str) -> FileRefused:
+        where = f"near byte {self._file.position}"
+        return self._file.refused(
+            f": its {self._kind} data {problem} {where}. Copy or export it again."
+        )
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 @dataclass(frozen=True)
 class Content:
     """What a file is.
 
-    `format` is `text`, `xlsx` (xlsm too), `xls`, `ods`, `parquet`, `zip` (an archive of files) or
-    `binary`; `word` says it to a person ("a PDF document"); `layers` are the compressions around
-    it. Of a file within layers only the head is known: any zip is `zip`, any OLE file `xls`.
+    `kind` is `text`, `xlsx` (xlsm too), `xls`, `ods`, `parquet`, `zip` (an archive of files), or
+    what anything else is, in words for a person ("a PDF document"); `compression` is that around
+    it. Any OLE file is `xls`, and any zip that is compressed once more `zip`.
     """
 
-    format: str
-    word: str
-    layers: tuple[str, ...]
-
-    @property
-    def kind(self) -> str:
-        """`text`, `xlsx`, `xls`, `ods` or `parquet`; of anything else what it is."""
-        return self.word if self.format in ("zip", "binary") else self.format
+    kind: str
+    compression: str
 
 
 def content_of(path: Path, name: str = "") -> Content:
@@ -130,18 +275,22 @@ def content_of(path: Path, name: str = "") -> Content:
     name = name or printable(str(path))
     with open_bytes(path, name) as stream:
         head = stream.read(_SAMPLE)
-        layers = stream.layers
+        compression = stream.compression
     if head.startswith(_ZIP):
-        kind = ("zip", "a zip archive") if layers else _zip_content(path, name)
+        kind = "zip" if compression else _zip_kind(path, name)
     elif head.startswith(_OLE):
-        kind = ("xls", "an Excel workbook") if layers else _ole_content(path)
-    elif head.startswith(b"PAR1") and _follows_binary(b"PAR1", head):
-        kind = ("parquet", "a Parquet file")
-    elif word := _binary_word(head):
-        kind = ("binary", word)
+        kind = "xls"
+    # A column may be called PAR1; here binary data follow at once.
+    elif re.match(rb"PAR[1E].{0,11}[\0-\x08\x0e-\x1f]", head, re.DOTALL):
+        kind = "parquet"
+    elif compression_of(head):
+        kind = "a file that is compressed more than once"
+    elif head[257:262] == b"ustar" and b"\0" in head[:257]:
+        kind = "a tar archive"
     else:
-        kind = ("text", "a text file" if head else "an empty file")
-    return Content(*kind, layers)
+        words = (word for magic, word in _MAGIC_NUMBERS.items() if head.startswith(magic))
+        kind = next(words, "") or ("text" if _is_text(head) else "a binary file of another kind")
+    return Content(kind, compression)
 
 
 def open_zip(path: Path, name: str) -> zipfile.ZipFile:
@@ -158,78 +307,15 @@ def open_zip(path: Path, name: str) -> zipfile.ZipFile:
         ) from None
 
 
-def _zip_content(path: Path, name: str) -> tuple[str, str]:
+def _zip_kind(path: Path, name: str) -> str:
+    """By the names of the parts (ECMA-376 part 2, OpenDocument 1.3 part 2, 3.3)."""
     with open_zip(path, name) as archive:
-        parts = set(archive.namelist())
-        for part, kinds in _DECLARING_PARTS.items():
-            if part in parts and (part != _MANIFEST or "content.xml" in parts):
-                declared = _head_of_part(archive, name, part).lower()
-                for content_type, format_, word in kinds:
-                    if content_type in declared:
-                        return format_, word
-        if _CONTENT_TYPES in parts:
-            if "xl/workbook.xml" in parts:
-                return "xlsx", "an Excel workbook"
-            return "binary", "an Office file that is no spreadsheet"
-        if "Index/Document.iwa" in parts or "Index.zip" in parts:
-            return "binary", "a file of Apple Numbers, Pages or Keynote"
-    return "zip", "a zip archive"
-
-
-def _head_of_part(archive: zipfile.ZipFile, name: str, part: str) -> bytes:
-    """The beginning of a member that says what the others are."""
-    # zipfile gives out as little as asked for of these two methods only.
-    if archive.getinfo(part).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return b""
-    try:
-        with archive.open(part) as file:
-            return file.read(_MOST_OF_A_PART)
-    except ZIP_DAMAGES:
-        raise FileRefused(
-            name,
-            f": it is an Office file, and its part {part} is damaged. Copy or export it again.",
-        ) from None
-
-
-def _ole_content(path: Path) -> tuple[str, str]:
-    # Imported here: few files are OLE files.
-    import olefile
-
-    try:
-        with olefile.OleFileIO(str(path)) as file:
-            streams = {entry[-1] for entry in file.listdir()}
-    except Exception:
-        # A damaged directory leads it anywhere; the parser of xls says what is damaged.
-        return "xls", "an Excel workbook"
-    for stream, format_, word in _OLE_STREAMS:
-        if stream in streams:
-            return format_, word
-    return "binary", "an Office file that is no spreadsheet"
-
-
-def _follows_binary(magic: bytes, head: bytes) -> bool:
-    if magic in _NEED_BINARY_AT_ONCE:
-        return _controls(head[4:16]) != b"" or b"\0" in head[4:16]
-    return magic not in _NEED_BINARY or b"\0" in head[:2048]
-
-
-def _controls(data: bytes) -> bytes:
-    """The control characters in the data, NUL and white space aside."""
-    return bytes(byte for byte in data if byte in _CONTROLS)
-
-
-def _binary_word(head: bytes) -> str:
-    """What a binary file is, '' for text."""
-    for offset, magic, word in _MAGIC_NUMBERS:
-        if head[offset : offset + len(magic)] == magic and _follows_binary(magic, head):
-            return word
-    # A DOS program says where its Windows part begins.
-    start = int.from_bytes(head[0x3C:0x40], "little")
-    if head.startswith(b"MZ") and head[start : start + 4] == b"PE\0\0":
-        return "a Windows program"
-    if head and not head.strip(b"\0"):
-        return "a file of nothing but zero bytes"
-    return "" if _is_text(head) else "a binary file of an unknown kind"
+        parts = {part.replace("\\", "/").casefold() for part in archive.namelist()}
+    if "[content_types].xml" in parts:
+        is_workbook = any(map(_WORKBOOK.fullmatch, parts))
+        return "xlsx" if is_workbook else "an Office file, and no .xlsx"
+    is_open_document = "content.xml" in parts and parts & {"mimetype", "meta-inf/manifest.xml"}
+    return "ods" if is_open_document else "zip"
 
 
 def _is_text(head: bytes) -> bool:
@@ -239,10 +325,12 @@ def _is_text(head: bytes) -> bool:
     kind (as delimiter), and its first line has none. UTF-16 and UTF-32 without a mark have many
     of them when they are not Latin; then every second byte is one of few, the high one.
     """
-    if head.startswith(_BOMS) or _is_utf8(head):
+    with suppress(UnicodeDecodeError):
+        # Not the final piece: the sample may end within a character.
+        codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
         return True
     controls = _controls(head)
-    if len(set(controls)) < 16 or len(controls) < len(head) / 20:
+    if head.startswith(_BOMS) or len(set(controls)) < 16 or len(controls) < len(head) / 20:
         return True
     first, end, _ = head.lstrip(b"\r\n").partition(b"\n")
     if end and first.strip() and not _controls(first):
@@ -250,10 +338,6 @@ def _is_text(head: bytes) -> bool:
     return any(len(set(head[side::2])) < 100 for side in (0, 1))
 
 
-def _is_utf8(head: bytes) -> bool:
-    try:
-        # Not the final piece: the sample may end within a character.
-        codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
-    except UnicodeDecodeError:
-        return False
-    return True
+def _controls(data: bytes) -> bytes:
+    """The control characters in the data, NUL and white space aside."""
+    return bytes(byte for byte in data if byte in _CONTROLS)

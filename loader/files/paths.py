@@ -1,7 +1,7 @@
-"""What comes of a PATH, and PATHs of this machine: files, folders, patterns.
+"""PATHs of this machine (files, folders, patterns), and temporary files for what lies elsewhere.
 
-Not by fsspec, which reads the others: it takes a link to a folder for a file, passes over folders
-that may not be read without a word, and forgets how a PATH was written.
+PATHs are not read by fsspec, which reads the others: it takes a link to a folder for a file, passes
+over folders that may not be read without a word, and forgets how a PATH was written.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import shutil
 import stat
-from collections.abc import Iterator, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from itertools import groupby
 from pathlib import Path
 
 from loader.errors import FileRefused, NothingToLoad, did_you_mean
-from loader.files.content import Content
+from loader.files.content import Content, cannot_open
 from loader.files.names import (
     in_reading_order,
     is_excluded,
@@ -27,8 +29,18 @@ from loader.files.names import (
 )
 from loader.printable import printable
 
-# A terminal is a device, and fine where somebody types into it.
-_TERMINALS = ("/dev/stdin", "/dev/fd/0", "/dev/tty")
+Progress = Callable[[str], None]
+
+# Space that is left to others, the database's write-ahead log above all: the smaller of both.
+RESERVE = 256 << 20
+RESERVE_SHARE = 0.05
+# A real table shrinks 3 to 30 times, one that repeats a single line at most about 1,000 times, as
+# does deflate at its best. What is neither small nor plausible was made to fill disks.
+HARMLESS = 2 << 30
+PLAUSIBLE_RATIO = 1000
+CHECK_SPACE_EVERY = 64 << 20
+_PIECE = 1 << 20
+_TELL_EVERY = 0.1  # seconds
 
 
 @dataclass(frozen=True)
@@ -60,46 +72,40 @@ class Skipped:
 Result = LocalFile | Skipped | FileRefused
 
 
-def is_pipe(path: Path) -> bool:
-    """Whether a file can be read only once, as a named pipe or `<(…)` of a shell."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and str(path) in _TERMINALS)
-
-
-def find(argument: str, exclude: Sequence[str]) -> Iterator[Result]:
+def find(argument: str, exclude: Sequence[str]) -> list[Result]:
     """What a PATH means: the file, the folder's files, what matches the pattern.
 
     A name that exists goes before a pattern. Raises NothingToLoad.
     """
-    if not argument:
-        raise NothingToLoad("''", "this PATH is empty. Name a file or a folder.")
-    if "\0" in argument:
-        raise NothingToLoad(printable(argument), "a path cannot have a NUL character in it.")
+    shown = printable(argument) or "''"
+    if not argument or "\0" in argument:
+        raise NothingToLoad(shown, "this is no PATH. Name a file or a folder.")
     if argument.startswith("~") and not os.path.lexists(argument):
         # A shell leaves it as it is within quotation marks.
         argument = os.path.expanduser(argument)  # noqa: PTH111 -- Path raises for nobody's home
-    shown = printable(argument)
     if os.path.lexists(argument):
-        results = list(_from(argument, exclude, is_named=True))
-        nothing = "there is no file in this folder."
+        results = list(_from(argument, exclude))
+    elif "**" in argument.split("/"):
+        raise NothingToLoad(shown, "`**` is not read. Name the folder, and --exclude what is not.")
     elif is_pattern(argument):
-        results = list(_matches(argument, exclude))
-        nothing = "no file matches this pattern. Check it with `ls`."
+        matches = in_reading_order(glob.glob(argument))  # noqa: PTH207 -- it keeps a leading "./"
+        results = [found for match in matches for found in _from(match, exclude)]
     else:
-        raise NothingToLoad(shown, _missing(argument))
+        names: list[str] = []
+        with suppress(OSError):
+            names = sorted(printable(entry.name) for entry in Path(argument).parent.iterdir())
+        hint = did_you_mean(Path(argument).name, names) or " Check the path."
+        raise NothingToLoad(shown, f"there is no such file or folder.{hint}")
     if not any(isinstance(result, LocalFile | FileRefused) for result in results):
-        raise NothingToLoad(shown, nothing_left(results) or nothing)
-    yield from results
+        raise NothingToLoad(shown, nothing_left(results))
+    return results
 
 
 def nothing_left(results: Sequence[Result]) -> str:
-    """What NothingToLoad says when rules left out all there was; '' when there was nothing."""
+    """What NothingToLoad says when there was nothing, or rules have left out all of it."""
     skipped = [result.name for result in results if isinstance(result, Skipped)]
     if not skipped:
-        return ""
+        return "there is no file there. Check it with `ls`."
     more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     return (
         f"everything here is left out: {', '.join(skipped[:3])}{more}. Hidden files, lock files "
@@ -107,117 +113,143 @@ def nothing_left(results: Sequence[Result]) -> str:
     )
 
 
-def _missing(argument: str) -> str:
-    parent = Path(argument).parent
-    try:
-        names = sorted(entry.name for entry in parent.iterdir())
-    except FileNotFoundError:
-        return "there is no such file, and no such folder around it. Check the path."
-    except OSError as error:
-        return f"this cannot be looked up: {error.strerror}."
-    hint = did_you_mean(Path(argument).name, list(map(printable, names))) or " Check the path."
-    return f"there is no such file or folder.{hint}"
+def _from(top: str, exclude: Sequence[str]) -> Iterator[Result]:
+    """A file, or what is below a folder in reading order. No folder comes twice.
 
-
-def _from(start: str, exclude: Sequence[str], *, is_named: bool) -> Iterator[Result]:
-    """A PATH that exists. Here hidden names count: somebody has named them."""
-    base = Path(start).name
+    Here a hidden name counts: somebody has named it.
+    """
+    base = Path(top).name
     if is_left_over(base, hidden_too=False) or is_excluded(base, exclude):
-        yield Skipped(printable(start))
+        yield Skipped(printable(top))
         return
-    yield from (result for _, result in _walk(start, exclude, is_named=is_named))
-
-
-def _look(path: str, *, is_named: bool) -> Result | None:
-    """What is there; None for a folder.
-
-    Sockets and pipes lie about in folders, and count only for whoever names them.
-    """
-    shown = printable(path)
-    try:
-        mode = Path(path).stat().st_mode
-    except OSError as error:
-        return FileRefused(shown, f": {_cannot_look(path, error)}")
-    if stat.S_ISDIR(mode):
-        return None
-    if stat.S_ISREG(mode) or (is_named and is_pipe(Path(path))):
-        return LocalFile(shown, Path(path))
-    if not is_named:
-        return Skipped(shown)
-    kind = "a socket" if stat.S_ISSOCK(mode) else "a device"
-    return FileRefused(shown, f": it is {kind}, and only files, folders and pipes can be loaded.")
-
-
-def _cannot_look(path: str, error: OSError) -> str:
-    if error.errno == errno.ELOOP:
-        return "it is a symbolic link that leads in a circle. Remove or mend it."
-    if isinstance(error, FileNotFoundError) and Path(path).is_symlink():
-        target = printable(str(Path(path).readlink()))
-        return f"it is a symbolic link to {target}, which does not exist. Remove or mend it."
-    if isinstance(error, FileNotFoundError):
-        return "it has gone since it was listed."
-    return f"it cannot be looked at: {error.strerror}."
-
-
-def _walk(
-    top: str, exclude: Sequence[str], *, is_named: bool = False
-) -> Iterator[tuple[str, Result]]:
-    """A file, or what is below a folder in reading order, each with its path from there.
-
-    No folder comes twice.
-    """
     entered: set[tuple[int, int]] = set()
     # What is still to do, the next one last: where it is, and where below the top.
     remaining = [(top, "")]
     while remaining:
         path, relative = remaining.pop()
+        shown = printable(path)
         if relative and is_passed_over(relative, exclude):
-            yield relative, Skipped(printable(path))
-            continue
-        result = _look(path, is_named=is_named and not relative)
-        if result is not None:
-            yield relative, result
+            yield Skipped(shown)
             continue
         try:
             status = Path(path).stat()
-            names = in_reading_order(child.name for child in Path(path).iterdir())
+            is_folder = stat.S_ISDIR(status.st_mode)
+            names = [child.name for child in Path(path).iterdir()] if is_folder else []
         except OSError as error:
-            problem = f": this folder cannot be listed: {error.strerror}."
-            yield relative, FileRefused(printable(path), problem)
+            yield FileRefused(shown, cannot_open(error))
             continue
-        if (status.st_dev, status.st_ino) in entered:
-            continue  # A symbolic link led back here.
-        entered.add((status.st_dev, status.st_ino))
-        for name in reversed(names):
-            # As text: a Path would drop the "./" that somebody wrote.
-            joined = f"{path}/{name}" if path and not path.endswith("/") else path + name
-            remaining.append((joined, f"{relative}/{name}" if relative else name))
+        if stat.S_ISREG(status.st_mode):
+            yield LocalFile(shown, Path(path))
+        elif not is_folder and relative:
+            yield Skipped(shown)
+        elif not is_folder:
+            yield FileRefused(shown, ": it is no file and no folder. A pipe is read as `-`.")
+        elif (status.st_dev, status.st_ino) not in entered:  # Else a link led back here.
+            entered.add((status.st_dev, status.st_ino))
+            for name in reversed(in_reading_order(names)):
+                # As text: a Path would drop the "./" that somebody wrote.
+                joined = f"{path}/{name}" if not path.endswith("/") else path + name
+                remaining.append((joined, f"{relative}/{name}" if relative else name))
 
 
-def _matches(pattern: str, exclude: Sequence[str]) -> Iterator[Result]:
-    """What a pattern means; `**` is any number of folders, and only files match it.
+class DecompressionLimit:
+    """How much may still come out of one packed file, everything nested in it included."""
 
-    `glob` follows symbolic links without end below `**`, so those are walked here.
+    def __init__(self, packed: int) -> None:
+        self._packed = packed
+        self._unpacked = 0
+
+    def use(self, size: int, name: str) -> None:
+        """Count `size` more bytes. Raises FileRefused when it cannot be real data any more."""
+        self._unpacked += size
+        if self._unpacked > max(HARMLESS, PLAUSIBLE_RATIO * self._packed):
+            raise FileRefused(
+                name,
+                f": {self._packed:,} bytes unpack to more than {self._unpacked:,}, which no table "
+                "does. If it is real, unpack it yourself and load the files.",
+            )
+
+
+class Spool(ExitStack):
+    """Where temporary files are made, in a folder below TMPDIR that leaving this context removes.
+
+    What is read into it raises FileRefused itself for its own faults.
     """
-    parts = pattern.split("/")
-    if "**" not in parts:
-        for match in in_reading_order(glob.glob(pattern)):  # noqa: PTH207 -- as text, as above
-            yield from _from(match, exclude, is_named=False)
-        return
-    fixed = next(index for index, part in enumerate(parts) if is_pattern(part))
-    top = "/".join(parts[:fixed]) + "/" if fixed else ""
-    below = [part for part, _ in groupby(parts[fixed:])]
-    if below[-1] in ("**", ""):
-        below[-1:] = ["**", "*"]
-    if Path(top).is_dir():
-        for relative, result in _walk(top, exclude):
-            if isinstance(result, FileRefused) or _fits(relative.split("/"), below):
-                yield result
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self.progress = progress
+        self._folder: Path | None = None
+        self._count = 0
+
+    def new(self, name: str) -> Path:
+        """A path for a new file. Raises FileRefused for `name` when there can be none."""
+        if self._folder is None:
+            try:
+                # A download may still be writing when an interrupt ends the call.
+                folder = tempfile.TemporaryDirectory(prefix="labmart-", ignore_cleanup_errors=True)
+            except OSError as error:
+                raise FileRefused(name, cannot_write(error)) from None
+            self._folder = Path(self.enter_context(folder))
+        self._count += 1
+        return self._folder / f"{self._count:06}"
+
+    def watch(self, name: str, doing: str, path: Path) -> Callable[[int], None]:
+        """A function to be told the bytes that have been written to `path` so far.
+
+        It tells people, not more often than they can read, and raises FileRefused when the disk
+        has too little space left.
+        """
+        told = 0.0
+        checked = 0
+
+        def tell(size: int) -> None:
+            nonlocal told, checked
+            if size >= checked:
+                checked = size + CHECK_SPACE_EVERY
+                space = shutil.disk_usage(path.parent)
+                if space.free < min(RESERVE, int(space.total * RESERVE_SHARE)):
+                    raise FileRefused(name, cannot_write(OSError(errno.ENOSPC, "")))
+            if time.monotonic() - told >= _TELL_EVERY:
+                told = time.monotonic()
+                self.progress(f"{name}: {doing}, {size / 1e6:,.1f} MB")
+
+        return tell
+
+    def save(
+        self,
+        name: str,
+        read: Callable[[int], bytes],
+        doing: str,
+        limit: DecompressionLimit | None = None,
+    ) -> Path:
+        """Write what `read` gives, until b'', into a new file.
+
+        Raises FileRefused when there is no space, or more than the limit; then nothing is left.
+        """
+        path = self.new(name)
+        tell = self.watch(name, doing, path)
+        try:
+            with path.open("wb") as file:
+                tell(0)
+                while piece := read(_PIECE):
+                    if limit is not None:
+                        limit.use(len(piece), name)
+                    file.write(piece)
+                    tell(file.tell())
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise FileRefused(name, cannot_write(error)) from None
+            raise
+        return path
 
 
-def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_fits(parts[start:], pattern[1:]) for start in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+def cannot_write(error: OSError) -> str:
+    """What FileRefused says when a temporary file cannot be written."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    reason = "its disk has too little space" if is_full else error.strerror
+    return (
+        f": a temporary file of it cannot be written below {os.environ.get('TMPDIR', '/tmp')}: "
+        f"{reason}. Make room, or set TMPDIR to a folder that you can write to, on a larger disk."
+    )

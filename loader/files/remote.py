@@ -6,15 +6,13 @@ looks (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_*, ssh-agent, FSSPEC
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
@@ -28,24 +26,15 @@ from loader.files.names import (
     shown_address,
     without_secrets,
 )
-from loader.files.paths import LocalFile, Result, Skipped, nothing_left
-from loader.files.temporary import CHECK_SPACE_EVERY, Progress, Spool, byte_progress, cannot_write
+from loader.files.paths import LocalFile, Result, Skipped, Spool, cannot_write, nothing_left
 from loader.printable import printable
-
-if TYPE_CHECKING:
-    from fsspec.callbacks import Callback
 
 # Scheme: the extra of labmart that reads it.
 EXTRAS = {
-    "s3": "s3",
-    "s3a": "s3",
-    "gs": "gs",
-    "gcs": "gs",
-    "az": "az",
-    "abfs": "az",
-    "abfss": "az",
-    "https": "https",
-    "http": "https",
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gs"),
+    **dict.fromkeys(("az", "abfs", "abfss"), "az"),
+    **dict.fromkeys(("https", "http"), "https"),
     "sftp": "sftp",
 }
 # Seconds without any answer. A whole download may take as long as it takes.
@@ -114,10 +103,7 @@ class Remote:
         """The file, or the files of the prefix or pattern, in reading order."""
         system, root = self.system, self.root
         if self.is_web:
-            # `?` begins the query and brackets are of IPv6; a server that lists has only `*`.
-            has_pattern = "*" in root.split("?", 1)[0]
-            paths = in_reading_order(system.glob(root)) if has_pattern else [root]
-            return [Listed(path, _last(path), {}) for path in paths]
+            return [Listed(root, _last(root), {})]
         if is_pattern(root) and not system.exists(root):
             found = system.glob(root, detail=True).items()
             listed = [Listed(p, _last(p), info) for p, info in found if info["type"] != "directory"]
@@ -141,8 +127,6 @@ class Remote:
         """What people call a file that was listed."""
         if path == self.root:
             return self.shown
-        if self.is_web:
-            return shown_address(path)
         # What lies before the file in both, up to the first part that is a pattern.
         has_pattern = is_pattern(self.address)
         top, shown = (
@@ -151,14 +135,17 @@ class Remote:
         )
         return f"{shown}/{printable(path.removeprefix(f'{top}/'))}"
 
-    def download(self, file: Listed, spool: Spool, progress: Progress) -> LocalFile:
+    def download(self, file: Listed, spool: Spool) -> LocalFile:
         """The file as a temporary one. Raises FileRefused."""
         name = self.name_of(file.path)
         # What s3fs fetches at once of a large file would not be bounded otherwise.
         options = {"max_concurrency": 1} if self.extra == "s3" else {}
         target = spool.new(name)
         with _faults_told(name, self.scheme, target):
-            callback = _download_callback(name, target, spool, progress)
+            from fsspec.callbacks import Callback
+
+            tell = spool.watch(name, "fetching", target)
+            callback = Callback(hooks={"bytes": lambda _size, value, **_: tell(value)})
             self.system.get_file(file.path, str(target), callback=callback, **options)
         size, expected = target.stat().st_size, file.info.get("size")
         if isinstance(expected, int) and size != expected:
@@ -168,7 +155,7 @@ class Remote:
 
 
 def fetch(
-    address: str, *, exclude: Sequence[str], spool: Spool, progress: Progress, seen: set[str]
+    address: str, *, exclude: Sequence[str], spool: Spool, seen: set[str]
 ) -> Iterator[Result]:
     """Download the file of an address, or the files of a prefix or pattern, in reading order.
 
@@ -176,7 +163,7 @@ def fetch(
     NothingToLoad for a pattern that matches nothing, and FileRefused if nothing can be listed.
     """
     shown = shown_address(address)
-    progress(f"{shown}: connecting")
+    spool.progress(f"{shown}: connecting")
     with _faults_told(shown, scheme_of(address)):
         remote = Remote(address)
         files = remote.files()
@@ -193,12 +180,11 @@ def fetch(
         if key not in seen:
             seen.add(key)
             try:
-                yield remote.download(file, spool, progress)
+                yield remote.download(file, spool)
             except FileRefused as refused:
                 yield refused
     if len(skipped) == len(files):
-        nothing = "no file there matches." if is_pattern(address) else "there is no file there."
-        raise NothingToLoad(shown, nothing_left(skipped) or nothing)
+        raise NothingToLoad(shown, nothing_left(skipped))
 
 
 class RemoteFolder:
@@ -258,7 +244,7 @@ def _faults_told(name: str, scheme: str, target: Path | None = None) -> Iterator
     except Exception as error:
         fault = f": {remote_fault(error, scheme)}"
         if target and isinstance(error, OSError) and error.filename == str(target):
-            fault = cannot_write(error, target)
+            fault = cannot_write(error)
         raise FileRefused(name, fault) from None
 
 
@@ -310,97 +296,29 @@ def _last(path: str) -> str:
     return path.split("?", 1)[0].rstrip("/").rpartition("/")[2]
 
 
-def _download_callback(name: str, target: Path, spool: Spool, progress: Progress) -> Callback:
-    """Tells how far a download is, and looks after the space on the disk."""
-    from fsspec.callbacks import Callback
-
-    tell = byte_progress(name, "fetching", progress)
-    checked = 0
-
-    def watch(_size: int | None, value: int, **_: object) -> None:
-        nonlocal checked
-        if value >= checked:
-            spool.check(name, 0, target)
-            checked = value + CHECK_SPACE_EVERY
-        tell(value)
-
-    return Callback(hooks={"bytes": watch})
-
-
 _CREDENTIALS = {
-    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for public data set "
-    "FSSPEC_S3_ANON=true.",
-    "gs": "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS; "
-    "for public data set FSSPEC_GS_TOKEN=anon.",
-    "az": "Set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or "
-    "AZURE_STORAGE_CONNECTION_STRING.",
-    "https": "Put them into ~/.netrc, or use a presigned address.",
-    "sftp": "Load a key into ssh-agent (`ssh-add`), or write sftp://user:password@host/path.",
-}
-
-
-# What a fault means, the first that fits, by its HTTP status, the classes of its errors and what
-# they say: `404 ClientError Exception; OSError Exception | reason`.
-_FAULTS = {
-    "^[^|]*BadHostKey|not found in known_hosts": "the server's key is not the known one "
-    "({reason}). Connect once with `sftp` or `ssh` and compare it.",
-    "^407": "the proxy asks for a password. Put it into HTTPS_PROXY.",
-    # aiohttp has a status in this too, one that the server did not send.
-    "^[^|]*(Payload|IncompleteRead|Disconnected)": "the download was cut short ({reason}). Try "
-    "again.",
-    "^404|^410|^[^;|]*FileNotFoundError": "there is no such file, folder or bucket at this "
-    "address. Check the address.",
-    "^401|^403": "access is denied ({status}). {credentials} A presigned address may have expired.",
-    "(?i:credential)|^[^|]*Authentication": "no credentials that are accepted were found "
-    "({reason}). {credentials}",
-    "^[^;|]*PermissionError": "access is denied ({reason}). {credentials}",
-    "^429|^5": "the server answers {answer}. Try again later.",
-    "^4": "the server answers {answer}. Check the address.",
-    "^[^|]*Certificate|CERTIFICATE": "the server's TLS certificate cannot be trusted ({reason}). "
-    "If it is your own, name its authority in SSL_CERT_FILE.",
-    "^[^|]*SSL": "no TLS connection can be made ({reason}). Is the address one of http://?",
-    "^[^|]*(Timeout|TimedOut)": "the server does not answer in time. Check the address and the "
-    "network.",
-    "^[^|]*(Connect|gaierror|EHOSTUNREACH|ENETUNREACH)": "the server cannot be reached ({reason}). "
-    "Check the address and the network.",
-    "": "it cannot be fetched ({kind}: {reason}). Check the address.",
+    "s3": "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; public data need "
+    "FSSPEC_S3_ANON=true",
+    "gs": "come from `gcloud auth application-default login` or GOOGLE_APPLICATION_CREDENTIALS; "
+    "public data need FSSPEC_GS_TOKEN=anon",
+    "az": "are AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or "
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "https": "stand in ~/.netrc, and a presigned address may have expired",
+    "sftp": "are a key in ssh-agent (`ssh-add`), or sftp://user:password@host/path; the server has "
+    "to be in ~/.ssh/known_hosts, as `ssh` puts it there",
 }
 
 
 def remote_fault(error: BaseException, scheme: str) -> str:
-    """What went wrong and what to do next, to stand behind a name and a colon."""
-    kind = type(error).__name__
-    reason = without_secrets(str(error)) or kind
-    chain = list(_chain(error))
-    status = next((code for link in chain if (code := _status(link))), 0)
-    kinds = "; ".join(" ".join(c.__name__ for c in type(link).__mro__) for link in chain)
-    number = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
-    told = f"{status or ''} {kinds} {number} | {reason}"
-    sentence = next(said for pattern, said in _FAULTS.items() if re.search(pattern, told))
-    known = {status.value: status.phrase for status in HTTPStatus}
-    answer = f"{status} {known.get(status, '')}".rstrip()
-    credentials = _CREDENTIALS[EXTRAS[scheme]]
-    return sentence.format(
-        reason=reason, kind=kind, status=status, answer=answer, credentials=credentials
+    """What went wrong and what to do next, to stand behind a name and a colon.
+
+    In the words of the library: what they raise has neither a class nor a status in common.
+    """
+    reason = without_secrets(f"{type(error).__name__}: {error}")
+    return (
+        f"it cannot be fetched ({reason}). Check the address and the network. Credentials "
+        f"{_CREDENTIALS[EXTRAS[scheme]]}."
     )
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        yield error
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-
-
-def _status(error: BaseException) -> int:
-    """The HTTP status within an error of aiohttp, azure, gcsfs or botocore; else 0."""
-    response = getattr(error, "response", None)
-    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
-    if isinstance(metadata, dict):
-        return int(metadata.get("HTTPStatusCode") or 0)
-    said = (getattr(error, attribute, None) for attribute in ("status", "status_code", "code"))
-    return next((code for code in said if isinstance(code, int) and 400 <= code < 600), 0)
 
 
 def changed_at(info: Mapping[str, object]) -> float:

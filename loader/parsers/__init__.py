@@ -4,7 +4,7 @@ recognise      what a file is, told by its content alone: one parser, or one for
 records        what every parser is and gives: batches of CSV for COPY, and rejected lines
 delimited      delimited text: records, each part under its own header
 encoding       which encoding a text has, or which guess has no rival; decoding
-dialect        which delimiter, quote and escape a text has: the ones that its header needs
+dialect        which delimiter a text has: the one that its header needs
 splitter       where a line, a cell and a record end: the definition, and its fast path
 json_lines     JSON lines
 sheets         tables that come split into cells, into batches

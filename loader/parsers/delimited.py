@@ -8,31 +8,20 @@ from itertools import chain
 
 from loader.errors import FileRefused
 from loader.parsers.dialect import ReadOptions, TextLayout, recognise_layout
-from loader.parsers.encoding import (
-    Decoding,
-    Encoding,
-    Open,
-    decode,
-    encoding_of,
-    said_encoding,
-    to_a_character,
-)
+from loader.parsers.encoding import Encoding, Open, decode, decoded, encoding_of, said_encoding
 from loader.parsers.records import Batch, Parser, RejectedLine, listed
-from loader.parsers.splitter import Splitter, complete_lines, count_lines, output_delimiter
+from loader.parsers.splitter import Splitter, complete_lines, count_lines
 from loader.sources import HeaderMatch, Input
 
-# What the dialect is told from.
-SAMPLE = 1 << 20
+# What encoding and dialect are told from (bytes).
+_SAMPLE = 2 << 20
 # A line must fit the memory whole; this is far above any list and below what would hurt.
 _LINE_LIMIT = 32 << 20
 
 
 @dataclass
 class DelimitedParser(Parser):
-    """Reads a recognised text.
-
-    What stands behind the sample may change `read_as`, unless it is final.
-    """
+    """Reads a recognised text."""
 
     open: Open
     read_as: Encoding
@@ -49,7 +38,7 @@ class DelimitedParser(Parser):
 
     @property
     def delimiter(self) -> str:  # type: ignore[override]  # a text has its own
-        return output_delimiter(self.layout.dialect)
+        return self.layout.dialect.output
 
     @property
     def dialect(self) -> str:
@@ -65,7 +54,10 @@ class DelimitedParser(Parser):
             notes += (f"the encoding is a guess: {self.read_as}; --encoding says another one",)
         if self._doubted:
             lines = listed(
-                [f"{one.line} to {one.line + count_lines(one.content)}" for one in self._doubted]
+                [
+                    f"{one.line} to {one.line + count_lines(one.content) - 1}"
+                    for one in self._doubted
+                ]
             )
             notes += (
                 f"warning: a quoted cell has lines that look like records in lines {lines}; is a "
@@ -75,50 +67,37 @@ class DelimitedParser(Parser):
 
     def _batches(self, load_id: int) -> Iterator[Batch]:
         self._doubted = []
-        splitter = self._splitter(self.match, load_id, line=self.layout.skip + 1)
+
+        def expect(match: HeaderMatch) -> None:
+            pick = [match.columns.index(n) if n in match.columns else -1 for n in self.columns]
+            extra = match.further if self.has_extra else None
+            splitter.expect(len(match.columns), pick, extra, match.key)
+
+        splitter = Splitter(
+            *(self.layout.dialect, load_id),
+            line=self.layout.skip + 1,
+            headers=self.headers,
+            on_header=lambda line, cells: expect(self.following(line, cells)),
+        )
+        expect(self.match)
         # What is not split yet, and where it begins.
         pending, at = "", self.layout.begin
         with self.open() as stream:
-            decoding = Decoding(self.name, stream, self.read_as)
-            for portion in chain(decoding, [None]):
-                self.read_as = decoding.encoding
+            for portion in chain(decoded(stream, self.read_as), [None]):
                 final = portion is None
                 pending += portion or ""
                 whole = len(pending) if final else complete_lines(pending)
-                out: list[str] = []
-                rejected: list[RejectedLine] = []
-                doubted: list[RejectedLine] = []
-                records = 0
-                while at <= whole:
-                    text, used = splitter.split(pending[at:whole], final=final)
-                    out.append(text)
-                    records += splitter.records
-                    rejected += splitter.rejected
-                    doubted += splitter.doubted
-                    at += used
-                    if splitter.header is None:
-                        break
-                    match = self.following(splitter.header_line, splitter.header)
-                    splitter = self._splitter(match, load_id, line=splitter.line)
-                pending, at = pending[at:], max(0, at - len(pending))
+                text, used = splitter.split(pending[at:whole], final=final)
+                pending, at = pending[at + used :], max(0, at - len(pending))
                 if len(pending) > _LINE_LIMIT:
                     raise FileRefused(
                         self.name,
                         f", line {splitter.line}: the line is longer than {_LINE_LIMIT >> 20} MiB. "
                         "Is this a table of text, and are its line ends right?",
                     )
-                self._doubted += doubted
-                yield Batch("".join(out), records, tuple(rejected), stream.position, tuple(doubted))
-
-    def _splitter(self, match: HeaderMatch, load_id: int, *, line: int) -> Splitter:
-        pick = tuple(match.columns.index(n) if n in match.columns else -1 for n in self.columns)
-        return Splitter(
-            *(self.layout.dialect, len(match.columns), pick, load_id),
-            line=line,
-            extra=match.further if self.has_extra else None,
-            key=match.key,
-            headers=self.headers,
-        )
+                self._doubted += splitter.doubted
+                rejected, doubted = tuple(splitter.rejected), tuple(splitter.doubted)
+                yield Batch(text, splitter.records, rejected, stream.position, doubted)
 
 
 def recognise_text(
@@ -126,13 +105,11 @@ def recognise_text(
 ) -> DelimitedParser:
     """The parser of a text. Raises FileRefused."""
     with open_bytes() as stream:
-        sample = to_a_character(stream.read(SAMPLE), stream)
-    if options.encoding is None:
-        encoding = encoding_of(name, sample)
-    else:
-        encoding = said_encoding(options.encoding, sample)
+        sample = stream.read(_SAMPLE)
+    said = options.encoding
+    encoding = encoding_of(name, sample) if said is None else said_encoding(said, sample)
     text = decode(sample, encoding.name)
-    if len(sample) >= SAMPLE:
+    if len(sample) >= _SAMPLE:
         text = text[: complete_lines(text)] or text
     layout = recognise_layout(name, text, inputs, options)
     return DelimitedParser(name, inputs, layout.match, open_bytes, encoding, layout, wrapping)

@@ -26,13 +26,13 @@ from loader.sources import (
     header_key,
     match_header,
     named_columns,
-    nearness,
+    near_miss,
     refuse_mistaken_name,
     without_header,
 )
 
 # What is tried, the likelier ones first; --delimiter says any other one.
-_DELIMITERS = ",;\t|: ~^\x1f\x01"
+_DELIMITERS = ",;\t|:~^\x1f\x01 "
 _USUAL_DELIMITERS = ",;\t|"
 _DELIMITER = re.compile(f"[{_USUAL_DELIMITERS}]")
 _NAMES = {"\t": "TAB", " ": "space"}
@@ -127,7 +127,7 @@ def _with_header(
             problem = f"the header gives the column names with {both}. Say which with --delimiter."
             raise FileRefused(name, f", line {line}: {problem}")
         layout = _with_width(readings[0], sample)
-        above = records_of(sample[:at], layout.dialect, HEADER_WITHIN)
+        above = records_of(sample[:at], layout.dialect, limit=at)
         rows = (Row(number, record.cells) for number, record in above)
         refuse_records_above(name, layout.match, f"line {line}", rows)
         return layout
@@ -154,14 +154,15 @@ def _readings(
     inputs = [table for table in inputs if _is_mentioned(table, mentioned)]
     if end > _HEADER_END or not inputs:
         return []
-    readings = []
+    readings: list[TextLayout] = []
     quote = '"' if options.quote is None else options.quote
     for delimiter in options.delimiter or _DELIMITERS:
+        # Spaces stand in names as well.
+        if delimiter == " " and readings:
+            break
         dialect = Dialect(delimiter, quote)
         record = Grammar(dialect).record(sample, at, limit)
-        written = sample[at : record.end]
-        # The file may end with its header.
-        skip = line - 1 + count_lines(written) + (not written.endswith(("\r", "\n")))
+        skip = line - 1 + count_lines(sample[at : record.end])
         header = tuple(cell or "" for cell in record.cells)
         matches = [] if record.fault else match_header(header, inputs)
         readings += [TextLayout(dialect, match, line, skip, record.end) for match in matches]
@@ -258,15 +259,13 @@ def _nothing_found(
         return FileRefused(
             name, ": it is HTML or XML, not a table of text. Save it as CSV or .xlsx."
         )
-    for line, at, end in _first_lines(sample):
-        # Delimiters may stand behind it.
-        whole = sample[at : min(end, at + _LOOK)].rstrip(f"{BLANKS}{_USUAL_DELIMITERS}")
+    first = [(line, sample[at : min(end, at + _LOOK)]) for line, at, end in _first_lines(sample)]
+    for line, text in first:
+        # Delimiters may stand behind the cell.
+        whole = text.rstrip(f"{BLANKS}{_USUAL_DELIMITERS}")
         cells = Grammar(Dialect(",")).record(whole, 0, len(whole)).cells
-        if (
-            len(cells) == 1
-            and whole.startswith('"')
-            and named_columns(_DELIMITER.split(cells[0] or ""), inputs) > 1
-        ):
+        inner = _DELIMITER.split(cells[0] or "") if len(cells) == 1 else []
+        if whole.startswith('"') and named_columns(inner, inputs) > 1:
             return FileRefused(
                 name,
                 f", line {line}: each line is one quoted cell, as when a spreadsheet program saves "
@@ -274,35 +273,40 @@ def _nothing_found(
                 "program (Text to Columns).",
             )
     lines = [
-        (line, delimiter, [cell.strip(f"{BLANKS}\"'") for cell in cells])
-        for line, at, end in _first_lines(sample)
+        (
+            line,
+            delimiter,
+            [cell.strip(f"{BLANKS}\"'") for cell in text.split(delimiter, _EXPLAINED)],
+        )
+        for line, text in first
         for delimiter in options.delimiter or _USUAL_DELIMITERS
-        for cells in [sample[at : min(end, at + _LOOK)].split(delimiter, _EXPLAINED)]
     ]
     closest = max(lines, key=lambda line: (named_columns(line[2], inputs), len(line[2])))
     # Looking for names that are only alike takes longer: in the first lines.
     likely = [closest, *lines[:_ALIKE]]
-    line, delimiter, cells = max(likely, key=lambda line: nearness(line[2], inputs))
-    hint = "for a file without a header name its columns with --columns."
-    if options.delimiter is None:
-        hint = f"If it has another delimiter than usual, say it with --delimiter; {hint}"
-    else:
-        hint = f"Only {_delimiter_name(options.delimiter)} was tried as delimiter; {hint}"
+    line, delimiter, names = max(likely, key=lambda line: near_miss(line[2], inputs)[0])
+    tried = "If it has another delimiter than usual, say it with --delimiter"
+    if options.delimiter is not None:
+        tried = f"Only {_delimiter_name(delimiter)} was tried as delimiter"
     refused = without_header(
-        *(name, f"no line of the first {HEADER_WITHIN}", f"line {line}", cells, inputs, hint),
+        name,
+        f"no line of the first {HEADER_WITHIN}",
+        f"line {line}",
+        names,
+        inputs,
+        f"{tried}; for a file without a header name its columns with --columns.",
         beside=f" with delimiter {_delimiter_name(delimiter)}",
     )
-    if nearness(cells, inputs) or _looks_like_table(sample, inputs):
+    texts = [text for _, text in first]
+    if near_miss(names, inputs)[0] or _looks_like_table(texts, inputs):
         return refused
     return NoTable(name, refused.problem, refused.header)
 
 
-def _looks_like_table(sample: str, inputs: Sequence[Input]) -> bool:
-    """Whether it is no README: of columns, or with the names of columns in one of its lines."""
-    lines = [sample[at:end] for _, at, end in _first_lines(sample)]
-    first = lines[:_TABLE_LINES]
-    counts = [{line.count(sign) for line in first} for sign in _USUAL_DELIMITERS]
+def _looks_like_table(lines: Sequence[str], inputs: Sequence[Input]) -> bool:
+    """Whether they are no README: equally many delimiters, or the names of columns in one line."""
+    counts = [{line.count(sign) for line in lines[:_TABLE_LINES]} for sign in _USUAL_DELIMITERS]
     if len(lines) > 1 and any(len(count) == 1 and count != {0} for count in counts):
         return True
     required = [[c.name for c in table.columns if c.required] for table in inputs]
-    return any(all(map(line[:_LOOK].__contains__, names)) for line in lines for names in required)
+    return any(all(name in line for name in names) for line in lines for names in required)

@@ -29,7 +29,6 @@ from loader.printable import printable
 
 # Reading so much at a time keeps the memory small, and the time per line does not fall further.
 CHUNK = 1 << 20
-_LONGEST_CHARACTER = 4
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -55,7 +54,8 @@ _LANGUAGES = {
     **dict.fromkeys(("cp1251", "cp1253", "gb18030", "big5", "cp932", "cp949", "cp1255"), ""),
     "cp1256": "",
 }
-_ASCII = {*map(chr, range(128))}
+# A character beyond ASCII.
+_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _TO_KANJI = re.compile(rb"\x1b\$[@B]")
 # A token is a run of letters and bytes beyond ASCII. Longer ones are no words.
 _TOKEN = re.compile(rb"[A-Za-z\x80-\xff]++")
@@ -76,7 +76,8 @@ _LETTERS = re.compile("[^\\W\\d_µºª²³¹¼½¾]+")
 # Signs of laboratories and word processors: alone, or before, within and behind words.
 _SIGNS = re.compile("[–—‘’“”„…•·\u00a0]+|[€£°±²³µ¹ºª¼½¾×÷«»§®©™¿¡†‰]")
 _SIGNS_AT_WORDS = re.compile(
-    f"[“‘«„¿¡±§©°µ•–—\u00a0]*(?:{_LETTERS.pattern}[’‘–—·\u00a0]?)+[”’»…º®™°–—\u00a0]*"
+    f"[“‘«»„¿¡±§©°ºµ•·–—\u00a0]*(?:{_LETTERS.pattern}+[’‘–—·\u00a0]?+)++[”“’»«…ºª®™°†–—\u00a0]*"
+    "|[A-Za-z]{1,3}[²³¹]"
 )
 # The scripts of the encodings that are tried, but for the Latin one; those of the East are written
 # side by side.
@@ -105,7 +106,6 @@ class Encoding:
     name: str
     examples: tuple[str, ...] = ()
     is_guess: bool = False
-    is_final: bool = True
 
     def __str__(self) -> str:
         if not self.examples:
@@ -129,21 +129,17 @@ def bom_of(sample: bytes) -> tuple[str, bytes] | None:
 
 
 def encoding_of(name: str, sample: bytes) -> Encoding:
-    """The encoding of a file that begins with the sample.
+    """The encoding of a file that begins with the sample; UTF-8 is what nothing speaks against.
 
-    It is not final while all is ASCII. Raises FileRefused if a guess has a rival.
+    Raises FileRefused if a guess has a rival.
     """
     if wide := wide_encoding_of(sample):
         return Encoding(wide)
-    if sample.isascii():
-        # The shifts between its alphabets are the marks of ISO 2022.
-        is_iso = _TO_KANJI.search(sample)
-        return Encoding("iso2022_jp") if is_iso else Encoding("utf-8", is_final=False)
+    # The shifts between its alphabets are the marks of ISO 2022.
+    if sample.isascii() and _TO_KANJI.search(sample):
+        return Encoding("iso2022_jp")
     words = _words(sample)[:_MOST_TOKENS]
-    is_utf8 = any(
-        not "\ud800" <= char <= "\udfff" for char in set(decode(sample, "utf-8")) - _ASCII
-    )
-    if is_utf8 or not _quality(words, _GUESS):
+    if sample.isascii() or _UTF8.search(sample) or not _quality(words, _GUESS):
         return Encoding("utf-8")
     for rival in _LANGUAGES:
         differ = [w for w in words if w.decode(rival, MARK) != w.decode(_GUESS, MARK)]
@@ -169,41 +165,23 @@ def decode(sample: bytes, encoding: str) -> str:
     return codecs.getincrementaldecoder(encoding)(MARK).decode(sample[skipped:])
 
 
-class Decoding:
-    """The text of a stream in portions, without byte order mark. Bytes that are none are marked.
-
-    `encoding` is what it is read as. If that was not final, as all is ASCII so far, the first
-    portion that is not decides. Iterating raises FileRefused, which calls the file `name`.
-    """
-
-    def __init__(self, name: str, stream: Stream, encoding: Encoding) -> None:
-        self.encoding = encoding
-        self._name = name
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[str]:
-        chunk = self._stream.read(CHUNK)
-        if (bom := bom_of(chunk)) and bom[0] == self.encoding.name:
-            chunk = chunk[len(bom[1]) :]
-        while not self.encoding.is_final and chunk:
-            if chunk.isascii():
-                yield chunk.decode("ascii")
-                chunk = self._stream.read(CHUNK)
-            else:
-                chunk = to_a_character(chunk, self._stream)
-                self.encoding = encoding_of(self._name, chunk)
-        decoder = codecs.getincrementaldecoder(self.encoding.name)(MARK)
-        kept = b""
-        while chunk:
-            if self.encoding.is_guess:
-                chunk = kept + chunk
-                end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1 or len(chunk)
-                chunk, kept = chunk[:end], chunk[end:]
-                yield _guessed(chunk)
-            else:
-                yield decoder.decode(chunk)
-            chunk = self._stream.read(CHUNK)
-        yield _guessed(kept) if kept else decoder.decode(b"", final=True)
+def decoded(stream: Stream, encoding: Encoding) -> Iterator[str]:
+    """The text of a stream in portions, without byte order mark. Bytes that are none are marked."""
+    chunk = stream.read(CHUNK)
+    if (bom := bom_of(chunk)) and bom[0] == encoding.name:
+        chunk = chunk[len(bom[1]) :]
+    decoder = codecs.getincrementaldecoder(encoding.name)(MARK)
+    kept = b""
+    while chunk:
+        if encoding.is_guess:
+            chunk = kept + chunk
+            end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1 or len(chunk)
+            chunk, kept = chunk[:end], chunk[end:]
+            yield _guessed(chunk)
+        else:
+            yield decoder.decode(chunk)
+        chunk = stream.read(CHUNK)
+    yield _guessed(kept) if kept else decoder.decode(b"", final=True)
 
 
 def _guessed(lines: bytes) -> str:
@@ -216,11 +194,6 @@ def _guessed(lines: bytes) -> str:
             pieces.append(token[0].decode("ascii", MARK))
             at = token.end()
     return "".join([*pieces, lines[at:].decode(_GUESS, MARK)])
-
-
-def to_a_character(chunk: bytes, stream: Stream) -> bytes:
-    """The chunk, with a few bytes more if it may end within a character."""
-    return chunk + stream.read(_LONGEST_CHARACTER) if chunk and chunk[-1] > 0x7F else chunk
 
 
 def said_encoding(name: str, sample: bytes) -> Encoding:

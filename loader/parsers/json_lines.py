@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import chain
 
 from loader.errors import FileRefused
-from loader.parsers.encoding import Decoding, Encoding, Open, Stream, bom_of, said_encoding
+from loader.parsers.encoding import Encoding, Open, Stream, bom_of, decoded, said_encoding
 from loader.parsers.records import (
     NO_TEXT,
     Batch,
@@ -234,7 +234,7 @@ def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str
 def _blocks(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, list[str]]]:
     """Lines without their ends, about a million characters of them, and the first one's number."""
     number, rest = 1, ""
-    for text in chain(Decoding(name, stream, Encoding(encoding)), [None]):
+    for text in chain(decoded(stream, Encoding(encoding)), [None]):
         lines = (rest + (text or "")).split("\n")
         rest = lines.pop() if text is not None or lines == [""] else ""
         if lines:

@@ -2,8 +2,8 @@
 
 Values are DuckDB's text of them: `2023-01-01 08:30:00`, `12.50`, `true`; times with a time zone in
 UTC. Lists are `1;2`; structs, maps and what is nested in lists are JSON (its decimals are doubles).
-Numbers have no exponent, unless they have more digits than a float holds. Bytes are text if they
-are UTF-8.
+Numbers have no exponent, unless they have more digits than a float holds, or stand in a list.
+Bytes are text if they are UTF-8.
 
 The file is trusted with nothing: no extension, no other file, bounded memory.
 """
@@ -15,11 +15,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loader.errors import FileRefused
-from loader.parsers.records import Row, list_text, rounded_text
+from loader.parsers.records import Row, rounded_text
 from loader.parsers.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -32,14 +33,10 @@ _THREADS = 2
 _ROWS_AT_ONCE = 2048
 _NESTED = ("STRUCT", "MAP", "UNION")
 _LIST = re.compile(r"(.+)\[[0-9]*\]", re.DOTALL)
-# The digits of a whole number that such a cell certainly holds.
-_FLOAT_DIGITS = {"DOUBLE": 15, "FLOAT": 7}
 _TABLE = "read_parquet(?, hive_partitioning = false, filename = false) as t"
 
-_Cell = Callable[[object], str | None]
 
-
-def sheet(path: Path, name: str, list_separator: str | None = None) -> Sheet:
+def sheet(path: Path, name: str, list_separator: str = ";") -> Sheet:
     """The table of a parquet file: row 0 has the names of its columns, the data begin in row 1.
 
     `name` is what messages call the file, `list_separator` what stands between items of lists.
@@ -48,7 +45,7 @@ def sheet(path: Path, name: str, list_separator: str | None = None) -> Sheet:
     with _opened(path, name) as (connection, file):
         described = connection.execute(f"describe select * from {_TABLE}", [file]).fetchall()
         types = [str(column[1]) for column in described]
-        names = _names(connection, file) or [str(column[0]) for column in described]
+        names = [str(column[0]) for column in described]
 
     def rows() -> Iterator[Row]:
         yield Row(0, names)
@@ -59,18 +56,14 @@ def sheet(path: Path, name: str, list_separator: str | None = None) -> Sheet:
 
 
 def _records(
-    path: Path, name: str, types: Sequence[str], list_separator: str | None
+    path: Path, name: str, types: Sequence[str], separator: str
 ) -> Iterator[Sequence[str | None]]:
     # The columns are meant by number: names can be anything, and twice the same.
-    numbered = [f"c{at}" for at in range(len(types))]
-    texts = ", ".join(
-        _expression(column, type_) for column, type_ in zip(numbered, types, strict=True)
-    )
-    finish = [
-        (at, cell) for at, type_ in enumerate(types) if (cell := _finish(type_, list_separator))
-    ]
+    texts = [_text(f"c{at}", type_, separator) for at, type_ in enumerate(types)]
+    numbered = ", ".join(f"c{at}" for at in range(len(types)))
+    finish = [(at, cell) for at, type_ in enumerate(types) if (cell := _FINISH.get(type_))]
     with _opened(path, name) as (connection, file):
-        connection.execute(f"select {texts} from {_TABLE} ({', '.join(numbered)})", [file])
+        connection.execute(f"select {', '.join(texts)} from {_TABLE} ({numbered})", [file])
         while portion := connection.fetchmany(_ROWS_AT_ONCE):
             if not finish:
                 yield from portion
@@ -78,68 +71,42 @@ def _records(
             for record in portion:
                 cells = list(record)
                 for at, cell in finish:
-                    cells[at] = cell(cells[at])
+                    if cells[at] is not None:
+                        cells[at] = cell(cells[at])
                 yield cells
 
 
-def _expression(column: str, type_: str) -> str:
-    if type_ == "BLOB":
-        return column
+def _text(column: str, type_: str, separator: str) -> str:
+    """The expression of a column's text; bytes stay as they are."""
     if item := _LIST.fullmatch(type_):
-        text = _expression("x", item[1])
-        if _LIST.fullmatch(item[1]):
-            text = "cast(to_json(x) as varchar)"
-        return f"list_transform(cast({column} as {item[1]}[]), lambda x: {text})"
+        is_nested = _LIST.fullmatch(item[1]) or item[1].startswith(_NESTED)
+        text = f"cast({'to_json(x)' if is_nested else 'x'} as varchar)"
+        texts = f"list_transform(cast({column} as {item[1]}[]), lambda x: coalesce({text}, ''))"
+        mark = separator.replace("'", "''")
+        return f"case when {column} is not null then array_to_string({texts}, '{mark}') end"
     if type_.startswith(_NESTED):
         return f"case when {column} is not null then cast(to_json({column}) as varchar) end"
-    return f"cast({column} as varchar)"
+    return column if type_ == "BLOB" else f"cast({column} as varchar)"
 
 
-def _finish(type_: str, separator: str | None) -> _Cell | None:
-    if item := _LIST.fullmatch(type_):
-        finish = None if _LIST.fullmatch(item[1]) else _finish(item[1], separator)
-        return lambda value: _list(value, finish, separator)
-    if type_ == "BLOB":
-        return _bytes_text
-    if type_ in _FLOAT_DIGITS:
-        return lambda value: _without_exponent(value, 10.0 ** _FLOAT_DIGITS[type_])
-    return None
-
-
-def _list(value: object, finish: _Cell | None, separator: str | None) -> str | None:
-    if not isinstance(value, list):
-        return None
-    return list_text((finish(item) if finish else item for item in value), separator)
-
-
-def _bytes_text(value: object) -> str | None:
+def _bytes_text(value: bytes) -> str:
     r"""Bytes as text, and those that are none as \xNN. Some writers mark no column as text."""
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else None
+    return value.decode("utf-8", "backslashreplace")
 
 
-def _without_exponent(value: object, limit: float) -> str | None:
-    if not isinstance(value, str):
-        return None
-    number = float(value)
-    if abs(number) >= limit and number - number == 0:
+def _number_text(written: str, digits: int) -> str:
+    """A float without an exponent, unless it has more digits than its cell certainly holds."""
+    number = float(written)
+    if abs(number) >= 10.0**digits and number - number == 0:
         return rounded_text(number)
-    return format(Decimal(value), "f") if "e" in value else value
+    return format(Decimal(written), "f") if "e" in written else written
 
 
-def _names(connection: duckdb.DuckDBPyConnection, file: str) -> list[str]:
-    """The names of the columns as the file has them; DuckDB renames those that are there twice."""
-    elements = connection.execute(
-        "select name, coalesce(num_children, 0) from parquet_schema(?)", [file]
-    ).fetchall()
-    names: list[str] = []
-    inside = 0
-    for name, children in elements[1:]:
-        if inside:
-            inside -= 1
-        else:
-            names.append(str(name))
-        inside += children
-    return names
+_FINISH: dict[str, Callable[[Any], str]] = {
+    "BLOB": _bytes_text,
+    "DOUBLE": partial(_number_text, digits=15),
+    "FLOAT": partial(_number_text, digits=7),
+}
 
 
 @contextmanager

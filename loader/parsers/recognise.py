@@ -46,8 +46,6 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
         if separator := parsers[0].input.formats.list_separator:
             parsers[0].sheet = parquet.sheet(file.path, name, separator)
         return parsers
-    if "password" in kind:
-        raise FileRefused(name, f": it is {kind}. Save it without a password and load that.")
     if kind != "text":
         raise FileRefused(
             name, f": it is {kind}, and no table that labmart reads. Leave it out (--exclude)."
@@ -62,7 +60,7 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
         from loader.parsers import json_lines
 
         return [json_lines.recognise(name, opened, inputs, options.encoding)]
-    wrapping = "".join(f"{layer}, " for layer in file.content.layers)
+    wrapping = f"{file.content.compression}, " if file.content.compression else ""
     return [recognise_text(name, opened, inputs, options, wrapping)]
 
 

@@ -184,8 +184,8 @@ def _refuse_forgotten(
     for row, table in product(filled, inputs):
         alike = columns_alike(header := _names(row), table)
         if all(column in alike for column in table.columns if column.required):
-            miss = near_miss(header, table)
-            what = f"{miss[1]}. {miss[2]}" if miss else f"it names the columns of {table.name}."
+            _, what, advice = near_miss(header, [table])
+            what = f"{what}. {advice}" if what else f"it names the columns of {table.name}."
             raise FileRefused(name, f"{where} {row.number}: {what} {apart}")
 
 

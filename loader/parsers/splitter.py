@@ -11,7 +11,7 @@ line below it. So a quote that is opened and never closed costs one line, not th
 A record of nothing but empty cells is none. `="007"`, which keeps Excel from taking a text for a
 number, is its text.
 
-A record that is a header ends the splitting: what follows it is read by a Splitter of its own.
+What follows a record that is a header is read under it.
 
 `Grammar.record` is the definition. It costs a microsecond a cell, so runs of plain lines are
 matched by one regular expression each, or by counting delimiters where there is no quote, and pass
@@ -21,10 +21,10 @@ on as they are (`PlainLines`); tests hold both against each other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import repeat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice, repeat
 from operator import add
 
 from loader.parsers.records import (
@@ -40,9 +40,7 @@ from loader.parsers.records import (
 from loader.sources import BLANKS, ID_LIKE, Headers
 
 # See Splitter._number.
-_DIGITS = 4
-# Fewer lines are numbered one by one.
-_FEW_LINES = 500
+_DIGITS = 3
 _NUMBERS = 10**_DIGITS
 # The regular expressions below grow with the columns; wider tables are read by definition.
 _PLAIN_COLUMNS = 256
@@ -67,13 +65,10 @@ class Dialect:
         return BLANKS.translate({ord(char): None for char in f"\r\n{self.delimiter}"})
 
     @property
-    def copyable(self) -> bool:
-        """Whether COPY takes the delimiter, with our numbers before the cells."""
-        return (
-            self.delimiter.isascii()
-            and not self.delimiter.isdigit()
-            and self.delimiter not in '"\r\n\0'
-        )
+    def output(self) -> str:
+        """The delimiter of what is written: the same, unless COPY refuses it beside our numbers."""
+        taken = self.delimiter.isascii() and not self.delimiter.isdigit()
+        return self.delimiter if taken and self.delimiter not in '"\r\n\0' else ","
 
 
 @dataclass(frozen=True)
@@ -135,8 +130,8 @@ def lines_of(text: str, *, limit: int = 1 << 62) -> Iterator[tuple[int, int, int
 
 
 def count_lines(text: str) -> int:
-    """How many line ends a text has."""
-    return len(_LINE_END.findall(text))
+    """How many lines a text has, of which the last may lack its end."""
+    return len(_LINE_END.findall(text)) + (not text.endswith(("\r", "\n")))
 
 
 class PlainLines:
@@ -199,68 +194,76 @@ class PlainLines:
         return self._dialect.delimiter.join([*kept, csv_cell(extra_of(further))]) + "\n"
 
 
-@dataclass
 class Splitter:
-    """Splits a text that comes in portions; `line` is the number of the next line.
+    """Splits a text that comes in portions, after `expect` has told what its records look like.
 
-    Of the `width` cells of a record `pick` are written, in this order (-1: an empty one). `extra`
-    names the cells that are written as JSON behind these, if it is not None. `key` is the cell with
-    the record's id.
-    With `headers` it stops behind a record that is a header, and `header` has its cells.
+    `line` is the number of the next line; `records`, `rejected` and `doubted`, which may have
+    swallowed others, are those of the last portion. Where a record is a header, `on_header` is told
+    its line and cells, and what to expect from there on it tells by `expect`.
     """
 
-    dialect: Dialect
-    width: int
-    pick: tuple[int, ...]
-    load_id: int
-    line: int = 1
-    extra: Mapping[int, str] | None = None
-    key: int | None = None
-    headers: Headers | None = None
-    records: int = 0
-    rejected: list[RejectedLine] = field(default_factory=list)
-    header: tuple[str, ...] | None = None
-    header_line: int = 0
-    # Records that may have swallowed others.
-    doubted: list[RejectedLine] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._grammar = Grammar(self.dialect)
-        self._unquoted = Grammar(replace(self.dialect, quote=""))
-        self._delimiter = output_delimiter(self.dialect)
-        self._plain: PlainLines | None = None
-        if self.dialect.copyable and 1 < self.width <= _PLAIN_COLUMNS:
-            self._plain = PlainLines(self.dialect, self.width, self.pick, self.extra)
+    def __init__(
+        self,
+        dialect: Dialect,
+        load_id: int,
+        *,
+        line: int = 1,
+        headers: Headers | None = None,
+        on_header: Callable[[int, tuple[str, ...]], None] | None = None,
+    ) -> None:
+        self.line = line
+        self.records = 0
+        self.rejected: list[RejectedLine] = []
+        self.doubted: list[RejectedLine] = []
+        self._dialect, self._load_id = dialect, load_id
+        self._headers, self._on_header = headers, on_header
+        self._grammar = Grammar(dialect)
+        self._delimiter = dialect.output
         # What empty cells are made of.
-        self._nothing = BLANKS + self.dialect.delimiter + self.dialect.quote
+        self._nothing = BLANKS + dialect.delimiter + dialect.quote
+
+    def expect(
+        self,
+        width: int,
+        pick: Sequence[int],
+        extra: Mapping[int, str] | None = None,
+        key: int | None = None,
+    ) -> None:
+        """Expect records of `width` cells, of which `pick` are written in this order (-1: empty).
+
+        `extra` names the cells that are written as JSON behind these, if it is not None; `key` is
+        the cell with the record's id.
+        """
+        self._width, self._pick, self._extra, self._key = width, pick, extra, key
+        self._plain: PlainLines | None = None
+        if self._delimiter == self._dialect.delimiter and 1 < width <= _PLAIN_COLUMNS:
+            self._plain = PlainLines(self._dialect, width, pick, extra)
         # A line whose id begins with no digit: it may be a header, or empty.
-        delimiter = re.escape(self.dialect.delimiter)
-        before = f"[^{delimiter}\n]*+{delimiter}" * (self.key or 0)
+        delimiter = re.escape(self._dialect.delimiter)
+        before = f'(?:"(?:[^"\n]++|"")*+"|[^{delimiter}"\n]*+){delimiter}' * (key or 0)
         self._odd = re.compile(f"\n{before}(?![ \"']*+(?:[0-9]|[A-Za-z]{{1,8}}[-_]?[0-9])|\\Z)")
 
     def split(self, text: str, *, final: bool) -> tuple[str, int]:
         """Records of a text that begins with a record and, unless `final`, ends with a line.
 
         Returns them as CSV, and how much of the text was used: a record that may go on behind its
-        end is left for the next call, as is all that follows a header. `records`, `rejected` and
-        `doubted` are those of this text.
+        end is left for the next call.
         """
         self.records, self.rejected, self.doubted = 0, [], []
         out: list[str] = []
         at = 0
         # Bytes that could not be decoded are looked for line by line.
-        plain = None if _has_undecodable(text) else self._plain
-        # Most texts have no quotation marks at all.
-        if plain and (lines := plain.all_lines(text)) is not None:
-            at = self._run(text, lines, out)
-        while at < len(text) and self.header is None:
-            begun = at
-            if plain and (end := plain.end(text, at)) > at:
-                run = text[at:end]
-                if "\r" in run:
-                    run = run.replace("\r\n", "\n").replace("\r", "\n")
+        by_definition = _has_undecodable(text)
+        while at < len(text):
+            plain, begun = None if by_definition else self._plain, at
+            # Most texts have no quotation marks at all.
+            if plain and not at and (lines := plain.all_lines(text)) is not None:
+                at = self._run(text, lines, out)
+            elif plain and (end := plain.end(text, at)) > at:
+                run = text[at:end].replace("\r\n", "\n").replace("\r", "\n")
                 used = self._run(run, plain.lines(run), out)
-                at = end if used == len(run) else _begin_of(text, at, run.count("\n", 0, used))
+                lines_used = islice(LINE.finditer(text, at), run.count("\n", 0, used))
+                at = end if used == len(run) else [*lines_used][-1].end()
             if at == begun:
                 at = self._one_record(text, at, out, final=final)
             if at == begun:
@@ -270,34 +273,31 @@ class Splitter:
     def _run(self, run: str, lines: list[str], out: list[str]) -> int:
         """Number the lines of a run, ended by LF, as they pass on; how much of it was used.
 
-        That is all of it, or up to a line that the definition has to read.
+        That is all of it, or up to and with a header.
         """
         if not self._odd.search("\n" + run):
             out.append(self._number(lines))
             return len(run)
-        may_be_header = self.headers is not None and self.headers.may_be_in(run)
         begun = at = 0
         for number, line in enumerate(run.split("\n")[:-1]):
-            if not line.strip(self._nothing) and self._is_empty(line):
-                out.append(self._number(lines[begun:number]))
-                self.line += 1
-                begun = number + 1
-            elif may_be_header and self._is_header(self._cells(line)):
-                out.append(self._number(lines[begun:number]))
-                # At the head of a run: or the same run would begin there again.
-                return at or self._one_record(run, 0, out, final=True)
             at += len(line) + 1
+            if not self._odd.match(f"\n{line}\n"):
+                continue
+            may_be_header = self._headers is not None and self._headers.words.search(line)
+            if not may_be_header and line.strip(self._nothing):
+                continue
+            cells = self._grammar.record(line, 0, len(line)).cells
+            is_header = may_be_header and self._is_header(cells)
+            # Two quotation marks are nothing, four are a cell with one.
+            if is_header or not is_filled(cells):
+                out.append(self._number(lines[begun:number]))
+                begun = number + 1
+                if is_header:
+                    self._follow(cells, lines=1)
+                    return at
+                self.line += 1
         out.append(self._number(lines[begun:]))
         return at
-
-    def _is_empty(self, line: str) -> bool:
-        # Two quotation marks are nothing, four are a cell with one.
-        return not is_filled(self._grammar.record(line, 0, len(line)).cells)
-
-    def _cells(self, line: str) -> list[str]:
-        """The cells of a plain line, roughly."""
-        cells = line.split(self.dialect.delimiter)
-        return [cell.strip(BLANKS + self.dialect.quote) for cell in cells]
 
     def _number(self, lines: list[str]) -> str:
         """The lines with their numbers and the load in front: all that is done for a plain one.
@@ -306,27 +306,17 @@ class Splitter:
         lines, so that a line costs one concatenation. Zeros in front do not matter to COPY.
         """
         out = []
+        numbers = _numbers(self._delimiter, self._load_id)
         done, count = 0, len(lines)
-        if count < _FEW_LINES:
-            between = f"{self._delimiter}{self.load_id}{self._delimiter}"
-            out = [f"{number}{between}{line}\n" for number, line in enumerate(lines, self.line)]
-            self.line += count
-            done = count
         while done < count:
             first, last = divmod(self.line, _NUMBERS)
             portion = min(_NUMBERS - last, count - done)
-            numbers = self._numbers[last : last + portion]
-            numbered = map(add, numbers, lines[done : done + portion])
+            numbered = map(add, numbers[last : last + portion], lines[done : done + portion])
             out.append(f"{first}" + f"\n{first}".join(numbered) + "\n")
             done += portion
             self.line += portion
         self.records += count
         return "".join(out)
-
-    @cached_property
-    def _numbers(self) -> list[str]:
-        between = f"{self._delimiter}{self.load_id}{self._delimiter}"
-        return [f"{number:0{_DIGITS}d}{between}" for number in range(_NUMBERS)]
 
     def _one_record(self, text: str, at: int, out: list[str], *, final: bool) -> int:
         """Read one record by definition. Returns where the next begins; `at`: wait for more."""
@@ -335,27 +325,35 @@ class Splitter:
         line, after = match[1], match.end()
         if fault := not_text(line):
             return self._reject(line, after, *fault)
-        if not line.strip(self.dialect.blanks):
+        if not line.strip(self._dialect.blanks):
             self.line += 1
             return after
         limit = max(after, at + RECORD_LIMIT)
         record = self._grammar.record(text, at, limit)
+        cells, quote, is_long = record.cells, self._dialect.quote, record.end > after
         if record.fault == "open" and not final and len(text) < limit:
             return at
-        is_long = record.end > after
-        written = text[at : record.end] if is_long else "\n"
-        # The text may end without a line end.
-        lines = count_lines(written) + (not written.endswith(("\r", "\n")))
-        if not record.fault and self._is_header(record.cells):
-            self.header = tuple(cell or "" for cell in record.cells)
-            self.header_line = self.line
-        elif record.fault or (is_long and not self._is_whole(record, text, limit)):
-            return self._reject(line, after, "broken_quoting", _broken(line, self.dialect.quote))
-        elif is_filled(record.cells):
-            if len(record.cells) != self.width:
-                has = "1 cell" if len(record.cells) == 1 else f"{len(record.cells)} cells"
-                detail = f"The line has {has}, the header {self.width}."
-                return self._reject(line, after, "wrong_column_count", detail)
+        written = text[at : record.end] if is_long else ""
+        lines = count_lines(written)
+        if not record.fault and self._is_header(cells):
+            self._follow(cells, lines)
+            return record.end
+        # A record over several lines is one only if all of it is right.
+        is_torn = is_long and (
+            len(cells) != self._width
+            or any(cell and not_text(cell) for cell in cells)
+            or record.end == limit < len(text)
+        )
+        if record.fault or is_torn:
+            detail = f"Something follows a closing quotation mark ({quote}) before the delimiter."
+            if line.count(quote) % 2:
+                detail = f"A quotation mark ({quote}) is opened and not closed."
+            return self._reject(line, after, "broken_quoting", detail)
+        if is_filled(cells) and len(cells) != self._width:
+            has = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+            detail = f"The line has {has}, the header {self._width}."
+            return self._reject(line, after, "wrong_column_count", detail)
+        if is_filled(cells):
             if is_long and self._swallows(written):
                 detail = (
                     f"Lines {self.line} to {self.line + lines - 1} are one record, and a quoted "
@@ -363,40 +361,35 @@ class Splitter:
                 )
                 content = verbatim(written.rstrip("\r\n"))
                 self.doubted.append(RejectedLine(self.line, SWALLOWED, detail, content))
-            self._write(record.cells, out)
+            self._write(cells, out)
         self.line += lines
         return record.end
 
     def _is_header(self, cells: Sequence[str | None]) -> bool:
-        return self.headers is not None and self.headers.is_header([cell or "" for cell in cells])
+        return self._headers is not None and self._headers.is_header([cell or "" for cell in cells])
 
-    def _is_whole(self, record: Record, text: str, limit: int) -> bool:
-        """Whether a record over several lines is one, and not a quote that was left open."""
-        return (
-            len(record.cells) == self.width
-            and not any(cell and not_text(cell) for cell in record.cells)
-            and not (record.end == limit < len(text))
-        )
+    def _follow(self, header: Sequence[str | None], lines: int) -> None:
+        assert self._on_header is not None, "with headers somebody is told"
+        self._on_header(self.line, tuple(cell or "" for cell in header))
+        self.line += lines
 
     def _swallows(self, record: str) -> bool:
         """Whether a line within a record looks like one: two stray quotes may have made it."""
-        if self.width == 1 or len(self.doubted) >= _SWALLOWED_SHOWN:
+        if self._width == 1 or len(self.doubted) >= _SWALLOWED_SHOWN:
             return False
         for _, at, end in lines_of(record):
-            if at and record.count(self.dialect.delimiter, at, end) >= self.width - 1:
-                for grammar in (self._grammar, self._unquoted):
-                    inner = grammar.record(record, at, end)
-                    if not inner.fault and len(inner.cells) == self.width:
-                        cell = inner.cells[self.key or 0] or ""
-                        if self.key is None or ID_LIKE.match(cell.strip(BLANKS)):
-                            return True
+            cells = record[at:end].split(self._dialect.delimiter)
+            if at and len(cells) >= self._width:
+                id_ = cells[self._key or 0].strip(BLANKS + self._dialect.quote)
+                if self._key is None or ID_LIKE.match(id_):
+                    return True
         return False
 
     def _write(self, cells: tuple[str | None, ...], out: list[str]) -> None:
-        kept = [csv_cell(cells[at], self._delimiter) if at >= 0 else "" for at in self.pick]
-        if self.extra is not None:
-            kept.append(csv_cell(extra_of((name, cells[at]) for at, name in self.extra.items())))
-        out.append(self._delimiter.join([str(self.line), str(self.load_id), *kept]) + "\n")
+        kept = [csv_cell(cells[at], self._delimiter) if at >= 0 else "" for at in self._pick]
+        if self._extra is not None:
+            kept.append(csv_cell(extra_of((name, cells[at]) for at, name in self._extra.items())))
+        out.append(self._delimiter.join([str(self.line), str(self._load_id), *kept]) + "\n")
         self.records += 1
 
     def _reject(self, content: str, after: int, rule: str, detail: str) -> int:
@@ -405,30 +398,16 @@ class Splitter:
         return after
 
 
-def output_delimiter(dialect: Dialect) -> str:
-    """The delimiter of what a Splitter writes: the file's own unless COPY refuses it."""
-    return dialect.delimiter if dialect.copyable else ","
-
-
-def _begin_of(text: str, at: int, lines: int) -> int:
-    """Where so many lines behind `at` end."""
-    for _ in range(lines):
-        match = LINE.match(text, at)
-        assert match is not None, "any text has a line"
-        at = match.end()
-    return at
+@lru_cache(maxsize=1)
+def _numbers(delimiter: str, load_id: int) -> list[str]:
+    between = f"{delimiter}{load_id}{delimiter}"
+    return [f"{number:0{_DIGITS}d}{between}" for number in range(_NUMBERS)]
 
 
 def complete_lines(text: str) -> int:
     """How much of a text is whole lines, though a CR at its end may be half of a CRLF."""
     after = text.rfind("\n") + 1
     return max(after, text.rfind("\r", after, max(after, len(text) - 1)) + 1)
-
-
-def _broken(line: str, quote: str) -> str:
-    if line.count(quote) % 2:
-        return f"A quotation mark ({quote}) is opened and not closed."
-    return f"Something follows a closing quotation mark ({quote}) before the next delimiter."
 
 
 def _has_undecodable(text: str) -> bool:

@@ -88,10 +88,8 @@ def main(arguments: list[str]) -> int:
     # A library that prints would break the protocol.
     sys.stdout = sys.stderr
     format_, path, task, number = arguments
-    sheets = _FORMATS[format_](Path(path))
-    messages = _preview if task == "preview" else _rows
     try:
-        for message in messages(sheets, int(number)):
+        for message in _messages(_FORMATS[format_](Path(path)), task, int(number)):
             out.write(msgspec.json.encode(message) + b"\n")
         last: dict[str, object] = {"end": True}
     except BrokenPipeError:
@@ -131,19 +129,21 @@ def _refusal(fault: Exception) -> str:
         return f"It cannot be read: {fault.strerror}."
     if "encrypted" in reason:
         return _PASSWORD
+    if "Can't find workbook" in reason:
+        # Of an .xlsx with a password nothing else is to be seen.
+        return f"{_PASSWORD} Or it is no workbook at all."
     return f"It is damaged or incomplete ({reason}). Fetch or save it again, or as CSV."
 
 
-def _preview(sheets: Iterator[SheetRows], limit: int) -> Iterator[dict[str, object]]:
-    for name, hidden, rows in sheets:
-        first, is_whole = next(_portions(rows, limit))
-        yield {"rows": first, "sheet": name, "hidden": hidden, "is_whole": is_whole}
-
-
-def _rows(sheets: Iterator[SheetRows], index: int) -> Iterator[dict[str, object]]:
-    _, _, rows = next(islice(sheets, index, None))
-    for portion, _ in _portions(rows, _ROWS_PER_MESSAGE):
-        yield {"rows": portion}
+def _messages(sheets: Iterator[SheetRows], task: str, number: int) -> Iterator[dict[str, object]]:
+    if task == "preview":
+        for name, hidden, rows in sheets:
+            first, is_whole = next(_portions(rows, number))
+            yield {"rows": first, "sheet": name, "hidden": hidden, "is_whole": is_whole}
+    else:
+        _, _, rows = next(islice(sheets, number, None))
+        for portion, _ in _portions(rows, _ROWS_PER_MESSAGE):
+            yield {"rows": portion}
 
 
 def _portions(rows: Iterator[Row], limit: int) -> Iterator[tuple[list[Row], bool]]:
@@ -226,7 +226,6 @@ def _part_key(name: str) -> str:
 
 
 def _local_name(tag: str) -> str:
-    """The name of an element or attribute without its namespace."""
     return tag.rpartition("}")[2]
 
 
@@ -515,10 +514,6 @@ _CLOSED = {
 }
 # A cell's text has these in it without showing them: notes, and the readings above characters.
 _NOT_SHOWN = (f"{_TEXT}note", f"{_TEXT}ruby-text")
-_DURATION = re.compile(
-    r"(-?)P(?:([0-9]{1,6})D)?T?(?:([0-9]{1,7})H)?(?:([0-9]{1,7})M)?"
-    r"(?:([0-9]{1,7}(?:[.,][0-9]+)?)S)?"
-)
 _TABLE_TAG = re.compile(rb"<(?:[\w.-]+:)?table[\s/>]")
 
 
@@ -618,10 +613,9 @@ def _ods_text(cell: Element) -> str:
         return paragraphs
     if kind in ("float", "percentage", "currency"):
         return number_text(cell.get(f"{_OFFICE}value", "").strip())
-    if kind == "date":
-        return cell.get(f"{_OFFICE}date-value", "").strip()
-    if kind == "time":
-        return _duration(cell.get(f"{_OFFICE}time-value", "").strip())
+    if kind in ("date", "time"):
+        # A time is an ISO 8601 duration, `PT08H30M00S`.
+        return cell.get(f"{_OFFICE}{kind}-value", "").strip()
     if kind == "boolean":
         return cell.get(f"{_OFFICE}boolean-value", "").strip().upper()
     return cell.get(f"{_OFFICE}string-value") or paragraphs
@@ -640,16 +634,6 @@ def _paragraph(element: Element) -> str:
             pieces.append(_paragraph(child))
         pieces.append(child.tail or "")
     return "".join(pieces)
-
-
-def _duration(written: str) -> str:
-    match = _DURATION.fullmatch(written)
-    if not match or not any(match.groups()[1:]):
-        return written
-    sign, days, hours, minutes, seconds = match.groups()
-    whole = (int(days or 0) * 24 + int(hours or 0)) * 3600 + int(minutes or 0) * 60
-    milliseconds = whole * 1000 + round(float((seconds or "0").replace(",", ".")) * 1000)
-    return duration_text(-milliseconds if sign else milliseconds)
 
 
 # xls ---------------------------------------------------------------------------------------------

@@ -25,14 +25,13 @@ from loader.engines.postgres import (
     LONGEST_NAME,
     Connection,
     fault,
-    interruptible,
     literal,
     open_connection,
     where,
 )
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
-from loader.locks import wait_until
+from loader.locks import interruptible, wait_until
 from loader.profile import Profile
 from loader.publications import (
     COLUMNS,
@@ -361,9 +360,12 @@ class PostgresPublications(Publications):
             raise fault(error, where(self.profile)) from None
 
     def run(self, sql: str, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
-        with interruptible(), self._connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return cursor.fetchall() if cursor.description else []
+        def execute() -> list[tuple[Any, ...]]:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, values)
+                return cursor.fetchall() if cursor.description else []
+
+        return interruptible(execute, self._connection.cancel)
 
     def drop(self, schemas: Iterable[str]) -> None:
         """Drop schemas at once. What somebody still uses is left to the next build."""

@@ -27,10 +27,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loader.errors import UsageError
-from loader.service.database import Settings, Tables, is_loopback
-from loader.service.jobs import LOCAL, JobStore
+from loader.service.jobs import LOCAL, JobStore, Settings, Tables, is_loopback
 from loader.service.marts import Marts
-from loader.service.problems import Problem
+from loader.service.model import Problem
 
 _LOG = logging.getLogger("labmart.access")
 _Result = TypeVar("_Result")
@@ -45,7 +44,7 @@ _PREFIX = "labmart_"
 _TOKEN_BYTES = 32
 # The one that --token-file brings.
 _FROM_FILE = "token-file"
-# It only tells the OpenAPI document of the header; what is wrong with one is told below.
+# What is wrong with a header is told below.
 _BEARER = HTTPBearer(auto_error=False, description="A token of `labmart token create`.")
 
 # Requests wait for each other's connections rather than open one each.
@@ -74,9 +73,6 @@ class Caller:
 
     name: str
     role: Role
-
-    def may(self, role: Role) -> bool:
-        return ROLES.index(self.role) >= ROLES.index(role)
 
 
 class TokenStore:
@@ -157,8 +153,6 @@ class Service:
     def __init__(self, settings: Settings, tables: Tables, marts: Marts) -> None:
         self.settings, self.marts = settings, marts
         self.jobs, self.tokens = JobStore(tables), TokenStore(tables)
-        # Set when the server is told to end: no stream of events goes on then.
-        self.is_ending = False
         # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
         self._threads = CapacityLimiter(CONNECTIONS)
 
@@ -188,11 +182,23 @@ def require(role: Role) -> Callable[..., Awaitable[Caller]]:
     async def check(
         request: Request,
         service: Serving,
-        _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+        given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> Caller:
-        caller = await _caller(request, service)
+        caller = None
+        if given is not None:
+            caller = await service.in_thread(service.tokens.caller_of, given.credentials)
+        elif service.settings.open_to_all and "authorization" not in request.headers:
+            caller = Caller(LOCAL, "admin")
+        if caller is None:
+            raise Problem(
+                401,
+                "unauthorized",
+                "This needs a token, sent as `Authorization: Bearer …`, that is neither unknown, "
+                "expired nor revoked.",
+                headers={"WWW-Authenticate": 'Bearer realm="labmart"'},
+            )
         request.state.caller = caller.name
-        if not caller.may(role):
+        if ROLES.index(caller.role) < ROLES.index(role):
             raise Problem(
                 403,
                 "role-missing",
@@ -201,26 +207,6 @@ def require(role: Role) -> Callable[..., Awaitable[Caller]]:
         return caller
 
     return check
-
-
-async def _caller(request: Request, service: Service) -> Caller:
-    authorizations = request.headers.getlist("authorization")
-    if not authorizations:
-        if service.settings.open_to_all:
-            return Caller(LOCAL, "admin")
-        raise _unauthorized("This needs a token: send it as `Authorization: Bearer …`.")
-    scheme, _, token = authorizations[0].partition(" ")
-    caller = None
-    if len(authorizations) == 1 and scheme.lower() == "bearer" and token.strip():
-        caller = await service.in_thread(service.tokens.caller_of, token.strip())
-    if caller is None:
-        raise _unauthorized("The token is unknown, expired or revoked.", error="invalid_token")
-    return caller
-
-
-def _unauthorized(detail: str, *, error: str = "") -> Problem:
-    challenge = 'Bearer realm="labmart"' + (f', error="{error}"' if error else "")
-    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
 
 
 class Guard:

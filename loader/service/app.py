@@ -1,29 +1,378 @@
-"""`labmart serve`: the app, and the server's process from start to end."""
+"""`labmart serve`: all addresses; the app; and the server's process from start to end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import mimetypes
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
 
 import uvicorn
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import Field
 
 from loader import __version__
-from loader.errors import UsageError
-from loader.service import problems, routes
-from loader.service.access import CONNECTIONS, Guard, Service, TokenStore
-from loader.service.database import Settings, Tables, prepared
-from loader.service.marts import Marts
+from loader.dbt import write_docs
+from loader.errors import BuildFailed, UsageError
+from loader.load import restricted
+from loader.parsers.encoding import said_encoding
+from loader.query import FILTER_SYNTAX
+from loader.service.access import CONNECTIONS, Caller, Guard, Service, Serving, TokenStore, require
+from loader.service.jobs import Settings, Tables, prepared
+from loader.service.marts import FORMATS, Marts
+from loader.service.model import (
+    DECLARED,
+    HANDLERS,
+    Job,
+    JobList,
+    Kind,
+    Options,
+    Problem,
+    RowQuery,
+    UploadOptions,
+    load_options,
+)
+from loader.service.uploads import (
+    boundary_of,
+    check_length,
+    check_name,
+    receive,
+    spooled,
+    take_over,
+)
 from loader.service.worker import keep_worker
+from loader.sources import read_inputs, with_said_names
 
 # What is under way may take so long to end.
 _LAST_ANSWERS_SECONDS = 3
 _MOST_CONNECTIONS = 1000
+
+router = APIRouter()
+
+Reader = Annotated[Caller, Depends(require("read"))]
+Loader = Annotated[Caller, Depends(require("load"))]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A request for a job, of a caller who may have one."""
+
+    request: Request
+    response: Response
+    caller: Loader
+    service: Serving
+
+    async def accept(
+        self, kind: Kind, options: Options, job_id: UUID | None = None, **more: Any
+    ) -> Job:
+        """Queue a job; `more` is what JobStore.accept takes besides."""
+        accept = partial(self.service.jobs.accept, **more)
+        job = await self.service.in_thread(
+            accept, job_id or uuid4(), kind, self.caller.name, options
+        )
+        self.response.headers["Location"] = job.links["self"]
+        return job
+
+
+Calling = Annotated[_Call, Depends()]
+_Options = Annotated[UploadOptions, Query()]
+
+# Uploads: a file as the body, or several as parts of one.
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {
+    "schema": {
+        "type": "object",
+        "properties": {"file": {"type": "array", "items": _BINARY["schema"], "minItems": 1}},
+        "required": ["file"],
+        "additionalProperties": False,
+    }
+}
+_UPLOADED: dict[int | str, dict[str, object]] = {
+    200: {"model": Job, "description": "The job that this Idempotency-Key has brought before"},
+    202: {"description": "Accepted; the job will load it"},
+}
+_Key = Annotated[
+    Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")] | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Sent again with the same content, it gives the same job.",
+    ),
+]
+
+
+@router.put(
+    "/v1/files/{name}",
+    status_code=202,
+    responses=_UPLOADED,
+    openapi_extra={"requestBody": {"content": {"application/octet-stream": _BINARY}}},
+    tags=["files"],
+)
+async def put_file(call: Calling, name: str, asked: _Options, key: _Key = None) -> Job:
+    """Upload one file: `curl -T users.csv URL/v1/files/`."""
+    return await _upload(call, asked, key, name=check_name(name))
+
+
+@router.post("/v1/files/", status_code=202, include_in_schema=False)
+@router.post(
+    "/v1/files",
+    status_code=202,
+    responses=_UPLOADED,
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": _FORM}}},
+    tags=["files"],
+)
+async def post_files(call: Calling, asked: _Options, key: _Key = None) -> Job:
+    """Upload several files, all of which are loaded or none."""
+    return await _upload(call, asked, key, boundary=boundary_of(call.request))
+
+
+async def _upload(
+    call: _Call, asked: UploadOptions, key: str | None, *, name: str = "", boundary: str = ""
+) -> Job:
+    """Everything that can be refused is, before the first byte of the body is read."""
+    settings, job_id = call.service.settings, uuid4()
+    _check_options(asked, settings.database.project.sources_file)
+    check_length(call.request, settings)
+    files = await receive(call.request, settings, job_id, name, boundary)
+    # If this fails nobody knows whether it was accepted; a folder without a job is found and
+    # deleted later.
+    job = await call.accept("load", _given(asked), job_id, files=files, idempotency_key=key)
+    if job.id != job_id:
+        rmtree(spooled(settings.spool_folder, job_id), ignore_errors=True)
+        call.response.status_code = 200
+    return job
+
+
+def _given(asked: UploadOptions) -> Options:
+    return Options(**asked.model_dump(exclude_defaults=True))
+
+
+def _check_options(asked: UploadOptions, sources_file: Path) -> None:
+    """Raise click.UsageError or UsageError for options that no file can be read by."""
+    options = load_options(asked)
+    if options.read.encoding is not None:
+        said_encoding(options.read.encoding, b"")
+    with_said_names(restricted(read_inputs(sources_file), options.input), options.read.names)
+
+
+# Jobs without an upload: builds, undo and redo.
+
+
+@router.post("/v1/builds", status_code=202, tags=["jobs"])
+async def build(call: Calling) -> Job:
+    """Bring the marts up to date."""
+    return await call.accept("build", Options())
+
+
+@router.post("/v1/loads/{load_id}/{change}", status_code=202, tags=["jobs"])
+async def change_load(
+    call: Calling,
+    load_id: Annotated[int, PathParameter(ge=1, lt=2**63)],
+    change: Literal["undo", "redo"],
+    build: Annotated[bool, Query(description="Bring the marts up to date afterwards.")] = True,
+    together: Annotated[
+        bool, Query(description="Also the other files that were loaded with it.")
+    ] = False,
+) -> Job:
+    """Make a load not count, so that what it had replaced counts again; or take that back."""
+    return await call.accept(change, Options(build=build, load_id=load_id, together=together))
+
+
+# What is going on.
+
+
+@router.get("/v1/jobs", tags=["jobs"])
+async def list_jobs(
+    _: Reader,
+    service: Serving,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> JobList:
+    """Jobs, the newest first."""
+    return JobList(items=await service.in_thread(service.jobs.newest, limit))
+
+
+@router.get("/v1/jobs/{job_id}", tags=["jobs"])
+async def get_job(job_id: UUID, _: Reader, service: Serving) -> Job:
+    """A job."""
+    return await service.in_thread(service.jobs.find, job_id)
+
+
+@router.post("/v1/jobs/{job_id}/cancel", status_code=202, tags=["jobs"])
+async def cancel_job(job_id: UUID, _: Loader, service: Serving) -> Job:
+    """Cancel a job. What it has loaded already stays; undo takes it back."""
+    return await service.in_thread(service.jobs.cancel, job_id)
+
+
+@router.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"])
+async def retry_job(call: Calling, job_id: UUID, asked: _Options) -> Job:
+    """Load the files of a refused upload again, read as is said now; for an hour they are kept.
+
+    None of the options that it came with is taken over.
+    """
+    service, settings = call.service, call.service.settings
+    _check_options(asked, settings.database.project.sources_file)
+    refused = await service.in_thread(service.jobs.find, job_id)
+    if refused.kind != "load" or refused.state != "failed":
+        raise Problem(409, "not-refused", "Only an upload that was refused can be loaded again.")
+    new_id = uuid4()
+    await asyncio.to_thread(take_over, settings.spool_folder, job_id, new_id)
+    return await call.accept("load", _given(asked), new_id, files=refused.files)
+
+
+# The marts, and the ledger: which there are, and their rows.
+
+
+_FILTERS = {
+    "name": "filters",
+    "in": "query",
+    "description": FILTER_SYNTAX,
+    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "style": "form",
+    "explode": True,
+}
+# What the OpenAPI document says of a route that answers with rows.
+_TABLE: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {
+        200: {
+            "description": "The rows, in JSON as `items`; `next` is the `after` of the next page. "
+            "The header Labmart-Build is the published build that the rows of a mart are of.",
+            "content": {media_type: {} for media_type in FORMATS.values()},
+        },
+        304: {"description": "Nothing has changed since the tag in If-None-Match."},
+    },
+    "openapi_extra": {"parameters": [_FILTERS]},
+}
+_Rows = Annotated[RowQuery, Query()]
+
+
+# These are no coroutines: they wait for the database in threads of their own.
+@router.get("/v1/marts", tags=["marts"])
+def list_marts(_: Reader, service: Serving) -> list[dict[str, Any]]:
+    """The marts with their columns, as dbt's YAML declares them.
+
+    No two rows of one agree in `grain_columns`; without any, rows can be equal.
+    """
+    return [
+        {**mart.described(), "rows_url": f"/v1/marts/{mart.name}"}
+        for mart in service.marts.contracts().values()
+    ]
+
+
+@router.get("/v1/marts/{mart}", tags=["marts"], **_TABLE)
+def mart_rows(mart: str, request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
+    """Rows of a mart.
+
+    They come in a total order: what `order` leaves open is decided by the mart's key. NULL is less
+    than every value; text is ordered by its characters' code points.
+    """
+    return service.marts.mart(mart, request, query)
+
+
+@router.get("/v1/publications", tags=["marts"], **_TABLE)
+def publications(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
+    """What was published, the newest first: when, by whom, of which loads, what tests passed.
+
+    `status=eq.current` is what the marts show. `loads` and `marts` are JSON in a text.
+    """
+    return service.marts.publications(request, query)
+
+
+@router.get("/v1/loads", tags=["loads"], **_TABLE)
+def list_loads(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
+    """The loads, the newest first."""
+    return service.marts.loads(request, query)
+
+
+@router.get("/v1/rejected", tags=["loads"], **_TABLE)
+def rejected(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
+    """The lines of loads that could not be split, as they stand in the file: `load_id=eq.1`."""
+    return service.marts.rejected(request, query)
+
+
+# Is it alive, is it ready.
+
+
+@router.get("/health/live", tags=["health"])
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "alive"}
+
+
+@router.get("/health/ready", tags=["health"])
+async def ready(service: Serving) -> dict[str, str]:
+    """The database answers, else 503. Jobs wait while no worker is up."""
+    is_up = await service.in_thread(service.jobs.has_worker)
+    return {"status": "ready", "worker": "up" if is_up else "down"}
+
+
+# The dbt documentation, one page that dbt writes. It has its scripts, styles and pictures in
+# itself; it is let do nothing else.
+
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    "img-src data:; font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; sandbox allow-scripts allow-popups"
+)
+_WRITING_DOCS = asyncio.Lock()
+
+
+@router.get("/dbt/", response_class=FileResponse, tags=["docs"])
+async def dbt_docs(_: Reader, service: Serving) -> FileResponse:
+    """The documentation of the last build; the first to ask after one waits some seconds."""
+    project = service.settings.database.project
+    page = project.target / "static_index.html"
+    async with _WRITING_DOCS:
+        if _written_at(page) < max(_written_at(project.target / "run_results.json"), 1):
+            try:
+                await asyncio.to_thread(write_docs, project, service.settings.target)
+            except BuildFailed as error:
+                raise Problem(503, "no-docs", str(error), headers={"Retry-After": "30"}) from None
+    headers = {"Content-Security-Policy": _DOCS_POLICY}
+    return FileResponse(page, media_type="text/html", headers=headers)
+
+
+def _written_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+# The page: the files in the folder page/ of the package, and no other file whatever is asked for.
+# They are static and hold no data, so they need no token; what the page shows it asks the API for.
+# The modules of one page have to be of one version: a browser asks each time, by their ETags.
+
+page_router = APIRouter(include_in_schema=False)
+_PAGE = StaticFiles(directory=Path(__file__).with_name("page"))
+# The system's own table may know others.
+mimetypes.add_type("text/javascript", ".js")
+
+
+@page_router.api_route("/", methods=["GET", "HEAD"])
+@page_router.api_route("/assets/{name}", methods=["GET", "HEAD"])
+async def page(request: Request, name: str = "index.html") -> Response:
+    """The page, or a part of it."""
+    return await _PAGE.get_response(name, request.scope)
+
+
+router.include_router(page_router)
+
+
+# The server.
 
 
 def create_app(settings: Settings, tables: Tables) -> FastAPI:
@@ -52,11 +401,11 @@ def create_app(settings: Settings, tables: Tables) -> FastAPI:
         openapi_url="/v1/openapi.json",
         # A client that sends a body does not follow to the other address.
         redirect_slashes=False,
-        responses={"default": problems.DECLARED},
-        exception_handlers=problems.HANDLERS,
+        responses={"default": DECLARED},
+        exception_handlers=HANDLERS,
     )
     app.add_middleware(Guard, settings=settings)
-    app.include_router(routes.router)
+    app.include_router(router)
     return app
 
 
@@ -75,7 +424,7 @@ def listening(settings: Settings) -> Iterator[tuple[uvicorn.Server, socket.socke
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
         )
         with _listen(settings) as listener:
-            yield _Server(config), listener
+            yield uvicorn.Server(config), listener
 
 
 def serve(settings: Settings) -> None:
@@ -87,15 +436,6 @@ def serve(settings: Settings) -> None:
         shown = f"[{host}]" if ":" in host else host
         print(f"labmart listens at http://{shown}:{port}", file=sys.stderr, flush=True)
         server.run(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # The streams of events would keep it from ending.
-        app = self.config.app
-        assert isinstance(app, FastAPI)
-        app.state.service.is_ending = True
-        await super().shutdown(sockets)
 
 
 def _check_tokens(settings: Settings, tokens: TokenStore) -> None:

@@ -1,11 +1,10 @@
-"""Jobs: one row each, which alone says what state a job is in.
+"""The service's own tables: what a server or a worker is started with, connections, and jobs.
 
-The server accepts, tells and cancels them; one worker at a time, which holds an advisory lock of
-the database while it lives, claims and ends them. A job whose worker was killed stays claimed, and
-the next worker claims it once more. So nothing else is needed for the order than the rows
-themselves: loads, undo and redo in the order in which they were accepted, then one build for all
-that wait for it; lest a stream of uploads puts the build off for ever, it goes first once somebody
-has waited for long.
+A job is one row, which alone says what state it is in and how far it is. The server accepts, tells
+and cancels jobs; one worker at a time, which holds an advisory lock of the database while it lives,
+claims and ends them. A job whose worker was killed stays claimed, and the next worker claims it
+once more. So nothing else is needed for the order than the rows themselves: loads, undo and redo in
+the order in which they were accepted, then one build for all that wait for it.
 
 (`for update skip locked` would be for several workers; it would pass over a job that somebody is
 just cancelling or looking at, and so break the order.)
@@ -13,31 +12,229 @@ just cancelling or looking at, and so break the order.)
 
 from __future__ import annotations
 
+import ipaddress
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from loader.service.database import Run, Tables
+import psycopg2
+from psycopg2.extras import NamedTupleCursor
+
+from loader.database import Database
+from loader.embedded import start
+from loader.engines.postgres import Connection, Pool, one_line, open_connection, where
+from loader.engines.sql import quote
+from loader.errors import ConfigError, DatabaseFault
+from loader.profile import Profile
 from loader.service.model import (
     FINAL,
     Job,
     Kind,
     Options,
+    Problem,
     Progress,
     Result,
     State,
     UploadedFile,
 )
-from loader.service.problems import Problem
+
+# Runs a statement with named values; its rows.
+Run = Callable[..., list[Any]]
+
+# Host names that only reach this machine.
+_LOOPBACK_NAMES = ("localhost", "ip6-localhost")
+NAME = "labmart service"
+_STATEMENT_SECONDS = 60
+
+# What all share that work on one schema.
+_TABLES = """
+create table jobs (
+    id uuid primary key,
+    -- The order in which jobs were accepted.
+    number bigint generated always as identity unique,
+    kind text not null check (kind in ('load', 'build', 'undo', 'redo')),
+    state text not null default 'queued'
+        check (state in ('queued', 'running', 'done', 'failed', 'cancelled')),
+    -- The data are written (or there were none to write), and the build is still to come.
+    awaits_build boolean not null default false,
+    -- A worker works on it, or did so when it was killed.
+    claimed boolean not null default false,
+    cancel_requested boolean not null default false,
+    -- How often a worker has begun with it.
+    attempts integer not null default 0,
+    created_at timestamptz not null default clock_timestamp(),
+    started_at timestamptz,
+    finished_at timestamptz,
+    created_by text not null,
+    options jsonb not null,
+    -- Name, bytes and sha256 of each file, in order.
+    files jsonb not null default '[]',
+    idempotency_key text,
+    progress jsonb,
+    result jsonb,
+    error jsonb
+);
+create unique index jobs_idempotency_key on jobs (created_by, idempotency_key);
+create index jobs_unfinished on jobs (number) where finished_at is null;
+
+create table tokens (
+    name text primary key,
+    role text not null check (role in ('read', 'load', 'admin')),
+    -- SHA-256 of the token.
+    hash bytea not null unique,
+    created_at timestamptz not null default clock_timestamp(),
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a server listens, what it works on, what it accepts.
+
+    `spool` holds uploads until they are loaded; service and worker have to share it. An upload ends
+    when nothing comes for `idle_seconds`.
+    """
+
+    database: Database
+    target: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    spool: Path | None = None
+    worker: bool = True
+    require_token: bool = False
+    token_file: Path | None = None
+    upload_bytes: int = 10_000_000_000
+    idle_seconds: float = 30.0
+
+    @property
+    def profile(self) -> Profile:
+        return self.database.profile
+
+    @property
+    def schema(self) -> str:
+        return f"{self.profile.schema}_service"
+
+    @property
+    def spool_folder(self) -> Path:
+        return self.spool or self.database.project.root / ".labmart" / "uploads"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether a call without a token may do everything."""
+        return self.is_loopback and not self.require_token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name, or its address, means this machine alone."""
+    bare = host.strip().rstrip(".").lower().removeprefix("[").removesuffix("]")
+    if bare in _LOOPBACK_NAMES or bare.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
+
+
+def connect(database: Database, name: str = NAME) -> Connection:
+    """Connect as dbt would, to the embedded server also if it has been stopped meanwhile."""
+    if database.embedded is not None:
+        start(database.embedded)
+    return open_connection(database.profile, name)
+
+
+def connect_to_tables(settings: Settings, name: str = NAME) -> Connection:
+    """A connection on which names are those of the service's own tables; it commits by itself."""
+    connection = connect(settings.database, name)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"set search_path to {quote(settings.schema)}, pg_catalog; "
+            f"set statement_timeout = '{_STATEMENT_SECONDS}s'"
+        )
+    return connection
+
+
+class Tables:
+    """The service's own tables; threads may share them."""
+
+    def __init__(self, settings: Settings, connections: int, name: str = NAME) -> None:
+        self._pool = Pool(lambda: connect_to_tables(settings, name), connections)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def run(self, sql: str, **values: object) -> list[Any]:
+        """Run one statement by itself; its rows, if it has any."""
+        with self._pool.connection() as connection:
+            return _run(connection, sql, **values)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Run]:
+        """What runs statements all of which are done or none."""
+        with self._pool.connection() as connection, connection:
+            yield partial(_run, connection)
+
+
+def _run(connection: Connection, sql: str, **values: object) -> list[Any]:
+    with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
+        cursor.execute(sql, values or None)  # type: ignore[no-untyped-call]
+        return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def prepared(settings: Settings, connections: int = 1, name: str = NAME) -> Iterator[Tables]:
+    """The service's own tables, which are made when they are missing.
+
+    Raises ConfigError for a target that is no PostgreSQL server, DatabaseUnreachable, or
+    DatabaseFault for whatever the database says within the block.
+    """
+    profile = settings.profile
+    if profile.engine != "postgres":
+        raise ConfigError(
+            profile.path,
+            f"target {profile.target!r} has `type: {profile.engine}`; the service needs postgres.",
+        )
+    # Makes the embedded server run, and says in a person's words what is in the way.
+    settings.database.ready()
+    tables = Tables(settings, connections, name)
+    try:
+        with tables.transaction() as run:
+            schema = settings.schema
+            # Of two servers that start at once, one waits for the other.
+            run(
+                "select pg_advisory_xact_lock(hashtextextended('labmart service ' || %(own)s, 0))",
+                own=schema,
+            )
+            # `if not exists` alone would ask for the right to create what is there already.
+            if not run("select 1 from pg_namespace where nspname = %(own)s", own=schema):
+                run(f"create schema {quote(schema)}")
+            if not run("select 1 where to_regclass('tokens') is not null"):
+                run(_TABLES)
+        yield tables
+    except psycopg2.Error as error:
+        raise DatabaseFault(where(profile), one_line(error), "Look into its log.") from None
+    finally:
+        tables.close()
+
+
+# Jobs.
 
 # What who calls without a token from this machine is called.
 LOCAL = "local"
 # A job that ends its process each time is given up at last.
 MOST_ATTEMPTS = 10
-# Who has waited so many seconds for a build has it before the loads that wait.
-_OVERDUE_SECONDS = 60
 _KEPT_DAYS = 90
 _REFUSED_KEPT = "1 hour"
 # Held for an instant by who accepts a job, and for its life by the worker.
@@ -49,27 +246,16 @@ _GIVEN_UP = Problem(
     f"The work on this ended {MOST_ATTEMPTS} times without a word, perhaps for want of memory. "
     "What was loaded is in the list of loads.",
 )
-# The job that is next: an overdue build, else what is to be written, else any build.
+# The job that is next: what is to be written, else any build.
 _NEXT = """
 select id, awaits_build, attempts from jobs where finished_at is null
-order by case
-    when not awaits_build then 1
-    when coalesce(started_at, created_at) < clock_timestamp() - %(overdue)s * interval '1 second'
-    then 0
-    else 2
-end, number
-limit 1 for update
+order by awaits_build, number limit 1 for update
 """
-_SAME_KEY = "select * from jobs where created_by = %(created_by)s and idempotency_key = %(key)s"
-# Number an event of each job, and keep it.
-_APPEND = """
-with numbered as (
-    update jobs set last_event = last_event + 1 where id = any(%(jobs)s::uuid[])
-    returning id, last_event
+_BEGUN = (
+    "state = 'running', claimed = true, attempts = attempts + 1, "
+    "started_at = coalesce(started_at, clock_timestamp())"
 )
-insert into job_events (job_id, number, event, data)
-select id, last_event, %(event)s, %(data)s::jsonb from numbered
-"""
+_SAME_KEY = "select * from jobs where created_by = %(created_by)s and idempotency_key = %(key)s"
 
 
 @dataclass(frozen=True)
@@ -121,10 +307,10 @@ class JobStore:
                     "idempotency-key-reused",
                     f"This Idempotency-Key came with something else before, in job {earlier.id}.",
                 )
-            run(
+            [row] = run(
                 "insert into jobs (id, kind, created_by, options, files, idempotency_key, "
                 "awaits_build) values (%(id)s, %(kind)s, %(created_by)s, %(options)s, %(files)s, "
-                "%(idempotency_key)s, %(kind)s = 'build')",
+                "%(idempotency_key)s, %(kind)s = 'build') returning *",
                 id=str(job_id),
                 kind=kind,
                 created_by=created_by,
@@ -134,20 +320,15 @@ class JobStore:
             )
             # The worker waits for it.
             run("select pg_notify('labmart ' || current_schema(), '')")
-            return _tell_state(run, job_id)
+            return _job(row)
 
     def find(self, job_id: UUID) -> Job:
         """Raises Problem 404."""
-        return _find(self._tables.run, job_id)
+        return _job(_row(self._tables.run, job_id, lock=False))
 
-    def newest(self, state: State | None, limit: int) -> list[Job]:
-        rows = self._tables.run(
-            "select * from jobs where (%(state)s::text is null or state = %(state)s) "
-            "order by number desc limit %(limit)s",
-            state=state,
-            limit=limit,
-        )
-        return list(map(_job, rows))
+    def newest(self, limit: int) -> list[Job]:
+        sql = f"select * from jobs order by number desc limit {limit:d}"
+        return list(map(_job, self._tables.run(sql)))
 
     def cancel(self, job_id: UUID) -> Job:
         """Cancel a job, or ask its worker for it. Raises Problem 404, or 409 when it has ended.
@@ -163,20 +344,7 @@ class JobStore:
             waits = row.awaits_build and (not row.claimed or run(in_company, job=str(job_id)))
             if row.state == "queued" or waits:
                 return _end(run, job_id, "cancelled")
-            _set(run, job_id, "cancel_requested = true")
-            return _job(row)
-
-    def events(self, job_id: UUID, after: int) -> tuple[list[Any], bool]:
-        """Events of a job after a number (number, event, data), and whether more can come."""
-        unfinished = "select 1 from jobs where id = %(job)s and finished_at is null"
-        goes_on = bool(self._tables.run(unfinished, job=str(job_id)))
-        rows = self._tables.run(
-            "select number, event, data from job_events "
-            "where job_id = %(job)s and number > %(after)s order by number",
-            job=str(job_id),
-            after=after,
-        )
-        return rows, goes_on
+            return _set(run, job_id, "cancel_requested = true")
 
     def has_worker(self) -> bool:
         """Whether a worker lives: the lock that it holds cannot be had."""
@@ -188,7 +356,7 @@ class JobStore:
     def claim(self) -> Task | None:
         """What to do next; None when there is nothing."""
         with self._tables.transaction() as run:
-            next_rows = run(_NEXT, overdue=_OVERDUE_SECONDS)
+            next_rows = run(_NEXT)
             if not next_rows:
                 return None
             [first] = next_rows
@@ -204,7 +372,7 @@ class JobStore:
                 elif row.attempts >= MOST_ATTEMPTS:
                     _end(run, row.id, "failed", error=_GIVEN_UP)
                 else:
-                    jobs.append(_begin(run, row))
+                    jobs.append(_set(run, row.id, _BEGUN))
             return Task(first.awaits_build, tuple(jobs), first.attempts + 1)
 
     def is_cancelled(self, job_id: UUID) -> bool:
@@ -212,20 +380,12 @@ class JobStore:
         sql = "select 1 from jobs where id = %(job)s and cancel_requested"
         return bool(self._tables.run(sql, job=str(job_id)))
 
-    def tell(self, jobs: Sequence[UUID], event: str, data: Mapping[str, object]) -> None:
-        _tell(self._tables.run, jobs, event, data)
-
     def tell_progress(self, jobs: Sequence[UUID], progress: Progress) -> None:
-        """Tell how far jobs are. Only the last of such events is kept."""
-        with self._tables.transaction() as run:
-            run(
-                "with earlier as (delete from job_events "
-                "where job_id = any(%(jobs)s::uuid[]) and event = 'progress') "
-                "update jobs set progress = %(progress)s where id = any(%(jobs)s::uuid[])",
-                jobs=list(map(str, jobs)),
-                progress=progress.model_dump_json(),
-            )
-            _tell(run, jobs, "progress", progress.model_dump())
+        self._tables.run(
+            "update jobs set progress = %(progress)s where id = any(%(jobs)s::uuid[])",
+            jobs=list(map(str, jobs)),
+            progress=progress.model_dump_json(),
+        )
 
     def keep_written(self, job: Job, result: Result) -> None:
         """The job's data are written: it ends, or waits for the build."""
@@ -238,10 +398,8 @@ class JobStore:
             elif row.cancel_requested:
                 _end(run, job.id, "cancelled")
             else:
-                waiting = Progress(step="building").model_dump()
-                at = json.dumps(waiting)
+                at = Progress(step="building").model_dump_json()
                 _set(run, job.id, "awaits_build = true, progress = %(at)s", at=at)
-                _tell(run, [job.id], "progress", waiting)
 
     def end(
         self,
@@ -278,39 +436,20 @@ class JobStore:
         self._tables.run(f"delete from jobs where {old}")
 
 
-def _tell(run: Run, jobs: Sequence[UUID], event: str, data: Mapping[str, object]) -> None:
-    run(_APPEND, jobs=list(map(str, jobs)), event=event, data=json.dumps(data))
-
-
-def _tell_state(run: Run, job_id: UUID) -> Job:
-    job = _find(run, job_id)
-    _tell(run, [job_id], "state", job.model_dump(mode="json"))
-    return job
-
-
-def _begin(run: Run, row: Any) -> Job:
-    _set(
-        run,
-        row.id,
-        "state = 'running', claimed = true, attempts = attempts + 1, "
-        "started_at = coalesce(started_at, clock_timestamp())",
-    )
-    return _tell_state(run, row.id) if row.state == "queued" else _find(run, row.id)
-
-
 def _end(run: Run, job_id: UUID, state: State, error: Problem | None = None) -> Job:
-    _set(
+    return _set(
         run,
         job_id,
         "state = %(state)s, finished_at = clock_timestamp(), claimed = false, error = %(error)s",
         state=state,
         error=json.dumps(error.document(f"/v1/jobs/{job_id}")) if error else None,
     )
-    return _tell_state(run, job_id)
 
 
-def _set(run: Run, job_id: UUID, assignments: str, **values: object) -> None:
-    run(f"update jobs set {assignments} where id = %(job)s", job=str(job_id), **values)
+def _set(run: Run, job_id: UUID, assignments: str, **values: object) -> Job:
+    sql = f"update jobs set {assignments} where id = %(job)s returning *"
+    [row] = run(sql, job=str(job_id), **values)
+    return _job(row)
 
 
 def _row(run: Run, job_id: UUID, *, lock: bool = True) -> Any:
@@ -320,10 +459,6 @@ def _row(run: Run, job_id: UUID, *, lock: bool = True) -> Any:
     if not rows:
         raise Problem(404, "unknown-job", f"There is no job {job_id}.")
     return rows[0]
-
-
-def _find(run: Run, job_id: UUID) -> Job:
-    return _job(_row(run, job_id, lock=False))
 
 
 def _job(row: Any) -> Job:

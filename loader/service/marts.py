@@ -14,7 +14,7 @@ An ETag of a mart names the build: a mart is a view on a build's tables, or a ta
 has made anew, so its version is the identity of the tables behind it; no row is read for it. A row
 that somebody changes by hand shows in the server's counters of changed rows, up to ten seconds
 after its transaction has ended. The header Labmart-Build says which build the rows are of. A page
-begins behind so many rows; its cursor names the version too, lest two pages be of two builds.
+begins behind so many rows; its cursor names the tables too, lest two pages be of two builds.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from loader.project import Project
 from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
 from loader.query import Source, selection_of
 from loader.roles import reader_of, set_up_roles
-from loader.service.database import connect
+from loader.service.jobs import connect
 from loader.service.model import RowQuery
 from loader.show import write_json
 from loader.sources import LEDGER, REJECTED
@@ -172,7 +172,7 @@ class Marts:
         # All of it is checked before anything is asked of the database.
         selection = _selection(source, request, query, PAGE if format_ == "json" else None)
         with self.reading(source) as engine:
-            version, build = _version(source, engine)
+            version, tables, build = _version(source, engine)
             # It may be kept, by the client alone, and asked about each time.
             headers = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
             if build:
@@ -185,7 +185,7 @@ class Marts:
                 if tag in request.headers.get("if-none-match", ""):
                     return Response(status_code=304, headers=headers)
             same_pages = replace(selection, columns=(), limit=None)
-            cursor = _hash(version, same_pages)[:12]
+            cursor = _hash(tables, build, same_pages)[:12]
             if query.after is not None:
                 known, _, offset = query.after.partition("-")
                 if known != cursor:
@@ -276,16 +276,19 @@ def _selection(source: Source, request: Request, query: RowQuery, page: int | No
     )
 
 
-def _version(source: Source, engine: Postgres) -> tuple[str, str]:
-    """What changes whenever the rows do, "" where nothing tells; and the number of their build,
-    where labmart has published them."""
+def _version(source: Source, engine: Postgres) -> tuple[str, str, str]:
+    """What changes whenever the rows do, and with each build; "" where nothing tells.
+
+    And the number of their build, where labmart has published them.
+    """
     if not source.swapped:
-        return "", ""
+        return "", "", ""
     status, build = f"{quote(source.schema)}.{quote(MART_STATUS)}", ""
     if engine.all("select to_regclass(%s)", (status,)) != [(None,)]:
         sql = f"select build from {status} where mart = %s"
         build = "".join(str(number) for (number,) in engine.all(sql, (source.contract.name,)))
-    return repr(engine.all(_IDENTITY, (source.qualified_name,))), build
+    tables = engine.all(_IDENTITY, (source.qualified_name,))
+    return f"{build} {tables}", str([table[:2] for table in tables]), build
 
 
 def _hash(*described: object) -> str:

@@ -1,15 +1,30 @@
-"""The shapes of requests and answers, which the OpenAPI document tells."""
+"""The shapes of requests and answers, which the OpenAPI document tells; errors among them.
+
+Errors are problem details (RFC 9457), with the sentences that the command has for them.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import click
+import psycopg2
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field, create_model
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from loader.cli.data import given_options, parsed
+from loader.engines.postgres import one_line
+from loader.errors import BadParameter, FilesRefused, LabmartError
 
 if TYPE_CHECKING:
     from loader.load import LoadOptions
@@ -90,7 +105,6 @@ def _parameter_of(option: click.Parameter) -> Any:
 class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    replace: bool = False
     build: Annotated[bool, Field(description="Bring the marts up to date afterwards.")] = True
 
 
@@ -112,7 +126,6 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    replace: bool = False
     build: bool = True
     load_id: int | None = None
     together: bool = False
@@ -217,7 +230,7 @@ class Progress(BaseModel):
 
 
 class Job(BaseModel):
-    """A job, as the event `state` has it too."""
+    """A job: what was asked for, how far it is, what came of it."""
 
     id: UUID
     kind: str
@@ -236,24 +249,108 @@ class Job(BaseModel):
     @property
     def links(self) -> dict[str, str]:
         here = f"/v1/jobs/{self.id}"
-        return {"self": here, **{name: f"{here}/{name}" for name in ("events", "cancel", "retry")}}
+        return {"self": here, **{name: f"{here}/{name}" for name in ("cancel", "retry")}}
 
 
 class JobList(BaseModel):
     items: list[Job]
 
 
-class ColumnModel(BaseModel):
-    name: str
-    type: str
-    description: str
+# Errors.
+
+MEDIA_TYPE = "application/problem+json"
+# What the OpenAPI document says of every answer that is an error.
+DECLARED = {
+    "description": "A problem",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemModel"}}},
+}
+_TITLES = {"files-refused": "The file was refused", "build-failed": "The build failed"}
 
 
-class MartModel(BaseModel):
-    """A mart. No two rows agree in `grain_columns`; without any, rows can be equal."""
+class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
+    """A request that is answered with an error. `detail` is a sentence for a person.
 
-    name: str
-    description: str
-    grain_columns: list[str]
-    columns: list[ColumnModel]
-    rows_url: str
+    `kind` is the last part of the problem's type; `members` are further members of the document.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, object] | None = None,
+    ) -> None:
+        self.status, self.kind, self.detail = status, kind, detail
+        self.headers, self.members = headers, members or {}
+        super().__init__(detail)
+
+    def document(self, instance: str) -> dict[str, object]:
+        """The problem as a JSON object; `instance` is the address at which it happened."""
+        return {
+            "type": f"urn:labmart:problem:{self.kind}",
+            "title": _TITLES.get(self.kind) or HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            **self.members,
+        }
+
+    def response(self, instance: str) -> Response:
+        text = json.dumps(self.document(instance), ensure_ascii=False)
+        return Response(text, self.status, self.headers, MEDIA_TYPE)
+
+
+def of_error(error: Exception) -> Problem:
+    """The problem that an error amounts to."""
+    members: dict[str, object] = {}
+    match error:
+        case Problem():
+            return error
+        case LabmartError():
+            if isinstance(error, FilesRefused):
+                members["problems"] = list(error.problems)
+                members["headers"] = [
+                    {"file": name, **asdict(header)} for name, header in error.headers.items()
+                ]
+            if isinstance(error, BadParameter):
+                members["parameter"] = error.parameter
+            retry = {"Retry-After": "5"} if error.status in (503, 504) else None
+            kind = re.sub(r"(?<=.)(?=[A-Z])", "-", type(error).__name__).lower()
+            return Problem(error.status, kind, str(error), headers=retry, members=members)
+        case RequestValidationError():
+            faults = [
+                f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}."
+                for fault in error.errors()
+            ]
+            return Problem(422, "invalid-request", " ".join(faults))
+        case click.UsageError():
+            return Problem(422, "invalid-request", error.format_message())
+        case HTTPException():
+            kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+            return Problem(error.status_code, kind, f"{error.detail}.", headers=error.headers)
+        case ClientDisconnect():
+            return Problem(400, "client-gone", "The client has gone.")
+        case psycopg2.OperationalError() | psycopg2.InterfaceError():
+            detail = f"The database does not answer: {one_line(error)} Try again in a moment."
+            return Problem(503, "database-unavailable", detail, headers={"Retry-After": "5"})
+    # Starlette raises it once more, and the server's log has the traceback.
+    detail = f"An internal error: {type(error).__name__}. The server's log has more."
+    return Problem(500, "internal", detail)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    """Answer any error with a problem."""
+    return of_error(error).response(request.url.path)
+
+
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = (
+    dict.fromkeys(
+        (
+            *(Problem, LabmartError, RequestValidationError, click.UsageError, HTTPException),
+            *(ClientDisconnect, psycopg2.OperationalError, psycopg2.InterfaceError, Exception),
+        ),
+        _answer,
+    )
+)

@@ -42,24 +42,33 @@ from loader.engines.sql import quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.files.names import in_reading_order
 from loader.load import Outcome, Table, load
+from loader.locks import wait_until
 from loader.printable import printable
 from loader.progress import NodeResult
 from loader.project import Project
 from loader.seeds import check_seeds
-from loader.service.database import Settings, connect_to_tables, prepared
-from loader.service.jobs import LOCAL, WORKING, JobStore, Task
+from loader.service.jobs import (
+    LOCAL,
+    WORKING,
+    JobStore,
+    Settings,
+    Task,
+    connect_to_tables,
+    prepared,
+)
 from loader.service.model import (
     BuildReport,
     Failure,
     FileResult,
     IssueCount,
     Job,
+    Problem,
     Progress,
     RejectedExample,
     Result,
     load_options,
+    of_error,
 )
-from loader.service.problems import Problem, of_error
 from loader.service.uploads import spooled, upload_folders
 from loader.show import COUNTS, accounts
 from loader.show import select as select_rows
@@ -68,12 +77,10 @@ from loader.sources import read_inputs
 _LOG = logging.getLogger("labmart.worker")
 _NAME = "labmart service worker"
 
-# Seconds. A worker that ended is followed by another one, later each time unless it was well.
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
-_WELL = 60.0
+# Seconds. After so long a worker that ended is followed by another one.
+_PAUSE = 2.0
 # What a worker may take to end.
 _LAST_SECONDS = 60.0
-
 # How often is looked for work whose notification was lost.
 _LOOK = 2.0
 _TICK = 0.5
@@ -97,9 +104,7 @@ async def keep_worker(settings: Settings) -> None:
     command += ["--project-dir", str(settings.database.project.root), "worker", "--with-parent"]
     command += ["--spool", str(settings.spool_folder)]
     command += ["--target", settings.target] if settings.target else []
-    wait = 0.0
     while True:
-        begun = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             *command,
             # When we have gone, however, it sees the end of this pipe and ends too.
@@ -117,13 +122,10 @@ async def keep_worker(settings: Settings) -> None:
                 process.kill()
                 await process.wait()
             raise
-        if code == 0:
-            # It has interrupted a job.
-            continue
-        was_well = time.monotonic() - begun > _WELL
-        wait = _FIRST_WAIT if was_well or not wait else min(2 * wait, _LONGEST_WAIT)
-        _LOG.warning("the worker has ended (%s); another one starts in %.1f s", code, wait)
-        await asyncio.sleep(wait)
+        # With 0 it has interrupted a job, and another one can begin at once.
+        if code:
+            _LOG.warning("the worker has ended (%s); another one starts in %.0f s", code, _PAUSE)
+            await asyncio.sleep(_PAUSE)
 
 
 def run_workers(settings: Settings) -> None:
@@ -179,7 +181,11 @@ class _Watch:
         # Of a worker whose machine has gone the database hears by these alone.
         self._run("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
         self._run(f"set tcp_keepalives_count = 3; listen {quote(f'labmart {settings.schema}')}")
-        self._take_lock()
+        lock = f"select 1 where pg_try_advisory_lock({WORKING})"
+        wait_until(
+            lambda: self._ending_since or self._run(lock),
+            waiting="another worker is at work; waiting …",
+        )
         threading.Thread(target=self._watch, daemon=True).start()
 
     def goes_on(self) -> bool:
@@ -201,16 +207,6 @@ class _Watch:
         yield
         with self._lock:
             self.task = None
-
-    def _take_lock(self) -> None:
-        waits = False
-        while self._ending_since is None:
-            if self._run(f"select 1 where pg_try_advisory_lock({WORKING})"):
-                return
-            if not waits:
-                print("another worker is at work; waiting …", file=sys.stderr, flush=True)
-                waits = True
-            self._hear()
 
     def _run(self, sql: str, *values: object) -> bool:
         """Run a statement; whether it has a row."""
@@ -328,7 +324,7 @@ class Worker:
                 result = self._change(job, again=attempts > 1)
             else:
                 # What an earlier attempt has committed before it was killed stays as it is.
-                result = self._loaded(job) or report.told(self._load(job, report))
+                result = self._loaded(job) or self._load(job, report)
         except LabmartError as error:
             of_database = isinstance(error, (DatabaseFault, DatabaseUnreachable))
             if of_database and attempts < _PATIENT_ATTEMPTS:
@@ -336,12 +332,12 @@ class Worker:
                 raise
             if isinstance(error, FilesRefused):
                 files = [_file_result(outcome, refused=True) for outcome in report.outcomes]
-                result = report.told(files)
+                result = Result(files=files)
             self._store.end(job.id, "failed", result=result, error=of_error(error))
         else:
             self._store.keep_written(job, result)
 
-    def _load(self, job: Job, report: _JobReport) -> list[FileResult]:
+    def _load(self, job: Job, report: _JobReport) -> Result:
         database, spool = self._settings.database, self._settings.spool_folder
         names = {
             str(spooled(spool, job.id, number)): file.name for number, file in enumerate(job.files)
@@ -351,7 +347,7 @@ class Worker:
         options = replace(load_options(job.options), loaded_by=_loaded_by(job), names=names)
         inputs = read_inputs(database.project.sources_file)
         outcomes = load(paths, inputs, database.profile, options, report)
-        return [_file_result(outcome) for outcome in outcomes]
+        return Result(files=[_file_result(outcome) for outcome in outcomes])
 
     def _loaded(self, job: Job) -> Result | None:
         names = ("file", "input", "load_id", "dialect", "records_read", "records_rejected")
@@ -433,7 +429,7 @@ def _build_report(outcome: BuildOutcome) -> BuildReport:
 
 
 class _JobReport:
-    """A `Report` as events of jobs, with the progress at a pace of its own."""
+    """A `Report` as the progress of jobs, at a pace of its own."""
 
     def __init__(self, store: JobStore, jobs: Sequence[Job]) -> None:
         self._store = store
@@ -443,18 +439,12 @@ class _JobReport:
         self._told = 0.0
         self.outcomes: list[Outcome] = []
 
-    def told(self, files: list[FileResult]) -> Result:
-        """Tell what became of the files; as a result."""
-        for file in files:
-            self._store.tell(self._jobs, "file", file.model_dump())
-        return Result(files=files)
-
     def building(self) -> None:
         """From now on dbt is at work."""
         self._advance(now=True, step="building", file=None)
 
     def say(self, text: str) -> None:
-        self._store.tell(self._jobs, "message", {"text": printable(text)})
+        """What there is to say is in the job's result."""
 
     def working(self, text: str) -> None:
         # Fetching and unpacking is told as the work on a file.
@@ -476,9 +466,7 @@ class _JobReport:
     def end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
-    def built(self, node: NodeResult) -> None:
-        names = ("name", "kind", "status", "seconds")
-        self._store.tell(self._jobs, "node", {name: getattr(node, name) for name in names})
+    def built(self, _node: NodeResult) -> None:
         self._advance(nodes_done=self._progress.nodes_done + 1)
 
     def _advance(self, *, now: bool = False, **changes: object) -> None:
@@ -491,28 +479,28 @@ class _JobReport:
 def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
     """What became of a table. `refused`: nothing was loaded, because of another one too."""
     parser = outcome.table.parser
-    result = FileResult(
+    notes = [*outcome.table.notes, outcome.takes]
+    if outcome.state == "known":
+        notes.append(f"already loaded ({outcome.same_as})")
+    elif outcome.state != "refused" and refused:
+        notes.append("not loaded, because another file was refused")
+    state: Any = outcome.state if outcome.state == "known" else "refused" if refused else "loaded"
+    return FileResult(
         file=outcome.table.name,
         input=parser.input.name,
-        state="refused" if refused else "loaded",
+        state=state,
         load_id=None if refused else outcome.load_id,
         dialect=printable(parser.dialect),
         columns=[column or "" for column in parser.columns],
         records_read=outcome.records_read,
         records_rejected=outcome.records_rejected,
         rejected_by_rule=dict(outcome.rejected_by_rule),
-        notes=[printable(note) for note in (*outcome.table.notes, outcome.takes) if note],
+        notes=[printable(note) for note in notes if note],
         rejected_examples=[
             RejectedExample(line=line.line, rule=line.rule, detail=line.detail)
             for line in outcome.first_rejected
         ],
     )
-    if outcome.state == "known":
-        result.state = "known"
-        result.notes.append(f"already loaded ({printable(outcome.same_as)})")
-    elif outcome.state != "refused" and refused:
-        result.notes.append("not loaded, because another file was refused")
-    return result
 
 
 def _add_accounts(jobs: Sequence[Job], source: Engine, project: Project) -> None:

@@ -1,9 +1,9 @@
 // The page's start, and the map of its modules:
 //
-// api         calls of the service; events: a job's server-sent events
+// api         calls of the service
 // connection  whether the service answers; signin: the token
 // upload      choosing and sending files
-// jobs        the jobs and their events; job_card draws one; refused: loading it in another way
+// jobs        the jobs and how far they are; job_card draws one; refused: loading it in another way
 // published   the first screen: what is published, and whether to trust it
 // results     the marts; overview: the charts (figures counts, charts draws)
 // address     what is looked at, kept in the address

@@ -1,7 +1,6 @@
 // One job as a person sees it: what it is, how far it is, what came of it.
 
 import { el, freshId } from "./dom.js";
-import { isFinal } from "./events.js";
 import { bytes, count, duration, grouped, moment, safe } from "./format.js";
 import { words } from "./labels.js";
 import { isRefused, onPage, remedy } from "./refused.js";
@@ -14,7 +13,9 @@ const OUTCOMES = { loaded: "loaded", known: "already loaded", refused: "refused"
 const CHANGED = {
   current: "counts again", reverted: "is undone", superseded: "is replaced by another one",
 };
-const MOST_NODES = 500;
+const FINAL = new Set(["done", "failed", "cancelled"]);
+
+export const isFinal = (state) => FINAL.has(state);
 
 /** What a job does, in words. */
 export function title(job) {
@@ -39,9 +40,6 @@ export function card({ onCancel, onClose, onAgain }) {
   const meter = el("progress", { "aria-labelledby": heading.id });
   const outcome = el("div");
   const again = el("div");
-  const log = el("ul", { className: "nodes" });
-  const summary = el("summary");
-  const details = el("details", { className: "log", hidden: true }, summary, log);
   const cancel = el("button", {
     type: "button", className: "secondary small", onclick: onCancel,
   }, "Cancel");
@@ -49,10 +47,9 @@ export function card({ onCancel, onClose, onAgain }) {
     type: "button", className: "quiet small", onclick: onClose,
   }, "Close");
   const root = el("article", { className: "job", "aria-labelledby": heading.id },
-    el("header", {}, pill, heading, cancel, closing), about, sentence, meter, outcome, again,
-    details);
+    el("header", {}, pill, heading, cancel, closing), about, sentence, meter, outcome, again);
   const parts = {
-    heading, pill, about, sentence, meter, outcome, again, onAgain, log, summary, details, cancel,
+    heading, pill, about, sentence, meter, outcome, again, onAgain, cancel,
   };
   return { root, update: (view) => update({ ...parts, root, closing }, view) };
 }
@@ -78,7 +75,6 @@ function update(parts, view) {
   if (isRefused(job) && !parts.again.hasChildNodes()) {
     parts.again.append(remedy(job, parts.onAgain));
   }
-  drawNodes(parts, view.nodes);
 }
 
 /** Text that did not change is not written again: a screen reader would read it again. */
@@ -96,10 +92,6 @@ function underway(view) {
   const { job } = view;
   if (view.problem) return view.problem;
   if (view.cancelling) return "Being cancelled. What is loaded already stays loaded.";
-  if (!view.connected) {
-    return "The connection is interrupted. The job goes on in the service; this is how it stood "
-      + "last.";
-  }
   if (job.state === "queued") {
     return view.ahead ? `Waiting: ${count(view.ahead, "job")} before it.` : "Waiting for its turn.";
   }
@@ -117,7 +109,7 @@ function underway(view) {
       ? `, ${bytes(progress.bytes ?? 0)} of ${bytes(progress.bytes_total)}` : "";
     return `Loading${file}${records}${size}.`;
   }
-  return view.message ? safe(view.message) : "Starting.";
+  return "Starting.";
 }
 
 function measure(meter, progress) {
@@ -167,7 +159,7 @@ const sum = (files, name) => files.reduce((all, file) => all + Number(file[name]
 function drawOutcome(place, view) {
   const { job } = view;
   const told = new Set(job.error?.problems ?? []);
-  const files = merged(job.result?.files ?? [], view.files).map((file) => ({
+  const files = (job.result?.files ?? []).map((file) => ({
     ...file, notes: (file.notes ?? []).filter((note) => !told.has(note)),
   }));
   // Drawn again only when it says something else, so that a reader is not interrupted.
@@ -199,12 +191,6 @@ function drawOutcome(place, view) {
 /** A sentence of the service may have lines; each line is made safe, the line ends stay. */
 const sentences = (text) => String(text).split("\n").map((line) => safe(line, 2000)).join("\n");
 
-function merged(results, told) {
-  const all = new Map(told);
-  for (const file of results) all.set(file.file, { ...all.get(file.file), ...file });
-  return [...all.values()];
-}
-
 function fileTable(files) {
   const row = (file) => el("tr", {},
     el("th", { scope: "row" }, el("bdi", {}, safe(file.file, 120)), notes(file)),
@@ -231,18 +217,4 @@ function notes(file) {
   return lines.length
     ? el("ul", { className: "notes" }, ...lines.map((line) => el("li", {}, safe(line, 500))))
     : null;
-}
-
-function drawNodes({ log, summary, details }, nodes) {
-  details.hidden = !nodes.length;
-  set(summary, `Log of the build: ${count(nodes.length, "entry", "entries")}`);
-  // Only what is new is added.
-  for (const node of nodes.slice(log.children.length, MOST_NODES)) {
-    const seconds = node.seconds === undefined || node.seconds === null
-      ? "" : ` ${duration(Number(node.seconds))}`;
-    log.append(el("li", { "data-status": node.status },
-      el("span", { className: "status" }, words(node.status ?? "")), " ",
-      el("span", { className: "kind" }, words(node.kind ?? "")), " ", safe(node.name ?? ""),
-      el("span", { className: "size" }, seconds)));
-  }
 }

@@ -1,21 +1,21 @@
-// The jobs: which there are, and the events of the one that goes on.
+// The jobs: which there are, and how far the one is that goes on.
 
 import { call, json, Problem, Unreachable } from "./api.js";
 import { byId, el, announce } from "./dom.js";
-import { follow, isFinal } from "./events.js";
 import { moment } from "./format.js";
-import { card, title, STATES } from "./job_card.js";
+import { card, isFinal, title, STATES } from "./job_card.js";
 import { hasDeclined } from "./signin.js";
 
+// Milliseconds between two looks at all jobs, and at the one that goes on.
 const POLL = 5_000;
+const PACE = 1_000;
 const MOST_EARLIER = 20;
 
-// By id: {job, nodes, files, connected, last, complete, problem, card}. `last` is the number of the
-// last event that was seen; `complete`: all were.
+// By id: {job, cancelling, problem, card}.
 const views = new Map();
 // Finished jobs that are shown as a card all the same: those that finished before a person's eyes.
 const kept = new Set();
-let following = null;
+let listed = 0;
 let onFinished = () => {};
 // Jobs whose end has led to a new look at the tables; null before the first list of jobs, when all
 // tables are read anyway.
@@ -24,11 +24,7 @@ let counted = null;
 export function startJobs(finished) {
   onFinished = finished;
   poll();
-  // A hidden page holds no connection: a browser has six for one host, tabs share them.
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) following?.stop.abort();
-    else poll();
-  });
+  document.addEventListener("visibilitychange", poll);
 }
 
 /** A job that this page has asked for. */
@@ -39,13 +35,13 @@ export function show(job) {
   byId("jobs-title").focus({ preventScroll: true });
   byId("jobs").scrollIntoView({ block: "start" });
   announce(`${title(job)}: ${STATES[job.state].toLowerCase()}.`);
-  if (isFinal(job.state)) replay(job.id);
-  followNext();
+  poll();
 }
 
 /** Asks for the jobs once. */
-export async function refreshJobs() {
+async function refreshJobs() {
   const { items } = await json(`v1/jobs?limit=${MOST_EARLIER}`);
+  listed = Date.now();
   for (const job of items) take(job);
   // A service that was set up anew does not know the jobs of the old one.
   const known = new Set(items.map((job) => job.id));
@@ -57,19 +53,22 @@ export async function refreshJobs() {
   const ended = items.filter((job) => isFinal(job.state)).map((job) => job.id);
   if (counted && ended.some((id) => !counted.has(id))) onFinished();
   counted = new Set([...counted ?? [], ...ended]);
-  draw();
-  followNext();
 }
 
 async function poll() {
   clearTimeout(poll.timer);
   if (document.hidden) return;
   try {
-    if (!hasDeclined()) await refreshJobs();
+    const [next] = active();
+    if (!hasDeclined()) {
+      await (next && Date.now() - listed < POLL ? ask(next.job.id) : refreshJobs());
+      draw();
+    }
   } catch {
     // connection.js tells that nobody answers; the next turn tries again.
   }
-  poll.timer = setTimeout(poll, POLL);
+  clearTimeout(poll.timer);
+  poll.timer = setTimeout(poll, active().length ? PACE : POLL);
 }
 
 export const pollNow = poll;
@@ -89,7 +88,7 @@ async function ask(id) {
 function take(job) {
   const view = views.get(job.id);
   if (!view) {
-    views.set(job.id, { job, nodes: [], files: new Map(), connected: true, last: "" });
+    views.set(job.id, { job });
     return;
   }
   // An answer that was on its way while the job ended is older than the end.
@@ -106,58 +105,8 @@ function finish(view) {
   onFinished();
 }
 
-/** Follows the job that runs, else the one that waits longest. */
-function followNext() {
-  const active = [...views.values()].filter((view) => !isFinal(view.job.state)).sort(byTurn);
-  const next = active[0];
-  if (!next || document.hidden || following?.id === next.job.id) return;
-  following?.stop.abort();
-  listenTo(next);
-}
-
-/** The events of a job that is over: its nodes and files. */
-function replay(id) {
-  if (following && !isFinal(views.get(following.id)?.job.state ?? "done")) return;
-  const view = views.get(id);
-  // Behind the last event the service has nothing to tell.
-  if (view.complete) return;
-  following?.stop.abort();
-  listenTo(view);
-}
-
-async function listenTo(view) {
-  const mine = { id: view.job.id, stop: new AbortController() };
-  following = mine;
-  try {
-    await follow(view.job.id, {
-      signal: mine.stop.signal,
-      after: view.last,
-      onConnection: (there) => { view.connected = there; draw(); },
-      onEvent: (name, data, last) => { view.last = last; event(view, name, data); },
-    });
-    view.complete = isFinal(view.job.state);
-  } catch (error) {
-    if (error instanceof Problem) view.problem = error.message;
-  } finally {
-    if (following === mine) following = null;
-  }
-  draw();
-  followNext();
-}
-
-function event(view, name, data) {
-  if (name === "state") take({ ...view.job, ...data, links: view.job.links });
-  if (name === "progress") view.job = { ...view.job, progress: data };
-  if (name === "node") view.nodes.push(data);
-  if (name === "file") view.files.set(data.file, data);
-  if (name === "message") view.message = data.text;
-  schedule();
-}
-
-/** Draws once for all events of a moment. */
-function schedule() {
-  schedule.asked ??= requestAnimationFrame(() => { schedule.asked = undefined; draw(); });
-}
+/** The job that runs, then those that wait. */
+const active = () => [...views.values()].filter((view) => !isFinal(view.job.state)).sort(byTurn);
 
 const byTurn = (one, other) =>
   (other.job.state === "running") - (one.job.state === "running")
@@ -165,13 +114,13 @@ const byTurn = (one, other) =>
 
 function draw() {
   const all = [...views.values()];
-  const active = all.filter((view) => !isFinal(view.job.state)).sort(byTurn);
+  const waiting = active();
   const over = all.filter((view) => isFinal(view.job.state))
     .sort((one, other) => String(other.job.created_at).localeCompare(String(one.job.created_at)));
   const seen = over.filter((view) => kept.has(view.job.id));
-  active.forEach((view, index) => { view.ahead = index; });
+  waiting.forEach((view, index) => { view.ahead = index; });
   const place = byId("job-cards");
-  const cards = [...active, ...seen].map((view) => {
+  const cards = [...waiting, ...seen].map((view) => {
     view.card ??= card({
       onCancel: () => cancel(view), onClose: () => close(view), onAgain: show,
     });

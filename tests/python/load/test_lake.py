@@ -178,6 +178,7 @@ def test_prune_spares_who_is_at_work_and_voids_who_was_killed(
             store.prepare([PEOPLE])
             number = store.next_load_id()
             store.write_records(PEOPLE, PEOPLE.column_names, ",", iter([batch(number, 1, 3)]))
+            store.settle()
             print("written", flush=True)
             time.sleep(60)
         """,
@@ -186,6 +187,7 @@ def test_prune_spares_who_is_at_work_and_voids_who_was_killed(
     assert killed.stdout.readline() == "written\n", killed.communicate()
     with open_store(profile) as store:
         assert write_one(store) == 2
+        store.settle()
         assert prune(profile) == []
         assert {"people/1/0.parquet", "people/2/0.parquet"} <= left(lake)
         killed.kill()
@@ -208,6 +210,7 @@ def test_who_was_given_up_by_a_prune_cannot_commit(
     profile = lake.profile()
     with open_store(profile) as slow:
         write_one(slow)
+        slow.settle()
         # A loader that has not been heard of for long.
         monkeypatch.setattr("loader.engines.lake._LONGEST_LOAD_SECONDS", -1.0)
         prune(profile)

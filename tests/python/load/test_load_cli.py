@@ -94,7 +94,7 @@ def test_options_say_what_cannot_be_recognised(person: Person) -> None:
         (("--target", "prod"), "no target 'prod'"),
         (("--nonsense",), "No such option"),
         (("missing.csv",), "there is no such file or folder"),
-        (("*.tsv",), "no file matches this pattern"),
+        (("*.tsv",), "there is no file there"),
     ],
 )
 def test_a_wrong_call_is_2_and_writes_nothing(

@@ -151,13 +151,13 @@ def test_a_large_load_arrives_whole(engine: Engine) -> None:
 def test_small_files_are_written_together(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[str] = []
     with open_store(engine.profile()) as store:
-        copy = store.copy
+        insert = store.insert
 
-        def counted(name: str, *rest: Any) -> int:
+        def counted(name: str, *rest: Any) -> None:
             copied.append(name)
-            return copy(name, *rest)
+            insert(name, *rest)
 
-        monkeypatch.setattr(store, "copy", counted)
+        monkeypatch.setattr(store, "insert", counted)
         for number in range(1, 51):
             assert write_one(store, iter([batch(number, 1, number), batch(number, 99, 1)]))
             store.write_rejected(number, [RejectedLine(7, "undecodable", "x", "y")] * (number % 2))
@@ -165,7 +165,9 @@ def test_small_files_are_written_together(engine: Engine, monkeypatch: pytest.Mo
         assert store.count(PEOPLE, 50) == (51, 0)
         assert store.count(PEOPLE, 1) == (2, 1)
         # What is large is written at once.
-        store.write_records(PEOPLE, PEOPLE.column_names, ",", iter([batch(51, 1, 9, width=50_000)]))
+        large = iter([batch(51, 1, 9, width=300_000)])
+        store.write_records(PEOPLE, PEOPLE.column_names, ",", large)
+        assert copied == ["people", "rejected_lines", "people"]
         assert store.count(PEOPLE, 51) == (9, 0)
         store.commit()
     assert copied == ["people", "rejected_lines", "people"]
@@ -193,8 +195,7 @@ def test_what_ends_the_batches_comes_out_as_it_was(
     with pytest.raises(type(error)) as caught, open_store(engine.profile()) as store:
         write_one(store, failing())
     assert caught.value is error
-    # What is small is read at once, and the rest by a thread.
-    assert closed == ["labmart-parser" if after else "MainThread"]
+    assert closed == ["labmart-parser"]
     assert no_thread_is_left()
     assert load_one(engine.profile()) == 1
 
@@ -354,7 +355,7 @@ def test_a_server_that_ends_the_connection_is_told(
             yield one
 
     with (
-        pytest.raises(DatabaseFault, match=r"connection was lost: .*administrator"),
+        pytest.raises(DatabaseFault, match="connection was lost"),
         open_store(profile_of(database)) as store,
     ):
         write_one(store, batches())

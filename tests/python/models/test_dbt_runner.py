@@ -107,10 +107,7 @@ def begin(root: Path, database: Database, *arguments: str) -> subprocess.Popen[s
 
 
 def run(root: Path, database: Database, *arguments: str) -> Done:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in database.environment.items():
-            patch.setenv(name, value)
-        return labmart(root, *arguments)
+    return labmart(root, *arguments, env=database.environment)
 
 
 # Says its number and what it was called with, when it has nothing to wait for any more.

@@ -16,6 +16,7 @@ from support.compiled import CompiledModels, PostgresRunner, compile_for
 from support.databases import Database, fresh_database
 from support.dbt_project import DbtProject, failures
 from support.engines import Postgres
+from support.in_process import environment
 from support.oracle import Lab
 from support.project import ROOT, copy_of_project
 from support.random_labs import MODES, catalogue_lab, random_lab
@@ -77,9 +78,7 @@ class Laboratory:
         return ""
 
     def _fails(self) -> str:
-        with fresh_database(self.server) as database, pytest.MonkeyPatch.context() as patch:
-            for variable, value in database.environment.items():
-                patch.setenv(variable, value)
+        with fresh_database(self.server) as database, environment(database.environment):
             project = DbtProject(self.project, "postgres")
             return failures(project.run("build", "--vars", "{sample_lab: true}"))
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.dbt_project import DbtProject
 from support.engines import Engine
-from support.in_process import labmart, program
+from support.in_process import environment, labmart, program
 from support.project import ROOT, copy_of_project
 
 SAME = pytest.mark.prove("the same SQL on DuckDB, which whole builds run in make test")
@@ -34,21 +34,17 @@ def project(
     shared_engine: Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DbtProject]:
     """A project on a database of each engine in turn."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("LABMART_", "DBT_", "PG"))]:
-            patch.delenv(name)
-        for variable, value in shared_engine.environment.items():
-            patch.setenv(variable, value)
+    with environment(shared_engine.environment, alone=True):
         made = DbtProject(copy_of_project(tmp_path_factory.mktemp("operating")), shared_engine.name)
         made.parse()
         yield made
 
 
 @pytest.fixture(autouse=True)
-def environment(shared_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def same_environment(shared_engine: Engine) -> Iterator[None]:
     """Each test has the environment of the module: another fixture takes it away."""
-    for variable, value in shared_engine.environment.items():
-        monkeypatch.setenv(variable, value)
+    with environment(shared_engine.environment):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ of it is one database and one copy of the project, with dbt in this process.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from dbt.contracts.graph.nodes import ManifestNode
 from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Postgres, fresh_engine
-from support.in_process import labmart
+from support.in_process import environment, labmart
 from support.project import ROOT, copy_of_project
 
 pytestmark = pytest.mark.slow
@@ -100,13 +99,9 @@ def lab(server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("selections")
     with (
         fresh_engine("postgres", lambda: server, folder) as engine,
-        pytest.MonkeyPatch.context() as patch,
+        environment(engine.environment, alone=True),
     ):
         assert isinstance(engine, Postgres)
-        for name in [name for name in os.environ if name.startswith(("LABMART_", "DBT_", "PG"))]:
-            patch.delenv(name)
-        for variable, value in engine.environment.items():
-            patch.setenv(variable, value)
         project = DbtProject(copy_of_project(folder), "postgres")
         loaded = labmart(project.root, "load", str(ROOT / "examples" / "messy"))
         assert loaded.code == 0, loaded.err
@@ -117,10 +112,10 @@ def lab(server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(autouse=True)
-def environment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def same_environment(lab: Lab) -> Iterator[None]:
     """Each test has the environment of the module: another fixture takes it away."""
-    for variable, value in lab.engine.environment.items():
-        monkeypatch.setenv(variable, value)
+    with environment(lab.engine.environment):
+        yield
 
 
 @contextmanager

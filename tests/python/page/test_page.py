@@ -209,7 +209,7 @@ def test_what_others_do_is_seen(browser: Browser, lab: PageLab) -> None:
         expect(card).to_have_count(0)
         page.get_by_text("Earlier jobs").click()
         page.get_by_role("button", name="Show Load of tuesday.csv").first.click()
-        expect(card).to_contain_text("Log of the build: 150 entries")
+        expect(card).to_contain_text("24 records of 1 file loaded")
 
 
 def test_without_tables_it_says_what_to_do(browser: Browser, lab: PageLab) -> None:

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from support.project import ROOT
 
-from loader.service import problems
-from loader.service.routes import page_router
+from loader.service.app import page_router
+from loader.service.model import HANDLERS
 
 PAGE = ROOT / "loader/service/page"
 MODULES = sorted(PAGE.glob("*.js"))
@@ -29,7 +29,7 @@ FOREIGN = re.compile(r"(?<!\w)(?:https?:)?//(?!www\.w3\.org/2000/svg)\w")
 
 def asked(path: str, *, method: str = "GET", known: str = "") -> Any:
     """What the page's routes answer, alone: they need no database."""
-    app = FastAPI(exception_handlers=problems.HANDLERS)
+    app = FastAPI(exception_handlers=HANDLERS)
     app.include_router(page_router)
     return TestClient(app).request(method, path, headers={"If-None-Match": known})
 
@@ -89,7 +89,7 @@ def test_a_part_that_has_not_changed_is_not_sent_again() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["../routes.py", "..%2froutes.py", "%2e%2e/app.py", "no.js", "%00", "a/b.js", "."],
+    ["../jobs.py", "..%2fjobs.py", "%2e%2e/app.py", "no.js", "%00", "a/b.js", "."],
 )
 def test_no_other_file_is_given_out(path: str) -> None:
     assert asked(f"/assets/{path}").status_code == 404

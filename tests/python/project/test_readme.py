@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import pytest
-from support.in_process import Done, program
+from support.in_process import Done, fault, program
 from support.project import ROOT
 
 from loader.cli import labmart
@@ -66,26 +65,6 @@ def words(line: str) -> list[str]:
         if found or not re.match(r"\w+=", word):
             found.append(word)
     return found
-
-
-def fault(command: click.Command, arguments: list[str]) -> str | None:
-    """Why a call would not parse; None if it does."""
-    context: click.Context | None = None
-    try:
-        while True:
-            context = command.make_context(command.name, [*arguments], parent=context)
-            if not isinstance(command, click.Group):
-                return None
-            # What a group has not taken: the name of the command and what is the command's.
-            _, following, arguments = command.resolve_command(
-                context, [*context._protected_args, *context.args]
-            )
-            assert following is not None
-            command = following
-    except click.exceptions.Exit:
-        return None
-    except click.UsageError as error:
-        return error.format_message()
 
 
 def shows(output: tuple[str, ...], printed: str) -> bool:

@@ -18,10 +18,8 @@ from loader.dbt_report import BuildOutcome, Failure
 from loader.progress import NodeResult, Report
 from loader.project import Project
 from loader.service import worker
-from loader.service.database import Settings, prepared
-from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, Task
-from loader.service.model import Kind, Options, Result
-from loader.service.problems import Problem
+from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, Settings, Task, prepared
+from loader.service.model import Kind, Options, Problem, Result
 
 pytestmark = pytest.mark.slow
 
@@ -82,17 +80,6 @@ def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> 
     assert jobs.claim() is None
 
 
-def test_a_build_that_is_overdue_goes_first(jobs: JobStore, settings: Settings) -> None:
-    first, second = accept(jobs), accept(jobs)
-    write(jobs)
-    with prepared(settings) as tables:
-        tables.run("update jobs set started_at = started_at - interval '61 s' where awaits_build")
-    build = claim(jobs)
-    assert (build.is_build, ids(build)) == (True, [first])
-    keep_built(jobs, build)
-    assert write(jobs) == second
-
-
 def test_without_a_build_a_job_ends_when_it_is_written(jobs: JobStore) -> None:
     job = accept(jobs, build=False)
     write(jobs)
@@ -136,17 +123,6 @@ def test_a_wish_to_cancel_outlives_the_worker(jobs: JobStore) -> None:
     # Another worker comes, and finds nothing to build.
     assert claim(jobs).jobs == ()
     assert jobs.find(job).state == "cancelled"
-
-
-def test_events_are_numbered_and_end_with_the_last(jobs: JobStore) -> None:
-    job = accept(jobs, build=False)
-    write(jobs)
-    events, goes_on = jobs.events(job, 0)
-    assert [(event.number, event.event) for event in events] == [(n, "state") for n in (1, 2, 3)]
-    assert [event.data["state"] for event in events] == ["queued", "running", "done"]
-    assert not goes_on
-    assert jobs.events(job, 3) == ([], False)
-    assert jobs.events(job, 1)[0] == events[1:]
 
 
 def test_a_worker_is_known_by_its_lock(
@@ -200,5 +176,3 @@ def test_a_red_build_fails_its_jobs_by_the_names_of_its_tests(
         assert job.result.build is not None
         [failure] = job.result.build.failures
         assert (failure.name, failure.message) == ("wrong", "1 offending rows\nvalue: 1")
-        told = [event.data["name"] for event in jobs.events(job.id, 0)[0] if event.event == "node"]
-        assert told == ["wrong", "right"]

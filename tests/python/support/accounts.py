@@ -18,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.copy_text import BLANKS, said_by
 from support.corpora import NAMES, Cells, read
 
 _HEADERS = (
@@ -143,7 +144,7 @@ def account(rng: random.Random, kind: str, rows: int, path: Path) -> Counter[str
         for first, last in re.findall(r"(\d+) to (\d+)", note)
     ]
     for first, last, person in file.records:
-        wanted = tuple((person[at] or "").strip(" \t\r\n\u00a0\ufeff") or None for at in order)
+        wanted = tuple(said_by(person[at] or "").strip(BLANKS) or None for at in order)
         lines = range(first, last + 1)
         if is_read.pop(first, None) == wanted:
             fates["read to the letter"] += 1

@@ -24,10 +24,10 @@ from typing import Any, Protocol
 
 import duckdb
 import psycopg2.extras
-import pytest
 from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import DuckDB, Postgres, Target, fresh_engine
+from support.in_process import environment
 from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
 from support.spark import KINDS, lake_on, session_at
@@ -444,9 +444,7 @@ def compiled_models(
         )
 
 
-def compile_for(target: Target, project: Path, **environment: str) -> CompiledProject:
+def compile_for(target: Target, project: Path, **more: str) -> CompiledProject:
     """Compile a copy of the project for the engine of the target."""
-    with pytest.MonkeyPatch.context() as patch:
-        for variable, value in {**target.environment, **environment}.items():
-            patch.setenv(variable, value)
+    with environment({**target.environment, **more}):
         return compile_project(project, target.name)

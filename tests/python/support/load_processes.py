@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
-import pytest
 from support import in_process
 from support.databases import Database
 from support.engines import Postgres, Rows, Target
@@ -96,10 +95,7 @@ def labmart(
     """Run `labmart …` to its end; in this process, where nothing asks for one of its own."""
     if prefix or temporary:
         return end_of(begin(database, *arguments, prefix=prefix, temporary=temporary))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in database.environment.items():
-            patch.setenv(name, value)
-        return in_process.labmart(ROOT, *map(str, arguments))
+    return in_process.labmart(ROOT, *map(str, arguments), env=database.environment)
 
 
 def session_of(leader: int) -> list[int]:

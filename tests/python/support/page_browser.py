@@ -1,8 +1,7 @@
 """A real Chromium for the page, watched while a test uses it; and what jobs tell the page there.
 
 A real job is in most of its states for a moment. A staged one is a real job that waits; what it
-tells beyond that a test says: its events are put into the real stream of events that the page
-reads, its state into the real answers about jobs.
+tells beyond that a test says, and is put into the real answers about jobs.
 """
 
 from __future__ import annotations
@@ -36,52 +35,6 @@ VIOLATIONS = """
     document.addEventListener("securitypolicyviolation", (event) => {
       window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
     });
-"""
-# Runs before the page's own code. Events that are told before the page listens wait for it.
-SCRIPT = """
-(() => {
-  const real = window.fetch.bind(window);
-  const encoder = new TextEncoder();
-  const waiting = new Map();
-  const lines = new Map();
-  window.tell = (id, events) => {
-    const text = events.map(([name, data]) =>
-      `event: ${name}\\ndata: ${JSON.stringify(data)}\\n\\n`).join("");
-    if (lines.has(id)) lines.get(id).enqueue(encoder.encode(text));
-    else waiting.set(id, (waiting.get(id) ?? "") + text);
-  };
-  window.fetch = async (path, options) => {
-    const answer = await real(path, options);
-    const id = /^v1[/]jobs[/]([^/]+)[/]events$/.exec(path)?.[1];
-    if (!id || !answer.ok) return answer;
-    const reader = answer.body.getReader();
-    let flushed = options.headers["Last-Event-ID"] !== undefined;
-    const body = new ReadableStream({
-      start(line) {
-        const flush = () => {
-          line.enqueue(encoder.encode(waiting.get(id) ?? ""));
-          waiting.delete(id);
-          lines.set(id, line);
-          flushed = true;
-        };
-        const ended = () => { if (lines.get(id) === line) lines.delete(id); };
-        const copy = async () => {
-          if (flushed) flush();
-          for (;;) {
-            const { done, value } = await reader.read();
-            if (done) break;
-            line.enqueue(value);
-            // What has really happened comes first.
-            if (!flushed) flush();
-          }
-        };
-        copy().then(() => { ended(); line.close(); }, (error) => { ended(); line.error(error); });
-      },
-      cancel: (reason) => { lines.delete(id); return reader.cancel(reason); },
-    });
-    return new Response(body, { status: answer.status, headers: answer.headers });
-  };
-})();
 """
 # In milliseconds; longer than the page waits between two looks at the service, and than a machine
 # takes that does much else.
@@ -135,7 +88,6 @@ def watched(
 
     context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     context.add_init_script(VIOLATIONS)
-    context.add_init_script(SCRIPT)
     page = context.new_page()
     page.on("console", note)
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -165,50 +117,30 @@ class Stage:
         self._page = page
         self._changes: dict[str, dict[str, object]] = {}
 
-    def tell(self, job: Job, *events: tuple[str, Mapping[str, object]]) -> None:
-        """Events of a job, each a name and its data."""
-        for name, data in events:
-            if name == "progress":
-                self._change(job, progress=data)
-        self._page.evaluate("([id, events]) => window.tell(id, events)", [job["id"], events])
-
     def turn(self, job: Job, state: str, **changes: object) -> None:
-        """A job enters a state, and is changed otherwise."""
-        self._change(job, state=state, **changes)
-        self.tell(job, ("state", {**job, **self._changes[str(job["id"])]}))
-
-    def show(self, job: Job, state: str, **changes: object) -> None:
-        """The same for a page that is opened anew afterwards."""
-        self._change(job, state=state, **changes)
+        """A job enters a state, and is changed otherwise; the page will see it."""
+        if not self._changes:
+            self._page.route(_JOBS, self._changed)
+        self._changes.setdefault(str(job["id"]), {}).update(state=state, **changes)
 
     def begin(self, job: Job) -> None:
         """A job starts and reads half of its bytes."""
         files = _files(job)
         total = sum(size for _, size in files)
         progress = {"step": "loading", "file": files[0][0] if files else None, "records": 33}
-        self.turn(job, "running")
-        self.tell(job, ("progress", progress | {"bytes": total // 2, "bytes_total": total}))
+        progress |= {"bytes": total // 2, "bytes_total": total}
+        self.turn(job, "running", progress=progress)
 
     def build(self, job: Job, *, done: int = 150) -> None:
         """So many of the 150 nodes of a build are done."""
-        node = {"kind": "model", "status": "success", "seconds": 0.12}
-        nodes = [("node", {"name": f"stg_table_{number}", **node}) for number in range(done)]
         progress = {"step": "building", "nodes_done": done, "nodes_total": 150}
-        self.tell(job, *nodes, ("progress", progress))
+        self.turn(job, "running", progress=progress)
 
     def load_and_build(self, job: Job) -> None:
         """Let a job run to its end, as a load of its files does."""
-        self.begin(job)
         loaded = [_loaded(name) for name, _ in _files(job)]
-        self.tell(job, *(("file", file) for file in loaded))
-        self.build(job)
         build = {"passed": 150, "failed": 0, "skipped": 0, "seconds": 9.4, "failures": []}
         self.turn(job, "done", result={"files": loaded, "build": build})
-
-    def _change(self, job: Job, **changes: object) -> None:
-        if not self._changes:
-            self._page.route(_JOBS, self._changed)
-        self._changes.setdefault(str(job["id"]), {}).update(changes)
 
     def _changed(self, route: Route) -> None:
         if route.request.method != "GET":

@@ -160,9 +160,9 @@ class PageLab:
         [load] = [load for load in self.items("/v1/loads") if load["file"] == file]
         return int(str(load["load_id"]))
 
-    def jobs(self, **parameters: str) -> list[Row]:
+    def jobs(self) -> list[Row]:
         """The jobs, the newest first."""
-        return self.items("/v1/jobs", limit="500", **parameters)
+        return self.items("/v1/jobs", limit="500")
 
     def newest_job(self) -> Row:
         """The job that was asked for last."""
@@ -186,8 +186,9 @@ class PageLab:
 
     def cancel_all(self) -> None:
         """Let no job wait for the next test."""
-        for job in self.jobs(state="queued"):
-            self.post(f"/v1/jobs/{job['id']}/cancel")
+        for job in self.jobs():
+            if job["state"] == "queued":
+                self.post(f"/v1/jobs/{job['id']}/cancel")
 
     @contextmanager
     def other_tables(self, *statements: str, loaded: bool = True) -> Iterator[None]:

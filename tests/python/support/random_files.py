@@ -52,7 +52,6 @@ _PRESSES: tuple[Callable[[bytes], bytes], ...] = (
     bz2.compress,
     lzma.compress,
     zstd.compress,
-    lambda data: gzip.compress(zstd.compress(data)),
 )
 
 

@@ -20,16 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from support.databases import Database
-from support.in_process import Done, labmart
+from support.in_process import Done, environment, labmart
 from support.load_processes import table_text, wait_for
 from support.project import copy_of_project
 
 from loader.database import find_database
 from loader.project import Project
 from loader.service.app import listening
-from loader.service.database import Settings
+from loader.service.jobs import Settings
 
 NO_BUILD = {"build": "false"}
 _PATIENCE = 60.0
@@ -68,8 +67,7 @@ class Server:
 
     def labmart(self, *arguments: str) -> Done:
         """Call the command in this process, on the server's project and database."""
-        with _on(self.database):
-            return labmart(self.project, *arguments)
+        return labmart(self.project, *arguments, env=self.database.environment)
 
 
 def project_to_serve(folder: Path) -> Path:
@@ -78,14 +76,6 @@ def project_to_serve(folder: Path) -> Path:
     for file in copy.glob("models/*/_unit_tests.yml"):
         file.unlink()
     return copy
-
-
-@contextmanager
-def _on(database: Database) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in database.environment.items():
-            patch.setenv(name, value)
-        yield
 
 
 @contextmanager
@@ -98,7 +88,7 @@ def serving_here(project: Path, database: Database, **given: Any) -> Iterator[Se
     errors = QueueHandler(told)
     errors.setLevel(logging.ERROR)
     logging.getLogger("uvicorn.error").addHandler(errors)
-    with _on(database):
+    with environment(database.environment):
         found = find_database(Project(project, project), None)
         settings = Settings(found, port=0, **{"worker": False, **given})
         with listening(settings) as (server, listener):
@@ -180,16 +170,6 @@ def answer_of(connection: socket.socket) -> str:
         said += portion
     connection.close()
     return said.decode()
-
-
-def events_of(text: str) -> list[dict[str, str]]:
-    """The server-sent events of a stream, each by the names of its fields."""
-    blocks = [block.splitlines() for block in text.split("\n\n")]
-    return [
-        dict(line.split(": ", 1) for line in lines)
-        for lines in blocks
-        if lines and lines != [": ping"]
-    ]
 
 
 def users(first: int, count: int = 3) -> bytes:

@@ -71,9 +71,7 @@ def labmart(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -
     """Call the command in this process, as from a shell in the folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        for name, value in (env or {}).items():
-            patch.setenv(name, value)
-        return command(*arguments)
+        return command(*arguments, env=env)
 
 
 def test_help_answers_at_once_and_loads_no_driver() -> None:

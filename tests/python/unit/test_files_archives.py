@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import shutil
-import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import openpyxl
 import pytest
 from backports import zstd
 
-from loader.files import Collected, collect, content_of, open_bytes, temporary
+from loader.files import Collected, collect, content_of, open_bytes, paths
 
 USERS = b"user_id,name,email,signup_date\n7,Ada,ada@lab.example,2023-01-01\n"
 Members = Sequence[tuple[str, bytes]]
@@ -93,14 +92,11 @@ def test_an_encrypted_member_is_a_problem_and_the_others_are_read(path: Path) ->
     )
 
 
-@pytest.mark.parametrize(
-    ("method", "name"),
-    [(9, "Deflate64"), (12, "bzip2"), (14, "LZMA"), (93, "zstd"), (95, "xz"), (98, "number 98")],
-)
-def test_members_by_other_methods_are_refused_by_name(method: int, name: str, path: Path) -> None:
+@pytest.mark.parametrize("method", [9, 12, 14, 93, 98])
+def test_members_by_other_methods_are_refused(method: int, path: Path) -> None:
     data = bytearray(archive_of([("a.csv", USERS)]))
     data[data.index(b"PK\x01\x02") + 10] = method
-    message = f"{path}/a.csv: it is compressed by the method {name}. Unpack it yourself"
+    message = f"{path}/a.csv: it is compressed by method number {method}, not"
     assert problems(path, bytes(data)).startswith(message)
 
 
@@ -148,6 +144,7 @@ def test_what_must_be_sought_in_is_unwrapped(pack: Callable[[bytes], bytes], pat
     openpyxl.Workbook().save(workbook)
     path.write_bytes(pack(workbook.getvalue()))
     with collect([str(path)], progress=lambda _: None) as found:
+        assert found.problems == ()
         (file,) = found.files
         assert (file.name, file.temporary, content_of(file.path).kind) == (str(path), True, "xlsx")
         assert file.path.read_bytes() == workbook.getvalue()
@@ -164,8 +161,8 @@ def test_compressed_text_is_not_copied(path: Path) -> None:
 def test_an_archive_that_expands_beyond_belief_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(temporary, "HARMLESS", 8 << 20)
-    monkeypatch.setattr(temporary, "PLAUSIBLE_RATIO", 100)
+    monkeypatch.setattr(paths, "HARMLESS", 8 << 20)
+    monkeypatch.setattr(paths, "PLAUSIBLE_RATIO", 100)
     zeros = bytes(10 << 20)
     message = problems(path, archive_of([("a.csv", zeros)]))
     assert "unpack to more than" in message
@@ -176,24 +173,6 @@ def test_an_archive_that_expands_beyond_belief_is_refused(
     assert (list(contents), len(found.problems)) == (["0.csv", "1.csv"], 2)
     nested = archive_of([("a.zip", archive_of([("a.csv", zeros)]))])
     assert "unpack to more than" in problems(path, nested)
-
-
-def test_members_that_share_their_bytes_count_each_time(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(temporary, "HARMLESS", 8 << 20)
-    monkeypatch.setattr(temporary, "PLAUSIBLE_RATIO", 100)
-    one = archive_of([("a.csv", bytes(5 << 20))])
-    table = one.index(b"PK\x01\x02")
-    end = one.index(b"PK\x05\x06")
-    count = struct.pack("<HH", 3, 3)
-    size = struct.pack("<L", 3 * (end - table))
-    tail = one[end : end + 8] + count + size + one[end + 16 :]
-    found, contents = collected(path, one[:table] + one[table:end] * 3 + tail)
-    # Newer versions of zipfile refuse such members by themselves.
-    assert len(contents) <= 1
-    assert all("unpack to more than" in p or "is damaged" in p for p in found.problems)
-    assert len(contents) + len(found.problems) >= 2
 
 
 def test_a_table_that_shrinks_a_lot_is_believed(path: Path) -> None:
@@ -212,19 +191,19 @@ def test_a_full_disk_is_a_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     message = problems(path, archive_of([("a.csv", USERS)]))
     assert "has too little space" in message
-    assert "set TMPDIR to a folder on a larger disk" in message
+    assert "set TMPDIR to a folder that you can write to, on a larger disk" in message
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_a_disk_that_becomes_full_while_writing_is_a_sentence(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = temporary.Spool.new
+    make = paths.Spool.new
 
-    def on_a_full_disk(spool: temporary.Spool, name: str) -> Path:
+    def on_a_full_disk(spool: paths.Spool, name: str) -> Path:
         link = make(spool, name)
         link.symlink_to("/dev/full")
         return link
 
-    monkeypatch.setattr(temporary.Spool, "new", on_a_full_disk)
+    monkeypatch.setattr(paths.Spool, "new", on_a_full_disk)
     assert "has too little space" in problems(path, archive_of([("a.csv", USERS * 10_000)]))

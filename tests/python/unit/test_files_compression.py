@@ -54,7 +54,7 @@ def refusal(path: Path) -> str:
 def test_a_compressed_file_reads_as_what_was_compressed(kind: str, tmp_path: Path) -> None:
     path = written(tmp_path, PACK[kind](TEXT))
     with open_bytes(path) as stream:
-        assert stream.layers == (kind,)
+        assert stream.compression == kind
         assert stream.read(10) == TEXT[:10]
         assert 0 < stream.position <= path.stat().st_size
         assert stream.readline() == TEXT[10:31]
@@ -64,7 +64,7 @@ def test_a_compressed_file_reads_as_what_was_compressed(kind: str, tmp_path: Pat
 
 def test_a_plain_file_reads_as_it_is(tmp_path: Path) -> None:
     with open_bytes(written(tmp_path, TEXT)) as stream:
-        assert stream.layers == ()
+        assert stream.compression == ""
         assert (stream.read(), stream.position) == (TEXT, len(TEXT))
     assert content(written(tmp_path, b"")) == b""
 
@@ -94,22 +94,13 @@ def test_skippable_frames_of_zstd_are_no_text(tmp_path: Path) -> None:
     assert content(written(tmp_path, packed)) == b"ab"
 
 
-def test_layers_nest_four_deep_and_no_deeper(tmp_path: Path) -> None:
-    packed = gzip.compress(bz2.compress(zstd.compress(lzma.compress(TEXT))))
-    path = written(tmp_path, packed)
-    with open_bytes(path) as stream:
-        assert stream.layers == ("gzip", "bzip2", "zstd", "xz")
-        assert stream.read() == TEXT
-    assert "compressed more than 4 times" in refusal(written(tmp_path, gzip.compress(packed)))
-
-
 @pytest.mark.parametrize("kind", PACK)
 @pytest.mark.parametrize("left", [0.01, 0.5, 0.999])
 def test_a_file_that_is_cut_short_is_refused(kind: str, left: float, tmp_path: Path) -> None:
     packed = PACK[kind](TEXT)
     path = written(tmp_path, packed[: max(12, int(len(packed) * left))])
     message = refusal(path)
-    assert message.startswith(f"{path}: it is cut short: its {kind} data goes on after byte")
+    assert message.startswith(f"{path}: its {kind} data is cut short near byte")
     assert message.endswith("Copy or export it again.")
 
 
@@ -118,7 +109,9 @@ def test_a_changed_byte_is_refused(kind: str, tmp_path: Path) -> None:
     pack = PACK[kind] if kind != "zstd" else zstd_with_checksum
     packed = bytearray(pack(TEXT))
     packed[len(packed) // 2] ^= 0x55
-    assert f": its {kind} data is damaged near byte" in refusal(written(tmp_path, bytes(packed)))
+    assert f": its {kind} data cannot be decompressed (" in refusal(
+        written(tmp_path, bytes(packed))
+    )
 
 
 def zstd_with_checksum(data: bytes) -> bytes:
@@ -130,13 +123,13 @@ def test_what_follows_the_compressed_data_is_not_dropped_in_silence(
     kind: str, tmp_path: Path
 ) -> None:
     message = refusal(written(tmp_path, PACK[kind](TEXT) + b"7,Ada,ada@lab.example,\n"))
-    assert f"after the end of its {kind} data" in message
+    assert f"its {kind} data is followed by something else" in message
 
 
 def test_a_zstd_window_beyond_what_zstd_takes_is_refused(tmp_path: Path) -> None:
     # One frame that asks for 2 GiB: magic, descriptor without size, window 2^31 (RFC 8878, 3.1.1).
     frame = b"\x28\xb5\x2f\xfd\x00\xa8" + b"\x09\x00\x00a"
-    assert "needs more than 128 MiB of memory" in refusal(written(tmp_path, frame))
+    assert "data cannot be decompressed (" in refusal(written(tmp_path, frame))
 
 
 def test_an_xz_dictionary_beyond_the_limit_is_refused(tmp_path: Path) -> None:
@@ -146,7 +139,7 @@ def test_an_xz_dictionary_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     place = packed.index(b"\x21\x01") + 2
     packed[place] = 32  # 256 MiB
     packed[20:24] = zlib.crc32(packed[12:20]).to_bytes(4, "little")
-    assert "needs more than 128 MiB of memory" in refusal(written(tmp_path, bytes(packed)))
+    assert "data cannot be decompressed (" in refusal(written(tmp_path, bytes(packed)))
 
 
 @pytest.mark.parametrize("kind", PACK)
@@ -212,18 +205,15 @@ def test_the_digest_is_of_the_bytes_on_disk(tmp_path: Path) -> None:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     members=st.lists(st.binary(max_size=3000), min_size=1, max_size=4),
-    kinds=st.lists(st.sampled_from(sorted(PACK)), min_size=1, max_size=3),
+    kind=st.sampled_from(sorted(PACK)),
     step=st.integers(1, 5000),
 )
-def test_random_members_in_random_layers_read_alike(
-    tmp_path: Path, members: list[bytes], kinds: list[str], step: int
+def test_random_members_read_alike(
+    tmp_path: Path, members: list[bytes], kind: str, step: int
 ) -> None:
-    # A byte in front, so that what is compressed does not by chance begin as compressed.
-    packed = b"".join(PACK[kinds[0]](b"=" + member) for member in members)
-    for kind in kinds[1:]:
-        packed = PACK[kind](packed)
+    packed = b"".join(map(PACK[kind], members))
     found = bytearray()
     with open_bytes(written(tmp_path, packed)) as stream:
         while piece := stream.read(step):
             found += piece
-    assert found == b"".join(b"=" + member for member in members)
+    assert found == b"".join(members)

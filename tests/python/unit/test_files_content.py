@@ -7,7 +7,6 @@ import io
 import random
 import sqlite3
 import struct
-import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -41,9 +40,8 @@ def zipped(folder: Path, members: dict[str, str], method: int = zipfile.ZIP_DEFL
     return path
 
 
-def office(main: str) -> dict[str, str]:
-    types = f'<Types><Override PartName="/x.xml" ContentType="application/{main}"/></Types>'
-    return {"[Content_Types].xml": types, "x.xml": ""}
+def office(part: str) -> dict[str, str]:
+    return {"[Content_Types].xml": "<Types/>", part: ""}
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "gb18030", "shift_jis"])
@@ -84,12 +82,10 @@ def test_workbooks_are_told_by_what_is_in_them(tmp_path: Path) -> None:
     book.add_sheet("a")
     book.save(str(path))
     assert content_of(path).kind == "xls"
-    kind = "vnd.ms-excel.sheet.macroEnabled.main+xml"
-    assert content_of(zipped(tmp_path, office(kind))).kind == "xlsx"
-    kind = "vnd.oasis.opendocument.spreadsheet"
-    assert content_of(zipped(tmp_path, {"mimetype": f"application/{kind}"})).kind == "ods"
-    without = {"content.xml": "", "META-INF/manifest.xml": f'media-type="application/{kind}"'}
-    assert content_of(zipped(tmp_path, without)).kind == "ods"
+    for part in ("xl/workbook2.xml", "XL\\Workbook.xml"):
+        assert content_of(zipped(tmp_path, office(part))).kind == "xlsx"
+    for beside in ("mimetype", "META-INF/manifest.xml"):
+        assert content_of(zipped(tmp_path, {"content.xml": "", beside: ""})).kind == "ods"
 
 
 def test_parquet_is_told_by_its_content(tmp_path: Path) -> None:
@@ -100,63 +96,27 @@ def test_parquet_is_told_by_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("main", "word"),
-    [
-        ("vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml", "a Word document"),
-        ("vnd.openxmlformats-officedocument.presentationml.x", "a PowerPoint presentation"),
-        ("vnd.ms-excel.sheet.binary.macroEnabled.main", "a binary Excel workbook (.xlsb)"),
-        ("something", "an Office file that is no spreadsheet"),
-    ],
+    "part", ["word/document.xml", "word/embeddings/a.xlsx", "xl/workbook.bin", "x"]
 )
-def test_other_office_files_are_named(main: str, word: str, tmp_path: Path) -> None:
-    found = content_of(zipped(tmp_path, office(main)))
-    assert (found.format, found.word) == ("binary", word)
+def test_another_office_file_is_no_workbook(part: str, tmp_path: Path) -> None:
+    assert content_of(zipped(tmp_path, office(part))).kind == "an Office file, and no .xlsx"
 
 
-def ole(stream: str) -> bytes:
-    """An OLE file whose directory has one stream of this name: header, table, directory."""
+def test_an_old_office_file_without_a_workbook_may_have_a_password(tmp_path: Path) -> None:
+    # An OLE file whose directory has nothing but its root: header, table, directory.
     header = bytearray(512)
     header[:8] = bytes.fromhex("d0cf11e0a1b11ae1")
     struct.pack_into("<HHHHH", header, 24, 0x3E, 3, 0xFFFE, 9, 6)
-    # One sector of the table; the directory begins in sector 1; there are no short streams.
     struct.pack_into("<IIIIIIIII", header, 44, 1, 1, 0, 4096, 0xFFFFFFFE, 0, 0xFFFFFFFE, 0, 0)
     struct.pack_into("<108I", header, 80, *[0xFFFFFFFF] * 108)
-    table = struct.pack("<128I", 0xFFFFFFFD, 2, 0xFFFFFFFE, *[0xFFFFFFFF] * 125)
-
-    def entry(name: str, kind: int, child: int) -> bytes:
-        text = name.encode("utf-16-le")
-        links = struct.pack("<HBBIII", len(text) + 2, kind, 1, 0xFFFFFFFF, 0xFFFFFFFF, child)
-        return (text.ljust(64, b"\0") + links).ljust(116, b"\0") + struct.pack("<IQ", 0xFFFFFFFE, 0)
-
-    # The first sector of the directory has the root, the second the stream.
-    root, leaf = entry("Root Entry", 5, 4), entry(stream, 2, 0xFFFFFFFF)
-    return bytes(header) + table + root.ljust(512, b"\0") + leaf.ljust(512, b"\0")
-
-
-@pytest.mark.parametrize(
-    ("stream", "format_", "word"),
-    [
-        ("Workbook", "xls", "an Excel workbook"),
-        ("EncryptedPackage", "binary", "an Office file with a password"),
-        ("WordDocument", "binary", "a Word document"),
-        ("Other", "binary", "an Office file that is no spreadsheet"),
-    ],
-)
-def test_ole_files_are_told_by_their_streams(
-    stream: str, format_: str, word: str, tmp_path: Path
-) -> None:
-    path = written(tmp_path, ole(stream))
-    found = content_of(path)
-    assert (found.format, found.word) == (format_, word)
+    table = struct.pack("<128I", 0xFFFFFFFD, 0xFFFFFFFE, *[0xFFFFFFFF] * 126)
+    links = struct.pack("<HBBIII", 22, 5, 1, *[0xFFFFFFFF] * 3)
+    root = ("Root Entry".encode("utf-16-le").ljust(64, b"\0") + links).ljust(116, b"\0")
+    root += struct.pack("<IQ", 0xFFFFFFFE, 0)
+    path = written(tmp_path, bytes(header) + table + root.ljust(512, b"\0"))
+    assert content_of(path).kind == "xls"
     _, (problem,) = read(path)
-    advice = {"xls": "not read", "EncryptedPackage": "Save it without a password"}
-    assert advice.get(stream if "password" in word else format_, "--exclude") in problem
-
-
-def test_an_ole_directory_in_a_circle_comes_to_an_end(tmp_path: Path) -> None:
-    data = bytearray(ole("Other"))
-    struct.pack_into("<I", data, 512 + 8, 1)
-    assert content_of(written(tmp_path, bytes(data))).format == "binary"
+    assert "Save it without one and load it again. Or it is no workbook at all." in problem
 
 
 def sqlite(folder: Path) -> bytes:
@@ -180,23 +140,22 @@ def tar(_: Path) -> bytes:
         (sqlite, "an SQLite database"),
         (tar, "a tar archive"),
         (lambda _: gzip.compress(tar(_)), "a tar archive"),
-        (lambda _: Path(sys.executable).resolve().read_bytes()[:9000], "a program"),
         (lambda _: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF document"),
-        (lambda _: b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG picture"),
-        (lambda _: b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture"),
+        (lambda _: b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a picture"),
+        (lambda _: b"\xff\xd8\xff\xe0\0\x10JFIF", "a picture"),
         (lambda _: b"7z\xbc\xaf\x27\x1c\0\4", "a 7z archive"),
         (lambda _: b"Rar!\x1a\x07\x01\0", "a RAR archive"),
-        (lambda _: b"MZ" + bytes(58) + b"\x80\0\0\0" + bytes(64) + b"PE\0\0", "a Windows program"),
-        (lambda _: bytes(5000), "a file of nothing but zero bytes"),
-        (lambda _: b"\x01" + RANDOM, "a binary file of an unknown kind"),
+        (lambda _: b"\x01" + RANDOM, "a binary file of another kind"),
+        (lambda _: gzip.compress(gzip.compress(b"a")), "a file that is compressed more than once"),
     ],
 )
 def test_what_is_no_table_is_named(
     make: Callable[[Path], bytes], word: str, tmp_path: Path
 ) -> None:
     path = written(tmp_path, make(tmp_path))
-    assert content_of(path).format == "binary"
     assert content_of(path).kind == word
+    _, (problem,) = read(path)
+    assert f"it is {word}, and no table that labmart reads" in problem
 
 
 def test_a_damaged_archive_is_refused_with_a_sentence(tmp_path: Path) -> None:
@@ -204,9 +163,3 @@ def test_a_damaged_archive_is_refused_with_a_sentence(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(FileRefused, match=r"users\.csv: it begins as a zip archive or a spread"):
         content_of(path)
-
-
-def test_a_bomb_in_the_part_that_names_the_others_is_not_opened(tmp_path: Path) -> None:
-    types = {"[Content_Types].xml": "\0" * (64 << 20)}
-    path = zipped(tmp_path, types, zipfile.ZIP_BZIP2)
-    assert content_of(path).word == "an Office file that is no spreadsheet"

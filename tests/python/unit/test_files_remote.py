@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import subprocess
 import sys
 import threading
 import time
 import tomllib
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from support.project import ROOT
 
 from loader.errors import NothingToLoad
@@ -66,18 +58,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(int(path.strip("/")))
         elif path == "/slow.csv":
             time.sleep(1)
-        elif path == "/list/":
-            page = b'<a href="a.csv">a</a> <a href="b.csv">b</a> <a href="c.txt">c</a>'
-            self.answer(page, len(page))
         else:
-            self.answer(LARGE if path == "/large.csv" else USERS, None)
-
-    def answer(self, body: bytes, length: int | None) -> None:
-        self.send_response(200)
-        missing = 10 if self.path == "/cut.csv" else 0
-        self.send_header("Content-Length", str(length or len(body) + missing))
-        self.end_headers()
-        self.wfile.write(body)
+            body = LARGE if path == "/large.csv" else USERS
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body) + (10 if path == "/cut.csv" else 0)))
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -109,28 +95,20 @@ def test_a_redirection_is_followed(web: str) -> None:
     assert contents == {f"{web}/moved.csv": USERS}
 
 
-def test_a_pattern_is_looked_up_in_a_page_of_links(web: str) -> None:
-    _, contents = fetched(web + "/list/*.csv", exclude=("b.csv",))
-    assert contents == {f"{web}/list/a.csv": USERS}
-    with pytest.raises(NothingToLoad, match="no file there matches"):
-        fetched(web + "/list/*.xlsx")
-
-
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/404", "there is no such file, folder or bucket at this address. Check the address."),
-        ("/403", "access is denied (403). Put them into ~/.netrc"),
-        ("/401", "access is denied (401). "),
-        ("/400", "the server answers 400 Bad Request. Check the address."),
-        ("/503", "the server answers 503 Service Unavailable. Try again later."),
-        ("/cut.csv", "the download was cut short ("),
+        ("/404", "FileNotFoundError: "),
+        ("/403", "ClientResponseError: 403, "),
+        ("/503", "ClientResponseError: 503, "),
+        ("/cut.csv", "ClientPayloadError: "),
     ],
 )
 def test_what_a_server_refuses_is_a_problem_without_secrets(web: str, path: str, said: str) -> None:
     address = web.replace("://", "://user:secret@") + path
     sentence = problem(address + ("?token=secret" if path != "/cut.csv" else ""))
-    assert sentence.startswith(f"{web}{path}: {said}")
+    assert sentence.startswith(f"{web}{path}: it cannot be fetched ({said}")
+    assert "Check the address and the network. Credentials stand in ~/.netrc" in sentence
     assert "secret" not in sentence
 
 
@@ -138,34 +116,13 @@ def test_a_server_that_does_not_answer_is_a_problem(
     web: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "READ_TIMEOUT", 0.2)
-    assert "the server does not answer in time" in problem(web + "/slow.csv")
-    assert "no TLS connection can be made" in problem(web.replace("http:", "https:") + "/x")
+    assert "Timeout" in problem(web + "/slow.csv")
+    assert "SSL" in problem(web.replace("http:", "https:") + "/x")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    assert "the server cannot be reached" in problem(f"http://127.0.0.1:{port}/a.csv")
-    assert "the server cannot be reached" in problem("https://no-such-host.invalid/a.csv")
-
-
-def test_a_certificate_that_nobody_vouches_for_is_a_problem(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = x509.CertificateBuilder(
-        name, name, key.public_key(), 1, now, now + timedelta(days=1)
-    ).sign(key, hashes.SHA256())
-    pem = tmp_path / "server.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    pem.write_bytes(private + certificate.public_bytes(Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sentence = problem(f"https://127.0.0.1:{server.server_address[1]}/users.csv")
-    server.shutdown()
-    server.server_close()
-    assert "the server's TLS certificate cannot be trusted" in sentence
+    assert "Cannot connect to host" in problem(f"http://127.0.0.1:{port}/a.csv")
+    assert "Cannot connect to host" in problem("https://no-such-host.invalid/a.csv")
 
 
 def test_problems_do_not_keep_other_files_back(web: str) -> None:
@@ -227,20 +184,20 @@ def test_a_pattern_means_the_objects_that_match(bucket: str) -> None:
         f"{bucket}/exports/users.csv",
         f"{bucket}/exports/2024/b.csv",
     }
-    with pytest.raises(NothingToLoad, match=r"^s3://lab/\*\.xlsx: no file there matches"):
+    with pytest.raises(NothingToLoad, match=r"^s3://lab/\*\.xlsx: there is no file there"):
         fetched(f"{bucket}/*.xlsx")
 
 
 def test_what_an_object_store_refuses_is_a_problem(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = "there is no such file, folder or bucket at this address"
+    missing = "it cannot be fetched (FileNotFoundError: "
     assert problem(f"{bucket}/none.csv").startswith(f"{bucket}/none.csv: {missing}")
     assert missing in problem("s3://no-such-bucket/a.csv")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     sentence = problem(f"{bucket}/large.csv")
-    assert "no credentials that are accepted were found" in sentence
-    assert "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in sentence
+    assert "redentials" in sentence.partition(")")[0]
+    assert "Credentials are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in sentence
 
 
 MISSING = {
@@ -284,16 +241,6 @@ def test_every_extra_is_declared_and_tested_in_the_version_that_is_declared() ->
     for extra in ("s3", "https", "sftp"):
         assert set(extras[extra]) <= set(installed)
     assert len({pin for pins in extras.values() for pin in pins if pin.startswith("fsspec=")}) == 1
-
-
-def test_what_libraries_raise_becomes_a_sentence() -> None:
-    class DefaultCredentialsError(Exception):
-        pass
-
-    said = remote.remote_fault(DefaultCredentialsError("none"), "gs")
-    assert "Run `gcloud auth application-default login`" in said
-    said = remote.remote_fault(ValueError("at https://a:b@c/d?sig=e\nline"), "az")
-    assert said == ("it cannot be fetched (ValueError: at https://c/d line). Check the address.")
 
 
 @pytest.mark.parametrize(

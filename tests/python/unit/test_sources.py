@@ -68,16 +68,15 @@ def test_the_inputs_are_the_tables_that_say_so_without_the_loaders_own_columns()
     }
 
 
-def test_a_column_is_required_unless_it_says_otherwise(tmp_path: Path) -> None:
-    bare = {"name": "well", "data_type": "text"}
-    columns = (column("id", required=True), bare, column("note", required=False))
+def test_a_column_says_whether_it_is_required_and_how_it_is_called(tmp_path: Path) -> None:
+    columns = (
+        column("id", required=True, header_names=["Plate No.", "ID-Nummer", 7]),
+        {"name": "well", "data_type": "text"},
+        column("note", required=False),
+    )
     (plates,) = read_inputs(written(tmp_path, table(*columns)))
     assert [one.required for one in plates.columns] == [True, True, False]
-
-
-def test_the_accepted_names_are_the_columns_own_and_the_declared_ones(tmp_path: Path) -> None:
-    path = written(tmp_path, table(column("id", header_names=["Plate No.", "ID-Nummer", 7])))
-    assert read_inputs(path)[0].columns[0].names == {"id", "plate_no", "id_nummer", "7"}
+    assert plates.columns[0].names == {"id", "plate_no", "id_nummer", "7"}
 
 
 def test_what_cells_look_like_is_said_once_for_an_input(tmp_path: Path) -> None:
@@ -91,11 +90,13 @@ def test_what_cells_look_like_is_said_once_for_an_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        (table(), "the input plates declares no columns"),
-        (table({"name": "load_id", "data_type": "bigint"}), "declares no columns"),
+        (
+            table({"name": "id", "data_type": "text"}, column("id")),
+            "plates.id: two columns have this",
+        ),
         (table(column("well")), "needs a `natural_key` among its columns"),
-        (table(column("id"), column(" - ")), "a column of the input plates has no name"),
-        (table(column("id"), column(None)), "a column of the input plates has no name"),
+        (table(column("id"), column(" - ")), "plates. - : a column has a name of 1 to 63 bytes"),
+        (table(column("id"), column("x" * 64)), "x: a column has a name of 1 to 63 bytes"),
         (table(column("id"), {"name": "x", "data_type": "bigint"}), "plates.x: the `data_type`"),
         (table(column("id"), {"name": "x"}), "plates.x: the `data_type` of a loaded cell is text"),
         (
@@ -111,6 +112,7 @@ def test_what_cells_look_like_is_said_once_for_an_input(tmp_path: Path) -> None:
             "the input plates: decimal is comma or point, not 'point '",
         ),
         (table(column("id"), config=None), "no table has `config: {meta: {input: true}}`"),
+        (table(column("id"), name="loads"), "there is more than one table loads, or it is the"),
         ("plates", "sources: Expected `object`, got `str` - at `$[0].tables[0]`"),
     ],
 )
@@ -159,36 +161,36 @@ def test_another_name_stays_another_name(cell: str) -> None:
     assert header_key(cell) != "user_id"
 
 
-def names_of(header: str) -> dict[str, tuple[str | None, ...]]:
-    return {match.input.name: match.columns for match in match_header(header.split(","), INPUTS)}
-
-
-def test_columns_are_found_in_any_order_and_others_are_ignored() -> None:
-    assert names_of("note,Signup,E-Mail,,Full Name,UID") == {
-        "users": (None, "signup_date", "email", None, "name", "user_id")
-    }
-
-
-def test_a_header_without_a_required_column_means_nothing() -> None:
-    assert names_of("user_id,email,signup_date") == {}
-    assert names_of("") == {}
-    assert names_of(",,,") == {}
-
-
-def test_a_name_that_stands_twice_is_not_certain() -> None:
-    assert names_of("user_id,name,email,signup_date,User ID") == {}
-    assert names_of("uid,user,name,email,signup_date") == {}
-
-
-def test_the_declared_name_goes_before_another_name_for_the_same() -> None:
-    assert names_of("uid,user_id,name,email,signup_date") == {
-        "users": (None, "user_id", "name", "email", "signup_date")
-    }
-
-
-def test_a_header_with_the_columns_of_two_inputs_means_both() -> None:
-    both = names_of("user_id,name,email,signup_date,compound_id,compound_name,structure")
-    assert set(both) == {"users", "compounds"}
+@pytest.mark.parametrize(
+    ("header", "means"),
+    [
+        (
+            "note,Signup,E-Mail,,Full Name,UID",
+            {"users": (None, "signup_date", "email", None, "name", "user_id")},
+        ),
+        # One without a required column, or with a name twice, means nothing.
+        *((header, {}) for header in ("user_id,email,signup_date", "", ",,,")),
+        ("user_id,name,email,signup_date,User ID", {}),
+        ("uid,user,name,email,signup_date", {}),
+        # The declared name goes before another one for the same.
+        (
+            "uid,user_id,name,email,signup_date",
+            {"users": (None, "user_id", "name", "email", "signup_date")},
+        ),
+        (
+            "user_id,name,email,signup_date,compound_id,compound_name,structure",
+            {
+                "users": ("user_id", "name", "email", "signup_date", *[None] * 3),
+                "compounds": (*[None] * 4, "compound_id", "compound_name", "compound_structure"),
+            },
+        ),
+    ],
+)
+def test_a_header_means_the_inputs_whose_columns_it_names(
+    header: str, means: dict[str, tuple[str | None, ...]]
+) -> None:
+    found = match_header(header.split(","), INPUTS)
+    assert {match.input.name: match.columns for match in found} == means
 
 
 def optional(name: str, *others: str) -> InputColumn:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -17,7 +16,6 @@ from loader.parsers.splitter import (
     Dialect,
     Splitter,
     complete_lines,
-    output_delimiter,
 )
 
 ALL = (True, True, True)
@@ -33,7 +31,8 @@ def split(
 ) -> tuple[list[Row], list[RejectedLine]]:
     """Rows and rejected lines of a text that comes in portions of so many characters."""
     pick = tuple(at for at, is_kept in enumerate(keep) if is_kept)
-    splitter = Splitter(shape, len(keep), pick, load_id=5)
+    splitter = Splitter(shape, load_id=5)
+    splitter.expect(len(keep), pick)
     if by_definition:
         splitter._plain = None
     out, pending, records, wrong = "", "", 0, []
@@ -46,7 +45,7 @@ def split(
         wrong += splitter.rejected
         pending = pending[used:]
     assert not pending
-    rows = rows_of(out, output_delimiter(shape), load_id=5)
+    rows = rows_of(out, shape.output, load_id=5)
     assert len(rows) == records
     return rows, wrong
 
@@ -182,21 +181,6 @@ def test_the_fast_way_reads_what_the_definition_reads(
     by_definition = split(text, shape, keep=keep, by_definition=True)
     assert split(text, shape, keep=keep) == by_definition
     assert split(text, shape, keep=keep, portion=3) == by_definition
-
-
-@settings(max_examples=300, deadline=None)
-@given(LINES)
-def test_every_line_has_one_fate(text: str) -> None:
-    rows, lines = split(text)
-    numbers = [number for number, _ in rows] + [one.line for one in lines]
-    assert len(set(numbers)) == len(numbers)
-    covered = set(numbers)
-    for number, cells in rows:
-        inner = sum(len(re.findall("\r\n|\r|\n", cell or "")) for cell in cells)
-        covered |= set(range(number, number + inner + 1))
-    all_lines = re.split("\r\n|\r|\n", text)
-    for number, line in enumerate(all_lines, start=1):
-        assert number in covered or not line.strip(' \t\u00a0\ufeff,"')
 
 
 CELLS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
