@@ -57,7 +57,7 @@ def _run(prepared: list[str], arguments: list[str]) -> None:
     os.environ.setdefault("DBT_LOG_LEVEL_FILE", "info")
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     cli(
-        [arguments[0], "--log-level", "none", *arguments[1:]],
+        ["--log-level", "none", *arguments],
         obj={"manifest": manifest, "callbacks": [tell]},
     )
 
