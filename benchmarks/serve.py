@@ -2,8 +2,10 @@
 
 `labmart serve --no-worker` gets one large file by curl, in turns with a bare ASGI app on the same
 server program, which reads the body and drops it: `PUT /v1/files/…` checks, hashes, writes, brings
-to the disk and queues it. Then the sample laboratory is built, and many clients at once ask for
-pages of 100 rows of a mart, and for the same page again by its ETag.
+to the disk and queues it. Then a service with a worker gets the sample laboratory, and experiments
+of one line, one after the other: how long from the last byte until what it changes is published?
+At last many clients at once ask for pages of 100 rows of a mart, and for the same page again by its
+ETag.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.bench import BenchmarkError, Scratch, ratio_lines, report, run, say, scratch, server
+from benchmarks.bench import BenchmarkError, Scratch, ratio_lines, report, say, scratch, server
 
 _SINK = """
 import sys, socket, uvicorn
@@ -38,18 +40,21 @@ uvicorn.Server(config).run(sockets=[listener])
 """
 _CLIENTS = 8
 _SECONDS = 5.0
+_PAUSE = 10.0
 
 
 def measure(megabytes: int, mart: str, repeat: int) -> None:
     """Time it and print the report."""
     with scratch() as made, server(made):
         seconds = _uploads(made, megabytes, repeat)
-        run(made.labmart("postgres", "build"), "labmart build")
+        published = _publish(made, repeat)
         with _service(made) as url:
             rates = asyncio.run(_ask(url, mart))
     report(
         [f"an upload of {megabytes:,} MB by curl; the best of {repeat}"],
         ratio_lines(seconds, "sink"),
+        ["seconds from the last byte of an upload until it is published"],
+        [f"{what}: {taken}" for what, taken in published.items()],
         [f"answers a second of {mart}, {_CLIENTS} clients at once"],
         [f"{rate:8,.0f}  {what}" for what, rate in rates.items()],
     )
@@ -82,6 +87,40 @@ def _curl(path: Path, address: str) -> float:
     if done.returncode:
         raise BenchmarkError(f"curl failed: {done.stderr} {done.stdout}")
     return time.monotonic() - begun
+
+
+def _publish(made: Scratch, repeat: int) -> dict[str, str]:
+    """The seconds of each upload, and of the whole build of the first."""
+    with _service(made, worker=True) as url, httpx.Client(base_url=url, timeout=30) as client:
+
+        def upload(*files: tuple[str, bytes]) -> float:
+            """Seconds from the answer until the jobs have ended."""
+            jobs = [
+                client.put(f"/v1/files/{name}", content=content).json() for name, content in files
+            ]
+            begun = time.monotonic()
+            for job in jobs:
+                while (state := client.get(f"/v1/jobs/{job['id']}").json())["state"] != "done":
+                    if state["state"] == "failed":
+                        raise BenchmarkError(str(state["error"]))
+                    time.sleep(0.02)
+            return time.monotonic() - begun
+
+        sample = sorted((made.project / "seeds").glob("raw_*.csv"))
+        whole = upload(*((path.name, path.read_bytes()) for path in sample))
+        header = "experiment_id,user_id,experiment_compound_ids,experiment_run_time"
+        seconds = []
+        for number in range(repeat + 1):
+            # As people do, not at the very moment when the last one has ended.
+            time.sleep(_PAUSE)
+            line = f"{header}\n{1000 + number},1,1;2,{number}\n"
+            seconds.append(upload((f"{number}.csv", line.encode())))
+            say(f"published after {seconds[-1]:.2f} s")
+    return {
+        "sample laboratory": f"{whole:.2f}",
+        "first line more": f"{seconds[0]:.2f}",
+        "each after it": ", ".join(f"{one:.2f}" for one in seconds[1:]),
+    }
 
 
 async def _ask(url: str, mart: str) -> dict[str, float]:
@@ -118,8 +157,8 @@ async def _rate(client: httpx.AsyncClient, address: str, headers: dict[str, str]
 
 
 @contextmanager
-def _service(made: Scratch) -> Iterator[str]:
-    options = ("--no-worker", "--port", "0")
+def _service(made: Scratch, *, worker: bool = False) -> Iterator[str]:
+    options = ("--port", "0", *(() if worker else ("--no-worker",)))
     with _started(*made.labmart("postgres", "serve", *options)) as url:
         yield url
 

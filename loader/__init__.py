@@ -19,7 +19,8 @@ The way of a file, `labmart load plate.xlsx`:
 
 From there to what people read, `labmart run`:
 
-    dbt           runs dbt build; dbt_report says what failed, seeds what dbt would misread
+    dbt           runs dbt build in dbt_process, which may be ready before; dbt_report says what
+                  failed, seeds what dbt would misread
     publications/ puts a green build in place of the one before: all of it in one step, and back
     fingerprint   what marts are made by, so that a build that would do the same is left out
     spark_server  what the lake is computed in, where no server is named

@@ -1,8 +1,8 @@
-"""Running dbt as a child process, and telling how it goes.
+"""Running dbt as a child process (loader/dbt_process.py), and telling how it goes.
 
-dbt writes its events as JSON lines; one line per finished node goes to stderr while it runs. dbt
+It writes dbt's events as JSON lines; one line per finished node goes to stderr while it runs. dbt
 is a process of its own because importing it takes seconds and because it ends its threads best
-on a signal.
+on a signal. Whoever builds again and again keeps a `Standby`, in which dbt is ready already.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,29 +26,11 @@ from loader.locks import locked
 from loader.progress import TESTS, NodeResult, Report, StderrReport
 from loader.project import Project
 
-# `python -m dbt.cli.main` warns about being imported twice. With -P no file of the project can
-# stand in for one of Python's modules. A shell starts a background job with SIGINT ignored, which
-# dbt would inherit, and then not end on it. What dbt makes lives as long as its process, so that
-# looking for garbage in it all the time is a tenth of a small build, and in vain.
-# PySpark takes a program without a file for a doctest.
-_DBT = (
-    "import gc, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "gc.set_threshold(200_000, 50, 50); "
-    "sys.argv[0] = __file__ = 'dbt'; from dbt.cli.main import cli; cli()"
-)
-# If whoever has started a build is killed, dbt ends as on Ctrl-C, lest it goes on in tables that
-# the next build takes for its own.
-_WATCH = """
-import os, signal, sys, threading, time
-def watch(parent):
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os.kill(os.getpid(), signal.SIGINT)
-threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
-"""
+_PROGRAM = str(Path(__file__).with_name("dbt_process.py"))
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")
-# Tests that need all rows of a model of which an increment has the changed ones.
+# Tests that need all rows of a model of which an increment has the changed ones, and tests of what
+# no increment changes.
 _WHOLE = "tag:whole"
 _STOP_SECONDS = 20.0
 FAILED = ("error", "fail")
@@ -64,7 +46,7 @@ class BuildOptions:
 
     `full` builds also when nothing has changed since the last green build. `keep` is how many
     earlier builds stay; None leaves it to LABMART_KEEP. `by` is who has it published,
-    as GreenBuild has it.
+    as GreenBuild has it. `standby` is where dbt may be ready for the build.
     """
 
     target: str | None = None
@@ -73,6 +55,7 @@ class BuildOptions:
     full: bool = False
     keep: int | None = None
     by: str = ""
+    standby: Standby | None = None
 
 
 @dataclass
@@ -98,6 +81,88 @@ class BuildResult:
         )
 
 
+class Standby:
+    """A process in which dbt is ready for a build that is expected, or none.
+
+    It has imported dbt and parsed the project, which is else the better half of a small build, and
+    takes 130 MB of memory meanwhile. It ends with us.
+    """
+
+    def __init__(self) -> None:
+        self._expected: object = None
+        self._process: subprocess.Popen[str] | None = None
+
+    def prepare(
+        self, project: Project, options: BuildOptions, place: str, *, is_increment: bool, code: str
+    ) -> None:
+        """Begin to get ready for `build` with these arguments."""
+        self.take(None)
+        call = _Call.of_build(project, options, place, is_increment)
+        # It parses in a folder of its own, since another build may be at work by then.
+        apart = ("--target-path", str(project.target / f"{place}.standby"))
+        self._process = call.start(project, prepared=(*_settings(project, options), *apart))
+        self._expected = call, code
+
+    def take(self, expected: object) -> subprocess.Popen[str] | None:
+        """The process, at work from now on; None, and it is ended, if it is none for that build."""
+        process, is_fit = self._process, expected == self._expected
+        self._process = self._expected = None
+        if process is None:
+            return None
+        # What is closed nobody may flush any more.
+        stdin, process.stdin = process.stdin, None
+        assert stdin is not None
+        with suppress(OSError), stdin:
+            if is_fit:
+                stdin.write("\n")
+                stdin.flush()
+                return process
+        process.kill()
+        process.communicate()
+        return None
+
+
+class _Call(NamedTuple):
+    """A call of dbt: its arguments and environment."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+
+    @staticmethod
+    def of_build(project: Project, options: BuildOptions, place: str, is_increment: bool) -> _Call:
+        artifacts = ("--target-path", str(_artifacts(project, place, is_increment)))
+        return _Call(
+            (
+                *("build", *_settings(project, options)),
+                *(artifacts if place else ()),
+                *(options.extra or _PRODUCTION),
+                *((_WHOLE,) if is_increment else ()),
+            ),
+            {
+                **os.environ,
+                "LABMART_BUILD_SCHEMA": place,
+                "LABMART_INCREMENT": "1" if is_increment else "",
+            },
+        )
+
+    def start(self, project: Project, prepared: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start it; if `prepared` (arguments of `dbt parse`), it waits for a line on stdin."""
+        return subprocess.Popen(
+            # With -P no file of the project can stand in for one of Python's modules.
+            [sys.executable, "-P", _PROGRAM, *prepared, "--", *self.arguments],
+            env=self.environment,
+            cwd=project.root,
+            stdin=subprocess.PIPE if prepared else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            # In a session of its own Ctrl-C reaches us alone, and dbt gets exactly one signal.
+            start_new_session=True,
+        )
+
+
 def build(
     project: Project,
     options: BuildOptions,
@@ -105,53 +170,44 @@ def build(
     *,
     place: str = "",
     is_increment: bool = False,
+    code: str | None = None,
 ) -> BuildResult:
     """Run `dbt build`. What it reports goes to stderr by default; the result says how nodes ended.
 
     `place` is the schema that stands in for the target's (macro generate_schema_name). dbt reads
     the project for it apart, since it keeps what it has read with the schemas' names; and once more
-    for increments, of which it renders other SQL (macro is_increment).
+    for increments, of which it renders other SQL (macro is_increment). `code` is what the files of
+    the project are now, for a standby; see `loader.fingerprint.code_of`.
 
     Development tests are left out, unless `extra` says what dbt is to do. The caller holds
     `one_build_at_a_time`, since builds write into target/.
     """
-    report = report or StderrReport()
-    result = BuildResult(project.target / f"{place}{'.increment' if is_increment else ''}")
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        [
-            *_command(project, options.target, "build", "--log-format", "json", first=_WATCH),
-            *(("--vars", options.vars) if options.vars else ()),
-            *(("--target-path", str(result.artifacts)) if place else ()),
-            *(options.extra or _PRODUCTION),
-            *((_WHOLE,) if is_increment else ()),
-        ],
-        env={
-            **os.environ,
-            "LABMART_BUILD_SCHEMA": place,
-            "LABMART_INCREMENT": "1" if is_increment else "",
-        },
-        cwd=project.root,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        # In a session of its own Ctrl-C reaches us alone, and dbt gets exactly one signal.
-        start_new_session=True,
-    )
+    call = _Call.of_build(project, options, place, is_increment)
+    standby = options.standby and options.standby.take((call, code))
+    result = BuildResult(_artifacts(project, place, is_increment))
+    _follow(standby or call.start(project), result, report or StderrReport())
+    return result
+
+
+def _artifacts(project: Project, place: str, is_increment: bool) -> Path:
+    return project.target / f"{place}{'.increment' if is_increment else ''}"
+
+
+def _follow(process: subprocess.Popen[str], result: BuildResult, report: Report | None) -> None:
+    """Take what dbt tells until it ends; end it if we are interrupted."""
     assert process.stdout is not None
-    report.working("dbt reads the project …")
+    begun = time.monotonic()
+    if report:
+        report.working("dbt reads the project …")
     with _stopping(process):
         try:
             for line in process.stdout:
                 _take(line, result, report)
             result.exit_code = process.wait()
         finally:
-            report.working("")
+            if report:
+                report.working("")
     result.seconds = time.monotonic() - begun
-    return result
 
 
 def write_docs(project: Project, target: str | None) -> None:
@@ -207,21 +263,16 @@ def compile_models(
 
 def _run_quietly(project: Project, target: str | None, apart: Path, *command: str) -> None:
     """Run dbt with a folder of its own for what it writes. Raises BuildFailed."""
-    done = subprocess.run(
-        [*_command(project, target, *command), "--quiet", "--target-path", str(apart)],
-        cwd=project.root,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()[-3:]
-        raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said)}")
+    settings = _settings(project, BuildOptions(target))
+    call = _Call((*command, *settings, "--target-path", str(apart)), dict(os.environ))
+    result = BuildResult(apart)
+    _follow(call.start(project), result, None)
+    if result.exit_code:
+        said = " ".join(result.errors or result.noise[-3:])
+        raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said.split())}")
 
 
-def _command(project: Project, target: str | None, *command: str, first: str = "") -> list[str]:
+def _settings(project: Project, options: BuildOptions) -> tuple[str, ...]:
     # dbt ends without a word where it cannot write.
     for folder in (project.target, Path(os.environ.get("DBT_LOG_PATH") or project.root / "logs")):
         with suppress(OSError):
@@ -230,12 +281,12 @@ def _command(project: Project, target: str | None, *command: str, first: str = "
             raise UsageError(
                 f"{folder} cannot be written to, as dbt does. Correct its permissions."
             )
-    return [
-        *(sys.executable, "-P", "-c", first + _DBT, *command),
+    return (
         *("--no-use-colors", "--no-send-anonymous-usage-stats"),
         *("--project-dir", str(project.root), "--profiles-dir", str(project.profiles_dir)),
-        *(("--target", target) if target else ()),
-    ]
+        *(("--target", options.target) if options.target else ()),
+        *(("--vars", options.vars) if options.vars else ()),
+    )
 
 
 @contextmanager
@@ -285,7 +336,7 @@ class _Event(msgspec.Struct):
     data: _Data
 
 
-def _take(line: str, result: BuildResult, report: Report) -> None:
+def _take(line: str, result: BuildResult, report: Report | None) -> None:
     """One line of dbt's output."""
     try:
         event = msgspec.json.decode(line, type=_Event, strict=False)
@@ -299,13 +350,15 @@ def _take(line: str, result: BuildResult, report: Report) -> None:
     word = (data.status or node.node_status).lower().partition(" ")[0]
     status = _STATUSES.get(word, "success")
     if data.index is not None and info.name == "LogStartLine":
-        report.working(f"{data.index} of {data.total}: {node.node_name} …")
+        if report:
+            report.working(f"{data.index} of {data.total}: {node.node_name} …")
     elif data.index is not None and node.unique_id:
         # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
         if node.resource_type not in ("operation", "exposure") or status in FAILED:
             finished = NodeResult(node.resource_type, node.node_name, status, data.execution_time)
             result.nodes.append(finished)
-            report.built(finished)
+            if report:
+                report.built(finished)
     elif info.level in ("error", "warn") and not node.unique_id:
         (result.errors if info.level == "error" else result.warnings).append(info.msg)
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -34,6 +34,7 @@ from loader.publications import (
     open_publications,
     replaced_rows,
 )
+from loader.publications.postgres import next_place
 from loader.table import layout
 
 SAMPLE_ROWS = 10
@@ -203,8 +204,9 @@ def read_build(
     result: BuildResult,
     *,
     is_increment: bool = False,
+    by: str = "",
 ) -> GreenBuild:
-    """A green build, as dbt describes it in its artifacts.
+    """A green build, as dbt describes it in its artifacts; `by` is who publishes it.
 
     Without a place dbt has built where it always does. Raises ConfigError if it should have built
     in the place, and has not.
@@ -265,6 +267,7 @@ def read_build(
         code=None if has_python or reads_files else code,
         can_grow=_knows_increments(manifest),
         is_increment=is_increment,
+        by=by,
     )
 
 
@@ -323,7 +326,7 @@ def build_and_publish(
                 return None
         place = "" if options.extra else publications.begin(grows=grows)
         with dbt_session(profile):
-            result = build(project, options, report, place=place, is_increment=grows)
+            result = build(project, options, report, place=place, is_increment=grows, code=code)
         refused = [line for line in result.noise if line.startswith("Error: ")]
         if result.exit_code and refused and not result.nodes:
             raise UsageError(f"dbt refuses what it was given: {refused[0].removeprefix('Error: ')}")
@@ -333,8 +336,8 @@ def build_and_publish(
                 "`dbt ls` lists what can be selected."
             )
         if result.exit_code == 0 and not options.extra:
-            green = read_build(profile, place, code, result, is_increment=grows)
-            number = publications.publish(replace(green, by=options.by), keep)
+            green = read_build(profile, place, code, result, is_increment=grows, by=options.by)
+            number = publications.publish(green, keep)
             # What dbt reads there describes whole builds.
             if place and not grows:
                 _tell_dbt(result.artifacts, project.target, place, profile.schema)
@@ -343,6 +346,25 @@ def build_and_publish(
     if failed:
         red(replace(database, profile=profile.with_schema(place)) if place else database)
     return BuildOutcome(result, failed)
+
+
+def stand_by(database: Database, options: BuildOptions) -> None:
+    """Have `options.standby` ready for an increment, on PostgreSQL, if that is to be expected.
+
+    Nothing is told of what goes wrong: the build tells it.
+    """
+    project, profile = database.project, database.profile
+    code = code_of(project, profile, options.vars)
+    if code is None or options.standby is None:
+        return
+    with (
+        suppress(LabmartError),
+        open_publications(profile, write=False) as publications,
+        publications.opened(),
+    ):
+        if publications.knows_increments(code):
+            place = next_place(profile.schema)
+            options.standby.prepare(project, options, place, is_increment=True, code=code)
 
 
 def _tell_dbt(artifacts: Path, target: Path, place: str, schema: str) -> None:

@@ -66,7 +66,6 @@ class ConfigError(UsageError):
     """A YAML file of the project is missing, unreadable or says what labmart cannot use."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        self.problem = problem
         super().__init__(f"{path}: {problem}")
 
 

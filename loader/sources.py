@@ -208,7 +208,8 @@ def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMa
 
     One that has all columns of an input goes before one that names fewer and lacks some.
     """
-    matches = [match for table in inputs if (match := _match(cells, table)) is not None]
+    keys = [header_key(cell) for cell in cells]
+    matches = [m for table in inputs if (m := _match(cells, keys, table)) is not None]
     whole = max((len(match.input.columns) for match in matches if not match.lacks), default=0)
     return [m for m in matches if not m.lacks or len(m.input.columns) - len(m.lacks) >= whole]
 
@@ -340,21 +341,6 @@ def _meant(cells: Sequence[str], table: Input) -> tuple[dict[str, list[str]], di
     return named, close
 
 
-def refuse_mistaken_name(
-    name: str, where: str, match: HeaderMatch, inputs: Sequence[Input]
-) -> None:
-    """Raise FileRefused if a column that need not be there seems to have another name."""
-    ignored = [cell for cell, column in zip(match.cells, match.columns, strict=True) if not column]
-    for column in match.lacks:
-        if cell := _closest(ignored, column):
-            apart = f"If it is another one, give the file a column {column.name} too, even empty."
-            raise FileRefused(
-                name,
-                f"{where}: {_close_to(cell, column)} {apart}",
-                refused_header(where.removeprefix(", "), match.cells, inputs),
-            )
-
-
 def without_header(
     name: str,
     looked_at: str,
@@ -428,8 +414,7 @@ def _bare(name: str) -> str:
     return _BESIDE_A_NAME.sub("", unicodedata.normalize("NFKC", name).casefold())
 
 
-def _match(cells: Sequence[str], table: Input) -> HeaderMatch | None:
-    keys = [header_key(cell) for cell in cells]
+def _match(cells: Sequence[str], keys: Sequence[str], table: Input) -> HeaderMatch | None:
     columns: list[str | None] = [None] * len(keys)
     for column in table.columns:
         positions: list[int] = []
@@ -455,10 +440,14 @@ def single_match(
     if len(matches) > 1:
         both = " and ".join(match.input.name for match in matches)
         raise FileRefused(name, f"{where}: the header means {both}. Say which with --input.")
-    for match in matches:
-        refuse_mistaken_name(name, where, match, inputs)
-        return match
-    return None
+    if not matches:
+        return None
+    for column in matches[0].lacks:
+        if cell := _closest([*matches[0].further.values()], column):
+            apart = f"If it is another one, give the file a column {column.name} too, even empty."
+            refused = refused_header(where.removeprefix(", "), header, inputs)
+            raise FileRefused(name, f"{where}: {_close_to(cell, column)} {apart}", refused)
+    return matches[0]
 
 
 def read_inputs(path: Path) -> tuple[Input, ...]:

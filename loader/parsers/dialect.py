@@ -27,7 +27,7 @@ from loader.sources import (
     match_header,
     named_columns,
     near_miss,
-    refuse_mistaken_name,
+    single_match,
     without_header,
 )
 
@@ -37,7 +37,7 @@ _USUAL_DELIMITERS = ",;\t|"
 _DELIMITER = re.compile(f"[{_USUAL_DELIMITERS}]")
 _NAMES = {"\t": "TAB", " ": "space"}
 # The header ends within so many characters, or it would take long to find.
-_HEADER_END = 1 << 18
+_HEADER_END = 1 << 17
 # How far a record over several lines is looked at.
 _LOOK = 10_000
 _COMMENT = re.compile("#+[ \t]*+(?=[^ \t\r\n])")
@@ -101,35 +101,28 @@ def recognise_layout(
     """The layout of a file that begins with the sample of whole lines. Raises FileRefused."""
     if not sample.strip(BLANKS):
         raise FileRefused(name, ": it is empty; not even a header is there.")
-    find = _without_header if options.columns else _with_header
-    layout = find(name, sample, inputs, options)
-    refuse_mistaken_name(name, f", line {layout.header_line or 1}", layout.match, inputs)
-    return layout
-
-
-def _with_header(
-    name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
-) -> TextLayout:
+    if options.columns:
+        return _without_header(name, sample, inputs, options)
     for line, at, end in _first_lines(sample):
         readings = _readings(sample, line, at, end, inputs, options)
         if not readings:
             continue
         # `a<TAB><TAB>b` can be read with nameless columns, and `a,<TAB>b` without; `a ; b` with a
         # column `;` between spaces.
-        fewest = min(map(_nameless, readings))
-        readings = [reading for reading in readings if _nameless(reading) == fewest]
-        if len(names := {reading.match.input.name for reading in readings}) > 1:
-            both = " and ".join(sorted(names))
-            problem = f"the header means {both}. Say which with --input."
-            raise FileRefused(name, f", line {line}: {problem}")
+        nameless = [sum(not any(map(str.isalnum, c)) for c in r.match.cells) for r in readings]
+        readings = [
+            r for r, count in zip(readings, nameless, strict=True) if count == min(nameless)
+        ]
+        layout, where = readings[0], f"line {line}"
         if not _are_alike(readings, sample):
             both = " and ".join(_delimiter_name(r.dialect.delimiter) for r in readings)
             problem = f"the header gives the column names with {both}. Say which with --delimiter."
-            raise FileRefused(name, f", line {line}: {problem}")
-        layout = _with_width(readings[0], sample)
+            raise FileRefused(name, f", {where}: {problem}")
+        single_match(name, f", {where}", layout.match.cells, inputs)
+        layout = _with_width(layout, sample)
         above = records_of(sample[:at], layout.dialect, limit=at)
         rows = (Row(number, record.cells) for number, record in above)
-        refuse_records_above(name, layout.match, f"line {line}", rows)
+        refuse_records_above(name, layout.match, where, rows)
         return layout
     raise _nothing_found(name, sample, inputs, options)
 
@@ -150,36 +143,19 @@ def _readings(
         at = commented.end()
     # A header may go over several lines.
     limit = min(len(sample), max(end, at + _LOOK))
-    mentioned = header_key(sample[at:limit].replace('"', ""))
-    inputs = [table for table in inputs if _is_mentioned(table, mentioned)]
-    if end > _HEADER_END or not inputs:
-        return []
     readings: list[TextLayout] = []
     quote = '"' if options.quote is None else options.quote
     for delimiter in options.delimiter or _DELIMITERS:
         # Spaces stand in names as well.
-        if delimiter == " " and readings:
+        if end > _HEADER_END or (delimiter == " " and readings):
             break
         dialect = Dialect(delimiter, quote)
         record = Grammar(dialect).record(sample, at, limit)
         skip = line - 1 + count_lines(sample[at : record.end])
         header = tuple(cell or "" for cell in record.cells)
-        matches = [] if record.fault else match_header(header, inputs)
-        readings += [TextLayout(dialect, match, line, skip, record.end) for match in matches]
+        for match in match_header(header, inputs)[:1] if not record.fault else ():
+            readings.append(TextLayout(dialect, match, line, skip, record.end))
     return readings
-
-
-def _is_mentioned(table: Input, text: str) -> bool:
-    """Whether all required names are in a text, wherever its cells begin and end."""
-    return all(
-        any(name.replace('"', "") in text for name in column.all_names)
-        for column in table.columns
-        if column.required
-    )
-
-
-def _nameless(reading: TextLayout) -> int:
-    return sum(not any(map(str.isalnum, cell)) for cell in reading.match.cells)
 
 
 def _are_alike(readings: Sequence[TextLayout], sample: str) -> bool:
@@ -223,18 +199,16 @@ def _with_width(layout: TextLayout, sample: str) -> TextLayout:
 def _without_header(
     name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
 ) -> TextLayout:
-    matches = match_header(options.columns, inputs)
-    if len(matches) != 1:
-        means = " and ".join(match.input.name for match in matches) or "no input"
+    match = single_match(name, "", options.columns, inputs)
+    if match is None:
+        columns = ", ".join(options.columns)
         raise FileRefused(
-            name,
-            f": the columns {', '.join(options.columns)} mean {means}. "
-            f"Inputs are {columns_of(inputs)}.",
+            name, f": the columns {columns} mean no input. Inputs are {columns_of(inputs)}."
         )
     width, quote = len(options.columns), '"' if options.quote is None else options.quote
     body = sample[:_WITHOUT_HEADER]
     tried = options.delimiter or _DELIMITERS
-    readings = [TextLayout(Dialect(delimiter, quote), matches[0]) for delimiter in tried]
+    readings = [TextLayout(Dialect(delimiter, quote), match) for delimiter in tried]
     right = [
         sum(len(r.cells) == width and not r.fault for _, r in records_of(body, reading.dialect))
         for reading in readings

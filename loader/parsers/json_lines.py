@@ -107,21 +107,21 @@ class JsonLinesParser(Parser):
                     try:
                         if not is_text and (problem := not_text(line)):
                             raise _Rejected(*problem)
-                        if record := self._record(number, line):
-                            records.append(f"{number},{load_id},{record}\n")
+                        if record := self._record(number, line, load_id):
+                            records.append(record)
                     except _Rejected as rejection:
                         rule, detail = rejection.args
                         rejected.append(RejectedLine(number, rule, detail, verbatim(line)))
                 text = "".join(records)
                 yield Batch(text, len(records), tuple(rejected), stream.position)
 
-    def _record(self, number: int, line: str) -> str:
-        """The cells of a line as CSV; '' if it has no values. Raises _Rejected or FileRefused."""
+    def _record(self, number: int, line: str, load_id: int) -> str:
+        """A line as CSV, see Batch; '' if it has no values. Raises _Rejected or FileRefused."""
         if not (pairs := _object(line)):
             return ""
         keys, values = zip(*pairs, strict=True)
         positions, further = self._layouts.get(keys) or self._layout(number, keys)
-        separator = self.input.formats.list_separator
+        separator = self._separator
         extra = further and extra_of([(key, _cell(values[at], separator)) for key, at in further])
         values += (None,)
         cells = [values[at] for at in positions]
@@ -140,7 +140,11 @@ class JsonLinesParser(Parser):
             text = ",".join(map(csv_cell, cells))
         if not extra and not text.strip(_NOTHING) and not is_filled(cells):
             return ""
-        return f"{text},{csv_cell(extra)}" if extra else f"{text},"
+        return f"{number},{load_id},{text},{csv_cell(extra) if extra else ''}\n"
+
+    @cached_property
+    def _separator(self) -> str | None:
+        return self.input.formats.list_separator
 
     @cached_property
     def _optional(self) -> Input:
@@ -269,15 +273,15 @@ def _object(line: str) -> Pairs:
 
 
 def _cell(value: object, separator: str | None) -> str | None:
-    if value is None:
-        return None
+    if value is None or isinstance(value, str):
+        return value
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, list):
         nested = (list, tuple)
         items = (_compact(v) if isinstance(v, nested) else _cell(v, separator) for v in value)
         return list_text(items, separator)
-    return value if isinstance(value, str) else _compact(value)
+    return _compact(value)
 
 
 def _compact(value: object) -> str:

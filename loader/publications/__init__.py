@@ -183,12 +183,10 @@ class Publications:
         It is of the same code, and nothing has changed but which loads are current, not too much.
         """
         with self.opened():
-            sql = f"select code, can_grow, loads from {self.table} where status = '{CURRENT}'"
-            # A table of an earlier version lacks some until the next build begins.
-            found = self.run(sql) if set(COLUMNS) <= set(self._columns()) else []
-            if not found or found[0][:2] != (code, True) or not self.is_whole():
+            if not self.knows_increments(code) or not self.is_whole():
                 return False
-            before = set(json.loads(found[0][2]))
+            [(loads,)] = self.run(f"select loads from {self.table} where status = '{CURRENT}'")
+            before = set(json.loads(loads))
             ledger = self.relation(self.profile.raw_schema, "loads")
             rows = self.run(f"select load_id, status, records_read from {ledger}") if before else []
         now = {load_id for load_id, status, _ in rows if status == "current"}
@@ -197,6 +195,15 @@ class Publications:
             for loads in (before, before ^ now)
         )
         return bool(now) and before != now and changed <= LARGEST_INCREMENT * all_
+
+    def knows_increments(self, code: str) -> bool:
+        """Whether what readers see was made by this code, and its models know increments.
+
+        The caller has it `opened`.
+        """
+        sql = f"select code, can_grow from {self.table} where status = '{CURRENT}'"
+        # A table of an earlier version lacks some until the next build begins.
+        return set(COLUMNS) <= set(self._columns()) and self.run(sql) == [(code, True)]
 
     def is_whole(self) -> bool:
         """Whether readers see all of the current publication as it was left."""

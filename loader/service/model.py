@@ -126,6 +126,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
+    replace: bool = False
     build: bool = True
     load_id: int | None = None
     together: bool = False

@@ -34,8 +34,8 @@ import psycopg2
 
 from loader import ledger
 from loader.contract import mart_contract
-from loader.dbt import BuildOptions
-from loader.dbt_report import BuildOutcome, build_and_publish, summary
+from loader.dbt import BuildOptions, Standby
+from loader.dbt_report import BuildOutcome, build_and_publish, stand_by, summary
 from loader.engines import Engine, open_store
 from loader.engines.postgres import one_line
 from loader.engines.sql import quote
@@ -269,9 +269,11 @@ class Worker:
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings = settings
         self._store = store
+        self._build_options = BuildOptions(target=settings.target, standby=Standby())
 
     def run(self, watch: _Watch) -> None:
         """Do what there is to do until the watch says that it is over."""
+        stand_by(self._settings.database, self._build_options)
         self._store.forget_old()
         swept = -_SWEEP
         while watch.goes_on():
@@ -392,7 +394,7 @@ class Worker:
             # Whoever asks for a build has one; after a load what has changed is enough.
             full = any(job.kind == "build" for job in jobs)
             by = ", ".join(callers)
-            options = BuildOptions(target=self._settings.target, full=full, by=by)
+            options = replace(self._build_options, full=full, by=by)
             outcome = build_and_publish(database, options, told)
             failed = outcome.failures if outcome else []
             if not failed:
@@ -409,6 +411,7 @@ class Worker:
         for job in jobs:
             done = (job.result or Result()).model_copy(update={"build": report})
             self._store.end(job.id, "failed" if problem else "done", result=done, error=problem)
+        stand_by(database, self._build_options)
         self._store.forget_old()
 
 

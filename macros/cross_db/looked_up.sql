@@ -1,7 +1,8 @@
 {#- The rows of a large relation that have one of a few keys.
 
     PostgreSQL cannot know how few keys a step has, and reads all of the relation to be safe. A
-    lateral subquery that an offset keeps apart is looked up by the index, key by key.
+    lateral subquery that an offset keeps apart is looked up by the index, key by key, in the order
+    of the index, so that what is next to another is read once.
     Usage: pairs as ({{ looked_up('published_pairs', 'users', ['user_id']) }}) -#}
 {% macro looked_up(relation, keys, columns) -%}
     {{ return(adapter.dispatch('looked_up', 'labmart')(relation, keys, columns)) }}
@@ -9,7 +10,7 @@
 
 {% macro postgres__looked_up(relation, keys, columns) -%}
     select found.*
-    from {{ keys }} as wanted
+    from (select * from {{ keys }} order by {{ columns | join(', ') }}) as wanted
     cross join lateral (
         select * from {{ relation }} as rows_of_key
         where

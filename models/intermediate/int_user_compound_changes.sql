@@ -49,4 +49,7 @@ user_compound_changes as (
             and changes.compound_id = published_user_compounds.compound_id
 )
 
+-- In the order of the index by which the published pairs are found: what is next to another there
+-- is read and written once.
 select * from user_compound_changes
+order by user_id, compound_id

@@ -2,32 +2,8 @@
 
 -- What the sums of all marts have changed by is what the changed rows have changed by. Without it
 -- an increment could count a row twice, and every later one with it.
-with experiments_after as (
-    select * from {{ ref('int_experiments') }} where row_status = 'accepted'
-),
-
-experiments_before as (
-    select * from {{ ref('int_experiments_before') }} where row_status = 'accepted'
-),
-
-user_compound_changes as (
+with user_compound_changes as (
     select * from {{ ref('int_user_compound_changes') }}
-),
-
-changed_rows as (
-    select
-        count(*) as experiments,
-        coalesce(sum(compounds_listed), 0) as items,
-        coalesce(sum(run_time), 0) as run_time
-    from experiments_after
-),
-
-replaced_rows as (
-    select
-        count(*) as experiments,
-        coalesce(sum(compounds_listed), 0) as items,
-        coalesce(sum(run_time), 0) as run_time
-    from experiments_before
 ),
 
 changed_pairs as (
@@ -40,6 +16,15 @@ changed_pairs as (
 
 {% for side in ['now', 'before'] -%}
     {%- set is_now = side == 'now' -%}
+    rows_{{ side }} as (
+        select
+            count(*) as experiments,
+            coalesce(sum(compounds_listed), 0) as items,
+            coalesce(sum(run_time), 0) as run_time
+        from {{ ref('int_experiments' if is_now else 'int_experiments_before') }}
+        where row_status = 'accepted'
+    ),
+
     reconciled_{{ side }} as (
         select coalesce(sum(accepted_rows), 0) as experiments
         from {{ ref('input_reconciliation') if is_now else published(ref('input_reconciliation')) }}
@@ -64,19 +49,19 @@ changed_pairs as (
 {% endfor -%}
 sums as (
     select
-        changed_rows.experiments - replaced_rows.experiments as experiments,
+        rows_now.experiments - rows_before.experiments as experiments,
         reconciled_now.experiments - reconciled_before.experiments as experiments_reconciled,
         features_now.experiments - features_before.experiments as experiments_of_users,
-        changed_rows.run_time - replaced_rows.run_time as run_time,
+        rows_now.run_time - rows_before.run_time as run_time,
         features_now.run_time - features_before.run_time as run_time_of_users,
-        changed_rows.items - replaced_rows.items as items,
+        rows_now.items - rows_before.items as items,
         changed_pairs.items as items_of_user_compounds,
         usage_now.items - usage_before.items as items_of_compounds,
         changed_pairs.user_compounds,
         usage_now.user_compounds - usage_before.user_compounds as user_compounds_of_compounds,
         features_now.user_compounds - features_before.user_compounds as user_compounds_of_users
-    from changed_rows
-    cross join replaced_rows
+    from rows_now
+    cross join rows_before
     cross join changed_pairs
     cross join reconciled_now
     cross join reconciled_before

@@ -11,13 +11,19 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
-from support.databases import Database
+from support.databases import Database, fresh_database, small_disk
 from support.in_process import Done, labmart
 from support.project import ROOT
+
+from loader.dbt import BuildOptions, Standby, build
+from loader.dbt_report import NOT_PUBLISHED
+from loader.project import Project
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +108,53 @@ def begin(root: Path, database: Database, *arguments: str) -> subprocess.Popen[s
 
 def run(root: Path, database: Database, *arguments: str) -> Done:
     return labmart(root, *arguments, env=database.environment)
+
+
+# Says its number and what it was called with, when it has nothing to wait for any more.
+ECHO = """
+import os, sys
+waits = sys.argv.index("--") > 1
+if not waits or sys.stdin.readline():
+    print(os.getpid(), waits, sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "is_taken"),
+    [
+        ({}, True),
+        ({"code": "other"}, False),
+        ({"is_increment": False}, False),
+        ({"place": "other"}, False),
+        ({"options": BuildOptions(vars="{a: 1}")}, False),
+        ({"environment": "other"}, False),
+        ({"kill": True}, False),
+    ],
+    ids=lambda value: next(iter(value), "nothing") if isinstance(value, dict) else None,
+)
+def test_what_is_ready_is_taken_for_just_that_build(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], is_taken: bool
+) -> None:
+    (tiny / "echo.py").write_text(ECHO)
+    monkeypatch.setattr("loader.dbt._PROGRAM", str(tiny / "echo.py"))
+    standby = Standby()
+    expected: dict[str, Any] = {"place": "next", "is_increment": True, "code": "this"}
+    standby.prepare(Project(tiny, tiny), BuildOptions(), **expected)
+    assert standby._process is not None
+    waiting = standby._process.pid
+    if change.pop("kill", False):
+        standby._process.kill()
+        standby._process.wait()
+    if "environment" in change:
+        monkeypatch.setenv("A_VARIABLE", change.pop("environment"))
+    options = replace(change.pop("options", BuildOptions()), standby=standby)
+    for taken in (is_taken, False):
+        result = build(Project(tiny, tiny), options, **(expected | change))
+        [said] = result.noise
+        assert (int(said.split()[0]) == waiting, "True" in said.split()) == (taken, taken)
+        assert result.exit_code == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(waiting, 0)
 
 
 @pytest.fixture(scope="module")
@@ -268,3 +321,28 @@ def test_a_killed_build_changes_nothing_and_leaves_nobody_at_work(
         assert run(tiny, database, "build").code == 0
         cursor.execute("select n from labmart.doubled")
         assert cursor.fetchall() == [(3,)]
+
+
+@pytest.mark.prove("three builds, and the right to mount a disk")
+def test_a_full_disk_changes_nothing_and_the_next_build_is_whole(
+    tiny: Path, server: Database
+) -> None:
+    (tiny / "models" / "many.sql").write_text(
+        "{{ config(materialized='table') }} "
+        "select n from generate_series(1, {{ var('many', 1) }}) as n\n"
+    )
+    seen = "select (select count(*) from labmart.many), (select sum(twice) from labmart.doubled)"
+    with small_disk(server) as (disk, enlarge), fresh_database(server) as database:
+        database.rows(f"alter database {database.name} set default_tablespace = {disk}")
+        assert run(tiny, database, "build").code == 0
+        assert database.rows(seen) == [(1, 6)]
+        larger = ("build", "--vars", "{many: 50000, factor: 3}")
+        done = run(tiny, database, *larger)
+        assert done.code == 1
+        assert "No space left on device" in done.err
+        assert NOT_PUBLISHED in done.err
+        assert database.rows(seen) == [(1, 6)]
+        enlarge()
+        done = run(tiny, database, *larger)
+        assert done.code == 0, done.err
+        assert database.rows(seen) == [(50000, 9)]

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import psycopg2
 import pytest
+from support.databases import small_disk
 from support.engines import Engine, Postgres
 from support.in_process import Done, labmart
 from support.project import ROOT
@@ -421,6 +422,25 @@ def test_an_increment_that_fails_changes_nothing_and_nobody_waits_for_one(
     assert not lab.is_current()
 
 
+@postgres_alone
+@pytest.mark.prove("needs the right to mount a disk")
+def test_an_increment_that_fills_the_disk_changes_nothing(lab: Lab) -> None:
+    assert isinstance(lab.engine, Postgres)
+    with small_disk(lab.engine.database) as (disk, enlarge):
+        lab.rows(LEDGER)
+        grow(lab, change=f"; alter table {{p}}.users set tablespace {disk}")
+        load(lab, 2)
+        many = "; insert into {p}.users select 5, 2, 'Cy' from generate_series(1, 50000)"
+        with pytest.raises(DatabaseFault, match="No space left on device"):
+            grow(lab, change=many)
+        assert lab.seen() == {1}
+        assert lab.rows("select distinct build from {s}.mart_status") == [(1,)]
+        enlarge()
+        assert grow(lab, change=many) == 2
+        assert lab.rows("select count(*) from {s}.users where name = 'Cy'") == [(50000,)]
+        lab.rows(f"drop schema {{s}} cascade; drop schema {lab.places()[0]} cascade")
+
+
 def test_a_relation_that_is_built_no_more_is_seen_no_more(lab: Lab) -> None:
     lab.build()
     lab.build("drop table {p}.runs", RELATIONS[0], *RELATIONS[2:])
@@ -484,9 +504,16 @@ def command(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comman
     made = Command(lab, project, [], [0])
 
     def build(
-        _: Project, __: BuildOptions, ___: object, *, place: str, is_increment: bool
+        _: Project,
+        __: BuildOptions,
+        ___: object,
+        *,
+        place: str,
+        is_increment: bool,
+        code: str | None,
     ) -> BuildResult:
         assert not is_increment
+        assert code or not place
         lab.built += 1
         made.builds.append(place)
         if place:
@@ -495,10 +522,10 @@ def command(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comman
         return BuildResult(project, exit_code=made.code[0], nodes=[users])
 
     def read_build(
-        _: Profile, place: str, code: str, __: BuildResult, *, is_increment: bool
+        _: Profile, place: str, code: str, __: BuildResult, *, is_increment: bool, by: str
     ) -> GreenBuild:
         assert not is_increment
-        return replace(lab.green(place), code=code)
+        return replace(lab.green(place), code=code, by=by)
 
     monkeypatch.setattr(dbt_report, "build", build)
     monkeypatch.setattr(dbt_report, "read_build", read_build)
@@ -712,28 +739,33 @@ def test_who_reads_for_too_long_is_named(
     assert lab.seen() == {1}
 
 
-# Reads until its stdin ends; says what was not one whole build, and how long it waited at most.
+# Reads until its stdin ends, half of the readers by a new connection each time; says what was not
+# one whole build, and how long it waited at most.
 READER = """
 import json, sys, threading, time, psycopg2
 waits, wrong = [], []
-def read():
-    cursor = psycopg2.connect(sys.argv[1]).cursor()
+def read(holds):
+    connection = None
     while not ending:
         begun = time.monotonic()
         try:
-            cursor.execute(sys.argv[2])
-            rows = cursor.fetchall()
-            cursor.connection.commit()
+            connection = connection or psycopg2.connect(sys.argv[1])
+            with connection, connection.cursor() as cursor:
+                cursor.execute(sys.argv[2])
+                rows = cursor.fetchall()
             if len(rows) != 1:
                 wrong.append(str(rows))
         except psycopg2.Error as error:
             wrong.append(str(error))
-            cursor.connection.rollback()
         waits.append(time.monotonic() - begun)
+        if not holds:
+            connection.close()
+            connection = None
 ending = False
-threads = [threading.Thread(target=read) for _ in range(int(sys.argv[3]))]
+threads = [threading.Thread(target=read, args=(n % 2,)) for n in range(int(sys.argv[3]))]
 for thread in threads:
     thread.start()
+print("reading", flush=True)
 sys.stdin.read()
 ending = True
 for thread in threads:
@@ -742,41 +774,37 @@ print(json.dumps([wrong, len(waits), max(waits)]))
 """
 
 
-def read_during_builds(lab: Lab, seconds: float, readers: int) -> tuple[list[str], int, float]:
-    """What readers saw that was no whole build, how many statements, and the longest wait."""
+@postgres_alone
+@pytest.mark.parametrize(
+    ("publications", "readers"),
+    [(6, 2), pytest.param(50, 8, marks=pytest.mark.prove("more of them, with more readers"))],
+)
+def test_no_statement_sees_two_builds_or_waits_for_long(
+    lab: Lab, publications: int, readers: int
+) -> None:
     assert isinstance(lab.engine, Postgres)
-    names = (f"{lab.schema}.users", f"{lab.schema}.runs", f"{lab.schema}_staging.stg_users")
-    every = " union all ".join(f"select version from {name}" for name in names)
+    lab.rows(LEDGER)
+    grow(lab)
+    # Rows of three tables, and what is said of them.
+    every = f"{ONE_OF_EACH} union all select build from {{s}}.mart_status".format(s=lab.schema)
     database = lab.engine.database
     dsn = f"host={database.host} port={database.port} user={database.user} dbname={database.name}"
     command = [sys.executable, "-c", READER, dsn, f"select distinct version from ({every}) as x"]
     with subprocess.Popen(
         [*command, str(readers)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            lab.build(keep=2)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reading\n"
+        for number in range(publications):
+            # Nothing else can be an increment than what other loads change.
+            load(lab, 2, "reverted" if number % 4 == 1 else "current")
+            grow(lab, keep=2)
         out, _ = process.communicate()
     wrong, statements, longest = json.loads(out)
-    return wrong, statements, longest
-
-
-@postgres_alone
-@pytest.mark.parametrize(
-    ("seconds", "readers"),
-    [
-        (1.5, 2),
-        pytest.param(30.0, 8, marks=pytest.mark.prove("the same for longer, with more readers")),
-    ],
-)
-def test_no_statement_sees_two_builds_or_waits_for_long(
-    lab: Lab, seconds: float, readers: int
-) -> None:
-    lab.build()
-    wrong, statements, longest = read_during_builds(lab, seconds, readers)
     assert not wrong
-    assert statements > 20
-    assert lab.built > 3
+    assert statements > publications
+    assert {one.based_on is None for one in lab.publications()} == {True, False}
+    assert len(lab.publications()) == publications + 1
     assert longest < 5, "a moment, on a machine that does other things too"
 
 

@@ -252,7 +252,9 @@ def test_a_build_can_be_cancelled(service: Server) -> None:
         wait_for(lambda: client.get(job["links"]["self"]).json()["state"] == "running")
         assert client.post(job["links"]["cancel"]).status_code == 202
         assert service.ended(job["id"])["state"] == "cancelled"
-        assert not [pid for pid in _below(service.pid) if b"dbt.cli.main" in _command(pid)]
+        # What is ready for an increment has arguments of its own before the `--`.
+        at_work = b"dbt_process.py\0--\0build"
+        assert not [pid for pid in _below(service.pid) if at_work in _command(pid)]
         listed = client.get("/v1/jobs", params={"limit": 1}).json()
     assert listed["items"][0]["id"] == job["id"]
 
@@ -286,6 +288,22 @@ def test_from_uploads_to_a_mart_with_one_build(
     assert docs.status_code == 200, docs.text
     assert "user_features" in docs.text
     assert "connect-src 'self'" in docs.headers["content-security-policy"]
+
+
+@pytest.mark.prove("two more builds; test_dbt_runner has a standby of its own")
+@pytest.mark.usefixtures("sample")
+def test_an_increment_is_built_where_dbt_is_ready(service: Server) -> None:
+    header = "experiment_id,user_id,experiment_compound_ids,experiment_run_time"
+    for number in range(2):
+        rows = f"{header}\n{10**9 + number},1,1;2,7\n"
+        with service.client() as client:
+            job = client.put(f"/v1/files/{number}.csv", content=rows).json()
+        assert service.ended(job["id"], 300)["state"] == "done"
+    newest = "select based_on is not null from labmart.publications where status = 'current'"
+    assert service.rows(newest) == [(True,)]
+    artifacts = service.project / "target" / "labmart__next.increment"
+    assert (artifacts / "run_results.json").exists()
+    assert not (artifacts / "partial_parse.msgpack").exists(), "this one was parsed here"
 
 
 @pytest.mark.prove("one more whole build; test_jobs has what is told of one that fails")

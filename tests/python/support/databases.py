@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,3 +86,24 @@ def fresh_database(server: Database) -> Iterator[Database]:
         yield Database(server.host, server.port, server.user, name, server.password)
     finally:
         server.rows(f"drop database {name} with (force)")
+
+
+@contextmanager
+def small_disk(server: Database) -> Iterator[tuple[str, Callable[[], object]]]:
+    """A tablespace on a disk of a megabyte, and what makes it a hundred times as large."""
+    owner = Path(server.host).stat()
+    with tempfile.TemporaryDirectory(prefix="labmart-disk-") as folder:
+        Path(folder).chmod(0o755)
+        disk = Path(folder, "disk")
+        disk.mkdir()
+        options = f"size=1m,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
+        mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
+        if subprocess.run(mount, check=False).returncode:
+            pytest.skip("a small disk needs root, and the right to mount")
+        try:
+            server.rows(f"create tablespace small location '{disk}'")
+            larger = ["mount", "-o", "remount,size=100m", str(disk)]
+            yield "small", lambda: subprocess.run(larger, check=True)
+            server.rows("drop tablespace small")
+        finally:
+            subprocess.run(["umount", "--lazy", str(disk)], check=True)

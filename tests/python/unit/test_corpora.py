@@ -197,7 +197,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "an open mark in the header": (f'"{PLAIN}', "quotation marks are not right"),
     "two inputs side by side": (
         f"{HEADER},,compound_id,compound_name,compound_structure\n1,a,b,c,,1,d,H2O\n",
-        "means compounds and users. Say which with --input.",
+        "means users and compounds. Say which with --input.",
     ),
     "NUL in the header": (PLAIN.replace("name", "na\0me"), "lacks name"),
     "HTML as .xls": ('<html xmlns:o="x"><table><tr><td>user_id</td></tr></table>', "HTML or XML"),
