@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import fields
+from itertools import chain, islice
 from queue import Empty, Queue
 from typing import Any
 
@@ -86,6 +87,11 @@ def _made_ahead(batches: Iterator[Batch], size: int) -> Generator[bytes]:
     was taken. What ended the batches early is raised in place of the next chunk. The thread has
     ended when this is closed.
     """
+    first = list(islice(batches, 2))
+    if len(first) < 2:
+        # A small file is not worth a thread.
+        yield from (batch.text.encode() for batch in first)
+        return
     # None is the end.
     chunks: Queue[bytes | BaseException | None] = Queue(1)
     stopped = threading.Event()
@@ -93,7 +99,7 @@ def _made_ahead(batches: Iterator[Batch], size: int) -> Generator[bytes]:
     def make() -> None:
         pieces: list[bytes] = []
         held = 0
-        for batch in batches:
+        for batch in chain(first, batches):
             piece = batch.text.encode()
             if pieces and held + len(piece) > size:
                 chunks.put(b"".join(pieces))
