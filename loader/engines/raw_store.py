@@ -302,7 +302,8 @@ class RawStore:
             try:
                 for batch in batches:
                     written += batch.records
-                    yield batch
+                    if batch.text:
+                        yield batch
             finally:
                 close_batches(batches)
 
