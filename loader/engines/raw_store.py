@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import fields
 from queue import Empty, Queue
 from typing import Any
@@ -79,13 +79,12 @@ def kept_under(
             yield column.name, name, those
 
 
-@contextmanager
-def made_ahead(batches: Iterator[Batch], size: int) -> Iterator[Iterator[bytes]]:
+def _made_ahead(batches: Iterator[Batch], size: int) -> Generator[bytes]:
     """The text of batches in chunks of about so many bytes, made by a thread.
 
     At most three chunks are in memory: the one being filled, the one that waits, and the one that
     was taken. What ended the batches early is raised in place of the next chunk. The thread has
-    ended when this is left, however it is left.
+    ended when this is closed.
     """
     # None is the end.
     chunks: Queue[bytes | BaseException | None] = Queue(1)
@@ -115,16 +114,13 @@ def made_ahead(batches: Iterator[Batch], size: int) -> Iterator[Iterator[bytes]]
         if not stopped.is_set():
             chunks.put(end)
 
-    def taken() -> Iterator[bytes]:
+    thread = threading.Thread(target=run, name="labmart-parser", daemon=True)
+    try:
+        thread.start()
         while isinstance(chunk := chunks.get(), bytes):
             yield chunk
         if chunk is not None:
             raise chunk
-
-    thread = threading.Thread(target=run, name="labmart-parser", daemon=True)
-    try:
-        thread.start()
-        yield taken()
     finally:
         stopped.set()
         # It may be waiting for room.
@@ -304,7 +300,7 @@ class RawStore:
             finally:
                 close_batches(batches)
 
-        with made_ahead(counted(), self.chunk) as chunks:
+        with closing(_made_ahead(counted(), self.chunk)) as chunks:
             for chunk in chunks:
                 self._keep(table.name, ("line", "load_id", *columns), delimiter, chunk)
         return written

@@ -111,7 +111,7 @@ def test_input_decides_where_a_header_means_two(person: Person) -> None:
     both = "user_id,name,email,signup_date,compound_id,compound_name,structure\n1,a,b,c,2,d,e\n"
     done = person.labmart("load", write("both.csv", both))
     assert done.code == 3
-    assert "means compounds and users. Say which with --input" in done.err
+    assert "means users and compounds. Say which with --input" in done.err
     person.load("both.csv", "--input", "compounds")
     assert person.rows("select compound_name from raw.compounds") == [("d",)]
 

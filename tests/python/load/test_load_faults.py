@@ -337,7 +337,7 @@ def test_a_full_disk_for_temporary_files_is_told(database: Database, tmp_path: P
         with pytest.raises(BrokenPipeError):
             loading.stdin.write(table_text("compounds", range(300_000)))
         spooled = end_of_refused(loading)
-        assert "-: the disk with" in spooled.err
+        assert "its disk has too little space" in spooled.err
         assert not list(disk.iterdir())
         damaged = write_table(tmp_path / "d.csv", "users", range(20_000), broken_every=1)
         with damaged.open("a", encoding="utf-8") as file:

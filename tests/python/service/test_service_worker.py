@@ -264,7 +264,8 @@ def test_from_uploads_to_a_mart_with_one_build(
 ) -> None:
     assert [job["state"] for job in sample] == ["done"] * 3, sample
     progress = [job["progress"] for job in sample]
-    assert all(0 < one["nodes_done"] <= one["nodes_total"] for one in progress)
+    assert all(one["nodes_done"] > 0 for one in progress)
+    assert all(one["nodes_total"] > 100 for one in progress)
     # All three were loaded before the one build that served them.
     builds = [job["result"]["build"] for job in sample]
     assert builds[0] == builds[1] == builds[2]
