@@ -224,7 +224,9 @@ def prune(bench: Bench) -> bool:
     gone = bench.model.prune()
     done = bench.labmart("prune")
     assert done.code == 0, done.err
-    told = f"{gone:,} load{'' if gone == 1 else 's'} with" if gone else "there is nothing to delete"
+    told = (
+        f"In all {gone:,} with" if gone > 1 else "deleted" if gone else "there is nothing to delete"
+    )
     assert told in done.err
     return gone > 0
 
