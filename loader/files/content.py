@@ -99,7 +99,7 @@ def cannot_open(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return ": it has gone since it was listed, or is a link that leads nowhere."
     if isinstance(error, PermissionError):
-        return ": you are not allowed to read it. Ask its owner, or `chmod +r` it."
+        return ": you are not allowed to read it. Ask its owner, or `chmod +rX` it."
     return f": it cannot be opened: {error.strerror or error}."
 
 

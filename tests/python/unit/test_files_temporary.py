@@ -133,7 +133,7 @@ def test_what_another_account_may_not_read_is_a_problem(open_folder: Path) -> No
     told = python(program, str(open_folder))
     assert told.splitlines() == [
         f"{open_folder}/open.csv",
-        f"{open_folder}/closed.csv: you are not allowed to read it. Ask its owner, or `chmod +r` "
+        f"{open_folder}/closed.csv: you are not allowed to read it. Ask its owner, or `chmod +rX` "
         "it.",
-        f"{open_folder}/folder: you are not allowed to read it. Ask its owner, or `chmod +r` it.",
+        f"{open_folder}/folder: you are not allowed to read it. Ask its owner, or `chmod +rX` it.",
     ]
