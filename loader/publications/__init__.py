@@ -468,11 +468,12 @@ def changes_of(one: Relation, next_: str, place: str) -> tuple[list[str], str]:
     if one.replaced:
         wheres = [condition.replace("{next}", next_) for condition in one.replaced]
         return [f"delete from {table} as old where {where}" for where in wheres], insert
-    differ = " union all ".join(
-        f"(select t::text from {first} as t except all select t::text from {second} as t)"
-        for first, second in ((table, rows), (rows, table))
+    # Of as many rows, of which none is missing in the other table, all are the same.
+    differ = (
+        f"(select count(*) from {table}) <> (select count(*) from {rows}) or exists "
+        f"(select t::text from {table} as t except all select t::text from {rows} as t)"
     )
-    delete = f"delete from {table} as old where exists ({differ})"
+    delete = f"delete from {table} as old where {differ}"
     return [delete], f"{insert} where not exists (select 1 from {table})"
 
 

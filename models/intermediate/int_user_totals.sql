@@ -131,9 +131,19 @@
         {{ looked_up(published(this, 'int_user_compounds'), 'fallen_users', ['user_id']) }}
     ),
 
+    -- Those have no pair in both: what was most consumed and is as before has kept its user from
+    -- falling.
     possible_pairs as (
-        select * from known_pairs
-        union
+        select
+            known_pairs.user_id,
+            known_pairs.compound_id,
+            known_pairs.times_listed
+        from known_pairs
+        inner join known_per_user
+            on
+                known_pairs.user_id = known_per_user.user_id
+                and known_pairs.times_listed = known_per_user.times_listed
+        union all
         select
             pairs_of_fallen_users.user_id,
             pairs_of_fallen_users.compound_id,

@@ -7,6 +7,7 @@ says (test_marts_match_oracle.py).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from support.workbench import Workbench, open_workbench
 
 pytestmark = pytest.mark.slow
 
+# A whole cell in quotation marks that RFC 4180 does not need.
+_QUOTED_HASH = re.compile(r"\"([^\",\r\n]*#[^\",\r\n]*)\"")
 USERS = "user_id,name,email,signup_date\n"
 EXPERIMENTS = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"
 Outputs = dict[str, str]
@@ -96,6 +99,9 @@ def test_every_engine_tells_the_same_history(
     name, server = ("postgres", "older_server") if engine == "postgres-16" else (engine, "server")
     found = run(name, lambda: request.getfixturevalue(server), tmp_path)
     for (chapter, right), (_, shown) in zip(expected, found, strict=True):
+        both = {"right": right, "shown": shown}
         assert any(text.count("\n") > 1 for text in right.values())
         for mart in MARTS:
-            assert shown[mart] == right[mart], f"{chapter}: {mart}"
+            # DuckDB, which also writes what the lake holds, quotes a text with a # in it.
+            plain = {of: _QUOTED_HASH.sub(r"\1", text[mart]) for of, text in both.items()}
+            assert plain["shown"] == plain["right"], f"{chapter}: {mart}"

@@ -103,7 +103,7 @@ def _load(bench: Bench, *, check: bool) -> bool:
     rng, model = bench.rng, bench.model
     files, paths, stdin = _given(bench)
     # What is piped in comes now.
-    arrived = [time.time() if stdin else _written(bench, made) for made in files]
+    arrived = [time.time() if made.name == "-" else _written(bench, made) for made in files]
     options, share = rng.choice(LIMITS)
     replace = rng.random() < 0.35
     expected = model.expect(files, arrived, replace=replace, share=share)
