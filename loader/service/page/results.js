@@ -8,7 +8,7 @@ import { label } from "./labels.js";
 import { drawOverview } from "./overview.js";
 
 const FIRST = "user_features";
-const FORMATS = { xlsx: "Excel", csv: "CSV", parquet: "Parquet", json: "JSON", arrow: "Arrow" };
+const FORMATS = { xlsx: "Excel", csv: "CSV", parquet: "Parquet", json: "JSON" };
 // How the chief tables open. Any other shows all its columns in the order of its key.
 const VIEWS = {
   user_features: {

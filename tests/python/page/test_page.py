@@ -388,6 +388,12 @@ def test_columns_are_explained_and_chosen(page: Page, lab: PageLab) -> None:
     expect(page.get_by_role("link", name="Download Compound usage as Parquet")).to_have_attribute(
         "href", "v1/marts/compound_usage?order=-times_listed&format=parquet"
     )
+    # Whatever the page offers is there.
+    links = page.locator("a[href^='v1/']")
+    assert links.count() > 8
+    for link in links.all():
+        address = f"{lab.address}{link.get_attribute('href')}"
+        assert page.request.get(address).ok, address
 
 
 def test_the_first_screen_says_what_is_published(page: Page, lab: PageLab) -> None:
