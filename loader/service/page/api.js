@@ -31,8 +31,6 @@ export const token = {
   forget: () => sessionStorage.removeItem(TOKEN),
 };
 
-export const pause = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
-
 /** One call; its answer, if it is a success. Throws Problem, Unreachable, or AbortError. */
 export async function call(path, { method = "GET", headers = {}, body, signal } = {}) {
   for (;;) {

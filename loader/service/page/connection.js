@@ -13,8 +13,6 @@ export function startConnection(back) {
   addEventListener("offline", lost);
 }
 
-export const isLost = () => state === "lost";
-
 export function reached() {
   if (state === "reached") return;
   const before = state;
