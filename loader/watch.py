@@ -23,9 +23,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from loader.build import run_and_report
 from loader.database import Database
 from loader.dbt import BuildOptions
-from loader.dbt_report import run_and_report
 from loader.engines import open_store
 from loader.errors import (
     BuildFailed,
@@ -45,7 +45,6 @@ from loader.load import LoadOptions, load
 from loader.printable import printable
 from loader.progress import StderrReport
 from loader.project import expanded, person
-from loader.seeds import check_seeds
 from loader.sources import read_inputs
 
 LOADED, REJECTED = "loaded", "rejected"
@@ -189,7 +188,6 @@ class _Watcher(StderrReport):
 
     def _build(self) -> None:
         try:
-            check_seeds(self._database.project.seeds)
             options = BuildOptions(target=self._options.target, vars=self._options.vars)
             self.build_failed = not run_and_report(self._database, options)
         except (DatabaseUnreachable, DatabaseFault):

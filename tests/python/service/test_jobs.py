@@ -12,9 +12,9 @@ import pytest
 from support.databases import Database
 from support.load_processes import wait_for
 
+from loader.build import BuildOutcome, Failure
 from loader.database import find_database
 from loader.dbt import BuildResult
-from loader.dbt_report import BuildOutcome, Failure
 from loader.progress import NodeResult, Report
 from loader.project import Project
 from loader.service import worker
