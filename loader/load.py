@@ -45,14 +45,13 @@ from loader.ledger import (
     plan,
     said_of,
 )
-from loader.parsers.dialect import ReadOptions
-from loader.parsers.recognise import recognise
+from loader.parsers import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.printable import printable
 from loader.profile import Profile
 from loader.progress import Report
 from loader.project import person
-from loader.sources import EXTRA, Input
+from loader.sources import EXTRA, Input, ReadOptions
 
 if TYPE_CHECKING:
     from loader.check import Verdict

@@ -486,7 +486,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.UsageError."""
     from loader.load import LoadOptions
-    from loader.parsers.dialect import ReadOptions
+    from loader.sources import ReadOptions
 
     try:
         read = ReadOptions(**{name: given[name] for name in ReadOptions.__dataclass_fields__})
