@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from loader.errors import FileRefused
-from loader.files import DecompressedStream, LocalFile, open_bytes
+from loader.files.content import DecompressedStream, LocalFile
 from loader.parsers.delimited import recognise_text
 from loader.parsers.dialect import ReadOptions
 from loader.parsers.encoding import decode, wide_encoding_of
@@ -52,7 +52,7 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
         )
 
     def opened() -> DecompressedStream:
-        return open_bytes(file.path, name)
+        return DecompressedStream(file.path, name)
 
     with opened() as stream:
         is_json = _begins_as_json(stream.read(4096))
