@@ -29,7 +29,8 @@ from loader.errors import (
     RefusedHeader,
     UsageError,
 )
-from loader.files import Collected, LocalFile, collect, sha256_of
+from loader.files import Collected, collect
+from loader.files.content import LocalFile, sha256_of
 from loader.ledger import (
     APPEND,
     CURRENT,
