@@ -22,8 +22,7 @@ from loader.dbt import Manifest, compile_models
 from loader.engines.raw_store import RawStore
 from loader.engines.sql import quote
 from loader.fingerprint import code_of
-from loader.profile import Profile
-from loader.project import Project
+from loader.project import Profile, Project
 from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread
 
 if TYPE_CHECKING:

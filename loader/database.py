@@ -12,8 +12,7 @@ from urllib.parse import quote
 from loader.embedded import Place, is_embedded, place_of, start, status, url_of
 from loader.engines import Engine, open_engine
 from loader.errors import ConfigError, DatabaseUnreachable, UsageError
-from loader.profile import Profile, load_profile
-from loader.project import Project
+from loader.project import Profile, Project, load_profile
 
 
 @dataclass(frozen=True)

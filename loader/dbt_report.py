@@ -24,8 +24,8 @@ from loader.dbt import FAILED, BuildOptions, BuildResult, build, one_build_at_a_
 from loader.engines import Engine, dbt_session
 from loader.errors import ConfigError, LabmartError, UsageError
 from loader.fingerprint import code_of
-from loader.profile import Profile
 from loader.progress import TESTS, Report
+from loader.project import Profile
 from loader.publications import (
     GreenBuild,
     Mart,
@@ -35,7 +35,7 @@ from loader.publications import (
     replaced_rows,
 )
 from loader.publications.postgres import next_place
-from loader.table import layout
+from loader.show import layout
 
 SAMPLE_ROWS = 10
 # What an increment can be put into, or has no rows to put anywhere.

@@ -14,8 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from loader import __version__
-from loader.profile import Profile
-from loader.project import PROFILES_FILE, PROJECT_FILE, Project, read_yaml
+from loader.project import PROFILES_FILE, PROJECT_FILE, Profile, Project, read_yaml
 
 # What dbt reads unless dbt_project.yml names other folders; docs.getdbt.com, "dbt_project.yml".
 # Not Python: a project with a model in it is built each time.

@@ -49,9 +49,8 @@ from loader.parsers.dialect import ReadOptions
 from loader.parsers.recognise import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.printable import printable
-from loader.profile import Profile
 from loader.progress import Report
-from loader.project import person
+from loader.project import Profile, person
 from loader.sources import EXTRA, Input
 
 if TYPE_CHECKING:

@@ -26,8 +26,7 @@ from loader.engines import Column, Row
 from loader.errors import BadParameter, LabmartError, UnknownMart
 from loader.history import COLUMNS, load_rows
 from loader.query import FILTER_SYNTAX, Source, selection_of
-from loader.show import ISSUES, rule_sentences, write_items
-from loader.why import why
+from loader.show import ISSUES, rule_sentences, why, write_items
 
 _INSTRUCTIONS = (
     "A laboratory's experiments, users and compounds as tested tables, called marts. `marts` says "

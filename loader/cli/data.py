@@ -336,7 +336,7 @@ def why(database: Database, mart: str, key: str, column: str, format_: str) -> N
     The figure is in COLUMN of the row of MART whose id is KEY. For one user's experiments: labmart
     why user_features 7 total_exp_per_user
     """
-    from loader.why import show_why
+    from loader.show import show_why
 
     with database.open() as source:
         show_why(database.project, source, mart, key, column, format_)

@@ -29,7 +29,7 @@ from loader.errors import EXIT_DATABASE, DatabaseUnreachable, MissingExtra, Usag
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.profile import Profile
+    from loader.project import Profile
     from loader.service.access import Role, TokenStore
     from loader.service.jobs import Settings
 

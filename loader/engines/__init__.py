@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from loader.engines.sql import COMPARISONS, IN, IS_NULL, NOT_NULL, PATTERNS, literal, quote
 from loader.errors import ConfigError, MissingExtra, NotBuilt
-from loader.profile import Profile
+from loader.project import Profile
 
 if TYPE_CHECKING:
     from loader.engines.raw_store import RawStore

@@ -25,7 +25,7 @@ from loader.cli import labmart as group
 from loader.embedded import Place, stop
 from loader.engines import dbt_session
 from loader.errors import MissingExtra
-from loader.profile import Profile
+from loader.project import Profile
 
 MARTS = """
 models:

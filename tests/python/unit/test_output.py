@@ -33,8 +33,7 @@ from loader.errors import (
 )
 from loader.export import check_ending, export, relation
 from loader.project import Project
-from loader.show import select, show, write_json
-from loader.table import display, layout, text_width
+from loader.show import display, layout, select, show, text_width, write_json
 
 MARTS = """
 models:

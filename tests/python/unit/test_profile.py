@@ -13,8 +13,7 @@ from support.project import ROOT
 from loader.database import find_database
 from loader.embedded import place_of
 from loader.errors import ConfigError, UsageError
-from loader.profile import Profile, load_profile
-from loader.project import open_project
+from loader.project import Profile, load_profile, open_project
 
 KEYS = ("host", "port", "user", "dbname", "schema", "sslmode", "connect_timeout")
 DBT_NAMES = {"dbname": "database"}
