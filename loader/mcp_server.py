@@ -132,8 +132,7 @@ class _Tools:
         limit: _Limit = 100,
     ) -> str:
         """Tell where a figure comes from: the accepted rows behind it, with file and line."""
-        with self._database.open() as source:
-            answer = why(self._database.project, source, mart, key, column, limit)
+        answer = why(self._database, mart, key, column, limit)
         return _items(answer.columns, answer.rows, meaning=answer.sentence)
 
     def loads(self, limit: _Limit = 100) -> str:
