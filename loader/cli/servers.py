@@ -107,19 +107,19 @@ def db_status(database: Database) -> None:
         named = "names another server" if profile.engine == "postgres" else "is of another type"
         say(f"Not in use: the target {profile.target} of {profile.path} {named}.")
         return
-    server = status(database.embedded)
-    exposure = exposure_of(server.place)
+    place = database.embedded
+    server, exposure = status(place), exposure_of(place)
     _print_pairs(
         {
             "status": server.word,
             "pid": server.pid,
             "version": server.version and f"PostgreSQL {server.version}",
             "uptime": server.uptime and duration(server.uptime),
-            "data": server.place.data,
+            "data": place.data,
             "size": server.size and size_of(server.size),
-            "socket": server.place.run,
+            "socket": place.run,
             "port": exposure and f"{exposure.port} of 127.0.0.1 for {', '.join(exposure.roles)}",
-            "log": server.place.log,
+            "log": place.log,
         }
     )
     if not server.running:
