@@ -23,7 +23,7 @@ import msgspec
 
 from loader.errors import BuildFailed, UsageError
 from loader.locks import locked
-from loader.progress import TESTS, NodeResult, Report, StderrReport
+from loader.progress import TESTS, NodeResult, Report
 from loader.project import Project
 
 _PROGRAM = str(Path(__file__).with_name("dbt_process.py"))
@@ -185,7 +185,7 @@ def build(
     call = _Call.of_build(project, options, place, is_increment)
     standby = options.standby and options.standby.take((call, code))
     result = BuildResult(_artifacts(project, place, is_increment))
-    _follow(standby or call.start(project), result, report or StderrReport())
+    _follow(standby or call.start(project), result, report or Report())
     return result
 
 

@@ -43,7 +43,7 @@ from loader.files.paths import find
 from loader.files.remote import RemoteFolder, changed_at
 from loader.load import LoadOptions, load
 from loader.printable import printable
-from loader.progress import StderrReport
+from loader.progress import Report
 from loader.project import expanded, person
 from loader.seeds import check_seeds
 from loader.sources import read_inputs
@@ -95,7 +95,7 @@ def watch(database: Database, address: str, options: WatchOptions) -> int:
     return watcher.refused
 
 
-class _Watcher(StderrReport):
+class _Watcher(Report):
     """Looks at a place, time and again."""
 
     def __init__(self, database: Database, place: Place, options: WatchOptions) -> None:

@@ -431,11 +431,11 @@ def _build(
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
     from loader.load import load as load_files
-    from loader.progress import StderrReport, summary
+    from loader.progress import Report, summary
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
-    report = StderrReport()
+    report = Report()
     judge = None
     if options.check and database.project.marts_file.exists():
         from loader.check import Verdict
