@@ -11,8 +11,8 @@ copied to profiles.yml in the root. An existing profiles.yml is never touched.
 profiles.yml is YAML whose text values are Jinja templates. It is read without dbt, whose import
 takes two seconds, too long for `labmart show`. The templates get what dbt documents for them
 (docs.getdbt.com, "profiles.yml context"): `env_var`, `flags.PROFILES_DIR`, `local_md5`, and the
-filters of types, which leave the text as it is, since every value is used as text here. `var` is
-not supported. A test holds the result against `dbt debug`.
+filters of types, which leave the text as it is, since every value is used as text here. A test
+holds the result against `dbt debug`.
 """
 
 from __future__ import annotations
@@ -217,16 +217,12 @@ def profile_name(root: Path) -> str:
 
 
 def _profiles_dir(root: Path) -> Path:
-    named = os.environ.get("DBT_PROFILES_DIR")
-    if named:
+    if named := os.environ.get("DBT_PROFILES_DIR"):
         # dbt takes a relative path from where it is started, and labmart starts it in the root.
         directory = (root / expanded(named)).resolve()
         if not (directory / PROFILES_FILE).is_file():
-            raise ConfigError(
-                directory / PROFILES_FILE,
-                "there is no such file, though DBT_PROFILES_DIR names its directory. "
-                "Unset DBT_PROFILES_DIR, or correct it.",
-            )
+            problem = "there is none, though DBT_PROFILES_DIR names its directory. Correct that."
+            raise ConfigError(directory / PROFILES_FILE, problem)
         return directory
     if (root / PROFILES_FILE).exists():
         return root
@@ -244,9 +240,8 @@ def _profiles_dir(root: Path) -> Path:
             file.write(content)
             print(f"made {copy} from {EXAMPLE_FILE}", file=sys.stderr)
     except OSError as error:
-        raise ConfigError(
-            copy, f"there is none, and it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
-        ) from None
+        problem = f"it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
+        raise ConfigError(copy, problem) from None
     return root
 
 
@@ -266,10 +261,11 @@ def load_profile(project: Project, target: str | None = None) -> Profile:
     path = project.profiles_dir / PROFILES_FILE
     name = profile_name(project.root)
     document = read_yaml(path)
-    if not isinstance(document, dict):
-        raise ConfigError(path, "it is empty or not a mapping. See profiles.yml.example.")
-    if name not in document:
-        raise ConfigError(path, f"it has no profile {name!r}, which dbt_project.yml asks for.")
+    if not isinstance(document, dict) or name not in document:
+        raise ConfigError(
+            path,
+            f"it has no profile {name!r}, which dbt_project.yml asks for. See {EXAMPLE_FILE}.",
+        )
     profile = converted(path, name, document[name], _Targets)
     render = _renderer(path)
     chosen = target or str(render("target", profile.target))
@@ -300,14 +296,11 @@ def _renderer(path: Path) -> Callable[[str, object], object]:
             raise ValueError(f"the environment variable {name} is not set")
         return value
 
-    def var(*_: object) -> str:
-        raise ValueError("labmart does not support `var` here. Use `env_var`")
-
-    def local_md5(value: str) -> str:
-        return hashlib.md5(value.encode(), usedforsecurity=False).hexdigest()
-
-    flags = SimpleNamespace(PROFILES_DIR=str(path.parent))
-    names = {"env_var": env_var, "var": var, "local_md5": local_md5, "flags": flags}
+    environment.globals |= {
+        "env_var": env_var,
+        "local_md5": lambda text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
+        "flags": SimpleNamespace(PROFILES_DIR=str(path.parent)),
+    }
 
     def render(key: str, value: object) -> object:
         if isinstance(value, dict):
@@ -317,7 +310,7 @@ def _renderer(path: Path) -> Callable[[str, object], object]:
         if not isinstance(value, str):
             return value
         try:
-            return environment.from_string(value).render(names)
+            return environment.from_string(value).render()
         except Exception as error:  # A template may do anything.
             raise ConfigError(path, f"`{key}` cannot be rendered: {error}.") from None
 
