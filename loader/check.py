@@ -21,8 +21,7 @@ from loader.contract import DEFAULT_MART
 from loader.dbt import Manifest, code_of, compile_models
 from loader.engines.raw_store import RawStore
 from loader.engines.sql import quote
-from loader.profile import Profile
-from loader.project import Project
+from loader.project import Profile, Project
 from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread
 
 if TYPE_CHECKING:

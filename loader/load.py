@@ -49,9 +49,8 @@ from loader.ledger import (
 from loader.parsers import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.printable import printable
-from loader.profile import Profile
 from loader.progress import Report
-from loader.project import person
+from loader.project import Profile, person
 from loader.sources import EXTRA, Input, ReadOptions
 
 if TYPE_CHECKING:

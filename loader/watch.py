@@ -49,7 +49,7 @@ from loader.files.names import (
 from loader.files.remote import EXTRAS, Remote, check_scheme, faults_told
 from loader.load import LoadOptions, load
 from loader.printable import printable
-from loader.progress import StderrReport
+from loader.progress import Report
 from loader.project import expanded, person
 from loader.sources import read_inputs
 
@@ -100,7 +100,7 @@ def watch(database: Database, address: str, options: WatchOptions) -> int:
     return watcher.refused
 
 
-class _Watcher(StderrReport):
+class _Watcher(Report):
     """Looks at a place, time and again."""
 
     def __init__(self, database: Database, place: Place, options: WatchOptions) -> None:

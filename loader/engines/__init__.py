@@ -19,9 +19,11 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from loader.engines.sql import COMPARISONS, IN, IS_NULL, NOT_NULL, PATTERNS, literal, quote
 from loader.errors import ConfigError, MissingExtra, NotBuilt
-from loader.profile import Profile
+from loader.project import Profile
 
 if TYPE_CHECKING:
     from loader.engines.raw_store import RawStore
@@ -32,8 +34,7 @@ Row = tuple[Value, ...]
 ENGINES = {"postgres": "postgres", "duckdb": "duckdb", "spark": "lake"}
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column; `type` in PostgreSQL's words, such as numeric(18,6)."""
 
     name: str

@@ -25,8 +25,7 @@ from loader.engines.raw_store import RawStore
 from loader.engines.sql import literal, quote
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, QueryFailed
 from loader.locks import interruptible, locked, wait_until
-from loader.profile import Profile
-from loader.project import expanded
+from loader.project import Profile, expanded
 
 Connection = duckdb.DuckDBPyConnection
 

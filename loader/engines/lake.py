@@ -36,8 +36,7 @@ from loader.engines.raw_store import kept_under
 from loader.engines.sql import literal, quote
 from loader.errors import DatabaseUnreachable, MissingExtra, UsageError
 from loader.ledger import CURRENT, REVERTED, changes
-from loader.profile import Profile
-from loader.project import expanded
+from loader.project import Profile, expanded
 from loader.sources import EXTRA, LEDGER, Input
 
 # macros/lake/location.sql says the same to dbt.

@@ -20,7 +20,7 @@ from loader.engines import dbt_turn
 from loader.engines.duckdb import Connection, one_line, opened, path_of
 from loader.engines.sql import literal, quote
 from loader.errors import DatabaseFault
-from loader.profile import Profile
+from loader.project import Profile
 from loader.publications import (
     GONE,
     MART_STATUS,

@@ -35,7 +35,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from loader import __version__
-from loader.contract import Contract, ContractColumn, mart_contracts, raw_contract
+from loader.contract import Contract, DeclaredColumn, mart_contracts, raw_contract
 from loader.database import Database
 from loader.engines import Selection
 from loader.engines.postgres import Connection, Pool, Postgres, where
@@ -85,7 +85,7 @@ _NOT_TOLD = (
 _PUBLICATIONS = Contract(
     PUBLICATIONS,
     "",
-    tuple(ContractColumn(*item, "") for item in COLUMNS.items() if item[0] not in _NOT_TOLD),
+    tuple(DeclaredColumn(*item) for item in COLUMNS.items() if item[0] not in _NOT_TOLD),
     ("build",),
     has_key=True,
 )
@@ -268,10 +268,8 @@ def _written(
         else:
             with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
                 target = Path(folder) / f"{selection.relation}.{format_}"
-                if format_ == "xlsx":
-                    write_xlsx(selection, engine, target, Path(target.name))
-                else:
-                    write_columnar(engine, selection, Path(folder), target)
+                write = write_xlsx if format_ == "xlsx" else write_columnar
+                write(engine, selection, target, target.name)
                 with target.open("rb") as file:
                     shutil.copyfileobj(file, out, _PIECE)
     except BaseException:

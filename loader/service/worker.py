@@ -44,7 +44,7 @@ from loader.files.names import in_reading_order
 from loader.load import Outcome, Table, load
 from loader.locks import wait_until
 from loader.printable import printable
-from loader.progress import NodeResult
+from loader.progress import NodeResult, Report
 from loader.project import Project
 from loader.service.jobs import (
     LOCAL,
@@ -426,8 +426,8 @@ def _build_report(outcome: BuildOutcome) -> BuildReport:
     )
 
 
-class _JobReport:
-    """A `Report` as the progress of jobs, at a pace of its own."""
+class _JobReport(Report):
+    """The progress of jobs, at a pace of its own."""
 
     def __init__(self, store: JobStore, jobs: Sequence[Job]) -> None:
         self._store = store
@@ -464,7 +464,7 @@ class _JobReport:
     def end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
-    def built(self, _node: NodeResult) -> None:
+    def built(self, node: NodeResult) -> None:  # noqa: ARG002 -- which one is not told
         self._advance(nodes_done=self._progress.nodes_done + 1)
 
     def _advance(self, *, now: bool = False, **changes: object) -> None:
