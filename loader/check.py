@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from loader.contract import DEFAULT_MART
 from loader.dbt import Manifest, compile_models
+from loader.engines import quote
 from loader.engines.raw_store import RawStore
-from loader.engines.sql import quote
 from loader.fingerprint import code_of
 from loader.profile import Profile
 from loader.project import Project

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loader.contract import Contract
-from loader.engines import Engine, Selection, Value
-from loader.engines.sql import literal
+from loader.engines import Engine, Selection, Value, literal
 from loader.errors import UsageError
 from loader.show import select, write_json
 

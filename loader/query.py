@@ -14,8 +14,17 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from loader.contract import Contract
-from loader.engines import Column, Filter, Selection
-from loader.engines.sql import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, quote
+from loader.engines import (
+    IN,
+    IS_NULL,
+    NOT_NULL,
+    OPERATORS,
+    PATTERNS,
+    Column,
+    Filter,
+    Selection,
+    quote,
+)
 from loader.errors import BadParameter, UnknownColumn, did_you_mean
 
 FILTER_SYNTAX = (

@@ -17,8 +17,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from loader.contract import MadeOf, mart_contract, mart_contracts
-from loader.engines import Column, Engine, Filter, Row, Selection
-from loader.engines.sql import IN
+from loader.engines import IN, Column, Engine, Filter, Row, Selection
 from loader.errors import UnknownColumn, UsageError
 from loader.project import Project
 from loader.show import TABLE_ROWS, accounts, print_rows, select

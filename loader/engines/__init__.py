@@ -19,7 +19,6 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from loader.engines.sql import COMPARISONS, IN, IS_NULL, NOT_NULL, PATTERNS, literal, quote
 from loader.errors import ConfigError, MissingExtra, NotBuilt
 from loader.profile import Profile
 
@@ -30,6 +29,21 @@ Value = int | Decimal | float | str | bool | date | datetime | None
 Row = tuple[Value, ...]
 # The module of each engine, by the `type` of a target in profiles.yml.
 ENGINES = {"postgres": "postgres", "duckdb": "duckdb", "spark": "lake"}
+# The operators of a Filter.
+COMPARISONS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+PATTERNS = ("like", "ilike")
+IN, IS_NULL, NOT_NULL = "in", "is", "not"
+OPERATORS = (*COMPARISONS, IN, *PATTERNS, IS_NULL, NOT_NULL)
+
+
+def quote(name: str) -> str:
+    """A name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as a literal of standard SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Filter:
-    """Rows for which `column operator value` holds; the operators are those of `engines.sql`.
+    """Rows for which `column operator value` holds; the operators are OPERATORS.
 
     Values are written as the column's type reads them: `12.5`, `2023-01-31`, `true`. With `others`
     it is enough if it holds for one of the columns.

@@ -30,10 +30,9 @@ from pathlib import Path
 
 import duckdb
 
-from loader.engines import Load
+from loader.engines import Load, literal, quote
 from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
 from loader.engines.raw_store import kept_under
-from loader.engines.sql import literal, quote
 from loader.errors import DatabaseUnreachable, MissingExtra, UsageError
 from loader.ledger import CURRENT, REVERTED, changes
 from loader.profile import Profile

@@ -19,9 +19,8 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import errors
 
-from loader.engines import Column, Engine, Row, Selection
+from loader.engines import Column, Engine, Row, Selection, quote
 from loader.engines.raw_store import RawStore
-from loader.engines.sql import quote
 from loader.errors import (
     DatabaseFault,
     DatabaseUnreachable,

@@ -16,8 +16,7 @@ from itertools import chain, islice
 from queue import Empty, Queue
 from typing import Any
 
-from loader.engines import Load
-from loader.engines.sql import quote
+from loader.engines import Load, quote
 from loader.errors import DatabaseFault
 from loader.parsers.records import Batch, RejectedLine, close_batches, csv_cell
 from loader.sources import EXTRA, LAST_LOAD, LEDGER, REJECTED, Input, InputColumn, header_key

@@ -34,7 +34,7 @@ from typing import Any
 import msgspec
 
 from loader import __version__
-from loader.engines.sql import quote
+from loader.engines import quote
 from loader.errors import NotBuilt, UsageError
 from loader.profile import Profile
 from loader.project import person
