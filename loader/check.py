@@ -13,7 +13,6 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +47,6 @@ _FIGURES = {
     ),
 }
 _EXAMPLES = 10
-_ROWS_AT_ONCE = 500
 
 Say = Callable[[str], None]
 
@@ -143,11 +141,12 @@ def _fill(store: RawStore, name: str, path: Path) -> None:
         header, *rows = [row for row in csv.reader(file) if row]
     columns = ", ".join(f"{quote(column)} text" for column in header)
     store.run(f"create temporary table {name} ({columns})")
-    parameters = f"({', '.join([store.parameter] * len(header))})"
-    rest = iter(rows)
-    while some := list(islice(rest, _ROWS_AT_ONCE)):
-        cells = [cell.strip() or None for row in some for cell in row]
-        store.run(f"insert into {name} values {', '.join([parameters] * len(some))}", cells)
+    values = []
+    for row in rows:
+        cells = (store.literal(cell.strip()) if cell.strip() else "null" for cell in row)
+        values.append(f"({', '.join(cells)})")
+    if values:
+        store.run(f"insert into {name} values {', '.join(values)}")
 
 
 def _figures(store: RawStore, names: Mapping[str, str]) -> Sequence[object]:
