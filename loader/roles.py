@@ -29,6 +29,7 @@ import psycopg2.errors
 from loader.database import Database
 from loader.embedded import Place, start, stop
 from loader.embedded.settings import Exposure, exposure_of, keep_exposure
+from loader.engines import quote
 from loader.engines.postgres import (
     LONGEST_NAME,
     Connection,
@@ -38,7 +39,6 @@ from loader.engines.postgres import (
     where,
 )
 from loader.engines.raw_store import create_table, raw_tables
-from loader.engines.sql import quote
 from loader.errors import DatabaseFault, QueryFailed, UsageError
 from loader.project import RAW_SCHEMA_VARIABLE
 from loader.publications.postgres import is_place

@@ -27,8 +27,8 @@ from psycopg2.extras import NamedTupleCursor
 
 from loader.database import Database
 from loader.embedded import start
+from loader.engines import quote
 from loader.engines.postgres import Connection, Pool, one_line, open_connection, where
-from loader.engines.sql import quote
 from loader.errors import ConfigError, DatabaseFault
 from loader.project import Profile
 from loader.service.model import (

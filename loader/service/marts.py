@@ -37,9 +37,8 @@ from fastapi.responses import StreamingResponse
 from loader import __version__
 from loader.contract import Contract, DeclaredColumn, mart_contracts, raw_contract
 from loader.database import Database
-from loader.engines import Selection
+from loader.engines import Selection, quote
 from loader.engines.postgres import Connection, Pool, Postgres, where
-from loader.engines.sql import quote
 from loader.errors import BadParameter, LabmartError, NotBuilt, UnknownMart
 from loader.export import write_columnar, write_xlsx
 from loader.project import Project

@@ -36,9 +36,8 @@ from loader import ledger
 from loader.build import BuildOutcome, build_and_publish, stand_by, summary
 from loader.contract import mart_contract
 from loader.dbt import BuildOptions, Standby
-from loader.engines import Engine, open_store
+from loader.engines import Engine, open_store, quote
 from loader.engines.postgres import one_line
-from loader.engines.sql import quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.files.names import in_reading_order
 from loader.load import Outcome, Table, load
