@@ -27,7 +27,7 @@ import psycopg2
 import psycopg2.errors
 
 from loader.database import Database
-from loader.embedded import Place, start, stop
+from loader.embedded import start, stop
 from loader.embedded.settings import Exposure, exposure_of, keep_exposure
 from loader.engines.postgres import LONGEST_NAME, literal, one_line, open_connection, where
 from loader.engines.raw_store import create_table, raw_tables
@@ -163,7 +163,7 @@ def expose(database: Database, port: int | None, *, new_password: bool) -> str:
     The port opened before stays the same, and so does the password, unless another is asked for.
     Raises UsageError, DatabaseUnreachable or DatabaseFault.
     """
-    before = exposure_of(_embedded(database))
+    before = exposure_of(database.own_server())
     if port is not None and not (before and port == before.port) and not _is_free(port):
         raise UsageError(f"The port {port} is in use. Name another with --port, or leave it out.")
     port = port or (before.port if before else next(filter(_is_free, _PORTS), None))
@@ -199,7 +199,7 @@ def unexpose(database: Database) -> bool:
 
     Raises UsageError or DatabaseUnreachable.
     """
-    exposure = exposure_of(_embedded(database))
+    exposure = exposure_of(database.own_server())
     if exposure is not None:
         with _restarted(database, None) as cursor:
             sql = "select rolname::text from pg_roles where rolname = any(%s)"
@@ -209,22 +209,13 @@ def unexpose(database: Database) -> bool:
     return exposure is not None
 
 
-def _embedded(database: Database) -> Place:
-    if database.embedded is None:
-        raise UsageError(
-            f"The target {database.profile.target} does not use the embedded PostgreSQL; whoever "
-            "runs its server says who reaches it."
-        )
-    return database.embedded
-
-
 @contextmanager
 def _restarted(database: Database, after: Exposure | None) -> Iterator[psycopg2.extensions.cursor]:
     """Change roles by a cursor, and then the port, for which the server is started anew.
 
     Raises UsageError where that would end what others are doing.
     """
-    place = _embedded(database)
+    place = database.own_server()
     before = exposure_of(place)
     with _transaction(database) as cursor:
         cursor.execute(
