@@ -176,8 +176,8 @@ def init(folder: Path) -> None:
 @click.pass_obj
 def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
     """Load the PATHs, if any, build, and print user_features."""
+    from loader.build import check_seeds
     from loader.contract import DEFAULT_MART
-    from loader.seeds import check_seeds
     from loader.show import show as show_mart
 
     database = call.database(given["target"])
@@ -388,9 +388,8 @@ def _build(
     when_green: Callable[[], None] | None = None,
 ) -> None:
     """Build; the last lines say what became of the records, also of those of a red build."""
+    from loader.build import run_and_report
     from loader.dbt import BuildOptions
-    from loader.dbt_report import run_and_report
-    from loader.seeds import check_seeds
     from loader.show import closing_lines
 
     def close(built: Database) -> None:
@@ -398,7 +397,6 @@ def _build(
             for line in closing_lines(built, load_ids):
                 say(line)
 
-    check_seeds(database.project.seeds)
     if not run_and_report(database, filled(BuildOptions, given), red=close):
         raise BuildFailed
     if when_green:
@@ -434,7 +432,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.UsageError."""
     from loader.load import LoadOptions
-    from loader.parsers.dialect import ReadOptions
+    from loader.sources import ReadOptions
 
     try:
         read = filled(ReadOptions, given)

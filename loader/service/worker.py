@@ -33,9 +33,9 @@ from typing import Any
 import psycopg2
 
 from loader import ledger
+from loader.build import BuildOutcome, build_and_publish, stand_by, summary
 from loader.contract import mart_contract
 from loader.dbt import BuildOptions, Standby
-from loader.dbt_report import BuildOutcome, build_and_publish, stand_by, summary
 from loader.engines import Engine, open_store
 from loader.engines.postgres import one_line
 from loader.engines.sql import quote
@@ -46,7 +46,6 @@ from loader.locks import wait_until
 from loader.printable import printable
 from loader.progress import NodeResult, Report
 from loader.project import Project
-from loader.seeds import check_seeds
 from loader.service.jobs import (
     LOCAL,
     WORKING,
@@ -386,7 +385,6 @@ class Worker:
         project = database.project
         report, problem = None, None
         try:
-            check_seeds(project.seeds)
             told = _JobReport(self._store, jobs)
             told.building()
             # Who called without a token is not known by name.
