@@ -33,6 +33,19 @@ class Database:
         with self.open():
             pass
 
+    def own_server(self) -> Place:
+        """The embedded server. Raises UsageError where the target does not use it."""
+        if self.embedded is None:
+            profile = self.profile
+            why = f"is of type {profile.engine}"
+            if profile.engine == "postgres":
+                why = f"names the server {profile.text('host')!r}; unset PGHOST to use the other"
+            raise UsageError(
+                f"The target {profile.target} does not use the embedded PostgreSQL: "
+                f"{profile.path} {why}."
+            )
+        return self.embedded
+
     def open(self) -> AbstractContextManager[Engine]:
         """Connect, starting the embedded server if need be."""
         if self.embedded is not None:

@@ -31,12 +31,12 @@ _XLSX_DIGITS = 15
 _XLSX_FIRST_DAY = date(1900, 3, 1)
 
 
-def export(database: Database, name: str, file: Path) -> int:
-    """Write all rows of a mart to a file whose ending is one of ENDINGS; the number of rows.
+def export(database: Database, mart: str, file: Path) -> str:
+    """Write all rows of a mart to a file whose ending is one of ENDINGS; a sentence about it.
 
     Raises UnknownMart, UsageError or the engine's errors.
     """
-    mart, ending = mart_contract(database.project, name), file.suffix.lower()
+    contract, ending = mart_contract(database.project, mart), file.suffix.lower()
     if ending not in ENDINGS:
         raise UsageError(
             f"{file}: the ending says what to write, and {ending or 'no ending'!r} is none of "
@@ -46,7 +46,7 @@ def export(database: Database, name: str, file: Path) -> int:
     unfinished = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:
         with database.open() as source:
-            selection = select(mart, source)
+            selection = select(contract, source)
             count = source.count(selection)
             if ending == ".parquet":
                 write_columnar(source, selection, unfinished, str(file))
@@ -63,7 +63,7 @@ def export(database: Database, name: str, file: Path) -> int:
         raise UsageError(f"{file} cannot be written: {error.strerror or error}.") from None
     finally:
         unfinished.unlink(missing_ok=True)
-    return count
+    return f"{file}: {count:,} rows of {mart}"
 
 
 def write_xlsx(source: Engine, selection: Selection, out: Path, name: str) -> None:

@@ -85,7 +85,7 @@ def select(
 
 def show(
     database: Database,
-    name: str,
+    mart: str,
     format_: str = "table",
     *,
     limit: int | None = None,
@@ -96,10 +96,10 @@ def show(
 
     Raises UnknownMart, NotBuilt, UnknownColumn, and the engine's errors.
     """
-    mart = mart_contract(database.project, name)
+    contract = mart_contract(database.project, mart)
     most = _TABLE_ROWS if limit is None and format_ == "table" else limit
     with database.open() as source:
-        selection = select(mart, source, columns=columns, equal=equal, limit=most or None)
+        selection = select(contract, source, columns=columns, equal=equal, limit=most or None)
         if format_ == "csv":
             source.write_csv(selection, sys.stdout.buffer)
             sys.stdout.buffer.flush()
@@ -109,7 +109,7 @@ def show(
         if format_ == "table":
             rows = list(rows)
             total = source.count(selection) if len(rows) == most else len(rows)
-            footer = f"{mart.name}: {_rows_of(len(rows), total)}"
+            footer = f"{mart}: {_rows_of(len(rows), total)}"
             if len(rows) < total:
                 footer += " (--limit 0 shows all, --format csv is for programs)"
         print_rows(selection.columns, rows, format_, footer, choose="choose with --columns")
@@ -345,46 +345,46 @@ class Answer(NamedTuple):
     footer: str
 
 
-def show_why(database: Database, name: str, key: str, column_name: str, format_: str) -> None:
+def show_why(database: Database, mart: str, key: str, column: str, format_: str) -> None:
     """Print the rows behind a figure; stderr gets the figure and what it means. Raises as `why`."""
     limit = _TABLE_ROWS if format_ == "table" else _MOST_ROWS
-    answer = why(database, name, key, column_name, limit)
+    answer = why(database, mart, key, column, limit)
     print(answer.sentence, file=sys.stderr)
     print_rows(answer.columns, answer.rows, format_, answer.footer)
 
 
-def why(database: Database, name: str, key: str, column_name: str, limit: int) -> Answer:
+def why(database: Database, mart: str, key: str, column: str, limit: int) -> Answer:
     """The rows behind a figure, at most so many.
 
     Raises UnknownMart, UnknownColumn, UsageError for a key that is not there or a mart that is made
     in another way, NotBuilt, and the engine's errors.
     """
     marts = mart_contracts(database.project)
-    mart = mart_contract(database.project, name)
-    column = mart.column(column_name)
-    if column is None:
-        raise UnknownColumn(name, column_name, [column.name for column in mart.columns])
-    made_of = column.config.meta.made_of
-    if made_of is None and mart.column("line") and len(mart.order_by) == 1:
-        made_of = MadeOf(name, mart.order_by[0])
+    contract = mart_contract(database.project, mart)
+    figure = contract.column(column)
+    if figure is None:
+        raise UnknownColumn(mart, column, [known.name for known in contract.columns])
+    made_of = figure.config.meta.made_of
+    if made_of is None and contract.column("line") and len(contract.order_by) == 1:
+        made_of = MadeOf(mart, contract.order_by[0])
     if made_of is None:
         told = [
-            mart.name for mart in marts.values() if any(c.config.meta.made_of for c in mart.columns)
+            name for name, one in marts.items() if any(c.config.meta.made_of for c in one.columns)
         ]
         raise UsageError(
-            f"What {column_name} of {name} is made of is not declared. It is for the columns of "
+            f"What {column} of {mart} is made of is not declared. It is for the columns of "
             f"{', '.join(told)}, and for accepted rows, such as those of users."
         )
-    (key_name,) = mart.order_by
-    declared = mart.column(key_name)
+    (key_name,) = contract.order_by
+    declared = contract.column(key_name)
     missing = UsageError(
-        f"{name} has no row with {key_name} {key}. `labmart issues` tells what was rejected."
+        f"{mart} has no row with {key_name} {key}. `labmart issues` tells what was rejected."
     )
     if declared and declared.type == "bigint" and not re.fullmatch("[0-9]{1,18}", key):
         raise missing
     with database.open() as source:
-        figure = select(mart, source, columns=[column_name], equal=[(key_name, key)])
-        row = next(iter(source.rows(figure)), None)
+        of_key = select(contract, source, columns=[column], equal=[(key_name, key)])
+        row = next(iter(source.rows(of_key)), None)
         if row is None:
             raise missing
         equal = [(made_of.by, key)] if made_of.by else []
@@ -392,10 +392,10 @@ def why(database: Database, name: str, key: str, column_name: str, limit: int) -
         rows = list(source.rows(behind))
         part = _rows_of(len(rows), source.count(behind))
         places = _places(database.project, source, behind, rows)
-    shown = [i for i, column in enumerate(behind.columns) if column.name not in _ORIGIN]
+    shown = [i for i, one in enumerate(behind.columns) if one.name not in _ORIGIN]
     return Answer(
-        f"{column_name} of {key_name} {key} is {display(row[0])}, made of {part} of "
-        f"{made_of.mart}. {column.description}",
+        f"{column} of {key_name} {key} is {display(row[0])}, made of {part} of {made_of.mart}. "
+        f"{figure.description}",
         [*(behind.columns[i] for i in shown), Column("file", "text"), Column("line", "bigint")],
         [(*(row[i] for i in shown), *place) for row, place in zip(rows, places, strict=True)],
         f"{made_of.mart}: {part}",

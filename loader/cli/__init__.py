@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -126,11 +127,13 @@ format_option = option(
 
 
 def on_database(
-    group: click.Group, name: str | None = None, *, target: str | None = None
+    group: click.Group, name: str | None = None, *, calls: str = "", target: str | None = None
 ) -> Callable[[Callable[..., None]], click.Command]:
     """A subcommand with --target, whose first argument is the database which that means.
 
-    `name` is that of the function if it is not given, and `target` what no --target means.
+    `name` is that of the function if it is not given, and `target` what no --target means. With
+    `calls`, `loader.module.function`, that is called with the database and all that was given, and
+    what it says is told.
     """
     default = target
 
@@ -139,7 +142,14 @@ def on_database(
         @click.pass_obj
         @wraps(command)
         def call_with_database(call: Call, /, target: str | None, **given: Any) -> None:
-            command(call.database(target or default), **given)
+            database = call.database(target or default)
+            if not calls:
+                command(database, **given)
+                return
+            module, _, function = calls.rpartition(".")
+            said = getattr(import_module(module), function)(database, **given)
+            if said is not None:
+                say(said)
 
         return group.command(name)(call_with_database)
 

@@ -272,108 +272,88 @@ _show_options = options(
 )
 
 
-@on_database(labmart)
+@on_database(labmart, calls="loader.show.show")
 @click.argument("mart", default="user_features")
 @_show_options
-def show(database: Database, mart: str, **how: Any) -> None:
+def show() -> None:
     """Print a mart; default: user_features. `labmart status` names them all."""
-    from loader.show import show as show_mart
-
-    show_mart(database, mart, **how)
 
 
-@on_database(labmart)
+@on_database(labmart, calls="loader.export.export")
 @click.argument("mart")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def export(database: Database, mart: str, file: Path) -> None:
+def export() -> None:
     """Write a mart to a csv, json, parquet or xlsx file."""
-    from loader.export import export as export_mart
-
-    say(f"{file}: {export_mart(database, mart, file):,} rows of {mart}")
 
 
-@on_database(labmart)
+@on_database(labmart, calls="loader.show.show_issues")
 @_show_options
 @option("--rule", help="Only issues of this rule, such as duplicate_id.")
 @option("--severity", type=click.Choice(["error", "warning"]), help="Only issues of this severity.")
 @option("--all", "resolved", is_flag=True, help="Also errors that a newer load has resolved.")
-def issues(database: Database, **asked: Any) -> None:
+def issues() -> None:
     """Print what was rejected or doubted, with file and line."""
-    from loader.show import show_issues
-
-    show_issues(database, **asked)
 
 
-@on_database(labmart)
+@on_database(labmart, calls="loader.show.show_why")
 @click.argument("mart")
 @click.argument("key")
 @click.argument("column")
 @format_option
-def why(database: Database, mart: str, key: str, column: str, format_: str) -> None:
+def why() -> None:
     """Print the rows behind a figure, with file and line.
 
     The figure is in COLUMN of the row of MART whose id is KEY. For one user's experiments: labmart
     why user_features 7 total_exp_per_user
     """
-    from loader.show import show_why
-
-    show_why(database, mart, key, column, format_)
 
 
-@on_database(labmart)
+@on_database(labmart, calls="loader.diff.show_status")
 @format_option
-def status(database: Database, format_: str) -> None:
+def status() -> None:
     """Print which build is published, and of which loads.
 
     For each mart: its build, its rows and how many tests passed; then which builds are kept.
     Programs read the same in the view mart_status beside the marts.
     """
-    from loader.diff import show_status
-
-    show_status(database, format_=format_)
 
 
-@on_database(labmart)
-@click.argument("builds", metavar="[BUILD [BUILD]]", nargs=-1, type=int)
+def _two(_: click.Context, __: click.Parameter, builds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(builds) > 2:
+        raise click.UsageError("Two builds can be compared, no more.")
+    return builds
+
+
+@on_database(labmart, calls="loader.diff.show_changes")
+@click.argument("builds", metavar="[BUILD [BUILD]]", nargs=-1, type=int, callback=_two)
 @option("--mart", help="Only this mart.")
 @format_option
 @option("--limit", type=click.IntRange(min=0), help="Rows of each mart; 0 means all.")
-def diff(database: Database, builds: tuple[int, ...], **how: Any) -> None:
+def diff() -> None:
     """Print what changed from one build to another.
 
     By mart and key. Default: from the previous build to the published one; with one BUILD, from
     that one.
     """
-    from loader.diff import show_changes
-
-    if len(builds) > 2:
-        raise click.UsageError("Two builds can be compared, no more.")
-    show_changes(database, builds, **how)
 
 
-@on_database(labmart)
+@on_database(labmart, calls="loader.diff.roll_back")
 @click.argument("build", metavar="[BUILD]", required=False, type=int)
-def rollback(database: Database, build: int | None) -> None:
+def rollback() -> None:
     """Publish an earlier build again, in one step.
 
     Default: the previous one; with BUILD, the kept one of that number.
     """
-    from loader.diff import roll_back
-
-    say(roll_back(database, build))
 
 
 _load_ids = click.argument("load_ids", metavar="LOAD_ID...", nargs=-1, required=True, type=int)
 
 
-@on_database(labmart)
+@on_database(labmart, calls="loader.history.show_loads")
 @format_option
 @option("--limit", type=click.IntRange(min=0), help="Print only the newest N; default: all.")
-def loads(database: Database, format_: str, limit: int | None) -> None:
+def loads() -> None:
     """Print which files were loaded when, and which are current."""
-    from loader.history import show_loads
-
-    show_loads(database, format_=format_, limit=limit)
 
 
 @on_database(labmart)
@@ -394,13 +374,10 @@ def redo(database: Database, load_ids: tuple[int, ...]) -> None:
     say(change_loads(database, load_ids, undo=False))
 
 
-@on_database(labmart)
+@on_database(labmart, calls="loader.history.prune_loads")
 @option("--check", is_flag=True, help="Only report what would be deleted.")
-def prune(database: Database, check: bool) -> None:
+def prune() -> None:
     """Delete loads that are not current, with all their rows, for good."""
-    from loader.history import prune_loads
-
-    say(prune_loads(database, check=check))
 
 
 def _build(

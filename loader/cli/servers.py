@@ -64,19 +64,8 @@ def db_start(database: Database) -> None:
     """Start the embedded PostgreSQL."""
     from loader.embedded import start
 
-    profile = database.profile
-    if profile.engine != "postgres":
-        raise UsageError(
-            f"The target {profile.target} is of type {profile.engine}, not the embedded "
-            "PostgreSQL. DuckDB needs no server; Spark's is `labmart spark start`."
-        )
-    if database.embedded is None:
-        raise UsageError(
-            f"{profile.path} names the server {profile.text('host')!r} (target {profile.target}), "
-            "so the embedded PostgreSQL is not used. Unset PGHOST to use it."
-        )
-    started = start(database.embedded)
-    say(f"{'started' if started else 'runs already'}: {database.embedded.data}")
+    place = database.own_server()
+    say(f"{'started' if start(place) else 'runs already'}: {place.data}")
 
 
 @db.command("stop")

@@ -151,7 +151,7 @@ def test_every_command_and_option_has_a_sentence_and_a_variable(name: str) -> No
         (["why", "user_features", "1", "user"], "no column 'user'. Did you mean 'user_id'?"),
         (["--project-dir", "models", "show"], "this is no labmart project"),
         (["roles", "--sql", "--target", "duckdb"], "no PostgreSQL server"),
-        (["db", "start", "--target", "duckdb"], "DuckDB needs no server"),
+        (["db", "start", "--target", "duckdb"], "does not use the embedded PostgreSQL: "),
         (["db", "expose", "--target", "duckdb"], "does not use the embedded PostgreSQL"),
     ],
 )

@@ -165,7 +165,7 @@ class TestWithDatabase:
         assert source.query("select 1 as one", 10)[1] == [(1,)]
 
     def test_export_csv_and_json(self, lab: Database, tmp_path: Path) -> None:
-        assert export(lab, "things", tmp_path / "t.csv") == 8
+        assert export(lab, "things", tmp_path / "t.csv").endswith("t.csv: 8 rows of things")
         text = (tmp_path / "t.csv").read_text(encoding="utf-8")
         assert next(csv.reader(StringIO(text))) == ["id", "name", "run time", "day", "known"]
         export(lab, "things", tmp_path / "t.json")
