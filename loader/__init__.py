@@ -19,10 +19,10 @@ The way of a file, `labmart load plate.xlsx`:
 
 From there to what people read, `labmart run`:
 
-    dbt           runs dbt build in dbt_process, which may be ready before; dbt_report says what
-                  failed, seeds what dbt would misread
+    build         one build from start to end: reads the seeds, says what failed, publishes
+      dbt         runs dbt in dbt_process, which may be ready before; says what marts are made by,
+                  so that a build that would do the same is left out
     publications/ puts a green build in place of the one before: all of it in one step, and back
-    fingerprint   what marts are made by, so that a build that would do the same is left out
     spark_server  what the lake is computed in, where no server is named
     contract      the marts as dbt's YAML declares them: columns, types, order, meaning
     diff          what is published, and what a build has changed
@@ -38,7 +38,7 @@ An upload takes the same way, from another process (service/ says more):
     service/app       lets it in when service/access knows the caller
     service/uploads   writes it to the disk while it arrives, and only then answers
     service/jobs      keeps it as a row; a job whose worker died is claimed and done again
-    service/worker    calls `load` and `dbt` as the command does
+    service/worker    calls `load` and `build` as the command does
     service/marts     gives the published marts out, read by the engine that show reads by
     watch             the same for what lands in a folder or an object store
 

@@ -105,6 +105,22 @@ class CellFormats:
         return CellFormats(*given)
 
 
+@dataclass(frozen=True)
+class ReadOptions(CellFormats):
+    """What a person says of files, of how they are split as well; None or () is nothing.
+
+    `columns` names the cells of a file without a header. `quote` is "" for no quotation marks.
+    `names` says what the header calls a column, `duration_min=experiment_run_time`.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    columns: tuple[str, ...] = ()
+    sheet: str | None = None
+    names: tuple[str, ...] = ()
+
+
 # The columns of the ledger that have them.
 FORMAT_COLUMNS = tuple(item.name for item in fields(CellFormats))
 

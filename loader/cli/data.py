@@ -176,8 +176,8 @@ def init(folder: Path) -> None:
 @click.pass_obj
 def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
     """Load the PATHs, if any, build, and print user_features."""
+    from loader.build import check_seeds
     from loader.contract import DEFAULT_MART, mart_contract
-    from loader.seeds import check_seeds
     from loader.show import show
 
     database = call.database(given["target"])
@@ -440,9 +440,8 @@ def _build(
     when_green: Callable[[], None] | None = None,
 ) -> None:
     """Build; the last lines say what became of the records, also of those of a red build."""
+    from loader.build import run_and_report
     from loader.dbt import BuildOptions
-    from loader.dbt_report import run_and_report
-    from loader.seeds import check_seeds
     from loader.show import closing_lines
 
     def close(built: Database) -> None:
@@ -450,7 +449,6 @@ def _build(
             for line in closing_lines(database.project, source, load_ids):
                 say(line)
 
-    check_seeds(database.project.seeds)
     own = [name for name in BuildOptions.__dataclass_fields__ if name in given]
     options = BuildOptions(**{name: given[name] for name in own})
     if not run_and_report(database, options, red=close):
@@ -488,7 +486,7 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
 def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.UsageError."""
     from loader.load import LoadOptions
-    from loader.parsers.dialect import ReadOptions
+    from loader.sources import ReadOptions
 
     try:
         read = ReadOptions(**{name: given[name] for name in ReadOptions.__dataclass_fields__})

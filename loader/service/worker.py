@@ -34,10 +34,10 @@ from typing import Any, Literal
 import psycopg2
 
 from loader import ledger
+from loader.build import build_and_publish, stand_by, summary
 from loader.contract import mart_contract
 from loader.database import Database
 from loader.dbt import FAILED, BuildOptions, Standby
-from loader.dbt_report import build_and_publish, stand_by, summary
 from loader.engines import open_store
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
@@ -46,7 +46,6 @@ from loader.load import Outcome, Table, load
 from loader.locks import wait_until
 from loader.printable import printable
 from loader.progress import NodeResult
-from loader.seeds import check_seeds
 from loader.service.jobs import (
     LOCAL,
     WORKING,
@@ -349,7 +348,6 @@ class Worker:
             by=", ".join(callers),
         )
         try:
-            check_seeds(database.project.seeds)
             told = _JobReport(self._store, jobs, "building")
             told.working("")
             outcome = build_and_publish(database, options, told)
