@@ -29,7 +29,8 @@ from loader.errors import (
     RefusedHeader,
     UsageError,
 )
-from loader.files import Collected, LocalFile, collect, sha256_of
+from loader.files import Collected, collect
+from loader.files.content import LocalFile, sha256_of
 from loader.ledger import (
     APPEND,
     CURRENT,
@@ -48,9 +49,8 @@ from loader.ledger import (
 from loader.parsers import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.printable import printable
-from loader.profile import Profile
 from loader.progress import Report
-from loader.project import person
+from loader.project import Profile, person
 from loader.sources import EXTRA, Input, ReadOptions
 
 if TYPE_CHECKING:

@@ -486,7 +486,7 @@ def _input(path: Path, table: DeclaredTable) -> Input:
         names = frozenset(header_key(str(name)) for name in [column.name, *keys.header_names])
         if not header_key(column.name) or len(column.name.encode()) > _LONGEST_NAME:
             raise ConfigError(path, f"{where}: a column has a name of 1 to {_LONGEST_NAME} bytes.")
-        if column.data_type != "text":
+        if column.type != "text":
             raise ConfigError(path, f"{where}: the `data_type` of a loaded cell is text.")
         if any(column.name == other.name for other in columns):
             raise ConfigError(path, f"{where}: two columns have this name.")

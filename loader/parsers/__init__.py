@@ -24,7 +24,7 @@ from loader.errors import FileRefused
 from loader.sources import BLANKS, Input, ReadOptions, with_said_names
 
 if TYPE_CHECKING:
-    from loader.files import LocalFile
+    from loader.files.content import LocalFile
     from loader.parsers.records import Parser
 
 # A line that begins an object of JSON; the beginning of an array of them.
@@ -38,7 +38,7 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     Raises FileRefused when it is no table with a header of an input, or could be two.
     """
     # Each is imported when a file needs it; the process that opens a workbook needs none.
-    from loader.files import open_bytes
+    from loader.files.content import DecompressedStream
     from loader.parsers import delimited, encoding, sheets
 
     assert file.content is not None, "collect looks into every file"
@@ -63,7 +63,7 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
         raise FileRefused(
             name, f": it is {kind}, and no table that labmart reads. Leave it out (--exclude)."
         )
-    opened = partial(open_bytes, file.path, name)
+    opened = partial(DecompressedStream, file.path, name)
     with opened() as stream:
         sample = stream.read(4096)
     head = encoding.decode(sample, encoding.wide_encoding_of(sample) or "utf-8").lstrip(BLANKS)
