@@ -353,7 +353,7 @@ def without_header(
 
 
 def columns_of(inputs: Sequence[Input]) -> str:
-    """The inputs and their columns, for a person whose file is none of them."""
+    """The inputs and their columns, for a person."""
     return "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
 
 
