@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from loader.contract import mart_contract
 from loader.database import Database
-from loader.engines import Engine, Selection, Value
-from loader.engines.sql import literal
+from loader.engines import Engine, Selection, Value, literal
 from loader.errors import UsageError
 from loader.show import select, write_json
 

@@ -29,9 +29,9 @@ import psycopg2.errors
 from loader.database import Database
 from loader.embedded import start, stop
 from loader.embedded.settings import Exposure, exposure_of, keep_exposure
+from loader.engines import quote
 from loader.engines.postgres import LONGEST_NAME, literal, one_line, open_connection, where
 from loader.engines.raw_store import create_table, raw_tables
-from loader.engines.sql import quote
 from loader.errors import DatabaseFault, QueryFailed, UsageError
 from loader.project import RAW_SCHEMA_VARIABLE
 from loader.publications.postgres import is_place

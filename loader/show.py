@@ -31,8 +31,7 @@ from typing import IO, NamedTuple
 
 from loader.contract import Contract, MadeOf, mart_contract, mart_contracts
 from loader.database import Database
-from loader.engines import Column, Engine, Filter, Row, Selection, Value, named
-from loader.engines.sql import IN
+from loader.engines import IN, Column, Engine, Filter, Row, Selection, Value, named
 from loader.errors import UnknownColumn, UsageError, did_you_mean
 from loader.parsers.records import csv_cell
 from loader.printable import printable

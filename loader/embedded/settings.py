@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import psutil
 
-from loader.engines.sql import quote
+from loader.engines import quote
 
 if TYPE_CHECKING:
     from loader.embedded import Place

@@ -244,13 +244,6 @@ def csv_cell(cell: str | None, delimiter: str = ",") -> str:
     return cell
 
 
-def close_batches(batches: Iterator[Batch]) -> None:
-    """Let go of the files that a generator holds open, in the thread that ran it."""
-    close = getattr(batches, "close", None)
-    if close is not None:
-        close()
-
-
 def verbatim(text: str) -> str:
     r"""A line for `RejectedLine.content`: unchanged, unless something in it is no text.
 

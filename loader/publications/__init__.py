@@ -33,7 +33,7 @@ from typing import Any
 import msgspec
 
 from loader import __version__
-from loader.engines.sql import quote
+from loader.engines import quote
 from loader.errors import NotBuilt, UsageError
 from loader.project import Profile, person
 

@@ -29,17 +29,17 @@ from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated, Literal
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 
 from loader import __version__
 from loader.contract import Contract, DeclaredColumn, mart_contracts, raw_contract
 from loader.database import Database
-from loader.engines import Selection
+from loader.engines import Selection, quote
 from loader.engines.postgres import Connection, Pool, Postgres, where
-from loader.engines.sql import quote
 from loader.errors import BadParameter, LabmartError, NotBuilt, UnknownMart
 from loader.export import write_columnar, write_xlsx
 from loader.project import Project
@@ -47,7 +47,6 @@ from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
 from loader.query import selection_of
 from loader.roles import reader_of, set_up_roles
 from loader.service.jobs import connect
-from loader.service.model import RowQuery
 from loader.show import write_json
 from loader.sources import LEDGER, REJECTED
 
@@ -91,6 +90,37 @@ _PUBLICATIONS = Contract(
 )
 # What there is besides marts, and what its rows are ordered by if nothing else is asked for.
 _NEWEST_FIRST = {PUBLICATIONS: "-build", LEDGER: "-load_id", REJECTED: ""}
+
+
+class RowQuery(BaseModel):
+    """Which rows of a table, and how they come. Every other parameter is a filter."""
+
+    select: str | None = Field(None, description="The columns wanted, separated by commas.")
+    order: str | None = Field(
+        None, description="Columns to sort by, separated by commas; `-` before one: falling."
+    )
+    limit: Annotated[int, Field(ge=0, lt=2**62)] | None = Field(
+        None, description="So many rows at most; 0: all. Default: 100 in JSON, else all."
+    )
+    after: Annotated[str, Field(pattern="^[0-9a-f]{12}-[0-9]{1,18}$")] | None = Field(
+        None, description="The cursor `next` of the page before."
+    )
+    search: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")] | None = (
+        Field(
+            None,
+            description="Only rows with this in one of their texts; * is any text, capitals are "
+            "ignored.",
+        )
+    )
+    total: bool = Field(False, description="JSON also has `total`: how many rows fit in all.")
+    format: Literal["json", "csv", "parquet", "xlsx"] | None = Field(
+        None, description="Goes before the header Accept."
+    )
+    formulas: Literal["escape", "keep"] = Field(
+        "escape",
+        description="`keep`: texts in CSV that begin with = + - @ TAB or CR stay as they are. "
+        "Else they get a ' before them, so that no spreadsheet runs them.",
+    )
 
 
 class Marts:

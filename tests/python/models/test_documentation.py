@@ -16,7 +16,7 @@ from support.project import ROOT, copy_of_project
 from loader.contract import Contract, mart_contracts, raw_contract
 from loader.dbt import without_tests
 from loader.project import open_project
-from loader.service.model import RowQuery
+from loader.service.marts import RowQuery
 from loader.sources import LEDGER, REJECTED
 
 # A column's meaning is written once, in a doc block, and referred to wherever the column surfaces.

@@ -35,8 +35,7 @@ from loader.engines.postgres import Postgres
 from loader.errors import BadParameter, DatabaseUnreachable, QueryTooSlow, TooBusy
 from loader.project import Project
 from loader.service import marts
-from loader.service.marts import Marts
-from loader.service.model import RowQuery
+from loader.service.marts import Marts, RowQuery
 
 pytestmark = pytest.mark.slow
 

@@ -88,7 +88,7 @@ def load_one(profile: Profile) -> int:
 
 
 def no_thread_is_left() -> bool:
-    return all(thread.name != "labmart-parser" for thread in threading.enumerate())
+    return not any(thread.name.startswith("labmart-parser") for thread in threading.enumerate())
 
 
 def endless(load_id: int = 1, pause: float = 0.0) -> Iterator[Batch]:
