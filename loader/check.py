@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loader.contract import DEFAULT_MART
-from loader.dbt import Manifest, compile_models
+from loader.dbt import Manifest, code_of, compile_models
 from loader.engines import quote
 from loader.engines.raw_store import RawStore
-from loader.fingerprint import code_of
-from loader.profile import Profile
-from loader.project import Project
+from loader.project import Profile, Project
 from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ from loader.errors import (
     RefusedHeader,
     UsageError,
 )
-from loader.files import Collected, LocalFile, collect, sha256_of
+from loader.files import Collected, collect
+from loader.files.content import LocalFile, sha256_of
 from loader.ledger import (
     APPEND,
     CURRENT,
@@ -45,14 +46,12 @@ from loader.ledger import (
     plan,
     said_of,
 )
-from loader.parsers.dialect import ReadOptions
-from loader.parsers.recognise import recognise
+from loader.parsers import recognise
 from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
 from loader.printable import printable
-from loader.profile import Profile
 from loader.progress import Report
-from loader.project import person
-from loader.sources import EXTRA, Input
+from loader.project import Profile, person
+from loader.sources import EXTRA, Input, ReadOptions
 
 if TYPE_CHECKING:
     from loader.check import Verdict

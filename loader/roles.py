@@ -40,7 +40,7 @@ from loader.engines.postgres import (
 )
 from loader.engines.raw_store import create_table, raw_tables
 from loader.errors import DatabaseFault, QueryFailed, UsageError
-from loader.profile import RAW_SCHEMA_VARIABLE
+from loader.project import RAW_SCHEMA_VARIABLE
 from loader.publications.postgres import is_place
 from loader.sources import LEDGER, REJECTED, read_inputs
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from loader.build import run_and_report
 from loader.database import Database
 from loader.dbt import BuildOptions
-from loader.dbt_report import run_and_report
 from loader.engines import open_store
 from loader.errors import (
     BuildFailed,
@@ -37,15 +37,20 @@ from loader.errors import (
     NothingToLoad,
     UsageError,
 )
-from loader.files import LocalFile
-from loader.files.names import in_reading_order, is_excluded, scheme_of
-from loader.files.paths import find
-from loader.files.remote import RemoteFolder, changed_at
+from loader.files import find
+from loader.files.content import LocalFile
+from loader.files.names import (
+    in_reading_order,
+    is_left_out,
+    is_pattern,
+    scheme_of,
+    shown_address,
+)
+from loader.files.remote import EXTRAS, Remote, check_scheme, faults_told
 from loader.load import LoadOptions, load
 from loader.printable import printable
-from loader.progress import StderrReport
+from loader.progress import Report
 from loader.project import expanded, person
-from loader.seeds import check_seeds
 from loader.sources import read_inputs
 
 LOADED, REJECTED = "loaded", "rejected"
@@ -95,7 +100,7 @@ def watch(database: Database, address: str, options: WatchOptions) -> int:
     return watcher.refused
 
 
-class _Watcher(StderrReport):
+class _Watcher(Report):
     """Looks at a place, time and again."""
 
     def __init__(self, database: Database, place: Place, options: WatchOptions) -> None:
@@ -189,7 +194,6 @@ class _Watcher(StderrReport):
 
     def _build(self) -> None:
         try:
-            check_seeds(self._database.project.seeds)
             options = BuildOptions(target=self._options.target, vars=self._options.vars)
             self.build_failed = not run_and_report(self._database, options)
         except (DatabaseUnreachable, DatabaseFault):
@@ -307,7 +311,7 @@ class Folder(Place):
             raise UsageError(f"{path}: there is no such folder. Make it, and call again.")
         self._path = path.resolve()
         super().__init__(str(self._path), options, moves=True)
-        if is_excluded(self._path.name, _LEFT_OUT):
+        if is_left_out(self._path.name, _LEFT_OUT, is_named=True):
             raise UsageError(f"{path}: a folder of this name is left out. Rename it.")
 
     def is_complete(self, file: IncomingFile) -> bool:
@@ -357,34 +361,47 @@ class Store(Place):
     """
 
     def __init__(self, address: str, options: WatchOptions) -> None:
-        super().__init__(address, options, moves=False)
-        self._folder = RemoteFolder(address)
+        super().__init__(address.rstrip("/") + "/", options, moves=False)
+        check_scheme(address)
+        self._scheme, self._shown = scheme_of(address), shown_address(address).rstrip("/")
+        if EXTRAS[self._scheme] == "https" or is_pattern(address):
+            raise UsageError(f"{self._shown}: this is no folder that can be looked at repeatedly.")
 
     def is_complete(self, file: IncomingFile) -> bool:
-        return scheme_of(self.address) != "sftp" or super().is_complete(file)
+        return self._scheme != "sftp" or super().is_complete(file)
 
     def _moved(self, file: IncomingFile, target: str, report: bytes | None) -> str:
         try:
-            if self._folder.exists(target):
-                return ""
-            beside = None if report is None else (f"{target}{_REPORT}", report)
-            self._folder.move(file.name, target, beside)
+            with faults_told(file.shown, self._scheme):
+                remote = Remote(self.address)
+                top = remote.root.rstrip("/")
+                path = f"{top}/{target}"
+                if remote.system.exists(path):
+                    return ""
+                if report is not None:
+                    remote.system.pipe_file(f"{path}{_REPORT}", report)
+                remote.move(f"{top}/{file.name}", path)
         except FileRefused as refused:
             raise CannotMove(str(refused)) from None
-        return f"{self._folder.shown}/{printable(target)}"
+        return f"{self._shown}/{printable(target)}"
 
     def _list(self) -> list[IncomingFile]:
         try:
-            listed = self._folder.list(self._exclude)
+            # Connected anew each time: a connection may have been lost since.
+            with faults_told(self._shown, self._scheme):
+                remote = Remote(self.address)
+                listed = remote.below() if remote.system.exists(remote.root) else []
         except FileRefused as refused:
             raise PlaceGone(str(refused)) from None
         files = []
         for entry in listed:
-            name, info, modified = entry.relative, entry.info, changed_at(entry.info)
-            content = next((str(info[key]) for key in _CONTENT if info.get(key)), "")
-            identity = f"{content}-{info.get('size')}-{modified}"
-            shown = f"{self._folder.shown}/{printable(name)}"
-            files.append(IncomingFile(name, self._folder.address + name, shown, identity, modified))
+            name, info, modified = entry.relative, entry.info, entry.changed_at or 0.0
+            if not is_left_out(name, self._exclude):
+                content = next((str(info[key]) for key in _CONTENT if info.get(key)), "")
+                identity = f"{content}-{info.get('size')}-{modified}"
+                files.append(
+                    IncomingFile(name, self.address + name, entry.name, identity, modified)
+                )
         return files
 
 

@@ -19,8 +19,10 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any
 
+import msgspec
+
 from loader.errors import ConfigError, MissingExtra, NotBuilt
-from loader.profile import Profile
+from loader.project import Profile
 
 if TYPE_CHECKING:
     from loader.engines.raw_store import RawStore
@@ -46,8 +48,7 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column; `type` in PostgreSQL's words, such as numeric(18,6)."""
 
     name: str

@@ -24,8 +24,7 @@ from loader.engines import Column, Engine, Row, Selection, literal, quote
 from loader.engines.raw_store import RawStore
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, QueryFailed
 from loader.locks import interruptible, locked, wait_until
-from loader.profile import Profile
-from loader.project import expanded
+from loader.project import Profile, expanded
 
 Connection = duckdb.DuckDBPyConnection
 

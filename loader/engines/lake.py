@@ -35,8 +35,7 @@ from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
 from loader.engines.raw_store import kept_under
 from loader.errors import DatabaseFault, DatabaseUnreachable, MissingExtra, UsageError
 from loader.ledger import CURRENT, REVERTED, changes
-from loader.profile import Profile
-from loader.project import expanded
+from loader.project import Profile, expanded
 from loader.sources import EXTRA, LEDGER, Input
 
 # macros/lake/location.sql says the same to dbt.

@@ -32,7 +32,7 @@ from loader.errors import (
     UsageError,
 )
 from loader.locks import interruptible, wait_until
-from loader.profile import RAW_SCHEMA_VARIABLE, Profile
+from loader.project import RAW_SCHEMA_VARIABLE, Profile
 
 Connection = psycopg2.extensions.connection
 Cursor = psycopg2.extensions.cursor

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from loader.errors import FileRefused
 from loader.sources import BLANKS, HeaderMatch, Headers, Input
 
+# A header further down than this is not looked for.
+HEADER_WITHIN = 100
 # What makes a cell need quotation marks, whatever the delimiter is.
 _NEEDS_QUOTES = re.compile('["\r\n]')
 # Bytes that were no text in the file's encoding (see loader.parsers.delimited), and unpaired

@@ -18,7 +18,7 @@ from typing import Any
 from loader.engines import literal
 from loader.engines.duckdb import Connection
 from loader.engines.lake import lake_of, marts, parquet, published
-from loader.profile import Profile
+from loader.project import Profile
 from loader.publications import (
     CURRENT,
     GONE,

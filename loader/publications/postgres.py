@@ -32,7 +32,7 @@ from loader.engines.postgres import (
 )
 from loader.errors import DatabaseFault, UsageError
 from loader.locks import interruptible, wait_until
-from loader.profile import Profile
+from loader.project import Profile
 from loader.publications import (
     COLUMNS,
     CURRENT,

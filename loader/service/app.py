@@ -29,6 +29,7 @@ from loader.dbt import write_docs
 from loader.errors import BuildFailed, UsageError
 from loader.load import restricted
 from loader.parsers.encoding import said_encoding
+from loader.publications import PUBLICATIONS
 from loader.query import FILTER_SYNTAX
 from loader.service.access import CONNECTIONS, Caller, Guard, Service, Serving, TokenStore, require
 from loader.service.jobs import Settings, Tables, prepared
@@ -54,7 +55,7 @@ from loader.service.uploads import (
     take_over,
 )
 from loader.service.worker import keep_worker
-from loader.sources import read_inputs, with_said_names
+from loader.sources import LEDGER, REJECTED, read_inputs, with_said_names
 
 # What is under way may take so long to end.
 _LAST_ANSWERS_SECONDS = 3
@@ -288,19 +289,19 @@ def publications(request: Request, query: _Rows, _: Reader, service: Serving) ->
 
     `status=eq.current` is what the marts show. `loads` and `marts` are JSON in a text.
     """
-    return service.marts.publications(request, query)
+    return service.marts.table(PUBLICATIONS, request, query)
 
 
 @router.get("/v1/loads", tags=["loads"], **_TABLE)
 def list_loads(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
     """The loads, the newest first."""
-    return service.marts.loads(request, query)
+    return service.marts.table(LEDGER, request, query)
 
 
 @router.get("/v1/rejected", tags=["loads"], **_TABLE)
 def rejected(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
     """The lines of loads that could not be split, as they stand in the file: `load_id=eq.1`."""
-    return service.marts.rejected(request, query)
+    return service.marts.table(REJECTED, request, query)
 
 
 # Is it alive, is it ready.

@@ -30,7 +30,7 @@ from loader.embedded import start
 from loader.engines import quote
 from loader.engines.postgres import Connection, Pool, one_line, open_connection, where
 from loader.errors import ConfigError, DatabaseFault
-from loader.profile import Profile
+from loader.project import Profile
 from loader.service.model import (
     FINAL,
     Job,

@@ -33,9 +33,9 @@ from typing import Any
 import psycopg2
 
 from loader import ledger
+from loader.build import BuildOutcome, build_and_publish, stand_by, summary
 from loader.contract import mart_contract
 from loader.dbt import BuildOptions, Standby
-from loader.dbt_report import BuildOutcome, build_and_publish, stand_by, summary
 from loader.engines import Engine, open_store, quote
 from loader.engines.postgres import one_line
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
@@ -43,9 +43,8 @@ from loader.files.names import in_reading_order
 from loader.load import Outcome, Table, load
 from loader.locks import wait_until
 from loader.printable import printable
-from loader.progress import NodeResult
+from loader.progress import NodeResult, Report
 from loader.project import Project
-from loader.seeds import check_seeds
 from loader.service.jobs import (
     LOCAL,
     WORKING,
@@ -385,7 +384,6 @@ class Worker:
         project = database.project
         report, problem = None, None
         try:
-            check_seeds(project.seeds)
             told = _JobReport(self._store, jobs)
             told.building()
             # Who called without a token is not known by name.
@@ -427,8 +425,8 @@ def _build_report(outcome: BuildOutcome) -> BuildReport:
     )
 
 
-class _JobReport:
-    """A `Report` as the progress of jobs, at a pace of its own."""
+class _JobReport(Report):
+    """The progress of jobs, at a pace of its own."""
 
     def __init__(self, store: JobStore, jobs: Sequence[Job]) -> None:
         self._store = store
@@ -465,7 +463,7 @@ class _JobReport:
     def end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
-    def built(self, _node: NodeResult) -> None:
+    def built(self, node: NodeResult) -> None:  # noqa: ARG002 -- which one is not told
         self._advance(nodes_done=self._progress.nodes_done + 1)
 
     def _advance(self, *, now: bool = False, **changes: object) -> None:

@@ -24,8 +24,7 @@ from loader.database import Database
 from loader.diff import show_changes
 from loader.engines import Column, open_engine, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, UsageError
-from loader.profile import Profile
-from loader.project import open_project
+from loader.project import Profile, open_project
 from loader.publications import GreenBuild, Mart, Relation, open_publications
 
 pytestmark = pytest.mark.slow

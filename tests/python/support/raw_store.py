@@ -20,7 +20,7 @@ from loader import ledger
 from loader.engines import Load, open_store
 from loader.engines.raw_store import RawStore
 from loader.parsers.records import Batch
-from loader.profile import Profile
+from loader.project import Profile
 from loader.sources import Input, InputColumn
 
 PEOPLE = Input(
