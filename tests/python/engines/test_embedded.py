@@ -354,34 +354,23 @@ def test_a_closed_directory_above_is_named_and_stays_closed(
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
-def _runs_as(uid: int, folder: Path) -> None:
-    """In a folder that is closed to others."""
-    folder.chmod(0o700)
-    place = place_of(folder)
+@AS_ROOT
+@pytest.mark.parametrize("owner", [0, 65534])
+def test_root_in_a_closed_project_runs_it_as_its_owner(open_folder: Path, owner: int) -> None:
+    if owner == 0:
+        program = shutil.which("unshare") or "false"
+        asked = subprocess.run([program, "--user", "true"], capture_output=True, check=False)
+        if asked.returncode:
+            pytest.skip("no user namespaces here")
+    os.chown(open_folder, owner, owner)
+    open_folder.chmod(0o700)
+    place = place_of(open_folder)
     try:
         start(place)
-        assert place.data.stat().st_uid == uid
+        assert place.data.stat().st_uid == owner
         assert ask(place, "select 1") == 1
     finally:
         stop(place)
-
-
-@AS_ROOT
-def test_a_closed_directory_is_no_hindrance_with_user_namespaces(open_folder: Path) -> None:
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run(
-            ["unshare", "--user", "true"], capture_output=True, check=False
-        ).returncode
-    ):
-        pytest.skip("no user namespaces here")
-    _runs_as(0, open_folder)
-
-
-@AS_ROOT
-def test_root_in_a_user_s_closed_project_runs_it_as_that_user(open_folder: Path) -> None:
-    os.chown(open_folder, 65534, 65534)
-    _runs_as(65534, open_folder)
 
 
 @AS_ROOT
