@@ -41,7 +41,7 @@ from loader.engines.postgres import one_line
 from loader.engines.sql import quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.files.names import in_reading_order
-from loader.load import Outcome, Table, load
+from loader.load import Table, load
 from loader.locks import wait_until
 from loader.printable import printable
 from loader.progress import NodeResult
@@ -331,7 +331,7 @@ class Worker:
                 # Perhaps the server is being started again.
                 raise
             if isinstance(error, FilesRefused):
-                files = [_file_result(outcome, refused=True) for outcome in report.outcomes]
+                files = [_file_result(table, refused=True) for table in report.tables]
                 result = Result(files=files)
             self._store.end(job.id, "failed", result=result, error=of_error(error))
         else:
@@ -346,8 +346,8 @@ class Worker:
         paths = in_reading_order(names, names.__getitem__)
         options = replace(load_options(job.options), loaded_by=_loaded_by(job), names=names)
         inputs = read_inputs(database.project.sources_file)
-        outcomes = load(paths, inputs, database.profile, options, report)
-        return Result(files=[_file_result(outcome) for outcome in outcomes])
+        tables = load(paths, inputs, database.profile, options, report)
+        return Result(files=[_file_result(table) for table in tables])
 
     def _loaded(self, job: Job) -> Result | None:
         names = ("file", "input", "load_id", "dialect", "records_read", "records_rejected")
@@ -377,7 +377,7 @@ class Worker:
             ]
             if again and own is not None and not due:
                 return Result(loads={load_id: own.status})
-            changed = (ledger.undo if undo else ledger.redo)(store, due or [load_id])
+            changed = ledger.mark(store, due or [load_id], undone=undo)
             store.commit()
         return Result(loads=changed)
 
@@ -437,7 +437,7 @@ class _JobReport:
         self._progress = Progress(step="loading")
         self._table: Table | None = None
         self._told = 0.0
-        self.outcomes: list[Outcome] = []
+        self.tables: list[Table] = []
 
     def building(self) -> None:
         """From now on dbt is at work."""
@@ -460,11 +460,11 @@ class _JobReport:
 
     def advance(self, position: int, records: int) -> None:
         if self._table is not None:
-            size, done = self._table.bytes, min(position, self._table.bytes)
+            size, done = self._table.entry.bytes, min(position, self._table.entry.bytes)
             self._advance(file=self._table.name, records=records, bytes=done, bytes_total=size)
 
-    def end(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    def end(self, table: Table) -> None:
+        self.tables.append(table)
 
     def built(self, _node: NodeResult) -> None:
         self._advance(nodes_done=self._progress.nodes_done + 1)
@@ -476,29 +476,29 @@ class _JobReport:
             self._store.tell_progress(self._jobs, self._progress)
 
 
-def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
+def _file_result(table: Table, *, refused: bool = False) -> FileResult:
     """What became of a table. `refused`: nothing was loaded, because of another one too."""
-    parser = outcome.table.parser
-    notes = [*outcome.table.notes, outcome.takes]
-    if outcome.state == "known":
-        notes.append(f"already loaded ({outcome.same_as})")
-    elif outcome.state != "refused" and refused:
+    parser, rejections = table.parser, table.rejections
+    notes = [*table.notes, table.step.takes]
+    if table.state == "known":
+        notes.append(f"already loaded ({table.step.known})")
+    elif table.state != "refused" and refused:
         notes.append("not loaded, because another file was refused")
-    state: Any = outcome.state if outcome.state == "known" else "refused" if refused else "loaded"
+    state: Any = table.state if table.state == "known" else "refused" if refused else "loaded"
     return FileResult(
-        file=outcome.table.name,
+        file=table.name,
         input=parser.input.name,
         state=state,
-        load_id=None if refused else outcome.load_id,
+        load_id=None if refused else table.entry.load_id or None,
         dialect=printable(parser.dialect),
         columns=[column or "" for column in parser.columns],
-        records_read=outcome.records_read,
-        records_rejected=outcome.records_rejected,
-        rejected_by_rule=dict(outcome.rejected_by_rule),
+        records_read=table.entry.records_read,
+        records_rejected=len(rejections),
+        rejected_by_rule=dict(rejections.by_rule),
         notes=[printable(note) for note in notes if note],
         rejected_examples=[
             RejectedExample(line=line.line, rule=line.rule, detail=line.detail)
-            for line in outcome.first_rejected
+            for line in rejections.first
         ],
     )
 
