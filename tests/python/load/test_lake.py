@@ -92,7 +92,7 @@ def test_loads_that_end_while_another_one_writes_stay(lake: Lake) -> None:
             second = write_one(short)
             short.commit()
         with open_store(profile) as undo:
-            ledger.undo(undo, [second])
+            ledger.mark(undo, [second], undone=True)
             undo.commit()
         long.commit()
     with open_store(profile, write=False) as store:
@@ -117,9 +117,9 @@ def test_an_undo_of_what_a_prune_deletes_meanwhile_is_refused(lake: Lake) -> Non
     profile = lake.profile()
     load_one(profile)
     with open_store(profile) as late:
-        ledger.undo(late, [1])
+        ledger.mark(late, [1], undone=True)
         with open_store(profile) as undo:
-            ledger.undo(undo, [1])
+            ledger.mark(undo, [1], undone=True)
             undo.commit()
         prune(profile)
         with pytest.raises(DatabaseFault, match="a prune has deleted"):
@@ -340,7 +340,7 @@ def test_a_lake_may_be_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
         other.commit()
         one.commit()
     with open_store(profile) as store:
-        ledger.undo(store, [1])
+        ledger.mark(store, [1], undone=True)
         store.commit()
     assert prune(profile) == [1]
     files = s3fs.S3FileSystem(skip_instance_cache=True).find(f"bench/a lab/{RAW}/people")
