@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2 import errors
 
+from loader.engines import quote
 from loader.engines.postgres import (
     LONGEST_NAME,
     Connection,
@@ -28,10 +29,9 @@ from loader.engines.postgres import (
     open_connection,
     where,
 )
-from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
 from loader.locks import interruptible, wait_until
-from loader.profile import Profile
+from loader.project import Profile
 from loader.publications import (
     MART_STATUS,
     PUBLICATIONS,

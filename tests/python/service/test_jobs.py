@@ -18,8 +18,18 @@ from loader.dbt import BuildResult
 from loader.progress import NodeResult, Report
 from loader.project import Project
 from loader.service import worker
-from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, Settings, Task, prepared
-from loader.service.model import Kind, Options, Problem, Result
+from loader.service.jobs import (
+    MOST_ATTEMPTS,
+    WORKING,
+    JobStore,
+    Kind,
+    Options,
+    Result,
+    Settings,
+    Task,
+    prepared,
+)
+from loader.service.problems import Problem
 
 pytestmark = pytest.mark.slow
 
