@@ -70,7 +70,6 @@ def serve(database: Database) -> None:
         return json.dumps([mart.described() for mart in known], ensure_ascii=False)
 
     @tool
-    @tool
     def query(
         mart: _Mart,
         filters: _Filters = (),
