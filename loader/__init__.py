@@ -3,7 +3,7 @@
 The way of a file, `labmart load plate.xlsx`:
 
     cli/          parses the call and hands it on
-    project, profile, database
+    project, database
                   which dbt project, which target of profiles.yml, and its database made ready:
                   embedded/ starts the PostgreSQL that comes in a wheel
     load          one call from start to end; everything below is called from here
@@ -27,9 +27,8 @@ From there to what people read, `labmart run`:
     contract      the marts as dbt's YAML declares them: columns, types, order, meaning
     diff          what is published, and what a build has changed
     query         which rows a program asks for: filters, order, search
-    show, export, why
-                  a mart, or the rows behind a figure, on the screen or in a file; table lays it
-                  out, export also gives Arrow to `import labmart`
+    show, export  a mart, or the rows behind a figure, on the screen or in a file; export also gives
+                  Arrow to `import labmart`
     mcp_server    the same for assistants
     progress      what a person sees on stderr meanwhile
 

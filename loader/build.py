@@ -35,8 +35,8 @@ from loader.dbt import (
 )
 from loader.engines import Engine, dbt_session
 from loader.errors import ConfigError, FilesRefused, LabmartError, UsageError
-from loader.profile import Profile
 from loader.progress import TESTS, Report
+from loader.project import Profile
 from loader.publications import (
     GreenBuild,
     Mart,
@@ -46,7 +46,7 @@ from loader.publications import (
     replaced_rows,
 )
 from loader.publications.postgres import next_place
-from loader.table import layout
+from loader.show import layout
 
 SAMPLE_ROWS = 10
 # As many problems of one seed as a person can use at once.

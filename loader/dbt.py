@@ -27,9 +27,8 @@ import msgspec
 from loader import __version__
 from loader.errors import BuildFailed, UsageError
 from loader.locks import locked
-from loader.profile import Profile
-from loader.progress import TESTS, NodeResult, Report, StderrReport
-from loader.project import PROFILES_FILE, PROJECT_FILE, Project, read_yaml
+from loader.progress import TESTS, NodeResult, Report
+from loader.project import PROFILES_FILE, PROJECT_FILE, Profile, Project, read_yaml
 
 _PROGRAM = str(Path(__file__).with_name("dbt_process.py"))
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
@@ -199,7 +198,7 @@ def build(
     call = _Call.of_build(project, options, place, is_increment)
     standby = options.standby and options.standby.take((call, code))
     result = BuildResult(_artifacts(project, place, is_increment))
-    _follow(standby or call.start(project), result, report or StderrReport())
+    _follow(standby or call.start(project), result, report or Report())
     return result
 
 

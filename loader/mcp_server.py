@@ -27,7 +27,7 @@ from loader.errors import BadParameter, LabmartError, UnknownMart
 from loader.history import COLUMNS, load_rows
 from loader.query import FILTER_SYNTAX, selection_of
 from loader.show import ISSUES, rule_sentences, write_items
-from loader.why import why as rows_behind
+from loader.show import why as rows_behind
 
 _INSTRUCTIONS = (
     "A laboratory's experiments, users and compounds as tested tables, called marts. `marts` says "
@@ -124,8 +124,7 @@ def serve(database: Database) -> None:
         limit: _Limit = 100,
     ) -> str:
         """Tell where a figure comes from: the accepted rows behind it, with file and line."""
-        with database.open() as source:
-            answer = rows_behind(database.project, source, mart, key, column, limit)
+        answer = rows_behind(database, mart, key, column, limit)
         return _items(answer.columns, answer.rows, meaning=answer.sentence)
 
     @tool

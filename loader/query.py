@@ -13,8 +13,7 @@ from contextlib import suppress
 from datetime import date, datetime
 
 from loader.contract import Contract
-from loader.engines import Column, Filter, Selection
-from loader.engines.sql import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS
+from loader.engines import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, Column, Filter, Selection
 from loader.errors import BadParameter, UnknownColumn, did_you_mean
 
 FILTER_SYNTAX = (

@@ -33,10 +33,9 @@ from typing import Any
 import msgspec
 
 from loader import __version__
-from loader.engines.sql import quote
+from loader.engines import quote
 from loader.errors import NotBuilt, UsageError
-from loader.profile import Profile
-from loader.project import person
+from loader.project import Profile, person
 
 PUBLICATIONS, MART_STATUS = "publications", "mart_status"
 # Of a publication: readers see it; it can be put back; its tables are gone.

@@ -30,8 +30,8 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from loader.database import Database
 from loader.embedded import start
+from loader.engines import quote
 from loader.engines.postgres import Connection, Pool, one_line, open_connection, where
-from loader.engines.sql import quote
 from loader.errors import ConfigError, DatabaseFault
 from loader.service.problems import Problem, ProblemModel
 

@@ -35,11 +35,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from loader import __version__
-from loader.contract import Contract, ContractColumn, mart_contracts, raw_contract
+from loader.contract import Contract, DeclaredColumn, mart_contracts, raw_contract
 from loader.database import Database
-from loader.engines import Selection
+from loader.engines import Selection, quote
 from loader.engines.postgres import Connection, Pool, Postgres, where
-from loader.engines.sql import quote
 from loader.errors import BadParameter, LabmartError, NotBuilt, UnknownMart
 from loader.export import write_columnar, write_xlsx
 from loader.project import Project
@@ -84,7 +83,7 @@ _NOT_TOLD = (
 _PUBLICATIONS = Contract(
     PUBLICATIONS,
     "",
-    tuple(ContractColumn(*item, "") for item in COLUMNS.items() if item[0] not in _NOT_TOLD),
+    tuple(DeclaredColumn(*item) for item in COLUMNS.items() if item[0] not in _NOT_TOLD),
     ("build",),
     has_key=True,
 )
@@ -286,10 +285,8 @@ def _written(
     if format_ in ("parquet", "xlsx"):
         with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
             target = Path(folder) / f"{selection.relation}.{format_}"
-            if format_ == "xlsx":
-                write_xlsx(selection, engine, target, Path(target.name))
-            else:
-                write_columnar(engine, selection, Path(folder), target)
+            write = write_xlsx if format_ == "xlsx" else write_columnar
+            write(engine, selection, target, target.name)
             # It lives on without a name until it is closed.
             return target.open("rb")
     out = tempfile.SpooledTemporaryFile(  # noqa: SIM115 -- it outlives this function

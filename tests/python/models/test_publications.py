@@ -24,9 +24,8 @@ from support.project import ROOT
 from loader import build as on_build
 from loader.dbt import BuildOptions, BuildResult
 from loader.errors import DatabaseFault, UsageError
-from loader.profile import Profile
 from loader.progress import NodeResult
-from loader.project import Project
+from loader.project import Profile, Project
 from loader.publications import (
     CURRENT,
     GONE,
@@ -199,7 +198,7 @@ def test_a_fault_while_it_is_put_in_place_leaves_what_was(
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from loader.profile import Profile
+from loader.project import Profile
 from loader.publications import GreenBuild, Mart, Relation, open_publications
 from loader.publications.duckdb import DuckDBPublications
 from loader.publications.postgres import PostgresPublications

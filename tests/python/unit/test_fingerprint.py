@@ -14,8 +14,7 @@ from support.project import ROOT
 
 from loader import dbt
 from loader.dbt import code_of
-from loader.profile import Profile, load_profile
-from loader.project import Project, open_project
+from loader.project import Profile, Project, load_profile, open_project
 
 PACKAGES = ("dbt-core", "dbt-common", "dbt-adapters", "dbt-postgres", "dbt-duckdb")
 
