@@ -17,7 +17,7 @@ spark := $(if $(shell command -v java),spark,sail)
 engine := .venv/.$(or $(filter duckdb,$(TARGET)),$(if $(filter spark,$(TARGET)),$(spark)),run)
 
 .DEFAULT_GOAL := help
-.PHONY: run serve secrets test check prove mutants changed static wheel image docs requirements \
+.PHONY: run serve secrets test check prove mutants changed wheel image docs requirements \
   clean help
 
 # Two goals would install into one environment at a time.
@@ -30,17 +30,13 @@ run: $(engine) ## load FILES if given, build all tables and print user_features
 serve: .venv/.service ## serve uploads, results and a page at http://127.0.0.1:8000
 	@$(bin)/labmart serve $(target)
 
-test: static ## every check, and all tests that a change can break
-	@rm -rf target/lint
-	$(bin)/dbt --quiet compile --vars 'examples: 3' --target-path target/lint
-	$(lint) $(compiled_sql) $$(find target/lint/compiled -name '*.sql' -not -path '*.yml/*')
+test: .venv/.dev ## style, types, and all tests that a change can break
 	$(pytest) -m "not prove" $(only)
 
 prove: .venv/.dev ## the rest: kills, faults, long histories, whole builds on Spark, mutants
 	$(pytest) -m prove $(only)
 
 check: .venv/.dev ## the quick part of the tests: style, types, what needs no database
-	$(python_checks)
 	$(pytest) --quiet -m "not slow and not prove" $(only)
 
 mutants: .venv/.dev ## break each rule of the SQL and see a mart or a test show it
@@ -54,11 +50,6 @@ changed: $(engine) ## build and test what differs from the manifest in STATE=fol
 # Production's schema is labmart, its loads are the same; what is not built here is read there.
 slim = LABMART_SCHEMA=ci $(bin)/dbt
 
-static: .venv/.dev
-	$(python_checks)
-	@$(database)
-	$(lint) models tests
-
 # One process more than cores, since tests also wait. Those that share something slow (a JVM, a
 # service) follow each other in one process, in the order that conftest.py gives them.
 workers := import os; print(os.cpu_count() + 1)
@@ -66,19 +57,6 @@ pytest = $(bin)/python -m pytest -n $$($(bin)/python -c '$(workers)') --dist loa
   --no-loadscope-reorder
 only := $(TESTS) $(if $(ONLY),-k "$(ONLY)")
 
-define python_checks
-$(bin)/ruff format --check --quiet .
-$(bin)/ruff check --quiet .
-$(bin)/mypy
-endef
-
-lint := $(bin)/sqlfluff lint --disable-progress-bar --processes 0
-# The models once more with their macros filled in, which the dbt templater passes over. What the
-# macros lay out or dbt writes (quoted names, indentation, stars) is not judged.
-compiled_sql := --templater raw --exclude-rules layout,capitalisation.types,$\
-  ambiguous.column_count,ambiguous.order_by_limit,references.consistent,$\
-  references.keywords,references.quoting,structure.column_order,$\
-  structure.constant_expression,structure.nested_case
 # dbt compiles with a profiles.yml, which each labmart command makes, and a database to look into.
 # Exit code 2: profiles.yml names a server of one's own.
 database := if [ -n "$$PGHOST" ]; then $(bin)/labmart db url > /dev/null; \

@@ -13,17 +13,14 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loader.contract import DEFAULT_MART
-from loader.dbt import Manifest, compile_models
+from loader.dbt import Manifest, code_of, compile_models
+from loader.engines import quote
 from loader.engines.raw_store import RawStore
-from loader.engines.sql import quote
-from loader.fingerprint import code_of
-from loader.profile import Profile
-from loader.project import Project
+from loader.project import Profile, Project
 from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread
 
 if TYPE_CHECKING:
@@ -48,7 +45,6 @@ _FIGURES = {
     ),
 }
 _EXAMPLES = 10
-_ROWS_AT_ONCE = 500
 
 Say = Callable[[str], None]
 
@@ -144,11 +140,12 @@ def _fill(store: RawStore, name: str, path: Path) -> None:
         header, *rows = [row for row in csv.reader(file) if row]
     columns = ", ".join(f"{quote(column)} text" for column in header)
     store.run(f"create temporary table {name} ({columns})")
-    parameters = f"({', '.join([store.parameter] * len(header))})"
-    rest = iter(rows)
-    while some := list(islice(rest, _ROWS_AT_ONCE)):
-        cells = [cell.strip() or None for row in some for cell in row]
-        store.run(f"insert into {name} values {', '.join([parameters] * len(some))}", cells)
+    values = []
+    for row in rows:
+        cells = (store.literal(cell.strip()) if cell.strip() else "null" for cell in row)
+        values.append(f"({', '.join(cells)})")
+    if values:
+        store.run(f"insert into {name} values {', '.join(values)}")
 
 
 def _figures(store: RawStore, names: Mapping[str, str]) -> Sequence[object]:

@@ -45,14 +45,12 @@ from loader.ledger import (
     plan,
     said_of,
 )
-from loader.parsers.dialect import ReadOptions
-from loader.parsers.recognise import recognise
+from loader.parsers import recognise
 from loader.parsers.records import Batch, Parser, Rejections
 from loader.printable import printable
-from loader.profile import Profile
 from loader.progress import Report
-from loader.project import person
-from loader.sources import EXTRA, Input
+from loader.project import Profile, person
+from loader.sources import EXTRA, Input, ReadOptions
 
 if TYPE_CHECKING:
     from loader.check import Verdict

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from loader.printable import printable
 
@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 # The last line is written anew so many seconds apart.
 _PACE = 0.1
 TESTS = ("test", "unit_test")
-_WORDS = {
-    "success": "done",
-    "pass": "passed",
-    "warn": "WARNS",
-    "error": "FAILED",
-    "fail": "FAILED",
-}
+# dbt's words of a node, as a person is told them.
+_WORDS = {"success": "done", "pass": "passed", "warn": "WARNS", "error": "FAILED", "fail": "FAILED"}
 _UNWRITTEN = " Nothing was written (--check)."
 
 
@@ -40,32 +35,8 @@ class NodeResult:
     seconds: float
 
 
-class Report(Protocol):
-    """Tells somebody how a load or a build goes on."""
-
-    def say(self, text: str) -> None:
-        """A sentence, which stays."""
-        ...
-
-    def working(self, text: str) -> None:
-        """What is going on right now, until something else does; '' when nothing is."""
-        ...
-
-    def begin(self, table: Table) -> None: ...
-
-    def advance(self, position: int, records: int) -> None:
-        """So many bytes of the file and records have been read; comes from another thread."""
-        ...
-
-    def end(self, table: Table) -> None: ...
-
-    def built(self, node: NodeResult) -> None:
-        """A node of a build has ended."""
-        ...
-
-
-class StderrReport:
-    """A `Report` on stderr: lines, and below them one that is written over.
+class Report:
+    """Tells a person on stderr how a load or a build goes on; the service overrides it for a job.
 
     Each model and seed has its line; tests that pass are only counted: there are hundreds of them.
     """
@@ -78,10 +49,12 @@ class StderrReport:
         self._passed = 0
 
     def say(self, text: str) -> None:
+        """A sentence, which stays."""
         self._clear()
         print(printable(text), file=sys.stderr, flush=True)
 
     def working(self, text: str) -> None:
+        """What is going on right now, until something else does; '' when nothing is."""
         now = time.monotonic()
         if not text:
             self._clear()
@@ -95,6 +68,7 @@ class StderrReport:
         self._table, self._begun_at = table, time.monotonic()
 
     def advance(self, position: int, records: int) -> None:
+        """So many bytes of the file and records have been read; comes from another thread."""
         if self._live and self._table is not None:
             seconds = time.monotonic() - self._begun_at
             self.working(progress_line(self._table, position, records, seconds))
@@ -104,6 +78,7 @@ class StderrReport:
             self.say(line)
 
     def built(self, node: NodeResult) -> None:
+        """A node of a build has ended."""
         if node.kind in TESTS and node.status in ("pass", "success"):
             self._passed += 1
             self.working(f"{self._passed} tests passed")

@@ -105,6 +105,22 @@ class CellFormats:
         return CellFormats(*given)
 
 
+@dataclass(frozen=True)
+class ReadOptions(CellFormats):
+    """What a person says of files, of how they are split as well; None or () is nothing.
+
+    `columns` names the cells of a file without a header. `quote` is "" for no quotation marks.
+    `names` says what the header calls a column, `duration_min=experiment_run_time`.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    columns: tuple[str, ...] = ()
+    sheet: str | None = None
+    names: tuple[str, ...] = ()
+
+
 # The columns of the ledger that have them.
 FORMAT_COLUMNS = tuple(item.name for item in fields(CellFormats))
 
@@ -475,7 +491,7 @@ def _input(path: Path, table: DeclaredTable) -> Input:
         names = frozenset(header_key(str(name)) for name in [column.name, *keys.header_names])
         if not header_key(column.name) or len(column.name.encode()) > _LONGEST_NAME:
             raise ConfigError(path, f"{where}: a column has a name of 1 to {_LONGEST_NAME} bytes.")
-        if column.data_type != "text":
+        if column.type != "text":
             raise ConfigError(path, f"{where}: the `data_type` of a loaded cell is text.")
         if any(column.name == other.name for other in columns):
             raise ConfigError(path, f"{where}: two columns have this name.")

@@ -31,7 +31,7 @@ import psutil
 
 from loader.errors import DatabaseUnreachable, MissingExtra, MissingJava, UsageError
 from loader.locks import locked
-from loader.profile import Profile
+from loader.project import Profile
 
 REMOTE, KIND, MEMORY = "SPARK_REMOTE", "LABMART_SPARK", "LABMART_SPARK_MEMORY"
 # Spark 4 runs on Java 17 and later.

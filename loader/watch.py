@@ -23,9 +23,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from loader.build import run_and_report
 from loader.database import Database
 from loader.dbt import BuildOptions
-from loader.dbt_report import run_and_report
 from loader.engines import open_store
 from loader.errors import (
     BuildFailed,
@@ -49,9 +49,8 @@ from loader.files.names import (
 from loader.files.remote import EXTRAS, Remote, check_scheme, faults_told
 from loader.load import LoadOptions, load
 from loader.printable import printable
-from loader.progress import StderrReport
+from loader.progress import Report
 from loader.project import expanded, person
-from loader.seeds import check_seeds
 from loader.sources import read_inputs
 
 LOADED, REJECTED = "loaded", "rejected"
@@ -101,7 +100,7 @@ def watch(database: Database, address: str, options: WatchOptions) -> int:
     return watcher.refused
 
 
-class _Watcher(StderrReport):
+class _Watcher(Report):
     """Looks at a place, time and again."""
 
     def __init__(self, database: Database, place: Place, options: WatchOptions) -> None:
@@ -190,7 +189,6 @@ class _Watcher(StderrReport):
 
     def _build(self) -> None:
         try:
-            check_seeds(self._database.project.seeds)
             options = BuildOptions(target=self._options.target, vars=self._options.vars)
             self.build_failed = not run_and_report(self._database, options)
         except (DatabaseUnreachable, DatabaseFault):

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from loader.errors import FileRefused
 from loader.sources import BLANKS, HeaderMatch, Headers, Input
 
+# A header further down than this is not looked for.
+HEADER_WITHIN = 100
 # What makes a cell need quotation marks, whatever the delimiter is.
 _NEEDS_QUOTES = re.compile('["\r\n]')
 # Bytes that were no text in the file's encoding (see loader.parsers.delimited), and unpaired
@@ -240,13 +242,6 @@ def csv_cell(cell: str | None, delimiter: str = ",") -> str:
     if not cell or delimiter in cell or _NEEDS_QUOTES.search(cell):
         return '"' + cell.replace('"', '""') + '"'
     return cell
-
-
-def close_batches(batches: Iterator[Batch]) -> None:
-    """Let go of the files that a generator holds open, in the thread that ran it."""
-    close = getattr(batches, "close", None)
-    if close is not None:
-        close()
 
 
 def verbatim(text: str) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ENGINES = ("postgres", "duckdb")
 # Tests on these share a server, and follow each other in one process.
 LAKES = ("sail", "spark")
-LONG = (*LAKES, "lab", "service")
+LONG = (*LAKES, "lab", "service", "sql", "types")
 
 
 def pytest_configure() -> None:
@@ -48,7 +48,8 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every mark `prove` says why; what shares something slow runs in the same process.
 
-    The tests of a file run in one process, those of one engine apart from those of another.
+    The tests of a file run in one process, those of one engine apart from those of another, and
+    those with a group of their own.
     """
     groups: dict[pytest.Item, str] = {}
     for item in items:
@@ -59,7 +60,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # The laboratory of the page's tests costs a build, the service's worker a start.
             if shared in getattr(item, "fixturenames", ()):
                 group = shared
-        item.add_marker(pytest.mark.xdist_group(group))
+        if own := item.get_closest_marker("xdist_group"):
+            group = own.args[0]
+        else:
+            item.add_marker(pytest.mark.xdist_group(group))
         groups[item] = group
         for mark in item.iter_markers("prove"):
             if not (mark.args and isinstance(mark.args[0], str) and mark.args[0].strip()):

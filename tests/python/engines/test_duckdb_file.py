@@ -20,7 +20,7 @@ from loader.engines import dbt_turn, open_engine, open_store
 from loader.engines import duckdb as duckdb_engine
 from loader.engines.duckdb import DuckDBRaw, path_of
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBuilt
-from loader.profile import Profile
+from loader.project import Profile
 
 pytestmark = pytest.mark.slow
 

@@ -25,8 +25,7 @@ from loader.diff import show_changes
 from loader.engines import Column, open_engine, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, UsageError
 from loader.parsers.records import Batch, RejectedLine
-from loader.profile import Profile
-from loader.project import open_project
+from loader.project import Profile, open_project
 from loader.publications import GreenBuild, Mart, Relation, open_publications
 
 pytestmark = pytest.mark.slow

@@ -24,11 +24,10 @@ from support.workbooks import workbook
 
 from loader.errors import FileRefused
 from loader.files import collect
+from loader.parsers import recognise
 from loader.parsers.delimited import DelimitedParser
-from loader.parsers.dialect import ReadOptions
-from loader.parsers.recognise import recognise
 from loader.parsers.records import Parser, RejectedLine
-from loader.sources import read_inputs
+from loader.sources import ReadOptions, read_inputs
 
 INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")
 BLANKS = " \t\r\n\u00a0\ufeff"

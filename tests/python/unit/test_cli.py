@@ -25,7 +25,7 @@ from loader.cli import labmart as group
 from loader.embedded import Place, stop
 from loader.engines import dbt_session
 from loader.errors import MissingExtra
-from loader.profile import Profile
+from loader.project import Profile
 
 MARTS = """
 models:
@@ -42,7 +42,8 @@ create schema labmart;
 create table labmart.user_features as
   select g::bigint as user_id, (g * 0.5)::numeric(18, 6) as avg_time
   from generate_series(1, 100000) g;
-create table labmart.input_issues (rule text, severity text, line bigint, status text);
+create table labmart.input_issues (
+  rule text, severity text, line bigint, status text, file text, column_name text, value text);
 insert into labmart.input_issues values
   ('duplicate_id', 'error', 3, 'open'), ('duplicate_id', 'error', 2, 'open'),
   ('missing_compounds', 'warning', 1, 'open'), ('invalid_id', 'error', 9, 'resolved');
@@ -150,7 +151,7 @@ def test_every_command_and_option_has_a_sentence_and_a_variable(name: str) -> No
         (["why", "user_features", "1", "user"], "no column 'user'. Did you mean 'user_id'?"),
         (["--project-dir", "models", "show"], "this is no labmart project"),
         (["roles", "--sql", "--target", "duckdb"], "no PostgreSQL server"),
-        (["db", "start", "--target", "duckdb"], "DuckDB needs no server"),
+        (["db", "start", "--target", "duckdb"], "does not use the embedded PostgreSQL: "),
         (["db", "expose", "--target", "duckdb"], "does not use the embedded PostgreSQL"),
     ],
 )
@@ -159,6 +160,8 @@ def test_a_wrong_call_is_2_and_says_why(project: Path, arguments: list[str], mes
     assert done.code == 2
     assert message in done.err
     assert done.out == ""
+    # Nothing was started for it.
+    assert not (project / ".labmart").exists()
 
 
 def test_a_target_without_its_adapter_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +227,8 @@ def test_ctrl_c_ends_the_server_of_an_assistant_that_says_nothing(project: Path)
 
 @pytest.mark.slow
 def test_issues_are_filtered_and_summed_up(project: Path, filled: Database) -> None:
-    done = labmart(project, "issues", "--format", "csv", env=filled.environment)
+    csv = ("--format", "csv", "--columns", "rule,severity,line,status")
+    done = labmart(project, "issues", *csv, env=filled.environment)
     assert done.out == (
         "rule,severity,line,status\nmissing_compounds,warning,1,open\n"
         "duplicate_id,error,2,open\nduplicate_id,error,3,open\n"
@@ -234,7 +238,7 @@ def test_issues_are_filtered_and_summed_up(project: Path, filled: Database) -> N
         "left out.",
         "1  warning  missing_compounds: The experiment lists no compound; it counts.",
     ]
-    arguments = ("issues", "--severity", "error", "--format", "csv", "--limit", "1")
+    arguments = ("issues", "--severity", "error", *csv, "--limit", "1")
     done = labmart(project, *arguments, env=filled.environment)
     assert done.out == "rule,severity,line,status\nduplicate_id,error,2,open\n"
     done = labmart(project, "issues", "--all", "--rule", "invalid_id", env=filled.environment)
