@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli import (
-    Call,
-    EndedBySignal,
-    Folder,
-    labmart,
-    on_database,
-    option,
-    say,
-    target_option,
-)
+from loader.cli import Call, EndedBySignal, Folder, labmart, on_database, option, say, target_option
 from loader.errors import EXIT_DATABASE, DatabaseUnreachable, MissingExtra, UsageError
 
 if TYPE_CHECKING:
