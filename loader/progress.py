@@ -22,7 +22,6 @@ _PACE = 0.1
 TESTS = ("test", "unit_test")
 # dbt's words of a node, as a person is told them.
 _WORDS = {"success": "done", "pass": "passed", "warn": "WARNS", "error": "FAILED", "fail": "FAILED"}
-_UNWRITTEN = " Nothing was written (--check)."
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,9 @@ def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
     yield f"    {parser.dialect}: {', '.join(parser.columns)}"
     for note in outcome.table.notes:
         yield f"    {note}"
-    if outcome.state == "known":
-        yield f"    already loaded ({outcome.same_as}), nothing to do"
-        return
-    if outcome.state == "refused":
-        yield "    refused"
+    words = {"known": f"already loaded ({outcome.same_as}), nothing to do", "refused": "refused"}
+    if outcome.state in words:
+        yield f"    {words[outcome.state]}"
         return
     if outcome.takes:
         yield f"    {outcome.takes}"
@@ -130,13 +127,14 @@ def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
 
 def summary(outcomes: Sequence[Outcome], *, check: bool) -> str:
     """What became of all tables of a call that was not refused."""
+    unwritten = " Nothing was written (--check)." if check else ""
     new = [outcome for outcome in outcomes if outcome.state != "known"]
     if not new:
-        return "Nothing new to load." + (_UNWRITTEN if check else "")
+        return f"Nothing new to load.{unwritten}"
     kept = sum(outcome.records_read - outcome.records_rejected for outcome in new)
     what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
     if check:
-        return f"{what} can be read.{_UNWRITTEN}"
+        return f"{what} can be read.{unwritten}"
     ids = [outcome.load_id for outcome in new]
     which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
     return f"Loaded {what} as {which}."
