@@ -67,7 +67,7 @@ def change_loads(database: Database, load_ids: Sequence[int], *, undo: bool) -> 
     """Undo or redo loads; what a person should know of it. Raises UnknownLoad or WrongStatus."""
     with _store(database, write=True) as store:
         before = store.loads()
-        new = (ledger.undo if undo else ledger.redo)(store, load_ids)
+        new = ledger.mark(store, load_ids, undone=undo)
         store.commit()
     return "\n".join(after_change(before, load_ids, new))
 

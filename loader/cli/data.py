@@ -28,7 +28,7 @@ from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.load import LoadOptions, Outcome
+    from loader.load import LoadOptions, Table
 
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
@@ -182,8 +182,8 @@ def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
     database = call.database(given["target"])
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
-    outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
-    load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
+    tables = _load(database, paths, parsed(given, check=False)) if paths else []
+    load_ids = [table.entry.load_id for table in tables if table.entry.load_id]
     _build(database, given, load_ids, shows=DEFAULT_MART)
 
 
@@ -199,8 +199,8 @@ def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: An
     later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
     days in their names.
     """
-    outcomes = _load(database, paths, parsed(given, check=check))
-    if any(outcome.state == "loaded" for outcome in outcomes):
+    tables = _load(database, paths, parsed(given, check=check))
+    if any(table.state == "loaded" for table in tables):
         say("Run `labmart build` to bring the tables up to date.")
 
 
@@ -400,7 +400,7 @@ def _build(
     close(database)
 
 
-def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
+def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Table]:
     from loader.load import load as load_files
     from loader.progress import Report, summary
     from loader.sources import read_inputs
@@ -414,15 +414,15 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
         judge = Verdict(database.project, database.profile, report.say, options.max_rejected)
     database.ready()
     try:
-        outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+        tables = load_files(paths, inputs, database.profile, options, report, judge)
     except DatabaseFault as fault:
         if judge is None:
             raise
         # Whoever may only read can have the form checked all the same.
         say(f"The rows cannot be judged. {fault}")
-        outcomes = load_files(paths, inputs, database.profile, options, report)
-    say(summary(outcomes, check=options.check))
-    return outcomes
+        tables = load_files(paths, inputs, database.profile, options, report)
+    say(summary(tables, check=options.check))
+    return tables
 
 
 def parsed(given: Given, *, check: bool) -> LoadOptions:

@@ -18,9 +18,9 @@ from loader.errors import FileRefused, NoTable
 from loader.parsers.encoding import Encoding, Open, decode, decoded, encoding_of, said_encoding
 from loader.parsers.records import (
     HEADER_WITHIN,
+    SWALLOWED,
     Batch,
     Parser,
-    RejectedLine,
     Row,
     is_filled,
     listed,
@@ -37,14 +37,14 @@ from loader.parsers.splitter import (
 )
 from loader.sources import (
     BLANKS,
+    Candidate,
     HeaderMatch,
     Input,
     ReadOptions,
+    columns_alike,
     columns_of,
     header_key,
     match_header,
-    named_columns,
-    near_miss,
     single_match,
     without_header,
 )
@@ -65,10 +65,9 @@ _LOOK = 10_000
 _COMMENT = re.compile("#+[ \t]*+(?=[^ \t\r\n])")
 # So many lines of the sample tell the width, or the delimiter of a file without a header.
 _LOOKED_AT = 500
-# So much of a line, and so many lines, are looked at for why they are no header.
+# So many cells of a line, and so many lines, are looked at for why they are no header.
 _EXPLAINED = 300
 _TABLE_LINES = 20
-_ALIKE = 5 * len(_USUAL_DELIMITERS)
 # So much of a text without a header tells its delimiter.
 _WITHOUT_HEADER = 1 << 17
 
@@ -86,15 +85,6 @@ class TextLayout:
     skip: int = 0
     begin: int = 0
 
-    @property
-    def description(self) -> str:
-        """In a person's words."""
-        words = [f"delimiter {_delimiter_name(self.dialect.delimiter)}"]
-        if self.dialect.quote != '"':
-            words.append(f"quote {self.dialect.quote}" if self.dialect.quote else "no quotes")
-        words.append(f"header in line {self.header_line}" if self.header_line else "no header")
-        return ", ".join(words) + self.match.input.said
-
 
 def _delimiter_name(delimiter: str) -> str:
     shown = delimiter if delimiter.isprintable() else f"\\u{ord(delimiter):04x}"
@@ -109,8 +99,8 @@ class DelimitedParser(Parser):
     read_as: Encoding
     layout: TextLayout
     wrapping: str
-    # Records that may have swallowed others, as they are read.
-    _doubted: list[RejectedLine] = field(default_factory=list)
+    # The lines of records that may have swallowed others, as they are read.
+    _doubted: list[str] = field(default_factory=list)
 
     unit = "line"
 
@@ -124,7 +114,12 @@ class DelimitedParser(Parser):
 
     @property
     def dialect(self) -> str:
-        return f"{self.wrapping}text, {self.read_as}, {self.layout.description}"
+        layout, quote = self.layout, self.layout.dialect.quote
+        quotes = "" if quote == '"' else f", quote {quote}" if quote else ", no quotes"
+        header = f"header in line {layout.header_line}" if layout.header_line else "no header"
+        delimiter = _delimiter_name(layout.dialect.delimiter)
+        how = f"delimiter {delimiter}{quotes}, {header}{self.input.said}"
+        return f"{self.wrapping}text, {self.read_as}, {how}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -135,15 +130,9 @@ class DelimitedParser(Parser):
         if self.read_as.is_guess:
             notes += (f"the encoding is a guess: {self.read_as}; --encoding says another one",)
         if self._doubted:
-            lines = listed(
-                [
-                    f"{one.line} to {one.line + count_lines(one.content) - 1}"
-                    for one in self._doubted
-                ]
-            )
             notes += (
-                f"warning: a quoted cell has lines that look like records in lines {lines}; is a "
-                "quotation mark missing there?",
+                "warning: a quoted cell has lines that look like records in lines "
+                f"{listed(self._doubted)}; is a quotation mark missing there?",
             )
         return notes
 
@@ -156,7 +145,8 @@ class DelimitedParser(Parser):
             splitter.expect(len(match.columns), pick, extra, match.key)
 
         splitter = Splitter(
-            *(self.layout.dialect, load_id),
+            self.layout.dialect,
+            load_id,
             line=self.layout.skip + 1,
             headers=self.headers,
             on_header=lambda line, cells: expect(self.following(line, cells)),
@@ -177,9 +167,13 @@ class DelimitedParser(Parser):
                         f", line {splitter.line}: the line is longer than {_LINE_LIMIT >> 20} MiB. "
                         "Is this a table of text, and are its line ends right?",
                     )
-                self._doubted += splitter.doubted
-                rejected, doubted = tuple(splitter.rejected), tuple(splitter.doubted)
-                yield Batch(text, splitter.records, rejected, stream.position, doubted)
+                self._doubted += [
+                    f"{record.line} to {record.line + count_lines(record.content) - 1}"
+                    for record in splitter.rejected
+                    if record.rule == SWALLOWED
+                ]
+                rejected = tuple(splitter.rejected)
+                yield Batch(text, splitter.records, rejected, stream.position)
 
 
 def recognise_text(
@@ -341,40 +335,31 @@ def _nothing_found(
         whole = text.rstrip(f"{BLANKS}{_USUAL_DELIMITERS}")
         cells = Grammar(Dialect(",")).record(whole, 0, len(whole)).cells
         inner = _DELIMITER.split(cells[0] or "") if len(cells) == 1 else []
-        if whole.startswith('"') and named_columns(inner, inputs) > 1:
+        if whole.startswith('"') and len(columns_alike(inner, inputs)) > 1:
             return FileRefused(
                 name,
                 f", line {line}: each line is one quoted cell, as when a spreadsheet program saves "
                 "a text once more. Load the text that it came from, or split it in the spreadsheet "
                 "program (Text to Columns).",
             )
-    lines = [
-        (
-            line,
-            delimiter,
+    candidates = [
+        Candidate(
+            f"line {line}",
             [cell.strip(f"{BLANKS}\"'") for cell in text.split(delimiter, _EXPLAINED)],
+            f" with delimiter {_delimiter_name(delimiter)}",
         )
         for line, text in first
         for delimiter in options.delimiter or _USUAL_DELIMITERS
     ]
-    closest = max(lines, key=lambda line: (named_columns(line[2], inputs), len(line[2])))
-    # Looking for names that are only alike takes longer: in the first lines.
-    likely = [closest, *lines[:_ALIKE]]
-    line, delimiter, names = max(likely, key=lambda line: near_miss(line[2], inputs)[0])
     tried = "If it has another delimiter than usual, say it with --delimiter"
     if options.delimiter is not None:
-        tried = f"Only {_delimiter_name(delimiter)} was tried as delimiter"
-    refused = without_header(
-        name,
-        f"no line of the first {HEADER_WITHIN}",
-        f"line {line}",
-        names,
-        inputs,
-        f"{tried}; for a file without a header name its columns with --columns.",
-        beside=f" with delimiter {_delimiter_name(delimiter)}",
-    )
-    texts = [text for _, text in first]
-    if near_miss(names, inputs)[0] or _looks_like_table(texts, inputs):
+        tried = f"Only {_delimiter_name(options.delimiter)} was tried as delimiter"
+    hint = f"{tried}; for a file without a header name its columns with --columns."
+    looked_at = f"no line of the first {HEADER_WITHIN}"
+    refused = without_header(name, looked_at, candidates, inputs, hint)
+    proposals = refused.header.proposals if refused.header else ()
+    is_near = any(column.cell for proposal in proposals for column in proposal.columns)
+    if is_near or _looks_like_table([text for _, text in first], inputs):
         return refused
     return NoTable(name, refused.problem, refused.header)
 

@@ -37,13 +37,11 @@ from loader.parsers.records import (
     verbatim,
 )
 from loader.sources import (
-    BLANKS,
-    ID_LIKE,
+    Candidate,
     HeaderMatch,
     Input,
+    Likeness,
     columns_alike,
-    named_columns,
-    near_miss,
     single_match,
     without_header,
 )
@@ -110,8 +108,8 @@ class SheetParser(Parser):
             records: list[str] = []
             rejected: list[RejectedLine] = []
             for row in portion:
-                if names := self._header_cells(row, match):
-                    match = self.following(row.number, names)
+                if self.headers.is_header(row.cells):
+                    match = self.following(row.number, _names(row))
                     continue
                 record = self._record(row, match)
                 if NO_TEXT.search(record) and (problem := not_text(record)):
@@ -120,14 +118,6 @@ class SheetParser(Parser):
                 else:
                     records.append(f"{row.number},{load_id},{record}\n")
             yield Batch("".join(records), len(records), tuple(rejected), position=0)
-
-    def _header_cells(self, row: Row, match: HeaderMatch) -> list[str]:
-        """The names of a row that is a header further down; [] for a record."""
-        cells, key = row.cells, match.key
-        if key is not None and key < len(cells) and ID_LIKE.match((cells[key] or "").strip(BLANKS)):
-            return []
-        names = _names(row)
-        return names if self.headers.is_header(names) else []
 
     def _record(self, row: Row, match: HeaderMatch) -> str:
         """The cells of a row as CSV."""
@@ -164,15 +154,12 @@ def recognise_sheets(
         visible[0].beside = tuple(f"left out the sheet {sheet.part!r}" for sheet in left_out)
     elif not parsers:
         rows = [row for sheet in sheets for row in _first(sheet)]
-        best = max(
-            rows, key=lambda row: (named_columns(_names(row), inputs), len(row.cells)), default=None
-        )
+        candidates = [Candidate(f"row {row.number}", _names(row)) for row in rows]
         kinds = ", ".join(sheet.kind for sheet in sheets) or "no sheet"
         raise without_header(
             name,
             f"none of the first {HEADER_WITHIN} rows ({kinds})",
-            f"row {best.number}" if best else "",
-            _names(best) if best else [],
+            candidates or [Candidate("", [])],
             inputs,
             "Columns of sheets without a header are named with --columns; a text that was never "
             "split into columns is loaded as the file that it came from.",
@@ -197,11 +184,10 @@ def _refuse_forgotten(
             what = "it has records and no header. Give it one."
             raise FileRefused(name, f"{where} {filled[0].number}: {what} {apart}")
     for row, table in product(filled, inputs):
-        alike = columns_alike(header := _names(row), table)
+        alike = columns_alike(names := _names(row), [table])
         if all(column in alike for column in table.columns if column.required):
-            _, what, advice = near_miss(header, [table])
-            what = f"{what}. {advice}" if what else f"it names the columns of {table.name}."
-            raise FileRefused(name, f"{where} {row.number}: {what} {apart}")
+            what, advice = Likeness(names, table).explained()
+            raise FileRefused(name, f"{where} {row.number}: {what}. {advice} {apart}")
 
 
 def _recognise_sheet(

@@ -41,7 +41,7 @@ from loader.dbt import FAILED, BuildOptions, Standby
 from loader.engines import open_store, quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.files.names import in_reading_order
-from loader.load import Outcome, Table, load
+from loader.load import Table, load
 from loader.locks import wait_until
 from loader.printable import printable
 from loader.progress import NodeResult, Report
@@ -290,7 +290,7 @@ class Worker:
         except LabmartError as error:
             files = []
             if isinstance(error, FilesRefused):
-                files = [_file_result(outcome, refused=True) for outcome in report.outcomes]
+                files = [_file_result(table, refused=True) for table in report.tables]
             self._store.end(job.id, "failed", result=Result(files=files), error=of_error(error))
         else:
             self._store.keep_written(job, result)
@@ -304,8 +304,8 @@ class Worker:
         paths = in_reading_order(names, names.__getitem__)
         options = replace(load_options(job.options), loaded_by=_loaded_by(job), names=names)
         inputs = read_inputs(database.project.sources_file)
-        outcomes = load(paths, inputs, database.profile, options, report)
-        return Result(files=[_file_result(outcome) for outcome in outcomes])
+        tables = load(paths, inputs, database.profile, options, report)
+        return Result(files=[_file_result(table) for table in tables])
 
     def _loaded(self, job: Job) -> Result | None:
         names = ("file", "input", "load_id", "dialect", "records_read", "records_rejected")
@@ -331,7 +331,7 @@ class Worker:
             due = [load.load_id for load in asked if (load.status == ledger.REVERTED) != undo]
             if again and asked and not due:
                 return Result(loads={load.load_id: load.status for load in asked})
-            changed = (ledger.undo if undo else ledger.redo)(store, due or [options.load_id])
+            changed = ledger.mark(store, due or [options.load_id], undone=undo)
             store.commit()
         return Result(loads=changed)
 
@@ -388,7 +388,7 @@ class _JobReport(Report):
         self._progress = Progress(step=step)
         self._told = 0.0
         self._table: Table | None = None
-        self.outcomes: list[Outcome] = []
+        self.tables: list[Table] = []
 
     def say(self, text: str) -> None:
         """What there is to say is in the job's result."""
@@ -407,11 +407,11 @@ class _JobReport(Report):
 
     def advance(self, position: int, records: int) -> None:
         if self._table is not None:
-            size, done = self._table.bytes, min(position, self._table.bytes)
+            size, done = self._table.entry.bytes, min(position, self._table.entry.bytes)
             self._advance(file=self._table.name, records=records, bytes=done, bytes_total=size)
 
-    def end(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    def end(self, table: Table) -> None:
+        self.tables.append(table)
 
     def built(self, node: NodeResult) -> None:  # noqa: ARG002 -- which one is not told
         self._advance(nodes_done=self._progress.nodes_done + 1)
@@ -423,28 +423,28 @@ class _JobReport(Report):
             self._tell(self._progress)
 
 
-def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
+def _file_result(table: Table, *, refused: bool = False) -> FileResult:
     """What became of a table. `refused`: nothing was loaded, because of another one too."""
-    parser, known = outcome.table.parser, outcome.state == "known"
-    notes = [*outcome.table.notes, outcome.takes]
+    parser, rejections, known = table.parser, table.rejections, table.state == "known"
+    notes = [*table.notes, table.step.takes]
     if known:
-        notes.append(f"already loaded ({outcome.same_as})")
-    elif refused and outcome.state != "refused":
+        notes.append(f"already loaded ({table.step.known})")
+    elif refused and table.state != "refused":
         notes.append("not loaded, because another file was refused")
     return FileResult(
-        file=outcome.table.name,
+        file=table.name,
         input=parser.input.name,
         state="known" if known else "refused" if refused else "loaded",
-        load_id=None if refused else outcome.load_id,
+        load_id=None if refused else table.entry.load_id or None,
         dialect=printable(parser.dialect),
         columns=[column or "" for column in parser.columns],
-        records_read=outcome.records_read,
-        records_rejected=outcome.records_rejected,
-        rejected_by_rule=dict(outcome.rejected_by_rule),
+        records_read=table.entry.records_read,
+        records_rejected=len(rejections),
+        rejected_by_rule=dict(rejections.by_rule),
         notes=[printable(note) for note in notes if note],
         rejected_examples=[
             RejectedExample(line=line.line, rule=line.rule, detail=line.detail)
-            for line in outcome.first_rejected
+            for line in rejections.first
         ],
     )
 

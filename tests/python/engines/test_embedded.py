@@ -348,15 +348,12 @@ def test_a_closed_directory_above_is_named_and_stays_closed(
 
 @AS_ROOT
 @pytest.mark.parametrize("owner", [0, 65534])
-def test_a_project_that_is_closed_to_others_is_no_hindrance_for_root(
-    open_folder: Path, owner: int
-) -> None:
-    namespace = ["unshare", "--user", "true"]
-    if owner == 0 and (
-        shutil.which("unshare") is None
-        or subprocess.run(namespace, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("no user namespaces here")
+def test_root_in_a_closed_project_runs_it_as_its_owner(open_folder: Path, owner: int) -> None:
+    if owner == 0:
+        program = shutil.which("unshare") or "false"
+        asked = subprocess.run([program, "--user", "true"], capture_output=True, check=False)
+        if asked.returncode:
+            pytest.skip("no user namespaces here")
     os.chown(open_folder, owner, owner)
     open_folder.chmod(0o700)
     place = place_of(open_folder)
