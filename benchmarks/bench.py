@@ -22,7 +22,7 @@ from loader.database import Database, find_database
 from loader.engines import Column, Value
 from loader.errors import EXIT_BUILD, LabmartError
 from loader.project import open_project
-from loader.table import layout
+from loader.show import layout
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = "labmart_bench"

@@ -19,7 +19,7 @@ import psutil
 from benchmarks.bench import Run, Scratch, report, run, say, scratch, server
 from benchmarks.generate import Laboratory, experiment_lines, write
 from loader.engines import Column, Row
-from loader.table import layout
+from loader.show import layout
 
 _SMALL = 20_000
 _COLUMNS = ("seconds", "processor", "net seconds", "net processor", "of whole", "of its processor")

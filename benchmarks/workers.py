@@ -33,7 +33,7 @@ from benchmarks.bench import RAW, BenchmarkError, Run, Scratch, report, run, say
 from benchmarks.generate import Laboratory, write
 from loader import spark_server
 from loader.engines import Column
-from loader.table import layout
+from loader.show import layout
 
 _START_SECONDS = 300.0
 # Experiments of what a cluster builds first, to be warm.

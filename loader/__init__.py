@@ -3,7 +3,7 @@
 The way of a file, `labmart load plate.xlsx`:
 
     cli/          parses the call and hands it on
-    project, profile, database
+    project, database
                   which dbt project, which target of profiles.yml, and its database made ready:
                   embedded/ starts the PostgreSQL that comes in a wheel
     load          one call from start to end; everything below is called from here
@@ -19,17 +19,16 @@ The way of a file, `labmart load plate.xlsx`:
 
 From there to what people read, `labmart run`:
 
-    dbt           runs dbt build in dbt_process, which may be ready before; dbt_report says what
-                  failed, seeds what dbt would misread
+    build         one build from start to end: reads the seeds, says what failed, publishes
+      dbt         runs dbt in dbt_process, which may be ready before; says what marts are made by,
+                  so that a build that would do the same is left out
     publications/ puts a green build in place of the one before: all of it in one step, and back
-    fingerprint   what marts are made by, so that a build that would do the same is left out
     spark_server  what the lake is computed in, where no server is named
     contract      the marts as dbt's YAML declares them: columns, types, order, meaning
     diff          what is published, and what a build has changed
     query         which rows a program asks for: filters, order, search
-    show, export, why
-                  a mart, or the rows behind a figure, on the screen or in a file; table lays it
-                  out, export also gives Arrow to `import labmart`
+    show, export  a mart, or the rows behind a figure, on the screen or in a file; export also gives
+                  Arrow to `import labmart`
     mcp_server    the same for assistants
     progress      what a person sees on stderr meanwhile
 
@@ -38,7 +37,7 @@ An upload takes the same way, from another process (service/ says more):
     service/app       lets it in when service/access knows the caller
     service/uploads   writes it to the disk while it arrives, and only then answers
     service/jobs      keeps it as a row; a job whose worker died is claimed and done again
-    service/worker    calls `load` and `dbt` as the command does
+    service/worker    calls `load` and `build` as the command does
     service/marts     gives the published marts out, read by the engine that show reads by
     watch             the same for what lands in a folder or an object store
 

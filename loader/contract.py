@@ -39,9 +39,9 @@ class Meta(msgspec.Struct, frozen=True):
 
     input: bool = False
     natural_key: str = ""
-    order_by: list[str] = []
+    order_by: tuple[str, ...] = ()
     required: bool = True
-    header_names: list[object] = []
+    header_names: tuple[object, ...] = ()
     decimal: str | None = None
     dates: str | None = None
     list_separator: str | None = None
@@ -54,9 +54,9 @@ class Config(msgspec.Struct, frozen=True):
     meta: Meta = Meta()
 
 
-class DeclaredColumn(msgspec.Struct, frozen=True):
+class DeclaredColumn(Column, frozen=True, rename={"type": "data_type"}):
     name: str = ""
-    data_type: str = ""
+    type: str = ""
     description: str = ""
     config: Config = Config()
 
@@ -67,7 +67,7 @@ class DeclaredTable(msgspec.Struct, frozen=True):
     name: str = ""
     description: str = ""
     config: Config = Config()
-    columns: list[DeclaredColumn] = []
+    columns: tuple[DeclaredColumn, ...] = ()
     data_tests: list[object] = []
 
 
@@ -76,29 +76,16 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class ContractColumn(Column):
-    """A declared column."""
-
-    description: str
-    made_of: MadeOf | None = None
-
-    @property
-    def kind(self) -> str:
-        """The type without its digits."""
-        return self.type.split("(", 1)[0]
-
-
-@dataclass(frozen=True)
 class Contract:
     """A declared table. `order_by` is its own order; with `has_key` no two rows agree in it."""
 
     name: str
     description: str
-    columns: tuple[ContractColumn, ...]
+    columns: tuple[DeclaredColumn, ...]
     order_by: tuple[str, ...]
     has_key: bool
 
-    def column(self, name: str) -> ContractColumn | None:
+    def column(self, name: str) -> DeclaredColumn | None:
         """The column of that name, if there is one."""
         return next((column for column in self.columns if column.name == name), None)
 
@@ -170,17 +157,18 @@ def _contracts(project: Project, path: Path, kind: str) -> dict[str, Contract]:
 
     contracts = {}
     for table in declared_tables(path, kind):
-        name, meta, key = table.config.alias or table.name, table.config.meta, _key(table)
-        if untyped := [column.name for column in table.columns if not column.data_type]:
+        name, key = table.config.alias or table.name, _key(table)
+        if untyped := [column.name for column in table.columns if not column.type]:
             raise ConfigError(path, f"the column {untyped[0]} of {name} has no `data_type`.")
         columns = tuple(
-            ContractColumn(
-                *(c.name, c.data_type.replace(", ", ",")),
-                *(described(c.description), c.config.meta.made_of),
+            msgspec.structs.replace(
+                column,
+                type=column.type.replace(", ", ","),
+                description=described(column.description),
             )
-            for c in table.columns
+            for column in table.columns
         )
-        order = tuple(meta.order_by) or key
+        order = table.config.meta.order_by or key
         contracts[name] = Contract(name, described(table.description), columns, order, bool(key))
     return contracts
 

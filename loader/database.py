@@ -7,13 +7,12 @@ import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from loader.embedded import Place, is_embedded, place_of, start, status, url_of
 from loader.engines import Engine, open_engine
 from loader.errors import ConfigError, DatabaseUnreachable, UsageError
-from loader.profile import Profile, load_profile
-from loader.project import Project
+from loader.project import Profile, Project, load_profile
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,19 @@ class Database:
             print(f"started the embedded PostgreSQL in {self.embedded.home}", file=sys.stderr)
         with self.open():
             pass
+
+    def own_server(self) -> Place:
+        """The embedded server. Raises UsageError where the target does not use it."""
+        if self.embedded is None:
+            profile = self.profile
+            why = f"is of type {profile.engine}"
+            if profile.engine == "postgres":
+                why = f"names the server {profile.text('host')!r}; unset PGHOST to use the other"
+            raise UsageError(
+                f"The target {profile.target} does not use the embedded PostgreSQL: "
+                f"{profile.path} {why}."
+            )
+        return self.embedded
 
     def open(self) -> AbstractContextManager[Engine]:
         """Connect, starting the embedded server if need be."""
@@ -78,7 +90,10 @@ def find_database(project: Project, target: str | None) -> Database:
     embedded = None
     if profile.engine == "postgres" and is_embedded(profile.text("host"), project.profiles_dir):
         embedded = place_of(project.profiles_dir)
-        _forget_other_servers()
+        # PGSERVICE, PGOPTIONS, PGREQUIREAUTH and the like speak of some other server; libpq, in our
+        # process and in dbt's, would obey them on the embedded one's socket too.
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            del os.environ[name]
     return Database(project=project, profile=profile, embedded=embedded)
 
 
@@ -92,34 +107,19 @@ def _read_password_file() -> None:
     if not named or os.environ.get("PGPASSWORD"):
         return
     try:
-        password = Path(named).read_text(encoding="utf-8").rstrip("\r\n")
+        os.environ["PGPASSWORD"] = Path(named).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"PGPASSWORD_FILE: {named} cannot be read: {reason}.") from None
-    os.environ["PGPASSWORD"] = password
-
-
-def _forget_other_servers() -> None:
-    """Take libpq's variables out of our environment, and so out of dbt's.
-
-    PGSERVICE, PGOPTIONS, PGREQUIREAUTH and the like speak of some other server; libpq would obey
-    them on the embedded one's socket too.
-    """
-    for name in [name for name in os.environ if name.startswith("PG")]:
-        del os.environ[name]
 
 
 def _url_of_profile(profile: Profile) -> str:
-    def part(key: str) -> str:
-        return quote(profile.text(key), safe="")
-
-    host, port = profile.text("host"), profile.text("port") or "5432"
-    database = quote(profile.database, safe="")
-    options = [f"sslmode={part('sslmode')}"] if profile.text("sslmode") else []
+    host, port, mode = (profile.text(key) for key in ("host", "port", "sslmode"))
+    user, name = quote(profile.text("user"), safe=""), quote(profile.database, safe="")
+    address = (f"[{host}]" if ":" in host else quote(host, safe="")) + f":{port or 5432}"
+    options = {"sslmode": mode} if mode else {}
     if host.startswith("/"):
         address = ""
-        options = [f"host={quote(host, safe='/')}", f"port={port}", *options]
-    else:
-        address = f"[{host}]:{port}" if ":" in host else f"{quote(host, safe='')}:{port}"
-    tail = f"?{'&'.join(options)}" if options else ""
-    return f"postgresql://{part('user')}@{address}/{database}{tail}"
+        options = {"host": host, "port": port or "5432"} | options
+    query = urlencode(options, safe="/", quote_via=quote)
+    return f"postgresql://{user}@{address}/{name}{query and '?'}{query}"

@@ -7,24 +7,28 @@ on a signal. Whoever builds again and again keeps a `Standby`, in which dbt is r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from loader import __version__
 from loader.errors import BuildFailed, UsageError
 from loader.locks import locked
-from loader.progress import TESTS, NodeResult, Report, StderrReport
-from loader.project import Project
+from loader.progress import TESTS, NodeResult, Report
+from loader.project import PROFILES_FILE, PROJECT_FILE, Profile, Project, read_yaml
 
 _PROGRAM = str(Path(__file__).with_name("dbt_process.py"))
 # Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
@@ -36,6 +40,15 @@ _STOP_SECONDS = 20.0
 FAILED = ("error", "fail")
 # dbt's words for how a node ended; any other, such as INSERT, is a success.
 _STATUSES = {name: name for name in ("pass", "warn", "skipped", *FAILED)} | {"skip": "skipped"}
+# What dbt reads unless dbt_project.yml names other folders; docs.getdbt.com, "dbt_project.yml".
+# Not Python: a project with a model in it is built each time.
+_FOLDERS = {
+    *("analyses", "dbt_packages", "functions", "macros", "models", "seeds", "snapshots", "tests")
+}
+_SUFFIXES = (".csv", ".md", ".sql", ".yaml", ".yml")
+# A call with a name in quotes, which is the second group, or with anything else.
+_ENV_VAR = re.compile(rb"\benv_var\s*\(\s*(?:(['\"])(\w+)\1|[^\s)])")
+_SECRET = re.compile("pass|secret|token|key", re.IGNORECASE)
 # schemas.getdbt.com, "manifest".
 Manifest = dict[str, Any]
 
@@ -177,7 +190,7 @@ def build(
     `place` is the schema that stands in for the target's (macro generate_schema_name). dbt reads
     the project for it apart, since it keeps what it has read with the schemas' names; and once more
     for increments, of which it renders other SQL (macro is_increment). `code` is what the files of
-    the project are now, for a standby; see `loader.fingerprint.code_of`.
+    the project are now, for a standby; see `code_of`.
 
     Development tests are left out, unless `extra` says what dbt is to do. The caller holds
     `one_build_at_a_time`, since builds write into target/.
@@ -185,7 +198,7 @@ def build(
     call = _Call.of_build(project, options, place, is_increment)
     standby = options.standby and options.standby.take((call, code))
     result = BuildResult(_artifacts(project, place, is_increment))
-    _follow(standby or call.start(project), result, report or StderrReport())
+    _follow(standby or call.start(project), result, report or Report())
     return result
 
 
@@ -243,7 +256,7 @@ def compile_models(
     """dbt's manifest with the SQL of these models and of all that they are made of.
 
     Nothing is asked of the database. What was compiled is kept for the next call with the same
-    `code`; see `loader.fingerprint.code_of`. Raises BuildFailed.
+    `code`; see `code_of`. Raises BuildFailed.
     """
     apart = project.root / ".labmart" / "compiled"
     apart.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -370,3 +383,59 @@ def one_build_at_a_time(project: Project) -> Iterator[None]:
     waiting = "waiting for another build of this project to end …"
     with locked(project.build_lock, waiting=waiting, mode=0o600):
         yield
+
+
+# What marts are made by.
+
+
+def code_of(project: Project, profile: Profile, variables: str | None) -> str | None:
+    """A digest of all that says how marts are made; None if it cannot be told what dbt reads.
+
+    No password goes into it: the digest is kept where every reader of the marts can see it.
+    """
+    folders = set(_FOLDERS)
+    settings = read_yaml(project.root / PROJECT_FILE)
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        if key.endswith("-paths") or key == "packages-install-path":
+            folders.update(map(str, value if isinstance(value, list) else [value]))
+    if any("{" in folder for folder in folders):
+        return None
+    digest = hashlib.sha256()
+    names = {name for name in os.environ if name.startswith("DBT_") and not _SECRET.search(name)}
+    for path in _code_files(project.root, folders):
+        content = path.read_bytes()
+        name = os.path.relpath(path, project.root)
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        if path.suffix != ".csv":
+            variables_read = {name.decode() for _, name in _ENV_VAR.findall(content)}
+            if "" in variables_read:
+                return None
+            names |= variables_read
+    values = {
+        "variables": variables,
+        "environment": {name: os.environ.get(name) for name in names},
+        "target": profile.target,
+        "profile": {
+            key: str(profile.values[key]) for key in profile.values if not _SECRET.search(key)
+        },
+        "versions": [__version__, *map(_version, ("core", "common", "adapters", profile.engine))],
+    }
+    digest.update(json.dumps(values, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _code_files(root: Path, folders: Iterable[str]) -> list[Path]:
+    """The files in them that dbt may read, and the YAML beside dbt_project.yml."""
+    paths = {path for path in root.iterdir() if path.suffix in (".yml", ".yaml")}
+    for folder in folders:
+        for parent, _, names in os.walk(root / folder, followlinks=True):
+            paths |= {Path(parent, name) for name in names if name.endswith(_SUFFIXES)}
+    # The profile's target is compared as it is rendered.
+    return sorted(path for path in paths if path.name != PROFILES_FILE and path.is_file())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(f"dbt-{package}")
+    except PackageNotFoundError:
+        return ""

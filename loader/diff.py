@@ -9,8 +9,7 @@ from contextlib import AbstractContextManager
 
 from loader.contract import STATUS, Contract, mart_contracts
 from loader.database import Database
-from loader.engines import Column, Engine, Row
-from loader.engines.sql import quote
+from loader.engines import Column, Engine, Row, quote
 from loader.errors import NotBuilt, UnknownMart, UsageError
 from loader.publications import (
     GONE,

@@ -13,9 +13,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loader.contract import Contract
-from loader.engines import Engine, Selection, Value
-from loader.engines.sql import literal
+from loader.contract import mart_contract
+from loader.database import Database
+from loader.engines import Engine, Selection, Value, literal
 from loader.errors import UsageError
 from loader.show import select, write_json
 
@@ -31,56 +31,50 @@ _XLSX_DIGITS = 15
 _XLSX_FIRST_DAY = date(1900, 3, 1)
 
 
-def export(mart: Contract, source: Engine, file: Path) -> int:
-    """Write all rows of a mart to a file whose ending is one of ENDINGS; the number of rows.
+def export(database: Database, mart: str, file: Path) -> str:
+    """Write all rows of a mart to a file whose ending is one of ENDINGS; a sentence about it.
 
-    Raises UsageError or the engine's errors.
+    Raises UnknownMart, UsageError or the engine's errors.
     """
-    selection = select(mart, source)
-    count = source.count(selection)
+    contract, ending = mart_contract(database.project, mart), file.suffix.lower()
+    if ending not in ENDINGS:
+        raise UsageError(
+            f"{file}: the ending says what to write, and {ending or 'no ending'!r} is none of "
+            f"{', '.join(ENDINGS)}."
+        )
     # Not by tempfile, which closes a file to others: this one is as open as any new file.
     unfinished = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:
-        match file.suffix.lower():
-            case ".csv":
+        with database.open() as source:
+            selection = select(contract, source)
+            count = source.count(selection)
+            if ending == ".parquet":
+                write_columnar(source, selection, unfinished, str(file))
+            elif ending == ".xlsx":
+                write_xlsx(source, selection, unfinished, str(file))
+            else:
                 with unfinished.open("wb") as out:
-                    source.write_csv(selection, out)
-            case ".json":
-                with unfinished.open("wb") as out:
-                    write_json(selection.columns, source.rows(selection), out)
-            case ".parquet":
-                with tempfile.TemporaryDirectory(
-                    prefix=f".{file.name}.", dir=file.parent
-                ) as folder:
-                    write_columnar(source, selection, Path(folder), unfinished)
-            case ".xlsx":
-                write_xlsx(selection, source, unfinished, file)
+                    if ending == ".csv":
+                        source.write_csv(selection, out)
+                    else:
+                        write_json(selection.columns, source.rows(selection), out)
         unfinished.replace(file)
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror or error}.") from None
     finally:
         unfinished.unlink(missing_ok=True)
-    return count
+    return f"{file}: {count:,} rows of {mart}"
 
 
-def check_ending(file: Path) -> None:
-    """Raises UsageError where a file's ending does not say what to write."""
-    if file.suffix.lower() not in ENDINGS:
-        raise UsageError(
-            f"{file}: the ending says what to write, and {file.suffix or 'no ending'!r} is none "
-            f"of {', '.join(ENDINGS)}."
-        )
-
-
-def write_xlsx(selection: Selection, source: Engine, unfinished: Path, file: Path) -> None:
-    """Write a workbook to `unfinished`; `file` is what it will be called.
+def write_xlsx(source: Engine, selection: Selection, out: Path, name: str) -> None:
+    """Write a workbook, of which people are told by `name`.
 
     Raises UsageError for what a worksheet cannot hold.
     """
     import xlsxwriter  # type: ignore[import-untyped]  # it carries no types
 
     def too_large(problem: str) -> UsageError:
-        return UsageError(f"{file}: {problem} Nothing was written. Use csv or parquet.")
+        return UsageError(f"{name}: {problem} Nothing was written. Use csv or parquet.")
 
     def write_text(sheet: Any, row: int, column: int, text: str, *style: object) -> int:
         # It is not taken for a formula, an address, a number or nothing.
@@ -94,10 +88,10 @@ def write_xlsx(selection: Selection, source: Engine, unfinished: Path, file: Pat
     limit = selection.limit
     if (limit is None or limit > XLSX_ROWS) and (count := source.count(selection)) > XLSX_ROWS:
         raise too_large(f"{count:,} rows do not fit into a worksheet, which holds {XLSX_ROWS:,}.")
-    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+    with _folder_beside(out) as folder:
         # Rows go to disk one by one.
         options = {"constant_memory": True, "tmpdir": folder, "default_date_format": "yyyy-mm-dd"}
-        with xlsxwriter.Workbook(str(unfinished), options) as book:
+        with xlsxwriter.Workbook(str(out), options) as book:
             sheet = book.add_worksheet(selection.relation[:31])
             sheet.add_write_handler(str, write_text)
             sheet.freeze_panes(1, 0)
@@ -125,24 +119,29 @@ def _xlsx_value(value: Value) -> Value:
     return value
 
 
-def write_columnar(source: Engine, selection: Selection, folder: Path, file: Path) -> None:
-    """Write rows as Parquet; the folder is for what comes between.
+def write_columnar(source: Engine, selection: Selection, out: Path, name: str) -> None:
+    """Write Parquet, of which people are told by `name`.
 
     Raises UsageError for what DuckDB cannot write, and the engine's errors.
     """
     # Imported here: it takes a quarter of a second that no other call needs.
     import duckdb
 
-    # Without a limit it takes most of the memory that the database may be using.
-    settings: dict[str, Any] = {"memory_limit": "1GB", "temp_directory": str(folder)}
-    rows = _rows_by_csv(source, selection, folder)
-    try:
-        with duckdb.connect(":memory:", config=settings) as engine:
-            options = "(format parquet, compression zstd)"
-            engine.execute(f"copy ({rows}) to {literal(str(file))} {options}")
-    except duckdb.Error as error:
-        message = str(error).strip().splitlines()[0]
-        raise UsageError(f"{file.name} cannot be written: {message} Use csv.") from None
+    with _folder_beside(out) as folder:
+        # Without a limit it takes most of the memory that the database may be using.
+        settings: dict[str, Any] = {"memory_limit": "1GB", "temp_directory": folder}
+        rows = _rows_by_csv(source, selection, Path(folder))
+        try:
+            with duckdb.connect(":memory:", config=settings) as engine:
+                options = "(format parquet, compression zstd)"
+                engine.execute(f"copy ({rows}) to {literal(str(out))} {options}")
+        except duckdb.Error as error:
+            message = str(error).strip().splitlines()[0]
+            raise UsageError(f"{name} cannot be written: {message} Use csv.") from None
+
+
+def _folder_beside(file: Path) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=f"{file.name}.", dir=file.parent)
 
 
 def relation(source: Engine, selection: Selection) -> duckdb.DuckDBPyRelation:

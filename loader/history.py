@@ -11,8 +11,7 @@ from loader.dbt import one_build_at_a_time
 from loader.engines import Column, Load, Row, open_store
 from loader.engines.raw_store import LEDGER_COLUMNS, RawStore
 from loader.errors import LabmartError
-from loader.show import Account, accounts, print_rows
-from loader.table import display
+from loader.show import Account, accounts, display, print_rows
 
 # The ledger knows the lines that could not be split; a build, which rows were rejected.
 _REJECTED = ("rejected_lines", "rejected_rows", "rejected")
@@ -68,7 +67,7 @@ def change_loads(database: Database, load_ids: Sequence[int], *, undo: bool) -> 
     """Undo or redo loads; what a person should know of it. Raises UnknownLoad or WrongStatus."""
     with _store(database, write=True) as store:
         before = store.loads()
-        new = (ledger.undo if undo else ledger.redo)(store, load_ids)
+        new = ledger.mark(store, load_ids, undone=undo)
         store.commit()
     return "\n".join(after_change(before, load_ids, new))
 

@@ -25,9 +25,9 @@ from loader.diff import published
 from loader.engines import Column, Row
 from loader.errors import BadParameter, LabmartError, UnknownMart
 from loader.history import COLUMNS, load_rows
-from loader.query import FILTER_SYNTAX, Source, selection_of
+from loader.query import FILTER_SYNTAX, selection_of
 from loader.show import ISSUES, rule_sentences, write_items
-from loader.why import why
+from loader.show import why as rows_behind
 
 _INSTRUCTIONS = (
     "A laboratory's experiments, users and compounds as tested tables, called marts. `marts` says "
@@ -40,46 +40,37 @@ _Limit = Annotated[int, Field(ge=1, le=1000, description="At most this many rows
 
 
 def serve(database: Database) -> None:
-    """Answer until standard input ends."""
+    """Answer until standard input ends.
+
+    The tools answer with JSON; an assistant knows of each what its docstring says.
+    """
     server = MCPServer(
         "labmart", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING"
     )
-    tools = _Tools(database)
     reading = ToolAnnotations(read_only_hint=True, open_world_hint=False)
-    for tool in (tools.marts, tools.query, tools.issues, tools.why, tools.loads, tools.status):
-        words = " ".join((tool.__doc__ or "").split())
-        server.add_tool(
-            _telling(tool), description=words, annotations=reading, structured_output=False
-        )
-    server.run()
 
+    def tool(function: Callable[..., str]) -> Callable[..., str]:
+        """Add a tool, whose errors the client is told; of others it learns nothing."""
 
-def _telling(tool: Callable[..., str]) -> Callable[..., str]:
-    """The tool, whose errors the client is told; of others it learns nothing."""
+        @wraps(function)
+        def call(*arguments: object, **named: object) -> str:
+            try:
+                return function(*arguments, **named)
+            except LabmartError as error:
+                raise ToolError(str(error)) from None
 
-    @wraps(tool)
-    def call(*arguments: object, **named: object) -> str:
-        try:
-            return tool(*arguments, **named)
-        except LabmartError as error:
-            raise ToolError(str(error)) from None
+        words = " ".join((function.__doc__ or "").split())
+        server.add_tool(call, description=words, annotations=reading, structured_output=False)
+        return function
 
-    return call
-
-
-class _Tools:
-    """The tools, which answer with JSON; an assistant knows of each what its docstring says."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def marts(self) -> str:
+    @tool
+    def marts() -> str:
         """List the marts: what a row is, the key, and what each column means."""
-        marts = mart_contracts(self._database.project).values()
-        return json.dumps([mart.described() for mart in marts], ensure_ascii=False)
+        known = mart_contracts(database.project).values()
+        return json.dumps([mart.described() for mart in known], ensure_ascii=False)
 
+    @tool
     def query(
-        self,
         mart: _Mart,
         filters: _Filters = (),
         columns: Annotated[tuple[str, ...], Field(description="Only these; default: all.")] = (),
@@ -91,24 +82,24 @@ class _Tools:
 
         `total` is how many rows fit in all; NULL sorts first.
         """
-        known = mart_contracts(self._database.project)
+        known = mart_contracts(database.project)
         if mart not in known:
             raise UnknownMart(mart, list(known))
         selection = selection_of(
-            Source(self._database.profile.schema, known[mart]),
+            known[mart],
             [_pair(text) for text in filters],
             select=",".join(columns) or None,
             order=",".join(order),
             search=search,
             limit=limit,
         )
-        with self._database.open() as source:
+        with database.open() as source:
             source.columns(mart)
             rows = list(source.rows(selection))
             return _items(selection.columns, rows, total=source.count(selection))
 
+    @tool
     def issues(
-        self,
         key: Annotated[str | None, Field(description="The id of the row in question.")] = None,
         rule: Annotated[str | None, Field(description="Such as duplicate_id.")] = None,
         severity: Literal["error", "warning"] | None = None,
@@ -119,34 +110,37 @@ class _Tools:
 
         A line that could not be split has no key; its `value` holds the line.
         """
-        rule_sentences(self._database.project, rule)
+        rule_sentences(database.project, rule)
         status = None if resolved else "open"
         given = {"record_key": key, "rule": rule, "severity": severity, "status": status}
         filters = [f"{name}=eq.{value}" for name, value in given.items() if value is not None]
-        return self.query(ISSUES, tuple(filters), limit=limit)
+        return query(ISSUES, tuple(filters), limit=limit)
 
+    @tool
     def why(
-        self,
         mart: _Mart,
         key: Annotated[str, Field(description="The id of the figure's row.")],
         column: Annotated[str, Field(description="The column that holds the figure.")],
         limit: _Limit = 100,
     ) -> str:
         """Tell where a figure comes from: the accepted rows behind it, with file and line."""
-        with self._database.open() as source:
-            answer = why(self._database.project, source, mart, key, column, limit)
+        answer = rows_behind(database, mart, key, column, limit)
         return _items(answer.columns, answer.rows, meaning=answer.sentence)
 
-    def loads(self, limit: _Limit = 100) -> str:
+    @tool
+    def loads(limit: _Limit = 100) -> str:
         """List the newest loads: which files, when and by whom, which are current, how many rows
         were rejected."""
-        rows, total = load_rows(self._database, limit=limit)
+        rows, total = load_rows(database, limit=limit)
         return _items(COLUMNS, rows, total=total)
 
-    def status(self) -> str:
+    @tool
+    def status() -> str:
         """Tell which build is published, of which loads, and how many of its tests passed."""
-        columns, rows, builds = published(self._database)
+        columns, rows, builds = published(database)
         return _items(columns, rows, builds=builds)
+
+    server.run()
 
 
 def _pair(text: str) -> tuple[str, str]:

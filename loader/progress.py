@@ -10,23 +10,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from loader.printable import printable
 
 if TYPE_CHECKING:
-    from loader.load import Outcome, Table
+    from loader.load import Table
 
 # The last line is written anew so many seconds apart.
 _PACE = 0.1
 TESTS = ("test", "unit_test")
-_WORDS = {
-    "success": "done",
-    "pass": "passed",
-    "warn": "WARNS",
-    "error": "FAILED",
-    "fail": "FAILED",
-}
+# dbt's words of a node, as a person is told them.
+_WORDS = {"success": "done", "pass": "passed", "warn": "WARNS", "error": "FAILED", "fail": "FAILED"}
 _UNWRITTEN = " Nothing was written (--check)."
 
 
@@ -40,32 +35,8 @@ class NodeResult:
     seconds: float
 
 
-class Report(Protocol):
-    """Tells somebody how a load or a build goes on."""
-
-    def say(self, text: str) -> None:
-        """A sentence, which stays."""
-        ...
-
-    def working(self, text: str) -> None:
-        """What is going on right now, until something else does; '' when nothing is."""
-        ...
-
-    def begin(self, table: Table) -> None: ...
-
-    def advance(self, position: int, records: int) -> None:
-        """So many bytes of the file and records have been read; comes from another thread."""
-        ...
-
-    def end(self, outcome: Outcome) -> None: ...
-
-    def built(self, node: NodeResult) -> None:
-        """A node of a build has ended."""
-        ...
-
-
-class StderrReport:
-    """A `Report` on stderr: lines, and below them one that is written over.
+class Report:
+    """Tells a person on stderr how a load or a build goes on; the service overrides it for a job.
 
     Each model and seed has its line; tests that pass are only counted: there are hundreds of them.
     """
@@ -78,10 +49,12 @@ class StderrReport:
         self._passed = 0
 
     def say(self, text: str) -> None:
+        """A sentence, which stays."""
         self._clear()
         print(printable(text), file=sys.stderr, flush=True)
 
     def working(self, text: str) -> None:
+        """What is going on right now, until something else does; '' when nothing is."""
         now = time.monotonic()
         if not text:
             self._clear()
@@ -95,15 +68,17 @@ class StderrReport:
         self._table, self._begun_at = table, time.monotonic()
 
     def advance(self, position: int, records: int) -> None:
+        """So many bytes of the file and records have been read; comes from another thread."""
         if self._live and self._table is not None:
             seconds = time.monotonic() - self._begun_at
             self.working(progress_line(self._table, position, records, seconds))
 
-    def end(self, outcome: Outcome) -> None:
-        for line in describe(outcome, time.monotonic() - self._begun_at):
+    def end(self, table: Table) -> None:
+        for line in describe(table, time.monotonic() - self._begun_at):
             self.say(line)
 
     def built(self, node: NodeResult) -> None:
+        """A node of a build has ended."""
         if node.kind in TESTS and node.status in ("pass", "success"):
             self._passed += 1
             self.working(f"{self._passed} tests passed")
@@ -119,7 +94,7 @@ class StderrReport:
 
 def progress_line(table: Table, position: int, records: int, seconds: float) -> str:
     """How far a table is: share, records, and the time left at the pace so far."""
-    size = table.bytes
+    size = table.entry.bytes
     if not position or not size:
         return f"{table.name}: {records:,} records"
     share = min(position / size, 1)
@@ -127,42 +102,42 @@ def progress_line(table: Table, position: int, records: int, seconds: float) -> 
     return f"{table.name}: {share:.0%} of {size_of(size)}, {records:,} records, {left} left"
 
 
-def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
+def describe(table: Table, seconds: float) -> Iterator[str]:
     """What a table was recognised as, and what became of its records."""
-    parser = outcome.table.parser
-    yield f"{outcome.table.name} → {parser.input.name}"
+    parser, rejections = table.parser, table.rejections
+    yield f"{table.name} → {parser.input.name}"
     yield f"    {parser.dialect}: {', '.join(parser.columns)}"
-    for note in outcome.table.notes:
+    for note in table.notes:
         yield f"    {note}"
-    if outcome.state == "known":
-        yield f"    already loaded ({outcome.same_as}), nothing to do"
+    if table.state == "known":
+        yield f"    already loaded ({table.step.known}), nothing to do"
         return
-    if outcome.state == "refused":
+    if table.state == "refused":
         yield "    refused"
         return
-    if outcome.takes:
-        yield f"    {outcome.takes}"
+    if table.step.takes:
+        yield f"    {table.step.takes}"
     yield (
-        f"    {outcome.records_read:,} records read, "
-        f"{_count(outcome.records_rejected, 'rejected line')}, {duration(seconds)}"
+        f"    {table.entry.records_read:,} records read, "
+        f"{_count(len(rejections), 'rejected line')}, {duration(seconds)}"
     )
-    for line in outcome.first_rejected:
+    for line in rejections.first:
         yield f"    line {line.line}, {line.rule}: {line.detail}"
-    if more := outcome.records_rejected - len(outcome.first_rejected):
-        rules = sorted(outcome.rejected_by_rule.items(), key=lambda item: (-item[1], item[0]))
+    if more := len(rejections) - len(rejections.first):
+        rules = sorted(rejections.by_rule.items(), key=lambda item: (-item[1], item[0]))
         yield f"    and {more:,} more; {', '.join(f'{count:,} {rule}' for rule, count in rules)}"
 
 
-def summary(outcomes: Sequence[Outcome], *, check: bool) -> str:
+def summary(tables: Sequence[Table], *, check: bool) -> str:
     """What became of all tables of a call that was not refused."""
-    new = [outcome for outcome in outcomes if outcome.state != "known"]
+    new = [table for table in tables if table.state != "known"]
     if not new:
         return "Nothing new to load." + (_UNWRITTEN if check else "")
-    kept = sum(outcome.records_read - outcome.records_rejected for outcome in new)
+    kept = sum(table.records for table in new)
     what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
     if check:
         return f"{what} can be read.{_UNWRITTEN}"
-    ids = [outcome.load_id for outcome in new]
+    ids = [table.entry.load_id for table in new]
     which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
     return f"Loaded {what} as {which}."
 

@@ -1,4 +1,4 @@
-"""Where the dbt project is, and which profiles.yml it uses.
+"""Which dbt project a call means, and the connection that its profiles.yml describes.
 
 The root is --project-dir (LABMART_PROJECT_DIR), else the nearest directory upwards that has a
 dbt_project.yml, else the clone that holds this package.
@@ -7,18 +7,27 @@ The profiles directory is the one that plain `dbt` would use in the root, so tha
 same database: DBT_PROFILES_DIR, else the root if it has a profiles.yml, else ~/.dbt if the
 profiles.yml there has the project's profile. If there is none of these, profiles.yml.example is
 copied to profiles.yml in the root. An existing profiles.yml is never touched.
+
+profiles.yml is YAML whose text values are Jinja templates. It is read without dbt, whose import
+takes two seconds, too long for `labmart show`. The templates get what dbt documents for them
+(docs.getdbt.com, "profiles.yml context"): `env_var`, `flags.PROFILES_DIR`, `local_md5`, and the
+filters of types, which leave the text as it is, since every value is used as text here. A test
+holds the result against `dbt debug`.
 """
 
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import shutil
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TypeVar
 
 import msgspec
@@ -28,7 +37,9 @@ from loader.errors import ConfigError, UsageError
 PROJECT_FILE = "dbt_project.yml"
 PROFILES_FILE = "profiles.yml"
 EXAMPLE_FILE = "profiles.yml.example"
-_Kind = TypeVar("_Kind")
+# models/staging/_sources.yml says the same to dbt.
+RAW_SCHEMA_VARIABLE = "LABMART_RAW_SCHEMA"
+_T = TypeVar("_T")
 # msgspec 0.22 ends the process if two threads are the first to convert to a type at once.
 _CONVERTING = threading.Lock()
 
@@ -60,6 +71,41 @@ class Project:
     @property
     def build_lock(self) -> Path:
         return self.root / ".labmart" / "build.lock"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One target of a profile. `values` are the rendered entries under dbt's own names.
+
+    `raw_schema` has the raw tables and the ledger. It does not follow the target, so that the
+    schemas of a developer and of CI read the same loads.
+    """
+
+    path: Path
+    target: str
+    engine: str
+    values: Mapping[str, object]
+    raw_schema: str = field(
+        default_factory=lambda: os.environ.get(RAW_SCHEMA_VARIABLE) or "labmart_raw"
+    )
+
+    @property
+    def schema(self) -> str:
+        return self.text("schema")
+
+    def with_schema(self, schema: str) -> Profile:
+        """The same with another target schema."""
+        return replace(self, values={**self.values, "schema": schema})
+
+    @property
+    def database(self) -> str:
+        """The database's name; dbt accepts both spellings."""
+        return self.text("dbname") or self.text("database")
+
+    def text(self, key: str) -> str:
+        """The entry as text; an absent one is ''."""
+        value = self.values.get(key)
+        return "" if value is None else str(value)
 
 
 def write_project(folder: Path) -> None:
@@ -133,7 +179,7 @@ def _without_nulls(node: object) -> object:
     return [_without_nulls(item) for item in node] if isinstance(node, list) else node
 
 
-def converted(path: Path, place: str, node: object, kind: type[_Kind]) -> _Kind:
+def converted(path: Path, place: str, node: object, kind: type[_T]) -> _T:
     """What stands at a place of a YAML file, as a type. Raises ConfigError with the way there."""
     try:
         with _CONVERTING:
@@ -171,16 +217,12 @@ def profile_name(root: Path) -> str:
 
 
 def _profiles_dir(root: Path) -> Path:
-    named = os.environ.get("DBT_PROFILES_DIR")
-    if named:
+    if named := os.environ.get("DBT_PROFILES_DIR"):
         # dbt takes a relative path from where it is started, and labmart starts it in the root.
         directory = (root / expanded(named)).resolve()
         if not (directory / PROFILES_FILE).is_file():
-            raise ConfigError(
-                directory / PROFILES_FILE,
-                "there is no such file, though DBT_PROFILES_DIR names its directory. "
-                "Unset DBT_PROFILES_DIR, or correct it.",
-            )
+            problem = "there is none, though DBT_PROFILES_DIR names its directory. Correct that."
+            raise ConfigError(directory / PROFILES_FILE, problem)
         return directory
     if (root / PROFILES_FILE).exists():
         return root
@@ -198,7 +240,77 @@ def _profiles_dir(root: Path) -> Path:
             file.write(content)
             print(f"made {copy} from {EXAMPLE_FILE}", file=sys.stderr)
     except OSError as error:
-        raise ConfigError(
-            copy, f"there is none, and it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
-        ) from None
+        problem = f"it cannot be made from {EXAMPLE_FILE}: {error.strerror}."
+        raise ConfigError(copy, problem) from None
     return root
+
+
+class _Targets(msgspec.Struct, frozen=True):
+    """A profile of the file."""
+
+    target: str = "default"
+    outputs: dict[str, dict[str, object]] = {}
+
+
+def load_profile(project: Project, target: str | None = None) -> Profile:
+    """Read the project's profile.
+
+    `target` overrides the profile's own default target. Raises ConfigError with the file, the
+    entry and what to do.
+    """
+    path = project.profiles_dir / PROFILES_FILE
+    name = profile_name(project.root)
+    document = read_yaml(path)
+    if not isinstance(document, dict) or name not in document:
+        raise ConfigError(
+            path, f"it has no profile {name!r}, which dbt_project.yml asks for. See {EXAMPLE_FILE}."
+        )
+    profile = converted(path, name, document[name], _Targets)
+    render = _renderer(path)
+    chosen = target or str(render("target", profile.target))
+    if chosen not in profile.outputs:
+        raise ConfigError(
+            path, f"there is no target {chosen!r}. The targets are: {', '.join(profile.outputs)}."
+        )
+    values = {key: render(key, value) for key, value in profile.outputs[chosen].items()}
+    engine = values.get("type")
+    if not isinstance(engine, str):
+        raise ConfigError(path, f"target {chosen!r} has no `type`, such as `type: postgres`.")
+    if values.get("schema") == "":
+        raise ConfigError(path, f"`schema` of target {chosen!r} is empty (LABMART_SCHEMA).")
+    return Profile(path=path, target=chosen, engine=engine, values=values)
+
+
+def _renderer(path: Path) -> Callable[[str, object], object]:
+    """A function (key, value) that renders a value; anything but text stays as it is."""
+    import jinja2.sandbox
+
+    environment = jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined)
+    types = ("as_number", "as_bool", "as_native", "as_text")
+    environment.filters |= dict.fromkeys(types, str)
+
+    def env_var(name: str, default: str | None = None) -> str:
+        value = os.environ.get(name, default)
+        if value is None:
+            raise ValueError(f"the environment variable {name} is not set")
+        return value
+
+    environment.globals |= {
+        "env_var": env_var,
+        "local_md5": lambda text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
+        "flags": SimpleNamespace(PROFILES_DIR=str(path.parent)),
+    }
+
+    def render(key: str, value: object) -> object:
+        if isinstance(value, dict):
+            return {inner: render(f"{key}.{inner}", item) for inner, item in value.items()}
+        if isinstance(value, list):
+            return [render(key, item) for item in value]
+        if not isinstance(value, str):
+            return value
+        try:
+            return environment.from_string(value).render()
+        except Exception as error:  # A template may do anything.
+            raise ConfigError(path, f"`{key}` cannot be rendered: {error}.") from None
+
+    return render

@@ -10,12 +10,10 @@ import csv
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date, datetime
 
 from loader.contract import Contract
-from loader.engines import Column, Filter, Selection
-from loader.engines.sql import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, quote
+from loader.engines import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, Column, Filter, Selection
 from loader.errors import BadParameter, UnknownColumn, did_you_mean
 
 FILTER_SYNTAX = (
@@ -25,43 +23,12 @@ FILTER_SYNTAX = (
 )
 _MOST_FILTERS = 50
 _MOST_IN_LIST = 1000
-_LONGEST_SHOWN = 60
-
-
-@dataclass(frozen=True)
-class Source:
-    """A table that can be asked for.
-
-    A table that is `swapped` is made anew by each build; another one may not be there yet, and is
-    empty.
-    """
-
-    schema: str
-    contract: Contract
-    swapped: bool = True
-    default_order: str = ""
-
-    @property
-    def qualified_name(self) -> str:
-        return f"{quote(self.schema)}.{quote(self.contract.name)}"
-
-    def named(self, parameter: str, names: Sequence[str]) -> tuple[Column, ...]:
-        """The columns of these names, each of which stands there once. Raises BadParameter."""
-        chosen: list[Column] = []
-        for name in names:
-            column = self.contract.column(name.strip())
-            if column is None:
-                known = [column.name for column in self.contract.columns]
-                unknown = UnknownColumn(self.contract.name, name.strip(), known)
-                raise BadParameter(parameter, str(unknown))
-            if column in chosen:
-                raise BadParameter(parameter, f"the column {column.name} is named more than once.")
-            chosen.append(column)
-        return tuple(chosen)
+# Characters of a wrong value that an error repeats.
+_SHOWN = 60
 
 
 def selection_of(
-    source: Source,
+    contract: Contract,
     filters: Sequence[tuple[str, str]],
     *,
     select: str | None = None,
@@ -70,15 +37,14 @@ def selection_of(
     limit: int | None = None,
     parameters: Sequence[str] = (),
 ) -> Selection:
-    """The rows that are asked for, in a total order. Raises BadParameter.
+    """The rows of a table that are asked for, in a total order. Raises BadParameter.
 
     `filters` are pairs of a column and `operator.value`; `select` and `order` are names with commas
     between, in `order` with `-` before what goes from the greatest down. `search` is in one of the
     texts. A limit of None or 0 means all. `parameters` are what else than columns could have been
     meant, for the error.
     """
-    contract = source.contract
-    found = [_filter(source, *pair, parameters) for pair in filters]
+    found = [_filter(contract, *pair, parameters) for pair in filters]
     if search is not None:
         texts = [column for column in contract.columns if column.type == "text"]
         if not texts:
@@ -86,14 +52,17 @@ def selection_of(
         found.append(Filter(texts[0], "ilike", (f"*{search}*",), tuple(texts[1:])))
     if len(found) > _MOST_FILTERS:
         raise BadParameter(found[0].column.name, f"more than {_MOST_FILTERS} filters are given.")
-    names = [name.strip() for name in (order or source.default_order).split(",") if name]
-    asked = source.named("order", [name.removeprefix("-") for name in names])
+    chosen: tuple[Column, ...] = contract.columns
+    if select is not None:
+        chosen = _columns(contract, "select", select.split(","))
+    names = [name.strip() for name in (order or "").split(",") if name]
+    asked = _columns(contract, "order", [name.removeprefix("-") for name in names])
     # Made total: by the key, or by all columns where there is none.
-    own = source.named("order", [name for name in contract.order_by if contract.column(name)])
+    own = [column for name in contract.order_by if (column := contract.column(name))]
     rest = () if contract.has_key else contract.columns
     return Selection(
         relation=contract.name,
-        columns=contract.columns if select is None else source.named("select", select.split(",")),
+        columns=chosen,
         order_by=tuple(dict.fromkeys((*asked, *own, *rest))),
         filters=tuple(found),
         limit=limit or None,
@@ -101,46 +70,57 @@ def selection_of(
     )
 
 
-def _filter(source: Source, name: str, value: str, parameters: Sequence[str]) -> Filter:
-    column = source.contract.column(name)
+def _columns(contract: Contract, parameter: str, names: Sequence[str]) -> tuple[Column, ...]:
+    """The columns of these names, each of which stands there once."""
+    chosen: list[Column] = []
+    for name in map(str.strip, names):
+        column = contract.column(name)
+        if column is None:
+            known = [column.name for column in contract.columns]
+            raise BadParameter(parameter, str(UnknownColumn(contract.name, name, known)))
+        if column in chosen:
+            raise BadParameter(parameter, f"the column {name} is named more than once.")
+        chosen.append(column)
+    return tuple(chosen)
+
+
+def _filter(contract: Contract, name: str, value: str, parameters: Sequence[str]) -> Filter:
+    column = contract.column(name)
     if column is None:
-        known = [*parameters, *(column.name for column in source.contract.columns)]
+        known = [*parameters, *(column.name for column in contract.columns)]
         raise BadParameter(
-            name[:60],
-            f"{source.contract.name} has no such column, and there is no such parameter."
+            name[:_SHOWN],
+            f"{contract.name} has no such column, and there is no such parameter."
             + (did_you_mean(name, known) or f" There are: {', '.join(known)}."),
         )
     word, dot, rest = value.partition(".")
     if word not in OPERATORS or not dot:
-        raise BadParameter(
-            name,
+        problem = (
             f"write an operator and a point before the value, such as {name}=eq.…; the operators "
-            f"are {', '.join(OPERATORS)}.",
+            f"are {', '.join(OPERATORS)}."
         )
-    if word in (IS_NULL, NOT_NULL):
-        if rest != "null":
-            raise BadParameter(name, f"after `{word}.` only null can stand.")
+    elif word in (IS_NULL, NOT_NULL) and rest != "null":
+        problem = f"after `{word}.` only null can stand."
+    elif word in PATTERNS and column.type != "text":
+        problem = f"{word} is for texts, and this is {column.type}."
+    elif word in (IS_NULL, NOT_NULL):
         return Filter(column, word)
-    if word in PATTERNS and column.type != "text":
-        raise BadParameter(name, f"{word} is for texts, and this is {column.type}.")
-    texts = _items(rest, name) if word == IN else [rest]
-    return Filter(column, word, tuple(value_of(column, text, name) for text in texts))
+    else:
+        texts = _items(rest, name) if word == IN else [rest]
+        return Filter(column, word, tuple(_value(column, text, name) for text in texts))
+    raise BadParameter(name, problem)
 
 
 def _items(text: str, name: str) -> list[str]:
     """What is listed in `(a,b)`, as a line of CSV is."""
-    items: list[str] | None = None
+    problem = 'a list is written (a,b); an item with a comma stands in quotation marks: ("a, b",c).'
     if text.startswith("(") and text.endswith(")"):
         with suppress(csv.Error):
             items = next(csv.reader([text[1:-1]], strict=True), [])
-    if items is None:
-        raise BadParameter(
-            name,
-            'a list is written (a,b); an item with a comma stands in quotation marks: ("a, b",c).',
-        )
-    if len(items) > _MOST_IN_LIST:
-        raise BadParameter(name, f"the list has more than {_MOST_IN_LIST:,} items.")
-    return items
+            if len(items) <= _MOST_IN_LIST:
+                return items
+            problem = f"the list has more than {_MOST_IN_LIST:,} items."
+    raise BadParameter(name, problem)
 
 
 def _moment(text: str) -> datetime:
@@ -162,11 +142,11 @@ _KINDS: dict[str, tuple[str, str, Callable[[str], object]]] = {
 }
 
 
-def value_of(column: Column, text: str, parameter: str) -> str:
+def _value(column: Column, text: str, parameter: str) -> str:
     """The text of a value of the column. Raises BadParameter, which names the parameter."""
     noun, pattern, read = _KINDS.get(column.type.split("(", 1)[0], _KINDS["text"])
     with suppress(ValueError):
         if re.fullmatch(pattern, text, re.ASCII | re.DOTALL):
             return str(read(text))
-    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-    raise BadParameter(parameter, f"{shown!r} is no {noun}, which the column {column.name} holds.")
+    problem = f"{text[:_SHOWN]!r} is no {noun}, which the column {column.name} holds."
+    raise BadParameter(parameter, problem)

@@ -27,20 +27,13 @@ import psycopg2
 import psycopg2.errors
 
 from loader.database import Database
-from loader.embedded import Place, start, stop
+from loader.embedded import start, stop
 from loader.embedded.settings import Exposure, exposure_of, keep_exposure
-from loader.engines.postgres import (
-    LONGEST_NAME,
-    Connection,
-    literal,
-    one_line,
-    open_connection,
-    where,
-)
+from loader.engines import quote
+from loader.engines.postgres import LONGEST_NAME, literal, one_line, open_connection, where
 from loader.engines.raw_store import create_table, raw_tables
-from loader.engines.sql import quote
 from loader.errors import DatabaseFault, QueryFailed, UsageError
-from loader.profile import RAW_SCHEMA_VARIABLE
+from loader.project import RAW_SCHEMA_VARIABLE
 from loader.publications.postgres import is_place
 from loader.sources import LEDGER, REJECTED, read_inputs
 
@@ -76,12 +69,10 @@ def loader_of(raw_schema: str) -> str:
 
 
 def builder_of(schema: str) -> str:
-    """The role that runs dbt."""
     return f"{schema}_builder"
 
 
 def reader_of(schema: str) -> str:
-    """The role that reads results."""
     return f"{schema}_reader"
 
 
@@ -91,33 +82,35 @@ def set_up_roles(database: Database) -> None:
     Raises DatabaseFault when the user of the profile may not do it, UsageError where there are no
     roles, and DatabaseUnreachable.
     """
-    with _connected(database) as connection:
+    with _transaction(database) as cursor:
+        cursor.execute(_script(database, cursor))
+
+
+def roles_sql(database: Database) -> str:
+    """The same as a script for psql, for the user of the profile; it can be run again."""
+    with _transaction(database) as cursor:
+        return f"begin;\n{_script(database, cursor)}commit;"
+
+
+@contextmanager
+def _transaction(database: Database) -> Iterator[psycopg2.extensions.cursor]:
+    profile = database.profile
+    if profile.engine != "postgres":
+        raise UsageError(f"The target {profile.target} is no PostgreSQL server and has no roles.")
+    database.ready()
+    with closing(open_connection(profile, "labmart roles")) as connection:
         try:
             with connection, connection.cursor() as cursor:
-                cursor.execute(_script(database, cursor))
+                yield cursor
         except psycopg2.errors.InsufficientPrivilege as error:
             raise DatabaseFault(
-                where(database.profile),
+                where(profile),
                 f"the roles cannot be made: {one_line(error)}",
                 "`labmart roles --sql` prints what somebody with the right to do it can run.",
                 outcome="Nothing was changed.",
             ) from None
         except psycopg2.Error as error:
-            raise QueryFailed(where(database.profile), one_line(error)) from None
-
-
-def roles_sql(database: Database) -> str:
-    """The same as a script for psql, for the user of the profile; it can be run again."""
-    with _connected(database) as connection, connection.cursor() as cursor:
-        return f"begin;\n{_script(database, cursor)}commit;"
-
-
-def _connected(database: Database) -> closing[Connection]:
-    profile = database.profile
-    if profile.engine != "postgres":
-        raise UsageError(f"The target {profile.target} is no PostgreSQL server and has no roles.")
-    database.ready()
-    return closing(open_connection(profile, "labmart roles"))
+            raise QueryFailed(where(profile), one_line(error)) from None
 
 
 def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
@@ -130,8 +123,17 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
             f"The schema is too long for names of roles: {schema!r} in {profile.path}, or {raw!r} "
             f"({RAW_SCHEMA_VARIABLE})."
         )
-    cursor.execute("select session_user::text")
-    [(user,)] = cursor.fetchall()
+    # Beside the schemas of dbt those of builds that were published, or are being made:
+    # loader/publications.
+    cursor.execute(
+        "select session_user::text, array(select nspname::text from pg_namespace "
+        "where starts_with(nspname, %s) order by 1)",
+        (f"{schema}__",),
+    )
+    [(user, others)] = cursor.fetchall()
+    builds = [name for name in others if is_place(schema, name)]
+    results = [schema, f"{schema}_staging", f"{schema}_seeds", *builds]
+    owners = {raw: loader, **dict.fromkeys(results, builder)}
     names = {
         "schema": schema,
         "raw": raw,
@@ -143,14 +145,6 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
         "ledger": LEDGER,
         "rejected": REJECTED,
     }
-    results = [schema, f"{schema}_staging", f"{schema}_seeds"]
-    # Builds that were published, or are being made: loader/publications.
-    cursor.execute(
-        "select nspname::text from pg_namespace where starts_with(nspname, %s) order by 1",
-        (f"{schema}__",),
-    )
-    results += [name for (name,) in cursor.fetchall() if is_place(schema, name)]
-    owners = {raw: loader, **dict.fromkeys(results, builder)}
     tables = raw_tables(read_inputs(database.project.sources_file)).items()
     script = Path(__file__).with_name("roles.sql").read_text(encoding="utf-8")
     return script.format(
@@ -169,7 +163,7 @@ def expose(database: Database, port: int | None, *, new_password: bool) -> str:
     The port opened before stays the same, and so does the password, unless another is asked for.
     Raises UsageError, DatabaseUnreachable or DatabaseFault.
     """
-    before = exposure_of(_embedded(database))
+    before = exposure_of(database.own_server())
     if port is not None and not (before and port == before.port) and not _is_free(port):
         raise UsageError(f"The port {port} is in use. Name another with --port, or leave it out.")
     port = port or (before.port if before else next(filter(_is_free, _PORTS), None))
@@ -189,13 +183,14 @@ def expose(database: Database, port: int | None, *, new_password: bool) -> str:
                 f"alter role {quote(user)} set default_transaction_read_only = on",
                 (password,),
             )
-    told = f"{password} (not shown again; --new-password makes another)"
     return _LINES.format(
         port=port,
         database=database.profile.database,
         schema=schema,
         user=user,
-        password=told if password else "as it was told (--new-password makes another)",
+        password=f"{password} (not shown again; --new-password makes another)"
+        if password
+        else "as it was told (--new-password makes another)",
     )
 
 
@@ -204,23 +199,14 @@ def unexpose(database: Database) -> bool:
 
     Raises UsageError or DatabaseUnreachable.
     """
-    exposure = exposure_of(_embedded(database))
+    exposure = exposure_of(database.own_server())
     if exposure is not None:
         with _restarted(database, None) as cursor:
-            known = "select rolname::text from pg_roles where rolname = any(%s)"
-            cursor.execute(known, (list(exposure.roles),))
+            sql = "select rolname::text from pg_roles where rolname = any(%s)"
+            cursor.execute(sql, (list(exposure.roles),))
             for (role,) in cursor.fetchall():
                 cursor.execute(f"alter role {quote(role)} nologin password null")
     return exposure is not None
-
-
-def _embedded(database: Database) -> Place:
-    if database.embedded is None:
-        raise UsageError(
-            f"The target {database.profile.target} does not use the embedded PostgreSQL; whoever "
-            "runs its server says who reaches it."
-        )
-    return database.embedded
 
 
 @contextmanager
@@ -229,9 +215,9 @@ def _restarted(database: Database, after: Exposure | None) -> Iterator[psycopg2.
 
     Raises UsageError where that would end what others are doing.
     """
-    place = _embedded(database)
+    place = database.own_server()
     before = exposure_of(place)
-    with _connected(database) as connection, connection, connection.cursor() as cursor:
+    with _transaction(database) as cursor:
         cursor.execute(
             "select count(*) from pg_stat_activity where backend_type = 'client backend' "
             "and state <> 'idle' and pid <> pg_backend_pid()"

@@ -1,37 +1,54 @@
-"""Marts on stdout: as a table for people, as csv or json for programs; stderr says how many rows.
+"""What the command prints: marts, data quality issues, the rows behind a figure, and tables.
 
-Also the data quality issues of the mart input_issues, and the lines about the inputs that end a
-build.
+Rows go to stdout: as a table for people, as csv or json for programs; stderr says how many. A table
+drawn by a library cuts every column alike; here numbers stay whole, of a path the end is kept, and
+what does not fit is left out and named.
+
+What a figure is made of, the YAML of the marts declares of its column:
+
+    config: {meta: {made_of: {mart: experiments, by: user_id}}}
+
+are the rows of the mart `experiments` whose user_id is the key that was asked for; without `by` all
+of its rows. A mart of accepted rows, which have a load and a line, is made of itself.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import re
+import shutil
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
-from datetime import date
-from decimal import Decimal
-from typing import IO
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from itertools import accumulate
+from typing import IO, NamedTuple
 
-from loader.contract import Contract, mart_contract
-from loader.engines import Column, Engine, Filter, Row, Selection, Value, named
+from loader.contract import Contract, MadeOf, mart_contract, mart_contracts
+from loader.database import Database
+from loader.engines import IN, Column, Engine, Filter, Row, Selection, Value, named
 from loader.errors import UnknownColumn, UsageError, did_you_mean
 from loader.parsers.records import csv_cell
+from loader.printable import printable
 from loader.project import Project
-from loader.table import print_table
 
 ISSUES = "input_issues"
 COUNTS = "issue_counts"
 RECONCILIATION = "input_reconciliation"
 # A table is for reading; more rows than this are for a file or a pipe.
-TABLE_ROWS = 100
+_TABLE_ROWS = 100
+# Of a figure's rows, as many as a program gets: their experiments are asked for by their ids.
+_MOST_ROWS = 10_000
 # The issues' columns that fit a terminal; the other formats have all.
 _ISSUES_IN_A_TABLE = ("file", "line", "rule", "column_name", "value")
 # So many cells that cannot be read are told with what would read them.
 _MANY = 20
+_ORIGIN = ("load_id", "line")
 Equal = Sequence[tuple[str, str]]
 
 
@@ -67,8 +84,8 @@ def select(
 
 
 def show(
-    mart: Contract,
-    source: Engine,
+    database: Database,
+    mart: str,
     format_: str = "table",
     *,
     limit: int | None = None,
@@ -77,31 +94,45 @@ def show(
 ) -> None:
     """Print a mart; `limit` None means the format's default, 0 means all rows.
 
-    Raises NotBuilt, UnknownColumn, and the engine's errors.
+    Raises UnknownMart, NotBuilt, UnknownColumn, and the engine's errors.
     """
-    most = TABLE_ROWS if limit is None and format_ == "table" else limit
-    selection = select(mart, source, columns=columns, equal=equal, limit=most or None)
-    if format_ == "csv":
-        source.write_csv(selection, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-    elif format_ == "json":
-        print_rows(selection.columns, source.rows(selection), format_, "")
-    else:
-        rows = list(source.rows(selection))
-        shown = total = len(rows)
-        if shown == most:
-            total = source.count(selection)
-        footer = f"{mart.name}: {shown:,} row{'' if shown == 1 else 's'}"
-        if shown < total:
-            footer = (
-                f"{mart.name}: the first {shown:,} of {total:,} rows "
-                "(--limit 0 shows all, --format csv is for programs)"
-            )
-        print_table(selection.columns, rows, footer, choose="choose with --columns")
+    contract = mart_contract(database.project, mart)
+    most = _TABLE_ROWS if limit is None and format_ == "table" else limit
+    with database.open() as source:
+        selection = select(contract, source, columns=columns, equal=equal, limit=most or None)
+        if format_ == "csv":
+            source.write_csv(selection, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            return
+        rows: Iterable[Row] = source.rows(selection)
+        footer = ""
+        if format_ == "table":
+            rows = list(rows)
+            total = source.count(selection) if len(rows) == most else len(rows)
+            footer = f"{mart}: {_rows_of(len(rows), total)}"
+            if len(rows) < total:
+                footer += " (--limit 0 shows all, --format csv is for programs)"
+        print_rows(selection.columns, rows, format_, footer, choose="choose with --columns")
 
 
-def print_rows(columns: Sequence[Column], rows: Iterable[Row], format_: str, footer: str) -> None:
-    """Print rows of any source as a mart is printed."""
+def _rows_of(shown: int, total: int) -> str:
+    if shown < total:
+        return f"the first {shown:,} of {total:,} rows"
+    return f"{total:,} row{'' if total == 1 else 's'}"
+
+
+def print_rows(
+    columns: Sequence[Column],
+    rows: Iterable[Row],
+    format_: str,
+    footer: str,
+    *,
+    choose: str = "--format csv has all",
+) -> None:
+    """Print rows; of a table the footer goes to stderr, and which columns did not fit.
+
+    `choose` says how else a column that was left out can be seen.
+    """
     out = sys.stdout.buffer
     if format_ == "csv":
         for cells in ([column.name for column in columns], *rows):
@@ -109,7 +140,19 @@ def print_rows(columns: Sequence[Column], rows: Iterable[Row], format_: str, foo
     elif format_ == "json":
         write_json(columns, rows, out)
     else:
-        print_table(columns, list(rows), footer, choose="--format csv has all")
+        # Without a terminal, and without COLUMNS, a table may be as wide as it is.
+        is_bound = os.environ.get("COLUMNS", "").isdigit() or sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if is_bound else None
+        table = layout(columns, list(rows), width)
+        out.write("".join(f"{line}\n" for line in table.lines).encode())
+        out.flush()
+        print(footer, file=sys.stderr)
+        if table.left_out:
+            print(
+                f"{len(table.left_out)} columns did not fit: {', '.join(table.left_out)} "
+                f"({choose}, or use a wider terminal)",
+                file=sys.stderr,
+            )
     out.flush()
 
 
@@ -151,6 +194,9 @@ def _json(value: Value) -> str:
     return f'"{value.isoformat()}"' if isinstance(value, date) else _encode(value)
 
 
+# The data quality issues, and what became of the records.
+
+
 def rule_sentences(project: Project, rule: str | None = None) -> dict[str, str]:
     """What each rule means. Raises UsageError for a rule that there is not."""
     with (project.seeds / "issue_rules.csv").open(encoding="utf-8", newline="") as file:
@@ -164,8 +210,7 @@ def rule_sentences(project: Project, rule: str | None = None) -> dict[str, str]:
 
 
 def show_issues(
-    project: Project,
-    source: Engine,
+    database: Database,
     format_: str,
     *,
     limit: int | None,
@@ -178,16 +223,20 @@ def show_issues(
 
     Raises UsageError for a rule that there is not, NotBuilt, and the engine's errors.
     """
-    mart = mart_contract(project, ISSUES)
-    sentences = rule_sentences(project, rule)
+    sentences = rule_sentences(database.project, rule)
     given = {"rule": rule, "severity": severity, "status": None if resolved else "open"}
     equal = [(name, value) for name, value in given.items() if value is not None]
     if not columns and format_ == "table":
-        present = source.columns(mart.name)
-        columns = [name for name in _ISSUES_IN_A_TABLE if named(present, name)]
-    show(mart, source, format_, limit=limit, columns=columns, equal=equal)
-    selection = select(mart, source, columns=("severity", "rule"), equal=equal)
-    counts = Counter(source.rows(replace(selection, order_by=())))
+        columns = _ISSUES_IN_A_TABLE
+    show(database, ISSUES, format_, limit=limit, columns=columns, equal=equal)
+    with database.open() as source:
+        issues = select(
+            mart_contract(database.project, ISSUES),
+            source,
+            columns=("severity", "rule"),
+            equal=equal,
+        )
+        counts = Counter(source.rows(replace(issues, order_by=())))
     for (level, name), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
         # What can be done about it stands in further sentences, and in the column `message`.
         sentence = sentences.get(str(name), "").partition(". ")[0].rstrip(".")
@@ -240,35 +289,35 @@ def accounts(project: Project, source: Engine) -> dict[int, tuple[str, Account]]
     return by_load
 
 
-def closing_lines(project: Project, source: Engine, load_ids: Sequence[int] = ()) -> Iterator[str]:
+def closing_lines(database: Database, load_ids: Sequence[int] = ()) -> Iterator[str]:
     """What a build amounts to: records of the given loads and of all, open issues, what helps.
 
     Raises NotBuilt.
     """
-    by_load = accounts(project, source)
-    for file, account in (by_load[load_id] for load_id in load_ids if load_id in by_load):
-        yield f"{file}: {account}"
-    yield str(sum((account for _, account in by_load.values()), Account()))
     counts: dict[str, Counter[str]] = {"error": Counter(), "warning": Counter()}
     remedies = []
-    for name, rule, severity, issues, column, cells, of, remedy in _rows(
-        *(project, source, COUNTS, "file", "rule", "severity", "open_issues"),
-        *("column_name", "unreadable_cells", "filled_cells", "remedy"),
-    ):
-        counts[str(severity)][str(rule)] += _int(issues)
-        unreadable, filled = _int(cells), _int(of)
-        # A cell or two are for whoever looks at the issues.
-        if remedy and (unreadable >= _MANY or 2 * unreadable >= filled):
-            remedies.append(f"{name}: {unread(unreadable, filled, column, remedy)}")
+    with database.open() as source:
+        by_load = accounts(database.project, source)
+        for file, account in (by_load[load_id] for load_id in load_ids if load_id in by_load):
+            yield f"{file}: {account}"
+        yield str(sum((account for _, account in by_load.values()), Account()))
+        for name, rule, severity, issues, column, cells, of, remedy in _rows(
+            *(database.project, source, COUNTS, "file", "rule", "severity", "open_issues"),
+            *("column_name", "unreadable_cells", "filled_cells", "remedy"),
+        ):
+            counts[str(severity)][str(rule)] += _int(issues)
+            unreadable, filled = _int(cells), _int(of)
+            # A cell or two are for whoever looks at the issues.
+            if remedy and (unreadable >= _MANY or 2 * unreadable >= filled):
+                remedies.append(f"{name}: {unread(unreadable, filled, column, remedy)}")
     noticed = []
     for severity, by_rule in counts.items():
         listed = sorted((+by_rule).items(), key=lambda item: (-item[1], item[0]))
         if listed:
             noticed.append(f"{severity}s: {', '.join(f'{n:,} {rule}' for rule, n in listed)}")
     if noticed:
-        yield from noticed[:-1]
-        yield f"{noticed[-1]}; see `labmart issues`"
-    yield from remedies
+        noticed[-1] += "; see `labmart issues`"
+    yield from (*noticed, *remedies)
 
 
 def unread(cells: int, of: int, column: Value, remedy: Value) -> str:
@@ -282,3 +331,201 @@ def _rows(project: Project, source: Engine, name: str, *columns: str) -> Iterato
 
 def _int(value: Value) -> int:
     return value if isinstance(value, int) else 0
+
+
+# Where a figure of a mart comes from.
+
+
+class Answer(NamedTuple):
+    """Where a figure comes from: a sentence with the figure, and the rows behind it."""
+
+    sentence: str
+    columns: list[Column]
+    rows: list[Row]
+    footer: str
+
+
+def show_why(database: Database, mart: str, key: str, column: str, format_: str) -> None:
+    """Print the rows behind a figure; stderr gets the figure and what it means. Raises as `why`."""
+    limit = _TABLE_ROWS if format_ == "table" else _MOST_ROWS
+    answer = why(database, mart, key, column, limit)
+    print(answer.sentence, file=sys.stderr)
+    print_rows(answer.columns, answer.rows, format_, answer.footer)
+
+
+def why(database: Database, mart: str, key: str, column: str, limit: int) -> Answer:
+    """The rows behind a figure, at most so many.
+
+    Raises UnknownMart, UnknownColumn, UsageError for a key that is not there or a mart that is made
+    in another way, NotBuilt, and the engine's errors.
+    """
+    marts = mart_contracts(database.project)
+    contract = mart_contract(database.project, mart)
+    figure = contract.column(column)
+    if figure is None:
+        raise UnknownColumn(mart, column, [known.name for known in contract.columns])
+    made_of = figure.config.meta.made_of
+    if made_of is None and contract.column("line") and len(contract.order_by) == 1:
+        made_of = MadeOf(mart, contract.order_by[0])
+    if made_of is None:
+        told = [
+            name for name, one in marts.items() if any(c.config.meta.made_of for c in one.columns)
+        ]
+        raise UsageError(
+            f"What {column} of {mart} is made of is not declared. It is for the columns of "
+            f"{', '.join(told)}, and for accepted rows, such as those of users."
+        )
+    (key_name,) = contract.order_by
+    declared = contract.column(key_name)
+    missing = UsageError(
+        f"{mart} has no row with {key_name} {key}. `labmart issues` tells what was rejected."
+    )
+    if declared and declared.type == "bigint" and not re.fullmatch("[0-9]{1,18}", key):
+        raise missing
+    with database.open() as source:
+        of_key = select(contract, source, columns=[column], equal=[(key_name, key)])
+        row = next(iter(source.rows(of_key)), None)
+        if row is None:
+            raise missing
+        equal = [(made_of.by, key)] if made_of.by else []
+        behind = select(marts[made_of.mart], source, equal=equal, limit=limit)
+        rows = list(source.rows(behind))
+        part = _rows_of(len(rows), source.count(behind))
+        places = _places(database.project, source, behind, rows)
+    shown = [i for i, one in enumerate(behind.columns) if one.name not in _ORIGIN]
+    return Answer(
+        f"{column} of {key_name} {key} is {display(row[0])}, made of {part} of {made_of.mart}. "
+        f"{figure.description}",
+        [*(behind.columns[i] for i in shown), Column("file", "text"), Column("line", "bigint")],
+        [(*(row[i] for i in shown), *place) for row, place in zip(rows, places, strict=True)],
+        f"{made_of.mart}: {part}",
+    )
+
+
+def _places(project: Project, source: Engine, behind: Selection, rows: Sequence[Row]) -> list[Row]:
+    """File and line of each row; a row of the seeds has none."""
+    names = [column.name for column in behind.columns]
+    origins = [tuple(row[names.index(n)] for n in _ORIGIN if n in names) for row in rows]
+    if "load_id" not in names and rows:
+        # An item of a list stands where its experiment does.
+        ids = [row[names.index("experiment_id")] for row in rows]
+        contract = mart_contract(project, "experiments")
+        experiments = select(contract, source, columns=("experiment_id", *_ORIGIN))
+        by_id = Filter(experiments.columns[0], IN, tuple(sorted({str(id_) for id_ in ids})))
+        known = {id_: at for id_, *at in source.rows(replace(experiments, filters=(by_id,)))}
+        origins = [tuple(known[id_]) for id_ in ids]
+    files = {load_id: file for load_id, (file, _) in accounts(project, source).items()}
+    return [
+        (files.get(load_id) if isinstance(load_id, int) else None, line)
+        for load_id, line in origins
+    ]
+
+
+# Rows as a table for people.
+
+_NULL = "\N{EN DASH}"
+_GAP = "  "
+_NARROWEST_TEXT = 8
+_WIDEST_TEXT = 60
+_HEADER = 11
+_NUMERIC = ("bigint", "integer", "smallint", "numeric", "real", "double precision")
+
+
+class Layout(NamedTuple):
+    """The lines of a table, and the names of the columns that did not fit."""
+
+    lines: list[str]
+    left_out: list[str]
+
+
+class _Column:
+    """A column on its way to the screen: the lines of its header, its cells, and its width."""
+
+    def __init__(self, column: Column, cells: Sequence[str]) -> None:
+        self.cells = cells
+        self.is_number = column.type.split("(", 1)[0] in _NUMERIC
+        # Of a path the end says most.
+        self.keeps_end = column.name == "file"
+        # A long name breaks after underscores: `total_exp_per_user` takes two lines of ten.
+        self.header: list[str] = []
+        for word in column.name.replace("_", "_\0").split("\0"):
+            if self.header and len(self.header[-1]) + len(word) <= _HEADER:
+                self.header[-1] += word
+            else:
+                self.header.append(word)
+        header = max(map(text_width, self.header))
+        self.width = self.wanted = max([header, *map(text_width, cells)])
+        # Half a number or half a day would be another one.
+        if not self.is_number and not column.type.startswith(("date", "timestamp")):
+            self.wanted = min(self.wanted, max(_WIDEST_TEXT, header))
+            self.width = min(self.wanted, max(_NARROWEST_TEXT, header))
+
+    def padded(self, text: str) -> str:
+        """The text cut to the width, numbers to the right."""
+        if text_width(text) > self.width:
+            text = _cut(text[::-1], self.width)[::-1] if self.keeps_end else _cut(text, self.width)
+        space = " " * (self.width - text_width(text))
+        return space + text if self.is_number else text + space
+
+
+def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Layout:
+    """Lay rows out within `width` columns of text; None means any width.
+
+    Long text is cut first. What still does not fit is left out, from the right.
+    """
+    shown = [_Column(c, [display(row[i]) for row in rows]) for i, c in enumerate(columns)]
+    if width is None:
+        for column in shown:
+            column.width = column.wanted
+    else:
+        ends = accumulate(len(_GAP) + column.width for column in shown)
+        spare = width + len(_GAP)
+        shown = shown[: max(1, sum(end <= spare for end in ends))]
+        spare -= sum(len(_GAP) + column.width for column in shown)
+        # What is left goes to the cut columns, one by one, the narrowest first.
+        while spare > 0 and (cut := [column for column in shown if column.width < column.wanted]):
+            min(cut, key=lambda column: column.width).width += 1
+            spare -= 1
+    height = max((len(column.header) for column in shown), default=0)
+    headers = [[""] * (height - len(column.header)) + column.header for column in shown]
+    lines = [
+        *zip(*headers, strict=True),
+        tuple("-" * column.width for column in shown),
+        *zip(*(column.cells for column in shown), strict=True),
+    ]
+    return Layout(
+        [_GAP.join(map(_Column.padded, shown, line)).rstrip() for line in lines],
+        [column.name for column in columns[len(shown) :]],
+    )
+
+
+def display(value: Value) -> str:
+    """One value for a person's eye: two decimals, a time on this machine's clock, NULL a dash."""
+    if value is None:
+        return _NULL
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        if isinstance(exponent, int) and exponent < 0:
+            value = value.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        return f"{value.astimezone():%Y-%m-%d %H:%M}"
+    return printable(str(value))
+
+
+def text_width(text: str) -> int:
+    """How many terminal cells the text takes."""
+    return len(text) if text.isascii() else sum(map(_char_width, text))
+
+
+def _char_width(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) == "Cf":
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _cut(text: str, size: int) -> str:
+    ends = accumulate(map(_char_width, text))
+    return text[: sum(end < size for end in ends)] + "…"

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from loader.errors import (
     ConfigError,
@@ -47,9 +47,10 @@ _BETWEEN_WORDS = re.compile(r"[\s_.\-\u00a0\ufeff\u200b-\u200f\u2060]+")
 # What people add to a name: a unit in brackets, and signs.
 _BESIDE_A_NAME = re.compile(r"[\W_]*?[(\[{].*|[\W_]+", re.DOTALL)
 # How alike a cell and a name must be to be called close (difflib's ratio); how many are compared,
-# and how long a cell may be.
+# and how long a cell may be; in how many candidates for a header.
 _CLOSE = 0.78
 _COMPARED = 200
+_CANDIDATES = 20
 # What begins as an id does: digits, or a short prefix and digits.
 ID_LIKE = re.compile(r"[A-Za-z]{0,8}[-_]?[0-9]+(?:\.0*)?")
 # A whole id: a number, with or without marks between thousands, or one behind any prefix.
@@ -103,6 +104,22 @@ class CellFormats:
         """The same, with what the other one says where nothing is said here."""
         given = (getattr(self, name) or getattr(other, name) for name in FORMAT_COLUMNS)
         return CellFormats(*given)
+
+
+@dataclass(frozen=True)
+class ReadOptions(CellFormats):
+    """What a person says of files, of how they are split as well; None or () is nothing.
+
+    `columns` names the cells of a file without a header. `quote` is "" for no quotation marks.
+    `names` says what the header calls a column, `duration_min=experiment_run_time`.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    columns: tuple[str, ...] = ()
+    sheet: str | None = None
+    names: tuple[str, ...] = ()
 
 
 # The columns of the ledger that have them.
@@ -247,121 +264,120 @@ class Headers:
         words = {max(name.split("_"), key=len) for name in names}
         self.words = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
 
-    def is_header(self, cells: Sequence[str]) -> bool:
+    def is_header(self, cells: Sequence[str | None]) -> bool:
         """Whether a record names two columns of an input, and has no id where its id stands.
 
         Names that are only alike count: what stands below `UserID` is not to be read as if that
-        were not there, but `following` tells.
+        were not there, but `Parser.following` tells.
         """
         key = self.match.key
-        if key is not None and key < len(cells) and ID_LIKE.match(cells[key].strip(BLANKS)):
+        if key is not None and key < len(cells) and ID_LIKE.match((cells[key] or "").strip(BLANKS)):
             return False
-        alike = max(len(columns_alike(cells, table)) for table in self.inputs)
+        alike = len(columns_alike(cells, self.inputs))
         return alike >= min(2, len(self.match.input.columns))
 
-    def following(self, name: str, where: str, cells: Sequence[str]) -> HeaderMatch:
-        """What a header further down means. Raises FileRefused if its rows cannot follow."""
-        # As at the head of a file, some programs mark it as a comment.
-        cells = [cells[0].lstrip(f"#{BLANKS}"), *cells[1:]]
-        matches = match_header(cells, self.inputs)
-        advice = "Put it into a file of its own."
-        if match := next((m for m in matches if m.input == self.match.input), None):
-            more = [c.name for c in self.match.lacks if c.name in match.columns]
-            lost = [c.name for c in match.lacks if c.name in self.match.columns]
-            if not more and not (lost and match.further):
-                return match
-            problem = f"header begins here, with {', '.join(more)}, which the first one lacks."
-            if not more:
-                problem = (
-                    f"header begins here, without {', '.join(lost)}, which the first one has, and "
-                    f"with {', '.join(map(repr, match.further.values()))}. If these are the same, "
-                    "say --map NAME=COLUMN."
-                )
-        elif matches:
-            problem = f"table begins here, of {matches[0].input.name}."
-        else:
-            _, what, mend = near_miss(cells, self.inputs)
-            problem = f"header begins here: {what or 'it is none of an input'}."
-            advice = mend or advice
-        raise FileRefused(name, f", {where}: a second {problem} {advice}")
 
+def columns_alike(cells: Sequence[str | None], inputs: Sequence[Input]) -> list[InputColumn]:
+    """The columns that cells name, but for signs and what stands in brackets.
 
-def named_columns(cells: Sequence[str], inputs: Sequence[Input]) -> int:
-    """How many columns of one input the cells name, of the input of which these are most."""
-    keys = {header_key(cell) for cell in cells if len(cell) < _COMPARED}
-    return max(sum(not keys.isdisjoint(c.all_names) for c in table.columns) for table in inputs)
-
-
-def columns_alike(cells: Sequence[str], table: Input) -> list[InputColumn]:
-    """The columns that the cells name, but for signs and what stands in brackets."""
-    keys = {_bare(cell) for cell in cells if len(cell) < _COMPARED}
-    return [c for c in table.columns if any(_bare(name) in keys for name in c.all_names)]
-
-
-def near_miss(cells: Sequence[str], inputs: Sequence[Input]) -> tuple[int, str, str]:
-    """How near cells are to the header of the closest input, what they have and lack, what helps.
-
-    It is 0 and "" if they have nothing of any; the advice may be "".
+    They are those of one input, of which they name most.
     """
-    return max(_near_miss(cells, table) for table in inputs)
+    keys = {_bare(cell) for cell in cells if cell and len(cell) < _COMPARED}
+    alike = (
+        [c for c in table.columns if any(_bare(name) in keys for name in c.all_names)]
+        for table in inputs
+    )
+    return max(alike, key=len)
 
 
-def _near_miss(cells: Sequence[str], table: Input) -> tuple[int, str, str]:
-    named, close = _meant(cells, table)
-    has = [name for name, found in named.items() if found]
-    if not has and not close:
-        return 0, "", ""
-    advice = " ".join(_close_to(close[c.name], c) for c in table.columns if c.name in close)
-    lacks = [c.name for c in table.columns if c.required and not named[c.name]]
-    twice = next((found for found in named.values() if len(found) > 1), None)
-    if lacks:
-        problem = f"lacks {', '.join(lacks)}"
-    elif twice:
-        problem = f"names one of them twice: {' and '.join(map(repr, twice))} mean the same"
-        advice = advice or "Give one of them another name."
-    else:
-        problem = "its quotation marks are not right"
-        advice = 'Put each name between two marks ("), or say another one with --quote.'
-    what = f"of {table.name} it has {', '.join(has) or 'nothing'} and {problem}"
-    return 2 * len(has) + len(close), what, advice
+class Likeness:
+    """What cells have of the header of an input: `named` has the cells that name each column."""
+
+    def __init__(self, cells: Sequence[str], table: Input) -> None:
+        self.input, self.cells = table, cells
+        keys = [header_key(cell) for cell in cells]
+        self.named = {
+            c.name: [cells[at] for at, key in enumerate(keys) if key in (c.said or c.names)]
+            for c in table.columns
+        }
+
+    @cached_property
+    def close(self) -> dict[str, str]:
+        """For columns that no cell names one of the others that is close, if there is one."""
+        close: dict[str, str] = {}
+        taken = {cell for cells in self.named.values() for cell in cells}
+        free = [cell for cell in self.cells if cell not in taken]
+        for column in self.input.columns:
+            if not self.named[column.name] and (cell := _closest(free, column)):
+                close[column.name] = cell
+                free.remove(cell)
+        return close
+
+    @property
+    def score(self) -> int:
+        """How much the cells have of the header; 0 if that is nothing."""
+        return 2 * sum(map(bool, self.named.values())) + len(self.close)
+
+    def explained(self) -> tuple[str, str]:
+        """What the cells have and lack, and what helps; the advice may be ""."""
+        columns = self.input.columns
+        has = ", ".join(name for name, cells in self.named.items() if cells) or "nothing"
+        advice = " ".join(_close_to(self.close[c.name], c) for c in columns if c.name in self.close)
+        if lacks := [c.name for c in columns if c.required and not self.named[c.name]]:
+            problem = f"lacks {', '.join(lacks)}"
+        elif twice := next((cells for cells in self.named.values() if len(cells) > 1), None):
+            problem = f"names one of them twice: {' and '.join(map(repr, twice))} mean the same"
+            advice = advice or "Give one of them another name."
+        else:
+            problem = "its quotation marks are not right"
+            advice = 'Put each name between two marks ("), or say another one with --quote.'
+        return f"of {self.input.name} it has {has} and {problem}", advice
+
+    def proposal(self) -> Proposal:
+        """The cell that each column may be."""
+        meant = {name: cells[0] for name, cells in self.named.items() if cells} | self.close
+        columns = (
+            ProposedColumn(c.name, c.required, meant.get(c.name)) for c in self.input.columns
+        )
+        return Proposal(self.input.name, tuple(columns))
 
 
-def _meant(cells: Sequence[str], table: Input) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """For each column the cells that name it; for those without, a cell of the rest if close."""
-    named = {
-        column.name: [cell for cell in cells if header_key(cell) in (column.said or column.names)]
-        for column in table.columns
-    }
-    free = [cell for cell in cells if not any(cell in found for found in named.values())]
-    close: dict[str, str] = {}
-    for column in table.columns:
-        if not named[column.name] and (cell := _closest(free, column)):
-            close[column.name] = cell
-            free.remove(cell)
-    return named, close
+def most_like(cells: Sequence[str], inputs: Sequence[Input]) -> Likeness:
+    """What cells have of the input that they have most of."""
+    return max((Likeness(cells, table) for table in inputs), key=lambda likeness: likeness.score)
+
+
+class Candidate(NamedTuple):
+    """Cells that may be meant as a header; `where` is that of RefusedHeader, `beside` says more."""
+
+    where: str
+    cells: Sequence[str]
+    beside: str = ""
 
 
 def without_header(
     name: str,
     looked_at: str,
-    where: str,
-    cells: Sequence[str],
+    candidates: Sequence[Candidate],
     inputs: Sequence[Input],
     hint: str,
-    *,
-    beside: str = "",
 ) -> FileRefused:
-    """Says that what was looked at has no header, and of the closest one what is wrong.
+    """Says that what was looked at has no header, and of the closest candidate what is wrong.
 
-    `where` is that of RefusedHeader; the sentence has `beside` behind it. `hint` is for a file
-    whose header is fine, or not there.
+    `hint` is for a file whose header is fine, or not there.
     """
-    _, what, advice = near_miss(cells, inputs)
-    if what:
+    named_most = max(
+        candidates, key=lambda one: (len(columns_alike(one.cells, inputs)), len(one.cells))
+    )
+    # Looking for names that are only close takes longer: among the first ones.
+    likely = [named_most, *candidates[:_CANDIDATES]]
+    judged = [(most_like(candidate.cells, inputs), candidate) for candidate in likely]
+    closest, (where, cells, beside) = max(judged, key=lambda one: one[0].score)
+    sentence = f"names columns of an input ({columns_of(inputs)}). {hint}"
+    if closest.score:
+        what, advice = closest.explained()
         advice = advice or f"A column of another name is said with --map NAME=COLUMN. {hint}"
         sentence = f"names all columns of an input. Closest is {where}{beside}: {what}. {advice}"
-    else:
-        sentence = f"names columns of an input ({columns_of(inputs)}). {hint}"
     refused = refused_header(where, cells, inputs) if cells else None
     return FileRefused(name, f": {looked_at} {sentence}", refused)
 
@@ -374,17 +390,12 @@ def columns_of(inputs: Sequence[Input]) -> str:
 def refused_header(where: str, cells: Sequence[str], inputs: Sequence[Input]) -> RefusedHeader:
     """A header that means none of the inputs, with the cell that each column may be."""
 
-    def proposal(table: Input) -> Proposal:
-        named, close = _meant(cells, table)
-        meant = {name: found[0] if found else close.get(name) for name, found in named.items()}
-        columns = (ProposedColumn(c.name, c.required, meant[c.name]) for c in table.columns)
-        return Proposal(table.name, tuple(columns))
-
     def unlikely(proposal: Proposal) -> tuple[int, int]:
         missing = [column for column in proposal.columns if column.cell is None]
         return sum(column.required for column in missing), len(missing)
 
-    return RefusedHeader(where, tuple(cells), tuple(sorted(map(proposal, inputs), key=unlikely)))
+    proposals = [Likeness(cells, table).proposal() for table in inputs]
+    return RefusedHeader(where, tuple(cells), tuple(sorted(proposals, key=unlikely)))
 
 
 def _close_to(cell: str, column: InputColumn) -> str:
@@ -475,7 +486,7 @@ def _input(path: Path, table: DeclaredTable) -> Input:
         names = frozenset(header_key(str(name)) for name in [column.name, *keys.header_names])
         if not header_key(column.name) or len(column.name.encode()) > _LONGEST_NAME:
             raise ConfigError(path, f"{where}: a column has a name of 1 to {_LONGEST_NAME} bytes.")
-        if column.data_type != "text":
+        if column.type != "text":
             raise ConfigError(path, f"{where}: the `data_type` of a loaded cell is text.")
         if any(column.name == other.name for other in columns):
             raise ConfigError(path, f"{where}: two columns have this name.")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.cli.call import (
+from loader.cli import (
     Call,
     Folder,
+    Given,
+    filled,
     format_option,
     labmart,
     names,
@@ -26,10 +28,8 @@ from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.load import LoadOptions, Outcome
+    from loader.load import LoadOptions, Table
 
-# The options of a call as click gives them, under the names of the fields that they fill.
-Given = dict[str, Any]
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
@@ -176,25 +176,19 @@ def init(folder: Path) -> None:
 @click.pass_obj
 def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
     """Load the PATHs, if any, build, and print user_features."""
-    from loader.contract import DEFAULT_MART, mart_contract
-    from loader.seeds import check_seeds
-    from loader.show import show
+    from loader.build import check_seeds
+    from loader.contract import DEFAULT_MART
+    from loader.show import show as show_mart
 
     database = call.database(given["target"])
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
-    outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
-    load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
-
-    def show_features() -> None:
-        with database.open() as source:
-            show(mart_contract(database.project, DEFAULT_MART), source)
-
-    _build(database, given, load_ids, when_green=show_features)
+    tables = _load(database, paths, parsed(given, check=False)) if paths else []
+    load_ids = [table.entry.load_id for table in tables if table.entry.load_id]
+    _build(database, given, load_ids, when_green=lambda: show_mart(database, DEFAULT_MART))
 
 
-@labmart.command()
-@on_database
+@on_database(labmart)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @option("--check", is_flag=True, help="Report what is wrong and what would change; write nothing.")
 @given_options
@@ -206,8 +200,8 @@ def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: An
     later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
     days in their names.
     """
-    outcomes = _load(database, paths, parsed(given, check=check))
-    if any(outcome.state == "loaded" for outcome in outcomes):
+    tables = _load(database, paths, parsed(given, check=check))
+    if any(table.state == "loaded" for table in tables):
         say("Run `labmart build` to bring the tables up to date.")
 
 
@@ -262,8 +256,7 @@ def watch(call: Call, /, place: str, **given: Any) -> None:
     from loader.watch import WatchOptions
     from loader.watch import watch as watch_place
 
-    own = ("interval", "once", "moves", "build", "target", "vars")
-    options = WatchOptions(load=parsed(given, check=False), **{name: given[name] for name in own})
+    options = filled(WatchOptions, given, load=parsed(given, check=False))
     if watch_place(call.database(given["target"]), place, options):
         raise SystemExit(EXIT_FILE)
 
@@ -279,131 +272,91 @@ _show_options = options(
 )
 
 
-@labmart.command()
-@on_database
+@on_database(labmart, calls="loader.show.show")
 @click.argument("mart", default="user_features")
 @_show_options
-def show(database: Database, mart: str, **how: Any) -> None:
+def show() -> None:
     """Print a mart; default: user_features. `labmart status` names them all."""
-    from loader.contract import mart_contract
-    from loader.show import show as show_mart
-
-    contract = mart_contract(database.project, mart)
-    with database.open() as source:
-        show_mart(contract, source, **how)
 
 
-@labmart.command()
-@on_database
+@on_database(labmart, calls="loader.export.export")
 @click.argument("mart")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def export(database: Database, mart: str, file: Path) -> None:
+def export() -> None:
     """Write a mart to a csv, json, parquet or xlsx file."""
-    from loader.contract import mart_contract
-    from loader.export import check_ending
-    from loader.export import export as export_mart
-
-    check_ending(file)
-    contract = mart_contract(database.project, mart)
-    with database.open() as source:
-        rows = export_mart(contract, source, file)
-    say(f"{file}: {rows:,} rows of {contract.name}")
 
 
-@labmart.command()
-@on_database
+@on_database(labmart, calls="loader.show.show_issues")
 @_show_options
 @option("--rule", help="Only issues of this rule, such as duplicate_id.")
 @option("--severity", type=click.Choice(["error", "warning"]), help="Only issues of this severity.")
 @option("--all", "resolved", is_flag=True, help="Also errors that a newer load has resolved.")
-def issues(database: Database, **asked: Any) -> None:
+def issues() -> None:
     """Print what was rejected or doubted, with file and line."""
-    from loader.show import show_issues
-
-    with database.open() as source:
-        show_issues(database.project, source, **asked)
 
 
-@labmart.command()
-@on_database
+@on_database(labmart, calls="loader.show.show_why")
 @click.argument("mart")
 @click.argument("key")
 @click.argument("column")
 @format_option
-def why(database: Database, mart: str, key: str, column: str, format_: str) -> None:
+def why() -> None:
     """Print the rows behind a figure, with file and line.
 
     The figure is in COLUMN of the row of MART whose id is KEY. For one user's experiments: labmart
     why user_features 7 total_exp_per_user
     """
-    from loader.why import show_why
-
-    with database.open() as source:
-        show_why(database.project, source, mart, key, column, format_)
 
 
-@labmart.command()
-@on_database
+@on_database(labmart, calls="loader.diff.show_status")
 @format_option
-def status(database: Database, format_: str) -> None:
+def status() -> None:
     """Print which build is published, and of which loads.
 
     For each mart: its build, its rows and how many tests passed; then which builds are kept.
     Programs read the same in the view mart_status beside the marts.
     """
-    from loader.diff import show_status
-
-    show_status(database, format_=format_)
 
 
-@labmart.command()
-@on_database
-@click.argument("builds", metavar="[BUILD [BUILD]]", nargs=-1, type=int)
+def _two(_: click.Context, __: click.Parameter, builds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(builds) > 2:
+        raise click.UsageError("Two builds can be compared, no more.")
+    return builds
+
+
+@on_database(labmart, calls="loader.diff.show_changes")
+@click.argument("builds", metavar="[BUILD [BUILD]]", nargs=-1, type=int, callback=_two)
 @option("--mart", help="Only this mart.")
 @format_option
 @option("--limit", type=click.IntRange(min=0), help="Rows of each mart; 0 means all.")
-def diff(database: Database, builds: tuple[int, ...], **how: Any) -> None:
+def diff() -> None:
     """Print what changed from one build to another.
 
     By mart and key. Default: from the previous build to the published one; with one BUILD, from
     that one.
     """
-    from loader.diff import show_changes
-
-    if len(builds) > 2:
-        raise click.UsageError("Two builds can be compared, no more.")
-    show_changes(database, builds, **how)
 
 
-@labmart.command()
-@on_database
+@on_database(labmart, calls="loader.diff.roll_back")
 @click.argument("build", metavar="[BUILD]", required=False, type=int)
-def rollback(database: Database, build: int | None) -> None:
+def rollback() -> None:
     """Publish an earlier build again, in one step.
 
     Default: the previous one; with BUILD, the kept one of that number.
     """
-    from loader.diff import roll_back
-
-    say(roll_back(database, build))
 
 
 _load_ids = click.argument("load_ids", metavar="LOAD_ID...", nargs=-1, required=True, type=int)
 
 
-@labmart.command()
-@on_database
+@on_database(labmart, calls="loader.history.show_loads")
 @format_option
 @option("--limit", type=click.IntRange(min=0), help="Print only the newest N; default: all.")
-def loads(database: Database, format_: str, limit: int | None) -> None:
+def loads() -> None:
     """Print which files were loaded when, and which are current."""
-    from loader.history import show_loads
-
-    show_loads(database, format_=format_, limit=limit)
 
 
-@labmart.command()
-@on_database
+@on_database(labmart)
 @_load_ids
 def undo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Undo loads; what they had replaced is current again."""
@@ -412,8 +365,7 @@ def undo(database: Database, load_ids: tuple[int, ...]) -> None:
     say(change_loads(database, load_ids, undo=True))
 
 
-@labmart.command()
-@on_database
+@on_database(labmart)
 @_load_ids
 def redo(database: Database, load_ids: tuple[int, ...]) -> None:
     """Take an undo back; the loads are current again."""
@@ -422,14 +374,10 @@ def redo(database: Database, load_ids: tuple[int, ...]) -> None:
     say(change_loads(database, load_ids, undo=False))
 
 
-@labmart.command()
-@on_database
+@on_database(labmart, calls="loader.history.prune_loads")
 @option("--check", is_flag=True, help="Only report what would be deleted.")
-def prune(database: Database, check: bool) -> None:
+def prune() -> None:
     """Delete loads that are not current, with all their rows, for good."""
-    from loader.history import prune_loads
-
-    say(prune_loads(database, check=check))
 
 
 def _build(
@@ -440,33 +388,29 @@ def _build(
     when_green: Callable[[], None] | None = None,
 ) -> None:
     """Build; the last lines say what became of the records, also of those of a red build."""
+    from loader.build import run_and_report
     from loader.dbt import BuildOptions
-    from loader.dbt_report import run_and_report
-    from loader.seeds import check_seeds
     from loader.show import closing_lines
 
     def close(built: Database) -> None:
-        with suppress(LabmartError), built.open() as source:
-            for line in closing_lines(database.project, source, load_ids):
+        with suppress(LabmartError):
+            for line in closing_lines(built, load_ids):
                 say(line)
 
-    check_seeds(database.project.seeds)
-    own = [name for name in BuildOptions.__dataclass_fields__ if name in given]
-    options = BuildOptions(**{name: given[name] for name in own})
-    if not run_and_report(database, options, red=close):
+    if not run_and_report(database, filled(BuildOptions, given), red=close):
         raise BuildFailed
     if when_green:
         when_green()
     close(database)
 
 
-def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
+def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Table]:
     from loader.load import load as load_files
-    from loader.progress import StderrReport, summary
+    from loader.progress import Report, summary
     from loader.sources import read_inputs
 
     inputs = read_inputs(database.project.sources_file)
-    report = StderrReport()
+    report = Report()
     judge = None
     if options.check and database.project.marts_file.exists():
         from loader.check import Verdict
@@ -474,25 +418,25 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
         judge = Verdict(database.project, database.profile, report.say, options.max_rejected)
     database.ready()
     try:
-        outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+        tables = load_files(paths, inputs, database.profile, options, report, judge)
     except DatabaseFault as fault:
         if judge is None:
             raise
         # Whoever may only read can have the form checked all the same.
         say(f"The rows cannot be judged. {fault}")
-        outcomes = load_files(paths, inputs, database.profile, options, report)
-    say(summary(outcomes, check=options.check))
-    return outcomes
+        tables = load_files(paths, inputs, database.profile, options, report)
+    say(summary(tables, check=options.check))
+    return tables
 
 
 def parsed(given: Given, *, check: bool) -> LoadOptions:
     """What the options of a load mean. Raises click.UsageError."""
     from loader.load import LoadOptions
-    from loader.parsers.dialect import ReadOptions
+    from loader.sources import ReadOptions
 
     try:
-        read = ReadOptions(**{name: given[name] for name in ReadOptions.__dataclass_fields__})
+        read = filled(ReadOptions, given)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    own = ("replace", "allow_empty", "max_rejected", "exclude", "input")
-    return LoadOptions(check=check, read=read, **{name: given[name] for name in own})
+    # The `names` of --map are for reading; those of a load are others.
+    return filled(LoadOptions, given, check=check, read=read, names={})

@@ -5,39 +5,28 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli.call import (
-    Call,
-    EndedBySignal,
-    Folder,
-    labmart,
-    on_database,
-    option,
-    say,
-    target_option,
-)
+from loader.cli import Call, EndedBySignal, Folder, labmart, on_database, option, say, target_option
 from loader.errors import EXIT_DATABASE, DatabaseUnreachable, MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.profile import Profile
+    from loader.project import Profile
     from loader.service.access import Role, TokenStore
     from loader.service.jobs import Settings
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
-@labmart.command()
-@on_database
+@on_database(labmart)
 @option("--sql", is_flag=True, help="Only print the SQL, for an administrator to run.")
 def roles(database: Database, sql: bool) -> None:
     """Make database roles for loading, building and reading.
@@ -61,25 +50,13 @@ def db() -> None:
     """Start, stop, look at or expose the embedded PostgreSQL."""
 
 
-@db.command("start")
-@on_database
+@on_database(db, "start")
 def db_start(database: Database) -> None:
     """Start the embedded PostgreSQL."""
     from loader.embedded import start
 
-    profile = database.profile
-    if profile.engine != "postgres":
-        raise UsageError(
-            f"The target {profile.target} is of type {profile.engine}, not the embedded "
-            "PostgreSQL. DuckDB needs no server; Spark's is `labmart spark start`."
-        )
-    if database.embedded is None:
-        raise UsageError(
-            f"{profile.path} names the server {profile.text('host')!r} (target {profile.target}), "
-            "so the embedded PostgreSQL is not used. Unset PGHOST to use it."
-        )
-    started = start(database.embedded)
-    say(f"{'started' if started else 'runs already'}: {database.embedded.data}")
+    place = database.own_server()
+    say(f"{'started' if start(place) else 'runs already'}: {place.data}")
 
 
 @db.command("stop")
@@ -93,8 +70,7 @@ def db_stop(call: Call) -> None:
     say(f"{'stopped' if stop(place) else 'was not running'}: {place.data}")
 
 
-@db.command("status")
-@on_database
+@on_database(db, "status")
 def db_status(database: Database) -> None:
     """Tell whether the embedded PostgreSQL runs; exit code 4 if it does not."""
     from loader.embedded import status
@@ -111,19 +87,19 @@ def db_status(database: Database) -> None:
         named = "names another server" if profile.engine == "postgres" else "is of another type"
         say(f"Not in use: the target {profile.target} of {profile.path} {named}.")
         return
-    server = status(database.embedded)
-    exposure = exposure_of(server.place)
+    place = database.embedded
+    server, exposure = status(place), exposure_of(place)
     _print_pairs(
         {
             "status": server.word,
             "pid": server.pid,
             "version": server.version and f"PostgreSQL {server.version}",
             "uptime": server.uptime and duration(server.uptime),
-            "data": server.place.data,
+            "data": place.data,
             "size": server.size and size_of(server.size),
-            "socket": server.place.run,
+            "socket": place.run,
             "port": exposure and f"{exposure.port} of 127.0.0.1 for {', '.join(exposure.roles)}",
-            "log": server.place.log,
+            "log": place.log,
         }
     )
     if not server.running:
@@ -138,8 +114,7 @@ def _print_pairs(pairs: dict[str, object]) -> None:
             click.echo(f"{name:<8} {value}")
 
 
-@db.command("expose")
-@on_database
+@on_database(db, "expose")
 @option(
     "--port",
     # LABMART_PORT is that of `labmart serve`.
@@ -163,8 +138,7 @@ def db_expose(database: Database, port: int | None, new_password: bool, off: boo
     click.echo(expose(database, port, new_password=new_password))
 
 
-@db.command("url")
-@on_database
+@on_database(db, "url")
 def db_url(database: Database) -> None:
     """Print the address of the database for psql and other programs, or its file."""
     click.echo(database.url())
@@ -179,46 +153,39 @@ def spark() -> None:
     """
 
 
-def _spark_command(command: Callable[[Profile], None]) -> None:
-    """Make `labmart spark NAME` of spark_NAME, with the target's profile; default: spark."""
-
-    @target_option
-    @click.pass_obj
-    @wraps(command)
-    def call_with_profile(call: Call, /, target: str | None) -> None:
-        profile = call.database(target or "spark").profile
-        if profile.engine != "spark":
-            raise UsageError(
-                f"The target {profile.target} is of type {profile.engine}, which needs no Spark."
-            )
-        command(profile)
-
-    spark.command(command.__name__.removeprefix("spark_"))(call_with_profile)
+def _spark_profile(database: Database) -> Profile:
+    profile = database.profile
+    if profile.engine != "spark":
+        raise UsageError(
+            f"The target {profile.target} is of type {profile.engine}, which needs no Spark."
+        )
+    return profile
 
 
-@_spark_command
-def spark_start(profile: Profile) -> None:
+@on_database(spark, "start", target="spark")
+def spark_start(database: Database) -> None:
     """Start the server, which stays until it is stopped."""
     from loader.spark_server import start
 
-    server, is_new = start(profile)
+    server, is_new = start(_spark_profile(database))
     say(f"{'started' if is_new else 'runs already'}: {server.kind}, process {server.pid}")
 
 
-@_spark_command
-def spark_stop(profile: Profile) -> None:
+@on_database(spark, "stop", target="spark")
+def spark_stop(database: Database) -> None:
     """Stop the server of this project."""
     from loader.spark_server import stop
 
-    say("stopped" if stop(profile) else "was not running")
+    say("stopped" if stop(_spark_profile(database)) else "was not running")
 
 
-@_spark_command
-def spark_status(profile: Profile) -> None:
+@on_database(spark, "status", target="spark")
+def spark_status(database: Database) -> None:
     """Tell whether the server runs, and where the lake is; exit code 4 if it does not."""
     from loader.engines.lake import lake_of
     from loader.spark_server import running
 
+    profile = _spark_profile(database)
     server = running(profile)
     _print_pairs(
         {
@@ -232,12 +199,12 @@ def spark_status(profile: Profile) -> None:
         raise SystemExit(EXIT_DATABASE)
 
 
-@_spark_command
-def spark_url(profile: Profile) -> None:
+@on_database(spark, "url", target="spark")
+def spark_url(database: Database) -> None:
     """Print the SPARK_REMOTE that plain dbt needs; it contains Spark's token."""
     from loader.spark_server import running
 
-    server = running(profile)
+    server = running(_spark_profile(database))
     if server is None:
         raise DatabaseUnreachable("No server runs. Start one with `labmart spark start`.")
     click.echo(server.url)
@@ -371,8 +338,7 @@ def token_revoke(call: Call, name: str, target: str | None) -> None:
     say(f"revoked: {name}")
 
 
-@labmart.command()
-@on_database
+@on_database(labmart)
 def mcp(database: Database) -> None:
     """Let an assistant read the marts, by MCP over standard input and output.
 

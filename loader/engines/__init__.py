@@ -17,11 +17,12 @@ from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any
 
-from loader.engines.sql import COMPARISONS, IN, IS_NULL, NOT_NULL, PATTERNS, literal, quote
+import msgspec
+
 from loader.errors import ConfigError, MissingExtra, NotBuilt
-from loader.profile import Profile
+from loader.project import Profile
 
 if TYPE_CHECKING:
     from loader.engines.raw_store import RawStore
@@ -30,10 +31,24 @@ Value = int | Decimal | float | str | bool | date | datetime | None
 Row = tuple[Value, ...]
 # The module of each engine, by the `type` of a target in profiles.yml.
 ENGINES = {"postgres": "postgres", "duckdb": "duckdb", "spark": "lake"}
+# The operators of a Filter.
+COMPARISONS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+PATTERNS = ("like", "ilike")
+IN, IS_NULL, NOT_NULL = "in", "is", "not"
+OPERATORS = (*COMPARISONS, IN, *PATTERNS, IS_NULL, NOT_NULL)
 
 
-@dataclass(frozen=True)
-class Column:
+def quote(name: str) -> str:
+    """A name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as a literal of standard SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Column(msgspec.Struct, frozen=True):
     """A column; `type` in PostgreSQL's words, such as numeric(18,6)."""
 
     name: str
@@ -42,7 +57,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Filter:
-    """Rows for which `column operator value` holds; the operators are those of `engines.sql`.
+    """Rows for which `column operator value` holds; the operators are OPERATORS.
 
     Values are written as the column's type reads them: `12.5`, `2023-01-31`, `true`. With `others`
     it is enough if it holds for one of the columns.
@@ -71,53 +86,50 @@ class Selection:
 
 
 class Engine:
-    """An open connection to one engine. A context manager that closes it.
+    """An open connection to one engine.
 
     `where` is the database in a person's words. NULL is less than every value: it comes first, and
     last in the descending order. A comparison with a value never holds for NULL.
     """
 
-    # SQL for the columns of a relation and their types, by schema and name.
+    # SQL for the columns of a schema, in order: table, name, type. `{schema}` is its literal.
     columns_sql: str
 
     def __init__(self, schema: str, where: str) -> None:
         self._schema = schema
         self._where = where
 
-    def __enter__(self) -> Self:
-        return self
+    def run(self, sql: str, *, relation: str = "") -> tuple[tuple[Column, ...], list[Row]]:
+        """The columns of a statement, and all its rows.
 
-    def __exit__(self, *exception: object) -> None:
+        Raises QueryFailed or QueryTooSlow, NotBuilt or Outdated if that is what the relation is,
+        and DatabaseUnreachable.
+        """
         raise NotImplementedError
 
-    def all(
-        self, sql: str, values: Sequence[object] = (), *, relation: str = ""
-    ) -> list[tuple[Any, ...]]:
-        """All rows of a statement. Raises NotBuilt or Outdated if that is what the relation is."""
-        raise NotImplementedError
-
-    def stream(self, sql: str, relation: str) -> Iterator[Row]:
-        """The rows of a query, in bounded memory."""
+    def rows(self, selection: Selection) -> Iterator[Row]:
+        """The rows, in order, in bounded memory."""
         raise NotImplementedError
 
     def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
         """Header line, `,`, LF, RFC 4180 quoting, NULL empty."""
         raise NotImplementedError
 
+    def all(self, sql: str, *, relation: str = "") -> list[tuple[Any, ...]]:
+        """All rows of a statement; see `run`."""
+        return self.run(sql, relation=relation)[1]
+
     def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
-        """The first rows of any query."""
-        raise NotImplementedError
+        """The columns and the first rows of any query."""
+        return self.run(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
 
     def columns(self, relation: str) -> tuple[Column, ...]:
         """The columns of a relation of the mart schema. Raises NotBuilt if there is none."""
-        found = self.all(self.columns_sql, (self._schema, relation))
+        sql = self.columns_sql.format(schema=self.literal(self._schema))
+        found = [(name, type_) for table, name, type_ in self.all(sql) if table == relation]
         if not found:
             raise NotBuilt(f"{self._schema}.{relation}", self._where)
         return tuple(Column(name, self.standard_type(type_)) for name, type_ in found)
-
-    def rows(self, selection: Selection) -> Iterator[Row]:
-        """The rows, in order, in bounded memory."""
-        return self.stream(self.sql(selection), selection.relation)
 
     def count(self, selection: Selection) -> int:
         """How many rows there are, whatever the limit."""
@@ -240,10 +252,7 @@ def open_engine(profile: Profile) -> AbstractContextManager[Engine]:
 
 
 def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
-    """Keep other loads away while dbt works on an engine that serves one process at a time.
-
-    A server needs nothing of the kind.
-    """
+    """Keep other loads away while dbt works on a file; a server needs nothing of the kind."""
     if profile.engine == "duckdb":
         from loader.engines.duckdb import file_lock
 

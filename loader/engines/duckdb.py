@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from shutil import copyfileobj
@@ -20,13 +20,11 @@ from typing import IO, Any
 
 import duckdb
 
-from loader.engines import Column, Engine, Row, Selection
+from loader.engines import Column, Engine, Row, Selection, literal, quote
 from loader.engines.raw_store import RawStore
-from loader.engines.sql import literal, quote
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, QueryFailed
 from loader.locks import interruptible, locked, wait_until
-from loader.profile import Profile
-from loader.project import expanded
+from loader.project import Profile, expanded
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -120,25 +118,25 @@ def opened(profile: Profile, *, write: bool, locks: bool = True) -> Iterator[Con
                 path.unlink()
 
 
-def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
-    # A dict is invariant in its values, and DuckDB takes more than texts.
-    options: dict[str, str | bool | int | float | list[str]] = {}
-    settings: dict[str, object] = {"TimeZone": "UTC"}
-    for key, given in (("config_options", options), ("settings", settings)):
-        values = profile.values.get(key) or {}
-        if not isinstance(values, Mapping):
-            raise ConfigError(profile.path, f"`{key}` is no mapping of names to values.")
-        given.update({str(name): str(value) for name, value in values.items()})
-    file = str(path) if write or path.exists() else ":memory:"
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def _given(profile: Profile, key: str) -> dict[str, str]:
+    values = profile.values.get(key) or {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(profile.path, f"`{key}` is no mapping of names to values.")
+    return {str(name): str(value) for name, value in values.items()}
 
-    def connection() -> Connection | None:
+
+def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
+    # Times are printed; they must not depend on the machine.
+    settings = {"TimeZone": "UTC", **_given(profile, "settings")}
+    options = _given(profile, "config_options")
+    is_there, deadline = path.exists(), time.monotonic() + _PATIENCE_SECONDS
+    file = str(path) if write or is_there else ":memory:"
+
+    def attempt() -> Connection | None:
         try:
-            read_only = path.exists() and not write
-            made = duckdb.connect(file, read_only=read_only, config=options)
-            # Times are printed; they must not depend on the machine.
+            made = duckdb.connect(file, read_only=is_there and not write, config={**options})
             for name, value in settings.items():
-                made.execute(f"set {name} = {literal(str(value))}")
+                made.execute(f"set {name} = {literal(value)}")
             return made
         except duckdb.Error as error:
             message = one_line(error)
@@ -154,7 +152,24 @@ def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
                 ) from None
             return None
 
-    return wait_until(connection, waiting=f"{path} is open in another program; waiting …")
+    return wait_until(attempt, waiting=f"{path} is open in another program; waiting …")
+
+
+def _fetch(connection: Connection, sql: str) -> list[tuple[Any, ...]]:
+    return interruptible(lambda: connection.execute(sql).fetchall(), connection.interrupt)
+
+
+def _schema(connection: Connection, schema: str) -> str:
+    """A schema as SQL. The database may have its name, so both are said."""
+    [(name,)] = connection.execute("select current_database()").fetchall()
+    return f"{quote(str(name))}.{quote(schema)}"
+
+
+_COLUMNS = """
+    select table_name, column_name, data_type from duckdb_columns()
+    where database_name = current_database() and lower(schema_name) = lower({schema})
+    order by column_index
+"""
 
 
 # Reading marts.
@@ -162,46 +177,38 @@ def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
 _ROWS_AT_ONCE = 5000
 
 
-def connect(profile: Profile) -> DuckDB:
+@contextmanager
+def connect(profile: Profile) -> Iterator[DuckDB]:
     """Open the file for reading. Raises DatabaseUnreachable with what to do next."""
-    return DuckDB(opened(profile, write=False), profile.schema, str(path_of(profile)))
+    with opened(profile, write=False) as connection:
+        yield DuckDB(connection, profile.schema, str(path_of(profile)))
 
 
 class DuckDB(Engine):
     """An open connection."""
 
-    columns_sql = """
-        select column_name, data_type from duckdb_columns()
-        where database_name = current_database() and lower(schema_name) = lower(?)
-            and table_name = ?
-        order by column_index
-    """
+    columns_sql = _COLUMNS
+    standard_type = staticmethod(_standard_type)
 
-    def __init__(
-        self, connection: AbstractContextManager[Connection], schema: str, where: str
-    ) -> None:
+    def __init__(self, connection: Connection, schema: str, where: str) -> None:
         super().__init__(schema, where)
-        self._open = ExitStack()
-        self._connection = self._open.enter_context(connection)
-        self._database = _database_of(self._connection)
+        self._connection = connection
+        self._home = _schema(connection, schema)
 
-    def __exit__(self, *exception: object) -> None:
-        self._open.close()
-
-    def all(
+    # Of a relation that is not there the driver's sentence says all.
+    def run(
         self,
         sql: str,
-        values: Sequence[object] = (),
         *,
-        relation: str = "",  # noqa: ARG002 -- the driver's sentence says all
-    ) -> list[tuple[Any, ...]]:
+        relation: str = "",  # noqa: ARG002
+    ) -> tuple[tuple[Column, ...], list[Row]]:
         with self._faults():
-            connection = self._connection
-            return interruptible(
-                lambda: connection.execute(sql, list(values)).fetchall(), connection.interrupt
-            )
+            rows = _fetch(self._connection, sql)
+            described = self._connection.description or ()
+        return tuple(Column(it[0], _standard_type(str(it[1]))) for it in described), rows
 
-    def stream(self, sql: str, relation: str = "") -> Iterator[Row]:  # noqa: ARG002 -- see `all`
+    def rows(self, selection: Selection) -> Iterator[Row]:
+        sql = self.sql(selection)
         with self._faults():
             # A cursor of its own: the caller may ask something else between two rows.
             cursor = self._connection.cursor()
@@ -219,37 +226,20 @@ class DuckDB(Engine):
             made.seek(0)
             copyfileobj(made, file)
 
-    def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
-        rows = self.all(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
-        columns = tuple(
-            Column(name=name, type=_standard_type(str(type_)))
-            for name, type_, *_ in self._connection.description or ()
-        )
-        return columns, rows
-
     def relation(self, name: str) -> str:
-        # The database may have the name of the schema, so both are always said.
-        return f"{self._database}.{super().relation(name)}"
-
-    standard_type = staticmethod(_standard_type)
+        return f"{self._home}.{quote(name)}"
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """Turn the driver's errors into ours."""
         try:
             yield
         except duckdb.Error as error:
             raise QueryFailed(self._where, one_line(error)) from None
 
 
-def _database_of(connection: Connection) -> str:
-    [(name,)] = connection.execute("select current_database()").fetchall()
-    return quote(str(name))
-
-
 # Writing the raw tables.
 
-# Columns of numbers; all others that are written are texts.
+# Columns of numbers; all others are written as texts.
 _NUMBERS = ("line", "load_id")
 
 
@@ -269,24 +259,18 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[DuckDBRaw]:
 class DuckDBRaw(RawStore):
     """An open transaction on the raw tables."""
 
-    columns_sql = """
-        select table_name, column_name, data_type from duckdb_columns()
-        where database_name = current_database() and lower(schema_name) = lower(?)
-    """
+    columns_sql = _COLUMNS
+    standard_type = staticmethod(_standard_type)
 
     def __init__(self, connection: Connection, schema: str, where: str) -> None:
-        # The database may have the name of the schema, so both are always said.
-        super().__init__(schema, f"{_database_of(connection)}.{quote(schema)}", where)
+        super().__init__(schema, _schema(connection, schema), where)
         self._connection = connection
         # Rows have a line and need no order; keeping one would cost memory.
         self.run("set preserve_insertion_order = false")
 
-    def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        connection = self._connection
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
         try:
-            return interruptible(
-                lambda: connection.execute(sql, list(values)).fetchall(), connection.interrupt
-            )
+            return _fetch(self._connection, sql)
         except duckdb.Error as error:
             raise fault(error, self.where) from None
 
@@ -294,8 +278,6 @@ class DuckDBRaw(RawStore):
         # A pointer: a key that begins with $ would be a path.
         pointer = "/" + key.replace("~", "~0").replace("/", "~1")
         return f"json_extract_string({quote(column)}, {literal(pointer)})"
-
-    standard_type = staticmethod(_standard_type)
 
     def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
         types = ", ".join(

@@ -23,25 +23,24 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from loader.engines import Load
+from loader.engines import Load, literal, quote
 from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
 from loader.engines.raw_store import kept_under
-from loader.engines.sql import literal, quote
-from loader.errors import DatabaseUnreachable, MissingExtra, UsageError
+from loader.errors import DatabaseFault, DatabaseUnreachable, MissingExtra, UsageError
 from loader.ledger import CURRENT, REVERTED, changes
-from loader.profile import Profile
-from loader.project import expanded
+from loader.project import Profile, expanded
 from loader.sources import EXTRA, LEDGER, Input
 
 # macros/lake/location.sql says the same to dbt.
 VARIABLE = "LABMART_LAKE"
+_CLAIMS = "claims"
 # What the ledger says of a load that was deleted, or given up: its number has been used.
 _PRUNED = "pruned"
 # Each so many entries one holds the whole ledger; those before the last such one are not needed.
@@ -64,18 +63,14 @@ class Folder:
         except ImportError:
             raise MissingExtra("The target spark", "sail") from None
         self.is_local = "://" not in location
-        protocol, _, rest = location.partition("://")
+        protocol = "file" if self.is_local else location.partition("://")[0]
         self.location = (
-            str(expanded(location).absolute())
-            if self.is_local
-            else f"{protocol}://{rest.rstrip('/')}"
+            str(expanded(location).absolute()) if self.is_local else location.rstrip("/")
         )
         try:
             # A listing that is remembered would not show what another loader has written.
             self.files = fsspec.filesystem(
-                "file" if self.is_local else protocol,
-                use_listings_cache=False,
-                skip_instance_cache=True,
+                protocol, use_listings_cache=False, skip_instance_cache=True
             )
         except ImportError:
             raise MissingExtra(location, protocol) from None
@@ -84,19 +79,20 @@ class Folder:
                 f"{VARIABLE}: {location} is neither a folder nor an address like s3://bucket/lab."
             ) from None
 
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """DuckDB, which reads and writes the files by the paths of this folder."""
+        with duckdb.connect(":memory:") as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            if not self.is_local:
+                connection.register_filesystem(self.files)
+            yield connection
+
     def path(self, name: str) -> str:
         return f"{self.location}/{name}"
 
-    def connect(self) -> Connection:
-        """DuckDB, which reads and writes the files by the paths of this folder."""
-        connection = duckdb.connect(":memory:")
-        connection.execute("set TimeZone = 'UTC'")
-        if not self.is_local:
-            connection.register_filesystem(self.files)
-        return connection
-
     def names(self, folder: str) -> list[str]:
-        """What lies in a folder; nothing where there is none."""
+        """What lies in a folder, in order; nothing where there is none."""
         with self._reached():
             try:
                 found = self.files.ls(self.path(folder), detail=False)
@@ -107,11 +103,8 @@ class Folder:
 
     def files_in(self, folder: str) -> list[str]:
         """The paths of the Parquet files that lie in a folder."""
-        return [
-            self.path(f"{folder}/{name}")
-            for name in self.names(folder)
-            if name.endswith(".parquet")
-        ]
+        names = self.names(folder)
+        return [self.path(f"{folder}/{name}") for name in names if name.endswith(".parquet")]
 
     def read(self, name: str) -> bytes | None:
         """The content of a file; None if there is none."""
@@ -123,12 +116,12 @@ class Folder:
         """Make a file, whole at once; False if there is one of that name."""
         with self._reached():
             try:
-                if not self.is_local:
+                if self.is_local:
+                    with self._beside(name) as temporary:
+                        temporary.write_bytes(content)
+                        os.link(temporary, self.path(name))
+                else:
                     self.files.pipe_file(self.path(name), content, mode="create")
-                    return True
-                with self._beside(name) as temporary:
-                    temporary.write_bytes(content)
-                    os.link(temporary, self.path(name))
             except FileExistsError:
                 return False
             return True
@@ -159,6 +152,27 @@ class Folder:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as folder:
             yield Path(folder) / "file"
 
+    def delete(self, name: str) -> None:
+        """Delete a file, or a folder with all that is in it, if it is there."""
+        with self._reached(), suppress(FileNotFoundError):
+            self.files.rm(self.path(name), recursive=True)
+
+    def delete_unfinished(self, folder: str) -> None:
+        """Delete what `written` has left in a folder when its process was killed."""
+        for path in Path(self.path(folder)).glob(".new-*") if self.is_local else ():
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _LONGEST_WRITE_SECONDS:
+                    shutil.rmtree(path)
+
+    def copy(self, folder: str, to: str) -> None:
+        """Copy a folder with all that is in it."""
+        with self._reached():
+            source = self.files._strip_protocol(self.path(folder))
+            for path in self.files.find(source):
+                target = f"{self.path(to)}{path.removeprefix(source)}"
+                self.files.makedirs(target.rpartition("/")[0], exist_ok=True)
+                self.files.copy(path, target)
+
     def hold(self, name: str) -> bool:
         """Make a file that says since when; False if there is one of that name."""
         return self.create(name, str(time.time()).encode())
@@ -179,28 +193,6 @@ class Folder:
             yield
         finally:
             self.delete(name)
-
-    def copy(self, folder: str, to: str) -> None:
-        """Copy a folder with all that is in it."""
-        with self._reached():
-            source = self.files._strip_protocol(self.path(folder))
-            for path in self.files.find(source):
-                target = f"{self.path(to)}{path.removeprefix(source)}"
-                self.files.makedirs(target.rpartition("/")[0], exist_ok=True)
-                self.files.copy(path, target)
-
-    def delete_unfinished(self, folder: str) -> None:
-        """Delete what `written` has left in a folder when its process was killed."""
-        if self.is_local:
-            for path in Path(self.path(folder)).glob(".new-*"):
-                with suppress(OSError):
-                    if time.time() - path.stat().st_mtime > _LONGEST_WRITE_SECONDS:
-                        shutil.rmtree(path)
-
-    def delete(self, name: str) -> None:
-        """Delete a file, or a folder with all that is in it, if it is there."""
-        with self._reached(), suppress(FileNotFoundError):
-            self.files.rm(self.path(name), recursive=True)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -226,10 +218,12 @@ def lake_of(profile: Profile) -> Folder:
 # Reading marts.
 
 
-def connect(profile: Profile, places: Sequence[str] = ()) -> DuckDB:
+@contextmanager
+def connect(profile: Profile, places: Sequence[str] = ()) -> Iterator[DuckDB]:
     """The published marts, each a view on its Parquet; also those of builds, by their places."""
     lake = lake_of(profile)
-    return DuckDB(marts(lake, profile.schema, places), profile.schema, lake.location)
+    with marts(lake, profile.schema, places) as connection:
+        yield DuckDB(connection, profile.schema, lake.location)
 
 
 @dataclass(frozen=True)
@@ -248,8 +242,7 @@ def published(lake: Folder, connection: Connection, schema: str) -> list[Publish
     files = [file for build in builds for file in lake.files_in(f"{schema}/published/{build}")]
     if not files:
         return []
-    columns = "build, schema_name, name, columns"
-    rows = f"select {columns} from read_parquet({_list(files)}) order by build"
+    rows = f"select build, schema_name, name, columns from {_rows(files)} order by build"
     return [Published(*row) for row in connection.execute(rows).fetchall()]
 
 
@@ -266,17 +259,15 @@ def marts(lake: Folder, schema: str, places: Sequence[str] = ()) -> Iterator[Con
             files = lake.files_in(f"{schema}/builds/{one.build}/{schema}/{name}")
             relation = f"{quote(home)}.{quote(name)}"
             if files:
-                rows = f"read_parquet({_list(files)})"
-                connection.execute(f"create view {relation} as select * from {rows}")
+                connection.execute(f"create view {relation} as from {_rows(files)}")
             else:
                 # Sail writes no file for no rows.
                 columns = one.columns.replace("`", '"').replace("array<bigint>", "bigint[]")
                 connection.execute(f"create table {relation} ({columns})")
         # What loader/publications tells of them.
         for file in lake.files_in(schema):
-            name = file.rpartition("/")[2].removesuffix(".parquet")
-            rows = f"select * from read_parquet({literal(file)})"
-            connection.execute(f"create table {quote(schema)}.{quote(name)} as {rows}")
+            name = quote(file.rpartition("/")[2].removesuffix(".parquet"))
+            connection.execute(f"create table {quote(schema)}.{name} as from {_rows([file])}")
         yield connection
 
 
@@ -288,8 +279,10 @@ def parquet(run: Callable[[str], object], rows: str) -> bytes:
         return path.read_bytes()
 
 
-def _list(files: Sequence[str]) -> str:
-    return f"[{', '.join(map(literal, files))}]"
+def _rows(files: Iterable[str], *, union_by_name: bool = False) -> str:
+    """SQL for the rows of files, some of which may lack columns of others."""
+    listed = ", ".join(map(literal, files))
+    return f"read_parquet([{listed}], union_by_name = {union_by_name})"
 
 
 # Writing the raw tables.
@@ -320,9 +313,9 @@ class LakeRaw(DuckDBRaw):
     def __init__(self, connection: Connection, lake: Folder, schema: str) -> None:
         super().__init__(connection, schema, lake.location)
         self._lake = lake
-        self._load_id = 0
-        # What this call has written, and has been given; nothing of it is left without a commit.
-        self._parts: dict[str, list[str]] = {}
+        # What this call has written, by table and load, and the numbers that it has been given;
+        # nothing of it is left without a commit.
+        self._parts: dict[tuple[str, int], list[str]] = {}
         self._claims: list[int] = []
         self._deleting = False
         self._declared: Sequence[Input] = ()
@@ -331,30 +324,43 @@ class LakeRaw(DuckDBRaw):
     def _name(self, *parts: object) -> str:
         return "/".join(map(str, (self.schema_name, *parts)))
 
-    def _read_ledger(self) -> None:
-        """Make the ledger's table what the entries amount to, and remember it."""
-        self.run(f"create schema if not exists {self.schema}")
+    def _entries(self, after: int = 0) -> dict[int, str]:
+        """The names of the ledger's entries after that one, by their numbers."""
         names = self._lake.names(self._name(LEDGER))
-        self._number = max((int(name.partition(".")[0]) for name in names), default=0)
+        numbers = {int(name.partition(".")[0]): self._name(LEDGER, name) for name in names}
+        return {number: name for number, name in numbers.items() if number > after}
+
+    def _entry_rows(self, entries: dict[int, str]) -> str:
+        # Older ones lack columns that came later.
+        return _rows(map(self._lake.path, entries.values()), union_by_name=True)
+
+    def _read_ledger(self) -> None:
+        """Make the ledger's table what the entries amount to, and remember it.
+
+        `_used` are all numbers that it has, also those of loads that are gone.
+        """
+        self.run(f"create schema if not exists {self.schema}")
+        entries, ledger = self._entries(), self.table(LEDGER)
+        self._number = max(entries, default=0)
         self._used: set[int] = set()
-        self.run(f"drop table if exists {self.table(LEDGER)}")
-        if names:
-            files = [self._lake.path(self._name(LEDGER, name)) for name in names]
+        self.run(f"drop table if exists {ledger}")
+        if entries:
             self.run(
-                f"create table {self.table(LEDGER)} as "
-                f"from read_parquet({_list(files)}, union_by_name = true) "
+                f"create table {ledger} as from {self._entry_rows(entries)} "
                 "qualify row_number() over (partition by load_id order by entry desc) = 1"
             )
-            ids = self.run(f"select load_id from {self.table(LEDGER)}")
-            self._used = {int(load_id) for (load_id,) in ids}
-            self.run(f"delete from {self.table(LEDGER)} where status = '{_PRUNED}'")
-            self.run(f"alter table {self.table(LEDGER)} drop column entry")
+            self._used = {load_id for (load_id,) in self.run(f"select load_id from {ledger}")}
+            self.run(f"delete from {ledger} where status = '{_PRUNED}'")
+            self.run(f"alter table {ledger} drop column entry")
         # What an older ledger lacks, or all of it.
-        self.prepare([])
-        self._base = {load.load_id: load for load in self.loads()}
+        super().prepare([])
+        self._base = self._by_id()
+
+    def _by_id(self) -> dict[int, Load]:
+        return {load.load_id: load for load in self.loads()}
 
     def prepare(self, inputs: Sequence[Input]) -> None:
-        super().prepare(inputs)
+        """See `RawStore`. Columns declared after the loads are filled with the commit."""
         self._declared = inputs
 
     def _fill_declared(self) -> None:
@@ -368,66 +374,58 @@ class LakeRaw(DuckDBRaw):
             for column, key, ids in kept_under(table.columns, loads):
                 for folder in (self._name(table.name, load_id) for load_id in ids):
                     for name in self._lake.names(folder):
-                        rows = f"read_parquet({literal(self._lake.path(f'{folder}/{name}'))})"
+                        rows = _rows([self._lake.path(f"{folder}/{name}")])
                         present = [present for present, *_ in self.run(f"describe from {rows}")]
-                        if column in present or EXTRA not in present:
-                            continue
-                        value = f"{self.json_value(EXTRA, key)} as {quote(column)}"
-                        with self._lake.written(f"{folder}/{name}") as path:
-                            self._to_parquet(f"select *, {value} from {rows}", path)
+                        if column not in present and EXTRA in present:
+                            value = f"{self.json_value(EXTRA, key)} as {quote(column)}"
+                            self._write_parquet(
+                                f"select *, {value} from {rows}", f"{folder}/{name}"
+                            )
 
-    def _to_parquet(self, rows: str, path: str) -> None:
-        self.run(f"copy ({rows}) to {literal(path)} (format parquet, compression zstd)")
+    def _write_parquet(self, rows: str, name: str) -> None:
+        with self._lake.written(name) as path:
+            self.run(f"copy ({rows}) to {literal(path)} (format parquet, compression zstd)")
 
     def next_load_id(self) -> int:
         """See `RawStore`. No other load gets the number."""
         # What is kept back goes to the load whose number was given out last.
         self.settle()
-        claims = map(int, self._lake.names(self._name("claims")))
-        self._load_id = max((*self._used, *claims), default=0)
-        while True:
-            self._load_id += 1
-            claim = self._name("claims", self._load_id)
-            if self._lake.hold(claim):
-                # Who had it before us has told the ledger before the claim was free.
-                greatest = self._greatest_since()
-                if self._load_id > greatest:
-                    break
-                self._lake.delete(claim)
-                self._load_id = greatest
-        self._claims.append(self._load_id)
-        self._first = self._first or self._load_id
-        return self._load_id
+        claims = map(int, self._lake.names(self._name(_CLAIMS)))
+        load_id = max((*self._used, *claims), default=0) + 1
+        while not self._claim(load_id):
+            load_id += 1
+        self._claims.append(load_id)
+        return load_id
 
-    def _greatest_since(self) -> int:
-        """The greatest number of the entries that others have added since the ledger was read."""
-        names = self._lake.names(self._name(LEDGER))
-        new = [name for name in names if int(name.partition(".")[0]) > self._number]
-        if not new:
-            return 0
-        files = [self._lake.path(self._name(LEDGER, name)) for name in new]
-        [(greatest,)] = self.run(f"select max(load_id) from read_parquet({_list(files)})")
-        return int(greatest)
+    def _claim(self, load_id: int) -> bool:
+        claim = self._name(_CLAIMS, load_id)
+        if not self._lake.hold(claim):
+            return False
+        # Who had it before us has told the ledger before the claim was free.
+        new = self._entries(after=self._number)
+        known = f"select 1 from {self._entry_rows(new)} where load_id >= {load_id:d}"
+        if not new or not self.run(known):
+            return True
+        self._lake.delete(claim)
+        return False
 
     def write(self, name: str, rows: str) -> None:
-        """Write the rows into a Parquet file of the load whose number was given out last."""
-        parts = self._parts.setdefault(f"{name}/{self._load_id}", [])
-        part = self._name(name, self._load_id, f"{len(parts)}.parquet")
-        with self._lake.written(part) as path:
-            self._to_parquet(rows, path)
+        """Write rows into a Parquet file of the load whose number was given out last."""
+        if name == LEDGER:
+            super().write(name, rows)
+            return
+        load_id = self._claims[-1]
+        parts = self._parts.setdefault((name, load_id), [])
+        part = self._name(name, load_id, f"{len(parts)}.parquet")
+        self._write_parquet(rows, part)
         parts.append(self._lake.path(part))
 
-    def counts(self, table: str, first: int) -> dict[int, int]:
-        """See `RawStore`; of the loads of this call."""
-        folders = [name for name in self._parts if name.startswith(f"{table}/")]
-        files = [part for folder in folders for part in self._parts[folder]]
-        if not files:
-            return {}
-        rows = self.run(
-            f"select load_id, count(*) from read_parquet({_list(files)}) "
-            f"where load_id >= {first:d} group by load_id"
-        )
-        return dict(rows)
+    def counts(self, table: str, first: int) -> dict[int, int]:  # noqa: ARG002 -- of this call
+        files = [
+            file for (name, _), parts in self._parts.items() for file in parts if name == table
+        ]
+        counted = f"select load_id, count(*) from {_rows(files)} group by load_id"
+        return dict(self.run(counted)) if files else {}
 
     def delete(self, loads: Sequence[Load]) -> None:
         """See `RawStore`. Also what no load owns is deleted then."""
@@ -446,40 +444,35 @@ class LakeRaw(DuckDBRaw):
         while not self._write_entry(void):
             self._put_upon_others()
         for load_id in claims:
-            self._lake.delete(self._name("claims", load_id))
+            self._lake.delete(self._name(_CLAIMS, load_id))
         if self._deleting:
-            self._sweep(void)
+            self._sweep()
 
     def abandon(self) -> None:
         """Take away what was written and never came to a commit."""
-        for folder in self._parts:
-            self._lake.delete(self._name(folder))
-        for load_id in self._claims:
-            self._lake.delete(self._name("claims", load_id))
+        for table, load_id in (*self._parts, *((_CLAIMS, load_id) for load_id in self._claims)):
+            self._lake.delete(self._name(table, load_id))
 
     def _write_entry(self, void: set[int]) -> bool:
         """Add an entry to the ledger; False if another one has that number."""
-        loads = {load.load_id: load for load in self.loads()}
+        loads, number = self._by_id(), self._number + 1
         gone = self._base.keys() - loads.keys() | void
         changed = [load_id for load_id, load in loads.items() if load != self._base.get(load_id)]
         if not changed and not gone:
             return True
-        number = self._number + 1
         is_complete = number % _COMPLETE_EVERY == 0
         if is_complete:
             changed, gone = list(loads), gone | (self._used - loads.keys())
-        self.run(f"create or replace temp table entry as from {self.table(LEDGER)} limit 0")
-        for load_id in changed:
-            self.run(f"insert into entry from {self.table(LEDGER)} where load_id = ?", (load_id,))
-        for load_id in gone:
-            self.run(f"insert into entry (load_id, status) values (?, '{_PRUNED}')", (load_id,))
-        content = parquet(self.run, f"select *, cast({number:d} as bigint) as entry from entry")
+        rows = (
+            f"from {self.table(LEDGER)} where load_id in {_array(changed)} union all by name "
+            f"select unnest({_array(gone)}) as load_id, '{_PRUNED}' as status"
+        )
+        content = parquet(self.run, f"select *, {number:d}::bigint as entry from ({rows})")
         if not self._lake.create(self._name(LEDGER, f"{number:012d}.parquet"), content):
             return False
-        if is_complete:
-            for name in self._lake.names(self._name(LEDGER)):
-                if int(name.partition(".")[0]) < number - _COMPLETE_EVERY:
-                    self._lake.delete(self._name(LEDGER, name))
+        for old, name in self._entries().items() if is_complete else ():
+            if old < number - _COMPLETE_EVERY:
+                self._lake.delete(name)
         return True
 
     def _put_upon_others(self) -> None:
@@ -487,22 +480,26 @@ class LakeRaw(DuckDBRaw):
 
         Raises DatabaseFault if what others have done leaves no sense in that.
         """
-        base, mine = self._base, {load.load_id: load for load in self.loads()}
+        base, mine = self._base, self._by_id()
         added = [load for load_id, load in mine.items() if load_id not in base]
         gone = [load for load_id, load in base.items() if load_id not in mine]
         marks = {
-            load_id: REVERTED if load.status == REVERTED else CURRENT
-            for load_id, load in mine.items()
-            if load_id in base and (load.status == REVERTED) != (base[load_id].status == REVERTED)
+            load_id: REVERTED if mine[load_id].status == REVERTED else CURRENT
+            for load_id in mine.keys() & base
+            if (mine[load_id].status == REVERTED) != (base[load_id].status == REVERTED)
         }
         self._read_ledger()
         if added and all(load.load_id in self._base for load in added):
             # It was our own entry that was there: its answer had been lost on the way.
             return
         if self._used & {load.load_id for load in added}:
-            raise self.refuse("a prune has given this load up, which took too long.", "Call again.")
+            raise DatabaseFault(
+                self.where, "a prune has given this load up, which took too long.", "Call again."
+            )
         if marks.keys() - self._base:
-            raise self.refuse("a prune has deleted what this call is about.", "Call again.")
+            raise DatabaseFault(
+                self.where, "a prune has deleted what this call is about.", "Call again."
+            )
         for load in added:
             self.add(load)
         super().delete([load for load in gone if load.load_id in self._base])
@@ -511,30 +508,32 @@ class LakeRaw(DuckDBRaw):
 
     def _void(self) -> set[int]:
         """The numbers of killed loads: no entry names them, and they were claimed long ago."""
-        owned = self._used | {load.load_id for load in self.loads()}
-        at_work = {
-            load_id
-            for load_id in map(int, self._lake.names(self._name("claims")))
-            if self._lake.is_held(self._name("claims", load_id), _LONGEST_LOAD_SECONDS)
+        there = {number for _, number in self._folders()} - self._used - self._by_id().keys()
+        return {
+            number
+            for number in there
+            if not self._lake.is_held(self._name(_CLAIMS, number), _LONGEST_LOAD_SECONDS)
         }
-        return {number for _, number in self._folders()} - owned - at_work
 
     def _folders(self) -> list[tuple[str, int]]:
         """What holds something of a load: the table, or `claims`, and the load's number."""
-        tables = [name for name in self._lake.names(self.schema_name) if name != LEDGER]
         return [
             (table, int(name))
-            for table in tables
+            for table in self._lake.names(self.schema_name)
+            if table != LEDGER
             for name in self._lake.names(self._name(table))
             if name.isdigit()
         ]
 
-    def _sweep(self, void: set[int]) -> None:
+    def _sweep(self) -> None:
         """Delete what belongs to no load of the ledger, and to none that is at work."""
-        for folder in (LEDGER, "claims"):
+        for folder in (LEDGER, _CLAIMS):
             self._lake.delete_unfinished(self._name(folder))
-        kept = {load.load_id for load in self.loads()}
-        dead = (self._used | set(self._base) | void) - kept
-        for table, number in self._folders():
-            if number in dead or (table == "claims" and number in kept):
-                self._lake.delete(self._name(table, number))
+        self._read_ledger()
+        for table, load_id in self._folders():
+            if load_id in self._used and (table == _CLAIMS or load_id not in self._base):
+                self._lake.delete(self._name(table, load_id))
+
+
+def _array(numbers: Collection[int]) -> str:
+    return f"array[{', '.join(map(str, numbers))}]::bigint[]"

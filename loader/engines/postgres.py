@@ -8,20 +8,18 @@ from __future__ import annotations
 import re
 import select
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from io import BytesIO
-from typing import IO, Any
+from queue import Empty, LifoQueue
+from typing import IO, Any, TypeVar
 
 import psycopg2
 import psycopg2.extensions
 from psycopg2 import errors
 
-from loader.engines import Column, Engine, Row, Selection
+from loader.engines import Column, Engine, Row, Selection, quote
 from loader.engines.raw_store import RawStore
-from loader.engines.sql import quote
 from loader.errors import (
     DatabaseFault,
     DatabaseUnreachable,
@@ -34,9 +32,11 @@ from loader.errors import (
     UsageError,
 )
 from loader.locks import interruptible, wait_until
-from loader.profile import RAW_SCHEMA_VARIABLE, Profile
+from loader.project import RAW_SCHEMA_VARIABLE, Profile
 
 Connection = psycopg2.extensions.connection
+Cursor = psycopg2.extensions.cursor
+_T = TypeVar("_T")
 
 # PostgreSQL cuts longer names off in silence.
 LONGEST_NAME = 63
@@ -136,41 +136,59 @@ class Pool:
 
     def __init__(self, connect: Callable[[], Connection], most: int, *, wait: float = 10.0) -> None:
         self._connect, self._most, self._wait = connect, most, wait
-        self._slots = threading.BoundedSemaphore(most)
-        self._idle: deque[Connection] = deque()
+        # None is one that is still to be made.
+        self._free: LifoQueue[Connection | None] = LifoQueue()
+        for _ in range(most):
+            self._free.put(None)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A connection, whose transaction is rolled back at the end unless it was committed."""
-        if not self._slots.acquire(timeout=self._wait):
-            raise TooBusy(self._most)
         try:
-            connection = self._take()
+            connection = self._free.get(timeout=self._wait)
+        except Empty:
+            raise TooBusy(self._most) from None
+        try:
+            if connection is None or _has_left(connection):
+                connection = None
+                connection = self._connect()
             try:
                 yield connection
             finally:
                 with suppress(psycopg2.Error):
                     connection.rollback()
-                if not connection.closed:
-                    self._idle.append(connection)
         finally:
-            self._slots.release()
+            self._free.put(None if connection is None or connection.closed else connection)
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-
-    def _take(self) -> Connection:
-        with suppress(IndexError):
+        with suppress(Empty):
             while True:
-                connection = self._idle.pop()
-                # An idle server says nothing: what there is to read is its farewell.
-                ready = select.poll()
-                ready.register(connection.fileno(), select.POLLIN)
-                if not ready.poll(0):
-                    return connection
-                connection.close()
-        return self._connect()
+                if connection := self._free.get_nowait():
+                    connection.close()
+
+
+def _has_left(connection: Connection) -> bool:
+    """Whether the server has ended an idle connection: what it says then is its farewell."""
+    ready = select.poll()
+    ready.register(connection.fileno(), select.POLLIN)
+    if ready.poll(0):
+        connection.close()
+    return bool(connection.closed)
+
+
+def literal(text: str) -> str:
+    """A text as a literal that means the same whatever standard_conforming_strings says."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+_COLUMNS = """
+    select c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
+    from pg_attribute as a
+    inner join pg_class as c on c.oid = a.attrelid and c.relkind not in ('i', 'I')
+    inner join pg_namespace as n on n.oid = c.relnamespace
+    where n.nspname = {schema} and a.attnum > 0 and not a.attisdropped
+    order by a.attnum
+"""
 
 
 # Reading marts.
@@ -182,11 +200,12 @@ _ROWS_AT_ONCE = 5000
 _FORMULA_SIGNS = "=+-@\t\r"
 
 
-def connect(profile: Profile) -> Postgres:
+@contextmanager
+def connect(profile: Profile) -> Iterator[Postgres]:
     """Connect as dbt would, to read and nothing else. Raises DatabaseUnreachable."""
-    connection = open_connection(profile, "labmart")
-    connection.set_session(readonly=True)
-    return Postgres(connection, where(profile), profile.schema)
+    with closing(open_connection(profile, "labmart")) as connection:
+        connection.set_session(readonly=True)
+        yield Postgres(connection, where(profile), profile.schema)
 
 
 class Postgres(Engine):
@@ -195,14 +214,8 @@ class Postgres(Engine):
     `absent` are the columns of a relation that nobody has made yet, and that has no rows.
     """
 
-    columns_sql = """
-        select a.attname, format_type(a.atttypid, a.atttypmod)
-        from pg_attribute as a
-        inner join pg_class as c on c.oid = a.attrelid
-        inner join pg_namespace as n on n.oid = c.relnamespace
-        where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped
-        order by a.attnum
-    """
+    columns_sql = _COLUMNS
+    literal = staticmethod(literal)
 
     def __init__(
         self, connection: Connection, where: str, schema: str, absent: Sequence[Column] = ()
@@ -211,22 +224,27 @@ class Postgres(Engine):
         self._connection = connection
         self._absent = absent
 
-    def __exit__(self, *exception: object) -> None:
-        self._connection.close()
+    def run(
+        self, sql: str, values: Sequence[object] = (), *, relation: str = ""
+    ) -> tuple[tuple[Column, ...], list[Row]]:
+        with self._faults(relation), self._connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            columns = tuple(
+                Column(item.name, "numeric" if item.type_code == psycopg2.NUMBER else "text")
+                for item in cursor.description or ()
+            )
+            return columns, cursor.fetchall() if columns else []
 
     def all(
         self, sql: str, values: Sequence[object] = (), *, relation: str = ""
     ) -> list[tuple[Any, ...]]:
-        with self._faults(relation), self._connection.cursor() as cursor:
-            cursor.execute(sql, values or None)
-            return list(cursor) if cursor.description else []
+        return self.run(sql, values, relation=relation)[1]
 
     def rows(self, selection: Selection) -> Iterator[Row]:
+        sql, relation = self.sql(selection), selection.relation
         if selection.limit is not None and selection.limit <= _ROWS_AT_ONCE:
-            return iter(self.all(self.sql(selection), relation=selection.relation))
-        return super().rows(selection)
-
-    def stream(self, sql: str, relation: str) -> Iterator[Row]:
+            yield from self.all(sql, relation=relation)
+            return
         # A named cursor leaves the result with the server and fetches it in portions.
         with self._faults(relation), self._connection.cursor("labmart_rows") as cursor:
             cursor.itersize = _ROWS_AT_ONCE
@@ -239,39 +257,24 @@ class Postgres(Engine):
         """See `Engine`; `escape_formulas` puts a ' before a text that a spreadsheet would run."""
 
         def cell(column: Column) -> str:
-            name = f"m.{quote(column.name)}"
+            value = name = f"m.{quote(column.name)}"
             if column.type == "boolean":
                 # COPY writes t and f; as text they are true and false.
-                return f"{name}::text as {quote(column.name)}"
-            if not (escape_formulas and _is_text(column)):
-                return name
-            begins = (
-                f"{name} > {literal('')} and strpos({literal(_FORMULA_SIGNS)}, left({name}, 1)) > 0"
-            )
-            escaped = f"""case when {begins} then {literal("'")} || {name} else {name} end"""
-            return f"{escaped} as {quote(column.name)}"
+                value = f"{name}::text"
+            elif escape_formulas and _is_text(column):
+                begins = f"strpos({literal(_FORMULA_SIGNS)}, left({name}, 1)) > 0"
+                value = f"case when {name} > '' and {begins} then '''' || {name} else {name} end"
+            return f"{value} as {quote(column.name)}"
 
         sql = self.sql(selection, ", ".join(map(cell, selection.columns)))
         with self._faults(selection.relation), self._connection.cursor() as cursor:
             cursor.copy_expert(f"copy ({sql}) to stdout (format csv, header)", file)
-
-    def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
-        with self._faults(), self._connection.cursor() as cursor:
-            cursor.execute(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
-            columns = tuple(
-                Column(item.name, "numeric" if item.type_code == psycopg2.NUMBER else "text")
-                for item in cursor.description or ()
-            )
-            return columns, list(cursor)
 
     def relation(self, name: str) -> str:
         if not self._absent:
             return super().relation(name)
         nulls = ", ".join(f"null::{item.type} as {quote(item.name)}" for item in self._absent)
         return f"(select {nulls} where false)"
-
-    def literal(self, text: str) -> str:
-        return literal(text)
 
     def key(self, column: Column) -> str:
         # Code point order is the same on every server; a server's own collation is not.
@@ -304,19 +307,20 @@ def _is_text(column: Column) -> bool:
     return column.type.split("(", 1)[0].strip() in _TEXT_TYPES
 
 
-def literal(text: str) -> str:
-    """A text as a literal that means the same whatever standard_conforming_strings says."""
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
 # Writing the raw tables.
 
 # A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
-# file is being opened.
-_NO_LIMIT = [
-    *("statement_timeout", "lock_timeout"),
-    *("idle_in_transaction_session_timeout", "transaction_timeout"),
-]
+# file is being opened. And a load that was reported as done must survive a crash of the server.
+_SETTINGS = """
+    select set_config(name, case setting when 'off' then 'on' else '0' end, true)
+    from pg_settings
+    where
+        name in (
+            'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
+            'transaction_timeout'
+        )
+        or (name = 'synchronous_commit' and setting = 'off')
+"""
 
 
 @contextmanager
@@ -326,58 +330,63 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
         raise UsageError(
             f"{RAW_SCHEMA_VARIABLE} is too long: {schema!r} has more than {LONGEST_NAME} bytes."
         )
-    connection = open_connection(profile, "labmart load")
-    try:
-        yield PostgresRaw(connection, schema, where(profile), write=write)
-    finally:
-        # Rolling back first: the server hears of a connection that is closed only some time later.
-        with suppress(psycopg2.Error):
-            connection.rollback()
-        connection.close()
+    with closing(open_connection(profile, "labmart load")) as connection:
+        try:
+            yield PostgresRaw(connection, schema, where(profile), write=write)
+        finally:
+            # The server hears of a connection that is closed only some time later.
+            with suppress(psycopg2.Error):
+                connection.rollback()
 
 
 class PostgresRaw(RawStore):
     """An open transaction on the raw tables; with `write` nobody else loads until it ends."""
 
-    # Stands for a parameter in SQL: no name can have it, and a `%` is one of a name.
-    parameter = "\0"
     has_ranges = True
-    columns_sql = """
-        select c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
-        from pg_attribute as a
-        inner join pg_class as c on c.oid = a.attrelid and c.relkind not in ('i', 'I')
-        inner join pg_namespace as n on n.oid = c.relnamespace
-        where n.nspname = \0 and a.attnum > 0 and not a.attisdropped
-    """
+    columns_sql = _COLUMNS
+    literal = staticmethod(literal)
 
     def __init__(self, connection: Connection, schema: str, where: str, *, write: bool) -> None:
         super().__init__(schema, quote(schema), where)
         self._connection = connection
         # Read committed: what is read after the lock was taken is what the last load left.
         connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
-        # A load that was reported as done must survive a crash of the server.
-        self.run(
-            "select set_config(name, case setting when 'off' then 'on' else '0' end, true) "
-            "from pg_settings where name = any(\0) "
-            "or (name = 'synchronous_commit' and setting = 'off')",
-            (_NO_LIMIT,),
-        )
+        self.run(_SETTINGS)
         # The macro lock_raw_tables takes the same lock.
-        lock = "pg_try_advisory_xact_lock(hashtextextended('labmart raw tables ' || \0, 0))"
+        name = literal(f"labmart raw tables {schema}")
+        lock = f"select pg_try_advisory_xact_lock(hashtextextended({name}, 0))"
         if write:
-            wait_until(lambda: bool(self.run(f"select {lock}", (schema,))[0][0]))
+            wait_until(lambda: bool(self.run(lock)[0][0]))
 
-    def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        if values:
-            sql = sql.replace("%", "%%").replace(self.parameter, "%s")
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        def execute(cursor: Cursor) -> list[tuple[Any, ...]]:
+            cursor.execute(sql)
+            return cursor.fetchall() if cursor.description else []
 
-        def execute() -> list[tuple[Any, ...]]:
+        return self._interruptible(execute)
+
+    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
+        listed = ", ".join(quote(column) for column in columns)
+        sql = (
+            f"copy {self.table(name)} ({listed}) from stdin (format csv, "
+            f"delimiter {literal(delimiter)}, quote '\"', encoding 'UTF8')"
+        )
+
+        # During COPY the driver does not look at what the server says: of a full disk it hears at
+        # the end of a chunk.
+        def copy(cursor: Cursor) -> None:
+            with _honest_copy():
+                cursor.copy_expert(sql, BytesIO(chunk), self.chunk)
+
+        self._interruptible(copy)
+
+    def _interruptible(self, work: Callable[[Cursor], _T]) -> _T:
+        def with_cursor() -> _T:
             with self._connection.cursor() as cursor:
-                cursor.execute(sql, values or None)
-                return list(cursor) if cursor.description else []
+                return work(cursor)
 
         try:
-            return interruptible(execute, self._connection.cancel)
+            return interruptible(with_cursor, self._connection.cancel)
         except psycopg2.Error as error:
             raise fault(error, self.where) from None
 
@@ -388,24 +397,6 @@ class PostgresRaw(RawStore):
 
     def json_value(self, column: str, key: str) -> str:
         return f"{quote(column)}::json ->> {literal(key)}"
-
-    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
-        listed = ", ".join(quote(column) for column in columns)
-        sql = (
-            f"copy {self.table(name)} ({listed}) from stdin (format csv, "
-            f"delimiter {literal(delimiter)}, quote '\"', encoding 'UTF8')"
-        )
-
-        def copy() -> None:
-            with _honest_copy(), self._connection.cursor() as cursor:
-                cursor.copy_expert(sql, BytesIO(chunk), self.chunk)
-
-        # During COPY the driver does not look at what the server says: of a full disk it hears at
-        # the end of a chunk.
-        try:
-            interruptible(copy, self._connection.cancel)
-        except psycopg2.Error as error:
-            raise fault(error, self.where) from None
 
     def end(self) -> None:
         self.analyze()

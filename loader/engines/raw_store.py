@@ -10,16 +10,14 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from itertools import chain, islice
-from queue import Empty, Queue
+from io import BytesIO
 from typing import Any
 
-from loader.engines import Load
-from loader.engines.sql import quote
+from loader.engines import Load, literal, quote
 from loader.errors import DatabaseFault
-from loader.parsers.records import Batch, RejectedLine, close_batches, csv_cell
+from loader.parsers.records import Batch, RejectedLine, csv_cell
 from loader.sources import EXTRA, LAST_LOAD, LEDGER, REJECTED, Input, InputColumn, header_key
 
 TIMESTAMP = "timestamp with time zone"
@@ -34,7 +32,6 @@ _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     # it is rolled back with its load, so that a load that failed leaves no trace at all.
     LAST_LOAD: {"load_id": "bigint"},
 }
-_ADDED_AT_ONCE = 500
 
 
 def raw_tables(inputs: Sequence[Input]) -> dict[str, Mapping[str, str]]:
@@ -80,63 +77,6 @@ def kept_under(
             yield column.name, name, those
 
 
-def _made_ahead(batches: Iterator[Batch], size: int) -> Generator[bytes]:
-    """The text of batches in chunks of about so many bytes, made by a thread.
-
-    At most three chunks are in memory: the one being filled, the one that waits, and the one that
-    was taken. What ended the batches early is raised in place of the next chunk. The thread has
-    ended when this is closed.
-    """
-    first = list(islice(batches, 2))
-    if len(first) < 2:
-        # A small file is not worth a thread.
-        yield from (batch.text.encode() for batch in first)
-        return
-    # None is the end.
-    chunks: Queue[bytes | BaseException | None] = Queue(1)
-    stopped = threading.Event()
-
-    def make() -> None:
-        pieces: list[bytes] = []
-        held = 0
-        for batch in chain(first, batches):
-            piece = batch.text.encode()
-            if pieces and held + len(piece) > size:
-                chunks.put(b"".join(pieces))
-                pieces, held = [], 0
-            pieces.append(piece)
-            held += len(piece)
-            if stopped.is_set():
-                return
-        chunks.put(b"".join(pieces))
-
-    def run() -> None:
-        end: BaseException | None = None
-        for step in (make, lambda: close_batches(batches)):
-            try:
-                step()
-            except BaseException as error:
-                end = end or error
-        if not stopped.is_set():
-            chunks.put(end)
-
-    thread = threading.Thread(target=run, name="labmart-parser", daemon=True)
-    try:
-        thread.start()
-        while isinstance(chunk := chunks.get(), bytes):
-            yield chunk
-        if chunk is not None:
-            raise chunk
-    finally:
-        stopped.set()
-        # It may be waiting for room.
-        with suppress(Empty):
-            chunks.get_nowait()
-        # A signal may have come before it had begun.
-        if thread.ident is not None:
-            thread.join()
-
-
 class RawStore:
     """The raw tables and the ledger in one transaction: others see all of it or nothing.
 
@@ -144,8 +84,6 @@ class RawStore:
     raw schema as SQL; `where` is the database in a person's words.
     """
 
-    # How the engine writes a parameter.
-    parameter = "?"
     # Each change between the thread and the engine costs; so chunks are large.
     chunk = 8 << 20
     # What is small is kept back, to be written together with that of other files.
@@ -154,7 +92,7 @@ class RawStore:
     runs_models = True
     # Whether its tables have an index of ranges; see `create_table`.
     has_ranges = False
-    # SQL for the columns of a schema: table, name, type.
+    # As an Engine has it.
     columns_sql: str
 
     def __init__(self, schema_name: str, schema: str, where: str) -> None:
@@ -168,23 +106,13 @@ class RawStore:
         # By table, columns and delimiter: what is kept back, and how much that is.
         self._kept: dict[tuple[str, tuple[str, ...], str], list[bytes]] = defaultdict(list)
         self._kept_size = 0
-        self._added: list[Load] = []
         self._counts: dict[str, dict[int, int]] = {}
 
-    def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    # What an engine does its own way.
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement, all of its rows. Raises DatabaseFault."""
         raise NotImplementedError
-
-    def analyze(self) -> None:
-        """Let the engine look at what has changed, if it plans by that."""
-
-    def json_value(self, column: str, key: str) -> str:
-        """SQL for the text that a column of JSON objects has under a key."""
-        raise NotImplementedError
-
-    def standard_type(self, type_: str) -> str:
-        """A type in PostgreSQL's words."""
-        return type_
 
     def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
         """Write records, as `Batch` has them, into a table."""
@@ -194,59 +122,39 @@ class RawStore:
         """Commit the transaction."""
         raise NotImplementedError
 
-    def settle(self) -> None:
-        """Write what is kept back, so that all statements see it."""
-        kept, self._kept_size = list(self._kept.items()), 0
-        self._kept.clear()
-        for (name, columns, delimiter), chunks in kept:
-            self.insert(name, columns, delimiter, b"".join(chunks))
-            self.changed.add(name)
-            self._counts.pop(name, None)
-        parameters = f"({', '.join([self.parameter] * len(LEDGER_COLUMNS))})"
-        while added := self._added[:_ADDED_AT_ONCE]:
-            self.run(
-                f"insert into {self.table(LEDGER)} ({', '.join(LEDGER_COLUMNS)}) "
-                f"values {', '.join([parameters] * len(added))}",
-                [getattr(load, column) for load in added for column in LEDGER_COLUMNS],
-            )
-            del self._added[:_ADDED_AT_ONCE]
-            self.changed.add(LEDGER)
+    def json_value(self, column: str, key: str) -> str:
+        """SQL for the text that a column of JSON objects has under a key."""
+        raise NotImplementedError
 
-    def columns(self) -> dict[str, dict[str, str]]:
-        """The tables of the raw schema, and the types of their columns."""
-        tables: dict[str, dict[str, str]] = defaultdict(dict)
-        for name, column, type_ in self.run(self.columns_sql, (self.schema_name,)):
-            tables[name][column] = self.standard_type(type_)
-        return tables
+    def analyze(self) -> None:
+        """Let the engine look at what has changed, if it plans by that."""
 
-    def commit(self) -> None:
-        """Make it all visible at once. A store that is closed without it leaves no trace."""
-        if self._last:
-            last = self.table(LAST_LOAD)
-            self.run(f"insert into {last} values ({self.parameter})", (self._last,))
-        self.settle()
-        self.end()
+    def literal(self, text: str) -> str:
+        return literal(text)
+
+    def standard_type(self, type_: str) -> str:
+        """A type in PostgreSQL's words."""
+        return type_
+
+    # The tables.
 
     def table(self, name: str) -> str:
         """A raw table as SQL."""
         return f"{self.schema}.{quote(name)}"
 
-    def loads(self) -> list[Load]:
-        """The ledger by load_id; empty when there is none yet."""
-        self.settle()
-        # An older ledger lacks columns that came later, and have a default.
-        present = self.columns().get(LEDGER, ())
-        names = [name for name in LEDGER_COLUMNS if name in present]
-        if not names:
-            return []
-        rows = self.run(f"select {', '.join(names)} from {self.table(LEDGER)} order by load_id")
-        return [Load(**dict(zip(names, row, strict=True))) for row in rows]
+    def columns(self) -> dict[str, dict[str, str]]:
+        """The tables of the raw schema, and the types of their columns."""
+        tables: dict[str, dict[str, str]] = defaultdict(dict)
+        sql = self.columns_sql.format(schema=self.literal(self.schema_name))
+        for name, column, type_ in self.run(sql):
+            tables[name][column] = self.standard_type(type_)
+        return tables
 
     def prepare(self, inputs: Sequence[Input]) -> None:
         """Create what is missing of the schema, its tables and their columns."""
         # `if not exists` alone would ask for the right to create what is there already.
         known = "select 1 from information_schema.schemata where schema_name = "
-        if not self.run(f"{known}{self.parameter}", (self.schema_name,)):
+        if not self.run(known + self.literal(self.schema_name)):
             self.run(f"create schema if not exists {self.schema}")
         present = self.columns()
         for name, columns in raw_tables(inputs).items():
@@ -256,11 +164,11 @@ class RawStore:
             for column, type_ in columns.items():
                 present_type = present[name].get(column)
                 if present_type is None:
-                    add = f"add column {quote(column)} {type_}"
-                    self.run(f"alter table {self.table(name)} {add}")
+                    self.run(f"alter table {self.table(name)} add column {quote(column)} {type_}")
                 elif present_type != type_:
                     # It would judge what only the models may judge: 007 is no 7 yet.
-                    raise self.refuse(
+                    raise DatabaseFault(
+                        self.where,
                         f"the column {column} of {self.schema_name}.{name} has the type "
                         f"{present_type}, and labmart needs {type_}.",
                         "Rename or drop the table, or change the type, and call again.",
@@ -279,6 +187,8 @@ class RawStore:
                     )
                     self.changed.add(table.name)
 
+    # The rows of a load.
+
     def next_load_id(self) -> int:
         """A number greater than any load ever had."""
         if not self._last:
@@ -294,29 +204,41 @@ class RawStore:
     def write_records(
         self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
     ) -> int:
-        """Write a file's records; how many there are."""
-        written = 0
+        """Write a file's records; how many there are.
 
-        def counted() -> Iterator[Batch]:
-            nonlocal written
-            try:
-                for batch in batches:
-                    written += batch.records
-                    if batch.text:
-                        yield batch
-            finally:
-                close_batches(batches)
-
-        with closing(_made_ahead(counted(), self.chunk)) as chunks:
-            for chunk in chunks:
-                self._keep(table.name, ("line", "load_id", *columns), delimiter, chunk)
+        A thread makes their text ahead of the engine: one chunk is being made while one is written.
+        What ends the batches early is raised as it is.
+        """
+        written, stopped = 0, threading.Event()
+        chunks = _chunks(batches, self.chunk, stopped)
+        try:
+            with ThreadPoolExecutor(1, "labmart-parser") as thread:
+                try:
+                    ahead = thread.submit(next, chunks, None)
+                    while made := ahead.result():
+                        ahead = thread.submit(next, chunks, None)
+                        chunk, records = made
+                        self._keep(table.name, ("line", "load_id", *columns), delimiter, chunk)
+                        written += records
+                finally:
+                    stopped.set()
+        finally:
+            # It may hold files open.
+            if isinstance(batches, Generator):
+                batches.close()
         return written
 
     def write_rejected(self, load_id: int, lines: Iterable[RejectedLine]) -> None:
+        columns = ("line", "load_id", "rule", "detail", "content")
         for line in lines:
-            cells = ",".join(map(csv_cell, (line.rule, line.detail, line.content)))
-            record = f"{line.line},{load_id},{cells}\n".encode()
-            self._keep(REJECTED, ("line", "load_id", "rule", "detail", "content"), ",", record)
+            cells = (str(line.line), str(load_id), line.rule, line.detail, line.content)
+            self._keep(REJECTED, columns, ",", _record(cells))
+
+    def add(self, load: Load) -> None:
+        """Add a row to the ledger."""
+        values = (getattr(load, column) for column in LEDGER_COLUMNS)
+        cells = (None if value is None else str(value) for value in values)
+        self._keep(LEDGER, tuple(LEDGER_COLUMNS), ",", _record(cells))
 
     def _keep(self, name: str, columns: tuple[str, ...], delimiter: str, chunk: bytes) -> None:
         if chunk:
@@ -324,6 +246,15 @@ class RawStore:
             self._kept_size += len(chunk)
         if self._kept_size > self.kept_back:
             self.settle()
+
+    def settle(self) -> None:
+        """Write what is kept back, so that all statements see it."""
+        kept, self._kept_size = list(self._kept.items()), 0
+        self._kept.clear()
+        for (name, columns, delimiter), chunks in kept:
+            self.insert(name, columns, delimiter, b"".join(chunks))
+            self.changed.add(name)
+            self._counts.pop(name, None)
 
     def count(self, table: Input, load_id: int) -> tuple[int, int]:
         """Rows and rejected lines of a load, counted in the tables."""
@@ -335,39 +266,66 @@ class RawStore:
 
     def counts(self, table: str, first: int) -> dict[int, int]:
         """How many rows there are of each load from the first on."""
-        rows = self.run(
-            f"select load_id, count(*) from {self.table(table)} "
-            f"where load_id >= {first:d} group by load_id",
-        )
-        return {int(load_id): int(count) for load_id, count in rows}
+        rows = f"from {self.table(table)} where load_id >= {first:d}"
+        return dict(self.run(f"select load_id, count(*) {rows} group by load_id"))
 
-    def add(self, load: Load) -> None:
-        self._added.append(load)
+    # The ledger.
+
+    def loads(self) -> list[Load]:
+        """The ledger by load_id; empty when there is none yet."""
+        self.settle()
+        # An older ledger lacks columns that came later, and have a default.
+        present = self.columns().get(LEDGER, ())
+        names = [name for name in LEDGER_COLUMNS if name in present]
+        if not names:
+            return []
+        rows = self.run(f"select {', '.join(names)} from {self.table(LEDGER)} order by load_id")
+        return [Load(**dict(zip(names, row, strict=True))) for row in rows]
 
     def set_status(self, changes: Mapping[int, str]) -> None:
         self.settle()
         for status in set(changes.values()):
             ids = [load_id for load_id, new in changes.items() if new == status]
             self.run(
-                f"update {self.table(LEDGER)} set status = {self.parameter} "
-                f"where load_id in {_listed(ids)}",
-                (status,),
+                f"update {self.table(LEDGER)} set status = {self.literal(status)} "
+                f"where load_id in {_listed(ids)}"
             )
 
     def delete(self, loads: Sequence[Load]) -> None:
-        ids: dict[str, list[int]] = {}
+        """Delete loads, their rows and their rejected lines."""
+        ids: dict[str, list[int]] = defaultdict(list)
         for load in loads:
             for table in (load.input, REJECTED, LEDGER):
-                ids.setdefault(table, []).append(load.load_id)
+                ids[table].append(load.load_id)
         # The table of an input may have been dropped.
         for table in self.columns().keys() & ids:
-            self.run(
-                f"delete from {self.table(table)} where load_id in {_listed(ids[table])}",
-            )
+            self.run(f"delete from {self.table(table)} where load_id in {_listed(ids[table])}")
             self.changed.add(table)
 
-    def refuse(self, problem: str, next_step: str) -> DatabaseFault:
-        return DatabaseFault(self.where, problem, next_step)
+    def commit(self) -> None:
+        """Make it all visible at once. A store that is closed without it leaves no trace."""
+        if self._last:
+            self.run(f"insert into {self.table(LAST_LOAD)} values ({self._last:d})")
+        self.settle()
+        self.end()
+
+
+def _chunks(
+    batches: Iterator[Batch], size: int, stopped: threading.Event
+) -> Iterator[tuple[bytes, int]]:
+    """The text of batches in chunks of at least so many bytes but the last; records in each."""
+    chunk, records = BytesIO(), 0
+    for batch in batches:
+        chunk.write(batch.text.encode())
+        records += batch.records
+        if chunk.tell() >= size or stopped.is_set():
+            yield chunk.getvalue(), records
+            chunk, records = BytesIO(), 0
+    yield chunk.getvalue(), records
+
+
+def _record(cells: Iterable[str | None]) -> bytes:
+    return (",".join(map(csv_cell, cells)) + "\n").encode()
 
 
 def _listed(ids: Sequence[int]) -> str:

@@ -1,4 +1,6 @@
-"""A file's bytes, decompressed, and what they are. Endings are never asked: people change them.
+"""Files of this machine: their bytes, decompressed, what they are, and temporary ones.
+
+What a file is its bytes say. Endings are never asked: people change them.
 
 A compressed file may have several members (gzip, bzip2, xz) or frames (zstd), and zero bytes after
 each. Memory does not depend on how far the data expands: every decompressor gives out only as much
@@ -14,15 +16,20 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import errno
 import hashlib
 import io
 import lzma
 import os
 import re
+import shutil
 import struct
+import tempfile
+import time
 import zipfile
 import zlib
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +48,16 @@ _WINDOW_LOG = 27
 _MAGIC = 10
 _BZIP2_BLOCKS = (bytes.fromhex("314159265359"), bytes.fromhex("177245385090"))
 _PIECE = 256 * 1024
+
+# Space that is left to others, the database's write-ahead log above all: the smaller of both.
+RESERVE = 256 << 20
+RESERVE_SHARE = 0.05
+# A real table shrinks 3 to 30 times, one that repeats a single line at most about 1,000 times, as
+# does deflate at its best. What is neither small nor plausible was made to fill disks.
+HARMLESS = 2 << 30
+PLAUSIBLE_RATIO = 1000
+CHECK_SPACE_EVERY = 64 << 20
+_TELL_EVERY = 0.1  # seconds
 
 _SAMPLE = 64 * 1024
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
@@ -75,22 +92,9 @@ ZIP_DAMAGES = (
 )
 
 
-def open_bytes(path: Path, name: str = "") -> DecompressedStream:
-    """Open a file decompressed.
-
-    Opening and reading raise FileRefused, which calls the file `name`, its path by default.
-    """
-    file = _File(path, name or printable(str(path)))
-    try:
-        return DecompressedStream(file)
-    except FileRefused:
-        file.close()
-        raise
-
-
 def sha256_of(path: Path, name: str = "") -> str:
     """SHA-256 of the bytes on disk, in hexadecimal. Raises FileRefused, calling it `name`."""
-    with _File(path, name or printable(str(path))) as file:
+    with _File(path, name) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -103,38 +107,32 @@ def cannot_open(error: OSError) -> str:
     return f": it cannot be opened: {error.strerror or error}."
 
 
+def cannot_write(error: OSError) -> str:
+    """What FileRefused says when a temporary file cannot be written."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    reason = "its disk has too little space" if is_full else error.strerror
+    return (
+        f": a temporary file of it cannot be written below {os.environ.get('TMPDIR', '/tmp')}: "
+        f"{reason}. Make room, or set TMPDIR to a folder that you can write to, on a larger disk."
+    )
+
+
 class _File(io.FileIO):
-    """The bytes of a file as they are on disk. `position` is how many have been read."""
+    """The bytes of a file as they are on disk."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self.shown = name
-        self.position = 0
+        self.shown = name or printable(str(path))
         try:
             super().__init__(path)
         except OSError as error:
-            raise self.refused(cannot_open(error)) from None
-        self._before = self._stamp()
-
-    def _stamp(self) -> tuple[int, int]:
-        status = os.fstat(self.fileno())
-        return status.st_size, status.st_mtime_ns
-
-    def refused(self, problem: str) -> FileRefused:
-        return FileRefused(self.shown, problem)
+            raise FileRefused(self.shown, cannot_open(error)) from None
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         try:
-            size = super().readinto(buffer)
-            is_changed = not size and self._stamp() != self._before
+            return super().readinto(buffer)
         except OSError as error:
-            reason = f"it cannot be read on after byte {self.position}: {error.strerror}."
-            raise self.refused(f": {reason}") from None
-        if is_changed:
-            raise self.refused(
-                ": it was changed while it was read. Load it again when nothing writes to it."
-            )
-        self.position += size
-        return size
+            reason = f"it cannot be read on after byte {self.tell()}: {error.strerror}."
+            raise FileRefused(self.shown, f": {reason}") from None
 
     # By way of readinto, as FileIO's own ones do not.
     read = io.RawIOBase.read  # type: ignore[assignment]  # it is called with a number
@@ -144,19 +142,24 @@ class _File(io.FileIO):
 class DecompressedStream(io.BufferedReader):
     """A file's bytes, decompressed. Not seekable; open it again to start anew.
 
-    `compression` is `gzip`, `zstd`, `bzip2`, `xz` or ''.
+    `compression` is `gzip`, `zstd`, `bzip2`, `xz` or ''. Opening and reading raise FileRefused,
+    which calls the file `name`, its path by default.
     """
 
-    def __init__(self, file: _File) -> None:
-        self._file = file
-        self.compression = kind = compression_of(file.read(_MAGIC))
-        file.position = file.seek(0)
+    def __init__(self, path: Path, name: str = "") -> None:
+        self._file = file = _File(path, name)
+        try:
+            self.compression = kind = compression_of(file.read(_MAGIC))
+        except FileRefused:
+            file.close()
+            raise
+        file.seek(0)
         super().__init__(_Decompressed(kind, file) if kind else file, _PIECE)
 
     @property
     def position(self) -> int:
         """How many bytes of the file on disk have been used so far."""
-        return self._file.position
+        return self._file.tell()
 
 
 def compression_of(head: bytes) -> str:
@@ -247,10 +250,8 @@ class _Decompressed(io.RawIOBase):
         return True
 
     def _refused(self, problem: str) -> FileRefused:
-        where = f"near byte {self._file.position}"
-        return self._file.refused(
-            f": its {self._kind} data {problem} {where}. Copy or export it again."
-        )
+        where = f"near byte {self._file.tell()}. Copy or export it again."
+        return FileRefused(self._file.shown, f": its {self._kind} data {problem} {where}")
 
     def close(self) -> None:
         self._file.close()
@@ -270,10 +271,28 @@ class Content:
     compression: str
 
 
+@dataclass(frozen=True)
+class LocalFile:
+    """A file that can be opened and sought in.
+
+    `name` is for people and the ledger: the PATH as it was written, `folder/file`, an address
+    without its secrets, or `archive.zip/member`; always printable. `path` is where the bytes are,
+    a temporary file for standard input, remote files and members of archives. `content` is what
+    `collect` has seen in it. `changed_at` is when the bytes were last changed where they come from,
+    in seconds since 1970; None where only the file at `path` tells it.
+    """
+
+    name: str
+    path: Path
+    temporary: bool = False
+    content: Content | None = None
+    changed_at: float | None = None
+
+
 def content_of(path: Path, name: str = "") -> Content:
     """Look into a file. Raises FileRefused, calling it `name`, when it cannot be opened."""
     name = name or printable(str(path))
-    with open_bytes(path, name) as stream:
+    with DecompressedStream(path, name) as stream:
         head = stream.read(_SAMPLE)
         compression = stream.compression
     if head.startswith(_ZIP):
@@ -341,3 +360,99 @@ def _is_text(head: bytes) -> bool:
 def _controls(data: bytes) -> bytes:
     """The control characters in the data, NUL and white space aside."""
     return bytes(byte for byte in data if byte in _CONTROLS)
+
+
+# Temporary files.
+
+
+@dataclass
+class DecompressionLimit:
+    """How many bytes have come out of one packed file, everything nested in it included."""
+
+    packed: int
+    unpacked: int = 0
+
+    def use(self, size: int, name: str) -> None:
+        """Count `size` more bytes. Raises FileRefused when it cannot be real data any more."""
+        self.unpacked += size
+        if self.unpacked > max(HARMLESS, PLAUSIBLE_RATIO * self.packed):
+            raise FileRefused(
+                name,
+                f": {self.packed:,} bytes unpack to more than {self.unpacked:,}, which no table "
+                "does. If it is real, unpack it yourself and load the files.",
+            )
+
+
+class Spool(ExitStack):
+    """Where temporary files are made, in a folder below TMPDIR that leaving this context removes.
+
+    What is read into it raises FileRefused itself for its own faults.
+    """
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        super().__init__()
+        self.progress = progress
+        self._folder: Path | None = None
+        self._count = 0
+
+    def new(self, name: str) -> Path:
+        """A path for a new file. Raises FileRefused for `name` when there can be none."""
+        if self._folder is None:
+            try:
+                # A download may still be writing when an interrupt ends the call.
+                folder = tempfile.TemporaryDirectory(prefix="labmart-", ignore_cleanup_errors=True)
+            except OSError as error:
+                raise FileRefused(name, cannot_write(error)) from None
+            self._folder = Path(self.enter_context(folder))
+        self._count += 1
+        return self._folder / f"{self._count:06}"
+
+    def watch(self, name: str, doing: str, path: Path) -> Callable[[int], None]:
+        """A function to be told the bytes that have been written to `path` so far.
+
+        It tells people, not more often than they can read, and raises FileRefused when the disk
+        has too little space left.
+        """
+        told = 0.0
+        checked = 0
+
+        def tell(size: int) -> None:
+            nonlocal told, checked
+            if size >= checked:
+                checked = size + CHECK_SPACE_EVERY
+                space = shutil.disk_usage(path.parent)
+                if space.free < min(RESERVE, int(space.total * RESERVE_SHARE)):
+                    raise FileRefused(name, cannot_write(OSError(errno.ENOSPC, "")))
+            if time.monotonic() - told >= _TELL_EVERY:
+                told = time.monotonic()
+                self.progress(f"{name}: {doing}, {size / 1e6:,.1f} MB")
+
+        return tell
+
+    def save(
+        self,
+        name: str,
+        read: Callable[[int], bytes],
+        doing: str,
+        limit: DecompressionLimit | None = None,
+    ) -> Path:
+        """Write what `read` gives, until b'', into a new file.
+
+        Raises FileRefused when there is no space, or more than the limit; then nothing is left.
+        """
+        path = self.new(name)
+        tell = self.watch(name, doing, path)
+        try:
+            with path.open("wb") as file:
+                tell(0)
+                while piece := read(_PIECE):
+                    if limit is not None:
+                        limit.use(len(piece), name)
+                    file.write(piece)
+                    tell(file.tell())
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise FileRefused(name, cannot_write(error)) from None
+            raise
+        return path

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import TypeVar
 
 from loader.printable import printable
 
 T = TypeVar("T")
-# Year, month, day; 0 for what is not said.
-Day = tuple[int, int, int]
 
 # What systems and programs leave in folders. `~$` files are those of an opened Office document.
 _LEFT_BY_SYSTEMS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -63,50 +61,58 @@ def without_secrets(text: str) -> str:
     return printable(_ADDRESS_IN_TEXT.sub(cut, " ".join(text.split())))[:300]
 
 
-def is_left_over(relative: str, *, hidden_too: bool = True) -> bool:
-    """Whether a system or a program left this file; `relative` is its path below the folder."""
-    parts = [part for part in re.split(r"[/\\]", relative) if part not in ("", ".", "..")]
-    return any(
-        part.startswith("~$")
-        or part.lower() in _LEFT_BY_SYSTEMS
-        or (hidden_too and part.startswith("."))
-        for part in parts
-    )
+def is_left_out(relative: str, exclude: Sequence[str], *, is_named: bool = False) -> bool:
+    """Whether a system or a program left this file, or --exclude means it.
 
-
-def is_passed_over(relative: str, exclude: Sequence[str]) -> bool:
-    """Whether a file below a folder is left over or excluded."""
-    return is_left_over(relative) or is_excluded(relative, exclude)
-
-
-def is_excluded(relative: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the patterns of --exclude means this file.
-
-    A pattern without `/` means a file or a folder of that name anywhere; one with `/` means the
-    end of the path.
+    `relative` is its path below the folder. A person may have named a hidden one. A
+    pattern without `/` means a file or a folder of that name anywhere; one with `/` means the end
+    of the path.
     """
+    parts = [part for part in re.split(r"[/\\]", relative) if part not in ("", ".", "..")]
+    if any(
+        part.startswith("~$" if is_named else ("~$", ".")) or part.lower() in _LEFT_BY_SYSTEMS
+        for part in parts
+    ):
+        return True
     path = relative.strip("/")
     return any(
-        fnmatchcase(f"/{path}", f"*/{pattern.strip('/')}")
-        if "/" in pattern.strip("/")
-        else any(fnmatchcase(part, pattern.strip("/")) for part in path.split("/"))
-        for pattern in patterns
+        fnmatchcase(f"/{path}", f"*/{pattern}")
+        if "/" in pattern
+        else any(fnmatchcase(part, pattern) for part in path.split("/"))
+        for pattern in (given.strip("/") for given in exclude)
     )
 
 
 # The order in which people read names.
 
-_WORDS = re.compile(r"([\W_]*)([0-9]+|[^\W\d_]+)")
 _ENDING = re.compile(r"\.[a-z]+[0-9]?(\.(gz|bz2|xz|zst))?$")
-_YEAR = re.compile("(19|20)[0-9]{2}")
 # English and German.
-_MONTH = re.compile(
-    "jan(uar[yi]?)?|feb(ruary?|ruar)?|m[aä]r(ch|z)?|apr(il)?|ma[yi]|jun[ei]?|jul[yi]?|aug(ust)?"
-    "|sept?(ember)?|o[ck]t(ober)?|nov(ember)?|de[cz](ember)?"
+_MONTH_NAME = (
+    "(?:jan(?:uar[yi]?)?|feb(?:ruary?|ruar)?|m[aä]r(?:ch|z)?|apr(?:il)?|ma[yi]|jun[ei]?|jul[yi]?|"
+    r"aug(?:ust)?|sept?(?:ember)?|o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?)(?![^\W\d_])"
 )
 _BEGINNINGS = (
     *("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
     *("jan", "feb", "mär", "apr", "mai", "jun", "jul", "aug", "sep", "okt", "nov", "dez"),
+)
+# What the parts of a day look like: as a number or a word of its own, and as digits among others.
+_PARTS = {
+    "Y": ("year", "(?:19|20)[0-9]{2}(?![0-9])"),
+    "M": ("month", f"(?:{_MONTH_NAME}|(?:0?[1-9]|1[0-2])(?![0-9]))"),
+    "N": ("month", _MONTH_NAME),
+    "D": ("day", "(?:0?[1-9]|[12][0-9]|3[01])(?![0-9])"),
+    "yyyy": ("year", "(?:19|20)[0-9]{2}"),
+    "yy": ("year", "[0-9]{2}"),
+    "mm": ("month", "(?:0[1-9]|1[0-2])"),
+    "dd": ("day", "(?:0[1-9]|[12][0-9]|3[01])"),
+    " ": ("", r"[\W_]{0,2}"),
+    ".": ("", r"\."),
+    "$": ("", "(?![0-9])"),
+}
+# The ways in which people write days; the first that fits counts.
+_WAYS = (
+    *("Y M D", "D M Y", "M D Y", "D.M.yy$", "N Y", "N D", "D N"),
+    *("dd.mm$", "yyyymmdd$", "ddmmyyyy$", "N"),
 )
 _NUMBERED_DAY = re.compile(
     r"(?<![0-9])([0-9]{1,2})[-_ ]([0-9]{1,2})[-_ ](?:19|20)[0-9]{2}(?![0-9])"
@@ -125,62 +131,43 @@ def in_reading_order(items: Iterable[T], name: Callable[[T], str] = str) -> list
     month_first = any(int(second) > 12 for _, second in pairs) and not any(
         int(first) > 12 for first, _ in pairs
     )
+    pieces = _pieces_of_names(month_first=month_first)
 
     def key(item: T) -> list[tuple[object, ...]]:
-        return [(list(_pieces(part, month_first)), part) for part in name(item).split("/")]
+        return [
+            ([*map(_comparable, pieces.finditer(_ENDING.sub("", part.casefold())))], part)
+            for part in name(item).split("/")
+        ]
 
     return sorted(listed, key=key)
 
 
-def _pieces(name: str, month_first: bool) -> Iterator[tuple[int, object]]:
-    """What a name says, in pieces to compare: numbers come before days, days before words."""
-    words = _WORDS.findall(_ENDING.sub("", name.casefold()))
-    at = 0
-    while at < len(words):
-        day, length = _day_at(words[at : at + 3], month_first)
-        word = words[at][1]
-        if day:
-            yield 1, day
-        else:
-            yield (0, int(word)) if word.isascii() and word.isdigit() else (2, word)
-        at += length
+@cache
+def _pieces_of_names(*, month_first: bool) -> re.Pattern[str]:
+    """Matches a day, a number or a word; a day's groups are `year_N`, `month_N` and `day_N`."""
+    year_first, day_first, by_month, *others = _WAYS
+    numbered = (by_month, day_first) if month_first else (day_first, by_month)
+
+    def pattern(at: int, way: str) -> str:
+        def part(match: re.Match[str]) -> str:
+            meaning, pattern = _PARTS[match[0]]
+            return f"(?P<{meaning}_{at}>{pattern})" if meaning else pattern
+
+        return re.sub("yyyy|yy|mm|dd|.", part, way)
+
+    days = "|".join(pattern(*way) for way in enumerate((year_first, *numbered, *others)))
+    return re.compile(rf"{days}|(?P<number>[0-9]+)|(?P<word>[^\W\d_]+)")
 
 
-def _day_at(words: Sequence[tuple[str, str]], month_first: bool) -> tuple[Day | None, int]:
-    """The day that words begin with, each with the gap before it, and how many words say it."""
-    first, second, third, *_ = [*(word for _, word in words), "", ""]
-    gaps = [gap for gap, _ in words[1:]]
-    readings: list[tuple[int, str, str, str]] = []
-    if len(words) == 3 and max(map(len, gaps)) <= 2:
-        readings.append((3, first, second, third))
-        by_number = [(3, third, second, first), (3, third, first, second)]
-        readings += reversed(by_number) if month_first else by_number
-        if gaps == [".", "."] and len(third) == 2:
-            readings.append((3, f"20{third}", second, first))
-    if len(words) > 1 and len(gaps[0]) <= 2:
-        if _MONTH.fullmatch(first):
-            readings += [(2, second, first, ""), (2, "", first, second)]
-        elif _MONTH.fullmatch(second) or (gaps[0] == "." and len(first) == len(second) == 2):
-            readings.append((2, "", second, first))
-    if len(first) == 8:
-        readings += [(1, first[:4], first[4:6], first[6:]), (1, first[4:], first[2:4], first[:2])]
-    if _MONTH.fullmatch(first):
-        readings.append((1, "", first, ""))
-    for length, *said in readings:
-        if day := _day(*said):
-            return day, length
-    return None, 1
-
-
-def _day(year: str, month: str, day: str) -> Day | None:
-    """A day of the calendar, of which the year or the day may not be said; None if it is none."""
-    if (year and not _YEAR.fullmatch(year)) or len(day) > 2:
-        return None
-    try:
-        is_named = _MONTH.fullmatch(month) is not None
-        in_year = _BEGINNINGS.index(month[:3]) % 12 + 1 if is_named else int(month)
-        # A year with a 29 February.
-        date(int(year or 2000), in_year, int(day or 1))
-    except ValueError:
-        return None
-    return int(year or 0), in_year, int(day or 0)
+def _comparable(piece: re.Match[str]) -> tuple[int, object]:
+    """A piece of a name, to be compared: numbers come before days, days before words."""
+    if word := piece["word"]:
+        return 2, word
+    if number := piece["number"]:
+        digits = number.lstrip("0")
+        return 0, (len(digits), digits)
+    said = {group.partition("_")[0]: text for group, text in piece.groupdict().items() if text}
+    # What is not said is 0.
+    year, month = said.get("year", "0"), said["month"]
+    in_year = int(month) if month.isdecimal() else _BEGINNINGS.index(month[:3]) % 12 + 1
+    return 1, (int(f"20{year}" if len(year) == 2 else year), in_year, int(said.get("day", "0")))

@@ -1,22 +1,94 @@
-"""Delimited text: records out of it, each part of it under its own header."""
+"""Delimited text: what it is, told by the header that it must have, and its records.
+
+The dialect is the one under which a line of the file gives the declared column names. If no line
+gives them under a usual delimiter, or one does in two ways, the file is refused with the cause. So
+it is if a record stands above the header: it would be passed over. Each part of the text is read
+under its own header.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
-from loader.errors import FileRefused
-from loader.parsers.dialect import ReadOptions, TextLayout, recognise_layout
+from loader.errors import FileRefused, NoTable
 from loader.parsers.encoding import Encoding, Open, decode, decoded, encoding_of, said_encoding
-from loader.parsers.records import Batch, Parser, RejectedLine, listed
-from loader.parsers.splitter import Splitter, complete_lines, count_lines
-from loader.sources import HeaderMatch, Input
+from loader.parsers.records import (
+    HEADER_WITHIN,
+    SWALLOWED,
+    Batch,
+    Parser,
+    Row,
+    is_filled,
+    listed,
+    refuse_records_above,
+)
+from loader.parsers.splitter import (
+    Dialect,
+    Grammar,
+    Record,
+    Splitter,
+    complete_lines,
+    count_lines,
+    lines_of,
+)
+from loader.sources import (
+    BLANKS,
+    Candidate,
+    HeaderMatch,
+    Input,
+    ReadOptions,
+    columns_alike,
+    columns_of,
+    header_key,
+    match_header,
+    single_match,
+    without_header,
+)
 
 # What encoding and dialect are told from (bytes).
 _SAMPLE = 2 << 20
 # A line must fit the memory whole; this is far above any list and below what would hurt.
 _LINE_LIMIT = 32 << 20
+# What is tried, the likelier ones first; --delimiter says any other one.
+_DELIMITERS = ",;\t|:~^\x1f\x01 "
+_USUAL_DELIMITERS = ",;\t|"
+_DELIMITER = re.compile(f"[{_USUAL_DELIMITERS}]")
+_NAMES = {"\t": "TAB", " ": "space"}
+# The header ends within so many characters, or it would take long to find.
+_HEADER_END = 1 << 17
+# How far a record over several lines is looked at.
+_LOOK = 10_000
+_COMMENT = re.compile("#+[ \t]*+(?=[^ \t\r\n])")
+# So many lines of the sample tell the width, or the delimiter of a file without a header.
+_LOOKED_AT = 500
+# So many cells of a line, and so many lines, are looked at for why they are no header.
+_EXPLAINED = 300
+_TABLE_LINES = 20
+# So much of a text without a header tells its delimiter.
+_WITHOUT_HEADER = 1 << 17
+
+
+@dataclass(frozen=True)
+class TextLayout:
+    """How a text is split: `skip` lines of `begin` characters are passed over, then come records.
+
+    `header_line` is None for a file without one.
+    """
+
+    dialect: Dialect
+    match: HeaderMatch
+    header_line: int | None = None
+    skip: int = 0
+    begin: int = 0
+
+
+def _delimiter_name(delimiter: str) -> str:
+    shown = delimiter if delimiter.isprintable() else f"\\u{ord(delimiter):04x}"
+    return _NAMES.get(delimiter, f"'{shown}'")
 
 
 @dataclass
@@ -27,8 +99,8 @@ class DelimitedParser(Parser):
     read_as: Encoding
     layout: TextLayout
     wrapping: str
-    # Records that may have swallowed others, as they are read.
-    _doubted: list[RejectedLine] = field(default_factory=list)
+    # The lines of records that may have swallowed others, as they are read.
+    _doubted: list[str] = field(default_factory=list)
 
     unit = "line"
 
@@ -42,7 +114,12 @@ class DelimitedParser(Parser):
 
     @property
     def dialect(self) -> str:
-        return f"{self.wrapping}text, {self.read_as}, {self.layout.description}"
+        layout, quote = self.layout, self.layout.dialect.quote
+        quotes = "" if quote == '"' else f", quote {quote}" if quote else ", no quotes"
+        header = f"header in line {layout.header_line}" if layout.header_line else "no header"
+        delimiter = _delimiter_name(layout.dialect.delimiter)
+        how = f"delimiter {delimiter}{quotes}, {header}{self.input.said}"
+        return f"{self.wrapping}text, {self.read_as}, {how}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -53,15 +130,9 @@ class DelimitedParser(Parser):
         if self.read_as.is_guess:
             notes += (f"the encoding is a guess: {self.read_as}; --encoding says another one",)
         if self._doubted:
-            lines = listed(
-                [
-                    f"{one.line} to {one.line + count_lines(one.content) - 1}"
-                    for one in self._doubted
-                ]
-            )
             notes += (
-                f"warning: a quoted cell has lines that look like records in lines {lines}; is a "
-                "quotation mark missing there?",
+                "warning: a quoted cell has lines that look like records in lines "
+                f"{listed(self._doubted)}; is a quotation mark missing there?",
             )
         return notes
 
@@ -74,7 +145,8 @@ class DelimitedParser(Parser):
             splitter.expect(len(match.columns), pick, extra, match.key)
 
         splitter = Splitter(
-            *(self.layout.dialect, load_id),
+            self.layout.dialect,
+            load_id,
             line=self.layout.skip + 1,
             headers=self.headers,
             on_header=lambda line, cells: expect(self.following(line, cells)),
@@ -95,9 +167,13 @@ class DelimitedParser(Parser):
                         f", line {splitter.line}: the line is longer than {_LINE_LIMIT >> 20} MiB. "
                         "Is this a table of text, and are its line ends right?",
                     )
-                self._doubted += splitter.doubted
-                rejected, doubted = tuple(splitter.rejected), tuple(splitter.doubted)
-                yield Batch(text, splitter.records, rejected, stream.position, doubted)
+                self._doubted += [
+                    f"{record.line} to {record.line + count_lines(record.content) - 1}"
+                    for record in splitter.rejected
+                    if record.rule == SWALLOWED
+                ]
+                rejected = tuple(splitter.rejected)
+                yield Batch(text, splitter.records, rejected, stream.position)
 
 
 def recognise_text(
@@ -113,3 +189,185 @@ def recognise_text(
         text = text[: complete_lines(text)] or text
     layout = recognise_layout(name, text, inputs, options)
     return DelimitedParser(name, inputs, layout.match, open_bytes, encoding, layout, wrapping)
+
+
+def recognise_layout(
+    name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
+) -> TextLayout:
+    """The layout of a file that begins with the sample of whole lines. Raises FileRefused."""
+    if not sample.strip(BLANKS):
+        raise FileRefused(name, ": it is empty; not even a header is there.")
+    if options.columns:
+        return _without_header(name, sample, inputs, options)
+    for line, at, end in _first_lines(sample):
+        readings = _readings(sample, line, at, end, inputs, options)
+        if not readings:
+            continue
+        # `a<TAB><TAB>b` can be read with nameless columns, and `a,<TAB>b` without; `a ; b` with a
+        # column `;` between spaces.
+        nameless = [sum(not any(map(str.isalnum, c)) for c in r.match.cells) for r in readings]
+        readings = [
+            r for r, count in zip(readings, nameless, strict=True) if count == min(nameless)
+        ]
+        layout, where = readings[0], f"line {line}"
+        if not _are_alike(readings, sample):
+            both = " and ".join(_delimiter_name(r.dialect.delimiter) for r in readings)
+            problem = f"the header gives the column names with {both}. Say which with --delimiter."
+            raise FileRefused(name, f", {where}: {problem}")
+        single_match(name, f", {where}", layout.match.cells, inputs)
+        layout = _with_width(layout, sample)
+        above = records_of(sample[:at], layout.dialect, limit=at)
+        rows = (Row(number, record.cells) for number, record in above)
+        refuse_records_above(name, layout.match, where, rows)
+        return layout
+    raise _nothing_found(name, sample, inputs, options)
+
+
+def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
+    """Number, begin and end of the lines that can be the header; blank ones do not count."""
+    lines = lines_of(sample)
+    filled = (line for line in lines if sample[line[1] : line[2]].strip(BLANKS))
+    return islice(filled, HEADER_WITHIN)
+
+
+def _readings(
+    sample: str, line: int, at: int, end: int, inputs: Sequence[Input], options: ReadOptions
+) -> list[TextLayout]:
+    """Every way in which a line gives the column names of an input."""
+    # Some programs mark the header as a comment.
+    if commented := _COMMENT.match(sample, at, end):
+        at = commented.end()
+    # A header may go over several lines.
+    limit = min(len(sample), max(end, at + _LOOK))
+    readings: list[TextLayout] = []
+    quote = '"' if options.quote is None else options.quote
+    for delimiter in options.delimiter or _DELIMITERS:
+        # Spaces stand in names as well.
+        if end > _HEADER_END or (delimiter == " " and readings):
+            break
+        dialect = Dialect(delimiter, quote)
+        record = Grammar(dialect).record(sample, at, limit)
+        skip = line - 1 + count_lines(sample[at : record.end])
+        header = tuple(cell or "" for cell in record.cells)
+        for match in match_header(header, inputs)[:1] if not record.fault else ():
+            readings.append(TextLayout(dialect, match, line, skip, record.end))
+    return readings
+
+
+def _are_alike(readings: Sequence[TextLayout], sample: str) -> bool:
+    """Whether all give the first records the same cells, blanks around them aside."""
+    bodies = (records_of(sample[reading.begin :], reading.dialect) for reading in readings)
+    seen = {
+        tuple(tuple((cell or "").strip(BLANKS) for cell in record.cells) for _, record in records)
+        for records in bodies
+    }
+    return len(seen) == 1
+
+
+def records_of(
+    body: str, dialect: Dialect, limit: int = _LOOKED_AT
+) -> Iterator[tuple[int, Record]]:
+    """Line and record for the first lines; behind a wrong record comes the next line."""
+    grammar = Grammar(dialect)
+    next_record = 0
+    for line, at, end in lines_of(body, limit=limit):
+        if at < next_record or not body[at:end].strip(BLANKS):
+            continue
+        record = grammar.record(body, at, min(len(body), max(end, at + _LOOK)))
+        next_record = at if record.fault else record.end
+        yield line, record
+
+
+def _with_width(layout: TextLayout, sample: str) -> TextLayout:
+    """With the width of most records, where the cells that differ are delimiters at the end."""
+    cells, columns = layout.match.cells, layout.match.columns
+    records = records_of(sample[layout.begin :], layout.dialect)
+    rows = [record.cells for _, record in records if not record.fault and is_filled(record.cells)]
+    usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else len(cells)
+    if not any(map(header_key, cells[usual:])):
+        cells, columns = cells[:usual], columns[:usual]
+    if not any(is_filled(row[len(cells) :]) for row in rows):
+        more = usual - len(cells)
+        cells, columns = (*cells, *[""] * more), (*columns, *[None] * more)
+    return replace(layout, match=HeaderMatch(layout.match.input, columns, cells))
+
+
+def _without_header(
+    name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
+) -> TextLayout:
+    match = single_match(name, "", options.columns, inputs)
+    if match is None:
+        columns = ", ".join(options.columns)
+        raise FileRefused(
+            name, f": the columns {columns} mean no input. Inputs are {columns_of(inputs)}."
+        )
+    width, quote = len(options.columns), '"' if options.quote is None else options.quote
+    body = sample[:_WITHOUT_HEADER]
+    tried = options.delimiter or _DELIMITERS
+    readings = [TextLayout(Dialect(delimiter, quote), match) for delimiter in tried]
+    right = [
+        sum(len(r.cells) == width and not r.fault for _, r in records_of(body, reading.dialect))
+        for reading in readings
+    ]
+    most = max(right)
+    best = [reading for reading, count in zip(readings, right, strict=True) if count == most]
+    if not most or not _are_alike(best, body):
+        shown = " ".join(map(_delimiter_name, tried))
+        raise FileRefused(
+            name,
+            f": no single delimiter gives its lines {width} cells (tried {shown}). "
+            "Say it with --delimiter, and see that --columns names each cell.",
+        )
+    return best[0]
+
+
+def _nothing_found(
+    name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
+) -> FileRefused:
+    """Says why no line is a header: the one that names most columns, or else has most cells."""
+    if sample.lstrip(BLANKS).startswith("<"):
+        return FileRefused(
+            name, ": it is HTML or XML, not a table of text. Save it as CSV or .xlsx."
+        )
+    first = [(line, sample[at : min(end, at + _LOOK)]) for line, at, end in _first_lines(sample)]
+    for line, text in first:
+        # Delimiters may stand behind the cell.
+        whole = text.rstrip(f"{BLANKS}{_USUAL_DELIMITERS}")
+        cells = Grammar(Dialect(",")).record(whole, 0, len(whole)).cells
+        inner = _DELIMITER.split(cells[0] or "") if len(cells) == 1 else []
+        if whole.startswith('"') and len(columns_alike(inner, inputs)) > 1:
+            return FileRefused(
+                name,
+                f", line {line}: each line is one quoted cell, as when a spreadsheet program saves "
+                "a text once more. Load the text that it came from, or split it in the spreadsheet "
+                "program (Text to Columns).",
+            )
+    candidates = [
+        Candidate(
+            f"line {line}",
+            [cell.strip(f"{BLANKS}\"'") for cell in text.split(delimiter, _EXPLAINED)],
+            f" with delimiter {_delimiter_name(delimiter)}",
+        )
+        for line, text in first
+        for delimiter in options.delimiter or _USUAL_DELIMITERS
+    ]
+    tried = "If it has another delimiter than usual, say it with --delimiter"
+    if options.delimiter is not None:
+        tried = f"Only {_delimiter_name(options.delimiter)} was tried as delimiter"
+    hint = f"{tried}; for a file without a header name its columns with --columns."
+    looked_at = f"no line of the first {HEADER_WITHIN}"
+    refused = without_header(name, looked_at, candidates, inputs, hint)
+    proposals = refused.header.proposals if refused.header else ()
+    is_near = any(column.cell for proposal in proposals for column in proposal.columns)
+    if is_near or _looks_like_table([text for _, text in first], inputs):
+        return refused
+    return NoTable(name, refused.problem, refused.header)
+
+
+def _looks_like_table(lines: Sequence[str], inputs: Sequence[Input]) -> bool:
+    """Whether they are no README: equally many delimiters, or the names of columns in one line."""
+    counts = [{line.count(sign) for line in lines[:_TABLE_LINES]} for sign in _USUAL_DELIMITERS]
+    if len(lines) > 1 and any(len(count) == 1 and count != {0} for count in counts):
+        return True
+    required = [[c.name for c in table.columns if c.required] for table in inputs]
+    return any(all(name in line for name in names) for line in lines for names in required)

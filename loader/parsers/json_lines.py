@@ -8,10 +8,12 @@ compact form. An object without any value is no record.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 from loader.errors import FileRefused
 from loader.parsers.encoding import Encoding, Open, Stream, bom_of, decoded, said_encoding
@@ -24,12 +26,19 @@ from loader.parsers.records import (
     extra_of,
     formula_text,
     is_filled,
-    list_text,
     listed,
     not_text,
     verbatim,
 )
-from loader.sources import Input, header_key, match_header, single_match, without_header
+from loader.sources import (
+    Candidate,
+    Input,
+    Likeness,
+    header_key,
+    match_header,
+    single_match,
+    without_header,
+)
 
 # Keys are looked for in the objects that begin the file, up to so many characters.
 _SAMPLE = 4 << 20
@@ -45,22 +54,20 @@ _ONE_A_LINE = (
     "for an array."
 )
 
-Pairs = tuple[tuple[str, object], ...]
-# Where objects with the same keys have the cells of a record, -1 for nowhere, and the keys that
-# mean no column.
-Layout = tuple[tuple[int, ...], tuple[tuple[str, int], ...]]
+# The keys and values of an object, in a tuple since a key may stand there twice.
+Pairs = tuple[tuple[str, Any], ...]
+# For objects with the same keys: the key of each column, and the keys that mean none.
+Layout = tuple[list[str | None], list[str]]
 
 
 class _Number(str):
     """A number as it is written."""
 
 
-# Objects become tuples of pairs, since keys may stand there twice.
 _TEXTS = {str, _Number}
 _decoder = json.JSONDecoder(
     object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, parse_constant=_Number
 )
-_scan = _decoder.scan_once  # type: ignore[attr-defined]  # its stub lacks it
 
 
 class _Rejected(Exception):  # noqa: N818 -- a name says the fault
@@ -107,30 +114,36 @@ class JsonLinesParser(Parser):
                     try:
                         if not is_text and (problem := not_text(line)):
                             raise _Rejected(*problem)
-                        if record := self._record(number, line, load_id):
-                            records.append(record)
+                        if record := self._record(number, line):
+                            records.append(f"{number},{load_id},{record}\n")
                     except _Rejected as rejection:
                         rule, detail = rejection.args
                         rejected.append(RejectedLine(number, rule, detail, verbatim(line)))
                 text = "".join(records)
                 yield Batch(text, len(records), tuple(rejected), stream.position)
 
-    def _record(self, number: int, line: str, load_id: int) -> str:
-        """A line as CSV, see Batch; '' if it has no values. Raises _Rejected or FileRefused."""
+    def _record(self, number: int, line: str) -> str:
+        """The cells of a line as CSV; '' if it has no values. Raises _Rejected or FileRefused."""
         if not (pairs := _object(line)):
             return ""
-        keys, values = zip(*pairs, strict=True)
-        positions, further = self._layouts.get(keys) or self._layout(number, keys)
-        separator = self._separator
-        extra = further and extra_of([(key, _cell(values[at], separator)) for key, at in further])
-        values += (None,)
-        cells = [values[at] for at in positions]
+        values: dict[Any, Any] = dict(pairs)
+        if len(values) < len(pairs):
+            (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+            raise _Rejected("invalid_json", f"The key {twice!r} stands there twice.")
+        known = tuple(values)
+        key_of_column, further = self._layouts.get(known) or self._layout(number, known)
+        is_plain = _TEXTS.issuperset(map(type, values.values()))
+        if not is_plain:
+            separator = self.input.formats.list_separator or ";"
+            values = {key: _cell(value, separator) for key, value in pairs}
+        extra = further and extra_of([(key, values[key]) for key in further])
+        cells: list[Any] = [values.get(key) for key in key_of_column]
         text = ""
-        if "\\" not in line and _TEXTS.issuperset(map(type, cells)):
+        if is_plain and None not in key_of_column and "\\" not in line:
             # By far the most lines: nothing in their cells needs quotation marks but a comma.
             text = ",".join(cells)
         else:
-            cells = [formula_text(_cell(value, separator)) for value in cells]
+            cells = [formula_text(cell) for cell in cells]
             for column, cell in zip(self.columns, cells, strict=True):
                 if cell and (problem := not_text(cell)):
                     what = "a NUL" if problem[0] == "nul_byte" else "half of a surrogate pair"
@@ -140,29 +153,17 @@ class JsonLinesParser(Parser):
             text = ",".join(map(csv_cell, cells))
         if not extra and not text.strip(_NOTHING) and not is_filled(cells):
             return ""
-        return f"{number},{load_id},{text},{csv_cell(extra) if extra else ''}\n"
-
-    @cached_property
-    def _separator(self) -> str | None:
-        return self.input.formats.list_separator
-
-    @cached_property
-    def _optional(self) -> Input:
-        """The input of which an object may lack any column."""
-        columns = (replace(column, required=False) for column in self.input.columns)
-        return replace(self.input, columns=tuple(columns))
+        return f"{text},{csv_cell(extra) if extra else ''}"
 
     def _layout(self, number: int, keys: tuple[str, ...]) -> Layout:
         """Each object is its own header, as one may have a column that others lack."""
-        if len(set(keys)) < len(keys):
-            twice = next(key for at, key in enumerate(keys) if key in keys[:at])
-            raise _Rejected("invalid_json", f"The key {twice!r} stands there twice.")
-        matches = match_header(keys, [self._optional])
-        for column in () if matches else self.input.columns:
-            meant = [key for key in keys if header_key(key) in column.names]
-            if len(meant) > 1:
-                both = " and ".join(map(repr, meant))
-                raise _Rejected("invalid_json", f"The keys {both} all mean {column.name}.")
+        optional = [replace(column, required=False) for column in self.input.columns]
+        matches = match_header(keys, [replace(self.input, columns=tuple(optional))])
+        meant = {} if matches else Likeness(keys, self.input).named
+        for column, alike in meant.items():
+            if len(alike) > 1:
+                both = " and ".join(map(repr, alike))
+                raise _Rejected("invalid_json", f"The keys {both} all mean {column}.")
         tables = [match.input for match in match_header(keys, self.inputs)]
         if tables and self.input not in tables:
             raise FileRefused(
@@ -171,13 +172,13 @@ class JsonLinesParser(Parser):
                 "file of its own.",
             )
         named = matches[0].columns if matches else (None,) * len(keys)
-        positions = tuple(named.index(c) if c in named else -1 for c in self.columns)
-        further = tuple((key, at) for at, key in enumerate(keys) if at not in positions)
+        key_of_column = [keys[named.index(c)] if c in named else None for c in self.columns]
+        further = [key for key in keys if key not in key_of_column]
         if len(self._ignored) < _MAX_IGNORED:
-            self._ignored |= dict.fromkeys(key for key, _ in further)
+            self._ignored |= dict.fromkeys(further)
         if len(self._layouts) >= _MAX_LAYOUTS:
             self._layouts.clear()
-        return self._layouts.setdefault(keys, (positions, further))
+        return self._layouts.setdefault(keys, (key_of_column, further))
 
 
 def recognise(
@@ -198,25 +199,25 @@ def recognise(
         keys = first
     if match := single_match(name, "", keys, inputs):
         return JsonLinesParser(name, inputs, match, encoding, open_bytes)
-    shown = ", ".join(map(repr, keys[:20])) or "no keys"
     raise without_header(
-        *(name, f"it is JSON lines, and none of its objects ({shown})", "", keys, inputs),
+        name,
+        f"it is JSON lines, and none of its objects ({listed([*map(repr, keys)]) or 'no keys'})",
+        [Candidate("", keys, "such an object")],
+        inputs,
         "Rename the keys, say --map KEY=COLUMN, or add their names to `header_names` in "
         "_sources.yml.",
-        beside="such an object",
     )
 
 
 def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str]]:
     """The keys of the first object, and of all near the beginning. Raises FileRefused."""
     keys: dict[str, str] = {}
+    seen: set[str] = set()
     first_keys: list[str] | None = None
     size = 0
     problem = ""
     for first, lines in _blocks(name, stream, encoding):
         for number, line in enumerate(lines, first):
-            if not line.strip(_BLANK):
-                continue
             try:
                 names = [key for key, _ in _object(line)]
             except _Rejected as rejection:
@@ -224,9 +225,12 @@ def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str
                 if first_keys is None and line.strip(_BLANK) in ("{", "["):
                     raise FileRefused(name, problem) from None
                 continue
-            if first_keys is None:
+            if first_keys is None and line.strip(_BLANK):
                 first_keys = names
-            keys = {header_key(key): key for key in names} | keys
+            for key in names:
+                if key not in seen:
+                    seen.add(key)
+                    keys.setdefault(header_key(key), key)
             size += len(line)
         if size > _SAMPLE:
             break
@@ -245,52 +249,52 @@ def _blocks(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, lis
             yield number, [line.removesuffix("\r") for line in lines]
         number += len(lines)
         if len(rest) > _MAX_LINE:
-            longest = f"{_MAX_LINE >> 20} million characters"
             raise FileRefused(
-                name, f", line {number}: the line is longer than {longest}. {_ONE_A_LINE}"
+                name,
+                f", line {number}: the line is longer than {_MAX_LINE >> 20} million characters. "
+                f"{_ONE_A_LINE}",
             )
 
 
 def _object(line: str) -> Pairs:
     """The keys and values of a line, () for a blank one. Raises _Rejected."""
     start = 0 if line[:1] == "{" else len(line) - len(line.lstrip(_BLANK))
+    if start == len(line):
+        return ()
     try:
-        pairs, end = _scan(line, start)
-    except StopIteration as error:
-        if start == len(line):
-            return ()
-        where = f"Character {error.value + 1}"
-        raise _Rejected("invalid_json", f"{where}: no value begins here.") from None
+        pairs, end = _decoder.raw_decode(line, start)
     except json.JSONDecodeError as error:
-        raise _Rejected("invalid_json", f"Character {error.pos + 1}: {error.msg}.") from None
+        problem = f"Character {error.pos + 1}: {error.msg}."
     except RecursionError:
-        raise _Rejected("invalid_json", "It is nested too deeply.") from None
-    if end < len(line) and line[end:].strip(_BLANK):
-        raise _Rejected("invalid_json", f"Something follows the JSON at character {end + 1}.")
-    if type(pairs) is not tuple:
-        raise _Rejected("invalid_json", "It is JSON, but no object {…}.")
-    return pairs
+        problem = "It is nested too deeply."
+    else:
+        if type(pairs) is not tuple:
+            problem = "It is JSON, but no object {…}."
+        elif end < len(line) and line[end:].strip(_BLANK):
+            problem = f"Something follows the JSON at character {end + 1}."
+        else:
+            return pairs
+    raise _Rejected("invalid_json", problem)
 
 
-def _cell(value: object, separator: str | None) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if value is True or value is False:
-        return "true" if value else "false"
+def _cell(value: Any, separator: str) -> str | None:
+    """The text of a value, of a list with the separator between its items."""
+    if value is None:
+        return None
     if isinstance(value, list):
         nested = (list, tuple)
-        items = (_compact(v) if isinstance(v, nested) else _cell(v, separator) for v in value)
-        return list_text(items, separator)
-    return _compact(value)
+        items = (_json(v) if isinstance(v, nested) else _cell(v, separator) for v in value)
+        return separator.join(item or "" for item in items)
+    return value if isinstance(value, str) else _json(value)
 
 
-def _compact(value: object) -> str:
-    """Nested JSON without spaces; numbers as they are written, keys twice if they are."""
+def _json(value: Any) -> str:
+    """JSON without spaces; numbers as they are written, keys twice if they are."""
     if isinstance(value, _Number):
-        return str(value)
+        return value
     if isinstance(value, list):
-        return f"[{','.join(map(_compact, value))}]"
+        return f"[{','.join(map(_json, value))}]"
     if isinstance(value, tuple):
-        inside = (f"{_compact(key)}:{_compact(item)}" for key, item in value)
+        inside = (f"{_json(key)}:{_json(item)}" for key, item in value)
         return "{" + ",".join(inside) + "}"
     return json.dumps(value, ensure_ascii=False)

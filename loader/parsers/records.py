@@ -14,8 +14,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from loader.errors import FileRefused
-from loader.sources import BLANKS, HeaderMatch, Headers, Input
+from loader.sources import BLANKS, HeaderMatch, Headers, Input, match_header, most_like
 
+# A header further down than this is not looked for.
+HEADER_WITHIN = 100
 # What makes a cell need quotation marks, whatever the delimiter is.
 _NEEDS_QUOTES = re.compile('["\r\n]')
 # Bytes that were no text in the file's encoding (see loader.parsers.delimited), and unpaired
@@ -26,7 +28,7 @@ _TEXT_FORMULA = re.compile(f'[{BLANKS}]*+="([^"\r\n]*+)"[{BLANKS}]*+')
 # So much of an ignored column's name is told, and so many names.
 _LONGEST_NAME = 60
 _MOST_NAMES = 20
-# The rule of a record that is read, and doubted.
+# The rule of a record that is read and doubted, with a warning: it may have swallowed others.
 SWALLOWED = "swallowed_records"
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 # Beyond so many bytes rejected lines are on disk: a file may be damaged from end to end.
@@ -37,7 +39,7 @@ _REJECTED_SHOWN = 10
 
 @dataclass(frozen=True)
 class RejectedLine:
-    """A line that could not be split into the declared columns.
+    """A line that could not be split into the declared columns, or, by SWALLOWED, a doubted record.
 
     `line` is the number that an editor shows (for a spreadsheet the row), `detail` a sentence.
     `content` is the line verbatim, without its end. If bytes of it are no text, they stand there
@@ -56,15 +58,14 @@ class Batch:
 
     `text` is CSV: one record a line (LF), its line, its load_id and its cells, and with
     `Parser.has_extra` one more, see `extra_of`; an empty cell without quotation marks is NULL.
-    `position` is how many bytes of the file have been read. `doubted` are records that are read
-    and kept beside the rejected lines, with a warning.
+    `position` is how many bytes of the file have been read. Records that are doubted stand in
+    `text` and among the `rejected`.
     """
 
     text: str
     records: int
     rejected: tuple[RejectedLine, ...]
     position: int
-    doubted: tuple[RejectedLine, ...] = ()
 
 
 class Row(NamedTuple):
@@ -121,23 +122,22 @@ class Parser(ABC):
     @property
     def notes(self) -> tuple[str, ...]:
         cells, first = self.match.cells, self.first_column
-        kept = [_shown(cells[at].strip()) for at in self.match.further]
-        nameless = [str(at) for at, cell in enumerate(cells[first:], 1) if not cell.strip()]
-        lacking = ", ".join(column.name for column in self.match.lacks)
-        notes: tuple[str, ...] = ()
-        if kept:
-            notes += (f"further columns, kept in `extra`: {listed(kept)}",)
-        if nameless:
-            notes += (f"ignored columns, without a name: number {listed(nameless)}",)
-        if lacking:
-            notes += (f"without {lacking}: they stay empty",)
-        if self._headers:
-            at = listed([str(number) for number in self._headers])
-            notes += (f"a header stands again in {self.unit} {at}; what follows is read under it",)
-        if self._further and not self.has_extra:
-            lost = listed([*map(_shown, self._further)])
-            notes += (f"not kept, for the first header has no further columns: {lost}",)
-        return notes
+        sentences = {
+            "further columns, kept in `extra`: {}": [
+                _shown(cells[at].strip()) for at in self.match.further
+            ],
+            "ignored columns, without a name: number {}": [
+                str(at) for at, cell in enumerate(cells[first:], 1) if not cell.strip()
+            ],
+            "without {}: they stay empty": [column.name for column in self.match.lacks],
+            f"a header stands again in {self.unit} {{}}; what follows is read under it": [
+                str(number) for number in self._headers
+            ],
+            "not kept, for the first header has no further columns: {}": [
+                _shown(name) for name in self._further if not self.has_extra
+            ],
+        }
+        return tuple(text.format(listed(names)) for text, names in sentences.items() if names)
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -152,13 +152,36 @@ class Parser(ABC):
         """What tells further headers from records."""
         return Headers(self.match, self.inputs)
 
-    def following(self, number: int, cells: Sequence[str]) -> HeaderMatch:
+    def following(self, number: int, cells: Sequence[str | None]) -> HeaderMatch:
         """What a header further down means. Raises FileRefused if its rows cannot follow."""
-        match = self.headers.following(self.name, f"{self.unit} {number}", cells)
-        self._headers.append(number)
-        known, names = self.ignored, [match.cells[at].strip() for at in match.further]
-        self._further += [name for name in dict.fromkeys(names) if name not in known]
-        return match
+        names = [cell or "" for cell in cells]
+        # As at the head of a file, some programs mark it as a comment.
+        names[0] = names[0].lstrip(f"#{BLANKS}")
+        matches = match_header(names, self.inputs)
+        advice = "Put it into a file of its own."
+        if match := next((m for m in matches if m.input == self.input), None):
+            more = [c.name for c in self.match.lacks if c.name in match.columns]
+            lost = [c.name for c in match.lacks if c.name in self.match.columns]
+            if not more and not (lost and match.further):
+                self._headers.append(number)
+                further = dict.fromkeys(match.cells[at].strip() for at in match.further)
+                self._further += [name for name in further if name not in self.ignored]
+                return match
+            problem = f"header begins here, with {', '.join(more)}, which the first one lacks."
+            if not more:
+                problem = (
+                    f"header begins here, without {', '.join(lost)}, which the first one has, and "
+                    f"with {', '.join(map(repr, match.further.values()))}. If these are the same, "
+                    "say --map NAME=COLUMN."
+                )
+        elif matches:
+            problem = f"table begins here, of {matches[0].input.name}."
+        else:
+            what, mend = "it is none of an input", ""
+            if (closest := most_like(names, self.inputs)).score:
+                what, mend = closest.explained()
+            problem, advice = f"header begins here: {what}.", mend or advice
+        raise FileRefused(self.name, f", {self.unit} {number}: a second {problem} {advice}")
 
     def batches(self, load_id: int) -> Iterator[Batch]:
         """All records from the first on. Raises FileRefused when the file cannot be read on."""
@@ -170,7 +193,7 @@ class Parser(ABC):
 
 
 class Rejections:
-    """Collects a file's rejected lines, and the `doubted` ones, which do not count as rejected.
+    """Collects a file's rejected lines, of which doubted records do not count as rejected.
 
     Iterating gives all of them back, any number of times.
     """
@@ -193,11 +216,12 @@ class Rejections:
     def add(self, batch: Batch) -> None:
         """Keep those of one more batch."""
         for line in batch.rejected:
-            self.by_rule[line.rule] += 1
-            if len(self.first) < _REJECTED_SHOWN:
-                self.first.append(line)
-        self.doubted += len(batch.doubted)
-        for line in (*batch.rejected, *batch.doubted):
+            if line.rule == SWALLOWED:
+                self.doubted += 1
+            else:
+                self.by_rule[line.rule] += 1
+                if len(self.first) < _REJECTED_SHOWN:
+                    self.first.append(line)
             written = json.dumps([line.line, line.rule, line.detail, line.content])
             self._spool.write(f"{written}\n".encode())
 
@@ -219,14 +243,6 @@ def rounded_text(value: float) -> str:
     return f"{digits.rstrip('0').rstrip('.')}E{exponent}"
 
 
-def list_text(items: Iterable[str | None], separator: str | None) -> str:
-    """A list of a format that has lists: `1;2`, with nothing between for an item that is NULL.
-
-    `separator` is the one that the models will read the load's lists by.
-    """
-    return (separator or ";").join(item or "" for item in items)
-
-
 def formula_text(cell: str | None) -> str | None:
     """The text of `="007"`, which is written so that Excel takes no text for a number."""
     formula = _TEXT_FORMULA.fullmatch(cell) if cell else None
@@ -240,13 +256,6 @@ def csv_cell(cell: str | None, delimiter: str = ",") -> str:
     if not cell or delimiter in cell or _NEEDS_QUOTES.search(cell):
         return '"' + cell.replace('"', '""') + '"'
     return cell
-
-
-def close_batches(batches: Iterator[Batch]) -> None:
-    """Let go of the files that a generator holds open, in the thread that ran it."""
-    close = getattr(batches, "close", None)
-    if close is not None:
-        close()
 
 
 def verbatim(text: str) -> str:

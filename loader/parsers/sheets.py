@@ -1,13 +1,27 @@
-"""Tables that come split into cells, as workbooks and Parquet files have them, into batches."""
+"""Tables that come split into cells: those of workbooks (xlsx, xlsm, xls, ods), and into batches.
+
+A workbook is opened by a process of its own (loader.parsers.workbook_child) with limits on memory
+and time. One such process gives the first rows of every sheet, in which the header is looked for;
+another one runs when a sheet is read further. Both ends work at the same time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice, product
+from pathlib import Path
+
+import msgspec
 
 from loader.errors import FileRefused
 from loader.parsers.records import (
+    HEADER_WITHIN,
     NO_TEXT,
     Batch,
     Parser,
@@ -23,20 +37,19 @@ from loader.parsers.records import (
     verbatim,
 )
 from loader.sources import (
-    BLANKS,
-    ID_LIKE,
+    Candidate,
     HeaderMatch,
     Input,
+    Likeness,
     columns_alike,
-    named_columns,
-    near_miss,
     single_match,
     without_header,
 )
 
-# A header further down than this is not looked for.
-HEADER_WITHIN = 100
 _ROWS_PER_BATCH = 10_000
+# The child's longest line is one row of at most 8 million characters.
+_MAX_LINE = 64 << 20
+_CHILD = "loader.parsers.workbook_child"
 
 
 @dataclass(frozen=True)
@@ -95,8 +108,8 @@ class SheetParser(Parser):
             records: list[str] = []
             rejected: list[RejectedLine] = []
             for row in portion:
-                if names := self._header_cells(row, match):
-                    match = self.following(row.number, names)
+                if self.headers.is_header(row.cells):
+                    match = self.following(row.number, _names(row))
                     continue
                 record = self._record(row, match)
                 if NO_TEXT.search(record) and (problem := not_text(record)):
@@ -105,14 +118,6 @@ class SheetParser(Parser):
                 else:
                     records.append(f"{row.number},{load_id},{record}\n")
             yield Batch("".join(records), len(records), tuple(rejected), position=0)
-
-    def _header_cells(self, row: Row, match: HeaderMatch) -> list[str]:
-        """The names of a row that is a header further down; [] for a record."""
-        cells, key = row.cells, match.key
-        if key is not None and key < len(cells) and ID_LIKE.match((cells[key] or "").strip(BLANKS)):
-            return []
-        names = _names(row)
-        return names if self.headers.is_header(names) else []
 
     def _record(self, row: Row, match: HeaderMatch) -> str:
         """The cells of a row as CSV."""
@@ -149,15 +154,12 @@ def recognise_sheets(
         visible[0].beside = tuple(f"left out the sheet {sheet.part!r}" for sheet in left_out)
     elif not parsers:
         rows = [row for sheet in sheets for row in _first(sheet)]
-        best = max(
-            rows, key=lambda row: (named_columns(_names(row), inputs), len(row.cells)), default=None
-        )
+        candidates = [Candidate(f"row {row.number}", _names(row)) for row in rows]
         kinds = ", ".join(sheet.kind for sheet in sheets) or "no sheet"
         raise without_header(
             name,
             f"none of the first {HEADER_WITHIN} rows ({kinds})",
-            f"row {best.number}" if best else "",
-            _names(best) if best else [],
+            candidates or [Candidate("", [])],
             inputs,
             "Columns of sheets without a header are named with --columns; a text that was never "
             "split into columns is loaded as the file that it came from.",
@@ -182,11 +184,10 @@ def _refuse_forgotten(
             what = "it has records and no header. Give it one."
             raise FileRefused(name, f"{where} {filled[0].number}: {what} {apart}")
     for row, table in product(filled, inputs):
-        alike = columns_alike(header := _names(row), table)
+        alike = columns_alike(names := _names(row), [table])
         if all(column in alike for column in table.columns if column.required):
-            _, what, advice = near_miss(header, [table])
-            what = f"{what}. {advice}" if what else f"it names the columns of {table.name}."
-            raise FileRefused(name, f"{where} {row.number}: {what} {apart}")
+            what, advice = Likeness(names, table).explained()
+            raise FileRefused(name, f"{where} {row.number}: {what}. {advice} {apart}")
 
 
 def _recognise_sheet(
@@ -222,3 +223,84 @@ def _names(row: Row) -> list[str]:
     while names and not names[-1].strip():
         names.pop()
     return names
+
+
+# workbooks ---------------------------------------------------------------------------------------
+
+
+class Message(msgspec.Struct):
+    """What a child says: some rows of a sheet, "end" behind all of them, or a sentence instead.
+
+    `sheet`, `hidden` and `is_whole` are those of a preview.
+    """
+
+    rows: list[Row] = []
+    sheet: str = ""
+    hidden: bool = False
+    is_whole: bool = False
+    refused: str = ""
+    end: bool = False
+
+
+def workbook_sheets(path: Path, name: str, format_: str) -> list[Sheet]:
+    """The sheets of a workbook that have cells, in its order, hidden ones too.
+
+    `format_` is xlsx (also for xlsm), xls or ods, `name` what messages call the file. Raises
+    FileRefused, as do the iterators of the sheets' rows.
+    """
+
+    def sheet(index: int, preview: Message) -> Sheet:
+        def rows() -> Iterator[Row]:
+            yield from preview.rows
+            if not preview.is_whole:
+                with closing(_messages(path, name, format_, "rows", index)) as messages:
+                    all_rows = (row for message in messages for row in message.rows)
+                    yield from islice(all_rows, len(preview.rows), None)
+
+        kind = f"{format_}, {'hidden ' if preview.hidden else ''}sheet {preview.sheet!r}"
+        return Sheet(preview.sheet, kind, rows, preview.hidden)
+
+    previews = list(_messages(path, name, format_, "preview", HEADER_WITHIN))
+    return [sheet(index, preview) for index, preview in enumerate(previews) if preview.rows]
+
+
+def _messages(path: Path, name: str, format_: str, task: str, number: int) -> Generator[Message]:
+    """What a child says up to the message that all has been read; closing this ends the child."""
+    package = Path(__file__).resolve().parents[2]
+    search = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    child = subprocess.Popen(
+        # -P: no module is taken from the folder in which the person works.
+        [sys.executable, "-P", "-m", _CHILD, format_, str(path.absolute()), task, str(number)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert child.stdout is not None
+    decoder = msgspec.json.Decoder(Message)
+    refused = ""
+    try:
+        with suppress(msgspec.DecodeError):
+            while not refused and (line := child.stdout.readline(_MAX_LINE)):
+                message = decoder.decode(line)
+                refused = message.refused
+                if message.end:
+                    return
+                yield message
+        reason = refused or _ending(child.wait())
+        raise FileRefused(name, f": this {format_} file is not read. {reason}")
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def _ending(code: int) -> str:
+    """Why a child ended that did not say so itself."""
+    if code == -signal.SIGXCPU:
+        reason = "Reading it takes too long."
+    elif code == -signal.SIGKILL:
+        reason = "The system ended the reading, most likely because memory ran out."
+    else:
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        reason = f"The process that reads it broke off ({how})."
+    return f"{reason} Open it in a spreadsheet program, save the sheet as CSV and load that."

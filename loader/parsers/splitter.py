@@ -4,12 +4,12 @@ A record ends with LF, CRLF or CR. A cell is quoted if it begins with a quote ch
 before it allowed; in it delimiters and line ends are text and a doubled quote is one. Every other
 cell is the text up to the next delimiter, quote characters included.
 
-What is legal by RFC 4180 is read as it says, a cell over several lines too, whatever these look
-like; `doubted` tells the ones that look like records. A line whose record is not right (its
-quotes, its number of cells, bytes that are no text) is rejected alone, and reading goes on with the
-line below it. So a quote that is opened and never closed costs one line, not the rest of the file.
-A record of nothing but empty cells is none. `="007"`, which keeps Excel from taking a text for a
-number, is its text.
+What is legal by RFC 4180 is read as it says, a cell over several lines too; if these look like
+records, the record is doubted (SWALLOWED). A line whose record is not right (its quotes, its number
+of cells, bytes that are no text) is rejected alone, and reading goes on with the line below it. So
+a quote that is opened and never closed costs one line, not the rest of the file. A record of
+nothing but empty cells is none. `="007"`, which keeps Excel from taking a text for a number, is its
+text.
 
 What follows a record that is a header is read under it.
 
@@ -197,9 +197,9 @@ class PlainLines:
 class Splitter:
     """Splits a text that comes in portions, after `expect` has told what its records look like.
 
-    `line` is the number of the next line; `records`, `rejected` and `doubted`, which may have
-    swallowed others, are those of the last portion. Where a record is a header, `on_header` is told
-    its line and cells, and what to expect from there on it tells by `expect`.
+    `line` is the number of the next line; `records` and `rejected` are those of the last portion.
+    Where a record is a header, `on_header` is told its line and cells, and what to expect from
+    there on it tells by `expect`.
     """
 
     def __init__(
@@ -209,12 +209,12 @@ class Splitter:
         *,
         line: int = 1,
         headers: Headers | None = None,
-        on_header: Callable[[int, tuple[str, ...]], None] | None = None,
+        on_header: Callable[[int, Sequence[str | None]], None] | None = None,
     ) -> None:
         self.line = line
         self.records = 0
         self.rejected: list[RejectedLine] = []
-        self.doubted: list[RejectedLine] = []
+        self._doubted = 0
         self._dialect, self._load_id = dialect, load_id
         self._headers, self._on_header = headers, on_header
         self._grammar = Grammar(dialect)
@@ -249,7 +249,7 @@ class Splitter:
         Returns them as CSV, and how much of the text was used: a record that may go on behind its
         end is left for the next call.
         """
-        self.records, self.rejected, self.doubted = 0, [], []
+        self.records, self.rejected, self._doubted = 0, [], 0
         out: list[str] = []
         at = 0
         # Bytes that could not be decoded are looked for line by line.
@@ -283,7 +283,7 @@ class Splitter:
             at += len(line) + 1
             if not self._odd.match(f"\n{line}\n"):
                 continue
-            may_be_header = self._headers is not None and self._headers.words.search(line)
+            may_be_header = self._headers and self._headers.words.search(line)
             if not may_be_header and line.strip(self._nothing):
                 continue
             cells = self._grammar.record(line, 0, len(line)).cells
@@ -360,22 +360,23 @@ class Splitter:
                     "cell of it has lines that look like records. Is a quotation mark missing?"
                 )
                 content = verbatim(written.rstrip("\r\n"))
-                self.doubted.append(RejectedLine(self.line, SWALLOWED, detail, content))
+                self.rejected.append(RejectedLine(self.line, SWALLOWED, detail, content))
+                self._doubted += 1
             self._write(cells, out)
         self.line += lines
         return record.end
 
     def _is_header(self, cells: Sequence[str | None]) -> bool:
-        return self._headers is not None and self._headers.is_header([cell or "" for cell in cells])
+        return self._headers is not None and self._headers.is_header(cells)
 
     def _follow(self, header: Sequence[str | None], lines: int) -> None:
         assert self._on_header is not None, "with headers somebody is told"
-        self._on_header(self.line, tuple(cell or "" for cell in header))
+        self._on_header(self.line, header)
         self.line += lines
 
     def _swallows(self, record: str) -> bool:
         """Whether a line within a record looks like one: two stray quotes may have made it."""
-        if self._width == 1 or len(self.doubted) >= _SWALLOWED_SHOWN:
+        if self._width == 1 or self._doubted >= _SWALLOWED_SHOWN:
             return False
         for _, at, end in lines_of(record):
             cells = record[at:end].split(self._dialect.delimiter)

@@ -3,7 +3,7 @@
     python -P -m loader.parsers.workbook_child FORMAT PATH preview ROWS
     python -P -m loader.parsers.workbook_child FORMAT PATH rows SHEET
 
-stdout has one JSON object a line, a `workbooks.Message`: of a preview one for each sheet with its
+stdout has one JSON object a line, a `sheets.Message`: of a preview one for each sheet with its
 first rows, of rows as many as it takes. The last one says that nothing is missing, or why something
 is.
 

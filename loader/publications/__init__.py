@@ -6,7 +6,6 @@ views on one of these places. To publish is to lead all of these views to anothe
 transaction, if every test is green; to go back is the same. So whatever others have made on a mart,
 views and rights, stands on a view that stays.
 
-    fingerprint  what the marts are made by
     postgres     places are `S__next` while dbt builds and `S__b7` once they are published
     duckdb       DuckDB renames no schema: places are `S__1`, `S__2` ..., the first that is free
     lake         dbt itself publishes there, by a pointer (macros/lake/publish.sql)
@@ -34,10 +33,9 @@ from typing import Any
 import msgspec
 
 from loader import __version__
-from loader.engines.sql import quote
+from loader.engines import quote
 from loader.errors import NotBuilt, UsageError
-from loader.profile import Profile
-from loader.project import person
+from loader.project import Profile, person
 
 PUBLICATIONS, MART_STATUS = "publications", "mart_status"
 # Of a publication: readers see it; it can be put back; its tables are gone.

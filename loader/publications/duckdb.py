@@ -16,11 +16,10 @@ from typing import Any
 
 import duckdb
 
-from loader.engines import dbt_turn
+from loader.engines import dbt_turn, literal, quote
 from loader.engines.duckdb import Connection, one_line, opened, path_of
-from loader.engines.sql import literal, quote
 from loader.errors import DatabaseFault
-from loader.profile import Profile
+from loader.project import Profile
 from loader.publications import (
     GONE,
     MART_STATUS,

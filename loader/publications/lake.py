@@ -15,10 +15,10 @@ from hashlib import sha256
 from socket import gethostname
 from typing import Any
 
+from loader.engines import literal
 from loader.engines.duckdb import Connection
 from loader.engines.lake import lake_of, marts, parquet, published
-from loader.engines.sql import literal
-from loader.profile import Profile
+from loader.project import Profile
 from loader.publications import (
     CURRENT,
     GONE,

@@ -21,6 +21,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import errors
 
+from loader.engines import quote
 from loader.engines.postgres import (
     LONGEST_NAME,
     Connection,
@@ -29,10 +30,9 @@ from loader.engines.postgres import (
     open_connection,
     where,
 )
-from loader.engines.sql import quote
 from loader.errors import DatabaseFault, UsageError
 from loader.locks import interruptible, wait_until
-from loader.profile import Profile
+from loader.project import Profile
 from loader.publications import (
     COLUMNS,
     CURRENT,

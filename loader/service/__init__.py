@@ -6,11 +6,11 @@ command does, runs dbt, and tells how it goes. `marts` gives the result out.
 
 app           all addresses: uploads, jobs, marts, loads, health, documentation, page; the server
 access        what a running server holds; who may do what; what happens to every request
-model         the shapes of requests and answers, the options of a load among them; errors
-uploads       a body while it arrives, within limits; the spool that keeps it until it is loaded
-jobs          settings; the service's own tables; jobs from accepted to ended
+uploads       what can be asked for; a body while it arrives, within limits; the spool that keeps it
+jobs          settings; the service's own tables; what a job is; jobs from accepted to ended
 worker        does the work of jobs, and is kept running
 marts         the rows that a request asks for (loader.query), their formats and ETags
+problems      errors as they are answered
 page/         the page for people: static files, of which app.js is the map
 """
 

@@ -13,27 +13,24 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, TypeVarTuple
+from typing import Annotated, Any, Literal
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from psycopg2.errors import UniqueViolation
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loader.errors import UsageError
 from loader.service.jobs import LOCAL, JobStore, Settings, Tables, is_loopback
 from loader.service.marts import Marts
-from loader.service.model import Problem
+from loader.service.problems import Problem
 
 _LOG = logging.getLogger("labmart.access")
-_Result = TypeVar("_Result")
-_Arguments = TypeVarTuple("_Arguments")
 
 Role = Literal["read", "load", "admin"]
 ROLES: tuple[Role, ...] = ("read", "load", "admin")
@@ -47,8 +44,6 @@ _FROM_FILE = "token-file"
 # What is wrong with a header is told below.
 _BEARER = HTTPBearer(auto_error=False, description="A token of `labmart token create`.")
 
-# Requests wait for each other's connections rather than open one each.
-CONNECTIONS = 8
 # Bytes of a body that is still waited for when a request is refused.
 _SMALL_BODY = 1 << 16
 # For everything but the dbt documentation, which brings its own.
@@ -153,14 +148,6 @@ class Service:
     def __init__(self, settings: Settings, tables: Tables, marts: Marts) -> None:
         self.settings, self.marts = settings, marts
         self.jobs, self.tokens = JobStore(tables), TokenStore(tables)
-        # Threads of their own: those that wait for rows of a mart keep nobody from uploading.
-        self._threads = CapacityLimiter(CONNECTIONS)
-
-    async def in_thread(
-        self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments
-    ) -> _Result:
-        """Call what waits for the database in a thread, beside other requests."""
-        return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
 
 async def _service_of(request: Request) -> Service:
@@ -173,20 +160,20 @@ async def _service_of(request: Request) -> Service:
 Serving = Annotated[Service, Depends(_service_of)]
 
 
-def require(role: Role) -> Callable[..., Awaitable[Caller]]:
+def require(role: Role) -> Callable[..., Caller]:
     """The dependency that lets in who has the role, and gives the route its caller.
 
     It needs nothing of the body, so that it has decided before the first byte of it is read.
     """
 
-    async def check(
+    def check(
         request: Request,
         service: Serving,
         given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> Caller:
         caller = None
         if given is not None:
-            caller = await service.in_thread(service.tokens.caller_of, given.credentials)
+            caller = service.tokens.caller_of(given.credentials)
         elif service.settings.open_to_all and "authorization" not in request.headers:
             caller = Caller(LOCAL, "admin")
         if caller is None:
@@ -199,11 +186,8 @@ def require(role: Role) -> Callable[..., Awaitable[Caller]]:
             )
         request.state.caller = caller.name
         if ROLES.index(caller.role) < ROLES.index(role):
-            raise Problem(
-                403,
-                "role-missing",
-                f"The token {caller.name!r} has the role {caller.role!r}, and this needs {role!r}.",
-            )
+            detail = f"The token {caller.name!r} has the role {caller.role!r}; this needs {role!r}."
+            raise Problem(403, "role-missing", detail)
         return caller
 
     return check
@@ -213,14 +197,13 @@ class Guard:
     """The outermost part of the app: refuses other places, protects browsers, logs."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
-        self._settings = settings
+        self._app, self._settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status, headers = time.monotonic(), 0, Headers(scope=scope)
+        begun, status, request = time.monotonic(), 0, Request(scope)
 
         async def send_protected(message: Message) -> None:
             nonlocal status
@@ -229,49 +212,42 @@ class Guard:
                 answered = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     answered.setdefault(name, value)
-                length = headers.get("content-length", "0")
+                length = request.headers.get("content-length", "0")
                 is_large = not length.isdigit() or int(length) > _SMALL_BODY
-                if status >= 400 and (is_large or "transfer-encoding" in headers):
+                if status >= 400 and (is_large or "transfer-encoding" in request.headers):
                     # The server would go on reading, only to drop it.
                     answered["Connection"] = "close"
             await send(message)
 
         try:
-            problem = self._refusal(scope["method"], headers)
+            problem = self._refusal(request)
             app = problem.response(scope["path"]) if problem else self._app
             await app(scope, receive, send_protected)
         finally:
-            _log(scope, status, time.monotonic() - begun)
+            line = {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "method": scope["method"],
+                # Without the query, in which somebody might send what they should not.
+                "path": scope["path"][:500],
+                "status": status,
+                "ms": round((time.monotonic() - begun) * 1000, 1),
+                "client": request.client and request.client.host,
+                "caller": getattr(request.state, "caller", None),
+            }
+            _LOG.info("%s", json.dumps(line))
 
-    def _refusal(self, method: str, headers: Headers) -> Problem | None:
+    def _refusal(self, request: Request) -> Problem | None:
         """Keep pages of other places from speaking to a server that only this machine reaches."""
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if self._settings.is_loopback and not is_loopback(re.sub(":[0-9]*$", "", host)):
+        host, origin = request.headers.get("host", ""), request.headers.get("origin")
+        if is_loopback(self._settings.host) and not is_loopback(re.sub(":[0-9]*$", "", host)):
             return Problem(
                 403,
                 "foreign-host",
                 f"This server is called by the name of this machine, not {host!r}. "
                 f"Use http://127.0.0.1:{self._settings.port}.",
             )
-        if origin is None or method in ("GET", "HEAD", "OPTIONS"):
+        is_own = origin is None or origin.partition("://")[2].lower() == host.lower()
+        if is_own or request.method in ("GET", "HEAD", "OPTIONS"):
             return None
-        if origin.partition("://")[2].lower() == host.lower():
-            return None
-        return Problem(
-            403, "foreign-origin", "A page of another place may not change anything here."
-        )
-
-
-def _log(scope: Scope, status: int, seconds: float) -> None:
-    request = Request(scope)
-    line = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "method": scope["method"],
-        # Without the query, in which somebody might send what they should not.
-        "path": scope["path"][:500],
-        "status": status,
-        "ms": round(seconds * 1000, 1),
-        "client": request.client and request.client.host,
-        "caller": getattr(request.state, "caller", None),
-    }
-    _LOG.info("%s", json.dumps(line))
+        detail = "A page of another place may not change anything here."
+        return Problem(403, "foreign-origin", detail)

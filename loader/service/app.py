@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from threading import Lock
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
@@ -29,36 +30,39 @@ from loader.dbt import write_docs
 from loader.errors import BuildFailed, UsageError
 from loader.load import restricted
 from loader.parsers.encoding import said_encoding
+from loader.publications import PUBLICATIONS
 from loader.query import FILTER_SYNTAX
-from loader.service.access import CONNECTIONS, Caller, Guard, Service, Serving, TokenStore, require
-from loader.service.jobs import Settings, Tables, prepared
-from loader.service.marts import FORMATS, Marts
-from loader.service.model import (
-    DECLARED,
-    HANDLERS,
+from loader.service.access import Caller, Guard, Service, Serving, TokenStore, require
+from loader.service.jobs import (
     Job,
     JobList,
     Kind,
     Options,
-    Problem,
-    RowQuery,
-    UploadOptions,
-    load_options,
+    Settings,
+    Tables,
+    is_loopback,
+    prepared,
 )
+from loader.service.marts import FORMATS, Marts, RowQuery
+from loader.service.problems import DECLARED, HANDLERS, Problem
 from loader.service.uploads import (
+    UploadOptions,
     boundary_of,
     check_length,
     check_name,
+    load_options,
     receive,
     spooled,
     take_over,
 )
 from loader.service.worker import keep_worker
-from loader.sources import read_inputs, with_said_names
+from loader.sources import LEDGER, REJECTED, read_inputs, with_said_names
 
 # What is under way may take so long to end.
 _LAST_ANSWERS_SECONDS = 3
 _MOST_CONNECTIONS = 1000
+# Requests wait for each other's connections to the database rather than open one each.
+_DATABASE_CONNECTIONS = 8
 
 router = APIRouter()
 
@@ -66,31 +70,29 @@ Reader = Annotated[Caller, Depends(require("read"))]
 Loader = Annotated[Caller, Depends(require("load"))]
 
 
+# Routes that are no coroutines wait for the database in threads of their own.
+
+
 @dataclass(frozen=True)
 class _Call:
     """A request for a job, of a caller who may have one."""
 
+    caller: Loader
     request: Request
     response: Response
-    caller: Loader
     service: Serving
 
-    async def accept(
-        self, kind: Kind, options: Options, job_id: UUID | None = None, **more: Any
-    ) -> Job:
+    def accept(self, kind: Kind, options: Options, job_id: UUID | None = None, **more: Any) -> Job:
         """Queue a job; `more` is what JobStore.accept takes besides."""
-        accept = partial(self.service.jobs.accept, **more)
-        job = await self.service.in_thread(
-            accept, job_id or uuid4(), kind, self.caller.name, options
-        )
+        job = self.service.jobs.accept(job_id or uuid4(), kind, self.caller.name, options, **more)
         self.response.headers["Location"] = job.links["self"]
         return job
 
 
 Calling = Annotated[_Call, Depends()]
-_Options = Annotated[UploadOptions, Query()]
 
-# Uploads: a file as the body, or several as parts of one.
+# Uploads: a file as the body, or several as parts of one. Everything that can be refused is, before
+# the first byte of the body is read.
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
@@ -101,9 +103,13 @@ _FORM = {
         "additionalProperties": False,
     }
 }
-_UPLOADED: dict[int | str, dict[str, object]] = {
-    200: {"model": Job, "description": "The job that this Idempotency-Key has brought before"},
-    202: {"description": "Accepted; the job will load it"},
+_UPLOAD: dict[str, Any] = {
+    "status_code": 202,
+    "responses": {
+        200: {"model": Job, "description": "The job that this Idempotency-Key has brought before"},
+        202: {"description": "Accepted; the job will load it"},
+    },
+    "tags": ["files"],
 }
 _Key = Annotated[
     Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")] | None,
@@ -114,71 +120,67 @@ _Key = Annotated[
 ]
 
 
+def _reading(asked: Annotated[UploadOptions, Query()], call: Calling) -> Options:
+    """What is said of how to read files. Refuses what no file can be read by."""
+    options = load_options(asked)
+    if options.read.encoding is not None:
+        said_encoding(options.read.encoding, b"")
+    inputs = read_inputs(call.service.settings.database.project.sources_file)
+    with_said_names(restricted(inputs, options.input), options.read.names)
+    return Options(**asked.model_dump(exclude_defaults=True))
+
+
+Reading = Annotated[Options, Depends(_reading)]
+
+
 @router.put(
     "/v1/files/{name}",
-    status_code=202,
-    responses=_UPLOADED,
     openapi_extra={"requestBody": {"content": {"application/octet-stream": _BINARY}}},
-    tags=["files"],
+    **_UPLOAD,
 )
-async def put_file(call: Calling, name: str, asked: _Options, key: _Key = None) -> Job:
+async def put_file(call: Calling, name: str, options: Reading, key: _Key = None) -> Job:
     """Upload one file: `curl -T users.csv URL/v1/files/`."""
-    return await _upload(call, asked, key, name=check_name(name))
+    return await _upload(call, options, key, name=check_name(name))
 
 
 @router.post("/v1/files/", status_code=202, include_in_schema=False)
 @router.post(
     "/v1/files",
-    status_code=202,
-    responses=_UPLOADED,
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": _FORM}}},
-    tags=["files"],
+    **_UPLOAD,
 )
-async def post_files(call: Calling, asked: _Options, key: _Key = None) -> Job:
+async def post_files(call: Calling, options: Reading, key: _Key = None) -> Job:
     """Upload several files, all of which are loaded or none."""
-    return await _upload(call, asked, key, boundary=boundary_of(call.request))
+    return await _upload(call, options, key, boundary=boundary_of(call.request))
 
 
 async def _upload(
-    call: _Call, asked: UploadOptions, key: str | None, *, name: str = "", boundary: str = ""
+    call: _Call, options: Options, key: str | None, *, name: str = "", boundary: str = ""
 ) -> Job:
-    """Everything that can be refused is, before the first byte of the body is read."""
     settings, job_id = call.service.settings, uuid4()
-    _check_options(asked, settings.database.project.sources_file)
     check_length(call.request, settings)
     files = await receive(call.request, settings, job_id, name, boundary)
     # If this fails nobody knows whether it was accepted; a folder without a job is found and
     # deleted later.
-    job = await call.accept("load", _given(asked), job_id, files=files, idempotency_key=key)
+    accept = partial(call.accept, "load", options, job_id, files=files, idempotency_key=key)
+    job = await to_thread.run_sync(accept)
     if job.id != job_id:
         rmtree(spooled(settings.spool_folder, job_id), ignore_errors=True)
         call.response.status_code = 200
     return job
 
 
-def _given(asked: UploadOptions) -> Options:
-    return Options(**asked.model_dump(exclude_defaults=True))
-
-
-def _check_options(asked: UploadOptions, sources_file: Path) -> None:
-    """Raise click.UsageError or UsageError for options that no file can be read by."""
-    options = load_options(asked)
-    if options.read.encoding is not None:
-        said_encoding(options.read.encoding, b"")
-    with_said_names(restricted(read_inputs(sources_file), options.input), options.read.names)
-
-
 # Jobs without an upload: builds, undo and redo.
 
 
 @router.post("/v1/builds", status_code=202, tags=["jobs"])
-async def build(call: Calling) -> Job:
+def build(call: Calling) -> Job:
     """Bring the marts up to date."""
-    return await call.accept("build", Options())
+    return call.accept("build", Options())
 
 
 @router.post("/v1/loads/{load_id}/{change}", status_code=202, tags=["jobs"])
-async def change_load(
+def change_load(
     call: Calling,
     load_id: Annotated[int, PathParameter(ge=1, lt=2**63)],
     change: Literal["undo", "redo"],
@@ -188,48 +190,43 @@ async def change_load(
     ] = False,
 ) -> Job:
     """Make a load not count, so that what it had replaced counts again; or take that back."""
-    return await call.accept(change, Options(build=build, load_id=load_id, together=together))
+    return call.accept(change, Options(build=build, load_id=load_id, together=together))
 
 
 # What is going on.
 
 
 @router.get("/v1/jobs", tags=["jobs"])
-async def list_jobs(
-    _: Reader,
-    service: Serving,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+def list_jobs(
+    _: Reader, service: Serving, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> JobList:
     """Jobs, the newest first."""
-    return JobList(items=await service.in_thread(service.jobs.newest, limit))
+    return JobList(items=service.jobs.newest(limit))
 
 
 @router.get("/v1/jobs/{job_id}", tags=["jobs"])
-async def get_job(job_id: UUID, _: Reader, service: Serving) -> Job:
+def get_job(job_id: UUID, _: Reader, service: Serving) -> Job:
     """A job."""
-    return await service.in_thread(service.jobs.find, job_id)
+    return service.jobs.find(job_id)
 
 
 @router.post("/v1/jobs/{job_id}/cancel", status_code=202, tags=["jobs"])
-async def cancel_job(job_id: UUID, _: Loader, service: Serving) -> Job:
+def cancel_job(job_id: UUID, _: Loader, service: Serving) -> Job:
     """Cancel a job. What it has loaded already stays; undo takes it back."""
-    return await service.in_thread(service.jobs.cancel, job_id)
+    return service.jobs.cancel(job_id)
 
 
 @router.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"])
-async def retry_job(call: Calling, job_id: UUID, asked: _Options) -> Job:
+def retry_job(call: Calling, job_id: UUID, options: Reading) -> Job:
     """Load the files of a refused upload again, read as is said now; for an hour they are kept.
 
     None of the options that it came with is taken over.
     """
-    service, settings = call.service, call.service.settings
-    _check_options(asked, settings.database.project.sources_file)
-    refused = await service.in_thread(service.jobs.find, job_id)
+    refused, new_id = call.service.jobs.find(job_id), uuid4()
     if refused.kind != "load" or refused.state != "failed":
         raise Problem(409, "not-refused", "Only an upload that was refused can be loaded again.")
-    new_id = uuid4()
-    await asyncio.to_thread(take_over, settings.spool_folder, job_id, new_id)
-    return await call.accept("load", _given(asked), new_id, files=refused.files)
+    take_over(call.service.settings.spool_folder, job_id, new_id)
+    return call.accept("load", options, new_id, files=refused.files)
 
 
 # The marts, and the ledger: which there are, and their rows.
@@ -259,7 +256,6 @@ _TABLE: dict[str, Any] = {
 _Rows = Annotated[RowQuery, Query()]
 
 
-# These are no coroutines: they wait for the database in threads of their own.
 @router.get("/v1/marts", tags=["marts"])
 def list_marts(_: Reader, service: Serving) -> list[dict[str, Any]]:
     """The marts with their columns, as dbt's YAML declares them.
@@ -288,19 +284,19 @@ def publications(request: Request, query: _Rows, _: Reader, service: Serving) ->
 
     `status=eq.current` is what the marts show. `loads` and `marts` are JSON in a text.
     """
-    return service.marts.publications(request, query)
+    return service.marts.table(PUBLICATIONS, request, query)
 
 
 @router.get("/v1/loads", tags=["loads"], **_TABLE)
 def list_loads(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
     """The loads, the newest first."""
-    return service.marts.loads(request, query)
+    return service.marts.table(LEDGER, request, query)
 
 
 @router.get("/v1/rejected", tags=["loads"], **_TABLE)
 def rejected(request: Request, query: _Rows, _: Reader, service: Serving) -> Response:
     """The lines of loads that could not be split, as they stand in the file: `load_id=eq.1`."""
-    return service.marts.rejected(request, query)
+    return service.marts.table(REJECTED, request, query)
 
 
 # Is it alive, is it ready.
@@ -313,10 +309,9 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/health/ready", tags=["health"])
-async def ready(service: Serving) -> dict[str, str]:
+def ready(service: Serving) -> dict[str, str]:
     """The database answers, else 503. Jobs wait while no worker is up."""
-    is_up = await service.in_thread(service.jobs.has_worker)
-    return {"status": "ready", "worker": "up" if is_up else "down"}
+    return {"status": "ready", "worker": "up" if service.jobs.has_worker() else "down"}
 
 
 # The dbt documentation, one page that dbt writes. It has its scripts, styles and pictures in
@@ -327,29 +322,22 @@ _DOCS_POLICY = (
     "img-src data:; font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox allow-scripts allow-popups"
 )
-_WRITING_DOCS = asyncio.Lock()
+_WRITING_DOCS = Lock()
 
 
 @router.get("/dbt/", response_class=FileResponse, tags=["docs"])
-async def dbt_docs(_: Reader, service: Serving) -> FileResponse:
+def dbt_docs(_: Reader, service: Serving) -> FileResponse:
     """The documentation of the last build; the first to ask after one waits some seconds."""
     project = service.settings.database.project
-    page = project.target / "static_index.html"
-    async with _WRITING_DOCS:
-        if _written_at(page) < max(_written_at(project.target / "run_results.json"), 1):
+    page, built = project.target / "static_index.html", project.target / "run_results.json"
+    with _WRITING_DOCS:
+        if not page.exists() or (built.exists() and built.stat().st_mtime > page.stat().st_mtime):
             try:
-                await asyncio.to_thread(write_docs, project, service.settings.target)
+                write_docs(project, service.settings.target)
             except BuildFailed as error:
                 raise Problem(503, "no-docs", str(error), headers={"Retry-After": "30"}) from None
     headers = {"Content-Security-Policy": _DOCS_POLICY}
     return FileResponse(page, media_type="text/html", headers=headers)
-
-
-def _written_at(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 # The page: the files in the folder page/ of the package, and no other file whatever is asked for.
@@ -378,6 +366,8 @@ router.include_router(page_router)
 def create_app(settings: Settings, tables: Tables) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # None waits for a thread; for what it asks the database it may wait.
+        to_thread.current_default_thread_limiter().total_tokens = _MOST_CONNECTIONS
         marts = Marts(settings.database)
         await to_thread.run_sync(marts.begin)
         app.state.service = Service(settings, tables, marts)
@@ -412,7 +402,7 @@ def create_app(settings: Settings, tables: Tables) -> FastAPI:
 @contextmanager
 def listening(settings: Settings) -> Iterator[tuple[uvicorn.Server, socket.socket]]:
     """A server, and the open port to run it on. Raises UsageError where others could reach it."""
-    with prepared(settings, CONNECTIONS) as tables:
+    with prepared(settings, _DATABASE_CONNECTIONS) as tables:
         _check_tokens(settings, TokenStore(tables))
         config = uvicorn.Config(
             create_app(settings, tables),
@@ -443,11 +433,9 @@ def _check_tokens(settings: Settings, tokens: TokenStore) -> None:
         tokens.keep_file(settings.token_file)
     if settings.open_to_all or any(token.state == "valid" for token in tokens.all()):
         return
-    why = (
-        "--require-token was given"
-        if settings.is_loopback
-        else f"Others could reach a server that listens at {settings.host}"
-    )
+    why = "--require-token was given"
+    if not is_loopback(settings.host):
+        why = f"Others could reach a server that listens at {settings.host}"
     raise UsageError(
         f"{why}, and there is no token yet. Make one with `labmart token create --role admin "
         "--name NAME`."

@@ -15,83 +15,31 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import psycopg2
 from psycopg2.extras import NamedTupleCursor
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from loader.database import Database
 from loader.embedded import start
+from loader.engines import quote
 from loader.engines.postgres import Connection, Pool, one_line, open_connection, where
-from loader.engines.sql import quote
 from loader.errors import ConfigError, DatabaseFault
-from loader.profile import Profile
-from loader.service.model import (
-    FINAL,
-    Job,
-    Kind,
-    Options,
-    Problem,
-    Progress,
-    Result,
-    State,
-    UploadedFile,
-)
+from loader.project import Profile
+from loader.service.problems import Problem, ProblemModel
 
 # Runs a statement with named values; its rows.
 Run = Callable[..., list[Any]]
 
-# Host names that only reach this machine.
-_LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 NAME = "labmart service"
 _STATEMENT_SECONDS = 60
-
-# What all share that work on one schema.
-_TABLES = """
-create table jobs (
-    id uuid primary key,
-    -- The order in which jobs were accepted.
-    number bigint generated always as identity unique,
-    kind text not null check (kind in ('load', 'build', 'undo', 'redo')),
-    state text not null default 'queued'
-        check (state in ('queued', 'running', 'done', 'failed', 'cancelled')),
-    -- The data are written (or there were none to write), and the build is still to come.
-    awaits_build boolean not null default false,
-    -- A worker works on it, or did so when it was killed.
-    claimed boolean not null default false,
-    cancel_requested boolean not null default false,
-    -- How often a worker has begun with it.
-    attempts integer not null default 0,
-    created_at timestamptz not null default clock_timestamp(),
-    started_at timestamptz,
-    finished_at timestamptz,
-    created_by text not null,
-    options jsonb not null,
-    -- Name, bytes and sha256 of each file, in order.
-    files jsonb not null default '[]',
-    idempotency_key text,
-    progress jsonb,
-    result jsonb,
-    error jsonb
-);
-create unique index jobs_idempotency_key on jobs (created_by, idempotency_key);
-create index jobs_unfinished on jobs (number) where finished_at is null;
-
-create table tokens (
-    name text primary key,
-    role text not null check (role in ('read', 'load', 'admin')),
-    -- SHA-256 of the token.
-    hash bytea not null unique,
-    created_at timestamptz not null default clock_timestamp(),
-    expires_at timestamptz,
-    revoked_at timestamptz
-);
-"""
 
 
 @dataclass(frozen=True)
@@ -126,25 +74,17 @@ class Settings:
         return self.spool or self.database.project.root / ".labmart" / "uploads"
 
     @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
-        return is_loopback(self.host)
-
-    @property
     def open_to_all(self) -> bool:
         """Whether a call without a token may do everything."""
-        return self.is_loopback and not self.require_token
+        return is_loopback(self.host) and not self.require_token
 
 
 def is_loopback(host: str) -> bool:
     """Whether a host's name, or its address, means this machine alone."""
     bare = host.strip().rstrip(".").lower().removeprefix("[").removesuffix("]")
-    if bare in _LOOPBACK_NAMES or bare.endswith(".localhost"):
-        return True
-    try:
+    with suppress(ValueError):
         return ipaddress.ip_address(bare).is_loopback
-    except ValueError:
-        return False
+    return bare in ("localhost", "ip6-localhost") or bare.endswith(".localhost")
 
 
 def connect(database: Database, name: str = NAME) -> Connection:
@@ -170,10 +110,9 @@ class Tables:
     """The service's own tables; threads may share them."""
 
     def __init__(self, settings: Settings, connections: int, name: str = NAME) -> None:
-        self._pool = Pool(lambda: connect_to_tables(settings, name), connections)
-
-    def close(self) -> None:
-        self._pool.close()
+        connect = partial(connect_to_tables, settings, name)
+        self._pool = Pool(connect, connections, wait=_STATEMENT_SECONDS)
+        self.close = self._pool.close
 
     def run(self, sql: str, **values: object) -> list[Any]:
         """Run one statement by itself; its rows, if it has any."""
@@ -221,15 +160,145 @@ def prepared(settings: Settings, connections: int = 1, name: str = NAME) -> Iter
             if not run("select 1 from pg_namespace where nspname = %(own)s", own=schema):
                 run(f"create schema {quote(schema)}")
             if not run("select 1 where to_regclass('tokens') is not null"):
-                run(_TABLES)
+                run(Path(__file__).with_name("tables.sql").read_text(encoding="utf-8"))
         yield tables
     except psycopg2.Error as error:
-        raise DatabaseFault(where(profile), one_line(error), "Look into its log.") from None
+        raise DatabaseFault(
+            where(profile), one_line(error), "Look into its log.", outcome="No job is lost by it."
+        ) from None
     finally:
         tables.close()
 
 
-# Jobs.
+# What the API tells of a job, and what is kept of it.
+
+Kind = Literal["load", "build", "undo", "redo"]
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
+
+
+class Options(BaseModel):
+    """What a job was asked for: also the options of an upload that were given, by their names."""
+
+    model_config = ConfigDict(extra="allow")
+
+    replace: bool = False
+    build: bool = True
+    load_id: int | None = None
+    together: bool = False
+
+
+class UploadedFile(BaseModel):
+    name: str
+    bytes: int
+    sha256: str
+
+
+class RejectedExample(BaseModel):
+    line: int
+    rule: str
+    detail: str
+
+
+class IssueCount(BaseModel):
+    """How many things of a rule are open in a file, and the option that would mend them, if any.
+
+    `severity` is error or warning.
+    """
+
+    rule: str
+    severity: str
+    open_issues: int
+    remedy: str | None = None
+
+
+class FileResult(BaseModel):
+    """What became of a file, or of a sheet of one. `input` is null when no table was found in it.
+
+    All files of a job that is refused are, though only some may be the reason; `notes` tell which.
+    `records_rejected` are lines that could not be split; `rejected_by_rule` counts these. What the
+    build found in the rows is in `rows_accepted`, `rows_rejected` and `issues`, null until then.
+    """
+
+    file: str
+    input: str | None
+    state: Literal["loaded", "known", "refused"]
+    load_id: int | None = None
+    dialect: str | None = None
+    columns: list[str] = []
+    records_read: int = 0
+    records_rejected: int = 0
+    rejected_by_rule: dict[str, int] = {}
+    rows_accepted: int | None = None
+    rows_rejected: int | None = None
+    issues: list[IssueCount] | None = None
+    notes: list[str] = []
+    rejected_examples: list[RejectedExample] = []
+
+
+class Failure(BaseModel):
+    name: str
+    message: str
+
+
+class BuildReport(BaseModel):
+    """What a build amounted to: numbers of nodes, and seconds."""
+
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+    failures: list[Failure] = []
+
+
+class Result(BaseModel):
+    files: list[FileResult] = []
+    # The loads that an undo or redo has changed, with their new status.
+    loads: dict[int, str] = {}
+    # Null before the build, and where nothing had changed since the last one.
+    build: BuildReport | None = None
+
+
+class Progress(BaseModel):
+    """How far a job is. `bytes` and `records` are those of `file`."""
+
+    step: Literal["loading", "building"]
+    file: str | None = None
+    records: int = 0
+    bytes: int = 0
+    bytes_total: int = 0
+    nodes_done: int = 0
+    nodes_total: int | None = None
+
+
+class Job(BaseModel):
+    """A job: what was asked for, how far it is, what came of it."""
+
+    id: UUID
+    kind: str
+    state: State
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    created_by: str
+    options: Options
+    files: list[UploadedFile]
+    progress: Progress | None
+    result: Result | None
+    error: ProblemModel | None
+
+    @computed_field  # type: ignore[prop-decorator]  # mypy takes no decorated property
+    @property
+    def links(self) -> dict[str, str]:
+        here = f"/v1/jobs/{self.id}"
+        return {"self": here, **{name: f"{here}/{name}" for name in ("cancel", "retry")}}
+
+
+class JobList(BaseModel):
+    items: list[Job]
+
+
+# Jobs as rows.
 
 # What who calls without a token from this machine is called.
 LOCAL = "local"
@@ -252,7 +321,7 @@ select id, awaits_build, attempts from jobs where finished_at is null
 order by awaits_build, number limit 1 for update
 """
 _BEGUN = (
-    "state = 'running', claimed = true, attempts = attempts + 1, "
+    "state = 'running', attempts = attempts + 1, "
     "started_at = coalesce(started_at, clock_timestamp())"
 )
 _SAME_KEY = "select * from jobs where created_by = %(created_by)s and idempotency_key = %(key)s"
@@ -299,8 +368,8 @@ class JobStore:
             run(f"select pg_advisory_xact_lock({_ACCEPTING})")
             for row in run(_SAME_KEY, created_by=created_by, key=idempotency_key):
                 earlier = _job(row)
-                brought = [file.sha256 for file in earlier.files]
-                if (brought, earlier.options) == ([file.sha256 for file in files], options):
+                is_same = [one.sha256 for one in earlier.files] == [one.sha256 for one in files]
+                if is_same and earlier.options == options:
                     return earlier
                 raise Problem(
                     422,
@@ -340,8 +409,11 @@ class JobStore:
             if row.state in FINAL:
                 raise Problem(409, "job-ended", f"The job has ended already: it is {row.state}.")
             # Whether the build that is at work for it is not its own alone.
-            in_company = "select 1 from jobs where awaits_build and claimed and id <> %(job)s"
-            waits = row.awaits_build and (not row.claimed or run(in_company, job=str(job_id)))
+            in_company = (
+                "select 1 from jobs "
+                "where awaits_build and attempts > 0 and finished_at is null and id <> %(job)s"
+            )
+            waits = row.awaits_build and (not row.attempts or run(in_company, job=str(job_id)))
             if row.state == "queued" or waits:
                 return _end(run, job_id, "cancelled")
             return _set(run, job_id, "cancel_requested = true")
@@ -391,7 +463,7 @@ class JobStore:
         """The job's data are written: it ends, or waits for the build."""
         with self._tables.transaction() as run:
             row = _row(run, job.id)
-            written = "result = %(result)s, attempts = 0, claimed = false"
+            written = "result = %(result)s, attempts = 0"
             _set(run, job.id, written, result=result.model_dump_json())
             if not job.options.build:
                 _end(run, job.id, "done")
@@ -440,7 +512,7 @@ def _end(run: Run, job_id: UUID, state: State, error: Problem | None = None) -> 
     return _set(
         run,
         job_id,
-        "state = %(state)s, finished_at = clock_timestamp(), claimed = false, error = %(error)s",
+        "state = %(state)s, finished_at = clock_timestamp(), error = %(error)s",
         state=state,
         error=json.dumps(error.document(f"/v1/jobs/{job_id}")) if error else None,
     )
@@ -461,5 +533,4 @@ def _row(run: Run, job_id: UUID, *, lock: bool = True) -> Any:
     return rows[0]
 
 
-def _job(row: Any) -> Job:
-    return Job.model_validate({name: getattr(row, name) for name in Job.model_fields})
+_job = partial(Job.model_validate, from_attributes=True)

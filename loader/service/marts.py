@@ -10,11 +10,9 @@ few. So a client that reads slowly or not at all holds no transaction, which wou
 putting a new table in the old one's place; a fault in the middle is an error and no shortened
 answer; and the length is known.
 
-An ETag of a mart names the build: a mart is a view on a build's tables, or a table that plain dbt
-has made anew, so its version is the identity of the tables behind it; no row is read for it. A row
-that somebody changes by hand shows in the server's counters of changed rows, up to ten seconds
-after its transaction has ended. The header Labmart-Build says which build the rows are of. A page
-begins behind so many rows; its cursor names the tables too, lest two pages be of two builds.
+An ETag names the published build that the rows are of, and no row is read for it; what plain dbt
+has made since, or was never published, has none. A page begins behind so many rows; its cursor
+names the build too, lest two pages be of two builds.
 """
 
 from __future__ import annotations
@@ -27,28 +25,28 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated, Literal
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 
 from loader import __version__
-from loader.contract import Contract, ContractColumn, mart_contracts, raw_contract
+from loader.contract import Contract, DeclaredColumn, mart_contracts, raw_contract
 from loader.database import Database
-from loader.engines import Selection
+from loader.engines import Selection, quote
 from loader.engines.postgres import Connection, Pool, Postgres, where
-from loader.engines.sql import quote
 from loader.errors import BadParameter, LabmartError, NotBuilt, UnknownMart
 from loader.export import write_columnar, write_xlsx
 from loader.project import Project
 from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
-from loader.query import Source, selection_of
+from loader.query import selection_of
 from loader.roles import reader_of, set_up_roles
 from loader.service.jobs import connect
-from loader.service.model import RowQuery
 from loader.show import write_json
 from loader.sources import LEDGER, REJECTED
 
@@ -64,29 +62,12 @@ PAGE = 100
 # So many bytes of an answer stay in memory.
 _IN_MEMORY = 1 << 20
 _PIECE = 1 << 18
-# The reading role, if we may become it, and it may read here. A role is the whole server's: one of
-# that name may belong to another database alone.
-_ROLE = """
-select r.rolname from pg_roles as r, pg_namespace as n
+# Whoever has more rights than the reading role gives them up, if they may become it and it may read
+# here. A role is the whole server's: one of that name may belong to another database alone.
+_BECOME_READER = """
+select set_config('role', r.rolname, false) from pg_roles as r, pg_namespace as n
 where r.rolname = %s and n.nspname = %s
 and pg_has_role(r.oid, 'member') and has_schema_privilege(r.oid, n.oid, 'usage')
-"""
-# What stands behind a mart, whatever views it is made of.
-_IDENTITY = """
-with recursive behind (relation) as (
-    select %s::regclass::oid
-    union
-    select d.refobjid
-    from behind
-    inner join pg_rewrite as r on r.ev_class = behind.relation
-    inner join pg_depend as d on d.objid = r.oid and d.classid = 'pg_rewrite'::regclass
-    where d.refclassid = 'pg_class'::regclass
-)
-select c.oid::bigint, pg_relation_filenode(c.oid)::bigint, s.n_tup_ins, s.n_tup_upd, s.n_tup_del
-from behind
-inner join pg_class as c on c.oid = behind.relation
-left join pg_stat_all_tables as s on s.relid = c.oid
-order by 1
 """
 # The media type of each format, which chooses it by the header Accept.
 FORMATS = {
@@ -96,25 +77,50 @@ FORMATS = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 # What of a publication is for the next build alone.
-_NOT_TOLD = {
-    "seconds",
-    "invocation_id",
-    "code",
-    "state",
-    "place",
-    "relations",
-    "can_grow",
-    "last_load",
-}
+_NOT_TOLD = (
+    *("seconds", "invocation_id", "code", "state"),
+    *("place", "relations", "can_grow", "last_load"),
+)
 _PUBLICATIONS = Contract(
     PUBLICATIONS,
     "",
-    tuple(
-        ContractColumn(name, type_, "") for name, type_ in COLUMNS.items() if name not in _NOT_TOLD
-    ),
+    tuple(DeclaredColumn(*item) for item in COLUMNS.items() if item[0] not in _NOT_TOLD),
     ("build",),
     has_key=True,
 )
+# What there is besides marts, and what its rows are ordered by if nothing else is asked for.
+_NEWEST_FIRST = {PUBLICATIONS: "-build", LEDGER: "-load_id", REJECTED: ""}
+
+
+class RowQuery(BaseModel):
+    """Which rows of a table, and how they come. Every other parameter is a filter."""
+
+    select: str | None = Field(None, description="The columns wanted, separated by commas.")
+    order: str | None = Field(
+        None, description="Columns to sort by, separated by commas; `-` before one: falling."
+    )
+    limit: Annotated[int, Field(ge=0, lt=2**62)] | None = Field(
+        None, description="So many rows at most; 0: all. Default: 100 in JSON, else all."
+    )
+    after: Annotated[str, Field(pattern="^[0-9a-f]{12}-[0-9]{1,18}$")] | None = Field(
+        None, description="The cursor `next` of the page before."
+    )
+    search: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")] | None = (
+        Field(
+            None,
+            description="Only rows with this in one of their texts; * is any text, capitals are "
+            "ignored.",
+        )
+    )
+    total: bool = Field(False, description="JSON also has `total`: how many rows fit in all.")
+    format: Literal["json", "csv", "parquet", "xlsx"] | None = Field(
+        None, description="Goes before the header Accept."
+    )
+    formulas: Literal["escape", "keep"] = Field(
+        "escape",
+        description="`keep`: texts in CSV that begin with = + - @ TAB or CR stay as they are. "
+        "Else they get a ' before them, so that no spreadsheet runs them.",
+    )
 
 
 class Marts:
@@ -123,9 +129,7 @@ class Marts:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._schema = database.profile.schema
-        self._where = where(database.profile)
         self._pool = Pool(self._connect, MOST_CONNECTIONS, wait=WAIT_SECONDS)
-        self._role = ""
         self.close = self._pool.close
 
     def begin(self) -> None:
@@ -147,45 +151,43 @@ class Marts:
         contract = self.contracts().get(name)
         if contract is None:
             raise UnknownMart(name, list(self.contracts()))
-        return self.answer(Source(self._schema, contract), request, query)
+        return self.answer(self._schema, contract, request, query)
 
-    def publications(self, request: Request, query: RowQuery) -> Response:
-        """What has been published, the newest first; nothing where plain dbt builds."""
-        source = Source(self._schema, _PUBLICATIONS, swapped=False, default_order="-build")
-        return self.answer(source, request, query)
+    def table(self, name: str, request: Request, query: RowQuery) -> Response:
+        """Rows of ledger, rejected lines or publications; none while nobody has made the table."""
+        schema, contract = self._schema, _PUBLICATIONS
+        if name != PUBLICATIONS:
+            project = self._database.project
+            schema, contract = self._database.profile.raw_schema, _raw(project, name)
+        return self.answer(schema, contract, request, query, _NEWEST_FIRST[name])
 
-    def loads(self, request: Request, query: RowQuery) -> Response:
-        return self._raw(LEDGER, "-load_id", request, query)
+    def answer(
+        self,
+        schema: str,
+        contract: Contract,
+        request: Request,
+        query: RowQuery,
+        order: str = "",
+    ) -> Response:
+        """Answer a request; `order` holds if it names none.
 
-    def rejected(self, request: Request, query: RowQuery) -> Response:
-        """The lines of loads that could not be split."""
-        return self._raw(REJECTED, "", request, query)
-
-    def _raw(self, name: str, order: str, request: Request, query: RowQuery) -> Response:
-        schema, contract = self._database.profile.raw_schema, _raw(self._database.project, name)
-        source = Source(schema, contract, swapped=False, default_order=order)
-        return self.answer(source, request, query)
-
-    def answer(self, source: Source, request: Request, query: RowQuery) -> Response:
-        """Answer a request. Raises BadParameter, and what `reading` raises."""
+        Raises BadParameter, and what `reading` raises.
+        """
         format_ = query.format or _preferred(request.headers.get("accept", ""))
         # All of it is checked before anything is asked of the database.
-        selection = _selection(source, request, query, PAGE if format_ == "json" else None)
-        with self.reading(source) as engine:
-            version, tables, build = _version(source, engine)
-            # It may be kept, by the client alone, and asked about each time.
-            headers = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
-            if build:
-                headers["Labmart-Build"] = build
-            if version:
+        selection = _selection(contract, request, query, order, format_)
+        # It may be kept, by the client alone, and asked about each time.
+        headers = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
+        with self.reading(schema, contract) as engine:
+            build = self._build(engine, contract.name)
+            for number, _ in build:
+                headers["Labmart-Build"] = str(number)
                 given = format_, query.formulas, query.total, query.after
-                tag = _hash(__version__, version, selection, *given)
                 # It speaks of the rows; the bytes of a format are its writer's affair.
-                headers["ETag"] = f'W/"{tag}"'
-                if tag in request.headers.get("if-none-match", ""):
+                headers["ETag"] = f'W/"{_hash(__version__, build, selection, given)}"'
+                if headers["ETag"][2:] in request.headers.get("if-none-match", ""):
                     return Response(status_code=304, headers=headers)
-            same_pages = replace(selection, columns=(), limit=None)
-            cursor = _hash(tables, build, same_pages)[:12]
+            cursor = _hash(build, replace(selection, columns=(), limit=None))[:12]
             if query.after is not None:
                 known, _, offset = query.after.partition("-")
                 if known != cursor:
@@ -201,44 +203,46 @@ class Marts:
         if format_ == "csv":
             headers["Content-Type"] += "; charset=utf-8; header=present"
         if format_ != "json":
-            name = f"{source.contract.name}.{format_}"
+            name = f"{contract.name}.{format_}"
             headers["Content-Disposition"] = f'attachment; filename="{name}"'
         return StreamingResponse(_pieces(body), headers=headers)
 
     @contextmanager
-    def reading(self, source: Source) -> Iterator[Postgres]:
+    def reading(self, schema: str, contract: Contract) -> Iterator[Postgres]:
         """The engine, in a transaction on a table that stays in its place meanwhile.
 
-        Raises NotBuilt, TooBusy, QueryTooSlow, DatabaseUnreachable.
+        Raises NotBuilt for a mart, TooBusy, QueryTooSlow, DatabaseUnreachable.
         """
         with self._pool.connection() as connection:
-            engine = Postgres(connection, self._where, source.schema)
-            if not self._role:
-                # Where there is none it is looked for anew each time.
-                roles = engine.all(_ROLE, (reader_of(self._schema), self._schema))
-                self._role = str(roles[0][0]) if roles else ""
-                connection.rollback()
-            begin = (
-                f"set local statement_timeout = {int(STATEMENT_SECONDS * 1000)}; "
-                f"set local lock_timeout = {int(LOCK_SECONDS * 1000)}"
-                # Whoever has more rights than the reading role gives them up for the query.
-                + (f"; set local role {quote(self._role)}" if self._role else "")
-            )
+            place = where(self._database.profile)
+            engine = Postgres(connection, place, schema)
+            # Each time: it may have been made meanwhile, or have lost its rights.
+            engine.all(_BECOME_READER, (reader_of(self._schema), self._schema))
+            connection.commit()
             try:
                 # It looks at no table, so it fixes no point in time.
-                lock = f"{begin}; lock table {source.qualified_name} in access share mode"
-                engine.all(lock, relation=source.contract.name)
+                lock = f"lock table {engine.relation(contract.name)} in access share mode"
+                engine.all(lock, relation=contract.name)
             except NotBuilt:
-                if source.swapped:
+                if contract.name not in _NEWEST_FIRST:
                     raise
-                engine.all(begin)
-                columns = source.contract.columns
-                engine = Postgres(connection, self._where, source.schema, absent=columns)
+                engine = Postgres(connection, place, schema, absent=contract.columns)
             yield engine
+
+    def _build(self, engine: Postgres, mart: str) -> list[tuple[int, datetime]]:
+        """Number and time of the published build that the mart's rows are of, if there is one."""
+        status = f"{quote(self._schema)}.{quote(MART_STATUS)}"
+        if engine.all("select to_regclass(%s)", (status,)) == [(None,)]:
+            return []
+        return engine.all(f"select build, published_at from {status} where mart = %s", (mart,))
 
     def _connect(self) -> Connection:
         connection = connect(self._database, "labmart read")
         connection.set_session("REPEATABLE READ", readonly=True)
+        with connection.cursor() as cursor:
+            for name, seconds in (("statement", STATEMENT_SECONDS), ("lock", LOCK_SECONDS)):
+                cursor.execute(f"set {name}_timeout = {int(seconds * 1000)}")
+        connection.commit()
         return connection
 
 
@@ -256,39 +260,23 @@ def _preferred(accept: str) -> str:
     return min((name for name in named if named[name] >= 0), key=named.__getitem__, default="json")
 
 
-def _selection(source: Source, request: Request, query: RowQuery, page: int | None) -> Selection:
-    """The parameters of a request as a selection; those that are not its own are filters.
-
-    `page` is how many rows come when no limit is given. Raises BadParameter.
-    """
+def _selection(
+    contract: Contract, request: Request, query: RowQuery, order: str, format_: str
+) -> Selection:
+    """The parameters of a request as a selection; those that are not its own are filters."""
     pairs = request.query_params.multi_items()
     own = [name for name, _ in pairs if name in RowQuery.model_fields]
     if twice := next((name for name in own if own.count(name) > 1), None):
         raise BadParameter(twice, "it is given more than once.")
     return selection_of(
-        source,
+        contract,
         [pair for pair in pairs if pair[0] not in own],
         select=query.select,
-        order=query.order,
+        order=query.order or order,
         search=query.search,
-        limit=page if query.limit is None else query.limit,
+        limit=PAGE if query.limit is None and format_ == "json" else query.limit,
         parameters=list(RowQuery.model_fields),
     )
-
-
-def _version(source: Source, engine: Postgres) -> tuple[str, str, str]:
-    """What changes whenever the rows do, and with each build; "" where nothing tells.
-
-    And the number of their build, where labmart has published them.
-    """
-    if not source.swapped:
-        return "", "", ""
-    status, build = f"{quote(source.schema)}.{quote(MART_STATUS)}", ""
-    if engine.all("select to_regclass(%s)", (status,)) != [(None,)]:
-        sql = f"select build from {status} where mart = %s"
-        build = "".join(str(number) for (number,) in engine.all(sql, (source.contract.name,)))
-    tables = engine.all(_IDENTITY, (source.qualified_name,))
-    return f"{build} {tables}", str([table[:2] for table in tables]), build
 
 
 def _hash(*described: object) -> str:
@@ -310,10 +298,8 @@ def _written(
         else:
             with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
                 target = Path(folder) / f"{selection.relation}.{format_}"
-                if format_ == "xlsx":
-                    write_xlsx(selection, engine, target, Path(target.name))
-                else:
-                    write_columnar(engine, selection, Path(folder), target)
+                write = write_xlsx if format_ == "xlsx" else write_columnar
+                write(engine, selection, target, target.name)
                 with target.open("rb") as file:
                     shutil.copyfileobj(file, out, _PIECE)
     except BaseException:

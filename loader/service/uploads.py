@@ -16,20 +16,93 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
+import click
 from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
+from loader.cli.data import given_options, parsed
 from loader.printable import printable
-from loader.service.jobs import Settings
-from loader.service.model import Problem, UploadedFile
+from loader.service.jobs import Settings, UploadedFile
+from loader.service.problems import Problem
+
+if TYPE_CHECKING:
+    from loader.load import LoadOptions
 
 _MOST_FILES = 1000
 # Something that is more than dots and blanks.
 _NAME = r"(?=.*[^\s.])[^/\\\x00-\x1f\x7f]{1,255}"
 # What is collected before a thread writes it.
 _PORTION = 1 << 20
+
+
+# What can be asked for.
+
+# A text that some option of a load can be.
+_Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+# The options of `labmart load`, as it declares and reads them; here no environment speaks for them.
+_LOAD = click.command()(given_options(lambda **_: None))
+for _option in _LOAD.params:
+    _option.envvar = None
+
+
+# By their names as parameters.
+_OPTIONS = {option.opts[0][2:].replace("-", "_"): option for option in _LOAD.params}
+
+
+def _parameter_of(option: click.Parameter) -> tuple[Any, Any]:
+    """An option of the command as pydantic needs a field; its values the command checks."""
+    assert isinstance(option, click.Option)
+    if option.is_flag:
+        return bool, Field(False, description=option.help)
+    if option.multiple:
+        return list[_Text], Field([], description=option.help)
+    kind: Any = _Text
+    if isinstance(option.type, click.Choice):
+        kind = Literal[tuple(option.type.choices)]
+    return kind | None, Field(None, description=option.help)
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    build: Annotated[bool, Field(description="Bring the marts up to date afterwards.")] = True
+
+
+if TYPE_CHECKING:
+
+    class UploadOptions(_Asked): ...
+
+else:
+    UploadOptions = create_model(
+        "UploadOptions",
+        __base__=_Asked,
+        __doc__="What an upload can be asked for.",
+        **{name: _parameter_of(option) for name, option in _OPTIONS.items()},
+    )
+
+
+def load_options(asked: BaseModel) -> LoadOptions:
+    """What options of an upload or a job mean. Raises click.UsageError where that is nothing."""
+    given, arguments = asked.model_dump(), []
+    for name, option in _OPTIONS.items():
+        flag = option.opts[0]
+        match given.get(name):
+            case True:
+                arguments.append(flag)
+            case str(text):
+                arguments.append(f"{flag}={text}")
+            case list(texts):
+                arguments += [f"{flag}={text}" for text in texts]
+    with _LOAD.make_context("upload", arguments) as context:
+        return parsed(context.params, check=False)
+
+
+# A body while it arrives.
 
 
 def check_name(name: str) -> str:
@@ -55,10 +128,8 @@ def check_length(request: Request, settings: Settings) -> None:
             "compressed files are recognised by themselves.",
         )
     # The server refuses what is no number.
-    length = int(request.headers.get("content-length", 0))
-    if length > settings.upload_bytes:
-        raise _too_large(settings)
-    spool = settings.spool_folder
+    length, spool = int(request.headers.get("content-length", 0)), settings.spool_folder
+    _check_size(length, settings)
     try:
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         if length > shutil.disk_usage(spool).free:
@@ -109,7 +180,8 @@ async def receive(
     except BaseException as error:
         # Aborted, too slow, too large, no room, or we are told to end.
         if file is not None:
-            file.close()
+            with suppress(OSError):
+                file.close()
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
             raise _cannot_keep(error) from None
@@ -148,9 +220,8 @@ class _File:
     """A file that arrives: written in portions, in threads, and hashed as it goes."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self._name, self._size, self._hash = name, 0, hashlib.sha256()
-        self._pending = bytearray()
-        self._file = path.open("xb", buffering=0)
+        self._name, self._hash, self._pending = name, hashlib.sha256(), bytearray()
+        self._file = path.open("xb")
         self.close = self._file.close
 
     async def write(self, data: bytes) -> None:
@@ -160,16 +231,15 @@ class _File:
 
     def end(self) -> UploadedFile:
         self._put()
+        self._file.flush()
         os.fsync(self._file.fileno())
+        size = self._file.tell()
         self.close()
-        return UploadedFile(name=self._name, bytes=self._size, sha256=self._hash.hexdigest())
+        return UploadedFile(name=self._name, bytes=size, sha256=self._hash.hexdigest())
 
     def _put(self) -> None:
         self._hash.update(self._pending)
-        self._size += len(self._pending)
-        rest = memoryview(self._pending)
-        while rest:
-            rest = rest[self._file.write(rest) or 0 :]
+        self._file.write(self._pending)
         self._pending = bytearray()
 
 
@@ -188,7 +258,17 @@ async def _parts(
     try:
         async for portion in body:
             for event in parser.parse(portion):
-                yield _file_name(event) if isinstance(event, MultipartSegment) else event
+                if not isinstance(event, MultipartSegment):
+                    yield event
+                elif event.filename is not None:
+                    yield check_name(event.filename)
+                else:
+                    raise Problem(
+                        422,
+                        "not-a-file",
+                        f"The part {printable(event.name or '')[:100]!r} is no file. Options go "
+                        "into the query: ?replace=true.",
+                    )
         # Raises for a body that is cut short.
         parser.close()
     except MultipartError as error:
@@ -198,32 +278,25 @@ async def _parts(
 
 async def _body(request: Request, settings: Settings) -> AsyncIterator[bytes]:
     """The body in portions. Raises Problem 413 or 408, or starlette's ClientDisconnect."""
-    received = 0
-    stream = request.stream().__aiter__()
-    while True:
-        try:
-            portion = await asyncio.wait_for(anext(stream), settings.idle_seconds)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            detail = "The upload stopped. Nothing was kept; send it again."
-            raise Problem(408, "too-slow", detail) from None
-        received += len(portion)
-        if received > settings.upload_bytes:
-            raise _too_large(settings)
-        if portion:
-            yield portion
+    received, stream = 0, aiter(request.stream())
+    with suppress(StopAsyncIteration):
+        while True:
+            try:
+                portion = await asyncio.wait_for(anext(stream), settings.idle_seconds)
+            except TimeoutError:
+                detail = "The upload stopped. Nothing was kept; send it again."
+                raise Problem(408, "too-slow", detail) from None
+            received += len(portion)
+            _check_size(received, settings)
+            if portion:
+                yield portion
 
 
-def _file_name(segment: MultipartSegment) -> str:
-    if segment.filename is None:
-        raise Problem(
-            422,
-            "not-a-file",
-            f"The part {printable(segment.name or '')[:100]!r} is no file. Options go into the "
-            "query: ?replace=true.",
-        )
-    return check_name(segment.filename)
+def _check_size(size: int, settings: Settings) -> None:
+    if size > settings.upload_bytes:
+        detail = f"More than {settings.upload_bytes:,} bytes are not taken at once."
+        # What comes still is not read.
+        raise Problem(413, "too-large", detail, headers={"Connection": "close"})
 
 
 def _sync_folders(*paths: Path) -> None:
@@ -235,16 +308,9 @@ def _sync_folders(*paths: Path) -> None:
             os.close(folder)
 
 
-def _too_large(settings: Settings) -> Problem:
-    detail = f"More than {settings.upload_bytes:,} bytes are not taken at once."
-    # What comes still is not read.
-    return Problem(413, "too-large", detail, headers={"Connection": "close"})
-
-
 def _cannot_keep(error: OSError) -> Problem:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Problem(
-            507, "disk-full", "The server's disk has too little space for this. Make room there."
-        )
+        detail = "The server's disk has too little space for this. Make room there."
+        return Problem(507, "disk-full", detail)
     reason = error.strerror or type(error).__name__
     return Problem(500, "spool-failed", f"The server cannot keep uploads: {reason}.")

@@ -2,11 +2,11 @@
 
 One worker per schema works, and holds an advisory lock while it does; a second one waits for it.
 It does the work in its main thread, so that a job is interrupted as Ctrl-C interrupts the command;
-a thread beside it hears of new jobs and wishes to cancel, and of the end of whoever started it.
-After an interruption the process ends, since it may have come anywhere, and `keep_worker` starts
-another one, as it does after a kill.
+a thread beside it hears of new jobs, of wishes to cancel, of the end of whoever started it, and of
+a lock that is lost. After an interruption the process ends, since it may have come anywhere, and
+`keep_worker` starts another one, as it does after a kill.
 
-A job may come again after a kill at any moment, and is done once all the same:
+A job may come again after an interruption or a kill at any moment, and is done once all the same:
 
 * A load's rows and its row of the ledger, whose `loaded_by` names the job, are one transaction.
   What the ledger has of a job is not loaded again.
@@ -24,52 +24,46 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from shutil import rmtree
-from typing import Any
+from typing import Any, Literal
 
 import psycopg2
 
 from loader import ledger
+from loader.build import build_and_publish, stand_by, summary
 from loader.contract import mart_contract
-from loader.dbt import BuildOptions, Standby
-from loader.dbt_report import BuildOutcome, build_and_publish, stand_by, summary
-from loader.engines import Engine, open_store
-from loader.engines.postgres import one_line
-from loader.engines.sql import quote
+from loader.database import Database
+from loader.dbt import FAILED, BuildOptions, Standby
+from loader.engines import open_store, quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.files.names import in_reading_order
-from loader.load import Outcome, Table, load
+from loader.load import Table, load
 from loader.locks import wait_until
 from loader.printable import printable
-from loader.progress import NodeResult
-from loader.project import Project
-from loader.seeds import check_seeds
+from loader.progress import NodeResult, Report
 from loader.service.jobs import (
     LOCAL,
     WORKING,
-    JobStore,
-    Settings,
-    Task,
-    connect_to_tables,
-    prepared,
-)
-from loader.service.model import (
     BuildReport,
     Failure,
     FileResult,
     IssueCount,
     Job,
-    Problem,
+    JobStore,
     Progress,
     RejectedExample,
     Result,
-    load_options,
-    of_error,
+    Settings,
+    Task,
+    connect_to_tables,
+    prepared,
 )
-from loader.service.uploads import spooled, upload_folders
+from loader.service.problems import Problem, of_error
+from loader.service.uploads import load_options, spooled, upload_folders
 from loader.show import COUNTS, accounts
 from loader.show import select as select_rows
 from loader.sources import read_inputs
@@ -116,9 +110,9 @@ async def keep_worker(settings: Settings) -> None:
             code = await process.wait()
         except asyncio.CancelledError:
             process.terminate()
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _LAST_SECONDS)
-            except TimeoutError:
+            if process.returncode is None:
                 process.kill()
                 await process.wait()
             raise
@@ -142,71 +136,57 @@ def work(settings: Settings) -> None:
     """
     # This thread's connection, and one for the progress that loads tell from another thread.
     with prepared(settings, connections=2, name=_NAME) as tables:
-        worker = Worker(settings, JobStore(tables))
-        watch = _Watch(settings)
-        if watch.goes_on():
-            print("labmart worker started", file=sys.stderr, flush=True)
+        worker, watch = Worker(settings, JobStore(tables)), _Watch(settings)
         try:
+            watch.start()
+            print("labmart worker started", file=sys.stderr, flush=True)
             worker.run(watch)
         except KeyboardInterrupt:
             # Another one could only keep this from being told.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            if watch.fault is None and watch.task is not None:
+            if watch.fault is not None:
+                raise watch.fault from None
+            if watch.task is not None:
                 worker.tell_interrupted(watch.task)
-        except psycopg2.OperationalError as error:
-            watch.fault = watch.fault or error
-    if watch.fault is not None:
-        raise DatabaseUnreachable(
-            f"The worker lost its connection to the database: {one_line(watch.fault)} What it was "
-            "at is done again once it works again: start the database, then the worker."
-        )
 
 
-class _Watch:
-    """Holds the lock of the one who works; a thread of its own hears what others want meanwhile."""
+class _Watch(threading.Thread):
+    """Holds the lock of the one who works, and hears what others want meanwhile.
+
+    It ends when somebody wants the task or the worker to end, or the lock is lost, and interrupts
+    the main thread as Ctrl-C does. That may have begun with another task by then, which is done
+    again by the next worker.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        # Set when there may be work, and when there is none any more.
-        self._wake = threading.Event()
-        self._ending_since: float | None = None
-        self._lock = threading.Lock()
-        # What is being worked on; kept when the work is interrupted.
+        super().__init__(daemon=True)
+        # Set when there may be work.
+        self.news = threading.Event()
+        # What is being worked on.
         self.task: Task | None = None
-        self.fault: Exception | None = None
+        self.fault: psycopg2.Error | None = None
+        self._ending_since: float | None = None
         # A shell starts a background job with SIGINT ignored, which we would inherit.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # Only that is noted here, since the signal may come while this thread holds a lock.
-        signal.signal(signal.SIGTERM, lambda *_: self._end())
         self._connection = connect_to_tables(settings, _NAME)
         # Of a worker whose machine has gone the database hears by these alone.
         self._run("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
         self._run(f"set tcp_keepalives_count = 3; listen {quote(f'labmart {settings.schema}')}")
         lock = f"select 1 where pg_try_advisory_lock({WORKING})"
-        wait_until(
-            lambda: self._ending_since or self._run(lock),
-            waiting="another worker is at work; waiting …",
-        )
-        threading.Thread(target=self._watch, daemon=True).start()
+        wait_until(lambda: self._run(lock), waiting="another worker is at work; waiting …")
+        # Only that is noted here, since the signal may come while this thread holds a lock.
+        signal.signal(signal.SIGTERM, lambda *_: self._end())
 
-    def goes_on(self) -> bool:
-        """Whether nobody wants the worker to end, and the lock is held."""
-        return self._ending_since is None and self.fault is None
-
-    def wait(self) -> None:
-        """Wait until there may be something to do."""
-        self._wake.wait(_LOOK)
-        self._wake.clear()
-
-    @contextmanager
-    def over(self, task: Task) -> Iterator[None]:
-        """Interrupt this thread as Ctrl-C does when somebody wants the task to end."""
-        with self._lock:
-            if self.fault is not None:
-                raise KeyboardInterrupt
-            self.task = task
-        yield
-        with self._lock:
-            self.task = None
+    def run(self) -> None:
+        try:
+            while not self._is_over():
+                self._hear()
+        except psycopg2.Error as error:
+            self.fault = error
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        time.sleep(_PATIENCE)
+        # It does not come back from wherever it is.
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def _run(self, sql: str, *values: object) -> bool:
         """Run a statement; whether it has a row."""
@@ -216,6 +196,16 @@ class _Watch:
 
     def _end(self) -> None:
         self._ending_since = self._ending_since or time.monotonic()
+
+    def _is_over(self) -> bool:
+        """Whether somebody wants the task, or the worker, to end."""
+        task, since = self.task, self._ending_since
+        if task is None:
+            return since is not None
+        if since is not None and time.monotonic() - since > _GRACE:
+            return True
+        wish = "select 1 from jobs where id = any(%s::uuid[]) and cancel_requested"
+        return self._run(wish, [str(job.id) for job in task.jobs])
 
     def _hear(self) -> None:
         """Wait a moment for news: of work, or of the end of whoever has started us."""
@@ -228,39 +218,7 @@ class _Watch:
         if self._connection in ready:
             self._connection.poll()
             self._connection.notifies.clear()
-        if ready or self._ending_since is not None:
-            self._wake.set()
-
-    def _watch(self) -> None:
-        try:
-            while not self._interrupted():
-                self._hear()
-        except psycopg2.Error as error:
-            with self._lock:
-                self.fault = error
-                self._wake.set()
-                if self.task is not None:
-                    _interrupt_main()
-        time.sleep(_PATIENCE)
-        # It does not come back from wherever it is.
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def _interrupted(self) -> bool:
-        """Interrupt the work if somebody wants that; whether it was."""
-        with self._lock:
-            if self.task is None:
-                return False
-            since, ids = self._ending_since, [str(job.id) for job in self.task.jobs]
-            is_overdue = since is not None and time.monotonic() - since > _GRACE
-            wish = "select 1 from jobs where id = any(%s::uuid[]) and cancel_requested"
-            if not is_overdue and not self._run(wish, ids):
-                return False
-            _interrupt_main()
-            return True
-
-
-def _interrupt_main() -> None:
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            self.news.set()
 
 
 class Worker:
@@ -272,20 +230,20 @@ class Worker:
         self._build_options = BuildOptions(target=settings.target, standby=Standby())
 
     def run(self, watch: _Watch) -> None:
-        """Do what there is to do until the watch says that it is over."""
+        """Do what there is to do, until the watch interrupts it."""
         stand_by(self._settings.database, self._build_options)
-        self._store.forget_old()
         swept = -_SWEEP
-        while watch.goes_on():
-            task = self._store.claim()
+        while True:
+            task = watch.task = self._store.claim()
             if task is None or time.monotonic() - swept >= _SWEEP:
                 self.sweep()
                 swept = time.monotonic()
             if task is None:
-                watch.wait()
+                watch.news.wait(_LOOK)
+                watch.news.clear()
             elif task.jobs:
-                with watch.over(task):
-                    self.do(task)
+                self.do(task)
+            watch.task = None
 
     def do(self, task: Task) -> None:
         """Do a task to its end. Raises DatabaseFault or DatabaseUnreachable if it is to be again.
@@ -317,23 +275,23 @@ class Worker:
 
     def _write(self, job: Job, attempts: int) -> None:
         """Write what a job brings or changes to the raw tables."""
-        report = _JobReport(self._store, [job])
-        result = None
+        report = _JobReport(self._store, [job], "loading")
         try:
             if job.kind in ("undo", "redo"):
                 result = self._change(job, again=attempts > 1)
             else:
                 # What an earlier attempt has committed before it was killed stays as it is.
                 result = self._loaded(job) or self._load(job, report)
-        except LabmartError as error:
-            of_database = isinstance(error, (DatabaseFault, DatabaseUnreachable))
-            if of_database and attempts < _PATIENT_ATTEMPTS:
+        except (DatabaseFault, DatabaseUnreachable) as error:
+            if attempts < _PATIENT_ATTEMPTS:
                 # Perhaps the server is being started again.
                 raise
+            self._store.end(job.id, "failed", error=of_error(error))
+        except LabmartError as error:
+            files = []
             if isinstance(error, FilesRefused):
-                files = [_file_result(outcome, refused=True) for outcome in report.outcomes]
-                result = Result(files=files)
-            self._store.end(job.id, "failed", result=result, error=of_error(error))
+                files = [_file_result(table, refused=True) for table in report.tables]
+            self._store.end(job.id, "failed", result=Result(files=files), error=of_error(error))
         else:
             self._store.keep_written(job, result)
 
@@ -346,8 +304,8 @@ class Worker:
         paths = in_reading_order(names, names.__getitem__)
         options = replace(load_options(job.options), loaded_by=_loaded_by(job), names=names)
         inputs = read_inputs(database.project.sources_file)
-        outcomes = load(paths, inputs, database.profile, options, report)
-        return Result(files=[_file_result(outcome) for outcome in outcomes])
+        tables = load(paths, inputs, database.profile, options, report)
+        return Result(files=[_file_result(table) for table in tables])
 
     def _loaded(self, job: Job) -> Result | None:
         names = ("file", "input", "load_id", "dialect", "records_read", "records_rejected")
@@ -360,52 +318,57 @@ class Worker:
         return Result(files=files) if files else None
 
     def _change(self, job: Job, *, again: bool) -> Result:
-        load_id = job.options.load_id
-        assert load_id is not None
-        undo = job.kind == "undo"
+        """Undo or redo a load; `again` when it may have been done before the worker was killed."""
+        options, undo = job.options, job.kind == "undo"
+        assert options.load_id is not None
         with open_store(self._settings.profile) as store:
             loads = store.loads()
-            own = next((row for row in loads if row.load_id == load_id), None)
+            asked = [load for load in loads if load.load_id == options.load_id]
+            calls = {load.call_id for load in asked}
+            if options.together:
+                asked = [load for load in loads if load.call_id in calls]
             # Of files that came together some may have been undone alone.
-            due = [
-                row.load_id
-                for row in loads
-                if own is not None
-                and row.call_id == own.call_id
-                and (row.status == ledger.REVERTED) != undo
-                and (job.options.together or row is own)
-            ]
-            if again and own is not None and not due:
-                return Result(loads={load_id: own.status})
-            changed = (ledger.undo if undo else ledger.redo)(store, due or [load_id])
+            due = [load.load_id for load in asked if (load.status == ledger.REVERTED) != undo]
+            if again and asked and not due:
+                return Result(loads={load.load_id: load.status for load in asked})
+            changed = ledger.mark(store, due or [options.load_id], undone=undo)
             store.commit()
         return Result(loads=changed)
 
     def _build(self, jobs: Sequence[Job]) -> None:
         database = self._settings.database
-        project = database.project
         report, problem = None, None
-        try:
-            check_seeds(project.seeds)
-            told = _JobReport(self._store, jobs)
-            told.building()
-            # Who called without a token is not known by name.
-            callers = dict.fromkeys(job.created_by for job in jobs if job.created_by != LOCAL)
+        # Who called without a token is not known by name.
+        callers = dict.fromkeys(job.created_by for job in jobs if job.created_by != LOCAL)
+        options = replace(
+            self._build_options,
             # Whoever asks for a build has one; after a load what has changed is enough.
-            full = any(job.kind == "build" for job in jobs)
-            by = ", ".join(callers)
-            options = replace(self._build_options, full=full, by=by)
+            full=any(job.kind == "build" for job in jobs),
+            by=", ".join(callers),
+        )
+        try:
+            told = _JobReport(self._store, jobs, "building")
+            told.working("")
             outcome = build_and_publish(database, options, told)
-            failed = outcome.failures if outcome else []
-            if not failed:
+            if outcome is not None:
+                result, failed = outcome.result, outcome.failures
+                report = BuildReport(
+                    passed=result.count("success", "pass", "warn"),
+                    failed=result.count(*FAILED),
+                    skipped=result.count("skipped"),
+                    seconds=round(result.seconds, 3),
+                    failures=[
+                        Failure(name=node.name, message="\n".join(node.lines)) for node in failed
+                    ],
+                )
+                if failed:
+                    names = ", ".join(node.name for node in failed)
+                    detail = f"The build failed: {names}. {summary(result)}."
+                    problem = Problem(500, "build-failed", detail)
+            if problem is None:
                 # What cannot be told of it does not make the build fail.
-                with suppress(LabmartError), database.open() as source:
-                    _add_accounts(jobs, source, project)
-            report = _build_report(outcome) if outcome else None
-            if outcome and failed:
-                names = ", ".join(node.name for node in failed)
-                detail = f"The build failed: {names}. {summary(outcome.result)}."
-                problem = Problem(500, "build-failed", detail)
+                with suppress(LabmartError):
+                    _add_accounts(jobs, database)
         except LabmartError as error:
             problem = of_error(error)
         for job in jobs:
@@ -415,33 +378,17 @@ class Worker:
         self._store.forget_old()
 
 
-def _build_report(outcome: BuildOutcome) -> BuildReport:
-    nodes = outcome.result.nodes
-    return BuildReport(
-        passed=sum(node.status in ("success", "pass", "warn") for node in nodes),
-        failed=sum(node.status in ("error", "fail") for node in nodes),
-        skipped=sum(node.status == "skipped" for node in nodes),
-        seconds=round(outcome.result.seconds, 3),
-        failures=[
-            Failure(name=node.name, message="\n".join(node.lines)) for node in outcome.failures
-        ],
-    )
+class _JobReport(Report):
+    """The progress of jobs, at a pace of its own."""
 
-
-class _JobReport:
-    """A `Report` as the progress of jobs, at a pace of its own."""
-
-    def __init__(self, store: JobStore, jobs: Sequence[Job]) -> None:
-        self._store = store
-        self._jobs = [job.id for job in jobs]
-        self._progress = Progress(step="loading")
-        self._table: Table | None = None
+    def __init__(
+        self, store: JobStore, jobs: Sequence[Job], step: Literal["loading", "building"]
+    ) -> None:
+        self._tell = partial(store.tell_progress, [job.id for job in jobs])
+        self._progress = Progress(step=step)
         self._told = 0.0
-        self.outcomes: list[Outcome] = []
-
-    def building(self) -> None:
-        """From now on dbt is at work."""
-        self._advance(now=True, step="building", file=None)
+        self._table: Table | None = None
+        self.tables: list[Table] = []
 
     def say(self, text: str) -> None:
         """What there is to say is in the job's result."""
@@ -453,75 +400,75 @@ class _JobReport:
         elif dbt_says := re.match(r"\d+ of (\d+): ", text):
             self._advance(nodes_total=int(dbt_says[1]))
         else:
-            self._advance(now=not text)
+            self._advance()
 
     def begin(self, table: Table) -> None:
         self._table = table
 
     def advance(self, position: int, records: int) -> None:
         if self._table is not None:
-            size, done = self._table.bytes, min(position, self._table.bytes)
+            size, done = self._table.entry.bytes, min(position, self._table.entry.bytes)
             self._advance(file=self._table.name, records=records, bytes=done, bytes_total=size)
 
-    def end(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    def end(self, table: Table) -> None:
+        self.tables.append(table)
 
-    def built(self, _node: NodeResult) -> None:
+    def built(self, node: NodeResult) -> None:  # noqa: ARG002 -- which one is not told
         self._advance(nodes_done=self._progress.nodes_done + 1)
 
-    def _advance(self, *, now: bool = False, **changes: object) -> None:
+    def _advance(self, **changes: object) -> None:
         self._progress = self._progress.model_copy(update=changes)
-        if now or time.monotonic() - self._told >= _PACE:
+        if time.monotonic() - self._told >= _PACE:
             self._told = time.monotonic()
-            self._store.tell_progress(self._jobs, self._progress)
+            self._tell(self._progress)
 
 
-def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
+def _file_result(table: Table, *, refused: bool = False) -> FileResult:
     """What became of a table. `refused`: nothing was loaded, because of another one too."""
-    parser = outcome.table.parser
-    notes = [*outcome.table.notes, outcome.takes]
-    if outcome.state == "known":
-        notes.append(f"already loaded ({outcome.same_as})")
-    elif outcome.state != "refused" and refused:
+    parser, rejections, known = table.parser, table.rejections, table.state == "known"
+    notes = [*table.notes, table.step.takes]
+    if known:
+        notes.append(f"already loaded ({table.step.known})")
+    elif refused and table.state != "refused":
         notes.append("not loaded, because another file was refused")
-    state: Any = outcome.state if outcome.state == "known" else "refused" if refused else "loaded"
     return FileResult(
-        file=outcome.table.name,
+        file=table.name,
         input=parser.input.name,
-        state=state,
-        load_id=None if refused else outcome.load_id,
+        state="known" if known else "refused" if refused else "loaded",
+        load_id=None if refused else table.entry.load_id or None,
         dialect=printable(parser.dialect),
         columns=[column or "" for column in parser.columns],
-        records_read=outcome.records_read,
-        records_rejected=outcome.records_rejected,
-        rejected_by_rule=dict(outcome.rejected_by_rule),
+        records_read=table.entry.records_read,
+        records_rejected=len(rejections),
+        rejected_by_rule=dict(rejections.by_rule),
         notes=[printable(note) for note in notes if note],
         rejected_examples=[
             RejectedExample(line=line.line, rule=line.rule, detail=line.detail)
-            for line in outcome.first_rejected
+            for line in rejections.first
         ],
     )
 
 
-def _add_accounts(jobs: Sequence[Job], source: Engine, project: Project) -> None:
+def _add_accounts(jobs: Sequence[Job], database: Database) -> None:
+    """Tell of the loads of the jobs what the build has found in their rows."""
+    results = [job.result for job in jobs if job.result]
     files: dict[object, FileResult] = {
-        file.load_id: file
-        for job in jobs
-        for file in (job.result.files if job.result else ())
-        if file.load_id is not None and file.state == "loaded"
+        file.load_id: file for result in results for file in result.files if file.state == "loaded"
     }
     if not files:
         return
-    for load_id, (_, account) in accounts(project, source).items():
-        if file := files.get(load_id):
-            file.rows_accepted, file.rows_rejected = account.accepted, account.rejected_rows
-            file.issues = []
-    columns = ("load_id", *IssueCount.model_fields)
-    counts = select_rows(mart_contract(project, COUNTS), source, columns=columns)
-    for row in source.rows(counts):
-        if file := files.get(row[0]):
-            issue = IssueCount.model_validate(dict(zip(columns, row, strict=True)))
-            if issue.open_issues:
+    project, columns = database.project, ("load_id", *IssueCount.model_fields)
+    with database.open() as source:
+        for load_id, (_, account) in accounts(project, source).items():
+            if file := files.get(load_id):
+                file.rows_accepted, file.rows_rejected = account.accepted, account.rejected_rows
+                file.issues = []
+        counts = select_rows(mart_contract(project, COUNTS), source, columns=columns)
+        for of_load, *cells in source.rows(counts):
+            issue = IssueCount.model_validate(
+                dict(zip(IssueCount.model_fields, cells, strict=True))
+            )
+            if issue.open_issues and (file := files.get(of_load)):
                 file.issues = [*(file.issues or ()), issue]
 
 

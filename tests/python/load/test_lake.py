@@ -17,16 +17,14 @@ import duckdb
 import pytest
 from support.engines import Lake
 from support.project import ROOT, loading_project
-from support.raw_store import PEOPLE, entry_of, load_one, process, write_one
+from support.raw_store import load_one, process, write_one
 
 from loader import ledger
 from loader.database import Database
 from loader.diff import show_changes
 from loader.engines import Column, open_engine, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, UsageError
-from loader.parsers.records import Batch, RejectedLine
-from loader.profile import Profile
-from loader.project import open_project
+from loader.project import Profile, open_project
 from loader.publications import GreenBuild, Mart, Relation, open_publications
 
 pytestmark = pytest.mark.slow
@@ -62,40 +60,12 @@ def prune(profile: Profile) -> list[int]:
     return [load.load_id for load in gone]
 
 
-def test_what_was_committed_is_plain_parquet_to_the_letter(lake: Lake) -> None:
-    odd = RejectedLine(4, "broken_quoting", 'it\'s "odd"', '\\.\t"\n,é')
-    with open_store(lake.profile()) as store:
-        assert store.loads() == []
-        store.prepare([PEOPLE])
-        load_id = store.next_load_id()
-        text = f'1,{load_id},1|,"x|""\n\\N",\n2,{load_id},"",\\.,%s\n'.replace(",", "'")
-        names = ("id", "né e", 'q"%s')
-        written = store.write_records(PEOPLE, names, "'", iter([Batch(text, 2, (), 9)]))
-        store.write_rejected(load_id, [odd])
-        assert (written, store.count(PEOPLE, load_id)) == (2, (2, 1))
-        store.add(entry_of(load_id, records_read=3, records_rejected=1))
-        store.commit()
-    written_to = f"{lake.place}/{RAW}/people/1/0.parquet"
-    listed = """line, load_id, id, "né e", "q""%s\""""
-    rows = duckdb.connect().execute(f"select {listed} from '{written_to}' order by 1")
-    assert rows.fetchall() == [(1, 1, "1|", 'x|"\n\\N', None), (2, 1, "", "\\.", "%s")]
-    assert lake.rows(f"select rule, detail, content from {RAW}.rejected_lines") == [
-        (odd.rule, odd.detail, odd.content)
-    ]
-    assert left(lake) == {
-        "people/1/0.parquet",
-        "rejected_lines/1/0.parquet",
-        "loads/000000000001.parquet",
-    }
-    with open_store(lake.profile(), write=False) as store:
-        assert store.loads() == [entry_of(1, records_read=3, records_rejected=1)]
-
-
 def test_a_load_that_was_given_up_leaves_nothing_not_even_its_number(lake: Lake) -> None:
     with open_store(lake.profile()) as store:
         assert write_one(store) == 1
     assert left(lake) == set()
     assert load_one(lake.profile()) == 1
+    assert left(lake) == {"people/1/0.parquet", "loads/000000000001.parquet"}
 
 
 def test_the_ledger_is_the_same_when_its_entries_are_gathered(
@@ -122,7 +92,7 @@ def test_loads_that_end_while_another_one_writes_stay(lake: Lake) -> None:
             second = write_one(short)
             short.commit()
         with open_store(profile) as undo:
-            ledger.undo(undo, [second])
+            ledger.mark(undo, [second], undone=True)
             undo.commit()
         long.commit()
     with open_store(profile, write=False) as store:
@@ -147,9 +117,9 @@ def test_an_undo_of_what_a_prune_deletes_meanwhile_is_refused(lake: Lake) -> Non
     profile = lake.profile()
     load_one(profile)
     with open_store(profile) as late:
-        ledger.undo(late, [1])
+        ledger.mark(late, [1], undone=True)
         with open_store(profile) as undo:
-            ledger.undo(undo, [1])
+            ledger.mark(undo, [1], undone=True)
             undo.commit()
         prune(profile)
         with pytest.raises(DatabaseFault, match="a prune has deleted"):
@@ -370,7 +340,7 @@ def test_a_lake_may_be_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
         other.commit()
         one.commit()
     with open_store(profile) as store:
-        ledger.undo(store, [1])
+        ledger.mark(store, [1], undone=True)
         store.commit()
     assert prune(profile) == [1]
     files = s3fs.S3FileSystem(skip_instance_cache=True).find(f"bench/a lab/{RAW}/people")

@@ -21,8 +21,8 @@ from support.databases import Database, fresh_database, small_disk
 from support.in_process import Done, labmart
 from support.project import ROOT
 
+from loader.build import NOT_PUBLISHED
 from loader.dbt import BuildOptions, Standby, build
-from loader.dbt_report import NOT_PUBLISHED
 from loader.project import Project
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from support.project import ROOT, copy_of_project
 from loader.contract import Contract, mart_contracts, raw_contract
 from loader.dbt import without_tests
 from loader.project import open_project
-from loader.service.model import RowQuery
+from loader.service.marts import RowQuery
 from loader.sources import LEDGER, REJECTED
 
 # A column's meaning is written once, in a doc block, and referred to wherever the column surfaces.
@@ -163,7 +163,7 @@ def test_the_lineage_of_the_docs_has_fewer_tests_than_models(manifest: Node) -> 
 
 def test_what_figures_are_made_of_is_there_and_has_a_line() -> None:
     marts = mart_contracts(open_project(ROOT))
-    declared = [column.made_of for mart in marts.values() for column in mart.columns]
+    declared = [column.config.meta.made_of for mart in marts.values() for column in mart.columns]
     assert any(declared)
     for made_of in filter(None, declared):
         mart = marts[made_of.mart]

@@ -21,12 +21,11 @@ from support.engines import Engine, Postgres
 from support.in_process import Done, labmart
 from support.project import ROOT
 
-from loader import dbt_report
+from loader import build as on_build
 from loader.dbt import BuildOptions, BuildResult
 from loader.errors import DatabaseFault, UsageError
-from loader.profile import Profile
 from loader.progress import NodeResult
-from loader.project import Project
+from loader.project import Profile, Project
 from loader.publications import (
     CURRENT,
     GONE,
@@ -199,7 +198,7 @@ def test_a_fault_while_it_is_put_in_place_leaves_what_was(
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from loader.profile import Profile
+from loader.project import Profile
 from loader.publications import GreenBuild, Mart, Relation, open_publications
 from loader.publications.duckdb import DuckDBPublications
 from loader.publications.postgres import PostgresPublications
@@ -391,7 +390,7 @@ def test_whatever_reads_changed_rows_alone_has_to_say_that_it_can(
 ) -> None:
     nodes = {"part": PART, "other": {}, "node": node}
     given = {"nodes": {name: {"name": name, **one} for name, one in nodes.items()}}
-    assert dbt_report._knows_increments(msgspec.convert(given, dbt_report._Manifest)) is knows
+    assert on_build._knows_increments(msgspec.convert(given, on_build._Manifest)) is knows
 
 
 @postgres_alone
@@ -527,9 +526,9 @@ def command(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comman
         assert not is_increment
         return replace(lab.green(place), code=code, by=by)
 
-    monkeypatch.setattr(dbt_report, "build", build)
-    monkeypatch.setattr(dbt_report, "read_build", read_build)
-    monkeypatch.setattr(dbt_report, "_tell_dbt", lambda *_: None)
+    monkeypatch.setattr(on_build, "build", build)
+    monkeypatch.setattr(on_build, "read_build", read_build)
+    monkeypatch.setattr(on_build, "_tell_dbt", lambda *_: None)
     return made
 
 
@@ -537,7 +536,7 @@ def test_a_build_is_left_out_when_it_would_do_the_same(command: Command) -> None
     done = command("build")
     assert (done.code, done.out) == (0, "")
     assert "published as build 1" in done.err
-    assert command("build").err.splitlines()[-1] == dbt_report.UNCHANGED
+    assert command("build").err.splitlines()[-1] == on_build.UNCHANGED
     assert "published as build 2" in command("build", "--vars", "{factor: 5}").err
     # The last green build had other variables.
     assert "published as build 3" in command("build").err
@@ -552,7 +551,7 @@ def test_a_red_build_is_done_again_and_changes_nothing(command: Command) -> None
     for _ in range(2):
         done = command("build", "--full")
         assert done.code == 1
-        assert dbt_report.NOT_PUBLISHED in done.err
+        assert on_build.NOT_PUBLISHED in done.err
         assert command.lab.seen() == {1}
     command.code[0] = 0
     assert command("build", "--full", "--keep", "0").code == 0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support.in_process import labmart
 
+from loader.build import check_seeds
 from loader.errors import ConfigError, FilesRefused
-from loader.seeds import check_seeds
 
 DECLARATION = """
 seeds:

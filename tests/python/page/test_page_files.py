@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from support.project import ROOT
 
 from loader.service.app import page_router
-from loader.service.model import HANDLERS
+from loader.service.problems import HANDLERS
 
 PAGE = ROOT / "loader/service/page"
 MODULES = sorted(PAGE.glob("*.js"))

@@ -12,14 +12,24 @@ import pytest
 from support.databases import Database
 from support.load_processes import wait_for
 
+from loader.build import BuildOutcome, Failure
 from loader.database import find_database
 from loader.dbt import BuildResult
-from loader.dbt_report import BuildOutcome, Failure
 from loader.progress import NodeResult, Report
 from loader.project import Project
 from loader.service import worker
-from loader.service.jobs import MOST_ATTEMPTS, WORKING, JobStore, Settings, Task, prepared
-from loader.service.model import Kind, Options, Problem, Result
+from loader.service.jobs import (
+    MOST_ATTEMPTS,
+    WORKING,
+    JobStore,
+    Kind,
+    Options,
+    Result,
+    Settings,
+    Task,
+    prepared,
+)
+from loader.service.problems import Problem
 
 pytestmark = pytest.mark.slow
 
@@ -159,7 +169,6 @@ def test_a_red_build_fails_its_jobs_by_the_names_of_its_tests(
         result = BuildResult(settings.database.project.target, exit_code=1, seconds=3, nodes=nodes)
         return BuildOutcome(result, [Failure("wrong", ["1 offending rows", "value: 1"])])
 
-    monkeypatch.setattr(worker, "check_seeds", lambda _: None)
     monkeypatch.setattr(worker, "build_and_publish", build)
     accepted = [accept(jobs), accept(jobs, "build")]
     write(jobs)

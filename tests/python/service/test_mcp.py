@@ -16,8 +16,7 @@ from support.serving import Server
 
 from loader.engines.postgres import connect
 from loader.errors import QueryFailed
-from loader.profile import load_profile
-from loader.project import open_project
+from loader.project import load_profile, open_project
 
 pytestmark = pytest.mark.slow
 

@@ -285,6 +285,8 @@ def test_from_uploads_to_a_mart_with_one_build(
         )
         assert rows.text.startswith("user_id,total_exp_per_user,")
         assert len(rows.text.splitlines()) > 2
+        known = {"Accept": "text/csv", "If-None-Match": rows.headers["etag"]}
+        assert client.get(rows.url, headers=known).status_code == 304
         docs = client.get("/dbt/", timeout=300)
     assert docs.status_code == 200, docs.text
     assert "user_features" in docs.text

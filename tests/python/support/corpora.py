@@ -24,11 +24,10 @@ from support.workbooks import workbook
 
 from loader.errors import FileRefused
 from loader.files import collect
+from loader.parsers import recognise
 from loader.parsers.delimited import DelimitedParser
-from loader.parsers.dialect import ReadOptions
-from loader.parsers.recognise import recognise
-from loader.parsers.records import Parser, RejectedLine
-from loader.sources import read_inputs
+from loader.parsers.records import SWALLOWED, Parser, RejectedLine
+from loader.sources import ReadOptions, read_inputs
 
 INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")
 BLANKS = " \t\r\n\u00a0\ufeff"
@@ -75,7 +74,7 @@ def read_all(parser: Parser) -> Read:
         given = rows_of(batch.text, parser.delimiter, load_id=5)
         assert len(given) == batch.records
         rows += given
-        rejected += batch.rejected
+        rejected += [line for line in batch.rejected if line.rule != SWALLOWED]
     assert_accounted_for(parser, rows, rejected)
     order = [parser.columns.index(name) if name in parser.columns else -1 for name in NAMES]
     trimmed = (
@@ -106,7 +105,7 @@ def assert_accounted_for(
         blank = blank or parser.headers.is_header(
             [cell.strip(f'{BLANKS}"') for cell in line.split(parser.layout.dialect.delimiter)]
         )
-        kept = all(parser.layout.match.columns)
+        kept = all(parser.match.columns)
         assert number in covered or blank or not kept, (number, line)
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import duckdb
 from support.databases import Database
 
-from loader.profile import Profile
+from loader.project import Profile
 
 Rows = list[tuple[object, ...]]
 

@@ -20,7 +20,7 @@ from loader import ledger
 from loader.engines import Load, open_store
 from loader.engines.raw_store import RawStore
 from loader.parsers.records import Batch
-from loader.profile import Profile
+from loader.project import Profile
 from loader.sources import Input, InputColumn
 
 PEOPLE = Input(
@@ -88,7 +88,7 @@ def load_one(profile: Profile) -> int:
 
 
 def no_thread_is_left() -> bool:
-    return all(thread.name != "labmart-parser" for thread in threading.enumerate())
+    return not any(thread.name.startswith("labmart-parser") for thread in threading.enumerate())
 
 
 def endless(load_id: int = 1, pause: float = 0.0) -> Iterator[Batch]:

@@ -13,7 +13,7 @@ from support.engines import Lake
 
 from loader import spark_server
 from loader.errors import MissingExtra, MissingJava
-from loader.profile import Profile
+from loader.project import Profile
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -32,8 +32,7 @@ from support.spark import KINDS, lake_on, session_at
 from loader.engines import Load, open_store
 from loader.ledger import APPEND
 from loader.parsers.records import Batch, RejectedLine, csv_cell
-from loader.profile import Profile, load_profile
-from loader.project import open_project
+from loader.project import Profile, load_profile, open_project
 from loader.sources import Input, read_inputs
 
 # What tells the rows of a mart apart. The other marts are compared as bags of rows.

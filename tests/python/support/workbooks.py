@@ -14,8 +14,7 @@ import openpyxl
 import xlsxwriter  # type: ignore[import-untyped]
 import xlwt
 
-from loader.parsers.sheets import Sheet
-from loader.parsers.workbooks import sheets
+from loader.parsers.sheets import Sheet, workbook_sheets
 
 File = TypeVar("File", Path, io.BytesIO)
 Rows = list[tuple[int, list[str | None]]]
@@ -141,7 +140,7 @@ def ods_cell(text: str, attributes: str = 'office:value-type="string"') -> str:
 
 def read_rows(path: Path) -> dict[str, Rows]:
     """All sheets of a workbook, by name; the ending tells the format."""
-    found = sheets(path, path.name, path.suffix[1:].replace("xlsm", "xlsx"))
+    found = workbook_sheets(path, path.name, path.suffix[1:].replace("xlsm", "xlsx"))
     return {sheet.part: rows_of(sheet) for sheet in found}
 
 

@@ -11,21 +11,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from support.databases import Database
+from support.embedded import ask
 from support.in_process import Done, command, program
 from support.project import ROOT
 
 from loader.cli import labmart as group
-from loader.embedded import Place, stop
+from loader.embedded import Place, start, stop
 from loader.engines import dbt_session
 from loader.errors import MissingExtra
-from loader.profile import Profile
+from loader.project import Profile
 
 MARTS = """
 models:
@@ -42,7 +42,8 @@ create schema labmart;
 create table labmart.user_features as
   select g::bigint as user_id, (g * 0.5)::numeric(18, 6) as avg_time
   from generate_series(1, 100000) g;
-create table labmart.input_issues (rule text, severity text, line bigint, status text);
+create table labmart.input_issues (
+  rule text, severity text, line bigint, status text, file text, column_name text, value text);
 insert into labmart.input_issues values
   ('duplicate_id', 'error', 3, 'open'), ('duplicate_id', 'error', 2, 'open'),
   ('missing_compounds', 'warning', 1, 'open'), ('invalid_id', 'error', 9, 'resolved');
@@ -150,7 +151,7 @@ def test_every_command_and_option_has_a_sentence_and_a_variable(name: str) -> No
         (["why", "user_features", "1", "user"], "no column 'user'. Did you mean 'user_id'?"),
         (["--project-dir", "models", "show"], "this is no labmart project"),
         (["roles", "--sql", "--target", "duckdb"], "no PostgreSQL server"),
-        (["db", "start", "--target", "duckdb"], "DuckDB needs no server"),
+        (["db", "start", "--target", "duckdb"], "does not use the embedded PostgreSQL: "),
         (["db", "expose", "--target", "duckdb"], "does not use the embedded PostgreSQL"),
     ],
 )
@@ -159,6 +160,8 @@ def test_a_wrong_call_is_2_and_says_why(project: Path, arguments: list[str], mes
     assert done.code == 2
     assert message in done.err
     assert done.out == ""
+    # Nothing was started for it.
+    assert not (project / ".labmart").exists()
 
 
 def test_a_target_without_its_adapter_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +172,6 @@ def test_a_target_without_its_adapter_names_the_extra(monkeypatch: pytest.Monkey
 
 
 def test_options_come_from_the_environment(project: Path) -> None:
-    assert "no target 'prod'" in labmart(project, "show", env={"LABMART_TARGET": "prod"}).err
     variables = {"LABMART_PROJECT_DIR": str(project), "LABMART_TARGET": "prod"}
     assert "no target 'prod'" in labmart(project.parent, "show", env=variables).err
 
@@ -224,7 +226,8 @@ def test_ctrl_c_ends_the_server_of_an_assistant_that_says_nothing(project: Path)
 
 @pytest.mark.slow
 def test_issues_are_filtered_and_summed_up(project: Path, filled: Database) -> None:
-    done = labmart(project, "issues", "--format", "csv", env=filled.environment)
+    csv = ("--format", "csv", "--columns", "rule,severity,line,status")
+    done = labmart(project, "issues", *csv, env=filled.environment)
     assert done.out == (
         "rule,severity,line,status\nmissing_compounds,warning,1,open\n"
         "duplicate_id,error,2,open\nduplicate_id,error,3,open\n"
@@ -234,7 +237,7 @@ def test_issues_are_filtered_and_summed_up(project: Path, filled: Database) -> N
         "left out.",
         "1  warning  missing_compounds: The experiment lists no compound; it counts.",
     ]
-    arguments = ("issues", "--severity", "error", "--format", "csv", "--limit", "1")
+    arguments = ("issues", "--severity", "error", *csv, "--limit", "1")
     done = labmart(project, *arguments, env=filled.environment)
     assert done.out == "rule,severity,line,status\nduplicate_id,error,2,open\n"
     done = labmart(project, "issues", "--all", "--rule", "invalid_id", env=filled.environment)
@@ -281,37 +284,26 @@ def test_an_unknown_database_or_user_is_4_with_the_next_step(
         assert "(`createuser nobody_here`)" in done.err
 
 
-@pytest.fixture
-def strict_server(place: Place) -> Iterator[Place]:
-    """A server that asks for passwords."""
-    from loader.embedded import start
-
+@pytest.mark.slow
+def test_a_wrong_password_is_4_with_the_next_step(project: Path, place: Place) -> None:
     rules = place.home / "rules.conf"
     rules.write_text("local all labmart trust\nlocal all all scram-sha-256\n")
     place.user_settings.write_text(f"hba_file = '{rules}'\n")
     start(place)
-    yield place
-    stop(place)
-
-
-@pytest.mark.slow
-def test_a_wrong_password_is_4_with_the_next_step(project: Path, strict_server: Place) -> None:
-    import psycopg2
-
-    connection = psycopg2.connect(host=str(strict_server.run), user="labmart", dbname="labmart")
-    connection.autocommit = True
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute("create role guest login password 'secret'")
-    named = {"PGHOST": str(strict_server.run), "PGUSER": "guest", "PGDATABASE": "labmart"}
-    for password in ("wrong", ""):
-        done = labmart(project, "build", env={**named, "PGPASSWORD": password})
-        assert done.code == 4, done.err
-        assert "PGUSER names another user" in done.err
-        assert "PGPASSWORD" in done.err
-        assert "secret" not in done.err
-    done = labmart(project, "show", env={**named, "PGPASSWORD": "secret"})
-    assert "Run `labmart build` first" in done.err
-    assert "secret" not in labmart(project, "db", "url", env={**named, "PGPASSWORD": "x"}).out
+    try:
+        ask(place, "create role guest login password 'secret'")
+        named = {"PGHOST": str(place.run), "PGUSER": "guest", "PGDATABASE": "labmart"}
+        for password in ("wrong", ""):
+            done = labmart(project, "build", env={**named, "PGPASSWORD": password})
+            assert done.code == 4, done.err
+            assert "PGUSER names another user" in done.err
+            assert "PGPASSWORD" in done.err
+            assert "secret" not in done.err
+        done = labmart(project, "show", env={**named, "PGPASSWORD": "secret"})
+        assert "Run `labmart build` first" in done.err
+        assert "secret" not in labmart(project, "db", "url", env={**named, "PGPASSWORD": "x"}).out
+    finally:
+        stop(place)
 
 
 @pytest.mark.slow
@@ -337,17 +329,3 @@ def test_db_start_status_url_stop(project: Path) -> None:
     assert done.code == 0
     assert "stopped" in done.err
     assert "was not running" in labmart(project, "db", "stop").err
-
-
-@pytest.mark.slow
-@pytest.mark.prove("the same as the README's first command, which make test runs")
-def test_run_builds_prints_the_features_and_one_line_about_the_inputs(
-    project_copy: Path, database: Database
-) -> None:
-    done = labmart(project_copy, "run", env=database.environment)
-    assert done.code == 0, done.err
-    assert done.out.splitlines()[0].strip()
-    assert "user_features: " in done.err
-    assert "records read: " in done.err.splitlines()[-1]
-    done = labmart(project_copy, "show", "users", "--format", "csv", env=database.environment)
-    assert done.out.startswith("user_id,")

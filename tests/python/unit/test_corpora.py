@@ -19,9 +19,9 @@ from support.corpora import INPUTS, NAMES, Cells, read, written, zipped
 
 from loader.errors import UsageError
 from loader.files import collect
-from loader.parsers.dialect import ReadOptions
+from loader.parsers import recognise
 from loader.parsers.encoding import said_encoding
-from loader.parsers.recognise import recognise
+from loader.sources import ReadOptions
 
 HEADER = ",".join(NAMES)
 ROWS = [

@@ -13,7 +13,8 @@ import openpyxl
 import pytest
 from backports import zstd
 
-from loader.files import Collected, collect, content_of, open_bytes, paths
+from loader.files import Collected, collect, content
+from loader.files.content import DecompressedStream, content_of
 
 USERS = b"user_id,name,email,signup_date\n7,Ada,ada@lab.example,2023-01-01\n"
 Members = Sequence[tuple[str, bytes]]
@@ -36,7 +37,7 @@ def collected(
     with collect([str(path)], exclude=exclude, progress=lambda _: None) as found:
         contents = {}
         for file in found.files:
-            with open_bytes(file.path) as stream:
+            with DecompressedStream(file.path) as stream:
                 contents[file.name.removeprefix(f"{path}/")] = stream.read()
     return found, contents
 
@@ -58,7 +59,7 @@ def test_each_member_is_a_file_by_name_in_order(method: int, path: Path) -> None
     assert list(contents.items()) == sorted(members)
     assert found.files[0].name == f"{path}/a.csv"
     assert all(file.temporary for file in found.files)
-    assert found.problems == found.skipped == ()
+    assert not {**found.problems, **found.skipped}
 
 
 def test_what_systems_leave_in_archives_is_skipped_and_told(path: Path) -> None:
@@ -87,7 +88,7 @@ def test_an_encrypted_member_is_a_problem_and_the_others_are_read(path: Path) ->
     data[data.index(b"PK\x01\x02") + 8] |= 1
     found, contents = collected(path, bytes(data))
     assert list(contents) == ["b.csv"]
-    assert found.problems == (
+    assert (*found.problems,) == (
         f"{path}/a.csv: it needs a password. Unpack it yourself and load the files.",
     )
 
@@ -132,7 +133,7 @@ def test_archives_nest_once(path: Path) -> None:
     deepest = archive_of([("middle.zip", archive_of([("inner.zip", inner)]))])
     found, contents = collected(path, deepest)
     assert contents == {}
-    assert found.problems == (
+    assert (*found.problems,) == (
         f"{path}/middle.zip/inner.zip: it is an archive within an archive within an archive. "
         "Unpack it yourself and load the files.",
     )
@@ -144,7 +145,7 @@ def test_what_must_be_sought_in_is_unwrapped(pack: Callable[[bytes], bytes], pat
     openpyxl.Workbook().save(workbook)
     path.write_bytes(pack(workbook.getvalue()))
     with collect([str(path)], progress=lambda _: None) as found:
-        assert found.problems == ()
+        assert not found.problems
         (file,) = found.files
         assert (file.name, file.temporary, content_of(file.path).kind) == (str(path), True, "xlsx")
         assert file.path.read_bytes() == workbook.getvalue()
@@ -161,8 +162,8 @@ def test_compressed_text_is_not_copied(path: Path) -> None:
 def test_an_archive_that_expands_beyond_belief_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paths, "HARMLESS", 8 << 20)
-    monkeypatch.setattr(paths, "PLAUSIBLE_RATIO", 100)
+    monkeypatch.setattr(content, "HARMLESS", 8 << 20)
+    monkeypatch.setattr(content, "PLAUSIBLE_RATIO", 100)
     zeros = bytes(10 << 20)
     message = problems(path, archive_of([("a.csv", zeros)]))
     assert "unpack to more than" in message
@@ -198,12 +199,12 @@ def test_a_full_disk_is_a_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_disk_that_becomes_full_while_writing_is_a_sentence(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = paths.Spool.new
+    make = content.Spool.new
 
-    def on_a_full_disk(spool: paths.Spool, name: str) -> Path:
+    def on_a_full_disk(spool: content.Spool, name: str) -> Path:
         link = make(spool, name)
         link.symlink_to("/dev/full")
         return link
 
-    monkeypatch.setattr(paths.Spool, "new", on_a_full_disk)
+    monkeypatch.setattr(content.Spool, "new", on_a_full_disk)
     assert "has too little space" in problems(path, archive_of([("a.csv", USERS * 10_000)]))

@@ -19,7 +19,7 @@ import xlwt
 from support.corpora import read
 
 from loader.errors import FileRefused
-from loader.files import content_of
+from loader.files.content import content_of
 
 # The same in every process: the tests are named after it.
 RANDOM = random.Random(7).randbytes(70_000)

@@ -37,12 +37,13 @@ def python(program: str, *arguments: str, given: str = "", shell: str = "") -> s
 SHOW = textwrap.dedent(
     """
     import sys
-    from loader.files import collect, open_bytes
+    from loader.files import collect
+    from loader.files.content import DecompressedStream
     with collect(sys.argv[1:], progress=lambda _: None) as found:
         for file in found.files:
-            with open_bytes(file.path) as stream:
+            with DecompressedStream(file.path) as stream:
                 print(file.name, file.temporary, stream.read().decode())
-        print(found.problems)
+        print((*found.problems,))
     """
 )
 

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from support.project import ROOT
 
-from loader import fingerprint
-from loader.fingerprint import code_of
-from loader.profile import Profile, load_profile
-from loader.project import Project, open_project
+from loader import dbt
+from loader.dbt import code_of
+from loader.project import Profile, Project, load_profile, open_project
 
 PACKAGES = ("dbt-core", "dbt-common", "dbt-adapters", "dbt-postgres", "dbt-duckdb")
 
@@ -122,7 +121,7 @@ def test_what_code_is_read_with_is_part_of_it(lab: Lab, monkeypatch: pytest.Monk
     for package in ("dbt-core", "dbt-postgres"):
         with monkeypatch.context() as patch:
             newer = {name: "9.9" if name == package else version(name) for name in PACKAGES}
-            patch.setattr(fingerprint, "version", newer.__getitem__)
+            patch.setattr(dbt, "version", newer.__getitem__)
             codes.append(lab.code())
     profile = lab.profile
     other = Profile(profile.path, "other", profile.engine, profile.values)
@@ -167,7 +166,7 @@ def test_what_this_project_reads_can_be_told() -> None:
 
 def test_to_know_it_takes_no_dbt() -> None:
     """Importing it takes longer than all the rest."""
-    call_ = "import sys, loader.cli.data, loader.dbt_report; print('dbt' in sys.modules)"
+    call_ = "import sys, loader.cli.data, loader.build; print('dbt' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", call_], cwd=ROOT, capture_output=True, text=True, check=True
     )

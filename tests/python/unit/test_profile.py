@@ -13,8 +13,7 @@ from support.project import ROOT
 from loader.database import find_database
 from loader.embedded import place_of
 from loader.errors import ConfigError, UsageError
-from loader.profile import Profile, load_profile
-from loader.project import open_project
+from loader.project import Profile, load_profile, open_project
 
 KEYS = ("host", "port", "user", "dbname", "schema", "sslmode", "connect_timeout")
 DBT_NAMES = {"dbname": "database"}
@@ -113,7 +112,7 @@ def test_values_are_text_whatever_type_they_are_given(
     ("entry", "message"),
     [
         ("host: \"{{ env_var('NO_SUCH') }}\"", "host.*NO_SUCH is not set"),
-        ("host: \"{{ var('h') }}\"", "does not support `var`"),
+        ("host: \"{{ var('h') }}\"", "'var' is undefined"),
         ('host: "{{ nonsense }}"', "nonsense.*undefined"),
         ('host: "{{ 1 / 0 }}"', "host.*cannot be rendered: division by zero"),
         ('host: "{{ oops"', "host.*cannot be rendered"),
@@ -131,12 +130,10 @@ def test_an_unknown_target_or_profile_is_said_with_what_there_is(tmp_path: Path)
     root = make_project(tmp_path / "p", one_target("      host: here\n"))
     with pytest.raises(ConfigError, match=r"no target 'prod'\. The targets are: postgres"):
         profile_of(root, "prod")
-    (root / "profiles.yml").write_text("other: {}\n")
-    with pytest.raises(ConfigError, match="no profile 'labmart'"):
-        profile_of(root)
-    (root / "profiles.yml").write_text("")
-    with pytest.raises(ConfigError, match="empty"):
-        profile_of(root)
+    for document in ("other: {}\n", ""):
+        (root / "profiles.yml").write_text(document)
+        with pytest.raises(ConfigError, match="no profile 'labmart'"):
+            profile_of(root)
 
 
 def test_a_missing_profile_is_made_and_an_existing_one_left_alone(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from loader import spark_server
 from loader.errors import DatabaseUnreachable, MissingExtra, MissingJava, UsageError
-from loader.profile import Profile
+from loader.project import Profile
 
 
 @pytest.fixture

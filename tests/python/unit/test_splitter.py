@@ -10,7 +10,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.copy_text import BLANKS, Row, rows_of, said_by
 
-from loader.parsers.records import RejectedLine
+from loader.parsers.records import SWALLOWED, RejectedLine
 from loader.parsers.splitter import (
     RECORD_LIMIT,
     Dialect,
@@ -42,7 +42,7 @@ def split(
         found, used = splitter.split(pending[:whole], final=part is None)
         out += found
         records += splitter.records
-        wrong += splitter.rejected
+        wrong += [line for line in splitter.rejected if line.rule != SWALLOWED]
         pending = pending[used:]
     assert not pending
     rows = rows_of(out, shape.output, load_id=5)

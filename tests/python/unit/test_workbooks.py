@@ -27,6 +27,7 @@ from support.workbooks import (
     xlsx_parts,
 )
 
+from loader.parsers.sheets import workbook_sheets
 from loader.parsers.workbook_child import (
     date_format,
     date_text,
@@ -35,7 +36,6 @@ from loader.parsers.workbook_child import (
     within_limits,
     xlsx_sheets,
 )
-from loader.parsers.workbooks import sheets
 
 # value, number format, text
 CELLS: list[tuple[object, str, str | None]] = [
@@ -166,7 +166,7 @@ def test_hidden_sheets_are_told_and_those_without_cells_left_out(tmp_path: Path)
         chart.add_series({"values": "=Old!$A$1:$A$3"})
         book.add_chartsheet("Chart").set_chart(chart)
         book.add_worksheet("Last").write(2, 0, 3)
-    found = sheets(tmp_path / "a.xlsx", "a", "xlsx")
+    found = workbook_sheets(tmp_path / "a.xlsx", "a", "xlsx")
     assert [(sheet.part, sheet.kind) for sheet in found] == [
         ("Plate 'é' 1", '''xlsx, sheet "Plate 'é' 1"'''),
         ("Old", "xlsx, hidden sheet 'Old'"),
@@ -183,7 +183,7 @@ def test_rows_after_the_first_ones_follow_and_every_reading_starts_anew(
     texts = [[f"r{row}", str(row)] for row in range(1, 1501)]
     grids = [(name, [row for cells in texts for row in ([name, *cells], [])]) for name in "AB"]
     path.write_bytes(workbook(suffix, grids))
-    found = sheets(path, "a", suffix)
+    found = workbook_sheets(path, "a", suffix)
     for sheet, name in zip(found, ("A", "B"), strict=True):
         beginning = sheet.rows()
         next(beginning)
@@ -300,7 +300,7 @@ def test_two_hundred_thousand_rows_come(tmp_path: Path) -> None:
         page = book.add_worksheet()
         for row in range(200_000):
             page.write_row(row, 0, [row, f"user {row}", row * 1.5, "x", "1;2"])
-    (sheet,) = sheets(tmp_path / "a", "a", "xlsx")
+    (sheet,) = workbook_sheets(tmp_path / "a", "a", "xlsx")
     assert sum(1 for _ in sheet.rows()) == 200_000
 
 
@@ -370,7 +370,7 @@ def test_ods_cells_of_every_type(tmp_path: Path) -> None:
     wanted = [cell for _, cell in cells]
     while wanted[-1] is None:
         wanted.pop()
-    found = sheets(path, "a", "ods")
+    found = workbook_sheets(path, "a", "ods")
     assert rows_of(found[0]) == [(5, wanted), (6, ["twice"]), (7, ["twice"]), (8, ["end"])]
     assert found[1].kind == "ods, hidden sheet 'H'"
     assert rows_of(found[1]) == [(1, ["h"])]

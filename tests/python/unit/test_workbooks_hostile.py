@@ -15,8 +15,8 @@ import xlsxwriter  # type: ignore[import-untyped]
 from support.workbooks import ods_cell, ods_parts, ods_table, rows_of, write_zip, xlsx_parts
 
 from loader.errors import FileRefused
-from loader.parsers import workbooks
-from loader.parsers.workbooks import sheets
+from loader.parsers import sheets
+from loader.parsers.sheets import workbook_sheets
 
 LAUGHS = (
     '<!DOCTYPE x [<!ENTITY a "lol">'
@@ -42,7 +42,7 @@ def processor_time() -> float:
 
 def read(path: Path, format_: str = "xlsx") -> int:
     """How many rows all sheets have."""
-    return sum(1 for sheet in sheets(path, "f", format_) for _ in sheet.rows())
+    return sum(1 for sheet in workbook_sheets(path, "f", format_) for _ in sheet.rows())
 
 
 def refusal(path: Path, format_: str = "xlsx") -> str:
@@ -57,7 +57,7 @@ def refusal(path: Path, format_: str = "xlsx") -> str:
 
 def test_a_value_in_the_last_cell_of_a_sheet_takes_no_memory(tmp_path: Path) -> None:
     last = ROW.format(1) + '<row r="1048576"><c r="XFD1048576"><v>2</v></c></row>'
-    found = sheets(write_zip(tmp_path / "a", xlsx_parts(last)), "f", "xlsx")
+    found = workbook_sheets(write_zip(tmp_path / "a", xlsx_parts(last)), "f", "xlsx")
     rows = [(number, len(cells), cells[-1]) for number, cells in rows_of(found[0])]
     assert rows == [(1, 1, "1"), (1048576, 16384, "2")]
 
@@ -142,7 +142,9 @@ def test_rows_repeated_without_end_are_refused_or_passed_over(tmp_path: Path) ->
 def test_one_text_that_a_million_cells_show_is_not_copied_a_million_times(tmp_path: Path) -> None:
     cells = '<row><c t="s"><v>0</v></c></row>' * 400
     shared = f"<si><t>{'x' * (7 << 20)}</t></si>"
-    found = sheets(write_zip(tmp_path / "a", xlsx_parts(cells, shared=shared)), "f", "xlsx")
+    found = workbook_sheets(
+        write_zip(tmp_path / "a", xlsx_parts(cells, shared=shared)), "f", "xlsx"
+    )
     rows = found[0].rows()
     assert len(next(rows)[1][0] or "") == 7 << 20
 
@@ -167,7 +169,7 @@ def test_texts_that_need_more_memory_than_the_limit_are_refused(
         "child.MEMORY = 100 << 20\nsys.exit(child.main(sys.argv[1:]))\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(workbooks, "_CHILD", "small_child")
+    monkeypatch.setattr(sheets, "_CHILD", "small_child")
     cells = f'<row><c t="inlineStr"><is><t>{"x" * (60 << 20)}</t></is></c></row>'
     assert "of memory" in refusal(write_zip(tmp_path / "a", xlsx_parts(cells)))
 
@@ -189,7 +191,7 @@ def test_a_child_that_ends_without_a_word_is_a_refusal(
 ) -> None:
     (tmp_path / "broken_child.py").write_text(f"import os, resource, signal\n{end}\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(workbooks, "_CHILD", "broken_child")
+    monkeypatch.setattr(sheets, "_CHILD", "broken_child")
     assert words in refusal(write_zip(tmp_path / "a", xlsx_parts("")))
 
 
@@ -205,7 +207,7 @@ def test_a_reading_that_is_left_early_leaves_no_process(
 
     monkeypatch.setattr(subprocess, "Popen", remember)
     path = write_zip(tmp_path / "a", xlsx_parts("".join(map(ROW.format, range(1, 300_000)))))
-    (sheet,) = sheets(path, "f", "xlsx")
+    (sheet,) = workbook_sheets(path, "f", "xlsx")
     rows = sheet.rows()
     assert isinstance(rows, Generator)
     for _ in range(150):
@@ -246,5 +248,5 @@ def test_a_workbook_is_read_from_any_name(tmp_path: Path) -> None:
         with xlsxwriter.Workbook(content) as book:
             book.add_worksheet("S").write(0, 0, name)
         (tmp_path / name).write_bytes(content.getvalue())
-        (sheet,) = sheets(tmp_path / name, name, "xlsx")
+        (sheet,) = workbook_sheets(tmp_path / name, name, "xlsx")
         assert rows_of(sheet) == [(1, [name])]

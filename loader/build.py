@@ -1,31 +1,42 @@
 """A build from its start to what is told of it: published, or what failed in a person's words.
 
+The seeds' files are read strictly before dbt reads them.
+
 dbt leaves run_results.json (what happened, the compiled SQL) and manifest.json (descriptions,
 paths) in target/.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from loader.contract import declared_tables
 from loader.database import Database
-from loader.dbt import FAILED, BuildOptions, BuildResult, build, one_build_at_a_time
+from loader.dbt import (
+    FAILED,
+    BuildOptions,
+    BuildResult,
+    build,
+    code_of,
+    one_build_at_a_time,
+)
 from loader.engines import Engine, dbt_session
-from loader.errors import ConfigError, LabmartError, UsageError
-from loader.fingerprint import code_of
-from loader.profile import Profile
+from loader.errors import ConfigError, FilesRefused, LabmartError, UsageError
 from loader.progress import TESTS, Report
+from loader.project import Profile
 from loader.publications import (
     GreenBuild,
     Mart,
@@ -35,9 +46,11 @@ from loader.publications import (
     replaced_rows,
 )
 from loader.publications.postgres import next_place
-from loader.table import layout
+from loader.show import layout
 
 SAMPLE_ROWS = 10
+# As many problems of one seed as a person can use at once.
+_PROBLEMS_SHOWN = 5
 # What an increment can be put into, or has no rows to put anywhere.
 _CAN_GROW = ("", "ephemeral", "incremental", "seed", "snapshot", "table", "test", "view")
 NOT_PUBLISHED = "Nothing was published: readers see what they saw before."
@@ -310,12 +323,13 @@ def build_and_publish(
 
     None if that would do again what the last one did, and `full` does not want it. `extra` of the
     options says what dbt is to do, and where readers look: nothing is published then. `red` is
-    called with what a red build has left. Raises UsageError if dbt refuses `extra` or finds nothing
-    to do for it, and DatabaseFault if the build cannot be put in place.
+    called with what a red build has left. Raises what `check_seeds` does, UsageError if dbt refuses
+    `extra` or finds nothing to do for it, and DatabaseFault if the build cannot be put in place.
     """
+    project, profile = database.project, database.profile
+    check_seeds(project.seeds)
     keep = kept_builds() if options.keep is None else options.keep
     database.ready()
-    project, profile = database.project, database.profile
     # Before dbt reads the files, which may be edited meanwhile.
     code = None if options.extra else code_of(project, profile, options.vars)
     with one_build_at_a_time(project), open_publications(profile) as publications:
@@ -400,3 +414,61 @@ def run_and_report(
         print(f"published as build {outcome.published}{how}", file=sys.stderr)
     print(summary(result), file=sys.stderr)
     return result.exit_code == 0
+
+
+# Seeds: dbt passes over what it cannot make sense of. An open quotation mark swallows the rest of
+# a file into one cell, a line with too few cells is filled up, a wrong encoding is a traceback.
+
+
+def check_seeds(seeds: Path) -> None:
+    """Read every declared seed in the directory strictly.
+
+    Raises FilesRefused with the first problems of every file, and ConfigError if _seeds.yml cannot
+    be read.
+    """
+    declaration = seeds / "_seeds.yml"
+    # A project may have no seeds.
+    declared = declared_tables(declaration, "seeds") if declaration.exists() else []
+    problems = [
+        f"{seeds.name}/{seed.name}.csv{problem}"
+        for seed in declared
+        for problem in islice(
+            _seed_problems(seeds / f"{seed.name}.csv", [column.name for column in seed.columns]),
+            _PROBLEMS_SHOWN,
+        )
+    ]
+    if problems:
+        raise FilesRefused(problems)
+
+
+def _seed_problems(path: Path, columns: list[str]) -> Iterator[str]:
+    """What is wrong with one file, each beginning with `:` or `, line N:`."""
+    line = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, strict=True)
+            header = next(rows, [])
+            needed = f"it must name {', '.join(columns)}, separated by commas"
+            if not set(columns) <= set(header):
+                yield f", line 1: it reads {', '.join(header)!r}, and {needed}."
+                return
+            if any(header.count(column) > 1 for column in columns):
+                yield f", line 1: a column stands there twice: {', '.join(header)}."
+                return
+            if odd := [name for name in header if "%" in name or '"' in name]:
+                yield f", line 1: a name must not hold % or a quotation mark: {', '.join(odd)}."
+                return
+            line = rows.line_num
+            for row in rows:
+                # A quoted cell may span lines; the row begins behind the last one's end.
+                begins, line = line + 1, rows.line_num
+                if row and len(row) != len(header):
+                    yield f", line {begins}: {len(row)} cells instead of {len(header)}."
+                elif any("\0" in cell for cell in row):
+                    yield f", line {begins}: a NUL byte, which no text may hold."
+    except csv.Error as error:
+        yield f", line {line + 1}: a quotation mark is not closed, or not at the end: {error}."
+    except UnicodeDecodeError as error:
+        yield f": it is not UTF-8 (byte {error.object[error.start]:#04x}). Export it as UTF-8."
+    except OSError as error:
+        yield f": it cannot be read: {error.strerror}. Without rows it has its first line only."
