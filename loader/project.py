@@ -263,8 +263,7 @@ def load_profile(project: Project, target: str | None = None) -> Profile:
     document = read_yaml(path)
     if not isinstance(document, dict) or name not in document:
         raise ConfigError(
-            path,
-            f"it has no profile {name!r}, which dbt_project.yml asks for. See {EXAMPLE_FILE}.",
+            path, f"it has no profile {name!r}, which dbt_project.yml asks for. See {EXAMPLE_FILE}."
         )
     profile = converted(path, name, document[name], _Targets)
     render = _renderer(path)

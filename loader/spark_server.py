@@ -52,19 +52,15 @@ SparkConnectServer("127.0.0.1", int(sys.argv[1])).start(background=False)
 
 @dataclass(frozen=True)
 class Server:
-    """A server of this machine; `started` is when its process began, in seconds of the epoch."""
+    """A server of this machine; `started` is when its process began, in seconds of the epoch.
+
+    `url` is what SPARK_REMOTE has to be. It holds the token, if there is one.
+    """
 
     kind: str
     pid: int
     started: float
-    port: int
-    token: str
-
-    @property
-    def url(self) -> str:
-        """What SPARK_REMOTE has to be. It holds the token, if there is one."""
-        # The client sends a token without encryption to this name alone.
-        return f"sc://localhost:{self.port}" + (f"/;token={self.token}" if self.token else "")
+    url: str
 
 
 def _home(profile: Profile) -> Path:
@@ -103,15 +99,14 @@ def start(profile: Profile) -> tuple[Server, bool]:
 def stop(profile: Profile) -> bool:
     """End the server that stays; whether there was one."""
     server = running(profile)
-    if server is None:
-        return False
-    process = psutil.Process(server.pid)
-    process.terminate()
-    _, alive = psutil.wait_procs([process], _STOP_SECONDS)
-    for left in alive:
-        left.kill()
-    (_home(profile) / "server.json").unlink(missing_ok=True)
-    return True
+    if server is not None:
+        process = psutil.Process(server.pid)
+        process.terminate()
+        _, alive = psutil.wait_procs([process], _STOP_SECONDS)
+        for left in alive:
+            left.kill()
+        (_home(profile) / "server.json").unlink(missing_ok=True)
+    return server is not None
 
 
 @contextmanager
@@ -141,17 +136,15 @@ def kind() -> str:
 
     Raises UsageError, MissingExtra or MissingJava.
     """
-    named = os.environ.get(KIND)
-    if named not in (None, "", "sail", "local"):
+    named = os.environ.get(KIND) or ""
+    if named not in ("", "sail", "local"):
         raise UsageError(f"{KIND} is {named!r}; it can be `sail` or `local`.")
-    has_sail = find_spec("pysail") is not None
-    if named == "sail" or (not named and has_sail and _missing_of_spark() is not None):
-        if not has_sail:
-            raise MissingExtra("Sail", "sail")
-        return "sail"
-    if missing := _missing_of_spark():
+    missing = MissingExtra("Sail", "sail") if named == "sail" else _missing_of_spark()
+    if missing is None:
+        return "local"
+    if named == "local" or find_spec("pysail") is None:
         raise missing
-    return "local"
+    return "sail"
 
 
 def _missing_of_spark() -> MissingExtra | MissingJava | None:
@@ -186,19 +179,24 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
     memory = re.fullmatch(r"([1-9][0-9]{0,6})([gm])", (os.environ.get(MEMORY) or "4g").lower())
     if memory is None:
         raise UsageError(f"{MEMORY} is {os.environ[MEMORY]!r}; it is such as 4g, or 512m.")
-    megabytes, port = int(memory[1]) << (10 if memory[2] == "g" else 0), free_port()
-    token = "" if engine == "sail" else secrets.token_hex(32)
+    port = free_port()
+    # The client sends a token without encryption to this name alone.
+    url = f"sc://localhost:{port}"
     if engine == "sail":
         command = [sys.executable, "-P", "-c", _SAIL, str(port), *(["tied"] if tied else [])]
         own = {
             "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
-            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(megabytes << 20),
+            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(
+                int(memory[1]) << (30 if memory[2] == "g" else 20)
+            ),
             "RUST_LOG": "warn",
         }
     else:
+        token = secrets.token_hex(32)
+        url += f"/;token={token}"
         settings = {
             "spark.master": "local[*]",
-            "spark.driver.memory": f"{megabytes}m",
+            "spark.driver.memory": memory[0],
             "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
             "spark.ui.enabled": "false",
         }
@@ -225,7 +223,7 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
         process.kill()
         process.communicate()
         raise
-    return Server(engine, process.pid, started, port, token), process
+    return Server(engine, process.pid, started, url), process
 
 
 def connect_server(port: int, home: Path, settings: Mapping[str, str]) -> list[str]:
@@ -233,8 +231,7 @@ def connect_server(port: int, home: Path, settings: Mapping[str, str]) -> list[s
 
     What it writes, it writes into `home`. It needs `environment`.
     """
-    command = [str(spark_home() / "bin" / "spark-submit")]
-    fixed = {
+    settings = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.connect.grpc.binding.address": "127.0.0.1",
@@ -242,11 +239,12 @@ def connect_server(port: int, home: Path, settings: Mapping[str, str]) -> list[s
         "spark.sql.catalogImplementation": "in-memory",
         "spark.sql.warehouse.dir": str(home / "warehouse"),
         "spark.app.name": "labmart",
+        **settings,
     }
-    for name, value in {**fixed, **settings}.items():
-        command += ["--conf", f"{name}={value}"]
-    connect = "org.apache.spark.sql.connect.service.SparkConnectServer"
-    return [*command, "--class", connect, "spark-internal"]
+    submit = str(spark_home() / "bin" / "spark-submit")
+    given = [part for item in settings.items() for part in ("--conf", "=".join(item))]
+    server = "org.apache.spark.sql.connect.service.SparkConnectServer"
+    return [submit, *given, "--class", server, "spark-internal"]
 
 
 def environment() -> dict[str, str]:

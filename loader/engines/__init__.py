@@ -125,16 +125,11 @@ class Engine:
 
     def columns(self, relation: str) -> tuple[Column, ...]:
         """The columns of a relation of the mart schema. Raises NotBuilt if there is none."""
-        found = tuple(
-            Column(name, self.standard_type(type_))
-            for table, name, type_ in self.all(
-                self.columns_sql.format(schema=self.literal(self._schema))
-            )
-            if table == relation
-        )
+        sql = self.columns_sql.format(schema=self.literal(self._schema))
+        found = [(name, type_) for table, name, type_ in self.all(sql) if table == relation]
         if not found:
             raise NotBuilt(f"{self._schema}.{relation}", self._where)
-        return found
+        return tuple(Column(name, self.standard_type(type_)) for name, type_ in found)
 
     def count(self, selection: Selection) -> int:
         """How many rows there are, whatever the limit."""
@@ -257,10 +252,7 @@ def open_engine(profile: Profile) -> AbstractContextManager[Engine]:
 
 
 def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
-    """Keep other loads away while dbt works on an engine that serves one process at a time.
-
-    A server needs nothing of the kind.
-    """
+    """Keep other loads away while dbt works on a file; a server needs nothing of the kind."""
     if profile.engine == "duckdb":
         from loader.engines.duckdb import file_lock
 

@@ -118,25 +118,25 @@ def opened(profile: Profile, *, write: bool, locks: bool = True) -> Iterator[Con
                 path.unlink()
 
 
-def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
-    # A dict is invariant in its values, and DuckDB takes more than texts.
-    options: dict[str, str | bool | int | float | list[str]] = {}
-    settings: dict[str, object] = {"TimeZone": "UTC"}
-    for key, given in (("config_options", options), ("settings", settings)):
-        values = profile.values.get(key) or {}
-        if not isinstance(values, Mapping):
-            raise ConfigError(profile.path, f"`{key}` is no mapping of names to values.")
-        given.update({str(name): str(value) for name, value in values.items()})
-    file = str(path) if write or path.exists() else ":memory:"
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def _given(profile: Profile, key: str) -> dict[str, str]:
+    values = profile.values.get(key) or {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(profile.path, f"`{key}` is no mapping of names to values.")
+    return {str(name): str(value) for name, value in values.items()}
 
-    def connection() -> Connection | None:
+
+def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
+    # Times are printed; they must not depend on the machine.
+    settings = {"TimeZone": "UTC", **_given(profile, "settings")}
+    options = _given(profile, "config_options")
+    is_there, deadline = path.exists(), time.monotonic() + _PATIENCE_SECONDS
+    file = str(path) if write or is_there else ":memory:"
+
+    def attempt() -> Connection | None:
         try:
-            read_only = path.exists() and not write
-            made = duckdb.connect(file, read_only=read_only, config=options)
-            # Times are printed; they must not depend on the machine.
+            made = duckdb.connect(file, read_only=is_there and not write, config={**options})
             for name, value in settings.items():
-                made.execute(f"set {name} = {literal(str(value))}")
+                made.execute(f"set {name} = {literal(value)}")
             return made
         except duckdb.Error as error:
             message = one_line(error)
@@ -152,7 +152,7 @@ def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
                 ) from None
             return None
 
-    return wait_until(connection, waiting=f"{path} is open in another program; waiting …")
+    return wait_until(attempt, waiting=f"{path} is open in another program; waiting …")
 
 
 def _fetch(connection: Connection, sql: str) -> list[tuple[Any, ...]]:

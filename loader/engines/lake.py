@@ -33,7 +33,7 @@ import duckdb
 from loader.engines import Load, literal, quote
 from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
 from loader.engines.raw_store import kept_under
-from loader.errors import DatabaseUnreachable, MissingExtra, UsageError
+from loader.errors import DatabaseFault, DatabaseUnreachable, MissingExtra, UsageError
 from loader.ledger import CURRENT, REVERTED, changes
 from loader.project import Profile, expanded
 from loader.sources import EXTRA, LEDGER, Input
@@ -325,14 +325,14 @@ class LakeRaw(DuckDBRaw):
         return "/".join(map(str, (self.schema_name, *parts)))
 
     def _entries(self, after: int = 0) -> dict[int, str]:
-        """The paths of the ledger's entries after that one, by their numbers."""
+        """The names of the ledger's entries after that one, by their numbers."""
         names = self._lake.names(self._name(LEDGER))
-        numbers = {int(name.partition(".")[0]): name for name in names}
-        return {
-            number: self._lake.path(self._name(LEDGER, name))
-            for number, name in numbers.items()
-            if number > after
-        }
+        numbers = {int(name.partition(".")[0]): self._name(LEDGER, name) for name in names}
+        return {number: name for number, name in numbers.items() if number > after}
+
+    def _entry_rows(self, entries: dict[int, str]) -> str:
+        # Older ones lack columns that came later.
+        return _rows(map(self._lake.path, entries.values()), union_by_name=True)
 
     def _read_ledger(self) -> None:
         """Make the ledger's table what the entries amount to, and remember it.
@@ -346,7 +346,7 @@ class LakeRaw(DuckDBRaw):
         self.run(f"drop table if exists {ledger}")
         if entries:
             self.run(
-                f"create table {ledger} as from {_rows(entries.values(), union_by_name=True)} "
+                f"create table {ledger} as from {self._entry_rows(entries)} "
                 "qualify row_number() over (partition by load_id order by entry desc) = 1"
             )
             self._used = {load_id for (load_id,) in self.run(f"select load_id from {ledger}")}
@@ -392,26 +392,22 @@ class LakeRaw(DuckDBRaw):
         self.settle()
         claims = map(int, self._lake.names(self._name(_CLAIMS)))
         load_id = max((*self._used, *claims), default=0) + 1
-        while True:
-            claim = self._name(_CLAIMS, load_id)
-            if self._lake.hold(claim):
-                # Who had it before us has told the ledger before the claim was free.
-                greatest = self._greatest_since()
-                if load_id > greatest:
-                    break
-                self._lake.delete(claim)
-                load_id = greatest
+        while not self._claim(load_id):
             load_id += 1
         self._claims.append(load_id)
         return load_id
 
-    def _greatest_since(self) -> int:
-        """The greatest number of the entries that others have added since the ledger was read."""
+    def _claim(self, load_id: int) -> bool:
+        claim = self._name(_CLAIMS, load_id)
+        if not self._lake.hold(claim):
+            return False
+        # Who had it before us has told the ledger before the claim was free.
         new = self._entries(after=self._number)
-        if not new:
-            return 0
-        [(greatest,)] = self.run(f"select max(load_id) from {_rows(new.values())}")
-        return int(greatest)
+        known = f"select 1 from {self._entry_rows(new)} where load_id >= {load_id:d}"
+        if not new or not self.run(known):
+            return True
+        self._lake.delete(claim)
+        return False
 
     def write(self, name: str, rows: str) -> None:
         """Write rows into a Parquet file of the load whose number was given out last."""
@@ -450,7 +446,7 @@ class LakeRaw(DuckDBRaw):
         for load_id in claims:
             self._lake.delete(self._name(_CLAIMS, load_id))
         if self._deleting:
-            self._sweep(void)
+            self._sweep()
 
     def abandon(self) -> None:
         """Take away what was written and never came to a commit."""
@@ -474,10 +470,9 @@ class LakeRaw(DuckDBRaw):
         content = parquet(self.run, f"select *, {number:d}::bigint as entry from ({rows})")
         if not self._lake.create(self._name(LEDGER, f"{number:012d}.parquet"), content):
             return False
-        if is_complete:
-            for name in self._lake.names(self._name(LEDGER)):
-                if int(name.partition(".")[0]) < number - _COMPLETE_EVERY:
-                    self._lake.delete(self._name(LEDGER, name))
+        for old, name in self._entries().items() if is_complete else ():
+            if old < number - _COMPLETE_EVERY:
+                self._lake.delete(name)
         return True
 
     def _put_upon_others(self) -> None:
@@ -498,9 +493,13 @@ class LakeRaw(DuckDBRaw):
             # It was our own entry that was there: its answer had been lost on the way.
             return
         if self._used & {load.load_id for load in added}:
-            raise self.refuse("a prune has given this load up, which took too long.", "Call again.")
+            raise DatabaseFault(
+                self.where, "a prune has given this load up, which took too long.", "Call again."
+            )
         if marks.keys() - self._base:
-            raise self.refuse("a prune has deleted what this call is about.", "Call again.")
+            raise DatabaseFault(
+                self.where, "a prune has deleted what this call is about.", "Call again."
+            )
         for load in added:
             self.add(load)
         super().delete([load for load in gone if load.load_id in self._base])
@@ -526,15 +525,14 @@ class LakeRaw(DuckDBRaw):
             if name.isdigit()
         ]
 
-    def _sweep(self, void: set[int]) -> None:
+    def _sweep(self) -> None:
         """Delete what belongs to no load of the ledger, and to none that is at work."""
         for folder in (LEDGER, _CLAIMS):
             self._lake.delete_unfinished(self._name(folder))
-        kept = self._by_id().keys()
-        dead = (self._used | self._base.keys() | void) - kept
-        for table, number in self._folders():
-            if number in dead or (table == _CLAIMS and number in kept):
-                self._lake.delete(self._name(table, number))
+        self._read_ledger()
+        for table, load_id in self._folders():
+            if load_id in self._used and (table == _CLAIMS or load_id not in self._base):
+                self._lake.delete(self._name(table, load_id))
 
 
 def _array(numbers: Collection[int]) -> str:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 import select
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from io import BytesIO
+from queue import Empty, LifoQueue
 from typing import IO, Any, TypeVar
 
 import psycopg2
@@ -58,7 +57,7 @@ def open_connection(profile: Profile, name: str) -> Connection:
     `name` is what pg_stat_activity calls us, unless the profile has another `application_name`.
     """
     try:
-        connection = psycopg2.connect(psycopg2.extensions.make_dsn(**parameters(profile, name)))
+        connection = psycopg2.connect(psycopg2.extensions.make_dsn(**_parameters(profile, name)))
     except psycopg2.OperationalError as error:
         raise _unreachable(error, profile) from None
     try:
@@ -83,7 +82,7 @@ def open_connection(profile: Profile, name: str) -> Connection:
     return connection
 
 
-def parameters(profile: Profile, name: str) -> dict[str, str]:
+def _parameters(profile: Profile, name: str) -> dict[str, str]:
     """What libpq needs to connect as dbt would, under libpq's names."""
     values = {key: profile.text(key) for key in _PASSED_ON} | {
         "password": profile.text("password") or profile.text("pass"),
@@ -137,41 +136,44 @@ class Pool:
 
     def __init__(self, connect: Callable[[], Connection], most: int, *, wait: float = 10.0) -> None:
         self._connect, self._most, self._wait = connect, most, wait
-        self._slots = threading.BoundedSemaphore(most)
-        self._idle: deque[Connection] = deque()
+        # None is one that is still to be made.
+        self._free: LifoQueue[Connection | None] = LifoQueue()
+        for _ in range(most):
+            self._free.put(None)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A connection, whose transaction is rolled back at the end unless it was committed."""
-        if not self._slots.acquire(timeout=self._wait):
-            raise TooBusy(self._most)
         try:
-            connection = self._take()
+            connection = self._free.get(timeout=self._wait)
+        except Empty:
+            raise TooBusy(self._most) from None
+        try:
+            if connection is None or _has_left(connection):
+                connection = None
+                connection = self._connect()
             try:
                 yield connection
             finally:
                 with suppress(psycopg2.Error):
                     connection.rollback()
-                if not connection.closed:
-                    self._idle.append(connection)
         finally:
-            self._slots.release()
+            self._free.put(None if connection is None or connection.closed else connection)
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-
-    def _take(self) -> Connection:
-        with suppress(IndexError):
+        with suppress(Empty):
             while True:
-                connection = self._idle.pop()
-                # An idle server says nothing: what there is to read is its farewell.
-                ready = select.poll()
-                ready.register(connection.fileno(), select.POLLIN)
-                if not ready.poll(0):
-                    return connection
-                connection.close()
-        return self._connect()
+                if connection := self._free.get_nowait():
+                    connection.close()
+
+
+def _has_left(connection: Connection) -> bool:
+    """Whether the server has ended an idle connection: what it says then is its farewell."""
+    ready = select.poll()
+    ready.register(connection.fileno(), select.POLLIN)
+    if ready.poll(0):
+        connection.close()
+    return bool(connection.closed)
 
 
 def literal(text: str) -> str:

@@ -20,9 +20,13 @@ from loader.errors import DatabaseFault
 from loader.parsers.records import Batch, RejectedLine, csv_cell
 from loader.sources import EXTRA, LAST_LOAD, LEDGER, REJECTED, Input, InputColumn, header_key
 
-TIMESTAMP = "timestamp with time zone"
+_TYPES = {
+    "int": "bigint",
+    "str": "text",
+    "str | None": "text",
+    "datetime": "timestamp with time zone",
+}
 # The ledger has a column for each field of a Load.
-_TYPES = {"int": "bigint", "str": "text", "str | None": "text", "datetime": TIMESTAMP}
 LEDGER_COLUMNS = {item.name: _TYPES[str(item.type)] for item in fields(Load)}
 _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LEDGER: LEDGER_COLUMNS,
@@ -92,7 +96,7 @@ class RawStore:
     runs_models = True
     # Whether its tables have an index of ranges; see `create_table`.
     has_ranges = False
-    # SQL for all columns of a schema, named by a literal: table, name, type, in order.
+    # As an Engine has it.
     columns_sql: str
 
     def __init__(self, schema_name: str, schema: str, where: str) -> None:
@@ -145,9 +149,8 @@ class RawStore:
     def columns(self) -> dict[str, dict[str, str]]:
         """The tables of the raw schema, and the types of their columns."""
         tables: dict[str, dict[str, str]] = defaultdict(dict)
-        for name, column, type_ in self.run(
-            self.columns_sql.format(schema=self.literal(self.schema_name))
-        ):
+        sql = self.columns_sql.format(schema=self.literal(self.schema_name))
+        for name, column, type_ in self.run(sql):
             tables[name][column] = self.standard_type(type_)
         return tables
 
@@ -168,7 +171,8 @@ class RawStore:
                     self.run(f"alter table {self.table(name)} add column {quote(column)} {type_}")
                 elif present_type != type_:
                     # It would judge what only the models may judge: 007 is no 7 yet.
-                    raise self.refuse(
+                    raise DatabaseFault(
+                        self.where,
                         f"the column {column} of {self.schema_name}.{name} has the type "
                         f"{present_type}, and labmart needs {type_}.",
                         "Rename or drop the table, or change the type, and call again.",
@@ -266,12 +270,8 @@ class RawStore:
 
     def counts(self, table: str, first: int) -> dict[int, int]:
         """How many rows there are of each load from the first on."""
-        return dict(
-            self.run(
-                f"select load_id, count(*) from {self.table(table)} "
-                f"where load_id >= {first:d} group by load_id",
-            )
-        )
+        rows = f"from {self.table(table)} where load_id >= {first:d}"
+        return dict(self.run(f"select load_id, count(*) {rows} group by load_id"))
 
     # The ledger.
 
@@ -312,9 +312,6 @@ class RawStore:
             self.run(f"insert into {self.table(LAST_LOAD)} values ({self._last:d})")
         self.settle()
         self.end()
-
-    def refuse(self, problem: str, next_step: str) -> DatabaseFault:
-        return DatabaseFault(self.where, problem, next_step)
 
 
 def _chunks(

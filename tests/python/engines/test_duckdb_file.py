@@ -132,23 +132,13 @@ def test_a_profile_without_a_file_is_refused(path: str) -> None:
         path_of(Profile(Path("profiles.yml"), "test", "duckdb", {"path": path}))
 
 
-def test_what_is_no_database_is_left_alone(file: DuckDB) -> None:
+def test_what_is_no_database_and_where_none_can_be_is_told(file: DuckDB) -> None:
     file.path.write_text("a,b\n" * 5000)
-    with (
-        pytest.raises(DatabaseUnreachable, match="DuckDB cannot open"),
-        open_store(file.profile()),
-    ):
-        pass
+    inside = DuckDB(file.path / "labmart.duckdb")
+    for made, said in ((file, "DuckDB cannot open"), (inside, "LABMART_DUCKDB_PATH")):
+        with pytest.raises(DatabaseUnreachable, match=said), open_store(made.profile()):
+            pass
     assert file.path.read_text() == "a,b\n" * 5000
-
-
-def test_a_place_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(DatabaseUnreachable, match="LABMART_DUCKDB_PATH"),
-        open_store(DuckDB(tmp_path / "file" / "labmart.duckdb").profile()),
-    ):
-        pass
 
 
 def test_settings_of_the_profile_hold(file: DuckDB) -> None:

@@ -10,23 +10,28 @@ import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 from support.engines import Lake
 from support.project import ROOT, loading_project
-from support.raw_store import PEOPLE, entry_of, load_one, process, write_one
+from support.raw_store import load_one, process, write_one
 
 from loader import ledger
 from loader.database import Database
 from loader.diff import show_changes
 from loader.engines import Column, open_engine, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, UsageError
-from loader.parsers.records import Batch, RejectedLine
 from loader.project import Profile, open_project
-from loader.publications import GreenBuild, Mart, Relation, open_publications
+from loader.publications import (
+    NOTHING,
+    WHOLE,
+    GreenBuild,
+    Mart,
+    Relation,
+    open_publications,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -56,38 +61,10 @@ def numbers(profile: Profile) -> list[int]:
 
 def prune(profile: Profile) -> list[int]:
     with open_store(profile) as store:
-        gone = ledger.prune(store)
+        gone = ledger.not_current(store.loads())
+        store.delete(gone)
         store.commit()
     return [load.load_id for load in gone]
-
-
-def test_what_was_committed_is_plain_parquet_to_the_letter(lake: Lake) -> None:
-    odd = RejectedLine(4, "broken_quoting", 'it\'s "odd"', '\\.\t"\n,é')
-    with open_store(lake.profile()) as store:
-        assert store.loads() == []
-        store.prepare([PEOPLE])
-        load_id = store.next_load_id()
-        text = f'1,{load_id},1|,"x|""\n\\N",\n2,{load_id},"",\\.,%s\n'.replace(",", "'")
-        names = ("id", "né e", 'q"%s')
-        written = store.write_records(PEOPLE, names, "'", iter([Batch(text, 2, (), 9)]))
-        store.write_rejected(load_id, [odd])
-        assert (written, store.count(PEOPLE, load_id)) == (2, (2, 1))
-        store.add(entry_of(load_id, records_read=3, records_rejected=1))
-        store.commit()
-    written_to = f"{lake.place}/{RAW}/people/1/0.parquet"
-    listed = """line, load_id, id, "né e", "q""%s\""""
-    rows = duckdb.connect().execute(f"select {listed} from '{written_to}' order by 1")
-    assert rows.fetchall() == [(1, 1, "1|", 'x|"\n\\N', None), (2, 1, "", "\\.", "%s")]
-    assert lake.rows(f"select rule, detail, content from {RAW}.rejected_lines") == [
-        (odd.rule, odd.detail, odd.content)
-    ]
-    assert left(lake) == {
-        "people/1/0.parquet",
-        "rejected_lines/1/0.parquet",
-        "loads/000000000001.parquet",
-    }
-    with open_store(lake.profile(), write=False) as store:
-        assert store.loads() == [entry_of(1, records_read=3, records_rejected=1)]
 
 
 def test_a_load_that_was_given_up_leaves_nothing_not_even_its_number(lake: Lake) -> None:
@@ -95,6 +72,7 @@ def test_a_load_that_was_given_up_leaves_nothing_not_even_its_number(lake: Lake)
         assert write_one(store) == 1
     assert left(lake) == set()
     assert load_one(lake.profile()) == 1
+    assert left(lake) == {"people/1/0.parquet", "loads/000000000001.parquet"}
 
 
 def test_the_ledger_is_the_same_when_its_entries_are_gathered(
@@ -121,7 +99,7 @@ def test_loads_that_end_while_another_one_writes_stay(lake: Lake) -> None:
             second = write_one(short)
             short.commit()
         with open_store(profile) as undo:
-            ledger.undo(undo, [second])
+            ledger.mark(undo, [second], undone=True)
             undo.commit()
         long.commit()
     with open_store(profile, write=False) as store:
@@ -146,9 +124,9 @@ def test_an_undo_of_what_a_prune_deletes_meanwhile_is_refused(lake: Lake) -> Non
     profile = lake.profile()
     load_one(profile)
     with open_store(profile) as late:
-        ledger.undo(late, [1])
+        ledger.mark(late, [1], undone=True)
         with open_store(profile) as undo:
-            ledger.undo(undo, [1])
+            ledger.mark(undo, [1], undone=True)
             undo.commit()
         prune(profile)
         with pytest.raises(DatabaseFault, match="a prune has deleted"):
@@ -223,34 +201,36 @@ def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None
     profile = lake.profile()
     load_one(profile)
 
-    def build(*, load: bool = False) -> None:
+    def build(number: int, *, load: bool = False) -> None:
         with open_publications(profile) as publications:
             assert publications.begin().startswith("labmart__")
             if load:
                 load_one(profile)
-            publications.publish(GreenBuild("labmart", (), (), code="code"), 1)
+            publish(lake, number)
+            publications.publish(green(number, code="code", can_grow=True), 1)
 
-    def is_due(code: str = "code") -> bool:
+    def due(code: str = "code") -> str:
         with open_publications(profile) as publications:
-            return not publications.is_current(code)
+            return publications.next_build(code)
 
-    assert is_due()
-    build()
-    assert (is_due(), is_due("other code")) == (False, True)
+    assert due() == WHOLE
+    build(1)
+    assert (due(), due("other code")) == (NOTHING, WHOLE)
     load_one(profile)
-    assert is_due()
+    assert due() == WHOLE
     # What came while it ran, it may not have seen.
-    build(load=True)
-    assert is_due()
-    build()
-    publication = lake.place / "labmart" / "published" / "20240101T000000.000000-aaaaaaaa"
+    build(2, load=True)
+    assert due() == WHOLE
+    build(3)
+    assert due() == NOTHING
+    publication = lake.place / "labmart" / "published" / "20240109T000000.000000-aaaaaaaa"
     publication.mkdir(parents=True)
-    names = "'20240101T000000.000000-aaaaaaaa' as build, 'labmart' as schema_name"
+    names = "'20240109T000000.000000-aaaaaaaa' as build, 'labmart' as schema_name"
     duckdb.execute(
         f"copy (select {names}, 'users' as name, '`user_id` bigint' as columns) "
         f"to '{publication}/0.parquet'"
     )
-    assert is_due()
+    assert due() == WHOLE
     # Of a relation without rows there is no file, only its columns.
     with open_engine(profile) as engine:
         assert engine.columns("users") == (Column("user_id", "bigint"),)
@@ -271,13 +251,21 @@ def publish(lake: Lake, number: int) -> None:
         )
 
 
+def green(number: int, *, code: str = "", can_grow: bool = False) -> GreenBuild:
+    users = Relation("", "users", rows="select count(*) from {place}.users")
+    return GreenBuild(
+        *("labmart", (users,), (Mart("users", 2),)),
+        invocation_id=f"{number:08d}x",
+        code=code,
+        can_grow=can_grow,
+    )
+
+
 def note(lake: Lake, number: int, *, keep: int = 1) -> None:
     """As labmart does after that."""
-    users = Relation("", "users", rows="select count(*) from {place}.users")
-    made = GreenBuild("labmart", (users,), (Mart("users", 2),))
     with open_publications(lake.profile()) as publications:
         publications.begin()
-        publications.publish(replace(made, invocation_id=f"{number:08d}x"), keep)
+        publications.publish(green(number), keep)
 
 
 def test_what_is_published_at_once_is_all_noted_and_the_last_to_begin_is_seen(lake: Lake) -> None:
@@ -369,7 +357,7 @@ def test_a_lake_may_be_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
         other.commit()
         one.commit()
     with open_store(profile) as store:
-        ledger.undo(store, [1])
+        ledger.mark(store, [1], undone=True)
         store.commit()
     assert prune(profile) == [1]
     files = s3fs.S3FileSystem(skip_instance_cache=True).find(f"bench/a lab/{RAW}/people")

@@ -89,14 +89,6 @@ def grow(path: Path) -> None:
         file.write("7,One more,x\n")
 
 
-def shrink(path: Path) -> None:
-    os.truncate(path, path.stat().st_size - 3_000_000)
-
-
-def empty(path: Path) -> None:
-    os.truncate(path, 0)
-
-
 def replace(path: Path) -> None:
     other = path.with_suffix(".other")
     shutil.copy(path, other)
@@ -110,16 +102,7 @@ def rewrite(path: Path) -> None:
         file.write(b"Q")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        *(grow, replace, rewrite, Path.unlink),
-        *(
-            pytest.param(change, marks=pytest.mark.prove("four other ways are in make test"))
-            for change in (shrink, empty)
-        ),
-    ],
-)
+@pytest.mark.parametrize("change", [grow, replace, rewrite, Path.unlink])
 def test_a_file_that_changes_while_it_is_read_is_refused(
     database: Database,
     before: dict[str, Rows],

@@ -1,8 +1,9 @@
 """Any selection is a good selection: after every dbt command the database of PostgreSQL is whole.
 
 dbt replaces a table by dropping the one before with CASCADE, which takes along every view on it. So
-each command is followed by the question whether every relation of the manifest is still there. All
-of it is one database and one copy of the project, with dbt in this process.
+after each command every relation of the manifest must be there, and the project's views and
+people's own as they were. All of it is one database and one copy of the project, with dbt in this
+process.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from dbt.contracts.graph.manifest import Manifest
-from dbt.contracts.graph.nodes import ManifestNode
+from dbt.contracts.graph.nodes import ManifestNode, ModelNode
 from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Postgres, fresh_engine
@@ -24,6 +26,40 @@ from support.project import ROOT, copy_of_project
 pytestmark = pytest.mark.slow
 
 PRODUCTION = "labmart"
+Row = tuple[object, ...]
+# A person's own: a view, a view on that, one of a mart that is a view itself, a materialized one.
+OWN = """
+    create schema own;
+    create view own.people with (security_barrier = true) as
+        select user_id, name as "the Name", signup_date from labmart.users;
+    comment on view own.people is 'It''s ours';
+    comment on column own.people."the Name" is 'as written';
+    grant select on own.people to pg_monitor;
+    create view own.letters as select upper("the Name") as "the Name" from own.people;
+    grant select on own.letters to public;
+    grant select on own.letters to pg_monitor with grant option;
+    create view own.runs as
+        select user_id, sum(run_time) as run_time from labmart.experiments group by user_id;
+    create materialized view own.days as
+        select signup_date, count(*) as users from labmart.users group by signup_date;
+    create unique index one_row_per_day on own.days (signup_date);
+"""
+# Everything that there is, with rights, options and comments; indexes of tables are named anew.
+RELATIONS = """
+    select
+        format('%s.%s', nspname, relname), cast(relkind as text), cast(relacl as text),
+        cast(reloptions as text), obj_description(pg_class.oid, 'pg_class'),
+        col_description(pg_class.oid, 2)
+    from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid
+    where nspname like 'labmart%' and relkind in ('r', 'v') or nspname = 'own'
+    order by 1
+"""
+CONTENTS = """
+    select 'letters', count(*)::text, max("the Name") from own.letters
+    union all select 'runs', count(*)::text, max(run_time)::text from own.runs
+    union all select 'days', count(*)::text, max(signup_date)::text from own.days
+    order by 1
+"""
 
 
 @dataclass(frozen=True)
@@ -33,16 +69,20 @@ class Lab:
     project: DbtProject
     engine: Postgres
     manifest: Manifest
+    relations: list[Row]
+    contents: list[Row]
 
     def dbt(self, *command: str) -> None:
-        """Run a command of dbt, which succeeds and leaves every relation of production."""
+        """Run a command of dbt, which succeeds and leaves production as it was."""
         self.project.dbt(*command)
         self.is_whole(f"dbt {' '.join(command)}")
+        assert self.engine.rows(CONTENTS) == self.contents
 
     def is_whole(self, after: str) -> None:
-        """Fail with the relations of production that are missing."""
+        """Fail with the relations of production that are missing, or are not as they were."""
         missing = relations(self.manifest) - self.present()
         assert not missing, f"after {after} there is no {', '.join(sorted(missing))}"
+        assert self.engine.rows(RELATIONS) == self.relations, after
 
     def present(self) -> set[str]:
         """All relations of the database, as schema.name."""
@@ -105,10 +145,10 @@ def lab(server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         project = DbtProject(copy_of_project(folder), "postgres")
         loaded = labmart(project.root, "load", str(ROOT / "examples" / "messy"))
         assert loaded.code == 0, loaded.err
-        made = Lab(project, engine, project.parse())
-        made.project.dbt("seed")
-        made.project.dbt("run")
-        yield made
+        manifest = project.parse()
+        project.dbt("build", "--resource-type", "seed", "--resource-type", "model")
+        engine.rows(OWN)
+        yield Lab(project, engine, manifest, engine.rows(RELATIONS), engine.rows(CONTENTS))
 
 
 @pytest.fixture(autouse=True)
@@ -119,24 +159,26 @@ def same_environment(lab: Lab) -> Iterator[None]:
 
 
 @contextmanager
-def changed(lab: Lab, *names: str) -> Iterator[None]:
-    """The models' files with a further comment, which dbt takes for a change.
-
-    Whoever wants it to see the change has to parse the project anew, and once more afterwards.
-    """
-    paths = [lab.project.root / node.original_file_path for node in named(lab.manifest, *names)]
-    before = [path.read_bytes() for path in paths]
-    for path, content in zip(paths, before, strict=True):
-        path.write_bytes(content + b"-- changed\n")
+def edited(lab: Lab, **edits: Callable[[str], str]) -> Iterator[None]:
+    """The project parsed with other texts of these models, and of the marts' YAML, for a while."""
+    files = {node.name: node.original_file_path for node in built(lab.manifest, "model")}
+    files["_marts"] = "models/marts/_marts.yml"
+    by_path = {lab.project.root / files[name]: edit for name, edit in edits.items()}
+    texts = {path: path.read_text(encoding="utf-8") for path in by_path}
     try:
+        for path, edit in by_path.items():
+            path.write_text(edit(texts[path]), encoding="utf-8")
+        lab.project.parse()
         yield
     finally:
-        for path, content in zip(paths, before, strict=True):
-            path.write_bytes(content)
+        for path, text in texts.items():
+            path.write_text(text, encoding="utf-8")
+        lab.project.parse()
 
 
-def named(manifest: Manifest, *names: str) -> list[ManifestNode]:
-    return [node for node in built(manifest, "model") if node.name in names]
+def commented(sql: str) -> str:
+    """What dbt takes for a change."""
+    return f"{sql}-- changed\n"
 
 
 def in_the_middle(manifest: Manifest) -> ManifestNode:
@@ -159,22 +201,21 @@ def marts(manifest: Manifest) -> list[ManifestNode]:
 
 
 @contextmanager
-def developing(lab: Lab, schema: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manifest]:
+def developing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manifest]:
     """The same project with another target schema; what it has made is dropped afterwards."""
     try:
         with monkeypatch.context() as patch:
-            patch.setenv("LABMART_SCHEMA", schema)
+            patch.setenv("LABMART_SCHEMA", "dev")
             yield lab.project.manifest()
     finally:
-        for made in (schema, f"{schema}_staging", f"{schema}_seeds"):
+        for made in ("dev", "dev_staging", "dev_seeds"):
             lab.engine.rows(f"drop schema if exists {made} cascade")
 
 
-def test_a_few_models_alone_leave_the_database_whole(lab: Lab) -> None:
-    middle = in_the_middle(lab.manifest)
+def test_a_few_models_leave_the_database_whole(lab: Lab) -> None:
     roots = [node for node in built(lab.manifest, "model") if node.config.materialized == "table"]
-    for name in dict.fromkeys((roots[0].name, middle.name)):
-        lab.dbt("run", "--select", name)
+    lab.dbt("run", "--select", roots[0].name)
+    lab.dbt("run", "--select", "users", "experiments", in_the_middle(lab.manifest).name)
 
 
 @pytest.mark.prove(
@@ -184,51 +225,100 @@ def test_every_model_alone_and_with_its_parents_leaves_the_database_whole(lab: L
     for node in built(lab.manifest, "model"):
         lab.dbt("run", "--select", node.name)
         lab.dbt("build", "--select", f"+{node.name}")
-    lab.dbt("test")
-
-
-def test_seeds_that_are_loaded_anew_leave_the_database_whole(lab: Lab) -> None:
-    lab.dbt("seed", "--full-refresh")
 
 
 def test_an_empty_build_leaves_the_database_whole(lab: Lab) -> None:
     """`--empty` builds everything without rows, and every test passes on that."""
-    lab.dbt("build", "--empty", "--exclude-resource-type", "unit_test")
-    lab.dbt("run")
+    lab.project.dbt("build", "--empty", "--exclude-resource-type", "unit_test")
+    lab.is_whole("an empty build")
+    assert lab.rows("labmart.users") == 0
+    lab.dbt("build", "--full-refresh", "--exclude-resource-type", "unit_test")
 
 
 def test_a_retry_after_a_failure_leaves_the_database_whole(lab: Lab) -> None:
     model = in_the_middle(lab.manifest)
-    path = lab.project.root / model.original_file_path
-    sql = path.read_text(encoding="utf-8")
-    try:
-        path.write_text(f"{sql.rstrip()} where 1 / 0 = 1\n", encoding="utf-8")
-        lab.project.parse()
-        assert not lab.project.run("run").success
+    with edited(lab, **{model.name: lambda sql: f"{sql.rstrip()} where 1 / 0 = 1\n"}):
+        assert not lab.project.run("--write-json", "run", "--select", f"{model.name}+").success
         lab.is_whole("a dbt run that fails")
-    finally:
-        path.write_text(sql, encoding="utf-8")
-        lab.project.parse()
-    lab.dbt("retry")
-    below = built(lab.manifest, "model")
-    again = {n.name for n in below if n.unique_id in descendants(lab.manifest, model.unique_id)}
-    assert {model.name, *again} <= retried(lab)
-
-
-def retried(lab: Lab) -> set[str]:
+    lab.dbt("--write-json", "retry")
     results = json.loads((lab.project.artifacts / "run_results.json").read_text(encoding="utf-8"))
-    return {r["unique_id"].rpartition(".")[2] for r in results["results"]}
+    retried = {r["unique_id"] for r in results["results"]}
+    models = {node.unique_id for node in built(lab.manifest, "model")}
+    assert {model.unique_id, *(models & descendants(lab.manifest, model.unique_id))} <= retried
 
 
 def test_a_mart_can_be_shown(lab: Lab) -> None:
     lab.dbt("show", "--select", marts(lab.manifest)[-1].name, "--limit", "1")
 
 
+def test_views_show_what_was_built_last(lab: Lab, tmp_path: Path) -> None:
+    oids = "select cast('own.people' as regclass)::oid, 'own.letters'::regclass::oid"
+    before = lab.engine.rows(oids)
+    late = tmp_path / "late.csv"
+    late.write_text("user_id,name,email,signup_date\n900,zzz,,2031-01-01\n")
+    loaded = labmart(lab.project.root, "load", str(late))
+    assert loaded.code == 0, loaded.err
+    lab.project.dbt("run", "--select", "+users")
+    shown = {name: greatest for name, _, greatest in lab.engine.rows(CONTENTS)}
+    assert (shown["letters"], shown["days"]) == ("ZZZ", "2031-01-01")
+    assert lab.engine.rows(oids) == before, "they are the same views, not others of their names"
+    newest = lab.engine.rows("select max(load_id) from labmart_raw.loads")
+    assert labmart(lab.project.root, "undo", str(newest[0][0])).code == 0
+    lab.dbt("run", "--select", "+users")
+
+
+def test_a_seed_that_labmart_has_published_is_seeded_as_a_table(lab: Lab) -> None:
+    """dbt refuses to seed a view."""
+    lab.engine.rows("""
+        create schema place;
+        alter table labmart_seeds.raw_compounds set schema place;
+        create view labmart_seeds.raw_compounds as select * from place.raw_compounds;
+        create view place.structures as
+            select compound_structure from labmart_seeds.raw_compounds;
+    """)
+    lab.project.dbt("seed", "--select", "raw_compounds")
+    kind = "select relkind::text from pg_class where oid = 'labmart_seeds.raw_compounds'::regclass"
+    assert lab.engine.rows(kind) == [("r",)]
+    before = lab.rows("place.structures")
+    lab.engine.rows("delete from labmart_seeds.raw_compounds where compound_id = '1'")
+    assert lab.rows("place.structures") == before - 1
+    lab.engine.rows("drop schema place cascade")
+    lab.project.dbt("seed", "--select", "raw_compounds")
+    lab.dbt("run", "--select", "base_seed_compounds+1")
+
+
+def test_a_column_of_another_type_takes_views_along_and_a_lost_one_is_named(lab: Lab) -> None:
+    lab.engine.rows("""
+        create schema other;
+        create view other.dates as select user_id, signup_date from labmart.users;
+        create view other.years as select extract(year from signup_date) as y from other.dates;
+        create view other.on_dates as select user_id from other.dates;
+        grant select on other.on_dates to pg_monitor;
+    """)
+    types = "select pg_typeof(signup_date)::text from other.dates limit 1"
+    with edited(
+        lab,
+        users=lambda sql: sql.replace("cast(signup_date as date)", "cast(signup_date as text)"),
+        _marts=lambda yaml: yaml.replace("data_type: date", "data_type: text", 1),
+    ):
+        lab.project.dbt("run", "--select", "users")
+        lost = "they belong to a role you are no member of): other.years\n"
+        logs = (lab.project.root / "logs" / "dbt.log").read_text().splitlines(keepends=True)
+        assert [line for line in logs if line.endswith(lost)]
+        own = [row for row in lab.engine.rows(RELATIONS) if str(row[0]).startswith("own.")]
+        assert own == [row for row in lab.relations if str(row[0]).startswith("own.")]
+        right = "select has_table_privilege('pg_monitor', 'other.on_dates', 'select')"
+        assert lab.engine.rows(right) == [(True,)]
+        assert lab.engine.rows(types) == [("text",)]
+    lab.dbt("run", "--select", "users")
+    assert lab.engine.rows(types) == [("date",)]
+
+
 def test_a_clone_and_what_is_built_in_it_leave_production_whole(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = str(lab.project.artifacts)
-    with developing(lab, "dev", monkeypatch) as manifest:
+    with developing(lab, monkeypatch) as manifest:
         lab.dbt("clone", "--state", state)
         assert relations(manifest) <= lab.present()
         for node in built(manifest, "model"):
@@ -247,7 +337,7 @@ def test_a_developers_schema_reads_the_same_loads(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without seeds, too: with loads nothing needs them."""
-    with developing(lab, "dev", monkeypatch) as manifest:
+    with developing(lab, monkeypatch) as manifest:
         lab.dbt("run")
         models = {f"{node.schema}.{node.alias}" for node in built(manifest, "model")}
         assert models <= lab.present()
@@ -257,46 +347,37 @@ def test_a_developers_schema_reads_the_same_loads(
             assert lab.rows(theirs) > 0, node.name
 
 
-def test_what_two_changes_modify_is_what_depends_on_them(
+def test_what_is_changed_is_built_and_tested_beside_production(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In another schema, whose name is no change of any model."""
-    models = built(lab.manifest, "model")
-    first, second = models[0], in_the_middle(lab.manifest)
-    after = {first.unique_id, second.unique_id}.union(
-        descendants(lab.manifest, first.unique_id), descendants(lab.manifest, second.unique_id)
-    )
-    expected = {node.name for node in lab.manifest.nodes.values() if node.unique_id in after}
-    state = str(lab.project.artifacts)
-    select = ("--select", "state:modified+", "--state", state, "--resource-type", "model")
-    with changed(lab, first.name, second.name), developing(lab, "modified", monkeypatch):
-        lab.project.parse()
-        listed = lab.project.dbt("ls", *select, "--output", "name").result
-    assert isinstance(listed, list)
-    assert set(listed) == {
-        name for name in expected if f"model.labmart.{name}" in lab.manifest.nodes
-    }
-    with developing(lab, "dev", monkeypatch):
-        lab.project.manifest()
-        assert lab.project.dbt("ls", *select, "--output", "name").result == []
+    """What `make changed` does: in another schema, whose name is no change of any model."""
+    first, middle = built(lab.manifest, "model")[0], in_the_middle(lab.manifest)
+    state = ("--select", "state:modified+", "--state", str(lab.project.artifacts))
 
+    def modified() -> set[str]:
+        listed = lab.project.dbt("ls", *state, "--resource-type", "model", "--output", "name")
+        assert isinstance(listed.result, list)
+        return set(listed.result)
 
-def test_changed_models_are_built_and_tested_beside_production(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What `make changed` does."""
-    state = str(lab.project.artifacts)
-    deferred = ("--select", "state:modified+", "--defer", "--favor-state", "--state", state)
-    model = in_the_middle(lab.manifest)
-    with changed(lab, model.name), developing(lab, "modified", monkeypatch):
-        lab.project.parse()
-        lab.dbt("build", *deferred)
-        made = {name for name in lab.present() if name.startswith("modified")}
-        assert f"modified{model.schema.removeprefix(PRODUCTION)}.{model.alias}" in made
-        lab.dbt("run-operation", "require_rows")
+    def below(*nodes: ManifestNode) -> set[str]:
+        ids = {node.unique_id for node in nodes}.union(
+            *(descendants(lab.manifest, node.unique_id) for node in nodes)
+        )
+        found = (lab.manifest.nodes.get(one) for one in ids)
+        return {node.name for node in found if isinstance(node, ModelNode)}
+
+    with developing(lab, monkeypatch):
+        assert modified() == set()
+        with edited(lab, **{first.name: commented, middle.name: commented}):
+            assert modified() == below(first, middle)
+        with edited(lab, **{middle.name: commented}):
+            lab.dbt("build", *state, "--defer", "--favor-state")
+            made = {name for name in lab.present() if name.startswith("dev")}
+            assert f"dev{middle.schema.removeprefix(PRODUCTION)}.{middle.alias}" in made
+            lab.dbt("run-operation", "require_rows")
         with monkeypatch.context() as patch:
             patch.delenv("LABMART_SCHEMA")
-            lab.dbt("run", "--select", f"{model.name}+1")
+            lab.dbt("run", "--select", f"{middle.name}+1")
         assert made <= lab.present(), "production's build took along what reads it"
 
 
@@ -304,7 +385,7 @@ def test_a_relation_without_rows_where_production_has_some_fails(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mart = marts(lab.manifest)[-1]
-    with developing(lab, "dev", monkeypatch):
+    with developing(lab, monkeypatch):
         lab.engine.rows(f"create schema dev; create table dev.{mart.alias} (x int)")
         assert not lab.project.run("run-operation", "require_rows").success
         assert f'"dev"."{mart.alias}" ({mart.name})' in capsys.readouterr().out
@@ -313,7 +394,3 @@ def test_a_relation_without_rows_where_production_has_some_fails(
         lab.engine.rows(f"insert into dev.{mart.alias} values (1)")
         lab.project.dbt("run-operation", "require_rows")
     assert not lab.project.run("run-operation", "require_rows").success, "compared with itself"
-
-
-def test_all_tests_pass_in_the_end(lab: Lab) -> None:
-    lab.dbt("test", "--exclude-resource-type", "unit_test")
