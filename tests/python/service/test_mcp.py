@@ -49,7 +49,7 @@ def test_an_assistant_reads_what_the_service_gives(service: Server) -> None:
         ("status", {}, ""),
         ("query", {"mart": "user_feature"}, "Did you mean 'user_features'?"),
         ("query", {"mart": "mart_status"}, "There is no mart 'mart_status'"),
-        ("query", {"mart": "users", "filters": ["user_id"]}, "Write column=operator.value"),
+        ("query", {"mart": "users", "filters": ["user_id"]}, "such as user_id=eq.…"),
         ("query", {"mart": "users", "filters": ["user_id=eq.1; drop"]}, "is no whole number"),
         ("query", {"mart": "users", "limit": 0}, "greater than or equal to 1"),
         ("issues", {"rule": "nonsense"}, "There is no rule 'nonsense'"),
