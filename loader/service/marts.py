@@ -75,10 +75,7 @@ FORMATS = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 # What of a publication is for the next build alone.
-_NOT_TOLD = (
-    *("seconds", "invocation_id", "code", "state"),
-    *("place", "relations", "can_grow", "last_load"),
-)
+_NOT_TOLD = ("seconds", "invocation_id", "code", "ledger", "place", "relations", "can_grow")
 _PUBLICATIONS = Contract(
     PUBLICATIONS,
     "",
