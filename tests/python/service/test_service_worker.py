@@ -267,6 +267,9 @@ def test_from_uploads_to_a_mart_with_one_build(
     assert builds[0] == builds[1] == builds[2]
     assert builds[0]["failed"] == 0
     assert builds[0]["passed"] > 100
+    # Who has a token is told to have published it.
+    by = "select count(*) from labmart.publications where published_by = 'press'"
+    assert service.rows(by) == [(1,)]
     [file] = sample[1]["result"]["files"]
     assert (file["records_read"] - file["rows_accepted"], file["rows_rejected"]) == (1, 1)
     assert [(one["rule"], one["severity"], one["open_issues"]) for one in file["issues"]] == [
