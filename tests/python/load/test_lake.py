@@ -61,7 +61,8 @@ def numbers(profile: Profile) -> list[int]:
 
 def prune(profile: Profile) -> list[int]:
     with open_store(profile) as store:
-        gone = ledger.prune(store)
+        gone = ledger.not_current(store.loads())
+        store.delete(gone)
         store.commit()
     return [load.load_id for load in gone]
 

@@ -26,7 +26,7 @@ import duckdb
 import psycopg2.extras
 from support.databases import Database
 from support.dbt_project import DbtProject
-from support.engines import DuckDB, Postgres, Target, fresh_engine
+from support.engines import DuckDB, Engine, Postgres, fresh_engine
 from support.in_process import environment
 from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
@@ -443,7 +443,7 @@ def compiled_models(
         )
 
 
-def compile_for(target: Target, project: Path, **more: str) -> CompiledProject:
+def compile_for(target: Engine, project: Path, **more: str) -> CompiledProject:
     """Compile a copy of the project for the engine of the target."""
     with environment({**target.environment, **more}):
         return compile_project(project, target.name)
