@@ -327,7 +327,7 @@ def test_a_full_disk_for_temporary_files_is_told(database: Database, tmp_path: P
             file.writelines(f"{'x' * 300}\n" for _ in range(20_000))
         rejected = labmart(database, "load", "--max-rejected", "90%", damaged, temporary=disk)
         assert rejected.code == 3, rejected
-        assert f"{damaged}: its rejected lines cannot be kept" in rejected.err
+        assert f"{damaged}: a temporary file of it cannot be written" in rejected.err
         assert not list(disk.iterdir())
     assert state_of(database) == before
 
