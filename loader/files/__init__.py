@@ -32,7 +32,7 @@ from loader.files.content import (
     content_of,
     open_zip,
 )
-from loader.files.names import in_reading_order, is_left_out, is_pattern, scheme_of, shown_address
+from loader.files.names import in_reading_order, is_left_out, scheme_of, shown_address
 from loader.files.remote import Remote, check_scheme, faults_told
 from loader.printable import printable
 
@@ -174,7 +174,9 @@ class Collected:
                 self._seen.add(key)
                 try:
                     path = remote.download(file, self.spool)
-                    yield LocalFile(file.name, path, temporary=True, changed_at=file.changed_at)
+                    yield LocalFile(
+                        file.name, path, temporary=True, changed_at=file.changed_at or 0
+                    )
                 except FileRefused as refused:
                     yield refused
         if len(skipped) == len(files):
@@ -252,7 +254,7 @@ def find(argument: str, exclude: Sequence[str]) -> list[Result]:
         tops = [argument]
     elif "**" in argument.split("/"):
         raise NothingToLoad(shown, "`**` is not read. Name the folder, and --exclude what is not.")
-    elif is_pattern(argument):
+    elif glob.has_magic(argument):
         tops = in_reading_order(glob.glob(argument))  # noqa: PTH207 -- it keeps a leading "./"
     else:
         names: list[str] = []

@@ -245,8 +245,8 @@ class LocalFile:
     `name` is for people and the ledger: the PATH as it was written, `folder/file`, an address
     without its secrets, or `archive.zip/member`; always printable. `path` is where the bytes are,
     a temporary file for standard input, remote files and members of archives. For `kind` and
-    `compression` see `content_of`; `collect` has looked. `changed_at` is when the bytes were last
-    changed where they come from, in seconds since 1970; None where only that of `path` is known.
+    `compression` see `content_of`. `changed_at` is when the bytes were last changed where they come
+    from, or came where that is not known, in seconds since 1970. `collect` has filled in all of it.
     """
 
     name: str
@@ -254,7 +254,7 @@ class LocalFile:
     temporary: bool = False
     kind: str = ""
     compression: str = ""
-    changed_at: float | None = None
+    changed_at: float = 0
 
 
 def content_of(path: Path, name: str = "") -> tuple[str, str]:

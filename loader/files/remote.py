@@ -6,6 +6,7 @@ looks (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_*, ssh-agent, FSSPEC
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,13 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
 from loader.files.content import Spool, cannot_write
-from loader.files.names import (
-    in_reading_order,
-    is_pattern,
-    scheme_of,
-    shown_address,
-    without_secrets,
-)
+from loader.files.names import in_reading_order, scheme_of, shown_address, without_secrets
 from loader.printable import printable
 
 # Scheme: the extra of labmart that reads it.
@@ -130,7 +125,7 @@ class Remote:
         system, root = self.system, self.root
         if self.is_web:
             return [self._listed(root, {})]
-        if is_pattern(root) and not system.exists(root):
+        if glob.has_magic(root) and not system.exists(root):
             found = system.glob(root, detail=True).items()
             listed = [self._listed(p, info) for p, info in found if info["type"] != "directory"]
         elif (info := system.info(root))["type"] != "directory":
