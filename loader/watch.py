@@ -373,7 +373,7 @@ class Store(Place):
             raise PlaceGone(str(refused)) from None
         files = []
         for entry in listed:
-            name, info, modified = entry.relative, entry.info, entry.changed_at or 0.0
+            name, info, modified = entry.relative, entry.info, entry.changed_at
             if not is_left_out(name, self._exclude):
                 content = next((str(info[key]) for key in _CONTENT if info.get(key)), "")
                 identity = f"{content}-{info.get('size')}-{modified}"
