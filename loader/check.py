@@ -24,7 +24,7 @@ from loader.project import Profile, Project
 from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread
 
 if TYPE_CHECKING:
-    from loader.load import MaxRejected, Outcome
+    from loader.load import MaxRejected, Table
 
 _MARTS = (ISSUES, COUNTS, RECONCILIATION, DEFAULT_MART, "users", "experiments", "compounds")
 # What is told of the marts before and after: its name, and the SQL of its value.
@@ -74,7 +74,7 @@ class Verdict:
             self._nodes = _in_order(manifest)
             self._before = _figures(store, self._create(store, "before"))
 
-    def end(self, store: RawStore, outcomes: Sequence[Outcome]) -> list[str]:
+    def end(self, store: RawStore, tables: Sequence[Table]) -> list[str]:
         """Tell what would become of the records written, and of the figures; what refuses them."""
         if not store.runs_models:
             self._say("On this engine only the form of the files is checked; a build judges rows.")
@@ -83,17 +83,18 @@ class Verdict:
         store.analyze()
         names = self._create(store, "after")
         problems = []
-        for outcome in outcomes:
+        for table in tables:
             [counts] = store.run(
                 "select records_read, accepted_rows, rejected_lines, rejected_rows, "
-                f"superseded_rows from {names[RECONCILIATION]} where load_id = {outcome.load_id:d}"
+                f"superseded_rows from {names[RECONCILIATION]} "
+                f"where load_id = {table.entry.load_id:d}"
             )
             account = Account(*counts)
-            for line in (f"{outcome.table.name}: {account}", *_issues(store, names, outcome)):
+            for line in (f"{table.name}: {account}", *_issues(store, names, table)):
                 self._say(line)
             if self._limit and not self._limit.allows(account.rejected, account.read):
                 problems.append(
-                    f"{outcome.table.name}: {account.rejected:,} of {account.read:,} records would "
+                    f"{table.name}: {account.rejected:,} of {account.read:,} records would "
                     f"be rejected, and {self._limit} are allowed (--max-rejected)."
                 )
         self._say("What would change in the marts:")
@@ -152,9 +153,9 @@ def _figures(store: RawStore, names: Mapping[str, str]) -> Sequence[object]:
     return row
 
 
-def _issues(store: RawStore, names: Mapping[str, str], outcome: Outcome) -> Iterator[str]:
+def _issues(store: RawStore, names: Mapping[str, str], table: Table) -> Iterator[str]:
     """What would be wrong: by rule, the first of the lines, and what helps."""
-    which = f"where load_id = {outcome.load_id:d}"
+    which = f"where load_id = {table.entry.load_id:d}"
     rules = store.run(
         "select severity, rule, open_issues, column_name, unreadable_cells, filled_cells, remedy "
         f"from {names[COUNTS]} {which} order by severity, open_issues desc, rule"

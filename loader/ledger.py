@@ -17,8 +17,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -38,24 +38,6 @@ SHEET, NAMES = "sheet", "names"
 _SAME_MOMENT = timedelta(seconds=2)
 # Input, SHA-256, sheet.
 Content = tuple[str, str, str]
-
-
-@dataclass(frozen=True)
-class IncomingFile:
-    """A file, or a sheet of one, that a call brings.
-
-    `file` is its name in the ledger; for `reading` and `arrived_at` see `Load`.
-    """
-
-    input: str
-    file: str
-    sha256: str
-    arrived_at: datetime
-    reading: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def content(self) -> Content:
-        return self.input, self.sha256, str(self.reading.get(SHEET, ""))
 
 
 @dataclass(frozen=True)
@@ -86,40 +68,32 @@ def said_of(loads: Sequence[Load]) -> dict[str, dict[str, object]]:
     }
 
 
-@dataclass(frozen=True)
-class SaidNames:
-    """What a person said of the names in a header, `NAME=COLUMN`, for a load that has it."""
-
-    header: tuple[str, ...]
-    names: tuple[str, ...]
-    load_id: int
-
-    @property
-    def columns(self) -> set[str]:
-        return {text.rpartition("=")[2].strip() for text in self.names}
+def names_of(load: Load) -> tuple[str, ...]:
+    """What a person said of the names in a load's header, `NAME=COLUMN`."""
+    names = reading_of(load).get(NAMES)
+    return tuple(names) if isinstance(names, list) else ()
 
 
-def names_of_headers(loads: Sequence[Load]) -> list[SaidNames]:
-    """What was last said of each header, the newest first. An undone load says nothing."""
-    said: dict[tuple[str, ...], SaidNames] = {}
+def named_columns(load: Load) -> set[str]:
+    return {text.rpartition("=")[2].strip() for text in names_of(load)}
+
+
+def named(loads: Sequence[Load]) -> list[Load]:
+    """The last load of each header of whose names something was said; the newest first.
+
+    An undone load says nothing.
+    """
+    found: dict[str, Load] = {}
     for load in reversed(loads):
-        names = reading_of(load).get(NAMES)
-        if load.status != REVERTED and load.header and isinstance(names, list):
-            header = tuple(json.loads(load.header))
-            said.setdefault(header, SaidNames(header, tuple(names), load.load_id))
-    return list(said.values())
+        if load.status != REVERTED and load.header and names_of(load):
+            found.setdefault(load.header, load)
+    return list(found.values())
 
 
 def statuses(loads: Sequence[Load]) -> dict[int, str]:
     """The status of every load; of the loads' own it is only read which are reverted."""
-    taken_by = takers(loads)
-
-    def status(load: Load) -> str:
-        if load.status == REVERTED:
-            return REVERTED
-        return SUPERSEDED if taken_by[load.load_id] else CURRENT
-
-    return {load.load_id: status(load) for load in loads}
+    found = {load_id: SUPERSEDED if by else CURRENT for load_id, by in takers(loads).items()}
+    return found | {load.load_id: REVERTED for load in loads if load.status == REVERTED}
 
 
 def changes(
@@ -139,8 +113,8 @@ def after(loads: Sequence[Load], new: Mapping[int, str]) -> list[Load]:
     ]
 
 
-def plan(loads: Sequence[Load], incoming: Sequence[IncomingFile], *, replace: bool) -> list[Step]:
-    """What a call does with each of its files.
+def plan(loads: Sequence[Load], incoming: Sequence[Load], *, replace: bool) -> list[Step]:
+    """What a call does with each of the files or sheets that it brings, as they would be loads.
 
     What is current and was read in the same way is not loaded again, unless it has arrived again
     and another load of its input stands, or comes with the call, in between. When they replace, an
@@ -157,15 +131,16 @@ def plan(loads: Sequence[Load], incoming: Sequence[IncomingFile], *, replace: bo
     return [steps[at] for at in range(len(incoming))]
 
 
-def _steps(loads: Sequence[Load], files: Sequence[IncomingFile], *, replace: bool) -> list[Step]:
+def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> list[Step]:
     """The steps for files of one input, of which these loads are not reverted."""
     should = statuses(loads)
     current = [load for load in loads if should[load.load_id] == CURRENT]
     by_content = {_content(load): load for load in current}
     arrivals = {(_content(load), load.arrived_at) for load in loads}
-    present = [by_content.get(file.content) for file in files]
+    contents = [_content(file) for file in files]
+    present = [by_content.get(content) for content in contents]
     same = [
-        load if load and file.reading == reading_of(load) else None
+        load if load and reading_of(file) == reading_of(load) else None
         for load, file in zip(present, files, strict=True)
     ]
     if replace and not _gives_again(same, current):
@@ -173,9 +148,9 @@ def _steps(loads: Sequence[Load], files: Sequence[IncomingFile], *, replace: boo
     again = [
         load is not None
         and not replace
-        and (file.content, file.arrived_at) not in arrivals
+        and (content, file.arrived_at) not in arrivals
         and file.arrived_at > load.arrived_at - _SAME_MOMENT
-        for load, file in zip(same, files, strict=True)
+        for load, file, content in zip(same, files, contents, strict=True)
     ]
     overtaken = _overtaken(same, again, current)
     steps: list[Step] = []
@@ -184,7 +159,7 @@ def _steps(loads: Sequence[Load], files: Sequence[IncomingFile], *, replace: boo
     came: dict[Content, tuple[str, int]] = {}
     for at, file in enumerate(files):
         before, known = present[at], same[at]
-        first, loaded_then = came.get(file.content, ("", 0))
+        first, loaded_then = came.get(contents[at], ("", 0))
         if first and loaded_then == loaded:
             steps.append(Step(known=f"it is the same as {first}"))
             continue
@@ -196,10 +171,10 @@ def _steps(loads: Sequence[Load], files: Sequence[IncomingFile], *, replace: boo
             takes = f"the same as {first}, whose place it takes as the later one"
         elif known:
             takes = f"the same as load {known.load_id}, whose place it takes: it has come again"
-        elif before and file.reading != reading_of(before):
+        elif before and reading_of(file) != reading_of(before):
             takes = f"takes the place of load {before.load_id}, which was read as {before.dialect}"
         loaded += 1
-        came[file.content] = (file.file, loaded)
+        came[contents[at]] = (file.file, loaded)
         steps.append(Step(takes=takes))
     return steps
 
@@ -230,51 +205,37 @@ def _overtaken(
     return overtaken
 
 
-def file_name(name: str, part: str) -> str:
-    """What the ledger calls a file, or a sheet of it: `plate.xlsx#Plate 1`.
+def escaped(part: str) -> str:
+    """A sheet's name as it stands in a reading, and after a `#` in a file's: `plate.xlsx#Plate 1`.
 
     The last `#` is the one before the sheet, and no `/` follows: in a sheet's name these two stand
     as `%23` and `%2F`.
     """
-    return f"{name}#{escaped(part)}" if part else name
-
-
-def escaped(part: str) -> str:
-    """A sheet's name as it stands in a file's name and in a reading."""
     # What looks escaped already is escaped once more, so that no two names become one.
     escaped = re.sub("%(?=2[35F])", "%25", part).replace("#", "%23").replace("/", "%2F")
     return printable(escaped)
 
 
-def undo(store: RawStore, load_ids: Sequence[int]) -> dict[int, str]:
-    """Undo loads, all of them or none; all statuses that change by it.
+def mark(store: RawStore, load_ids: Sequence[int], *, undone: bool) -> dict[int, str]:
+    """Undo loads, or take that back, all of them or none; all statuses that change by it.
 
     Raises UnknownLoad or WrongStatus.
     """
-    return _mark(store, load_ids, REVERTED)
-
-
-def redo(store: RawStore, load_ids: Sequence[int]) -> dict[int, str]:
-    """The same to take an undo back."""
-    return _mark(store, load_ids, CURRENT)
-
-
-def _mark(store: RawStore, load_ids: Sequence[int], status: str) -> dict[int, str]:
     loads = store.loads()
-    is_undone = {load.load_id: load.status == REVERTED for load in loads}
+    by_id = {load.load_id: load for load in loads}
     for load_id in load_ids:
-        if load_id not in is_undone:
+        if load_id not in by_id:
             raise UnknownLoad(load_id)
-        if is_undone[load_id] != (status == REVERTED):
+        if (by_id[load_id].status == REVERTED) != undone:
             continue
-        if is_undone[load_id]:
+        if undone:
             problem = f"is undone already. `labmart redo {load_id}` would bring it back."
         elif by := takers(loads)[load_id]:
             problem = f"was not undone: load {by} has replaced it. `labmart undo {by}` undoes that."
         else:
             problem = "was not undone: it is current."
         raise WrongStatus(load_id, problem)
-    new = changes(loads, dict.fromkeys(load_ids, status))
+    new = changes(loads, dict.fromkeys(load_ids, REVERTED if undone else CURRENT))
     store.set_status(new)
     return new
 
@@ -283,13 +244,6 @@ def not_current(loads: Sequence[Load]) -> list[Load]:
     """What prune deletes."""
     should = statuses(loads)
     return [load for load in loads if should[load.load_id] != CURRENT]
-
-
-def prune(store: RawStore) -> list[Load]:
-    """Delete the loads that are not current, and what a killed load may have left; the former."""
-    gone = not_current(store.loads())
-    store.delete(gone)
-    return gone
 
 
 def takers(loads: Sequence[Load]) -> dict[int, int]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from loader import ledger
 from loader.engines import Load, open_store
 from loader.engines.raw_store import RawStore
 from loader.errors import (
@@ -30,24 +31,10 @@ from loader.errors import (
     UsageError,
 )
 from loader.files import Collected, collect
-from loader.files.content import LocalFile, sha256_of
-from loader.ledger import (
-    APPEND,
-    CURRENT,
-    NAMES,
-    REPLACE,
-    SHEET,
-    IncomingFile,
-    SaidNames,
-    changes,
-    escaped,
-    file_name,
-    names_of_headers,
-    plan,
-    said_of,
-)
+from loader.files.content import LocalFile, cannot_open, cannot_write, sha256_of
+from loader.ledger import APPEND, CURRENT, NAMES, REPLACE, SHEET, Step
 from loader.parsers import recognise
-from loader.parsers.records import Batch, Parser, RejectedLine, Rejections
+from loader.parsers.records import Batch, Parser, Rejections
 from loader.printable import printable
 from loader.progress import Report
 from loader.project import Profile, person
@@ -116,63 +103,43 @@ class LoadOptions:
     loaded_by: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Table:
-    """A recognised file, or a sheet of one.
+    """A recognised file, or a sheet of one, and what becomes of it.
 
-    `incoming` is what the ledger is to say of it. `file_state` is what the file was like when it
-    was looked at: its size, when it was written, and which file it is. `remembered` is what was
-    said of an earlier file with the same header.
+    `entry` is its row of the ledger; the numbers in it are 0 until it has been read, and `load_id`
+    is if it is not written. `file_state` is what the file was like when it was looked at: its size,
+    when it was written, and which file it is. `named_as` is a load with the same header, whose
+    names for it are this one's. `state` is "loaded", "read" (with `check`), "known" (the `step`
+    says where) or "refused".
     """
 
     file: LocalFile
     parser: Parser
-    incoming: IncomingFile
+    entry: Load
     file_state: tuple[int, int, int]
-    remembered: SaidNames | None = None
+    named_as: Load | None = None
+    step: Step = field(default_factory=Step)
+    state: str = ""
+    rejections: Rejections = field(default_factory=Rejections)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know; complete after the last batch."""
-        if self.remembered is None:
+        if self.named_as is None:
             return self.parser.notes
-        names = ", ".join(self.remembered.names)
-        remembered = (
-            f"its header was that of load {self.remembered.load_id}, and so its names are those "
-            f"that were said then: {names}; --map says others"
-        )
-        return (remembered, *self.parser.notes)
+        names = ", ".join(ledger.names_of(self.named_as))
+        as_then = f"load {self.named_as.load_id}, and so its names are those that were said then"
+        return (f"its header was that of {as_then}: {names}; --map says others", *self.parser.notes)
 
     @property
     def name(self) -> str:
-        return self.incoming.file
+        return self.entry.file
 
     @property
-    def bytes(self) -> int:
-        return self.file_state[0]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a table.
-
-    `state` is "loaded", "read" (with `check`), "known" (the ledger has `same_as`) or "refused";
-    `takes` says whose place it takes, if anybody's.
-    """
-
-    table: Table
-    state: str
-    load_id: int | None = None
-    records_read: int = 0
-    rejected_by_rule: Mapping[str, int] = field(default_factory=dict)
-    first_rejected: tuple[RejectedLine, ...] = ()
-    records_doubted: int = 0
-    same_as: str = ""
-    takes: str = ""
-
-    @property
-    def records_rejected(self) -> int:
-        return sum(self.rejected_by_rule.values())
+    def records(self) -> int:
+        """How many records were read and not rejected."""
+        return self.entry.records_read - self.entry.records_rejected
 
 
 def load(
@@ -182,7 +149,7 @@ def load(
     options: LoadOptions,
     report: Report,
     judge: Verdict | None = None,
-) -> list[Outcome]:
+) -> list[Table]:
     """Load the files that the paths mean, or with `check` only read them and have them judged.
 
     Raises FilesRefused with all problems, NothingToLoad, DatabaseUnreachable or DatabaseFault;
@@ -190,20 +157,18 @@ def load(
     """
     inputs = restricted(inputs, options.input)
     with collect(
-        paths,
-        exclude=options.exclude,
-        names=options.names,
-        progress=report.working,
+        paths, exclude=options.exclude, names=options.names, progress=report.working
     ) as collected:
         for name in collected.skipped:
             report.say(f"{name}: left out")
         writing = judge is not None or not options.check
         with open_store(profile, write=writing) as store:
             call = _Call(store, inputs, options, report, writing, judge)
-            outcomes = call.run(call.recognise(paths, collected))
+            tables = call.recognise(paths, collected)
+            call.run(tables)
         if call.problems:
             raise FilesRefused(call.problems, undone="loaded", headers=call.headers)
-        return outcomes
+        return tables
 
 
 @dataclass
@@ -233,7 +198,7 @@ class _Call:
         no_tables: list[str] = []
         named = {*map(printable, paths), *self.options.names.values()}
         loads = self.store.loads()
-        said = said_of(loads), names_of_headers(loads)
+        said = ledger.said_of(loads), ledger.named(loads)
         for file in collected.files:
             try:
                 tables += self._tables(file, *said)
@@ -243,7 +208,7 @@ class _Call:
                 if error.header is not None:
                     self.headers[error.name] = error.header
             except OSError as error:
-                self.problems.append(f"{file.name}: it cannot be read: {error.strerror}.")
+                self.problems.append(f"{file.name}{cannot_open(error)}")
         if tables:
             for problem in no_tables:
                 self.report.say(f"{problem} It is passed over.")
@@ -256,7 +221,7 @@ class _Call:
         self,
         file: LocalFile,
         said_before: Mapping[str, Mapping[str, object]],
-        said_of_headers: Sequence[SaidNames],
+        named: Sequence[Load],
     ) -> Iterator[Table]:
         """The tables of a file. Raises FileRefused, or OSError."""
         options = self.options.read
@@ -269,83 +234,96 @@ class _Call:
         }
         before = said_before.get(sha256)
         if before is not None and said.items() <= before.items():
-            said, said_of_headers = dict(before), ()
+            said, named = dict(before), ()
         if NAMES in said:
-            said_of_headers = ()
+            named = ()
         read = msgspec.convert({**said, SHEET: options.sheet}, ReadOptions)
         inputs = [replace(table, formats=read.or_else(table.formats)) for table in self.inputs]
-        parsers, remembered = _recognise(file, inputs, read, said_of_headers)
-        if remembered:
-            said[NAMES] = list(remembered.names)
-        # When the file was last changed, or came where nothing else is known.
-        arrived_at = datetime.fromtimestamp(file.changed_at or file_state[1] / 1e9, UTC)
+        parsers, named_as = _recognise(file, inputs, read, named)
+        if named_as:
+            said[NAMES] = list(ledger.names_of(named_as))
+        now = datetime.now(UTC)
         for parser in parsers:
-            reading = {**said, SHEET: escaped(parser.part)} if parser.part else said
-            name = file_name(file.name, parser.part)
-            incoming = IncomingFile(parser.input.name, name, sha256, arrived_at, reading)
-            yield Table(file, parser, incoming, file_state, remembered)
+            part = ledger.escaped(parser.part)
+            entry = Load(
+                load_id=0,
+                call_id=0,
+                input=parser.input.name,
+                file=f"{file.name}#{part}" if part else file.name,
+                sha256=sha256,
+                bytes=file_state[0],
+                dialect=parser.dialect,
+                mode=REPLACE if self.options.replace else APPEND,
+                status=CURRENT,
+                records_read=0,
+                records_rejected=0,
+                started_at=now,
+                finished_at=now,
+                loaded_by=self.options.loaded_by or person(),
+                reading=json.dumps({**said, SHEET: part} if part else said),
+                # When the file was last changed, or came where nothing else is known.
+                arrived_at=datetime.fromtimestamp(file.changed_at or file_state[1] / 1e9, UTC),
+                **asdict(parser.input.formats),
+            )
+            yield Table(file, parser, entry, file_state, named_as)
 
-    def run(self, tables: Sequence[Table]) -> list[Outcome]:
+    def run(self, tables: Sequence[Table]) -> None:
         """Read all tables, write them while there is no problem, commit if there was none."""
-        incoming = [table.incoming for table in tables]
-        steps = plan(self.store.loads(), incoming, replace=self.options.replace)
+        entries = [table.entry for table in tables]
+        steps = ledger.plan(self.store.loads(), entries, replace=self.options.replace)
         if self.writing and not all(step.known for step in steps):
             self.store.prepare(self.inputs)
             if self.judge is not None:
                 self.report.working("working out the figures as they are …")
                 self.judge.begin(self.store)
-        outcomes = []
         call_id = 0
         for table, step in zip(tables, steps, strict=True):
             self.report.begin(table)
+            table.step = step
             if step.known:
-                outcome = Outcome(table, "known", same_as=step.known)
+                table.state = "known"
             else:
                 load_id = self.store.next_load_id() if self.writing else 0
                 call_id = call_id or load_id
-                outcome = replace(self._load(table, load_id, call_id), takes=step.takes)
-            outcomes.append(outcome)
-            self.report.end(outcome)
-        new = [outcome for outcome in outcomes if outcome.state in ("loaded", "read")]
+                self._load(table, load_id, call_id)
+            self.report.end(table)
+        new = [table for table in tables if table.state in ("loaded", "read")]
         self._look_over(new)
         if self.writing and call_id:
-            for outcome in new:
-                self._count_again(outcome)
-            self.store.set_status(changes(self.store.loads()))
+            for table in new:
+                self._count_again(table)
+            self.store.set_status(ledger.changes(self.store.loads()))
             if self.judge is not None:
                 self.report.working("working out what would change …")
                 self.problems += self.judge.end(self.store, new)
             else:
                 self.store.commit()
-        return outcomes
 
-    def _look_over(self, outcomes: Sequence[Outcome]) -> None:
+    def _look_over(self, tables: Sequence[Table]) -> None:
         """Tell which files overrule others, and refuse to replace an input by nothing."""
-        by_input: dict[str, list[Outcome]] = {}
-        for outcome in outcomes:
-            by_input.setdefault(outcome.table.parser.input.name, []).append(outcome)
-        for name, those in by_input.items():
-            names = [outcome.table.name for outcome in those]
+        for name in dict.fromkeys(table.parser.input.name for table in tables):
+            those = [table for table in tables if table.parser.input.name == name]
+            names = [table.name for table in those]
             if len(names) > 1:
                 if len(names) > _NAMED:
                     names[2:-1] = [f"… {len(names) - 3:,} more …"]
                 self.report.say(
                     f"{name}, where files have the same key the later wins: {', '.join(names)}"
                 )
-            brought = sum(outcome.records_read - outcome.records_rejected for outcome in those)
-            if self.options.replace and not self.options.allow_empty and not brought:
+            brings = any(table.records for table in those)
+            if self.options.replace and not self.options.allow_empty and not brings:
                 self.problems.append(
                     f"{names[0]}: it brings no record, and would replace all that was loaded into "
                     f"{name} by nothing. If that is meant, say --allow-empty."
                 )
                 self.writing = False
 
-    def _load(self, table: Table, load_id: int, call_id: int) -> Outcome:
+    def _load(self, table: Table, load_id: int, call_id: int) -> None:
         begun = datetime.now(UTC)
-        parser, rejections = table.parser, Rejections()
+        parser, rejections = table.parser, table.rejections
         try:
             with closing(rejections):
-                batches = self._counted(table, load_id, rejections)
+                batches = self._counted(table, load_id)
                 if self.writing:
                     columns = (*parser.columns, EXTRA) if parser.has_extra else parser.columns
                     written = (parser.input, columns, parser.delimiter, batches)
@@ -354,55 +332,56 @@ class _Call:
                 else:
                     read = sum(batch.records for batch in batches)
                 read += len(rejections)
-                self._check(table, read, rejections)
+                self._check(table, read)
         except FileRefused as error:
             # What was written stays without a commit; the rest is only read from here on.
             self.problems.append(str(error))
             self.writing = False
-            return Outcome(table, "refused")
-        if self.writing:
-            self.store.add(self._ledger_row(table, load_id, call_id, begun, read, len(rejections)))
-        return Outcome(
-            table,
-            "loaded" if self.writing and not self.options.check else "read",
-            load_id or None,
+            table.state, table.rejections = "refused", Rejections()
+            return
+        ignored = parser.ignored
+        table.entry = replace(
+            table.entry,
+            load_id=load_id,
+            call_id=call_id,
+            dialect=parser.dialect,
             records_read=read,
-            rejected_by_rule=rejections.by_rule,
-            first_rejected=tuple(rejections.first),
-            records_doubted=rejections.doubted,
+            records_rejected=len(rejections),
+            started_at=begun,
+            finished_at=datetime.now(UTC),
+            header=json.dumps(parser.header),
+            columns_ignored=json.dumps(ignored, ensure_ascii=False) if ignored else None,
         )
+        if self.writing:
+            self.store.add(table.entry)
+        table.state = "loaded" if self.writing and not self.options.check else "read"
 
-    def _counted(self, table: Table, load_id: int, rejections: Rejections) -> Iterator[Batch]:
+    def _counted(self, table: Table, load_id: int) -> Iterator[Batch]:
         records = 0
         for batch in table.parser.batches(load_id):
             try:
-                rejections.add(batch)
+                table.rejections.add(batch)
             except OSError as error:
-                raise FileRefused(
-                    table.name,
-                    f": its rejected lines cannot be kept in a temporary file: {error.strerror}. "
-                    "Make room, or set TMPDIR to a folder on a larger disk.",
-                ) from None
+                raise FileRefused(table.name, cannot_write(error)) from None
             records += batch.records
-            self.report.advance(batch.position, records + len(rejections))
+            self.report.advance(batch.position, records + len(table.rejections))
             yield batch
 
-    def _count_again(self, outcome: Outcome) -> None:
+    def _count_again(self, table: Table) -> None:
         """Raise DatabaseFault unless all that was sent is there."""
-        load_id, rejected = outcome.load_id or 0, outcome.records_rejected
-        sent = outcome.records_read - rejected, rejected + outcome.records_doubted
-        there = self.store.count(outcome.table.parser.input, load_id)
+        sent = table.records, len(table.rejections) + table.rejections.doubted
+        there = self.store.count(table.parser.input, table.entry.load_id)
         if there != sent:
             raise DatabaseFault(
                 "after the load",
-                f"{outcome.table.name}: {sent[0]:,} records and {sent[1]:,} lines kept apart were "
+                f"{table.name}: {sent[0]:,} records and {sent[1]:,} lines kept apart were "
                 f"sent, {there[0]:,} and {there[1]:,} are there.",
                 "Call again; if it happens again, a trigger or rule on the raw table is at work.",
             )
 
-    def _check(self, table: Table, read: int, rejections: Rejections) -> None:
+    def _check(self, table: Table, read: int) -> None:
         """Raise FileRefused if too much was rejected or the file is not what it was."""
-        path = table.file.path
+        path, rejections = table.file.path, table.rejections
         if not path.exists() or _state_of(path) != table.file_state:
             raise FileRefused(
                 table.name, ": it changed while it was read. Load it when it is complete."
@@ -420,59 +399,33 @@ class _Call:
                 f"{hint}",
             )
 
-    def _ledger_row(
-        self, table: Table, load_id: int, call_id: int, begun: datetime, read: int, rejected: int
-    ) -> Load:
-        incoming, ignored = table.incoming, table.parser.ignored
-        return Load(
-            load_id=load_id,
-            call_id=call_id,
-            input=incoming.input,
-            file=incoming.file,
-            sha256=incoming.sha256,
-            bytes=table.bytes,
-            dialect=table.parser.dialect,
-            mode=REPLACE if self.options.replace else APPEND,
-            status=CURRENT,
-            records_read=read,
-            records_rejected=rejected,
-            started_at=begun,
-            finished_at=datetime.now(UTC),
-            loaded_by=self.options.loaded_by or person(),
-            reading=json.dumps(incoming.reading),
-            arrived_at=incoming.arrived_at,
-            header=json.dumps(table.parser.header),
-            columns_ignored=json.dumps(ignored, ensure_ascii=False) if ignored else None,
-            **asdict(table.parser.input.formats),
-        )
-
 
 def _recognise(
-    file: LocalFile, inputs: Sequence[Input], read: ReadOptions, said: Sequence[SaidNames]
-) -> tuple[Sequence[Parser], SaidNames | None]:
-    """The parsers of a file, and what was said of its header before, if they need that.
+    file: LocalFile, inputs: Sequence[Input], read: ReadOptions, named: Sequence[Load]
+) -> tuple[Sequence[Parser], Load | None]:
+    """The parsers of a file, and the load whose names for its header they need, if they do.
 
     Raises FileRefused.
     """
     columns = {name for table in inputs for name in table.column_names}
-    usable = [names for names in said if columns.issuperset(names.columns)][:_REMEMBERED]
+    usable = [load for load in named if columns.issuperset(ledger.named_columns(load))]
     refused = None
     parsers: Sequence[Parser] = ()
     try:
         parsers = recognise(file, inputs, read)
-        headers = {parser.header for parser in parsers}
+        headers = {json.dumps(parser.header) for parser in parsers}
         # What was said is needed for a header itself, or for a sheet that has none without it.
         if not any(getattr(parser, "beside", ()) for parser in parsers):
-            usable = [names for names in usable if names.header in headers]
+            usable = [load for load in usable if load.header in headers]
     except FileRefused as error:
         refused = error
         if error.header is None:
             raise
-    for names in usable:
+    for load in usable[:_REMEMBERED]:
         with suppress(FileRefused):
-            others = recognise(file, inputs, replace(read, names=names.names))
-            if any(parser.header == names.header for parser in others):
-                return others, names
+            others = recognise(file, inputs, replace(read, names=ledger.names_of(load)))
+            if any(json.dumps(parser.header) == load.header for parser in others):
+                return others, load
     if refused:
         raise refused
     return parsers, None

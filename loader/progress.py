@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 from loader.printable import printable
 
 if TYPE_CHECKING:
-    from loader.load import Outcome, Table
+    from loader.load import Table
 
 # The last line is written anew so many seconds apart.
 _PACE = 0.1
 TESTS = ("test", "unit_test")
 # dbt's words of a node, as a person is told them.
 _WORDS = {"success": "done", "pass": "passed", "warn": "WARNS", "error": "FAILED", "fail": "FAILED"}
-_UNWRITTEN = " Nothing was written (--check)."
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,8 @@ class Report:
             seconds = time.monotonic() - self._begun_at
             self.working(progress_line(self._table, position, records, seconds))
 
-    def end(self, outcome: Outcome) -> None:
-        for line in describe(outcome, time.monotonic() - self._begun_at):
+    def end(self, table: Table) -> None:
+        for line in describe(table, time.monotonic() - self._begun_at):
             self.say(line)
 
     def built(self, node: NodeResult) -> None:
@@ -94,7 +93,7 @@ class Report:
 
 def progress_line(table: Table, position: int, records: int, seconds: float) -> str:
     """How far a table is: share, records, and the time left at the pace so far."""
-    size = table.bytes
+    size = table.entry.bytes
     if not position or not size:
         return f"{table.name}: {records:,} records"
     share = min(position / size, 1)
@@ -102,42 +101,41 @@ def progress_line(table: Table, position: int, records: int, seconds: float) -> 
     return f"{table.name}: {share:.0%} of {size_of(size)}, {records:,} records, {left} left"
 
 
-def describe(outcome: Outcome, seconds: float) -> Iterator[str]:
+def describe(table: Table, seconds: float) -> Iterator[str]:
     """What a table was recognised as, and what became of its records."""
-    parser = outcome.table.parser
-    yield f"{outcome.table.name} → {parser.input.name}"
+    parser, rejections = table.parser, table.rejections
+    yield f"{table.name} → {parser.input.name}"
     yield f"    {parser.dialect}: {', '.join(parser.columns)}"
-    for note in outcome.table.notes:
+    for note in table.notes:
         yield f"    {note}"
-    if outcome.state == "known":
-        yield f"    already loaded ({outcome.same_as}), nothing to do"
+    words = {"known": f"already loaded ({table.step.known}), nothing to do", "refused": "refused"}
+    if table.state in words:
+        yield f"    {words[table.state]}"
         return
-    if outcome.state == "refused":
-        yield "    refused"
-        return
-    if outcome.takes:
-        yield f"    {outcome.takes}"
+    if table.step.takes:
+        yield f"    {table.step.takes}"
     yield (
-        f"    {outcome.records_read:,} records read, "
-        f"{_count(outcome.records_rejected, 'rejected line')}, {duration(seconds)}"
+        f"    {table.entry.records_read:,} records read, "
+        f"{_count(len(rejections), 'rejected line')}, {duration(seconds)}"
     )
-    for line in outcome.first_rejected:
+    for line in rejections.first:
         yield f"    line {line.line}, {line.rule}: {line.detail}"
-    if more := outcome.records_rejected - len(outcome.first_rejected):
-        rules = sorted(outcome.rejected_by_rule.items(), key=lambda item: (-item[1], item[0]))
+    if more := len(rejections) - len(rejections.first):
+        rules = sorted(rejections.by_rule.items(), key=lambda item: (-item[1], item[0]))
         yield f"    and {more:,} more; {', '.join(f'{count:,} {rule}' for rule, count in rules)}"
 
 
-def summary(outcomes: Sequence[Outcome], *, check: bool) -> str:
+def summary(tables: Sequence[Table], *, check: bool) -> str:
     """What became of all tables of a call that was not refused."""
-    new = [outcome for outcome in outcomes if outcome.state != "known"]
+    unwritten = " Nothing was written (--check)." if check else ""
+    new = [table for table in tables if table.state != "known"]
     if not new:
-        return "Nothing new to load." + (_UNWRITTEN if check else "")
-    kept = sum(outcome.records_read - outcome.records_rejected for outcome in new)
+        return f"Nothing new to load.{unwritten}"
+    kept = sum(table.records for table in new)
     what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
     if check:
-        return f"{what} can be read.{_UNWRITTEN}"
-    ids = [outcome.load_id for outcome in new]
+        return f"{what} can be read.{unwritten}"
+    ids = [table.entry.load_id for table in new]
     which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
     return f"Loaded {what} as {which}."
 

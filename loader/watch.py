@@ -17,7 +17,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -108,7 +107,7 @@ class _Watcher(Report):
         self._database, self._place, self._options = database, place, options
         self._last_fault = ""
         # Files that stay although they have been dealt with.
-        self._done: set[IncomingFile] = set()
+        self._done: set[WatchedFile] = set()
         # Who has loaded what, as the ledger had it at the start.
         self._loaded: set[str] | None = None
         self._build_due = False
@@ -151,46 +150,37 @@ class _Watcher(Report):
             self._last_fault = str(error)
         return incomplete
 
-    def _deal_with(self, file: IncomingFile) -> None:
+    def _deal_with(self, file: WatchedFile) -> None:
+        """Load a file, unless that had been done when we were ended, or before it was undone."""
         self._told.clear()
         report = None
         try:
-            self._load(file)
+            self._database.ready()
+            if self._loaded and file.loaded_by in self._loaded:
+                self.say(f"{file.shown}: it had been loaded already")
+            else:
+                inputs = read_inputs(self._database.project.sources_file)
+                options = replace(self._options.load, loaded_by=file.loaded_by)
+                tables = load([file.path], inputs, self._database.profile, options, self)
+                self._build_due |= any(table.state == "loaded" for table in tables)
         except (FileRefused, FilesRefused, NothingToLoad) as error:
             if not self._place.is_unchanged(file):
                 return
+            self.refused += 1
             problems = error.problems if isinstance(error, FilesRefused) else (str(error),)
-            report = self._refusal(file, problems)
+            seen = ("", "What labmart saw in it:", "", *self._told) if self._told else ()
+            lines = (f"{file.shown} was not loaded:", "", *problems, *seen)
+            report = "\n".join((*lines, "", "Correct it and put it into the folder again.", ""))
+            for problem in problems:
+                self.say(problem)
         if self._place.moves:
             try:
                 moved_to = self._place.move(file, LOADED if report is None else REJECTED, report)
                 self.say(f"moved to {moved_to}")
                 return
-            except CannotMove as error:
-                self.say(f"{error}: it cannot be moved away. It stays, and is remembered.")
+            except FileRefused as error:
+                self.say(f"{error} It stays, and is remembered.")
         self._done.add(file)
-
-    def _load(self, file: IncomingFile) -> None:
-        """Load a file, unless that had been done when we were ended, or before it was undone."""
-        self._database.ready()
-        if file.loaded_by in (self._loaded or ()):
-            self.say(f"{file.shown}: it had been loaded already")
-            return
-        inputs = read_inputs(self._database.project.sources_file)
-        options = replace(self._options.load, loaded_by=file.loaded_by)
-        outcomes = load([file.path], inputs, self._database.profile, options, self)
-        self._build_due |= any(outcome.state == "loaded" for outcome in outcomes)
-
-    def _refusal(self, file: IncomingFile, problems: Sequence[str]) -> str:
-        """Tell why a file was refused; the report that goes beside it."""
-        self.refused += 1
-        lines = [f"{file.shown} was not loaded:", "", *problems]
-        if self._told:
-            lines += ["", "What labmart saw in it:", "", *self._told]
-        for problem in problems:
-            self.say(problem)
-        lines += ["", "Correct it and put it into the folder again."]
-        return "\n".join(lines) + "\n"
 
     def _build(self) -> None:
         try:
@@ -209,7 +199,7 @@ class _Watcher(Report):
 
 
 @dataclass(frozen=True)
-class IncomingFile:
+class WatchedFile:
     """A file in a place.
 
     `name` is its path below the place, `path` what `labmart load` takes, `shown` what the ledger
@@ -234,10 +224,6 @@ class PlaceGone(UsageError):  # noqa: N818 -- it says what has happened
     """The place cannot be looked at just now."""
 
 
-class CannotMove(LabmartError):  # noqa: N818 -- as above
-    """A file has to stay where it is."""
-
-
 class Place:
     """A folder or an object store. `moves`: files are moved away when they have been dealt with.
 
@@ -251,9 +237,9 @@ class Place:
         self._interval = options.interval
         self._exclude = (*_LEFT_OUT, *options.load.exclude)
         # Since when each file has been seen as it is.
-        self._since: dict[IncomingFile, float] = {}
+        self._since: dict[WatchedFile, float] = {}
 
-    def scan(self) -> list[IncomingFile]:
+    def scan(self) -> list[WatchedFile]:
         """What lies there now and could be loaded, in reading order. Raises PlaceGone.
 
         Of two versions of a row the later one wins: the order is that of `labmart load`.
@@ -263,25 +249,25 @@ class Place:
         self._since = {file: before.get(file, now) for file in files}
         return files
 
-    def is_complete(self, file: IncomingFile) -> bool:
+    def is_complete(self, file: WatchedFile) -> bool:
         """Whether nobody is writing to the file any more."""
         # The clock of a file server may be ahead of ours; then the second way decides.
         is_old = time.time() - file.modified >= self._interval
         return is_old or time.monotonic() - self._since[file] >= self._interval
 
-    def is_unchanged(self, file: IncomingFile) -> bool:
+    def is_unchanged(self, file: WatchedFile) -> bool:
         """Whether the file is still what was found."""
         with suppress(PlaceGone):
             return file in self._list()
         return False
 
-    def move(self, file: IncomingFile, folder: str, report: str | None) -> str:
+    def move(self, file: WatchedFile, folder: str, report: str | None) -> str:
         """Move the file below `folder`, with a report beside it; where it is now.
 
-        No other file is overwritten. Raises CannotMove, and nothing has been moved then.
+        No other file is overwritten. Raises FileRefused, and nothing has been moved then.
         """
         if not self.is_unchanged(file):
-            raise CannotMove(f"{file.shown}: it has changed or gone")
+            raise FileRefused(file.shown, ": it has changed or gone.")
         day = datetime.now(UTC).strftime("%Y-%m-%d")
         # `loaded/2026-11-25/plate.csv`, then `…/plate-2.csv`, and so on.
         first = PurePosixPath(folder, day, file.name)
@@ -290,11 +276,11 @@ class Place:
         names = map(str, itertools.chain([first], numbered))
         return next(filter(None, (self._moved(file, name, content) for name in names)))
 
-    def _moved(self, file: IncomingFile, target: str, report: bytes | None) -> str:
-        """Where the file is now; "" where something else is already. Raises CannotMove."""
+    def _moved(self, file: WatchedFile, target: str, report: bytes | None) -> str:
+        """Where the file is now; "" where something else is already. Raises FileRefused."""
         raise NotImplementedError
 
-    def _list(self) -> list[IncomingFile]:
+    def _list(self) -> list[WatchedFile]:
         raise NotImplementedError
 
 
@@ -314,15 +300,15 @@ class Folder(Place):
         if is_left_out(self._path.name, _LEFT_OUT, is_named=True):
             raise UsageError(f"{path}: a folder of this name is left out. Rename it.")
 
-    def is_complete(self, file: IncomingFile) -> bool:
+    def is_complete(self, file: WatchedFile) -> bool:
         return super().is_complete(file) and not is_being_written(Path(file.path))
 
-    def is_unchanged(self, file: IncomingFile) -> bool:
+    def is_unchanged(self, file: WatchedFile) -> bool:
         with suppress(OSError):
             return _identity(Path(file.path).stat()) == file.identity
         return False
 
-    def _moved(self, file: IncomingFile, target: str, report: bytes | None) -> str:
+    def _moved(self, file: WatchedFile, target: str, report: bytes | None) -> str:
         path, beside = self._path / target, self._path / f"{target}{_REPORT}"
         try:
             # A report that was written just before we were ended is taken up again.
@@ -335,10 +321,10 @@ class Folder(Place):
             # Only we write there, so the name that was free is free.
             Path(file.path).rename(path)
         except OSError as error:
-            raise CannotMove(f"{printable(file.path)}: {error.strerror}") from None
+            raise FileRefused(file.shown, f": it cannot be moved: {error.strerror}.") from None
         return printable(str(path))
 
-    def _list(self) -> list[IncomingFile]:
+    def _list(self) -> list[WatchedFile]:
         if not self._path.is_dir():
             raise PlaceGone(f"{printable(self.address)} is not there.")
         files = []
@@ -349,7 +335,7 @@ class Folder(Place):
                         path, status = str(result.path), result.path.stat()
                         name, identity = os.path.relpath(path, self._path), _identity(status)
                         files.append(
-                            IncomingFile(name, path, result.name, identity, status.st_mtime)
+                            WatchedFile(name, path, result.name, identity, status.st_mtime)
                         )
         return files
 
@@ -367,25 +353,22 @@ class Store(Place):
         if EXTRAS[self._scheme] == "https" or is_pattern(address):
             raise UsageError(f"{self._shown}: this is no folder that can be looked at repeatedly.")
 
-    def is_complete(self, file: IncomingFile) -> bool:
+    def is_complete(self, file: WatchedFile) -> bool:
         return self._scheme != "sftp" or super().is_complete(file)
 
-    def _moved(self, file: IncomingFile, target: str, report: bytes | None) -> str:
-        try:
-            with faults_told(file.shown, self._scheme):
-                remote = Remote(self.address)
-                top = remote.root.rstrip("/")
-                path = f"{top}/{target}"
-                if remote.system.exists(path):
-                    return ""
-                if report is not None:
-                    remote.system.pipe_file(f"{path}{_REPORT}", report)
-                remote.move(f"{top}/{file.name}", path)
-        except FileRefused as refused:
-            raise CannotMove(str(refused)) from None
+    def _moved(self, file: WatchedFile, target: str, report: bytes | None) -> str:
+        with faults_told(file.shown, self._scheme):
+            remote = Remote(self.address)
+            top = remote.root.rstrip("/")
+            path = f"{top}/{target}"
+            if remote.system.exists(path):
+                return ""
+            if report is not None:
+                remote.system.pipe_file(f"{path}{_REPORT}", report)
+            remote.move(f"{top}/{file.name}", path)
         return f"{self._shown}/{printable(target)}"
 
-    def _list(self) -> list[IncomingFile]:
+    def _list(self) -> list[WatchedFile]:
         try:
             # Connected anew each time: a connection may have been lost since.
             with faults_told(self._shown, self._scheme):
@@ -399,9 +382,7 @@ class Store(Place):
             if not is_left_out(name, self._exclude):
                 content = next((str(info[key]) for key in _CONTENT if info.get(key)), "")
                 identity = f"{content}-{info.get('size')}-{modified}"
-                files.append(
-                    IncomingFile(name, self.address + name, entry.name, identity, modified)
-                )
+                files.append(WatchedFile(name, self.address + name, entry.name, identity, modified))
         return files
 
 

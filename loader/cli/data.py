@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
     from loader.database import Database
-    from loader.load import LoadOptions, Outcome
+    from loader.load import LoadOptions, Table
 
 _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
@@ -178,14 +178,13 @@ def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
     """Load the PATHs, if any, build, and print user_features."""
     from loader.build import check_seeds
     from loader.contract import DEFAULT_MART
-    from loader.show import show as show_mart
 
     database = call.database(given["target"])
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
-    outcomes = _load(database, paths, parsed(given, check=False)) if paths else []
-    load_ids = [outcome.load_id for outcome in outcomes if outcome.load_id]
-    _build(database, given, load_ids, when_green=lambda: show_mart(database, DEFAULT_MART))
+    tables = _load(database, paths, parsed(given, check=False)) if paths else []
+    load_ids = [table.entry.load_id for table in tables if table.entry.load_id]
+    _build(database, given, load_ids, shows=DEFAULT_MART)
 
 
 @on_database(labmart)
@@ -200,8 +199,8 @@ def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: An
     later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
     days in their names.
     """
-    outcomes = _load(database, paths, parsed(given, check=check))
-    if any(outcome.state == "loaded" for outcome in outcomes):
+    tables = _load(database, paths, parsed(given, check=check))
+    if any(table.state == "loaded" for table in tables):
         say("Run `labmart build` to bring the tables up to date.")
 
 
@@ -381,16 +380,13 @@ def prune() -> None:
 
 
 def _build(
-    database: Database,
-    given: Given,
-    load_ids: Sequence[int] = (),
-    *,
-    when_green: Callable[[], None] | None = None,
+    database: Database, given: Given, load_ids: Sequence[int] = (), *, shows: str = ""
 ) -> None:
-    """Build; the last lines say what became of the records, also of those of a red build."""
+    """Build, and print a mart; the last lines say what became of the records, if red as well."""
     from loader.build import run_and_report
     from loader.dbt import BuildOptions
     from loader.show import closing_lines
+    from loader.show import show as show_mart
 
     def close(built: Database) -> None:
         with suppress(LabmartError):
@@ -399,12 +395,12 @@ def _build(
 
     if not run_and_report(database, filled(BuildOptions, given), red=close):
         raise BuildFailed
-    if when_green:
-        when_green()
+    if shows:
+        show_mart(database, shows)
     close(database)
 
 
-def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Outcome]:
+def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Table]:
     from loader.load import load as load_files
     from loader.progress import Report, summary
     from loader.sources import read_inputs
@@ -418,15 +414,15 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
         judge = Verdict(database.project, database.profile, report.say, options.max_rejected)
     database.ready()
     try:
-        outcomes = load_files(paths, inputs, database.profile, options, report, judge)
+        tables = load_files(paths, inputs, database.profile, options, report, judge)
     except DatabaseFault as fault:
         if judge is None:
             raise
         # Whoever may only read can have the form checked all the same.
         say(f"The rows cannot be judged. {fault}")
-        outcomes = load_files(paths, inputs, database.profile, options, report)
-    say(summary(outcomes, check=options.check))
-    return outcomes
+        tables = load_files(paths, inputs, database.profile, options, report)
+    say(summary(tables, check=options.check))
+    return tables
 
 
 def parsed(given: Given, *, check: bool) -> LoadOptions:

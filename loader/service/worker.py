@@ -41,7 +41,7 @@ from loader.dbt import FAILED, BuildOptions, Standby
 from loader.engines import open_store, quote
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.files.names import in_reading_order
-from loader.load import Outcome, Table, load
+from loader.load import Table, load
 from loader.locks import wait_until
 from loader.printable import printable
 from loader.progress import NodeResult, Report
@@ -69,12 +69,9 @@ from loader.show import select as select_rows
 from loader.sources import read_inputs
 
 _LOG = logging.getLogger("labmart.worker")
-_NAME = "labmart service worker"
 
 # Seconds. After so long a worker that ended is followed by another one.
 _PAUSE = 2.0
-# What a worker may take to end.
-_LAST_SECONDS = 60.0
 # How often is looked for work whose notification was lost.
 _LOOK = 2.0
 _TICK = 0.5
@@ -109,12 +106,9 @@ async def keep_worker(settings: Settings) -> None:
         try:
             code = await process.wait()
         except asyncio.CancelledError:
+            # It ends in time, or ends itself.
             process.terminate()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _LAST_SECONDS)
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await process.wait()
             raise
         # With 0 it has interrupted a job, and another one can begin at once.
         if code:
@@ -135,7 +129,7 @@ def work(settings: Settings) -> None:
     Raises DatabaseUnreachable or DatabaseFault when the database has gone.
     """
     # This thread's connection, and one for the progress that loads tell from another thread.
-    with prepared(settings, connections=2, name=_NAME) as tables:
+    with prepared(settings, connections=2) as tables:
         worker, watch = Worker(settings, JobStore(tables)), _Watch(settings)
         try:
             watch.start()
@@ -168,7 +162,7 @@ class _Watch(threading.Thread):
         self._ending_since: float | None = None
         # A shell starts a background job with SIGINT ignored, which we would inherit.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._connection = connect_to_tables(settings, _NAME)
+        self._connection = connect_to_tables(settings)
         # Of a worker whose machine has gone the database hears by these alone.
         self._run("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
         self._run(f"set tcp_keepalives_count = 3; listen {quote(f'labmart {settings.schema}')}")
@@ -205,7 +199,7 @@ class _Watch(threading.Thread):
         if since is not None and time.monotonic() - since > _GRACE:
             return True
         wish = "select 1 from jobs where id = any(%s::uuid[]) and cancel_requested"
-        return self._run(wish, [str(job.id) for job in task.jobs])
+        return self._run(wish, [job.id for job in task.jobs])
 
     def _hear(self) -> None:
         """Wait a moment for news: of work, or of the end of whoever has started us."""
@@ -241,7 +235,7 @@ class Worker:
             if task is None:
                 watch.news.wait(_LOOK)
                 watch.news.clear()
-            elif task.jobs:
+            else:
                 self.do(task)
             watch.task = None
 
@@ -262,7 +256,7 @@ class Worker:
         for job in task.jobs:
             if self._store.is_cancelled(job.id):
                 result = None if task.is_build else self._loaded(job)
-                self._store.end(job.id, "cancelled", result=result)
+                self._store.end(job.id, "cancelled", result)
 
     def sweep(self) -> None:
         """Delete uploads that no job needs any more."""
@@ -290,8 +284,8 @@ class Worker:
         except LabmartError as error:
             files = []
             if isinstance(error, FilesRefused):
-                files = [_file_result(outcome, refused=True) for outcome in report.outcomes]
-            self._store.end(job.id, "failed", result=Result(files=files), error=of_error(error))
+                files = [_file_result(table, refused=True) for table in report.tables]
+            self._store.end(job.id, "failed", Result(files=files), of_error(error))
         else:
             self._store.keep_written(job, result)
 
@@ -304,12 +298,12 @@ class Worker:
         paths = in_reading_order(names, names.__getitem__)
         options = replace(load_options(job.options), loaded_by=_loaded_by(job), names=names)
         inputs = read_inputs(database.project.sources_file)
-        outcomes = load(paths, inputs, database.profile, options, report)
-        return Result(files=[_file_result(outcome) for outcome in outcomes])
+        tables = load(paths, inputs, database.profile, options, report)
+        return Result(files=[_file_result(table) for table in tables])
 
     def _loaded(self, job: Job) -> Result | None:
         names = ("file", "input", "load_id", "dialect", "records_read", "records_rejected")
-        with open_store(self._settings.profile, write=False) as store:
+        with open_store(self._settings.database.profile, write=False) as store:
             files = [
                 FileResult(state="loaded", **{name: getattr(row, name) for name in names})
                 for row in store.loads()
@@ -321,7 +315,7 @@ class Worker:
         """Undo or redo a load; `again` when it may have been done before the worker was killed."""
         options, undo = job.options, job.kind == "undo"
         assert options.load_id is not None
-        with open_store(self._settings.profile) as store:
+        with open_store(self._settings.database.profile) as store:
             loads = store.loads()
             asked = [load for load in loads if load.load_id == options.load_id]
             calls = {load.call_id for load in asked}
@@ -331,7 +325,7 @@ class Worker:
             due = [load.load_id for load in asked if (load.status == ledger.REVERTED) != undo]
             if again and asked and not due:
                 return Result(loads={load.load_id: load.status for load in asked})
-            changed = (ledger.undo if undo else ledger.redo)(store, due or [options.load_id])
+            changed = ledger.mark(store, due or [options.load_id], undone=undo)
             store.commit()
         return Result(loads=changed)
 
@@ -373,7 +367,7 @@ class Worker:
             problem = of_error(error)
         for job in jobs:
             done = (job.result or Result()).model_copy(update={"build": report})
-            self._store.end(job.id, "failed" if problem else "done", result=done, error=problem)
+            self._store.end(job.id, "failed" if problem else "done", done, problem)
         stand_by(database, self._build_options)
         self._store.forget_old()
 
@@ -388,7 +382,7 @@ class _JobReport(Report):
         self._progress = Progress(step=step)
         self._told = 0.0
         self._table: Table | None = None
-        self.outcomes: list[Outcome] = []
+        self.tables: list[Table] = []
 
     def say(self, text: str) -> None:
         """What there is to say is in the job's result."""
@@ -407,11 +401,11 @@ class _JobReport(Report):
 
     def advance(self, position: int, records: int) -> None:
         if self._table is not None:
-            size, done = self._table.bytes, min(position, self._table.bytes)
+            size, done = self._table.entry.bytes, min(position, self._table.entry.bytes)
             self._advance(file=self._table.name, records=records, bytes=done, bytes_total=size)
 
-    def end(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    def end(self, table: Table) -> None:
+        self.tables.append(table)
 
     def built(self, node: NodeResult) -> None:  # noqa: ARG002 -- which one is not told
         self._advance(nodes_done=self._progress.nodes_done + 1)
@@ -423,28 +417,28 @@ class _JobReport(Report):
             self._tell(self._progress)
 
 
-def _file_result(outcome: Outcome, *, refused: bool = False) -> FileResult:
+def _file_result(table: Table, *, refused: bool = False) -> FileResult:
     """What became of a table. `refused`: nothing was loaded, because of another one too."""
-    parser, known = outcome.table.parser, outcome.state == "known"
-    notes = [*outcome.table.notes, outcome.takes]
+    parser, rejections, known = table.parser, table.rejections, table.state == "known"
+    notes = [*table.notes, table.step.takes]
     if known:
-        notes.append(f"already loaded ({outcome.same_as})")
-    elif refused and outcome.state != "refused":
+        notes.append(f"already loaded ({table.step.known})")
+    elif refused and table.state != "refused":
         notes.append("not loaded, because another file was refused")
     return FileResult(
-        file=outcome.table.name,
+        file=table.name,
         input=parser.input.name,
         state="known" if known else "refused" if refused else "loaded",
-        load_id=None if refused else outcome.load_id,
+        load_id=None if refused else table.entry.load_id or None,
         dialect=printable(parser.dialect),
         columns=[column or "" for column in parser.columns],
-        records_read=outcome.records_read,
-        records_rejected=outcome.records_rejected,
-        rejected_by_rule=dict(outcome.rejected_by_rule),
+        records_read=table.entry.records_read,
+        records_rejected=len(rejections),
+        rejected_by_rule=dict(rejections.by_rule),
         notes=[printable(note) for note in notes if note],
         rejected_examples=[
             RejectedExample(line=line.line, rule=line.rule, detail=line.detail)
-            for line in outcome.first_rejected
+            for line in rejections.first
         ],
     )
 

@@ -56,7 +56,7 @@ def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
     modes: tuple[Mode, ...],
 ) -> None:
     if engine in KINDS:
-        # As labmart has dbt build; plain dbt's builds are in test_engines_agree.py.
+        # As labmart has dbt build; plain dbt's builds are in test_marts_from_files.py.
         monkeypatch.setenv("LABMART_BUILD_SCHEMA", "labmart__beside")
     with requested_workbench(engine, request, tmp_path_factory) as bench:
         for mode in modes:

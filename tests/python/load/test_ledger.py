@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from loader.engines import Load
 from loader.engines.raw_store import RawStore
 from loader.errors import UnknownLoad, WrongStatus
 from loader.history import after_change, after_prune
-from loader.ledger import IncomingFile, Step, file_name, plan, statuses
+from loader.ledger import Step, escaped, plan, statuses
 
 
 def load(load_id: int, **values: object) -> Load:
@@ -98,7 +99,9 @@ def test_random_histories_show_what_replaying_them_shows(seed: int) -> None:
             settle(store)
         elif action == "prune":
             if rng.random() < 0.2:
-                gone = {one.load_id for one in ledger.prune(store)}
+                pruned = ledger.not_current(store.loads())
+                store.delete(pruned)
+                gone = {one.load_id for one in pruned}
                 model.calls = [
                     (mode, {one: of for one, of in loads.items() if one not in gone})
                     for mode, loads in model.calls
@@ -109,12 +112,8 @@ def test_random_histories_show_what_replaying_them_shows(seed: int) -> None:
             others = [row.load_id for row in memory.rows if row.status != "reverted"]
             able = others if action == "undo" else reverted
             chosen = rng.sample(able, min(len(able), rng.choice([1, 1, 2])))
-            if action == "undo":
-                ledger.undo(store, chosen)
-                model.undone |= set(chosen)
-            else:
-                ledger.redo(store, chosen)
-                model.undone -= set(chosen)
+            ledger.mark(store, chosen, undone=action == "undo")
+            model.undone ^= set(chosen)
         current = {row.load_id for row in memory.rows if row.status == "current"}
         assert current == model.visible()
         assert {row.load_id for row in memory.rows if row.status == "reverted"} == model.undone
@@ -124,18 +123,18 @@ def test_random_histories_show_what_replaying_them_shows(seed: int) -> None:
 def test_undo_is_all_or_nothing_and_says_why() -> None:
     memory, store = store_of(load(1), load(2, status="reverted"))
     with pytest.raises(WrongStatus, match=r"^Load 2 is undone already\. `labmart redo 2`"):
-        ledger.undo(store, [1, 2])
+        ledger.mark(store, [1, 2], undone=True)
     with pytest.raises(UnknownLoad, match="no load 7"):
-        ledger.undo(store, [1, 7])
+        ledger.mark(store, [1, 7], undone=True)
     assert memory.rows == [load(1), load(2, status="reverted")]
 
 
 def test_redo_of_what_was_not_undone_says_what_is_in_its_place() -> None:
     _, store = store_of(load(1, status="superseded"), load(2, mode="replace"))
     with pytest.raises(WrongStatus, match=r"load 2 has replaced it\. `labmart undo 2`"):
-        ledger.redo(store, [1])
+        ledger.mark(store, [1], undone=False)
     with pytest.raises(WrongStatus, match="was not undone: it is current"):
-        ledger.redo(store, [2])
+        ledger.mark(store, [2], undone=False)
 
 
 @pytest.mark.parametrize(
@@ -181,8 +180,8 @@ def test_undo_and_redo_tell_what_counts_now(
     action: str, chosen: int, before: list[Load], said: str
 ) -> None:
     _, store = store_of(*before)
-    change = ledger.undo if action == "undo" else ledger.redo
-    told = after_change(before, [chosen], change(store, [chosen]))
+    changed = ledger.mark(store, [chosen], undone=action == "undo")
+    told = after_change(before, [chosen], changed)
     build = ["Run `labmart build` to bring the tables up to date."]
     assert told == [said, *(build if "current again" in said else [])]
 
@@ -197,11 +196,12 @@ def at(day: float) -> datetime:
     return DAY + timedelta(days=day)
 
 
-def incoming(sha256: str, file: str = "", day: float = 0, **reading: object) -> IncomingFile:
-    return IncomingFile("users", file or f"{sha256}.csv", sha256, at(day), reading)
+def incoming(sha256: str, file: str = "", day: float = 0, **reading: object) -> Load:
+    said = json.dumps(reading)
+    return load(0, file=file or f"{sha256}.csv", sha256=sha256, arrived_at=at(day), reading=said)
 
 
-def known(loads: Sequence[Load], *files: IncomingFile, replace_: bool = False) -> list[str]:
+def known(loads: Sequence[Load], *files: Load, replace_: bool = False) -> list[str]:
     return [step.known for step in plan(loads, files, replace=replace_)]
 
 
@@ -274,7 +274,7 @@ def test_a_corrected_reading_takes_the_place_of_the_earlier_one() -> None:
     assert statuses([earlier, corrected]) == {1: "superseded", 2: "current"}
     said = {"encoding": "cp1251", "columns": ["a", "b"]}
     assert ledger.said_of([earlier, corrected]) == {"x": said}
-    again = replace(incoming("x"), reading=said)
+    again = incoming("x", encoding="cp1251", columns=["a", "b"])
     assert known([earlier, corrected], again) == ["load 2, file2.csv"]
     assert known([earlier, corrected], incoming("x", encoding="utf-8")) == [""]
 
@@ -283,10 +283,9 @@ def test_undo_and_redo_of_a_correction_give_the_earlier_reading_its_place() -> N
     corrected = load(2, sha256="x", reading='{"quote": ""}')
     memory, store = store_of(load(1, sha256="x"), corrected)
     settle(store)
-    assert ledger.undo(store, [2]) == {1: "current", 2: "reverted"}
-    assert ledger.redo(store, [2]) == {1: "superseded", 2: "current"}
-    assert [one.load_id for one in ledger.prune(store)] == [1]
-    assert [one.status for one in memory.rows] == ["current"]
+    assert ledger.mark(store, [2], undone=True) == {1: "current", 2: "reverted"}
+    assert ledger.mark(store, [2], undone=False) == {1: "superseded", 2: "current"}
+    assert [one.load_id for one in ledger.not_current(memory.rows)] == [1]
 
 
 def test_sheets_of_one_workbook_are_told_apart() -> None:
@@ -297,7 +296,7 @@ def test_sheets_of_one_workbook_are_told_apart() -> None:
 
 def test_names_of_sheets_stay_apart() -> None:
     parts = ["b", "a#b", "a%23b", "a%2523b", "50%", "#b", "##b", "a/b"]
-    assert len({file_name("lab.xlsx", part) for part in parts}) == len(parts)
+    assert len({*map(escaped, parts)}) == len(parts)
 
 
 def test_replacing_by_exactly_what_counts_in_its_order_changes_nothing() -> None:

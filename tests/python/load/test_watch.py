@@ -14,14 +14,8 @@ from support.person import HEADER, Person, person_in
 from support.watching import LONG_AGO, drop, files, user, watch
 
 from loader import watch as watch_module
-from loader.errors import EXIT_INTERRUPTED, BuildFailed
-from loader.watch import (
-    CannotMove,
-    Folder,
-    IncomingFile,
-    WatchOptions,
-    is_being_written,
-)
+from loader.errors import EXIT_INTERRUPTED, BuildFailed, FileRefused
+from loader.watch import Folder, WatchedFile, WatchOptions, is_being_written
 
 pytestmark = pytest.mark.slow
 
@@ -155,7 +149,9 @@ def test_what_stays_is_loaded_once_and_an_undo_stays_one(
             patch.setattr(Folder, "move", end)
         done = watch(person, box, *options)
     assert done.code == (EXIT_INTERRUPTED if "ended" in moment else 0)
-    assert ("cannot be moved away. It stays, and is remembered." in done.err) == ("not" in moment)
+    assert (
+        "cannot be moved: Operation not permitted. It stays, and is remembered." in done.err
+    ) == ("not" in moment)
     assert person.labmart("undo", "1").code == 0
     assert "it had been loaded already" in watch(person, box, *options).err
     assert files(box) == ["users.csv" if moment == "kept" else "loaded/DAY/users.csv"]
@@ -180,7 +176,7 @@ def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
 ) -> None:
     move = Folder.move
 
-    def late(self: Folder, file: IncomingFile, folder: str, report: str | None) -> str:
+    def late(self: Folder, file: WatchedFile, folder: str, report: str | None) -> str:
         drop(box, "new", user(7)).rename(box / "users.csv")
         return move(self, file, folder, report)
 
@@ -206,7 +202,7 @@ def test_a_report_that_was_just_written_is_taken_up_again(box: Path) -> None:
     place.move(place.scan()[0], "rejected", "why\n")
     assert "rejected/DAY/other-2.csv" in files(box)
     # By now it has gone.
-    with pytest.raises(CannotMove):
+    with pytest.raises(FileRefused):
         place.move(found, "loaded", None)
 
 
@@ -239,7 +235,6 @@ def test_one_build_follows_all_that_was_loaded(
 
         return run
 
-    monkeypatch.setattr(watch_module, "check_seeds", lambda _: None)
     monkeypatch.setattr(watch_module, "run_and_report", build(result=True))
     once = ("watch", str(box), "--once", "--interval", "0.1")
     assert person.labmart(*once).code == 0

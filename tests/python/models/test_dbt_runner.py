@@ -169,14 +169,14 @@ def faulty(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) 
     return done.err
 
 
-def test_a_build_waits_for_another_tells_each_node_and_sums_up(
+def test_a_build_waits_for_another_tells_each_node_or_fault_and_sums_up(
     tiny: Path, database: Database
 ) -> None:
     """Without the development tests, which plain dbt runs."""
     (tiny / ".labmart").mkdir()
     with (tiny / ".labmart" / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        process = begin(tiny, database)
+        process = begin(tiny, database, "--vars", "{factor: 5}")
         assert process.stderr is not None
         assert "waiting for another build" in process.stderr.readline()
         assert process.poll() is None
@@ -188,6 +188,7 @@ def test_a_build_waits_for_another_tells_each_node_and_sums_up(
     assert sum("model " in line and "doubled" in line and "done" in line for line in lines) == 1
     assert "unique_doubled_n" not in err
     assert lines[-1].startswith("2 models and seeds built, 3 tests passed, 0 failed, 0 skipped, ")
+    assert database.rows("select max(twice) from labmart.doubled") == [(10,)]
     # dbt's own commands find what was published.
     assert '"schema": "labmart"' in (tiny / "target" / "manifest.json").read_text()
     # A red build says which test, and which rows; readers see what they saw before.
@@ -201,6 +202,14 @@ def test_a_build_waits_for_another_tells_each_node_and_sums_up(
     assert database.rows(both) == [(1,), (2,)]
     status = "select mart, tests_passed, build from labmart.mart_status order by 1"
     assert database.rows(status) == [("doubled", 3, 1), ("numbers", 0, 1)]
+    model = tiny / "models/doubled.sql"
+    model.write_text(model.read_text().replace("ref('numbers')", "ref('nmubers')"))
+    done = run(tiny, database, "build")
+    assert done.code == 1
+    assert "nmubers" in done.err
+    assert "Traceback" not in done.err
+    # The earlier run's results are not this one's.
+    assert "built nothing" in done.err.splitlines()[-1]
 
 
 def test_a_failed_test_comes_with_description_and_rows(faulty: str) -> None:
@@ -235,27 +244,13 @@ def test_the_sum_of_a_failed_build(faulty: str) -> None:
     assert last.startswith("2 models and seeds built, 3 tests passed, 4 failed, 1 skipped, ")
 
 
-def test_vars_and_further_arguments_reach_dbt_and_a_fault_of_parsing_is_told(
-    tiny: Path, database: Database
-) -> None:
-    only = ("--", "--exclude", "test_type:unit", "tag:development")
-    done = run(tiny, database, "build", "--vars", "{factor: 5}", *only)
-    assert done.code == 0, done.err
-    assert database.rows("select max(twice) from labmart.doubled") == [(10,)]
+def test_further_arguments_reach_dbt(tiny: Path, database: Database) -> None:
     done = run(tiny, database, "build", "--", "--no-such-option")
     assert done.code == 2
     assert "dbt refuses what it was given: No such option '--no-such-option'" in done.err
     done = run(tiny, database, "build", "--", "--select", "nonsense")
     assert done.code == 2
     assert "Nothing was built: dbt finds nothing for `--select nonsense`." in done.err
-    model = tiny / "models/doubled.sql"
-    model.write_text(model.read_text().replace("ref('numbers')", "ref('nmubers')"))
-    done = run(tiny, database, "build")
-    assert done.code == 1
-    assert "nmubers" in done.err
-    assert "Traceback" not in done.err
-    # The earlier run's results are not this one's.
-    assert "built nothing" in done.err.splitlines()[-1]
 
 
 def wait_for_sleeping(cursor: psycopg2.extensions.cursor, count: int) -> None:

@@ -1,16 +1,18 @@
-"""Everything in the dbt project is described, and the columns are the declared ones."""
+"""The YAML is what dbt takes it for, and everything in the dbt project is described."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.dbt_project import DbtProject
+from support.in_process import Done, program
 from support.project import ROOT, copy_of_project
 
 from loader.contract import Contract, mart_contracts, raw_contract
@@ -28,12 +30,24 @@ Node = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Node:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, Path]:
+    """What the strict check of the YAML says, and where dbt has written what it then knows."""
+    folder = tmp_path_factory.mktemp("documentation")
+    project, target = copy_of_project(folder), folder / "target"
+    script = ROOT / "tests/python/support/yaml_gate.py"
+    return program(sys.executable, script, project, target, cwd=project), target
+
+
+@pytest.fixture(scope="module")
+def manifest(gate: tuple[Done, Path]) -> Node:
     """What dbt knows of the project."""
-    project = DbtProject(copy_of_project(tmp_path_factory.mktemp("documentation")), "postgres")
-    project.parse()
-    found: Node = json.loads((project.artifacts / "manifest.json").read_text(encoding="utf-8"))
+    found: Node = json.loads((gate[1] / "manifest.json").read_text(encoding="utf-8"))
     return found
+
+
+def test_the_yaml_has_no_fault(gate: tuple[Done, Path]) -> None:
+    done, _ = gate
+    assert done.code == 0, done.out + done.err
 
 
 def described(manifest: Node) -> Iterator[Node]:

@@ -13,7 +13,8 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from support.compiled import CompiledModels, check_history, compiled_models
+from support.compiled import CompiledModels, PostgresRunner, check_history, compiled_models
+from support.databases import fresh_database
 from support.oracle import MARTS, File, Lab, Value
 from support.random_labs import MODES, Mode, catalogue_lab, random_lab
 from support.random_tables import INPUTS
@@ -22,9 +23,9 @@ from support.workbench import OLDER_POSTGRES, differences
 DIRT = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7)
 # How many laboratories `make test` tries on an engine, and how many `make prove`.
 LABS = {
-    "postgres": (48, 2000),
-    "duckdb": (16, 1000),
-    OLDER_POSTGRES: (8, 400),
+    "postgres": (32, 2000),
+    "duckdb": (8, 1000),
+    OLDER_POSTGRES: (4, 400),
     "sail": (2, 120),
     "spark": (0, 6),
 }
@@ -51,10 +52,15 @@ def compiled_on(
 
         @cache
         def compiled(name: str) -> CompiledModels:
-            older = name == OLDER_POSTGRES
-            engine, server = ("postgres", "older_server") if older else (name, "server")
+            if name == OLDER_POSTGRES:
+                newer = compiled("postgres")
+                assert isinstance(newer.runner, PostgresRunner)
+                # What dbt compiles has the name of the database in it.
+                same = newer.runner.database.name
+                older = fresh_database(request.getfixturevalue("older_server"), same)
+                return replace(newer, runner=PostgresRunner(stack.enter_context(older)))
             folder = tmp_path_factory.mktemp("compiled")
-            opened = compiled_models(engine, lambda: request.getfixturevalue(server), folder)
+            opened = compiled_models(name, lambda: request.getfixturevalue("server"), folder)
             return stack.enter_context(opened)
 
         yield compiled

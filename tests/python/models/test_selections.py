@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from dbt.contracts.graph.manifest import Manifest
-from dbt.contracts.graph.nodes import ManifestNode
+from dbt.contracts.graph.nodes import ManifestNode, ModelNode
 from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Postgres, fresh_engine
@@ -364,7 +364,7 @@ def test_what_is_changed_is_built_and_tested_beside_production(
             *(descendants(lab.manifest, node.unique_id) for node in nodes)
         )
         found = (lab.manifest.nodes.get(one) for one in ids)
-        return {node.name for node in found if node and node.resource_type == "model"}
+        return {node.name for node in found if isinstance(node, ModelNode)}
 
     with developing(lab, monkeypatch):
         assert modified() == set()

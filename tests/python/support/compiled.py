@@ -365,8 +365,7 @@ def check_history(models: CompiledModels, labs: Iterable[Lab]) -> None:
             suffix = model.node["schema"].removeprefix(NEXT)
             rows = replaced_rows(suffix, model.node["config"]["meta"].get("increment"))
             relation = PublishedRelation(suffix, model.node["alias"], replaced=rows)
-            deletes, insert = changes_of(relation, NEXT, "labmart")
-            changes += [*deletes, insert]
+            changes += changes_of(relation, NEXT, "labmart")
     first, *others = labs
     with models.runner.session() as session:
 

@@ -78,9 +78,9 @@ def embedded_server(major: int = embedded.MAJOR) -> Iterator[Database]:
 
 
 @contextmanager
-def fresh_database(server: Database) -> Iterator[Database]:
-    """A database that is dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
+def fresh_database(server: Database, name: str = "") -> Iterator[Database]:
+    """A database that is dropped afterwards, by default with a name of its own."""
+    name = name or f"test_{uuid.uuid4().hex[:12]}"
     server.rows(f"create database {name}")
     try:
         yield Database(server.host, server.port, server.user, name, server.password)

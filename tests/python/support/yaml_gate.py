@@ -1,6 +1,6 @@
 """Checks the project's YAML against dbt's own JSON schemas; dbt alone is silent about a typo.
 
-    python tests/python/support/yaml_gate.py [PROJECT_DIR]
+    python tests/python/support/yaml_gate.py [PROJECT_DIR [TARGET_DIR]]
 
 dbt-core 1.11 has the schemas but looks only when the adapter is one of four, and PostgreSQL,
 DuckDB and Spark are not among them. Here they are added before dbt starts. It also leaves out keys
@@ -8,7 +8,7 @@ that stand deeper in a config (`contract: {enforcd: true}`); here they are found
 its state in globals: call this file as a process of its own, do not import it where dbt runs.
 
 Every warning of `dbt parse` is a fault, so that a misspelt path in dbt_project.yml is one as well.
-All faults are printed; exit code 1 if there is any.
+All faults are printed; exit code 1 if there is any. TARGET_DIR gets what dbt writes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ADAPTERS = {"duckdb", "postgres", "spark"}
 SUMMARIES = {"DeprecationsSummary"}
 
 
-def faults(project: Path) -> list[str]:
+def faults(project: Path, target: str) -> list[str]:
     """What is wrong with the YAML of the project in this directory, one line each."""
     found: list[str] = []
     check_strictly(found)
@@ -46,10 +46,9 @@ def faults(project: Path) -> list[str]:
             words = " ".join(info.msg.split())
             found.append(words.partition("]: Deprecated functionality ")[2] or words)
 
-    with tempfile.TemporaryDirectory() as target:
-        options = ["--quiet", "--no-use-colors", "--no-partial-parse", "--show-all-deprecations"]
-        places = ["--project-dir", str(project), "--target-path", target, "--log-path", target]
-        result = dbtRunner(callbacks=[keep_fault]).invoke(["parse", *options, *places])
+    options = ["--quiet", "--no-use-colors", "--no-partial-parse", "--show-all-deprecations"]
+    places = ["--project-dir", str(project), "--target-path", target, "--log-path", target]
+    result = dbtRunner(callbacks=[keep_fault]).invoke(["parse", *options, *places])
     if not result.success and not found:
         found.append(str(result.exception))
     return list(dict.fromkeys(found))
@@ -97,7 +96,8 @@ def unknown_keys_below(error: ValidationError) -> Iterator[str]:
 def main() -> int:
     """Print the faults of the project named in the first argument, else of this one."""
     project = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[3]
-    found = faults(project)
+    with tempfile.TemporaryDirectory() as folder:
+        found = faults(project, sys.argv[2] if len(sys.argv) > 2 else folder)
     print("\n".join(found), end="\n" if found else "")
     return 1 if found else 0
 
