@@ -251,15 +251,6 @@ def open_engine(profile: Profile) -> AbstractContextManager[Engine]:
     return engine
 
 
-def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
-    """Keep other loads away while dbt works on a file; a server needs nothing of the kind."""
-    if profile.engine == "duckdb":
-        from loader.engines.duckdb import file_lock
-
-        return file_lock(profile)
-    return nullcontext()
-
-
 def dbt_session(profile: Profile) -> AbstractContextManager[None]:
     """What dbt computes in, ready while this is open. A database is there already.
 
