@@ -38,6 +38,9 @@ from loader.errors import ConfigError, FilesRefused, LabmartError, UsageError
 from loader.progress import TESTS, Report
 from loader.project import Profile
 from loader.publications import (
+    INCREMENT,
+    NOTHING,
+    WHOLE,
     GreenBuild,
     Mart,
     Relation,
@@ -47,6 +50,7 @@ from loader.publications import (
 )
 from loader.publications.postgres import next_place
 from loader.show import layout
+from loader.sources import OWN_TABLES
 
 SAMPLE_ROWS = 10
 # As many problems of one seed as a person can use at once.
@@ -74,14 +78,16 @@ class _DependsOn(msgspec.Struct, frozen=True):
 
 
 class _Node(msgspec.Struct, frozen=True):
-    """A node of manifest.json."""
+    """A node or source of manifest.json."""
 
     name: str
     resource_type: str = ""
     original_file_path: str = ""
     description: str = ""
+    database: str | None = None
     schema: str = ""
     alias: str = ""
+    identifier: str = ""
     language: str = "sql"
     config: _Config = _Config()
     depends_on: _DependsOn = _DependsOn()
@@ -91,7 +97,7 @@ class _Node(msgspec.Struct, frozen=True):
 class _Manifest(msgspec.Struct, frozen=True):
     nodes: dict[str, _Node] = {}
     unit_tests: dict[str, _Node] = {}
-    sources: dict[str, dict[str, object]] = {}
+    sources: dict[str, _Node] = {}
 
 
 class _Result(msgspec.Struct, frozen=True):
@@ -248,9 +254,15 @@ def read_build(
         if test in manifest.nodes
         for parent in manifest.nodes[test].depends_on.nodes
     )
-    # What no digest of the project's SQL says: Python, and files that a source reads.
+    # What neither the digest of the code says nor that of the ledger: Python, and other sources.
     has_python = any(node.language == "python" for node in manifest.nodes.values())
-    reads_files = "external_location" in str(manifest.sources)
+    databases = {node.database for node in built.values()}
+    reads_others = any(
+        one.database not in databases
+        or one.schema not in (profile.raw_schema, f"{place}_raw")
+        or not (one.config.meta.get("input") or one.identifier in OWN_TABLES)
+        for one in manifest.sources.values()
+    )
     return GreenBuild(
         place=place,
         relations=tuple(
@@ -268,16 +280,12 @@ def read_build(
             for unique_id, node in built.items()
             if node.schema == place
         ),
-        sources=tuple(
-            (str(source["schema"]), str(source["identifier"]))
-            for source in manifest.sources.values()
-        ),
         models_built=sum(one.unique_id in built for one in results),
         tests_passed=len(passed),
         tests_warned=sum(one.status == "warn" for one in results),
         seconds=result.seconds,
         invocation_id=result.invocation_id,
-        code=None if has_python or reads_files else code,
+        code=None if has_python or reads_others else code,
         can_grow=_knows_increments(manifest),
         is_increment=is_increment,
         by=by,
@@ -333,12 +341,11 @@ def build_and_publish(
     # Before dbt reads the files, which may be edited meanwhile.
     code = None if options.extra else code_of(project, profile, options.vars)
     with one_build_at_a_time(project), open_publications(profile) as publications:
-        grows = False
-        if code and not options.full:
-            grows = publications.can_grow(code)
-            if not grows and publications.is_current(code):
-                return None
-        place = "" if options.extra else publications.begin(grows=grows)
+        due = publications.next_build(code) if code and not options.full else WHOLE
+        if due == NOTHING:
+            return None
+        grows = due == INCREMENT
+        place = "" if options.extra else publications.begin()
         with dbt_session(profile):
             result = build(project, options, report, place=place, is_increment=grows, code=code)
         refused = [line for line in result.noise if line.startswith("Error: ")]
@@ -376,7 +383,8 @@ def stand_by(database: Database, options: BuildOptions) -> None:
         open_publications(profile, write=False) as publications,
         publications.opened(),
     ):
-        if publications.knows_increments(code):
+        seen = publications.made_by(code)
+        if seen and seen.can_grow:
             place = next_place(profile.schema)
             options.standby.prepare(project, options, place, is_increment=True, code=code)
 

@@ -16,8 +16,7 @@
     ├── QueryFailed (1)              the database refused a query
     ├── DatabaseFault (4)            the database failed in the middle of the work
     ├── DatabaseUnreachable (4)      no usable connection, or no embedded server
-    ├── QueryTooSlow, TooBusy (4)    a request to the service took, or would wait, too long
-    └── ReaderGone (0)               nobody reads our output any more, as in `labmart show | head`
+    └── QueryTooSlow, TooBusy (4)    a request to the service took, or would wait, too long
 
 Each says what is wrong, where, and what to do next. A fault has a class of its own where somebody
 catches it, or where the service answers it with a kind and a status of its own; all others are a
@@ -35,7 +34,6 @@ from pathlib import Path
 
 from loader import __version__
 
-EXIT_DONE = 0
 EXIT_BUILD = 1
 EXIT_USAGE = 2
 EXIT_FILE = 3
@@ -52,10 +50,6 @@ class LabmartError(Exception):
     exit_code = EXIT_USAGE
     # What the service answers with.
     status = 422
-
-
-class ReaderGone(LabmartError):
-    exit_code = EXIT_DONE
 
 
 class UsageError(LabmartError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from loader import ledger
 from loader.database import Database
@@ -34,7 +34,10 @@ def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
     names = _IN_A_TABLE if format_ == "table" else [column.name for column in COLUMNS]
     columns = tuple(column for column in COLUMNS if column.name in names)
     rows, total = load_rows(database, columns, limit)
-    print_rows(columns, rows, format_, _footer(total, len(rows)))
+    shown = f"the newest {len(rows):,} of {total:,}" if len(rows) < total else f"{total:,}"
+    print_rows(
+        columns, rows, format_, f"loads: {shown}" if total else "Nothing has been loaded yet."
+    )
 
 
 def load_rows(
@@ -49,18 +52,19 @@ def load_rows(
     judged: dict[int, tuple[str, Account]] = {}
     with suppress(LabmartError), database.open() as source:
         judged = accounts(database.project, source)
-    shown = loads[-limit:] if limit else loads
-    return [_row(load, judged.get(load.load_id), columns) for load in shown], len(loads)
 
+    def row(load: Load) -> Row:
+        _, account = judged.get(load.load_id, ("", None))
+        if load.status != ledger.CURRENT:
+            account = None
+        cells = vars(load) | {
+            "rejected_lines": load.records_rejected,
+            "rejected_rows": account and account.rejected_rows,
+            "rejected": account and account.rejected,
+        }
+        return tuple(cells[column.name] for column in columns)
 
-def _row(load: Load, judged: tuple[str, Account] | None, columns: Sequence[Column]) -> Row:
-    account = judged[1] if judged and load.status == ledger.CURRENT else None
-    cells = vars(load) | {
-        "rejected_lines": load.records_rejected,
-        "rejected_rows": account and account.rejected_rows,
-        "rejected": account and account.rejected,
-    }
-    return tuple(cells[column.name] for column in columns)
+    return list(map(row, loads[-limit:] if limit else loads)), len(loads)
 
 
 def change_loads(database: Database, load_ids: Sequence[int], *, undo: bool) -> str:
@@ -78,14 +82,14 @@ def prune_loads(database: Database, *, check: bool) -> str:
     The space is free for new rows once PostgreSQL has vacuumed the tables, which it does by
     itself; doing it here would let the person wait for as long as a load takes.
     """
-    if check:
-        with _store(database, write=False) as store:
-            return "\n".join(after_prune(ledger.not_current(store.loads()), check=True))
     # A build reads the ledger first and the rows later: they must stay until it has ended.
-    with one_build_at_a_time(database.project), _store(database, write=True) as store:
-        gone = ledger.prune(store)
-        store.commit()
-    return "\n".join(after_prune(gone, check=False))
+    turn = nullcontext() if check else one_build_at_a_time(database.project)
+    with turn, _store(database, write=not check) as store:
+        gone = ledger.not_current(store.loads())
+        if not check:
+            store.delete(gone)
+            store.commit()
+    return "\n".join(after_prune(gone, check=check))
 
 
 @contextmanager
@@ -100,16 +104,12 @@ def after_change(
 ) -> list[str]:
     """What an undo or redo amounts to: `before` is the ledger as it was, `new` what it gave."""
     now = ledger.after(before, new)
-    taken_by = ledger.takers(now)
+    words = {ledger.REVERTED: "is undone", ledger.CURRENT: "is current again"}
     sentences = []
     for load in now:
         if load.load_id in load_ids:
-            words = {
-                ledger.REVERTED: "is undone",
-                ledger.CURRENT: "is current again",
-                ledger.SUPERSEDED: f"is redone, but load {taken_by[load.load_id]} has replaced it",
-            }
-            sentences.append(f"{_called(load)} {words[load.status]}")
+            taken = f"is redone, but load {ledger.takers(now)[load.load_id]} has replaced it"
+            sentences.append(f"{_called(load)} {words.get(load.status, taken)}")
     others = [load_id for load_id in new if load_id not in load_ids]
     for status, became in ((ledger.CURRENT, "current again"), (ledger.SUPERSEDED, "replaced")):
         if ids := [str(load_id) for load_id in others if new[load_id] == status]:
@@ -124,21 +124,14 @@ def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
     if not gone:
         return ["Every load is current; there is nothing to delete."]
     word = "would be deleted" if check else "deleted"
-    sentences = []
-    total = 0
-    for load in gone:
-        rows = load.records_read - load.records_rejected
-        total += rows
-        rejected = f"{load.records_rejected:,} rejected lines"
-        sentences.append(f"{_called(load)}, {load.status}: {rows:,} rows, {rejected} {word}")
-    return [*sentences, f"In all {len(gone):,} with {total:,} rows {word}."]
+    rows = [load.records_read - load.records_rejected for load in gone]
+    sentences = [
+        f"{_called(load)}, {load.status}: {kept:,} rows, {load.records_rejected:,} rejected lines "
+        f"{word}"
+        for load, kept in zip(gone, rows, strict=True)
+    ]
+    return [*sentences, f"In all {len(gone):,} with {sum(rows):,} rows {word}."]
 
 
 def _called(load: Load) -> str:
     return f"load {load.load_id} ({display(load.file)} into {display(load.input)})"
-
-
-def _footer(total: int, shown: int) -> str:
-    if shown < total:
-        return f"loads: the newest {shown:,} of {total:,}"
-    return f"loads: {shown:,}" if shown else "Nothing has been loaded yet."

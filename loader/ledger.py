@@ -68,28 +68,26 @@ def said_of(loads: Sequence[Load]) -> dict[str, dict[str, object]]:
     }
 
 
-@dataclass(frozen=True)
-class SaidNames:
-    """What a person said of the names in a header, `NAME=COLUMN`, for a load that has it."""
-
-    header: tuple[str, ...]
-    names: tuple[str, ...]
-    load_id: int
-
-    @property
-    def columns(self) -> set[str]:
-        return {text.rpartition("=")[2].strip() for text in self.names}
+def names_of(load: Load) -> tuple[str, ...]:
+    """What a person said of the names in a load's header, `NAME=COLUMN`."""
+    names = reading_of(load).get(NAMES)
+    return tuple(names) if isinstance(names, list) else ()
 
 
-def names_of_headers(loads: Sequence[Load]) -> list[SaidNames]:
-    """What was last said of each header, the newest first. An undone load says nothing."""
-    said: dict[tuple[str, ...], SaidNames] = {}
+def named_columns(load: Load) -> set[str]:
+    return {text.rpartition("=")[2].strip() for text in names_of(load)}
+
+
+def named(loads: Sequence[Load]) -> list[Load]:
+    """The last load of each header of whose names something was said; the newest first.
+
+    An undone load says nothing.
+    """
+    found: dict[str, Load] = {}
     for load in reversed(loads):
-        names = reading_of(load).get(NAMES)
-        if load.status != REVERTED and load.header and isinstance(names, list):
-            header = tuple(json.loads(load.header))
-            said.setdefault(header, SaidNames(header, tuple(names), load.load_id))
-    return list(said.values())
+        if load.status != REVERTED and load.header and names_of(load):
+            found.setdefault(load.header, load)
+    return list(found.values())
 
 
 def statuses(loads: Sequence[Load]) -> dict[int, str]:
@@ -246,13 +244,6 @@ def not_current(loads: Sequence[Load]) -> list[Load]:
     """What prune deletes."""
     should = statuses(loads)
     return [load for load in loads if should[load.load_id] != CURRENT]
-
-
-def prune(store: RawStore) -> list[Load]:
-    """Delete the loads that are not current, and what a killed load may have left; the former."""
-    gone = not_current(store.loads())
-    store.delete(gone)
-    return gone
 
 
 def takers(loads: Sequence[Load]) -> dict[int, int]:

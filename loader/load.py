@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from loader import ledger
 from loader.engines import Load, open_store
 from loader.engines.raw_store import RawStore
 from loader.errors import (
@@ -31,20 +32,7 @@ from loader.errors import (
 )
 from loader.files import Collected, collect
 from loader.files.content import LocalFile, cannot_open, cannot_write, sha256_of
-from loader.ledger import (
-    APPEND,
-    CURRENT,
-    NAMES,
-    REPLACE,
-    SHEET,
-    SaidNames,
-    Step,
-    changes,
-    escaped,
-    names_of_headers,
-    plan,
-    said_of,
-)
+from loader.ledger import APPEND, CURRENT, NAMES, REPLACE, SHEET, Step
 from loader.parsers import recognise
 from loader.parsers.records import Batch, Parser, Rejections
 from loader.printable import printable
@@ -121,16 +109,16 @@ class Table:
 
     `entry` is its row of the ledger; the numbers in it are 0 until it has been read, and `load_id`
     is if it is not written. `file_state` is what the file was like when it was looked at: its size,
-    when it was written, and which file it is. `remembered` is what was said of an earlier file with
-    the same header. `state` is "loaded", "read" (with `check`), "known" (the `step` says where) or
-    "refused".
+    when it was written, and which file it is. `named_as` is a load with the same header, whose
+    names for it are this one's. `state` is "loaded", "read" (with `check`), "known" (the `step`
+    says where) or "refused".
     """
 
     file: LocalFile
     parser: Parser
     entry: Load
     file_state: tuple[int, int, int]
-    remembered: SaidNames | None = None
+    named_as: Load | None = None
     step: Step = field(default_factory=Step)
     state: str = ""
     rejections: Rejections = field(default_factory=Rejections)
@@ -138,14 +126,11 @@ class Table:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know; complete after the last batch."""
-        if self.remembered is None:
+        if self.named_as is None:
             return self.parser.notes
-        names = ", ".join(self.remembered.names)
-        remembered = (
-            f"its header was that of load {self.remembered.load_id}, and so its names are those "
-            f"that were said then: {names}; --map says others"
-        )
-        return (remembered, *self.parser.notes)
+        names = ", ".join(ledger.names_of(self.named_as))
+        as_then = f"load {self.named_as.load_id}, and so its names are those that were said then"
+        return (f"its header was that of {as_then}: {names}; --map says others", *self.parser.notes)
 
     @property
     def name(self) -> str:
@@ -213,7 +198,7 @@ class _Call:
         no_tables: list[str] = []
         named = {*map(printable, paths), *self.options.names.values()}
         loads = self.store.loads()
-        said = said_of(loads), names_of_headers(loads)
+        said = ledger.said_of(loads), ledger.named(loads)
         for file in collected.files:
             try:
                 tables += self._tables(file, *said)
@@ -236,7 +221,7 @@ class _Call:
         self,
         file: LocalFile,
         said_before: Mapping[str, Mapping[str, object]],
-        said_of_headers: Sequence[SaidNames],
+        named: Sequence[Load],
     ) -> Iterator[Table]:
         """The tables of a file. Raises FileRefused, or OSError."""
         options = self.options.read
@@ -249,17 +234,17 @@ class _Call:
         }
         before = said_before.get(sha256)
         if before is not None and said.items() <= before.items():
-            said, said_of_headers = dict(before), ()
+            said, named = dict(before), ()
         if NAMES in said:
-            said_of_headers = ()
+            named = ()
         read = msgspec.convert({**said, SHEET: options.sheet}, ReadOptions)
         inputs = [replace(table, formats=read.or_else(table.formats)) for table in self.inputs]
-        parsers, remembered = _recognise(file, inputs, read, said_of_headers)
-        if remembered:
-            said[NAMES] = list(remembered.names)
+        parsers, named_as = _recognise(file, inputs, read, named)
+        if named_as:
+            said[NAMES] = list(ledger.names_of(named_as))
         now = datetime.now(UTC)
         for parser in parsers:
-            part = escaped(parser.part)
+            part = ledger.escaped(parser.part)
             entry = Load(
                 load_id=0,
                 call_id=0,
@@ -280,12 +265,12 @@ class _Call:
                 arrived_at=datetime.fromtimestamp(file.changed_at or file_state[1] / 1e9, UTC),
                 **asdict(parser.input.formats),
             )
-            yield Table(file, parser, entry, file_state, remembered)
+            yield Table(file, parser, entry, file_state, named_as)
 
     def run(self, tables: Sequence[Table]) -> None:
         """Read all tables, write them while there is no problem, commit if there was none."""
         entries = [table.entry for table in tables]
-        steps = plan(self.store.loads(), entries, replace=self.options.replace)
+        steps = ledger.plan(self.store.loads(), entries, replace=self.options.replace)
         if self.writing and not all(step.known for step in steps):
             self.store.prepare(self.inputs)
             if self.judge is not None:
@@ -307,7 +292,7 @@ class _Call:
         if self.writing and call_id:
             for table in new:
                 self._count_again(table)
-            self.store.set_status(changes(self.store.loads()))
+            self.store.set_status(ledger.changes(self.store.loads()))
             if self.judge is not None:
                 self.report.working("working out what would change …")
                 self.problems += self.judge.end(self.store, new)
@@ -416,31 +401,31 @@ class _Call:
 
 
 def _recognise(
-    file: LocalFile, inputs: Sequence[Input], read: ReadOptions, said: Sequence[SaidNames]
-) -> tuple[Sequence[Parser], SaidNames | None]:
-    """The parsers of a file, and what was said of its header before, if they need that.
+    file: LocalFile, inputs: Sequence[Input], read: ReadOptions, named: Sequence[Load]
+) -> tuple[Sequence[Parser], Load | None]:
+    """The parsers of a file, and the load whose names for its header they need, if they do.
 
     Raises FileRefused.
     """
     columns = {name for table in inputs for name in table.column_names}
-    usable = [names for names in said if columns.issuperset(names.columns)][:_REMEMBERED]
+    usable = [load for load in named if columns.issuperset(ledger.named_columns(load))]
     refused = None
     parsers: Sequence[Parser] = ()
     try:
         parsers = recognise(file, inputs, read)
-        headers = {parser.header for parser in parsers}
+        headers = {json.dumps(parser.header) for parser in parsers}
         # What was said is needed for a header itself, or for a sheet that has none without it.
         if not any(getattr(parser, "beside", ()) for parser in parsers):
-            usable = [names for names in usable if names.header in headers]
+            usable = [load for load in usable if load.header in headers]
     except FileRefused as error:
         refused = error
         if error.header is None:
             raise
-    for names in usable:
+    for load in usable[:_REMEMBERED]:
         with suppress(FileRefused):
-            others = recognise(file, inputs, replace(read, names=names.names))
-            if any(parser.header == names.header for parser in others):
-                return others, names
+            others = recognise(file, inputs, replace(read, names=ledger.names_of(load)))
+            if any(json.dumps(parser.header) == load.header for parser in others):
+                return others, load
     if refused:
         raise refused
     return parsers, None

@@ -26,7 +26,7 @@ from loader.engines import Column, Row
 from loader.errors import BadParameter, LabmartError, UnknownMart
 from loader.history import COLUMNS, load_rows
 from loader.query import FILTER_SYNTAX, selection_of
-from loader.show import ISSUES, rule_sentences, write_items
+from loader.show import ISSUES, rule_sentences, write_json
 from loader.show import why as rows_behind
 
 _INSTRUCTIONS = (
@@ -152,5 +152,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _items(columns: Sequence[Column], rows: Iterable[Row], **more: object) -> str:
     out = BytesIO()
-    write_items(columns, rows, out, **more)
+    out.write(b'{"items": ')
+    write_json(columns, rows, out)
+    out.write(f", {json.dumps(more, ensure_ascii=False)[1:]}\n".encode())
     return out.getvalue().decode()

@@ -22,7 +22,6 @@ _PACE = 0.1
 TESTS = ("test", "unit_test")
 # dbt's words of a node, as a person is told them.
 _WORDS = {"success": "done", "pass": "passed", "warn": "WARNS", "error": "FAILED", "fail": "FAILED"}
-_UNWRITTEN = " Nothing was written (--check)."
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,9 @@ def describe(table: Table, seconds: float) -> Iterator[str]:
     yield f"    {parser.dialect}: {', '.join(parser.columns)}"
     for note in table.notes:
         yield f"    {note}"
-    if table.state == "known":
-        yield f"    already loaded ({table.step.known}), nothing to do"
-        return
-    if table.state == "refused":
-        yield "    refused"
+    words = {"known": f"already loaded ({table.step.known}), nothing to do", "refused": "refused"}
+    if table.state in words:
+        yield f"    {words[table.state]}"
         return
     if table.step.takes:
         yield f"    {table.step.takes}"
@@ -130,13 +127,14 @@ def describe(table: Table, seconds: float) -> Iterator[str]:
 
 def summary(tables: Sequence[Table], *, check: bool) -> str:
     """What became of all tables of a call that was not refused."""
+    unwritten = " Nothing was written (--check)." if check else ""
     new = [table for table in tables if table.state != "known"]
     if not new:
-        return "Nothing new to load." + (_UNWRITTEN if check else "")
+        return f"Nothing new to load.{unwritten}"
     kept = sum(table.records for table in new)
     what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
     if check:
-        return f"{what} can be read.{_UNWRITTEN}"
+        return f"{what} can be read.{unwritten}"
     ids = [table.entry.load_id for table in new]
     which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
     return f"Loaded {what} as {which}."

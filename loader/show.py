@@ -116,9 +116,8 @@ def show(
 
 
 def _rows_of(shown: int, total: int) -> str:
-    if shown < total:
-        return f"the first {shown:,} of {total:,} rows"
-    return f"{total:,} row{'' if total == 1 else 's'}"
+    some = f"the first {shown:,} of " if shown < total else ""
+    return f"{some}{total:,} row{'' if total == 1 else 's'}"
 
 
 def print_rows(
@@ -176,15 +175,6 @@ def write_json(columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes]) -
         out.write(f"{before}\n  {{{', '.join(pairs)}}}".encode())
         before = ","
     out.write(b"[]\n" if before == "[" else b"\n]\n")
-
-
-def write_items(
-    columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes], **more: object
-) -> None:
-    """The same as `items` of one object, with what else there is to say."""
-    out.write(b'{"items": ')
-    write_json(columns, rows, out)
-    out.write(f"{', ' if more else ''}{json.dumps(more, ensure_ascii=False)[1:]}\n".encode())
 
 
 def _json(value: Value) -> str:
@@ -474,18 +464,14 @@ def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) ->
     Long text is cut first. What still does not fit is left out, from the right.
     """
     shown = [_Column(c, [display(row[i]) for row in rows]) for i, c in enumerate(columns)]
-    if width is None:
-        for column in shown:
-            column.width = column.wanted
-    else:
-        ends = accumulate(len(_GAP) + column.width for column in shown)
-        spare = width + len(_GAP)
-        shown = shown[: max(1, sum(end <= spare for end in ends))]
-        spare -= sum(len(_GAP) + column.width for column in shown)
-        # What is left goes to the cut columns, one by one, the narrowest first.
-        while spare > 0 and (cut := [column for column in shown if column.width < column.wanted]):
-            min(cut, key=lambda column: column.width).width += 1
-            spare -= 1
+    spare = len(_GAP) + (sys.maxsize if width is None else width)
+    ends = accumulate(len(_GAP) + column.width for column in shown)
+    shown = shown[: max(1, sum(end <= spare for end in ends))]
+    spare -= sum(len(_GAP) + column.width for column in shown)
+    # What is left goes to the cut columns, one by one, the narrowest first.
+    while spare > 0 and (cut := [column for column in shown if column.width < column.wanted]):
+        min(cut, key=lambda column: column.width).width += 1
+        spare -= 1
     height = max((len(column.header) for column in shown), default=0)
     headers = [[""] * (height - len(column.header)) + column.header for column in shown]
     lines = [

@@ -17,7 +17,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -167,8 +166,13 @@ class _Watcher(Report):
         except (FileRefused, FilesRefused, NothingToLoad) as error:
             if not self._place.is_unchanged(file):
                 return
+            self.refused += 1
             problems = error.problems if isinstance(error, FilesRefused) else (str(error),)
-            report = self._refusal(file, problems)
+            seen = ("", "What labmart saw in it:", "", *self._told) if self._told else ()
+            lines = (f"{file.shown} was not loaded:", "", *problems, *seen)
+            report = "\n".join((*lines, "", "Correct it and put it into the folder again.", ""))
+            for problem in problems:
+                self.say(problem)
         if self._place.moves:
             try:
                 moved_to = self._place.move(file, LOADED if report is None else REJECTED, report)
@@ -177,15 +181,6 @@ class _Watcher(Report):
             except FileRefused as error:
                 self.say(f"{error} It stays, and is remembered.")
         self._done.add(file)
-
-    def _refusal(self, file: WatchedFile, problems: Sequence[str]) -> str:
-        """Tell why a file was refused; the report that goes beside it."""
-        self.refused += 1
-        seen = ["", "What labmart saw in it:", "", *self._told] if self._told else []
-        for problem in problems:
-            self.say(problem)
-        lines = [f"{file.shown} was not loaded:", "", *problems, *seen]
-        return "\n".join([*lines, "", "Correct it and put it into the folder again.", ""])
 
     def _build(self) -> None:
         try:

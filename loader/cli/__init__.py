@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from loader import __version__
-from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError, ReaderGone
+from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError
 from loader.printable import printable
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # click would make exit code 1 of a reader that has gone.
-            raise ReaderGone from None
+            # Nobody reads on, as in `labmart show | head`; click would make exit code 1 of it.
+            raise click.exceptions.Exit(0) from None
 
 
 @click.group(
@@ -207,7 +207,7 @@ def main() -> None:
     except EndedBySignal as ended:
         say("interrupted")
         code = ended.code
-    except (BrokenPipeError, ReaderGone):
+    except BrokenPipeError:
         # Python would complain once more when it flushes stdout at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LabmartError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,14 +178,13 @@ def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
     """Load the PATHs, if any, build, and print user_features."""
     from loader.build import check_seeds
     from loader.contract import DEFAULT_MART
-    from loader.show import show as show_mart
 
     database = call.database(given["target"])
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
     tables = _load(database, paths, parsed(given, check=False)) if paths else []
     load_ids = [table.entry.load_id for table in tables if table.entry.load_id]
-    _build(database, given, load_ids, when_green=lambda: show_mart(database, DEFAULT_MART))
+    _build(database, given, load_ids, shows=DEFAULT_MART)
 
 
 @on_database(labmart)
@@ -381,16 +380,13 @@ def prune() -> None:
 
 
 def _build(
-    database: Database,
-    given: Given,
-    load_ids: Sequence[int] = (),
-    *,
-    when_green: Callable[[], None] | None = None,
+    database: Database, given: Given, load_ids: Sequence[int] = (), *, shows: str = ""
 ) -> None:
-    """Build; the last lines say what became of the records, also of those of a red build."""
+    """Build, and print a mart; the last lines say what became of the records, if red as well."""
     from loader.build import run_and_report
     from loader.dbt import BuildOptions
     from loader.show import closing_lines
+    from loader.show import show as show_mart
 
     def close(built: Database) -> None:
         with suppress(LabmartError):
@@ -399,8 +395,8 @@ def _build(
 
     if not run_and_report(database, filled(BuildOptions, given), red=close):
         raise BuildFailed
-    if when_green:
-        when_green()
+    if shows:
+        show_mart(database, shows)
     close(database)
 
 

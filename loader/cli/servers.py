@@ -246,7 +246,7 @@ _spool_option = option(
 @click.pass_obj
 def serve(call: Call, /, **given: Any) -> None:
     """Serve uploads, jobs and marts over HTTP, with a page to look at."""
-    settings = _settings(call, **given)
+    settings = _settings(call.database(given["target"]), **given)
     from loader.service.app import serve as run
 
     # To be told to end is how a server ends.
@@ -264,7 +264,7 @@ def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
 
     Start both with the same --spool.
     """
-    settings = _settings(call, **given)
+    settings = _settings(call.database(given["target"]), **given)
     from loader.service.worker import run_workers, work
 
     if with_parent:
@@ -279,7 +279,7 @@ def token() -> None:
     """Make, list and revoke the tokens of the service."""
 
 
-@token.command("create")
+@on_database(token, "create")
 @click.option(
     "--name", required=True, help="What to call it; the name is shown with all that is done by it."
 )
@@ -292,9 +292,7 @@ def token() -> None:
 @click.option(
     "--expires", metavar="90d", help="How long it is valid (h, d, w); default: until it is revoked."
 )
-@target_option
-@click.pass_obj
-def token_create(call: Call, name: str, role: str, expires: str | None, target: str | None) -> None:
+def token_create(database: Database, name: str, role: str, expires: str | None) -> None:
     """Make a token and print it; it is not shown again."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) or name == "local":
         raise click.BadParameter(
@@ -310,30 +308,26 @@ def token_create(call: Call, name: str, role: str, expires: str | None, target: 
                 f"{expires!r} is no time such as 12h, 90d or 8w.", param_hint="--expires"
             )
         age = timedelta(**{_UNITS[said[2]]: int(said[1])})
-    with _tokens(call, target) as tokens:
+    with _tokens(database) as tokens:
         click.echo(tokens.create(name, cast("Role", role), expires=age))
     say("This token is not shown again.")
 
 
-@token.command("list")
-@target_option
-@click.pass_obj
-def token_list(call: Call, target: str | None) -> None:
+@on_database(token, "list")
+def token_list(database: Database) -> None:
     """Print the tokens' names, roles and states."""
-    with _tokens(call, target) as tokens:
+    with _tokens(database) as tokens:
         for known in tokens.all():
             ends = f"{known.expires_at:%Y-%m-%d}" if known.expires_at else "-"
             created = f"{known.created_at:%Y-%m-%d}"
             click.echo(f"{known.name}\t{known.role}\t{known.state}\t{created}\t{ends}")
 
 
-@token.command("revoke")
+@on_database(token, "revoke")
 @click.argument("name")
-@target_option
-@click.pass_obj
-def token_revoke(call: Call, name: str, target: str | None) -> None:
+def token_revoke(database: Database, name: str) -> None:
     """Make a token invalid at once."""
-    with _tokens(call, target) as tokens:
+    with _tokens(database) as tokens:
         tokens.revoke(name)
     say(f"revoked: {name}")
 
@@ -357,9 +351,9 @@ def mcp(database: Database) -> None:
 
 
 @contextmanager
-def _tokens(call: Call, target: str | None) -> Iterator[TokenStore]:
+def _tokens(database: Database) -> Iterator[TokenStore]:
     """The tokens in the service's schema, which is made when it is missing."""
-    settings = _settings(call, target)
+    settings = _settings(database)
     from loader.service.access import TokenStore
     from loader.service.jobs import prepared
 
@@ -367,13 +361,13 @@ def _tokens(call: Call, target: str | None) -> Iterator[TokenStore]:
         yield TokenStore(tables)
 
 
-def _settings(call: Call, target: str | None, **given: Any) -> Settings:
+def _settings(database: Database, **given: Any) -> Settings:
     """The settings that the options of a subcommand mean, called as their fields are."""
     if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
         raise MissingExtra("labmart serve", "service")
     from loader.service.jobs import Settings
 
-    settings = Settings(call.database(target), target, **given)
+    settings = Settings(database, **given)
     if "spool" in given:
         settings.spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return settings

@@ -52,7 +52,7 @@ MAJOR = 18
 _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 # A socket address holds 107 bytes; "/.s.PGSQL.5432" takes 14 of them. profiles.yml.example
 # has the same number.
-LONGEST_RUN_PATH = 90
+_LONGEST_RUN_PATH = 90
 
 # Recovery after a crash replays up to max_wal_size; minutes on a slow disk.
 _START_SECONDS = 600.0
@@ -111,13 +111,13 @@ class Status(NamedTuple):
 def place_of(profiles_dir: Path) -> Place:
     """The server that belongs to a directory with a profiles.yml.
 
-    A run path of more than 90 bytes is too long for a socket. A directory in /tmp, named by the
-    hash of the path, takes its place; profiles.yml.example computes the same.
+    Where the path is too long for a socket, a directory in /tmp named by its hash takes its place;
+    profiles.yml.example computes the same.
     """
     home = profiles_dir / ".labmart"
     run = home / "run"
     as_bytes = os.fsencode(run)
-    if len(as_bytes) > LONGEST_RUN_PATH:
+    if len(as_bytes) > _LONGEST_RUN_PATH:
         digest = hashlib.md5(as_bytes, usedforsecurity=False).hexdigest()[:16]
         run = Path("/tmp") / f"labmart-{digest}"
     return Place(home=home, run=run)
@@ -385,8 +385,7 @@ def _wait(place: Place, poll: Callable[[], int | None]) -> bool:
 
     `poll` gives None while the process lives, as Popen's does.
     """
-    begun = time.monotonic()
-    pause, is_told = 0.01, False
+    begun, is_told = time.monotonic(), False
     while poll() is None:
         if _answers(place):
             return True
@@ -396,8 +395,7 @@ def _wait(place: Place, poll: Callable[[], int | None]) -> bool:
             print(f"waiting for the PostgreSQL of {place.data} to answer …", file=sys.stderr)
         if waited > _START_SECONDS:
             raise _failed(f"PostgreSQL does not answer after {_START_SECONDS:.0f} seconds", place)
-        time.sleep(pause)
-        pause = min(0.2, pause * 1.5)
+        time.sleep(min(0.2, 0.01 + waited / 3))
     return False
 
 
@@ -415,7 +413,7 @@ def _last_lines(place: Place) -> str:
 
 
 def _ensure_data_directory(place: Place, account: Account) -> None:
-    """Make the data directory, completely or not at all. Raises DatabaseUnreachable."""
+    """Make the data directory, completely or not at all."""
     version_file = place.data / "PG_VERSION"
     if version_file.is_file():
         made_by = version_file.read_text(encoding="ascii", errors="replace").strip()

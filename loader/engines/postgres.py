@@ -57,7 +57,7 @@ def open_connection(profile: Profile, name: str) -> Connection:
     `name` is what pg_stat_activity calls us, unless the profile has another `application_name`.
     """
     try:
-        connection = psycopg2.connect(psycopg2.extensions.make_dsn(**parameters(profile, name)))
+        connection = psycopg2.connect(psycopg2.extensions.make_dsn(**_parameters(profile, name)))
     except psycopg2.OperationalError as error:
         raise _unreachable(error, profile) from None
     try:
@@ -82,7 +82,7 @@ def open_connection(profile: Profile, name: str) -> Connection:
     return connection
 
 
-def parameters(profile: Profile, name: str) -> dict[str, str]:
+def _parameters(profile: Profile, name: str) -> dict[str, str]:
     """What libpq needs to connect as dbt would, under libpq's names."""
     values = {key: profile.text(key) for key in _PASSED_ON} | {
         "password": profile.text("password") or profile.text("pass"),

@@ -20,9 +20,13 @@ from loader.errors import DatabaseFault
 from loader.parsers.records import Batch, RejectedLine, csv_cell
 from loader.sources import EXTRA, LAST_LOAD, LEDGER, REJECTED, Input, InputColumn, header_key
 
-TIMESTAMP = "timestamp with time zone"
+_TYPES = {
+    "int": "bigint",
+    "str": "text",
+    "str | None": "text",
+    "datetime": "timestamp with time zone",
+}
 # The ledger has a column for each field of a Load.
-_TYPES = {"int": "bigint", "str": "text", "str | None": "text", "datetime": TIMESTAMP}
 LEDGER_COLUMNS = {item.name: _TYPES[str(item.type)] for item in fields(Load)}
 _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LEDGER: LEDGER_COLUMNS,

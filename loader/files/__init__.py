@@ -32,13 +32,7 @@ from loader.files.content import (
     content_of,
     open_zip,
 )
-from loader.files.names import (
-    in_reading_order,
-    is_left_out,
-    is_pattern,
-    scheme_of,
-    shown_address,
-)
+from loader.files.names import in_reading_order, is_left_out, is_pattern, scheme_of, shown_address
 from loader.files.remote import Remote, check_scheme, faults_told
 from loader.printable import printable
 
@@ -188,15 +182,15 @@ class Collected:
 
     def _look_into(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
         """Keep the file, or what it wraps. Raises FileRefused."""
-        content = content_of(file.path, file.name)
-        if content.compression and content.kind in _SOUGHT_IN:
+        kind, compression = content_of(file.path, file.name)
+        if compression and kind in _SOUGHT_IN:
             with DecompressedStream(file.path, file.name) as stream:
                 path = self.spool.save(file.name, stream.read, "decompressing", limit)
             self._look_into(replace(file, path=path, temporary=True), depth, limit)
-        elif content.kind == "zip":
+        elif kind == "zip":
             self._unpack(file, depth, limit)
         else:
-            self.files.append(replace(file, content=content))
+            self.files.append(replace(file, kind=kind, compression=compression))
 
     def _unpack(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
         """All members, in reading order, each as a file of its own called `name/member`."""

@@ -25,7 +25,6 @@ import re
 import shutil
 import struct
 import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -57,7 +56,6 @@ RESERVE_SHARE = 0.05
 HARMLESS = 2 << 30
 PLAUSIBLE_RATIO = 1000
 CHECK_SPACE_EVERY = 64 << 20
-_TELL_EVERY = 0.1  # seconds
 
 _SAMPLE = 64 * 1024
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
@@ -80,15 +78,8 @@ _MAGIC_NUMBERS = {
 _WORKBOOK = re.compile(r"(?:.*/)?workbook[0-9]*\.xml")
 # All that zipfile raises for damaged archives.
 ZIP_DAMAGES = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    OSError,
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
+    *(RuntimeError, ValueError, OverflowError, OSError),
 )
 
 
@@ -259,38 +250,31 @@ class _Decompressed(io.RawIOBase):
 
 
 @dataclass(frozen=True)
-class Content:
-    """What a file is.
-
-    `kind` is `text`, `xlsx` (xlsm too), `xls`, `ods`, `parquet`, `zip` (an archive of files), or
-    what anything else is, in words for a person ("a PDF document"); `compression` is that around
-    it. Any OLE file is `xls`, and any zip that is compressed once more `zip`.
-    """
-
-    kind: str
-    compression: str
-
-
-@dataclass(frozen=True)
 class LocalFile:
     """A file that can be opened and sought in.
 
     `name` is for people and the ledger: the PATH as it was written, `folder/file`, an address
     without its secrets, or `archive.zip/member`; always printable. `path` is where the bytes are,
-    a temporary file for standard input, remote files and members of archives. `content` is what
-    `collect` has seen in it. `changed_at` is when the bytes were last changed where they come from,
-    in seconds since 1970; None where only the file at `path` tells it.
+    a temporary file for standard input, remote files and members of archives. For `kind` and
+    `compression` see `content_of`; `collect` has looked. `changed_at` is when the bytes were last
+    changed where they come from, in seconds since 1970; None where only that of `path` is known.
     """
 
     name: str
     path: Path
     temporary: bool = False
-    content: Content | None = None
+    kind: str = ""
+    compression: str = ""
     changed_at: float | None = None
 
 
-def content_of(path: Path, name: str = "") -> Content:
-    """Look into a file. Raises FileRefused, calling it `name`, when it cannot be opened."""
+def content_of(path: Path, name: str = "") -> tuple[str, str]:
+    """What a file is, and the compression around it, as `DecompressedStream` calls it.
+
+    The former is `text`, `xlsx` (xlsm too), `xls` (any OLE file), `ods`, `parquet`, `zip` (an
+    archive of files, or anything of the kind that is compressed once more), or words for a person
+    ("a PDF document"). Raises FileRefused, calling it `name`, when it cannot be opened.
+    """
     name = name or printable(str(path))
     with DecompressedStream(path, name) as stream:
         head = stream.read(_SAMPLE)
@@ -309,7 +293,7 @@ def content_of(path: Path, name: str = "") -> Content:
     else:
         words = (word for magic, word in _MAGIC_NUMBERS.items() if head.startswith(magic))
         kind = next(words, "") or ("text" if _is_text(head) else "a binary file of another kind")
-    return Content(kind, compression)
+    return kind, compression
 
 
 def open_zip(path: Path, name: str) -> zipfile.ZipFile:
@@ -410,22 +394,18 @@ class Spool(ExitStack):
     def watch(self, name: str, doing: str, path: Path) -> Callable[[int], None]:
         """A function to be told the bytes that have been written to `path` so far.
 
-        It tells people, not more often than they can read, and raises FileRefused when the disk
-        has too little space left.
+        It tells people, and raises FileRefused when the disk has too little space left.
         """
-        told = 0.0
         checked = 0
 
         def tell(size: int) -> None:
-            nonlocal told, checked
+            nonlocal checked
             if size >= checked:
                 checked = size + CHECK_SPACE_EVERY
                 space = shutil.disk_usage(path.parent)
                 if space.free < min(RESERVE, int(space.total * RESERVE_SHARE)):
                     raise FileRefused(name, cannot_write(OSError(errno.ENOSPC, "")))
-            if time.monotonic() - told >= _TELL_EVERY:
-                told = time.monotonic()
-                self.progress(f"{name}: {doing}, {size / 1e6:,.1f} MB")
+            self.progress(f"{name}: {doing}, {size / 1e6:,.1f} MB")
 
         return tell
 

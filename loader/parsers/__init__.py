@@ -41,9 +41,8 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     from loader.files.content import DecompressedStream
     from loader.parsers import delimited, encoding, sheets
 
-    assert file.content is not None, "collect looks into every file"
     inputs = with_said_names(inputs, options.names)
-    name, kind = file.name, file.content.kind
+    name, kind = file.name, file.kind
     if kind in ("xlsx", "xls", "ods"):
         tables = sheets.workbook_sheets(file.path, name, kind)
         if options.sheet is not None:
@@ -72,5 +71,5 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
         from loader.parsers import json_lines
 
         return [json_lines.recognise(name, opened, inputs, options.encoding)]
-    wrapping = f"{file.content.compression}, " if file.content.compression else ""
+    wrapping = f"{file.compression}, " if file.compression else ""
     return [delimited.recognise_text(name, opened, inputs, options, wrapping)]

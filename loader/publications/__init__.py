@@ -14,9 +14,10 @@ An increment is built the same way, of the changed rows alone, by models that re
 ones beside them (macros/increments). It changes the tables of the build that readers see, in one
 transaction, so that the build it is based on is gone.
 
-The table `publications` in S has a row for each publication, with what it read and left behind, so
-that a build that would do the same again can be left out. It changes in the transaction of the
-views. `mart_status` is a view on it: a row for each mart that readers see of a publication.
+The table `publications` in S has a row for each publication, with the code it was made by and a
+digest of the ledger as it was when the build began: so a build that would do the same again can be
+left out. It changes in the transaction of the views. `mart_status` is a view on it: a row for each
+mart that readers see of a publication.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib import import_module
 from typing import Any
 
@@ -34,12 +36,14 @@ import msgspec
 
 from loader import __version__
 from loader.engines import quote
-from loader.errors import NotBuilt, UsageError
+from loader.errors import DatabaseFault, NotBuilt, UsageError
 from loader.project import Profile, person
 
 PUBLICATIONS, MART_STATUS = "publications", "mart_status"
 # Of a publication: readers see it; it can be put back; its tables are gone.
 CURRENT, KEPT, GONE = "current", "kept", "gone"
+# What the next build has to do.
+NOTHING, INCREMENT, WHOLE = "nothing", "increment", "whole"
 KEEP_VARIABLE = "LABMART_KEEP"
 _TIME = "timestamp with time zone"
 COLUMNS = {
@@ -60,18 +64,14 @@ COLUMNS = {
     "labmart_version": "text",
     "invocation_id": "text",
     "code": "text",
-    "state": "text",
+    "ledger": "text",
     "place": "text",
     "relations": "text",
     "based_on": "bigint",
     "can_grow": "boolean",
-    "last_load": "bigint",
 }
 # So much of the rows may be of loads that came or went; to build all is quicker beyond that.
 LARGEST_INCREMENT = 0.2
-
-# Schema and name.
-Table = tuple[str, str]
 
 
 class Mart(msgspec.Struct):
@@ -110,7 +110,6 @@ class GreenBuild:
     place: str
     relations: tuple[Relation, ...]
     marts: tuple[Mart, ...]
-    sources: tuple[Table, ...] = ()
     models_built: int = 0
     tests_passed: int = 0
     tests_warned: int = 0
@@ -140,7 +139,11 @@ class Publication:
     loads: tuple[int, ...]
     marts: tuple[Mart, ...]
     relations: tuple[Relation, ...]
+    # What follows may be missing in a table of an earlier version.
+    code: str | None = None
+    ledger: str | None = None
     based_on: int | None = None
+    can_grow: bool | None = None
 
 
 @contextmanager
@@ -156,63 +159,96 @@ def open_publications(profile: Profile, *, write: bool = True) -> Iterator[Publi
 
 
 class Publications:
-    """The publications of a target; `literal` writes a text as one of its SQL."""
+    """The publications of a target; `literal` writes a text as one of its SQL.
 
-    # The marts of a publication `p` as rows `m`, and which of them readers still see.
+    `where` is the database in a person's words.
+    """
+
+    # The marts of a publication `p` as rows `m`.
     marts_as_rows = """(
         select unnest(from_json(
             p.marts, '[{"name": "VARCHAR", "tests_passed": "BIGINT", "rows": "BIGINT"}]'
         ), max_depth := 2)
     ) as m"""
-    is_seen = "true"
+    # What is read of each load; whatever is done to the ledger changes it.
+    load_columns: tuple[str, ...] = ("load_id", "status", "records_read")
 
-    def __init__(self, profile: Profile, literal: Callable[[str], str]) -> None:
+    def __init__(self, profile: Profile, where: str, literal: Callable[[str], str]) -> None:
         self.profile = profile
+        self.where = where
         self.schema = profile.schema
         self.literal = literal
+        # The table of the publications as SQL.
+        self.table = self.relation(self.schema, PUBLICATIONS)
+        # The digest of the ledger when the build began.
+        self.ledger_read: str | None = None
 
-    def is_current(self, code: str) -> bool:
-        """Whether what readers see was made by this code, and nothing has changed since."""
-        raise NotImplementedError
+    def next_build(self, code: str) -> str:
+        """What this code has to build for readers to see all that the current loads give.
 
-    def can_grow(self, code: str) -> bool:
-        """Whether the next build can be an increment of what readers see.
-
-        It is of the same code, and nothing has changed but which loads are current, not too much.
+        NOTHING if what they see was made by it, and the ledger is as it was; INCREMENT if other
+        loads are current, not too many, and its models know increments; else WHOLE.
         """
         with self.opened():
-            if not self.knows_increments(code) or not self.is_whole():
-                return False
-            [(loads,)] = self.run(f"select loads from {self.table} where status = '{CURRENT}'")
-            before = set(json.loads(loads))
-            ledger = self.relation(self.profile.raw_schema, "loads")
-            rows = self.run(f"select load_id, status, records_read from {ledger}") if before else []
-        now = {load_id for load_id, status, _ in rows if status == "current"}
+            seen = self.made_by(code)
+            if seen is None:
+                return WHOLE
+            ledger = self.ledger()
+            loads = self._loads() if seen.can_grow else []
+        before = set(seen.loads)
+        now = {load_id for load_id, status, *_ in loads if status == "current"}
         all_, changed = (
-            sum(records for load_id, _, records in rows if load_id in loads)
-            for loads in (before, before ^ now)
+            sum(records for load_id, _, records, *_ in loads if load_id in ids)
+            for ids in (before, before ^ now)
         )
-        return bool(now) and before != now and changed <= LARGEST_INCREMENT * all_
+        if before and now and before != now and changed <= LARGEST_INCREMENT * all_:
+            return INCREMENT
+        return NOTHING if ledger == seen.ledger else WHOLE
 
-    def knows_increments(self, code: str) -> bool:
-        """Whether what readers see was made by this code, and its models know increments.
+    def made_by(self, code: str) -> Publication | None:
+        """What readers see, if this code has made it and all of it is there.
 
         The caller has it `opened`.
         """
-        sql = f"select code, can_grow from {self.table} where status = '{CURRENT}'"
-        # A table of an earlier version lacks some until the next build begins.
-        return set(COLUMNS) <= set(self._columns()) and self.run(sql) == [(code, True)]
+        seen = current_of(self.read())
+        return seen if seen and seen.code == code and self.is_whole(seen) else None
 
-    def is_whole(self) -> bool:
-        """Whether readers see all of the current publication as it was left."""
-        raise NotImplementedError
+    def is_whole(self, seen: Publication) -> bool:
+        """Whether readers see all relations of the current publication."""
+        rows = [
+            (self.schema + one.suffix, one.name, seen.place + one.suffix) for one in seen.relations
+        ]
+        listed = ", ".join(f"({', '.join(map(self.literal, row))})" for row in rows)
+        values = f"(values {listed}) as own (schema, name, place)"
+        is_seen = self.is_seen("own.schema", "own.name", "own.place")
+        return bool(rows) and self.run(f"select 1 from {values} where not ({is_seen})") == []
 
-    def begin(self, *, grows: bool = False) -> str:
-        """Make ready for a build; the place where dbt is to build, '' where it always does.
+    def ledger(self) -> str:
+        """A digest of the ledger; any other one says that something was loaded or undone."""
+        return sha256(json.dumps(self._loads()).encode()).hexdigest()
 
-        `grows` is what `can_grow` has said.
-        """
-        raise NotImplementedError
+    def _loads(self) -> list[tuple[Any, ...]]:
+        """What is read of each load; nothing where there is no ledger yet."""
+        schema = self.profile.raw_schema
+        if not self.columns_of(schema, "loads"):
+            return []
+        return self.run(
+            f"select {', '.join(self.load_columns)} from {self.relation(schema, 'loads')} "
+            "order by load_id"
+        )
+
+    def begin(self) -> str:
+        """Make ready for a build; the place where dbt is to build."""
+        with self.opened():
+            if self.schema not in self.schemas_of(self.schema):
+                self.run(f"create schema {quote(self.schema)}")
+            is_there = self.columns_of(self.schema, MART_STATUS)
+            if not is_there or not set(COLUMNS) <= self.columns_of(self.schema, PUBLICATIONS):
+                self.make_tables()
+            place = self.make_room([one.place for one in self.read() if one.status != GONE])
+            # What is loaded from now on, this build may see or not: the next one is due then.
+            self.ledger_read = self.ledger()
+        return place
 
     def publish(self, build: GreenBuild, keep: int) -> int | None:
         """Put a build in place, all of it in one step, unless dbt has; its number, if it has one.
@@ -220,7 +256,35 @@ class Publications:
         `keep` is how many of those before stay. Raises DatabaseFault when readers could not be
         waited for, or when something that others have made is in the way.
         """
-        raise NotImplementedError
+        with self.opened():
+            number = self.next_number()
+            if build.is_increment:
+                self._grow(build, number)
+            else:
+                place, renames = self.settled(build, number)
+                entry = self.entry(build, number, place)
+                self.put_in_place(build.relations, place, entry, renames)
+            self.drop_surplus(keep)
+        return number
+
+    def _grow(self, build: GreenBuild, number: int) -> None:
+        """Put an increment into the tables of the current build, which nobody waits for."""
+        with self.transaction():
+            seen = current_of(self.read())
+            if seen is None or not self.is_whole(seen):
+                raise DatabaseFault(
+                    self.where,
+                    "what is published was changed while an increment of it was built.",
+                    "Build again.",
+                    outcome="Nothing was published.",
+                )
+            tables = {(one.suffix, one.name) for one in seen.relations if not one.is_view}
+            for one in build.relations:
+                if (one.suffix, one.name) in tables:
+                    for statement in changes_of(one, build.place, seen.place):
+                        self.run(statement)
+            self.run(self.entry(build, number, seen.place))
+        self.drop(self.schemas_of(build.place))
 
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
         """Put a kept publication in place, the newest one by default: the one before, and it.
@@ -237,7 +301,7 @@ class Publications:
         with self.opened():
             return self.read()
 
-    # What follows is for the engines.
+    # What each engine says for itself.
 
     def opened(self) -> AbstractContextManager[None]:
         """The database, in which `run` runs. Raises DatabaseFault instead of its own errors."""
@@ -247,14 +311,39 @@ class Publications:
         """Run a statement; its rows."""
         raise NotImplementedError
 
+    def is_seen(self, schema: str, name: str, place: str) -> str:
+        """SQL: whether the view of that schema and name reads the place; all three are SQL."""
+        raise NotImplementedError
+
+    def make_room(self, kept: Sequence[str]) -> str:
+        """Drop what builds have left that never were published; a place for the next one."""
+        raise NotImplementedError
+
+    def settled(self, build: GreenBuild, number: int) -> tuple[str, list[str]]:
+        """The place of a build once it is published, and statements that bring it there."""
+        raise NotImplementedError
+
     def put_in_place(
         self, relations: Sequence[Relation], place: str, note: str, before: Sequence[str] = ()
     ) -> None:
         """Lead all published views to the place, and run `note`, in one transaction."""
         raise NotImplementedError
 
+    # What is the same for all.
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self.run("begin transaction")
+        try:
+            yield
+            self.run("commit")
+        except BaseException:
+            # The connection may be lost.
+            with suppress(Exception):
+                self.run("rollback")
+            raise
+
     def drop(self, schemas: Sequence[str]) -> None:
-        """Drop schemas with all that is in them."""
         for schema in schemas:
             self.run(f"drop schema if exists {quote(schema)} cascade")
 
@@ -262,32 +351,29 @@ class Publications:
         """A relation as SQL."""
         return f"{quote(schema)}.{quote(name)}"
 
-    @property
-    def table(self) -> str:
-        """The table of the publications as SQL."""
-        return self.relation(self.schema, PUBLICATIONS)
+    def named(self, base: str, relations: Sequence[Relation]) -> list[str]:
+        """Relations of a build, or of the target schema, as SQL."""
+        return [self.relation(base + one.suffix, one.name) for one in relations]
 
     def schemas_of(self, place: str) -> list[str]:
         """The schemas of a build, or of the target schema."""
         rows = self.run("select distinct nspname from pg_namespace order by nspname")
         return [name for (name,) in rows if name == place or name.startswith(f"{place}_")]
 
-    def make_table(self) -> None:
-        """Make the table `publications` where it is not, and its columns of later versions."""
-        listed = [f"{quote(column)} {type_}" for column, type_ in COLUMNS.items()]
-        self.run(f"create table if not exists {self.table} ({', '.join(listed)})")
-        there = self._columns()
-        for column, sql in zip(COLUMNS, listed, strict=True):
-            if column not in there:
-                self.run(f"alter table {self.table} add column {sql}")
-
-    def _columns(self) -> list[str]:
-        """The columns of the table `publications`; none if it is not there."""
+    def columns_of(self, schema: str, name: str) -> set[str]:
+        """The columns of a relation; none if it is not there."""
         found = self.run(
             "select column_name from information_schema.columns where table_schema = "
-            f"{self.literal(self.schema)} and table_name = '{PUBLICATIONS}'"
+            f"{self.literal(schema)} and table_name = {self.literal(name)}"
         )
-        return [name for (name,) in found]
+        return {name for (name,) in found}
+
+    def make_table(self) -> None:
+        """Make `publications` where it is not, and its columns of later versions."""
+        listed = {name: f"{quote(name)} {type_}" for name, type_ in COLUMNS.items()}
+        self.run(f"create table if not exists {self.table} ({', '.join(listed.values())})")
+        for name in COLUMNS.keys() - self.columns_of(self.schema, PUBLICATIONS):
+            self.run(f"alter table {self.table} add column {listed[name]}")
 
     def make_tables(self) -> None:
         """Make `publications` and the view `mart_status`."""
@@ -297,16 +383,17 @@ class Publications:
 
     def status_of_marts(self) -> str:
         """The query of `mart_status`."""
+        is_seen = self.is_seen(self.literal(self.schema), "m.name", "p.place")
         return (
             "select m.name as mart, p.build, p.published_at, m.tests_passed, m.rows as mart_rows, "
             f"p.newest_load, p.rows_rejected, p.open_issues from {self.table} as p "
             f"cross join lateral {self.marts_as_rows} "
-            f"where p.status = '{CURRENT}' and {self.is_seen}"
+            f"where p.status = '{CURRENT}' and {is_seen}"
         )
 
     def read(self) -> list[Publication]:
         """See `all`."""
-        there = self._columns()
+        there = self.columns_of(self.schema, PUBLICATIONS)
         if not there:
             return []
         names = [field.name for field in fields(Publication) if field.name in there]
@@ -316,16 +403,14 @@ class Publications:
     def entry(self, build: GreenBuild, number: int, place: str) -> str:
         """SQL that notes the publication of a build and takes it for the current one.
 
-        The rows of marts that have not been counted are. An increment is in place already.
+        An increment is in place already.
         """
         source = place if build.is_increment else build.place
         queries = {one.name: one.rows for one in build.relations if not one.suffix}
         for mart in build.marts:
-            if not mart.rows:
-                count = f"select count(*) from {{place}}.{quote(mart.name)}"
-                query = queries.get(mart.name) or count
-                [(rows,)] = self.run(query.format(place=quote(source)))
-                mart.rows = int(rows)
+            query = queries.get(mart.name) or f"select count(*) from {{place}}.{quote(mart.name)}"
+            [(rows,)] = self.run(query.format(place=quote(source)))
+            mart.rows = int(rows)
         loads: list[int] = []
         rejected = issues = None
         if {"input_reconciliation", "input_issues"} <= {mart.name for mart in build.marts}:
@@ -340,6 +425,8 @@ class Publications:
                 f"select count(*) from {self.relation(source, 'input_issues')} "
                 "where status = 'open'"
             )
+        base = current_of(self.read()) if build.is_increment else None
+        relations = base.relations if base else build.relations
         now = datetime.now(UTC).isoformat()
         values = {
             "build": number,
@@ -358,20 +445,16 @@ class Publications:
             "labmart_version": __version__,
             "invocation_id": build.invocation_id,
             "code": build.code,
+            "ledger": self.ledger_read,
             "place": place,
-            "relations": json.dumps([[r.suffix, r.name, r.is_view] for r in build.relations]),
-            "based_on": None,
+            "relations": json.dumps([[r.suffix, r.name, r.is_view] for r in relations]),
+            "based_on": base.build if base else None,
             "can_grow": build.can_grow,
         }
-        left = f"status = '{KEPT}'"
-        if build.is_increment and (base := current_of(self.read())):
-            left = f"status = '{GONE}', state = null"
-            relations = [[r.suffix, r.name, r.is_view] for r in base.relations]
-            values |= {"based_on": base.build, "relations": json.dumps(relations)}
         listed = ", ".join(map(self._value, values.values()))
         return (
-            f"update {self.table} set {left}, replaced_at = {self.literal(now)} "
-            f"where status = '{CURRENT}'; "
+            f"update {self.table} set status = '{GONE if base else KEPT}', "
+            f"replaced_at = {self.literal(now)} where status = '{CURRENT}'; "
             f"insert into {self.table} ({', '.join(values)}) values ({listed})"
         )
 
@@ -418,10 +501,7 @@ class Publications:
         kept = kept_of(self.read())
         for one in kept[: max(len(kept) - keep, 0)]:
             self.drop(self.schemas_of(one.place))
-            self.run(
-                f"update {self.table} set status = '{GONE}', state = null "
-                f"where build = {one.build:d}"
-            )
+            self.run(f"update {self.table} set status = '{GONE}' where build = {one.build:d}")
 
     def _value(self, value: object) -> str:
         if value is None:
@@ -455,24 +535,26 @@ def replaced_rows(suffix: str, increment: object) -> tuple[str, ...]:
     return tuple(conditions)
 
 
-def changes_of(one: Relation, next_: str, place: str) -> tuple[list[str], str]:
+def changes_of(one: Relation, next_: str, place: str) -> list[str]:
     """Statements that put the rows of an increment, built in `next_`, into a table of a build.
 
-    They are some that delete rows of the table, which they call `old`, and one that inserts. A
-    table that is as it was is left alone.
+    The last inserts, the others delete rows of the table, which they call `old`. A table that is as
+    it was is left alone.
     """
     table, rows = (f"{quote(base + one.suffix)}.{quote(one.name)}" for base in (place, next_))
     insert = f"insert into {table} select * from {rows}"
     if one.replaced:
         wheres = [condition.replace("{next}", next_) for condition in one.replaced]
-        return [f"delete from {table} as old where {where}" for where in wheres], insert
+        return [*(f"delete from {table} as old where {where}" for where in wheres), insert]
     # Of as many rows, of which none is missing in the other table, all are the same.
     differ = (
         f"(select count(*) from {table}) <> (select count(*) from {rows}) or exists "
         f"(select t::text from {table} as t except all select t::text from {rows} as t)"
     )
-    delete = f"delete from {table} as old where {differ}"
-    return [delete], f"{insert} where not exists (select 1 from {table})"
+    return [
+        f"delete from {table} as old where {differ}",
+        f"{insert} where not exists (select 1 from {table})",
+    ]
 
 
 def kept_builds() -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from socket import gethostname
@@ -51,32 +51,27 @@ class LakePublications(Publications):
     _connection: Connection
 
     def __init__(self, profile: Profile) -> None:
-        super().__init__(profile, literal)
         self._lake = lake_of(profile)
-        self._record = f"{profile.schema}/last_build.json"
-        self._loaded: list[str] = []
+        super().__init__(profile, self._lake.location, literal)
 
-    def is_current(self, code: str) -> bool:
-        record = self._lake.read(self._record)
-        with suppress(ValueError):
-            return record is not None and bool(json.loads(record) == self._state(code))
-        return False
+    def is_whole(self, seen: Publication) -> bool:
+        return self._pointers()[-1:] == [seen.place]
 
-    def can_grow(self, code: str) -> bool:  # noqa: ARG002 -- each build is a folder
-        return False
+    def is_seen(self, schema: str, name: str, place: str) -> str:  # noqa: ARG002
+        return "true"
 
-    def begin(self, *, grows: bool = False) -> str:  # noqa: ARG002 -- all is cheap to look at
-        self._lake.delete(self._record)
-        # What is loaded from now on, this build may have seen or not.
-        self._loaded = self._entries()
+    def ledger(self) -> str:
+        return "".join(self._lake.names(f"{self.profile.raw_schema}/loads")[-1:])
+
+    def begin(self) -> str:
+        # What is loaded from now on, this build may see or not: the next one is due then.
+        self.ledger_read = self.ledger()
         # The session may be shared with builds of other lakes, and of this one elsewhere.
         whose = [gethostname(), str(self.profile.path.absolute()), self._lake.location]
         return f"{self.schema}__{sha256(json.dumps(whose).encode()).hexdigest()[:8]}"
 
     def publish(self, build: GreenBuild, keep: int) -> int | None:
         """Note what dbt has published, and delete the builds that nobody reads any more."""
-        if build.code is not None and self._loaded == self._entries():
-            self._lake.replace(self._record, json.dumps(self._state(build.code)).encode())
         # As macros/lake/location.sql names a build.
         end = f"-{build.invocation_id[:8]}"
         names = [name for name in self._pointers() if name.endswith(end)]
@@ -85,7 +80,9 @@ class LakePublications(Publications):
         with self._alone(), self.opened(names[-1]):
             self.make_table()
             number = self.next_number()
-            self.run(self.entry(replace(build, place=names[-1]), number, names[-1]))
+            # Each build is a folder: none can grow.
+            noted = replace(build, place=names[-1], can_grow=False)
+            self.run(self.entry(noted, number, names[-1]))
             # Of builds at once readers see the one that began last, whichever ends last.
             newest = literal(self._pointers()[-1])
             self.run(
@@ -155,9 +152,3 @@ class LakePublications(Publications):
 
     def _pointers(self) -> list[str]:
         return self._lake.names(f"{self.schema}/published")
-
-    def _entries(self) -> list[str]:
-        return self._lake.names(f"{self.profile.raw_schema}/loads")[-1:]
-
-    def _state(self, code: str) -> list[object]:
-        return [code, self._entries(), self._pointers()[-1:], self._lake.location]

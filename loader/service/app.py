@@ -33,28 +33,10 @@ from loader.parsers.encoding import said_encoding
 from loader.publications import PUBLICATIONS
 from loader.query import FILTER_SYNTAX
 from loader.service.access import Caller, Guard, Service, Serving, TokenStore, require
-from loader.service.jobs import (
-    Job,
-    JobList,
-    Kind,
-    Options,
-    Settings,
-    Tables,
-    is_loopback,
-    prepared,
-)
+from loader.service.jobs import Job, JobList, Kind, Options, Settings, Tables, is_loopback, prepared
 from loader.service.marts import FORMATS, Marts, RowQuery
 from loader.service.problems import DECLARED, HANDLERS, Problem
-from loader.service.uploads import (
-    UploadOptions,
-    boundary_of,
-    check_length,
-    check_name,
-    load_options,
-    receive,
-    spooled,
-    take_over,
-)
+from loader.service.uploads import UploadOptions, load_options, receive, spooled, take_over
 from loader.service.worker import keep_worker
 from loader.sources import LEDGER, REJECTED, read_inputs, with_said_names
 
@@ -140,7 +122,7 @@ Reading = Annotated[Options, Depends(_reading)]
 )
 async def put_file(call: Calling, name: str, options: Reading, key: _Key = None) -> Job:
     """Upload one file: `curl -T users.csv URL/v1/files/`."""
-    return await _upload(call, options, key, name=check_name(name))
+    return await _upload(call, options, key, name)
 
 
 @router.post("/v1/files/", status_code=202, include_in_schema=False)
@@ -151,15 +133,12 @@ async def put_file(call: Calling, name: str, options: Reading, key: _Key = None)
 )
 async def post_files(call: Calling, options: Reading, key: _Key = None) -> Job:
     """Upload several files, all of which are loaded or none."""
-    return await _upload(call, options, key, boundary=boundary_of(call.request))
+    return await _upload(call, options, key)
 
 
-async def _upload(
-    call: _Call, options: Options, key: str | None, *, name: str = "", boundary: str = ""
-) -> Job:
+async def _upload(call: _Call, options: Options, key: str | None, name: str | None = None) -> Job:
     settings, job_id = call.service.settings, uuid4()
-    check_length(call.request, settings)
-    files = await receive(call.request, settings, job_id, name, boundary)
+    files = await receive(call.request, settings, job_id, name)
     # If this fails nobody knows whether it was accepted; a folder without a job is found and
     # deleted later.
     accept = partial(call.accept, "load", options, job_id, files=files, idempotency_key=key)

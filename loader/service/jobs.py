@@ -19,12 +19,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
 import psycopg2
-from psycopg2.extras import NamedTupleCursor
+from psycopg2.extras import NamedTupleCursor, register_uuid
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from loader.database import Database
@@ -32,13 +33,12 @@ from loader.embedded import start
 from loader.engines import quote
 from loader.engines.postgres import Connection, Pool, one_line, open_connection, where
 from loader.errors import ConfigError, DatabaseFault
-from loader.project import Profile
 from loader.service.problems import Problem, ProblemModel
 
+register_uuid()  # type: ignore[no-untyped-call]
 # Runs a statement with named values; its rows.
 Run = Callable[..., list[Any]]
 
-NAME = "labmart service"
 _STATEMENT_SECONDS = 60
 
 
@@ -62,12 +62,8 @@ class Settings:
     idle_seconds: float = 30.0
 
     @property
-    def profile(self) -> Profile:
-        return self.database.profile
-
-    @property
     def schema(self) -> str:
-        return f"{self.profile.schema}_service"
+        return f"{self.database.profile.schema}_service"
 
     @property
     def spool_folder(self) -> Path:
@@ -87,16 +83,16 @@ def is_loopback(host: str) -> bool:
     return bare in ("localhost", "ip6-localhost") or bare.endswith(".localhost")
 
 
-def connect(database: Database, name: str = NAME) -> Connection:
+def connect(database: Database, name: str) -> Connection:
     """Connect as dbt would, to the embedded server also if it has been stopped meanwhile."""
     if database.embedded is not None:
         start(database.embedded)
     return open_connection(database.profile, name)
 
 
-def connect_to_tables(settings: Settings, name: str = NAME) -> Connection:
+def connect_to_tables(settings: Settings) -> Connection:
     """A connection on which names are those of the service's own tables; it commits by itself."""
-    connection = connect(settings.database, name)
+    connection = connect(settings.database, "labmart service")
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(
@@ -109,8 +105,8 @@ def connect_to_tables(settings: Settings, name: str = NAME) -> Connection:
 class Tables:
     """The service's own tables; threads may share them."""
 
-    def __init__(self, settings: Settings, connections: int, name: str = NAME) -> None:
-        connect = partial(connect_to_tables, settings, name)
+    def __init__(self, settings: Settings, connections: int) -> None:
+        connect = partial(connect_to_tables, settings)
         self._pool = Pool(connect, connections, wait=_STATEMENT_SECONDS)
         self.close = self._pool.close
 
@@ -133,13 +129,13 @@ def _run(connection: Connection, sql: str, **values: object) -> list[Any]:
 
 
 @contextmanager
-def prepared(settings: Settings, connections: int = 1, name: str = NAME) -> Iterator[Tables]:
+def prepared(settings: Settings, connections: int = 1) -> Iterator[Tables]:
     """The service's own tables, which are made when they are missing.
 
     Raises ConfigError for a target that is no PostgreSQL server, DatabaseUnreachable, or
     DatabaseFault for whatever the database says within the block.
     """
-    profile = settings.profile
+    profile = settings.database.profile
     if profile.engine != "postgres":
         raise ConfigError(
             profile.path,
@@ -147,7 +143,7 @@ def prepared(settings: Settings, connections: int = 1, name: str = NAME) -> Iter
         )
     # Makes the embedded server run, and says in a person's words what is in the way.
     settings.database.ready()
-    tables = Tables(settings, connections, name)
+    tables = Tables(settings, connections)
     try:
         with tables.transaction() as run:
             schema = settings.schema
@@ -315,16 +311,25 @@ _GIVEN_UP = Problem(
     f"The work on this ended {MOST_ATTEMPTS} times without a word, perhaps for want of memory. "
     "What was loaded is in the list of loads.",
 )
-# The job that is next: what is to be written, else any build.
-_NEXT = """
-select id, awaits_build, attempts from jobs where finished_at is null
-order by awaits_build, number limit 1 for update
+# An update of jobs that end.
+_END = """
+update jobs set state = %(state)s, finished_at = clock_timestamp(),
+    result = coalesce(%(result)s, result),
+    error = %(error)s::jsonb || jsonb_build_object('instance', '/v1/jobs/' || id)
+where finished_at is null and
 """
-_BEGUN = (
-    "state = 'running', attempts = attempts + 1, "
-    "started_at = coalesce(started_at, clock_timestamp())"
+# What is to be written comes first, one job after the other, then all that wait for a build.
+_CLAIM = """
+with due as (
+    select id, awaits_build from jobs where finished_at is null
+    order by awaits_build, number limit 1 for update
 )
-_SAME_KEY = "select * from jobs where created_by = %(created_by)s and idempotency_key = %(key)s"
+update jobs set state = 'running', attempts = attempts + 1,
+    started_at = coalesce(started_at, clock_timestamp())
+from due
+where finished_at is null and (jobs.id = due.id or jobs.awaits_build and due.awaits_build)
+returning jobs.*
+"""
 
 
 @dataclass(frozen=True)
@@ -366,21 +371,24 @@ class JobStore:
         with self._tables.transaction() as run:
             # One after the other: so of two equal ones the second sees the first.
             run(f"select pg_advisory_xact_lock({_ACCEPTING})")
-            for row in run(_SAME_KEY, created_by=created_by, key=idempotency_key):
-                earlier = _job(row)
-                is_same = [one.sha256 for one in earlier.files] == [one.sha256 for one in files]
-                if is_same and earlier.options == options:
-                    return earlier
+            same_key = "created_by = %(created_by)s and idempotency_key = %(key)s"
+            for earlier in run(
+                f"select * from jobs where {same_key}", created_by=created_by, key=idempotency_key
+            ):
+                job = _job(earlier)
+                is_same = [one.sha256 for one in job.files] == [one.sha256 for one in files]
+                if is_same and job.options == options:
+                    return job
                 raise Problem(
                     422,
                     "idempotency-key-reused",
-                    f"This Idempotency-Key came with something else before, in job {earlier.id}.",
+                    f"This Idempotency-Key came with something else before, in job {job.id}.",
                 )
             [row] = run(
                 "insert into jobs (id, kind, created_by, options, files, idempotency_key, "
                 "awaits_build) values (%(id)s, %(kind)s, %(created_by)s, %(options)s, %(files)s, "
                 "%(idempotency_key)s, %(kind)s = 'build') returning *",
-                id=str(job_id),
+                id=job_id,
                 kind=kind,
                 created_by=created_by,
                 options=options.model_dump_json(),
@@ -413,9 +421,10 @@ class JobStore:
                 "select 1 from jobs "
                 "where awaits_build and attempts > 0 and finished_at is null and id <> %(job)s"
             )
-            waits = row.awaits_build and (not row.attempts or run(in_company, job=str(job_id)))
+            waits = row.awaits_build and (not row.attempts or run(in_company, job=job_id))
             if row.state == "queued" or waits:
-                return _end(run, job_id, "cancelled")
+                [row] = _end(run, "id = %(job)s", "cancelled", job=job_id)
+                return _job(row)
             return _set(run, job_id, "cancel_requested = true")
 
     def has_worker(self) -> bool:
@@ -428,34 +437,22 @@ class JobStore:
     def claim(self) -> Task | None:
         """What to do next; None when there is nothing."""
         with self._tables.transaction() as run:
-            next_rows = run(_NEXT)
-            if not next_rows:
-                return None
-            [first] = next_rows
-            chosen = "awaits_build" if first.awaits_build else "id = %(first)s"
-            rows = run(
-                f"select * from jobs where finished_at is null and {chosen} order by number",
-                first=first.id,
-            )
-            jobs = []
-            for row in rows:
-                if row.awaits_build and row.cancel_requested:
-                    _end(run, row.id, "cancelled")
-                elif row.attempts >= MOST_ATTEMPTS:
-                    _end(run, row.id, "failed", error=_GIVEN_UP)
-                else:
-                    jobs.append(_set(run, row.id, _BEGUN))
-            return Task(first.awaits_build, tuple(jobs), first.attempts + 1)
+            _end(run, "awaits_build and cancel_requested", "cancelled")
+            _end(run, f"attempts >= {MOST_ATTEMPTS}", "failed", error=_GIVEN_UP)
+            rows = sorted(run(_CLAIM), key=attrgetter("number"))
+        if not rows:
+            return None
+        return Task(rows[0].awaits_build, tuple(map(_job, rows)), rows[0].attempts)
 
     def is_cancelled(self, job_id: UUID) -> bool:
         """Whether somebody wants the job to end."""
         sql = "select 1 from jobs where id = %(job)s and cancel_requested"
-        return bool(self._tables.run(sql, job=str(job_id)))
+        return bool(self._tables.run(sql, job=job_id))
 
     def tell_progress(self, jobs: Sequence[UUID], progress: Progress) -> None:
         self._tables.run(
             "update jobs set progress = %(progress)s where id = any(%(jobs)s::uuid[])",
-            jobs=list(map(str, jobs)),
+            jobs=jobs,
             progress=progress.model_dump_json(),
         )
 
@@ -463,31 +460,23 @@ class JobStore:
         """The job's data are written: it ends, or waits for the build."""
         with self._tables.transaction() as run:
             row = _row(run, job.id)
-            written = "result = %(result)s, attempts = 0"
-            _set(run, job.id, written, result=result.model_dump_json())
-            if not job.options.build:
-                _end(run, job.id, "done")
-            elif row.cancel_requested:
-                _end(run, job.id, "cancelled")
+            if not job.options.build or row.cancel_requested:
+                state: State = "cancelled" if job.options.build else "done"
+                _end(run, "id = %(job)s", state, result, job=job.id)
             else:
-                at = Progress(step="building").model_dump_json()
-                _set(run, job.id, "awaits_build = true, progress = %(at)s", at=at)
+                _set(
+                    run,
+                    job.id,
+                    "result = %(result)s, attempts = 0, awaits_build = true, progress = %(at)s",
+                    result=result.model_dump_json(),
+                    at=Progress(step="building").model_dump_json(),
+                )
 
     def end(
-        self,
-        job_id: UUID,
-        state: State,
-        *,
-        result: Result | None = None,
-        error: Problem | None = None,
+        self, job_id: UUID, state: State, result: Result | None = None, error: Problem | None = None
     ) -> None:
         """The job has ended; one that has ended already, by a wish to cancel it, stays as it is."""
-        with self._tables.transaction() as run:
-            if _row(run, job_id).state in FINAL:
-                return
-            if result is not None:
-                _set(run, job_id, "result = %(result)s", result=result.model_dump_json())
-            _end(run, job_id, state, error=error)
+        _end(self._tables.run, "id = %(job)s", state, result, error, job=job_id)
 
     def uploads_needed(self, job_ids: Iterable[UUID]) -> dict[UUID, bool]:
         """Of each job that is known: whether the files that it has brought may still be loaded.
@@ -499,35 +488,43 @@ class JobStore:
             "else state = 'failed' and error ->> 'type' = 'urn:labmart:problem:files-refused' "
             f"and finished_at > clock_timestamp() - interval '{_REFUSED_KEPT}' end as is_needed "
             "from jobs where id = any(%(jobs)s::uuid[])",
-            jobs=list(map(str, job_ids)),
+            jobs=list(job_ids),
         )
-        return {UUID(row.id): row.is_needed for row in rows}
+        return {row.id: row.is_needed for row in rows}
 
     def forget_old(self) -> None:
         old = f"finished_at < clock_timestamp() - interval '{_KEPT_DAYS} days'"
         self._tables.run(f"delete from jobs where {old}")
 
 
-def _end(run: Run, job_id: UUID, state: State, error: Problem | None = None) -> Job:
-    return _set(
-        run,
-        job_id,
-        "state = %(state)s, finished_at = clock_timestamp(), error = %(error)s",
+def _end(
+    run: Run,
+    which: str,
+    state: State,
+    result: Result | None = None,
+    error: Problem | None = None,
+    **values: object,
+) -> list[Any]:
+    """End jobs that have not ended; their rows."""
+    return run(
+        f"{_END} {which} returning *",
         state=state,
-        error=json.dumps(error.document(f"/v1/jobs/{job_id}")) if error else None,
+        result=result and result.model_dump_json(),
+        error=error and json.dumps(error.document("")),
+        **values,
     )
 
 
 def _set(run: Run, job_id: UUID, assignments: str, **values: object) -> Job:
     sql = f"update jobs set {assignments} where id = %(job)s returning *"
-    [row] = run(sql, job=str(job_id), **values)
+    [row] = run(sql, job=job_id, **values)
     return _job(row)
 
 
 def _row(run: Run, job_id: UUID, *, lock: bool = True) -> Any:
     """The row of a job, which stays as it is until the transaction ends. Raises Problem 404."""
     sql = f"select * from jobs where id = %(job)s{' for update' if lock else ''}"
-    rows = run(sql, job=str(job_id))
+    rows = run(sql, job=job_id)
     if not rows:
         raise Problem(404, "unknown-job", f"There is no job {job_id}.")
     return rows[0]

@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,10 +76,7 @@ FORMATS = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 # What of a publication is for the next build alone.
-_NOT_TOLD = (
-    *("seconds", "invocation_id", "code", "state"),
-    *("place", "relations", "can_grow", "last_load"),
-)
+_NOT_TOLD = ("seconds", "invocation_id", "code", "ledger", "place", "relations", "can_grow")
 _PUBLICATIONS = Contract(
     PUBLICATIONS,
     "",
@@ -105,12 +101,8 @@ class RowQuery(BaseModel):
     after: Annotated[str, Field(pattern="^[0-9a-f]{12}-[0-9]{1,18}$")] | None = Field(
         None, description="The cursor `next` of the page before."
     )
-    search: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")] | None = (
-        Field(
-            None,
-            description="Only rows with this in one of their texts; * is any text, capitals are "
-            "ignored.",
-        )
+    search: Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]+$")] | None = Field(
+        None, description="Only rows with this in a text; * is any text, capitals are ignored."
     )
     total: bool = Field(False, description="JSON also has `total`: how many rows fit in all.")
     format: Literal["json", "csv", "parquet", "xlsx"] | None = Field(
@@ -287,24 +279,20 @@ def _written(
     selection: Selection, cursor: str, engine: Postgres, format_: str, query: RowQuery
 ) -> IO[bytes]:
     """The body of an answer, as a file that is read from the start."""
+    if format_ in ("parquet", "xlsx"):
+        with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
+            target = Path(folder) / f"{selection.relation}.{format_}"
+            write = write_xlsx if format_ == "xlsx" else write_columnar
+            write(engine, selection, target, target.name)
+            # It lives on without a name until it is closed.
+            return target.open("rb")
     out = tempfile.SpooledTemporaryFile(  # noqa: SIM115 -- it outlives this function
         max_size=_IN_MEMORY, prefix="labmart-"
     )
-    try:
-        if format_ == "json":
-            _write_json(selection, cursor, engine, out, total=query.total)
-        elif format_ == "csv":
-            engine.write_csv(selection, out, escape_formulas=query.formulas == "escape")
-        else:
-            with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
-                target = Path(folder) / f"{selection.relation}.{format_}"
-                write = write_xlsx if format_ == "xlsx" else write_columnar
-                write(engine, selection, target, target.name)
-                with target.open("rb") as file:
-                    shutil.copyfileobj(file, out, _PIECE)
-    except BaseException:
-        out.close()
-        raise
+    if format_ == "csv":
+        engine.write_csv(selection, out, escape_formulas=query.formulas == "escape")
+    else:
+        _write_json(selection, cursor, engine, out, total=query.total)
     return out
 
 

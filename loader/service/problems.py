@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -42,24 +42,18 @@ DECLARED = {
 _TITLES = {"files-refused": "The file was refused", "build-failed": "The build failed"}
 
 
+@dataclass(eq=False)
 class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
     """A request that is answered with an error. `detail` is a sentence for a person.
 
     `kind` is the last part of the problem's type; `members` are further members of the document.
     """
 
-    def __init__(
-        self,
-        status: int,
-        kind: str,
-        detail: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        members: Mapping[str, object] | None = None,
-    ) -> None:
-        self.status, self.kind, self.detail = status, kind, detail
-        self.headers, self.members = headers, members or {}
-        super().__init__(detail)
+    status: int
+    kind: str
+    detail: str
+    headers: Mapping[str, str] | None = None
+    members: Mapping[str, object] = field(default_factory=dict)
 
     def document(self, instance: str) -> dict[str, object]:
         """The problem as a JSON object; `instance` is the address at which it happened."""

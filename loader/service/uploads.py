@@ -67,23 +67,15 @@ def _parameter_of(option: click.Parameter) -> tuple[Any, Any]:
     return kind | None, Field(None, description=option.help)
 
 
-class _Asked(BaseModel):
+_FIELDS = {name: _parameter_of(option) for name, option in _OPTIONS.items()}
+
+
+class UploadOptions(create_model("Given", **_FIELDS)):  # type: ignore[misc]  # made at run time
+    """What an upload can be asked for."""
+
     model_config = ConfigDict(extra="forbid")
 
-    build: Annotated[bool, Field(description="Bring the marts up to date afterwards.")] = True
-
-
-if TYPE_CHECKING:
-
-    class UploadOptions(_Asked): ...
-
-else:
-    UploadOptions = create_model(
-        "UploadOptions",
-        __base__=_Asked,
-        __doc__="What an upload can be asked for.",
-        **{name: _parameter_of(option) for name, option in _OPTIONS.items()},
-    )
+    build: bool = Field(True, description="Bring the marts up to date afterwards.")
 
 
 def load_options(asked: BaseModel) -> LoadOptions:
@@ -105,65 +97,22 @@ def load_options(asked: BaseModel) -> LoadOptions:
 # A body while it arrives.
 
 
-def check_name(name: str) -> str:
-    """The name of a file that somebody sends. Raises Problem 422 for what is none."""
-    if not re.fullmatch(_NAME, name):
-        raise Problem(
-            422,
-            "bad-file-name",
-            f"A file cannot be called {printable(name)[:100]!r}: its name is empty, longer than "
-            "255 characters, or has a slash, backslash or control character in it.",
-        )
-    return name
-
-
-def check_length(request: Request, settings: Settings) -> None:
-    """Refuse by its headers alone what cannot be taken. Raises Problem 413, 415 or 507."""
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity" or "content-range" in request.headers:
-        raise Problem(
-            415,
-            "content-encoding",
-            "Content-Encoding and Content-Range are not taken. Send the whole file as it is: "
-            "compressed files are recognised by themselves.",
-        )
-    # The server refuses what is no number.
-    length, spool = int(request.headers.get("content-length", 0)), settings.spool_folder
-    _check_size(length, settings)
-    try:
-        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if length > shutil.disk_usage(spool).free:
-            raise OSError(errno.ENOSPC, "")
-    except OSError as error:
-        raise _cannot_keep(error) from None
-
-
-def boundary_of(request: Request) -> str:
-    """The boundary of a multipart body. Raises Problem 415 for another one."""
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    boundary: str = options.get("boundary", "")
-    if kind != "multipart/form-data" or not boundary.isascii() or not 0 < len(boundary) <= 70:
-        raise Problem(
-            415,
-            "no-multipart",
-            "Send multipart/form-data with a boundary of 1 to 70 characters, or PUT one file to "
-            "/v1/files/NAME.",
-        )
-    return boundary
-
-
 async def receive(
-    request: Request, settings: Settings, job_id: UUID, name: str, boundary: str
+    request: Request, settings: Settings, job_id: UUID, name: str | None
 ) -> list[UploadedFile]:
-    """Write the files of a body to the disk for good; without a boundary it is one file.
+    """Write the files of a body to the disk for good; with a name it is one file.
 
-    Raises Problem for what cannot be taken, or starlette's ClientDisconnect; nothing is kept.
+    All that can be refused by name and headers is, before the body is read. Raises Problem for what
+    cannot be taken, or starlette's ClientDisconnect; nothing is kept.
     """
     spool = settings.spool_folder
+    _check_headers(request, settings)
+    body = _body(request, settings)
+    parts = _parts(_boundary_of(request), body) if name is None else _one(_checked(name), body)
     folder, files, file = spooled(spool, job_id), list[UploadedFile](), None
     try:
         folder.mkdir(mode=0o700)
-        async for part in _parts(name, boundary, _body(request, settings)):
+        async for part in parts:
             if isinstance(part, str):
                 if len(files) == _MOST_FILES:
                     detail = f"More than {_MOST_FILES} files at once."
@@ -187,6 +136,53 @@ async def receive(
             raise _cannot_keep(error) from None
         raise
     return files
+
+
+def _check_headers(request: Request, settings: Settings) -> None:
+    """Raises Problem 413, 415 or 507."""
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity" or "content-range" in request.headers:
+        raise Problem(
+            415,
+            "content-encoding",
+            "Content-Encoding and Content-Range are not taken. Send the whole file as it is: "
+            "compressed files are recognised by themselves.",
+        )
+    # The server refuses what is no number.
+    length, spool = int(request.headers.get("content-length", 0)), settings.spool_folder
+    _check_size(length, settings)
+    try:
+        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if length > shutil.disk_usage(spool).free:
+            raise OSError(errno.ENOSPC, "")
+    except OSError as error:
+        raise _cannot_keep(error) from None
+
+
+def _boundary_of(request: Request) -> str:
+    """The boundary of a multipart body. Raises Problem 415 for another one."""
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary: str = options.get("boundary", "")
+    if kind != "multipart/form-data" or not boundary.isascii() or not 0 < len(boundary) <= 70:
+        raise Problem(
+            415,
+            "no-multipart",
+            "Send multipart/form-data with a boundary of 1 to 70 characters, or PUT one file to "
+            "/v1/files/NAME.",
+        )
+    return boundary
+
+
+def _checked(name: str) -> str:
+    """The name of a file that somebody sends. Raises Problem 422 for what is none."""
+    if not re.fullmatch(_NAME, name):
+        raise Problem(
+            422,
+            "bad-file-name",
+            f"A file cannot be called {printable(name)[:100]!r}: its name is empty, longer than "
+            "255 characters, or has a slash, backslash or control character in it.",
+        )
+    return name
 
 
 def spooled(spool: Path, job_id: UUID, *position: int) -> Path:
@@ -243,16 +239,19 @@ class _File:
         self._pending = bytearray()
 
 
-async def _parts(
-    name: str, boundary: str, body: AsyncIterator[bytes]
-) -> AsyncIterator[str | bytes | None]:
-    """Of each file its name, its bytes, then None for its end. Raises Problem for no multipart."""
-    if not boundary:
-        yield name
-        async for portion in body:
-            yield portion
-        yield None
-        return
+# Of each file its name, its bytes, then None for its end.
+_Events = AsyncIterator[str | bytes | None]
+
+
+async def _one(name: str, body: AsyncIterator[bytes]) -> _Events:
+    yield name
+    async for portion in body:
+        yield portion
+    yield None
+
+
+async def _parts(boundary: str, body: AsyncIterator[bytes]) -> _Events:
+    """Raises Problem for what is no multipart."""
     # A header of more than 4 kB, or more than eight of them, is refused.
     parser = PushMultipartParser(boundary)
     try:
@@ -261,7 +260,7 @@ async def _parts(
                 if not isinstance(event, MultipartSegment):
                     yield event
                 elif event.filename is not None:
-                    yield check_name(event.filename)
+                    yield _checked(event.filename)
                 else:
                     raise Problem(
                         422,

@@ -69,12 +69,9 @@ from loader.show import select as select_rows
 from loader.sources import read_inputs
 
 _LOG = logging.getLogger("labmart.worker")
-_NAME = "labmart service worker"
 
 # Seconds. After so long a worker that ended is followed by another one.
 _PAUSE = 2.0
-# What a worker may take to end.
-_LAST_SECONDS = 60.0
 # How often is looked for work whose notification was lost.
 _LOOK = 2.0
 _TICK = 0.5
@@ -109,12 +106,9 @@ async def keep_worker(settings: Settings) -> None:
         try:
             code = await process.wait()
         except asyncio.CancelledError:
+            # It ends in time, or ends itself.
             process.terminate()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _LAST_SECONDS)
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await process.wait()
             raise
         # With 0 it has interrupted a job, and another one can begin at once.
         if code:
@@ -135,7 +129,7 @@ def work(settings: Settings) -> None:
     Raises DatabaseUnreachable or DatabaseFault when the database has gone.
     """
     # This thread's connection, and one for the progress that loads tell from another thread.
-    with prepared(settings, connections=2, name=_NAME) as tables:
+    with prepared(settings, connections=2) as tables:
         worker, watch = Worker(settings, JobStore(tables)), _Watch(settings)
         try:
             watch.start()
@@ -168,7 +162,7 @@ class _Watch(threading.Thread):
         self._ending_since: float | None = None
         # A shell starts a background job with SIGINT ignored, which we would inherit.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._connection = connect_to_tables(settings, _NAME)
+        self._connection = connect_to_tables(settings)
         # Of a worker whose machine has gone the database hears by these alone.
         self._run("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
         self._run(f"set tcp_keepalives_count = 3; listen {quote(f'labmart {settings.schema}')}")
@@ -205,7 +199,7 @@ class _Watch(threading.Thread):
         if since is not None and time.monotonic() - since > _GRACE:
             return True
         wish = "select 1 from jobs where id = any(%s::uuid[]) and cancel_requested"
-        return self._run(wish, [str(job.id) for job in task.jobs])
+        return self._run(wish, [job.id for job in task.jobs])
 
     def _hear(self) -> None:
         """Wait a moment for news: of work, or of the end of whoever has started us."""
@@ -241,7 +235,7 @@ class Worker:
             if task is None:
                 watch.news.wait(_LOOK)
                 watch.news.clear()
-            elif task.jobs:
+            else:
                 self.do(task)
             watch.task = None
 
@@ -262,7 +256,7 @@ class Worker:
         for job in task.jobs:
             if self._store.is_cancelled(job.id):
                 result = None if task.is_build else self._loaded(job)
-                self._store.end(job.id, "cancelled", result=result)
+                self._store.end(job.id, "cancelled", result)
 
     def sweep(self) -> None:
         """Delete uploads that no job needs any more."""
@@ -291,7 +285,7 @@ class Worker:
             files = []
             if isinstance(error, FilesRefused):
                 files = [_file_result(table, refused=True) for table in report.tables]
-            self._store.end(job.id, "failed", result=Result(files=files), error=of_error(error))
+            self._store.end(job.id, "failed", Result(files=files), of_error(error))
         else:
             self._store.keep_written(job, result)
 
@@ -309,7 +303,7 @@ class Worker:
 
     def _loaded(self, job: Job) -> Result | None:
         names = ("file", "input", "load_id", "dialect", "records_read", "records_rejected")
-        with open_store(self._settings.profile, write=False) as store:
+        with open_store(self._settings.database.profile, write=False) as store:
             files = [
                 FileResult(state="loaded", **{name: getattr(row, name) for name in names})
                 for row in store.loads()
@@ -321,7 +315,7 @@ class Worker:
         """Undo or redo a load; `again` when it may have been done before the worker was killed."""
         options, undo = job.options, job.kind == "undo"
         assert options.load_id is not None
-        with open_store(self._settings.profile) as store:
+        with open_store(self._settings.database.profile) as store:
             loads = store.loads()
             asked = [load for load in loads if load.load_id == options.load_id]
             calls = {load.call_id for load in asked}
@@ -373,7 +367,7 @@ class Worker:
             problem = of_error(error)
         for job in jobs:
             done = (job.result or Result()).model_copy(update={"build": report})
-            self._store.end(job.id, "failed" if problem else "done", result=done, error=problem)
+            self._store.end(job.id, "failed" if problem else "done", done, problem)
         stand_by(database, self._build_options)
         self._store.forget_old()
 

@@ -25,7 +25,6 @@ from loader.embedded import (
     DATABASE,
     ROLE,
     Place,
-    is_embedded,
     place_of,
     programs,
     require_private,
@@ -169,13 +168,23 @@ def test_data_of_others_is_refused_and_left_alone(
     assert (empty_place.data / name).read_text() == text
 
 
-def test_a_wrong_setting_of_ones_own_is_told_with_the_last_lines_of_the_log(
-    place: Place,
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("shared_buffers = plenty", "shared_buffers"),
+        ("hba_file = '{rules}'", "does not let labmart in: pg_hba.conf rejects"),
+    ],
+)
+def test_ones_own_settings_are_told_when_they_are_wrong_and_hold_when_right(
+    place: Place, settings: str, message: str
 ) -> None:
     stop(place)
-    place.user_settings.write_text("shared_buffers = plenty\n")
-    with pytest.raises(DatabaseUnreachable, match="shared_buffers"):
+    rules = place.home / "rules.conf"
+    rules.write_text("local all all reject\n")
+    place.user_settings.write_text(settings.format(rules=rules))
+    with pytest.raises(DatabaseUnreachable, match=message):
         start(place)
+    stop(place)
     place.user_settings.write_text("work_mem = 77MB\n")
     start(place)
     assert ask(place, "show work_mem") == "77MB"
@@ -198,15 +207,6 @@ def test_any_path_will_do(open_folder: Path, stopped_cluster: Place) -> None:
             stop(place)
             if place.run.parent != place.home:
                 shutil.rmtree(place.run, ignore_errors=True)
-
-
-def test_a_long_path_gets_a_private_directory_in_tmp(tmp_path: Path) -> None:
-    place = place_of(tmp_path / ("x" * 90))
-    assert place.run.parent == Path("/tmp")
-    assert place.run.name.startswith("labmart-")
-    assert is_embedded(str(place.run), tmp_path / ("x" * 90))
-    assert not is_embedded("localhost", tmp_path)
-    assert not is_embedded("/var/run/postgresql", tmp_path)
 
 
 def test_a_directory_that_others_could_have_made_is_refused(tmp_path: Path) -> None:
@@ -239,14 +239,6 @@ def test_a_socket_of_another_user_is_not_trusted(place: Place) -> None:
     with pytest.raises(DatabaseUnreachable, match=r"belongs to another user \(uid 65534\)"):
         start(place)
     os.chown(place.socket, 0, 0)
-
-
-def test_a_server_that_lets_nobody_in_says_so(place: Place) -> None:
-    stop(place)
-    (place.home / "rules.conf").write_text("local all all reject\n")
-    place.user_settings.write_text(f"hba_file = '{place.home / 'rules.conf'}'\n")
-    with pytest.raises(DatabaseUnreachable, match=r"does not let labmart in: pg_hba.conf rejects"):
-        start(place)
 
 
 def test_two_clones_have_two_servers_and_one_that_is_moved_goes_on(

@@ -10,7 +10,6 @@ import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -25,7 +24,14 @@ from loader.diff import show_changes
 from loader.engines import Column, open_engine, open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, UsageError
 from loader.project import Profile, open_project
-from loader.publications import GreenBuild, Mart, Relation, open_publications
+from loader.publications import (
+    NOTHING,
+    WHOLE,
+    GreenBuild,
+    Mart,
+    Relation,
+    open_publications,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +61,8 @@ def numbers(profile: Profile) -> list[int]:
 
 def prune(profile: Profile) -> list[int]:
     with open_store(profile) as store:
-        gone = ledger.prune(store)
+        gone = ledger.not_current(store.loads())
+        store.delete(gone)
         store.commit()
     return [load.load_id for load in gone]
 
@@ -194,34 +201,36 @@ def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None
     profile = lake.profile()
     load_one(profile)
 
-    def build(*, load: bool = False) -> None:
+    def build(number: int, *, load: bool = False) -> None:
         with open_publications(profile) as publications:
             assert publications.begin().startswith("labmart__")
             if load:
                 load_one(profile)
-            publications.publish(GreenBuild("labmart", (), (), code="code"), 1)
+            publish(lake, number)
+            publications.publish(green(number, code="code", can_grow=True), 1)
 
-    def is_due(code: str = "code") -> bool:
+    def due(code: str = "code") -> str:
         with open_publications(profile) as publications:
-            return not publications.is_current(code)
+            return publications.next_build(code)
 
-    assert is_due()
-    build()
-    assert (is_due(), is_due("other code")) == (False, True)
+    assert due() == WHOLE
+    build(1)
+    assert (due(), due("other code")) == (NOTHING, WHOLE)
     load_one(profile)
-    assert is_due()
+    assert due() == WHOLE
     # What came while it ran, it may not have seen.
-    build(load=True)
-    assert is_due()
-    build()
-    publication = lake.place / "labmart" / "published" / "20240101T000000.000000-aaaaaaaa"
+    build(2, load=True)
+    assert due() == WHOLE
+    build(3)
+    assert due() == NOTHING
+    publication = lake.place / "labmart" / "published" / "20240109T000000.000000-aaaaaaaa"
     publication.mkdir(parents=True)
-    names = "'20240101T000000.000000-aaaaaaaa' as build, 'labmart' as schema_name"
+    names = "'20240109T000000.000000-aaaaaaaa' as build, 'labmart' as schema_name"
     duckdb.execute(
         f"copy (select {names}, 'users' as name, '`user_id` bigint' as columns) "
         f"to '{publication}/0.parquet'"
     )
-    assert is_due()
+    assert due() == WHOLE
     # Of a relation without rows there is no file, only its columns.
     with open_engine(profile) as engine:
         assert engine.columns("users") == (Column("user_id", "bigint"),)
@@ -242,13 +251,21 @@ def publish(lake: Lake, number: int) -> None:
         )
 
 
+def green(number: int, *, code: str = "", can_grow: bool = False) -> GreenBuild:
+    users = Relation("", "users", rows="select count(*) from {place}.users")
+    return GreenBuild(
+        *("labmart", (users,), (Mart("users", 2),)),
+        invocation_id=f"{number:08d}x",
+        code=code,
+        can_grow=can_grow,
+    )
+
+
 def note(lake: Lake, number: int, *, keep: int = 1) -> None:
     """As labmart does after that."""
-    users = Relation("", "users", rows="select count(*) from {place}.users")
-    made = GreenBuild("labmart", (users,), (Mart("users", 2),))
     with open_publications(lake.profile()) as publications:
         publications.begin()
-        publications.publish(replace(made, invocation_id=f"{number:08d}x"), keep)
+        publications.publish(green(number), keep)
 
 
 def test_what_is_published_at_once_is_all_noted_and_the_last_to_begin_is_seen(lake: Lake) -> None:

@@ -235,7 +235,6 @@ def test_one_build_follows_all_that_was_loaded(
 
         return run
 
-    monkeypatch.setattr(watch_module, "check_seeds", lambda _: None)
     monkeypatch.setattr(watch_module, "run_and_report", build(result=True))
     once = ("watch", str(box), "--once", "--interval", "0.1")
     assert person.labmart(*once).code == 0

@@ -67,23 +67,21 @@ def lab(person: Person, shared_database: Database) -> Iterator[Lab]:
     members = {name: f"{name}_{uuid.uuid4().hex[:8]}" for name in roles}
     password = shared_database.password or "x"
     for name, login in members.items():
-        run(
-            person,
-            f"create role {login} login password '{password}'; grant {roles[name]} to {login}",
-        )
+        make = f"create role {login} login password '{password}'"
         # What is made belongs to the group, as `role:` in profiles.yml would have it.
-        run(person, f"alter role {login} set role {roles[name]}")
+        become = f"alter role {login} set role {roles[name]}"
+        run(person, make, f"grant {roles[name]} to {login}", become)
     yield Lab(person, shared_database, schema, members)
     drop(person, *members.values(), *roles.values())
 
 
-def run(person: Person, sql: str) -> None:
-    person.engine.rows(sql)
+def run(person: Person, *statements: str) -> None:
+    for sql in statements:
+        person.engine.rows(sql)
 
 
 def drop(person: Person, *roles: str) -> None:
-    for role in roles:
-        run(person, f"drop owned by {role} cascade; drop role {role}")
+    run(person, *(f"drop owned by {role} cascade; drop role {role}" for role in roles))
 
 
 def rights(person: Person, schema: str) -> list[tuple[object, ...]]:
@@ -115,14 +113,8 @@ def test_the_loader_loads_and_sees_no_result(lab: Lab, monkeypatch: pytest.Monke
         assert lab.person.labmart("redo", "1").code == 0
         assert lab.person.labmart("prune").code == 0
     assert lab.person.names() == ["Ada", "Béla"]
-    lab.may_not(
-        "loader",
-        "select * from {s}.users",
-        "create table {s}.x (a int)",
-        "create table {s}_staging.x (a int)",
-        "create schema x",
-        "create role x",
-    )
+    made = ("table {s}.x (a int)", "table {s}_staging.x (a int)", "schema x", "role x")
+    lab.may_not("loader", "select * from {s}.users", *(f"create {what}" for what in made))
 
 
 def test_the_builder_builds_and_changes_nothing_that_was_loaded(lab: Lab) -> None:

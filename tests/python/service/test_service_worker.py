@@ -165,27 +165,17 @@ def test_what_comes_back_after_something_else_is_the_newest(service: Server) -> 
     ]
 
 
-def test_what_was_undone_is_loaded_again(service: Server) -> None:
-    [file] = loaded(service, put(service, "undone.csv", users(60)))
-    with service.client() as client:
-        undo = f"/v1/loads/{file['load_id']}/undo"
-        first, again = (
-            service.ended(client.post(undo, params=NO_BUILD).json()["id"]) for _ in range(2)
-        )
-    assert first["state"] == "done"
-    assert again["error"]["status"] == 409
-    assert "undone already" in again["error"]["detail"]
-    [second] = loaded(service, put(service, "undone.csv", users(60)))
-    assert (second["state"], second["load_id"] > file["load_id"]) == ("loaded", True)
-
-
 def test_files_that_came_together_are_undone_together(service: Server) -> None:
+    """Which is refused a second time; what was undone is loaded again."""
     files = [("file", (name, users(number))) for name, number in (("a.csv", 71), ("b.csv", 72))]
     with service.client() as client:
 
-        def changed(path: str, **parameters: str) -> dict[str, str]:
+        def ended(path: str, **parameters: str) -> dict[str, Any]:
             job = client.post(path, params={**NO_BUILD, **parameters}).json()
-            loads: dict[str, str] = service.ended(job["id"])["result"]["loads"]
+            return service.ended(job["id"])
+
+        def changed(path: str, **parameters: str) -> dict[str, str]:
+            loads: dict[str, str] = ended(path, **parameters)["result"]["loads"]
             return loads
 
         both = loaded(service, client.post("/v1/files", files=files, params=NO_BUILD))
@@ -195,6 +185,12 @@ def test_files_that_came_together_are_undone_together(service: Server) -> None:
         assert changed(f"/v1/loads/{one}/undo", together="true") == {other: "reverted"}
         redone = changed(f"/v1/loads/{other}/redo", together="true")
         assert redone == {one: "current", other: "current"}
+        assert changed(f"/v1/loads/{one}/undo") == {one: "reverted"}
+        again = ended(f"/v1/loads/{one}/undo")
+        [second] = loaded(service, put(service, "a.csv", users(71)))
+    assert again["error"]["status"] == 409
+    assert "undone already" in again["error"]["detail"]
+    assert (second["state"], second["load_id"] > int(other)) == ("loaded", True)
 
 
 def test_fifty_uploads_at_once_are_all_loaded_once(service: Server) -> None:
@@ -307,23 +303,6 @@ def test_an_increment_is_built_where_dbt_is_ready(service: Server) -> None:
     artifacts = service.project / "target" / "labmart__next.increment"
     assert (artifacts / "run_results.json").exists()
     assert not (artifacts / "partial_parse.msgpack").exists(), "this one was parsed here"
-
-
-@pytest.mark.prove("one more whole build; test_jobs has what is told of one that fails")
-def test_a_failed_test_fails_the_job_by_name(service: Server) -> None:
-    broken = service.project / "tests" / "nothing_is_ever_right.sql"
-    broken.write_text("select 1 as wrong\n")
-    try:
-        with service.client() as client:
-            job = client.post("/v1/builds").json()
-            failed = service.ended(job["id"], 300)
-    finally:
-        broken.unlink()
-    assert failed["state"] == "failed"
-    [failure] = failed["result"]["build"]["failures"]
-    assert failure["name"] == "nothing_is_ever_right"
-    assert "1 offending rows" in failure["message"]
-    assert "nothing_is_ever_right" in failed["error"]["detail"]
 
 
 # Whatever is killed, and when: an accepted upload is loaded once, a cancelled one never.

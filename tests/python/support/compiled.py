@@ -26,7 +26,7 @@ import duckdb
 import psycopg2.extras
 from support.databases import Database
 from support.dbt_project import DbtProject
-from support.engines import DuckDB, Postgres, Target, fresh_engine
+from support.engines import DuckDB, Engine, Postgres, fresh_engine
 from support.in_process import environment
 from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
@@ -365,8 +365,7 @@ def check_history(models: CompiledModels, labs: Iterable[Lab]) -> None:
             suffix = model.node["schema"].removeprefix(NEXT)
             rows = replaced_rows(suffix, model.node["config"]["meta"].get("increment"))
             relation = PublishedRelation(suffix, model.node["alias"], replaced=rows)
-            deletes, insert = changes_of(relation, NEXT, "labmart")
-            changes += [*deletes, insert]
+            changes += changes_of(relation, NEXT, "labmart")
     first, *others = labs
     with models.runner.session() as session:
 
@@ -444,7 +443,7 @@ def compiled_models(
         )
 
 
-def compile_for(target: Target, project: Path, **more: str) -> CompiledProject:
+def compile_for(target: Engine, project: Path, **more: str) -> CompiledProject:
     """Compile a copy of the project for the engine of the target."""
     with environment({**target.environment, **more}):
         return compile_project(project, target.name)

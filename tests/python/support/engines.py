@@ -5,11 +5,11 @@ A test that asks for the fixture `engine` runs on every one of them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import duckdb
 from support.databases import Database
@@ -19,42 +19,44 @@ from loader.project import Profile
 Rows = list[tuple[object, ...]]
 
 
-class Target(Protocol):
-    """A fresh, empty database of one engine, as the project's profile reaches it."""
+class Engine(ABC):
+    """A fresh, empty database, and a way to look into it; `name` is its type in profiles.yml."""
+
+    name: str
 
     @property
-    def name(self) -> str:
-        """As profiles.yml calls it and its type."""
-        ...
-
-    @property
+    @abstractmethod
     def environment(self) -> dict[str, str]:
         """What makes the project's profile mean it."""
-        ...
 
-
-class Engine(Target, Protocol):
-    """The same, with a way to look into it."""
-
+    @abstractmethod
     def profile(self, schema: str = "labmart") -> Profile:
         """The same as a Profile; raw tables in a schema of their own, `<schema>_raw`."""
-        ...
 
+    @abstractmethod
     def rows(self, sql: str) -> Rows:
         """The rows of statements of standard SQL, the last one's."""
-        ...
 
+    @abstractmethod
     def schemas(self, ending: str) -> list[str]:
         """The schemas whose names end so, by name."""
-        ...
+
+    def tables(self, schema: str) -> list[str]:
+        found = self.rows(
+            f"select table_name from information_schema.tables where table_schema = '{schema}'"
+        )
+        return sorted(str(name) for (name,) in found)
 
     def everything(self, schema: str) -> dict[str, Rows]:
         """Every row of every table of a schema, down to the last timestamp, by table."""
-        ...
+        return {
+            name: self.rows(f"select t::text from {schema}.{name} as t order by 1")
+            for name in self.tables(schema)
+        }
 
 
 @dataclass(frozen=True)
-class Postgres:
+class Postgres(Engine):
     """A database of the server of these tests."""
 
     database: Database
@@ -77,12 +79,9 @@ class Postgres:
         found = self.rows("select nspname from pg_namespace order by 1")
         return [str(name) for (name,) in found if str(name).endswith(ending)]
 
-    def everything(self, schema: str) -> dict[str, Rows]:
-        return _everything(self.rows, schema, "t::text")
-
 
 @dataclass(frozen=True)
-class DuckDB:
+class DuckDB(Engine):
     """A file."""
 
     path: Path
@@ -109,12 +108,12 @@ class DuckDB:
         found = self.rows("select schema_name from duckdb_schemas() where not internal order by 1")
         return [str(name) for (name,) in found if str(name).endswith(ending)]
 
-    def everything(self, schema: str) -> dict[str, Rows]:
-        return _everything(self.rows, schema, "t::text") if self.path.exists() else {}
+    def tables(self, schema: str) -> list[str]:
+        return super().tables(schema) if self.path.exists() else []
 
 
 @dataclass(frozen=True)
-class Lake:
+class Lake(Engine):
     """A lake in a folder; `url` is the server that computes in it. It is read by plain DuckDB."""
 
     folder: Path
@@ -146,7 +145,7 @@ class Lake:
         with duckdb.connect() as connection:
             for schema in self.schemas("_raw"):
                 connection.execute(f"create schema {schema}")
-                for name in {*columns, "rejected_lines", *_tables(self.place / schema)}:
+                for name in {*columns, "rejected_lines", *self.tables(schema)}:
                     rows = self._rows_of(schema, name, columns.get(name, ()))
                     connection.execute(f"create view {schema}.{name} as {rows}")
             found = connection.execute(sql)
@@ -174,24 +173,10 @@ class Lake:
             return []
         return sorted(path.name for path in self.place.iterdir() if path.name.endswith(ending))
 
-    def everything(self, schema: str) -> dict[str, Rows]:
-        return {
-            name: self.rows(f"select t::text from {schema}.{name} as t order by 1")
-            for name in _tables(self.place / schema)
-        }
-
-
-def _tables(place: Path) -> list[str]:
-    """The raw tables that have files."""
-    return sorted({path.relative_to(place).parts[0] for path in place.rglob("*.parquet")})
-
-
-def _everything(rows: Callable[[str], Rows], schema: str, value: str) -> dict[str, Rows]:
-    found = rows(
-        f"select table_name from information_schema.tables where table_schema = '{schema}'"
-    )
-    names: Sequence[str] = sorted(str(name) for (name,) in found)
-    return {name: rows(f"select {value} from {schema}.{name} as t order by 1") for name in names}
+    def tables(self, schema: str) -> list[str]:
+        """The raw tables that have files."""
+        place = self.place / schema
+        return sorted({path.relative_to(place).parts[0] for path in place.rglob("*.parquet")})
 
 
 @contextmanager
@@ -200,11 +185,10 @@ def fresh_engine(name: str, server: Callable[[], Database], folder: Path) -> Ite
     if name == "duckdb":
         # A database called as a schema would make `labmart.users` ambiguous in the tests' SQL.
         yield DuckDB(folder / "test.duckdb")
-        return
-    if name == "lake":
+    elif name == "lake":
         yield Lake(folder)
-        return
-    from support.databases import fresh_database
+    else:
+        from support.databases import fresh_database
 
-    with fresh_database(server()) as database:
-        yield Postgres(database)
+        with fresh_database(server()) as database:
+            yield Postgres(database)

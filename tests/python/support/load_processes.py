@@ -12,7 +12,7 @@ from pathlib import Path
 
 from support import in_process
 from support.databases import Database
-from support.engines import Postgres, Rows, Target
+from support.engines import Engine, Postgres, Rows
 from support.in_process import Done
 from support.project import ROOT
 
@@ -53,7 +53,7 @@ def write_table(
 
 
 def begin(
-    database: Database | Target,
+    database: Database | Engine,
     *arguments: str | Path,
     prefix: Sequence[str] = (),
     stdin: int = subprocess.DEVNULL,

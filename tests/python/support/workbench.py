@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from support.databases import Database
 from support.dbt_project import DbtProject
-from support.engines import Target, fresh_engine
+from support.engines import Engine, fresh_engine
 from support.in_process import labmart
 from support.oracle import MARTS, Cell, File, Lab, Value, lost_lines, marts
 from support.project import copy_of_project
@@ -61,7 +61,7 @@ class Workbench:
     """The project's copy and an engine."""
 
     project: Path
-    engine: Target
+    engine: Engine
 
     def enter(self, patch: pytest.MonkeyPatch) -> None:
         """Make the project's profile mean the engine."""
@@ -185,7 +185,7 @@ def open_workbench(
 
 
 @contextmanager
-def _fresh(engine: str, server: Callable[[], Database], folder: Path) -> Iterator[Target]:
+def _fresh(engine: str, server: Callable[[], Database], folder: Path) -> Iterator[Engine]:
     if engine in KINDS:
         lake = lake_on(engine, folder)
         # dbt finds the session that is there.

@@ -259,7 +259,7 @@ def test_a_mart_that_was_not_built_says_what_to_do(project: Path, database: Data
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["show", "build", "issues", "run"])
+@pytest.mark.parametrize("name", ["show", "build", "run"])
 def test_a_server_that_is_down_is_4(project: Path, name: str) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

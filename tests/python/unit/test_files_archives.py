@@ -14,7 +14,7 @@ import pytest
 from backports import zstd
 
 from loader.files import Collected, collect, content
-from loader.files.content import DecompressedStream, content_of
+from loader.files.content import DecompressedStream
 
 USERS = b"user_id,name,email,signup_date\n7,Ada,ada@lab.example,2023-01-01\n"
 Members = Sequence[tuple[str, bytes]]
@@ -147,7 +147,7 @@ def test_what_must_be_sought_in_is_unwrapped(pack: Callable[[bytes], bytes], pat
     with collect([str(path)], progress=lambda _: None) as found:
         assert not found.problems
         (file,) = found.files
-        assert (file.name, file.temporary, content_of(file.path).kind) == (str(path), True, "xlsx")
+        assert (file.name, file.temporary, file.kind) == (str(path), True, "xlsx")
         assert file.path.read_bytes() == workbook.getvalue()
     _, contents = collected(path, pack(archive_of([("a.csv", USERS)])))
     assert contents == {"a.csv": USERS}

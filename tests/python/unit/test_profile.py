@@ -11,7 +11,6 @@ from dbt.cli.main import dbtRunner
 from support.project import ROOT
 
 from loader.database import find_database
-from loader.embedded import place_of
 from loader.errors import ConfigError, UsageError
 from loader.project import Profile, load_profile, open_project
 
@@ -82,9 +81,10 @@ def test_the_example_and_the_embedded_server_agree_on_the_socket(
 ) -> None:
     root = make_project(tmp_path / "é" / ("x" * length))
     database = find_database(open_project(root), None)
-    assert database.profile.text("host") == str(place_of(root).run)
     assert database.embedded is not None
-    assert database.embedded.run == place_of(root).run
+    assert database.profile.text("host") == str(database.embedded.run)
+    # A socket's address holds so many bytes.
+    assert len(bytes(database.embedded.socket)) < 108
 
 
 def test_a_named_server_is_not_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,10 +151,8 @@ def test_a_profile_in_the_home_directory_is_used_like_dbt_does(tmp_path: Path, h
     (home / ".dbt").mkdir()
     (home / ".dbt" / "profiles.yml").write_text(one_target("      host: from-home\n"))
     assert profile_of(root).text("host") == "from-home"
-    assert not (root / "profiles.yml").exists()
     (home / ".dbt" / "profiles.yml").write_text("another: {}\n")
     assert open_project(root).profiles_dir == root
-    assert (root / "profiles.yml").exists()
 
 
 def test_dbt_profiles_dir_wins_and_must_be_right(
