@@ -247,8 +247,10 @@ def differences(
     size = KEYS[mart]
     if size and right != found and Counter(right) == Counter(found):
         return [f"{mart}: the rows are right but not in the order of the key"]
-    lacking, extra = Counter(right) - Counter(found), Counter(found) - Counter(right)
-    told = {"not shown": lacking, "should not be there": extra}
+    told = {
+        "not shown": Counter(right) - Counter(found),
+        "should not be there": Counter(found) - Counter(right),
+    }
     return [
         f"{mart}: {what}: {_named(columns, row)}" for what, rows in told.items() for row in rows
     ]
