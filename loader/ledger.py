@@ -143,8 +143,11 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
         load if load and reading_of(file) == reading_of(load) else None
         for load, file in zip(present, files, strict=True)
     ]
-    if replace and not _gives_again(same, current):
-        same = [None] * len(files)
+    if replace:
+        # What is given twice counts where it comes last.
+        ids = dict.fromkeys(load.load_id if load else 0 for load in reversed(same))
+        if list(ids) != [load.load_id for load in reversed(current)]:
+            same = [None] * len(files)
     again = [
         load is not None
         and not replace
@@ -183,13 +186,6 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
         came[contents[at]] = (file.file, loaded)
         steps.append(Step(takes=takes))
     return steps
-
-
-def _gives_again(same: Sequence[Load | None], current: Sequence[Load]) -> bool:
-    """Whether exactly the current loads are given, in their order."""
-    ids = [load.load_id if load else 0 for load in same]
-    # What is given twice counts where it comes last.
-    return list(dict.fromkeys(reversed(ids))) == [load.load_id for load in reversed(current)]
 
 
 def escaped(part: str) -> str:
