@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loader.contract import DEFAULT_MART
-from loader.dbt import Manifest, code_of, compile_models
+from loader.dbt import Manifest, compile_models
 from loader.engines import quote
 from loader.engines.raw_store import RawStore
 from loader.project import Profile, Project
@@ -69,8 +69,7 @@ class Verdict:
         Raises BuildFailed if dbt cannot compile the models.
         """
         if store.runs_models:
-            code = code_of(self._project, self._profile, None)
-            manifest = compile_models(self._project, self._profile.target, _MARTS, code)
+            manifest = compile_models(self._project, self._profile, _MARTS)
             self._nodes = _in_order(manifest)
             self._before = _figures(store, self._create(store, "before"))
 

@@ -22,8 +22,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from loader import __version__
 from loader.errors import BuildFailed, UsageError
 from loader.locks import locked
@@ -92,6 +90,12 @@ class BuildResult:
         return sum(
             node.status in statuses and tests in (None, node.kind in TESTS) for node in self.nodes
         )
+
+
+class _Silence(Report):
+    def say(self, text: str) -> None: ...
+
+    def working(self, text: str) -> None: ...
 
 
 class Standby:
@@ -206,20 +210,26 @@ def _artifacts(project: Project, place: str, is_increment: bool) -> Path:
     return project.target / f"{place}{'.increment' if is_increment else ''}"
 
 
-def _follow(process: subprocess.Popen[str], result: BuildResult, report: Report | None) -> None:
+def _follow(process: subprocess.Popen[str], result: BuildResult, report: Report) -> None:
     """Take what dbt tells until it ends; end it if we are interrupted."""
     assert process.stdout is not None
     begun = time.monotonic()
-    if report:
-        report.working("dbt reads the project …")
-    with _stopping(process):
-        try:
-            for line in process.stdout:
-                _take(line, result, report)
-            result.exit_code = process.wait()
-        finally:
-            if report:
-                report.working("")
+    report.working("dbt reads the project …")
+    try:
+        for line in process.stdout:
+            _take(line, result, report)
+        result.exit_code = process.wait()
+    finally:
+        report.working("")
+        if process.poll() is None:
+            # It cancels its queries on SIGINT.
+            print("stopping dbt …", file=sys.stderr)
+            process.send_signal(signal.SIGINT)
+            try:
+                process.communicate(timeout=_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
     result.seconds = time.monotonic() - begun
 
 
@@ -250,14 +260,13 @@ def without_tests(manifest: Manifest) -> Manifest:
     return manifest | {"nodes": nodes, "unit_tests": {}}
 
 
-def compile_models(
-    project: Project, target: str | None, names: Sequence[str], code: str | None
-) -> Manifest:
+def compile_models(project: Project, profile: Profile, names: Sequence[str]) -> Manifest:
     """dbt's manifest with the SQL of these models and of all that they are made of.
 
-    Nothing is asked of the database. What was compiled is kept for the next call with the same
-    `code`; see `code_of`. Raises BuildFailed.
+    Nothing is asked of the database. What was compiled is kept for the next call of the same code.
+    Raises BuildFailed.
     """
+    code = code_of(project, profile, None)
     apart = project.root / ".labmart" / "compiled"
     apart.mkdir(mode=0o700, parents=True, exist_ok=True)
     selection = [f"+{name},resource_type:model" for name in names]
@@ -266,11 +275,16 @@ def compile_models(
         if code is None or not made_of.exists() or made_of.read_text() != code:
             made_of.unlink(missing_ok=True)
             _run_quietly(
-                *(project, target, apart, "compile", "--no-populate-cache", "--no-introspect"),
-                *("--indirect-selection", "empty", "--select", *selection),
+                *(project, profile.target, apart, "compile", "--no-populate-cache"),
+                *("--no-introspect", "--indirect-selection", "empty", "--select", *selection),
             )
             made_of.write_text(code or "")
-        manifest: Manifest = json.loads((apart / "manifest.json").read_text(encoding="utf-8"))
+        return read_manifest(apart)
+
+
+def read_manifest(artifacts: Path) -> Manifest:
+    """manifest.json as dbt has written it. Raises OSError."""
+    manifest: Manifest = json.loads((artifacts / "manifest.json").read_bytes())
     return manifest
 
 
@@ -279,7 +293,7 @@ def _run_quietly(project: Project, target: str | None, apart: Path, *command: st
     settings = _settings(project, BuildOptions(target))
     call = _Call((*command, *settings, "--target-path", str(apart)), dict(os.environ))
     result = BuildResult(apart)
-    _follow(call.start(project), result, None)
+    _follow(call.start(project), result, _Silence())
     if result.exit_code:
         said = " ".join(result.errors or result.noise[-3:])
         raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said.split())}")
@@ -302,78 +316,32 @@ def _settings(project: Project, options: BuildOptions) -> tuple[str, ...]:
     )
 
 
-@contextmanager
-def _stopping(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Whatever ends us, end dbt: it cancels its queries on SIGINT."""
+def _take(line: str, result: BuildResult, report: Report) -> None:
+    """One line of dbt's output; docs.getdbt.com, "Events and logs"."""
     try:
-        yield
-    finally:
-        if process.poll() is None:
-            print("stopping dbt …", file=sys.stderr)
-            process.send_signal(signal.SIGINT)
-            try:
-                process.communicate(timeout=_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-
-
-class _Node(msgspec.Struct):
-    unique_id: str = ""
-    node_name: str = ""
-    resource_type: str = ""
-    node_status: str = ""
-
-
-class _Info(msgspec.Struct):
-    name: str
-    level: str
-    msg: str
-    invocation_id: str
-
-
-class _Data(msgspec.Struct):
-    """`index` is there when a node begins or ends."""
-
-    node_info: _Node | None = None
-    index: int | None = None
-    total: int = 0
-    status: str = ""
-    execution_time: float = 0.0
-
-
-class _Event(msgspec.Struct):
-    """What is used of a line of dbt's log; docs.getdbt.com, "Events and logs"."""
-
-    info: _Info
-    data: _Data
-
-
-def _take(line: str, result: BuildResult, report: Report | None) -> None:
-    """One line of dbt's output."""
-    try:
-        event = msgspec.json.decode(line, type=_Event, strict=False)
-    except msgspec.MsgspecError:
+        event = json.loads(line)
+        info, data = event["info"], event["data"]
+    except (ValueError, TypeError, KeyError):
         if line.strip():
             result.noise.append(line.rstrip())
         return
-    info, data, node = event.info, event.data, event.data.node_info or _Node()
-    result.invocation_id = info.invocation_id or result.invocation_id
+    node = data.get("node_info") or {}
+    kind, name = node.get("resource_type", ""), node.get("node_name", "")
+    result.invocation_id = info["invocation_id"] or result.invocation_id
     # dbt's words vary: "SELECT 5", "CREATE VIEW", "INSERT 30", "PASS" for success.
-    word = (data.status or node.node_status).lower().partition(" ")[0]
+    word = (data.get("status") or node.get("node_status") or "").lower().partition(" ")[0]
     status = _STATUSES.get(word, "success")
-    if data.index is not None and info.name == "LogStartLine":
-        if report:
-            report.working(f"{data.index} of {data.total}: {node.node_name} …")
-    elif data.index is not None and node.unique_id:
+    # There is an index when a node begins or ends.
+    if "index" in data and info["name"] == "LogStartLine":
+        report.working(f"{data['index']} of {data['total']}: {name} …")
+    elif "index" in data and node.get("unique_id"):
         # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
-        if node.resource_type not in ("operation", "exposure") or status in FAILED:
-            finished = NodeResult(node.resource_type, node.node_name, status, data.execution_time)
+        if kind not in ("operation", "exposure") or status in FAILED:
+            finished = NodeResult(kind, name, status, data.get("execution_time", 0.0))
             result.nodes.append(finished)
-            if report:
-                report.built(finished)
-    elif info.level in ("error", "warn") and not node.unique_id:
-        (result.errors if info.level == "error" else result.warnings).append(info.msg)
+            report.built(finished)
+    elif info["level"] in ("error", "warn") and not node.get("unique_id"):
+        (result.errors if info["level"] == "error" else result.warnings).append(info["msg"])
 
 
 @contextmanager

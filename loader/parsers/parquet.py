@@ -26,8 +26,7 @@ from loader.parsers.sheets import Sheet
 if TYPE_CHECKING:
     import duckdb
 
-# The loader as a whole stays below 400 MB with files as they are; a file whose row groups or
-# values need more than this is refused instead of filling the machine.
+# A file whose row groups or values need more is refused instead of filling the machine.
 _MEMORY = "512MB"
 _THREADS = 2
 _ROWS_AT_ONCE = 2048

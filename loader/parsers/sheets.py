@@ -108,7 +108,7 @@ class SheetParser(Parser):
             records: list[str] = []
             rejected: list[RejectedLine] = []
             for row in portion:
-                if self.headers.is_header(row.cells):
+                if self.is_header(row.cells):
                     match = self.following(row.number, _names(row))
                     continue
                 record = self._record(row, match)

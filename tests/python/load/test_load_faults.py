@@ -127,24 +127,6 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     assert not list(temporary.iterdir())
 
 
-def test_a_file_that_is_still_being_written_is_refused(
-    database: Database, before: dict[str, Rows], tmp_path: Path
-) -> None:
-    whole = gzip.compress(table_text("compounds", range(LONG), padding=PADDING).encode(), 0)
-    path = tmp_path / "long.csv"
-    path.write_bytes(whole[: len(whole) * 2 // 3])
-    with held_in_copy(database, "compounds") as wait_until_held:
-        loading = begin(database, "load", path)
-        wait_until_held()
-        with path.open("ab") as file:
-            file.write(whole[len(whole) * 2 // 3 :])
-    ended = end_of(loading)
-    assert ended.code == 3, ended
-    assert "while it was read" in ended.err
-    assert state_of(database) == before
-    assert labmart(database, "load", path).code == 0
-
-
 @contextmanager
 def in_standard_input(
     database: Database, folder: Path, temporary: Path
@@ -327,7 +309,7 @@ def test_a_full_disk_for_temporary_files_is_told(database: Database, tmp_path: P
             file.writelines(f"{'x' * 300}\n" for _ in range(20_000))
         rejected = labmart(database, "load", "--max-rejected", "90%", damaged, temporary=disk)
         assert rejected.code == 3, rejected
-        assert f"{damaged}: its rejected lines cannot be kept" in rejected.err
+        assert f"{damaged}: a temporary file of it cannot be written" in rejected.err
         assert not list(disk.iterdir())
     assert state_of(database) == before
 
