@@ -9,19 +9,18 @@ paths) in target/.
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
+from typing import Any
 
 from loader.contract import declared_tables
 from loader.database import Database
@@ -32,6 +31,8 @@ from loader.dbt import (
     build,
     code_of,
     one_build_at_a_time,
+    parents_of,
+    read_manifest,
 )
 from loader.engines import Engine, dbt_session
 from loader.errors import ConfigError, FilesRefused, LabmartError, UsageError
@@ -68,57 +69,6 @@ _BOILERPLATE = re.compile(
 )
 
 
-class _Config(msgspec.Struct, frozen=True):
-    materialized: str = ""
-    meta: dict[str, object] = {}
-
-
-class _DependsOn(msgspec.Struct, frozen=True):
-    nodes: list[str] = []
-
-
-class _Node(msgspec.Struct, frozen=True):
-    """A node or source of manifest.json."""
-
-    name: str
-    resource_type: str = ""
-    original_file_path: str = ""
-    description: str = ""
-    database: str | None = None
-    schema: str = ""
-    alias: str = ""
-    identifier: str = ""
-    language: str = "sql"
-    config: _Config = _Config()
-    depends_on: _DependsOn = _DependsOn()
-    test_metadata: dict[str, object] | None = None
-
-
-class _Manifest(msgspec.Struct, frozen=True):
-    nodes: dict[str, _Node] = {}
-    unit_tests: dict[str, _Node] = {}
-    sources: dict[str, _Node] = {}
-
-
-class _Result(msgspec.Struct, frozen=True):
-    """How a node ended, of run_results.json."""
-
-    unique_id: str
-    status: str
-    message: str | None = None
-    failures: int | None = None
-    compiled_code: str | None = None
-
-
-class _Metadata(msgspec.Struct, frozen=True):
-    invocation_id: str | None = None
-
-
-class _Results(msgspec.Struct, frozen=True):
-    metadata: _Metadata = _Metadata()
-    results: list[_Result] = []
-
-
 @dataclass(frozen=True)
 class Failure:
     """A node that failed, or dbt itself (then `name` is 'dbt'); `lines` tell a person."""
@@ -133,20 +83,24 @@ def failures(
     width: int | None = None,
 ) -> list[Failure]:
     """What failed in a run that did. `open_database` fetches the offending rows."""
-    written = _read(result.artifacts / "run_results.json", _Results)
-    manifest = _read(result.artifacts / "manifest.json", _Manifest)
-    nodes = manifest.nodes | manifest.unit_tests
-    # After a parse error the files are those of an earlier run.
-    is_ours = written.metadata.invocation_id == result.invocation_id
     failed = []
-    for entry in written.results if is_ours else ():
-        if entry.status in _BAD:
-            node = nodes.get(entry.unique_id) or _Node(entry.unique_id)
-            tested = [nodes[one].name for one in node.depends_on.nodes if one in nodes]
-            failed.append(Failure(node.name, _lines(entry, node, tested, open_database, width)))
+    # After a parse error the files are those of an earlier run, or there are none.
+    with suppress(OSError, ValueError):
+        written = _read_results(result)
+        if written["metadata"]["invocation_id"] == result.invocation_id:
+            manifest = read_manifest(result.artifacts)
+            nodes = manifest["nodes"] | manifest["unit_tests"]
+            bad = [entry for entry in written["results"] if entry["status"] in _BAD]
+            failed = [_failure(entry, nodes, open_database, width) for entry in bad]
     failed = failed or [Failure("dbt", clean(message)) for message in result.errors]
     silent = ["dbt ended without saying why. Its log is logs/dbt.log.", *result.noise[-5:]]
     return failed or [Failure("dbt", silent)]
+
+
+def _read_results(result: BuildResult) -> dict[str, Any]:
+    """run_results.json: how each node ended. schemas.getdbt.com, "run-results"."""
+    written: dict[str, Any] = json.loads((result.artifacts / "run_results.json").read_bytes())
+    return written
 
 
 def summary(result: BuildResult) -> str:
@@ -174,46 +128,35 @@ def clean(message: str) -> list[str]:
     return [line for i, line in enumerate(lines) if line or (i > 0 and lines[i - 1])] or [plain]
 
 
-def _lines(
-    entry: _Result,
-    node: _Node,
-    tested: Sequence[str],
+def _failure(
+    entry: Mapping[str, Any],
+    nodes: Mapping[str, Any],
     open_database: Callable[[], AbstractContextManager[Engine]],
     width: int | None,
-) -> list[str]:
-    kind = entry.unique_id.partition(".")[0]
-    path = node.original_file_path
-    has_failed = entry.status == "fail"
-    lines = [f"{'FAILED' if has_failed else 'ERROR'}  {kind} {node.name}  ({path})"]
-    if node.description.strip() and kind in TESTS:
-        lines.append(f"  {' '.join(node.description.split())}")
-    if kind == "test" and has_failed and entry.compiled_code:
-        lines.append(f"  It tests {', '.join(tested)}.")
+) -> Failure:
+    kind, node = entry["unique_id"].partition(".")[0], nodes.get(entry["unique_id"], {})
+    name, path = node.get("name", entry["unique_id"]), node.get("original_file_path", "")
+    has_failed = entry["status"] == "fail"
+    lines = [f"{'FAILED' if has_failed else 'ERROR'}  {kind} {name}  ({path})"]
+    if kind in TESTS and (description := " ".join(node.get("description", "").split())):
+        lines.append(f"  {description}")
+    if kind == "test" and has_failed and entry.get("compiled_code"):
+        parents = [nodes[one]["name"] for one in parents_of(node) if one in nodes]
+        lines.append(f"  It tests {', '.join(parents)}.")
         try:
             with open_database() as source:
-                columns, rows = source.query(entry.compiled_code, SAMPLE_ROWS)
+                columns, rows = source.query(entry["compiled_code"], SAMPLE_ROWS)
         except LabmartError as error:
             problem = f"  The offending rows cannot be shown: {error}"
-            return [*lines, f"  {entry.message}", problem]
-        shown = f", the first {len(rows)} of them" if entry.failures != len(rows) else ""
-        table = layout(columns, rows, None if width is None else width - 2)
-        lines.append(f"  {entry.failures} offending rows{shown}:")
-        return lines + [f"  {line}" for line in table.lines]
-    # "Database Error in model users (models/…)" repeats our own headline.
-    headline = re.compile(rf"^\s*\w+ Error in .*{re.escape(node.name)} \({re.escape(path)}\)\s*$")
-    message = [line for line in clean(entry.message or "") if not headline.match(line)]
-    return lines + [f"  {line}".rstrip() for line in message]
-
-
-_Artifact = TypeVar("_Artifact", _Results, _Manifest)
-
-
-def _read(path: Path, kind: type[_Artifact]) -> _Artifact:
-    """What dbt has written; empty if it has not."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError):
-        return kind()
+            return Failure(name, [*lines, f"  {entry['message']}", problem])
+        shown = f", the first {len(rows)} of them" if entry["failures"] != len(rows) else ""
+        told = [f"{entry['failures']} offending rows{shown}:"]
+        told += layout(columns, rows, None if width is None else width - 2).lines
+    else:
+        # "Database Error in model users (models/…)" repeats our own headline.
+        headline = rf"^\s*\w+ Error in .*{re.escape(name)} \({re.escape(path)}\)\s*$"
+        told = [one for one in clean(entry["message"] or "") if not re.match(headline, one)]
+    return Failure(name, lines + [f"  {line}".rstrip() for line in told])
 
 
 def read_build(
@@ -231,81 +174,83 @@ def read_build(
     in the place, and has not.
     """
     place = place or profile.schema
-    files = [result.artifacts / name for name in ("manifest.json", "run_results.json")]
-    manifest = msgspec.json.decode(files[0].read_bytes(), type=_Manifest)
-    results = msgspec.json.decode(files[1].read_bytes(), type=_Results).results
+    manifest, results = read_manifest(result.artifacts), _read_results(result)["results"]
+    nodes, sources = manifest["nodes"], manifest["sources"].values()
     built = {
         unique_id: node
-        for unique_id, node in manifest.nodes.items()
-        if node.resource_type in ("model", "seed") and node.config.materialized != "ephemeral"
+        for unique_id, node in nodes.items()
+        if node["resource_type"] in ("model", "seed")
+        and node["config"]["materialized"] != "ephemeral"
     }
     for model in built.values():
-        if model.schema != place and not model.schema.startswith(f"{place}_"):
+        if model["schema"] != place and not model["schema"].startswith(f"{place}_"):
             raise ConfigError(
                 profile.path,
-                f"dbt has built {model.schema}.{model.alias}, and not in {place}: the project's "
-                "macro generate_schema_name has to heed LABMART_BUILD_SCHEMA, as that of labmart "
-                "does (macros/overrides/generate_schema_name.sql).",
+                f"dbt has built {model['schema']}.{model['alias']}, and not in {place}: the "
+                "project's macro generate_schema_name has to heed LABMART_BUILD_SCHEMA, as that of "
+                "labmart does (macros/overrides/generate_schema_name.sql).",
             )
-    passed = [one.unique_id for one in results if one.status == "pass"]
+    statuses = {one["unique_id"]: one["status"] for one in results}
+    passed = [unique_id for unique_id, status in statuses.items() if status == "pass"]
     tests = Counter(
-        parent
-        for test in passed
-        if test in manifest.nodes
-        for parent in manifest.nodes[test].depends_on.nodes
+        parent for test in passed if test in nodes for parent in parents_of(nodes[test])
     )
     # What neither the digest of the code says nor that of the ledger: Python, and other sources.
-    has_python = any(node.language == "python" for node in manifest.nodes.values())
-    databases = {node.database for node in built.values()}
+    has_python = any(node.get("language") == "python" for node in nodes.values())
+    databases = {node["database"] for node in built.values()}
     reads_others = any(
-        one.database not in databases
-        or one.schema not in (profile.raw_schema, f"{place}_raw")
-        or not (one.config.meta.get("input") or one.identifier in OWN_TABLES)
-        for one in manifest.sources.values()
+        one["database"] not in databases
+        or one["schema"] not in (profile.raw_schema, f"{place}_raw")
+        or not (one["config"]["meta"].get("input") or one["identifier"] in OWN_TABLES)
+        for one in sources
     )
     return GreenBuild(
         place=place,
         relations=tuple(
             Relation(
-                suffix := node.schema.removeprefix(place),
-                node.alias,
-                node.config.materialized == "view",
-                replaced_rows(suffix, node.config.meta.get("increment")),
-                str(node.config.meta.get("rows", "")),
+                suffix := node["schema"].removeprefix(place),
+                node["alias"],
+                node["config"]["materialized"] == "view",
+                replaced_rows(suffix, node["config"]["meta"].get("increment")),
+                str(node["config"]["meta"].get("rows", "")),
             )
             for node in built.values()
         ),
         marts=tuple(
-            Mart(node.alias, tests[unique_id])
+            Mart(node["alias"], tests[unique_id])
             for unique_id, node in built.items()
-            if node.schema == place
+            if node["schema"] == place
         ),
-        models_built=sum(one.unique_id in built for one in results),
+        models_built=len(statuses.keys() & built.keys()),
         tests_passed=len(passed),
-        tests_warned=sum(one.status == "warn" for one in results),
+        tests_warned=sum(status == "warn" for status in statuses.values()),
         seconds=result.seconds,
         invocation_id=result.invocation_id,
         code=None if has_python or reads_others else code,
-        can_grow=_knows_increments(manifest),
+        can_grow=_knows_increments(nodes),
         is_increment=is_increment,
         by=by,
     )
 
 
-def _knows_increments(manifest: _Manifest) -> bool:
+def _knows_increments(nodes: Mapping[str, Any]) -> bool:
     """Whether whatever reads a model that has but the changed rows in an increment knows of it.
 
     The key `increment` of a model's meta says so: those rows (a list, or `part`), or all of them
     (`whole`). Generic tests look at one row after the other, or at a key.
     """
-    nodes = manifest.nodes
-    if any(node.config.materialized not in _CAN_GROW for node in nodes.values()):
-        return False
-    kinds = {unique_id: node.config.meta.get("increment") for unique_id, node in nodes.items()}
-    return all(
-        kinds[unique_id] or node.test_metadata or kinds.get(parent) in (None, "whole")
+    kinds = {
+        unique_id: node["config"].get("meta", {}).get("increment")
         for unique_id, node in nodes.items()
-        for parent in node.depends_on.nodes
+    }
+    return all(
+        node["config"].get("materialized", "") in _CAN_GROW
+        and (
+            kinds[unique_id]
+            or "test_metadata" in node
+            or all(kinds.get(parent) in (None, "whole") for parent in parents_of(node))
+        )
+        for unique_id, node in nodes.items()
     )
 
 

@@ -15,14 +15,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import msgspec
 
 from loader import __version__
 from loader.errors import BuildFailed, UsageError
@@ -94,6 +92,12 @@ class BuildResult:
         )
 
 
+class _Silence(Report):
+    def say(self, text: str) -> None: ...
+
+    def working(self, text: str) -> None: ...
+
+
 class Standby:
     """A process in which dbt is ready for a build that is expected, or none.
 
@@ -112,8 +116,8 @@ class Standby:
         self.take(None)
         call = _Call.of_build(project, options, place, is_increment)
         # It parses in a folder of its own, since another build may be at work by then.
-        apart = ("--target-path", str(project.target / f"{place}.standby"))
-        self._process = call.start(project, prepared=(*_settings(project, options), *apart))
+        apart = project.target / f"{place}.standby"
+        self._process = call.start(project, prepared=_settings(project, options, apart))
         self._expected = call, code
 
     def take(self, expected: object) -> subprocess.Popen[str] | None:
@@ -136,27 +140,20 @@ class Standby:
 
 
 class _Call(NamedTuple):
-    """A call of dbt: its arguments and environment."""
+    """A call of dbt: its arguments and environment, and where it leaves its JSON files."""
 
     arguments: tuple[str, ...]
     environment: dict[str, str]
+    artifacts: Path
 
     @staticmethod
     def of_build(project: Project, options: BuildOptions, place: str, is_increment: bool) -> _Call:
-        artifacts = ("--target-path", str(_artifacts(project, place, is_increment)))
-        return _Call(
-            (
-                *("build", *_settings(project, options)),
-                *(artifacts if place else ()),
-                *(options.extra or _PRODUCTION),
-                *((_WHOLE,) if is_increment else ()),
-            ),
-            {
-                **os.environ,
-                "LABMART_BUILD_SCHEMA": place,
-                "LABMART_INCREMENT": "1" if is_increment else "",
-            },
-        )
+        artifacts = project.target / f"{place}{'.increment' if is_increment else ''}"
+        arguments = ("build", *_settings(project, options, artifacts))
+        selection = (*(options.extra or _PRODUCTION), *((_WHOLE,) if is_increment else ()))
+        increment = "1" if is_increment else ""
+        own = {"LABMART_BUILD_SCHEMA": place, "LABMART_INCREMENT": increment}
+        return _Call((*arguments, *selection), os.environ | own, artifacts)
 
     def start(self, project: Project, prepared: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start it; if `prepared` (arguments of `dbt parse`), it waits for a line on stdin."""
@@ -197,30 +194,31 @@ def build(
     """
     call = _Call.of_build(project, options, place, is_increment)
     standby = options.standby and options.standby.take((call, code))
-    result = BuildResult(_artifacts(project, place, is_increment))
-    _follow(standby or call.start(project), result, report or Report())
-    return result
+    return _follow(standby or call.start(project), call, report or Report())
 
 
-def _artifacts(project: Project, place: str, is_increment: bool) -> Path:
-    return project.target / f"{place}{'.increment' if is_increment else ''}"
-
-
-def _follow(process: subprocess.Popen[str], result: BuildResult, report: Report | None) -> None:
+def _follow(process: subprocess.Popen[str], call: _Call, report: Report) -> BuildResult:
     """Take what dbt tells until it ends; end it if we are interrupted."""
     assert process.stdout is not None
-    begun = time.monotonic()
-    if report:
-        report.working("dbt reads the project …")
-    with _stopping(process):
-        try:
-            for line in process.stdout:
-                _take(line, result, report)
-            result.exit_code = process.wait()
-        finally:
-            if report:
-                report.working("")
+    begun, result = time.monotonic(), BuildResult(call.artifacts)
+    report.working("dbt reads the project …")
+    try:
+        for line in process.stdout:
+            _take(line, result, report)
+        result.exit_code = process.wait()
+    finally:
+        report.working("")
+        if process.poll() is None:
+            # It cancels its queries on SIGINT.
+            print("stopping dbt …", file=sys.stderr)
+            process.send_signal(signal.SIGINT)
+            try:
+                process.communicate(timeout=_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
     result.seconds = time.monotonic() - begun
+    return result
 
 
 def write_docs(project: Project, target: str | None) -> None:
@@ -250,14 +248,13 @@ def without_tests(manifest: Manifest) -> Manifest:
     return manifest | {"nodes": nodes, "unit_tests": {}}
 
 
-def compile_models(
-    project: Project, target: str | None, names: Sequence[str], code: str | None
-) -> Manifest:
+def compile_models(project: Project, profile: Profile, names: Sequence[str]) -> Manifest:
     """dbt's manifest with the SQL of these models and of all that they are made of.
 
-    Nothing is asked of the database. What was compiled is kept for the next call with the same
-    `code`; see `code_of`. Raises BuildFailed.
+    Nothing is asked of the database. What was compiled is kept for the next call of the same code.
+    Raises BuildFailed.
     """
+    code = code_of(project, profile, None)
     apart = project.root / ".labmart" / "compiled"
     apart.mkdir(mode=0o700, parents=True, exist_ok=True)
     selection = [f"+{name},resource_type:model" for name in names]
@@ -266,26 +263,36 @@ def compile_models(
         if code is None or not made_of.exists() or made_of.read_text() != code:
             made_of.unlink(missing_ok=True)
             _run_quietly(
-                *(project, target, apart, "compile", "--no-populate-cache", "--no-introspect"),
-                *("--indirect-selection", "empty", "--select", *selection),
+                *(project, profile.target, apart, "compile", "--no-populate-cache"),
+                *("--no-introspect", "--indirect-selection", "empty", "--select", *selection),
             )
             made_of.write_text(code or "")
-        manifest: Manifest = json.loads((apart / "manifest.json").read_text(encoding="utf-8"))
+        return read_manifest(apart)
+
+
+def read_manifest(artifacts: Path) -> Manifest:
+    """manifest.json as dbt has written it. Raises OSError."""
+    manifest: Manifest = json.loads((artifacts / "manifest.json").read_bytes())
     return manifest
+
+
+def parents_of(node: Mapping[str, Any]) -> list[str]:
+    """What a node of the manifest reads; of a seed there is no list."""
+    parents: list[str] = node["depends_on"].get("nodes", [])
+    return parents
 
 
 def _run_quietly(project: Project, target: str | None, apart: Path, *command: str) -> None:
     """Run dbt with a folder of its own for what it writes. Raises BuildFailed."""
-    settings = _settings(project, BuildOptions(target))
-    call = _Call((*command, *settings, "--target-path", str(apart)), dict(os.environ))
-    result = BuildResult(apart)
-    _follow(call.start(project), result, None)
+    settings = _settings(project, BuildOptions(target), apart)
+    call = _Call((*command, *settings), dict(os.environ), apart)
+    result = _follow(call.start(project), call, _Silence())
     if result.exit_code:
         said = " ".join(result.errors or result.noise[-3:])
         raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said.split())}")
 
 
-def _settings(project: Project, options: BuildOptions) -> tuple[str, ...]:
+def _settings(project: Project, options: BuildOptions, artifacts: Path) -> tuple[str, ...]:
     # dbt ends without a word where it cannot write.
     for folder in (project.target, Path(os.environ.get("DBT_LOG_PATH") or project.root / "logs")):
         with suppress(OSError):
@@ -297,83 +304,38 @@ def _settings(project: Project, options: BuildOptions) -> tuple[str, ...]:
     return (
         *("--no-use-colors", "--no-send-anonymous-usage-stats"),
         *("--project-dir", str(project.root), "--profiles-dir", str(project.profiles_dir)),
+        *("--target-path", str(artifacts)),
         *(("--target", options.target) if options.target else ()),
         *(("--vars", options.vars) if options.vars else ()),
     )
 
 
-@contextmanager
-def _stopping(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Whatever ends us, end dbt: it cancels its queries on SIGINT."""
+def _take(line: str, result: BuildResult, report: Report) -> None:
+    """One line of dbt's output; docs.getdbt.com, "Events and logs"."""
     try:
-        yield
-    finally:
-        if process.poll() is None:
-            print("stopping dbt …", file=sys.stderr)
-            process.send_signal(signal.SIGINT)
-            try:
-                process.communicate(timeout=_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-
-
-class _Node(msgspec.Struct):
-    unique_id: str = ""
-    node_name: str = ""
-    resource_type: str = ""
-    node_status: str = ""
-
-
-class _Info(msgspec.Struct):
-    name: str
-    level: str
-    msg: str
-    invocation_id: str
-
-
-class _Data(msgspec.Struct):
-    """`index` is there when a node begins or ends."""
-
-    node_info: _Node | None = None
-    index: int | None = None
-    total: int = 0
-    status: str = ""
-    execution_time: float = 0.0
-
-
-class _Event(msgspec.Struct):
-    """What is used of a line of dbt's log; docs.getdbt.com, "Events and logs"."""
-
-    info: _Info
-    data: _Data
-
-
-def _take(line: str, result: BuildResult, report: Report | None) -> None:
-    """One line of dbt's output."""
-    try:
-        event = msgspec.json.decode(line, type=_Event, strict=False)
-    except msgspec.MsgspecError:
+        event = json.loads(line)
+        info, data = event["info"], event["data"]
+    except (ValueError, TypeError, KeyError):
         if line.strip():
             result.noise.append(line.rstrip())
         return
-    info, data, node = event.info, event.data, event.data.node_info or _Node()
-    result.invocation_id = info.invocation_id or result.invocation_id
+    node = data.get("node_info") or {}
+    kind, name = node.get("resource_type", ""), node.get("node_name", "")
+    result.invocation_id = info["invocation_id"] or result.invocation_id
     # dbt's words vary: "SELECT 5", "CREATE VIEW", "INSERT 30", "PASS" for success.
-    word = (data.status or node.node_status).lower().partition(" ")[0]
+    word = (data.get("status") or node.get("node_status") or "").lower().partition(" ")[0]
     status = _STATUSES.get(word, "success")
-    if data.index is not None and info.name == "LogStartLine":
-        if report:
-            report.working(f"{data.index} of {data.total}: {node.node_name} …")
-    elif data.index is not None and node.unique_id:
+    # There is an index when a node begins or ends.
+    if "index" in data and info["name"] == "LogStartLine":
+        report.working(f"{data['index']} of {data['total']}: {name} …")
+    elif "index" in data and node.get("unique_id"):
         # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
-        if node.resource_type not in ("operation", "exposure") or status in FAILED:
-            finished = NodeResult(node.resource_type, node.node_name, status, data.execution_time)
+        if kind not in ("operation", "exposure") or status in FAILED:
+            finished = NodeResult(kind, name, status, data.get("execution_time", 0.0))
             result.nodes.append(finished)
-            if report:
-                report.built(finished)
-    elif info.level in ("error", "warn") and not node.unique_id:
-        (result.errors if info.level == "error" else result.warnings).append(info.msg)
+            report.built(finished)
+    elif info["level"] in ("error", "warn") and not node.get("unique_id"):
+        (result.errors if info["level"] == "error" else result.warnings).append(info["msg"])
 
 
 @contextmanager
