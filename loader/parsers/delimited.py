@@ -134,8 +134,7 @@ class DelimitedParser(Parser):
             )
         return notes
 
-    def _batches(self, load_id: int) -> Iterator[Batch]:
-        self._doubted = []
+    def batches(self, load_id: int) -> Iterator[Batch]:
         splitter = Splitter(self.layout.dialect, load_id, self.layout.skip + 1, self)
         splitter.follow(self.match)
         # What is not split yet, and where it begins.

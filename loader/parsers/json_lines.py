@@ -104,7 +104,7 @@ class JsonLinesParser(Parser):
         names = [repr(key) for key in self._ignored]
         return (f"further keys, kept in `extra`: {listed(names)}",) if names else ()
 
-    def _batches(self, load_id: int) -> Iterator[Batch]:
+    def batches(self, load_id: int) -> Iterator[Batch]:
         for first, lines, position in _blocks(self.name, self.open, self.encoding):
             records: list[str] = []
             rejected: list[RejectedLine] = []

@@ -204,13 +204,9 @@ class Parser(ABC):
             problem, advice = f"header begins here: {what}.", mend or advice
         raise FileRefused(self.name, f", {self.unit} {number}: a second {problem} {advice}")
 
-    def batches(self, load_id: int) -> Iterator[Batch]:
-        """All records from the first on. Raises FileRefused when the file cannot be read on."""
-        self._headers, self._further = [], []
-        return self._batches(load_id)
-
     @abstractmethod
-    def _batches(self, load_id: int) -> Iterator[Batch]: ...
+    def batches(self, load_id: int) -> Iterator[Batch]:
+        """All records, once. Raises FileRefused when the file cannot be read on."""
 
 
 class Rejections:

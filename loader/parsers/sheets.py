@@ -98,10 +98,9 @@ class SheetParser(Parser):
             notes += (f"cells to the right of the header were left out in {count:,} rows",)
         return notes
 
-    def _batches(self, load_id: int) -> Iterator[Batch]:
+    def batches(self, load_id: int) -> Iterator[Batch]:
         above = -1 if self.header_row is None else self.header_row
         rows = (row for row in self.sheet.rows() if row.number > above and is_filled(row.cells))
-        self._rows_beyond = 0
         match = self.match
         while portion := list(islice(rows, _ROWS_PER_BATCH)):
             records: list[str] = []
