@@ -31,6 +31,7 @@ from loader.dbt import (
     build,
     code_of,
     one_build_at_a_time,
+    parents_of,
     read_manifest,
 )
 from loader.engines import Engine, dbt_session
@@ -140,7 +141,7 @@ def _failure(
     if kind in TESTS and (description := " ".join(node.get("description", "").split())):
         lines.append(f"  {description}")
     if kind == "test" and has_failed and entry.get("compiled_code"):
-        parents = [nodes[one]["name"] for one in _parents(node) if one in nodes]
+        parents = [nodes[one]["name"] for one in parents_of(node) if one in nodes]
         lines.append(f"  It tests {', '.join(parents)}.")
         try:
             with open_database() as source:
@@ -191,7 +192,9 @@ def read_build(
             )
     statuses = {one["unique_id"]: one["status"] for one in results}
     passed = [unique_id for unique_id, status in statuses.items() if status == "pass"]
-    tests = Counter(parent for test in passed if test in nodes for parent in _parents(nodes[test]))
+    tests = Counter(
+        parent for test in passed if test in nodes for parent in parents_of(nodes[test])
+    )
     # What neither the digest of the code says nor that of the ledger: Python, and other sources.
     has_python = any(node.get("language") == "python" for node in nodes.values())
     databases = {node["database"] for node in built.values()}
@@ -230,12 +233,6 @@ def read_build(
     )
 
 
-def _parents(node: Mapping[str, Any]) -> list[str]:
-    # Of a seed there is no list.
-    parents: list[str] = node["depends_on"].get("nodes", [])
-    return parents
-
-
 def _knows_increments(nodes: Mapping[str, Any]) -> bool:
     """Whether whatever reads a model that has but the changed rows in an increment knows of it.
 
@@ -251,7 +248,7 @@ def _knows_increments(nodes: Mapping[str, Any]) -> bool:
         and (
             kinds[unique_id]
             or "test_metadata" in node
-            or all(kinds.get(parent) in (None, "whole") for parent in _parents(node))
+            or all(kinds.get(parent) in (None, "whole") for parent in parents_of(node))
         )
         for unique_id, node in nodes.items()
     )

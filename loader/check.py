@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loader.contract import DEFAULT_MART
-from loader.dbt import Manifest, compile_models
+from loader.dbt import Manifest, compile_models, parents_of
 from loader.engines import quote
 from loader.engines.raw_store import RawStore
 from loader.project import Profile, Project
@@ -27,22 +27,19 @@ if TYPE_CHECKING:
     from loader.load import MaxRejected, Table
 
 _MARTS = (ISSUES, COUNTS, RECONCILIATION, DEFAULT_MART, "users", "experiments", "compounds")
+_OPEN = "select count(*) from {input_issues} where status = 'open'"
 # What is told of the marts before and after: its name, and the SQL of its value.
 _FIGURES = {
-    "users": "(select count(*) from {users})",
-    "experiments": "(select count(*) from {experiments})",
-    "compounds": "(select count(*) from {compounds})",
-    "experiments per user": "(select max(avg_experiment_count) from {user_features})",
+    "users": "select count(*) from {users}",
+    "experiments": "select count(*) from {experiments}",
+    "compounds": "select count(*) from {compounds}",
+    "experiments per user": "select max(avg_experiment_count) from {user_features}",
     "experiments per active user": (
-        "(select max(avg_experiments_per_active_user) from {user_features})"
+        "select max(avg_experiments_per_active_user) from {user_features}"
     ),
-    "run time in all": "(select sum(total_exp_time_per_user) from {user_features})",
-    "open errors": (
-        "(select count(*) from {input_issues} where severity = 'error' and status = 'open')"
-    ),
-    "open warnings": (
-        "(select count(*) from {input_issues} where severity = 'warning' and status = 'open')"
-    ),
+    "run time in all": "select sum(total_exp_time_per_user) from {user_features}",
+    "open errors": f"{_OPEN} and severity = 'error'",
+    "open warnings": f"{_OPEN} and severity = 'warning'",
 }
 _EXAMPLES = 10
 
@@ -69,8 +66,7 @@ class Verdict:
         Raises BuildFailed if dbt cannot compile the models.
         """
         if store.runs_models:
-            manifest = compile_models(self._project, self._profile, _MARTS)
-            self._nodes = _in_order(manifest)
+            self._nodes = _in_order(compile_models(self._project, self._profile, _MARTS))
             self._before = _figures(store, self._create(store, "before"))
 
     def end(self, store: RawStore, tables: Sequence[Table]) -> list[str]:
@@ -129,7 +125,7 @@ def _in_order(manifest: Manifest) -> list[Mapping[str, Any]]:
         if node["resource_type"] == "seed"
         or (node.get("compiled") and node["config"]["materialized"] != "ephemeral")
     }
-    before = {key: node["depends_on"].get("nodes", ()) for key, node in manifest["nodes"].items()}
+    before = {key: parents_of(node) for key, node in manifest["nodes"].items()}
     return [nodes[key] for key in TopologicalSorter(before).static_order() if key in nodes]
 
 
@@ -148,7 +144,8 @@ def _fill(store: RawStore, name: str, path: Path) -> None:
 
 
 def _figures(store: RawStore, names: Mapping[str, str]) -> Sequence[object]:
-    [row] = store.run(f"select {', '.join(_FIGURES.values())}".format_map(names))
+    figures = ", ".join(f"({sql})" for sql in _FIGURES.values())
+    [row] = store.run(f"select {figures}".format_map(names))
     return row
 
 

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -116,8 +116,8 @@ class Standby:
         self.take(None)
         call = _Call.of_build(project, options, place, is_increment)
         # It parses in a folder of its own, since another build may be at work by then.
-        apart = ("--target-path", str(project.target / f"{place}.standby"))
-        self._process = call.start(project, prepared=(*_settings(project, options), *apart))
+        apart = project.target / f"{place}.standby"
+        self._process = call.start(project, prepared=_settings(project, options, apart))
         self._expected = call, code
 
     def take(self, expected: object) -> subprocess.Popen[str] | None:
@@ -140,27 +140,20 @@ class Standby:
 
 
 class _Call(NamedTuple):
-    """A call of dbt: its arguments and environment."""
+    """A call of dbt: its arguments and environment, and where it leaves its JSON files."""
 
     arguments: tuple[str, ...]
     environment: dict[str, str]
+    artifacts: Path
 
     @staticmethod
     def of_build(project: Project, options: BuildOptions, place: str, is_increment: bool) -> _Call:
-        artifacts = ("--target-path", str(_artifacts(project, place, is_increment)))
-        return _Call(
-            (
-                *("build", *_settings(project, options)),
-                *(artifacts if place else ()),
-                *(options.extra or _PRODUCTION),
-                *((_WHOLE,) if is_increment else ()),
-            ),
-            {
-                **os.environ,
-                "LABMART_BUILD_SCHEMA": place,
-                "LABMART_INCREMENT": "1" if is_increment else "",
-            },
-        )
+        artifacts = project.target / f"{place}{'.increment' if is_increment else ''}"
+        arguments = ("build", *_settings(project, options, artifacts))
+        selection = (*(options.extra or _PRODUCTION), *((_WHOLE,) if is_increment else ()))
+        increment = "1" if is_increment else ""
+        own = {"LABMART_BUILD_SCHEMA": place, "LABMART_INCREMENT": increment}
+        return _Call((*arguments, *selection), os.environ | own, artifacts)
 
     def start(self, project: Project, prepared: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start it; if `prepared` (arguments of `dbt parse`), it waits for a line on stdin."""
@@ -201,19 +194,13 @@ def build(
     """
     call = _Call.of_build(project, options, place, is_increment)
     standby = options.standby and options.standby.take((call, code))
-    result = BuildResult(_artifacts(project, place, is_increment))
-    _follow(standby or call.start(project), result, report or Report())
-    return result
+    return _follow(standby or call.start(project), call, report or Report())
 
 
-def _artifacts(project: Project, place: str, is_increment: bool) -> Path:
-    return project.target / f"{place}{'.increment' if is_increment else ''}"
-
-
-def _follow(process: subprocess.Popen[str], result: BuildResult, report: Report) -> None:
+def _follow(process: subprocess.Popen[str], call: _Call, report: Report) -> BuildResult:
     """Take what dbt tells until it ends; end it if we are interrupted."""
     assert process.stdout is not None
-    begun = time.monotonic()
+    begun, result = time.monotonic(), BuildResult(call.artifacts)
     report.working("dbt reads the project …")
     try:
         for line in process.stdout:
@@ -231,6 +218,7 @@ def _follow(process: subprocess.Popen[str], result: BuildResult, report: Report)
                 process.kill()
                 process.communicate()
     result.seconds = time.monotonic() - begun
+    return result
 
 
 def write_docs(project: Project, target: str | None) -> None:
@@ -288,18 +276,23 @@ def read_manifest(artifacts: Path) -> Manifest:
     return manifest
 
 
+def parents_of(node: Mapping[str, Any]) -> list[str]:
+    """What a node of the manifest reads; of a seed there is no list."""
+    parents: list[str] = node["depends_on"].get("nodes", [])
+    return parents
+
+
 def _run_quietly(project: Project, target: str | None, apart: Path, *command: str) -> None:
     """Run dbt with a folder of its own for what it writes. Raises BuildFailed."""
-    settings = _settings(project, BuildOptions(target))
-    call = _Call((*command, *settings, "--target-path", str(apart)), dict(os.environ))
-    result = BuildResult(apart)
-    _follow(call.start(project), result, _Silence())
+    settings = _settings(project, BuildOptions(target), apart)
+    call = _Call((*command, *settings), dict(os.environ), apart)
+    result = _follow(call.start(project), call, _Silence())
     if result.exit_code:
         said = " ".join(result.errors or result.noise[-3:])
         raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said.split())}")
 
 
-def _settings(project: Project, options: BuildOptions) -> tuple[str, ...]:
+def _settings(project: Project, options: BuildOptions, artifacts: Path) -> tuple[str, ...]:
     # dbt ends without a word where it cannot write.
     for folder in (project.target, Path(os.environ.get("DBT_LOG_PATH") or project.root / "logs")):
         with suppress(OSError):
@@ -311,6 +304,7 @@ def _settings(project: Project, options: BuildOptions) -> tuple[str, ...]:
     return (
         *("--no-use-colors", "--no-send-anonymous-usage-stats"),
         *("--project-dir", str(project.root), "--profiles-dir", str(project.profiles_dir)),
+        *("--target-path", str(artifacts)),
         *(("--target", options.target) if options.target else ()),
         *(("--vars", options.vars) if options.vars else ()),
     )

@@ -131,12 +131,12 @@ def _chosen(
     if builds:
         old, new, *_ = (*(there[build] for build in builds), current)
         return old, new
-    others = kept_of(known)
-    base = current.based_on
+    others, base = kept_of(known), current.based_on
     gone = f"Build {base} is gone, of which build {current.build} is an increment. " if base else ""
     if not others:
-        problem = "No other build is kept that the current one could be compared with."
-        raise UsageError(f"{gone}{problem}")
+        raise UsageError(
+            f"{gone}No other build is kept that the current one could be compared with."
+        )
     if gone:
         print(f"{gone}The last one that is kept is compared.", file=sys.stderr)
     return others[-1], current
@@ -172,35 +172,32 @@ def _changes(
     keys = [key for key in contract.order_by if contract.has_key and key in shared] or columns
     values = [column for column in columns if column not in keys]
     alike = f"row_number() over (partition by {', '.join(map(quote, keys))})"
-    sides = [
-        f"(select {alike if keys == columns else 1} as nth, t.* from {p} as t)" for p in places
-    ]
-    same = [f"coalesce({_text('o', key)}, '') = coalesce({_text('n', key)}, '')" for key in keys]
+    texts = [f"coalesce(cast({quote(key)} as text), '') as key_{i}" for i, key in enumerate(keys)]
+    cells = f"{alike if keys == columns else 1} as nth, {', '.join(texts)}, t.*"
+    old_rows, new_rows = (f"(select {cells} from {place} as t)" for place in places)
+    both = [f"key_{i}" for i in range(len(keys))]
     differs = [f" or o.{quote(value)} is distinct from n.{quote(value)}" for value in values]
     listed = [
         "case when o.nth is null then 'added' when n.nth is null then 'removed' "
         "else 'changed' end as change",
-        *(f"coalesce({_text('n', k)}, {_text('o', k)}) as key_{i}" for i, k in enumerate(keys)),
-        *(f"{_text('o', column)} as old_{i}" for i, column in enumerate(values)),
-        *(f"{_text('n', column)} as new_{i}" for i, column in enumerate(values)),
+        *both,
+        *(f"cast({side}.{quote(one)} as text)" for side in ("o", "n") for one in values),
     ]
     changed = (
-        f"select {', '.join(listed)} from {sides[0]} as o full join {sides[1]} as n "
-        f"on {' and '.join(same)} and o.nth = n.nth "
-        f"where o.nth is null or n.nth is null{''.join(differs)}"
+        f"select {', '.join(listed)} from {old_rows} as o full join {new_rows} as n "
+        f"using (nth, {', '.join(both)}) where o.nth is null or n.nth is null{''.join(differs)}"
     )
     _, totals = source.query(f"select change, count(*) from ({changed}) as c group by change", 9)
     count.update({str(change): int(str(number)) for change, number in totals})
     order = ", ".join(f"coalesce(n.{quote(key)}, o.{quote(key)})" for key in keys)
     _, rows = source.query(f"{changed} order by {order}", limit)
-    for change, *cells in rows:
-        at = zip(keys, cells, strict=False)
-        key = ", ".join(f"{column}={cell}" for column, cell in at if cell is not None)
+    for change, *found in rows:
+        at, olds = found[: len(keys)], found[len(keys) :]
+        key = ", ".join(f"{column}={cell}" for column, cell in zip(keys, at, strict=True) if cell)
         if change != "changed":
             yield (name, change, key, None, None, None)
             continue
-        olds, news = cells[len(keys) : -len(values)], cells[-len(values) :]
-        for column, was, is_ in zip(values, olds, news, strict=True):
+        for column, was, is_ in zip(values, olds, olds[len(values) :], strict=False):
             if was != is_:
                 yield (name, change, key, column, was, is_)
 
@@ -216,7 +213,3 @@ def _told_once(rows: Sequence[Row]) -> Iterator[Row]:
         elif change not in told:
             told.add(change)
             yield (row[0], row[1], f"{shared[change]:,} rows alike", *row[3:])
-
-
-def _text(side: str, column: str) -> str:
-    return f"cast({side}.{quote(column)} as text)"

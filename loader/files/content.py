@@ -59,7 +59,8 @@ CHECK_SPACE_EVERY = 64 << 20
 
 _SAMPLE = 64 * 1024
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-_CONTROLS = bytes(set(range(1, 32)) - set(b"\t\n\v\f\r"))
+# NUL and white space aside.
+_CONTROLS = frozenset(range(1, 32)) - frozenset(b"\t\n\v\f\r")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 # What often lies beside tables. Other binary files are of an unknown kind.
@@ -321,18 +322,13 @@ def _is_text(head: bytes) -> bool:
         # Not the final piece: the sample may end within a character.
         codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
         return True
-    controls = _controls(head)
+    controls = [byte for byte in head if byte in _CONTROLS]
     if head.startswith(_BOMS) or len(set(controls)) < 16 or len(controls) < len(head) / 20:
         return True
     first, end, _ = head.lstrip(b"\r\n").partition(b"\n")
-    if end and first.strip() and not _controls(first):
+    if end and first.strip() and _CONTROLS.isdisjoint(first):
         return True
     return any(len(set(head[side::2])) < 100 for side in (0, 1))
-
-
-def _controls(data: bytes) -> bytes:
-    """The control characters in the data, NUL and white space aside."""
-    return bytes(byte for byte in data if byte in _CONTROLS)
 
 
 # Temporary files.
@@ -407,7 +403,7 @@ class Spool(ExitStack):
     ) -> Path:
         """Write what `read` gives, until b'', into a new file.
 
-        Raises FileRefused when there is no space, or more than the limit; then nothing is left.
+        Raises FileRefused when there is no space, or more than the limit.
         """
         path = self.new(name)
         tell = self.watch(name, doing, path)
@@ -419,9 +415,6 @@ class Spool(ExitStack):
                         limit.use(len(piece), name)
                     file.write(piece)
                     tell(file.tell())
-        except BaseException as error:
-            path.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise FileRefused(name, cannot_write(error)) from None
-            raise
+        except OSError as error:
+            raise FileRefused(name, cannot_write(error)) from None
         return path

@@ -206,8 +206,7 @@ def _with_header(
 
 def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
     """Number, begin and end of the lines that can be the header; blank ones do not count."""
-    lines = lines_of(sample)
-    filled = (line for line in lines if sample[line[1] : line[2]].strip(BLANKS))
+    filled = (line for line in lines_of(sample) if sample[line[1] : line[2]].strip(BLANKS))
     return islice(filled, HEADER_WITHIN)
 
 
@@ -277,10 +276,8 @@ def _without_header(
 ) -> TextLayout:
     match = single_match(name, "", options.columns, inputs)
     if match is None:
-        columns = ", ".join(options.columns)
-        raise FileRefused(
-            name, f": the columns {columns} mean no input. Inputs are {columns_of(inputs)}."
-        )
+        no_input = f"the columns {', '.join(options.columns)} mean no input"
+        raise FileRefused(name, f": {no_input}. Inputs are {columns_of(inputs)}.")
     width, quote = len(options.columns), '"' if options.quote is None else options.quote
     body = sample[:_WITHOUT_HEADER]
     tried = options.delimiter or _DELIMITERS

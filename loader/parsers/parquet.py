@@ -64,9 +64,6 @@ def _records(
     with _opened(path, name) as (connection, file):
         connection.execute(f"select {', '.join(texts)} from {_TABLE} ({numbered})", [file])
         while portion := connection.fetchmany(_ROWS_AT_ONCE):
-            if not finish:
-                yield from portion
-                continue
             for record in portion:
                 cells = list(record)
                 for at, cell in finish:

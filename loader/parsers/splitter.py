@@ -184,7 +184,6 @@ class PlainLines:
         return lines
 
     def _with_extra(self, line: re.Match[str]) -> str:
-        """A line as it passes on, with its further cells as JSON."""
         cells = line.groups()
         further = (
             (name, cell[1:-1].replace('""', '"') if cell[:1] == '"' else cell)
@@ -352,11 +351,11 @@ class Splitter:
             if line.count(quote) % 2:
                 detail = f"A quotation mark ({quote}) is opened and not closed."
             return self._reject(line, after, "broken_quoting", detail)
-        if is_filled(cells) and len(cells) != self._width:
-            has = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-            detail = f"The line has {has}, the header {self._width}."
-            return self._reject(line, after, "wrong_column_count", detail)
         if is_filled(cells):
+            if len(cells) != self._width:
+                has = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+                detail = f"The line has {has}, the header {self._width}."
+                return self._reject(line, after, "wrong_column_count", detail)
             if is_long and self._swallows(written):
                 detail = (
                     f"Lines {self.line} to {self.line + lines - 1} are one record, and a quoted "

@@ -47,7 +47,7 @@ SheetRows = tuple[str, bool, Iterator[Row]]
 # What is open holds the texts that cells share (at most 1 GB) and, of xls, one sheet of at
 # most 65,536 rows; Python itself takes some 30 MB.
 MEMORY = 2 << 30
-# Seconds of processor time. A full sheet of a million rows and ten columns takes about a minute.
+# Seconds of processor time. A sheet of a million rows and ten columns takes about a minute.
 CPU_SECONDS = 1800
 # A message has so many rows, or characters of them.
 _ROWS_PER_MESSAGE = 1000
@@ -126,33 +126,22 @@ def _refusal(fault: Exception) -> str:
 def _messages(sheets: Iterator[SheetRows], task: str, number: int) -> Iterator[dict[str, object]]:
     if task == "preview":
         for name, hidden, rows in sheets:
-            first, is_whole = next(_portions(rows, number))
+            first, is_whole = next(portions(rows, number))
             yield {"rows": first, "sheet": name, "hidden": hidden, "is_whole": is_whole}
     else:
         _, _, rows = next(islice(sheets, number, None))
-        for portion, _ in _portions(rows, _ROWS_PER_MESSAGE):
+        for portion, _ in portions(rows, _ROWS_PER_MESSAGE):
             yield {"rows": portion}
 
 
-def _portions(rows: Iterator[Row], limit: int) -> Iterator[tuple[list[Row], bool]]:
-    """So many rows at a time, or fewer if they are long, and whether these are the last."""
-    portion: list[Row] = []
-    size = 0
-    for row, length in within_limits(rows):
-        portion.append(row)
-        size += length
-        if size > _TEXT_PER_MESSAGE or len(portion) == limit:
-            yield portion, False
-            portion, size = [], 0
-    yield portion, True
+def portions(rows: Iterator[Row], limit: int) -> Iterator[tuple[list[Row], bool]]:
+    """The rows in which something stands, up to their last filled cell.
 
-
-def within_limits(rows: Iterator[Row]) -> Iterator[tuple[Row, int]]:
-    """The rows in which something stands, up to their last filled cell, and their characters.
-
-    Raises Unreadable for a row that no sheet can have, or more text.
+    They come so many at a time, or fewer if they are long, with whether these are the last. Raises
+    Unreadable for a row that no sheet can have, or more text.
     """
-    total = 0
+    portion: list[Row] = []
+    size = total = 0
     for number, cells in rows:
         last = len(cells)
         while last and not cells[last - 1]:
@@ -165,13 +154,18 @@ def within_limits(rows: Iterator[Row]) -> Iterator[tuple[Row, int]]:
                 f"{MAX_ROWS:,}, column {MAX_COLUMNS:,}. {_CSV}"
             )
         filled = [cell or None for cell in cells[:last]]
-        size = sum([len(cell) for cell in filled if cell])
-        total += size
-        if size > MAX_ROW_TEXT or total > MAX_SHEET_TEXT:
+        length = sum([len(cell) for cell in filled if cell])
+        total += length
+        if length > MAX_ROW_TEXT or total > MAX_SHEET_TEXT:
             raise Unreadable(
                 f"Up to row {number:,} it has more text than a laboratory's sheet can have. {_CSV}"
             )
-        yield Row(number, filled), size
+        portion.append(Row(number, filled))
+        size += length
+        if size > _TEXT_PER_MESSAGE or len(portion) == limit:
+            yield portion, False
+            portion, size = [], 0
+    yield portion, True
 
 
 class _Package:
@@ -226,7 +220,8 @@ def _int(written: str | None) -> int:
 # the text of a cell ------------------------------------------------------------------------------
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
-_WHOLE = re.compile(r"-?[1-9][0-9]*")
+# One that needs no change.
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,13}")
 # What is below a table, and no record of it: `COUNT(A2:A9)`.
 _TOTAL = re.compile(
     r"(?:of:)?=?(?:COUNT(?:A|IFS?|BLANK)?|SUBTOTAL|AGGREGATE|ROWS)\([^()]*\)", re.IGNORECASE
@@ -244,10 +239,7 @@ def number_text(written: str) -> str:
 
     A larger one has lost digits; it is given as a person sees it. What is no number stays.
     """
-    is_short = len(written) <= _DIGITS
-    if (is_short and (_WHOLE.fullmatch(written) or written == "0")) or not _NUMBER.fullmatch(
-        written
-    ):
+    if _WHOLE.fullmatch(written) or not _NUMBER.fullmatch(written):
         return written
     value = float(written)
     if value - value != 0:

@@ -240,12 +240,12 @@ class Publications:
     def begin(self) -> str:
         """Make ready for a build; the place where dbt is to build."""
         with self.opened():
+            place = self.make_room([one.place for one in self.read() if one.status != GONE])
             if self.schema not in self.schemas_of(self.schema):
                 self.run(f"create schema {quote(self.schema)}")
             is_there = self.columns_of(self.schema, MART_STATUS)
             if not is_there or not set(COLUMNS) <= self.columns_of(self.schema, PUBLICATIONS):
                 self.make_tables()
-            place = self.make_room([one.place for one in self.read() if one.status != GONE])
             # What is loaded from now on, this build may see or not: the next one is due then.
             self.ledger_read = self.ledger()
         return place
@@ -428,7 +428,7 @@ class Publications:
         base = current_of(self.read()) if build.is_increment else None
         relations = base.relations if base else build.relations
         now = datetime.now(UTC).isoformat()
-        values = {
+        values = {name: value for name, value in vars(build).items() if name in COLUMNS} | {
             "build": number,
             "status": CURRENT,
             "published_at": now,
@@ -437,19 +437,12 @@ class Publications:
             "newest_load": max(loads, default=None),
             "rows_rejected": rejected,
             "open_issues": issues,
-            "models_built": build.models_built,
-            "tests_passed": build.tests_passed,
-            "tests_warned": build.tests_warned,
-            "seconds": round(build.seconds, 3),
             "marts": msgspec.json.encode(build.marts).decode(),
             "labmart_version": __version__,
-            "invocation_id": build.invocation_id,
-            "code": build.code,
             "ledger": self.ledger_read,
             "place": place,
             "relations": json.dumps([[r.suffix, r.name, r.is_view] for r in relations]),
             "based_on": base.build if base else None,
-            "can_grow": build.can_grow,
         }
         listed = ", ".join(map(self._value, values.values()))
         return (

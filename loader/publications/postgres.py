@@ -158,7 +158,12 @@ def connected(profile: Profile, *, write: bool) -> Iterator[PostgresPublications
         # PostgreSQL writes out all names in the definitions of views.
         opened.run("set search_path to ''")
         if write:
-            opened.wait_for_lock()
+            # It ends with the connection.
+            lock = f"hashtextextended({literal(f'labmart build {profile.schema}')}, 0)"
+            wait_until(
+                lambda: opened.run(f"select where pg_try_advisory_lock({lock})"),
+                waiting=f"waiting for another build of the schema {profile.schema} to end …",
+            )
         yield opened
 
 
@@ -174,14 +179,6 @@ class PostgresPublications(Publications):
     def __init__(self, connection: Connection, profile: Profile) -> None:
         super().__init__(profile, where(profile), literal)
         self._connection = connection
-
-    def wait_for_lock(self) -> None:
-        """Wait until nobody else builds this schema; the lock ends with the connection."""
-        lock = f"hashtextextended({literal(f'labmart build {self.schema}')}, 0)"
-        wait_until(
-            lambda: bool(self.run(f"select pg_try_advisory_lock({lock})")[0][0]),
-            waiting=f"waiting for another build of the schema {self.schema} to end …",
-        )
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -201,15 +198,6 @@ class PostgresPublications(Publications):
     def is_seen(self, schema: str, name: str, place: str) -> str:
         return _IS_SEEN.format(schema=schema, name=name, place=place)
 
-    def begin(self) -> str:
-        if len(self.schema.encode()) + _LONGEST_SUFFIX > LONGEST_NAME:
-            raise UsageError(
-                f"The target schema {self.schema!r} is too long: labmart builds beside it, in "
-                f"schemas called {next_place(self.schema)}_staging and the like. Take a name of at "
-                f"most {LONGEST_NAME - _LONGEST_SUFFIX} bytes."
-            )
-        return super().begin()
-
     def make_tables(self) -> None:
         super().make_tables()
         own = [Relation("", PUBLICATIONS), Relation("", MART_STATUS)]
@@ -217,6 +205,12 @@ class PostgresPublications(Publications):
             self.run(statement)
 
     def make_room(self, kept: Sequence[str]) -> str:
+        if len(self.schema.encode()) + _LONGEST_SUFFIX > LONGEST_NAME:
+            raise UsageError(
+                f"The target schema {self.schema!r} is too long: labmart builds beside it, in "
+                f"schemas called {next_place(self.schema)}_staging and the like. Take a name of at "
+                f"most {LONGEST_NAME - _LONGEST_SUFFIX} bytes."
+            )
         known = {name for place in kept for name in self.schemas_of(place)}
         names = self.schemas_of(self.schema)
         self.drop([name for name in names if is_place(self.schema, name) and name not in known])
