@@ -143,8 +143,11 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
         load if load and reading_of(file) == reading_of(load) else None
         for load, file in zip(present, files, strict=True)
     ]
-    if replace and not _gives_again(same, current):
-        same = [None] * len(files)
+    if replace:
+        # What is given twice counts where it comes last.
+        ids = dict.fromkeys(load.load_id if load else 0 for load in reversed(same))
+        if list(ids) != [load.load_id for load in reversed(current)]:
+            same = [None] * len(files)
     again = [
         load is not None
         and not replace
@@ -152,7 +155,11 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
         and file.arrived_at > load.arrived_at - _SAME_MOMENT
         for load, file, content in zip(same, files, contents, strict=True)
     ]
-    overtaken = _overtaken(same, again, current)
+    # Where each load that arrives again does so last.
+    comes_at = {load.load_id: at for at, load in enumerate(same) if load and again[at]}
+    # Files that arrive again in the order in which they were loaded change nothing. This is the
+    # last of the loads that stand before the file at hand.
+    last = max((load.load_id for load in current if load.load_id not in comes_at), default=0)
     steps: list[Step] = []
     loaded = 0
     # Of each content that is loaded: its file, and how many were loaded with it.
@@ -163,7 +170,9 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
         if first and loaded_then == loaded:
             steps.append(Step(known=f"it is the same as {first}"))
             continue
-        if known and not overtaken[at] and not (again[at] and loaded):
+        if known and not (again[at] and (loaded or known.load_id < last)):
+            if comes_at.get(known.load_id) == at:
+                last = known.load_id
             steps.append(Step(known=f"load {known.load_id}, {known.file}"))
             continue
         takes = ""
@@ -177,32 +186,6 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
         came[contents[at]] = (file.file, loaded)
         steps.append(Step(takes=takes))
     return steps
-
-
-def _gives_again(same: Sequence[Load | None], current: Sequence[Load]) -> bool:
-    """Whether exactly the current loads are given, in their order."""
-    ids = [load.load_id if load else 0 for load in same]
-    # What is given twice counts where it comes last.
-    return list(dict.fromkeys(reversed(ids))) == [load.load_id for load in reversed(current)]
-
-
-def _overtaken(
-    same: Sequence[Load | None], again: Sequence[bool], current: Sequence[Load]
-) -> list[bool]:
-    """Which files that arrive again stand behind another load that does not come after them.
-
-    Files that arrive again in the order in which they were loaded change nothing.
-    """
-    behind = [load.load_id for load in current]
-    coming: set[int] = set()
-    overtaken = [False] * len(same)
-    for at, load in reversed(list(enumerate(same))):
-        if load and again[at]:
-            coming.add(load.load_id)
-            while behind and behind[-1] in coming:
-                behind.pop()
-            overtaken[at] = bool(behind) and behind[-1] > load.load_id
-    return overtaken
 
 
 def escaped(part: str) -> str:

@@ -228,9 +228,9 @@ class _Call:
         file_state = _state_of(file.path)
         sha256 = sha256_of(file.path, file.name)
         said: dict[str, object] = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(options).items()
-            if name != SHEET and value not in (None, ())
+            name: value
+            for name, value in msgspec.to_builtins(options).items()
+            if name != SHEET and value not in (None, [])
         }
         before = said_before.get(sha256)
         if before is not None and said.items() <= before.items():
@@ -261,8 +261,7 @@ class _Call:
                 finished_at=now,
                 loaded_by=self.options.loaded_by or person(),
                 reading=json.dumps({**said, SHEET: part} if part else said),
-                # When the file was last changed, or came where nothing else is known.
-                arrived_at=datetime.fromtimestamp(file.changed_at or file_state[1] / 1e9, UTC),
+                arrived_at=datetime.fromtimestamp(file.changed_at, UTC),
                 **asdict(parser.input.formats),
             )
             yield Table(file, parser, entry, file_state, named_as)

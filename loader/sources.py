@@ -31,12 +31,10 @@ from loader.printable import printable
 if TYPE_CHECKING:
     from loader.contract import DeclaredTable
 
-# What the loader adds to each record: where it comes from, and what it has beyond the declared
-# columns, as JSON.
+# What the loader adds to each record: where it comes from, and as JSON what it has beyond.
 EXTRA = "extra"
 LOADER_COLUMNS = ("load_id", "line", EXTRA)
-# What the loader keeps beside the inputs: the ledger, lines that could not be split, and the
-# greatest number that a load ever had.
+# What it keeps beside the inputs: the last one has the greatest number that a load ever had.
 LEDGER, REJECTED, LAST_LOAD = OWN_TABLES = ("loads", "rejected_lines", "last_load")
 # PostgreSQL cuts a longer name short.
 _LONGEST_NAME = 63
@@ -46,8 +44,8 @@ BLANKS = " \t\r\n\u00a0\ufeff"
 _BETWEEN_WORDS = re.compile(r"[\s_.\-\u00a0\ufeff\u200b-\u200f\u2060]+")
 # What people add to a name: a unit in brackets, and signs.
 _BESIDE_A_NAME = re.compile(r"[\W_]*?[(\[{].*|[\W_]+", re.DOTALL)
-# How alike a cell and a name must be to be called close (difflib's ratio); how many are compared,
-# and how long a cell may be; in how many candidates for a header.
+# How alike a cell and a name must be to be close (difflib's ratio). So many cells are compared, of
+# so many characters, in so many candidates for a header.
 _CLOSE = 0.78
 _COMPARED = 200
 _CANDIDATES = 20
@@ -69,9 +67,9 @@ class CellFormats:
 
     Nothing of it is ever guessed. The loader keeps it in the ledger, the models read the cells by
     it. `decimal` is comma or point (the other one groups thousands), `dates` the order of a date's
-    parts (DMY, MDY, YMD), `list_separator` one character, `id_prefix` what may stand before the
-    digits of an id: one or more, with commas between them. `durations` is the unit that durations
-    are read in: s, min or h; behind a comma what `26:15` is, h:mm or m:ss, if it may stand there.
+    parts, `list_separator` one character, `id_prefix` what may stand before the digits of an id,
+    one or more with commas between them. `durations` is the unit that they are read in; behind a
+    comma what `26:15` is, if it may stand there.
     """
 
     decimal: str | None = None
@@ -88,22 +86,19 @@ class CellFormats:
             raise ValueError(f"dates are DMY, MDY or YMD, not {self.dates!r}.")
         if self.durations not in (None, *DURATIONS):
             raise ValueError(f"durations are {', '.join(DURATIONS)}, not {self.durations!r}.")
-        separator = self.list_separator
-        if separator is not None and (len(separator) != 1 or separator.isalnum()):
-            raise ValueError(
-                f"a list separator is one character, no letter and no digit, not {separator!r}."
-            )
+        mark = self.list_separator
+        if mark is not None and (len(mark) != 1 or mark.isalnum()):
+            raise ValueError(f"a list separator is one sign, no letter or digit, not {mark!r}.")
         for prefix in (self.id_prefix or "EXP-").split(","):
             if not _PREFIX.fullmatch(prefix) or prefix[-1].isdigit():
                 raise ValueError(
-                    f"an id prefix is made of letters, digits and the signs _-#:/. and ends with "
-                    f"no digit, not {prefix!r}; with commas between several."
+                    "an id prefix is made of letters, digits and the signs _-#:/. and ends with no "
+                    f"digit, not {prefix!r}; with commas between several."
                 )
 
     def or_else(self, other: CellFormats) -> CellFormats:
         """The same, with what the other one says where nothing is said here."""
-        given = (getattr(self, name) or getattr(other, name) for name in FORMAT_COLUMNS)
-        return CellFormats(*given)
+        return CellFormats(*(getattr(self, n) or getattr(other, n) for n in FORMAT_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -140,7 +135,6 @@ class InputColumn:
 
     @property
     def all_names(self) -> frozenset[str]:
-        """The accepted headers and the said ones."""
         return self.names | self.said
 
 
@@ -158,7 +152,6 @@ class Input:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The declared columns, in order."""
         return tuple(column.name for column in self.columns)
 
     @property
@@ -252,29 +245,6 @@ def with_said_names(inputs: Sequence[Input], names: Sequence[str]) -> Sequence[I
         return replace(column, said=cells, names=column.names - others) if said else column
 
     return [replace(table, columns=tuple(map(column_of, table.columns))) for table in inputs]
-
-
-class Headers:
-    """Tells headers further down a file, whose first one is `match`, from records."""
-
-    def __init__(self, match: HeaderMatch, inputs: Sequence[Input]) -> None:
-        self.match, self.inputs = match, inputs
-        # The longest word of each name: a line without any is no header.
-        names = (name for t in inputs for column in t.columns for name in column.all_names)
-        words = {max(name.split("_"), key=len) for name in names}
-        self.words = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
-
-    def is_header(self, cells: Sequence[str | None]) -> bool:
-        """Whether a record names two columns of an input, and has no id where its id stands.
-
-        Names that are only alike count: what stands below `UserID` is not to be read as if that
-        were not there, but `Parser.following` tells.
-        """
-        key = self.match.key
-        if key is not None and key < len(cells) and ID_LIKE.match((cells[key] or "").strip(BLANKS)):
-            return False
-        alike = len(columns_alike(cells, self.inputs))
-        return alike >= min(2, len(self.match.input.columns))
 
 
 def columns_alike(cells: Sequence[str | None], inputs: Sequence[Input]) -> list[InputColumn]:
@@ -383,7 +353,7 @@ def without_header(
 
 
 def columns_of(inputs: Sequence[Input]) -> str:
-    """The inputs and their columns, for a person whose file is none of them."""
+    """The inputs and their columns, for a person."""
     return "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
 
 

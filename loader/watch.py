@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import itertools
 import os
@@ -38,13 +39,7 @@ from loader.errors import (
 )
 from loader.files import find
 from loader.files.content import LocalFile
-from loader.files.names import (
-    in_reading_order,
-    is_left_out,
-    is_pattern,
-    scheme_of,
-    shown_address,
-)
+from loader.files.names import in_reading_order, is_left_out, scheme_of, shown_address
 from loader.files.remote import EXTRAS, Remote, check_scheme, faults_told
 from loader.load import LoadOptions, load
 from loader.printable import printable
@@ -350,7 +345,7 @@ class Store(Place):
         super().__init__(address.rstrip("/") + "/", options, moves=False)
         check_scheme(address)
         self._scheme, self._shown = scheme_of(address), shown_address(address).rstrip("/")
-        if EXTRAS[self._scheme] == "https" or is_pattern(address):
+        if EXTRAS[self._scheme] == "https" or glob.has_magic(address):
             raise UsageError(f"{self._shown}: this is no folder that can be looked at repeatedly.")
 
     def is_complete(self, file: WatchedFile) -> bool:
@@ -378,7 +373,7 @@ class Store(Place):
             raise PlaceGone(str(refused)) from None
         files = []
         for entry in listed:
-            name, info, modified = entry.relative, entry.info, entry.changed_at or 0.0
+            name, info, modified = entry.relative, entry.info, entry.changed_at
             if not is_left_out(name, self._exclude):
                 content = next((str(info[key]) for key in _CONTENT if info.get(key)), "")
                 identity = f"{content}-{info.get('size')}-{modified}"
@@ -398,18 +393,14 @@ def is_being_written(path: Path) -> bool:
     """
     if not hasattr(fcntl, "F_SETLEASE"):
         return False
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return False
     # Whoever opens the file in the moment of the lease makes the system send this signal.
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
     try:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        with path.open("rb") as file:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
         return error.errno == errno.EAGAIN
     finally:
-        os.close(descriptor)
         signal.signal(signal.SIGIO, before)
     return False

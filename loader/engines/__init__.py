@@ -99,11 +99,11 @@ class Engine:
         self._schema = schema
         self._where = where
 
-    def run(self, sql: str, *, relation: str = "") -> tuple[tuple[Column, ...], list[Row]]:
-        """The columns of a statement, and all its rows.
+    def run(self, sql: str) -> tuple[tuple[Column, ...], list[Row]]:
+        """The columns of a statement, and all its rows. Raises QueryFailed.
 
-        Raises QueryFailed or QueryTooSlow, NotBuilt or Outdated if that is what the relation is,
-        and DatabaseUnreachable.
+        PostgreSQL's raises QueryTooSlow and DatabaseUnreachable, too, and where it is told of which
+        relation a statement is, NotBuilt or Outdated if that is what it is.
         """
         raise NotImplementedError
 
@@ -115,9 +115,9 @@ class Engine:
         """Header line, `,`, LF, RFC 4180 quoting, NULL empty."""
         raise NotImplementedError
 
-    def all(self, sql: str, *, relation: str = "") -> list[tuple[Any, ...]]:
+    def all(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows of a statement; see `run`."""
-        return self.run(sql, relation=relation)[1]
+        return self.run(sql)[1]
 
     def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
         """The columns and the first rows of any query."""
@@ -249,15 +249,6 @@ def open_engine(profile: Profile) -> AbstractContextManager[Engine]:
     """Connect to the engine of a profile. Raises DatabaseUnreachable or ConfigError."""
     engine: AbstractContextManager[Engine] = _module(profile).connect(profile)
     return engine
-
-
-def dbt_turn(profile: Profile) -> AbstractContextManager[None]:
-    """Keep other loads away while dbt works on a file; a server needs nothing of the kind."""
-    if profile.engine == "duckdb":
-        from loader.engines.duckdb import file_lock
-
-        return file_lock(profile)
-    return nullcontext()
 
 
 def dbt_session(profile: Profile) -> AbstractContextManager[None]:

@@ -29,33 +29,29 @@ from loader.project import Profile, expanded
 Connection = duckdb.DuckDBPyConnection
 
 
-# DuckDB's types in PostgreSQL's words, which DuckDB understands as well.
-_TYPES = {
-    "BOOLEAN": "boolean",
+# What DuckDB calls otherwise than PostgreSQL does; it understands both.
+_RENAMED = {
     "TINYINT": "smallint",
-    "SMALLINT": "smallint",
-    "INTEGER": "integer",
-    "BIGINT": "bigint",
     "HUGEINT": "numeric(38,0)",
     "FLOAT": "real",
     "DOUBLE": "double precision",
     "VARCHAR": "text",
-    "DATE": "date",
     "TIMESTAMP": "timestamp without time zone",
-    "TIMESTAMP WITH TIME ZONE": "timestamp with time zone",
 }
+_SHARED = (
+    *("boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "date"),
+    *("timestamp without time zone", "timestamp with time zone"),
+)
 
 
 def _standard_type(type_: str) -> str:
-    if decimal := re.fullmatch(r"DECIMAL\((\d+),\s*(\d+)\)", type_):
-        return f"numeric({decimal[1]},{decimal[2]})"
-    return _TYPES.get(type_, type_.lower())
+    return _RENAMED.get(type_, type_.lower().replace("decimal(", "numeric("))
 
 
 def own_type(type_: str) -> str:
     """A type of PostgreSQL; text where DuckDB has none as wide."""
     numeric = re.fullmatch(r"numeric\((\d+),\d+\)", type_)
-    is_known = int(numeric[1]) <= 38 if numeric else type_ in _TYPES.values()
+    is_known = int(numeric[1]) <= 38 if numeric else type_ in _SHARED
     return type_ if is_known else "text"
 
 
@@ -195,13 +191,7 @@ class DuckDB(Engine):
         self._connection = connection
         self._home = _schema(connection, schema)
 
-    # Of a relation that is not there the driver's sentence says all.
-    def run(
-        self,
-        sql: str,
-        *,
-        relation: str = "",  # noqa: ARG002
-    ) -> tuple[tuple[Column, ...], list[Row]]:
+    def run(self, sql: str) -> tuple[tuple[Column, ...], list[Row]]:
         with self._faults():
             rows = _fetch(self._connection, sql)
             described = self._connection.description or ()

@@ -106,12 +106,6 @@ class Folder:
         names = self.names(folder)
         return [self.path(f"{folder}/{name}") for name in names if name.endswith(".parquet")]
 
-    def read(self, name: str) -> bytes | None:
-        """The content of a file; None if there is none."""
-        with self._reached(), suppress(FileNotFoundError):
-            return bytes(self.files.cat_file(self.path(name)))
-        return None
-
     def create(self, name: str, content: bytes) -> bool:
         """Make a file, whole at once; False if there is one of that name."""
         with self._reached():
@@ -174,19 +168,20 @@ class Folder:
                 self.files.copy(path, target)
 
     def hold(self, name: str) -> bool:
-        """Make a file that says since when; False if there is one of that name."""
+        """Make a file of that name that says since when; False if there is one."""
         return self.create(name, str(time.time()).encode())
 
-    def is_held(self, name: str, seconds: float) -> bool:
-        """Whether there is such a file, which was made not longer ago than that."""
-        held = self.read(name)
-        return held is not None and time.time() - float(held) < seconds
+    def age(self, name: str) -> float | None:
+        """For how many seconds a name has been held; None if it is not."""
+        with self._reached(), suppress(FileNotFoundError):
+            return time.time() - float(self.files.cat_file(self.path(name)))
+        return None
 
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
         """Hold a name, which others wait for. Who has held it for a minute was killed."""
         while not self.hold(name):
-            if self.read(name) is not None and not self.is_held(name, _LONGEST_WRITE_SECONDS):
+            if (self.age(name) or 0.0) > _LONGEST_WRITE_SECONDS:
                 self.delete(name)
             time.sleep(0.05)
         try:
@@ -509,11 +504,8 @@ class LakeRaw(DuckDBRaw):
     def _void(self) -> set[int]:
         """The numbers of killed loads: no entry names them, and they were claimed long ago."""
         there = {number for _, number in self._folders()} - self._used - self._by_id().keys()
-        return {
-            number
-            for number in there
-            if not self._lake.is_held(self._name(_CLAIMS, number), _LONGEST_LOAD_SECONDS)
-        }
+        ages = {number: self._lake.age(self._name(_CLAIMS, number)) for number in there}
+        return {n for n, age in ages.items() if age is None or age > _LONGEST_LOAD_SECONDS}
 
     def _folders(self) -> list[tuple[str, int]]:
         """What holds something of a load: the table, or `claims`, and the load's number."""

@@ -150,7 +150,6 @@ class Pool:
             raise TooBusy(self._most) from None
         try:
             if connection is None or _has_left(connection):
-                connection = None
                 connection = self._connect()
             try:
                 yield connection

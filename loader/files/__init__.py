@@ -32,7 +32,7 @@ from loader.files.content import (
     content_of,
     open_zip,
 )
-from loader.files.names import in_reading_order, is_left_out, is_pattern, scheme_of, shown_address
+from loader.files.names import in_reading_order, is_left_out, scheme_of, shown_address
 from loader.files.remote import Remote, check_scheme, faults_told
 from loader.printable import printable
 
@@ -65,24 +65,21 @@ def collect(
     For `names` see `LoadOptions`. Temporary files are there until the context ends, however it
     ends. Raises NothingToLoad for a PATH that means no file, and MissingExtra.
     """
-    # All PATHs are looked up before the first is fetched: a misspelt one is told at once.
-    found: dict[str, list[Result] | None] = {}
-    missing = []
-    for path in dict.fromkeys(paths):
-        try:
-            if scheme_of(path):
-                check_scheme(path)
-            is_here = path != STANDARD_INPUT and not scheme_of(path)
-            found[path] = find(path, exclude) if is_here else None
-        except NothingToLoad as error:
-            missing.append(error)
-    if missing:
-        others = "".join(f"\n{other}" for other in missing[1:])
-        raise NothingToLoad(missing[0].path, f"{missing[0].problem}{others}")
     with Spool(progress) as spool:
         collected = Collected(exclude, spool)
+        # All PATHs are looked up before the first is fetched: a misspelt one is told at once.
+        found: dict[str, Iterable[Result]] = {}
+        missing = []
+        for path in dict.fromkeys(paths):
+            try:
+                found[path] = collected.results(path)
+            except NothingToLoad as error:
+                missing.append(error)
+        if missing:
+            others = "".join(f"\n{other}" for other in missing[1:])
+            raise NothingToLoad(missing[0].path, f"{missing[0].problem}{others}")
         for path, results in found.items():
-            collected.add(path, results, names.get(path))
+            collected.add(results, names.get(path))
         yield collected
 
 
@@ -102,16 +99,21 @@ class Collected:
     # Real paths of this machine, and what lies elsewhere.
     _seen: set[Path | str] = field(default_factory=set)
 
-    def add(self, path: str, results: Iterable[Result] | None, name: str | None) -> None:
-        """Keep what a PATH means, which is fetched if there are no results yet.
+    def results(self, path: str) -> Iterable[Result]:
+        """What a PATH means; what is not of this machine is fetched while it is iterated.
 
-        People call it `name` if that is said. Raises MissingExtra, and NothingToLoad for an address
-        below which there is nothing.
+        Raises NothingToLoad; while it is iterated also MissingExtra and FileRefused.
         """
+        if path == STANDARD_INPUT:
+            return self._standard_input()
+        if scheme_of(path):
+            check_scheme(path)
+            return self._fetched(path)
+        return find(path, self.exclude)
+
+    def add(self, results: Iterable[Result], name: str | None) -> None:
+        """Keep what a PATH means, which people call `name` if that is said."""
         with self._problems_kept():
-            if results is None:
-                is_input = path == STANDARD_INPUT
-                results = self._standard_input() if is_input else self._fetched(path)
             for result in results:
                 with self._problems_kept():
                     if isinstance(result, str):
@@ -173,8 +175,7 @@ class Collected:
             if key not in self._seen:
                 self._seen.add(key)
                 try:
-                    path = remote.download(file, self.spool)
-                    yield LocalFile(file.name, path, temporary=True, changed_at=file.changed_at)
+                    yield remote.download(file, self.spool)
                 except FileRefused as refused:
                     yield refused
         if len(skipped) == len(files):
@@ -252,7 +253,7 @@ def find(argument: str, exclude: Sequence[str]) -> list[Result]:
         tops = [argument]
     elif "**" in argument.split("/"):
         raise NothingToLoad(shown, "`**` is not read. Name the folder, and --exclude what is not.")
-    elif is_pattern(argument):
+    elif glob.has_magic(argument):
         tops = in_reading_order(glob.glob(argument))  # noqa: PTH207 -- it keeps a leading "./"
     else:
         names: list[str] = []

@@ -59,7 +59,8 @@ CHECK_SPACE_EVERY = 64 << 20
 
 _SAMPLE = 64 * 1024
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-_CONTROLS = bytes(set(range(1, 32)) - set(b"\t\n\v\f\r"))
+# NUL and white space aside.
+_CONTROLS = frozenset(range(1, 32)) - frozenset(b"\t\n\v\f\r")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 # What often lies beside tables. Other binary files are of an unknown kind.
@@ -83,10 +84,13 @@ ZIP_DAMAGES = (
 )
 
 
-def sha256_of(path: Path, name: str = "") -> str:
+def sha256_of(path: Path, name: str) -> str:
     """SHA-256 of the bytes on disk, in hexadecimal. Raises FileRefused, calling it `name`."""
-    with _File(path, name) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileRefused(name, cannot_open(error)) from None
 
 
 def cannot_open(error: OSError) -> str:
@@ -106,51 +110,6 @@ def cannot_write(error: OSError) -> str:
         f": a temporary file of it cannot be written below {os.environ.get('TMPDIR', '/tmp')}: "
         f"{reason}. Make room, or set TMPDIR to a folder that you can write to, on a larger disk."
     )
-
-
-class _File(io.FileIO):
-    """The bytes of a file as they are on disk."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.shown = name or printable(str(path))
-        try:
-            super().__init__(path)
-        except OSError as error:
-            raise FileRefused(self.shown, cannot_open(error)) from None
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        try:
-            return super().readinto(buffer)
-        except OSError as error:
-            reason = f"it cannot be read on after byte {self.tell()}: {error.strerror}."
-            raise FileRefused(self.shown, f": {reason}") from None
-
-    # By way of readinto, as FileIO's own ones do not.
-    read = io.RawIOBase.read  # type: ignore[assignment]  # it is called with a number
-    readall = io.RawIOBase.readall
-
-
-class DecompressedStream(io.BufferedReader):
-    """A file's bytes, decompressed. Not seekable; open it again to start anew.
-
-    `compression` is `gzip`, `zstd`, `bzip2`, `xz` or ''. Opening and reading raise FileRefused,
-    which calls the file `name`, its path by default.
-    """
-
-    def __init__(self, path: Path, name: str = "") -> None:
-        self._file = file = _File(path, name)
-        try:
-            self.compression = kind = compression_of(file.read(_MAGIC))
-        except FileRefused:
-            file.close()
-            raise
-        file.seek(0)
-        super().__init__(_Decompressed(kind, file) if kind else file, _PIECE)
-
-    @property
-    def position(self) -> int:
-        """How many bytes of the file on disk have been used so far."""
-        return self._file.tell()
 
 
 def compression_of(head: bytes) -> str:
@@ -196,57 +155,88 @@ def _decompressor(kind: str) -> Any:
     return ZstdDecompressor(options={DecompressionParameter.window_log_max: _WINDOW_LOG})
 
 
-class _Decompressed(io.RawIOBase):
-    """What is compressed in a file, all members of it."""
+class _Raw(io.FileIO):
+    """The bytes of a file; if they are compressed, what all members of it unpack to."""
 
-    def __init__(self, kind: str, file: _File) -> None:
-        self._kind, self._file = kind, file
-        self._decompressor = _decompressor(kind)
+    def __init__(self, path: Path, name: str) -> None:
+        self.shown = name
+        try:
+            super().__init__(path)
+            self.compression = compression_of(super().read(_MAGIC))
+            self.seek(0)
+        except OSError as error:
+            raise FileRefused(name, cannot_open(error)) from None
+        self._decompressor: Any = _decompressor(self.compression) if self.compression else None
         # Compressed bytes that the decompressor has not taken yet.
         self._data = b""
 
-    def readable(self) -> bool:
-        return True
-
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Some bytes; none at the end of the last member."""
-        view = memoryview(buffer).cast("B")
+        try:
+            if self._decompressor is None:
+                return super().readinto(buffer)
+            view = memoryview(buffer).cast("B")
+            piece = self._decompressed(len(view))
+        except OSError as error:
+            reason = f"it cannot be read on after byte {self.tell()}: {error.strerror}."
+            raise FileRefused(self.shown, f": {reason}") from None
+        view[: len(piece)] = piece
+        return len(piece)
+
+    # By way of readinto, as FileIO's own ones do not.
+    read = io.RawIOBase.read  # type: ignore[assignment]  # it is called with a number
+    readall = io.RawIOBase.readall
+
+    def _decompressed(self, size: int) -> bytes:
         piece = b""
         while not piece:
             if self._decompressor.eof and not self._begins_another():
-                return 0
+                break
             if self._decompressor.needs_input and not self._data:
-                self._data = self._file.read(_PIECE)
+                self._data = super().read(_PIECE)
                 if not self._data:
                     raise self._refused("is cut short")
             try:
-                piece = self._decompressor.decompress(self._data, max_length=len(view))
+                piece = self._decompressor.decompress(self._data, max_length=size)
             except (zlib.error, lzma.LZMAError, ZstdError, OSError, EOFError) as error:
                 raise self._refused(f"cannot be decompressed ({printable(str(error))})") from None
             self._data = b""
-        view[: len(piece)] = piece
-        return len(piece)
+        return piece
 
     def _begins_another(self) -> bool:
         """Whether another member follows. Zero bytes may stand between them."""
         data = self._decompressor.unused_data.lstrip(b"\0")
-        while len(data) < _MAGIC and (more := self._file.read(_PIECE)):
+        while len(data) < _MAGIC and (more := super().read(_PIECE)):
             data = (data + more).lstrip(b"\0")
         if not data:
             return False
-        if compression_of(data) != self._kind:
+        if compression_of(data) != self.compression:
             # Some programs drop such a rest in silence; it could be somebody's data.
             raise self._refused("is followed by something else")
-        self._decompressor, self._data = _decompressor(self._kind), data
+        self._decompressor, self._data = _decompressor(self.compression), data
         return True
 
     def _refused(self, problem: str) -> FileRefused:
-        where = f"near byte {self._file.tell()}. Copy or export it again."
-        return FileRefused(self._file.shown, f": its {self._kind} data {problem} {where}")
+        where = f"near byte {self.tell()}. Copy or export it again."
+        return FileRefused(self.shown, f": its {self.compression} data {problem} {where}")
 
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+
+class DecompressedStream(io.BufferedReader):
+    """A file's bytes, decompressed. Not seekable; open it again to start anew.
+
+    `compression` is `gzip`, `zstd`, `bzip2`, `xz` or ''. Opening and reading raise FileRefused,
+    which calls the file `name`, its path by default.
+    """
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        self._file = _Raw(path, name or printable(str(path)))
+        self.compression = self._file.compression
+        super().__init__(self._file, _PIECE)
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the file on disk have been used so far."""
+        return self._file.tell()
 
 
 @dataclass(frozen=True)
@@ -256,8 +246,8 @@ class LocalFile:
     `name` is for people and the ledger: the PATH as it was written, `folder/file`, an address
     without its secrets, or `archive.zip/member`; always printable. `path` is where the bytes are,
     a temporary file for standard input, remote files and members of archives. For `kind` and
-    `compression` see `content_of`; `collect` has looked. `changed_at` is when the bytes were last
-    changed where they come from, in seconds since 1970; None where only that of `path` is known.
+    `compression` see `content_of`. `changed_at` is when the bytes were last changed where they come
+    from, or came where that is not known, in seconds since 1970. `collect` has filled in all of it.
     """
 
     name: str
@@ -265,7 +255,7 @@ class LocalFile:
     temporary: bool = False
     kind: str = ""
     compression: str = ""
-    changed_at: float | None = None
+    changed_at: float = 0
 
 
 def content_of(path: Path, name: str = "") -> tuple[str, str]:
@@ -332,18 +322,13 @@ def _is_text(head: bytes) -> bool:
         # Not the final piece: the sample may end within a character.
         codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
         return True
-    controls = _controls(head)
+    controls = [byte for byte in head if byte in _CONTROLS]
     if head.startswith(_BOMS) or len(set(controls)) < 16 or len(controls) < len(head) / 20:
         return True
     first, end, _ = head.lstrip(b"\r\n").partition(b"\n")
-    if end and first.strip() and not _controls(first):
+    if end and first.strip() and _CONTROLS.isdisjoint(first):
         return True
     return any(len(set(head[side::2])) < 100 for side in (0, 1))
-
-
-def _controls(data: bytes) -> bytes:
-    """The control characters in the data, NUL and white space aside."""
-    return bytes(byte for byte in data if byte in _CONTROLS)
 
 
 # Temporary files.
@@ -418,7 +403,7 @@ class Spool(ExitStack):
     ) -> Path:
         """Write what `read` gives, until b'', into a new file.
 
-        Raises FileRefused when there is no space, or more than the limit; then nothing is left.
+        Raises FileRefused when there is no space, or more than the limit.
         """
         path = self.new(name)
         tell = self.watch(name, doing, path)
@@ -430,9 +415,6 @@ class Spool(ExitStack):
                         limit.use(len(piece), name)
                     file.write(piece)
                     tell(file.tell())
-        except BaseException as error:
-            path.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise FileRefused(name, cannot_write(error)) from None
-            raise
+        except OSError as error:
+            raise FileRefused(name, cannot_write(error)) from None
         return path

@@ -14,14 +14,8 @@ T = TypeVar("T")
 
 # What systems and programs leave in folders. `~$` files are those of an opened Office document.
 _LEFT_BY_SYSTEMS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-_PATTERN = re.compile(r"[*?[]")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _ADDRESS_IN_TEXT = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
-
-
-def is_pattern(path: str) -> bool:
-    """Whether the PATH has characters of a pattern in it."""
-    return _PATTERN.search(path) is not None
 
 
 def scheme_of(path: str) -> str:

@@ -6,6 +6,7 @@ looks (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_*, ssh-agent, FSSPEC
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,14 +16,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
-from loader.files.content import Spool, cannot_write
-from loader.files.names import (
-    in_reading_order,
-    is_pattern,
-    scheme_of,
-    shown_address,
-    without_secrets,
-)
+from loader.files.content import LocalFile, Spool, cannot_write
+from loader.files.names import in_reading_order, scheme_of, shown_address, without_secrets
 from loader.printable import printable
 
 # Scheme: the extra of labmart that reads it.
@@ -66,8 +61,8 @@ class Listed:
     info: Mapping[str, object]
 
     @property
-    def changed_at(self) -> float | None:
-        """When it was last changed, in seconds since 1970; None when the store does not tell."""
+    def changed_at(self) -> float:
+        """When it was last changed, in seconds since 1970; 0 when the store does not tell."""
         for key in _CHANGED:
             value = self.info.get(key)
             if isinstance(value, str):
@@ -77,7 +72,7 @@ class Listed:
                 return value.timestamp() if value.tzinfo else value.replace(tzinfo=UTC).timestamp()
             if isinstance(value, (int, float)):
                 return float(value)
-        return None
+        return 0.0
 
 
 def check_scheme(address: str) -> None:
@@ -130,7 +125,7 @@ class Remote:
         system, root = self.system, self.root
         if self.is_web:
             return [self._listed(root, {})]
-        if is_pattern(root) and not system.exists(root):
+        if glob.has_magic(root) and not system.exists(root):
             found = system.glob(root, detail=True).items()
             listed = [self._listed(p, info) for p, info in found if info["type"] != "directory"]
         elif (info := system.info(root))["type"] != "directory":
@@ -156,7 +151,7 @@ class Remote:
             name = f"{'/'.join(name.split('/')[:3])}/{printable(below.lstrip('/'))}"
         return Listed(path, relative, name, info)
 
-    def download(self, file: Listed, spool: Spool) -> Path:
+    def download(self, file: Listed, spool: Spool) -> LocalFile:
         """The file as a temporary one. Raises FileRefused."""
         # What s3fs fetches at once of a large file would not be bounded otherwise.
         options = {"max_concurrency": 1} if self.extra == "s3" else {}
@@ -171,7 +166,7 @@ class Remote:
         if isinstance(expected, int) and size != expected:
             cut = f"the download was cut short: {size:,} of {expected:,} bytes came. Try again."
             raise FileRefused(file.name, f": {cut}")
-        return target
+        return LocalFile(file.name, target, temporary=True, changed_at=file.changed_at)
 
     def move(self, path: str, target: str) -> None:
         """Move a file to where none is; both are paths of the file system."""

@@ -56,20 +56,18 @@ _LINE_LIMIT = 32 << 20
 # What is tried, the likelier ones first; --delimiter says any other one.
 _DELIMITERS = ",;\t|:~^\x1f\x01 "
 _USUAL_DELIMITERS = ",;\t|"
-_DELIMITER = re.compile(f"[{_USUAL_DELIMITERS}]")
 _NAMES = {"\t": "TAB", " ": "space"}
 # The header ends within so many characters, or it would take long to find.
 _HEADER_END = 1 << 17
 # How far a record over several lines is looked at.
 _LOOK = 10_000
 _COMMENT = re.compile("#+[ \t]*+(?=[^ \t\r\n])")
-# So many lines of the sample tell the width, or the delimiter of a file without a header.
+# So many lines of the sample tell the width; so much of a text without a header its delimiter.
 _LOOKED_AT = 500
+_WITHOUT_HEADER = 1 << 17
 # So many cells of a line, and so many lines, are looked at for why they are no header.
 _EXPLAINED = 300
 _TABLE_LINES = 20
-# So much of a text without a header tells its delimiter.
-_WITHOUT_HEADER = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -138,20 +136,8 @@ class DelimitedParser(Parser):
 
     def _batches(self, load_id: int) -> Iterator[Batch]:
         self._doubted = []
-
-        def expect(match: HeaderMatch) -> None:
-            pick = [match.columns.index(n) if n in match.columns else -1 for n in self.columns]
-            extra = match.further if self.has_extra else None
-            splitter.expect(len(match.columns), pick, extra, match.key)
-
-        splitter = Splitter(
-            self.layout.dialect,
-            load_id,
-            line=self.layout.skip + 1,
-            headers=self.headers,
-            on_header=lambda line, cells: expect(self.following(line, cells)),
-        )
-        expect(self.match)
+        splitter = Splitter(self.layout.dialect, load_id, self.layout.skip + 1, self)
+        splitter.follow(self.match)
         # What is not split yet, and where it begins.
         pending, at = "", self.layout.begin
         with self.open() as stream:
@@ -172,8 +158,7 @@ class DelimitedParser(Parser):
                     for record in splitter.rejected
                     if record.rule == SWALLOWED
                 ]
-                rejected = tuple(splitter.rejected)
-                yield Batch(text, splitter.records, rejected, stream.position)
+                yield Batch(text, splitter.records, tuple(splitter.rejected), stream.position)
 
 
 def recognise_text(
@@ -181,24 +166,22 @@ def recognise_text(
 ) -> DelimitedParser:
     """The parser of a text. Raises FileRefused."""
     with open_bytes() as stream:
-        sample = stream.read(_SAMPLE)
+        head = stream.read(_SAMPLE)
     said = options.encoding
-    encoding = encoding_of(name, sample) if said is None else said_encoding(said, sample)
-    text = decode(sample, encoding.name)
-    if len(sample) >= _SAMPLE:
-        text = text[: complete_lines(text)] or text
-    layout = recognise_layout(name, text, inputs, options)
+    encoding = encoding_of(name, head) if said is None else said_encoding(said, head)
+    sample = decode(head, encoding.name)
+    if len(head) >= _SAMPLE:
+        sample = sample[: complete_lines(sample)] or sample
+    if not sample.strip(BLANKS):
+        raise FileRefused(name, ": it is empty; not even a header is there.")
+    find = _without_header if options.columns else _with_header
+    layout = find(name, sample, inputs, options)
     return DelimitedParser(name, inputs, layout.match, open_bytes, encoding, layout, wrapping)
 
 
-def recognise_layout(
+def _with_header(
     name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
 ) -> TextLayout:
-    """The layout of a file that begins with the sample of whole lines. Raises FileRefused."""
-    if not sample.strip(BLANKS):
-        raise FileRefused(name, ": it is empty; not even a header is there.")
-    if options.columns:
-        return _without_header(name, sample, inputs, options)
     for line, at, end in _first_lines(sample):
         readings = _readings(sample, line, at, end, inputs, options)
         if not readings:
@@ -206,17 +189,15 @@ def recognise_layout(
         # `a<TAB><TAB>b` can be read with nameless columns, and `a,<TAB>b` without; `a ; b` with a
         # column `;` between spaces.
         nameless = [sum(not any(map(str.isalnum, c)) for c in r.match.cells) for r in readings]
-        readings = [
-            r for r, count in zip(readings, nameless, strict=True) if count == min(nameless)
-        ]
-        layout, where = readings[0], f"line {line}"
-        if not _are_alike(readings, sample):
-            both = " and ".join(_delimiter_name(r.dialect.delimiter) for r in readings)
+        best = [r for r, n in zip(readings, nameless, strict=True) if n == min(nameless)]
+        where = f"line {line}"
+        if not _are_alike(best, sample):
+            both = " and ".join(_delimiter_name(r.dialect.delimiter) for r in best)
             problem = f"the header gives the column names with {both}. Say which with --delimiter."
             raise FileRefused(name, f", {where}: {problem}")
-        single_match(name, f", {where}", layout.match.cells, inputs)
-        layout = _with_width(layout, sample)
-        above = records_of(sample[:at], layout.dialect, limit=at)
+        single_match(name, f", {where}", best[0].match.cells, inputs)
+        layout = _with_width(best[0], sample)
+        above = _records(sample[:at], layout.dialect, limit=at)
         rows = (Row(number, record.cells) for number, record in above)
         refuse_records_above(name, layout.match, where, rows)
         return layout
@@ -225,8 +206,7 @@ def recognise_layout(
 
 def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
     """Number, begin and end of the lines that can be the header; blank ones do not count."""
-    lines = lines_of(sample)
-    filled = (line for line in lines if sample[line[1] : line[2]].strip(BLANKS))
+    filled = (line for line in lines_of(sample) if sample[line[1] : line[2]].strip(BLANKS))
     return islice(filled, HEADER_WITHIN)
 
 
@@ -240,33 +220,32 @@ def _readings(
     # A header may go over several lines.
     limit = min(len(sample), max(end, at + _LOOK))
     readings: list[TextLayout] = []
-    quote = '"' if options.quote is None else options.quote
     for delimiter in options.delimiter or _DELIMITERS:
         # Spaces stand in names as well.
         if end > _HEADER_END or (delimiter == " " and readings):
             break
-        dialect = Dialect(delimiter, quote)
+        dialect = Dialect(delimiter, '"' if options.quote is None else options.quote)
         record = Grammar(dialect).record(sample, at, limit)
-        skip = line - 1 + count_lines(sample[at : record.end])
-        header = tuple(cell or "" for cell in record.cells)
+        header = [cell or "" for cell in record.cells]
         for match in match_header(header, inputs)[:1] if not record.fault else ():
+            skip = line - 1 + count_lines(sample[at : record.end])
             readings.append(TextLayout(dialect, match, line, skip, record.end))
     return readings
 
 
 def _are_alike(readings: Sequence[TextLayout], sample: str) -> bool:
     """Whether all give the first records the same cells, blanks around them aside."""
-    bodies = (records_of(sample[reading.begin :], reading.dialect) for reading in readings)
     seen = {
-        tuple(tuple((cell or "").strip(BLANKS) for cell in record.cells) for _, record in records)
-        for records in bodies
+        tuple(
+            tuple((cell or "").strip(BLANKS) for cell in record.cells)
+            for _, record in _records(sample[reading.begin :], reading.dialect)
+        )
+        for reading in readings
     }
     return len(seen) == 1
 
 
-def records_of(
-    body: str, dialect: Dialect, limit: int = _LOOKED_AT
-) -> Iterator[tuple[int, Record]]:
+def _records(body: str, dialect: Dialect, limit: int = _LOOKED_AT) -> Iterator[tuple[int, Record]]:
     """Line and record for the first lines; behind a wrong record comes the next line."""
     grammar = Grammar(dialect)
     next_record = 0
@@ -281,7 +260,7 @@ def records_of(
 def _with_width(layout: TextLayout, sample: str) -> TextLayout:
     """With the width of most records, where the cells that differ are delimiters at the end."""
     cells, columns = layout.match.cells, layout.match.columns
-    records = records_of(sample[layout.begin :], layout.dialect)
+    records = _records(sample[layout.begin :], layout.dialect)
     rows = [record.cells for _, record in records if not record.fault and is_filled(record.cells)]
     usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else len(cells)
     if not any(map(header_key, cells[usual:])):
@@ -297,16 +276,14 @@ def _without_header(
 ) -> TextLayout:
     match = single_match(name, "", options.columns, inputs)
     if match is None:
-        columns = ", ".join(options.columns)
-        raise FileRefused(
-            name, f": the columns {columns} mean no input. Inputs are {columns_of(inputs)}."
-        )
+        no_input = f"the columns {', '.join(options.columns)} mean no input"
+        raise FileRefused(name, f": {no_input}. Inputs are {columns_of(inputs)}.")
     width, quote = len(options.columns), '"' if options.quote is None else options.quote
     body = sample[:_WITHOUT_HEADER]
     tried = options.delimiter or _DELIMITERS
     readings = [TextLayout(Dialect(delimiter, quote), match) for delimiter in tried]
     right = [
-        sum(len(r.cells) == width and not r.fault for _, r in records_of(body, reading.dialect))
+        sum(len(r.cells) == width and not r.fault for _, r in _records(body, reading.dialect))
         for reading in readings
     ]
     most = max(right)
@@ -334,7 +311,7 @@ def _nothing_found(
         # Delimiters may stand behind the cell.
         whole = text.rstrip(f"{BLANKS}{_USUAL_DELIMITERS}")
         cells = Grammar(Dialect(",")).record(whole, 0, len(whole)).cells
-        inner = _DELIMITER.split(cells[0] or "") if len(cells) == 1 else []
+        inner = re.split(f"[{_USUAL_DELIMITERS}]", cells[0] or "") if len(cells) == 1 else []
         if whole.startswith('"') and len(columns_alike(inner, inputs)) > 1:
             return FileRefused(
                 name,

@@ -22,10 +22,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from loader.errors import FileRefused, UsageError
 from loader.printable import printable
+
+if TYPE_CHECKING:
+    from loader.files.content import DecompressedStream
 
 # Reading so much at a time keeps the memory small, and the time per line does not fall further.
 CHUNK = 1 << 20
@@ -39,8 +42,8 @@ _BOMS = (
 # The error handler that marks bytes without a meaning.
 MARK = "labmart-mark"
 
-# What is guessed, and the encodings in use that can make words of the same bytes, with the
-# languages that are written in them; none where they have letters of their own.
+# What is guessed, and the encodings in use that can make words of the same bytes, with their
+# languages; none where they have letters of their own.
 _GUESS = "cp1252"
 _WEST = "de fr es pt it nl da no sv fi is ga et"
 _EAST = "cs sk pl hu sl hr ro de"
@@ -73,30 +76,20 @@ _CERTAIN = re.compile(
     re.IGNORECASE,
 )
 _LETTERS = re.compile("[^\\W\\d_µºª²³¹¼½¾]+")
-# Signs of laboratories and word processors: alone, or before, within and behind words.
+# Signs of laboratories and word processors: alone, and at words.
 _SIGNS = re.compile("[–—‘’“”„…•·\u00a0]+|[€£°±²³µ¹ºª¼½¾×÷«»§®©™¿¡†‰]")
 _SIGNS_AT_WORDS = re.compile(
     f"[“‘«»„¿¡±§©°ºµ•·–—\u00a0]*(?:{_LETTERS.pattern}+[’‘–—·\u00a0]?+)++[”“’»«…ºª®™°†–—\u00a0]*"
     "|[A-Za-z]{1,3}[²³¹]"
 )
-# The scripts of the encodings that are tried, but for the Latin one; those of the East are written
-# side by side.
+# The scripts of what is tried, but for the Latin one; those of the East stand side by side.
 _EASTERN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")
 _CASED = ("CYRILLIC", "GREEK", "HEBREW", "ARABIC")
 # A capital within a word begins another one: `LaFrenière`.
 _CAPITAL_WITHIN = re.compile("(?<=[a-zà-ÿ])(?=[A-Z])")
 
 
-class Stream(Protocol):
-    """Bytes to decode, as of io.BufferedReader, and how many of the file have been used."""
-
-    @property
-    def position(self) -> int: ...
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
-Open = Callable[[], AbstractContextManager[Stream]]
+Open = Callable[[], AbstractContextManager["DecompressedStream"]]
 
 
 @dataclass(frozen=True)
@@ -165,7 +158,7 @@ def decode(sample: bytes, encoding: str) -> str:
     return codecs.getincrementaldecoder(encoding)(MARK).decode(sample[skipped:])
 
 
-def decoded(stream: Stream, encoding: Encoding) -> Iterator[str]:
+def decoded(stream: DecompressedStream, encoding: Encoding) -> Iterator[str]:
     """The text of a stream in portions, without byte order mark. Bytes that are none are marked."""
     chunk = stream.read(CHUNK)
     if (bom := bom_of(chunk)) and bom[0] == encoding.name:

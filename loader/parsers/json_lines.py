@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 from loader.errors import FileRefused
-from loader.parsers.encoding import Encoding, Open, Stream, bom_of, decoded, said_encoding
+from loader.parsers.encoding import Encoding, Open, bom_of, decoded, said_encoding
 from loader.parsers.records import (
     NO_TEXT,
     Batch,
@@ -105,22 +105,20 @@ class JsonLinesParser(Parser):
         return (f"further keys, kept in `extra`: {listed(names)}",) if names else ()
 
     def _batches(self, load_id: int) -> Iterator[Batch]:
-        with self.open() as stream:
-            for first, lines in _blocks(self.name, stream, self.encoding):
-                records: list[str] = []
-                rejected: list[RejectedLine] = []
-                is_text = NO_TEXT.search("".join(lines)) is None
-                for number, line in enumerate(lines, first):
-                    try:
-                        if not is_text and (problem := not_text(line)):
-                            raise _Rejected(*problem)
-                        if record := self._record(number, line):
-                            records.append(f"{number},{load_id},{record}\n")
-                    except _Rejected as rejection:
-                        rule, detail = rejection.args
-                        rejected.append(RejectedLine(number, rule, detail, verbatim(line)))
-                text = "".join(records)
-                yield Batch(text, len(records), tuple(rejected), stream.position)
+        for first, lines, position in _blocks(self.name, self.open, self.encoding):
+            records: list[str] = []
+            rejected: list[RejectedLine] = []
+            is_text = NO_TEXT.search("".join(lines)) is None
+            for number, line in enumerate(lines, first):
+                try:
+                    if not is_text and (problem := not_text(line)):
+                        raise _Rejected(*problem)
+                    if record := self._record(number, line):
+                        records.append(f"{number},{load_id},{record}\n")
+                except _Rejected as rejection:
+                    rule, detail = rejection.args
+                    rejected.append(RejectedLine(number, rule, detail, verbatim(line)))
+            yield Batch("".join(records), len(records), tuple(rejected), position)
 
     def _record(self, number: int, line: str) -> str:
         """The cells of a line as CSV; '' if it has no values. Raises _Rejected or FileRefused."""
@@ -139,8 +137,8 @@ class JsonLinesParser(Parser):
         extra = further and extra_of([(key, values[key]) for key in further])
         cells: list[Any] = [values.get(key) for key in key_of_column]
         text = ""
+        # By far the most lines: nothing in their cells needs quotation marks but a comma.
         if is_plain and None not in key_of_column and "\\" not in line:
-            # By far the most lines: nothing in their cells needs quotation marks but a comma.
             text = ",".join(cells)
         else:
             cells = [formula_text(cell) for cell in cells]
@@ -192,8 +190,7 @@ def recognise(
         sample = stream.read(4)
     bom = bom_of(sample)
     encoding = said_encoding(said, sample).name if said else bom[0] if bom else "utf-8"
-    with open_bytes() as stream:
-        first, keys = _keys(name, stream, encoding)
+    first, keys = _keys(name, open_bytes, encoding)
     if len(match_header(keys, inputs)) > 1 and len(match_header(first, inputs)) == 1:
         # What looks like two inputs is one below the other.
         keys = first
@@ -209,14 +206,14 @@ def recognise(
     )
 
 
-def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str]]:
+def _keys(name: str, open_bytes: Open, encoding: str) -> tuple[list[str], list[str]]:
     """The keys of the first object, and of all near the beginning. Raises FileRefused."""
     keys: dict[str, str] = {}
     seen: set[str] = set()
     first_keys: list[str] | None = None
     size = 0
     problem = ""
-    for first, lines in _blocks(name, stream, encoding):
+    for first, lines, _ in _blocks(name, open_bytes, encoding):
         for number, line in enumerate(lines, first):
             try:
                 names = [key for key, _ in _object(line)]
@@ -239,21 +236,23 @@ def _keys(name: str, stream: Stream, encoding: str) -> tuple[list[str], list[str
     return first_keys, list(keys.values())
 
 
-def _blocks(name: str, stream: Stream, encoding: str) -> Iterator[tuple[int, list[str]]]:
-    """Lines without their ends, about a million characters of them, and the first one's number."""
+def _blocks(name: str, open_bytes: Open, encoding: str) -> Iterator[tuple[int, list[str], int]]:
+    """A million characters of lines without their ends, the first one's number, and the position.
+
+    Raises FileRefused.
+    """
     number, rest = 1, ""
-    for text in chain(decoded(stream, Encoding(encoding)), [None]):
-        lines = (rest + (text or "")).split("\n")
-        rest = lines.pop() if text is not None or lines == [""] else ""
-        if lines:
-            yield number, [line.removesuffix("\r") for line in lines]
-        number += len(lines)
-        if len(rest) > _MAX_LINE:
-            raise FileRefused(
-                name,
-                f", line {number}: the line is longer than {_MAX_LINE >> 20} million characters. "
-                f"{_ONE_A_LINE}",
-            )
+    with open_bytes() as stream:
+        for text in chain(decoded(stream, Encoding(encoding)), [None]):
+            lines = (rest + (text or "")).split("\n")
+            rest = lines.pop() if text is not None or lines == [""] else ""
+            if lines:
+                yield number, [line.removesuffix("\r") for line in lines], stream.position
+            number += len(lines)
+            if len(rest) > _MAX_LINE:
+                most = f"{_MAX_LINE >> 20} million characters"
+                problem = f"the line is longer than {most}. {_ONE_A_LINE}"
+                raise FileRefused(name, f", line {number}: {problem}")
 
 
 def _object(line: str) -> Pairs:

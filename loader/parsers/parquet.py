@@ -26,8 +26,7 @@ from loader.parsers.sheets import Sheet
 if TYPE_CHECKING:
     import duckdb
 
-# The loader as a whole stays below 400 MB with files as they are; a file whose row groups or
-# values need more than this is refused instead of filling the machine.
+# A file whose row groups or values need more is refused instead of filling the machine.
 _MEMORY = "512MB"
 _THREADS = 2
 _ROWS_AT_ONCE = 2048
@@ -65,9 +64,6 @@ def _records(
     with _opened(path, name) as (connection, file):
         connection.execute(f"select {', '.join(texts)} from {_TABLE} ({numbered})", [file])
         while portion := connection.fetchmany(_ROWS_AT_ONCE):
-            if not finish:
-                yield from portion
-                continue
             for record in portion:
                 cells = list(record)
                 for at, cell in finish:

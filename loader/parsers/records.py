@@ -14,7 +14,15 @@ from functools import cached_property
 from typing import NamedTuple
 
 from loader.errors import FileRefused
-from loader.sources import BLANKS, HeaderMatch, Headers, Input, match_header, most_like
+from loader.sources import (
+    BLANKS,
+    ID_LIKE,
+    HeaderMatch,
+    Input,
+    columns_alike,
+    match_header,
+    most_like,
+)
 
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100
@@ -148,9 +156,22 @@ class Parser(ABC):
         return bool(self.match.further)
 
     @cached_property
-    def headers(self) -> Headers:
-        """What tells further headers from records."""
-        return Headers(self.match, self.inputs)
+    def header_words(self) -> re.Pattern[str]:
+        """The longest word of each name: a line without any is no header."""
+        names = (name for t in self.inputs for column in t.columns for name in column.all_names)
+        words = {max(name.split("_"), key=len) for name in names}
+        return re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
+
+    def is_header(self, cells: Sequence[str | None]) -> bool:
+        """Whether a record names two columns of an input, and has no id where its id stands.
+
+        Names that are only alike count: what stands below `UserID` is not to be read as if that
+        were not there, but `following` tells.
+        """
+        key = self.match.key
+        if key is not None and key < len(cells) and ID_LIKE.match((cells[key] or "").strip(BLANKS)):
+            return False
+        return len(columns_alike(cells, self.inputs)) >= min(2, len(self.input.columns))
 
     def following(self, number: int, cells: Sequence[str | None]) -> HeaderMatch:
         """What a header further down means. Raises FileRefused if its rows cannot follow."""

@@ -67,7 +67,7 @@ class Sheet:
 
 @dataclass
 class SheetParser(Parser):
-    """Parses a recognised sheet. `beside`: notes on other sheets."""
+    """Parses a recognised sheet; `above` are the rows passed over, `beside` notes on others."""
 
     sheet: Sheet
     header_row: int | None
@@ -94,9 +94,8 @@ class SheetParser(Parser):
         if self.above:
             rows = listed([str(row) for row in self.above])
             notes += (f"passed over row {rows} above the header",)
-        if self._rows_beyond:
-            rows = f"{self._rows_beyond:,} rows"
-            notes += (f"cells to the right of the header were left out in {rows}",)
+        if count := self._rows_beyond:
+            notes += (f"cells to the right of the header were left out in {count:,} rows",)
         return notes
 
     def _batches(self, load_id: int) -> Iterator[Batch]:
@@ -108,7 +107,7 @@ class SheetParser(Parser):
             records: list[str] = []
             rejected: list[RejectedLine] = []
             for row in portion:
-                if self.headers.is_header(row.cells):
+                if self.is_header(row.cells):
                     match = self.following(row.number, _names(row))
                     continue
                 record = self._record(row, match)
@@ -120,7 +119,6 @@ class SheetParser(Parser):
             yield Batch("".join(records), len(records), tuple(rejected), position=0)
 
     def _record(self, row: Row, match: HeaderMatch) -> str:
-        """The cells of a row as CSV."""
         width = len(match.columns)
         cells = [*row.cells[:width], *[None] * (width - len(row.cells))]
         self._rows_beyond += any(row.cells[width:])
@@ -213,7 +211,6 @@ def _first(sheet: Sheet) -> list[Row]:
 
 
 def _padded(row: Row, match: HeaderMatch) -> Row:
-    """The row with as many cells as the header, if it has fewer."""
     return Row(row.number, [*row.cells, *[None] * (len(match.columns) - len(row.cells))])
 
 
@@ -295,12 +292,10 @@ def _messages(path: Path, name: str, format_: str, task: str, number: int) -> Ge
 
 
 def _ending(code: int) -> str:
-    """Why a child ended that did not say so itself."""
-    if code == -signal.SIGXCPU:
-        reason = "Reading it takes too long."
-    elif code == -signal.SIGKILL:
-        reason = "The system ended the reading, most likely because memory ran out."
-    else:
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        reason = f"The process that reads it broke off ({how})."
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    reasons = {
+        -signal.SIGXCPU: "Reading it takes too long.",
+        -signal.SIGKILL: "The system ended the reading, most likely because memory ran out.",
+    }
+    reason = reasons.get(code, f"The process that reads it broke off ({how}).")
     return f"{reason} Open it in a spreadsheet program, save the sheet as CSV and load that."

@@ -21,7 +21,7 @@ on as they are (`PlainLines`); tests hold both against each other.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, repeat
@@ -29,6 +29,7 @@ from operator import add
 
 from loader.parsers.records import (
     SWALLOWED,
+    Parser,
     RejectedLine,
     csv_cell,
     extra_of,
@@ -37,7 +38,7 @@ from loader.parsers.records import (
     not_text,
     verbatim,
 )
-from loader.sources import BLANKS, ID_LIKE, Headers
+from loader.sources import BLANKS, ID_LIKE, HeaderMatch
 
 # See Splitter._number.
 _DIGITS = 3
@@ -183,7 +184,6 @@ class PlainLines:
         return lines
 
     def _with_extra(self, line: re.Match[str]) -> str:
-        """A line as it passes on, with its further cells as JSON."""
         cells = line.groups()
         further = (
             (name, cell[1:-1].replace('""', '"') if cell[:1] == '"' else cell)
@@ -198,29 +198,29 @@ class Splitter:
     """Splits a text that comes in portions, after `expect` has told what its records look like.
 
     `line` is the number of the next line; `records` and `rejected` are those of the last portion.
-    Where a record is a header, `on_header` is told its line and cells, and what to expect from
-    there on it tells by `expect`.
+    The `parser` tells which records are headers, and what these mean.
     """
 
     def __init__(
-        self,
-        dialect: Dialect,
-        load_id: int,
-        *,
-        line: int = 1,
-        headers: Headers | None = None,
-        on_header: Callable[[int, Sequence[str | None]], None] | None = None,
+        self, dialect: Dialect, load_id: int, line: int = 1, parser: Parser | None = None
     ) -> None:
         self.line = line
         self.records = 0
         self.rejected: list[RejectedLine] = []
         self._doubted = 0
-        self._dialect, self._load_id = dialect, load_id
-        self._headers, self._on_header = headers, on_header
+        self._dialect, self._load_id, self._parser = dialect, load_id, parser
         self._grammar = Grammar(dialect)
         self._delimiter = dialect.output
         # What empty cells are made of.
         self._nothing = BLANKS + dialect.delimiter + dialect.quote
+
+    def follow(self, match: HeaderMatch) -> None:
+        """Expect records of the parser's file under this header of it."""
+        assert self._parser is not None, "tests split without headers"
+        at_of = {name: at for at, name in enumerate(match.columns)}
+        pick = [at_of.get(name, -1) for name in self._parser.columns]
+        extra = match.further if self._parser.has_extra else None
+        self.expect(len(match.columns), pick, extra, match.key)
 
     def expect(
         self,
@@ -283,17 +283,19 @@ class Splitter:
             at += len(line) + 1
             if not self._odd.match(f"\n{line}\n"):
                 continue
-            may_be_header = self._headers and self._headers.words.search(line)
-            if not may_be_header and line.strip(self._nothing):
+            parser = self._parser
+            if parser and not parser.header_words.search(line):
+                parser = None
+            if not parser and line.strip(self._nothing):
                 continue
             cells = self._grammar.record(line, 0, len(line)).cells
-            is_header = may_be_header and self._is_header(cells)
+            is_header = parser is not None and parser.is_header(cells)
             # Two quotation marks are nothing, four are a cell with one.
             if is_header or not is_filled(cells):
                 out.append(self._number(lines[begun:number]))
                 begun = number + 1
                 if is_header:
-                    self._follow(cells, lines=1)
+                    self._begin_anew(cells, lines=1)
                     return at
                 self.line += 1
         out.append(self._number(lines[begun:]))
@@ -335,8 +337,8 @@ class Splitter:
             return at
         written = text[at : record.end] if is_long else ""
         lines = count_lines(written)
-        if not record.fault and self._is_header(cells):
-            self._follow(cells, lines)
+        if self._parser and not record.fault and self._parser.is_header(cells):
+            self._begin_anew(cells, lines)
             return record.end
         # A record over several lines is one only if all of it is right.
         is_torn = is_long and (
@@ -349,11 +351,11 @@ class Splitter:
             if line.count(quote) % 2:
                 detail = f"A quotation mark ({quote}) is opened and not closed."
             return self._reject(line, after, "broken_quoting", detail)
-        if is_filled(cells) and len(cells) != self._width:
-            has = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-            detail = f"The line has {has}, the header {self._width}."
-            return self._reject(line, after, "wrong_column_count", detail)
         if is_filled(cells):
+            if len(cells) != self._width:
+                has = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+                detail = f"The line has {has}, the header {self._width}."
+                return self._reject(line, after, "wrong_column_count", detail)
             if is_long and self._swallows(written):
                 detail = (
                     f"Lines {self.line} to {self.line + lines - 1} are one record, and a quoted "
@@ -366,12 +368,9 @@ class Splitter:
         self.line += lines
         return record.end
 
-    def _is_header(self, cells: Sequence[str | None]) -> bool:
-        return self._headers is not None and self._headers.is_header(cells)
-
-    def _follow(self, header: Sequence[str | None], lines: int) -> None:
-        assert self._on_header is not None, "with headers somebody is told"
-        self._on_header(self.line, header)
+    def _begin_anew(self, header: Sequence[str | None], lines: int) -> None:
+        assert self._parser is not None, "it has told that this is one"
+        self.follow(self._parser.following(self.line, header))
         self.line += lines
 
     def _swallows(self, record: str) -> bool:

@@ -3,14 +3,13 @@
     python -P -m loader.parsers.workbook_child FORMAT PATH preview ROWS
     python -P -m loader.parsers.workbook_child FORMAT PATH rows SHEET
 
-stdout has one JSON object a line, a `sheets.Message`: of a preview one for each sheet with its
-first rows, of rows as many as it takes. The last one says that nothing is missing, or why something
-is.
+stdout has one `sheets.Message` in JSON a line: of a preview one for each sheet with its first rows,
+of rows as many as it takes, and a last one that says that this is all, or why something is missing.
 
-Every format is one generator, which gives the name of a sheet, whether it is hidden, and its rows.
-Rows are read as they are asked for; those that are left when the next sheet is asked for are passed
-over. A cell is the text that a person sees, but that nothing is cut off: one that shows 50 % holds
-0.5 and is given as `0.5`, and a date whose format hides its time of day is given with it.
+Every format is one generator, which gives the name of a sheet, whether it is hidden, and its rows,
+of which those that were not asked for are passed over. A cell is the text that a person sees, but
+that nothing is cut off: one that shows 50 % holds 0.5 and is given as `0.5`, and a date whose
+format hides its time of day is given with it.
 
 Sources: ECMA-376 part 1 (SpreadsheetML), OpenDocument 1.3 part 3, chapter 9.
 """
@@ -48,7 +47,7 @@ SheetRows = tuple[str, bool, Iterator[Row]]
 # What is open holds the texts that cells share (at most 1 GB) and, of xls, one sheet of at
 # most 65,536 rows; Python itself takes some 30 MB.
 MEMORY = 2 << 30
-# Seconds of processor time. A full sheet of a million rows and ten columns takes about a minute.
+# Seconds of processor time. A sheet of a million rows and ten columns takes about a minute.
 CPU_SECONDS = 1800
 # A message has so many rows, or characters of them.
 _ROWS_PER_MESSAGE = 1000
@@ -56,8 +55,7 @@ _TEXT_PER_MESSAGE = 1 << 20
 # What the programs that write these files can hold themselves.
 MAX_ROWS = 1 << 20
 MAX_COLUMNS = 1 << 14
-# More text in one sheet is no laboratory's sheet but an attack, such as one long shared text that
-# a million cells refer to.
+# More text in one sheet is an attack, such as one long text that a million cells share.
 MAX_SHEET_TEXT = 4 << 30
 # Characters of one row; the text of a cell in Excel ends at 32,767.
 MAX_ROW_TEXT = 8 << 20
@@ -65,8 +63,7 @@ MAX_ROW_TEXT = 8 << 20
 _MAX_SHARED_TEXT = 1 << 30
 # A sheet of a million rows and fifty columns has about 3 GB of XML.
 _MAX_PART = 6 << 30
-# Real sheets shrink to a tenth, rarely to a hundredth. Deflate ends at 1 : 1,032, and an archive
-# that comes near to it was made to fill memory or time.
+# Real sheets shrink to a tenth, rarely to a hundredth; deflate ends at 1 : 1,032.
 _MAX_RATIO = 500
 _RATIO_COUNTS_FROM = 64 << 20
 # How many filled cells one row that is written once may become by repetition; more is an attack.
@@ -83,7 +80,13 @@ class Unreadable(Exception):  # noqa: N818 -- a name says the fault
 
 def main(arguments: list[str]) -> int:
     """Write what is asked for to stdout; 0, unless the process could not even say what is wrong."""
-    _limit()
+    # macOS ignores the limit on memory. A crash leaves no dump of the laboratory's data behind.
+    limits = {resource.RLIMIT_AS: MEMORY, resource.RLIMIT_CPU: CPU_SECONDS, resource.RLIMIT_CORE: 0}
+    for kind, most in limits.items():
+        with suppress(ValueError, OSError):
+            _, hard = resource.getrlimit(kind)
+            soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (soft, hard))
     out = sys.stdout.buffer
     # A library that prints would break the protocol.
     sys.stdout = sys.stderr
@@ -101,21 +104,6 @@ def main(arguments: list[str]) -> int:
         out.write(msgspec.json.encode(last) + b"\n")
         out.flush()
     return 0
-
-
-def _limit() -> None:
-    """Limits that the system enforces. macOS ignores the one on memory."""
-    limits = {
-        resource.RLIMIT_AS: MEMORY,
-        resource.RLIMIT_CPU: CPU_SECONDS,
-        # A crash leaves no dump of the laboratory's data behind.
-        resource.RLIMIT_CORE: 0,
-    }
-    for kind, most in limits.items():
-        with suppress(ValueError, OSError):
-            _, hard = resource.getrlimit(kind)
-            soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(kind, (soft, hard))
 
 
 def _refusal(fault: Exception) -> str:
@@ -138,33 +126,22 @@ def _refusal(fault: Exception) -> str:
 def _messages(sheets: Iterator[SheetRows], task: str, number: int) -> Iterator[dict[str, object]]:
     if task == "preview":
         for name, hidden, rows in sheets:
-            first, is_whole = next(_portions(rows, number))
+            first, is_whole = next(portions(rows, number))
             yield {"rows": first, "sheet": name, "hidden": hidden, "is_whole": is_whole}
     else:
         _, _, rows = next(islice(sheets, number, None))
-        for portion, _ in _portions(rows, _ROWS_PER_MESSAGE):
+        for portion, _ in portions(rows, _ROWS_PER_MESSAGE):
             yield {"rows": portion}
 
 
-def _portions(rows: Iterator[Row], limit: int) -> Iterator[tuple[list[Row], bool]]:
-    """So many rows at a time, or fewer if they are long, and whether these are the last."""
-    portion: list[Row] = []
-    size = 0
-    for row, length in within_limits(rows):
-        portion.append(row)
-        size += length
-        if size > _TEXT_PER_MESSAGE or len(portion) == limit:
-            yield portion, False
-            portion, size = [], 0
-    yield portion, True
+def portions(rows: Iterator[Row], limit: int) -> Iterator[tuple[list[Row], bool]]:
+    """The rows in which something stands, up to their last filled cell.
 
-
-def within_limits(rows: Iterator[Row]) -> Iterator[tuple[Row, int]]:
-    """Rows without empty cells at their ends, of which something is left, and their characters.
-
-    Raises Unreadable for a row that no sheet can have, or more text.
+    They come so many at a time, or fewer if they are long, with whether these are the last. Raises
+    Unreadable for a row that no sheet can have, or more text.
     """
-    total = 0
+    portion: list[Row] = []
+    size = total = 0
     for number, cells in rows:
         last = len(cells)
         while last and not cells[last - 1]:
@@ -177,20 +154,25 @@ def within_limits(rows: Iterator[Row]) -> Iterator[tuple[Row, int]]:
                 f"{MAX_ROWS:,}, column {MAX_COLUMNS:,}. {_CSV}"
             )
         filled = [cell or None for cell in cells[:last]]
-        size = sum([len(cell) for cell in filled if cell])
-        total += size
-        if size > MAX_ROW_TEXT or total > MAX_SHEET_TEXT:
+        length = sum([len(cell) for cell in filled if cell])
+        total += length
+        if length > MAX_ROW_TEXT or total > MAX_SHEET_TEXT:
             raise Unreadable(
                 f"Up to row {number:,} it has more text than a laboratory's sheet can have. {_CSV}"
             )
-        yield Row(number, filled), size
+        portion.append(Row(number, filled))
+        size += length
+        if size > _TEXT_PER_MESSAGE or len(portion) == limit:
+            yield portion, False
+            portion, size = [], 0
+    yield portion, True
 
 
 class _Package:
     """The zip archive that an xlsx or ods file is, and its XML, read with suspicion.
 
-    Parts are known whatever the case of their names, as for Excel. That entities multiply is
-    refused by expat itself, and no foreign file is read for one.
+    Parts are known whatever the case of their names, as for Excel. That entities multiply expat
+    refuses itself, and no foreign file is read for one.
     """
 
     def __init__(self, archive: ZipFile) -> None:
@@ -238,7 +220,8 @@ def _int(written: str | None) -> int:
 # the text of a cell ------------------------------------------------------------------------------
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
-_WHOLE = re.compile(r"-?[1-9][0-9]*")
+# One that needs no change.
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,13}")
 # What is below a table, and no record of it: `COUNT(A2:A9)`.
 _TOTAL = re.compile(
     r"(?:of:)?=?(?:COUNT(?:A|IFS?|BLANK)?|SUBTOTAL|AGGREGATE|ROWS)\([^()]*\)", re.IGNORECASE
@@ -256,10 +239,7 @@ def number_text(written: str) -> str:
 
     A larger one has lost digits; it is given as a person sees it. What is no number stays.
     """
-    is_short = len(written) <= _DIGITS
-    if (is_short and (_WHOLE.fullmatch(written) or written == "0")) or not _NUMBER.fullmatch(
-        written
-    ):
+    if _WHOLE.fullmatch(written) or not _NUMBER.fullmatch(written):
         return written
     value = float(written)
     if value - value != 0:
@@ -283,9 +263,8 @@ def date_format(code: str) -> str:
 def date_text(written: str, shows: str, *, from_1904: bool) -> str:
     """A day number (days since the end of 1899, or since 1904) under a format of `date_format`.
 
-    `2023-01-01`, `2023-01-01T08:30:00`, `08:30:00` or, as a duration, `36:00:00`. A number that is
-    no date, for which Excel shows `####`, stays a number. Before March 1900 Excel is a day ahead
-    of the calendar.
+    `2023-01-01`, `2023-01-01T08:30:00`, `08:30:00` or, as a duration, `36:00:00`. What Excel shows
+    as `####` stays a number. Before March 1900 Excel is a day ahead of the calendar.
     """
     if not _NUMBER.fullmatch(written) or not abs(days := float(written)) < _LAST_DAY:
         return number_text(written)
@@ -330,11 +309,7 @@ def xlsx_sheets(path: Path) -> Iterator[SheetRows]:
         package = _Package(archive)
         main_part = dict(_relations(package, "").values()).get("officeDocument", "xl/workbook.xml")
         relations = _relations(package, main_part)
-        part_of_kind = dict(relations.values())
-        cells = _XlsxCells(
-            _SharedTexts(package, part_of_kind.get("sharedStrings", "")),
-            _date_formats(package, part_of_kind.get("styles", "")),
-        )
+        cells = _XlsxCells(package, dict(relations.values()))
         workbook = package.tree(main_part)
         for properties in workbook.iterfind(".//{*}workbookPr"):
             cells.from_1904 = properties.get("date1904", "0") in ("1", "true", "on")
@@ -343,7 +318,7 @@ def xlsx_sheets(path: Path) -> Iterator[SheetRows]:
             kind, part = relations.get(relation, ("", ""))
             if kind == "worksheet":
                 hidden = sheet.get("state", "visible") != "visible"
-                yield sheet.get("name", ""), hidden, _xlsx_rows(package, part, cells)
+                yield sheet.get("name", ""), hidden, cells.rows(part)
 
 
 def _relations(package: _Package, part: str) -> dict[str, tuple[str, str]]:
@@ -359,51 +334,12 @@ def _relations(package: _Package, part: str) -> dict[str, tuple[str, str]]:
     return relations
 
 
-def _date_formats(package: _Package, part: str) -> list[str]:
-    """For each style of a cell what `date_format` says of its number format."""
-    styles = package.tree(part) if part in package else Element("none")
-    formats = _BUILT_IN_FORMATS | {
-        _int(own.get("numFmtId")): date_format(own.get("formatCode", ""))
-        for own in styles.iterfind("{*}numFmts/{*}numFmt")
-    }
-    cells = styles.iterfind("{*}cellXfs/{*}xf")
-    return [formats.get(_int(cell.get("numFmtId")), "") for cell in cells]
-
-
-class _SharedTexts:
-    """The texts that cells refer to by number, read only as far as they are asked for."""
-
-    def __init__(self, package: _Package, part: str) -> None:
-        events = package.events(part, "end") if part in package else iter(())
-        self._items = (element for _, element in events if _local_name(element.tag) == "si")
-        self._texts: list[str] = []
-        self._size = 0
-
-    def __getitem__(self, index: int) -> str:
-        while index >= len(self._texts):
-            item = next(self._items, None)
-            if item is None:
-                raise Unreadable(
-                    f"It is damaged: a cell refers to the shared text {index:,}, and there are "
-                    f"{len(self._texts):,}. Open it in Excel, which repairs it, and save it."
-                )
-            self._texts.append(_string(item))
-            item.clear()
-            self._size += len(self._texts[-1])
-            if self._size > _MAX_SHARED_TEXT:
-                raise Unreadable(f"Its texts need more than 1 GB of memory. {_CSV}")
-        return self._texts[index]
-
-
 def _string(element: Element) -> str:
     """The text of a shared or inline string; phonetic readings (rPh) are no part of it."""
     pieces = []
     for child in element:
-        tag = _local_name(child.tag)
-        if tag == "t":
-            pieces.append(child.text or "")
-        elif tag == "r":
-            pieces += [run.text or "" for run in child if _local_name(run.tag) == "t"]
+        runs = child if _local_name(child.tag) == "r" else (child,)
+        pieces += [run.text or "" for run in runs if _local_name(run.tag) == "t"]
     return _unescaped("".join(pieces))
 
 
@@ -416,35 +352,52 @@ def _unescaped(text: str) -> str:
     )
 
 
-def _xlsx_rows(package: _Package, part: str, cells: _XlsxCells) -> Iterator[Row]:
-    """A row or cell without a number follows the one before."""
-    number = 0
-    row_tag = ""
-    for _, element in package.events(part, "end"):
-        if element.tag != row_tag:
-            if row_tag or _local_name(element.tag) != "row":
-                continue
-            # Strict workbooks have another namespace than transitional ones.
-            row_tag = element.tag
-            cells.namespace = row_tag.removesuffix("row")
-        number = _int(element.get("r")) or number + 1
-        texts = cells.of_row(element)
-        element.clear()
-        yield Row(number, texts)
-
-
 class _XlsxCells:
-    """The texts of cells, given what the workbook says once for all of them."""
+    """The texts of cells, given what the workbook says once for all of them.
+
+    The texts that they refer to by number are read only as far as they are asked for.
+    """
 
     namespace = ""
     from_1904 = False
 
-    def __init__(self, shared: _SharedTexts, formats: list[str]) -> None:
-        self._shared = shared
-        self._formats = dict(enumerate(formats))
+    def __init__(self, package: _Package, part_of_kind: dict[str, str]) -> None:
+        self._package = package
         self._columns: dict[str, int] = {}
+        shared = part_of_kind.get("sharedStrings", "")
+        events = package.events(shared, "end") if shared in package else iter(())
+        self._items = (element for _, element in events if _local_name(element.tag) == "si")
+        self._shared: list[str] = []
+        self._shared_size = 0
+        part = part_of_kind.get("styles", "")
+        styles = package.tree(part) if part in package else Element("none")
+        formats = _BUILT_IN_FORMATS | {
+            _int(own.get("numFmtId")): date_format(own.get("formatCode", ""))
+            for own in styles.iterfind("{*}numFmts/{*}numFmt")
+        }
+        # By the number of a cell's style, what `date_format` says of it.
+        self._formats = {
+            at: formats.get(_int(style.get("numFmtId")), "")
+            for at, style in enumerate(styles.iterfind("{*}cellXfs/{*}xf"))
+        }
 
-    def of_row(self, row: Element) -> list[str | None]:
+    def rows(self, part: str) -> Iterator[Row]:
+        """A row or cell without a number follows the one before."""
+        number = 0
+        row_tag = ""
+        for _, element in self._package.events(part, "end"):
+            if element.tag != row_tag:
+                if row_tag or _local_name(element.tag) != "row":
+                    continue
+                # Strict workbooks have another namespace than transitional ones.
+                row_tag = element.tag
+                self.namespace = row_tag.removesuffix("row")
+            number = _int(element.get("r")) or number + 1
+            texts = self._of_row(element)
+            element.clear()
+            yield Row(number, texts)
+
+    def _of_row(self, row: Element) -> list[str | None]:
         """The cells up to the last that is filled."""
         texts: list[str | None] = []
         column = 0
@@ -465,6 +418,21 @@ class _XlsxCells:
                 texts[column - 1] = text
         return texts
 
+    def _shared_text(self, index: int) -> str:
+        while index >= len(self._shared):
+            item = next(self._items, None)
+            if item is None:
+                raise Unreadable(
+                    f"It is damaged: a cell refers to the shared text {index:,}, and there are "
+                    f"{len(self._shared):,}. Open it in Excel, which repairs it, and save it."
+                )
+            self._shared.append(_string(item))
+            item.clear()
+            self._shared_size += len(self._shared[-1])
+            if self._shared_size > _MAX_SHARED_TEXT:
+                raise Unreadable(f"Its texts need more than 1 GB of memory. {_CSV}")
+        return self._shared[index]
+
     def _column(self, letters: str) -> int:
         number = 0
         for letter in letters.upper()[:8]:
@@ -483,7 +451,7 @@ class _XlsxCells:
                 return date_text(value.strip(), shows, from_1904=self.from_1904)
             return number_text(value.strip())
         if kind == "s":
-            return self._shared[int(value)]
+            return self._shared_text(int(value))
         if kind == "b":
             return {"1": "TRUE", "0": "FALSE"}.get(value.strip(), value.strip().upper())
         # The text that a formula gave, an error (#N/A), an ISO date.
@@ -535,7 +503,7 @@ def ods_sheets(path: Path) -> Iterator[SheetRows]:
 def _count_tables(package: _Package) -> int:
     """How many sheets there are at most; 0 if that is not to be seen without reading the XML.
 
-    Counting bytes takes a fraction of the time, and spares reading on after the first rows of the
+    Counting bytes takes a fraction of the time, and spares reading on behind the first rows of the
     last sheet.
     """
     count, kept = 0, b""
@@ -661,15 +629,16 @@ def _xls_rows(
     import xlrd
 
     def text(cell: xlrd.sheet.Cell) -> str | None:
-        if cell.ctype == xlrd.XL_CELL_TEXT:
+        kind = cell.ctype
+        if kind == xlrd.XL_CELL_TEXT:
             return str(cell.value)
-        if cell.ctype in (xlrd.XL_CELL_NUMBER, xlrd.XL_CELL_DATE):
+        if kind in (xlrd.XL_CELL_NUMBER, xlrd.XL_CELL_DATE):
             if shows := formats.get(cell.xf_index):
                 return date_text(repr(cell.value), shows, from_1904=from_1904)
             return number_text(repr(cell.value))
-        if cell.ctype == xlrd.XL_CELL_BOOLEAN:
+        if kind == xlrd.XL_CELL_BOOLEAN:
             return "TRUE" if cell.value else "FALSE"
-        if cell.ctype == xlrd.XL_CELL_ERROR:
+        if kind == xlrd.XL_CELL_ERROR:
             return str(xlrd.error_text_from_code.get(cell.value, "#ERROR"))
         return None
 

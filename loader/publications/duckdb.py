@@ -13,8 +13,8 @@ from typing import Any
 
 import duckdb
 
-from loader.engines import dbt_turn, literal, quote
-from loader.engines.duckdb import Connection, one_line, opened, path_of
+from loader.engines import literal, quote
+from loader.engines.duckdb import Connection, file_lock, one_line, opened, path_of
 from loader.errors import DatabaseFault
 from loader.project import Profile
 from loader.publications import (
@@ -42,7 +42,7 @@ where table_catalog = current_database()
 @contextmanager
 def connected(profile: Profile, *, write: bool) -> Iterator[DuckDBPublications]:
     """See `open_publications`."""
-    with dbt_turn(profile) if write else nullcontext():
+    with file_lock(profile) if write else nullcontext():
         yield DuckDBPublications(profile, write=write)
 
 

@@ -26,7 +26,7 @@ from uuid import UUID
 
 import psycopg2
 from psycopg2.extras import NamedTupleCursor, register_uuid
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from loader.database import Database
 from loader.embedded import start
@@ -270,6 +270,11 @@ class Progress(BaseModel):
 class Job(BaseModel):
     """A job: what was asked for, how far it is, what came of it."""
 
+    # What is for the worker alone; tables.sql says more.
+    awaits_build: bool = Field(False, exclude=True)
+    cancel_requested: bool = Field(False, exclude=True)
+    attempts: int = Field(0, exclude=True)
+
     id: UUID
     kind: str
     state: State
@@ -330,18 +335,6 @@ from due
 where finished_at is null and (jobs.id = due.id or jobs.awaits_build and due.awaits_build)
 returning jobs.*
 """
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the worker has claimed: one job whose data are to be written, or jobs for one build.
-
-    `attempts` is how often a worker has begun with it, this time included.
-    """
-
-    is_build: bool
-    jobs: tuple[Job, ...]
-    attempts: int
 
 
 class JobStore:
@@ -434,20 +427,12 @@ class JobStore:
 
     # What the worker does.
 
-    def claim(self) -> Task | None:
-        """What to do next; None when there is nothing."""
+    def claim(self) -> list[Job]:
+        """What to do next: one job whose data are to be written, or all that wait for a build."""
         with self._tables.transaction() as run:
             _end(run, "awaits_build and cancel_requested", "cancelled")
             _end(run, f"attempts >= {MOST_ATTEMPTS}", "failed", error=_GIVEN_UP)
-            rows = sorted(run(_CLAIM), key=attrgetter("number"))
-        if not rows:
-            return None
-        return Task(rows[0].awaits_build, tuple(map(_job, rows)), rows[0].attempts)
-
-    def is_cancelled(self, job_id: UUID) -> bool:
-        """Whether somebody wants the job to end."""
-        sql = "select 1 from jobs where id = %(job)s and cancel_requested"
-        return bool(self._tables.run(sql, job=job_id))
+            return list(map(_job, sorted(run(_CLAIM), key=attrgetter("number"))))
 
     def tell_progress(self, jobs: Sequence[UUID], progress: Progress) -> None:
         self._tables.run(
@@ -458,19 +443,16 @@ class JobStore:
 
     def keep_written(self, job: Job, result: Result) -> None:
         """The job's data are written: it ends, or waits for the build."""
-        with self._tables.transaction() as run:
-            row = _row(run, job.id)
-            if not job.options.build or row.cancel_requested:
-                state: State = "cancelled" if job.options.build else "done"
-                _end(run, "id = %(job)s", state, result, job=job.id)
-            else:
-                _set(
-                    run,
-                    job.id,
-                    "result = %(result)s, attempts = 0, awaits_build = true, progress = %(at)s",
-                    result=result.model_dump_json(),
-                    at=Progress(step="building").model_dump_json(),
-                )
+        if not job.options.build:
+            self.end(job.id, "done", result)
+            return
+        _set(
+            self._tables.run,
+            job.id,
+            "result = %(result)s, attempts = 0, awaits_build = true, progress = %(progress)s",
+            result=result.model_dump_json(),
+            progress=Progress(step="building").model_dump_json(),
+        )
 
     def end(
         self, job_id: UUID, state: State, result: Result | None = None, error: Problem | None = None

@@ -24,11 +24,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import IO, Annotated, Any, Literal
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -154,12 +153,7 @@ class Marts:
         return self.answer(schema, contract, request, query, _NEWEST_FIRST[name])
 
     def answer(
-        self,
-        schema: str,
-        contract: Contract,
-        request: Request,
-        query: RowQuery,
-        order: str = "",
+        self, schema: str, contract: Contract, request: Request, query: RowQuery, order: str = ""
     ) -> Response:
         """Answer a request; `order` holds if it names none.
 
@@ -167,13 +161,25 @@ class Marts:
         """
         format_ = query.format or _preferred(request.headers.get("accept", ""))
         # All of it is checked before anything is asked of the database.
-        selection = _selection(contract, request, query, order, format_)
+        pairs = request.query_params.multi_items()
+        own = [name for name, _ in pairs if name in RowQuery.model_fields]
+        if twice := next((name for name in own if own.count(name) > 1), None):
+            raise BadParameter(twice, "it is given more than once.")
+        selection = selection_of(
+            contract,
+            [pair for pair in pairs if pair[0] not in own],
+            select=query.select,
+            order=query.order or order,
+            search=query.search,
+            limit=PAGE if query.limit is None and format_ == "json" else query.limit,
+            parameters=list(RowQuery.model_fields),
+        )
         # It may be kept, by the client alone, and asked about each time.
         headers = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
         with self.reading(schema, contract) as engine:
             build = self._build(engine, contract.name)
-            for number, _ in build:
-                headers["Labmart-Build"] = str(number)
+            if build:
+                headers["Labmart-Build"] = str(build[0])
                 given = format_, query.formulas, query.total, query.after
                 # It speaks of the rows; the bytes of a format are its writer's affair.
                 headers["ETag"] = f'W/"{_hash(__version__, build, selection, given)}"'
@@ -208,7 +214,7 @@ class Marts:
         with self._pool.connection() as connection:
             place = where(self._database.profile)
             engine = Postgres(connection, place, schema)
-            # Each time: it may have been made meanwhile, or have lost its rights.
+            # Each time: it may have been made meanwhile.
             engine.all(_BECOME_READER, (reader_of(self._schema), self._schema))
             connection.commit()
             try:
@@ -221,12 +227,13 @@ class Marts:
                 engine = Postgres(connection, place, schema, absent=contract.columns)
             yield engine
 
-    def _build(self, engine: Postgres, mart: str) -> list[tuple[int, datetime]]:
-        """Number and time of the published build that the mart's rows are of, if there is one."""
+    def _build(self, engine: Postgres, mart: str) -> tuple[Any, ...]:
+        """Number and time of the published build that the rows are of; () if they are of none."""
         status = f"{quote(self._schema)}.{quote(MART_STATUS)}"
         if engine.all("select to_regclass(%s)", (status,)) == [(None,)]:
-            return []
-        return engine.all(f"select build, published_at from {status} where mart = %s", (mart,))
+            return ()
+        builds = engine.all(f"select build, published_at from {status} where mart = %s", (mart,))
+        return builds[0] if builds else ()
 
     def _connect(self) -> Connection:
         connection = connect(self._database, "labmart read")
@@ -250,25 +257,6 @@ def _preferred(accept: str) -> str:
     """The format that a header Accept names first; JSON if it names none."""
     named = {format_: accept.lower().find(media) for format_, media in FORMATS.items()}
     return min((name for name in named if named[name] >= 0), key=named.__getitem__, default="json")
-
-
-def _selection(
-    contract: Contract, request: Request, query: RowQuery, order: str, format_: str
-) -> Selection:
-    """The parameters of a request as a selection; those that are not its own are filters."""
-    pairs = request.query_params.multi_items()
-    own = [name for name, _ in pairs if name in RowQuery.model_fields]
-    if twice := next((name for name in own if own.count(name) > 1), None):
-        raise BadParameter(twice, "it is given more than once.")
-    return selection_of(
-        contract,
-        [pair for pair in pairs if pair[0] not in own],
-        select=query.select,
-        order=query.order or order,
-        search=query.search,
-        limit=PAGE if query.limit is None and format_ == "json" else query.limit,
-        parameters=list(RowQuery.model_fields),
-    )
 
 
 def _hash(*described: object) -> str:

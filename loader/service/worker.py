@@ -58,7 +58,6 @@ from loader.service.jobs import (
     RejectedExample,
     Result,
     Settings,
-    Task,
     connect_to_tables,
     prepared,
 )
@@ -140,15 +139,14 @@ def work(settings: Settings) -> None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if watch.fault is not None:
                 raise watch.fault from None
-            if watch.task is not None:
-                worker.tell_interrupted(watch.task)
+            worker.tell_interrupted(watch.jobs)
 
 
 class _Watch(threading.Thread):
     """Holds the lock of the one who works, and hears what others want meanwhile.
 
-    It ends when somebody wants the task or the worker to end, or the lock is lost, and interrupts
-    the main thread as Ctrl-C does. That may have begun with another task by then, which is done
+    It ends when somebody wants the jobs or the worker to end, or the lock is lost, and interrupts
+    the main thread as Ctrl-C does. That may have begun with another job by then, which is done
     again by the next worker.
     """
 
@@ -157,7 +155,7 @@ class _Watch(threading.Thread):
         # Set when there may be work.
         self.news = threading.Event()
         # What is being worked on.
-        self.task: Task | None = None
+        self.jobs: list[Job] = []
         self.fault: psycopg2.Error | None = None
         self._ending_since: float | None = None
         # A shell starts a background job with SIGINT ignored, which we would inherit.
@@ -192,14 +190,14 @@ class _Watch(threading.Thread):
         self._ending_since = self._ending_since or time.monotonic()
 
     def _is_over(self) -> bool:
-        """Whether somebody wants the task, or the worker, to end."""
-        task, since = self.task, self._ending_since
-        if task is None:
+        """Whether somebody wants the jobs, or the worker, to end."""
+        jobs, since = self.jobs, self._ending_since
+        if not jobs:
             return since is not None
         if since is not None and time.monotonic() - since > _GRACE:
             return True
         wish = "select 1 from jobs where id = any(%s::uuid[]) and cancel_requested"
-        return self._run(wish, [job.id for job in task.jobs])
+        return self._run(wish, [job.id for job in jobs])
 
     def _hear(self) -> None:
         """Wait a moment for news: of work, or of the end of whoever has started us."""
@@ -228,34 +226,34 @@ class Worker:
         stand_by(self._settings.database, self._build_options)
         swept = -_SWEEP
         while True:
-            task = watch.task = self._store.claim()
-            if task is None or time.monotonic() - swept >= _SWEEP:
+            jobs = watch.jobs = self._store.claim()
+            if not jobs or time.monotonic() - swept >= _SWEEP:
                 self.sweep()
                 swept = time.monotonic()
-            if task is None:
+            if jobs:
+                self.do(jobs)
+                watch.jobs = []
+            else:
                 watch.news.wait(_LOOK)
                 watch.news.clear()
-            else:
-                self.do(task)
-            watch.task = None
 
-    def do(self, task: Task) -> None:
-        """Do a task to its end. Raises DatabaseFault or DatabaseUnreachable if it is to be again.
+    def do(self, jobs: Sequence[Job]) -> None:
+        """Do what was claimed. Raises DatabaseFault or DatabaseUnreachable if it is to be again.
 
         KeyboardInterrupt may end it anywhere; see `tell_interrupted`.
         """
-        if task.is_build:
-            self._build(task.jobs)
-        elif self._store.is_cancelled(task.jobs[0].id):
-            self.tell_interrupted(task)
+        if jobs[0].awaits_build:
+            self._build(jobs)
+        elif jobs[0].cancel_requested:
+            self.tell_interrupted(jobs)
         else:
-            self._write(task.jobs[0], task.attempts)
+            self._write(jobs[0])
 
-    def tell_interrupted(self, task: Task) -> None:
+    def tell_interrupted(self, jobs: Sequence[Job]) -> None:
         """Somebody has cancelled the jobs, or the worker is to end and they are done later."""
-        for job in task.jobs:
-            if self._store.is_cancelled(job.id):
-                result = None if task.is_build else self._loaded(job)
+        for job in jobs:
+            if self._store.find(job.id).cancel_requested:
+                result = None if job.awaits_build else self._loaded(job)
                 self._store.end(job.id, "cancelled", result)
 
     def sweep(self) -> None:
@@ -267,17 +265,17 @@ class Worker:
             if not needed.get(job_id, is_recent):
                 rmtree(path, ignore_errors=True)
 
-    def _write(self, job: Job, attempts: int) -> None:
+    def _write(self, job: Job) -> None:
         """Write what a job brings or changes to the raw tables."""
         report = _JobReport(self._store, [job], "loading")
         try:
             if job.kind in ("undo", "redo"):
-                result = self._change(job, again=attempts > 1)
+                result = self._change(job, again=job.attempts > 1)
             else:
                 # What an earlier attempt has committed before it was killed stays as it is.
                 result = self._loaded(job) or self._load(job, report)
         except (DatabaseFault, DatabaseUnreachable) as error:
-            if attempts < _PATIENT_ATTEMPTS:
+            if job.attempts < _PATIENT_ATTEMPTS:
                 # Perhaps the server is being started again.
                 raise
             self._store.end(job.id, "failed", error=of_error(error))
@@ -378,10 +376,10 @@ class _JobReport(Report):
     def __init__(
         self, store: JobStore, jobs: Sequence[Job], step: Literal["loading", "building"]
     ) -> None:
+        super().__init__()
         self._tell = partial(store.tell_progress, [job.id for job in jobs])
         self._progress = Progress(step=step)
         self._told = 0.0
-        self._table: Table | None = None
         self.tables: list[Table] = []
 
     def say(self, text: str) -> None:
@@ -395,9 +393,6 @@ class _JobReport(Report):
             self._advance(nodes_total=int(dbt_says[1]))
         else:
             self._advance()
-
-    def begin(self, table: Table) -> None:
-        self._table = table
 
     def advance(self, position: int, records: int) -> None:
         if self._table is not None:

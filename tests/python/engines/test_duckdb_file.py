@@ -16,9 +16,9 @@ from support.load_processes import end_of, write_table
 from support.project import ROOT
 from support.raw_store import load_one, process, write_one
 
-from loader.engines import dbt_turn, open_engine, open_store
 from loader.engines import duckdb as duckdb_engine
-from loader.engines.duckdb import DuckDBRaw, path_of
+from loader.engines import open_engine, open_store
+from loader.engines.duckdb import DuckDBRaw, file_lock, path_of
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBuilt
 from loader.project import Profile
 
@@ -99,7 +99,7 @@ def test_readers_share_the_file_and_wait_for_a_load(file: DuckDB) -> None:
 
 
 def test_a_load_waits_while_dbt_is_at_work(file: DuckDB) -> None:
-    with dbt_turn(file.profile()):
+    with file_lock(file.profile()):
         loading = process(file.profile(), "print(load_one(profile))")
         assert loading.stderr is not None
         assert loading.stderr.readline() == "another load is at work; waiting …\n"

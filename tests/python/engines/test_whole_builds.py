@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
-import pandas  # type: ignore[import-untyped]  # its types are a package of their own
 import pytest
 from support.engines import Lake
 from support.in_process import labmart
@@ -67,6 +66,8 @@ def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
 
 def check_that_anybody_reads(bench: Workbench, home: Path) -> None:
     """What is published is plain Parquet to programs that know nothing of labmart."""
+    import pandas  # type: ignore[import-untyped]  # its types are a package of their own
+
     build = max(path.name for path in (home / "published").iterdir())
     folder = home / "builds" / build / "labmart" / "user_features"
     columns = ["user_id", "most_consumed_compounds", "total_exp_time_per_user"]

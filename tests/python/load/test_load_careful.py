@@ -131,16 +131,9 @@ def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
     done = person.labmart("undo", "2")
     assert done.err.startswith("load 2 (new.csv into users) is undone; 1 current again: 1\n")
     assert "Run `labmart build`" in done.err
-    done = person.labmart("undo", "2")
-    assert done.code == 2
-    assert "Load 2 is undone already. `labmart redo 2` would bring it back." in done.err
-    done = person.labmart("redo", "1")
-    assert done.code == 2
-    assert "Load 1 was not undone: it is current." in done.err
+    assert person.labmart("redo", "1").code == 2
     done = person.labmart("redo", "2")
     assert done.err.startswith("load 2 (new.csv into users) is current again; 1 replaced: 1")
-    assert "There is no load 7." in person.labmart("undo", "1", "7").err
-    assert person.labmart("undo", "one").code == 2
     done = person.labmart("prune", "--check")
     assert "load 1 (old.csv into users), superseded: 2 rows, 0 rejected lines would be" in done.err
     assert person.names() == ["Ada", "Béla", "Cy"]

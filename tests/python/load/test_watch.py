@@ -81,19 +81,16 @@ def test_files_are_loaded_in_the_order_in_which_a_person_reads_them(
     assert names == ["users_9.csv", "users_10.csv"]
 
 
-@pytest.mark.parametrize("moves", ["--move", "--keep"])
-def test_what_was_sent_earlier_and_comes_again_is_the_newest(
-    person: Person, box: Path, moves: str
-) -> None:
+def test_what_was_sent_earlier_and_comes_again_is_the_newest(person: Person, box: Path) -> None:
     for day, name in enumerate(("Ada", "Eda", "Ada")):
         drop(box, f"{day}.csv", HEADER + f"1,{name},,\n", written=LONG_AGO + day)
-        assert watch(person, box, moves).code == 0
+        assert watch(person, box).code == 0
     assert person.rows("select status from raw.loads order by load_id") == [
         ("superseded",),
         ("current",),
         ("current",),
     ]
-    assert watch(person, box, moves).code == 0
+    assert watch(person, box).code == 0
     assert len(person.names()) == 3
 
 

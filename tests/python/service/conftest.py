@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,11 @@ def sample(service: Server) -> list[dict[str, Any]]:
     """The jobs of the sample laboratory and three faults, uploaded by a press and built."""
     token = service.labmart("token", "create", "--role", "load", "--name", "press").out.strip()
     jobs = []
-    with service.client(token) as client:
+    # No load begins before all are there, so that one build serves them.
+    hold = "select pg_advisory_lock(hashtextextended('labmart raw tables labmart_raw', 0))"
+    with closing(service.database.connect()) as connection, service.client(token) as client:
+        with connection.cursor() as cursor:
+            cursor.execute(hold)
         for name in ("users", "user_experiments", "compounds"):
             content = (ROOT / "seeds" / f"raw_{name}.csv").read_bytes()
             if name == "user_experiments":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -21,12 +21,12 @@ from loader.service import worker
 from loader.service.jobs import (
     MOST_ATTEMPTS,
     WORKING,
+    Job,
     JobStore,
     Kind,
     Options,
     Result,
     Settings,
-    Task,
     prepared,
 )
 from loader.service.problems import Problem
@@ -56,26 +56,20 @@ def accept(jobs: JobStore, kind: Kind = "load", *, build: bool = True) -> UUID:
     return jobs.accept(uuid4(), kind, "local", Options(build=build)).id
 
 
-def claim(jobs: JobStore) -> Task:
-    task = jobs.claim()
-    assert task is not None
-    return task
-
-
-def ids(task: Task) -> list[UUID]:
-    return [job.id for job in task.jobs]
+def ids(jobs: Sequence[Job]) -> list[UUID]:
+    return [job.id for job in jobs]
 
 
 def write(jobs: JobStore) -> UUID:
     """Do the next job as far as the build."""
-    task = claim(jobs)
-    assert not task.is_build
-    jobs.keep_written(task.jobs[0], Result())
-    return task.jobs[0].id
+    [job] = jobs.claim()
+    assert not job.awaits_build
+    jobs.keep_written(job, Result())
+    return job.id
 
 
-def keep_built(jobs: JobStore, build: Task) -> None:
-    for job in build.jobs:
+def keep_built(jobs: JobStore, build: Sequence[Job]) -> None:
+    for job in build:
         jobs.end(job.id, "done")
 
 
@@ -83,11 +77,12 @@ def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> 
     kinds: tuple[Kind, ...] = ("load", "build", "undo", "load")
     accepted = [accept(jobs, kind) for kind in kinds]
     assert [write(jobs) for _ in range(3)] == [accepted[0], accepted[2], accepted[3]]
-    build = claim(jobs)
-    assert (build.is_build, ids(build)) == (True, accepted)
+    build = jobs.claim()
+    assert all(job.awaits_build for job in build)
+    assert ids(build) == accepted
     keep_built(jobs, build)
     assert {jobs.find(job).state for job in accepted} == {"done"}
-    assert jobs.claim() is None
+    assert jobs.claim() == []
 
 
 def test_without_a_build_a_job_ends_when_it_is_written(jobs: JobStore) -> None:
@@ -99,9 +94,8 @@ def test_without_a_build_a_job_ends_when_it_is_written(jobs: JobStore) -> None:
 def test_a_job_that_ends_its_worker_each_time_is_given_up(jobs: JobStore) -> None:
     job = accept(jobs)
     for attempt in range(1, MOST_ATTEMPTS + 1):
-        task = claim(jobs)
-        assert (ids(task), task.attempts) == ([job], attempt)
-    assert jobs.claim() is None
+        assert [(one.id, one.attempts) for one in jobs.claim()] == [(job, attempt)]
+    assert jobs.claim() == []
     ended = jobs.find(job)
     assert ended.state == "failed"
     assert ended.error is not None
@@ -112,12 +106,11 @@ def test_a_job_that_ends_its_worker_each_time_is_given_up(jobs: JobStore) -> Non
 def test_who_waits_for_a_build_with_others_is_cancelled_at_once(jobs: JobStore) -> None:
     first, second = accept(jobs), accept(jobs)
     write(jobs), write(jobs)
-    build = claim(jobs)
+    build = jobs.claim()
     assert jobs.cancel(first).state == "cancelled"
     # Alone now: the build itself has to end, which only its worker can do.
     assert jobs.cancel(second).state == "running"
-    assert jobs.is_cancelled(second)
-    assert not jobs.is_cancelled(first)
+    assert [jobs.find(job).cancel_requested for job in (first, second)] == [False, True]
     keep_built(jobs, build)
     assert jobs.find(first).state == "cancelled"
     with pytest.raises(Problem) as ended:
@@ -128,10 +121,10 @@ def test_who_waits_for_a_build_with_others_is_cancelled_at_once(jobs: JobStore) 
 def test_a_wish_to_cancel_outlives_the_worker(jobs: JobStore) -> None:
     job = accept(jobs)
     write(jobs)
-    claim(jobs)
+    jobs.claim()
     assert jobs.cancel(job).state == "running"
     # Another worker comes, and finds nothing to build.
-    assert jobs.claim() is None
+    assert jobs.claim() == []
     assert jobs.find(job).state == "cancelled"
 
 
@@ -172,7 +165,7 @@ def test_a_red_build_fails_its_jobs_by_the_names_of_its_tests(
     monkeypatch.setattr(worker, "build_and_publish", build)
     accepted = [accept(jobs), accept(jobs, "build")]
     write(jobs)
-    worker.Worker(settings, jobs).do(claim(jobs))
+    worker.Worker(settings, jobs).do(jobs.claim())
     for job in map(jobs.find, accepted):
         assert job.state == "failed"
         assert job.error is not None

@@ -94,8 +94,8 @@ class Runner(Protocol):
         ...
 
 
-def compile_project(folder: Path, target: str) -> CompiledProject:
-    """Let dbt compile the models of the project in the folder.
+def compile_for(engine: Engine, folder: Path, **more: str) -> CompiledProject:
+    """Let dbt compile the models of the project in the folder, with `more` in the environment.
 
     Fails the test where dbt does not compile them.
     """
@@ -103,9 +103,10 @@ def compile_project(folder: Path, target: str) -> CompiledProject:
     nodes_wanted = ("--select", "+path:models/marts,resource_type:model", "path:tests/cross_db")
     # Without the tests of the models, which nobody runs here.
     without_tests = ("--indirect-selection", "empty")
-    project = DbtProject(folder, target)
-    project.dbt("compile", *offline, *nodes_wanted, *without_tests)
-    manifest = json.loads((project.artifacts / "manifest.json").read_text(encoding="utf-8"))
+    project = DbtProject(folder, engine.name)
+    with environment({**engine.environment, **more}):
+        project.dbt("compile", *offline, *nodes_wanted, *without_tests)
+        manifest = json.loads((project.artifacts / "manifest.json").read_text(encoding="utf-8"))
     nodes = manifest["nodes"]
     models = {
         key: node
@@ -331,7 +332,7 @@ class CompiledModels:
     increments: Callable[[], CompiledProject] | None = None
 
     def differences(self, lab: Lab) -> list[str]:
-        """One sentence for each cell, or row, of any mart that is not as the oracle says."""
+        """A sentence for each row of any mart that is not as the oracle says."""
         return self.wrong(lab, self.runner.read(self.project, tables_of(self.project, lab)))
 
     def wrong(self, lab: Lab, shown: dict[str, Rows]) -> list[str]:
@@ -441,9 +442,3 @@ def compiled_models(
             runner,
             cache(lambda: compile_for(target, project, LABMART_BUILD_SCHEMA=NEXT, **INCREMENT)),
         )
-
-
-def compile_for(target: Engine, project: Path, **more: str) -> CompiledProject:
-    """Compile a copy of the project for the engine of the target."""
-    with environment({**target.environment, **more}):
-        return compile_project(project, target.name)

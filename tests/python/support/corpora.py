@@ -102,7 +102,7 @@ def assert_accounted_for(
         covered |= set(range(number, ends[number]))
     for number, line in enumerate(lines[parser.layout.skip :], start=parser.layout.skip + 1):
         blank = not line.strip(f'{BLANKS}{parser.layout.dialect.delimiter}"')
-        blank = blank or parser.headers.is_header(
+        blank = blank or parser.is_header(
             [cell.strip(f'{BLANKS}"') for cell in line.split(parser.layout.dialect.delimiter)]
         )
         kept = all(parser.match.columns)

@@ -70,6 +70,9 @@ def embedded_server(major: int = embedded.MAJOR) -> Iterator[Database]:
                 patch.setattr(embedded, "programs", lambda: older)
                 patch.setattr(embedded, "MAJOR", major)
                 patch.setattr(embedded, "_LOCALE", ())
+            # No test of this server cuts its power, and each commit would wait for the disk.
+            place.home.mkdir(mode=0o700)
+            place.user_settings.write_text("fsync = off\n")
             start(place)
         try:
             yield Database(str(place.run), "5432", ROLE, "postgres", "")

@@ -154,7 +154,7 @@ class Workbench:
         assert not wrong, f"{len(wrong)} differences\n" + "\n".join(wrong[:40])
 
     def differences(self, right: dict[str, list[dict[str, Value]]]) -> list[str]:
-        """One sentence for each cell, or row, of any mart that is not as calculated."""
+        """A sentence for each row of any mart that is not as calculated."""
         return [line for mart in MARTS for line in differences(mart, right[mart], self.shown(mart))]
 
 
@@ -237,7 +237,7 @@ def ledger_row(file: File, load_id: int) -> Load:
 def differences(
     mart: str, expected: Sequence[dict[str, Value]], shown: Sequence[dict[str, str]]
 ) -> list[str]:
-    """One sentence for each cell, or row, that the two do not share."""
+    """A sentence for each row that the two do not share."""
     columns = MARTS[mart].split()
     if shown and (lacking := [c for c in columns if c not in shown[0]]):
         return [f"{mart} has no column {', '.join(lacking)}"]
@@ -247,23 +247,13 @@ def differences(
     size = KEYS[mart]
     if size and right != found and Counter(right) == Counter(found):
         return [f"{mart}: the rows are right but not in the order of the key"]
-    lacking_rows = list((Counter(right) - Counter(found)).elements())
-    extra_rows = list((Counter(found) - Counter(right)).elements())
-    sentences = []
-    for row in lacking_rows:
-        twins = [other for other in extra_rows if size and other[:size] == row[:size]]
-        if not twins:
-            sentences.append(f"{mart}: not shown: {_named(columns, row)}")
-            continue
-        extra_rows.remove(twins[0])
-        for column, mine, its in zip(columns, row, twins[0], strict=True):
-            if mine != its:
-                place = f"{mart} [{_named(columns[:size], row[:size])}] {column}"
-                sentences.append(
-                    f"{place}: {reprlib.repr(its)} is shown, {reprlib.repr(mine)} is right"
-                )
-    extra = [f"{mart}: should not be there: {_named(columns, row)}" for row in extra_rows]
-    return sentences + extra
+    told = {
+        "not shown": Counter(right) - Counter(found),
+        "should not be there": Counter(found) - Counter(right),
+    }
+    return [
+        f"{mart}: {what}: {_named(columns, row)}" for what, rows in told.items() for row in rows
+    ]
 
 
 def _comparable(value: Value) -> Shown:

@@ -395,7 +395,8 @@ def test_any_file_is_recognised_or_refused_at_once(
             begun = time.process_time()
             with suppress(FileRefused):
                 recognise(collected.files[0], INPUTS, options)
-            assert time.process_time() - begun < 1
+            # Far below what trying each sign as a delimiter takes, on a slow machine too.
+            assert time.process_time() - begun < 5
 
 
 def test_a_total_is_no_id(tmp_path: Path) -> None:

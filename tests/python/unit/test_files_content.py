@@ -26,15 +26,15 @@ RANDOM = random.Random(7).randbytes(70_000)
 HEADER = "user_id,name,email,signup_date\n"
 
 
-def written(folder: Path, data: bytes, name: str = "users.csv") -> Path:
-    path = folder / name
+def written(folder: Path, data: bytes) -> Path:
+    path = folder / "users.csv"
     path.write_bytes(data)
     return path
 
 
-def zipped(folder: Path, members: dict[str, str], method: int = zipfile.ZIP_DEFLATED) -> Path:
+def zipped(folder: Path, members: dict[str, str]) -> Path:
     path = folder / "users.csv"
-    with zipfile.ZipFile(path, "w", method) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, text in members.items():
             archive.writestr(name, text)
     return path

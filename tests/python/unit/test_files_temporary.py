@@ -115,18 +115,18 @@ def test_a_folder_for_temporary_files_that_cannot_be_had_is_a_sentence(
     assert "No such file or directory. Make room, or set TMPDIR to a folder" in problem
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.slow
-def test_what_another_account_may_not_read_is_a_problem(open_folder: Path) -> None:
+def test_what_may_not_be_read_is_a_problem(open_folder: Path) -> None:
     for name in ("closed.csv", "open.csv"):
         (open_folder / name).write_text("x")
-    (open_folder / "closed.csv").chmod(0o600)
-    (open_folder / "folder").mkdir(mode=0o700)
+    (open_folder / "closed.csv").chmod(0)
+    (open_folder / "folder").mkdir(mode=0)
     program = textwrap.dedent(
         """
         import os, sys
         from loader.files import collect
-        os.setuid(65534)
+        # Root may read everything.
+        os.geteuid() or os.setuid(65534)
         with collect([sys.argv[1]], progress=print) as found:
             print(*(file.name for file in found.files), *found.problems, sep="\\n")
         """

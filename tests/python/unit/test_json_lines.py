@@ -6,10 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 
 from loader.errors import FileRefused
+from loader.files.content import DecompressedStream
+from loader.parsers.encoding import Open
 from loader.parsers.json_lines import recognise
 from loader.parsers.records import Batch, RejectedLine
 from loader.sources import Input, InputColumn, header_key
@@ -39,8 +42,12 @@ class Bytes(io.BytesIO):
         return self.tell()
 
 
+def opened(content: bytes) -> Open:
+    return lambda: cast("DecompressedStream", Bytes(content))
+
+
 def read(content: bytes, inputs: Sequence[Input] = (SAMPLES, RUNS)) -> list[Batch]:
-    return list(recognise("s.jsonl", lambda: Bytes(content), inputs).batches(7))
+    return list(recognise("s.jsonl", opened(content), inputs).batches(7))
 
 
 def cells_of(batches: Sequence[Batch]) -> list[list[str]]:
@@ -136,7 +143,7 @@ def test_a_byte_order_mark_and_utf_16_are_read() -> None:
     assert cells(b"\xef\xbb\xbf" + GOOD)[0][2] == "1"
     assert cells(GOOD.decode().encode("utf-16"))[0][2] == "1"
     content = GOOD + '{"sample_id": 9, "label": "Größe"}\n'.encode("cp1252")
-    (batch,) = recognise("s.jsonl", lambda: Bytes(content), [SAMPLES], "windows-1252").batches(7)
+    (batch,) = recognise("s.jsonl", opened(content), [SAMPLES], "windows-1252").batches(7)
     assert "Größe" in batch.text
     assert batch.rejected == ()
 
@@ -144,7 +151,7 @@ def test_a_byte_order_mark_and_utf_16_are_read() -> None:
 def test_an_optional_column_that_comes_late_is_not_lost() -> None:
     filler = b'{"sample_id":1,"label":"%s"}\n' % (b"x" * 1000)
     content = filler * 6000 + b'{"sample_id":2,"label":"y","WEIGHT":5,"other":1}\n'
-    parser = recognise("s", lambda: Bytes(content), [SAMPLES])
+    parser = recognise("s", opened(content), [SAMPLES])
     batches = list(parser.batches(1))
     assert batches[-1].text.endswith('6001,1,2,y,5,"{""other"": ""1""}"\n')
     assert len(batches) > 3
@@ -155,7 +162,7 @@ def test_an_optional_column_that_comes_late_is_not_lost() -> None:
 def test_further_keys_are_kept_and_named_up_to_twenty() -> None:
     extra = {f"k{n}": n for n in range(25)}
     content = json.dumps({"sample_id": 1, "label": 2, **extra}).encode()
-    parser = recognise("s", lambda: Bytes(content), [SAMPLES])
+    parser = recognise("s", opened(content), [SAMPLES])
     [[*record, further]] = cells_of(list(parser.batches(1)))
     assert record == ["1", "1", "1", "2", ""]
     assert json.loads(further) == {name: str(value) for name, value in extra.items()}

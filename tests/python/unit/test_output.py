@@ -25,7 +25,7 @@ from loader.contract import mart_contract
 from loader.database import Database
 from loader.engines import Column, Engine, Row, Selection, Value
 from loader.engines.postgres import connect
-from loader.errors import NotBuilt, QueryFailed, UnknownColumn, UnknownMart, UsageError
+from loader.errors import UnknownColumn, UnknownMart, UsageError
 from loader.export import export, relation
 from loader.project import Project
 from loader.show import display, layout, select, show, text_width, write_json
@@ -144,15 +144,6 @@ class TestWithDatabase:
         assert out == "name,id\n,9007199254740993\n"
         with pytest.raises(UnknownColumn, match=r"no column 'nam'. Did you mean 'name'\?"):
             shown(columns=("nam",))
-
-    def test_a_mart_that_was_not_built_says_so(self, source: Engine, marts: Project) -> None:
-        with pytest.raises(NotBuilt, match=r"no table lab\.elsewhere.*labmart build"):
-            select(mart_contract(marts, "elsewhere"), source)
-
-    def test_a_refused_query_is_a_sentence(self, source: Engine) -> None:
-        with pytest.raises(QueryFailed, match="division by zero"):
-            source.query("select 1 / 0", 10)
-        assert source.query("select 1 as one", 10)[1] == [(1,)]
 
     def test_export_csv_and_json(self, lab: Database, tmp_path: Path) -> None:
         assert export(lab, "things", tmp_path / "t.csv").endswith("t.csv: 8 rows of things")

@@ -33,7 +33,7 @@ from loader.parsers.workbook_child import (
     date_text,
     number_text,
     ods_sheets,
-    within_limits,
+    portions,
     xlsx_sheets,
 )
 
@@ -63,6 +63,7 @@ CELLS: list[tuple[object, str, str | None]] = [
     (1.5, "[h]:mm:ss", "36:00:00"),
     (1.5, "[mm]:ss", "36:00:00"),
     (61, "yyyy-mm-dd", "1900-03-01"),
+    (1.5, "yyyy-mm-dd", "1899-12-31T12:00:00"),
     (-5, "yyyy-mm-dd", "-5"),
     (True, "General", "TRUE"),
     (False, "General", "FALSE"),
@@ -122,6 +123,13 @@ def test_formulas_give_their_value_and_errors_their_name(tmp_path: Path) -> None
             sheet.write_formula(0, column, "=1+1", None, value)
     ((_, cells),) = read_rows(tmp_path / "a.xlsx")["S"]
     assert cells == ["text", "2", "TRUE", *values[3:], "#VALUE!", "#SPILL!"]
+    old = xlwt.Workbook()
+    row = old.add_sheet("S").row(0)
+    for column, code in enumerate((0x00, 0x07, 0x0F, 0x17, 0x1D, 0x24, 0x2A)):
+        row.set_cell_error(column, code)
+    old.save(str(tmp_path / "a.xls"))
+    names = ["#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"]
+    assert read_rows(tmp_path / "a.xls") == {"S": [(1, names)]}
 
 
 def test_a_formula_that_was_never_calculated_is_its_text_and_no_empty_cell(tmp_path: Path) -> None:
@@ -131,17 +139,6 @@ def test_a_formula_that_was_never_calculated_is_its_text_and_no_empty_cell(tmp_p
     )
     path = write_zip(tmp_path / "a.xlsx", xlsx_parts(f"<row>{cells}</row>"))
     assert read_rows(path) == {"S": [(1, ["=A2&1", "=B2", "=C2", "=", None, "7"])]}
-
-
-def test_errors_of_xls_have_their_name(tmp_path: Path) -> None:
-    book = xlwt.Workbook()
-    sheet = book.add_sheet("S")
-    codes = (0x00, 0x07, 0x0F, 0x17, 0x1D, 0x24, 0x2A)
-    names = ["#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"]
-    for column, code in enumerate(codes):
-        sheet.row(0).set_cell_error(column, code)
-    book.save(str(tmp_path / "a.xls"))
-    assert read_rows(tmp_path / "a.xls") == {"S": [(1, names)]}
 
 
 def test_merged_rich_and_inline_text(tmp_path: Path) -> None:
@@ -290,18 +287,7 @@ def test_random_cells_come_back(grid: list[list[str | int | bool]]) -> None:
                     else:
                         sheet.write_string(row, column, cell)
         for _, _, rows in xlsx_sheets(path):
-            assert [row[:2] for row, _ in within_limits(rows)] == wanted
-
-
-@pytest.mark.slow
-@pytest.mark.prove("a workbook of 200,000 rows takes seconds to write and to read")
-def test_two_hundred_thousand_rows_come(tmp_path: Path) -> None:
-    with xlsxwriter.Workbook(str(tmp_path / "a"), {"constant_memory": True}) as book:
-        page = book.add_worksheet()
-        for row in range(200_000):
-            page.write_row(row, 0, [row, f"user {row}", row * 1.5, "x", "1;2"])
-    (sheet,) = workbook_sheets(tmp_path / "a", "a", "xlsx")
-    assert sum(1 for _ in sheet.rows()) == 200_000
+            assert [*portions(rows, 100)] == [(wanted, True)]
 
 
 def test_ods_cells_of_every_type(tmp_path: Path) -> None:
@@ -385,12 +371,6 @@ def test_an_ods_in_utf_16_is_read_to_its_last_sheet(tmp_path: Path) -> None:
     assert read_rows(path)["B"] == [(1, ["é"])]
 
 
-def test_a_number_with_more_digits_than_a_cell_holds_is_what_a_person_sees() -> None:
-    for written in ("123456789012345678", "1.2345678901234568E17", "123456789012345700.0"):
-        assert number_text(written) == "1.23457E+17"
-    assert number_text("-1000000000000000") == "-1E+15"
-
-
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_have_fifteen_digits_and_no_exponent(number: float) -> None:
     found = number_text(repr(number))
@@ -415,30 +395,18 @@ def test_dates_are_those_that_their_day_number_means(moment: datetime, from_1904
     assert date_text(serial, "date", from_1904=from_1904) == wanted
 
 
-def test_a_time_of_day_is_no_number_of_days() -> None:
-    shown = [date_text(day, "date", from_1904=False) for day in ("0", "0.25", "1.5", "61")]
-    assert shown == ["00:00:00", "06:00:00", "1899-12-31T12:00:00", "1900-03-01"]
+FORMATS = {
+    "": ("General", "0.00E+00", "@", '"day" 0', "\\d0", "_d0_-", "[Red][<=100]0;0"),
+    "date": (
+        *("[$-F800]dddd\\,\\ mmmm\\ dd\\,\\ yyyy", "[$-409]mmm\\-yy", "m", "mm:ss.0", "h AM/PM"),
+        "yyyy\\-mm\\-dd\\Thh:mm",
+    ),
+    "duration": ("[hh]:mm", "[ss].00"),
+}
 
 
-@pytest.mark.parametrize(
-    ("code", "shows"),
-    [
-        ("General", ""),
-        ("0.00E+00", ""),
-        ("@", ""),
-        ('"day" 0', ""),
-        ("\\d0", ""),
-        ("_d0_-", ""),
-        ("[Red][<=100]0;0", ""),
-        ("[$-F800]dddd\\,\\ mmmm\\ dd\\,\\ yyyy", "date"),
-        ("[$-409]mmm\\-yy", "date"),
-        ("m", "date"),
-        ("mm:ss.0", "date"),
-        ("h AM/PM", "date"),
-        ("yyyy\\-mm\\-dd\\Thh:mm", "date"),
-        ("[hh]:mm", "duration"),
-        ("[ss].00", "duration"),
-    ],
-)
-def test_a_format_tells_what_it_shows(code: str, shows: str) -> None:
-    assert date_format(code) == shows
+@pytest.mark.parametrize("shows", FORMATS)
+def test_a_format_tells_what_it_shows(shows: str) -> None:
+    assert {code: date_format(code) for code in FORMATS[shows]} == dict.fromkeys(
+        FORMATS[shows], shows
+    )
