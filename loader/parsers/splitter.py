@@ -215,7 +215,7 @@ class Splitter:
         self._nothing = BLANKS + dialect.delimiter + dialect.quote
 
     def follow(self, match: HeaderMatch) -> None:
-        """Expect records of the parser's file under this header of it."""
+        """Expect the records that stand under a header of the parser's file."""
         assert self._parser is not None, "tests split without headers"
         at_of = {name: at for at, name in enumerate(match.columns)}
         pick = [at_of.get(name, -1) for name in self._parser.columns]
@@ -262,8 +262,11 @@ class Splitter:
             elif plain and (end := plain.end(text, at)) > at:
                 run = text[at:end].replace("\r\n", "\n").replace("\r", "\n")
                 used = self._run(run, plain.lines(run), out)
-                lines_used = islice(LINE.finditer(text, at), run.count("\n", 0, used))
-                at = end if used == len(run) else [*lines_used][-1].end()
+                if used == len(run):
+                    at = end
+                else:
+                    for line in islice(LINE.finditer(text, at), run.count("\n", 0, used)):
+                        at = line.end()
             if at == begun:
                 at = self._one_record(text, at, out, final=final)
             if at == begun:
@@ -271,35 +274,29 @@ class Splitter:
         return "".join(out), at
 
     def _run(self, run: str, lines: list[str], out: list[str]) -> int:
-        """Number the lines of a run, ended by LF, as they pass on; how much of it was used.
-
-        That is all of it, or up to and with a header.
-        """
+        """Number the lines of a run that stand before a header; how many characters these are."""
         if not self._odd.search("\n" + run):
             out.append(self._number(lines))
             return len(run)
-        begun = at = 0
+        begun = after = 0
         for number, line in enumerate(run.split("\n")[:-1]):
-            at += len(line) + 1
+            at, after = after, after + len(line) + 1
             if not self._odd.match(f"\n{line}\n"):
                 continue
-            parser = self._parser
-            if parser and not parser.header_words.search(line):
-                parser = None
-            if not parser and line.strip(self._nothing):
+            has_word = self._parser and self._parser.header_words.search(line)
+            if not has_word and line.strip(self._nothing):
                 continue
             cells = self._grammar.record(line, 0, len(line)).cells
-            is_header = parser is not None and parser.is_header(cells)
+            is_header = self._parser is not None and self._parser.is_header(cells)
             # Two quotation marks are nothing, four are a cell with one.
             if is_header or not is_filled(cells):
                 out.append(self._number(lines[begun:number]))
                 begun = number + 1
                 if is_header:
-                    self._begin_anew(cells, lines=1)
                     return at
                 self.line += 1
         out.append(self._number(lines[begun:]))
-        return at
+        return after
 
     def _number(self, lines: list[str]) -> str:
         """The lines with their numbers and the load in front: all that is done for a plain one.
@@ -338,7 +335,8 @@ class Splitter:
         written = text[at : record.end] if is_long else ""
         lines = count_lines(written)
         if self._parser and not record.fault and self._parser.is_header(cells):
-            self._begin_anew(cells, lines)
+            self.follow(self._parser.following(self.line, cells))
+            self.line += lines
             return record.end
         # A record over several lines is one only if all of it is right.
         is_torn = is_long and (
@@ -368,18 +366,13 @@ class Splitter:
         self.line += lines
         return record.end
 
-    def _begin_anew(self, header: Sequence[str | None], lines: int) -> None:
-        assert self._parser is not None, "it has told that this is one"
-        self.follow(self._parser.following(self.line, header))
-        self.line += lines
-
     def _swallows(self, record: str) -> bool:
         """Whether a line within a record looks like one: two stray quotes may have made it."""
         if self._width == 1 or self._doubted >= _SWALLOWED_SHOWN:
             return False
-        for _, at, end in lines_of(record):
-            cells = record[at:end].split(self._dialect.delimiter)
-            if at and len(cells) >= self._width:
+        for line in _LINE_END.split(record)[1:]:
+            cells = line.split(self._dialect.delimiter)
+            if len(cells) >= self._width:
                 id_ = cells[self._key or 0].strip(BLANKS + self._dialect.quote)
                 if self._key is None or ID_LIKE.match(id_):
                     return True

@@ -283,7 +283,7 @@ class Publications:
                 if (one.suffix, one.name) in tables:
                     for statement in changes_of(one, build.place, seen.place):
                         self.run(statement)
-            self.run(self.entry(build, number, seen.place))
+            self.run(self.entry(build, number, seen.place, seen))
         self.drop(self.schemas_of(build.place))
 
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
@@ -400,12 +400,14 @@ class Publications:
         rows = self.run(f"select {', '.join(names)} from {self.table} order by build")
         return [_publication(dict(zip(names, row, strict=True))) for row in rows]
 
-    def entry(self, build: GreenBuild, number: int, place: str) -> str:
+    def entry(
+        self, build: GreenBuild, number: int, place: str, base: Publication | None = None
+    ) -> str:
         """SQL that notes the publication of a build and takes it for the current one.
 
-        An increment is in place already.
+        An increment of `base` is in place already.
         """
-        source = place if build.is_increment else build.place
+        source = place if base else build.place
         queries = {one.name: one.rows for one in build.relations if not one.suffix}
         for mart in build.marts:
             query = queries.get(mart.name) or f"select count(*) from {{place}}.{quote(mart.name)}"
@@ -425,7 +427,6 @@ class Publications:
                 f"select count(*) from {self.relation(source, 'input_issues')} "
                 "where status = 'open'"
             )
-        base = current_of(self.read()) if build.is_increment else None
         relations = base.relations if base else build.relations
         now = datetime.now(UTC).isoformat()
         values = {name: value for name, value in vars(build).items() if name in COLUMNS} | {
@@ -444,11 +445,18 @@ class Publications:
             "relations": json.dumps([[r.suffix, r.name, r.is_view] for r in relations]),
             "based_on": base.build if base else None,
         }
-        listed = ", ".join(map(self._value, values.values()))
+        texts = (
+            self.literal(value)
+            if isinstance(value, str)
+            else "null"
+            if value is None
+            else str(value)
+            for value in values.values()
+        )
         return (
             f"update {self.table} set status = '{GONE if base else KEPT}', "
             f"replaced_at = {self.literal(now)} where status = '{CURRENT}'; "
-            f"insert into {self.table} ({', '.join(values)}) values ({listed})"
+            f"insert into {self.table} ({', '.join(values)}) values ({', '.join(texts)})"
         )
 
     def next_number(self) -> int:
@@ -495,11 +503,6 @@ class Publications:
         for one in kept[: max(len(kept) - keep, 0)]:
             self.drop(self.schemas_of(one.place))
             self.run(f"update {self.table} set status = '{GONE}' where build = {one.build:d}")
-
-    def _value(self, value: object) -> str:
-        if value is None:
-            return "null"
-        return self.literal(value) if isinstance(value, str) else str(value)
 
 
 def _publication(row: dict[str, Any]) -> Publication:

@@ -35,12 +35,8 @@ _LONGEST_BUILD_SECONDS = 24 * 3600.0
 
 
 @contextmanager
-def connected(
-    profile: Profile,
-    *,
-    write: bool,  # noqa: ARG001 -- there is no lock: many may publish
-) -> Iterator[LakePublications]:
-    """See `open_publications`."""
+def connected(profile: Profile, *, write: bool) -> Iterator[LakePublications]:  # noqa: ARG001
+    """See `open_publications`. There is no lock: many may publish."""
     yield LakePublications(profile)
 
 

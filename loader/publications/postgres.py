@@ -161,7 +161,7 @@ def connected(profile: Profile, *, write: bool) -> Iterator[PostgresPublications
             # It ends with the connection.
             lock = f"hashtextextended({literal(f'labmart build {profile.schema}')}, 0)"
             wait_until(
-                lambda: opened.run(f"select where pg_try_advisory_lock({lock})"),
+                lambda: opened.run(f"select 1 where pg_try_advisory_lock({lock})"),
                 waiting=f"waiting for another build of the schema {profile.schema} to end …",
             )
         yield opened

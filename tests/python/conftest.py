@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 ENGINES = ("postgres", "duckdb")
 # Tests on these share a server, and follow each other in one process.
 LAKES = ("sail", "spark")
-LONG = (*LAKES, "lab", "service", "sql", "types")
+# So do the tests of a folder with this fixture: a laboratory costs a build, a service its start.
+SHARED = {"page": "lab", "service": "service"}
+# Groups that take so long that they begin first.
+LONG = (*LAKES, *SHARED, "production", "sql", "types")
 
 
 def pytest_configure() -> None:
@@ -57,10 +60,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
         # The older PostgreSQL runs what is compiled for the newer one.
         group = engine if engine in LAKES else f"{file} {str(engine).removesuffix('-16')}"
-        for shared in ("lab", "service"):
-            # The laboratory of the page's tests costs a build, the service's worker a start.
-            if shared in getattr(item, "fixturenames", ()):
-                group = shared
+        folder = file.partition("/")[0]
+        if SHARED.get(folder) in getattr(item, "fixturenames", ()):
+            group = folder
         if own := item.get_closest_marker("xdist_group"):
             group = own.args[0]
         else:

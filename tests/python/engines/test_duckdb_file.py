@@ -123,7 +123,7 @@ def test_the_command_knows_a_database_without_a_server(file: DuckDB, tmp_path: P
     assert labmart("load", users).code == 0
     assert f"file     {file.path}\nsize     " in labmart("db", "status").out
     started = labmart("db", "start")
-    assert (started.code, "no server" in started.err) == (2, True)
+    assert (started.code, "does not use the embedded PostgreSQL" in started.err) == (2, True)
 
 
 @pytest.mark.parametrize("path", ["", ":memory:", "md:lab"])

@@ -212,36 +212,32 @@ def test_a_build_waits_for_another_tells_each_node_or_fault_and_sums_up(
     assert "built nothing" in done.err.splitlines()[-1]
 
 
-def test_a_failed_test_comes_with_description_and_rows(faulty: str) -> None:
-    report = faulty[faulty.index("FAILED  test small_enough") :]
-    assert "(tests/small_enough.sql)" in report
-    assert "Nothing is beyond a hundred; reports would not fit the page." in report
-    assert "It tests doubled." in report
-    assert "19 offending rows, the first 10 of them:" in report
-    assert "n  twice  word" in report
-    assert "51    102  word 51" in report
+FAULTS = {
+    "FAILED  test small_enough  (tests/small_enough.sql)": (
+        "Nothing is beyond a hundred; reports would not fit the page.",
+        "It tests doubled.",
+        "19 offending rows, the first 10 of them:",
+        "n  twice  word",
+        "51    102  word 51",
+    ),
+    "FAILED  unit_test thrice_is_thrice  (models/_tripled.yml)": (
+        "Thrice a number is three of it.",
+        "actual differs from expected",
+        "63",
+    ),
+    "ERROR  model broken  (models/broken.sql)": ('column "no_such_column" does not exist',),
+    "ERROR  seed torn  (seeds/torn.csv)": (
+        "Row 0 has 3 values, but Table only has 2 columns",
+        "2 models and seeds built, 3 tests passed, 4 failed, 1 skipped, ",
+    ),
+}
 
 
-def test_a_failed_unit_test_shows_the_difference(faulty: str) -> None:
-    report = faulty[faulty.index("FAILED  unit_test thrice_is_thrice  (models/_tripled.yml)") :]
-    assert "Thrice a number is three of it." in report
-    assert "actual differs from expected" in report
-    assert "63" in report
-
-
-def test_a_failed_model_shows_the_database_s_words(faulty: str) -> None:
-    assert "ERROR  model broken  (models/broken.sql)" in faulty
-    assert 'column "no_such_column" does not exist' in faulty
-
-
-def test_a_seed_that_cannot_be_read_names_the_file(faulty: str) -> None:
-    assert "ERROR  seed torn  (seeds/torn.csv)" in faulty
-    assert "Row 0 has 3 values, but Table only has 2 columns" in faulty
-
-
-def test_the_sum_of_a_failed_build(faulty: str) -> None:
-    last = faulty.splitlines()[-1]
-    assert last.startswith("2 models and seeds built, 3 tests passed, 4 failed, 1 skipped, ")
+@pytest.mark.parametrize("headline", FAULTS)
+def test_what_failed_is_told_with_what_shows_it(faulty: str, headline: str) -> None:
+    report = faulty[faulty.index(headline) :]
+    for said in FAULTS[headline]:
+        assert said in report
 
 
 def test_further_arguments_reach_dbt(tiny: Path, database: Database) -> None:

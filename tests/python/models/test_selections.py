@@ -23,7 +23,7 @@ from support.engines import Postgres, fresh_engine
 from support.in_process import environment, labmart
 from support.project import ROOT, copy_of_project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("production")]
 
 PRODUCTION = "labmart"
 Row = tuple[object, ...]

@@ -64,5 +64,5 @@ def test_sql_with_its_macros_filled_in(dbt_environment: dict[str, str], tmp_path
         if path.parent.suffix != ".yml"
     ]
     assert compiled
-    rules = ("--exclude-rules", ",".join(FILLED_IN))
+    rules = ("--config", ROOT / ".sqlfluff", "--exclude-rules", ",".join(FILLED_IN))
     has_no_fault("sqlfluff lint --disable-progress-bar --templater raw", *rules, *compiled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from support.project import ROOT
 
 from loader import dbt
 from loader.dbt import code_of
-from loader.project import Profile, Project, load_profile, open_project
+from loader.project import load_profile, open_project
 
 PACKAGES = ("dbt-core", "dbt-common", "dbt-adapters", "dbt-postgres", "dbt-duckdb")
 
@@ -41,34 +41,26 @@ FILES = {
 }
 
 
-@dataclass(frozen=True)
-class Lab:
-    """A project that nobody builds."""
-
-    project: Project
-
-    @property
-    def root(self) -> Path:
-        return self.project.root
-
-    @property
-    def profile(self) -> Profile:
-        return load_profile(self.project, "postgres")
-
-    def code(self, variables: str | None = None) -> str:
-        found = code_of(self.project, self.profile, variables)
-        assert found
-        return found
-
-
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    root = tmp_path / "made" / "tiny"
+def root(tmp_path: Path) -> Path:
+    """A project that nobody builds."""
+    folder = tmp_path / "tiny"
     for name, text in FILES.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    shutil.copy(ROOT / "profiles.yml.example", root / "profiles.yml")
-    return Lab(open_project(root))
+        write(folder, name, text)
+    shutil.copy(ROOT / "profiles.yml.example", folder / "profiles.yml")
+    return folder
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+
+
+def code(root: Path, variables: str | None = None, **changes: object) -> str | None:
+    """What `code_of` says, with changes of the profile."""
+    project = open_project(root)
+    profile = replace(load_profile(project, "postgres"), **changes)  # type: ignore[arg-type]
+    return code_of(project, profile, variables)
 
 
 CODE = {
@@ -83,66 +75,49 @@ CODE = {
 }
 
 
-@pytest.mark.parametrize("name", CODE)
-def test_a_change_of_the_code_is_seen(lab: Lab, tmp_path: Path, name: str) -> None:
-    copy = tmp_path / "tiny"
-    shutil.copytree(lab.root, copy, symlinks=True)
-    project = open_project(copy)
-    before = code_of(project, lab.profile, None)
+def test_a_change_of_the_code_is_seen(root: Path, tmp_path: Path) -> None:
+    codes = [code(root)]
     # The same files elsewhere are the same code.
-    assert before == lab.code()
-    (copy / name).parent.mkdir(parents=True, exist_ok=True)
-    (copy / name).write_text(CODE[name])
-    assert code_of(project, lab.profile, None) != before
-
-
-def test_code_in_a_folder_of_another_name_and_place_is_code(lab: Lab, tmp_path: Path) -> None:
-    copy = tmp_path / "tiny"
-    shutil.copytree(lab.root, copy, symlinks=True)
-    (copy / "dbt_project.yml").write_text(
-        "name: tiny\nprofile: labmart\nmodel-paths: [models, ../shared]\n"
-    )
-    model = tmp_path / "shared" / "more.sql"
-    model.parent.mkdir()
-    codes = []
-    for text in ("select 1", "select 2"):
-        model.write_text(text)
-        codes.append(code_of(open_project(copy), lab.profile, None))
+    copy = open_project(shutil.copytree(root, tmp_path / "copy"))
+    assert code_of(copy, load_profile(open_project(root), "postgres"), None) == codes[0]
+    for name, text in CODE.items():
+        write(root, name, text)
+        codes.append(code(root))
     assert None not in codes
-    assert codes[0] != codes[1]
+    assert len(set(codes)) == len(CODE) + 1
 
 
-def test_what_code_is_read_with_is_part_of_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    codes = [lab.code(), lab.code("{factor: 5}")]
+def test_code_in_a_folder_of_another_name_and_place_is_code(root: Path) -> None:
+    settings = "name: tiny\nprofile: labmart\nmodel-paths: [models, ../shared]\n"
+    write(root, "dbt_project.yml", settings)
+    codes = set()
+    for text in ("select 1", "select 2"):
+        write(root, "../shared/more.sql", text)
+        codes.add(code(root))
+    assert len(codes - {None}) == 2
+
+
+def test_what_code_is_read_with_is_part_of_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = [code(root), code(root, "{factor: 5}"), code(root, target="other")]
     for name in ("LABMART_WORD", "DBT_FULL_REFRESH", "LABMART_SCHEMA"):
         with monkeypatch.context() as patch:
             patch.setenv(name, "1")
-            codes.append(lab.code())
+            codes.append(code(root))
     for package in ("dbt-core", "dbt-postgres"):
         with monkeypatch.context() as patch:
             newer = {name: "9.9" if name == package else version(name) for name in PACKAGES}
             patch.setattr(dbt, "version", newer.__getitem__)
-            codes.append(lab.code())
-    profile = lab.profile
-    other = Profile(profile.path, "other", profile.engine, profile.values)
-    codes.append(str(code_of(lab.project, other, None)))
+            codes.append(code(root))
     assert len(set(codes)) == len(codes)
-    assert lab.code() == codes[0]
+    assert code(root) == codes[0]
 
 
-def test_files_that_dbt_does_not_read_are_no_code(lab: Lab) -> None:
-    before = lab.code()
-    (lab.root / "notes.txt").write_text("Call Ada.")
-    (lab.root / "macros" / "__pycache__").mkdir()
-    (lab.root / "macros" / "__pycache__" / "x.pyc").write_text("")
-    assert lab.code() == before
-
-
-def test_a_password_is_no_part_of_what_readers_can_see(lab: Lab) -> None:
-    profile = lab.profile
-    with_password = {**profile.values, "password": "secret"}
-    other = Profile(profile.path, profile.target, profile.engine, with_password)
-    assert code_of(lab.project, other, None) == lab.code()
+def test_what_dbt_does_not_read_and_a_password_are_no_code(root: Path) -> None:
+    before = code(root)
+    write(root, "notes.txt", "Call Ada.")
+    write(root, "macros/__pycache__/x.pyc", "")
+    values = load_profile(open_project(root), "postgres").values
+    assert code(root, values={**values, "password": "secret"}) == before
 
 
 @pytest.mark.parametrize(
@@ -152,11 +127,9 @@ def test_a_password_is_no_part_of_what_readers_can_see(lab: Lab) -> None:
         ("dbt_project.yml", "name: tiny\nprofile: labmart\nmodel-paths: ['{{ var(\"x\") }}']\n"),
     ],
 )
-def test_what_cannot_be_told_is_never_known(lab: Lab, tmp_path: Path, name: str, text: str) -> None:
-    copy = tmp_path / "tiny"
-    shutil.copytree(lab.root, copy, symlinks=True)
-    (copy / name).write_text(text)
-    assert code_of(open_project(copy), lab.profile, None) is None
+def test_what_cannot_be_told_is_never_known(root: Path, name: str, text: str) -> None:
+    write(root, name, text)
+    assert code(root) is None
 
 
 def test_what_this_project_reads_can_be_told() -> None:
