@@ -228,9 +228,9 @@ class _Call:
         file_state = _state_of(file.path)
         sha256 = sha256_of(file.path, file.name)
         said: dict[str, object] = {
-            name: value
-            for name, value in msgspec.to_builtins(options).items()
-            if name != SHEET and value not in (None, [])
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(options).items()
+            if name != SHEET and value not in (None, ())
         }
         before = said_before.get(sha256)
         if before is not None and said.items() <= before.items():

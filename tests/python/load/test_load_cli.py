@@ -267,7 +267,7 @@ def test_what_is_said_of_the_cells_is_kept_with_the_load(person: Person) -> None
     for option, value, says in (
         ("--id-prefix", "EXP*", "an id prefix is made of letters"),
         ("--id-prefix", "X1", "ends with no digit"),
-        ("--list-separator", "x", "no letter and no digit"),
+        ("--list-separator", "x", "no letter or digit"),
         ("--list-separator", ", ", "is not one character"),
     ):
         done = person.labmart("load", "users.csv", option, value)
