@@ -88,8 +88,7 @@ class CellFormats:
             raise ValueError(f"durations are {', '.join(DURATIONS)}, not {self.durations!r}.")
         mark = self.list_separator
         if mark is not None and (len(mark) != 1 or mark.isalnum()):
-            problem = "one character, no letter and no digit"
-            raise ValueError(f"a list separator is {problem}, not {mark!r}.")
+            raise ValueError(f"a list separator is one sign, no letter or digit, not {mark!r}.")
         for prefix in (self.id_prefix or "EXP-").split(","):
             if not _PREFIX.fullmatch(prefix) or prefix[-1].isdigit():
                 raise ValueError(
