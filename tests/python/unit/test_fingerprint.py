@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 from support.project import ROOT
 
 from loader import dbt
-from loader.dbt import code_of
+from loader.build import read_build
+from loader.dbt import BuildResult, code_of
 from loader.project import load_profile, open_project
 
 PACKAGES = ("dbt-core", "dbt-common", "dbt-adapters", "dbt-postgres", "dbt-duckdb")
@@ -135,6 +137,36 @@ def test_what_cannot_be_told_is_never_known(root: Path, name: str, text: str) ->
 def test_what_this_project_reads_can_be_told() -> None:
     project = open_project(ROOT)
     assert code_of(project, load_profile(project), None)
+
+
+@pytest.mark.parametrize(
+    ("source", "language", "is_known"),
+    [
+        ({}, "sql", True),
+        ({}, "python", False),
+        ({"identifier": "loads", "config": {"meta": {}}}, "sql", True),
+        ({"config": {"meta": {}}}, "sql", False),
+        ({"schema": "elsewhere"}, "sql", False),
+        ({"database": "another"}, "sql", False),
+    ],
+    ids=["an input", "Python", "the ledger", "no input", "another schema", "another database"],
+)
+def test_what_neither_code_nor_ledger_says_is_built_each_time(
+    tmp_path: Path, source: dict[str, object], language: str, is_known: bool
+) -> None:
+    profile = load_profile(open_project(ROOT), "postgres")
+    there = {"database": "lab", "schema": profile.raw_schema, "identifier": "users"}
+    model = {
+        **{"name": "m", "alias": "m", "resource_type": "model", "language": language},
+        **{"database": "lab", "schema": "labmart__next", "depends_on": {"nodes": ["s"]}},
+        "config": {"materialized": "table", "meta": {}},
+    }
+    sources = {"s": there | {"config": {"meta": {"input": True}}} | source}
+    manifest = {"nodes": {"model.m": model}, "sources": sources}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "run_results.json").write_text('{"results": []}')
+    green = read_build(profile, "labmart__next", "code", BuildResult(tmp_path))
+    assert green.code == ("code" if is_known else None)
 
 
 def test_to_know_it_takes_no_dbt() -> None:
