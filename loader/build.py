@@ -83,7 +83,7 @@ def failures(
     width: int | None = None,
 ) -> list[Failure]:
     """What failed in a run that did. `open_database` fetches the offending rows."""
-    failed = []
+    bad, nodes = [], {}
     # After a parse error the files are those of an earlier run, or there are none.
     with suppress(OSError, ValueError):
         written = _read_results(result)
@@ -91,7 +91,7 @@ def failures(
             manifest = read_manifest(result.artifacts)
             nodes = manifest["nodes"] | manifest["unit_tests"]
             bad = [entry for entry in written["results"] if entry["status"] in _BAD]
-            failed = [_failure(entry, nodes, open_database, width) for entry in bad]
+    failed = [_failure(entry, nodes, open_database, width) for entry in bad]
     failed = failed or [Failure("dbt", clean(message)) for message in result.errors]
     silent = ["dbt ended without saying why. Its log is logs/dbt.log.", *result.noise[-5:]]
     return failed or [Failure("dbt", silent)]

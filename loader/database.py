@@ -37,12 +37,11 @@ class Database:
         """The embedded server. Raises UsageError where the target does not use it."""
         if self.embedded is None:
             profile = self.profile
-            why = f"is of type {profile.engine}"
+            why = f"{profile.engine} needs none; Spark's server is `labmart spark start`"
             if profile.engine == "postgres":
-                why = f"names the server {profile.text('host')!r}; unset PGHOST to use the other"
+                why = f"its server is {profile.text('host')!r}, by {profile.path} or PGHOST"
             raise UsageError(
-                f"The target {profile.target} does not use the embedded PostgreSQL: "
-                f"{profile.path} {why}."
+                f"The target {profile.target} does not use the embedded PostgreSQL: {why}."
             )
         return self.embedded
 

@@ -315,15 +315,15 @@ def _take(line: str, result: BuildResult, report: Report) -> None:
     try:
         event = json.loads(line)
         info, data = event["info"], event["data"]
-    except (ValueError, TypeError, KeyError):
+        node = data.get("node_info") or {}
+        kind, name = node.get("resource_type", ""), node.get("node_name", "")
+        result.invocation_id = info["invocation_id"] or result.invocation_id
+    except (ValueError, TypeError, KeyError, AttributeError):
         if line.strip():
             result.noise.append(line.rstrip())
         return
-    node = data.get("node_info") or {}
-    kind, name = node.get("resource_type", ""), node.get("node_name", "")
-    result.invocation_id = info["invocation_id"] or result.invocation_id
     # dbt's words vary: "SELECT 5", "CREATE VIEW", "INSERT 30", "PASS" for success.
-    word = (data.get("status") or node.get("node_status") or "").lower().partition(" ")[0]
+    word = str(data.get("status") or node.get("node_status") or "").lower().partition(" ")[0]
     status = _STATUSES.get(word, "success")
     # There is an index when a node begins or ends.
     if "index" in data and info["name"] == "LogStartLine":

@@ -89,6 +89,9 @@ def prune_loads(database: Database, *, check: bool) -> str:
         if not check:
             store.delete(gone)
             store.commit()
+            # In the lake somebody may have made one of them current meanwhile.
+            left = {load.load_id for load in store.loads()}
+            gone = [load for load in gone if load.load_id not in left]
     return "\n".join(after_prune(gone, check=check))
 
 
@@ -104,11 +107,12 @@ def after_change(
 ) -> list[str]:
     """What an undo or redo amounts to: `before` is the ledger as it was, `new` what it gave."""
     now = ledger.after(before, new)
+    takers = ledger.takers(now)
     words = {ledger.REVERTED: "is undone", ledger.CURRENT: "is current again"}
     sentences = []
     for load in now:
         if load.load_id in load_ids:
-            taken = f"is redone, but load {ledger.takers(now)[load.load_id]} has replaced it"
+            taken = f"is redone, but load {takers[load.load_id]} has replaced it"
             sentences.append(f"{_called(load)} {words.get(load.status, taken)}")
     others = [load_id for load_id in new if load_id not in load_ids]
     for status, became in ((ledger.CURRENT, "current again"), (ledger.SUPERSEDED, "replaced")):

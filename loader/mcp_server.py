@@ -23,7 +23,7 @@ from loader.contract import mart_contracts
 from loader.database import Database
 from loader.diff import published
 from loader.engines import Column, Row
-from loader.errors import LabmartError, UnknownMart
+from loader.errors import BadParameter, LabmartError, UnknownMart
 from loader.history import COLUMNS, load_rows
 from loader.query import FILTER_SYNTAX, selection_of
 from loader.show import ISSUES, rule_sentences, write_json
@@ -87,8 +87,7 @@ def serve(database: Database) -> None:
             raise UnknownMart(mart, list(known))
         selection = selection_of(
             known[mart],
-            # Without a sign the value is empty, and refused.
-            [text.partition("=")[::2] for text in filters],
+            [_pair(text) for text in filters],
             select=",".join(columns) or None,
             order=",".join(order),
             search=search,
@@ -142,6 +141,13 @@ def serve(database: Database) -> None:
         return _items(columns, rows, builds=builds)
 
     server.run()
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise BadParameter("filters", f"{text[:60]!r} is none. Write {FILTER_SYNTAX}")
+    return name.strip(), value
 
 
 def _items(columns: Sequence[Column], rows: Iterable[Row], **more: object) -> str:

@@ -358,6 +358,9 @@ class Store(Place):
             path = f"{top}/{target}"
             if remote.system.exists(path):
                 return ""
+            if self._scheme == "sftp":
+                # Elsewhere folders are only names.
+                remote.system.makedirs(path.rpartition("/")[0], exist_ok=True)
             if report is not None:
                 remote.system.pipe_file(f"{path}{_REPORT}", report)
             remote.move(f"{top}/{file.name}", path)
@@ -386,6 +389,10 @@ def _identity(status: os.stat_result) -> str:
     return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def is_being_written(path: Path) -> bool:
     """Whether some process has the file open for writing; False where that cannot be known.
 
@@ -396,7 +403,8 @@ def is_being_written(path: Path) -> bool:
     # Whoever opens the file in the moment of the lease makes the system send this signal.
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
     try:
-        with path.open("rb") as file:
+        # What has its name by now may be a pipe, or held by who writes to it.
+        with open(path, "rb", opener=_without_waiting) as file:
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:

@@ -163,6 +163,7 @@ def start(place: Place) -> bool:
             require_private(folder, place.owners, close=True)
     if _answers(place):
         return False
+    programs()
     try:
         place.home.mkdir(mode=0o700, exist_ok=True)
         if place.home.stat().st_uid == os.geteuid():
@@ -402,7 +403,8 @@ def _wait(place: Place, poll: Callable[[], int | None]) -> bool:
 def _failed(what: str, place: Place) -> DatabaseUnreachable:
     last_lines = _last_lines(place)
     hint = next((hint for sign, hint in _HINTS.items() if sign in last_lines), "")
-    return DatabaseUnreachable(f"{what} for {place.data}.{hint} It said:\n{last_lines}")
+    said = f" It said:\n{last_lines}" if last_lines else ""
+    return DatabaseUnreachable(f"{what} for {place.data}.{hint}{said}")
 
 
 def _last_lines(place: Place) -> str:

@@ -34,7 +34,7 @@ from loader.engines import Load, literal, quote
 from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
 from loader.engines.raw_store import kept_under
 from loader.errors import DatabaseFault, DatabaseUnreachable, MissingExtra, UsageError
-from loader.ledger import CURRENT, REVERTED, changes
+from loader.ledger import CURRENT, REVERTED, changes, not_current
 from loader.project import Profile, expanded
 from loader.sources import EXTRA, LEDGER, Input
 
@@ -387,22 +387,28 @@ class LakeRaw(DuckDBRaw):
         self.settle()
         claims = map(int, self._lake.names(self._name(_CLAIMS)))
         load_id = max((*self._used, *claims), default=0) + 1
-        while not self._claim(load_id):
-            load_id += 1
+        while taken := self._taken(load_id):
+            load_id = taken + 1
         self._claims.append(load_id)
         return load_id
 
-    def _claim(self, load_id: int) -> bool:
+    def _taken(self, load_id: int) -> int:
+        """0 if nobody had the number, which is ours from now on; else the greatest one taken."""
         claim = self._name(_CLAIMS, load_id)
         if not self._lake.hold(claim):
-            return False
+            return load_id
         # Who had it before us has told the ledger before the claim was free.
-        new = self._entries(after=self._number)
-        known = f"select 1 from {self._entry_rows(new)} where load_id >= {load_id:d}"
-        if not new or not self.run(known):
-            return True
+        greatest = max(self._told_since(), default=0)
+        if greatest < load_id:
+            return 0
         self._lake.delete(claim)
-        return False
+        return greatest
+
+    def _told_since(self) -> set[int]:
+        """The loads of which the ledger was told since we read it."""
+        new = self._entries(after=self._number)
+        told = self.run(f"select distinct load_id from {self._entry_rows(new)}") if new else []
+        return {load_id for (load_id,) in told}
 
     def write(self, name: str, rows: str) -> None:
         """Write rows into a Parquet file of the load whose number was given out last."""
@@ -438,6 +444,7 @@ class LakeRaw(DuckDBRaw):
         self._claims.clear()
         while not self._write_entry(void):
             self._put_upon_others()
+            void -= self._used
         for load_id in claims:
             self._lake.delete(self._name(_CLAIMS, load_id))
         if self._deleting:
@@ -497,15 +504,19 @@ class LakeRaw(DuckDBRaw):
             )
         for load in added:
             self.add(load)
-        super().delete([load for load in gone if load.load_id in self._base])
+        # Of what was to be pruned, somebody may have made a load current again.
+        still = {load.load_id for load in not_current(self.loads())}
+        super().delete([load for load in gone if load.load_id in still])
         self.set_status(marks)
         self.set_status(changes(self.loads()))
 
     def _void(self) -> set[int]:
         """The numbers of killed loads: no entry names them, and they were claimed long ago."""
-        there = {number for _, number in self._folders()} - self._used - self._by_id().keys()
+        there = {number for _, number in self._folders()}
         ages = {number: self._lake.age(self._name(_CLAIMS, number)) for number in there}
-        return {n for n, age in ages.items() if age is None or age > _LONGEST_LOAD_SECONDS}
+        old = {n for n, age in ages.items() if age is None or age > _LONGEST_LOAD_SECONDS}
+        # Looked at last: who gives a claim up has told the ledger before.
+        return old - self._used - self._by_id().keys() - self._told_since()
 
     def _folders(self) -> list[tuple[str, int]]:
         """What holds something of a load: the table, or `claims`, and the load's number."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import TypeVar
@@ -164,4 +165,12 @@ def _comparable(piece: re.Match[str]) -> tuple[int, object]:
     # What is not said is 0.
     year, month = said.get("year", "0"), said["month"]
     in_year = int(month) if month.isdecimal() else _BEGINNINGS.index(month[:3]) % 12 + 1
-    return 1, (int(f"20{year}" if len(year) == 2 else year), in_year, int(said.get("day", "0")))
+    day = int(f"20{year}" if len(year) == 2 else year), in_year, int(said.get("day", "0"))
+    try:
+        # A year with a 29 February where none is said.
+        date(day[0] or 2000, in_year, day[2] or 1)
+    except ValueError:
+        # It is none of the calendar, but digits.
+        digits = re.sub(r"\D", "", piece[0]).lstrip("0")
+        return 0, (len(digits), digits)
+    return 1, day

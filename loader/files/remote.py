@@ -169,9 +169,8 @@ class Remote:
         return LocalFile(file.name, target, temporary=True, changed_at=file.changed_at)
 
     def move(self, path: str, target: str) -> None:
-        """Move a file to where none is; both are paths of the file system."""
+        """Move a file to where none is, in a folder that is there; both are paths of the system."""
         if self.scheme == "sftp":
-            self.system.makedirs(target.rpartition("/")[0], exist_ok=True)
             self.system.mv(path, target)
         else:
             self.system.cp_file(path, target)
@@ -194,7 +193,7 @@ def faults_told(name: str, scheme: str, target: Path | None = None) -> Iterator[
         reason = without_secrets(f"{type(error).__name__}: {error}")
         raise FileRefused(
             name,
-            f": it cannot be fetched ({reason}). Check the address and the network. Credentials "
+            f": it cannot be reached ({reason}). Check the address and the network. Credentials "
             f"{_CREDENTIALS[EXTRAS[scheme]]}.",
         ) from None
 

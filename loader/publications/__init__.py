@@ -465,12 +465,17 @@ class Publications:
         return int(last or 0) + 1
 
     def exchange(self, current: Publication, chosen: Publication) -> str:
-        """SQL that notes that a kept publication takes the place of the current one."""
+        """SQL that notes that a kept publication takes the place of the current one.
+
+        It is to be followed by a build, so that it is of no ledger.
+        """
         now = self.literal(datetime.now(UTC).isoformat())
+        # A table of an earlier version has no such column.
+        due = ", ledger = null" if chosen.ledger else ""
         return (
             f"update {self.table} set status = '{KEPT}', replaced_at = {now} "
             f"where build = {current.build:d}; "
-            f"update {self.table} set status = '{CURRENT}', replaced_at = null "
+            f"update {self.table} set status = '{CURRENT}', replaced_at = null{due} "
             f"where build = {chosen.build:d}"
         )
 

@@ -159,9 +159,7 @@ def prepared(settings: Settings, connections: int = 1) -> Iterator[Tables]:
                 run(Path(__file__).with_name("tables.sql").read_text(encoding="utf-8"))
         yield tables
     except psycopg2.Error as error:
-        raise DatabaseFault(
-            where(profile), one_line(error), "Look into its log.", outcome="No job is lost by it."
-        ) from None
+        raise DatabaseFault(where(profile), one_line(error), "Look into its log.") from None
     finally:
         tables.close()
 

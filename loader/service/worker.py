@@ -39,6 +39,7 @@ from loader.contract import mart_contract
 from loader.database import Database
 from loader.dbt import FAILED, BuildOptions, Standby
 from loader.engines import open_store, quote
+from loader.engines.postgres import one_line
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.files.names import in_reading_order
 from loader.load import Table, load
@@ -79,6 +80,8 @@ _SWEEP = 60.0
 _GRACE = 3.0
 # What an interrupted job may take to end: dbt cancels its queries.
 _PATIENCE = 45.0
+# What the worker may take to end.
+_LAST_SECONDS = 60.0
 # Between two writes of progress.
 _PACE = 0.5
 # A job is told of a fault of the database when it has met one so often.
@@ -105,9 +108,12 @@ async def keep_worker(settings: Settings) -> None:
         try:
             code = await process.wait()
         except asyncio.CancelledError:
-            # It ends in time, or ends itself.
             process.terminate()
-            await process.wait()
+            try:
+                await asyncio.wait_for(process.wait(), _LAST_SECONDS)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
             raise
         # With 0 it has interrupted a job, and another one can begin at once.
         if code:
@@ -138,8 +144,17 @@ def work(settings: Settings) -> None:
             # Another one could only keep this from being told.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if watch.fault is not None:
-                raise watch.fault from None
+                raise _lost(watch.fault) from None
             worker.tell_interrupted(watch.jobs)
+        except psycopg2.OperationalError as error:
+            raise _lost(watch.fault or error) from None
+
+
+def _lost(error: psycopg2.Error) -> DatabaseUnreachable:
+    return DatabaseUnreachable(
+        f"The worker lost its connection to the database: {one_line(error)} What it was at is done "
+        "again once it works again: start the database, then the worker."
+    )
 
 
 class _Watch(threading.Thread):
@@ -196,8 +211,10 @@ class _Watch(threading.Thread):
             return since is not None
         if since is not None and time.monotonic() - since > _GRACE:
             return True
-        wish = "select 1 from jobs where id = any(%s::uuid[]) and cancel_requested"
-        return self._run(wish, [job.id for job in jobs])
+        wish = "cancel_requested and finished_at is null"
+        return self._run(
+            f"select 1 from jobs where id = any(%s::uuid[]) and {wish}", [job.id for job in jobs]
+        )
 
     def _hear(self) -> None:
         """Wait a moment for news: of work, or of the end of whoever has started us."""
@@ -229,6 +246,7 @@ class Worker:
             jobs = watch.jobs = self._store.claim()
             if not jobs or time.monotonic() - swept >= _SWEEP:
                 self.sweep()
+                self._store.forget_old()
                 swept = time.monotonic()
             if jobs:
                 self.do(jobs)
@@ -367,7 +385,6 @@ class Worker:
             done = (job.result or Result()).model_copy(update={"build": report})
             self._store.end(job.id, "failed" if problem else "done", done, problem)
         stand_by(database, self._build_options)
-        self._store.forget_old()
 
 
 class _JobReport(Report):
@@ -392,7 +409,8 @@ class _JobReport(Report):
         elif dbt_says := re.match(r"\d+ of (\d+): ", text):
             self._advance(nodes_total=int(dbt_says[1]))
         else:
-            self._advance()
+            # At the end of a build, how far it came is told at once.
+            self._advance(now=not text)
 
     def advance(self, position: int, records: int) -> None:
         if self._table is not None:
@@ -405,9 +423,9 @@ class _JobReport(Report):
     def built(self, node: NodeResult) -> None:  # noqa: ARG002 -- which one is not told
         self._advance(nodes_done=self._progress.nodes_done + 1)
 
-    def _advance(self, **changes: object) -> None:
+    def _advance(self, *, now: bool = False, **changes: object) -> None:
         self._progress = self._progress.model_copy(update=changes)
-        if time.monotonic() - self._told >= _PACE:
+        if now or time.monotonic() - self._told >= _PACE:
             self._told = time.monotonic()
             self._tell(self._progress)
 

@@ -133,6 +133,27 @@ def test_an_undo_of_what_a_prune_deletes_meanwhile_is_refused(lake: Lake) -> Non
             late.commit()
 
 
+def test_a_prune_spares_what_is_loaded_or_made_current_meanwhile(lake: Lake) -> None:
+    profile = lake.profile()
+    assert [load_one(profile), load_one(profile)] == [1, 2]
+
+    def mark(*, undone: bool) -> None:
+        with open_store(profile) as store:
+            ledger.mark(store, [2], undone=undone)
+            store.commit()
+
+    mark(undone=True)
+    with open_store(profile) as late:
+        gone = ledger.not_current(late.loads())
+        assert [load.load_id for load in gone] == [2]
+        mark(undone=False)
+        assert load_one(profile) == 3
+        late.delete(gone)
+        late.commit()
+    assert numbers(profile) == [1, 2, 3]
+    assert {f"people/{number}/0.parquet" for number in (1, 2, 3)} <= left(lake)
+
+
 def test_of_two_replacing_calls_the_later_number_wins_whichever_ends_first(lake: Lake) -> None:
     profile = lake.profile()
     with open_store(profile) as early, open_store(profile) as late:

@@ -846,13 +846,15 @@ def test_a_change_of_the_database_is_seen(lab: Lab, change: str) -> None:
     assert lab.due() == NOTHING
 
 
-def test_what_is_put_back_is_of_other_loads(lab: Lab) -> None:
+def test_a_build_is_due_after_what_was_put_back(lab: Lab) -> None:
     lab.build()
-    load(lab, 2)
     lab.build()
+    assert lab.due() == NOTHING
     with open_publications(lab.profile) as publications:
         publications.roll_back(None)
     assert lab.due() == WHOLE
+    lab.build()
+    assert lab.due() == NOTHING
 
 
 @postgres_alone

@@ -217,6 +217,7 @@ def test_names_can_be_printed_and_stored_whatever_they_are(lab: Path) -> None:
         # Folder by folder; a name that is no day is words and numbers.
         ["2/x.csv", "10/a.csv", "10/b/9.csv", "10/b/10.csv"],
         ["45.13.csv", "99.99.2026.csv"],
+        ["plate_20260230.csv", "plate_20260225.csv", "plate_20260301.csv"],
         ["10.csv", "2026-9999999999-1.csv", "9" * 5000],
         ["\udcff", "²", "Ü"],
     ],

@@ -108,7 +108,7 @@ def test_a_redirection_is_followed(web: str) -> None:
 def test_what_a_server_refuses_is_a_problem_without_secrets(web: str, path: str, said: str) -> None:
     address = web.replace("://", "://user:secret@") + path
     sentence = problem(address + ("?token=secret" if path != "/cut.csv" else ""))
-    assert sentence.startswith(f"{web}{path}: it cannot be fetched ({said}")
+    assert sentence.startswith(f"{web}{path}: it cannot be reached ({said}")
     assert "Check the address and the network. Credentials stand in ~/.netrc" in sentence
     assert "secret" not in sentence
 
@@ -192,7 +192,7 @@ def test_a_pattern_means_the_objects_that_match(bucket: str) -> None:
 def test_what_an_object_store_refuses_is_a_problem(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = "it cannot be fetched (FileNotFoundError: "
+    missing = "it cannot be reached (FileNotFoundError: "
     assert problem(f"{bucket}/none.csv").startswith(f"{bucket}/none.csv: {missing}")
     assert missing in problem("s3://no-such-bucket/a.csv")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")

@@ -115,7 +115,7 @@ def test_files_folders_and_patterns_are_fetched(known: str, tmp_path: Path) -> N
     assert fetched(f"{known}{lab}/*.csv") == ({f"{shown}/a.csv": USERS}, "")
     contents, problem = fetched(f"{known}{lab}/none.csv")
     assert contents == {}
-    assert "none.csv: it cannot be fetched (FileNotFoundError" in problem
+    assert "none.csv: it cannot be reached (FileNotFoundError" in problem
 
 
 def test_a_wrong_password_is_a_problem(known: str) -> None:
