@@ -20,7 +20,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg2
@@ -239,6 +239,9 @@ def _restarted(database: Database, after: Exposure | None) -> Iterator[psycopg2.
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as unused:
+    with socket.socket() as unused, suppress(OSError):
+        # As PostgreSQL does. A port may be taken without anybody who answers there.
         unused.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return unused.connect_ex(("127.0.0.1", port)) != 0
+        unused.bind(("127.0.0.1", port))
+        return True
+    return False

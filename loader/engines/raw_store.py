@@ -218,6 +218,8 @@ class RawStore:
         try:
             with ThreadPoolExecutor(1, "labmart-parser") as thread:
                 try:
+                    # A thread that a signal finds beginning would not be waited for at the end.
+                    thread.submit(int).result()
                     ahead = thread.submit(next, chunks, None)
                     while made := ahead.result():
                         ahead = thread.submit(next, chunks, None)

@@ -323,7 +323,7 @@ def test_db_start_status_url_stop(project: Path) -> None:
         assert url.count("\n") == 1
         done = labmart(project, "db", "start", env={"PGHOST": "db.example"})
         assert done.code == 2
-        assert "names the server 'db.example'" in done.err
+        assert "its server is 'db.example'" in done.err
     finally:
         done = labmart(project, "db", "stop")
     assert done.code == 0
