@@ -358,11 +358,8 @@ class Store(Place):
             path = f"{top}/{target}"
             if remote.system.exists(path):
                 return ""
-            if self._scheme == "sftp":
-                # Elsewhere folders are only names.
-                remote.system.makedirs(path.rpartition("/")[0], exist_ok=True)
             if report is not None:
-                remote.system.pipe_file(f"{path}{_REPORT}", report)
+                remote.write(f"{path}{_REPORT}", report)
             remote.move(f"{top}/{file.name}", path)
         return f"{self._shown}/{printable(target)}"
 

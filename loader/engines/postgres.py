@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from io import BytesIO
 from queue import Empty, LifoQueue
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import psycopg2
 import psycopg2.extensions
@@ -35,8 +35,6 @@ from loader.locks import interruptible, wait_until
 from loader.project import RAW_SCHEMA_VARIABLE, Profile
 
 Connection = psycopg2.extensions.connection
-Cursor = psycopg2.extensions.cursor
-_T = TypeVar("_T")
 
 # PostgreSQL cuts longer names off in silence.
 LONGEST_NAME = 63
@@ -126,6 +124,19 @@ def one_line(error: Exception) -> str:
     messages = dict.fromkeys(part.strip().removeprefix("FATAL: ").strip() for part in attempts)
     text = " ".join(message for message in messages if message)
     return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def execute(
+    connection: Connection, sql: str, values: Sequence[object] | None = None
+) -> list[tuple[Any, ...]]:
+    """The rows of a statement, if it has any; a signal interrupts it."""
+
+    def rows() -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall() if cursor.description else []
+
+    return interruptible(rows, connection.cancel)
 
 
 class Pool:
@@ -358,11 +369,8 @@ class PostgresRaw(RawStore):
             wait_until(lambda: bool(self.run(lock)[0][0]))
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
-        def execute(cursor: Cursor) -> list[tuple[Any, ...]]:
-            cursor.execute(sql)
-            return cursor.fetchall() if cursor.description else []
-
-        return self._interruptible(execute)
+        with self._faults():
+            return execute(self._connection, sql)
 
     def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
         listed = ", ".join(quote(column) for column in columns)
@@ -373,19 +381,17 @@ class PostgresRaw(RawStore):
 
         # During COPY the driver does not look at what the server says: of a full disk it hears at
         # the end of a chunk.
-        def copy(cursor: Cursor) -> None:
-            with _honest_copy():
+        def copy() -> None:
+            with _honest_copy(), self._connection.cursor() as cursor:
                 cursor.copy_expert(sql, BytesIO(chunk), self.chunk)
 
-        self._interruptible(copy)
+        with self._faults():
+            interruptible(copy, self._connection.cancel)
 
-    def _interruptible(self, work: Callable[[Cursor], _T]) -> _T:
-        def with_cursor() -> _T:
-            with self._connection.cursor() as cursor:
-                return work(cursor)
-
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
         try:
-            return interruptible(with_cursor, self._connection.cancel)
+            yield
         except psycopg2.Error as error:
             raise fault(error, self.where) from None
 
@@ -414,7 +420,7 @@ def _honest_copy() -> Iterator[None]:
     """
     heard: list[BaseException | None] = []
     before = sys.excepthook
-    sys.excepthook = lambda kind, error, trace: heard.append(error.__cause__)  # noqa: ARG005
+    sys.excepthook = lambda _, error, __: heard.append(error.__cause__)
     try:
         yield
     except psycopg2.OperationalError as error:

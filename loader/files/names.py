@@ -159,8 +159,7 @@ def _comparable(piece: re.Match[str]) -> tuple[int, object]:
     if word := piece["word"]:
         return 2, word
     if number := piece["number"]:
-        digits = number.lstrip("0")
-        return 0, (len(digits), digits)
+        return _comparable_number(number)
     said = {group.partition("_")[0]: text for group, text in piece.groupdict().items() if text}
     # What is not said is 0.
     year, month = said.get("year", "0"), said["month"]
@@ -171,6 +170,10 @@ def _comparable(piece: re.Match[str]) -> tuple[int, object]:
         date(day[0] or 2000, in_year, day[2] or 1)
     except ValueError:
         # It is none of the calendar, but digits.
-        digits = re.sub(r"\D", "", piece[0]).lstrip("0")
-        return 0, (len(digits), digits)
+        return _comparable_number(re.sub(r"\D", "", piece[0]))
     return 1, day
+
+
+def _comparable_number(digits: str) -> tuple[int, object]:
+    significant = digits.lstrip("0")
+    return 0, (len(significant), significant)

@@ -168,13 +168,24 @@ class Remote:
             raise FileRefused(file.name, f": {cut}")
         return LocalFile(file.name, target, temporary=True, changed_at=file.changed_at)
 
+    def write(self, path: str, content: bytes) -> None:
+        """Write a small file to a path of the file system."""
+        self._make_folder_of(path)
+        self.system.pipe_file(path, content)
+
     def move(self, path: str, target: str) -> None:
-        """Move a file to where none is, in a folder that is there; both are paths of the system."""
+        """Move a file to where none is; both are paths of the file system."""
+        self._make_folder_of(target)
         if self.scheme == "sftp":
             self.system.mv(path, target)
         else:
             self.system.cp_file(path, target)
             self.system.rm_file(path)
+
+    def _make_folder_of(self, path: str) -> None:
+        # Elsewhere folders are only names.
+        if self.scheme == "sftp":
+            self.system.makedirs(path.rpartition("/")[0], exist_ok=True)
 
 
 @contextmanager

@@ -85,7 +85,11 @@ class DuckDBPublications(Publications):
         self.drop(self.schemas_of(place))
         return place
 
-    def settled(self, build: GreenBuild, number: int) -> tuple[str, list[str]]:  # noqa: ARG002
+    def settled(
+        self,
+        build: GreenBuild,
+        number: int,  # noqa: ARG002 -- DuckDB renames no schema
+    ) -> tuple[str, list[str]]:
         return build.place, []
 
     def put_in_place(

@@ -35,8 +35,12 @@ _LONGEST_BUILD_SECONDS = 24 * 3600.0
 
 
 @contextmanager
-def connected(profile: Profile, *, write: bool) -> Iterator[LakePublications]:  # noqa: ARG001
-    """See `open_publications`. There is no lock: many may publish."""
+def connected(
+    profile: Profile,
+    *,
+    write: bool,  # noqa: ARG001 -- there is no lock: many may publish
+) -> Iterator[LakePublications]:
+    """See `open_publications`."""
     yield LakePublications(profile)
 
 
@@ -53,7 +57,12 @@ class LakePublications(Publications):
     def is_whole(self, seen: Publication) -> bool:
         return self._pointers()[-1:] == [seen.place]
 
-    def is_seen(self, schema: str, name: str, place: str) -> str:  # noqa: ARG002
+    def is_seen(
+        self,
+        schema: str,  # noqa: ARG002 -- what is published is all that readers can see
+        name: str,  # noqa: ARG002
+        place: str,  # noqa: ARG002
+    ) -> str:
         return "true"
 
     def ledger(self) -> str:

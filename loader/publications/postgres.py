@@ -24,13 +24,14 @@ from loader.engines import quote
 from loader.engines.postgres import (
     LONGEST_NAME,
     Connection,
+    execute,
     fault,
     literal,
     open_connection,
     where,
 )
 from loader.errors import DatabaseFault, UsageError
-from loader.locks import interruptible, wait_until
+from loader.locks import wait_until
 from loader.project import Profile
 from loader.publications import (
     MART_STATUS,
@@ -188,12 +189,7 @@ class PostgresPublications(Publications):
             raise fault(error, self.where) from None
 
     def run(self, sql: str, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
-        def execute() -> list[tuple[Any, ...]]:
-            with self._connection.cursor() as cursor:
-                cursor.execute(sql, values)
-                return cursor.fetchall() if cursor.description else []
-
-        return interruptible(execute, self._connection.cancel)
+        return execute(self._connection, sql, values)
 
     def is_seen(self, schema: str, name: str, place: str) -> str:
         return _IS_SEEN.format(schema=schema, name=name, place=place)
