@@ -293,7 +293,12 @@ def _ask(place: Place, sql: str) -> tuple[Any, ...] | None:
     if not place.socket.exists():
         return None
     require_private(place.run, place.owners)
-    if (uid := place.socket.lstat().st_uid) not in place.owners:
+    try:
+        uid = place.socket.lstat().st_uid
+    except FileNotFoundError:
+        # Its server has just ended: it does so when its directory is moved.
+        return None
+    if uid not in place.owners:
         raise DatabaseUnreachable(
             f"{place.socket} belongs to another user (uid {uid}), who could reach the database "
             f"through it. Remove it and call again: rm '{place.socket}'"

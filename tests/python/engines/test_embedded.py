@@ -242,6 +242,15 @@ def test_a_socket_of_another_user_is_not_trusted(place: Place) -> None:
     os.chown(place.socket, 0, 0)
 
 
+def test_a_socket_that_goes_while_it_is_looked_at_is_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, exists = place_of(tmp_path), Path.exists
+    place.run.mkdir(mode=0o700, parents=True)
+    monkeypatch.setattr(Path, "exists", lambda path: path == place.socket or exists(path))
+    assert not status(place).running
+
+
 def test_two_clones_have_two_servers_and_one_that_is_moved_goes_on(
     open_folder: Path, stopped_cluster: Place
 ) -> None:
