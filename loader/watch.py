@@ -41,11 +41,9 @@ from loader.files import find
 from loader.files.content import LocalFile
 from loader.files.names import in_reading_order, is_left_out, scheme_of, shown_address
 from loader.files.remote import EXTRAS, Remote, check_scheme, faults_told
-from loader.load import LoadOptions, load
+from loader.load import LoadOptions, LoadReport, load
 from loader.printable import printable
-from loader.progress import Report
 from loader.project import expanded, person
-from loader.sources import read_inputs
 
 LOADED, REJECTED = "loaded", "rejected"
 _REPORT = ".report.txt"
@@ -94,7 +92,7 @@ def watch(database: Database, address: str, options: WatchOptions) -> int:
     return watcher.refused
 
 
-class _Watcher(Report):
+class _Watcher(LoadReport):
     """Looks at a place, time and again."""
 
     def __init__(self, database: Database, place: Place, options: WatchOptions) -> None:
@@ -150,13 +148,11 @@ class _Watcher(Report):
         self._told.clear()
         report = None
         try:
-            self._database.ready()
             if self._loaded and file.loaded_by in self._loaded:
                 self.say(f"{file.shown}: it had been loaded already")
             else:
-                inputs = read_inputs(self._database.project.sources_file)
                 options = replace(self._options.load, loaded_by=file.loaded_by)
-                tables = load([file.path], inputs, self._database.profile, options, self)
+                tables = load([file.path], self._database, options, self)
                 self._build_due |= any(table.state == "loaded" for table in tables)
         except (FileRefused, FilesRefused, NothingToLoad) as error:
             if not self._place.is_unchanged(file):
