@@ -187,7 +187,7 @@ def load(
             report.say(f"{name}: left out")
         writing = judge is not None or not options.check
         with open_store(database.profile, write=writing) as store:
-            call = _Call(store, inputs, options, report, writing, judge)
+            call = _Call(store, inputs, options, report, writing, judge, store.loads())
             tables = call.recognise(paths, collected)
             call.run(tables)
         if call.problems:
@@ -197,7 +197,7 @@ def load(
 
 @dataclass
 class _Call:
-    """The tables of one call in one transaction.
+    """The tables of one call in one transaction; `loads` is the ledger before it.
 
     `problems`, and the `headers` of refused files, grow as they are found.
     """
@@ -208,6 +208,7 @@ class _Call:
     report: LoadReport
     writing: bool
     judge: Judge | None
+    loads: Sequence[Load]
     problems: list[str] = field(default_factory=list)
     headers: dict[str, RefusedHeader] = field(default_factory=dict)
 
@@ -221,8 +222,7 @@ class _Call:
         self.problems += collected.problems
         no_tables: list[str] = []
         named = {*map(printable, paths), *self.options.names.values()}
-        loads = self.store.loads()
-        said = ledger.said_of(loads), ledger.named(loads)
+        said = ledger.said_of(self.loads), ledger.named(self.loads)
         for file in collected.files:
             try:
                 tables += self._tables(file, *said)
@@ -293,7 +293,7 @@ class _Call:
     def run(self, tables: Sequence[Table]) -> None:
         """Read all tables, write them while there is no problem, commit if there was none."""
         entries = [table.entry for table in tables]
-        steps = ledger.plan(self.store.loads(), entries, replace=self.options.replace)
+        steps = ledger.plan(self.loads, entries, replace=self.options.replace)
         refused_by = None
         if self.writing and not all(step.known for step in steps):
             self.store.prepare(self.inputs)
@@ -326,15 +326,15 @@ class _Call:
     def _look_over(self, tables: Sequence[Table]) -> None:
         """Tell which files overrule others, and refuse to replace an input by nothing."""
         for name in dict.fromkeys(table.parser.input.name for table in tables):
-            those = [table for table in tables if table.parser.input.name == name]
-            names = [table.name for table in those]
+            of_input = [table for table in tables if table.parser.input.name == name]
+            names = [table.name for table in of_input]
             if len(names) > 1:
                 if len(names) > _NAMED:
                     names[2:-1] = [f"… {len(names) - 3:,} more …"]
                 self.report.say(
                     f"{name}, where files have the same key the later wins: {', '.join(names)}"
                 )
-            brings = any(table.records for table in those)
+            brings = any(table.records for table in of_input)
             if self.options.replace and not self.options.allow_empty and not brings:
                 self.problems.append(
                     f"{names[0]}: it brings no record, and would replace all that was loaded into "
@@ -394,12 +394,12 @@ class _Call:
     def _count_again(self, table: Table) -> None:
         """Raise DatabaseFault unless all that was sent is there."""
         sent = table.records, len(table.rejections) + table.rejections.doubted
-        there = self.store.count(table.parser.input, table.entry.load_id)
-        if there != sent:
+        counted = self.store.count(table.parser.input, table.entry.load_id)
+        if counted != sent:
             raise DatabaseFault(
                 "after the load",
                 f"{table.name}: {sent[0]:,} records and {sent[1]:,} lines kept apart were "
-                f"sent, {there[0]:,} and {there[1]:,} are there.",
+                f"sent, {counted[0]:,} and {counted[1]:,} are there.",
                 "Call again; if it happens again, a trigger or rule on the raw table is at work.",
             )
 
