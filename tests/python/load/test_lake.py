@@ -175,7 +175,7 @@ def test_prune_spares_who_is_at_work_and_voids_who_was_killed_or_is_too_slow(
     assert [*statuses(profile)] == [2]
     assert left(lake) == {
         "people/2/0.parquet",
-        *(f"loads/{number:012d}.parquet" for number in (1, 2, 3)),
+        *(f"loads/{number:012d}.parquet" for number in (1, 2)),
     }
 
 
