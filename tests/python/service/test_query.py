@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -238,10 +239,14 @@ def test_a_bad_parameter_is_named(asker: Asker, name: str, value: str, said: str
     assert caught.value.parameter == name
 
 
+def rank(column: int, row: Row) -> tuple[bool, Any]:
+    """NULL is least, text goes by code points."""
+    return row[column] is not None, row[column]
+
+
 def in_order(rows: list[Row], order: list[tuple[int, bool]]) -> list[Row]:
-    """The rows in order; NULL is least, text by code points."""
-    for at, falls in reversed(order):
-        rows = sorted(rows, key=lambda row, at=at: (row[at] is not None, row[at]), reverse=falls)
+    for column, falls in reversed(order):
+        rows = sorted(rows, key=partial(rank, column), reverse=falls)
     return rows
 
 
