@@ -76,18 +76,13 @@ def test_clean_rows_keep_every_rule_and_few_have_most(tmp_path: Path) -> None:
         assert most > sum(counts.values()) / 2
 
 
-def test_the_dirty_share_is_about_the_one_asked_for(tmp_path: Path) -> None:
-    clean = rows(files(tmp_path / "clean", "--experiments", "20000")["user_experiments"])
-    dirty_file = files(tmp_path / "dirty", "--experiments", "20000", "--dirty", "0.1")
-    dirty = rows(dirty_file["user_experiments"])
-    changed = [new for old, new in zip(clean, dirty, strict=True) if old != new]
-    assert 0.08 < len(changed) / len(clean) < 0.12
-
-
-def test_there_is_every_kind_of_dirt(tmp_path: Path) -> None:
-    made = files(tmp_path, "--experiments", "5000", "--dirty", "0.5")
+def test_the_dirty_share_is_the_one_asked_for_and_of_every_kind(tmp_path: Path) -> None:
+    clean = files(tmp_path, "--experiments", "10000")
+    made = files(tmp_path, "--experiments", "10000", "--dirty", "0.1")
     users, compounds = ids_of(made["users"]), ids_of(made["compounds"])
     experiments = rows(made["user_experiments"])
+    pairs = zip(rows(clean["user_experiments"]), experiments, strict=True)
+    assert 0.08 < sum(before != after for before, after in pairs) / 10_000 < 0.12
     ids = Counter(row[0] for row in experiments)
     items = {item for row in experiments for item in row[2].split(";")}
     found = {
