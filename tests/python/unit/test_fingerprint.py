@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -146,12 +144,3 @@ def test_what_neither_code_nor_ledger_says_is_built_each_time(
     (tmp_path / "run_results.json").write_text('{"results": []}')
     green = read_build(profile, "labmart__next", "code", BuildResult(tmp_path))
     assert green.code == ("code" if is_known else None)
-
-
-def test_to_know_it_takes_no_dbt() -> None:
-    """Importing it takes longer than all the rest."""
-    call_ = "import sys, loader.cli.data, loader.build; print('dbt' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", call_], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "False\n"
