@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from support.accounts import account_of
 
@@ -15,8 +13,8 @@ from support.accounts import account_of
         pytest.param(1_000_000, 2, marks=pytest.mark.prove("a million lines take minutes")),
     ],
 )
-def test_every_record_is_accounted_for(tmp_path: Path, lines: int, seed: int) -> None:
-    fates = account_of(lines, seed, tmp_path)
+def test_every_record_is_accounted_for(lines: int, seed: int) -> None:
+    fates = account_of(lines, seed)
     assert fates["lost"] == fates["made up"] == 0
     told = ("read to the letter", "rejected with their line", "refused with their file")
     assert all(fates[fate] for fate in told)

@@ -14,7 +14,7 @@ import pytest
 import xlsxwriter  # type: ignore[import-untyped]
 from support.copy_text import Cells
 from support.corpora import INPUTS, NAMES, read, table_of, written
-from support.workbooks import ods_cell, ods_parts, ods_table, workbook, write_zip
+from support.workbooks import Grids, ods_cell, ods_parts, ods_table, workbook, write_zip
 
 from loader.errors import FileRefused
 from loader.files import collect
@@ -309,7 +309,7 @@ FORGOTTEN: Mapping[str, list[tuple[object, ...]]] = {
 def test_a_sheet_with_records_is_not_left_out_with_a_note(
     says: str, hidden: tuple[str, ...]
 ) -> None:
-    sheets = [("Sheet", [("user_id", "name"), ("1", "Ada")]), ("Others", FORGOTTEN[says])]
+    sheets: Grids = [("Sheet", [("user_id", "name"), ("1", "Ada")]), ("Others", FORGOTTEN[says])]
     content = workbook("openpyxl", sheets, hidden)
     rows, notes, wrong = table_of(content)
     if says and not hidden:

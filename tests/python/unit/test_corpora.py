@@ -11,7 +11,7 @@ import gzip
 import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -225,7 +225,7 @@ def test_columns_may_stand_in_any_order_and_others_between() -> None:
     assert rows == [("1", "Ada", "a@lab", "2023-01-01")]
 
 
-SAID: list[tuple[str | bytes, dict[str, object]]] = [
+SAID: list[tuple[str | bytes, Mapping[str, object]]] = [
     (PLAIN.encode("cp1250"), {"encoding": "windows-1250"}),
     (DATA, {"columns": NAMES}),
     *(
@@ -237,7 +237,7 @@ SAID: list[tuple[str | bytes, dict[str, object]]] = [
 
 @pytest.mark.parametrize(("content", "said"), SAID)
 def test_what_is_said_goes_before_what_is_recognised(
-    content: str | bytes, said: dict[str, object]
+    content: str | bytes, said: Mapping[str, object]
 ) -> None:
     rows, _, wrong = table_of(content, **said)
     assert (rows, wrong) == (ROWS, "")

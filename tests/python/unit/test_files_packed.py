@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -30,7 +30,7 @@ from loader.files.content import DecompressedStream, sha256_of
 TEXT = b"user_id,name,email,signup_date\n" + b"".join(
     b"%d,User %d,%d@lab.example,2023-01-01\n" % (n, n, n) for n in range(8_000)
 )
-CHECKSUM = {zstd.CompressionParameter.checksum_flag: 1}
+CHECKSUM: Mapping[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "zstd": partial(zstd.compress, options=CHECKSUM),
