@@ -17,15 +17,11 @@ from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-import msgspec
-
+from loader.contract import Column
 from loader.errors import ConfigError, MissingExtra, NotBuilt
 from loader.project import Profile
-
-if TYPE_CHECKING:
-    from loader.engines.raw_store import RawStore
 
 Value = int | Decimal | float | str | bool | date | datetime | None
 Row = tuple[Value, ...]
@@ -46,13 +42,6 @@ def quote(name: str) -> str:
 def literal(text: str) -> str:
     """A text as a literal of standard SQL."""
     return "'" + text.replace("'", "''") + "'"
-
-
-class Column(msgspec.Struct, frozen=True):
-    """A column; `type` in PostgreSQL's words, such as numeric(18,6)."""
-
-    name: str
-    type: str
 
 
 @dataclass(frozen=True)
@@ -199,55 +188,9 @@ class Engine:
         return f"{own} {COMPARISONS[operator]} {values[0]}"
 
 
-@dataclass(frozen=True)
-class Load:
-    """One row of the ledger: one file, or one sheet of it, in one input.
-
-    `call_id` is the load_id of the first load of the call that brought it. `reading` is a JSON
-    object of what was said about how to read the file, and of the `sheet` that was read.
-    `arrived_at` is when the file was last changed, or when it came where nothing else is known. The
-    next five are what was said of its cells: loader.sources.CellFormats. `columns_ignored` is a
-    JSON array of the header's names that mean no declared column; None where there are none.
-    `header` is one of all its names as written, empty where the file has none.
-    """
-
-    load_id: int
-    status: str
-    mode: str
-    input: str
-    file: str
-    records_read: int
-    records_rejected: int
-    bytes: int
-    dialect: str
-    started_at: datetime
-    finished_at: datetime
-    loaded_by: str
-    sha256: str
-    call_id: int
-    reading: str
-    arrived_at: datetime
-    decimal: str | None = None
-    dates: str | None = None
-    list_separator: str | None = None
-    id_prefix: str | None = None
-    durations: str | None = None
-    columns_ignored: str | None = None
-    header: str | None = None
-
-
-def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManager[RawStore]:
-    """Open the raw tables of a profile. With `write` one load at a time has them.
-
-    Raises DatabaseUnreachable, DatabaseFault or ConfigError.
-    """
-    store: AbstractContextManager[RawStore] = _module(profile).connect_raw(profile, write=write)
-    return store
-
-
 def open_engine(profile: Profile) -> AbstractContextManager[Engine]:
     """Connect to the engine of a profile. Raises DatabaseUnreachable or ConfigError."""
-    engine: AbstractContextManager[Engine] = _module(profile).connect(profile)
+    engine: AbstractContextManager[Engine] = module_of(profile).connect(profile)
     return engine
 
 
@@ -265,7 +208,7 @@ def dbt_session(profile: Profile) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _module(profile: Profile) -> ModuleType:
+def module_of(profile: Profile) -> ModuleType:
     """The module of the profile's engine; only that engine's driver is imported."""
     if profile.engine not in ENGINES:
         known = ", ".join(ENGINES)

@@ -20,7 +20,8 @@ from typing import IO, Any
 
 import duckdb
 
-from loader.engines import Column, Engine, Row, Selection, literal, quote
+from loader.contract import Column
+from loader.engines import Engine, Row, Selection, literal, quote
 from loader.engines.raw_store import RawStore
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, QueryFailed
 from loader.locks import interruptible, locked, wait_until

@@ -30,11 +30,11 @@ from pathlib import Path
 
 import duckdb
 
-from loader.engines import Load, literal, quote
+from loader.engines import literal, quote
 from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
 from loader.engines.raw_store import kept_under
 from loader.errors import DatabaseFault, DatabaseUnreachable, MissingExtra, UsageError
-from loader.ledger import CURRENT, REVERTED, changes, not_current
+from loader.ledger import CURRENT, REVERTED, Load, changes, not_current
 from loader.project import Profile, expanded
 from loader.sources import EXTRA, LEDGER, Input
 

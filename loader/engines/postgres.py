@@ -18,7 +18,8 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import errors
 
-from loader.engines import Column, Engine, Row, Selection, quote
+from loader.contract import Column
+from loader.engines import Engine, Row, Selection, quote
 from loader.engines.raw_store import RawStore
 from loader.errors import (
     DatabaseFault,

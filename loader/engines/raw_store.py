@@ -11,13 +11,17 @@ import threading
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from io import BytesIO
 from typing import Any
 
-from loader.engines import Load, literal, quote
+from loader import ledger
+from loader.engines import literal, module_of, quote
 from loader.errors import DatabaseFault
+from loader.ledger import Load
 from loader.parsers.records import Batch, RejectedLine, csv_cell
+from loader.project import Profile
 from loader.sources import EXTRA, LAST_LOAD, LEDGER, REJECTED, Input, InputColumn, header_key
 
 _TYPES = {
@@ -297,6 +301,12 @@ class RawStore:
                 f"where load_id in {_listed(ids)}"
             )
 
+    def mark(self, load_ids: Sequence[int], *, undone: bool) -> dict[int, str]:
+        """Undo loads, or take that back; the statuses that change. See `ledger.mark`."""
+        changes = ledger.mark(self.loads(), load_ids, undone=undone)
+        self.set_status(changes)
+        return changes
+
     def delete(self, loads: Sequence[Load]) -> None:
         """Delete loads, their rows and their rejected lines."""
         ids: dict[str, list[int]] = defaultdict(list)
@@ -314,6 +324,15 @@ class RawStore:
             self.run(f"insert into {self.table(LAST_LOAD)} values ({self._last:d})")
         self.settle()
         self.end()
+
+
+def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManager[RawStore]:
+    """Open the raw tables of a profile. With `write` one load at a time has them.
+
+    Raises DatabaseUnreachable, DatabaseFault or ConfigError.
+    """
+    store: AbstractContextManager[RawStore] = module_of(profile).connect_raw(profile, write=write)
+    return store
 
 
 def _chunks(

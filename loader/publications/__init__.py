@@ -35,11 +35,12 @@ from typing import Any
 import msgspec
 
 from loader import __version__
+from loader.contract import MART_STATUS
 from loader.engines import quote
 from loader.errors import DatabaseFault, NotBuilt, UsageError
 from loader.project import Profile, person
 
-PUBLICATIONS, MART_STATUS = "publications", "mart_status"
+PUBLICATIONS = "publications"
 # Of a publication: readers see it; it can be put back; its tables are gone.
 CURRENT, KEPT, GONE = "current", "kept", "gone"
 # What the next build has to do.

@@ -15,6 +15,7 @@ from hashlib import sha256
 from socket import gethostname
 from typing import Any
 
+from loader.contract import MART_STATUS
 from loader.engines import literal
 from loader.engines.duckdb import Connection
 from loader.engines.lake import lake_of, marts, parquet, published
@@ -23,7 +24,6 @@ from loader.publications import (
     CURRENT,
     GONE,
     KEPT,
-    MART_STATUS,
     PUBLICATIONS,
     GreenBuild,
     Publication,

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2 import errors
 
+from loader.contract import MART_STATUS
 from loader.engines import quote
 from loader.engines.postgres import (
     LONGEST_NAME,
@@ -34,7 +35,6 @@ from loader.errors import DatabaseFault, UsageError
 from loader.locks import wait_until
 from loader.project import Profile
 from loader.publications import (
-    MART_STATUS,
     PUBLICATIONS,
     GreenBuild,
     Publications,

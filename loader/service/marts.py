@@ -34,14 +34,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from loader import __version__
-from loader.contract import Contract, DeclaredColumn, mart_contracts, raw_contract
+from loader.contract import MART_STATUS, Contract, DeclaredColumn, mart_contracts, raw_contract
 from loader.database import Database
 from loader.engines import Selection, quote
 from loader.engines.postgres import Connection, Pool, Postgres, where
 from loader.errors import BadParameter, LabmartError, NotBuilt, UnknownMart
 from loader.export import write_columnar, write_xlsx
 from loader.project import Project
-from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
+from loader.publications import COLUMNS, PUBLICATIONS
 from loader.query import selection_of
 from loader.roles import reader_of, set_up_roles
 from loader.service.jobs import connect

@@ -17,8 +17,9 @@ from support.project import ROOT
 from support.raw_store import load_one, process, write_one
 
 from loader.engines import duckdb as duckdb_engine
-from loader.engines import open_engine, open_store
+from loader.engines import open_engine
 from loader.engines.duckdb import DuckDBRaw, file_lock, path_of
+from loader.engines.raw_store import open_store
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBuilt
 from loader.project import Profile
 

@@ -19,9 +19,11 @@ from support.project import ROOT, loading_project
 from support.raw_store import load_one, process, write_one
 
 from loader import ledger
+from loader.contract import Column
 from loader.database import Database
 from loader.diff import show_changes
-from loader.engines import Column, open_engine, open_store
+from loader.engines import open_engine
+from loader.engines.raw_store import open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, UsageError
 from loader.project import Profile, open_project
 from loader.publications import (
@@ -99,7 +101,7 @@ def test_loads_that_end_while_another_one_writes_stay(lake: Lake) -> None:
             second = write_one(short)
             short.commit()
         with open_store(profile) as undo:
-            ledger.mark(undo, [second], undone=True)
+            undo.mark([second], undone=True)
             undo.commit()
         long.commit()
     with open_store(profile, write=False) as store:
@@ -124,9 +126,9 @@ def test_an_undo_of_what_a_prune_deletes_meanwhile_is_refused(lake: Lake) -> Non
     profile = lake.profile()
     load_one(profile)
     with open_store(profile) as late:
-        ledger.mark(late, [1], undone=True)
+        late.mark([1], undone=True)
         with open_store(profile) as undo:
-            ledger.mark(undo, [1], undone=True)
+            undo.mark([1], undone=True)
             undo.commit()
         prune(profile)
         with pytest.raises(DatabaseFault, match="a prune has deleted"):
@@ -139,7 +141,7 @@ def test_a_prune_spares_what_is_loaded_or_made_current_meanwhile(lake: Lake) -> 
 
     def mark(*, undone: bool) -> None:
         with open_store(profile) as store:
-            ledger.mark(store, [2], undone=undone)
+            store.mark([2], undone=undone)
             store.commit()
 
     mark(undone=True)
@@ -378,7 +380,7 @@ def test_a_lake_may_be_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
         other.commit()
         one.commit()
     with open_store(profile) as store:
-        ledger.mark(store, [1], undone=True)
+        store.mark([1], undone=True)
         store.commit()
     assert prune(profile) == [1]
     files = s3fs.S3FileSystem(skip_instance_cache=True).find(f"bench/a lab/{RAW}/people")

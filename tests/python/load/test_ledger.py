@@ -12,11 +12,10 @@ import pytest
 from support.raw_store import DAY, entry_of
 
 from loader import ledger
-from loader.engines import Load
 from loader.engines.raw_store import RawStore
 from loader.errors import UnknownLoad, WrongStatus
 from loader.history import after_change, after_prune
-from loader.ledger import Step, escaped, plan, statuses
+from loader.ledger import Load, Step, escaped, plan, statuses
 
 
 def load(load_id: int, **values: object) -> Load:
@@ -35,6 +34,7 @@ class Memory:
     """The part of a RawStore that the ledger uses."""
 
     rows: list[Load] = field(default_factory=list)
+    mark = RawStore.mark
 
     def loads(self) -> list[Load]:
         return list(self.rows)
@@ -112,7 +112,7 @@ def test_random_histories_show_what_replaying_them_shows(seed: int) -> None:
             others = [row.load_id for row in memory.rows if row.status != "reverted"]
             able = others if action == "undo" else reverted
             chosen = rng.sample(able, min(len(able), rng.choice([1, 1, 2])))
-            ledger.mark(store, chosen, undone=action == "undo")
+            store.mark(chosen, undone=action == "undo")
             model.undone ^= set(chosen)
         current = {row.load_id for row in memory.rows if row.status == "current"}
         assert current == model.visible()
@@ -123,18 +123,18 @@ def test_random_histories_show_what_replaying_them_shows(seed: int) -> None:
 def test_undo_is_all_or_nothing_and_says_why() -> None:
     memory, store = store_of(load(1), load(2, status="reverted"))
     with pytest.raises(WrongStatus, match=r"^Load 2 is undone already\. `labmart redo 2`"):
-        ledger.mark(store, [1, 2], undone=True)
+        store.mark([1, 2], undone=True)
     with pytest.raises(UnknownLoad, match="no load 7"):
-        ledger.mark(store, [1, 7], undone=True)
+        store.mark([1, 7], undone=True)
     assert memory.rows == [load(1), load(2, status="reverted")]
 
 
 def test_redo_of_what_was_not_undone_says_what_is_in_its_place() -> None:
     _, store = store_of(load(1, status="superseded"), load(2, mode="replace"))
     with pytest.raises(WrongStatus, match=r"load 2 has replaced it\. `labmart undo 2`"):
-        ledger.mark(store, [1], undone=False)
+        store.mark([1], undone=False)
     with pytest.raises(WrongStatus, match="was not undone: it is current"):
-        ledger.mark(store, [2], undone=False)
+        store.mark([2], undone=False)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_undo_and_redo_tell_what_counts_now(
     action: str, chosen: int, before: list[Load], said: str
 ) -> None:
     _, store = store_of(*before)
-    changed = ledger.mark(store, [chosen], undone=action == "undo")
+    changed = store.mark([chosen], undone=action == "undo")
     told = after_change(before, [chosen], changed)
     build = ["Run `labmart build` to bring the tables up to date."]
     assert told == [said, *(build if "current again" in said else [])]
@@ -283,8 +283,8 @@ def test_undo_and_redo_of_a_correction_give_the_earlier_reading_its_place() -> N
     corrected = load(2, sha256="x", reading='{"quote": ""}')
     memory, store = store_of(load(1, sha256="x"), corrected)
     settle(store)
-    assert ledger.mark(store, [2], undone=True) == {1: "current", 2: "reverted"}
-    assert ledger.mark(store, [2], undone=False) == {1: "superseded", 2: "current"}
+    assert store.mark([2], undone=True) == {1: "current", 2: "reverted"}
+    assert store.mark([2], undone=False) == {1: "superseded", 2: "current"}
     assert [one.load_id for one in ledger.not_current(memory.rows)] == [1]
 
 

@@ -33,9 +33,8 @@ from support.raw_store import (
 )
 
 from loader.dbt import one_build_at_a_time
-from loader.engines import open_store
 from loader.engines.postgres import PostgresRaw
-from loader.engines.raw_store import RawStore, raw_tables
+from loader.engines.raw_store import RawStore, open_store, raw_tables
 from loader.errors import DatabaseFault, FileRefused, UsageError
 from loader.parsers.records import Batch, RejectedLine
 from loader.project import open_project
