@@ -79,9 +79,10 @@ class Selection:
 class Engine:
     """An open connection to one engine, and one schema of it; every statement goes through it.
 
-    `where` is the database in a person's words. What the driver raises becomes DatabaseFault where
-    it `writes`, else QueryFailed. PostgreSQL's also raises QueryTooSlow and DatabaseUnreachable,
-    and where it is told of which relation a statement is, NotBuilt or Outdated if it is that.
+    `where` is the database in a person's words. What the driver raises becomes DatabaseFault if it
+    `writes`, which is said of all work on raw tables and publications, else QueryFailed. Then
+    PostgreSQL's also raises QueryTooSlow and DatabaseUnreachable, and where it is told of which
+    relation a statement is, NotBuilt or Outdated.
 
     NULL is less than every value: it comes first, and last in the descending order. A comparison
     with a value never holds for NULL.
@@ -116,10 +117,11 @@ class Engine:
         rows = self.run("select distinct nspname from pg_namespace order by nspname")
         return [name for (name,) in rows]
 
-    def tables(self, schema: str) -> dict[str, dict[str, str]]:
-        """The relations of a schema, and the types of their columns."""
+    def tables(self, schema: str = "") -> dict[str, dict[str, str]]:
+        """The relations of a schema, by default its own, and the types of their columns."""
         tables: dict[str, dict[str, str]] = defaultdict(dict)
-        for table, name, type_ in self.run(self.columns_sql.format(schema=self.literal(schema))):
+        sql = self.columns_sql.format(schema=self.literal(schema or self.schema))
+        for table, name, type_ in self.run(sql):
             tables[table][name] = self.standard_type(type_)
         return tables
 
@@ -135,7 +137,7 @@ class Engine:
 
     def columns(self, relation: str) -> tuple[Column, ...]:
         """The columns of a relation. Raises NotBuilt if there is none."""
-        columns = self.tables(self.schema).get(relation)
+        columns = self.tables().get(relation)
         if columns is None:
             raise NotBuilt(f"{self.schema}.{relation}", self.where)
         return tuple(Column(*item) for item in columns.items())

@@ -124,7 +124,7 @@ def opened(profile: Profile, *, write: bool, locks: bool = True) -> Iterator[Con
                 path.unlink()
 
 
-def _given(profile: Profile, key: str) -> dict[str, str]:
+def _mapping(profile: Profile, key: str) -> dict[str, str]:
     values = profile.values.get(key) or {}
     if not isinstance(values, Mapping):
         raise ConfigError(profile.path, f"`{key}` is no mapping of names to values.")
@@ -133,8 +133,8 @@ def _given(profile: Profile, key: str) -> dict[str, str]:
 
 def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
     # Times are printed; they must not depend on the machine.
-    settings = {"TimeZone": "UTC", **_given(profile, "settings")}
-    options = _given(profile, "config_options")
+    settings = {"TimeZone": "UTC", **_mapping(profile, "settings")}
+    options = _mapping(profile, "config_options")
     is_there, deadline = path.exists(), time.monotonic() + _PATIENCE_SECONDS
     file = str(path) if write or is_there else ":memory:"
 

@@ -23,7 +23,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from pathlib import Path
 import duckdb
 
 from loader.engines import literal, quote
-from loader.engines.duckdb import IN_ANY_ORDER, Connection, DuckDB
+from loader.engines.duckdb import IN_ANY_ORDER, DuckDB
 from loader.engines.raw_store import RawStore, kept_under
 from loader.errors import DatabaseFault, DatabaseUnreachable, MissingExtra, UsageError
 from loader.ledger import CURRENT, REVERTED, Load, changes, not_current
@@ -80,13 +80,13 @@ class Folder:
             ) from None
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """DuckDB, which reads and writes the files by the paths of this folder."""
+    def engine(self, schema: str, *, writes: bool) -> Iterator[DuckDB]:
+        """DuckDB in memory, which reads and writes the files by the paths of this folder."""
         with duckdb.connect(":memory:") as connection:
             connection.execute("set TimeZone = 'UTC'")
             if not self.is_local:
                 connection.register_filesystem(self.files)
-            yield connection
+            yield DuckDB(connection, schema, self.location, writes=writes)
 
     def path(self, name: str) -> str:
         return f"{self.location}/{name}"
@@ -239,8 +239,7 @@ def connect(
 ) -> Iterator[DuckDB]:
     """The published marts, each a view on its Parquet; also those of builds, by their places."""
     lake, schema = lake_of(profile), profile.schema
-    with lake.connect() as connection:
-        engine = DuckDB(connection, schema, lake.location, writes=writes)
+    with lake.engine(schema, writes=writes) as engine:
         own = [relation for relation in published(lake, engine) if relation.schema == schema]
         views = {(schema, relation.name): relation for relation in own}
         views |= {(part.build, part.name): part for part in own if part.build in places}
@@ -262,11 +261,11 @@ def connect(
         yield engine
 
 
-def parquet(run: Callable[[str], object], rows: str) -> bytes:
-    """The rows of a query as a file; `run` runs it."""
+def parquet(engine: DuckDB, rows: str) -> bytes:
+    """The rows of a query as a file."""
     with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
         path = Path(folder) / "rows.parquet"
-        run(f"copy ({rows}) to {literal(str(path))} (format parquet)")
+        engine.run(f"copy ({rows}) to {literal(str(path))} (format parquet)")
         return path.read_bytes()
 
 
@@ -283,8 +282,7 @@ def _rows(files: Iterable[str], *, union_by_name: bool = False) -> str:
 def connect_raw(profile: Profile, *, write: bool) -> Iterator[LakeRaw]:  # noqa: ARG001 -- by many
     """See `raw_store.open_store`."""
     lake = lake_of(profile)
-    with lake.connect() as connection:
-        engine = DuckDB(connection, profile.raw_schema, lake.location, writes=True)
+    with lake.engine(profile.raw_schema, writes=True) as engine:
         engine.run(IN_ANY_ORDER)
         store = LakeRaw(engine, lake)
         try:
@@ -469,7 +467,7 @@ class LakeRaw(RawStore):
             f"from {self.table(LEDGER)} where load_id in {_array(changed)} union all by name "
             f"select unnest({_array(gone)}) as load_id, '{_PRUNED}' as status"
         )
-        content = parquet(self.run, f"select *, {number:d}::bigint as entry from ({rows})")
+        content = parquet(self.engine, f"select *, {number:d}::bigint as entry from ({rows})")
         if not self._lake.create(self._name(LEDGER, f"{number:012d}.parquet"), content):
             return False
         for old, name in self._entries().items() if is_complete else ():

@@ -122,17 +122,13 @@ class RawStore:
         """A raw table as SQL."""
         return self.engine.relation(name)
 
-    def columns(self) -> dict[str, dict[str, str]]:
-        """The raw tables, and the types of their columns."""
-        return self.engine.tables(self.engine.schema)
-
     def prepare(self, inputs: Sequence[Input]) -> None:
         """Create what is missing of the schema, its tables and their columns."""
         # `if not exists` alone would ask for the right to create what is there already.
         schema, home = self.engine.schema, self.engine.home
         if schema not in self.engine.schemas():
             self.run(f"create schema if not exists {home}")
-        present = self.columns()
+        present = self.engine.tables()
         for name, columns in raw_tables(inputs).items():
             if name not in present:
                 self.run(create_table(home, name, columns, has_ranges=self.engine.has_ranges))
@@ -253,7 +249,7 @@ class RawStore:
         """The ledger by load_id; empty when there is none yet."""
         self.settle()
         # An older ledger lacks columns that came later, and have a default.
-        present = self.columns().get(LEDGER, ())
+        present = self.engine.tables().get(LEDGER, ())
         names = [name for name in LEDGER_COLUMNS if name in present]
         if not names:
             return []
@@ -282,7 +278,7 @@ class RawStore:
             for table in (load.input, REJECTED, LEDGER):
                 ids[table].append(load.load_id)
         # The table of an input may have been dropped.
-        for table in self.columns().keys() & ids:
+        for table in self.engine.tables().keys() & ids:
             self.run(f"delete from {self.table(table)} where load_id in {_listed(ids[table])}")
             self.changed.add(table)
 

@@ -120,7 +120,7 @@ class LakePublications(Publications):
             self._lake.copy(f"{builds}/{chosen.place}", f"{builds}/{place}")
             files = ", ".join(map(literal, self._lake.files_in(f"{pointers}/{chosen.place}")))
             pointer = parquet(
-                self.run,
+                self.engine,
                 f"select {literal(place)} as build, * exclude (build) from read_parquet([{files}])",
             )
             self._lake.create(f"{pointers}/{place}/0.parquet", pointer)
@@ -143,7 +143,7 @@ class LakePublications(Publications):
         """Put the table into the lake, and `mart_status` as it is by it."""
         rows = {PUBLICATIONS: f"select * from {self.table}", MART_STATUS: self.status_of_marts()}
         for name, sql in rows.items():
-            self._lake.replace(f"{self.schema}/{name}.parquet", parquet(self.run, sql))
+            self._lake.replace(f"{self.schema}/{name}.parquet", parquet(self.engine, sql))
 
     def _pointers(self) -> list[str]:
         return self._lake.names(f"{self.schema}/published")
