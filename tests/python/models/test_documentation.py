@@ -178,6 +178,16 @@ def test_no_column_of_a_mart_is_called_like_a_parameter_of_the_service() -> None
     assert names.isdisjoint(RowQuery.model_fields)
 
 
+def test_unit_tests_hold_whatever_variables_a_run_is_given(manifest: Node) -> None:
+    """`dbt build --vars 'input: seeds'` tests the same rules."""
+    models = {n["name"]: n["raw_code"] for n in described(manifest) if "raw_code" in n}
+    read = {name: set(re.findall(r"\bvar\('(\w+)'", code)) for name, code in models.items()}
+    assert any(read.values())
+    for unit in manifest["unit_tests"].values():
+        overridden = (unit["overrides"] or {}).get("vars", {})
+        assert read[unit["model"]] <= overridden.keys(), unit["name"]
+
+
 def _place(found: dict[str, Contract]) -> Callable[[Node], int]:
     return lambda node: list(found).index(node["alias"])
 
