@@ -20,9 +20,9 @@ import pytest
 from support.engines import Engine as TestEngine
 
 from loader import export as export_module
-from loader.contract import mart_contract
+from loader.contract import Column, mart_contract
 from loader.database import Database
-from loader.engines import Column, Engine, Row, Selection, Value, open_engine
+from loader.engines import Engine, Row, Selection, Value, open_engine
 from loader.errors import NotBuilt, QueryFailed, UnknownColumn, UnknownMart, UsageError
 from loader.export import export, relation
 from loader.project import Project
