@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from support.accounts import account_of
 from support.corpora import INPUTS, NAMES, read, table_of, written, zipped
 
 from loader.errors import UsageError
@@ -331,3 +332,15 @@ def test_a_damaged_file_is_read_or_refused(form: str, share: int, mutations: int
         tables, problems = read(damaged(whole, chance))
         assert tables or problems
         assert all(problem.startswith("some.dat") for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("lines", "seed"),
+    [(10_000, 1), pytest.param(1_000_000, 2, marks=pytest.mark.prove("a million lines: minutes"))],
+)
+def test_every_record_is_accounted_for(lines: int, seed: int) -> None:
+    fates = account_of(lines, seed)
+    assert fates["lost"] == fates["made up"] == 0
+    told = ("read to the letter", "rejected with their line", "refused with their file")
+    assert all(fates[fate] for fate in told)
+    assert sum(fates[fate] for fate in (*told, "in lines that a warning names")) == fates["records"]
