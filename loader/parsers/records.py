@@ -7,11 +7,11 @@ import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loader.errors import FileRefused
 from loader.parsers.headers import ID_LIKE, HeaderMatch, columns_alike, match_header, most_like
@@ -202,6 +202,34 @@ class Parser(ABC):
         """All records, once. Raises FileRefused when the file cannot be read on."""
 
 
+class NoRecord(Exception):  # noqa: N818 -- a name says the fault
+    """A row that cannot be split; the arguments are rule and detail of RejectedLine."""
+
+
+def batch_of(
+    rows: Iterable[tuple[int, Any]],
+    record: Callable[[int, Any], str | None],
+    load_id: int,
+    position: int = 0,
+) -> Batch:
+    """The batch of rows, each with its number: lines of a text, or cells.
+
+    `record` gives a row as CSV, None for one that is to be passed over, or raises NoRecord.
+    """
+    records: list[str] = []
+    rejected: list[RejectedLine] = []
+    for number, row in rows:
+        try:
+            text = record(number, row)
+        except NoRecord as fault:
+            content = verbatim(row if isinstance(row, str) else csv_line(row))
+            rejected.append(RejectedLine(number, *fault.args, content))
+        else:
+            if text is not None:
+                records.append(f"{number},{load_id},{text}\n")
+    return Batch("".join(records), len(records), tuple(rejected), position)
+
+
 class Rejections:
     """Collects a file's rejected lines, of which doubted records do not count as rejected.
 
@@ -266,6 +294,10 @@ def csv_cell(cell: str | None, delimiter: str = ",") -> str:
     if not cell or delimiter in cell or _NEEDS_QUOTES.search(cell):
         return '"' + cell.replace('"', '""') + '"'
     return cell
+
+
+def csv_line(cells: Iterable[str | None], delimiter: str = ",") -> str:
+    return delimiter.join([csv_cell(cell, delimiter) for cell in cells])
 
 
 def verbatim(text: str) -> str:
