@@ -26,8 +26,8 @@ EXTRA = "extra"
 LOADER_COLUMNS = ("load_id", "line", EXTRA)
 # What it keeps beside the inputs: the last one has the greatest number that a load ever had.
 LEDGER, REJECTED, LAST_LOAD = OWN_TABLES = ("loads", "rejected_lines", "last_load")
-# PostgreSQL cuts a longer name short.
-_LONGEST_NAME = 63
+# PostgreSQL cuts a longer name short, in silence.
+LONGEST_NAME = 63
 # Cells are trimmed of these everywhere: space, TAB, CR, LF, no-break space, byte order mark.
 BLANKS = " \t\r\n\u00a0\ufeff"
 # Also what nobody sees: spaces and joiners without width.
@@ -198,8 +198,8 @@ def _input(path: Path, table: DeclaredTable) -> Input:
         if column.name in LOADER_COLUMNS:
             continue
         names = frozenset(header_key(str(name)) for name in [column.name, *keys.header_names])
-        if not header_key(column.name) or len(column.name.encode()) > _LONGEST_NAME:
-            raise ConfigError(path, f"{where}: a column has a name of 1 to {_LONGEST_NAME} bytes.")
+        if not header_key(column.name) or len(column.name.encode()) > LONGEST_NAME:
+            raise ConfigError(path, f"{where}: a column has a name of 1 to {LONGEST_NAME} bytes.")
         if column.type != "text":
             raise ConfigError(path, f"{where}: the `data_type` of a loaded cell is text.")
         if any(column.name == other.name for other in columns):
