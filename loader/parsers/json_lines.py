@@ -29,9 +29,9 @@ from loader.parsers.records import (
     extra_of,
     formula_text,
     is_filled,
-    listed,
     not_text,
 )
+from loader.printable import listed
 from loader.sources import Input, header_key
 
 # Keys are looked for in the objects that begin the file, up to so many characters.
@@ -111,8 +111,8 @@ class JsonLinesParser(Parser):
         if len(values) < len(pairs):
             (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
             raise NoRecord("invalid_json", f"The key {twice!r} stands there twice.")
-        known = tuple(values)
-        key_of_column, further = self._layouts.get(known) or self._layout(number, known)
+        keys = tuple(values)
+        key_of_column, further = self._layouts.get(keys) or self._layout(number, keys)
         is_plain = _TEXTS.issuperset(map(type, values.values()))
         if not is_plain:
             separator = self.input.formats.list_separator or ";"
@@ -128,8 +128,8 @@ class JsonLinesParser(Parser):
             for column, cell in zip(self.columns, cells, strict=True):
                 if cell and (problem := not_text(cell)):
                     what = "a NUL" if problem[0] == "nul_byte" else "half of a surrogate pair"
-                    said = f"The value of {column} has {what}, which is no text."
-                    raise NoRecord(problem[0], said)
+                    detail = f"The value of {column} has {what}, which is no text."
+                    raise NoRecord(problem[0], detail)
         if not text or "" in cells or text.count(",") >= len(cells):
             text = csv_line(cells)
         if not extra and not text.strip(_NOTHING) and not is_filled(cells):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from loader.errors import FileRefused
 from loader.parsers.headers import ID_LIKE, HeaderMatch, columns_alike, match_header, most_like
+from loader.printable import listed
 from loader.sources import BLANKS, Input
 
 # A header further down than this is not looked for.
@@ -26,9 +27,8 @@ _NEEDS_QUOTES = re.compile('["\r\n]')
 UNDECODABLE = re.compile("[\ud800-\udfff]")
 NO_TEXT = re.compile("[\ud800-\udfff\0]")
 _TEXT_FORMULA = re.compile(f'[{BLANKS}]*+="([^"\r\n]*+)"[{BLANKS}]*+')
-# So much of an ignored column's name is told, and so many names.
+# So much of an ignored column's name is told.
 _LONGEST_NAME = 60
-_MOST_NAMES = 20
 # The rule of a record that is read and doubted, with a warning: it may have swallowed others.
 SWALLOWED = "swallowed_records"
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -222,8 +222,9 @@ def batch_of(
         try:
             text = record(number, row)
         except NoRecord as fault:
+            rule, detail = fault.args
             content = verbatim(row if isinstance(row, str) else csv_line(row))
-            rejected.append(RejectedLine(number, *fault.args, content))
+            rejected.append(RejectedLine(number, rule, detail, content))
         else:
             if text is not None:
                 records.append(f"{number},{load_id},{text}\n")
@@ -353,12 +354,6 @@ def refuse_records_above(name: str, match: HeaderMatch, where: str, above: Itera
             f"{where.split()[0]} {listed(rows)}. Put the header first, or what is above it into a "
             "file of its own.",
         )
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names of many, and how many more there are."""
-    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-    return f"{', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def _shown(name: str) -> str:

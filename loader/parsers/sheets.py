@@ -41,10 +41,10 @@ from loader.parsers.records import (
     extra_of,
     formula_text,
     is_filled,
-    listed,
     not_text,
     refuse_records_above,
 )
+from loader.printable import listed
 from loader.sources import Input
 
 _ROWS_PER_BATCH = 10_000
