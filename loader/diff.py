@@ -20,7 +20,8 @@ from loader.publications import (
     kept_of,
     open_publications,
 )
-from loader.show import print_rows, select
+from loader.query import select
+from loader.show import print_rows
 
 # Where a row came from: a file that is sent again changes it for every row.
 _LINEAGE = ("load_id", "line")

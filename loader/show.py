@@ -22,20 +22,21 @@ import shutil
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import accumulate
 from typing import IO, NamedTuple
 
-from loader.contract import Contract, MadeOf, mart_contract, mart_contracts
+from loader.contract import MadeOf, mart_contract, mart_contracts
 from loader.database import Database
-from loader.engines import IN, Column, Engine, Filter, Row, Selection, Value, named
+from loader.engines import IN, Column, Engine, Filter, Row, Selection, Value
 from loader.errors import UnknownColumn, UsageError, did_you_mean
 from loader.parsers.records import csv_cell
 from loader.printable import printable
 from loader.project import Project
+from loader.query import select
 
 ISSUES = "input_issues"
 COUNTS = "issue_counts"
@@ -49,38 +50,6 @@ _ISSUES_IN_A_TABLE = ("file", "line", "rule", "column_name", "value")
 # So many cells that cannot be read are told with what would read them.
 _MANY = 20
 _ORIGIN = ("load_id", "line")
-Equal = Sequence[tuple[str, str]]
-
-
-def select(
-    mart: Contract,
-    source: Engine,
-    *,
-    columns: Sequence[str] = (),
-    equal: Equal = (),
-    limit: int | None = None,
-) -> Selection:
-    """Choose columns and rows of a mart as it stands in the database; no columns means all.
-
-    Raises NotBuilt, or UnknownColumn.
-    """
-    present = source.columns(mart.name)
-
-    def known(name: str) -> Column:
-        column = named(present, name)
-        if column is None:
-            raise UnknownColumn(mart.name, name, [column.name for column in present])
-        return column
-
-    order = [column for key in mart.order_by if (column := named(present, key))]
-    return Selection(
-        relation=mart.name,
-        columns=tuple(map(known, columns)) or present,
-        # Without a declared order all columns together are one: the same rows, the same output.
-        order_by=tuple(order) or present,
-        filters=tuple(Filter(known(name), "eq", (value,)) for name, value in equal),
-        limit=limit,
-    )
 
 
 def show(
@@ -90,7 +59,7 @@ def show(
     *,
     limit: int | None = None,
     columns: Sequence[str] = (),
-    equal: Equal = (),
+    equal: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Print a mart; `limit` None means the format's default, 0 means all rows.
 
@@ -175,6 +144,18 @@ def write_json(columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes]) -
         out.write(f"{before}\n  {{{', '.join(pairs)}}}".encode())
         before = ","
     out.write(b"[]\n" if before == "[" else b"\n]\n")
+
+
+def write_items(
+    columns: Iterable[Column],
+    rows: Iterable[Row],
+    out: IO[bytes],
+    more: Callable[[], Mapping[str, object]],
+) -> None:
+    """Stream the same as `items` of an object; its other members are known after the rows."""
+    out.write(b'{"items": ')
+    write_json(columns, rows, out)
+    out.write(f", {_encode(more())[1:]}\n".encode())
 
 
 def _json(value: Value) -> str:

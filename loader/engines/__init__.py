@@ -9,7 +9,7 @@ the digits that the engine has (12.500000).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -274,8 +274,3 @@ def _module(profile: Profile) -> ModuleType:
             f"target {profile.target!r} has `type: {profile.engine}`; labmart works with {known}.",
         )
     return import_module(f"{__name__}.{ENGINES[profile.engine]}")
-
-
-def named(columns: Sequence[Column], name: str) -> Column | None:
-    """The column of that name, if there is one."""
-    return next((column for column in columns if column.name == name), None)

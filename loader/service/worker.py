@@ -46,6 +46,7 @@ from loader.load import Table, load
 from loader.locks import wait_until
 from loader.printable import printable
 from loader.progress import NodeResult, Report
+from loader.query import select as select_rows
 from loader.service.jobs import (
     LOCAL,
     WORKING,
@@ -65,7 +66,6 @@ from loader.service.jobs import (
 from loader.service.problems import Problem, of_error
 from loader.service.uploads import load_options, spooled, upload_folders
 from loader.show import COUNTS, accounts
-from loader.show import select as select_rows
 from loader.sources import read_inputs
 
 _LOG = logging.getLogger("labmart.worker")
