@@ -2,7 +2,8 @@
 
 The way of a file, `labmart load plate.xlsx`:
 
-    cli/          parses the call and hands it on
+    cli/          parses the call and hands it on; the options of a load, which an upload has
+                  too, stand in options
     project, database
                   which dbt project, which target of profiles.yml, and its database made ready:
                   embedded/ starts the PostgreSQL that comes in a wheel

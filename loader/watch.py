@@ -66,7 +66,6 @@ class WatchOptions:
     once: bool = False
     moves: bool | None = None
     build: bool = True
-    target: str | None = None
     vars: str | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
 
@@ -179,7 +178,7 @@ class _Watcher(Report):
 
     def _build(self) -> None:
         try:
-            options = BuildOptions(target=self._options.target, vars=self._options.vars)
+            options = BuildOptions(vars=self._options.vars)
             self.build_failed = not run_and_report(self._database, options)
         except (DatabaseUnreachable, DatabaseFault):
             raise

@@ -14,63 +14,20 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
 from loader import __version__
 from loader.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, LabmartError
+from loader.options import option
 from loader.printable import printable
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-    from loader.database import Database
-
-    _Options = TypeVar("_Options", bound=DataclassInstance)
-
 __all__ = ["labmart", "main"]
-
-# The options of a call as click gives them, under the names of the fields that they fill.
-Given = dict[str, Any]
-_F = TypeVar("_F", bound=Callable[..., object])
-
-
-@dataclass(frozen=True)
-class Call:
-    """What holds for every subcommand."""
-
-    project_dir: Path | None
-
-    def database(self, target: str | None) -> Database:
-        """The database of a target of the project."""
-        from loader.database import find_database
-        from loader.project import open_project
-
-        return find_database(open_project(self.project_dir), target)
-
-
-def option(name: str, *parameter: str, **attributes: object) -> Callable[[_F], _F]:
-    """An option with its environment variable LABMART_<OPTION>; of --on/--off the first counts."""
-    variable = "LABMART_" + name.partition("/")[0].removeprefix("--").replace("-", "_").upper()
-    settings: dict[str, Any] = {"envvar": variable, "show_envvar": True, **attributes}
-    return click.option(name, *parameter, **settings)
-
-
-def options(*added: Callable[[_F], _F]) -> Callable[[_F], _F]:
-    """Several options that some subcommands have alike, in this order."""
-
-    def add(command: _F) -> _F:
-        for one in reversed(added):
-            command = one(command)
-        return command
-
-    return add
 
 
 class Folder(click.Path):
@@ -111,7 +68,7 @@ class _Group(click.Group):
 @click.pass_context
 def labmart(context: click.Context, project_dir: Path | None) -> None:
     """Turn a laboratory's exports into tested, documented tables."""
-    context.obj = Call(project_dir=project_dir)
+    context.obj = project_dir
 
 
 target_option = option("--target", help="Target of profiles.yml; default: the profile's own.")
@@ -145,30 +102,22 @@ def on_database(
         @target_option
         @click.pass_obj
         @wraps(command)
-        def call_with_database(call: Call, /, target: str | None, **given: Any) -> None:
-            database = call.database(target or default)
+        def call_with_database(folder: Path | None, /, target: str | None, **given: Any) -> None:
+            from loader.database import find_database
+            from loader.project import open_project
+
+            database = find_database(open_project(folder), target or default)
             if not calls:
                 command(database, **given)
                 return
             module, _, function = calls.rpartition(".")
-            said = getattr(import_module(module), function)(database, **fixed, **given)
-            if said is not None:
-                say(said)
+            sentence = getattr(import_module(module), function)(database, **fixed, **given)
+            if sentence is not None:
+                say(sentence)
 
         return group.command(name)(call_with_database)
 
     return add
-
-
-def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Names with commas between."""
-    return tuple(name.strip() for name in value.split(",")) if value else ()
-
-
-def filled(kind: type[_Options], given: Given, **more: object) -> _Options:
-    """A record of options, of what was given under the names of its fields, and of more."""
-    own = {field.name: given[field.name] for field in fields(kind) if field.name in given}
-    return kind(**{**own, **more})
 
 
 def say(text: str) -> None:

@@ -51,7 +51,6 @@ class Settings:
     """
 
     database: Database
-    target: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     spool: Path | None = None
@@ -367,7 +366,7 @@ class JobStore:
                 f"select * from jobs where {same_key}", created_by=created_by, key=idempotency_key
             ):
                 job = _job(earlier)
-                is_same = [one.sha256 for one in job.files] == [one.sha256 for one in files]
+                is_same = [file.sha256 for file in job.files] == [file.sha256 for file in files]
                 if is_same and job.options == options:
                     return job
                 raise Problem(

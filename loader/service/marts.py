@@ -179,15 +179,15 @@ class Marts:
             build = self._build(engine, contract.name)
             if build:
                 headers["Labmart-Build"] = str(build[0])
-                given = format_, query.formulas, query.total, query.after
+                form = format_, query.formulas, query.total, query.after
                 # It speaks of the rows; the bytes of a format are its writer's affair.
-                headers["ETag"] = f'W/"{_hash(__version__, build, selection, given)}"'
+                headers["ETag"] = f'W/"{_hash(__version__, build, selection, form)}"'
                 if headers["ETag"][2:] in request.headers.get("if-none-match", ""):
                     return Response(status_code=304, headers=headers)
             cursor = _hash(build, replace(selection, columns=(), limit=None))[:12]
             if query.after is not None:
-                known, _, offset = query.after.partition("-")
-                if known != cursor:
+                given, _, offset = query.after.partition("-")
+                if given != cursor:
                     raise BadParameter(
                         "after",
                         "this cursor is of another table, order or filter, or the table has been "

@@ -35,7 +35,6 @@ import psycopg2
 
 from loader import ledger
 from loader.build import build_and_publish, stand_by, summary
-from loader.contract import mart_contract
 from loader.database import Database
 from loader.dbt import FAILED, BuildOptions, Standby
 from loader.engines import open_store, quote
@@ -46,7 +45,6 @@ from loader.load import Table, load
 from loader.locks import wait_until
 from loader.printable import printable
 from loader.progress import NodeResult, Report
-from loader.query import select as select_rows
 from loader.service.jobs import (
     LOCAL,
     WORKING,
@@ -64,8 +62,8 @@ from loader.service.jobs import (
     prepared,
 )
 from loader.service.problems import Problem, of_error
-from loader.service.uploads import load_options, spooled, upload_folders
-from loader.show import COUNTS, accounts
+from loader.service.uploads import options_of, spooled, upload_folders
+from loader.show import COUNTS, accounts, mart_rows
 from loader.sources import read_inputs
 
 _LOG = logging.getLogger("labmart.worker")
@@ -95,8 +93,7 @@ async def keep_worker(settings: Settings) -> None:
     """Keep a worker's process running until cancelled; then end it, which may take some time."""
     command = [sys.executable, "-P", "-m", "loader"]
     command += ["--project-dir", str(settings.database.project.root), "worker", "--with-parent"]
-    command += ["--spool", str(settings.spool_folder)]
-    command += ["--target", settings.target] if settings.target else []
+    command += ["--spool", str(settings.spool_folder), "--target", settings.database.profile.target]
     while True:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -236,7 +233,7 @@ class Worker:
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings = settings
         self._store = store
-        self._build_options = BuildOptions(target=settings.target, standby=Standby())
+        self._build_options = BuildOptions(standby=Standby())
 
     def run(self, watch: _Watch) -> None:
         """Do what there is to do, until the watch interrupts it."""
@@ -312,7 +309,7 @@ class Worker:
         }
         # Whoever uploads several at once has given them no order.
         paths = in_reading_order(names, names.__getitem__)
-        options = replace(load_options(job.options), loaded_by=_loaded_by(job), names=names)
+        options = replace(options_of(job.options), loaded_by=_loaded_by(job), names=names)
         inputs = read_inputs(database.project.sources_file)
         tables = load(paths, inputs, database.profile, options, report)
         return Result(files=[_file_result(table) for table in tables])
@@ -361,19 +358,19 @@ class Worker:
             told.working("")
             outcome = build_and_publish(database, options, told)
             if outcome is not None:
-                result, failed = outcome.result, outcome.failures
+                run, failed = outcome.run, outcome.failures
                 report = BuildReport(
-                    passed=result.count("success", "pass", "warn"),
-                    failed=result.count(*FAILED),
-                    skipped=result.count("skipped"),
-                    seconds=round(result.seconds, 3),
+                    passed=run.count("success", "pass", "warn"),
+                    failed=run.count(*FAILED),
+                    skipped=run.count("skipped"),
+                    seconds=round(run.seconds, 3),
                     failures=[
                         Failure(name=node.name, message="\n".join(node.lines)) for node in failed
                     ],
                 )
                 if failed:
                     names = ", ".join(node.name for node in failed)
-                    detail = f"The build failed: {names}. {summary(result)}."
+                    detail = f"The build failed: {names}. {summary(run)}."
                     problem = Problem(500, "build-failed", detail)
             if problem is None:
                 # What cannot be told of it does not make the build fail.
@@ -470,8 +467,7 @@ def _add_accounts(jobs: Sequence[Job], database: Database) -> None:
             if file := files.get(load_id):
                 file.rows_accepted, file.rows_rejected = account.accepted, account.rejected_rows
                 file.issues = []
-        counts = select_rows(mart_contract(project, COUNTS), source, columns=columns)
-        for of_load, *cells in source.rows(counts):
+        for of_load, *cells in mart_rows(project, source, COUNTS, *columns):
             issue = IssueCount.model_validate(
                 dict(zip(IssueCount.model_fields, cells, strict=True))
             )

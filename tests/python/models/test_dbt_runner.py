@@ -22,8 +22,8 @@ from support.in_process import Done, labmart
 from support.project import ROOT
 
 from loader.build import NOT_PUBLISHED
-from loader.dbt import BuildOptions, Standby, build
-from loader.project import Project
+from loader.dbt import BuildOptions, Plan, Standby, build
+from loader.project import Profile, Project
 
 pytestmark = pytest.mark.slow
 
@@ -138,8 +138,9 @@ def test_what_is_ready_is_taken_for_just_that_build(
     (tiny / "echo.py").write_text(ECHO)
     monkeypatch.setattr("loader.dbt._PROGRAM", str(tiny / "echo.py"))
     standby = Standby()
-    expected: dict[str, Any] = {"place": "next", "is_increment": True, "code": "this"}
-    standby.prepare(Project(tiny, tiny), BuildOptions(), **expected)
+    where = Project(tiny, tiny), Profile(tiny / "profiles.yml", "postgres", "postgres", {})
+    plan = Plan("next", True, "this")
+    standby.prepare(*where, BuildOptions(), plan)
     assert standby._process is not None
     waiting = standby._process.pid
     if change.pop("kill", False):
@@ -149,7 +150,7 @@ def test_what_is_ready_is_taken_for_just_that_build(
         monkeypatch.setenv("A_VARIABLE", change.pop("environment"))
     options = replace(change.pop("options", BuildOptions()), standby=standby)
     for taken in (is_taken, False):
-        result = build(Project(tiny, tiny), options, **(expected | change))
+        result = build(*where, options, plan._replace(**change))
         [said] = result.noise
         assert (int(said.split()[0]) == waiting, "True" in said.split()) == (taken, taken)
         assert result.exit_code == 0
