@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.cli import Folder, format_option, labmart, on_database, say, target_option
+from loader.cli.command import Folder, format_option, labmart, on_database, say, target_option
 from loader.errors import EXIT_FILE, BuildFailed, LabmartError
 from loader.options import Given, comma_separated, filled, load_options, meant, option, options
 

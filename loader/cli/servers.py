@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli import EndedBySignal, Folder, labmart, on_database, say
+from loader.cli.command import EndedBySignal, Folder, labmart, on_database, say
 from loader.errors import EXIT_DATABASE, DatabaseUnreachable, MissingExtra, UsageError
 from loader.options import option
 

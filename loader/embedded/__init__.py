@@ -40,13 +40,13 @@ from urllib.parse import quote
 import psutil
 import psycopg2
 
-from loader.embedded.settings import exposure_of, this_machine, write_settings
+from loader.embedded.settings import PORT, exposure_of, this_machine, write_settings
+from loader.embedded.settings import Place as Place
 from loader.errors import DatabaseUnreachable
 from loader.locks import locked
 
 ROLE = "labmart"
 DATABASE = "labmart"
-PORT = 5432
 MAJOR = 18
 # Upper and lower case of all of Unicode, the same on every system.
 _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
@@ -69,25 +69,6 @@ _HINTS = {
     "could not look up effective user ID": " PostgreSQL needs a user with a name: add one to "
     "/etc/passwd, or name a server of your own with PGHOST.",
 }
-
-
-class Place:
-    """The paths of one embedded server, all absolute."""
-
-    def __init__(self, home: Path, run: Path) -> None:
-        self.home = home
-        self.run = run
-        self.data = home / "data"
-        self.log = home / "log" / "postgres.log"
-        self.lock = home / "lock"
-        self.user_settings = home / "user.conf"
-        self.exposed = home / "exposed.json"
-        self.socket = run / f".s.PGSQL.{PORT}"
-
-    @property
-    def owners(self) -> tuple[int, int]:
-        """Whose its files may be: ours or, where root lets an account run it, that account's."""
-        return os.geteuid(), self.data.stat().st_uid if self.data.exists() else os.geteuid()
 
 
 class Status(NamedTuple):
