@@ -26,9 +26,9 @@ from loader.contract import declared_tables
 from loader.database import Database
 from loader.dbt import (
     FAILED,
-    BuildOptions,
     DbtRun,
     Plan,
+    Standby,
     build,
     code_of,
     one_build_at_a_time,
@@ -248,6 +248,23 @@ def _knows_increments(nodes: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True)
+class BuildOptions:
+    """What is asked of a build; `vars` and `extra` are for dbt (`Plan`).
+
+    `full` builds also when nothing has changed since the last green build. `keep` is how many
+    earlier builds stay; None leaves it to LABMART_KEEP. `by` is who has it published,
+    as GreenBuild has it. `standby` is where dbt may be ready for the build.
+    """
+
+    vars: str | None = None
+    extra: tuple[str, ...] = ()
+    full: bool = False
+    keep: int | None = None
+    by: str = ""
+    standby: Standby | None = None
+
+
+@dataclass(frozen=True)
 class BuildOutcome:
     """A build, what failed of it, the number under which it was published, and what it is."""
 
@@ -283,9 +300,9 @@ def build_and_publish(
         if due == NOTHING:
             return None
         place = "" if options.extra else publications.begin()
-        plan = Plan(place, due == INCREMENT, code)
+        plan = Plan(place, due == INCREMENT, code, options.vars, options.extra)
         with dbt_session(profile):
-            run = build(project, profile, options, plan, report)
+            run = build(project, profile, plan, report or Report(), options.standby)
         refused = [line for line in run.noise if line.startswith("Error: ")]
         if run.exit_code and refused and not run.nodes:
             raise UsageError(f"dbt refuses what it was given: {refused[0].removeprefix('Error: ')}")
@@ -322,8 +339,8 @@ def stand_by(database: Database, options: BuildOptions) -> None:
     ):
         seen = publications.made_by(code)
         if seen and seen.can_grow:
-            plan = Plan(next_place(profile.schema), True, code)
-            options.standby.prepare(project, profile, options, plan)
+            plan = Plan(next_place(profile.schema), True, code, options.vars)
+            options.standby.prepare(project, profile, plan)
 
 
 def _tell_dbt(artifacts: Path, target: Path, place: str, schema: str) -> None:

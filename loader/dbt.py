@@ -51,35 +51,21 @@ _SECRET = re.compile("pass|secret|token|key", re.IGNORECASE)
 Manifest = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class BuildOptions:
-    """A `dbt build`: `vars` as dbt takes them, `extra` handed on as it is.
-
-    `full` builds also when nothing has changed since the last green build. `keep` is how many
-    earlier builds stay; None leaves it to LABMART_KEEP. `by` is who has it published,
-    as GreenBuild has it. `standby` is where dbt may be ready for the build.
-    """
-
-    vars: str | None = None
-    extra: tuple[str, ...] = ()
-    full: bool = False
-    keep: int | None = None
-    by: str = ""
-    standby: Standby | None = None
-
-
 class Plan(NamedTuple):
     """What a build makes: a `place`, or an increment of it, by the `code` (see `code_of`).
 
     The place is the schema that stands in for the target's (macro generate_schema_name); '' means
     the target's own. dbt reads the project for it apart, since it keeps what it has read with the
     schemas' names; and once more for increments, of which it renders other SQL (macro
-    is_increment).
+    is_increment). It takes `vars` as they are; `extra` says what it is to do instead of all but the
+    development tests.
     """
 
     place: str = ""
     is_increment: bool = False
     code: str | None = None
+    vars: str | None = None
+    extra: tuple[str, ...] = ()
 
 
 @dataclass
@@ -122,16 +108,13 @@ class Standby:
         self._expected: object = None
         self._process: subprocess.Popen[str] | None = None
 
-    def prepare(
-        self, project: Project, profile: Profile, options: BuildOptions, plan: Plan
-    ) -> None:
+    def prepare(self, project: Project, profile: Profile, plan: Plan) -> None:
         """Begin to get ready for `build` with these arguments."""
         self.take(None)
-        command = _Command.of_build(project, profile, options, plan)
+        command = _Command.of_build(project, profile, plan)
         # It parses in a folder of its own, since another build may be at work by then.
         apart = project.target / f"{plan.place}.standby"
-        parsing = _settings(project, profile, apart, options.vars)
-        self._process = command.start(project, prepared=parsing)
+        self._process = command.start(project, _settings(project, profile, apart, plan.vars))
         self._expected = command, plan.code
 
     def take(self, expected: object) -> subprocess.Popen[str] | None:
@@ -161,13 +144,13 @@ class _Command(NamedTuple):
     artifacts: Path
 
     @staticmethod
-    def of_build(project: Project, profile: Profile, options: BuildOptions, plan: Plan) -> _Command:
-        place, is_increment, _ = plan
-        artifacts = project.target / f"{place}{'.increment' if is_increment else ''}"
-        arguments = ("build", *_settings(project, profile, artifacts, options.vars))
-        selection = (*(options.extra or _PRODUCTION), *((_WHOLE,) if is_increment else ()))
+    def of_build(project: Project, profile: Profile, plan: Plan) -> _Command:
+        is_increment = plan.is_increment
+        artifacts = project.target / f"{plan.place}{'.increment' if is_increment else ''}"
+        arguments = ("build", *_settings(project, profile, artifacts, plan.vars))
+        selection = (*(plan.extra or _PRODUCTION), *((_WHOLE,) if is_increment else ()))
         increment = "1" if is_increment else ""
-        own = {"LABMART_BUILD_SCHEMA": place, "LABMART_INCREMENT": increment}
+        own = {"LABMART_BUILD_SCHEMA": plan.place, "LABMART_INCREMENT": increment}
         return _Command((*arguments, *selection), os.environ | own, artifacts)
 
     def start(self, project: Project, prepared: Sequence[str] = ()) -> subprocess.Popen[str]:
@@ -189,20 +172,15 @@ class _Command(NamedTuple):
 
 
 def build(
-    project: Project,
-    profile: Profile,
-    options: BuildOptions,
-    plan: Plan,
-    report: Report | None = None,
+    project: Project, profile: Profile, plan: Plan, report: Report, standby: Standby | None = None
 ) -> DbtRun:
-    """Run `dbt build`, and say how its nodes ended. Its report goes to stderr by default.
+    """Run `dbt build`, in a process that is ready for it if there is one; how its nodes ended.
 
-    Development tests are left out, unless `extra` says what dbt is to do. The caller holds
-    `one_build_at_a_time`, since builds write into target/.
+    The caller holds `one_build_at_a_time`, since builds write into target/.
     """
-    command = _Command.of_build(project, profile, options, plan)
-    standby = options.standby and options.standby.take((command, plan.code))
-    return _follow(standby or command.start(project), command.artifacts, report or Report())
+    command = _Command.of_build(project, profile, plan)
+    process = standby and standby.take((command, plan.code))
+    return _follow(process or command.start(project), command.artifacts, report)
 
 
 def _follow(process: subprocess.Popen[str], artifacts: Path, report: Report) -> DbtRun:

@@ -23,9 +23,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from loader.build import run_and_report
+from loader.build import BuildOptions, run_and_report
 from loader.database import Database
-from loader.dbt import BuildOptions
 from loader.engines import open_store
 from loader.errors import (
     BuildFailed,

@@ -279,8 +279,7 @@ def _build(
     database: Database, given: Given, load_ids: Sequence[int] = (), *, shows: str = ""
 ) -> None:
     """Build, and print a mart; the last lines say what became of the records, if red as well."""
-    from loader.build import run_and_report
-    from loader.dbt import BuildOptions
+    from loader.build import BuildOptions, run_and_report
     from loader.show import closing_lines
     from loader.show import show as show_mart
 

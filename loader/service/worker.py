@@ -34,9 +34,9 @@ from typing import Any, Literal
 import psycopg2
 
 from loader import ledger
-from loader.build import build_and_publish, stand_by, summary
+from loader.build import BuildOptions, build_and_publish, stand_by, summary
 from loader.database import Database
-from loader.dbt import FAILED, BuildOptions, Standby
+from loader.dbt import FAILED, Standby
 from loader.engines import open_store, quote
 from loader.engines.postgres import one_line
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from support.in_process import Done, labmart
 from support.project import ROOT
 
 from loader.build import NOT_PUBLISHED
-from loader.dbt import BuildOptions, Plan, Standby, build
+from loader.dbt import Plan, Standby, build
+from loader.progress import Report
 from loader.project import Profile, Project
 
 pytestmark = pytest.mark.slow
@@ -126,7 +126,7 @@ if not waits or sys.stdin.readline():
         ({"code": "other"}, False),
         ({"is_increment": False}, False),
         ({"place": "other"}, False),
-        ({"options": BuildOptions(vars="{a: 1}")}, False),
+        ({"vars": "{a: 1}"}, False),
         ({"environment": "other"}, False),
         ({"kill": True}, False),
     ],
@@ -140,7 +140,7 @@ def test_what_is_ready_is_taken_for_just_that_build(
     standby = Standby()
     where = Project(tiny, tiny), Profile(tiny / "profiles.yml", "postgres", "postgres", {})
     plan = Plan("next", True, "this")
-    standby.prepare(*where, BuildOptions(), plan)
+    standby.prepare(*where, plan)
     assert standby._process is not None
     waiting = standby._process.pid
     if change.pop("kill", False):
@@ -148,9 +148,8 @@ def test_what_is_ready_is_taken_for_just_that_build(
         standby._process.wait()
     if "environment" in change:
         monkeypatch.setenv("A_VARIABLE", change.pop("environment"))
-    options = replace(change.pop("options", BuildOptions()), standby=standby)
     for taken in (is_taken, False):
-        result = build(*where, options, plan._replace(**change))
+        result = build(*where, plan._replace(**change), Report(), standby)
         [said] = result.noise
         assert (int(said.split()[0]) == waiting, "True" in said.split()) == (taken, taken)
         assert result.exit_code == 0

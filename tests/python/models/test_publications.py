@@ -23,7 +23,7 @@ from support.in_process import Done, labmart
 from support.project import ROOT
 
 from loader import build as on_build
-from loader.dbt import BuildOptions, DbtRun, Plan
+from loader.dbt import DbtRun, Plan
 from loader.errors import DatabaseFault, UsageError
 from loader.progress import NodeResult
 from loader.project import Profile, Project
@@ -486,10 +486,10 @@ def command(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comman
     monkeypatch.setenv("LABMART_RAW_SCHEMA", f"{lab.schema}_raw")
     made = Command(lab, project, [], [0])
 
-    def build(_: Project, __: Profile, ___: BuildOptions, plan: Plan, ____: object) -> DbtRun:
-        place, is_increment, code = plan
-        assert not is_increment
-        assert code or not place
+    def build(_: Project, __: Profile, plan: Plan, *___: object) -> DbtRun:
+        place = plan.place
+        assert not plan.is_increment
+        assert plan.code or not place
         lab.built += 1
         made.builds.append(place)
         if place:
