@@ -77,26 +77,24 @@ def _max_rejected(_: click.Context, option: click.Parameter, value: str | None) 
 
 
 load_options = options(
-    option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
-    option(
-        "--allow-empty", is_flag=True, help="Let --replace hold even for files without records."
-    ),
+    option("--replace", is_flag=True, help="Replace what was loaded into the same inputs before."),
+    option("--allow-empty", is_flag=True, help="Allow --replace by files without records."),
     option(
         "--max-rejected",
         callback=_max_rejected,
         metavar="N or N%",
         help="How many lines of a file may be rejected before nothing is loaded; default: 10%. "
-        "Given with --check, it also counts the rows that the models reject.",
+        "`labmart load --check` also counts the rows that the models would reject.",
     ),
-    option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files named like this."),
+    option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files with such names."),
     option("--input", help="Load the files into this input, whatever else they could be."),
     option("--encoding", help="Encoding of text files, such as utf-8 or windows-1252."),
     option(
         "--delimiter",
         callback=_sign,
-        help="Separator of the cells of text files: one character, or tab, space.",
+        help="Separator of cells in text files: one character, or tab, space.",
     ),
-    option("--quote", callback=_sign, help="Quote character of the cells of text files, or none."),
+    option("--quote", callback=_sign, help="Quotation mark around cells in text files, or none."),
     option(
         "--columns",
         callback=comma_separated,
@@ -110,7 +108,7 @@ load_options = options(
         "names",
         multiple=True,
         metavar="NAME=COLUMN",
-        help="What the header calls a column: --map duration_min=experiment_run_time.",
+        help="Which column a name in the header means: --map duration_min=experiment_run_time.",
     ),
     option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
     option(
@@ -124,7 +122,7 @@ load_options = options(
         help="Order of day, month and year in dates; dates like 2024-01-31 need none.",
     ),
     option(
-        "--list-separator", callback=_sign, help="Separator of the ids of a list: one character."
+        "--list-separator", callback=_sign, help="Separator of the ids in a list: one character."
     ),
     option(
         "--id-prefix",

@@ -13,18 +13,8 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 
-from loader.contract import Contract, DeclaredColumn
-from loader.engines import (
-    IN,
-    IS_NULL,
-    NOT_NULL,
-    OPERATORS,
-    PATTERNS,
-    Column,
-    Engine,
-    Filter,
-    Selection,
-)
+from loader.contract import Column, Contract, DeclaredColumn
+from loader.engines import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, Engine, Filter, Selection
 from loader.errors import BadParameter, UnknownColumn, did_you_mean
 
 FILTER_SYNTAX = (

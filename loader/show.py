@@ -29,9 +29,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import accumulate
 from typing import IO, NamedTuple
 
-from loader.contract import MadeOf, mart_contract, mart_contracts
+from loader.contract import Column, MadeOf, mart_contract, mart_contracts
 from loader.database import Database
-from loader.engines import IN, Column, Engine, Filter, Row, Selection, Value
+from loader.engines import IN, Engine, Filter, Row, Selection, Value
 from loader.errors import UnknownColumn, UsageError, did_you_mean
 from loader.parsers.records import csv_cell
 from loader.printable import printable

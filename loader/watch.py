@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 
 from loader.build import BuildOptions, run_and_report
 from loader.database import Database
-from loader.engines import open_store
+from loader.engines.raw_store import open_store
 from loader.errors import (
     BuildFailed,
     DatabaseFault,
