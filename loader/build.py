@@ -16,7 +16,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -35,7 +35,7 @@ from loader.dbt import (
     parents_of,
     read_manifest,
 )
-from loader.engines import Engine, dbt_session
+from loader.engines import dbt_session
 from loader.errors import ConfigError, FilesRefused, LabmartError, UsageError
 from loader.progress import TESTS, Report
 from loader.project import Profile
@@ -78,12 +78,8 @@ class FailedNode:
     lines: list[str]
 
 
-def failures(
-    run: DbtRun,
-    open_database: Callable[[], AbstractContextManager[Engine]],
-    width: int | None = None,
-) -> list[FailedNode]:
-    """What failed in a run that did. `open_database` fetches the offending rows."""
+def failures(run: DbtRun, database: Database, width: int | None) -> list[FailedNode]:
+    """What failed in a run that did, with offending rows of the database."""
     bad, nodes = [], {}
     # After a parse error the files are those of an earlier run, or there are none.
     with suppress(OSError, ValueError):
@@ -92,7 +88,7 @@ def failures(
             manifest = read_manifest(run.artifacts)
             nodes = manifest["nodes"] | manifest["unit_tests"]
             bad = [result for result in written["results"] if result["status"] in _BAD]
-    failed = [_failure(result, nodes, open_database, width) for result in bad]
+    failed = [_failure(result, nodes, database, width) for result in bad]
     failed = failed or [FailedNode("dbt", clean(message)) for message in run.errors]
     silent = ["dbt ended without saying why. Its log is logs/dbt.log.", *run.noise[-5:]]
     return failed or [FailedNode("dbt", silent)]
@@ -130,10 +126,7 @@ def clean(message: str) -> list[str]:
 
 
 def _failure(
-    result: Mapping[str, Any],
-    nodes: Mapping[str, Any],
-    open_database: Callable[[], AbstractContextManager[Engine]],
-    width: int | None,
+    result: Mapping[str, Any], nodes: Mapping[str, Any], database: Database, width: int | None
 ) -> FailedNode:
     kind, node = result["unique_id"].partition(".")[0], nodes.get(result["unique_id"], {})
     name, path = node.get("name", result["unique_id"]), node.get("original_file_path", "")
@@ -145,7 +138,7 @@ def _failure(
         parents = [nodes[parent]["name"] for parent in parents_of(node) if parent in nodes]
         lines.append(f"  It tests {', '.join(parents)}.")
         try:
-            with open_database() as source:
+            with database.open() as source:
                 columns, rows = source.query(result["compiled_code"], SAMPLE_ROWS)
         except LabmartError as error:
             problem = f"  The offending rows cannot be shown: {error}"
@@ -317,7 +310,7 @@ def build_and_publish(
             if place and not plan.is_increment:
                 _tell_dbt(run.artifacts, project.target, place, profile.schema)
             return BuildOutcome(run, [], number, plan.is_increment)
-    failed = failures(run, database.open, width) if run.exit_code else []
+    failed = failures(run, database, width) if run.exit_code else []
     if failed:
         red(replace(database, profile=profile.with_schema(place)) if place else database)
     return BuildOutcome(run, failed)

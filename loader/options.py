@@ -76,7 +76,7 @@ def _max_rejected(_: click.Context, option: click.Parameter, value: str | None) 
         raise click.BadParameter(str(error), param_hint=option.opts[0]) from None
 
 
-load_options = options(
+loading_options = options(
     option("--replace", is_flag=True, help="Replace what was loaded into the same inputs before."),
     option("--allow-empty", is_flag=True, help="Allow --replace by files without records."),
     option(
@@ -139,7 +139,7 @@ load_options = options(
 )
 
 
-def meant(given: Given, *, check: bool = False) -> LoadOptions:
+def load_options(given: Given, *, check: bool = False) -> LoadOptions:
     """What the options of a load mean. Raises click.UsageError."""
     from loader.load import LoadOptions
     from loader.sources import ReadOptions

@@ -271,6 +271,6 @@ def wait_for(
         if process.poll() is not None or time.monotonic() > deadline:
             lines = log.read_text(errors="replace").splitlines()
             telling = [line for line in lines if "rror" in line or "xception" in line] or lines
-            said = f" It said: {telling[-1].strip()}" if telling else ""
-            raise DatabaseUnreachable(f"The Spark server does not start.{said} All is in {log}.")
+            reason = f" It said: {telling[-1].strip()}" if telling else ""
+            raise DatabaseUnreachable(f"The Spark server does not start.{reason} All is in {log}.")
         time.sleep(0.05)

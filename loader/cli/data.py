@@ -11,7 +11,15 @@ import click
 
 from loader.cli.command import Folder, format_option, labmart, on_database, say, target_option
 from loader.errors import EXIT_FILE, BuildFailed, LabmartError
-from loader.options import Given, comma_separated, filled, load_options, meant, option, options
+from loader.options import (
+    Given,
+    comma_separated,
+    filled,
+    load_options,
+    loading_options,
+    option,
+    options,
+)
 
 if TYPE_CHECKING:
     from loader.database import Database
@@ -72,7 +80,7 @@ def init(folder: Path) -> None:
 
 @on_database(labmart)
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
-@load_options
+@loading_options
 @_build_options
 def run(database: Database, /, paths: tuple[str, ...], **given: Any) -> None:
     """Load the PATHs, if any, build, and print user_features."""
@@ -81,7 +89,7 @@ def run(database: Database, /, paths: tuple[str, ...], **given: Any) -> None:
 
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
-    tables = _load(database, paths, meant(given)) if paths else []
+    tables = _load(database, paths, load_options(given)) if paths else []
     load_ids = [table.entry.load_id for table in tables if table.entry.load_id]
     _build(database, given, load_ids, shows=DEFAULT_MART)
 
@@ -89,7 +97,7 @@ def run(database: Database, /, paths: tuple[str, ...], **given: Any) -> None:
 @on_database(labmart)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @option("--check", is_flag=True, help="Report what is wrong and what would change; write nothing.")
-@load_options
+@loading_options
 def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: Any) -> None:
     """Load files and folders: all of them, or none.
 
@@ -98,7 +106,7 @@ def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: An
     same key, the later one wins: PATHs as given, files in folders and archives by the numbers and
     dates in their names.
     """
-    tables = _load(database, paths, meant(given, check=check))
+    tables = _load(database, paths, load_options(given, check=check))
     if any(table.state == "loaded" for table in tables):
         say("Run `labmart build` to bring the tables up to date.")
 
@@ -146,7 +154,7 @@ def build(database: Database, /, **given: Any) -> None:
     "folders of this machine, keep elsewhere.",
 )
 @option("--build/--no-build", default=True, show_default=True, help="Build after loading.")
-@load_options
+@loading_options
 @_vars_option
 def watch(database: Database, /, place: str, **given: Any) -> None:
     """Load what lands in a folder or an object store, then build.
@@ -157,7 +165,7 @@ def watch(database: Database, /, place: str, **given: Any) -> None:
     from loader.watch import WatchOptions
     from loader.watch import watch as watch_place
 
-    options = filled(WatchOptions, given, load=meant(given))
+    options = filled(WatchOptions, given, load=load_options(given))
     if watch_place(database, place, options):
         raise SystemExit(EXIT_FILE)
 

@@ -390,8 +390,8 @@ def _wait(place: Place, poll: Callable[[], int | None]) -> bool:
 def _failed(what: str, place: Place) -> DatabaseUnreachable:
     last_lines = _last_lines(place)
     hint = next((hint for sign, hint in _HINTS.items() if sign in last_lines), "")
-    said = f" It said:\n{last_lines}" if last_lines else ""
-    return DatabaseUnreachable(f"{what} for {place.data}.{hint}{said}")
+    log = f" It said:\n{last_lines}" if last_lines else ""
+    return DatabaseUnreachable(f"{what} for {place.data}.{hint}{log}")
 
 
 def _last_lines(place: Place) -> str:

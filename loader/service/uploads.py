@@ -45,7 +45,7 @@ _PORTION = 1 << 20
 _Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 # The options of `labmart load`, as it declares and reads them; here no environment speaks for them.
-_LOAD = click.command()(options.load_options(lambda **_: None))
+_LOAD = click.command()(options.loading_options(lambda **_: None))
 for _option in _LOAD.params:
     _option.envvar = None
 
@@ -91,7 +91,7 @@ def options_of(asked: BaseModel) -> LoadOptions:
             case list(texts):
                 arguments += [f"{flag}={text}" for text in texts]
     with _LOAD.make_context("upload", arguments) as context:
-        return options.meant(context.params)
+        return options.load_options(context.params)
 
 
 # A body while it arrives.

@@ -353,9 +353,9 @@ class Worker:
             by=", ".join(callers),
         )
         try:
-            told = _JobReport(self._store, jobs, "building")
-            told.working("")
-            outcome = build_and_publish(database, options, told)
+            progress = _JobReport(self._store, jobs, "building")
+            progress.working("")
+            outcome = build_and_publish(database, options, progress)
             if outcome is not None:
                 run, failed = outcome.run, outcome.failures
                 report = BuildReport(
