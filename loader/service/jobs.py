@@ -110,18 +110,19 @@ class Tables:
         self.close = self._pool.close
 
     def run(self, sql: str, **values: object) -> list[Any]:
-        """Run one statement by itself; its rows, if it has any."""
+        """Run one statement by itself; see `run_on`."""
         with self._pool.connection() as connection:
-            return _run(connection, sql, **values)
+            return run_on(connection, sql, **values)
 
     @contextmanager
     def transaction(self) -> Iterator[Run]:
         """What runs statements all of which are done or none."""
         with self._pool.connection() as connection, connection:
-            yield partial(_run, connection)
+            yield partial(run_on, connection)
 
 
-def _run(connection: Connection, sql: str, **values: object) -> list[Any]:
+def run_on(connection: Connection, sql: str, **values: object) -> list[Any]:
+    """Run one statement; its rows, if it has any."""
     with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
         cursor.execute(sql, values or None)  # type: ignore[no-untyped-call]
         return cursor.fetchall() if cursor.description else []

@@ -61,6 +61,7 @@ from loader.service.jobs import (
     Settings,
     connect_to_tables,
     prepared,
+    run_on,
 )
 from loader.service.problems import Problem, of_error
 from loader.service.uploads import options_of, spooled, upload_folders
@@ -173,6 +174,7 @@ class _Watch(threading.Thread):
         # A shell starts a background job with SIGINT ignored, which we would inherit.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._connection = connect_to_tables(settings)
+        self._run = partial(run_on, self._connection)
         # Of a worker whose machine has gone the database hears by these alone.
         self._run("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
         self._run(f"set tcp_keepalives_count = 3; listen {quote(f'labmart {settings.schema}')}")
@@ -192,12 +194,6 @@ class _Watch(threading.Thread):
         # It does not come back from wherever it is.
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def _run(self, sql: str, *values: object) -> bool:
-        """Run a statement; whether it has a row."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql, values or None)
-            return cursor.description is not None and cursor.fetchone() is not None
-
     def _end(self) -> None:
         self._ending_since = self._ending_since or time.monotonic()
 
@@ -209,9 +205,8 @@ class _Watch(threading.Thread):
         if since is not None and time.monotonic() - since > _GRACE:
             return True
         wish = "cancel_requested and finished_at is null"
-        return self._run(
-            f"select 1 from jobs where id = any(%s::uuid[]) and {wish}", [job.id for job in jobs]
-        )
+        sql = f"select 1 from jobs where id = any(%(jobs)s::uuid[]) and {wish}"
+        return bool(self._run(sql, jobs=[job.id for job in jobs]))
 
     def _hear(self) -> None:
         """Wait a moment for news: of work, or of the end of whoever has started us."""
