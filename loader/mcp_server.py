@@ -112,8 +112,8 @@ def serve(database: Database) -> None:
         """
         rule_sentences(database.project, rule)
         status = None if resolved else "open"
-        given = {"record_key": key, "rule": rule, "severity": severity, "status": status}
-        filters = [f"{name}=eq.{value}" for name, value in given.items() if value is not None]
+        asked = {"record_key": key, "rule": rule, "severity": severity, "status": status}
+        filters = [f"{name}=eq.{value}" for name, value in asked.items() if value is not None]
         return query(ISSUES, tuple(filters), limit=limit)
 
     @tool
