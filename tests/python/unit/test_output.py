@@ -26,7 +26,8 @@ from loader.engines import Engine, Row, Selection, Value, open_engine
 from loader.errors import NotBuilt, QueryFailed, UnknownColumn, UnknownMart, UsageError
 from loader.export import export, relation
 from loader.project import Project
-from loader.show import display, layout, select, show, text_width, write_json
+from loader.query import select
+from loader.show import display, layout, show, text_width, write_json
 
 MARTS = """
 models:
