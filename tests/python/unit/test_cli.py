@@ -61,10 +61,10 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def filled(database: Database) -> Database:
-    database.rows(SQL)
-    return database
+@pytest.fixture(scope="module")
+def filled(shared_database: Database) -> Database:
+    shared_database.rows(SQL)
+    return shared_database
 
 
 def labmart(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Done:

@@ -28,7 +28,6 @@ from support.workbooks import (
 
 from loader.parsers.sheets import workbook_sheets
 from loader.parsers.workbook_child import (
-    date_format,
     date_text,
     number_text,
     ods_sheets,
@@ -47,20 +46,25 @@ CELLS: list[tuple[object, str, str | None]] = [
     (1e15, "0.00E+00", "1E+15"),
     (1e-7, "General", "0.0000001"),
     (0.5, "0%", "0.5"),
-    (3, '0 "days"', "3"),
-    (4, "[Red]0;[Blue]-0", "4"),
-    (44927, "yyyy-mm-dd", "2023-01-01"),
-    (44927, "dd.mm.yyyy;@", "2023-01-01"),
-    (44927, "mmm-yy", "2023-01-01"),
-    (44927, "yyyy-mm-dd hh:mm", "2023-01-01"),
+    *((3, code, "3") for code in ('0 "days"', '"day" 0', "\\d0", "_d0_-", "[Red]0;[Blue]-0")),
+    (4, "[Red][<=100]0;0", "4"),
+    *(
+        (44927, code, "2023-01-01")
+        for code in (
+            *("yyyy-mm-dd", "dd.mm.yyyy;@", "mmm-yy", "yyyy-mm-dd hh:mm", "m", "[$-409]mmm\\-yy"),
+            "[$-F800]dddd\\,\\ mmmm\\ dd\\,\\ yyyy",
+        )
+    ),
     (44927 + 30600 / 86400, "m/d/yy h:mm", "2023-01-01T08:30:00"),
     (44927 + 30600 / 86400, "yyyy-mm-dd", "2023-01-01T08:30:00"),
     (44927 + 30601.25 / 86400, "yyyy-mm-dd hh:mm:ss.000", "2023-01-01T08:30:01.250"),
-    (30600 / 86400, "hh:mm:ss", "08:30:00"),
-    (30600 / 86400, "[$-409]h:mm AM/PM", "08:30:00"),
+    (44927 + 30600 / 86400, "yyyy\\-mm\\-dd\\Thh:mm", "2023-01-01T08:30:00"),
+    *(
+        (30600 / 86400, code, "08:30:00")
+        for code in ("hh:mm:ss", "[$-409]h:mm AM/PM", "mm:ss.0", "h AM/PM")
+    ),
     (0, "hh:mm", "00:00:00"),
-    (1.5, "[h]:mm:ss", "36:00:00"),
-    (1.5, "[mm]:ss", "36:00:00"),
+    *((1.5, code, "36:00:00") for code in ("[h]:mm:ss", "[mm]:ss", "[hh]:mm", "[ss].00")),
     (61, "yyyy-mm-dd", "1900-03-01"),
     (1.5, "yyyy-mm-dd", "1899-12-31T12:00:00"),
     (-5, "yyyy-mm-dd", "-5"),
@@ -361,20 +365,3 @@ def test_dates_are_those_that_their_day_number_means(moment: datetime, from_1904
     serial = repr(to_excel(moment, epoch))
     wanted = moment.isoformat().removesuffix("T00:00:00")
     assert date_text(serial, "date", from_1904=from_1904) == wanted
-
-
-FORMATS = {
-    "": ("General", "0.00E+00", "@", '"day" 0', "\\d0", "_d0_-", "[Red][<=100]0;0"),
-    "date": (
-        *("[$-F800]dddd\\,\\ mmmm\\ dd\\,\\ yyyy", "[$-409]mmm\\-yy", "m", "mm:ss.0", "h AM/PM"),
-        "yyyy\\-mm\\-dd\\Thh:mm",
-    ),
-    "duration": ("[hh]:mm", "[ss].00"),
-}
-
-
-@pytest.mark.parametrize("shows", FORMATS)
-def test_a_format_tells_what_it_shows(shows: str) -> None:
-    assert {code: date_format(code) for code in FORMATS[shows]} == dict.fromkeys(
-        FORMATS[shows], shows
-    )
