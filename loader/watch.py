@@ -23,9 +23,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from loader.build import run_and_report
+from loader.build import BuildOptions, run_and_report
 from loader.database import Database
-from loader.dbt import BuildOptions
 from loader.engines.raw_store import open_store
 from loader.errors import (
     BuildFailed,
@@ -62,7 +61,6 @@ class WatchOptions:
     once: bool = False
     moves: bool | None = None
     build: bool = True
-    target: str | None = None
     vars: str | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
 
@@ -174,7 +172,7 @@ class _Watcher(LoadReport):
 
     def _build(self) -> None:
         try:
-            options = BuildOptions(target=self._options.target, vars=self._options.vars)
+            options = BuildOptions(vars=self._options.vars)
             self.build_failed = not run_and_report(self._database, options)
         except (DatabaseUnreachable, DatabaseFault):
             raise
