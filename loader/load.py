@@ -124,7 +124,7 @@ class Table:
         """What a person should know; complete after the last batch."""
         if self.named_as is None:
             return self.parser.notes
-        names = ", ".join(ledger.names_of(self.named_as))
+        names = ", ".join(self.named_as.names)
         as_then = f"load {self.named_as.load_id}, and so its names are those that were said then"
         return (f"its header was that of {as_then}: {names}; --map says others", *self.parser.notes)
 
@@ -264,7 +264,7 @@ class _Call:
         inputs = [replace(table, formats=read.or_else(table.formats)) for table in self.inputs]
         parsers, named_as = _recognise(file, inputs, read, named)
         if named_as:
-            reading[NAMES] = list(ledger.names_of(named_as))
+            reading[NAMES] = named_as.names
         now = datetime.now(UTC)
         for parser in parsers:
             part = ledger.escaped(parser.part)
@@ -431,7 +431,11 @@ def _recognise(
     Raises FileRefused.
     """
     columns = {name for table in inputs for name in table.column_names}
-    usable = [load for load in named if columns.issuperset(ledger.named_columns(load))]
+    usable = [
+        load
+        for load in named
+        if columns.issuperset(text.rpartition("=")[2].strip() for text in load.names)
+    ]
     refused = None
     parsers: Sequence[Parser] = ()
     try:
@@ -446,7 +450,7 @@ def _recognise(
             raise
     for load in usable[:_REMEMBERED]:
         with suppress(FileRefused):
-            others = recognise(file, inputs, replace(read, names=ledger.names_of(load)))
+            others = recognise(file, inputs, replace(read, names=tuple(load.names)))
             if any(json.dumps(parser.header) == load.header for parser in others):
                 return others, load
     if refused:
