@@ -34,7 +34,7 @@ from loader.database import Database
 from loader.engines import IN, Engine, Filter, Row, Selection, Value
 from loader.errors import UnknownColumn, UsageError, no_such
 from loader.parsers.records import csv_cell
-from loader.printable import printable
+from loader.printable import plural, printable
 from loader.project import Project
 from loader.query import select
 
@@ -87,7 +87,7 @@ def show(
 
 def _rows_of(shown: int, total: int) -> str:
     some = f"the first {shown:,} of " if shown < total else ""
-    return f"{some}{total:,} row{'' if total == 1 else 's'}"
+    return f"{some}{plural(total, 'row')}"
 
 
 def print_rows(
@@ -234,7 +234,7 @@ class Account:
 
     def __str__(self) -> str:
         parts = [
-            f"{count:,} {word}{'' if count == 1 else 's'}"
+            plural(count, word)
             for count, word in ((self.rejected_lines, "line"), (self.rejected_rows, "row"))
             if count
         ]

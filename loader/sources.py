@@ -155,8 +155,8 @@ def with_said_names(inputs: Sequence[Input], names: Sequence[str]) -> Sequence[I
         if not header_key(cell):
             raise UsageError(f"--map {text}: say NAME=COLUMN.")
         if not any(name in table.column_names for table in inputs):
-            known = ", ".join(dict.fromkeys(name for t in inputs for name in t.column_names))
-            raise UsageError(f"--map {cell}={name}: there is no column {name!r}, but {known}.")
+            names = ", ".join(dict.fromkeys(name for t in inputs for name in t.column_names))
+            raise UsageError(f"--map {cell}={name}: there is no column {name!r}, but {names}.")
 
     def column_of(column: InputColumn) -> InputColumn:
         cells = frozenset(header_key(cell) for cell, name in said if name == column.name)

@@ -116,7 +116,7 @@ class _Watcher(LoadReport):
             if self._loaded is None:
                 self._database.ready()
                 with open_store(self._database.profile, write=False) as store:
-                    self._loaded = {known.loaded_by for known in store.loads()}
+                    self._loaded = {load.loaded_by for load in store.loads()}
                 # Who was here before may have been ended between a load and its build.
                 self._build_due = bool(self._loaded)
             files = self._place.scan()
