@@ -34,7 +34,7 @@ from loader.files.content import LocalFile, cannot_open, cannot_write, sha256_of
 from loader.ledger import APPEND, CURRENT, NAMES, REPLACE, SHEET, Load, Step
 from loader.parsers import recognise
 from loader.parsers.records import Batch, Parser, Rejections
-from loader.printable import printable
+from loader.printable import plural, printable
 from loader.progress import Report, duration, size_of
 from loader.project import person
 from loader.sources import EXTRA, Input, ReadOptions, read_inputs, restricted
@@ -491,7 +491,7 @@ def _describe(table: Table, seconds: float) -> Iterator[str]:
         yield f"    {table.step.takes}"
     yield (
         f"    {table.entry.records_read:,} records read, "
-        f"{_count(len(rejections), 'rejected line')}, {duration(seconds)}"
+        f"{plural(len(rejections), 'rejected line')}, {duration(seconds)}"
     )
     for line in rejections.first:
         yield f"    line {line.line}, {line.rule}: {line.detail}"
@@ -507,13 +507,9 @@ def summary(tables: Sequence[Table], *, check: bool) -> str:
     if not new:
         return f"Nothing new to load.{unwritten}"
     kept = sum(table.records for table in new)
-    what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
+    what = f"{plural(kept, 'record')} of {plural(len(new), 'file')}"
     if check:
         return f"{what} can be read.{unwritten}"
     ids = [table.entry.load_id for table in new]
     which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
     return f"Loaded {what} as {which}."
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
