@@ -125,7 +125,9 @@ class PageLab:
         """The page's address."""
         return self.server.url + "/"
 
-    def ask(self, path: str, method: str = "GET", content: bytes = b"", **parameters: str) -> Any:
+    def ask(
+        self, path: str, parameters: Mapping[str, str], method: str = "GET", content: bytes = b""
+    ) -> Any:
         """What the API answers, as JSON."""
         with self.server.client() as client:
             answer = client.request(method, path, params=parameters, content=content)
@@ -134,7 +136,7 @@ class PageLab:
 
     def items(self, path: str, **parameters: str) -> list[Row]:
         """The items of a list of the API."""
-        items: list[Row] = self.ask(path, **parameters)["items"]
+        items: list[Row] = self.ask(path, parameters)["items"]
         return items
 
     def mart(self, name: str, **parameters: str) -> list[Row]:
@@ -147,7 +149,7 @@ class PageLab:
 
     def description(self, mart: str, column: str = "") -> str:
         """What the API says of a mart, or of a column of it, without its marks of code."""
-        [described] = [found for found in self.ask("/v1/marts") if found["name"] == mart]
+        [described] = [found for found in self.ask("/v1/marts", {}) if found["name"] == mart]
         if column:
             [described] = [found for found in described["columns"] if found["name"] == column]
         return str(described["description"]).replace("`", "")
@@ -167,12 +169,12 @@ class PageLab:
 
     def post(self, path: str) -> Row:
         """Ask for a job, or for the end of one; the job."""
-        job: Row = self.ask(path, "POST")
+        job: Row = self.ask(path, {}, "POST")
         return job
 
     def upload(self, name: str, content: bytes, **parameters: str) -> Row:
         """Upload a file; the job."""
-        job: Row = self.ask(f"/v1/files/{quote(name)}", "PUT", content, **parameters)
+        job: Row = self.ask(f"/v1/files/{quote(name)}", parameters, "PUT", content)
         return job
 
     def cancel_all(self) -> None:
