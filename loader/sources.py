@@ -446,6 +446,15 @@ def read_inputs(path: Path) -> tuple[Input, ...]:
     return inputs
 
 
+def restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
+    """The input of that name alone, if one is said. Raises UsageError if there is none."""
+    chosen = [table for table in inputs if name in (None, table.name)]
+    if not chosen:
+        known = ", ".join(table.name for table in inputs)
+        raise UsageError(f"There is no input {name!r}. The inputs are: {known}.")
+    return chosen
+
+
 def _input(path: Path, table: DeclaredTable) -> Input:
     meta = table.config.meta
     columns: list[InputColumn] = []

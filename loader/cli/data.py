@@ -23,7 +23,7 @@ from loader.cli import (
     say,
     target_option,
 )
-from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
+from loader.errors import EXIT_FILE, BuildFailed, LabmartError
 from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
@@ -395,26 +395,16 @@ def _build(
 
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Table]:
+    from loader.load import LoadReport, summary
     from loader.load import load as load_files
-    from loader.progress import Report, summary
-    from loader.sources import read_inputs
 
-    inputs = read_inputs(database.project.sources_file)
-    report = Report()
-    judge = None
-    if options.check and database.project.marts_file.exists():
-        from loader.check import Verdict
+    report = LoadReport()
+    if options.check:
+        from loader.check import check
 
-        judge = Verdict(database.project, database.profile, report.say, options.max_rejected)
-    database.ready()
-    try:
-        tables = load_files(paths, inputs, database.profile, options, report, judge)
-    except DatabaseFault as fault:
-        if judge is None:
-            raise
-        # Whoever may only read can have the form checked all the same.
-        say(f"The rows cannot be judged. {fault}")
-        tables = load_files(paths, inputs, database.profile, options, report)
+        tables = check(paths, database, options, report)
+    else:
+        tables = load_files(paths, database, options, report)
     say(summary(tables, check=options.check))
     return tables
 
