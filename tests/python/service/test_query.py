@@ -207,7 +207,7 @@ _THINGS = st.lists(
         st.sampled_from([None, date(2020, 1, 1), date(1999, 12, 31)]),
         st.sampled_from([None, True, False]),
     ),
-    max_size=25,
+    max_size=15,
 )
 
 
@@ -236,7 +236,9 @@ def test_all_pages_together_are_the_whole_once_and_in_order(
 
 @TRIES
 @given(
-    rows=st.lists(st.tuples(st.sampled_from([None, "a", LONG + "1", LONG + "0"]), st.just(1))),
+    rows=st.lists(
+        st.tuples(st.sampled_from([None, "a", LONG + "1", LONG + "0"]), st.just(1)), max_size=15
+    ),
     limit=st.integers(1, 4),
     order=st.sampled_from(["name", "-name", "amount", "-amount,-name"]),
 )
@@ -319,15 +321,10 @@ def test_the_tag_names_the_published_build(asker: Asker) -> None:
         assert headers["Labmart-Build"] == str(build)
         return headers["ETag"]
 
-    csv_ = {"format": "csv"}
-    asked: tuple[dict[str, object], ...] = (
-        {},
-        {"limit": 3},
-        {"order": "-id"},
-        {"select": "id"},
-        csv_,
-        csv_ | {"formulas": "keep"},
-    )
+    asked: list[dict[str, Any]] = [
+        *({}, {"limit": 3}, {"order": "-id"}, {"select": "id"}, {"format": "csv"}),
+        {"format": "csv", "formulas": "keep"},
+    ]
     tags = set()
     try:
         for build in (7, 8):
