@@ -19,9 +19,7 @@ from benchmarks.generate import ORDERS, Laboratory, write
 Command = Callable[..., None]
 _LABORATORY = (
     click.option("--experiments", type=click.IntRange(min=0), default=10_000_000),
-    click.option(
-        "--users", type=click.IntRange(min=0), default=0, help="0: one in 100 experiments."
-    ),
+    click.option("--users", type=click.IntRange(min=1), help="Default: one for 100 experiments."),
     click.option("--compounds", type=click.IntRange(min=1), default=2_000),
     click.option(
         "--dirty",
