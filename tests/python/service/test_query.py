@@ -275,8 +275,9 @@ def test_each_format_has_the_same_rows_with_their_types(asker: Asker, tmp_path: 
         kinds, rows = [str(one[1]) for one in read.description or ()], read.fetchall()
     assert kinds == ["BIGINT", "VARCHAR", "DECIMAL(18,6)", "DATE", "BOOLEAN"]
     assert rows == [row for row in reversed(ROWS) if row[0] < 9]
-    workbook = asker.get("things", format="xlsx", select="id,name", id="lte.2").content
-    sheet = openpyxl.load_workbook(io.BytesIO(workbook)).active
+    workbook = asker.get("things", format="xlsx", select="id,name", id="lte.2")
+    assert workbook.headers["Content-Disposition"] == 'attachment; filename="things.xlsx"'
+    sheet = openpyxl.load_workbook(io.BytesIO(workbook.content)).active
     assert list(sheet.values) == [("id", "name"), (1, "B"), (2, "b")]
     # Without rows, too, there are the columns.
     assert asker.ids(id="eq.-1") == []
