@@ -16,9 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.generate import Laboratory, write
+from loader.contract import Column
 from loader.database import Database, find_database
 from loader.embedded import stop
-from loader.engines import Column, Value
+from loader.engines import Value
 from loader.engines.postgres import Connection, open_connection
 from loader.errors import EXIT_BUILD, LabmartError
 from loader.project import open_project

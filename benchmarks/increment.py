@@ -17,7 +17,8 @@ import psutil
 
 from benchmarks.bench import Run, Scratch, report, run, scratch, server
 from benchmarks.generate import Laboratory, experiment_lines
-from loader.engines import Column, Row
+from loader.contract import Column
+from loader.engines import Row
 from loader.show import layout
 
 _SMALL = 20_000

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
 from loader import ledger
+from loader.contract import Column
 from loader.database import Database
 from loader.dbt import one_build_at_a_time
-from loader.engines import Column, Load, Row, open_store
-from loader.engines.raw_store import LEDGER_COLUMNS, RawStore
+from loader.engines import Row
+from loader.engines.raw_store import LEDGER_COLUMNS, RawStore, open_store
 from loader.errors import LabmartError
+from loader.ledger import Load
+from loader.printable import listed
 from loader.show import Account, accounts, display, print_rows
 
 # The ledger knows the lines that could not be split; a build, which rows were rejected.
@@ -71,7 +74,7 @@ def change_loads(database: Database, load_ids: Sequence[int], *, undo: bool) -> 
     """Undo or redo loads; what a person should know of it. Raises UnknownLoad or WrongStatus."""
     with _store(database, write=True) as store:
         before = store.loads()
-        new = ledger.mark(store, load_ids, undone=undo)
+        new = store.mark(load_ids, undone=undo)
         store.commit()
     return "\n".join(after_change(before, load_ids, new))
 
@@ -117,8 +120,7 @@ def after_change(
     others = [load_id for load_id in new if load_id not in load_ids]
     for status, became in ((ledger.CURRENT, "current again"), (ledger.SUPERSEDED, "replaced")):
         if ids := [str(load_id) for load_id in others if new[load_id] == status]:
-            named = ", ".join(ids[:_NAMED]) + (", …" if ids[_NAMED:] else "")
-            sentences[-1] += f"; {len(ids):,} {became}: {named}"
+            sentences[-1] += f"; {len(ids):,} {became}: {listed(ids, _NAMED)}"
     counted = [load.status for load in before if load.load_id in new]
     return [*sentences, BUILD] if ledger.CURRENT in (*counted, *new.values()) else sentences
 

@@ -9,125 +9,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.cli import (
-    Call,
-    Folder,
+from loader.cli.command import Folder, format_option, labmart, on_database, say, target_option
+from loader.errors import EXIT_FILE, BuildFailed, LabmartError
+from loader.options import (
     Given,
+    comma_separated,
     filled,
-    format_option,
-    labmart,
-    names,
-    on_database,
+    load_options,
+    loading_options,
     option,
     options,
-    say,
-    target_option,
 )
-from loader.errors import EXIT_FILE, BuildFailed, LabmartError
-from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
     from loader.database import Database
     from loader.load import LoadOptions, Table
 
-_SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
-
-
-def _sign(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """One character, which may be said by its name."""
-    if value is None or (option.name == "quote" and value in ("", "none")):
-        return value and ""
-    sign = _SIGNS.get(value.lower(), value)
-    if len(sign) != 1 or sign in "\r\n\0":
-        raise click.BadParameter(f"{value!r} is not one character.", param_hint=option.opts[0])
-    return sign
-
-
-def _max_rejected(_: click.Context, option: click.Parameter, value: str | None) -> Any:
-    from loader.load import MaxRejected
-
-    try:
-        return None if value is None else MaxRejected.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=option.opts[0]) from None
-
-
-given_options = options(
-    option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
-    option(
-        "--allow-empty", is_flag=True, help="Let --replace hold even for files without records."
-    ),
-    option(
-        "--max-rejected",
-        callback=_max_rejected,
-        metavar="N or N%",
-        help="How many lines of a file may be rejected before nothing is loaded; default: 10%. "
-        "Given with --check, it also counts the rows that the models reject.",
-    ),
-    option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files named like this."),
-    option("--input", help="Load the files into this input, whatever else they could be."),
-    option("--encoding", help="Encoding of text files, such as utf-8 or windows-1252."),
-    option(
-        "--delimiter",
-        callback=_sign,
-        help="Separator of the cells of text files: one character, or tab, space.",
-    ),
-    option("--quote", callback=_sign, help="Quote character of the cells of text files, or none."),
-    option(
-        "--columns",
-        callback=names,
-        # LABMART_COLUMNS is that of `labmart show`.
-        envvar="LABMART_FILE_COLUMNS",
-        metavar="NAME,NAME…",
-        help="Columns of text files and sheets without a header; an empty name skips a column.",
-    ),
-    option(
-        "--map",
-        "names",
-        multiple=True,
-        metavar="NAME=COLUMN",
-        help="What the header calls a column: --map duration_min=experiment_run_time.",
-    ),
-    option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
-    option(
-        "--decimal",
-        type=click.Choice(["comma", "point"]),
-        help="Decimal mark of numbers; the other mark may group thousands.",
-    ),
-    option(
-        "--dates",
-        type=click.Choice(["DMY", "MDY", "YMD"], case_sensitive=False),
-        help="Order of day, month and year in dates; dates like 2024-01-31 need none.",
-    ),
-    option(
-        "--list-separator", callback=_sign, help="Separator of the ids of a list: one character."
-    ),
-    option(
-        "--id-prefix",
-        metavar="PREFIX,PREFIX…",
-        help="What ids may begin with before their digits, such as EXP- in EXP-0012.",
-    ),
-    option(
-        "--durations",
-        type=click.Choice(DURATIONS),
-        metavar="UNIT",
-        help="Unit to read durations in (0:34:59, 35 min, 1h5m, PT35M): s, min or h. For 26:15 "
-        "also say which it is: min,h:mm or min,m:ss.",
-    ),
-)
 _vars_option = option("--vars", help="Variables for dbt, as YAML: '{input: seeds}'.")
 _build_options = options(
     option(
         "--full",
         is_flag=True,
-        help="Build everything, also when nothing or only the loads have changed.",
+        help="Build everything, even if nothing, or only the loads, have changed.",
     ),
     option(
         "--keep",
         type=click.IntRange(min=0, max=999),
         help="How many earlier builds to keep for `labmart rollback`; default: 1.",
     ),
-    target_option,
     _vars_option,
 )
 
@@ -139,29 +48,29 @@ _build_options = options(
 def demo(context: click.Context, folder: Path, target: str | None) -> None:
     """Build the sample laboratory in a folder of its own.
 
-    The folder is made when it is missing; default: labmart-demo.
+    The folder is created if needed; default: labmart-demo.
     """
     from loader.project import PROJECT_FILE, write_project
 
     if not (folder / PROJECT_FILE).is_file():
         write_project(folder)
-    context.obj = Call(project_dir=folder)
+    context.obj = folder
     context.invoke(run, target=target)
     on = f" --target {target}" if target else ""
-    end = "" if target else "; labmart db stop ends its PostgreSQL"
+    end = "" if target else "; labmart db stop stops its PostgreSQL"
     say(
-        f"This is the sample laboratory. In {folder} try, called as this was: labmart show "
-        f"compound_usage{on}, labmart issues{on}, labmart run YOUR_FILES{on}{end}."
+        f"This is the sample laboratory. In {folder}, calling labmart as you just did, try: "
+        f"labmart show compound_usage{on}, labmart issues{on}, labmart run YOUR_FILES{on}{end}."
     )
 
 
 @labmart.command()
 @click.argument("folder", metavar="DIR", type=Folder())
 def init(folder: Path) -> None:
-    """Write a project of your own into the folder DIR.
+    """Create a project of your own in the folder DIR.
 
-    It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until
-    the first load.
+    It has all models, macros and tests. Its seeds are the sample laboratory, which is used until
+    you load something.
     """
     from loader.project import write_project
 
@@ -169,20 +78,18 @@ def init(folder: Path) -> None:
     say(f"{folder} is a project now. Go into it and load your files: labmart run PATH…")
 
 
-@labmart.command()
+@on_database(labmart)
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
-@given_options
+@loading_options
 @_build_options
-@click.pass_obj
-def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
+def run(database: Database, /, paths: tuple[str, ...], **given: Any) -> None:
     """Load the PATHs, if any, build, and print user_features."""
     from loader.build import check_seeds
     from loader.contract import DEFAULT_MART
 
-    database = call.database(given["target"])
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
-    tables = _load(database, paths, parsed(given, check=False)) if paths else []
+    tables = _load(database, paths, load_options(given)) if paths else []
     load_ids = [table.entry.load_id for table in tables if table.entry.load_id]
     _build(database, given, load_ids, shows=DEFAULT_MART)
 
@@ -190,48 +97,53 @@ def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
 @on_database(labmart)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @option("--check", is_flag=True, help="Report what is wrong and what would change; write nothing.")
-@given_options
+@loading_options
 def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: Any) -> None:
-    """Load files, folders, patterns and addresses, all or none.
+    """Load files and folders: all of them, or none.
 
     A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
-    sftp:) or - for standard input. Each file is recognised by its header. Of several files the
-    later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
-    days in their names.
+    sftp:) or - for standard input. Each file is recognised by its header. If several files have the
+    same key, the later one wins: PATHs as given, files in folders and archives by the numbers and
+    dates in their names.
     """
-    tables = _load(database, paths, parsed(given, check=check))
+    tables = _load(database, paths, load_options(given, check=check))
     if any(table.state == "loaded" for table in tables):
         say("Run `labmart build` to bring the tables up to date.")
 
 
-@labmart.command()
-@_build_options
-@click.argument("extra", metavar="[-- DBT_ARGUMENTS]", nargs=-1, type=click.UNPROCESSED)
-@click.pass_obj
-def build(call: Call, /, **given: Any) -> None:
-    """Build and test beside what readers see, then publish.
-
-    If a test fails, or the build is killed, readers see what they saw before. A build is left out
-    when nothing has changed since the last one. dbt's unit tests and the tests tagged `development`
-    are not run; plain `dbt build` has them. Arguments after -- go to dbt, which then builds what
-    they select, straight into the tables that readers see, as plain dbt does; `-- --help` lists
-    them. One mart and what it is made of: labmart build -- --select +user_features
-    """
-    if {"-h", "--help"} & {*given["extra"]}:
+def _for_dbt(_: click.Context, __: click.Parameter, extra: tuple[str, ...]) -> tuple[str, ...]:
+    if {"-h", "--help"} & {*extra}:
         from dbt.cli.main import cli
 
         cli(["build", "--help"], prog_name="dbt")
-    _build(call.database(given["target"]), given)
+    return extra
 
 
-@labmart.command()
+@on_database(labmart)
+@_build_options
+@click.argument(
+    "extra", metavar="[-- DBT_ARGUMENTS]", nargs=-1, type=click.UNPROCESSED, callback=_for_dbt
+)
+def build(database: Database, /, **given: Any) -> None:
+    """Build and test beside what readers see, then publish.
+
+    If a test fails or the build is killed, readers see what they saw before. If nothing has changed
+    since the last build, there is nothing to do. Unit tests and tests tagged `development` are left
+    to plain `dbt build`. Arguments after -- go to dbt, which then builds what they select straight
+    into the tables that readers see; `-- --help` lists them. One mart and everything it depends on:
+    labmart build -- --select +user_features
+    """
+    _build(database, given)
+
+
+@on_database(labmart)
 @click.argument("place", metavar="PLACE")
 @option(
     "--interval",
     type=click.FloatRange(min=0.1),
     default=10.0,
     show_default=True,
-    help="Seconds between two scans; a file is complete when it has not changed for that long.",
+    help="Seconds between scans; a file unchanged for that long is taken as complete.",
 )
 @option("--once", is_flag=True, help="Process what is there, then exit.")
 @option(
@@ -242,21 +154,19 @@ def build(call: Call, /, **given: Any) -> None:
     "folders of this machine, keep elsewhere.",
 )
 @option("--build/--no-build", default=True, show_default=True, help="Build after loading.")
-@given_options
-@target_option
+@loading_options
 @_vars_option
-@click.pass_obj
-def watch(call: Call, /, place: str, **given: Any) -> None:
+def watch(database: Database, /, place: str, **given: Any) -> None:
     """Load what lands in a folder or an object store, then build.
 
-    A loaded file goes to loaded/ in the folder, a refused one to rejected/ with a report beside it.
-    Ended at any moment, it goes on where it was when it is called again.
+    A loaded file moves to loaded/ in the folder, a refused one to rejected/ with a report beside
+    it. It can be stopped at any time, and carries on when it is started again.
     """
     from loader.watch import WatchOptions
     from loader.watch import watch as watch_place
 
-    options = filled(WatchOptions, given, load=parsed(given, check=False))
-    if watch_place(call.database(given["target"]), place, options):
+    options = filled(WatchOptions, given, load=load_options(given))
+    if watch_place(database, place, options):
         raise SystemExit(EXIT_FILE)
 
 
@@ -267,7 +177,7 @@ _show_options = options(
         type=click.IntRange(min=0, max=2**63 - 1),
         help="Print at most this many rows; 0 means all. Default: 100 for a table, else all.",
     ),
-    option("--columns", callback=names, help="Only these columns, separated by commas."),
+    option("--columns", callback=comma_separated, help="Only these columns, separated by commas."),
 )
 
 
@@ -275,7 +185,7 @@ _show_options = options(
 @click.argument("mart", default="user_features")
 @_show_options
 def show() -> None:
-    """Print a mart; default: user_features. `labmart status` names them all."""
+    """Print a mart; default: user_features. `labmart status` lists them all."""
 
 
 @on_database(labmart, calls="loader.export.export")
@@ -291,7 +201,7 @@ def export() -> None:
 @option("--severity", type=click.Choice(["error", "warning"]), help="Only issues of this severity.")
 @option("--all", "resolved", is_flag=True, help="Also errors that a newer load has resolved.")
 def issues() -> None:
-    """Print what was rejected or doubted, with file and line."""
+    """Print what was rejected or questioned, with file and line."""
 
 
 @on_database(labmart, calls="loader.show.show_why")
@@ -310,16 +220,16 @@ def why() -> None:
 @on_database(labmart, calls="loader.diff.show_status")
 @format_option
 def status() -> None:
-    """Print which build is published, and of which loads.
+    """Print which build is published, and from which loads.
 
     For each mart: its build, its rows and how many tests passed; then which builds are kept.
-    Programs read the same in the view mart_status beside the marts.
+    Programs can read the same from the view mart_status beside the marts.
     """
 
 
 def _two(_: click.Context, __: click.Parameter, builds: tuple[int, ...]) -> tuple[int, ...]:
     if len(builds) > 2:
-        raise click.UsageError("Two builds can be compared, no more.")
+        raise click.UsageError("At most two builds can be compared.")
     return builds
 
 
@@ -327,7 +237,11 @@ def _two(_: click.Context, __: click.Parameter, builds: tuple[int, ...]) -> tupl
 @click.argument("builds", metavar="[BUILD [BUILD]]", nargs=-1, type=int, callback=_two)
 @option("--mart", help="Only this mart.")
 @format_option
-@option("--limit", type=click.IntRange(min=0), help="Rows of each mart; 0 means all.")
+@option(
+    "--limit",
+    type=click.IntRange(min=0),
+    help="Print at most this many rows per mart; 0 means all.",
+)
 def diff() -> None:
     """Print what changed from one build to another.
 
@@ -358,13 +272,13 @@ def loads() -> None:
 @on_database(labmart, calls="loader.history.change_loads", undo=True)
 @_load_ids
 def undo() -> None:
-    """Undo loads; what they had replaced is current again."""
+    """Undo loads; what they replaced is current again."""
 
 
 @on_database(labmart, calls="loader.history.change_loads", undo=False)
 @_load_ids
 def redo() -> None:
-    """Take an undo back; the loads are current again."""
+    """Take back an undo; the loads are current again."""
 
 
 @on_database(labmart, calls="loader.history.prune_loads")
@@ -377,8 +291,7 @@ def _build(
     database: Database, given: Given, load_ids: Sequence[int] = (), *, shows: str = ""
 ) -> None:
     """Build, and print a mart; the last lines say what became of the records, if red as well."""
-    from loader.build import run_and_report
-    from loader.dbt import BuildOptions
+    from loader.build import BuildOptions, run_and_report
     from loader.show import closing_lines
     from loader.show import show as show_mart
 
@@ -407,16 +320,3 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
         tables = load_files(paths, database, options, report)
     say(summary(tables, check=options.check))
     return tables
-
-
-def parsed(given: Given, *, check: bool) -> LoadOptions:
-    """What the options of a load mean. Raises click.UsageError."""
-    from loader.load import LoadOptions
-    from loader.sources import ReadOptions
-
-    try:
-        read = filled(ReadOptions, given)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    # The `names` of --map are for reading; those of a load are others.
-    return filled(LoadOptions, given, check=check, read=read, names={})

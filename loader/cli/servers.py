@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli import Call, EndedBySignal, Folder, labmart, on_database, option, say, target_option
+from loader.cli.command import EndedBySignal, Folder, labmart, on_database, say
 from loader.errors import EXIT_DATABASE, DatabaseUnreachable, MissingExtra, UsageError
+from loader.options import option
 
 if TYPE_CHECKING:
     from loader.database import Database
@@ -29,7 +30,7 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 @on_database(labmart)
 @option("--sql", is_flag=True, help="Only print the SQL, for an administrator to run.")
 def roles(database: Database, sql: bool) -> None:
-    """Make database roles for loading, building and reading.
+    """Create database roles for loading, building and reading.
 
     Each has only the rights it needs. On your own server the user of profiles.yml needs CREATEROLE
     and has to own the database; otherwise have an administrator run what --sql prints.
@@ -61,12 +62,12 @@ def db_start(database: Database) -> None:
 
 @db.command("stop")
 @click.pass_obj
-def db_stop(call: Call) -> None:
+def db_stop(project_dir: Path | None) -> None:
     """Stop the embedded PostgreSQL of this project."""
     from loader.embedded import place_of, stop
     from loader.project import open_project
 
-    place = place_of(open_project(call.project_dir).profiles_dir)
+    place = place_of(open_project(project_dir).profiles_dir)
     say(f"{'stopped' if stop(place) else 'was not running'}: {place.data}")
 
 
@@ -123,11 +124,11 @@ def _print_pairs(pairs: dict[str, object]) -> None:
     help="Which port; default: the first free one.",
 )
 @option("--new-password", is_flag=True, help="Replace the password, which is printed only once.")
-@option("--off", is_flag=True, help="Close the port again and take the password away.")
+@option("--off", is_flag=True, help="Close the port and remove the password.")
 def db_expose(database: Database, port: int | None, new_password: bool, off: bool) -> None:
     """Open a port of this machine, with a password, for programs that read the marts.
 
-    For Excel, R, Python, Metabase, DBeaver and the like. Otherwise the embedded PostgreSQL cannot
+    For Excel, R, Python, Metabase, DBeaver and the like. Without it, the embedded PostgreSQL cannot
     be reached over the network.
     """
     from loader.roles import expose, unexpose
@@ -146,10 +147,10 @@ def db_url(database: Database) -> None:
 
 @labmart.group()
 def spark() -> None:
-    """Start, stop or look at the server that computes in the lake.
+    """Start, stop or look at the server that computes the lake.
 
-    It runs on this machine. LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). Where
-    SPARK_REMOTE names a server, that one is used and none is started.
+    It runs on this machine. LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). If
+    SPARK_REMOTE names a server, that one is used instead.
     """
 
 
@@ -164,7 +165,7 @@ def _spark_profile(database: Database) -> Profile:
 
 @on_database(spark, "start", target="spark")
 def spark_start(database: Database) -> None:
-    """Start the server, which stays until it is stopped."""
+    """Start the server, which runs until it is stopped."""
     from loader.spark_server import start
 
     server, is_new = start(_spark_profile(database))
@@ -217,7 +218,7 @@ _spool_option = option(
 )
 
 
-@labmart.command()
+@on_database(labmart)
 @option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @option(
     "--port",
@@ -227,12 +228,12 @@ _spool_option = option(
     help="The port to listen on.",
 )
 @_spool_option
-@option("--worker/--no-worker", default=True, show_default=True, help="Run the jobs, too.")
+@option("--worker/--no-worker", default=True, show_default=True, help="Run the jobs too.")
 @option("--require-token", is_flag=True, help="Ask for a token on this machine too.")
 @option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file with a token to accept as the administrator's.",
+    help="A file with a token that is accepted as the administrator's.",
 )
 @option(
     "--max-upload",
@@ -240,13 +241,11 @@ _spool_option = option(
     type=click.IntRange(min=1),
     default=10**10,
     show_default=True,
-    help="Bytes of an upload.",
+    help="The largest upload, in bytes.",
 )
-@target_option
-@click.pass_obj
-def serve(call: Call, /, **given: Any) -> None:
-    """Serve uploads, jobs and marts over HTTP, with a page to look at."""
-    settings = _settings(call.database(given["target"]), **given)
+def serve(database: Database, /, **given: Any) -> None:
+    """Serve uploads, jobs and marts over HTTP, with a web page."""
+    settings = _settings(database, **given)
     from loader.service.app import serve as run
 
     # To be told to end is how a server ends.
@@ -254,17 +253,15 @@ def serve(call: Call, /, **given: Any) -> None:
         run(settings)
 
 
-@labmart.command()
+@on_database(labmart)
 @_spool_option
 @option("--with-parent", is_flag=True, hidden=True, help="Be the one process that works.")
-@target_option
-@click.pass_obj
-def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
+def worker(database: Database, /, with_parent: bool, **given: Any) -> None:
     """Run the jobs of `labmart serve --no-worker`.
 
     Start both with the same --spool.
     """
-    settings = _settings(call.database(given["target"]), **given)
+    settings = _settings(database, **given)
     from loader.service.worker import run_workers, work
 
     if with_parent:
@@ -281,7 +278,7 @@ def token() -> None:
 
 @on_database(token, "create")
 @click.option(
-    "--name", required=True, help="What to call it; the name is shown with all that is done by it."
+    "--name", required=True, help="The name of the token, shown with everything done with it."
 )
 @click.option(
     "--role",
@@ -302,12 +299,12 @@ def token_create(database: Database, name: str, role: str, expires: str | None) 
         )
     age = None
     if expires is not None:
-        said = re.fullmatch(r"([1-9]\d{0,4})([hdw])", expires.strip())
-        if said is None:
+        span = re.fullmatch(r"([1-9]\d{0,4})([hdw])", expires.strip())
+        if span is None:
             raise click.BadParameter(
                 f"{expires!r} is no time such as 12h, 90d or 8w.", param_hint="--expires"
             )
-        age = timedelta(**{_UNITS[said[2]]: int(said[1])})
+        age = timedelta(**{_UNITS[span[2]]: int(span[1])})
     with _tokens(database) as tokens:
         click.echo(tokens.create(name, cast("Role", role), expires=age))
     say("This token is not shown again.")
@@ -317,10 +314,10 @@ def token_create(database: Database, name: str, role: str, expires: str | None) 
 def token_list(database: Database) -> None:
     """Print the tokens' names, roles and states."""
     with _tokens(database) as tokens:
-        for known in tokens.all():
-            ends = f"{known.expires_at:%Y-%m-%d}" if known.expires_at else "-"
-            created = f"{known.created_at:%Y-%m-%d}"
-            click.echo(f"{known.name}\t{known.role}\t{known.state}\t{created}\t{ends}")
+        for row in tokens.all():
+            ends = f"{row.expires_at:%Y-%m-%d}" if row.expires_at else "-"
+            created = f"{row.created_at:%Y-%m-%d}"
+            click.echo(f"{row.name}\t{row.role}\t{row.state}\t{created}\t{ends}")
 
 
 @on_database(token, "revoke")

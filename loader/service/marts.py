@@ -18,7 +18,6 @@ names the build too, lest two pages be of two builds.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -34,18 +33,18 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from loader import __version__
-from loader.contract import Contract, DeclaredColumn, mart_contracts, raw_contract
+from loader.contract import MART_STATUS, Contract, DeclaredColumn, mart_contracts, raw_contract
 from loader.database import Database
 from loader.engines import Selection, quote
 from loader.engines.postgres import Connection, Pool, Postgres, where
 from loader.errors import BadParameter, LabmartError, NotBuilt, UnknownMart
 from loader.export import write_columnar, write_xlsx
 from loader.project import Project
-from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
+from loader.publications import COLUMNS, PUBLICATIONS
 from loader.query import selection_of
 from loader.roles import reader_of, set_up_roles
 from loader.service.jobs import connect
-from loader.show import write_json
+from loader.show import write_items
 from loader.sources import LEDGER, REJECTED
 
 _LOG = logging.getLogger("labmart.service")
@@ -180,15 +179,15 @@ class Marts:
             build = self._build(engine, contract.name)
             if build:
                 headers["Labmart-Build"] = str(build[0])
-                given = format_, query.formulas, query.total, query.after
+                form = format_, query.formulas, query.total, query.after
                 # It speaks of the rows; the bytes of a format are its writer's affair.
-                headers["ETag"] = f'W/"{_hash(__version__, build, selection, given)}"'
+                headers["ETag"] = f'W/"{_hash(__version__, build, selection, form)}"'
                 if headers["ETag"][2:] in request.headers.get("if-none-match", ""):
                     return Response(status_code=304, headers=headers)
             cursor = _hash(build, replace(selection, columns=(), limit=None))[:12]
             if query.after is not None:
-                known, _, offset = query.after.partition("-")
-                if known != cursor:
+                given, _, offset = query.after.partition("-")
+                if given != cursor:
                     raise BadParameter(
                         "after",
                         "this cursor is of another table, order or filter, or the table has been "
@@ -213,26 +212,26 @@ class Marts:
         """
         with self._pool.connection() as connection:
             place = where(self._database.profile)
-            engine = Postgres(connection, place, schema)
+            engine = Postgres(connection, schema, place, writes=False)
             # Each time: it may have been made meanwhile.
-            engine.all(_BECOME_READER, (reader_of(self._schema), self._schema))
+            engine.run(_BECOME_READER, (reader_of(self._schema), self._schema))
             connection.commit()
             try:
                 # It looks at no table, so it fixes no point in time.
                 lock = f"lock table {engine.relation(contract.name)} in access share mode"
-                engine.all(lock, relation=contract.name)
+                engine.described(lock, relation=contract.name)
             except NotBuilt:
                 if contract.name not in _NEWEST_FIRST:
                     raise
-                engine = Postgres(connection, place, schema, absent=contract.columns)
+                engine = Postgres(connection, schema, place, writes=False, absent=contract.columns)
             yield engine
 
     def _build(self, engine: Postgres, mart: str) -> tuple[Any, ...]:
         """Number and time of the published build that the rows are of; () if they are of none."""
         status = f"{quote(self._schema)}.{quote(MART_STATUS)}"
-        if engine.all("select to_regclass(%s)", (status,)) == [(None,)]:
+        if engine.run("select to_regclass(%s)", (status,)) == [(None,)]:
             return ()
-        builds = engine.all(f"select build, published_at from {status} where mart = %s", (mart,))
+        builds = engine.run(f"select build, published_at from {status} where mart = %s", (mart,))
         return builds[0] if builds else ()
 
     def _connect(self) -> Connection:
@@ -290,12 +289,13 @@ def _write_json(
     limit = selection.limit
     # One row more tells whether there is another page.
     rows = engine.rows(selection if limit is None else replace(selection, limit=limit + 1))
-    out.write(b'{"items": ')
-    write_json(selection.columns, islice(rows, limit), out)
-    goes_on = next(rows, None) is not None
-    following = f"{cursor}-{selection.offset + (limit or 0)}" if goes_on else None
-    more = {"next": following, **({"total": engine.count(selection)} if total else {})}
-    out.write(f", {json.dumps(more)[1:]}\n".encode())
+
+    def more() -> dict[str, object]:
+        goes_on = next(rows, None) is not None
+        following = f"{cursor}-{selection.offset + (limit or 0)}" if goes_on else None
+        return {"next": following, **({"total": engine.count(selection)} if total else {})}
+
+    write_items(selection.columns, islice(rows, limit), out, more)
 
 
 def _pieces(body: IO[bytes]) -> Iterator[bytes]:

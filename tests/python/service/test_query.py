@@ -386,9 +386,9 @@ def hurried(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Marts]:
 
 def test_nothing_can_be_written_and_nobody_waits_long(asker: Asker, hurried: Marts) -> None:
     with pytest.raises(Exception, match="read-only"), reading(hurried) as engine:
-        engine.all("delete from labmart.things returning 1")
+        engine.run("delete from labmart.things returning 1")
     with pytest.raises(QueryTooSlow), reading(hurried) as engine:
-        engine.all("select pg_sleep(60)")
+        engine.run("select pg_sleep(60)")
     with reading(hurried), pytest.raises(TooBusy), reading(hurried):
         pass
     with closing(asker.server.database.connect()) as connection, connection.cursor() as cursor:
@@ -402,7 +402,7 @@ def test_a_swap_while_a_query_runs_is_seen_by_the_next(asker: Asker, hurried: Ma
     with reading(hurried) as engine:
         swap = threading.Thread(target=asker.fill, args=("things", ROWS))
         swap.start()
-        assert engine.all("select count(*) from labmart.things") == [(len(ROWS),)]
+        assert engine.run("select count(*) from labmart.things") == [(len(ROWS),)]
     swap.join()
     assert len(asker.ids()) == len(ROWS)
 

@@ -21,14 +21,15 @@ from support import databases
 from support.raw_store import profile_of
 
 from loader import export as export_module
-from loader.contract import mart_contract
+from loader.contract import Column, mart_contract
 from loader.database import Database
-from loader.engines import Column, Engine, Row, Selection, Value
+from loader.engines import Engine, Row, Selection, Value
 from loader.engines.postgres import connect
 from loader.errors import UnknownColumn, UnknownMart, UsageError
 from loader.export import export, relation
 from loader.project import Project
-from loader.show import display, layout, select, show, text_width, write_json
+from loader.query import select
+from loader.show import display, layout, show, text_width, write_json
 
 MARTS = """
 models:
