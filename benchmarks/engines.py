@@ -1,12 +1,7 @@
 """How long each engine takes from the files to all marts, side by side.
 
-On each engine named, in turns: `labmart load` of a laboratory's files into empty tables; `dbt run`,
-all models with all rules; the same over empty tables, which is what dbt itself takes. On clean data
-DuckDB also runs reference/duckdb/tuned.sql, from the files to user_features alone, no rule checked.
-user_features must be the same everywhere, else the call fails.
-
-`sail` and `spark` are the servers that `labmart spark start` starts on this machine; what they take
-to start is not counted.
+user_features must be the same everywhere, else the call fails. `sail` and `spark` are the servers
+that `labmart spark start` starts on this machine; what they take to start is not counted.
 """
 
 from __future__ import annotations

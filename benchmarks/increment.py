@@ -1,10 +1,8 @@
 """What a build costs after a small load, or its undo, against a whole build of the same laboratory.
 
-`labmart build` is timed as a program from outside: whole, after a load of one percent of the
-experiments (a tenth of them ids known before, with other lists), after a load of 1,000, and after
-the undo of that. The same builds of 20,000 experiments say what dbt itself takes; "net" is without
-that. On a machine that does other things too, the seconds of the processor are the ones to go by:
-those of the program and, with the embedded PostgreSQL, of its server.
+"Net" is without what the same builds of 20,000 experiments take, which is dbt. On a machine that
+does other things too, the seconds of the processor are the ones to go by: those of the program and,
+with the embedded PostgreSQL, of its server.
 """
 
 from __future__ import annotations

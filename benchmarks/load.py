@@ -1,13 +1,6 @@
 r"""How long the loader takes, against the database's own reading of the same file.
 
-In turns the user_experiments.csv of a laboratory goes
-
-* into an empty table by psql's `\copy`, or by DuckDB's `create table … as select * from read_csv`,
-* by `labmart load` into empty raw tables: recognition, hash, line numbers, ledger, every count.
-
-Both are timed from outside as programs, and both tables are compared cell by cell. With `others`
-what people use today is timed on a smaller file: `dbt seed`, and pandas and dlt by an interpreter
-that has them (see others/requirements.txt).
+Both are timed from outside as programs, in turns, and both tables are compared cell by cell.
 """
 
 from __future__ import annotations

@@ -1,13 +1,7 @@
 """How long the models take, against hand-written SQL on the same PostgreSQL.
 
-A laboratory is loaded by `labmart load`. Then are timed, in turns, the references
-(reference/postgres/*.sql: `marts` leaves all marts, the others user_features alone; no rule is
-checked), `dbt run` of all models and `dbt test` of all data tests, with all that dbt itself takes.
-Unit tests read no data and are left out. dbt's own share is timed apart, as the same `dbt run` over
-empty raw tables.
-
-On clean data each reference must have the same marts as the models, row by row, else the call
-fails. Dirty data would stop the references and is timed without them.
+Unit tests read no data and are left out. On clean data each reference must have the same marts as
+the models, row by row, else the call fails. Dirty data would stop the references.
 """
 
 from __future__ import annotations

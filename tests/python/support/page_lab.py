@@ -24,12 +24,8 @@ from support.serving import NO_BUILD, Server, serving_here
 Row = dict[str, Any]
 
 NAMES = (
-    *("Marie Curie", "Rosalind Franklin", "Dorothy Hodgkin", "Lise Meitner"),
-    *("Chien-Shiung Wu", "Ada Lovelace", "Barbara McClintock", "Emmy Noether"),
-    *("Rita Levi-Montalcini", "Gerty Cori", "Maria Goeppert Mayer", "Irène Joliot-Curie"),
-    *("Tu Youyou", "Katalin Karikó", "Jocelyn Bell Burnell", "Vera Rubin", "Ruby Hirose"),
-    *("Alice Ball", "Mary Anning", "Hedy Lamarr", "Inge Lehmann", "Cecilia Payne"),
-    *("Flossie Wong-Staal", "Wu Jianxiong"),
+    *("Marie Curie", "Irène Joliot-Curie", "Barbara McClintock", "Mary Anning", "Hedy Lamarr"),
+    *("Katalin Karikó", "Tu Youyou", "Wu Jianxiong"),
 )
 # Markup, a turned direction, a formula, a name that does not end, what unseen characters do.
 HOSTILE = (
