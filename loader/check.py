@@ -147,7 +147,7 @@ def _fill(store: RawStore, name: str, path: Path) -> None:
     store.run(f"create temporary table {name} ({columns})")
     values = []
     for row in rows:
-        cells = (store.literal(cell.strip()) if cell.strip() else "null" for cell in row)
+        cells = (store.engine.literal(cell.strip()) if cell.strip() else "null" for cell in row)
         values.append(f"({', '.join(cells)})")
     if values:
         store.run(f"insert into {name} values {', '.join(values)}")

@@ -18,17 +18,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from loader.engines import Load
 from loader.errors import UnknownLoad, WrongStatus
 from loader.printable import printable
-
-if TYPE_CHECKING:
-    from loader.engines.raw_store import RawStore
 
 CURRENT, SUPERSEDED, REVERTED = "current", "superseded", "reverted"
 APPEND, REPLACE = "append", "replace"
@@ -39,6 +34,43 @@ SHEET, NAMES = "sheet", "names"
 _SAME_MOMENT = timedelta(seconds=2)
 # Input, SHA-256, sheet.
 Content = tuple[str, str, object]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One row of the ledger: one file, or one sheet of it, in one input.
+
+    `call_id` is the load_id of the first load of the call that brought it. `reading` is a JSON
+    object of what was said about how to read the file, and of the `sheet` that was read.
+    `arrived_at` is when the file was last changed, or when it came where nothing else is known. The
+    next five are what was said of its cells: loader.sources.CellFormats. `columns_ignored` is a
+    JSON array of the header's names that mean no declared column; None where there are none.
+    `header` is one of all its names as written, empty where the file has none.
+    """
+
+    load_id: int
+    status: str
+    mode: str
+    input: str
+    file: str
+    records_read: int
+    records_rejected: int
+    bytes: int
+    dialect: str
+    started_at: datetime
+    finished_at: datetime
+    loaded_by: str
+    sha256: str
+    call_id: int
+    reading: str
+    arrived_at: datetime
+    decimal: str | None = None
+    dates: str | None = None
+    list_separator: str | None = None
+    id_prefix: str | None = None
+    durations: str | None = None
+    columns_ignored: str | None = None
+    header: str | None = None
 
 
 @dataclass(frozen=True)
@@ -205,12 +237,11 @@ def escaped(part: str) -> str:
     return printable(escaped)
 
 
-def mark(store: RawStore, load_ids: Sequence[int], *, undone: bool) -> dict[int, str]:
-    """Undo loads, or take that back, all of them or none; all statuses that change by it.
+def mark(loads: Sequence[Load], load_ids: Sequence[int], *, undone: bool) -> dict[int, str]:
+    """The statuses that change when loads are undone, or that is taken back, all or none of them.
 
     Raises UnknownLoad or WrongStatus.
     """
-    loads = store.loads()
     by_id = {load.load_id: load for load in loads}
     for load_id in load_ids:
         if load_id not in by_id:
@@ -224,9 +255,7 @@ def mark(store: RawStore, load_ids: Sequence[int], *, undone: bool) -> dict[int,
         else:
             problem = "was not undone: it is current."
         raise WrongStatus(load_id, problem)
-    new = changes(loads, dict.fromkeys(load_ids, REVERTED if undone else CURRENT))
-    store.set_status(new)
-    return new
+    return changes(loads, dict.fromkeys(load_ids, REVERTED if undone else CURRENT))
 
 
 def not_current(loads: Sequence[Load]) -> list[Load]:

@@ -21,8 +21,7 @@ import msgspec
 
 from loader import ledger
 from loader.database import Database
-from loader.engines import Load, open_store
-from loader.engines.raw_store import RawStore
+from loader.engines.raw_store import RawStore, open_store
 from loader.errors import (
     DatabaseFault,
     FileRefused,
@@ -32,7 +31,7 @@ from loader.errors import (
 )
 from loader.files import Collected, collect
 from loader.files.content import LocalFile, cannot_open, cannot_write, sha256_of
-from loader.ledger import APPEND, CURRENT, NAMES, REPLACE, SHEET, Step
+from loader.ledger import APPEND, CURRENT, NAMES, REPLACE, SHEET, Load, Step
 from loader.parsers import recognise
 from loader.parsers.records import Batch, Parser, Rejections
 from loader.printable import printable

@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 from loader.build import run_and_report
 from loader.database import Database
 from loader.dbt import BuildOptions
-from loader.engines import open_store
+from loader.engines.raw_store import open_store
 from loader.errors import (
     BuildFailed,
     DatabaseFault,

@@ -38,8 +38,9 @@ from loader.build import build_and_publish, stand_by, summary
 from loader.contract import mart_contract
 from loader.database import Database
 from loader.dbt import FAILED, BuildOptions, Standby
-from loader.engines import open_store, quote
+from loader.engines import quote
 from loader.engines.postgres import one_line
+from loader.engines.raw_store import open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.files.names import in_reading_order
 from loader.load import LoadReport, Table, load
@@ -339,7 +340,7 @@ class Worker:
             due = [load.load_id for load in asked if (load.status == ledger.REVERTED) != undo]
             if again and asked and not due:
                 return Result(loads={load.load_id: load.status for load in asked})
-            changed = ledger.mark(store, due or [options.load_id], undone=undo)
+            changed = store.mark(due or [options.load_id], undone=undo)
             store.commit()
         return Result(loads=changed)
 

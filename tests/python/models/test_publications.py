@@ -207,9 +207,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from loader.project import Profile
-from loader.publications import GreenBuild, Mart, Relation, open_publications
-from loader.publications.duckdb import DuckDBPublications
-from loader.publications.postgres import PostgresPublications
+from loader.publications import GreenBuild, Mart, Publications, Relation, open_publications
 left, engine, values, raw, sql, relations, grows = json.loads(sys.argv[1])
 def kills(run):
     def run_or_die(*arguments):
@@ -219,8 +217,7 @@ def kills(run):
             os.kill(os.getpid(), signal.SIGKILL)
         return run(*arguments)
     return run_or_die
-PostgresPublications.run = kills(PostgresPublications.run)
-DuckDBPublications.run = kills(DuckDBPublications.run)
+Publications.run = kills(Publications.run)
 profile = Profile(Path("profiles.yml"), "test", engine, values, raw)
 with open_publications(profile) as publications:
     place = publications.begin()

@@ -430,9 +430,9 @@ def other(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asker]:
 
 def test_nothing_can_be_written_and_nobody_waits_long(asker: Asker, other: Asker) -> None:
     with pytest.raises(Exception, match="read-only"), asker.reading("things") as engine:
-        engine.all(f'delete from "{asker.schema}".things returning 1')
+        engine.run(f'delete from "{asker.schema}".things returning 1')
     with pytest.raises(QueryTooSlow), other.reading("things") as engine:
-        engine.all("select pg_sleep(60)")
+        engine.run("select pg_sleep(60)")
     with other.reading("things"), pytest.raises(TooBusy):
         other.ask("things")
     with closing(asker.database.connect()) as connection, connection.cursor() as cursor:
@@ -446,7 +446,7 @@ def test_a_swap_while_a_query_runs_is_seen_by_the_next(asker: Asker) -> None:
     with asker.reading("things") as engine:
         swap = threading.Thread(target=asker.fill, args=("things", ROWS))
         swap.start()
-        [(count,)] = engine.all(f'select count(*) from "{asker.schema}".things')
+        [(count,)] = engine.run(f'select count(*) from "{asker.schema}".things')
         assert count == len(ROWS)
     swap.join()
     assert len(asker.items("things")) == len(ROWS)

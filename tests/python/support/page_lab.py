@@ -134,7 +134,7 @@ class PageLab:
 
     def items(self, path: str, **parameters: str) -> list[Row]:
         """The items of a list of the API."""
-        items: list[Row] = self.ask(path, **parameters)["items"]
+        items: list[Row] = self.ask(path, "GET", b"", **parameters)["items"]
         return items
 
     def mart(self, name: str, **parameters: str) -> list[Row]:
