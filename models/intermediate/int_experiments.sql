@@ -13,7 +13,7 @@ with experiments as (
     from {{ ref('stg_user_experiments') }}
     {%- if is_increment() %}
         union all
-        -- what the row's own cells say; what others say is asked anew
+        -- Errors in the row's own cells stay; those that depend on other rows are judged anew.
         select
             {{ columns }},
             case when rule not in ('unknown_user', 'duplicate_id') then rule end as error_rule
