@@ -59,7 +59,7 @@ _PROBLEMS_SHOWN = 5
 # What an increment can be put into, or has no rows to put anywhere.
 _CAN_GROW = ("", "ephemeral", "incremental", "seed", "snapshot", "table", "test", "view")
 NOT_PUBLISHED = "Nothing was published: readers see what they saw before."
-UNCHANGED = "Nothing has changed since the last green build (--full builds all the same)."
+UNCHANGED = "Nothing has changed since the last successful build (--full builds anyway)."
 _BAD = (*FAILED, "runtime error", "partial success")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Lines of dbt's messages that say nothing about the fault.

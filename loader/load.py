@@ -331,7 +331,7 @@ class _Call:
                 if len(names) > _NAMED:
                     names[2:-1] = [f"… {len(names) - 3:,} more …"]
                 self.report.say(
-                    f"{name}, where files have the same key the later wins: {', '.join(names)}"
+                    f"{name}: where files have the same key, the later wins: {', '.join(names)}"
                 )
             brings = any(table.records for table in of_input)
             if self.options.replace and not self.options.allow_empty and not brings:
