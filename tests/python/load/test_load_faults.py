@@ -87,7 +87,7 @@ def grow(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    shutil.copy(path, path.with_suffix(".other")).replace(path)
+    Path(shutil.copy(path, path.with_suffix(".other"))).replace(path)
 
 
 def rewrite(path: Path) -> None:

@@ -9,14 +9,12 @@ reading of seeds) is left to whole builds: workbench.py.
 from __future__ import annotations
 
 import csv
-import datetime
 import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -31,12 +29,13 @@ from support.in_process import environment
 from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
 from support.spark import KINDS, lake_on, session_at
-from support.workbench import KEYS, differences, ledger_row
+from support.workbench import KEYS, differences, ledger_row, printed
 
 from loader.publications import Relation as PublishedRelation
 from loader.publications import changes_of, replaced_rows
 
 Rows = Sequence[Sequence[object]]
+SENTENCES = {"input_issues": ("message",), "issue_counts": ("remedy",)}
 # What labmart sets while it builds an increment, and where.
 INCREMENT = {"LABMART_INCREMENT": "1"}
 NEXT = "labmart__next"
@@ -178,10 +177,16 @@ def tables_of(project: CompiledProject, lab: Lab) -> dict[str, Rows]:
     return dict(tables)
 
 
+def columns_of(mart: str) -> list[str]:
+    """The columns that the oracle knows, and the sentences of which it knows nothing."""
+    return [*MARTS[mart].split(), *SENTENCES.get(mart, ())]
+
+
 def _in_order(mart: str, relation: str) -> str:
-    keys = "".join(f", {at}" for at in range(1, KEYS[mart] + 1))
-    columns = ", ".join(MARTS[mart].split())
-    return f"select {columns} from {relation}" + (f" order by {keys[2:]}" if keys else "")
+    keys = ", ".join(str(at) for at in range(1, KEYS[mart] + 1))
+    return f"select {', '.join(columns_of(mart))} from {relation}" + (
+        f" order by {keys}" if keys else ""
+    )
 
 
 class Session:
@@ -333,15 +338,23 @@ class CompiledModels:
 
     def differences(self, lab: Lab) -> list[str]:
         """A sentence for each row of any mart that is not as the oracle says."""
-        return self.wrong(lab, self.runner.read(self.project, tables_of(self.project, lab)))
+        return self.wrong(lab, self.read(lab))
+
+    def read(self, lab: Lab) -> dict[str, Rows]:
+        """The marts of a laboratory, with `columns_of` each."""
+        return self.runner.read(self.project, tables_of(self.project, lab))
 
     def wrong(self, lab: Lab, shown: dict[str, Rows]) -> list[str]:
         """The same of marts that have been read."""
         right = marts(lab)
         return [
             line
-            for mart, columns in MARTS.items()
-            for line in differences(mart, right[mart], _as_printed(columns.split(), shown[mart]))
+            for mart, rows in shown.items()
+            for line in differences(
+                mart,
+                right[mart],
+                [dict(zip(columns_of(mart), map(printed, row), strict=True)) for row in rows],
+            )
         ]
 
     def check(self, lab: Lab) -> None:
@@ -400,24 +413,6 @@ def check_history(models: CompiledModels, labs: Iterable[Lab]) -> None:
             session.build(full.models)
             for name, whole in left().items():
                 assert grown[name] == whole, f"step {step}: {name}"
-
-
-def _as_printed(columns: Sequence[str], rows: Rows) -> list[dict[str, str]]:
-    return [{name: _text(value) for name, value in zip(columns, row, strict=True)} for row in rows]
-
-
-def _text(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case Decimal():
-            return f"{value:f}"
-        case datetime.date():
-            return value.isoformat()
-        case _:
-            return str(value)
 
 
 @contextmanager

@@ -52,7 +52,6 @@ KEYS = {
 _MODELS_ALONE = [
     part for kind in ("test", "unit_test", "exposure") for part in ("--exclude-resource-type", kind)
 ]
-Shown = str | Decimal
 OLDER_POSTGRES = "postgres-16"
 
 
@@ -141,10 +140,6 @@ class Workbench:
         """The rows that the command prints of a mart."""
         text = io.StringIO(self.labmart("show", mart, "--format", "csv"), newline="")
         return list(csv.DictReader(text, strict=True))
-
-    def all_shown(self) -> dict[str, str]:
-        """What the command prints of each mart."""
-        return {mart: self.labmart("show", mart, "--format", "csv") for mart in MARTS}
 
     def check(self, lab: Lab) -> None:
         """Fill, build, and fail with what is not as the oracle says."""
@@ -241,9 +236,8 @@ def differences(
     columns = MARTS[mart].split()
     if shown and (lacking := [c for c in columns if c not in shown[0]]):
         return [f"{mart} has no column {', '.join(lacking)}"]
-    decimals = {c for row in expected for c in columns if isinstance(row[c], Decimal)}
-    right = [tuple(_comparable(row[c]) for c in columns) for row in expected]
-    found = [tuple(_number(row[c]) if c in decimals else row[c] for c in columns) for row in shown]
+    right = [tuple(printed(row[c]) for c in columns) for row in expected]
+    found = [tuple(row[c] for c in columns) for row in shown]
     size = KEYS[mart]
     if size and right != found and Counter(right) == Counter(found):
         return [f"{mart}: the rows are right but not in the order of the key"]
@@ -256,21 +250,21 @@ def differences(
     ]
 
 
-def _comparable(value: Value) -> Shown:
-    """The oracle's value as `--format csv` prints it; decimals stay numbers."""
-    if isinstance(value, Decimal):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    return "" if value is None else str(value)
+def printed(value: object) -> str:
+    """A value as `--format csv` prints it."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case Decimal():
+            return f"{value:f}"
+        case datetime.date():
+            return value.isoformat()
+        case _:
+            return str(value)
 
 
-def _number(text: str) -> Shown:
-    return Decimal(text) if text else ""
-
-
-def _named(columns: Iterable[str], row: Iterable[Shown]) -> str:
+def _named(columns: Iterable[str], row: Iterable[str]) -> str:
     pairs = zip(columns, row, strict=True)
     return ", ".join(f"{column}={reprlib.repr(value)}" for column, value in pairs)
