@@ -172,7 +172,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """A fresh, empty database of each engine in turn."""
     from support.engines import fresh_engine
 
-    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), tmp_path) as made:
+    with fresh_engine(request.param, request, tmp_path) as made:
         yield made
 
 
@@ -184,7 +184,7 @@ def shared_engine(
     from support.engines import fresh_engine
 
     folder = tmp_path_factory.mktemp("engine")
-    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), folder) as made:
+    with fresh_engine(request.param, request, folder) as made:
         yield made
 
 

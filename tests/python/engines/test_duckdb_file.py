@@ -30,8 +30,7 @@ SHELL = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flus
 @pytest.fixture
 def file(tmp_path: Path, loading_copy: Path, monkeypatch: pytest.MonkeyPatch) -> DuckDB:
     made = DuckDB(tmp_path / "labmart.duckdb")
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
+    made.enter(monkeypatch)
     monkeypatch.setenv("LABMART_PROJECT_DIR", str(loading_copy))
     return made
 

@@ -55,8 +55,7 @@ def content(engine: Engine, schema: str) -> dict[str, Rows]:
 def test_a_loader_that_is_killed_leaves_all_or_nothing(
     engine: Engine, loading_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in engine.environment.items():
-        monkeypatch.setenv(name, value)
+    engine.enter(monkeypatch)
     old = write_table(tmp_path / "old.csv", "users", range(500), broken_every=50)
     new = tmp_path / "new"
     write_table(new / "users.csv", "users", range(400, 10_000), broken_every=300)

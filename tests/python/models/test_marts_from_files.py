@@ -79,7 +79,7 @@ def test_every_mart_of_loaded_files_is_as_calculated(
     request: pytest.FixtureRequest, tmp_path: Path, engine: str, seeds: Sequence[int]
 ) -> None:
     # A database of its own, in which load numbers begin with 1, as the model's do.
-    with open_workbench(engine, lambda: request.getfixturevalue("server"), tmp_path) as bench:
+    with open_workbench(engine, request, tmp_path) as bench:
         model = Model()
         for seed in seeds:
             lab = random_lab(seed, mode="loads", dirt=(0.2, 0.3, 0.05)[seed % 3])
@@ -105,7 +105,7 @@ def test_a_column_that_cannot_be_read_stops_the_build_which_names_the_option(
     rows = "".join(f"EXP-{n};{n % 12 + 1};;{'1.500' if n == 7 else '12,5'}\n" for n in numbers)
     experiments.write_text(header + rows)
     paths = (str(users), str(experiments))
-    with open_workbench(engine, lambda: request.getfixturevalue("server"), tmp_path) as bench:
+    with open_workbench(engine, request, tmp_path) as bench:
         red = labmart(bench.project, "run", *paths)
         assert red.code == 1
         assert "FAILED  test loads_are_mostly_accepted" in red.err

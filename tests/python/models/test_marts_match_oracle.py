@@ -16,10 +16,11 @@ from itertools import pairwise
 import pytest
 from support.compiled import CompiledModels, PostgresRunner, check_history, compiled_models
 from support.databases import fresh_database
+from support.engines import OLDER_POSTGRES
 from support.oracle import MARTS, File, Lab, Value
 from support.random_labs import MODES, Mode, catalogue_lab, random_lab
 from support.random_tables import INPUTS
-from support.workbench import OLDER_POSTGRES, differences, printed
+from support.workbench import differences, printed
 
 DIRT = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7)
 # How many laboratories `make test` tries on an engine, and how many `make prove`.
@@ -61,7 +62,7 @@ def compiled_on(
                 older = fresh_database(request.getfixturevalue("older_server"), same)
                 return replace(newer, runner=PostgresRunner(stack.enter_context(older)))
             folder = tmp_path_factory.mktemp("compiled")
-            opened = compiled_models(name, lambda: request.getfixturevalue("server"), folder)
+            opened = compiled_models(name, request, folder)
             return stack.enter_context(opened)
 
         yield compiled

@@ -481,8 +481,8 @@ def command(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comman
         f"models:\n  - {{name: users, data_tests: {unique % 'user_id'}}}\n  - name: counted\n"
     )
     shutil.copytree(ROOT / "models" / "staging", project / "models" / "staging")
-    for name, value in {**lab.engine.environment, "LABMART_SCHEMA": lab.schema}.items():
-        monkeypatch.setenv(name, value)
+    lab.engine.enter(monkeypatch)
+    monkeypatch.setenv("LABMART_SCHEMA", lab.schema)
     monkeypatch.setenv("LABMART_RAW_SCHEMA", f"{lab.schema}_raw")
     made = Command(lab, project, [], [0])
 

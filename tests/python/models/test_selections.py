@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.graph.nodes import ManifestNode, ModelNode
-from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Postgres, fresh_engine
 from support.in_process import environment, labmart
@@ -132,11 +131,11 @@ def below(manifest: Manifest, model: ManifestNode) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def lab(server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Production, built from the files of examples/messy."""
     folder = tmp_path_factory.mktemp("selections")
     with (
-        fresh_engine("postgres", lambda: server, folder) as engine,
+        fresh_engine("postgres", request, folder) as engine,
         environment(engine.environment, alone=True),
     ):
         assert isinstance(engine, Postgres)

@@ -22,13 +22,14 @@ from typing import Any, Protocol
 
 import duckdb
 import psycopg2.extras
+import pytest
 from support.databases import Database
 from support.dbt_project import DbtProject
-from support.engines import DuckDB, Engine, Postgres, fresh_engine
+from support.engines import DuckDB, Engine, Lake, Postgres, fresh_engine
 from support.in_process import environment
 from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
-from support.spark import KINDS, lake_on, session_at
+from support.spark import session_at
 from support.workbench import KEYS, differences, ledger_row, printed
 
 from loader.publications import Relation as PublishedRelation
@@ -417,21 +418,19 @@ def check_history(models: CompiledModels, labs: Iterable[Lab]) -> None:
 
 @contextmanager
 def compiled_models(
-    engine: str, server: Callable[[], Database], folder: Path
+    engine: str, request: pytest.FixtureRequest, folder: Path
 ) -> Iterator[CompiledModels]:
     """The project as it stands, compiled for an engine, with a database of its own to run in."""
     project = copy_of_project(folder)
-    if engine in KINDS:
-        lake = lake_on(engine, folder)
-        yield CompiledModels(compile_for(lake, project), SparkRunner(lake.url, folder))
-        return
-    with fresh_engine(engine, server, folder) as target:
+    with fresh_engine(engine, request, folder) as target:
         runner: Runner
         match target:
             case Postgres(database):
                 runner = PostgresRunner(database)
             case DuckDB(path):
                 runner = DuckDBRunner(path)
+            case Lake(url=url):
+                runner = SparkRunner(url, folder)
         yield CompiledModels(
             compile_for(target, project),
             runner,

@@ -12,22 +12,20 @@ import io
 import random
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 
 import pytest
-from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Engine, fresh_engine
 from support.in_process import labmart
 from support.oracle import MARTS, Cell, File, Lab, Value, lost_lines, marts
 from support.project import copy_of_project
 from support.raw_store import DAY
-from support.spark import KINDS, lake_on, session_at
 
 from loader.engines import Load, open_store
 from loader.ledger import APPEND
@@ -52,7 +50,6 @@ KEYS = {
 _MODELS_ALONE = [
     part for kind in ("test", "unit_test", "exposure") for part in ("--exclude-resource-type", kind)
 ]
-OLDER_POSTGRES = "postgres-16"
 
 
 @dataclass(frozen=True)
@@ -61,11 +58,6 @@ class Workbench:
 
     project: Path
     engine: Engine
-
-    def enter(self, patch: pytest.MonkeyPatch) -> None:
-        """Make the project's profile mean the engine."""
-        for variable, value in self.engine.environment.items():
-            patch.setenv(variable, value)
 
     @property
     def profile(self) -> Profile:
@@ -154,41 +146,15 @@ class Workbench:
 
 
 @contextmanager
-def requested_workbench(
-    name: str, request: pytest.FixtureRequest, factory: pytest.TempPathFactory
-) -> Iterator[Workbench]:
-    """The workbench of an engine, or of OLDER_POSTGRES."""
-    older = name == OLDER_POSTGRES
-    engine, server = ("postgres", "older_server") if older else (name, "server")
-    folder = factory.mktemp("workbench")
-    with open_workbench(engine, lambda: request.getfixturevalue(server), folder) as opened:
-        yield opened
-
-
-@contextmanager
 def open_workbench(
-    engine: str, server: Callable[[], Database], folder: Path
+    engine: str, request: pytest.FixtureRequest, folder: Path
 ) -> Iterator[Workbench]:
     """A copy of the project in the folder, with an empty database of the engine."""
-    project = copy_of_project(folder)
-    with _fresh(engine, server, folder) as fresh, ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        bench = Workbench(project, fresh)
-        bench.enter(patch)
+    with fresh_engine(engine, request, folder) as fresh, pytest.MonkeyPatch.context() as patch:
+        fresh.enter(patch)
+        bench = Workbench(copy_of_project(folder), fresh)
         bench.dbt("run-operation", "create_raw_tables")
         yield bench
-
-
-@contextmanager
-def _fresh(engine: str, server: Callable[[], Database], folder: Path) -> Iterator[Engine]:
-    if engine in KINDS:
-        lake = lake_on(engine, folder)
-        # dbt finds the session that is there.
-        session_at(lake.url)
-        yield lake
-        return
-    with fresh_engine(engine, server, folder) as made:
-        yield made
 
 
 def _batch(file: File, load_id: int) -> Batch:
