@@ -26,13 +26,11 @@ from loader.embedded import (
     ROLE,
     Place,
     place_of,
-    programs,
     require_private,
     server_process,
     start,
     status,
     stop,
-    url_of,
 )
 from loader.embedded.settings import Machine, render, this_machine
 from loader.errors import DatabaseUnreachable
@@ -197,13 +195,7 @@ def test_any_path_will_do(open_folder: Path, stopped_cluster: Place) -> None:
     for place in (place_of(odd), copied(stopped_cluster, open_folder / ("long-" * 20))):
         try:
             start(place)
-            shown = subprocess.run(
-                [programs() / "psql", "-Atc", "select 2", url_of(place)],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert shown.stdout == "2\n"
+            assert ask(place, "select 2") == 2
         finally:
             stop(place)
             if place.run.parent != place.home:

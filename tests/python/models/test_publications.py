@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -21,12 +19,13 @@ from support.databases import small_tablespace
 from support.engines import Engine, Postgres
 from support.in_process import Done, labmart
 from support.project import ROOT
+from support.raw_store import process
 
 from loader import build as on_build
-from loader.dbt import BuildOptions, BuildResult
+from loader.dbt import BuildResult
 from loader.errors import DatabaseFault, UsageError
 from loader.progress import NodeResult
-from loader.project import Profile, Project
+from loader.project import Profile
 from loader.publications import (
     CURRENT,
     GONE,
@@ -204,13 +203,13 @@ def test_a_fault_while_it_is_put_in_place_leaves_what_was(lab: Lab) -> None:
 
 # Makes a build and publishes it, and is killed before its n-th statement.
 KILLED = """
-import json, os, signal, sys
-from pathlib import Path
-from loader.project import Profile
+import contextlib, signal
 from loader.publications import GreenBuild, Mart, Relation, open_publications
 from loader.publications.duckdb import DuckDBPublications
 from loader.publications.postgres import PostgresPublications
-left, engine, values, raw, sql, relations, grows = json.loads(sys.argv[1])
+
+left = {moment}
+
 def kills(run):
     def run_or_die(*arguments):
         global left
@@ -219,19 +218,15 @@ def kills(run):
             os.kill(os.getpid(), signal.SIGKILL)
         return run(*arguments)
     return run_or_die
-PostgresPublications.run = kills(PostgresPublications.run)
-DuckDBPublications.run = kills(DuckDBPublications.run)
-profile = Profile(Path("profiles.yml"), "test", engine, values, raw)
+
+for kind in (PostgresPublications, DuckDBPublications):
+    kind.run = kills(kind.run)
 with open_publications(profile) as publications:
     place = publications.begin()
-    if engine == "postgres":
-        publications.run(sql.replace("PLACE", place))
-    else:
-        with publications.opened():
-            publications.run(sql.replace("PLACE", place))
-    made = tuple(Relation(*item) for item in relations)
-    marts = (Mart("users", 1),)
-    green = GreenBuild(place, made, marts, code="code", can_grow=True, is_increment=grows)
+    with getattr(publications, "opened", contextlib.nullcontext)():
+        publications.run({sql!r}.replace("PLACE", place))
+    green = GreenBuild(place, {relations!r}, (Mart("users", 1),), code="code", can_grow=True,
+        is_increment={grows})
     publications.publish(green, 1)
 """
 
@@ -241,22 +236,20 @@ with open_publications(profile) as publications:
 def test_whenever_it_is_killed_readers_see_one_whole_build(lab: Lab, grows: bool) -> None:
     lab.build()
     seen: set[object] = {1}
-    relations = [[one.suffix, one.name, one.is_view] for one in RELATIONS]
     for moment in range(1, 200):
         number = 100 + moment
-        call = (
-            *(moment, lab.engine.name, dict(lab.profile.values), lab.profile.raw_schema),
-            *(tables("PLACE", number), relations, grows),
-        )
-        done = subprocess.run([sys.executable, "-c", KILLED, json.dumps(call)], check=False)
+        sql = tables("PLACE", number)
+        code = KILLED.format(moment=moment, sql=sql, relations=RELATIONS, grows=grows)
+        publishing = process(lab.profile, code)
+        _, err = publishing.communicate()
         assert lab.seen() in (seen, {number}), moment
         seen = lab.seen()
         [build] = {row[0] for row in lab.rows("select distinct build from {s}.mart_status")}
         current = next(one for one in lab.publications() if one.status == CURRENT)
         assert build == current.build
-        if done.returncode == 0:
+        if publishing.returncode == 0:
             break
-        assert done.returncode == -9
+        assert publishing.returncode == -signal.SIGKILL, err
         if moment % 7 == 0:
             lab.build()
             seen = {lab.built}
@@ -486,15 +479,7 @@ def command(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comman
     monkeypatch.setenv("LABMART_RAW_SCHEMA", f"{lab.schema}_raw")
     made = Command(lab, project, [], [0])
 
-    def build(
-        _: Project,
-        __: BuildOptions,
-        ___: object,
-        *,
-        place: str,
-        is_increment: bool,
-        code: str | None,
-    ) -> BuildResult:
+    def build(*_: object, place: str, is_increment: bool, code: str | None) -> BuildResult:
         assert not is_increment
         assert code or not place
         lab.built += 1
@@ -505,7 +490,7 @@ def command(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comman
         return BuildResult(project, exit_code=made.code[0], nodes=[users])
 
     def read_build(
-        _: Profile, place: str, code: str, __: BuildResult, *, is_increment: bool, by: str
+        _: Profile, place: str, code: str, *__: object, is_increment: bool, by: str
     ) -> GreenBuild:
         assert not is_increment
         return replace(lab.green(place), code=code, by=by)
