@@ -14,9 +14,9 @@ from functools import cache
 from itertools import pairwise
 
 import pytest
-from support.compiled import CompiledModels, PostgresRunner, check_history, compiled_models
+from support.compiled import CompiledModels, check_history, compiled_models, session_on
 from support.databases import fresh_database
-from support.engines import OLDER_POSTGRES
+from support.engines import OLDER_POSTGRES, Postgres
 from support.oracle import MARTS, File, Lab, Value
 from support.random_labs import MODES, Mode, catalogue_lab, random_lab
 from support.random_tables import INPUTS
@@ -56,11 +56,11 @@ def compiled_on(
         def compiled(name: str) -> CompiledModels:
             if name == OLDER_POSTGRES:
                 newer = compiled("postgres")
-                assert isinstance(newer.runner, PostgresRunner)
+                assert isinstance(newer.engine, Postgres)
                 # What dbt compiles has the name of the database in it.
-                same = newer.runner.database.name
+                same = newer.engine.database.name
                 older = fresh_database(request.getfixturevalue("older_server"), same)
-                return replace(newer, runner=PostgresRunner(stack.enter_context(older)))
+                return replace(newer, engine=Postgres(stack.enter_context(older)))
             folder = tmp_path_factory.mktemp("compiled")
             opened = compiled_models(name, request, folder)
             return stack.enter_context(opened)
@@ -156,7 +156,8 @@ def test_every_mart_of_an_empty_laboratory_is_empty(compiled: CompiledModels) ->
 def test_the_engine_does_what_the_examples_of_its_macros_say(compiled: CompiledModels) -> None:
     examples = compiled.project.examples
     assert len(examples) > 2
-    assert [row for sql in examples.values() for row in compiled.runner.query(sql)] == []
+    with session_on(compiled.engine) as session:
+        assert [row for sql in examples.values() for row in session.run(sql)] == []
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from support.compiled import CompiledModels, PostgresRunner, compile_for
+from support.compiled import CompiledModels, compile_for
 from support.databases import Database, fresh_database
 from support.dbt_project import DbtProject, failures
 from support.engines import Postgres
@@ -56,7 +56,7 @@ class Laboratory:
     def _differs(self) -> str:
         with fresh_database(self.server) as database:
             target = Postgres(database)
-            models = CompiledModels(compile_for(target, self.project), PostgresRunner(database))
+            models = CompiledModels(compile_for(target, self.project), target)
             for lab in self.labs:
                 try:
                     if wrong := models.differences(lab):
