@@ -14,15 +14,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from loader.errors import FileRefused
-from loader.sources import (
-    BLANKS,
-    ID_LIKE,
-    HeaderMatch,
-    Input,
-    columns_alike,
-    match_header,
-    most_like,
-)
+from loader.parsers.headers import ID_LIKE, HeaderMatch, columns_alike, match_header, most_like
+from loader.sources import BLANKS, Input
 
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100

@@ -20,9 +20,11 @@ from support.project import ROOT, loading_project
 from support.raw_store import load_one, process, write_one
 
 from loader import ledger
+from loader.contract import Column
 from loader.database import Database
 from loader.diff import show_changes
-from loader.engines import Column, open_engine, open_store
+from loader.engines import open_engine
+from loader.engines.raw_store import open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, UsageError
 from loader.project import Profile, open_project
 from loader.publications import (
@@ -62,7 +64,7 @@ def statuses(profile: Profile) -> dict[int, str]:
 
 def mark(profile: Profile, *load_ids: int, undone: bool) -> None:
     with open_store(profile) as store:
-        ledger.mark(store, load_ids, undone=undone)
+        store.mark(load_ids, undone=undone)
         store.commit()
 
 
@@ -120,7 +122,7 @@ def test_an_undo_of_what_a_prune_deletes_meanwhile_is_refused(lake: Lake) -> Non
     profile = lake.profile()
     load_one(profile)
     with open_store(profile) as late:
-        ledger.mark(late, [1], undone=True)
+        late.mark([1], undone=True)
         mark(profile, 1, undone=True)
         prune(profile)
         with pytest.raises(DatabaseFault, match="a prune has deleted"):

@@ -14,11 +14,10 @@ from support.random_tables import Table
 from support.raw_store import DAY, entry_of
 
 from loader import ledger
-from loader.engines import Load
 from loader.engines.raw_store import RawStore
 from loader.errors import UnknownLoad, WrongStatus
 from loader.history import after_change, after_prune
-from loader.ledger import Step, escaped, plan, statuses
+from loader.ledger import Load, Step, escaped, plan, statuses
 
 
 def load(load_id: int, **values: object) -> Load:
@@ -37,6 +36,7 @@ class Memory:
     """The part of a RawStore that the ledger uses."""
 
     rows: list[Load] = field(default_factory=list)
+    mark = RawStore.mark
 
     def loads(self) -> list[Load]:
         return list(self.rows)
@@ -83,7 +83,7 @@ def test_random_histories_show_what_replaying_them_shows(seed: int) -> None:
         else:
             able = [one for one in model.entries if one.undone is (action == "redo")]
             chosen = rng.sample(able, min(len(able), rng.choice([1, 1, 2])))
-            ledger.mark(store, [one.load_id for one in chosen], undone=action == "undo")
+            store.mark([one.load_id for one in chosen], undone=action == "undo")
             for entry in chosen:
                 entry.undone = action == "undo"
         assert {row.load_id: row.status for row in memory.rows} == model.statuses()
@@ -100,7 +100,7 @@ def test_what_cannot_be_undone_or_redone_says_why_and_changes_nothing() -> None:
         (False, [3, 2], WrongStatus, "was not undone: it is current"),
     ):
         with pytest.raises(error, match=said):
-            ledger.mark(store, chosen, undone=undone)
+            store.mark(chosen, undone=undone)
     assert memory.rows == loads
 
 
@@ -142,7 +142,7 @@ def test_undo_and_redo_tell_what_counts_now(
     action: str, chosen: int, before: list[Load], told: list[str]
 ) -> None:
     _, store = store_of(*before)
-    changed = ledger.mark(store, [chosen], undone=action == "undo")
+    changed = store.mark([chosen], undone=action == "undo")
     assert after_change(before, [chosen], changed) == told
 
 
@@ -271,8 +271,8 @@ def test_undo_and_redo_of_a_correction_give_the_earlier_reading_its_place() -> N
     corrected = load(2, sha256="x", reading='{"quote": ""}')
     memory, store = store_of(load(1, sha256="x"), corrected)
     settle(store)
-    assert ledger.mark(store, [2], undone=True) == {1: "current", 2: "reverted"}
-    assert ledger.mark(store, [2], undone=False) == {1: "superseded", 2: "current"}
+    assert store.mark([2], undone=True) == {1: "current", 2: "reverted"}
+    assert store.mark([2], undone=False) == {1: "superseded", 2: "current"}
     assert [one.load_id for one in ledger.not_current(memory.rows)] == [1]
 
 

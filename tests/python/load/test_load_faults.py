@@ -87,7 +87,9 @@ def grow(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    Path(shutil.copy(path, path.with_suffix(".other"))).replace(path)
+    other = path.with_suffix(".other")
+    shutil.copy(path, other)
+    other.replace(path)
 
 
 def rewrite(path: Path) -> None:

@@ -14,7 +14,8 @@ from support.watching import LONG_AGO, drop, files, user, watch
 
 from loader import watch as watch_module
 from loader.errors import EXIT_INTERRUPTED, BuildFailed, FileRefused
-from loader.watch import Folder, WatchedFile, WatchOptions, is_being_written
+from loader.files.content import ListedFile
+from loader.watch import Folder, WatchOptions, is_being_written
 
 pytestmark = pytest.mark.slow
 
@@ -145,7 +146,7 @@ def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
 ) -> None:
     move = Folder.move
 
-    def late(self: Folder, file: WatchedFile, folder: str, report: str | None) -> str:
+    def late(self: Folder, file: ListedFile, folder: str, report: str | None) -> str:
         drop(box, "new", user(7)).rename(box / "users.csv")
         return move(self, file, folder, report)
 

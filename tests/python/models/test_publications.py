@@ -203,10 +203,8 @@ def test_a_fault_while_it_is_put_in_place_leaves_what_was(lab: Lab) -> None:
 
 # Makes a build and publishes it, and is killed before its n-th statement.
 KILLED = """
-import contextlib, signal
-from loader.publications import GreenBuild, Mart, Relation, open_publications
-from loader.publications.duckdb import DuckDBPublications
-from loader.publications.postgres import PostgresPublications
+import signal
+from loader.publications import GreenBuild, Mart, Publications, Relation, open_publications
 
 left = {moment}
 
@@ -219,11 +217,10 @@ def kills(run):
         return run(*arguments)
     return run_or_die
 
-for kind in (PostgresPublications, DuckDBPublications):
-    kind.run = kills(kind.run)
+Publications.run = kills(Publications.run)
 with open_publications(profile) as publications:
     place = publications.begin()
-    with getattr(publications, "opened", contextlib.nullcontext)():
+    with publications.opened():
         publications.run({sql!r}.replace("PLACE", place))
     green = GreenBuild(place, {relations!r}, (Mart("users", 1),), code="code", can_grow=True,
         is_increment={grows})
