@@ -206,7 +206,7 @@ def test_memory_is_bounded_while_the_engine_is_slow() -> None:
     assert store.write_records(PEOPLE, PEOPLE.column_names, ",", batches()) == 100
     # Each record is 0.2 MB: one chunk of five is being made while one is written.
     assert len(store.ahead) == 20
-    assert max(store.ahead) == 5
+    assert max(store.ahead) <= 5
 
 
 @pytest.mark.parametrize("kind", [FileRefused, KeyboardInterrupt])
