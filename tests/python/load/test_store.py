@@ -18,6 +18,7 @@ import pytest
 from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Engine
+from support.in_process import labmart
 from support.load_processes import begin, end_of, wait_for
 from support.project import copy_of_project
 from support.raw_store import (
@@ -444,14 +445,19 @@ def test_prune_waits_for_a_build_and_deletes_what_does_not_count(
     for _ in range(3):
         load_one(profile_of(database))
     database.rows("update labmart_raw.loads set status = 'reverted' where load_id < 3")
+    told = "load 1 (people.csv into people), reverted: 3 rows, 0 rejected lines {}\n"
     with one_build_at_a_time(open_project(project)):
         pruning = begin(database, "--project-dir", project, "prune")
         assert pruning.stderr is not None
         assert "waiting for another build" in pruning.stderr.readline()
+        check = labmart(project, "prune", "--check", env=database.environment)
+        assert check.code == 0
+        assert told.format("would be deleted") in check.err
         assert database.rows("select count(*) from labmart_raw.people") == [(9,)]
     pruned = end_of(pruning)
-    assert "load 1 (people.csv into people), reverted: 3 rows, 0 rejected lines deleted" in (
-        pruned.err
-    )
+    assert told.format("deleted") in pruned.err
+    assert pruned.err.endswith("In all 2 with 6 rows deleted.\n")
     assert database.rows("select distinct load_id from labmart_raw.people") == [(3,)]
     assert database.rows("select load_id from labmart_raw.loads") == [(3,)]
+    again = labmart(project, "prune", env=database.environment)
+    assert "there is nothing to delete" in again.err
