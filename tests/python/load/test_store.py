@@ -262,10 +262,10 @@ def test_loads_take_turns_and_who_waits_is_told_and_can_be_interrupted(engine: E
             assert loading.stderr.readline() == "another load is at work; waiting …\n"
         interrupted = waiting.pop()
         interrupted.send_signal(signal.SIGINT)
-        assert "KeyboardInterrupt" in interrupted.communicate(timeout=60)[1]
+        assert "KeyboardInterrupt" in interrupted.communicate(timeout=120)[1]
         assert write_one(first) == 1
         first.commit()
-    assert {loading.communicate(timeout=60) for loading in waiting} == {("2\n", ""), ("3\n", "")}
+    assert {loading.communicate(timeout=120) for loading in waiting} == {("2\n", ""), ("3\n", "")}
     assert engine.rows("select count(*) from labmart_raw.people") == [(9,)]
 
 
@@ -288,7 +288,7 @@ def test_an_interrupt_ends_a_load_and_leaves_nothing(engine: Engine, pause: floa
     assert loading.stdout is not None
     assert loading.stdout.readline() == "amid the load\n"
     loading.send_signal(signal.SIGINT)
-    out, err = loading.communicate(timeout=60)
+    out, err = loading.communicate(timeout=120)
     assert (out, err) == ("interrupted True\n", "")
     assert load_one(engine.profile()) == 1
 

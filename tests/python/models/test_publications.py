@@ -677,9 +677,10 @@ def test_a_transaction_sees_one_build_and_keeps_nobody_else_waiting(lab: Lab) ->
         cursor.execute(f"select version from {lab.schema}.runs")
         assert cursor.fetchall() == [(1,)]
         assert publishing.is_alive()
-    publishing.join(20)
+    publishing.join(120)
     assert lab.seen() == {2}
-    assert longest < 2
+    # Whoever had to wait for the reader would wait for ever.
+    assert longest < 20
 
 
 @postgres_alone
@@ -742,7 +743,7 @@ def test_no_statement_sees_two_builds_or_waits_for_long(
     assert len(waits) > publications
     assert {one.based_on is None for one in lab.publications()} == {True, False}
     assert len(lab.publications()) == publications + 1
-    assert max(waits) < 5, "a moment, on a machine that does other things too"
+    assert max(waits) < 20, "a moment, on a machine that does other things too"
 
 
 @postgres_alone
@@ -758,7 +759,7 @@ def test_of_two_builds_at_once_one_waits(lab: Lab, capsys: pytest.CaptureFixture
         lab.rows(tables(place, 8))
         publications.publish(lab.green(place), 1)
         assert lab.seen() == {8}
-    second.join(20)
+    second.join(120)
     assert lab.seen() == {2}
     assert "waiting for another build of the schema" in capsys.readouterr().err
 
