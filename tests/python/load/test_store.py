@@ -295,6 +295,11 @@ def test_an_interrupt_ends_a_load_and_leaves_nothing(engine: Engine, pause: floa
 
 # What PostgreSQL does alone.
 
+END_THE_LOAD = (
+    "select pg_terminate_backend(pid) from pg_stat_activity "
+    "where datname = current_database() and application_name = 'labmart load'"
+)
+
 
 def test_a_schema_whose_name_would_be_cut_off_is_refused(database: Database) -> None:
     with (
@@ -310,10 +315,7 @@ def test_a_server_that_ends_the_connection_is_told(
     def batches() -> Iterator[Batch]:
         for number, one in enumerate(endless()):
             if number == 40:
-                database.rows(
-                    "select pg_terminate_backend(pid) from pg_stat_activity "
-                    "where datname = current_database() and application_name = 'labmart load'",
-                )
+                database.rows(END_THE_LOAD)
             yield one
 
     with (
@@ -384,10 +386,7 @@ def test_a_connection_lost_in_the_commit_says_that_nobody_knows(database: Databa
     with open_store(profile_of(database)) as store:
         write_one(store)
         store.settle()
-        database.rows(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
-            "where datname = current_database() and application_name = 'labmart load'",
-        )
+        database.rows(END_THE_LOAD)
         with pytest.raises(DatabaseFault, match="Either all of it was written or nothing"):
             store.engine.commit()
 
