@@ -420,7 +420,7 @@ def test_dbt_waits_for_a_first_load_and_makes_the_tables_that_the_next_one_needs
         store.prepare(inputs)
         creating.start()
         waits = "select 1 from pg_locks where locktype = 'advisory' and not granted"
-        wait_for(lambda: bool(database.rows(waits)))
+        wait_for(lambda: bool(database.rows(waits)), patience=300)
         # The load is given up, so that it is dbt that makes the tables.
     creating.join()
     made = database.rows(
