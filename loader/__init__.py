@@ -2,7 +2,8 @@
 
 The way of a file, `labmart load plate.xlsx`:
 
-    cli/          parses the call and hands it on
+    cli/          parses the call and hands it on; the options of a load, which an upload has
+                  too, stand in options
     project, database
                   which dbt project, which target of profiles.yml, and its database made ready:
                   embedded/ starts the PostgreSQL that comes in a wheel
@@ -26,7 +27,7 @@ From there to what people read, `labmart run`:
     spark_server  what the lake is computed in, where no server is named
     contract      the marts as dbt's YAML declares them: columns, types, order, meaning
     diff          what is published, and what a build has changed
-    query         which rows a program asks for: filters, order, search
+    query         which rows are asked for, by the command or a program: filters, order, search
     show, export  a mart, or the rows behind a figure, on the screen or in a file; export also gives
                   Arrow to `import labmart`
     mcp_server    the same for assistants

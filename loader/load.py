@@ -221,10 +221,10 @@ class _Call:
         self.problems += collected.problems
         no_tables: list[str] = []
         named = {*map(printable, paths), *self.options.names.values()}
-        said = ledger.said_of(self.loads), ledger.named(self.loads)
+        remembered = ledger.said_of(self.loads), ledger.named(self.loads)
         for file in collected.files:
             try:
-                tables += self._tables(file, *said)
+                tables += self._tables(file, *remembered)
             except FileRefused as error:
                 passed = isinstance(error, NoTable) and file.name not in named
                 (no_tables if passed else self.problems).append(str(error))
@@ -243,28 +243,28 @@ class _Call:
     def _tables(
         self,
         file: LocalFile,
-        said_before: Mapping[str, Mapping[str, object]],
+        earlier: Mapping[str, Mapping[str, object]],
         named: Sequence[Load],
     ) -> Iterator[Table]:
-        """The tables of a file. Raises FileRefused, or OSError."""
+        """The tables of a file; `earlier` readings by SHA-256. Raises FileRefused, or OSError."""
         options = self.options.read
         file_state = _state_of(file.path)
         sha256 = sha256_of(file.path, file.name)
-        said: dict[str, object] = {
+        reading: dict[str, object] = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(options).items()
             if name != SHEET and value not in (None, ())
         }
-        before = said_before.get(sha256)
-        if before is not None and said.items() <= before.items():
-            said, named = dict(before), ()
-        if NAMES in said:
+        before = earlier.get(sha256)
+        if before is not None and reading.items() <= before.items():
+            reading, named = dict(before), ()
+        if NAMES in reading:
             named = ()
-        read = msgspec.convert({**said, SHEET: options.sheet}, ReadOptions)
+        read = msgspec.convert({**reading, SHEET: options.sheet}, ReadOptions)
         inputs = [replace(table, formats=read.or_else(table.formats)) for table in self.inputs]
         parsers, named_as = _recognise(file, inputs, read, named)
         if named_as:
-            said[NAMES] = list(ledger.names_of(named_as))
+            reading[NAMES] = list(ledger.names_of(named_as))
         now = datetime.now(UTC)
         for parser in parsers:
             part = ledger.escaped(parser.part)
@@ -283,7 +283,7 @@ class _Call:
                 started_at=now,
                 finished_at=now,
                 loaded_by=self.options.loaded_by or person(),
-                reading=json.dumps({**said, SHEET: part} if part else said),
+                reading=json.dumps({**reading, SHEET: part} if part else reading),
                 arrived_at=datetime.fromtimestamp(file.changed_at, UTC),
                 **asdict(parser.input.formats),
             )

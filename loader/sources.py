@@ -155,8 +155,8 @@ def with_said_names(inputs: Sequence[Input], names: Sequence[str]) -> Sequence[I
         if not header_key(cell):
             raise UsageError(f"--map {text}: say NAME=COLUMN.")
         if not any(name in table.column_names for table in inputs):
-            known = ", ".join(dict.fromkeys(name for t in inputs for name in t.column_names))
-            raise UsageError(f"--map {cell}={name}: there is no column {name!r}, but {known}.")
+            names = ", ".join(dict.fromkeys(name for t in inputs for name in t.column_names))
+            raise UsageError(f"--map {cell}={name}: there is no column {name!r}, but {names}.")
 
     def column_of(column: InputColumn) -> InputColumn:
         cells = frozenset(header_key(cell) for cell, name in said if name == column.name)
@@ -185,8 +185,8 @@ def restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
     """The input of that name alone, if one is said. Raises UsageError if there is none."""
     chosen = [table for table in inputs if name in (None, table.name)]
     if not chosen:
-        known = ", ".join(table.name for table in inputs)
-        raise UsageError(f"There is no input {name!r}. The inputs are: {known}.")
+        names = ", ".join(table.name for table in inputs)
+        raise UsageError(f"There is no input {name!r}. The inputs are: {names}.")
     return chosen
 
 

@@ -32,7 +32,6 @@ from loader.parsers.records import (
     Parser,
     Row,
     is_filled,
-    listed,
     refuse_records_above,
 )
 from loader.parsers.splitter import (
@@ -44,6 +43,7 @@ from loader.parsers.splitter import (
     count_lines,
     lines_of,
 )
+from loader.printable import listed
 from loader.sources import BLANKS, Input, ReadOptions, header_key
 
 # What encoding and dialect are told from (bytes).

@@ -14,7 +14,7 @@ from loader.contract import Contract
 from loader.engines import Engine as Source
 from loader.engines import open_engine
 from loader.errors import NotBuilt, QueryFailed
-from loader.show import select
+from loader.query import select
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from support.project import ROOT
 
 from loader import dbt
 from loader.build import read_build
-from loader.dbt import BuildResult, code_of
+from loader.dbt import DbtRun, Plan, code_of
 from loader.project import load_profile, open_project
 
 PACKAGES = ("dbt-core", "dbt-common", "dbt-adapters", "dbt-postgres", "dbt-duckdb")
@@ -165,7 +165,7 @@ def test_what_neither_code_nor_ledger_says_is_built_each_time(
     manifest = {"nodes": {"model.m": model}, "sources": sources}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "run_results.json").write_text('{"results": []}')
-    green = read_build(profile, "labmart__next", "code", BuildResult(tmp_path))
+    green = read_build(profile, Plan("labmart__next", code="code"), DbtRun(tmp_path))
     assert green.code == ("code" if is_known else None)
 
 

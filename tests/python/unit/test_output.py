@@ -28,7 +28,8 @@ from loader.engines.postgres import connect
 from loader.errors import UnknownColumn, UnknownMart, UsageError
 from loader.export import export, relation
 from loader.project import Project
-from loader.show import display, layout, select, show, text_width, write_json
+from loader.query import select
+from loader.show import display, layout, show, text_width, write_json
 
 MARTS = """
 models:
