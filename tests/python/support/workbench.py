@@ -12,7 +12,7 @@ import io
 import random
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -23,7 +23,7 @@ import pytest
 from support.dbt_project import DbtProject
 from support.engines import Engine, fresh_engine
 from support.in_process import labmart
-from support.oracle import MARTS, Cell, File, Lab, Value, lost_lines, marts
+from support.oracle import MARTS, File, Lab, Value, lost_lines, marts
 from support.project import copy_of_project
 from support.raw_store import DAY
 
@@ -159,16 +159,12 @@ def open_workbench(
 
 def _batch(file: File, load_id: int) -> Batch:
     """The rows as a parser gives them, but shuffled: no order may be relied on."""
-    lines = [
-        ",".join((str(row.line), str(load_id), *(csv_cell(_text(cell)) for cell in row.cells)))
-        for row in file.rows
-    ]
+    lines = []
+    for row in file.rows:
+        cells = (csv_cell(None if cell is None else str(cell)) for cell in row.cells)
+        lines.append(",".join((str(row.line), str(load_id), *cells)))
     random.Random(7).shuffle(lines)
     return Batch("".join(f"{line}\n" for line in lines), len(lines), (), 0)
-
-
-def _text(cell: Cell) -> str | None:
-    return None if cell is None else str(cell)
 
 
 def ledger_row(file: File, load_id: int) -> Load:
@@ -212,7 +208,10 @@ def differences(
         "should not be there": Counter(found) - Counter(right),
     }
     return [
-        f"{mart}: {what}: {_named(columns, row)}" for what, rows in told.items() for row in rows
+        f"{mart}: {what}: "
+        + ", ".join(f"{c}={reprlib.repr(value)}" for c, value in zip(columns, row, strict=True))
+        for what, rows in told.items()
+        for row in rows
     ]
 
 
@@ -229,8 +228,3 @@ def printed(value: object) -> str:
             return value.isoformat()
         case _:
             return str(value)
-
-
-def _named(columns: Iterable[str], row: Iterable[str]) -> str:
-    pairs = zip(columns, row, strict=True)
-    return ", ".join(f"{column}={reprlib.repr(value)}" for column, value in pairs)
