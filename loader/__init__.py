@@ -9,13 +9,13 @@ The way of a file, `labmart load plate.xlsx`:
                   embedded/ starts the PostgreSQL that comes in a wheel
     load          one call from start to end; everything below is called from here
       files/      what the PATHs mean: folders, archives, addresses, as local files
-      sources     the inputs and the names of their headers, as dbt's source YAML declares them
-      parsers/    what a file is (recognise), its dialect, and its records: a quoted cell is split
-                  in parsers/splitter
+      sources     the inputs and the names of their columns, as dbt's source YAML declares them
+      parsers/    what a file is (recognise), which input its header means (headers), its dialect,
+                  and its records: a quoted cell is split in parsers/splitter
       ledger      which arrivals are loaded already, and which loads are current
       engines/    the raw tables of PostgreSQL, DuckDB or the lake, all of a call or nothing:
                   a thread makes their text ahead; `load` commits when all are in
-    check         what `load --check` tells: the models worked out and rolled back with the load
+    check         `load --check`: a load in which the models are worked out, all of it rolled back
     history       the loads so far: undo, redo, prune
 
 From there to what people read, `labmart run`:

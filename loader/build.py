@@ -9,7 +9,6 @@ paths) in target/.
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shlex
 import shutil
@@ -29,11 +28,11 @@ from loader.dbt import (
     DbtRun,
     Plan,
     Standby,
+    artifact,
     build,
     code_of,
     one_build_at_a_time,
     parents_of,
-    read_manifest,
 )
 from loader.engines import dbt_session
 from loader.errors import ConfigError, FilesRefused, LabmartError, UsageError
@@ -60,7 +59,7 @@ _PROBLEMS_SHOWN = 5
 # What an increment can be put into, or has no rows to put anywhere.
 _CAN_GROW = ("", "ephemeral", "incremental", "seed", "snapshot", "table", "test", "view")
 NOT_PUBLISHED = "Nothing was published: readers see what they saw before."
-UNCHANGED = "Nothing has changed since the last green build (--full builds all the same)."
+UNCHANGED = "Nothing has changed since the last successful build (--full builds anyway)."
 _BAD = (*FAILED, "runtime error", "partial success")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Lines of dbt's messages that say nothing about the fault.
@@ -83,21 +82,15 @@ def failures(run: DbtRun, database: Database, width: int | None) -> list[FailedN
     bad, nodes = [], {}
     # After a parse error the files are those of an earlier run, or there are none.
     with suppress(OSError, ValueError):
-        written = _read_results(run)
-        if written["metadata"]["invocation_id"] == run.invocation_id:
-            manifest = read_manifest(run.artifacts)
+        ended = artifact(run.artifacts, "run_results")
+        if ended["metadata"]["invocation_id"] == run.invocation_id:
+            manifest = artifact(run.artifacts, "manifest")
             nodes = manifest["nodes"] | manifest["unit_tests"]
-            bad = [result for result in written["results"] if result["status"] in _BAD]
+            bad = [result for result in ended["results"] if result["status"] in _BAD]
     failed = [_failure(result, nodes, database, width) for result in bad]
     failed = failed or [FailedNode("dbt", clean(message)) for message in run.errors]
     silent = ["dbt ended without saying why. Its log is logs/dbt.log.", *run.noise[-5:]]
     return failed or [FailedNode("dbt", silent)]
-
-
-def _read_results(run: DbtRun) -> dict[str, Any]:
-    """run_results.json: how each node ended. schemas.getdbt.com, "run-results"."""
-    written: dict[str, Any] = json.loads((run.artifacts / "run_results.json").read_bytes())
-    return written
 
 
 def summary(run: DbtRun) -> str:
@@ -160,7 +153,8 @@ def read_build(profile: Profile, plan: Plan, run: DbtRun, by: str = "") -> Green
     in the place, and has not.
     """
     place = plan.place or profile.schema
-    manifest, results = read_manifest(run.artifacts), _read_results(run)["results"]
+    manifest = artifact(run.artifacts, "manifest")
+    results = artifact(run.artifacts, "run_results")["results"]
     nodes, sources = manifest["nodes"], manifest["sources"].values()
     built = {
         unique_id: node

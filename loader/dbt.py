@@ -253,13 +253,13 @@ def compile_models(project: Project, profile: Profile, names: Sequence[str]) -> 
                 *("--no-introspect", "--indirect-selection", "empty", "--select", *selection),
             )
             made_of.write_text(code or "")
-        return read_manifest(apart)
+        return artifact(apart, "manifest")
 
 
-def read_manifest(artifacts: Path) -> Manifest:
-    """manifest.json as dbt has written it. Raises OSError."""
-    manifest: Manifest = json.loads((artifacts / "manifest.json").read_bytes())
-    return manifest
+def artifact(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file that dbt has left; schemas.getdbt.com. Raises OSError, or ValueError."""
+    document: dict[str, Any] = json.loads((folder / f"{name}.json").read_bytes())
+    return document
 
 
 def parents_of(node: Mapping[str, Any]) -> list[str]:
@@ -328,9 +328,10 @@ def _take(line: str, run: DbtRun, report: Report) -> None:
 @contextmanager
 def one_build_at_a_time(project: Project) -> Iterator[None]:
     """Wait until no build of this project runs, and keep others from beginning one."""
-    project.build_lock.parent.mkdir(mode=0o700, exist_ok=True)
+    folder = project.root / ".labmart"
+    folder.mkdir(mode=0o700, exist_ok=True)
     waiting = "waiting for another build of this project to end …"
-    with locked(project.build_lock, waiting=waiting, mode=0o600):
+    with locked(folder / "build.lock", waiting=waiting, mode=0o600):
         yield
 
 

@@ -70,8 +70,8 @@ def roll_back(database: Database, build: int | None) -> str:
     with open_publications(database.profile) as publications:
         before, now = publications.roll_back(build)
     return (
-        f"{describe(now)}, is in place again. `labmart rollback {before.build}` takes that back; "
-        "the next build puts a new one in its place."
+        f"{describe(now)}, is published again. `labmart rollback {before.build}` undoes that; "
+        "the next build replaces it."
     )
 
 

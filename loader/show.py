@@ -32,9 +32,9 @@ from typing import IO, NamedTuple
 from loader.contract import Column, MadeOf, mart_contract, mart_contracts
 from loader.database import Database
 from loader.engines import IN, Engine, Filter, Row, Selection, Value
-from loader.errors import UnknownColumn, UsageError, did_you_mean
+from loader.errors import UnknownColumn, UsageError, no_such
 from loader.parsers.records import csv_cell
-from loader.printable import printable
+from loader.printable import plural, printable
 from loader.project import Project
 from loader.query import select
 
@@ -87,7 +87,7 @@ def show(
 
 def _rows_of(shown: int, total: int) -> str:
     some = f"the first {shown:,} of " if shown < total else ""
-    return f"{some}{total:,} row{'' if total == 1 else 's'}"
+    return f"{some}{plural(total, 'row')}"
 
 
 def print_rows(
@@ -174,10 +174,7 @@ def rule_sentences(project: Project, rule: str | None = None) -> dict[str, str]:
     with (project.seeds / "issue_rules.csv").open(encoding="utf-8", newline="") as file:
         sentences = {row["rule"]: row["sentence"] for row in csv.DictReader(file)}
     if rule is not None and rule not in sentences:
-        raise UsageError(
-            f"There is no rule {rule!r}.{did_you_mean(rule, list(sentences))} "
-            f"The rules are: {', '.join(sentences)}."
-        )
+        raise UsageError(no_such("rule", rule, list(sentences)))
     return sentences
 
 
@@ -237,7 +234,7 @@ class Account:
 
     def __str__(self) -> str:
         parts = [
-            f"{count:,} {word}{'' if count == 1 else 's'}"
+            plural(count, word)
             for count, word in ((self.rejected_lines, "line"), (self.rejected_rows, "row"))
             if count
         ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loader.errors import ConfigError, UsageError
+from loader.errors import ConfigError, UsageError, no_such
 
 if TYPE_CHECKING:
     from loader.contract import DeclaredTable
@@ -184,9 +184,8 @@ def read_inputs(path: Path) -> tuple[Input, ...]:
 def restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
     """The input of that name alone, if one is said. Raises UsageError if there is none."""
     chosen = [table for table in inputs if name in (None, table.name)]
-    if not chosen:
-        names = ", ".join(table.name for table in inputs)
-        raise UsageError(f"There is no input {name!r}. The inputs are: {names}.")
+    if name is not None and not chosen:
+        raise UsageError(no_such("input", name, [table.name for table in inputs]))
     return chosen
 
 

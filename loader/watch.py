@@ -167,7 +167,7 @@ class _Watcher(LoadReport):
                 self.say(f"moved to {moved_to}")
                 return
             except FileRefused as error:
-                self.say(f"{error} It stays, and is remembered.")
+                self.say(f"{error} It stays, and is not read again.")
         self._done.add(file)
 
     def _build(self) -> None:

@@ -47,7 +47,7 @@ class _Group(click.Group):
 @option(
     "--project-dir",
     type=Folder(exists=True),
-    help="The dbt project; default: the one around the working directory.",
+    help="The dbt project; default: the one around the working directory, else labmart's own.",
 )
 @click.version_option(__version__, prog_name="labmart")
 @click.pass_context

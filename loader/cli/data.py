@@ -75,7 +75,7 @@ def init(folder: Path) -> None:
     from loader.project import write_project
 
     write_project(folder)
-    say(f"{folder} is a project now. Go into it and load your files: labmart run PATH…")
+    say(f"{folder} is now a labmart project. In that folder, load your files: labmart run PATH…")
 
 
 @on_database(labmart)

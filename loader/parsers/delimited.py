@@ -88,8 +88,6 @@ def _delimiter_name(delimiter: str) -> str:
 
 @dataclass
 class DelimitedParser(Parser):
-    """Reads a recognised text."""
-
     open: Open
     read_as: Encoding
     layout: TextLayout

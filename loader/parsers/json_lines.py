@@ -66,8 +66,6 @@ _decoder = json.JSONDecoder(
 
 @dataclass
 class JsonLinesParser(Parser):
-    """Parses recognised JSON lines."""
-
     encoding: str
     open: Open
     _ignored: dict[str, None] = field(default_factory=dict)

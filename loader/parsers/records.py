@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from loader.errors import FileRefused
 from loader.parsers.headers import ID_LIKE, HeaderMatch, columns_alike, match_header, most_like
 from loader.printable import listed
 from loader.sources import BLANKS, Input
+
+# Those of a row, or a line that is not split yet.
+Cells = TypeVar("Cells", bound=Sequence[str | None])
 
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100
@@ -207,8 +210,8 @@ class NoRecord(Exception):  # noqa: N818 -- a name says the fault
 
 
 def batch_of(
-    rows: Iterable[tuple[int, Any]],
-    record: Callable[[int, Any], str | None],
+    rows: Iterable[tuple[int, Cells]],
+    record: Callable[[int, Cells], str | None],
     load_id: int,
     position: int = 0,
 ) -> Batch:

@@ -557,7 +557,7 @@ def test_a_difference_is_told_by_mart_and_key(lab: Lab, command: Command) -> Non
     assert "Build 9 is not kept" in call("diff", "9").err
     done = call("rollback")
     assert (done.code, lab.seen()) == (0, {1})
-    assert "`labmart rollback 2` takes that back" in done.err
+    assert "`labmart rollback 2` undoes that" in done.err
     done = call("status", "--format", "csv")
     assert done.out.splitlines()[0].startswith("mart,build,published_at,tests_passed,mart_rows")
     assert [line.split(",")[:2] for line in done.out.splitlines()[1:]] == [
