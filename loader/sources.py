@@ -180,7 +180,7 @@ class HeaderMatch:
             return False
         filled = [bool(cell and cell.strip(BLANKS)) for cell in cells]
         id_ = (cells[self.key] or "").strip(BLANKS)
-        if _NUMBER.fullmatch(id_):
+        if is_number(id_):
             return sum(filled) > 1
         # `Plate 7,,,` lacks what a record has; `2024-01-31,Export,,` is one only if it is full.
         required = {column.name for column in self.input.columns if column.required}
@@ -245,6 +245,11 @@ def with_said_names(inputs: Sequence[Input], names: Sequence[str]) -> Sequence[I
         return replace(column, said=cells, names=column.names - others) if said else column
 
     return [replace(table, columns=tuple(map(column_of, table.columns))) for table in inputs]
+
+
+def is_number(cell: str) -> bool:
+    """Whether a trimmed cell is a number as an id may be, with or without marks of thousands."""
+    return _NUMBER.fullmatch(cell) is not None
 
 
 def columns_alike(cells: Sequence[str | None], inputs: Sequence[Input]) -> list[InputColumn]:

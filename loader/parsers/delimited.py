@@ -44,6 +44,7 @@ from loader.sources import (
     columns_alike,
     columns_of,
     header_key,
+    is_number,
     match_header,
     single_match,
     without_header,
@@ -74,7 +75,8 @@ _TABLE_LINES = 20
 class TextLayout:
     """How a text is split: `skip` lines of `begin` characters are passed over, then come records.
 
-    `header_line` is None for a file without one.
+    `header_line` is None for a file without one. Records end with so many empty cells more than
+    the header has: `surplus`.
     """
 
     dialect: Dialect
@@ -82,6 +84,7 @@ class TextLayout:
     header_line: int | None = None
     skip: int = 0
     begin: int = 0
+    surplus: int = 0
 
 
 def _delimiter_name(delimiter: str) -> str:
@@ -135,10 +138,11 @@ class DelimitedParser(Parser):
         return notes
 
     def batches(self, load_id: int) -> Iterator[Batch]:
-        splitter = Splitter(self.layout.dialect, load_id, self.layout.skip + 1, self)
+        layout = self.layout
+        splitter = Splitter(layout.dialect, load_id, layout.skip + 1, self, layout.surplus)
         splitter.follow(self.match)
         # What is not split yet, and where it begins.
-        pending, at = "", self.layout.begin
+        pending, at = "", layout.begin
         with self.open() as stream:
             for portion in chain(decoded(stream, self.read_as), [None]):
                 final = portion is None
@@ -195,9 +199,11 @@ def _with_header(
             problem = f"the header gives the column names with {both}. Say which with --delimiter."
             raise FileRefused(name, f", {where}: {problem}")
         single_match(name, f", {where}", best[0].match.cells, inputs)
-        layout = _with_width(best[0], sample)
+        layout = _with_width(name, best[0], sample)
+        width = len(layout.match.cells)
         above = _records(sample[:at], layout.dialect, limit=at)
-        rows = (Row(number, record.cells) for number, record in above)
+        cut = ((n, r.cells, len(r.cells) - layout.surplus == width) for n, r in above)
+        rows = (Row(n, cells[:width] if has_surplus else cells) for n, cells, has_surplus in cut)
         refuse_records_above(name, layout.match, where, rows)
         return layout
     raise _nothing_found(name, sample, inputs, options)
@@ -256,18 +262,34 @@ def _records(body: str, dialect: Dialect, limit: int = _LOOKED_AT) -> Iterator[t
         yield line, record
 
 
-def _with_width(layout: TextLayout, sample: str) -> TextLayout:
-    """With the width of most records, where the cells that differ are delimiters at the end."""
-    cells, columns = layout.match.cells, layout.match.columns
+def _with_width(name: str, layout: TextLayout, sample: str) -> TextLayout:
+    """With the width of most records, where the cells that differ are delimiters at the end.
+
+    Raises FileRefused if such a record may as well begin with R's row name and end with an empty
+    cell: its first cell would pass for an id.
+    """
+    match = layout.match
     records = _records(sample[layout.begin :], layout.dialect)
     rows = [record.cells for _, record in records if not record.fault and is_filled(record.cells)]
-    usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else len(cells)
-    if not any(map(header_key, cells[usual:])):
-        cells, columns = cells[:usual], columns[:usual]
-    if not any(is_filled(row[len(cells) :]) for row in rows):
-        more = usual - len(cells)
-        cells, columns = (*cells, *[""] * more), (*columns, *[None] * more)
-    return replace(layout, match=HeaderMatch(layout.match.input, columns, cells))
+    width = len(match.cells)
+    usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else width
+    if usual < width and not any(map(header_key, match.cells[usual:])):
+        match = HeaderMatch(match.input, match.columns[:usual], match.cells[:usual])
+        return replace(layout, match=match)
+    if usual <= width or any(is_filled(row[width:]) for row in rows):
+        return layout
+    whole = [[(cell or "").strip(BLANKS) for cell in row] for row in rows if len(row) == usual]
+    are_counted = [row[0] for row in whole] == [str(n) for n in range(1, len(whole) + 1)]
+    if usual == width + 1 and match.key is not None and are_counted:
+        ids = {row[match.key + 1] for row in whole}
+        if len(ids) == len(whole) and all(map(is_number, ids)):
+            raise FileRefused(
+                name,
+                f", line {layout.header_line}: the records have one cell more than the header. If "
+                "their first cells are R's row names, write the file with row.names = FALSE; if "
+                "not, end the header as they end.",
+            )
+    return replace(layout, surplus=usual - width)
 
 
 def _without_header(

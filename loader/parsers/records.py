@@ -20,6 +20,7 @@ from loader.sources import (
     HeaderMatch,
     Input,
     columns_alike,
+    header_key,
     match_header,
     most_like,
 )
@@ -203,6 +204,21 @@ class Parser(ABC):
                 what, mend = closest.explained()
             problem, advice = f"header begins here: {what}.", mend or advice
         raise FileRefused(self.name, f", {self.unit} {number}: a second {problem} {advice}")
+
+    def refuse_joined(self, number: int, parts: Sequence[str], width: int) -> None:
+        """Raise FileRefused if a header begins in the last cell of a line that is not right.
+
+        Two files were joined, of which the first has no end of its last line.
+        """
+        cells = [part.strip(f"{BLANKS}\"'") for part in parts]
+        names = (name for t in self.inputs for column in t.columns for name in column.all_names)
+        begins = any(map(header_key("".join(cells[width - 1 : width])).endswith, names))
+        if begins + len(columns_alike(cells[width:], self.inputs)) >= 2:
+            raise FileRefused(
+                self.name,
+                f", {self.unit} {number}: a second header begins within the {self.unit}, as when "
+                "files are joined of which one has no end of its last line. Load them one by one.",
+            )
 
     @abstractmethod
     def batches(self, load_id: int) -> Iterator[Batch]:

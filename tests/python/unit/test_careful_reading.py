@@ -97,6 +97,49 @@ def test_a_header_in_a_quoted_cell_is_text(tmp_path: Path) -> None:
     assert "look like records in lines 2 to 5" in notes
 
 
+JOINED = [
+    (HEADER, "3,Cem,c,", "user_id,email,name,signup_date"),
+    (HEADER, '"3","Cem","c",""', '"user_id","email","name","signup_date"'),
+    ("user_id,name", "3,Cem", "name,user_id"),
+    (HEADER, "3,Cem,c,2023-01-01", ",".join(OTHER)),
+    (f"note,{HEADER}", "x,3,Cem,c,2023-01-01", "note,user_id,email,name,signup_date"),
+]
+
+
+@pytest.mark.parametrize(("header", "record", "below"), JOINED)
+def test_a_header_behind_a_record_refuses_the_file(
+    tmp_path: Path, header: str, record: str, below: str
+) -> None:
+    # `cat a.csv b.csv`, where a.csv has no end of its last line.
+    text = f"{header}\n" + f"{record}\n" * 20 + f"{record}{below}\n{record}\n"
+    rows, _, wrong = of(tmp_path, text)
+    assert rows == []
+    assert "line 22: a second header begins within the line" in wrong
+
+
+@pytest.mark.parametrize("mark", [",", "\t"])
+def test_a_row_name_is_no_id(tmp_path: Path, mark: str) -> None:
+    names = ["user_id", "name", "email"]
+    # R's write.table(na = "") of a column without any value.
+    rows = [[str(n), str(100 + n), f"Person {n}", ""] for n in range(1, 9)]
+    lines = [mark.join(row) for row in (names, *rows)]
+    rows_read, _, wrong = of(tmp_path, "\n".join(lines))
+    assert rows_read == []
+    assert "line 1: the records have one cell more than the header" in wrong
+    # No id stands behind these.
+    lines = [mark.join(row) for row in (names, *([n, name, id_, ""] for n, id_, name, _ in rows))]
+    assert len(of(tmp_path, "\n".join(lines))[0]) == 8
+
+
+def test_a_cell_more_than_the_header_has_is_told_however_far_down(tmp_path: Path) -> None:
+    people = "".join(f"{n},Ada,a@lab,2023-01-01,\n" for n in range(600))
+    last = "600,Lovelace, Ada,a@lab,2023-01-01\n601,Ada,a@lab,2023-01-01\n"
+    rows, _, wrong = of(tmp_path, f"{HEADER}\n{people}{last}{HEADER}\n602,Ada,a@lab,2023-01-01,\n")
+    assert wrong == "602 wrong_column_count"
+    assert {row[1:] for row in rows} == {("Ada", "a@lab", "2023-01-01")}
+    assert len(rows) == 602
+
+
 @pytest.mark.parametrize(
     ("form", "ids"),
     [
