@@ -26,6 +26,7 @@ def make_input(name: str, columns: str, **others: Sequence[str]) -> Input:
             for column in columns.split()
             for names in [[column.rstrip("?"), *map(header_key, others.get(column, ()))]]
         ),
+        natural_key=columns.split()[0],
     )
 
 
@@ -104,9 +105,9 @@ def test_a_record_has_all_declared_columns_and_its_line() -> None:
     ],
 )
 def test_a_value_keeps_its_text(value: str, cell: str) -> None:
-    line = f'{{"sample_id":{value},"label":"l"}}'
+    line = f'{{"sample_id":8,"label":{value}}}'
     (batch,) = read(f"{line}\r\n".encode())
-    assert batch.text == f"1,7,{cell},l,,\n"
+    assert batch.text == f"1,7,8,{cell},,\n"
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,7 @@ def test_a_line_that_is_no_record_is_rejected_alone(line: bytes, rule: str, word
 def test_a_byte_order_mark_and_utf_16_are_read() -> None:
     assert cells(b"\xef\xbb\xbf" + GOOD)[0][2] == "1"
     assert cells(GOOD.decode().encode("utf-16"))[0][2] == "1"
+    assert cells(GOOD.decode().encode("utf-16-be"))[0][2] == "1"
     content = GOOD + '{"sample_id": 9, "label": "Größe"}\n'.encode("cp1252")
     (batch,) = recognise("s.jsonl", opened(content), [SAMPLES], "windows-1252").batches(7)
     assert "Größe" in batch.text
@@ -183,6 +185,9 @@ def test_further_keys_are_kept_and_named_up_to_twenty() -> None:
         (b'{"a":1}\n', "'a'"),
         (b'{"run_id":1,"sample_id":2,"label":3}', "samples and runs"),
         (b"\n\n", "no JSON object"),
+        (b'{"sample_id":{"0":1,"1":2},"label":{"0":"a","1":"b"}}', "'sample_id' of the first obj"),
+        (b'{"sample_id":[1,2],"label":["a","b"]}', "to_json(orient='records', lines=True)"),
+        (b'{"n":1,"samples":[{"sample_id":1,"label":2}]}', "jq -c '.[\"samples\"][]'"),
     ],
 )
 def test_a_file_that_is_no_json_lines_is_refused_with_advice(content: bytes, words: str) -> None:
