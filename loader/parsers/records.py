@@ -23,6 +23,7 @@ from loader.sources import (
     header_key,
     match_header,
     most_like,
+    single_match,
 )
 
 # A header further down than this is not looked for.
@@ -185,6 +186,7 @@ class Parser(ABC):
             more = [c.name for c in self.match.lacks if c.name in match.columns]
             lost = [c.name for c in match.lacks if c.name in self.match.columns]
             if not more and not (lost and match.further):
+                single_match(self.name, f", {self.unit} {number}", names, self.inputs)
                 self._headers.append(number)
                 further = dict.fromkeys(match.cells[at].strip() for at in match.further)
                 self._further += [name for name in further if name not in self.ignored]

@@ -17,6 +17,7 @@ from support.workbooks import ods_cell, ods_parts, ods_table
 
 from loader.errors import FileRefused
 from loader.files import collect
+from loader.load import restricted
 from loader.parsers import recognise
 from loader.sources import ReadOptions
 
@@ -69,6 +70,10 @@ def test_a_second_table_refuses_the_file_with_its_line(tmp_path: Path, form: str
         ("name,email,note,x", "of users it has name, email and lacks user_id"),
         ("UserID,E-Mail,Full Name,Joined", "line 3: a second header begins here"),
         ("Email address,UserID,x,y", "'UserID' is close to user_id"),
+        (
+            "user_id,Name,email,exp id,compounds",
+            "line 3: the header is not clear: it may be that of u",
+        ),
         ("user_id,Name,Mailadresse,x", "without email, which the first one has, and with 'Mailad"),
     ],
 )
@@ -326,6 +331,8 @@ HEADERS = [
     ("uid,user,name,email", "'uid' and 'user' mean the same"),
     ("user,label,email,signup_date", "lacks name"),
     ("exp id,user_id,compounds,run_time (min)", "'run_time (min)' is close to experiment_run_time"),
+    ("exp id,user_id,name,compounds,minutes", "lacks experiment_run_time. If it is that of users"),
+    ("experiment,uid,full name,mins", "lacks experiment_compound_ids, experiment_run_time."),
 ]
 
 
@@ -384,6 +391,17 @@ def test_columns_that_need_not_be_there_may_be_missing(tmp_path: Path) -> None:
     rows, notes, wrong = of(tmp_path, "user_id,name\n1,Ada\n")
     assert (rows, wrong) == ([("1", "Ada")], "")
     assert "without email, signup_date" in notes
+
+
+def test_users_may_have_an_experiment(tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    path.write_text("user_id,name,experiment_id\n1,Ada,7\n")
+    assert "it may be that of users" in read(path)[1][0]
+    with collect([str(path)], progress=lambda _: None) as collected:
+        (parser,) = recognise(collected.files[0], restricted(INPUTS, "users"), ReadOptions())
+    assert parser.input.name == "users"
+    path.write_text(f"{HEADER},experiment_id\n1,Ada,a@lab,,7\n")
+    assert read(path)[0][0].rows == ((2, ("1", "Ada", "a@lab", None)),)
 
 
 def test_a_column_of_another_name_is_said(tmp_path: Path) -> None:

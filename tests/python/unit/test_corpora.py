@@ -269,6 +269,18 @@ def test_what_is_said_goes_before_what_is_recognised(tmp_path: Path) -> None:
     assert says in read(path, ReadOptions(columns=NAMES))[1][0]
 
 
+@pytest.mark.parametrize(("said", "written"), [("utf-16", "utf-16-le"), ("utf-32", "utf-32-le")])
+def test_an_encoding_with_two_orders_of_bytes_is_that_of_the_mark(
+    tmp_path: Path, said: str, written: str
+) -> None:
+    path = tmp_path / "some.csv"
+    for encoding in (said, written, f"{said}-be"):
+        mark = "\ufeff" * encoding.endswith("be")
+        path.write_bytes(f"{mark}{PLAIN}".encode(encoding))
+        (found,), _ = read(path, ReadOptions(encoding=said))
+        assert [row for _, row in found.rows] == ROWS
+
+
 @pytest.mark.parametrize("name", ["klingon", "undefined", "idna", "punycode", "rot13", "hex"])
 def test_an_encoding_must_be_one_of_text(name: str) -> None:
     with pytest.raises(UsageError, match=f"'{name}' is no text encoding"):
