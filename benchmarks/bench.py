@@ -18,8 +18,9 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 
+from loader.contract import Column
 from loader.database import Database, find_database
-from loader.engines import Column, Value
+from loader.engines import Value
 from loader.errors import EXIT_BUILD, LabmartError
 from loader.project import open_project
 from loader.show import layout

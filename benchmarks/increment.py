@@ -18,7 +18,8 @@ import psutil
 
 from benchmarks.bench import Run, Scratch, report, run, say, scratch, server
 from benchmarks.generate import Laboratory, experiment_lines, write
-from loader.engines import Column, Row
+from loader.contract import Column
+from loader.engines import Row
 from loader.show import layout
 
 _SMALL = 20_000

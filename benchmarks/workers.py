@@ -32,7 +32,7 @@ import pyspark
 from benchmarks.bench import RAW, BenchmarkError, Run, Scratch, report, run, say, scratch
 from benchmarks.generate import Laboratory, write
 from loader import spark_server
-from loader.engines import Column
+from loader.contract import Column
 from loader.show import layout
 
 _START_SECONDS = 300.0

@@ -12,19 +12,19 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loader.contract import DEFAULT_MART
+from loader.database import Database
 from loader.dbt import Manifest, compile_models, parents_of
 from loader.engines import quote
 from loader.engines.raw_store import RawStore
-from loader.project import Profile, Project
+from loader.errors import DatabaseFault
+from loader.load import LoadOptions, LoadReport, MaxRejected, Table, load
 from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread
-
-if TYPE_CHECKING:
-    from loader.load import MaxRejected, Table
 
 _MARTS = (ISSUES, COUNTS, RECONCILIATION, DEFAULT_MART, "users", "experiments", "compounds")
 _OPEN = "select count(*) from {input_issues} where status = 'open'"
@@ -43,40 +43,49 @@ _FIGURES = {
 }
 _EXAMPLES = 10
 
-Say = Callable[[str], None]
+
+def check(
+    paths: Sequence[str], database: Database, options: LoadOptions, report: LoadReport
+) -> list[Table]:
+    """Tell what would come of loading the files. Raises as `load` does, and BuildFailed."""
+    if database.project.marts_file.exists():
+        judge = partial(_Verdict, database, report.say, options.max_rejected)
+        try:
+            return load(paths, database, options, report, judge)
+        except DatabaseFault as fault:
+            # Whoever may only read can have the form checked all the same.
+            report.say(f"The rows cannot be judged. {fault}")
+    return load(paths, database, options, report)
 
 
-class Verdict:
-    """The models of a project, worked out before and after files are written; `say` is told.
+class _Verdict:
+    """The models of a project, worked out before and after files are written.
 
-    A file of which more records would be rejected than `limit` allows is refused.
+    Raises BuildFailed if dbt cannot compile them.
     """
 
     def __init__(
-        self, project: Project, profile: Profile, say: Say, limit: MaxRejected | None = None
+        self,
+        database: Database,
+        say: Callable[[str], None],
+        limit: MaxRejected | None,
+        store: RawStore,
     ) -> None:
-        self._project, self._profile = project, profile
+        self._project, self._store = database.project, store
         self._say, self._limit = say, limit
-        self._nodes: Sequence[Mapping[str, Any]] = ()
-        self._before: Sequence[object] = ()
-
-    def begin(self, store: RawStore) -> None:
-        """Work out the figures as they are, before anything is written; the raw tables are there.
-
-        Raises BuildFailed if dbt cannot compile the models.
-        """
         if store.runs_models:
-            self._nodes = _in_order(compile_models(self._project, self._profile, _MARTS))
-            self._before = _figures(store, self._create(store, "before"))
+            self._nodes = _in_order(compile_models(self._project, database.profile, _MARTS))
+            self._before = _figures(store, self._create("before"))
 
-    def end(self, store: RawStore, tables: Sequence[Table]) -> list[str]:
+    def __call__(self, tables: Sequence[Table]) -> list[str]:
         """Tell what would become of the records written, and of the figures; what refuses them."""
+        store = self._store
         if not store.runs_models:
             self._say("On this engine only the form of the files is checked; a build judges rows.")
             return []
         store.settle()
         store.analyze()
-        names = self._create(store, "after")
+        names = self._create("after")
         problems = []
         for table in tables:
             [counts] = store.run(
@@ -98,8 +107,9 @@ class Verdict:
             self._say(f"    {name:<28} {' → '.join(shown)}")
         return problems
 
-    def _create(self, store: RawStore, when: str) -> dict[str, str]:
+    def _create(self, when: str) -> dict[str, str]:
         """Make all of it as temporary relations; their names in SQL."""
+        store = self._store
         own = {
             node["relation_name"]: quote(f"labmart_{when}_{node['name']}") for node in self._nodes
         }
@@ -137,7 +147,7 @@ def _fill(store: RawStore, name: str, path: Path) -> None:
     store.run(f"create temporary table {name} ({columns})")
     values = []
     for row in rows:
-        cells = (store.literal(cell.strip()) if cell.strip() else "null" for cell in row)
+        cells = (store.engine.literal(cell.strip()) if cell.strip() else "null" for cell in row)
         values.append(f"({', '.join(cells)})")
     if values:
         store.run(f"insert into {name} values {', '.join(values)}")

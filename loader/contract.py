@@ -14,15 +14,21 @@ from pathlib import Path
 
 import msgspec
 
-from loader.engines import Column
 from loader.errors import ConfigError, UnknownMart
 from loader.project import Project, converted, read_yaml
-from loader.publications import MART_STATUS
 
 DEFAULT_MART = "user_features"
+MART_STATUS = "mart_status"
 
 _BLOCK = re.compile(r"\{%-?\s*docs\s+(\w+)\s*-?%\}(.*?)\{%-?\s*enddocs\s*-?%\}", re.DOTALL)
 _DOC = re.compile(r"\{\{\s*doc\(\s*['\"](\w+)['\"]\s*\)\s*\}\}")
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column; `type` in PostgreSQL's words, such as numeric(18,6)."""
+
+    name: str
+    type: str
 
 
 class MadeOf(msgspec.Struct, frozen=True):

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
-from loader.contract import STATUS, Contract, mart_contracts
+from loader.contract import STATUS, Column, Contract, mart_contracts
 from loader.database import Database
-from loader.engines import Column, Engine, Row, quote
+from loader.engines import Engine, Row, quote
 from loader.errors import NotBuilt, UnknownMart, UsageError
 from loader.publications import (
     GONE,

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
 from loader import ledger
+from loader.contract import Column
 from loader.database import Database
 from loader.dbt import one_build_at_a_time
-from loader.engines import Column, Load, Row, open_store
-from loader.engines.raw_store import LEDGER_COLUMNS, RawStore
+from loader.engines import Row
+from loader.engines.raw_store import LEDGER_COLUMNS, RawStore, open_store
 from loader.errors import LabmartError
+from loader.ledger import Load
 from loader.show import Account, accounts, display, print_rows
 
 # The ledger knows the lines that could not be split; a build, which rows were rejected.
@@ -71,7 +73,7 @@ def change_loads(database: Database, load_ids: Sequence[int], *, undo: bool) -> 
     """Undo or redo loads; what a person should know of it. Raises UnknownLoad or WrongStatus."""
     with _store(database, write=True) as store:
         before = store.loads()
-        new = ledger.mark(store, load_ids, undone=undo)
+        new = store.mark(load_ids, undone=undo)
         store.commit()
     return "\n".join(after_change(before, load_ids, new))
 

@@ -18,16 +18,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from loader.engines import Load
 from loader.errors import UnknownLoad, WrongStatus
 from loader.printable import printable
-
-if TYPE_CHECKING:
-    from loader.engines.raw_store import RawStore
 
 CURRENT, SUPERSEDED, REVERTED = "current", "superseded", "reverted"
 APPEND, REPLACE = "append", "replace"
@@ -37,7 +33,44 @@ SHEET, NAMES = "sheet", "names"
 # so close together they do not tell which file is the newer one.
 _SAME_MOMENT = timedelta(seconds=2)
 # Input, SHA-256, sheet.
-Content = tuple[str, str, str]
+Content = tuple[str, str, object]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One row of the ledger: one file, or one sheet of it, in one input.
+
+    `call_id` is the load_id of the first load of the call that brought it. `reading` is a JSON
+    object of what was said about how to read the file, and of the `sheet` that was read.
+    `arrived_at` is when the file was last changed, or when it came where nothing else is known. The
+    next five are what was said of its cells: loader.sources.CellFormats. `columns_ignored` is a
+    JSON array of the header's names that mean no declared column; None where there are none.
+    `header` is one of all its names as written, empty where the file has none.
+    """
+
+    load_id: int
+    status: str
+    mode: str
+    input: str
+    file: str
+    records_read: int
+    records_rejected: int
+    bytes: int
+    dialect: str
+    started_at: datetime
+    finished_at: datetime
+    loaded_by: str
+    sha256: str
+    call_id: int
+    reading: str
+    arrived_at: datetime
+    decimal: str | None = None
+    dates: str | None = None
+    list_separator: str | None = None
+    id_prefix: str | None = None
+    durations: str | None = None
+    columns_ignored: str | None = None
+    header: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +85,15 @@ class Step:
     takes: str = ""
 
 
-def reading_of(load: Load) -> dict[str, object]:
+def reading_of(load: Load) -> Mapping[str, object]:
     """How a load was read."""
-    reading: dict[str, object] = json.loads(load.reading or "{}")
-    return reading
+    return _parsed(load.reading)
+
+
+# A ledger of thousands of loads is read more than once a call, and most were read alike.
+@lru_cache(maxsize=1 << 14)
+def _parsed(reading: str) -> Mapping[str, object]:
+    return MappingProxyType(json.loads(reading or "{}"))
 
 
 def said_of(loads: Sequence[Load]) -> dict[str, dict[str, object]]:
@@ -83,17 +121,17 @@ def named(loads: Sequence[Load]) -> list[Load]:
 
     An undone load says nothing.
     """
-    found: dict[str, Load] = {}
+    by_header: dict[str, Load] = {}
     for load in reversed(loads):
         if load.status != REVERTED and load.header and names_of(load):
-            found.setdefault(load.header, load)
-    return list(found.values())
+            by_header.setdefault(load.header, load)
+    return list(by_header.values())
 
 
 def statuses(loads: Sequence[Load]) -> dict[int, str]:
     """The status of every load; of the loads' own it is only read which are reverted."""
-    found = {load_id: SUPERSEDED if by else CURRENT for load_id, by in takers(loads).items()}
-    return found | {load.load_id: REVERTED for load in loads if load.status == REVERTED}
+    calculated = {load_id: SUPERSEDED if by else CURRENT for load_id, by in takers(loads).items()}
+    return calculated | {load.load_id: REVERTED for load in loads if load.status == REVERTED}
 
 
 def changes(
@@ -124,10 +162,9 @@ def plan(loads: Sequence[Load], incoming: Sequence[Load], *, replace: bool) -> l
     kept = [load for load in loads if load.status != REVERTED]
     steps: dict[int, Step] = {}
     for name in {file.input for file in incoming}:
-        places = [at for at, file in enumerate(incoming) if file.input == name]
-        files = [incoming[at] for at in places]
-        found = _steps([load for load in kept if load.input == name], files, replace=replace)
-        steps |= zip(places, found, strict=True)
+        files = {at: file for at, file in enumerate(incoming) if file.input == name}
+        earlier = [load for load in kept if load.input == name]
+        steps |= zip(files, _steps(earlier, [*files.values()], replace=replace), strict=True)
     return [steps[at] for at in range(len(incoming))]
 
 
@@ -137,26 +174,27 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
     current = [load for load in loads if should[load.load_id] == CURRENT]
     by_content = {_content(load): load for load in current}
     arrivals = {(_content(load), load.arrived_at) for load in loads}
-    contents = [_content(file) for file in files]
-    present = [by_content.get(content) for content in contents]
-    same = [
-        load if load and reading_of(file) == reading_of(load) else None
-        for load, file in zip(present, files, strict=True)
-    ]
+
+    def has_come_again(file: Load, load: Load) -> bool:
+        is_known = replace or (_content(file), file.arrived_at) in arrivals
+        return not is_known and file.arrived_at > load.arrived_at - _SAME_MOMENT
+
+    # For each file its load, if that was read in the same way.
+    same = [by_content.get(_content(file)) for file in files]
+    for at, (file, load) in enumerate(zip(files, same, strict=True)):
+        if load and reading_of(file) != reading_of(load):
+            same[at] = None
     if replace:
         # What is given twice counts where it comes last.
         ids = dict.fromkeys(load.load_id if load else 0 for load in reversed(same))
         if list(ids) != [load.load_id for load in reversed(current)]:
             same = [None] * len(files)
-    again = [
-        load is not None
-        and not replace
-        and (content, file.arrived_at) not in arrivals
-        and file.arrived_at > load.arrived_at - _SAME_MOMENT
-        for load, file, content in zip(same, files, contents, strict=True)
-    ]
     # Where each load that arrives again does so last.
-    comes_at = {load.load_id: at for at, load in enumerate(same) if load and again[at]}
+    comes_at = {
+        load.load_id: at
+        for at, (file, load) in enumerate(zip(files, same, strict=True))
+        if load and has_come_again(file, load)
+    }
     # Files that arrive again in the order in which they were loaded change nothing. This is the
     # last of the loads that stand before the file at hand.
     last = max((load.load_id for load in current if load.load_id not in comes_at), default=0)
@@ -164,26 +202,26 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
     loaded = 0
     # Of each content that is loaded: its file, and how many were loaded with it.
     came: dict[Content, tuple[str, int]] = {}
-    for at, file in enumerate(files):
-        before, known = present[at], same[at]
-        first, loaded_then = came.get(contents[at], ("", 0))
+    for at, (file, load) in enumerate(zip(files, same, strict=True)):
+        content = _content(file)
+        first, loaded_then = came.get(content, ("", 0))
         if first and loaded_then == loaded:
             steps.append(Step(known=f"it is the same as {first}"))
             continue
-        if known and not (again[at] and (loaded or known.load_id < last)):
-            if comes_at.get(known.load_id) == at:
-                last = known.load_id
-            steps.append(Step(known=f"load {known.load_id}, {known.file}"))
+        if load and not ((loaded or load.load_id < last) and has_come_again(file, load)):
+            if comes_at.get(load.load_id) == at:
+                last = load.load_id
+            steps.append(Step(known=f"load {load.load_id}, {load.file}"))
             continue
-        takes = ""
+        takes, before = "", by_content.get(content)
         if first:
             takes = f"the same as {first}, whose place it takes as the later one"
-        elif known:
-            takes = f"the same as load {known.load_id}, whose place it takes: it has come again"
+        elif load:
+            takes = f"the same as load {load.load_id}, whose place it takes: it has come again"
         elif before and reading_of(file) != reading_of(before):
             takes = f"takes the place of load {before.load_id}, which was read as {before.dialect}"
         loaded += 1
-        came[contents[at]] = (file.file, loaded)
+        came[content] = (file.file, loaded)
         steps.append(Step(takes=takes))
     return steps
 
@@ -199,12 +237,11 @@ def escaped(part: str) -> str:
     return printable(escaped)
 
 
-def mark(store: RawStore, load_ids: Sequence[int], *, undone: bool) -> dict[int, str]:
-    """Undo loads, or take that back, all of them or none; all statuses that change by it.
+def mark(loads: Sequence[Load], load_ids: Sequence[int], *, undone: bool) -> dict[int, str]:
+    """The statuses that change when loads are undone, or that is taken back, all or none of them.
 
     Raises UnknownLoad or WrongStatus.
     """
-    loads = store.loads()
     by_id = {load.load_id: load for load in loads}
     for load_id in load_ids:
         if load_id not in by_id:
@@ -218,9 +255,7 @@ def mark(store: RawStore, load_ids: Sequence[int], *, undone: bool) -> dict[int,
         else:
             problem = "was not undone: it is current."
         raise WrongStatus(load_id, problem)
-    new = changes(loads, dict.fromkeys(load_ids, REVERTED if undone else CURRENT))
-    store.set_status(new)
-    return new
+    return changes(loads, dict.fromkeys(load_ids, REVERTED if undone else CURRENT))
 
 
 def not_current(loads: Sequence[Load]) -> list[Load]:
@@ -231,26 +266,22 @@ def not_current(loads: Sequence[Load]) -> list[Load]:
 
 def takers(loads: Sequence[Load]) -> dict[int, int]:
     """For each load the last one that takes its place if it is not reverted; 0 if there is none."""
-    # Of the loads that replace an input, those of the last call decide.
+    takers: dict[int, int] = {}
+    # From the last load to the first, these are the last ones of what has been seen.
     replacing: dict[str, Load] = {}
     newest: dict[Content, int] = {}
-    contents = {load.load_id: _content(load) for load in loads}
-    for load in sorted(loads, key=lambda load: (load.call_id, load.load_id)):
-        if load.status != REVERTED:
-            newest[contents[load.load_id]] = load.load_id
-            if load.mode == REPLACE:
-                replacing[load.input] = load
-
-    def taker(load: Load) -> int:
-        by_call = replacing.get(load.input)
-        by_content = newest.get(contents[load.load_id], 0) if load.sha256 else 0
-        return max(
+    for load in sorted(loads, key=lambda load: (load.call_id, load.load_id), reverse=True):
+        content, by_call = _content(load), replacing.get(load.input)
+        takers[load.load_id] = max(
             by_call.load_id if by_call and by_call.call_id > load.call_id else 0,
-            by_content if by_content > load.load_id else 0,
+            newest.get(content, 0) if load.sha256 else 0,
         )
-
-    return {load.load_id: taker(load) for load in loads}
+        if load.status != REVERTED:
+            newest.setdefault(content, load.load_id)
+            if load.mode == REPLACE:
+                replacing.setdefault(load.input, load)
+    return takers
 
 
 def _content(load: Load) -> Content:
-    return load.input, load.sha256, str(reading_of(load).get(SHEET, ""))
+    return load.input, load.sha256, reading_of(load).get(SHEET)

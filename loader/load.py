@@ -10,38 +10,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from loader import ledger
-from loader.engines import Load, open_store
-from loader.engines.raw_store import RawStore
+from loader.database import Database
+from loader.engines.raw_store import RawStore, open_store
 from loader.errors import (
     DatabaseFault,
     FileRefused,
     FilesRefused,
     NoTable,
     RefusedHeader,
-    UsageError,
 )
 from loader.files import Collected, collect
 from loader.files.content import LocalFile, cannot_open, cannot_write, sha256_of
-from loader.ledger import APPEND, CURRENT, NAMES, REPLACE, SHEET, Step
+from loader.ledger import APPEND, CURRENT, NAMES, REPLACE, SHEET, Load, Step
 from loader.parsers import recognise
 from loader.parsers.records import Batch, Parser, Rejections
 from loader.printable import printable
-from loader.progress import Report
-from loader.project import Profile, person
-from loader.sources import EXTRA, Input, ReadOptions
-
-if TYPE_CHECKING:
-    from loader.check import Verdict
+from loader.progress import Report, duration, size_of
+from loader.project import person
+from loader.sources import EXTRA, Input, ReadOptions, read_inputs, restricted
 
 # What helps if many lines are rejected by a rule and the file was not read as it is meant.
 _HINTS = {
@@ -142,28 +138,55 @@ class Table:
         return self.entry.records_read - self.entry.records_rejected
 
 
+class LoadReport(Report):
+    """Tells of a load, too: how far each table is, and what became of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._table: Table | None = None
+        self._begun_at = 0.0
+
+    def begin(self, table: Table) -> None:
+        self._table, self._begun_at = table, time.monotonic()
+
+    def advance(self, position: int, records: int) -> None:
+        """So many bytes of the file and records have been read; comes from another thread."""
+        if self._live and self._table is not None:
+            seconds = time.monotonic() - self._begun_at
+            self.working(_progress_line(self._table, position, records, seconds))
+
+    def end(self, table: Table) -> None:
+        for line in _describe(table, time.monotonic() - self._begun_at):
+            self.say(line)
+
+
+# Begun before anything is written, it tells in the end what would become of the tables that were,
+# and gives what refuses them.
+Judge = Callable[[RawStore], Callable[[Sequence[Table]], list[str]]]
+
+
 def load(
     paths: Sequence[str],
-    inputs: Sequence[Input],
-    profile: Profile,
+    database: Database,
     options: LoadOptions,
-    report: Report,
-    judge: Verdict | None = None,
+    report: LoadReport,
+    judge: Judge | None = None,
 ) -> list[Table]:
     """Load the files that the paths mean, or with `check` only read them and have them judged.
 
-    Raises FilesRefused with all problems, NothingToLoad, DatabaseUnreachable or DatabaseFault;
-    nothing has been written then.
+    Raises ConfigError, FilesRefused with all problems, NothingToLoad, DatabaseUnreachable or
+    DatabaseFault; nothing has been written then.
     """
-    inputs = restricted(inputs, options.input)
+    inputs = restricted(read_inputs(database.project.sources_file), options.input)
+    database.ready()
     with collect(
         paths, exclude=options.exclude, names=options.names, progress=report.working
     ) as collected:
         for name in collected.skipped:
             report.say(f"{name}: left out")
         writing = judge is not None or not options.check
-        with open_store(profile, write=writing) as store:
-            call = _Call(store, inputs, options, report, writing, judge)
+        with open_store(database.profile, write=writing) as store:
+            call = _Call(store, inputs, options, report, writing, judge, store.loads())
             tables = call.recognise(paths, collected)
             call.run(tables)
         if call.problems:
@@ -173,7 +196,7 @@ def load(
 
 @dataclass
 class _Call:
-    """The tables of one call in one transaction.
+    """The tables of one call in one transaction; `loads` is the ledger before it.
 
     `problems`, and the `headers` of refused files, grow as they are found.
     """
@@ -181,9 +204,10 @@ class _Call:
     store: RawStore
     inputs: Sequence[Input]
     options: LoadOptions
-    report: Report
+    report: LoadReport
     writing: bool
-    judge: Verdict | None
+    judge: Judge | None
+    loads: Sequence[Load]
     problems: list[str] = field(default_factory=list)
     headers: dict[str, RefusedHeader] = field(default_factory=dict)
 
@@ -197,8 +221,7 @@ class _Call:
         self.problems += collected.problems
         no_tables: list[str] = []
         named = {*map(printable, paths), *self.options.names.values()}
-        loads = self.store.loads()
-        said = ledger.said_of(loads), ledger.named(loads)
+        said = ledger.said_of(self.loads), ledger.named(self.loads)
         for file in collected.files:
             try:
                 tables += self._tables(file, *said)
@@ -269,12 +292,13 @@ class _Call:
     def run(self, tables: Sequence[Table]) -> None:
         """Read all tables, write them while there is no problem, commit if there was none."""
         entries = [table.entry for table in tables]
-        steps = ledger.plan(self.store.loads(), entries, replace=self.options.replace)
+        steps = ledger.plan(self.loads, entries, replace=self.options.replace)
+        refused_by = None
         if self.writing and not all(step.known for step in steps):
             self.store.prepare(self.inputs)
             if self.judge is not None:
                 self.report.working("working out the figures as they are …")
-                self.judge.begin(self.store)
+                refused_by = self.judge(self.store)
         call_id = 0
         for table, step in zip(tables, steps, strict=True):
             self.report.begin(table)
@@ -292,24 +316,24 @@ class _Call:
             for table in new:
                 self._count_again(table)
             self.store.set_status(ledger.changes(self.store.loads()))
-            if self.judge is not None:
+            if refused_by is not None:
                 self.report.working("working out what would change …")
-                self.problems += self.judge.end(self.store, new)
+                self.problems += refused_by(new)
             else:
                 self.store.commit()
 
     def _look_over(self, tables: Sequence[Table]) -> None:
         """Tell which files overrule others, and refuse to replace an input by nothing."""
         for name in dict.fromkeys(table.parser.input.name for table in tables):
-            those = [table for table in tables if table.parser.input.name == name]
-            names = [table.name for table in those]
+            of_input = [table for table in tables if table.parser.input.name == name]
+            names = [table.name for table in of_input]
             if len(names) > 1:
                 if len(names) > _NAMED:
                     names[2:-1] = [f"… {len(names) - 3:,} more …"]
                 self.report.say(
                     f"{name}, where files have the same key the later wins: {', '.join(names)}"
                 )
-            brings = any(table.records for table in those)
+            brings = any(table.records for table in of_input)
             if self.options.replace and not self.options.allow_empty and not brings:
                 self.problems.append(
                     f"{names[0]}: it brings no record, and would replace all that was loaded into "
@@ -369,12 +393,12 @@ class _Call:
     def _count_again(self, table: Table) -> None:
         """Raise DatabaseFault unless all that was sent is there."""
         sent = table.records, len(table.rejections) + table.rejections.doubted
-        there = self.store.count(table.parser.input, table.entry.load_id)
-        if there != sent:
+        counted = self.store.count(table.parser.input, table.entry.load_id)
+        if counted != sent:
             raise DatabaseFault(
                 "after the load",
                 f"{table.name}: {sent[0]:,} records and {sent[1]:,} lines kept apart were "
-                f"sent, {there[0]:,} and {there[1]:,} are there.",
+                f"sent, {counted[0]:,} and {counted[1]:,} are there.",
                 "Call again; if it happens again, a trigger or rule on the raw table is at work.",
             )
 
@@ -430,16 +454,62 @@ def _recognise(
     return parsers, None
 
 
-def restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
-    if name is None:
-        return inputs
-    chosen = [table for table in inputs if table.name == name]
-    if not chosen:
-        known = ", ".join(table.name for table in inputs)
-        raise UsageError(f"There is no input {name!r}. The inputs are: {known}.")
-    return chosen
-
-
 def _state_of(path: Path) -> tuple[int, int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+# What became of the tables, in words.
+
+
+def _progress_line(table: Table, position: int, records: int, seconds: float) -> str:
+    """How far a table is: share, records, and the time left at the pace so far."""
+    size = table.entry.bytes
+    if not position or not size:
+        return f"{table.name}: {records:,} records"
+    share = min(position / size, 1)
+    left = duration(seconds / share - seconds)
+    return f"{table.name}: {share:.0%} of {size_of(size)}, {records:,} records, {left} left"
+
+
+def _describe(table: Table, seconds: float) -> Iterator[str]:
+    """What a table was recognised as, and what became of its records."""
+    parser, rejections = table.parser, table.rejections
+    yield f"{table.name} → {parser.input.name}"
+    yield f"    {parser.dialect}: {', '.join(parser.columns)}"
+    for note in table.notes:
+        yield f"    {note}"
+    words = {"known": f"already loaded ({table.step.known}), nothing to do", "refused": "refused"}
+    if table.state in words:
+        yield f"    {words[table.state]}"
+        return
+    if table.step.takes:
+        yield f"    {table.step.takes}"
+    yield (
+        f"    {table.entry.records_read:,} records read, "
+        f"{_count(len(rejections), 'rejected line')}, {duration(seconds)}"
+    )
+    for line in rejections.first:
+        yield f"    line {line.line}, {line.rule}: {line.detail}"
+    if more := len(rejections) - len(rejections.first):
+        rules = sorted(rejections.by_rule.items(), key=lambda item: (-item[1], item[0]))
+        yield f"    and {more:,} more; {', '.join(f'{count:,} {rule}' for rule, count in rules)}"
+
+
+def summary(tables: Sequence[Table], *, check: bool) -> str:
+    """What became of all tables of a call that was not refused."""
+    unwritten = " Nothing was written (--check)." if check else ""
+    new = [table for table in tables if table.state != "known"]
+    if not new:
+        return f"Nothing new to load.{unwritten}"
+    kept = sum(table.records for table in new)
+    what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
+    if check:
+        return f"{what} can be read.{unwritten}"
+    ids = [table.entry.load_id for table in new]
+    which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
+    return f"Loaded {what} as {which}."
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"

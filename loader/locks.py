@@ -70,7 +70,10 @@ def interruptible(call: Callable[[], _T], interrupt: Callable[[], object]) -> _T
 
     By itself the driver sees a signal when the statement is done, or makes an error of its own of
     it. Here the call runs in a thread; a signal ends it by `interrupt`, and is raised as it is.
+    Signals reach the main thread alone.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
     result: Future[_T] = Future()
 
     def work() -> None:

@@ -19,10 +19,10 @@ from mcp.types import ToolAnnotations
 from pydantic import Field
 
 from loader import __version__
-from loader.contract import mart_contracts
+from loader.contract import Column, mart_contracts
 from loader.database import Database
 from loader.diff import published
-from loader.engines import Column, Row
+from loader.engines import Row
 from loader.errors import BadParameter, LabmartError, UnknownMart
 from loader.history import COLUMNS, load_rows
 from loader.query import FILTER_SYNTAX, selection_of

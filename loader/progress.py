@@ -1,4 +1,4 @@
-"""What a person sees on stderr while a load or a build is at work, and what became of each file.
+"""What a person sees on stderr while a load or a build is at work.
 
 On a terminal a last line tells what is going on right now, and is written over again and again.
 """
@@ -8,14 +8,9 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from loader.printable import printable
-
-if TYPE_CHECKING:
-    from loader.load import Table
 
 # The last line is written anew so many seconds apart.
 _PACE = 0.1
@@ -43,8 +38,6 @@ class Report:
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
         self._written_at = 0.0
-        self._table: Table | None = None
-        self._begun_at = 0.0
         self._passed = 0
 
     def say(self, text: str) -> None:
@@ -63,19 +56,6 @@ class Report:
             sys.stderr.write(f"\r\x1b[2K{printable(text)[:width]}")
             sys.stderr.flush()
 
-    def begin(self, table: Table) -> None:
-        self._table, self._begun_at = table, time.monotonic()
-
-    def advance(self, position: int, records: int) -> None:
-        """So many bytes of the file and records have been read; comes from another thread."""
-        if self._live and self._table is not None:
-            seconds = time.monotonic() - self._begun_at
-            self.working(progress_line(self._table, position, records, seconds))
-
-    def end(self, table: Table) -> None:
-        for line in describe(table, time.monotonic() - self._begun_at):
-            self.say(line)
-
     def built(self, node: NodeResult) -> None:
         """A node of a build has ended."""
         if node.kind in TESTS and node.status in ("pass", "success"):
@@ -89,59 +69,6 @@ class Report:
         if self._live:
             sys.stderr.write("\r\x1b[2K")
             self._written_at = 0.0
-
-
-def progress_line(table: Table, position: int, records: int, seconds: float) -> str:
-    """How far a table is: share, records, and the time left at the pace so far."""
-    size = table.entry.bytes
-    if not position or not size:
-        return f"{table.name}: {records:,} records"
-    share = min(position / size, 1)
-    left = duration(seconds / share - seconds)
-    return f"{table.name}: {share:.0%} of {size_of(size)}, {records:,} records, {left} left"
-
-
-def describe(table: Table, seconds: float) -> Iterator[str]:
-    """What a table was recognised as, and what became of its records."""
-    parser, rejections = table.parser, table.rejections
-    yield f"{table.name} → {parser.input.name}"
-    yield f"    {parser.dialect}: {', '.join(parser.columns)}"
-    for note in table.notes:
-        yield f"    {note}"
-    words = {"known": f"already loaded ({table.step.known}), nothing to do", "refused": "refused"}
-    if table.state in words:
-        yield f"    {words[table.state]}"
-        return
-    if table.step.takes:
-        yield f"    {table.step.takes}"
-    yield (
-        f"    {table.entry.records_read:,} records read, "
-        f"{_count(len(rejections), 'rejected line')}, {duration(seconds)}"
-    )
-    for line in rejections.first:
-        yield f"    line {line.line}, {line.rule}: {line.detail}"
-    if more := len(rejections) - len(rejections.first):
-        rules = sorted(rejections.by_rule.items(), key=lambda item: (-item[1], item[0]))
-        yield f"    and {more:,} more; {', '.join(f'{count:,} {rule}' for rule, count in rules)}"
-
-
-def summary(tables: Sequence[Table], *, check: bool) -> str:
-    """What became of all tables of a call that was not refused."""
-    unwritten = " Nothing was written (--check)." if check else ""
-    new = [table for table in tables if table.state != "known"]
-    if not new:
-        return f"Nothing new to load.{unwritten}"
-    kept = sum(table.records for table in new)
-    what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
-    if check:
-        return f"{what} can be read.{unwritten}"
-    ids = [table.entry.load_id for table in new]
-    which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
-    return f"Loaded {what} as {which}."
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
 
 
 def size_of(count: int) -> str:

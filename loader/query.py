@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 
-from loader.contract import Contract
-from loader.engines import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, Column, Filter, Selection
+from loader.contract import Column, Contract
+from loader.engines import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, Filter, Selection
 from loader.errors import BadParameter, UnknownColumn, did_you_mean
 
 FILTER_SYNTAX = (

@@ -23,19 +23,18 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-import psycopg2
-import psycopg2.errors
+from psycopg2.errors import InsufficientPrivilege
 
 from loader.database import Database
 from loader.embedded import start, stop
 from loader.embedded.settings import Exposure, exposure_of, keep_exposure
 from loader.engines import quote
-from loader.engines.postgres import LONGEST_NAME, literal, one_line, open_connection, where
+from loader.engines.postgres import Postgres, literal, one_line, open_connection, where
 from loader.engines.raw_store import create_table, raw_tables
 from loader.errors import DatabaseFault, QueryFailed, UsageError
 from loader.project import RAW_SCHEMA_VARIABLE
 from loader.publications.postgres import is_place
-from loader.sources import LEDGER, REJECTED, read_inputs
+from loader.sources import LEDGER, LONGEST_NAME, REJECTED, read_inputs
 
 # The ports that `labmart db expose` looks through.
 _PORTS = range(54330, 54430)
@@ -82,38 +81,40 @@ def set_up_roles(database: Database) -> None:
     Raises DatabaseFault when the user of the profile may not do it, UsageError where there are no
     roles, and DatabaseUnreachable.
     """
-    with _transaction(database) as cursor:
-        cursor.execute(_script(database, cursor))
+    with _transaction(database) as engine:
+        engine.run(_script(database, engine))
 
 
 def roles_sql(database: Database) -> str:
     """The same as a script for psql, for the user of the profile; it can be run again."""
-    with _transaction(database) as cursor:
-        return f"begin;\n{_script(database, cursor)}commit;"
+    with _transaction(database) as engine:
+        return f"begin;\n{_script(database, engine)}commit;"
 
 
 @contextmanager
-def _transaction(database: Database) -> Iterator[psycopg2.extensions.cursor]:
+def _transaction(database: Database) -> Iterator[Postgres]:
     profile = database.profile
     if profile.engine != "postgres":
         raise UsageError(f"The target {profile.target} is no PostgreSQL server and has no roles.")
     database.ready()
     with closing(open_connection(profile, "labmart roles")) as connection:
+        engine = Postgres(connection, profile.schema, where(profile), writes=False)
         try:
-            with connection, connection.cursor() as cursor:
-                yield cursor
-        except psycopg2.errors.InsufficientPrivilege as error:
+            yield engine
+            engine.commit()
+        except QueryFailed as fault:
+            error = fault.__cause__
+            if not isinstance(error, InsufficientPrivilege):
+                raise
             raise DatabaseFault(
-                where(profile),
+                engine.where,
                 f"the roles cannot be made: {one_line(error)}",
                 "`labmart roles --sql` prints what somebody with the right to do it can run.",
                 outcome="Nothing was changed.",
             ) from None
-        except psycopg2.Error as error:
-            raise QueryFailed(where(profile), one_line(error)) from None
 
 
-def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
+def _script(database: Database, engine: Postgres) -> str:
     """roles.sql for the profile."""
     profile = database.profile
     schema, raw = profile.schema, profile.raw_schema
@@ -125,13 +126,8 @@ def _script(database: Database, cursor: psycopg2.extensions.cursor) -> str:
         )
     # Beside the schemas of dbt those of builds that were published, or are being made:
     # loader/publications.
-    cursor.execute(
-        "select session_user::text, array(select nspname::text from pg_namespace "
-        "where starts_with(nspname, %s) order by 1)",
-        (f"{schema}__",),
-    )
-    [(user, others)] = cursor.fetchall()
-    builds = [name for name in others if is_place(schema, name)]
+    builds = [name for name in engine.schemas() if is_place(schema, name)]
+    [(user,)] = engine.run("select session_user::text")
     results = [schema, f"{schema}_staging", f"{schema}_seeds", *builds]
     owners = {raw: loader, **dict.fromkeys(results, builder)}
     names = {
@@ -173,11 +169,11 @@ def expose(database: Database, port: int | None, *, new_password: bool) -> str:
     schema, password = database.profile.schema, None
     user = reader_of(schema)
     after = Exposure(port, tuple(sorted({*(before.roles if before else ()), user})))
-    with _restarted(database, after) as cursor:
-        cursor.execute("select rolpassword is null from pg_authid where rolname = %s", (user,))
-        if cursor.fetchone() == (True,) or new_password:
+    with _restarted(database, after) as engine:
+        unset = engine.run("select rolpassword is null from pg_authid where rolname = %s", (user,))
+        if unset == [(True,)] or new_password:
             password = secrets.token_urlsafe(18)
-            cursor.execute(
+            engine.run(
                 f"alter role {quote(user)} login connection limit 20 password %s;"
                 f"alter role {quote(user)} set search_path = {quote(schema)};"
                 f"alter role {quote(user)} set default_transaction_read_only = on",
@@ -201,33 +197,32 @@ def unexpose(database: Database) -> bool:
     """
     exposure = exposure_of(database.own_server())
     if exposure is not None:
-        with _restarted(database, None) as cursor:
+        with _restarted(database, None) as engine:
             sql = "select rolname::text from pg_roles where rolname = any(%s)"
-            cursor.execute(sql, (list(exposure.roles),))
-            for (role,) in cursor.fetchall():
-                cursor.execute(f"alter role {quote(role)} nologin password null")
+            for (role,) in engine.run(sql, (list(exposure.roles),)):
+                engine.run(f"alter role {quote(role)} nologin password null")
     return exposure is not None
 
 
 @contextmanager
-def _restarted(database: Database, after: Exposure | None) -> Iterator[psycopg2.extensions.cursor]:
-    """Change roles by a cursor, and then the port, for which the server is started anew.
+def _restarted(database: Database, after: Exposure | None) -> Iterator[Postgres]:
+    """Change roles, and then the port, for which the server is started anew.
 
     Raises UsageError where that would end what others are doing.
     """
     place = database.own_server()
     before = exposure_of(place)
-    with _transaction(database) as cursor:
-        cursor.execute(
-            "select count(*) from pg_stat_activity where backend_type = 'client backend' "
+    with _transaction(database) as engine:
+        others = engine.run(
+            "select 1 from pg_stat_activity where backend_type = 'client backend' "
             "and state <> 'idle' and pid <> pg_backend_pid()"
         )
-        if after != before and cursor.fetchone() != (0,):
+        if after != before and others:
             raise UsageError(
                 "The server has to be started anew for this, and a load, a build or a query is at "
                 "work. Call again when it has ended."
             )
-        yield cursor
+        yield engine
     if after != before:
         stop(place)
         try:

@@ -29,9 +29,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import accumulate
 from typing import IO, NamedTuple
 
-from loader.contract import Contract, MadeOf, mart_contract, mart_contracts
+from loader.contract import Column, Contract, MadeOf, mart_contract, mart_contracts
 from loader.database import Database
-from loader.engines import IN, Column, Engine, Filter, Row, Selection, Value, named
+from loader.engines import IN, Engine, Filter, Row, Selection, Value
 from loader.errors import UnknownColumn, UsageError, did_you_mean
 from loader.parsers.records import csv_cell
 from loader.printable import printable
@@ -64,20 +64,19 @@ def select(
 
     Raises NotBuilt, or UnknownColumn.
     """
-    present = source.columns(mart.name)
+    present = {column.name: column for column in source.columns(mart.name)}
 
     def known(name: str) -> Column:
-        column = named(present, name)
-        if column is None:
-            raise UnknownColumn(mart.name, name, [column.name for column in present])
-        return column
+        if name not in present:
+            raise UnknownColumn(mart.name, name, list(present))
+        return present[name]
 
-    order = [column for key in mart.order_by if (column := named(present, key))]
+    order = [present[key] for key in mart.order_by if key in present]
     return Selection(
         relation=mart.name,
-        columns=tuple(map(known, columns)) or present,
+        columns=tuple(map(known, columns or present)),
         # Without a declared order all columns together are one: the same rows, the same output.
-        order_by=tuple(order) or present,
+        order_by=tuple(order or present.values()),
         filters=tuple(Filter(known(name), "eq", (value,)) for name, value in equal),
         limit=limit,
     )

@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 from loader.build import run_and_report
 from loader.database import Database
 from loader.dbt import BuildOptions
-from loader.engines import open_store
+from loader.engines.raw_store import open_store
 from loader.errors import (
     BuildFailed,
     DatabaseFault,
@@ -38,14 +38,12 @@ from loader.errors import (
     UsageError,
 )
 from loader.files import find
-from loader.files.content import LocalFile
-from loader.files.names import in_reading_order, is_left_out, scheme_of, shown_address
+from loader.files.content import ListedFile, identity_of
+from loader.files.names import is_left_out, scheme_of, shown_address
 from loader.files.remote import EXTRAS, Remote, check_scheme, faults_told
-from loader.load import LoadOptions, load
+from loader.load import LoadOptions, LoadReport, load
 from loader.printable import printable
-from loader.progress import Report
 from loader.project import expanded, person
-from loader.sources import read_inputs
 
 LOADED, REJECTED = "loaded", "rejected"
 _REPORT = ".report.txt"
@@ -54,8 +52,6 @@ _LEFT_OUT = (
     *(LOADED, REJECTED, "*.part", "*.partial", "*.filepart", "*.tmp", "*.temp", "*.crdownload"),
     *("*.download", "*.swp", "*~"),
 )
-# Each store has its own word for the content of an object.
-_CONTENT = ("ETag", "etag", "generation", "crc32c", "md5Hash")
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,7 @@ def watch(database: Database, address: str, options: WatchOptions) -> int:
     return watcher.refused
 
 
-class _Watcher(Report):
+class _Watcher(LoadReport):
     """Looks at a place, time and again."""
 
     def __init__(self, database: Database, place: Place, options: WatchOptions) -> None:
@@ -102,7 +98,7 @@ class _Watcher(Report):
         self._database, self._place, self._options = database, place, options
         self._last_fault = ""
         # Files that stay although they have been dealt with.
-        self._done: set[WatchedFile] = set()
+        self._done: set[ListedFile] = set()
         # Who has loaded what, as the ledger had it at the start.
         self._loaded: set[str] | None = None
         self._build_due = False
@@ -133,7 +129,7 @@ class _Watcher(Report):
                 if self._place.is_complete(file):
                     self._deal_with(file)
                 else:
-                    incomplete.append(file.shown)
+                    incomplete.append(file.name)
             if self._options.build and self._build_due:
                 self._build()
             self._last_fault = ""
@@ -145,18 +141,17 @@ class _Watcher(Report):
             self._last_fault = str(error)
         return incomplete
 
-    def _deal_with(self, file: WatchedFile) -> None:
+    def _deal_with(self, file: ListedFile) -> None:
         """Load a file, unless that had been done when we were ended, or before it was undone."""
         self._told.clear()
         report = None
         try:
-            self._database.ready()
-            if self._loaded and file.loaded_by in self._loaded:
-                self.say(f"{file.shown}: it had been loaded already")
+            if self._loaded and _loaded_by(file) in self._loaded:
+                self.say(f"{file.name}: it had been loaded already")
             else:
-                inputs = read_inputs(self._database.project.sources_file)
-                options = replace(self._options.load, loaded_by=file.loaded_by)
-                tables = load([file.path], inputs, self._database.profile, options, self)
+                options = replace(self._options.load, loaded_by=_loaded_by(file))
+                path = f"{self._place.address.rstrip('/')}/{file.relative}"
+                tables = load([path], self._database, options, self)
                 self._build_due |= any(table.state == "loaded" for table in tables)
         except (FileRefused, FilesRefused, NothingToLoad) as error:
             if not self._place.is_unchanged(file):
@@ -164,7 +159,7 @@ class _Watcher(Report):
             self.refused += 1
             problems = error.problems if isinstance(error, FilesRefused) else (str(error),)
             seen = ("", "What labmart saw in it:", "", *self._told) if self._told else ()
-            lines = (f"{file.shown} was not loaded:", "", *problems, *seen)
+            lines = (f"{file.name} was not loaded:", "", *problems, *seen)
             report = "\n".join((*lines, "", "Correct it and put it into the folder again.", ""))
             for problem in problems:
                 self.say(problem)
@@ -193,26 +188,10 @@ class _Watcher(Report):
 # Where files land.
 
 
-@dataclass(frozen=True)
-class WatchedFile:
-    """A file in a place.
-
-    `name` is its path below the place, `path` what `labmart load` takes, `shown` what the ledger
-    calls it. `identity` is another one as soon as the content is, or the file is put there once
-    more. `modified` is in seconds.
-    """
-
-    name: str
-    path: str
-    shown: str
-    identity: str
-    modified: float
-
-    @property
-    def loaded_by(self) -> str:
-        """What the ledger has in `loaded_by`; the name alone may be another file's by now."""
-        text = f"{self.shown}\0{self.identity}".encode(errors="surrogateescape")
-        return f"{person()} (file {hashlib.sha256(text).hexdigest()[:16]})"
+def _loaded_by(file: ListedFile) -> str:
+    """What the ledger has in `loaded_by`; the name alone may be another file's by now."""
+    text = f"{file.name}\0{file.identity}".encode(errors="surrogateescape")
+    return f"{person()} (file {hashlib.sha256(text).hexdigest()[:16]})"
 
 
 class PlaceGone(UsageError):  # noqa: N818 -- it says what has happened
@@ -232,50 +211,49 @@ class Place:
         self._interval = options.interval
         self._exclude = (*_LEFT_OUT, *options.load.exclude)
         # Since when each file has been seen as it is.
-        self._since: dict[WatchedFile, float] = {}
+        self._since: dict[ListedFile, float] = {}
 
-    def scan(self) -> list[WatchedFile]:
+    def scan(self) -> list[ListedFile]:
         """What lies there now and could be loaded, in reading order. Raises PlaceGone.
 
         Of two versions of a row the later one wins: the order is that of `labmart load`.
         """
         now, before = time.monotonic(), self._since
-        files = in_reading_order(self._list(), name=lambda file: file.name)
-        self._since = {file: before.get(file, now) for file in files}
-        return files
+        self._since = {file: before.get(file, now) for file in self._list()}
+        return list(self._since)
 
-    def is_complete(self, file: WatchedFile) -> bool:
+    def is_complete(self, file: ListedFile) -> bool:
         """Whether nobody is writing to the file any more."""
         # The clock of a file server may be ahead of ours; then the second way decides.
-        is_old = time.time() - file.modified >= self._interval
+        is_old = time.time() - file.changed_at >= self._interval
         return is_old or time.monotonic() - self._since[file] >= self._interval
 
-    def is_unchanged(self, file: WatchedFile) -> bool:
+    def is_unchanged(self, file: ListedFile) -> bool:
         """Whether the file is still what was found."""
         with suppress(PlaceGone):
             return file in self._list()
         return False
 
-    def move(self, file: WatchedFile, folder: str, report: str | None) -> str:
+    def move(self, file: ListedFile, folder: str, report: str | None) -> str:
         """Move the file below `folder`, with a report beside it; where it is now.
 
         No other file is overwritten. Raises FileRefused, and nothing has been moved then.
         """
         if not self.is_unchanged(file):
-            raise FileRefused(file.shown, ": it has changed or gone.")
+            raise FileRefused(file.name, ": it has changed or gone.")
         day = datetime.now(UTC).strftime("%Y-%m-%d")
         # `loaded/2026-11-25/plate.csv`, then `…/plate-2.csv`, and so on.
-        first = PurePosixPath(folder, day, file.name)
+        first = PurePosixPath(folder, day, file.relative)
         numbered = (first.with_name(f"{first.stem}-{n}{first.suffix}") for n in itertools.count(2))
         content = None if report is None else report.encode(errors="backslashreplace")
         names = map(str, itertools.chain([first], numbered))
         return next(filter(None, (self._moved(file, name, content) for name in names)))
 
-    def _moved(self, file: WatchedFile, target: str, report: bytes | None) -> str:
+    def _moved(self, file: ListedFile, target: str, report: bytes | None) -> str:
         """Where the file is now; "" where something else is already. Raises FileRefused."""
         raise NotImplementedError
 
-    def _list(self) -> list[WatchedFile]:
+    def _list(self) -> list[ListedFile]:
         raise NotImplementedError
 
 
@@ -295,15 +273,15 @@ class Folder(Place):
         if is_left_out(self._path.name, _LEFT_OUT, is_named=True):
             raise UsageError(f"{path}: a folder of this name is left out. Rename it.")
 
-    def is_complete(self, file: WatchedFile) -> bool:
+    def is_complete(self, file: ListedFile) -> bool:
         return super().is_complete(file) and not is_being_written(Path(file.path))
 
-    def is_unchanged(self, file: WatchedFile) -> bool:
+    def is_unchanged(self, file: ListedFile) -> bool:
         with suppress(OSError):
-            return _identity(Path(file.path).stat()) == file.identity
+            return identity_of(Path(file.path).stat()) == file.identity
         return False
 
-    def _moved(self, file: WatchedFile, target: str, report: bytes | None) -> str:
+    def _moved(self, file: ListedFile, target: str, report: bytes | None) -> str:
         path, beside = self._path / target, self._path / f"{target}{_REPORT}"
         try:
             # A report that was written just before we were ended is taken up again.
@@ -316,23 +294,16 @@ class Folder(Place):
             # Only we write there, so the name that was free is free.
             Path(file.path).rename(path)
         except OSError as error:
-            raise FileRefused(file.shown, f": it cannot be moved: {error.strerror}.") from None
+            raise FileRefused(file.name, f": it cannot be moved: {error.strerror}.") from None
         return printable(str(path))
 
-    def _list(self) -> list[WatchedFile]:
+    def _list(self) -> list[ListedFile]:
         if not self._path.is_dir():
             raise PlaceGone(f"{printable(self.address)} is not there.")
-        files = []
         with suppress(NothingToLoad):
-            for result in find(self.address, self._exclude):
-                if isinstance(result, LocalFile):
-                    with suppress(OSError):
-                        path, status = str(result.path), result.path.stat()
-                        name, identity = os.path.relpath(path, self._path), _identity(status)
-                        files.append(
-                            WatchedFile(name, path, result.name, identity, status.st_mtime)
-                        )
-        return files
+            listed = find(self.address, self._exclude)
+            return [file for file in listed if isinstance(file, ListedFile)]
+        return []
 
 
 class Store(Place):
@@ -348,11 +319,11 @@ class Store(Place):
         if EXTRAS[self._scheme] == "https" or glob.has_magic(address):
             raise UsageError(f"{self._shown}: this is no folder that can be looked at repeatedly.")
 
-    def is_complete(self, file: WatchedFile) -> bool:
+    def is_complete(self, file: ListedFile) -> bool:
         return self._scheme != "sftp" or super().is_complete(file)
 
-    def _moved(self, file: WatchedFile, target: str, report: bytes | None) -> str:
-        with faults_told(file.shown, self._scheme):
+    def _moved(self, file: ListedFile, target: str, report: bytes | None) -> str:
+        with faults_told(file.name, self._scheme):
             remote = Remote(self.address)
             top = remote.root.rstrip("/")
             path = f"{top}/{target}"
@@ -360,30 +331,18 @@ class Store(Place):
                 return ""
             if report is not None:
                 remote.write(f"{path}{_REPORT}", report)
-            remote.move(f"{top}/{file.name}", path)
+            remote.move(f"{top}/{file.relative}", path)
         return f"{self._shown}/{printable(target)}"
 
-    def _list(self) -> list[WatchedFile]:
+    def _list(self) -> list[ListedFile]:
         try:
             # Connected anew each time: a connection may have been lost since.
             with faults_told(self._shown, self._scheme):
                 remote = Remote(self.address)
-                listed = remote.below() if remote.system.exists(remote.root) else []
+                listed = remote.files() if remote.system.exists(remote.root) else []
         except FileRefused as refused:
             raise PlaceGone(str(refused)) from None
-        files = []
-        for entry in listed:
-            name, info, modified = entry.relative, entry.info, entry.changed_at
-            if not is_left_out(name, self._exclude):
-                content = next((str(info[key]) for key in _CONTENT if info.get(key)), "")
-                identity = f"{content}-{info.get('size')}-{modified}"
-                files.append(WatchedFile(name, self.address + name, entry.name, identity, modified))
-        return files
-
-
-def _identity(status: os.stat_result) -> str:
-    # The last is another one also when the file is renamed, or moved away and back.
-    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+        return [file for file in listed if not is_left_out(file.relative, self._exclude)]
 
 
 def _without_waiting(path: str, flags: int) -> int:

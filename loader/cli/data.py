@@ -23,7 +23,7 @@ from loader.cli import (
     say,
     target_option,
 )
-from loader.errors import EXIT_FILE, BuildFailed, DatabaseFault, LabmartError
+from loader.errors import EXIT_FILE, BuildFailed, LabmartError
 from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
@@ -53,26 +53,24 @@ def _max_rejected(_: click.Context, option: click.Parameter, value: str | None) 
 
 
 given_options = options(
-    option("--replace", is_flag=True, help="Let the files take the place of what was loaded."),
-    option(
-        "--allow-empty", is_flag=True, help="Let --replace hold even for files without records."
-    ),
+    option("--replace", is_flag=True, help="Replace what was loaded into the same inputs before."),
+    option("--allow-empty", is_flag=True, help="Allow --replace by files without records."),
     option(
         "--max-rejected",
         callback=_max_rejected,
         metavar="N or N%",
         help="How many lines of a file may be rejected before nothing is loaded; default: 10%. "
-        "Given with --check, it also counts the rows that the models reject.",
+        "`labmart load --check` also counts the rows that the models would reject.",
     ),
-    option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files named like this."),
+    option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files with such names."),
     option("--input", help="Load the files into this input, whatever else they could be."),
     option("--encoding", help="Encoding of text files, such as utf-8 or windows-1252."),
     option(
         "--delimiter",
         callback=_sign,
-        help="Separator of the cells of text files: one character, or tab, space.",
+        help="Separator of cells in text files: one character, or tab, space.",
     ),
-    option("--quote", callback=_sign, help="Quote character of the cells of text files, or none."),
+    option("--quote", callback=_sign, help="Quotation mark around cells in text files, or none."),
     option(
         "--columns",
         callback=names,
@@ -86,7 +84,7 @@ given_options = options(
         "names",
         multiple=True,
         metavar="NAME=COLUMN",
-        help="What the header calls a column: --map duration_min=experiment_run_time.",
+        help="Which column a name in the header means: --map duration_min=experiment_run_time.",
     ),
     option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
     option(
@@ -100,7 +98,7 @@ given_options = options(
         help="Order of day, month and year in dates; dates like 2024-01-31 need none.",
     ),
     option(
-        "--list-separator", callback=_sign, help="Separator of the ids of a list: one character."
+        "--list-separator", callback=_sign, help="Separator of the ids in a list: one character."
     ),
     option(
         "--id-prefix",
@@ -120,7 +118,7 @@ _build_options = options(
     option(
         "--full",
         is_flag=True,
-        help="Build everything, also when nothing or only the loads have changed.",
+        help="Build everything, even if nothing, or only the loads, have changed.",
     ),
     option(
         "--keep",
@@ -139,7 +137,7 @@ _build_options = options(
 def demo(context: click.Context, folder: Path, target: str | None) -> None:
     """Build the sample laboratory in a folder of its own.
 
-    The folder is made when it is missing; default: labmart-demo.
+    The folder is created if needed; default: labmart-demo.
     """
     from loader.project import PROJECT_FILE, write_project
 
@@ -148,20 +146,20 @@ def demo(context: click.Context, folder: Path, target: str | None) -> None:
     context.obj = Call(project_dir=folder)
     context.invoke(run, target=target)
     on = f" --target {target}" if target else ""
-    end = "" if target else "; labmart db stop ends its PostgreSQL"
+    end = "" if target else "; labmart db stop stops its PostgreSQL"
     say(
-        f"This is the sample laboratory. In {folder} try, called as this was: labmart show "
-        f"compound_usage{on}, labmart issues{on}, labmart run YOUR_FILES{on}{end}."
+        f"This is the sample laboratory. In {folder}, calling labmart as you just did, try: "
+        f"labmart show compound_usage{on}, labmart issues{on}, labmart run YOUR_FILES{on}{end}."
     )
 
 
 @labmart.command()
 @click.argument("folder", metavar="DIR", type=Folder())
 def init(folder: Path) -> None:
-    """Write a project of your own into the folder DIR.
+    """Create a project of your own in the folder DIR.
 
-    It holds all models, macros and tests. Its seeds are the sample laboratory, which counts until
-    the first load.
+    It has all models, macros and tests. Its seeds are the sample laboratory, which is used until
+    you load something.
     """
     from loader.project import write_project
 
@@ -192,12 +190,12 @@ def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
 @option("--check", is_flag=True, help="Report what is wrong and what would change; write nothing.")
 @given_options
 def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: Any) -> None:
-    """Load files, folders, patterns and addresses, all or none.
+    """Load files and folders: all of them, or none.
 
     A PATH is a file, a folder, a pattern such as 'plate*.csv', an address (https:, s3:, gs:, az:,
-    sftp:) or - for standard input. Each file is recognised by its header. Of several files the
-    later one wins where keys are the same: PATHs as given, folders and archives by the numbers and
-    days in their names.
+    sftp:) or - for standard input. Each file is recognised by its header. If several files have the
+    same key, the later one wins: PATHs as given, files in folders and archives by the numbers and
+    dates in their names.
     """
     tables = _load(database, paths, parsed(given, check=check))
     if any(table.state == "loaded" for table in tables):
@@ -211,11 +209,11 @@ def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: An
 def build(call: Call, /, **given: Any) -> None:
     """Build and test beside what readers see, then publish.
 
-    If a test fails, or the build is killed, readers see what they saw before. A build is left out
-    when nothing has changed since the last one. dbt's unit tests and the tests tagged `development`
-    are not run; plain `dbt build` has them. Arguments after -- go to dbt, which then builds what
-    they select, straight into the tables that readers see, as plain dbt does; `-- --help` lists
-    them. One mart and what it is made of: labmart build -- --select +user_features
+    If a test fails or the build is killed, readers see what they saw before. If nothing has changed
+    since the last build, there is nothing to do. Unit tests and tests tagged `development` are left
+    to plain `dbt build`. Arguments after -- go to dbt, which then builds what they select straight
+    into the tables that readers see; `-- --help` lists them. One mart and everything it depends on:
+    labmart build -- --select +user_features
     """
     if {"-h", "--help"} & {*given["extra"]}:
         from dbt.cli.main import cli
@@ -231,7 +229,7 @@ def build(call: Call, /, **given: Any) -> None:
     type=click.FloatRange(min=0.1),
     default=10.0,
     show_default=True,
-    help="Seconds between two scans; a file is complete when it has not changed for that long.",
+    help="Seconds between scans; a file unchanged for that long is taken as complete.",
 )
 @option("--once", is_flag=True, help="Process what is there, then exit.")
 @option(
@@ -249,8 +247,8 @@ def build(call: Call, /, **given: Any) -> None:
 def watch(call: Call, /, place: str, **given: Any) -> None:
     """Load what lands in a folder or an object store, then build.
 
-    A loaded file goes to loaded/ in the folder, a refused one to rejected/ with a report beside it.
-    Ended at any moment, it goes on where it was when it is called again.
+    A loaded file moves to loaded/ in the folder, a refused one to rejected/ with a report beside
+    it. It can be stopped at any time, and carries on when it is started again.
     """
     from loader.watch import WatchOptions
     from loader.watch import watch as watch_place
@@ -275,7 +273,7 @@ _show_options = options(
 @click.argument("mart", default="user_features")
 @_show_options
 def show() -> None:
-    """Print a mart; default: user_features. `labmart status` names them all."""
+    """Print a mart; default: user_features. `labmart status` lists them all."""
 
 
 @on_database(labmart, calls="loader.export.export")
@@ -291,7 +289,7 @@ def export() -> None:
 @option("--severity", type=click.Choice(["error", "warning"]), help="Only issues of this severity.")
 @option("--all", "resolved", is_flag=True, help="Also errors that a newer load has resolved.")
 def issues() -> None:
-    """Print what was rejected or doubted, with file and line."""
+    """Print what was rejected or questioned, with file and line."""
 
 
 @on_database(labmart, calls="loader.show.show_why")
@@ -310,16 +308,16 @@ def why() -> None:
 @on_database(labmart, calls="loader.diff.show_status")
 @format_option
 def status() -> None:
-    """Print which build is published, and of which loads.
+    """Print which build is published, and from which loads.
 
     For each mart: its build, its rows and how many tests passed; then which builds are kept.
-    Programs read the same in the view mart_status beside the marts.
+    Programs can read the same from the view mart_status beside the marts.
     """
 
 
 def _two(_: click.Context, __: click.Parameter, builds: tuple[int, ...]) -> tuple[int, ...]:
     if len(builds) > 2:
-        raise click.UsageError("Two builds can be compared, no more.")
+        raise click.UsageError("At most two builds can be compared.")
     return builds
 
 
@@ -327,7 +325,11 @@ def _two(_: click.Context, __: click.Parameter, builds: tuple[int, ...]) -> tupl
 @click.argument("builds", metavar="[BUILD [BUILD]]", nargs=-1, type=int, callback=_two)
 @option("--mart", help="Only this mart.")
 @format_option
-@option("--limit", type=click.IntRange(min=0), help="Rows of each mart; 0 means all.")
+@option(
+    "--limit",
+    type=click.IntRange(min=0),
+    help="Print at most this many rows per mart; 0 means all.",
+)
 def diff() -> None:
     """Print what changed from one build to another.
 
@@ -358,13 +360,13 @@ def loads() -> None:
 @on_database(labmart, calls="loader.history.change_loads", undo=True)
 @_load_ids
 def undo() -> None:
-    """Undo loads; what they had replaced is current again."""
+    """Undo loads; what they replaced is current again."""
 
 
 @on_database(labmart, calls="loader.history.change_loads", undo=False)
 @_load_ids
 def redo() -> None:
-    """Take an undo back; the loads are current again."""
+    """Take back an undo; the loads are current again."""
 
 
 @on_database(labmart, calls="loader.history.prune_loads")
@@ -395,26 +397,16 @@ def _build(
 
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Table]:
+    from loader.load import LoadReport, summary
     from loader.load import load as load_files
-    from loader.progress import Report, summary
-    from loader.sources import read_inputs
 
-    inputs = read_inputs(database.project.sources_file)
-    report = Report()
-    judge = None
-    if options.check and database.project.marts_file.exists():
-        from loader.check import Verdict
+    report = LoadReport()
+    if options.check:
+        from loader.check import check
 
-        judge = Verdict(database.project, database.profile, report.say, options.max_rejected)
-    database.ready()
-    try:
-        tables = load_files(paths, inputs, database.profile, options, report, judge)
-    except DatabaseFault as fault:
-        if judge is None:
-            raise
-        # Whoever may only read can have the form checked all the same.
-        say(f"The rows cannot be judged. {fault}")
-        tables = load_files(paths, inputs, database.profile, options, report)
+        tables = check(paths, database, options, report)
+    else:
+        tables = load_files(paths, database, options, report)
     say(summary(tables, check=options.check))
     return tables
 

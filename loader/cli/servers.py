@@ -29,7 +29,7 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 @on_database(labmart)
 @option("--sql", is_flag=True, help="Only print the SQL, for an administrator to run.")
 def roles(database: Database, sql: bool) -> None:
-    """Make database roles for loading, building and reading.
+    """Create database roles for loading, building and reading.
 
     Each has only the rights it needs. On your own server the user of profiles.yml needs CREATEROLE
     and has to own the database; otherwise have an administrator run what --sql prints.
@@ -123,11 +123,11 @@ def _print_pairs(pairs: dict[str, object]) -> None:
     help="Which port; default: the first free one.",
 )
 @option("--new-password", is_flag=True, help="Replace the password, which is printed only once.")
-@option("--off", is_flag=True, help="Close the port again and take the password away.")
+@option("--off", is_flag=True, help="Close the port and remove the password.")
 def db_expose(database: Database, port: int | None, new_password: bool, off: bool) -> None:
     """Open a port of this machine, with a password, for programs that read the marts.
 
-    For Excel, R, Python, Metabase, DBeaver and the like. Otherwise the embedded PostgreSQL cannot
+    For Excel, R, Python, Metabase, DBeaver and the like. Without it, the embedded PostgreSQL cannot
     be reached over the network.
     """
     from loader.roles import expose, unexpose
@@ -146,10 +146,10 @@ def db_url(database: Database) -> None:
 
 @labmart.group()
 def spark() -> None:
-    """Start, stop or look at the server that computes in the lake.
+    """Start, stop or look at the server that computes the lake.
 
-    It runs on this machine. LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). Where
-    SPARK_REMOTE names a server, that one is used and none is started.
+    It runs on this machine. LABMART_SPARK chooses `sail` (no Java) or `local` (Apache Spark). If
+    SPARK_REMOTE names a server, that one is used instead.
     """
 
 
@@ -164,7 +164,7 @@ def _spark_profile(database: Database) -> Profile:
 
 @on_database(spark, "start", target="spark")
 def spark_start(database: Database) -> None:
-    """Start the server, which stays until it is stopped."""
+    """Start the server, which runs until it is stopped."""
     from loader.spark_server import start
 
     server, is_new = start(_spark_profile(database))
@@ -227,12 +227,12 @@ _spool_option = option(
     help="The port to listen on.",
 )
 @_spool_option
-@option("--worker/--no-worker", default=True, show_default=True, help="Run the jobs, too.")
+@option("--worker/--no-worker", default=True, show_default=True, help="Run the jobs too.")
 @option("--require-token", is_flag=True, help="Ask for a token on this machine too.")
 @option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file with a token to accept as the administrator's.",
+    help="A file with a token that is accepted as the administrator's.",
 )
 @option(
     "--max-upload",
@@ -240,12 +240,12 @@ _spool_option = option(
     type=click.IntRange(min=1),
     default=10**10,
     show_default=True,
-    help="Bytes of an upload.",
+    help="The largest upload, in bytes.",
 )
 @target_option
 @click.pass_obj
 def serve(call: Call, /, **given: Any) -> None:
-    """Serve uploads, jobs and marts over HTTP, with a page to look at."""
+    """Serve uploads, jobs and marts over HTTP, with a web page."""
     settings = _settings(call.database(given["target"]), **given)
     from loader.service.app import serve as run
 
@@ -281,7 +281,7 @@ def token() -> None:
 
 @on_database(token, "create")
 @click.option(
-    "--name", required=True, help="What to call it; the name is shown with all that is done by it."
+    "--name", required=True, help="The name of the token, shown with everything done with it."
 )
 @click.option(
     "--role",

@@ -1,7 +1,8 @@
-"""Engines: an `Engine` reads marts, a `RawStore` (raw_store) writes raw tables.
+"""Engines: an `Engine` is a connection, which marts are read by, a `RawStore` its raw tables.
 
-    raw_store  what the raw tables look like, the store of all engines, and the way into it
-    postgres, duckdb, lake   one module an engine, with `connect` and `connect_raw`
+    postgres, duckdb, lake   one module an engine: `connect` opens it for reading, `connect_raw` its
+                             raw tables; loader/publications publishes by it
+    raw_store                what the raw tables look like, and how all engines keep them
 
 Values come as Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps
 the digits that the engine has (12.500000).
@@ -9,6 +10,7 @@ the digits that the engine has (12.500000).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -17,15 +19,11 @@ from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-import msgspec
-
+from loader.contract import Column
 from loader.errors import ConfigError, MissingExtra, NotBuilt
 from loader.project import Profile
-
-if TYPE_CHECKING:
-    from loader.engines.raw_store import RawStore
 
 Value = int | Decimal | float | str | bool | date | datetime | None
 Row = tuple[Value, ...]
@@ -46,13 +44,6 @@ def quote(name: str) -> str:
 def literal(text: str) -> str:
     """A text as a literal of standard SQL."""
     return "'" + text.replace("'", "''") + "'"
-
-
-class Column(msgspec.Struct, frozen=True):
-    """A column; `type` in PostgreSQL's words, such as numeric(18,6)."""
-
-    name: str
-    type: str
 
 
 @dataclass(frozen=True)
@@ -86,26 +77,55 @@ class Selection:
 
 
 class Engine:
-    """An open connection to one engine.
+    """An open connection to one engine, and one schema of it; every statement goes through it.
 
-    `where` is the database in a person's words. NULL is less than every value: it comes first, and
-    last in the descending order. A comparison with a value never holds for NULL.
+    `where` is the database in a person's words. What the driver raises becomes DatabaseFault if it
+    `writes`, which is said of all work on raw tables and publications, else QueryFailed. Then
+    PostgreSQL's also raises QueryTooSlow and DatabaseUnreachable, and where it is told of which
+    relation a statement is, NotBuilt or Outdated.
+
+    NULL is less than every value: it comes first, and last in the descending order. A comparison
+    with a value never holds for NULL.
     """
 
     # SQL for the columns of a schema, in order: table, name, type. `{schema}` is its literal.
     columns_sql: str
+    # Whether its tables can have an index of ranges; see raw_store.create_table.
+    has_ranges = False
 
-    def __init__(self, schema: str, where: str) -> None:
-        self._schema = schema
-        self._where = where
+    def __init__(self, schema: str, where: str, *, writes: bool) -> None:
+        self.schema, self.where, self.writes = schema, where, writes
+        # The schema as SQL.
+        self.home = quote(schema)
 
-    def run(self, sql: str) -> tuple[tuple[Column, ...], list[Row]]:
-        """The columns of a statement, and all its rows. Raises QueryFailed.
-
-        PostgreSQL's raises QueryTooSlow and DatabaseUnreachable, too, and where it is told of which
-        relation a statement is, NotBuilt or Outdated if that is what it is.
-        """
+    def described(
+        self, sql: str, values: Sequence[object] = ()
+    ) -> tuple[tuple[Column, ...], list[tuple[Any, ...]]]:
+        """The columns of a statement, and all its rows. A signal interrupts it."""
         raise NotImplementedError
+
+    def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a statement, if it has any."""
+        return self.described(sql, values)[1]
+
+    def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
+        """The columns and the first rows of any query."""
+        return self.described(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
+
+    def schemas(self) -> list[str]:
+        """The names of all schemas there are."""
+        rows = self.run("select distinct nspname from pg_namespace order by nspname")
+        return [name for (name,) in rows]
+
+    def tables(self, schema: str = "") -> dict[str, dict[str, str]]:
+        """The relations of a schema, by default its own, and the types of their columns."""
+        tables: dict[str, dict[str, str]] = defaultdict(dict)
+        sql = self.columns_sql.format(schema=self.literal(schema or self.schema))
+        for table, name, type_ in self.run(sql):
+            tables[table][name] = self.standard_type(type_)
+        return tables
+
+    # Reading.
 
     def rows(self, selection: Selection) -> Iterator[Row]:
         """The rows, in order, in bounded memory."""
@@ -115,35 +135,42 @@ class Engine:
         """Header line, `,`, LF, RFC 4180 quoting, NULL empty."""
         raise NotImplementedError
 
-    def all(self, sql: str) -> list[tuple[Any, ...]]:
-        """All rows of a statement; see `run`."""
-        return self.run(sql)[1]
-
-    def query(self, sql: str, limit: int) -> tuple[tuple[Column, ...], list[Row]]:
-        """The columns and the first rows of any query."""
-        return self.run(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
-
     def columns(self, relation: str) -> tuple[Column, ...]:
-        """The columns of a relation of the mart schema. Raises NotBuilt if there is none."""
-        sql = self.columns_sql.format(schema=self.literal(self._schema))
-        found = [(name, type_) for table, name, type_ in self.all(sql) if table == relation]
-        if not found:
-            raise NotBuilt(f"{self._schema}.{relation}", self._where)
-        return tuple(Column(name, self.standard_type(type_)) for name, type_ in found)
+        """The columns of a relation. Raises NotBuilt if there is none."""
+        columns = self.tables().get(relation)
+        if columns is None:
+            raise NotBuilt(f"{self.schema}.{relation}", self.where)
+        return tuple(Column(*item) for item in columns.items())
 
     def count(self, selection: Selection) -> int:
         """How many rows there are, whatever the limit."""
-        [(rows,)] = self.all(f"select count(*) from {self.source(selection)}")
+        [(rows,)] = self.run(f"select count(*) from {self.source(selection)}")
         return int(rows)
+
+    # Writing.
+
+    def insert(self, table: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
+        """Write records, as `parsers.records.Batch` has them, into a table, which is SQL."""
+        raise NotImplementedError
+
+    def analyze(self, table: str) -> None:
+        """Let the engine look at a table that has changed, if it plans by that."""
+
+    def commit(self) -> None:
+        raise NotImplementedError
 
     # How an engine writes SQL.
 
     def relation(self, name: str) -> str:
-        """A relation of the mart schema."""
-        return f"{quote(self._schema)}.{quote(name)}"
+        """A relation of the schema."""
+        return f"{self.home}.{quote(name)}"
 
     def literal(self, text: str) -> str:
         return literal(text)
+
+    def json_value(self, column: str, key: str) -> str:
+        """The text that a column of JSON objects has under a key."""
+        raise NotImplementedError
 
     def key(self, column: Column) -> str:
         """What an order compares: of texts the code points."""
@@ -199,55 +226,9 @@ class Engine:
         return f"{own} {COMPARISONS[operator]} {values[0]}"
 
 
-@dataclass(frozen=True)
-class Load:
-    """One row of the ledger: one file, or one sheet of it, in one input.
-
-    `call_id` is the load_id of the first load of the call that brought it. `reading` is a JSON
-    object of what was said about how to read the file, and of the `sheet` that was read.
-    `arrived_at` is when the file was last changed, or when it came where nothing else is known. The
-    next five are what was said of its cells: loader.sources.CellFormats. `columns_ignored` is a
-    JSON array of the header's names that mean no declared column; None where there are none.
-    `header` is one of all its names as written, empty where the file has none.
-    """
-
-    load_id: int
-    status: str
-    mode: str
-    input: str
-    file: str
-    records_read: int
-    records_rejected: int
-    bytes: int
-    dialect: str
-    started_at: datetime
-    finished_at: datetime
-    loaded_by: str
-    sha256: str
-    call_id: int
-    reading: str
-    arrived_at: datetime
-    decimal: str | None = None
-    dates: str | None = None
-    list_separator: str | None = None
-    id_prefix: str | None = None
-    durations: str | None = None
-    columns_ignored: str | None = None
-    header: str | None = None
-
-
-def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManager[RawStore]:
-    """Open the raw tables of a profile. With `write` one load at a time has them.
-
-    Raises DatabaseUnreachable, DatabaseFault or ConfigError.
-    """
-    store: AbstractContextManager[RawStore] = _module(profile).connect_raw(profile, write=write)
-    return store
-
-
 def open_engine(profile: Profile) -> AbstractContextManager[Engine]:
     """Connect to the engine of a profile. Raises DatabaseUnreachable or ConfigError."""
-    engine: AbstractContextManager[Engine] = _module(profile).connect(profile)
+    engine: AbstractContextManager[Engine] = module_of(profile).connect(profile)
     return engine
 
 
@@ -265,17 +246,12 @@ def dbt_session(profile: Profile) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _module(profile: Profile) -> ModuleType:
+def module_of(profile: Profile) -> ModuleType:
     """The module of the profile's engine; only that engine's driver is imported."""
     if profile.engine not in ENGINES:
-        known = ", ".join(ENGINES)
+        types = ", ".join(ENGINES)
         raise ConfigError(
             profile.path,
-            f"target {profile.target!r} has `type: {profile.engine}`; labmart works with {known}.",
+            f"target {profile.target!r} has `type: {profile.engine}`; labmart works with {types}.",
         )
     return import_module(f"{__name__}.{ENGINES[profile.engine]}")
-
-
-def named(columns: Sequence[Column], name: str) -> Column | None:
-    """The column of that name, if there is one."""
-    return next((column for column in columns if column.name == name), None)

@@ -20,15 +20,20 @@ from typing import IO, Any
 
 import duckdb
 
-from loader.engines import Column, Engine, Row, Selection, literal, quote
+from loader.contract import Column
+from loader.engines import Engine, Row, Selection, literal, quote
 from loader.engines.raw_store import RawStore
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, QueryFailed
 from loader.locks import interruptible, locked, wait_until
 from loader.project import Profile, expanded
 
 Connection = duckdb.DuckDBPyConnection
-
-
+# More rows are fetched in portions.
+_ROWS_AT_ONCE = 5000
+# Columns of numbers in raw tables; all others are written as texts.
+_NUMBERS = ("line", "load_id")
+# Their rows have a line and need no order; keeping one would cost memory.
+IN_ANY_ORDER = "set preserve_insertion_order = false"
 # What DuckDB calls otherwise than PostgreSQL does; it understands both.
 _RENAMED = {
     "TINYINT": "smallint",
@@ -42,10 +47,15 @@ _SHARED = (
     *("boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "date"),
     *("timestamp without time zone", "timestamp with time zone"),
 )
-
-
-def _standard_type(type_: str) -> str:
-    return _RENAMED.get(type_, type_.lower().replace("decimal(", "numeric("))
+# By what DuckDB says: what to do.
+_STEPS = {
+    "No space left|disk quota|File too large": "Make room, for example with `labmart prune`, and "
+    "call again.",
+    "Out of Memory|failed to allocate|could not allocate": "Give it more (`settings: "
+    "{memory_limit: …}` in profiles.yml), or close other programs; call again.",
+    "TransactionContext": "Call again.",
+    "": "Correct that and call again.",
+}
 
 
 def own_type(type_: str) -> str:
@@ -114,7 +124,7 @@ def opened(profile: Profile, *, write: bool, locks: bool = True) -> Iterator[Con
                 path.unlink()
 
 
-def _given(profile: Profile, key: str) -> dict[str, str]:
+def _mapping(profile: Profile, key: str) -> dict[str, str]:
     values = profile.values.get(key) or {}
     if not isinstance(values, Mapping):
         raise ConfigError(profile.path, f"`{key}` is no mapping of names to values.")
@@ -123,8 +133,8 @@ def _given(profile: Profile, key: str) -> dict[str, str]:
 
 def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
     # Times are printed; they must not depend on the machine.
-    settings = {"TimeZone": "UTC", **_given(profile, "settings")}
-    options = _given(profile, "config_options")
+    settings = {"TimeZone": "UTC", **_mapping(profile, "settings")}
+    options = _mapping(profile, "config_options")
     is_there, deadline = path.exists(), time.monotonic() + _PATIENCE_SECONDS
     file = str(path) if write or is_there else ":memory:"
 
@@ -151,51 +161,56 @@ def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
     return wait_until(attempt, waiting=f"{path} is open in another program; waiting …")
 
 
-def _fetch(connection: Connection, sql: str) -> list[tuple[Any, ...]]:
-    return interruptible(lambda: connection.execute(sql).fetchall(), connection.interrupt)
-
-
-def _schema(connection: Connection, schema: str) -> str:
-    """A schema as SQL. The database may have its name, so both are said."""
-    [(name,)] = connection.execute("select current_database()").fetchall()
-    return f"{quote(str(name))}.{quote(schema)}"
-
-
-_COLUMNS = """
-    select table_name, column_name, data_type from duckdb_columns()
-    where database_name = current_database() and lower(schema_name) = lower({schema})
-    order by column_index
-"""
-
-
-# Reading marts.
-
-_ROWS_AT_ONCE = 5000
-
-
 @contextmanager
 def connect(profile: Profile) -> Iterator[DuckDB]:
     """Open the file for reading. Raises DatabaseUnreachable with what to do next."""
     with opened(profile, write=False) as connection:
-        yield DuckDB(connection, profile.schema, str(path_of(profile)))
+        yield DuckDB(connection, profile.schema, str(path_of(profile)), writes=False)
+
+
+@contextmanager
+def connect_raw(profile: Profile, *, write: bool) -> Iterator[RawStore]:
+    """See `raw_store.open_store`."""
+    with opened(profile, write=write) as connection:
+        engine = DuckDB(connection, profile.raw_schema, str(path_of(profile)), writes=True)
+        try:
+            engine.run(IN_ANY_ORDER)
+            engine.run("begin transaction")
+            yield RawStore(engine)
+        finally:
+            # There is nothing to roll back after a commit.
+            with suppress(duckdb.Error):
+                connection.rollback()
 
 
 class DuckDB(Engine):
-    """An open connection."""
+    """A connection to a file, or to a database in memory."""
 
-    columns_sql = _COLUMNS
-    standard_type = staticmethod(_standard_type)
+    columns_sql = """
+        select table_name, column_name, data_type from duckdb_columns()
+        where database_name = current_database() and lower(schema_name) = lower({schema})
+        order by column_index
+    """
 
-    def __init__(self, connection: Connection, schema: str, where: str) -> None:
-        super().__init__(schema, where)
+    def __init__(self, connection: Connection, schema: str, where: str, *, writes: bool) -> None:
+        super().__init__(schema, where, writes=writes)
         self._connection = connection
-        self._home = _schema(connection, schema)
+        # The database may have the schema's name, so both are said.
+        [(database,)] = self.run("select current_database()")
+        self.home = f"{quote(database)}.{quote(schema)}"
 
-    def run(self, sql: str) -> tuple[tuple[Column, ...], list[Row]]:
+    def described(
+        self, sql: str, values: Sequence[object] = ()
+    ) -> tuple[tuple[Column, ...], list[tuple[Any, ...]]]:
+        def result() -> list[tuple[Any, ...]]:
+            return self._connection.execute(sql, values or None).fetchall()
+
         with self._faults():
-            rows = _fetch(self._connection, sql)
+            rows = interruptible(result, self._connection.interrupt)
             described = self._connection.description or ()
-        return tuple(Column(it[0], _standard_type(str(it[1]))) for it in described), rows
+        return tuple(
+            Column(name, self.standard_type(str(kind))) for name, kind, *_ in described
+        ), rows
 
     def rows(self, selection: Selection) -> Iterator[Row]:
         sql = self.sql(selection)
@@ -212,64 +227,25 @@ class DuckDB(Engine):
         """The cells are those that COPY of PostgreSQL writes."""
         options = "(format csv, header, delimiter ',', nullstr '', use_tmp_file false)"
         with TemporaryFile() as made:
-            self.all(f"copy ({self.sql(selection)}) to '/dev/fd/{made.fileno()}' {options}")
+            self.run(f"copy ({self.sql(selection)}) to '/dev/fd/{made.fileno()}' {options}")
             made.seek(0)
             copyfileobj(made, file)
 
-    def relation(self, name: str) -> str:
-        return f"{self._home}.{quote(name)}"
-
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        try:
-            yield
-        except duckdb.Error as error:
-            raise QueryFailed(self._where, one_line(error)) from None
-
-
-# Writing the raw tables.
-
-# Columns of numbers; all others are written as texts.
-_NUMBERS = ("line", "load_id")
-
-
-@contextmanager
-def connect_raw(profile: Profile, *, write: bool) -> Iterator[DuckDBRaw]:
-    with opened(profile, write=write) as connection:
-        try:
-            store = DuckDBRaw(connection, profile.raw_schema, str(path_of(profile)))
-            store.run("begin transaction")
-            yield store
-        finally:
-            # There is nothing to roll back after a commit.
-            with suppress(duckdb.Error):
-                connection.rollback()
-
-
-class DuckDBRaw(RawStore):
-    """An open transaction on the raw tables."""
-
-    columns_sql = _COLUMNS
-    standard_type = staticmethod(_standard_type)
-
-    def __init__(self, connection: Connection, schema: str, where: str) -> None:
-        super().__init__(schema, _schema(connection, schema), where)
-        self._connection = connection
-        # Rows have a line and need no order; keeping one would cost memory.
-        self.run("set preserve_insertion_order = false")
-
-    def run(self, sql: str) -> list[tuple[Any, ...]]:
-        try:
-            return _fetch(self._connection, sql)
-        except duckdb.Error as error:
-            raise fault(error, self.where) from None
+    def standard_type(self, type_: str) -> str:
+        return _RENAMED.get(type_, type_.lower().replace("decimal(", "numeric("))
 
     def json_value(self, column: str, key: str) -> str:
         # A pointer: a key that begins with $ would be a path.
         pointer = "/" + key.replace("~", "~0").replace("/", "~1")
         return f"json_extract_string({quote(column)}, {literal(pointer)})"
 
-    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
+    def insert(self, table: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
+        with self.records(columns, delimiter, chunk) as rows:
+            self.run(f"insert into {table} by name {rows}")
+
+    @contextmanager
+    def records(self, columns: Sequence[str], delimiter: str, chunk: bytes) -> Iterator[str]:
+        """SQL for the rows that `insert` is given."""
         types = ", ".join(
             f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'"
             for column in columns
@@ -279,20 +255,28 @@ class DuckDBRaw(RawStore):
         with _file() as file:
             file.write(chunk)
             file.flush()
-            self.write(
-                name,
+            yield (
                 f"select * from read_csv('/dev/fd/{file.fileno()}', auto_detect = false, "
                 f"header = false, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
                 "nullstr = '', allow_quoted_nulls = false, new_line = '\\n', encoding = 'utf-8', "
-                f"max_line_size = {size}, buffer_size = {size}, columns = {{{types}}})",
+                f"max_line_size = {size}, buffer_size = {size}, columns = {{{types}}})"
             )
 
-    def write(self, name: str, rows: str) -> None:
-        """Write the rows of a query into a table."""
-        self.run(f"insert into {self.table(name)} by name {rows}")
-
-    def end(self) -> None:
+    def commit(self) -> None:
         self.run("commit")
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Turn the driver's errors into ours, of which they are the cause."""
+        try:
+            yield
+        except duckdb.Error as error:
+            message = one_line(error)
+            if not self.writes:
+                raise QueryFailed(self.where, message) from error
+            signs = (sign for sign in _STEPS if re.search(sign, message, re.IGNORECASE))
+            step = _STEPS[next(signs, "")]
+            raise DatabaseFault(self.where, f"it refused the work: {message}", step) from error
 
 
 def _file() -> IO[bytes]:
@@ -300,25 +284,6 @@ def _file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("labmart"), "wb")
     return TemporaryFile()
-
-
-# Faults as sentences.
-
-# By what DuckDB says: what to do.
-_STEPS = {
-    "No space left|disk quota|File too large": "Make room, for example with `labmart prune`, and "
-    "call again.",
-    "Out of Memory|failed to allocate|could not allocate": "Give it more (`settings: "
-    "{memory_limit: …}` in profiles.yml), or close other programs; call again.",
-    "TransactionContext": "Call again.",
-}
-
-
-def fault(error: duckdb.Error, where: str) -> DatabaseFault:
-    message = one_line(error)
-    known = (step for said, step in _STEPS.items() if re.search(said, message, re.IGNORECASE))
-    step = next(known, "Correct that and call again.")
-    return DatabaseFault(where, f"it refused the work: {message}", step)
 
 
 def one_line(error: Exception) -> str:

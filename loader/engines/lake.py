@@ -23,18 +23,18 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from loader.engines import Load, literal, quote
-from loader.engines.duckdb import Connection, DuckDB, DuckDBRaw
-from loader.engines.raw_store import kept_under
+from loader.engines import literal, quote
+from loader.engines.duckdb import IN_ANY_ORDER, DuckDB
+from loader.engines.raw_store import RawStore, kept_under
 from loader.errors import DatabaseFault, DatabaseUnreachable, MissingExtra, UsageError
-from loader.ledger import CURRENT, REVERTED, changes, not_current
+from loader.ledger import CURRENT, REVERTED, Load, changes, not_current
 from loader.project import Profile, expanded
 from loader.sources import EXTRA, LEDGER, Input
 
@@ -80,13 +80,13 @@ class Folder:
             ) from None
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """DuckDB, which reads and writes the files by the paths of this folder."""
+    def engine(self, schema: str, *, writes: bool) -> Iterator[DuckDB]:
+        """DuckDB in memory, which reads and writes the files by the paths of this folder."""
         with duckdb.connect(":memory:") as connection:
             connection.execute("set TimeZone = 'UTC'")
             if not self.is_local:
                 connection.register_filesystem(self.files)
-            yield connection
+            yield DuckDB(connection, schema, self.location, writes=writes)
 
     def path(self, name: str) -> str:
         return f"{self.location}/{name}"
@@ -95,10 +95,10 @@ class Folder:
         """What lies in a folder, in order; nothing where there is none."""
         with self._reached():
             try:
-                found = self.files.ls(self.path(folder), detail=False)
+                paths = self.files.ls(self.path(folder), detail=False)
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        names = (name.rstrip("/").rpartition("/")[2] for name in found)
+        names = (path.rstrip("/").rpartition("/")[2] for path in paths)
         return sorted(name for name in names if not name.startswith("."))
 
     def files_in(self, folder: str) -> list[str]:
@@ -197,9 +197,9 @@ class Folder:
             raise
         except Exception as error:
             # Each kind of store has its own; botocore's are no OSError.
-            said = " ".join(str(error).split()) or type(error).__name__
+            message = " ".join(str(error).split()) or type(error).__name__
             raise DatabaseUnreachable(
-                f"The lake at {self.location} cannot be used: {said}. Correct {VARIABLE} or the "
+                f"The lake at {self.location} cannot be used: {message}. Correct {VARIABLE} or the "
                 "rights to it, and call again."
             ) from None
 
@@ -213,14 +213,6 @@ def lake_of(profile: Profile) -> Folder:
 # Reading marts.
 
 
-@contextmanager
-def connect(profile: Profile, places: Sequence[str] = ()) -> Iterator[DuckDB]:
-    """The published marts, each a view on its Parquet; also those of builds, by their places."""
-    lake = lake_of(profile)
-    with marts(lake, profile.schema, places) as connection:
-        yield DuckDB(connection, profile.schema, lake.location)
-
-
 @dataclass(frozen=True)
 class Published:
     """A relation of a published build; `columns` as Spark declares them."""
@@ -231,46 +223,49 @@ class Published:
     columns: str
 
 
-def published(lake: Folder, connection: Connection, schema: str) -> list[Published]:
+def published(lake: Folder, engine: DuckDB) -> list[Published]:
     """What has been published of a target schema and is there; readers see the last of each."""
-    builds = lake.names(f"{schema}/published")
-    files = [file for build in builds for file in lake.files_in(f"{schema}/published/{build}")]
+    folder = f"{engine.schema}/published"
+    files = [file for build in lake.names(folder) for file in lake.files_in(f"{folder}/{build}")]
     if not files:
         return []
     rows = f"select build, schema_name, name, columns from {_rows(files)} order by build"
-    return [Published(*row) for row in connection.execute(rows).fetchall()]
+    return [Published(*row) for row in engine.run(rows)]
 
 
 @contextmanager
-def marts(lake: Folder, schema: str, places: Sequence[str] = ()) -> Iterator[Connection]:
-    """DuckDB with the published relations of a schema; those of each place in a schema so named."""
-    with lake.connect() as connection:
-        own = [one for one in published(lake, connection, schema) if one.schema == schema]
-        views = {(schema, one.name): one for one in own}
-        views |= {(one.build, one.name): one for one in own if one.build in places}
+def connect(
+    profile: Profile, places: Sequence[str] = (), *, writes: bool = False
+) -> Iterator[DuckDB]:
+    """The published marts, each a view on its Parquet; also those of builds, by their places."""
+    lake, schema = lake_of(profile), profile.schema
+    with lake.engine(schema, writes=writes) as engine:
+        own = [relation for relation in published(lake, engine) if relation.schema == schema]
+        views = {(schema, relation.name): relation for relation in own}
+        views |= {(part.build, part.name): part for part in own if part.build in places}
         for name in (schema, *places):
-            connection.execute(f"create schema if not exists {quote(name)}")
-        for (home, name), one in views.items():
-            files = lake.files_in(f"{schema}/builds/{one.build}/{schema}/{name}")
-            relation = f"{quote(home)}.{quote(name)}"
+            engine.run(f"create schema if not exists {quote(name)}")
+        for (home, name), relation in views.items():
+            files = lake.files_in(f"{schema}/builds/{relation.build}/{schema}/{name}")
+            view = f"{quote(home)}.{quote(name)}"
             if files:
-                connection.execute(f"create view {relation} as from {_rows(files)}")
+                engine.run(f"create view {view} as from {_rows(files)}")
             else:
                 # Sail writes no file for no rows.
-                columns = one.columns.replace("`", '"').replace("array<bigint>", "bigint[]")
-                connection.execute(f"create table {relation} ({columns})")
+                columns = relation.columns.replace("`", '"').replace("array<bigint>", "bigint[]")
+                engine.run(f"create table {view} ({columns})")
         # What loader/publications tells of them.
         for file in lake.files_in(schema):
             name = quote(file.rpartition("/")[2].removesuffix(".parquet"))
-            connection.execute(f"create table {quote(schema)}.{name} as from {_rows([file])}")
-        yield connection
+            engine.run(f"create table {quote(schema)}.{name} as from {_rows([file])}")
+        yield engine
 
 
-def parquet(run: Callable[[str], object], rows: str) -> bytes:
-    """The rows of a query as a file; `run` runs it."""
+def parquet(engine: DuckDB, rows: str) -> bytes:
+    """The rows of a query as a file."""
     with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
         path = Path(folder) / "rows.parquet"
-        run(f"copy ({rows}) to {literal(str(path))} (format parquet)")
+        engine.run(f"copy ({rows}) to {literal(str(path))} (format parquet)")
         return path.read_bytes()
 
 
@@ -285,28 +280,30 @@ def _rows(files: Iterable[str], *, union_by_name: bool = False) -> str:
 
 @contextmanager
 def connect_raw(profile: Profile, *, write: bool) -> Iterator[LakeRaw]:  # noqa: ARG001 -- by many
-    """Open the raw tables; see `open_store`."""
+    """See `raw_store.open_store`."""
     lake = lake_of(profile)
-    with lake.connect() as connection:
-        store = LakeRaw(connection, lake, profile.raw_schema)
+    with lake.engine(profile.raw_schema, writes=True) as engine:
+        engine.run(IN_ANY_ORDER)
+        store = LakeRaw(engine, lake)
         try:
             yield store
         finally:
             store.abandon()
 
 
-class LakeRaw(DuckDBRaw):
+class LakeRaw(RawStore):
     """The ledger as a table of DuckDB in memory. Rows go into Parquet at once, and what has
     changed of the ledger does with the commit.
     """
 
+    engine: DuckDB
     # They are Spark's.
     runs_models = False
     # A file of Parquet has all of a chunk.
     chunk = 64 << 20
 
-    def __init__(self, connection: Connection, lake: Folder, schema: str) -> None:
-        super().__init__(connection, schema, lake.location)
+    def __init__(self, engine: DuckDB, lake: Folder) -> None:
+        super().__init__(engine)
         self._lake = lake
         # What this call has written, by table and load, and the numbers that it has been given;
         # nothing of it is left without a commit.
@@ -317,7 +314,7 @@ class LakeRaw(DuckDBRaw):
         self._read_ledger()
 
     def _name(self, *parts: object) -> str:
-        return "/".join(map(str, (self.schema_name, *parts)))
+        return "/".join(map(str, (self.engine.schema, *parts)))
 
     def _entries(self, after: int = 0) -> dict[int, str]:
         """The names of the ledger's entries after that one, by their numbers."""
@@ -334,7 +331,7 @@ class LakeRaw(DuckDBRaw):
 
         `_used` are all numbers that it has, also those of loads that are gone.
         """
-        self.run(f"create schema if not exists {self.schema}")
+        self.run(f"create schema if not exists {self.engine.home}")
         entries, ledger = self._entries(), self.table(LEDGER)
         self._number = max(entries, default=0)
         self._used: set[int] = set()
@@ -372,7 +369,7 @@ class LakeRaw(DuckDBRaw):
                         rows = _rows([self._lake.path(f"{folder}/{name}")])
                         present = [present for present, *_ in self.run(f"describe from {rows}")]
                         if column not in present and EXTRA in present:
-                            value = f"{self.json_value(EXTRA, key)} as {quote(column)}"
+                            value = f"{self.engine.json_value(EXTRA, key)} as {quote(column)}"
                             self._write_parquet(
                                 f"select *, {value} from {rows}", f"{folder}/{name}"
                             )
@@ -410,15 +407,16 @@ class LakeRaw(DuckDBRaw):
         told = self.run(f"select distinct load_id from {self._entry_rows(new)}") if new else []
         return {load_id for (load_id,) in told}
 
-    def write(self, name: str, rows: str) -> None:
-        """Write rows into a Parquet file of the load whose number was given out last."""
+    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
+        """See `RawStore`. Rows become a Parquet file of the load whose number came last."""
         if name == LEDGER:
-            super().write(name, rows)
+            super().insert(name, columns, delimiter, chunk)
             return
         load_id = self._claims[-1]
         parts = self._parts.setdefault((name, load_id), [])
         part = self._name(name, load_id, f"{len(parts)}.parquet")
-        self._write_parquet(rows, part)
+        with self.engine.records(columns, delimiter, chunk) as rows:
+            self._write_parquet(rows, part)
         parts.append(self._lake.path(part))
 
     def counts(self, table: str, first: int) -> dict[int, int]:  # noqa: ARG002 -- of this call
@@ -469,7 +467,7 @@ class LakeRaw(DuckDBRaw):
             f"from {self.table(LEDGER)} where load_id in {_array(changed)} union all by name "
             f"select unnest({_array(gone)}) as load_id, '{_PRUNED}' as status"
         )
-        content = parquet(self.run, f"select *, {number:d}::bigint as entry from ({rows})")
+        content = parquet(self.engine, f"select *, {number:d}::bigint as entry from ({rows})")
         if not self._lake.create(self._name(LEDGER, f"{number:012d}.parquet"), content):
             return False
         for old, name in self._entries().items() if is_complete else ():
@@ -496,11 +494,13 @@ class LakeRaw(DuckDBRaw):
             return
         if self._used & {load.load_id for load in added}:
             raise DatabaseFault(
-                self.where, "a prune has given this load up, which took too long.", "Call again."
+                self.engine.where,
+                "a prune has given this load up, which took too long.",
+                "Call again.",
             )
         if marks.keys() - self._base:
             raise DatabaseFault(
-                self.where, "a prune has deleted what this call is about.", "Call again."
+                self.engine.where, "a prune has deleted what this call is about.", "Call again."
             )
         for load in added:
             self.add(load)
@@ -512,8 +512,8 @@ class LakeRaw(DuckDBRaw):
 
     def _void(self) -> set[int]:
         """The numbers of killed loads: no entry names them, and they were claimed long ago."""
-        there = {number for _, number in self._folders()}
-        ages = {number: self._lake.age(self._name(_CLAIMS, number)) for number in there}
+        numbers = {number for _, number in self._folders()}
+        ages = {number: self._lake.age(self._name(_CLAIMS, number)) for number in numbers}
         old = {n for n, age in ages.items() if age is None or age > _LONGEST_LOAD_SECONDS}
         # Looked at last: who gives a claim up has told the ledger before.
         return old - self._used - self._by_id().keys() - self._told_since()
@@ -522,7 +522,7 @@ class LakeRaw(DuckDBRaw):
         """What holds something of a load: the table, or `claims`, and the load's number."""
         return [
             (table, int(name))
-            for table in self._lake.names(self.schema_name)
+            for table in self._lake.names(self.engine.schema)
             if table != LEDGER
             for name in self._lake.names(self._name(table))
             if name.isdigit()

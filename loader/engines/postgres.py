@@ -18,7 +18,8 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import errors
 
-from loader.engines import Column, Engine, Row, Selection, quote
+from loader.contract import Column
+from loader.engines import Engine, Row, Selection, quote
 from loader.engines.raw_store import RawStore
 from loader.errors import (
     DatabaseFault,
@@ -33,11 +34,9 @@ from loader.errors import (
 )
 from loader.locks import interruptible, wait_until
 from loader.project import RAW_SCHEMA_VARIABLE, Profile
+from loader.sources import LONGEST_NAME
 
 Connection = psycopg2.extensions.connection
-
-# PostgreSQL cuts longer names off in silence.
-LONGEST_NAME = 63
 
 
 # Connecting.
@@ -126,19 +125,6 @@ def one_line(error: Exception) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
-def execute(
-    connection: Connection, sql: str, values: Sequence[object] | None = None
-) -> list[tuple[Any, ...]]:
-    """The rows of a statement, if it has any; a signal interrupts it."""
-
-    def rows() -> list[tuple[Any, ...]]:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return cursor.fetchall() if cursor.description else []
-
-    return interruptible(rows, connection.cancel)
-
-
 class Pool:
     """At most so many connections, made when they are needed; threads may share it.
 
@@ -191,23 +177,24 @@ def literal(text: str) -> str:
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-_COLUMNS = """
-    select c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
-    from pg_attribute as a
-    inner join pg_class as c on c.oid = a.attrelid and c.relkind not in ('i', 'I')
-    inner join pg_namespace as n on n.oid = c.relnamespace
-    where n.nspname = {schema} and a.attnum > 0 and not a.attisdropped
-    order by a.attnum
-"""
-
-
-# Reading marts.
-
+# Types of texts, whose order would be the server's own.
 _TEXT_TYPES = ("text", "character varying", "character", "name", "citext")
 # More rows are fetched in portions.
 _ROWS_AT_ONCE = 5000
 # What makes a spreadsheet read a cell as a formula when it comes first.
 _FORMULA_SIGNS = "=+-@\t\r"
+# A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
+# file is being opened. And a load that was reported as done must survive a crash of the server.
+_SETTINGS = """
+    select set_config(name, case setting when 'off' then 'on' else '0' end, true)
+    from pg_settings
+    where
+        name in (
+            'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
+            'transaction_timeout'
+        )
+        or (name = 'synchronous_commit' and setting = 'off')
+"""
 
 
 @contextmanager
@@ -215,45 +202,84 @@ def connect(profile: Profile) -> Iterator[Postgres]:
     """Connect as dbt would, to read and nothing else. Raises DatabaseUnreachable."""
     with closing(open_connection(profile, "labmart")) as connection:
         connection.set_session(readonly=True)
-        yield Postgres(connection, where(profile), profile.schema)
+        yield Postgres(connection, profile.schema, where(profile), writes=False)
+
+
+@contextmanager
+def connect_raw(profile: Profile, *, write: bool) -> Iterator[RawStore]:
+    """See `raw_store.open_store`."""
+    schema = profile.raw_schema
+    if len(schema.encode()) > LONGEST_NAME:
+        raise UsageError(
+            f"{RAW_SCHEMA_VARIABLE} is too long: {schema!r} has more than {LONGEST_NAME} bytes."
+        )
+    with closing(open_connection(profile, "labmart load")) as connection:
+        # Read committed: what is read after the lock was taken is what the last load left.
+        connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
+        engine = Postgres(connection, schema, where(profile), writes=True)
+        try:
+            engine.run(_SETTINGS)
+            # The macro lock_raw_tables takes the same lock.
+            name = literal(f"labmart raw tables {schema}")
+            lock = f"select pg_try_advisory_xact_lock(hashtextextended({name}, 0))"
+            if write:
+                wait_until(lambda: bool(engine.run(lock)[0][0]))
+            yield RawStore(engine)
+        finally:
+            # The server hears of a connection that is closed only some time later.
+            with suppress(psycopg2.Error):
+                connection.rollback()
 
 
 class Postgres(Engine):
-    """An open connection. Its transaction ends with it, or an error.
+    """A connection. Its transaction ends with it, or with an error unless it writes.
 
     `absent` are the columns of a relation that nobody has made yet, and that has no rows.
     """
 
-    columns_sql = _COLUMNS
+    columns_sql = """
+        select c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
+        from pg_attribute as a
+        inner join pg_class as c on c.oid = a.attrelid and c.relkind not in ('i', 'I')
+        inner join pg_namespace as n on n.oid = c.relnamespace
+        where n.nspname = {schema} and a.attnum > 0 and not a.attisdropped
+        order by a.attnum
+    """
+    has_ranges = True
     literal = staticmethod(literal)
 
     def __init__(
-        self, connection: Connection, where: str, schema: str, absent: Sequence[Column] = ()
+        self,
+        connection: Connection,
+        schema: str,
+        where: str,
+        *,
+        writes: bool,
+        absent: Sequence[Column] = (),
     ) -> None:
-        super().__init__(schema, where)
+        super().__init__(schema, where, writes=writes)
         self._connection = connection
         self._absent = absent
 
-    def run(
-        self, sql: str, values: Sequence[object] = (), *, relation: str = ""
-    ) -> tuple[tuple[Column, ...], list[Row]]:
-        with self._faults(relation), self._connection.cursor() as cursor:
-            cursor.execute(sql, values or None)
-            columns = tuple(
-                Column(item.name, "numeric" if item.type_code == psycopg2.NUMBER else "text")
-                for item in cursor.description or ()
-            )
-            return columns, cursor.fetchall() if columns else []
+    def described(
+        self, sql: str, values: Sequence[object] = (), relation: str = ""
+    ) -> tuple[tuple[Column, ...], list[tuple[Any, ...]]]:
+        def result() -> tuple[tuple[Column, ...], list[tuple[Any, ...]]]:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, values or None)
+                columns = tuple(
+                    Column(item.name, "numeric" if item.type_code == psycopg2.NUMBER else "text")
+                    for item in cursor.description or ()
+                )
+                return columns, cursor.fetchall() if columns else []
 
-    def all(
-        self, sql: str, values: Sequence[object] = (), *, relation: str = ""
-    ) -> list[tuple[Any, ...]]:
-        return self.run(sql, values, relation=relation)[1]
+        with self._faults(relation):
+            return interruptible(result, self._connection.cancel)
 
     def rows(self, selection: Selection) -> Iterator[Row]:
         sql, relation = self.sql(selection), selection.relation
         if selection.limit is not None and selection.limit <= _ROWS_AT_ONCE:
-            yield from self.all(sql, relation=relation)
+            yield from self.described(sql, relation=relation)[1]
             return
         # A named cursor leaves the result with the server and fetches it in portions.
         with self._faults(relation), self._connection.cursor("labmart_rows") as cursor:
@@ -290,92 +316,12 @@ class Postgres(Engine):
         # Code point order is the same on every server; a server's own collation is not.
         return super().key(column) + (' collate "C"' if _is_text(column) else "")
 
-    @contextmanager
-    def _faults(self, relation: str = "") -> Iterator[None]:
-        """Turn the driver's errors into ours."""
-        try:
-            yield
-        except psycopg2.Error as error:
-            if not self._connection.closed:
-                self._connection.rollback()
-            message, relation = one_line(error), relation and f"{self._schema}.{relation}"
-            fault: LabmartError = QueryFailed(self._where, message)
-            if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
-                fault = QueryTooSlow(self._where)
-            elif relation and isinstance(error, errors.UndefinedColumn):
-                fault = Outdated(relation, message)
-            elif relation and isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
-                fault = NotBuilt(relation, self._where)
-            elif error.pgcode is None and _is_lost(error):
-                fault = DatabaseUnreachable(
-                    f"The connection to {self._where} was lost: {message} Call again."
-                )
-            raise fault from None
+    def json_value(self, column: str, key: str) -> str:
+        return f"{quote(column)}::json ->> {literal(key)}"
 
-
-def _is_text(column: Column) -> bool:
-    return column.type.split("(", 1)[0].strip() in _TEXT_TYPES
-
-
-# Writing the raw tables.
-
-# A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
-# file is being opened. And a load that was reported as done must survive a crash of the server.
-_SETTINGS = """
-    select set_config(name, case setting when 'off' then 'on' else '0' end, true)
-    from pg_settings
-    where
-        name in (
-            'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
-            'transaction_timeout'
-        )
-        or (name = 'synchronous_commit' and setting = 'off')
-"""
-
-
-@contextmanager
-def connect_raw(profile: Profile, *, write: bool) -> Iterator[PostgresRaw]:
-    schema = profile.raw_schema
-    if len(schema.encode()) > LONGEST_NAME:
-        raise UsageError(
-            f"{RAW_SCHEMA_VARIABLE} is too long: {schema!r} has more than {LONGEST_NAME} bytes."
-        )
-    with closing(open_connection(profile, "labmart load")) as connection:
-        try:
-            yield PostgresRaw(connection, schema, where(profile), write=write)
-        finally:
-            # The server hears of a connection that is closed only some time later.
-            with suppress(psycopg2.Error):
-                connection.rollback()
-
-
-class PostgresRaw(RawStore):
-    """An open transaction on the raw tables; with `write` nobody else loads until it ends."""
-
-    has_ranges = True
-    columns_sql = _COLUMNS
-    literal = staticmethod(literal)
-
-    def __init__(self, connection: Connection, schema: str, where: str, *, write: bool) -> None:
-        super().__init__(schema, quote(schema), where)
-        self._connection = connection
-        # Read committed: what is read after the lock was taken is what the last load left.
-        connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
-        self.run(_SETTINGS)
-        # The macro lock_raw_tables takes the same lock.
-        name = literal(f"labmart raw tables {schema}")
-        lock = f"select pg_try_advisory_xact_lock(hashtextextended({name}, 0))"
-        if write:
-            wait_until(lambda: bool(self.run(lock)[0][0]))
-
-    def run(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._faults():
-            return execute(self._connection, sql)
-
-    def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
-        listed = ", ".join(quote(column) for column in columns)
+    def insert(self, table: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
         sql = (
-            f"copy {self.table(name)} ({listed}) from stdin (format csv, "
+            f"copy {table} ({', '.join(map(quote, columns))}) from stdin (format csv, "
             f"delimiter {literal(delimiter)}, quote '\"', encoding 'UTF8')"
         )
 
@@ -383,32 +329,34 @@ class PostgresRaw(RawStore):
         # the end of a chunk.
         def copy() -> None:
             with _honest_copy(), self._connection.cursor() as cursor:
-                cursor.copy_expert(sql, BytesIO(chunk), self.chunk)
+                cursor.copy_expert(sql, BytesIO(chunk), RawStore.chunk)
 
         with self._faults():
             interruptible(copy, self._connection.cancel)
 
+    def analyze(self, table: str) -> None:
+        self.run(f"analyze {table}")
+
+    def commit(self) -> None:
+        with self._faults(is_commit=True):
+            self._connection.commit()
+
     @contextmanager
-    def _faults(self) -> Iterator[None]:
+    def _faults(self, relation: str = "", *, is_commit: bool = False) -> Iterator[None]:
+        """Turn the driver's errors into ours, of which they are the cause."""
         try:
             yield
         except psycopg2.Error as error:
-            raise fault(error, self.where) from None
+            if self.writes:
+                raise _refused_work(error, self.where, is_commit=is_commit) from error
+            if not self._connection.closed:
+                self._connection.rollback()
+            relation = relation and f"{self.schema}.{relation}"
+            raise _refused_query(error, self.where, relation) from error
 
-    def analyze(self) -> None:
-        # Queries are planned right after this, before PostgreSQL would look by itself.
-        for table in sorted(self.changed):
-            self.run(f"analyze {self.table(table)}")
 
-    def json_value(self, column: str, key: str) -> str:
-        return f"{quote(column)}::json ->> {literal(key)}"
-
-    def end(self) -> None:
-        self.analyze()
-        try:
-            self._connection.commit()
-        except psycopg2.Error as error:
-            raise fault(error, self.where, is_commit=True) from None
+def _is_text(column: Column) -> bool:
+    return column.type.split("(", 1)[0].strip() in _TEXT_TYPES
 
 
 @contextmanager
@@ -443,7 +391,7 @@ _STEPS = {
 _LOST = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 
 
-def fault(error: psycopg2.Error, where: str, *, is_commit: bool = False) -> DatabaseFault:
+def _refused_work(error: psycopg2.Error, where: str, *, is_commit: bool) -> DatabaseFault:
     code = error.pgcode or ""
     parts = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
     sentences = " ".join(part.rstrip(".") + "." for part in parts if part)
@@ -460,6 +408,19 @@ def fault(error: psycopg2.Error, where: str, *, is_commit: bool = False) -> Data
         f"{step} `labmart loads` shows which; what is there already is not loaded twice.",
         outcome="Either all of it was written or nothing.",
     )
+
+
+def _refused_query(error: psycopg2.Error, where: str, relation: str) -> LabmartError:
+    message = one_line(error)
+    if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
+        return QueryTooSlow(where)
+    if relation and isinstance(error, errors.UndefinedColumn):
+        return Outdated(relation, message)
+    if relation and isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
+        return NotBuilt(relation, where)
+    if error.pgcode is None and _is_lost(error):
+        return DatabaseUnreachable(f"The connection to {where} was lost: {message} Call again.")
+    return QueryFailed(where, message)
 
 
 def _is_lost(error: psycopg2.Error) -> bool:

@@ -11,13 +11,17 @@ import threading
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from io import BytesIO
 from typing import Any
 
-from loader.engines import Load, literal, quote
+from loader import ledger
+from loader.engines import Engine, module_of, quote
 from loader.errors import DatabaseFault
+from loader.ledger import Load
 from loader.parsers.records import Batch, RejectedLine, csv_cell
+from loader.project import Profile
 from loader.sources import EXTRA, LAST_LOAD, LEDGER, REJECTED, Input, InputColumn, header_key
 
 _TYPES = {
@@ -77,16 +81,12 @@ def kept_under(
             names = [name for name in kept if header_key(name) in column.names]
             if len(names) == 1:
                 ids.setdefault(names[0], []).append(load.load_id)
-        for name, those in ids.items():
-            yield column.name, name, those
+        for name, load_ids in ids.items():
+            yield column.name, name, load_ids
 
 
 class RawStore:
-    """The raw tables and the ledger in one transaction: others see all of it or nothing.
-
-    It is in SQL; an engine runs the statements, and takes the records its own way. `schema` is the
-    raw schema as SQL; `where` is the database in a person's words.
-    """
+    """The raw tables and the ledger in one transaction: others see all of it or nothing."""
 
     # Each change between the thread and the engine costs; so chunks are large.
     chunk = 8 << 20
@@ -94,15 +94,9 @@ class RawStore:
     kept_back = 4 << 20
     # Whether it is the engine that the models are compiled for.
     runs_models = True
-    # Whether its tables have an index of ranges; see `create_table`.
-    has_ranges = False
-    # As an Engine has it.
-    columns_sql: str
 
-    def __init__(self, schema_name: str, schema: str, where: str) -> None:
-        self.schema_name = schema_name
-        self.schema = schema
-        self.where = where
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
         # The tables that rows were written into, or deleted from.
         self.changed: set[str] = set()
         # The first and the last number that was given out.
@@ -112,58 +106,32 @@ class RawStore:
         self._kept_size = 0
         self._counts: dict[str, dict[int, int]] = {}
 
-    # What an engine does its own way.
-
     def run(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run a statement, all of its rows. Raises DatabaseFault."""
-        raise NotImplementedError
+        """All rows of a statement. Raises DatabaseFault."""
+        return self.engine.run(sql)
 
     def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
-        """Write records, as `Batch` has them, into a table."""
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """Commit the transaction."""
-        raise NotImplementedError
-
-    def json_value(self, column: str, key: str) -> str:
-        """SQL for the text that a column of JSON objects has under a key."""
-        raise NotImplementedError
+        self.engine.insert(self.table(name), columns, delimiter, chunk)
 
     def analyze(self) -> None:
-        """Let the engine look at what has changed, if it plans by that."""
-
-    def literal(self, text: str) -> str:
-        return literal(text)
-
-    def standard_type(self, type_: str) -> str:
-        """A type in PostgreSQL's words."""
-        return type_
-
-    # The tables.
+        """Let the engine look at what has changed: queries are planned right after this."""
+        for name in sorted(self.changed):
+            self.engine.analyze(self.table(name))
 
     def table(self, name: str) -> str:
         """A raw table as SQL."""
-        return f"{self.schema}.{quote(name)}"
-
-    def columns(self) -> dict[str, dict[str, str]]:
-        """The tables of the raw schema, and the types of their columns."""
-        tables: dict[str, dict[str, str]] = defaultdict(dict)
-        sql = self.columns_sql.format(schema=self.literal(self.schema_name))
-        for name, column, type_ in self.run(sql):
-            tables[name][column] = self.standard_type(type_)
-        return tables
+        return self.engine.relation(name)
 
     def prepare(self, inputs: Sequence[Input]) -> None:
         """Create what is missing of the schema, its tables and their columns."""
         # `if not exists` alone would ask for the right to create what is there already.
-        known = "select 1 from information_schema.schemata where schema_name = "
-        if not self.run(known + self.literal(self.schema_name)):
-            self.run(f"create schema if not exists {self.schema}")
-        present = self.columns()
+        schema, home = self.engine.schema, self.engine.home
+        if schema not in self.engine.schemas():
+            self.run(f"create schema if not exists {home}")
+        present = self.engine.tables()
         for name, columns in raw_tables(inputs).items():
             if name not in present:
-                self.run(create_table(self.schema, name, columns, has_ranges=self.has_ranges))
+                self.run(create_table(home, name, columns, has_ranges=self.engine.has_ranges))
                 continue
             for column, type_ in columns.items():
                 present_type = present[name].get(column)
@@ -172,8 +140,8 @@ class RawStore:
                 elif present_type != type_:
                     # It would judge what only the models may judge: 007 is no 7 yet.
                     raise DatabaseFault(
-                        self.where,
-                        f"the column {column} of {self.schema_name}.{name} has the type "
+                        self.engine.where,
+                        f"the column {column} of {schema}.{name} has the type "
                         f"{present_type}, and labmart needs {type_}.",
                         "Rename or drop the table, or change the type, and call again.",
                     )
@@ -186,7 +154,7 @@ class RawStore:
                 for column, key, ids in kept_under(added, loads):
                     self.run(
                         f"update {self.table(table.name)} "
-                        f"set {quote(column)} = {self.json_value(EXTRA, key)} "
+                        f"set {quote(column)} = {self.engine.json_value(EXTRA, key)} "
                         f"where {EXTRA} is not null and load_id in {_listed(ids)}"
                     )
                     self.changed.add(table.name)
@@ -281,7 +249,7 @@ class RawStore:
         """The ledger by load_id; empty when there is none yet."""
         self.settle()
         # An older ledger lacks columns that came later, and have a default.
-        present = self.columns().get(LEDGER, ())
+        present = self.engine.tables().get(LEDGER, ())
         names = [name for name in LEDGER_COLUMNS if name in present]
         if not names:
             return []
@@ -293,9 +261,15 @@ class RawStore:
         for status in set(changes.values()):
             ids = [load_id for load_id, new in changes.items() if new == status]
             self.run(
-                f"update {self.table(LEDGER)} set status = {self.literal(status)} "
+                f"update {self.table(LEDGER)} set status = {self.engine.literal(status)} "
                 f"where load_id in {_listed(ids)}"
             )
+
+    def mark(self, load_ids: Sequence[int], *, undone: bool) -> dict[int, str]:
+        """Undo loads, or take that back; the statuses that change. See `ledger.mark`."""
+        changes = ledger.mark(self.loads(), load_ids, undone=undone)
+        self.set_status(changes)
+        return changes
 
     def delete(self, loads: Sequence[Load]) -> None:
         """Delete loads, their rows and their rejected lines."""
@@ -304,7 +278,7 @@ class RawStore:
             for table in (load.input, REJECTED, LEDGER):
                 ids[table].append(load.load_id)
         # The table of an input may have been dropped.
-        for table in self.columns().keys() & ids:
+        for table in self.engine.tables().keys() & ids:
             self.run(f"delete from {self.table(table)} where load_id in {_listed(ids[table])}")
             self.changed.add(table)
 
@@ -313,7 +287,17 @@ class RawStore:
         if self._last:
             self.run(f"insert into {self.table(LAST_LOAD)} values ({self._last:d})")
         self.settle()
-        self.end()
+        self.analyze()
+        self.engine.commit()
+
+
+def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManager[RawStore]:
+    """Open the raw tables of a profile. With `write` one load at a time has them.
+
+    Raises DatabaseUnreachable, DatabaseFault or ConfigError.
+    """
+    store: AbstractContextManager[RawStore] = module_of(profile).connect_raw(profile, write=write)
+    return store
 
 
 def _chunks(

@@ -26,10 +26,12 @@ from loader.files.content import (
     ZIP_DAMAGES,
     DecompressedStream,
     DecompressionLimit,
+    ListedFile,
     LocalFile,
     Spool,
     cannot_open,
     content_of,
+    identity_of,
     open_zip,
 )
 from loader.files.names import in_reading_order, is_left_out, scheme_of, shown_address
@@ -38,6 +40,7 @@ from loader.printable import printable
 
 # A file, the name of one that is left out by rule, or why one cannot be had.
 Result = LocalFile | str | FileRefused
+Listed = ListedFile | str | FileRefused
 
 STANDARD_INPUT = "-"
 # An archive within an archive is opened, one within that is not.
@@ -109,7 +112,9 @@ class Collected:
         if scheme_of(path):
             check_scheme(path)
             return self._fetched(path)
-        return find(path, self.exclude)
+        # What a PATH of this machine does not mean is told at once.
+        listed = find(path, self.exclude)
+        return (LocalFile(f.name, Path(f.path)) if isinstance(f, ListedFile) else f for f in listed)
 
     def add(self, results: Iterable[Result], name: str | None) -> None:
         """Keep what a PATH means, which people call `name` if that is said."""
@@ -238,7 +243,7 @@ class Collected:
             raise FileRefused(name, damaged) from None
 
 
-def find(argument: str, exclude: Sequence[str]) -> list[Result]:
+def find(argument: str, exclude: Sequence[str]) -> list[Listed]:
     """What a PATH of this machine means: the file, the folder's files, what matches the pattern.
 
     A name that exists goes before a pattern. Raises NothingToLoad.
@@ -279,7 +284,7 @@ def _nothing_left(skipped: Sequence[str]) -> str:
     )
 
 
-def _below(top: str, exclude: Sequence[str]) -> Iterator[Result]:
+def _below(top: str, exclude: Sequence[str]) -> Iterator[Listed]:
     """A file, or what is below a folder in reading order. No folder comes twice."""
     entered: set[tuple[int, int]] = set()
     # What is still to do, the next one last.
@@ -299,7 +304,8 @@ def _below(top: str, exclude: Sequence[str]) -> Iterator[Result]:
             yield FileRefused(shown, cannot_open(error))
             continue
         if stat.S_ISREG(status.st_mode):
-            yield LocalFile(shown, Path(path))
+            identity, size = identity_of(status), status.st_size
+            yield ListedFile(path, relative, shown, identity, status.st_mtime, size)
         elif not is_folder and not is_top:
             yield shown
         elif not is_folder:

@@ -240,6 +240,29 @@ class DecompressedStream(io.BufferedReader):
 
 
 @dataclass(frozen=True)
+class ListedFile:
+    """A file that a PATH means, wherever it lies.
+
+    `path` is what it is called there, `relative` the part of it below the PATH, and `name` what
+    people and the ledger call it. `identity` is another one as soon as the content is, or the file
+    is put there once more. `changed_at` is when it was last changed, in seconds since 1970, and 0
+    where a store does not tell; `size` is in bytes.
+    """
+
+    path: str
+    relative: str
+    name: str
+    identity: str
+    changed_at: float
+    size: int | None
+
+
+def identity_of(status: os.stat_result) -> str:
+    """The identity of a file of this machine; another one, too, when it is moved away and back."""
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+
+
+@dataclass(frozen=True)
 class LocalFile:
     """A file that can be opened and sought in.
 

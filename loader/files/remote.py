@@ -9,14 +9,13 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from loader.errors import FileRefused, MissingExtra, NothingToLoad
-from loader.files.content import LocalFile, Spool, cannot_write
+from loader.files.content import ListedFile, LocalFile, Spool, cannot_write
 from loader.files.names import in_reading_order, scheme_of, shown_address, without_secrets
 from loader.printable import printable
 
@@ -31,8 +30,9 @@ EXTRAS = {
 # Seconds without any answer. A whole download may take as long as it takes.
 CONNECT_TIMEOUT = 20
 READ_TIMEOUT = 60
-# Each store has its own word for when an object was last changed.
+# Each store has its own words for when an object was last changed, and for what its content is.
 _CHANGED = ("LastModified", "last_modified", "updated", "mtime", "modified")
+_CONTENT = ("ETag", "etag", "generation", "crc32c", "md5Hash")
 # How each of them finds its credentials.
 _CREDENTIALS = {
     "s3": "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; public data need "
@@ -47,32 +47,17 @@ _CREDENTIALS = {
 }
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A file below an address.
-
-    `path` is its path there, `relative` that below the address, `name` what people call it, and
-    `info` what the store tells of it, each in its own words.
-    """
-
-    path: str
-    relative: str
-    name: str
-    info: Mapping[str, object]
-
-    @property
-    def changed_at(self) -> float:
-        """When it was last changed, in seconds since 1970; 0 when the store does not tell."""
-        for key in _CHANGED:
-            value = self.info.get(key)
-            if isinstance(value, str):
-                with suppress(ValueError):
-                    value = datetime.fromisoformat(value)
-            if isinstance(value, datetime):
-                return value.timestamp() if value.tzinfo else value.replace(tzinfo=UTC).timestamp()
-            if isinstance(value, (int, float)):
-                return float(value)
-        return 0.0
+def _changed_at(info: Mapping[str, object]) -> float:
+    for key in _CHANGED:
+        value = info.get(key)
+        if isinstance(value, str):
+            with suppress(ValueError):
+                value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return value.timestamp() if value.tzinfo else value.replace(tzinfo=UTC).timestamp()
+        if isinstance(value, (int, float)):
+            return float(value)
+    return 0.0
 
 
 def check_scheme(address: str) -> None:
@@ -120,27 +105,27 @@ class Remote:
         # fsspec has no types.
         self.system: Any = kind(**options)
 
-    def files(self) -> list[Listed]:
+    def files(self) -> list[ListedFile]:
         """The file, or the files of the prefix or pattern, in reading order."""
         system, root = self.system, self.root
+        infos: Mapping[str, Mapping[str, object]]
         if self.is_web:
-            return [self._listed(root, {})]
-        if glob.has_magic(root) and not system.exists(root):
-            found = system.glob(root, detail=True).items()
-            listed = [self._listed(p, info) for p, info in found if info["type"] != "directory"]
+            infos = {root: {}}
+        elif glob.has_magic(root) and not system.exists(root):
+            infos = system.glob(root, detail=True)
         elif (info := system.info(root))["type"] != "directory":
-            return [self._listed(root, info)]
+            infos = {root: info}
         else:
-            listed = self.below()
-        return in_reading_order(listed, name=lambda file: file.path)
-
-    def below(self) -> list[Listed]:
-        """The files below a folder, in any order."""
-        found = self.system.find(self.root, detail=True).items()
+            infos = system.find(root, detail=True)
         # Object stores may keep an empty object for a folder.
-        return [self._listed(path, info) for path, info in found if not path.endswith("/")]
+        files = [
+            self._listed(path, info)
+            for path, info in infos.items()
+            if info.get("type") != "directory" and not path.endswith("/")
+        ]
+        return in_reading_order(files, name=lambda file: file.path)
 
-    def _listed(self, path: str, info: Mapping[str, object]) -> Listed:
+    def _listed(self, path: str, info: Mapping[str, object]) -> ListedFile:
         top = self.root.rstrip("/") + "/"
         last = path.split("?", 1)[0].rstrip("/").rpartition("/")[2]
         relative = path.removeprefix(top) if path.startswith(top) else last
@@ -149,9 +134,13 @@ class Remote:
             # In the path of an object store the bucket comes first, as in the address.
             below = path if self.scheme == "sftp" else path.partition("/")[2]
             name = f"{'/'.join(name.split('/')[:3])}/{printable(below.lstrip('/'))}"
-        return Listed(path, relative, name, info)
+        size, changed_at = info.get("size"), _changed_at(info)
+        content = next((str(info[key]) for key in _CONTENT if info.get(key)), "")
+        identity = f"{content}-{size}-{changed_at}"
+        known_size = size if isinstance(size, int) else None
+        return ListedFile(path, relative, name, identity, changed_at, known_size)
 
-    def download(self, file: Listed, spool: Spool) -> LocalFile:
+    def download(self, file: ListedFile, spool: Spool) -> LocalFile:
         """The file as a temporary one. Raises FileRefused."""
         # What s3fs fetches at once of a large file would not be bounded otherwise.
         options = {"max_concurrency": 1} if self.extra == "s3" else {}
@@ -162,9 +151,9 @@ class Remote:
             tell = spool.watch(file.name, "fetching", target)
             callback = Callback(hooks={"bytes": lambda _size, value, **_: tell(value)})
             self.system.get_file(file.path, str(target), callback=callback, **options)
-        size, expected = target.stat().st_size, file.info.get("size")
-        if isinstance(expected, int) and size != expected:
-            cut = f"the download was cut short: {size:,} of {expected:,} bytes came. Try again."
+        size = target.stat().st_size
+        if file.size not in (None, size):
+            cut = f"the download was cut short: {size:,} of {file.size:,} bytes came. Try again."
             raise FileRefused(file.name, f": {cut}")
         return LocalFile(file.name, target, temporary=True, changed_at=file.changed_at)
 

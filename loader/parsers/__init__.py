@@ -1,6 +1,7 @@
 """Records out of files: what a file is, where its header stands, and how its lines are split.
 
 records        what every parser is and gives: batches of CSV for COPY, and rejected lines
+headers        which input a header means, and what is wrong with one that means none
 delimited      delimited text: its dialect, which is the one that its header needs, and its records
 encoding       which encoding a text has, or which guess has no rival; decoding
 splitter       where a line, a cell and a record end: the definition, and its fast path

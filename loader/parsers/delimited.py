@@ -16,6 +16,16 @@ from itertools import chain, islice
 
 from loader.errors import FileRefused, NoTable
 from loader.parsers.encoding import Encoding, Open, decode, decoded, encoding_of, said_encoding
+from loader.parsers.headers import (
+    Candidate,
+    HeaderMatch,
+    columns_alike,
+    columns_of,
+    is_number,
+    match_header,
+    single_match,
+    without_header,
+)
 from loader.parsers.records import (
     HEADER_WITHIN,
     SWALLOWED,
@@ -35,20 +45,7 @@ from loader.parsers.splitter import (
     count_lines,
     lines_of,
 )
-from loader.sources import (
-    BLANKS,
-    Candidate,
-    HeaderMatch,
-    Input,
-    ReadOptions,
-    columns_alike,
-    columns_of,
-    header_key,
-    is_number,
-    match_header,
-    single_match,
-    without_header,
-)
+from loader.sources import BLANKS, Input, ReadOptions, header_key
 
 # What encoding and dialect are told from (bytes).
 _SAMPLE = 2 << 20

@@ -17,6 +17,7 @@ from typing import Any
 
 from loader.errors import FileRefused
 from loader.parsers.encoding import Encoding, Open, decoded, said_encoding, wide_encoding_of
+from loader.parsers.headers import Candidate, Likeness, match_header, single_match, without_header
 from loader.parsers.records import (
     NO_TEXT,
     Batch,
@@ -30,15 +31,7 @@ from loader.parsers.records import (
     not_text,
     verbatim,
 )
-from loader.sources import (
-    Candidate,
-    Input,
-    Likeness,
-    header_key,
-    match_header,
-    single_match,
-    without_header,
-)
+from loader.sources import Input, header_key
 
 # Keys are looked for in the objects that begin the file, up to so many characters.
 _SAMPLE = 4 << 20

@@ -14,17 +14,15 @@ from functools import cached_property
 from typing import NamedTuple
 
 from loader.errors import FileRefused
-from loader.sources import (
-    BLANKS,
+from loader.parsers.headers import (
     ID_LIKE,
     HeaderMatch,
-    Input,
     columns_alike,
-    header_key,
     match_header,
     most_like,
     single_match,
 )
+from loader.sources import BLANKS, Input, header_key
 
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100

@@ -20,6 +20,14 @@ from pathlib import Path
 import msgspec
 
 from loader.errors import FileRefused
+from loader.parsers.headers import (
+    Candidate,
+    HeaderMatch,
+    Likeness,
+    columns_alike,
+    single_match,
+    without_header,
+)
 from loader.parsers.records import (
     HEADER_WITHIN,
     NO_TEXT,
@@ -36,15 +44,7 @@ from loader.parsers.records import (
     refuse_records_above,
     verbatim,
 )
-from loader.sources import (
-    Candidate,
-    HeaderMatch,
-    Input,
-    Likeness,
-    columns_alike,
-    single_match,
-    without_header,
-)
+from loader.sources import Input
 
 _ROWS_PER_BATCH = 10_000
 # The child's longest line is one row of at most 8 million characters.

@@ -27,6 +27,7 @@ from functools import lru_cache
 from itertools import islice, repeat
 from operator import add
 
+from loader.parsers.headers import ID_LIKE, HeaderMatch
 from loader.parsers.records import (
     SWALLOWED,
     Parser,
@@ -38,7 +39,7 @@ from loader.parsers.records import (
     not_text,
     verbatim,
 )
-from loader.sources import BLANKS, ID_LIKE, HeaderMatch
+from loader.sources import BLANKS
 
 # See Splitter._number.
 _DIGITS = 3

@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -35,11 +35,13 @@ from typing import Any
 import msgspec
 
 from loader import __version__
-from loader.engines import quote
+from loader.contract import MART_STATUS
+from loader.engines import ENGINES, Engine, quote
 from loader.errors import DatabaseFault, NotBuilt, UsageError
 from loader.project import Profile, person
+from loader.sources import LEDGER
 
-PUBLICATIONS, MART_STATUS = "publications", "mart_status"
+PUBLICATIONS = "publications"
 # Of a publication: readers see it; it can be put back; its tables are gone.
 CURRENT, KEPT, GONE = "current", "kept", "gone"
 # What the next build has to do.
@@ -97,6 +99,10 @@ class Relation:
     replaced: tuple[str, ...] = ()
     rows: str = ""
 
+    def at(self, base: str) -> str:
+        """It as SQL; `base` is the place of a build, or the target schema."""
+        return f"{quote(base + self.suffix)}.{quote(self.name)}"
+
 
 @dataclass(frozen=True)
 class GreenBuild:
@@ -146,23 +152,23 @@ class Publication:
     can_grow: bool | None = None
 
 
-@contextmanager
-def open_publications(profile: Profile, *, write: bool = True) -> Iterator[Publications]:
+def open_publications(
+    profile: Profile, *, write: bool = True
+) -> AbstractContextManager[Publications]:
     """The publications of a target. With `write` one build at a time has them.
 
     Raises DatabaseUnreachable.
     """
-    name = "lake" if profile.engine == "spark" else profile.engine
-    module = import_module(f"loader.publications.{name}")
-    with module.connected(profile, write=write) as opened:
-        yield opened
+    module = import_module(f"{__name__}.{ENGINES[profile.engine]}")
+    publications: AbstractContextManager[Publications] = module.connected(profile, write=write)
+    return publications
 
 
 class Publications:
-    """The publications of a target; `literal` writes a text as one of its SQL.
+    """The publications of a target. `where` is the database in a person's words."""
 
-    `where` is the database in a person's words.
-    """
+    # While they are `opened`.
+    engine: Engine
 
     # The marts of a publication `p` as rows `m`.
     marts_as_rows = """(
@@ -173,13 +179,10 @@ class Publications:
     # What is read of each load; whatever is done to the ledger changes it.
     load_columns: tuple[str, ...] = ("load_id", "status", "records_read")
 
-    def __init__(self, profile: Profile, where: str, literal: Callable[[str], str]) -> None:
-        self.profile = profile
-        self.where = where
-        self.schema = profile.schema
-        self.literal = literal
+    def __init__(self, profile: Profile, where: str) -> None:
+        self.profile, self.schema, self.where = profile, profile.schema, where
         # The table of the publications as SQL.
-        self.table = self.relation(self.schema, PUBLICATIONS)
+        self.table = self.relation(PUBLICATIONS)
         # The digest of the ledger when the build began.
         self.ledger_read: str | None = None
 
@@ -216,7 +219,8 @@ class Publications:
     def is_whole(self, seen: Publication) -> bool:
         """Whether readers see all relations of the current publication."""
         rows = [
-            (self.schema + one.suffix, one.name, seen.place + one.suffix) for one in seen.relations
+            (self.schema + relation.suffix, relation.name, seen.place + relation.suffix)
+            for relation in seen.relations
         ]
         listed = ", ".join(f"({', '.join(map(self.literal, row))})" for row in rows)
         values = f"(values {listed}) as own (schema, name, place)"
@@ -230,21 +234,20 @@ class Publications:
     def _loads(self) -> list[tuple[Any, ...]]:
         """What is read of each load; nothing where there is no ledger yet."""
         schema = self.profile.raw_schema
-        if not self.columns_of(schema, "loads"):
+        if not self.columns_of(schema, LEDGER):
             return []
-        return self.run(
-            f"select {', '.join(self.load_columns)} from {self.relation(schema, 'loads')} "
-            "order by load_id"
-        )
+        columns, ledger = ", ".join(self.load_columns), Relation("", LEDGER).at(schema)
+        return self.run(f"select {columns} from {ledger} order by load_id")
 
     def begin(self) -> str:
         """Make ready for a build; the place where dbt is to build."""
         with self.opened():
-            place = self.make_room([one.place for one in self.read() if one.status != GONE])
+            left = (publication for publication in self.read() if publication.status != GONE)
+            place = self.make_room([publication.place for publication in left])
             if self.schema not in self.schemas_of(self.schema):
                 self.run(f"create schema {quote(self.schema)}")
             is_there = self.columns_of(self.schema, MART_STATUS)
-            if not is_there or not set(COLUMNS) <= self.columns_of(self.schema, PUBLICATIONS):
+            if not is_there or COLUMNS.keys() - self.columns_of(self.schema, PUBLICATIONS):
                 self.make_tables()
             # What is loaded from now on, this build may see or not: the next one is due then.
             self.ledger_read = self.ledger()
@@ -278,10 +281,10 @@ class Publications:
                     "Build again.",
                     outcome="Nothing was published.",
                 )
-            tables = {(one.suffix, one.name) for one in seen.relations if not one.is_view}
-            for one in build.relations:
-                if (one.suffix, one.name) in tables:
-                    for statement in changes_of(one, build.place, seen.place):
+            tables = {table.at(seen.place) for table in seen.relations if not table.is_view}
+            for relation in build.relations:
+                if relation.at(seen.place) in tables:
+                    for statement in changes_of(relation, build.place, seen.place):
                         self.run(statement)
             self.run(self.entry(build, number, seen.place, seen))
         self.drop(self.schemas_of(build.place))
@@ -304,12 +307,8 @@ class Publications:
     # What each engine says for itself.
 
     def opened(self) -> AbstractContextManager[None]:
-        """The database, in which `run` runs. Raises DatabaseFault instead of its own errors."""
-        raise NotImplementedError
-
-    def run(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run a statement; its rows."""
-        raise NotImplementedError
+        """The database, in which `run` runs."""
+        return nullcontext()
 
     def is_seen(self, schema: str, name: str, place: str) -> str:
         """SQL: whether the view of that schema and name reads the place; all three are SQL."""
@@ -319,9 +318,13 @@ class Publications:
         """Drop what builds have left that never were published; a place for the next one."""
         raise NotImplementedError
 
-    def settled(self, build: GreenBuild, number: int) -> tuple[str, list[str]]:
+    def settled(
+        self,
+        build: GreenBuild,
+        number: int,  # noqa: ARG002 -- where schemas can be renamed
+    ) -> tuple[str, list[str]]:
         """The place of a build once it is published, and statements that bring it there."""
-        raise NotImplementedError
+        return build.place, []
 
     def put_in_place(
         self, relations: Sequence[Relation], place: str, note: str, before: Sequence[str] = ()
@@ -330,6 +333,13 @@ class Publications:
         raise NotImplementedError
 
     # What is the same for all.
+
+    def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement; its rows. Raises DatabaseFault."""
+        return self.engine.run(sql, values)
+
+    def literal(self, text: str) -> str:
+        return self.engine.literal(text)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -347,26 +357,18 @@ class Publications:
         for schema in schemas:
             self.run(f"drop schema if exists {quote(schema)} cascade")
 
-    def relation(self, schema: str, name: str) -> str:
-        """A relation as SQL."""
-        return f"{quote(schema)}.{quote(name)}"
-
-    def named(self, base: str, relations: Sequence[Relation]) -> list[str]:
-        """Relations of a build, or of the target schema, as SQL."""
-        return [self.relation(base + one.suffix, one.name) for one in relations]
+    def relation(self, name: str) -> str:
+        """A relation of the target schema as SQL."""
+        return Relation("", name).at(self.schema)
 
     def schemas_of(self, place: str) -> list[str]:
         """The schemas of a build, or of the target schema."""
-        rows = self.run("select distinct nspname from pg_namespace order by nspname")
-        return [name for (name,) in rows if name == place or name.startswith(f"{place}_")]
+        names = self.engine.schemas()
+        return [name for name in names if name == place or name.startswith(f"{place}_")]
 
-    def columns_of(self, schema: str, name: str) -> set[str]:
+    def columns_of(self, schema: str, name: str) -> Collection[str]:
         """The columns of a relation; none if it is not there."""
-        found = self.run(
-            "select column_name from information_schema.columns where table_schema = "
-            f"{self.literal(schema)} and table_name = {self.literal(name)}"
-        )
-        return {name for (name,) in found}
+        return self.engine.tables(schema).get(name, ())
 
     def make_table(self) -> None:
         """Make `publications` where it is not, and its columns of later versions."""
@@ -378,7 +380,7 @@ class Publications:
     def make_tables(self) -> None:
         """Make `publications` and the view `mart_status`."""
         self.make_table()
-        view = self.relation(self.schema, MART_STATUS)
+        view = self.relation(MART_STATUS)
         self.run(f"create or replace view {view} as {self.status_of_marts()}")
 
     def status_of_marts(self) -> str:
@@ -393,10 +395,10 @@ class Publications:
 
     def read(self) -> list[Publication]:
         """See `all`."""
-        there = self.columns_of(self.schema, PUBLICATIONS)
-        if not there:
+        present = self.columns_of(self.schema, PUBLICATIONS)
+        names = [field.name for field in fields(Publication) if field.name in present]
+        if not names:
             return []
-        names = [field.name for field in fields(Publication) if field.name in there]
         rows = self.run(f"select {', '.join(names)} from {self.table} order by build")
         return [_publication(dict(zip(names, row, strict=True))) for row in rows]
 
@@ -408,24 +410,24 @@ class Publications:
         An increment of `base` is in place already.
         """
         source = place if base else build.place
-        queries = {one.name: one.rows for one in build.relations if not one.suffix}
+        queries = {
+            relation.name: relation.rows for relation in build.relations if not relation.suffix
+        }
         for mart in build.marts:
             query = queries.get(mart.name) or f"select count(*) from {{place}}.{quote(mart.name)}"
-            [(rows,)] = self.run(query.format(place=quote(source)))
-            mart.rows = int(rows)
+            [(count,)] = self.run(query.format(place=quote(source)))
+            mart.rows = int(count)
         loads: list[int] = []
         rejected = issues = None
         if {"input_reconciliation", "input_issues"} <= {mart.name for mart in build.marts}:
-            reconciliation = self.relation(source, "input_reconciliation")
-            found = self.run(
+            rows = self.run(
                 "select load_id, cast(sum(rejected_lines + rejected_rows) as bigint) "
-                f"from {reconciliation} group by load_id order by load_id"
+                f"from {quote(source)}.input_reconciliation group by load_id order by load_id"
             )
-            loads = [load_id for load_id, _ in found if load_id is not None]
-            rejected = sum(count for _, count in found)
+            loads = [load_id for load_id, _ in rows if load_id is not None]
+            rejected = sum(count for _, count in rows)
             [(issues,)] = self.run(
-                f"select count(*) from {self.relation(source, 'input_issues')} "
-                "where status = 'open'"
+                f"select count(*) from {quote(source)}.input_issues where status = 'open'"
             )
         relations = base.relations if base else build.relations
         now = datetime.now(UTC).isoformat()
@@ -481,22 +483,21 @@ class Publications:
 
     def chosen(self, build: int | None) -> tuple[Publication, Publication]:
         """What readers see, and what is to be put back. Raises NotBuilt and UsageError."""
-        known = self.read()
-        current = current_of(known)
+        publications = self.read()
+        current, kept = current_of(publications), kept_of(publications)
         if current is None:
             raise NotBuilt(f"{self.schema}.{PUBLICATIONS}", self.profile.target)
-        kept = kept_of(known)
         if build is None and current.based_on is not None:
-            others = ", ".join(f"`labmart rollback {one.build}`" for one in kept)
+            others = ", ".join(f"`labmart rollback {older.build}`" for older in kept)
             raise UsageError(
                 f"Build {current.build} is an increment of build {current.based_on}, whose tables "
                 "it has changed: that one cannot be put back. `labmart undo LOAD` and `labmart "
                 "build` take back what a load has brought."
                 + (f" What is kept is older: {others}." if others else "")
             )
-        before = [one for one in kept if build is None or one.build == build]
+        before = [older for older in kept if build is None or older.build == build]
         if not before:
-            numbers = ", ".join(str(one.build) for one in kept)
+            numbers = ", ".join(str(older.build) for older in kept)
             there_is = f"kept: {numbers}" if kept else f"none is kept ({KEEP_VARIABLE}=1 keeps one)"
             which = "no earlier build" if build is None else f"no build {build} that is not current"
             raise UsageError(f"There is {which} to put back; {there_is}.")
@@ -505,9 +506,9 @@ class Publications:
     def drop_surplus(self, keep: int) -> None:
         """Drop the kept builds that are more than `keep`, those that were seen longest ago."""
         kept = kept_of(self.read())
-        for one in kept[: max(len(kept) - keep, 0)]:
-            self.drop(self.schemas_of(one.place))
-            self.run(f"update {self.table} set status = '{GONE}' where build = {one.build:d}")
+        for surplus in kept[: max(len(kept) - keep, 0)]:
+            self.drop(self.schemas_of(surplus.place))
+            self.run(f"update {self.table} set status = '{GONE}' where build = {surplus.build:d}")
 
 
 def _publication(row: dict[str, Any]) -> Publication:
@@ -526,26 +527,26 @@ def replaced_rows(suffix: str, increment: object) -> tuple[str, ...]:
     It is a list of conditions, and of {RELATION: [COLUMN, …]}: the relation has the key of the row.
     """
     conditions: list[str] = []
-    for one in increment if isinstance(increment, list) else ():
-        if isinstance(one, str):
-            conditions.append(one)
-        for relation, columns in one.items() if isinstance(one, dict) else ():
+    for item in increment if isinstance(increment, list) else ():
+        if isinstance(item, str):
+            conditions.append(item)
+        for relation, columns in item.items() if isinstance(item, dict) else ():
             same = " and ".join(f"gone.{column} = old.{column}" for column in columns)
             source = f'"{{next}}{suffix}".{quote(relation)}'
             conditions.append(f"exists (select 1 from {source} as gone where {same})")
     return tuple(conditions)
 
 
-def changes_of(one: Relation, next_: str, place: str) -> list[str]:
+def changes_of(relation: Relation, next_: str, place: str) -> list[str]:
     """Statements that put the rows of an increment, built in `next_`, into a table of a build.
 
     The last inserts, the others delete rows of the table, which they call `old`. A table that is as
     it was is left alone.
     """
-    table, rows = (f"{quote(base + one.suffix)}.{quote(one.name)}" for base in (place, next_))
+    table, rows = relation.at(place), relation.at(next_)
     insert = f"insert into {table} select * from {rows}"
-    if one.replaced:
-        wheres = [condition.replace("{next}", next_) for condition in one.replaced]
+    if relation.replaced:
+        wheres = [condition.replace("{next}", next_) for condition in relation.replaced]
         return [*(f"delete from {table} as old where {where}" for where in wheres), insert]
     # Of as many rows, of which none is missing in the other table, all are the same.
     differ = (
@@ -566,15 +567,15 @@ def kept_builds() -> int:
     return int(text)
 
 
-def current_of(known: Sequence[Publication]) -> Publication | None:
+def current_of(publications: Sequence[Publication]) -> Publication | None:
     """The one that readers see."""
-    return next((one for one in known if one.status == CURRENT), None)
+    return next((each for each in publications if each.status == CURRENT), None)
 
 
-def kept_of(known: Sequence[Publication]) -> list[Publication]:
+def kept_of(publications: Sequence[Publication]) -> list[Publication]:
     """Those that can be put back; the last is what readers saw last."""
-    kept = [one for one in known if one.status == KEPT]
-    return sorted(kept, key=lambda one: one.replaced_at or one.published_at)
+    kept = [publication for publication in publications if publication.status == KEPT]
+    return sorted(kept, key=lambda publication: publication.replaced_at or publication.published_at)
 
 
 def describe(publication: Publication) -> str:

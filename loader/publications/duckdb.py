@@ -9,19 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import count
-from typing import Any
-
-import duckdb
 
 from loader.engines import literal, quote
-from loader.engines.duckdb import Connection, file_lock, one_line, opened, path_of
-from loader.errors import DatabaseFault
+from loader.engines.duckdb import DuckDB, file_lock, opened, path_of
 from loader.project import Profile
-from loader.publications import (
-    GreenBuild,
-    Publications,
-    Relation,
-)
+from loader.publications import Publications, Relation
 
 # Descriptions of the relations of a schema, and of their columns.
 _COMMENTS = " union all ".join(
@@ -50,25 +42,14 @@ class DuckDBPublications(Publications):
     """See `Publications`. With `write` the caller holds the file's lock."""
 
     def __init__(self, profile: Profile, *, write: bool) -> None:
-        super().__init__(profile, str(path_of(profile)), literal)
+        super().__init__(profile, str(path_of(profile)))
         self._write = write
-        self._connection: Connection | None = None
 
     @contextmanager
     def opened(self) -> Iterator[None]:
         with opened(self.profile, write=self._write, locks=not self._write) as connection:
-            self._connection = connection
-            try:
-                yield
-            except duckdb.Error as error:
-                next_step = "Correct that and build again."
-                raise DatabaseFault(self.where, one_line(error), next_step) from None
-            finally:
-                self._connection = None
-
-    def run(self, sql: str) -> list[tuple[Any, ...]]:
-        assert self._connection is not None
-        return self._connection.execute(sql).fetchall()
+            self.engine = DuckDB(connection, self.schema, self.where, writes=True)
+            yield
 
     def is_seen(self, schema: str, name: str, place: str) -> str:
         return (
@@ -85,23 +66,14 @@ class DuckDBPublications(Publications):
         self.drop(self.schemas_of(place))
         return place
 
-    def settled(
-        self,
-        build: GreenBuild,
-        number: int,  # noqa: ARG002 -- DuckDB renames no schema
-    ) -> tuple[str, list[str]]:
-        return build.place, []
-
     def put_in_place(
         self, relations: Sequence[Relation], place: str, note: str, before: Sequence[str] = ()
     ) -> None:
-        kinds = {self.relation(schema, name): kind for schema, name, kind in self.run(_KINDS)}
-        sources = self.named(place, relations)
-        views = dict(zip(self.named(self.schema, relations), sources, strict=True))
-        earlier = {
-            view for known in self.read() for view in self.named(self.schema, known.relations)
-        }
-        schemas = {quote(self.schema + one.suffix) for one in relations}
+        kinds = {f"{quote(schema)}.{quote(name)}": kind for schema, name, kind in self.run(_KINDS)}
+        views = {relation.at(self.schema): relation.at(place) for relation in relations}
+        published = (relation for before in self.read() for relation in before.relations)
+        earlier = {relation.at(self.schema) for relation in published}
+        schemas = {quote(self.schema + relation.suffix) for relation in relations}
         steps = [*before, *(f"create schema if not exists {schema}" for schema in schemas)]
         steps += [f"drop view {view}" for view in earlier - set(views) if kinds.get(view) == "VIEW"]
         for view, source in views.items():
@@ -109,8 +81,9 @@ class DuckDBPublications(Publications):
                 steps.append(f"drop table {view}")
             steps.append(f"create or replace view {view} as select * from {source}")
         for schema, name, column, comment in self.run(_COMMENTS):
-            view = self.relation(self.schema + schema.removeprefix(place), name)
-            if views.get(view) == self.relation(schema, name):
+            relation = Relation(schema.removeprefix(place), name)
+            view = relation.at(self.schema)
+            if views.get(view) == relation.at(place):
                 what = f"view {view}" if column is None else f"column {view}.{quote(column)}"
                 steps.append(f"comment on {what} is {literal(comment)}")
         with self.transaction():

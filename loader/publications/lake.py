@@ -13,17 +13,16 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from socket import gethostname
-from typing import Any
 
+from loader.contract import MART_STATUS
 from loader.engines import literal
-from loader.engines.duckdb import Connection
-from loader.engines.lake import lake_of, marts, parquet, published
+from loader.engines.duckdb import DuckDB
+from loader.engines.lake import connect, lake_of, parquet, published
 from loader.project import Profile
 from loader.publications import (
     CURRENT,
     GONE,
     KEPT,
-    MART_STATUS,
     PUBLICATIONS,
     GreenBuild,
     Publication,
@@ -47,22 +46,17 @@ def connected(
 class LakePublications(Publications):
     """See `Publications`. A build of another machine is a publication, too."""
 
-    # While they are open.
-    _connection: Connection
+    engine: DuckDB
 
     def __init__(self, profile: Profile) -> None:
         self._lake = lake_of(profile)
-        super().__init__(profile, self._lake.location, literal)
+        super().__init__(profile, self._lake.location)
 
     def is_whole(self, seen: Publication) -> bool:
         return self._pointers()[-1:] == [seen.place]
 
-    def is_seen(
-        self,
-        schema: str,  # noqa: ARG002 -- what is published is all that readers can see
-        name: str,  # noqa: ARG002
-        place: str,  # noqa: ARG002
-    ) -> str:
+    def is_seen(self, *_: str) -> str:
+        # What is published is all that readers can see.
         return "true"
 
     def ledger(self) -> str:
@@ -95,8 +89,8 @@ class LakePublications(Publications):
                 f"where status <> '{GONE}' and {newest} in (select place from {self.table})"
             )
             self._tidy(keep)
-            there = ", ".join(map(literal, self._lake.names(f"{self.schema}/builds")))
-            self.run(f"update {self.table} set status = '{GONE}' where place not in ({there})")
+            left = ", ".join(map(literal, self._lake.names(f"{self.schema}/builds")))
+            self.run(f"update {self.table} set status = '{GONE}' where place not in ({left})")
             self._write()
         return number
 
@@ -107,8 +101,8 @@ class LakePublications(Publications):
         published may still be at work, and goes when it is a day old.
         """
         builds = self._pointers()
-        known = published(self._lake, self._connection, self.schema)
-        seen = {(one.schema, one.name): one.build for one in known}
+        relations = published(self._lake, self.engine)
+        seen = {(relation.schema, relation.name): relation.build for relation in relations}
         kept = {*seen.values(), *builds[-max(keep + 1, 2) :]}
         # A build begins with the time of its start.
         day = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() - _LONGEST_BUILD_SECONDS))
@@ -126,7 +120,7 @@ class LakePublications(Publications):
             self._lake.copy(f"{builds}/{chosen.place}", f"{builds}/{place}")
             files = ", ".join(map(literal, self._lake.files_in(f"{pointers}/{chosen.place}")))
             pointer = parquet(
-                self.run,
+                self.engine,
                 f"select {literal(place)} as build, * exclude (build) from read_parquet([{files}])",
             )
             self._lake.create(f"{pointers}/{place}/0.parquet", pointer)
@@ -137,13 +131,9 @@ class LakePublications(Publications):
             self._write()
         return current, replace(chosen, place=place)
 
-    def run(self, sql: str) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql).fetchall()
-
     @contextmanager
     def opened(self, *places: str) -> Iterator[None]:
-        with marts(self._lake, self.schema, places) as connection:
-            self._connection = connection
+        with connect(self.profile, places, writes=True) as self.engine:
             yield
 
     def _alone(self) -> AbstractContextManager[None]:
@@ -153,7 +143,7 @@ class LakePublications(Publications):
         """Put the table into the lake, and `mart_status` as it is by it."""
         rows = {PUBLICATIONS: f"select * from {self.table}", MART_STATUS: self.status_of_marts()}
         for name, sql in rows.items():
-            self._lake.replace(f"{self.schema}/{name}.parquet", parquet(self.run, sql))
+            self._lake.replace(f"{self.schema}/{name}.parquet", parquet(self.engine, sql))
 
     def _pointers(self) -> list[str]:
         return self._lake.names(f"{self.schema}/published")

@@ -15,32 +15,25 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg2
 from psycopg2 import errors
 
+from loader.contract import MART_STATUS
 from loader.engines import quote
-from loader.engines.postgres import (
-    LONGEST_NAME,
-    Connection,
-    execute,
-    fault,
-    literal,
-    open_connection,
-    where,
-)
+from loader.engines.postgres import Postgres, literal, open_connection, where
 from loader.errors import DatabaseFault, UsageError
 from loader.locks import wait_until
 from loader.project import Profile
 from loader.publications import (
-    MART_STATUS,
     PUBLICATIONS,
     GreenBuild,
     Publications,
     Relation,
     current_of,
 )
+from loader.sources import LONGEST_NAME
 
 # Readers wait no longer than a moment, which may have to be longer on a slow machine; whoever keeps
 # us from publishing may do so for longer.
@@ -52,6 +45,7 @@ _PATIENCE_SECONDS = 600.0
 _LONGEST_SUFFIX = len("__b1234567_staging")
 # SQLSTATE's classes "syntax error or access rule violation" and "dependent objects still exist".
 _IN_THE_WAY = ("42", "2B")
+_IN_USE = (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected)
 # Relations of these names in SQL: kind, columns with their types.
 _FIND = """
 select
@@ -142,12 +136,16 @@ limit 3
 """
 
 
-class _Found(NamedTuple):
+class _Present(NamedTuple):
     """A relation of the database."""
 
     oid: int
     kind: str
     columns: list[str]
+
+    def is_continued_by(self, source: _Present) -> bool:
+        """Whether it is a view that can read the source and have its columns."""
+        return self.kind == "v" and source.columns[: len(self.columns)] == self.columns
 
 
 @contextmanager
@@ -155,7 +153,8 @@ def connected(profile: Profile, *, write: bool) -> Iterator[PostgresPublications
     """See `open_publications`."""
     with closing(open_connection(profile, "labmart build")) as connection:
         connection.autocommit = True
-        opened = PostgresPublications(connection, profile)
+        opened = PostgresPublications(profile, where(profile))
+        opened.engine = Postgres(connection, profile.schema, opened.where, writes=True)
         # PostgreSQL writes out all names in the definitions of views.
         opened.run("set search_path to ''")
         if write:
@@ -177,20 +176,6 @@ class PostgresPublications(Publications):
     # An undo and its redo while a build runs leave the statuses as they were, and other rows.
     load_columns = (*Publications.load_columns, "xmin::text")
 
-    def __init__(self, connection: Connection, profile: Profile) -> None:
-        super().__init__(profile, where(profile), literal)
-        self._connection = connection
-
-    @contextmanager
-    def opened(self) -> Iterator[None]:
-        try:
-            yield
-        except psycopg2.Error as error:
-            raise fault(error, self.where) from None
-
-    def run(self, sql: str, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
-        return execute(self._connection, sql, values)
-
     def is_seen(self, schema: str, name: str, place: str) -> str:
         return _IS_SEEN.format(schema=schema, name=name, place=place)
 
@@ -207,9 +192,9 @@ class PostgresPublications(Publications):
                 f"schemas called {next_place(self.schema)}_staging and the like. Take a name of at "
                 f"most {LONGEST_NAME - _LONGEST_SUFFIX} bytes."
             )
-        known = {name for place in kept for name in self.schemas_of(place)}
-        names = self.schemas_of(self.schema)
-        self.drop([name for name in names if is_place(self.schema, name) and name not in known])
+        needed = {name for place in kept for name in self.schemas_of(place)}
+        places = [name for name in self.schemas_of(self.schema) if is_place(self.schema, name)]
+        self.drop([name for name in places if name not in needed])
         return next_place(self.schema)
 
     def settled(self, build: GreenBuild, number: int) -> tuple[str, list[str]]:
@@ -225,7 +210,7 @@ class PostgresPublications(Publications):
         """Drop schemas at once. What somebody still uses is left to the next build."""
         if schemas:
             self.run(f"set lock_timeout = {int(_MOMENTS[0] * 1000)}")
-            with suppress(psycopg2.Error):
+            with suppress(DatabaseFault):
                 self.run(f"drop schema if exists {', '.join(map(quote, schemas))} cascade")
             self.run("set lock_timeout = 0")
 
@@ -236,8 +221,9 @@ class PostgresPublications(Publications):
     ) -> None:
         """See `Publications`. Raises DatabaseFault."""
         begun, current = time.monotonic(), current_of(self.read())
-        views, sources = self.named(self.schema, relations), self.named(place, relations)
-        earlier = self.named(self.schema, current.relations) if current else []
+        views = [relation.at(self.schema) for relation in relations]
+        sources = [relation.at(place) for relation in relations]
+        earlier = [relation.at(self.schema) for relation in current.relations] if current else []
         for attempt in count():
             try:
                 with self.transaction():
@@ -252,13 +238,18 @@ class PostgresPublications(Publications):
                     for (comment,) in self.run(_COMMENTS, (views, sources)):
                         self.run(comment)
                     self.run(note)
-            except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected):
-                found = self.run(_HOLDERS, (views,))
-                holders = "; ".join(said for (said,) in found) or "others are reading all the time"
-            except psycopg2.Error as error:
-                if (error.pgcode or "").startswith(_IN_THE_WAY):
+            except DatabaseFault as fault:
+                error = fault.__cause__
+                if isinstance(error, psycopg2.Error) and (error.pgcode or "").startswith(
+                    _IN_THE_WAY
+                ):
                     raise self._in_the_way(error) from None
-                raise
+                if not isinstance(error, _IN_USE):
+                    raise
+                rows = self.run(_HOLDERS, (views,))
+                holders = (
+                    "; ".join(holder for (holder,) in rows) or "others are reading all the time"
+                )
             else:
                 return
             if time.monotonic() - begun > _PATIENCE_SECONDS:
@@ -276,37 +267,38 @@ class PostgresPublications(Publications):
         self, relations: Sequence[Relation], place: str, earlier: Sequence[str]
     ) -> list[str]:
         """The statements that lead the published views to a place; the `earlier` are seen now."""
-        views, sources = self.named(self.schema, relations), self.named(place, relations)
-        new, old = self._find(sources), self._find([*views, *earlier])
-        schemas = {self.schema + one.suffix for one in relations}
+        new = self._find([relation.at(place) for relation in relations])
+        old = self._find([*(relation.at(self.schema) for relation in relations), *earlier])
+        schemas = {self.schema + relation.suffix for relation in relations}
         needed = sorted(schemas - set(self.schemas_of(self.schema)))
         steps = [f"create schema {quote(schema)}" for schema in needed]
         made_way: list[int] = []
         led: list[int] = []
         drops: dict[str, list[str]] = {"view": [], "materialized view": [], "table": []}
-        for one, view, source in zip(relations, views, sources, strict=True):
-            known, create = old.pop(view, None), f"view {view} as select * from {source}"
-            if known is None:
+        for relation in relations:
+            view, source = relation.at(self.schema), relation.at(place)
+            before, create = old.pop(view, None), f"view {view} as select * from {source}"
+            if before is None:
                 steps.append(f"create {create}")
-            elif known.kind == "v" and new[source].columns[: len(known.columns)] == known.columns:
+            elif before.is_continued_by(new[source]):
                 steps.append(f"create or replace {create}")
-                led.append(known.oid)
+                led.append(before.oid)
             else:
                 # It makes way, with the views of others on it.
-                kind, aside = _KINDS.get(known.kind, "table"), f"labmart_before_{known.oid}"
+                kind, aside = _KINDS.get(before.kind, "table"), f"labmart_before_{before.oid}"
                 steps += [f"alter {kind} {view} rename to {aside}", f"create {create}"]
-                steps += [sql for (sql,) in self.run(_RIGHTS, (known.oid,))]
-                made_way.append(known.oid)
-                drops[kind].append(self.relation(self.schema + one.suffix, aside))
+                steps += [sql for (sql,) in self.run(_RIGHTS, (before.oid,))]
+                made_way.append(before.oid)
+                drops[kind].append(Relation(relation.suffix, aside).at(self.schema))
         if made_way:
             steps += [sql for (sql,) in self.run(_DEPENDENTS, (made_way, [*led, *made_way]))]
         # What was published, and has nothing to read any more.
-        drops["view"] += [name for name, known in old.items() if known.kind == "v"]
+        drops["view"] += [view for view, before in old.items() if before.kind == "v"]
         steps += [f"drop {kind} {', '.join(names)}" for kind, names in drops.items() if names]
         return steps + self._given_to_owner(self.schema, relations)
 
-    def _find(self, names: Sequence[str]) -> dict[str, _Found]:
-        return {name: _Found(*found) for name, *found in self.run(_FIND, (names,))}
+    def _find(self, names: Sequence[str]) -> dict[str, _Present]:
+        return {name: _Present(*rest) for name, *rest in self.run(_FIND, (names,))}
 
     def _given_to_owner(
         self, base: str, relations: Sequence[Relation], *, schemas: bool = False
@@ -320,7 +312,7 @@ class PostgresPublications(Publications):
             f"where nspname = {literal(self.schema)} "
             "and pg_get_userbyid(nspowner) <> current_user and pg_has_role(nspowner, 'member')"
         )
-        names = [f"table {name}" for name in self.named(base, relations)]
+        names = [f"table {relation.at(base)}" for relation in relations]
         if schemas:
             names += [f"schema {quote(base + suffix)}" for suffix in {r.suffix for r in relations}]
         return [f"alter {name} owner to {owner}" for (owner,) in owners for name in names]
@@ -329,10 +321,10 @@ class PostgresPublications(Publications):
         diagnosis = error.diag
         view = re.match(r"create or replace (view \S+) ", diagnosis.internal_query or "")
         parts = (view and view[1], diagnosis.message_primary, diagnosis.message_detail)
-        said = " ".join(": ".join(part for part in parts if part).split())
+        problem = " ".join(": ".join(part for part in parts if part).split())
         return DatabaseFault(
             self.where,
-            f"the build cannot take the place of what is published: {said}.",
+            f"the build cannot take the place of what is published: {problem}.",
             "What others have made on a table has to be dropped or changed by its owner first; "
             "then build again.",
             outcome="Nothing was dropped, and readers see what they saw before.",
@@ -346,7 +338,7 @@ def next_place(target: str) -> str:
 
 def is_place(target: str, schema: str) -> bool:
     """Whether a schema belongs to a build of the target schema."""
-    return re.fullmatch(r"__(next|b\d+)(_.*)?", schema.removeprefix(target)) is not None
+    return re.fullmatch(rf"{re.escape(target)}__(next|b\d+)(_.*)?", schema) is not None
 
 
 def _block(steps: Sequence[str]) -> str:

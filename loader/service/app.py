@@ -28,7 +28,6 @@ from pydantic import Field
 from loader import __version__
 from loader.dbt import write_docs
 from loader.errors import BuildFailed, UsageError
-from loader.load import restricted
 from loader.parsers.encoding import said_encoding
 from loader.publications import PUBLICATIONS
 from loader.query import FILTER_SYNTAX
@@ -38,7 +37,7 @@ from loader.service.marts import FORMATS, Marts, RowQuery
 from loader.service.problems import DECLARED, HANDLERS, Problem
 from loader.service.uploads import UploadOptions, load_options, receive, spooled, take_over
 from loader.service.worker import keep_worker
-from loader.sources import LEDGER, REJECTED, read_inputs, with_said_names
+from loader.sources import LEDGER, REJECTED, read_inputs, restricted, with_said_names
 
 # What is under way may take so long to end.
 _LAST_ANSWERS_SECONDS = 3

@@ -34,14 +34,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from loader import __version__
-from loader.contract import Contract, DeclaredColumn, mart_contracts, raw_contract
+from loader.contract import MART_STATUS, Contract, DeclaredColumn, mart_contracts, raw_contract
 from loader.database import Database
 from loader.engines import Selection, quote
 from loader.engines.postgres import Connection, Pool, Postgres, where
 from loader.errors import BadParameter, LabmartError, NotBuilt, UnknownMart
 from loader.export import write_columnar, write_xlsx
 from loader.project import Project
-from loader.publications import COLUMNS, MART_STATUS, PUBLICATIONS
+from loader.publications import COLUMNS, PUBLICATIONS
 from loader.query import selection_of
 from loader.roles import reader_of, set_up_roles
 from loader.service.jobs import connect
@@ -213,26 +213,26 @@ class Marts:
         """
         with self._pool.connection() as connection:
             place = where(self._database.profile)
-            engine = Postgres(connection, place, schema)
+            engine = Postgres(connection, schema, place, writes=False)
             # Each time: it may have been made meanwhile.
-            engine.all(_BECOME_READER, (reader_of(self._schema), self._schema))
+            engine.run(_BECOME_READER, (reader_of(self._schema), self._schema))
             connection.commit()
             try:
                 # It looks at no table, so it fixes no point in time.
                 lock = f"lock table {engine.relation(contract.name)} in access share mode"
-                engine.all(lock, relation=contract.name)
+                engine.described(lock, relation=contract.name)
             except NotBuilt:
                 if contract.name not in _NEWEST_FIRST:
                     raise
-                engine = Postgres(connection, place, schema, absent=contract.columns)
+                engine = Postgres(connection, schema, place, writes=False, absent=contract.columns)
             yield engine
 
     def _build(self, engine: Postgres, mart: str) -> tuple[Any, ...]:
         """Number and time of the published build that the rows are of; () if they are of none."""
         status = f"{quote(self._schema)}.{quote(MART_STATUS)}"
-        if engine.all("select to_regclass(%s)", (status,)) == [(None,)]:
+        if engine.run("select to_regclass(%s)", (status,)) == [(None,)]:
             return ()
-        builds = engine.all(f"select build, published_at from {status} where mart = %s", (mart,))
+        builds = engine.run(f"select build, published_at from {status} where mart = %s", (mart,))
         return builds[0] if builds else ()
 
     def _connect(self) -> Connection:

@@ -38,14 +38,15 @@ from loader.build import build_and_publish, stand_by, summary
 from loader.contract import mart_contract
 from loader.database import Database
 from loader.dbt import FAILED, BuildOptions, Standby
-from loader.engines import open_store, quote
+from loader.engines import quote
 from loader.engines.postgres import one_line
+from loader.engines.raw_store import open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, FilesRefused, LabmartError
 from loader.files.names import in_reading_order
-from loader.load import Table, load
+from loader.load import LoadReport, Table, load
 from loader.locks import wait_until
 from loader.printable import printable
-from loader.progress import NodeResult, Report
+from loader.progress import NodeResult
 from loader.service.jobs import (
     LOCAL,
     WORKING,
@@ -66,7 +67,6 @@ from loader.service.problems import Problem, of_error
 from loader.service.uploads import load_options, spooled, upload_folders
 from loader.show import COUNTS, accounts
 from loader.show import select as select_rows
-from loader.sources import read_inputs
 
 _LOG = logging.getLogger("labmart.worker")
 
@@ -306,15 +306,14 @@ class Worker:
             self._store.keep_written(job, result)
 
     def _load(self, job: Job, report: _JobReport) -> Result:
-        database, spool = self._settings.database, self._settings.spool_folder
+        spool = self._settings.spool_folder
         names = {
             str(spooled(spool, job.id, number)): file.name for number, file in enumerate(job.files)
         }
         # Whoever uploads several at once has given them no order.
         paths = in_reading_order(names, names.__getitem__)
         options = replace(load_options(job.options), loaded_by=_loaded_by(job), names=names)
-        inputs = read_inputs(database.project.sources_file)
-        tables = load(paths, inputs, database.profile, options, report)
+        tables = load(paths, self._settings.database, options, report)
         return Result(files=[_file_result(table) for table in tables])
 
     def _loaded(self, job: Job) -> Result | None:
@@ -341,7 +340,7 @@ class Worker:
             due = [load.load_id for load in asked if (load.status == ledger.REVERTED) != undo]
             if again and asked and not due:
                 return Result(loads={load.load_id: load.status for load in asked})
-            changed = ledger.mark(store, due or [options.load_id], undone=undo)
+            changed = store.mark(due or [options.load_id], undone=undo)
             store.commit()
         return Result(loads=changed)
 
@@ -387,7 +386,7 @@ class Worker:
         stand_by(database, self._build_options)
 
 
-class _JobReport(Report):
+class _JobReport(LoadReport):
     """The progress of jobs, at a pace of its own."""
 
     def __init__(

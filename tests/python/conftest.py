@@ -28,6 +28,8 @@ ENGINES = ("postgres", "duckdb")
 LAKES = ("sail", "spark")
 # So do the tests of a folder with this fixture: a laboratory costs a build, a service its start.
 SHARED = {"page": "lab", "service": "service"}
+# And those of any folder with this one: a server that speaks S3 costs seconds.
+STORE = "s3"
 # Groups that take so long that they begin first.
 LONG = (*LAKES, *SHARED, "production", "sql", "types")
 
@@ -63,6 +65,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = file.partition("/")[0]
         if SHARED.get(folder) in getattr(item, "fixturenames", ()):
             group = folder
+        if STORE in getattr(item, "fixturenames", ()):
+            group = STORE
         if own := item.get_closest_marker("xdist_group"):
             group = own.args[0]
         else:
@@ -199,7 +203,7 @@ def shared_database(server: Database) -> Iterator[Database]:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The address of a server that speaks S3, a process of its own."""
     import socket

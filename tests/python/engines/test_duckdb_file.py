@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import cast
 
 import duckdb
 import pytest
@@ -17,8 +16,9 @@ from support.project import ROOT
 from support.raw_store import load_one, process, write_one
 
 from loader.engines import duckdb as duckdb_engine
-from loader.engines import open_engine, open_store
-from loader.engines.duckdb import DuckDBRaw, file_lock, path_of
+from loader.engines import open_engine
+from loader.engines.duckdb import file_lock, path_of
+from loader.engines.raw_store import open_store
 from loader.errors import ConfigError, DatabaseFault, DatabaseUnreachable, NotBuilt
 from loader.project import Profile
 
@@ -173,7 +173,7 @@ def test_a_signal_while_a_statement_begins_ends_it(
         raise KeyboardInterrupt
 
     with open_store(file.profile()) as store:
-        run = cast(DuckDBRaw, store).run
+        run = store.run
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", interrupted)
             with pytest.raises(KeyboardInterrupt):

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from support.project import ROOT, loading_project
 from support.raw_store import load_one, process, write_one
 
 from loader import ledger
+from loader.contract import Column
 from loader.database import Database
 from loader.diff import show_changes
-from loader.engines import Column, open_engine, open_store
+from loader.engines import open_engine
+from loader.engines.raw_store import open_store
 from loader.errors import DatabaseFault, DatabaseUnreachable, UsageError
 from loader.project import Profile, open_project
 from loader.publications import (
@@ -54,9 +57,15 @@ def left(lake: Lake) -> set[str]:
     }
 
 
-def numbers(profile: Profile) -> list[int]:
+def statuses(profile: Profile) -> dict[int, str]:
     with open_store(profile, write=False) as store:
-        return [load.load_id for load in store.loads()]
+        return {load.load_id: load.status for load in store.loads()}
+
+
+def mark(profile: Profile, *load_ids: int, undone: bool) -> None:
+    with open_store(profile) as store:
+        store.mark(load_ids, undone=undone)
+        store.commit()
 
 
 def prune(profile: Profile) -> list[int]:
@@ -81,53 +90,40 @@ def test_the_ledger_is_the_same_when_its_entries_are_gathered(
     monkeypatch.setattr("loader.engines.lake._COMPLETE_EVERY", 4)
     profile = lake.profile()
     assert [load_one(profile) for _ in range(11)] == list(range(1, 12))
-    with open_store(profile) as store:
-        store.set_status({2: ledger.REVERTED, 11: ledger.REVERTED})
-        store.commit()
+    mark(profile, 2, 11, undone=True)
     assert len([name for name in left(lake) if name.startswith("loads/")]) == 5
     assert prune(profile) == [2, 11]
-    assert numbers(profile) == [1, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert [*statuses(profile)] == [1, 3, 4, 5, 6, 7, 8, 9, 10]
     # The number of a load that is gone is not given again.
     assert load_one(profile) == 12
 
 
-def test_loads_that_end_while_another_one_writes_stay(lake: Lake) -> None:
+def test_loads_and_changes_that_end_while_another_load_writes_stay(lake: Lake) -> None:
     profile = lake.profile()
-    with open_store(profile) as long:
-        first = write_one(long)
-        with open_store(profile) as short:
-            second = write_one(short)
-            short.commit()
-        with open_store(profile) as undo:
-            ledger.mark(undo, [second], undone=True)
-            undo.commit()
-        long.commit()
-    with open_store(profile, write=False) as store:
-        known = {load.load_id: load.status for load in store.loads()}
-    assert known == {first: ledger.CURRENT, second: ledger.REVERTED}
-
-
-def test_the_number_of_a_load_that_has_ended_meanwhile_is_not_given_again(lake: Lake) -> None:
-    profile = lake.profile()
-    with open_store(profile) as late:
-        assert load_one(profile) == 1
-        assert write_one(late) == 2
+    with open_store(profile) as long, open_store(profile) as late:
+        assert write_one(long, mode=ledger.REPLACE) == 1
+        assert [load_one(profile), load_one(profile)] == [2, 3]
+        mark(profile, 2, undone=True)
+        # It began before these, and takes the next number all the same.
+        assert write_one(late, mode=ledger.REPLACE) == 4
         late.commit()
-    assert numbers(profile) == [1, 2]
-    assert lake.rows(f"select load_id, count(*) from {RAW}.people group by 1 order by 1") == [
-        (1, 3),
-        (2, 3),
-    ]
+        long.commit()
+    # Of calls that replace, the later number wins, whichever ends first.
+    assert statuses(profile) == {
+        **dict.fromkeys((1, 3), ledger.SUPERSEDED),
+        2: ledger.REVERTED,
+        4: ledger.CURRENT,
+    }
+    counts = lake.rows(f"select load_id, count(*) from {RAW}.people group by 1 order by 1")
+    assert counts == [(number, 3) for number in (1, 2, 3, 4)]
 
 
 def test_an_undo_of_what_a_prune_deletes_meanwhile_is_refused(lake: Lake) -> None:
     profile = lake.profile()
     load_one(profile)
     with open_store(profile) as late:
-        ledger.mark(late, [1], undone=True)
-        with open_store(profile) as undo:
-            ledger.mark(undo, [1], undone=True)
-            undo.commit()
+        late.mark([1], undone=True)
+        mark(profile, 1, undone=True)
         prune(profile)
         with pytest.raises(DatabaseFault, match="a prune has deleted"):
             late.commit()
@@ -136,36 +132,19 @@ def test_an_undo_of_what_a_prune_deletes_meanwhile_is_refused(lake: Lake) -> Non
 def test_a_prune_spares_what_is_loaded_or_made_current_meanwhile(lake: Lake) -> None:
     profile = lake.profile()
     assert [load_one(profile), load_one(profile)] == [1, 2]
-
-    def mark(*, undone: bool) -> None:
-        with open_store(profile) as store:
-            ledger.mark(store, [2], undone=undone)
-            store.commit()
-
-    mark(undone=True)
+    mark(profile, 2, undone=True)
     with open_store(profile) as late:
         gone = ledger.not_current(late.loads())
         assert [load.load_id for load in gone] == [2]
-        mark(undone=False)
+        mark(profile, 2, undone=False)
         assert load_one(profile) == 3
         late.delete(gone)
         late.commit()
-    assert numbers(profile) == [1, 2, 3]
+    assert [*statuses(profile)] == [1, 2, 3]
     assert {f"people/{number}/0.parquet" for number in (1, 2, 3)} <= left(lake)
 
 
-def test_of_two_replacing_calls_the_later_number_wins_whichever_ends_first(lake: Lake) -> None:
-    profile = lake.profile()
-    with open_store(profile) as early, open_store(profile) as late:
-        for store in (early, late):
-            write_one(store, mode=ledger.REPLACE)
-        late.commit()
-        early.commit()
-    with open_store(profile, write=False) as store:
-        assert [load.status for load in store.loads()] == [ledger.SUPERSEDED, ledger.CURRENT]
-
-
-def test_prune_spares_who_is_at_work_and_voids_who_was_killed(
+def test_prune_spares_who_is_at_work_and_voids_who_was_killed_or_is_too_slow(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = lake.profile()
@@ -173,9 +152,7 @@ def test_prune_spares_who_is_at_work_and_voids_who_was_killed(
         profile,
         """
         with open_store(profile) as store:
-            store.prepare([PEOPLE])
-            number = store.next_load_id()
-            store.write_records(PEOPLE, PEOPLE.column_names, ",", iter([batch(number, 1, 3)]))
+            write_one(store)
             store.settle()
             print("written", flush=True)
             time.sleep(60)
@@ -183,52 +160,65 @@ def test_prune_spares_who_is_at_work_and_voids_who_was_killed(
     )
     assert killed.stdout is not None
     assert killed.stdout.readline() == "written\n", killed.communicate()
-    with open_store(profile) as store:
-        assert write_one(store) == 2
+    with open_store(profile) as store, open_store(profile) as slow:
+        assert (write_one(store), write_one(slow)) == (2, 3)
         store.settle()
+        slow.settle()
         assert prune(profile) == []
-        assert {"people/1/0.parquet", "people/2/0.parquet"} <= left(lake)
+        assert {f"people/{number}/0.parquet" for number in (1, 2, 3)} <= left(lake)
         killed.kill()
         killed.communicate()
         store.commit()
-    # A day later.
-    monkeypatch.setattr("loader.engines.lake._LONGEST_LOAD_SECONDS", -1.0)
-    assert prune(profile) == []
-    assert "people/1/0.parquet" not in left(lake)
-    assert numbers(profile) == [2]
+        # A day later.
+        monkeypatch.setattr("loader.engines.lake._LONGEST_LOAD_SECONDS", -1.0)
+        assert prune(profile) == []
+        with pytest.raises(DatabaseFault, match="given this load up"):
+            slow.commit()
+    assert [*statuses(profile)] == [2]
     assert left(lake) == {
         "people/2/0.parquet",
         *(f"loads/{number:012d}.parquet" for number in (1, 2)),
     }
 
 
-def test_who_was_given_up_by_a_prune_cannot_commit(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    profile = lake.profile()
-    with open_store(profile) as slow:
-        write_one(slow)
-        slow.settle()
-        # A loader that has not been heard of for long.
-        monkeypatch.setattr("loader.engines.lake._LONGEST_LOAD_SECONDS", -1.0)
-        prune(profile)
-        with pytest.raises(DatabaseFault, match="given this load up"):
-            slow.commit()
-    assert numbers(profile) == []
-    assert "people/1/0.parquet" not in left(lake)
+def publish(lake: Lake, number: int, *, is_empty: bool = False) -> None:
+    """As dbt does: the tables of a build, then a file that names them."""
+    name = f"2024010{number}T000000.000000-{number:08d}"
+    table = lake.place / "labmart" / "builds" / name / "labmart" / "users"
+    pointer = lake.place / "labmart" / "published" / name
+    contents = {
+        table: f"select {number} as user_id",
+        pointer: f"select '{name}' as build, 'labmart' as schema_name, 'users' as name, "
+        "'`user_id` bigint' as columns",
+    }
+    # Of a relation without rows there is no file, only its columns.
+    for folder in (pointer,) if is_empty else contents:
+        folder.mkdir(parents=True)
+        duckdb.execute(f"copy ({contents[folder]}) to '{folder}/0.parquet'")
+
+
+def note(lake: Lake, number: int, *, keep: int = 1, meanwhile: Callable[[], object] = int) -> None:
+    """As labmart does after that."""
+    users = Relation("", "users", rows="select count(*) from {place}.users")
+    with open_publications(lake.profile()) as publications:
+        assert publications.begin().startswith("labmart__")
+        meanwhile()
+        green = GreenBuild(
+            *("labmart", (users,), (Mart("users", 2),)),
+            invocation_id=f"{number:08d}x",
+            code="code",
+            can_grow=True,
+        )
+        publications.publish(green, keep)
 
 
 def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None:
     profile = lake.profile()
     load_one(profile)
 
-    def build(number: int, *, load: bool = False) -> None:
-        with open_publications(profile) as publications:
-            assert publications.begin().startswith("labmart__")
-            if load:
-                load_one(profile)
-            publish(lake, number)
-            publications.publish(green(number, code="code", can_grow=True), 1)
+    def build(number: int, meanwhile: Callable[[], object] = int) -> None:
+        publish(lake, number)
+        note(lake, number, meanwhile=meanwhile)
 
     def due(code: str = "code") -> str:
         with open_publications(profile) as publications:
@@ -240,53 +230,14 @@ def test_a_build_is_done_again_after_a_load_or_a_publication(lake: Lake) -> None
     load_one(profile)
     assert due() == WHOLE
     # What came while it ran, it may not have seen.
-    build(2, load=True)
+    build(2, lambda: load_one(profile))
     assert due() == WHOLE
     build(3)
     assert due() == NOTHING
-    publication = lake.place / "labmart" / "published" / "20240109T000000.000000-aaaaaaaa"
-    publication.mkdir(parents=True)
-    names = "'20240109T000000.000000-aaaaaaaa' as build, 'labmart' as schema_name"
-    duckdb.execute(
-        f"copy (select {names}, 'users' as name, '`user_id` bigint' as columns) "
-        f"to '{publication}/0.parquet'"
-    )
+    publish(lake, 9, is_empty=True)
     assert due() == WHOLE
-    # Of a relation without rows there is no file, only its columns.
     with open_engine(profile) as engine:
         assert engine.columns("users") == (Column("user_id", "bigint"),)
-
-
-def publish(lake: Lake, number: int) -> None:
-    """As dbt does: the tables of a build, then a file that names them."""
-    name = f"2024010{number}T000000.000000-{number:08d}"
-    table = lake.place / "labmart" / "builds" / name / "labmart" / "users"
-    pointer = lake.place / "labmart" / "published" / name
-    for folder in (table, pointer):
-        folder.mkdir(parents=True)
-    with duckdb.connect() as connection:
-        connection.execute(f"copy (select {number} as user_id) to '{table}/0.parquet'")
-        connection.execute(
-            f"copy (select '{name}' as build, 'labmart' as schema_name, 'users' as name, "
-            f"'`user_id` int' as columns) to '{pointer}/0.parquet'"
-        )
-
-
-def green(number: int, *, code: str = "", can_grow: bool = False) -> GreenBuild:
-    users = Relation("", "users", rows="select count(*) from {place}.users")
-    return GreenBuild(
-        *("labmart", (users,), (Mart("users", 2),)),
-        invocation_id=f"{number:08d}x",
-        code=code,
-        can_grow=can_grow,
-    )
-
-
-def note(lake: Lake, number: int, *, keep: int = 1) -> None:
-    """As labmart does after that."""
-    with open_publications(lake.profile()) as publications:
-        publications.begin()
-        publications.publish(green(number), keep)
 
 
 def test_what_is_published_at_once_is_all_noted_and_the_last_to_begin_is_seen(lake: Lake) -> None:
@@ -377,13 +328,11 @@ def test_a_lake_may_be_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
             write_one(store)
         other.commit()
         one.commit()
-    with open_store(profile) as store:
-        ledger.mark(store, [1], undone=True)
-        store.commit()
+    mark(profile, 1, undone=True)
     assert prune(profile) == [1]
     files = s3fs.S3FileSystem(skip_instance_cache=True).find(f"bench/a lab/{RAW}/people")
     assert [Path(file).parent.name for file in files] == ["2", "3", "4"]
-    assert numbers(profile) == [2, 3, 4]
+    assert [*statuses(profile)] == [2, 3, 4]
 
 
 @pytest.mark.prove("two loaders at once are killed at random for a minute")
@@ -415,7 +364,7 @@ def test_two_loaders_at_once_that_are_killed_leave_each_load_whole_or_not_there(
             out, err = loader.communicate()
             assert "Error" not in err
             told += [int(line) for line in out.split()]
-        known = numbers(profile)
+        known = [*statuses(profile)]
         assert set(told) <= set(known)
         if not known:
             continue
@@ -426,5 +375,5 @@ def test_two_loaders_at_once_that_are_killed_leave_each_load_whole_or_not_there(
     monkeypatch.setattr("loader.engines.lake._LONGEST_LOAD_SECONDS", -1.0)
     prune(profile)
     folders = {int(path.name) for path in (lake.place / RAW / "people").iterdir()}
-    assert (folders, left(lake) & {"claims"}) == (set(numbers(profile)), set())
+    assert (folders, left(lake) & {"claims"}) == (set(statuses(profile)), set())
     assert not list((lake.place / RAW).glob("claims/*"))

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
+from support.load_model import Entry, Expected, Model
+from support.random_tables import Table
 from support.raw_store import DAY, entry_of
 
 from loader import ledger
-from loader.engines import Load
 from loader.engines.raw_store import RawStore
 from loader.errors import UnknownLoad, WrongStatus
 from loader.history import after_change, after_prune
-from loader.ledger import Step, escaped, plan, statuses
+from loader.ledger import Load, Step, escaped, plan, statuses
 
 
 def load(load_id: int, **values: object) -> Load:
@@ -35,6 +36,7 @@ class Memory:
     """The part of a RawStore that the ledger uses."""
 
     rows: list[Load] = field(default_factory=list)
+    mark = RawStore.mark
 
     def loads(self) -> list[Load]:
         return list(self.rows)
@@ -56,134 +58,92 @@ def settle(store: RawStore) -> None:
     store.set_status(ledger.changes(store.loads()))
 
 
-@dataclass
-class Model:
-    """Calls in order; what is visible of an input is found by replaying those not undone."""
-
-    calls: list[tuple[str, dict[int, tuple[str, str]]]] = field(default_factory=list)
-    undone: set[int] = field(default_factory=set)
-
-    def visible(self) -> set[int]:
-        # The load that each content of an input is shown by.
-        shown: dict[tuple[str, str], int] = {}
-        for mode, loads in self.calls:
-            alive = {one: content for one, content in loads.items() if one not in self.undone}
-            if mode == "replace":
-                replaced = {input_ for input_, _ in alive.values()}
-                shown = {
-                    content: one for content, one in shown.items() if content[0] not in replaced
-                }
-            shown |= {content: one for one, content in alive.items()}
-        return set(shown.values())
-
-
 @pytest.mark.parametrize("seed", range(60))
 def test_random_histories_show_what_replaying_them_shows(seed: int) -> None:
     rng = random.Random(seed)
     memory, store = store_of()
     model = Model()
-    next_id = 1
     for _ in range(60):
         action = rng.choice(["append", "replace", "undo", "undo", "redo", "redo", "prune"])
         if action in ("append", "replace"):
-            call_id = next_id
-            loads = {}
-            for _ in range(rng.choice([1, 1, 2, 3])):
-                loads[next_id] = rng.choice(["users", "compounds"]), rng.choice("abcdef")
-                input_, sha256 = loads[next_id]
-                memory.rows.append(
-                    load(next_id, call_id=call_id, input=input_, sha256=sha256, mode=action)
-                )
-                next_id += rng.choice([1, 1, 4])
-            model.calls.append((action, loads))
+            call = model.last + 1
+            for number in range(rng.choice([1, 1, 2, 3])):
+                load_id = model.last + (rng.choice([1, 1, 4]) if number else 1)
+                input_, sha256 = rng.choice(["users", "compounds"]), rng.choice("abcdef")
+                values = {"input": input_, "sha256": sha256, "mode": action}
+                memory.rows.append(load(load_id, call_id=call, **values))
+                table = Table(input_, "", ())
+                entry = Entry(load_id, call, input_, "", sha256, 0, action, table, 0.0)
+                model.add(Expected(0, loaded=(entry,)))
             settle(store)
         elif action == "prune":
             if rng.random() < 0.2:
-                pruned = ledger.not_current(store.loads())
-                store.delete(pruned)
-                gone = {one.load_id for one in pruned}
-                model.calls = [
-                    (mode, {one: of for one, of in loads.items() if one not in gone})
-                    for mode, loads in model.calls
-                ]
-                model.undone -= gone
+                store.delete(ledger.not_current(store.loads()))
+                model.prune()
         else:
-            reverted = [row.load_id for row in memory.rows if row.status == "reverted"]
-            others = [row.load_id for row in memory.rows if row.status != "reverted"]
-            able = others if action == "undo" else reverted
+            able = [one for one in model.entries if one.undone is (action == "redo")]
             chosen = rng.sample(able, min(len(able), rng.choice([1, 1, 2])))
-            ledger.mark(store, chosen, undone=action == "undo")
-            model.undone ^= set(chosen)
-        current = {row.load_id for row in memory.rows if row.status == "current"}
-        assert current == model.visible()
-        assert {row.load_id for row in memory.rows if row.status == "reverted"} == model.undone
+            store.mark([one.load_id for one in chosen], undone=action == "undo")
+            for entry in chosen:
+                entry.undone = action == "undo"
+        assert {row.load_id: row.status for row in memory.rows} == model.statuses()
         assert ledger.changes(memory.rows) == {}
 
 
-def test_undo_is_all_or_nothing_and_says_why() -> None:
-    memory, store = store_of(load(1), load(2, status="reverted"))
-    with pytest.raises(WrongStatus, match=r"^Load 2 is undone already\. `labmart redo 2`"):
-        ledger.mark(store, [1, 2], undone=True)
-    with pytest.raises(UnknownLoad, match="no load 7"):
-        ledger.mark(store, [1, 7], undone=True)
-    assert memory.rows == [load(1), load(2, status="reverted")]
+def test_what_cannot_be_undone_or_redone_says_why_and_changes_nothing() -> None:
+    loads = [load(1, status="superseded"), load(2, mode="replace"), load(3, status="reverted")]
+    memory, store = store_of(*loads)
+    for undone, chosen, error, said in (
+        (True, [2, 3], WrongStatus, r"^Load 3 is undone already\. `labmart redo 3`"),
+        (True, [2, 7], UnknownLoad, "no load 7"),
+        (False, [3, 1], WrongStatus, r"load 2 has replaced it\. `labmart undo 2`"),
+        (False, [3, 2], WrongStatus, "was not undone: it is current"),
+    ):
+        with pytest.raises(error, match=said):
+            store.mark(chosen, undone=undone)
+    assert memory.rows == loads
 
 
-def test_redo_of_what_was_not_undone_says_what_is_in_its_place() -> None:
-    _, store = store_of(load(1, status="superseded"), load(2, mode="replace"))
-    with pytest.raises(WrongStatus, match=r"load 2 has replaced it\. `labmart undo 2`"):
-        ledger.mark(store, [1], undone=False)
-    with pytest.raises(WrongStatus, match="was not undone: it is current"):
-        ledger.mark(store, [2], undone=False)
+BUILD = "Run `labmart build` to bring the tables up to date."
 
 
 @pytest.mark.parametrize(
-    ("action", "chosen", "before", "said"),
+    ("action", "chosen", "before", "told"),
     [
         (
-            "undo",
-            12,
+            *("undo", 12),
             [
-                load(9, status="superseded"),
-                load(10, status="superseded"),
+                *(load(number, status="superseded") for number in (9, 10)),
                 load(12, mode="replace", file="users.csv"),
             ],
-            "load 12 (users.csv into users) is undone; 2 current again: 9, 10",
+            ["load 12 (users.csv into users) is undone; 2 current again: 9, 10", BUILD],
         ),
         (
-            "undo",
-            1,
+            *("undo", 1),
             [load(1, status="superseded"), load(2, mode="replace")],
-            "load 1 (file1.csv into users) is undone",
+            ["load 1 (file1.csv into users) is undone"],
         ),
         (
-            "redo",
-            2,
+            *("redo", 2),
             [load(1), load(2, mode="replace", status="reverted")],
-            "load 2 (file2.csv into users) is current again; 1 replaced: 1",
+            ["load 2 (file2.csv into users) is current again; 1 replaced: 1", BUILD],
         ),
-        (
-            "redo",
-            1,
-            [load(1, status="reverted"), load(2, mode="replace")],
-            "load 1 (file1.csv into users) is redone, but load 2 has replaced it",
-        ),
-        (
-            "redo",
-            1,
-            [load(1, status="reverted", sha256="a"), load(2, sha256="a", file="other.csv")],
-            "load 1 (file1.csv into users) is redone, but load 2 has replaced it",
+        *(
+            (
+                *("redo", 1),
+                [load(1, status="reverted", sha256="a"), load(2, **other)],
+                ["load 1 (file1.csv into users) is redone, but load 2 has replaced it"],
+            )
+            for other in ({"mode": "replace"}, {"sha256": "a", "file": "other.csv"})
         ),
     ],
 )
 def test_undo_and_redo_tell_what_counts_now(
-    action: str, chosen: int, before: list[Load], said: str
+    action: str, chosen: int, before: list[Load], told: list[str]
 ) -> None:
     _, store = store_of(*before)
-    changed = ledger.mark(store, [chosen], undone=action == "undo")
-    told = after_change(before, [chosen], changed)
-    build = ["Run `labmart build` to bring the tables up to date."]
-    assert told == [said, *(build if "current again" in said else [])]
+    changed = store.mark([chosen], undone=action == "undo")
+    assert after_change(before, [chosen], changed) == told
 
 
 def test_a_file_name_cannot_write_to_the_terminal() -> None:
@@ -197,24 +157,52 @@ def at(day: float) -> datetime:
 
 
 def incoming(sha256: str, file: str = "", day: float = 0, **reading: object) -> Load:
+    input_ = str(reading.pop("input", "users"))
     said = json.dumps(reading)
-    return load(0, file=file or f"{sha256}.csv", sha256=sha256, arrived_at=at(day), reading=said)
+    file = file or f"{sha256}.csv"
+    return load(0, input=input_, file=file, sha256=sha256, arrived_at=at(day), reading=said)
 
 
 def known(loads: Sequence[Load], *files: Load, replace_: bool = False) -> list[str]:
     return [step.known for step in plan(loads, files, replace=replace_)]
 
 
-def test_the_same_bytes_are_known_under_any_name_while_they_count() -> None:
-    again = incoming(load(1).sha256, "other.csv")
-    assert known([load(1)], again) == ["load 1, file1.csv"]
-    assert known([load(1, status="reverted")], again) == [""]
-    assert known([load(1), load(2, mode="replace")], again) == [""]
-    assert known([load(1)], replace(again, input="compounds")) == [""]
+X, Y, Z = load(1, sha256="x"), load(2, sha256="y"), load(3, sha256="z", input="compounds")
+SHEET = load(1, file="lab.xlsx#Plate 1", sha256="x", reading='{"sheet": "Plate 1"}')
+IS_X, IS_Y, IS_Z = "load 1, file1.csv", "load 2, file2.csv", "load 3, file3.csv"
+x, y, z = incoming("x"), incoming("y"), incoming("z", input="compounds")
 
 
-def test_the_same_file_twice_in_one_call_is_loaded_once() -> None:
-    assert known([], incoming("x"), incoming("x", "b.csv")) == ["", "it is the same as x.csv"]
+@pytest.mark.parametrize(
+    ("loads", "files", "replaces", "told"),
+    [
+        # The same bytes are known under any name while they are current in the input.
+        ([X], [incoming("x", "other.csv")], False, [IS_X]),
+        ([replace(X, status="reverted")], [x], False, [""]),
+        ([X, load(2, mode="replace")], [x], False, [""]),
+        ([X], [incoming("x", input="compounds")], False, [""]),
+        # The same file twice in one call is loaded once.
+        ([], [x, incoming("x", "b.csv")], False, ["", "it is the same as x.csv"]),
+        # Sheets of one workbook are told apart.
+        (
+            [SHEET],
+            [incoming("x", f"copy.xlsx#Plate {n}", sheet=f"Plate {n}") for n in (1, 2)],
+            False,
+            ["load 1, lab.xlsx#Plate 1", ""],
+        ),
+        # Replacing by exactly what is current, in its order, changes nothing.
+        ([X, Y, Z], [x, y], True, [IS_X, IS_Y]),
+        ([X, Y, Z], [x, y, x, y], True, [IS_X, IS_Y, IS_X, IS_Y]),
+        ([X, Y, Z], [y, x], True, ["", ""]),
+        ([X, Y, Z], [x], True, [""]),
+        ([X, Y, Z], [x, y, incoming("n")], True, ["", "", ""]),
+        ([X, Y, Z], [x, z], True, ["", IS_Z]),
+    ],
+)
+def test_what_is_loaded_already_is_known(
+    loads: Sequence[Load], files: Sequence[Load], replaces: bool, told: Sequence[str]
+) -> None:
+    assert known(loads, *files, replace_=replaces) == told
 
 
 def test_of_one_call_the_later_file_wins_although_it_came_before() -> None:
@@ -283,32 +271,14 @@ def test_undo_and_redo_of_a_correction_give_the_earlier_reading_its_place() -> N
     corrected = load(2, sha256="x", reading='{"quote": ""}')
     memory, store = store_of(load(1, sha256="x"), corrected)
     settle(store)
-    assert ledger.mark(store, [2], undone=True) == {1: "current", 2: "reverted"}
-    assert ledger.mark(store, [2], undone=False) == {1: "superseded", 2: "current"}
+    assert store.mark([2], undone=True) == {1: "current", 2: "reverted"}
+    assert store.mark([2], undone=False) == {1: "superseded", 2: "current"}
     assert [one.load_id for one in ledger.not_current(memory.rows)] == [1]
-
-
-def test_sheets_of_one_workbook_are_told_apart() -> None:
-    first, second = (incoming("x", f"copy.xlsx#Plate {n}", sheet=f"Plate {n}") for n in (1, 2))
-    loads = [load(1, file="lab.xlsx#Plate 1", sha256="x", reading='{"sheet": "Plate 1"}')]
-    assert known(loads, first, second) == ["load 1, lab.xlsx#Plate 1", ""]
 
 
 def test_names_of_sheets_stay_apart() -> None:
     parts = ["b", "a#b", "a%23b", "a%2523b", "50%", "#b", "##b", "a/b"]
     assert len({*map(escaped, parts)}) == len(parts)
-
-
-def test_replacing_by_exactly_what_counts_in_its_order_changes_nothing() -> None:
-    loads = [load(1, sha256="x"), load(2, sha256="y"), load(3, sha256="z", input="compounds")]
-    x, y, new = incoming("x"), incoming("y"), incoming("n")
-    assert all(known(loads, x, y, replace_=True))
-    assert all(known(loads, x, y, x, y, replace_=True))
-    assert known(loads, y, x, replace_=True) == ["", ""]
-    assert known(loads, x, replace_=True) == [""]
-    assert known(loads, x, y, new, replace_=True) == ["", "", ""]
-    z = replace(incoming("z"), input="compounds")
-    assert known(loads, x, z, replace_=True) == ["", "load 3, file3.csv"]
 
 
 def test_a_long_ledger_is_planned_at_once() -> None:

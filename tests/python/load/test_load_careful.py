@@ -34,37 +34,28 @@ def test_a_readme_in_a_folder_is_passed_over_and_told(person: Person) -> None:
     assert "in/more.csv" in done.err
 
 
-def test_what_a_header_calls_a_column_is_kept_with_the_load(person: Person) -> None:
-    header = "experiment_id,user_id,compounds,duration_min"
-    write("exp.csv", f"{header}\n1,1,1;2,10\n")
-    assert person.labmart("load", "exp.csv").code == 3
-    person.load("exp.csv", "--map", "duration_min=experiment_run_time")
-    assert person.rows("select experiment_run_time from raw.user_experiments") == [("10",)]
-    ((dialect,),) = person.rows("select dialect from raw.loads")
-    assert ", duration_min=experiment_run_time" in str(dialect)
-    again = person.load("exp.csv", "--map", "duration_min=experiment_run_time")
-    assert "already loaded" in again.err
-    assert person.labmart("load", "exp.csv", "--map", "duration_min=minutes").code == 2
-    assert person.labmart("load", "exp.csv", "--map", "minutes").code == 2
-
-
-def test_what_was_said_of_a_header_holds_for_the_next_file_that_has_it(person: Person) -> None:
+def test_what_was_said_of_a_header_is_kept_and_holds_for_the_next_file(person: Person) -> None:
     header = "experiment_id,user_id,compounds,duration_min,minutes"
-    write("1.csv", f"{header}\n1,1,1;2,10,11\n")
-    write("2.csv", f"{header}\n2,1,1;2,20,21\n")
-    write("3.csv", f"{header}\n3,1,1;2,30,31\n")
+    for n in (1, 2, 3):
+        write(f"{n}.csv", f"{header}\n{n},1,1;2,{n}0,{n}1\n")
     write("other.csv", f"{header.replace('user_id', 'user')}\n4,1,1;2,40,41\n")
     values = "select experiment_run_time from raw.user_experiments order by load_id"
+    first, second = (("--map", f"{n}=experiment_run_time") for n in ("duration_min", "minutes"))
     assert person.labmart("load", "2.csv").code == 3
-    person.load("1.csv", "--map", "duration_min=experiment_run_time")
+    for wrong in ("duration_min=time", "minutes"):
+        assert person.labmart("load", "1.csv", "--map", wrong).code == 2
+    person.load("1.csv", *first)
+    ((dialect,),) = person.rows("select dialect from raw.loads")
+    assert ", duration_min=experiment_run_time" in str(dialect)
+    assert "already loaded" in person.load("1.csv", *first).err
     done = person.load("2.csv")
     assert "its header was that of load 1" in done.err
     assert "duration_min=experiment_run_time; --map says others" in done.err
     assert person.rows(values) == [("10",), ("20",)]
     # It is kept with that load, too: the same file is known, and needs no memory.
     assert "already loaded" in person.load("2.csv").err
-    person.load("3.csv", "--map", "minutes=experiment_run_time")
-    person.load("2.csv", "--map", "minutes=experiment_run_time")
+    person.load("3.csv", *second)
+    person.load("2.csv", *second)
     assert person.rows(values)[-2:] == [("31",), ("21",)]
     # Another header, and one of which what was said is undone, mean what they say themselves.
     assert person.labmart("load", "other.csv").code == 3
@@ -123,23 +114,6 @@ def test_loads_prints_the_ledger(person: Person, monkeypatch: pytest.MonkeyPatch
     # Every target schema reads the same loads.
     monkeypatch.setenv("LABMART_SCHEMA", "dev_ana")
     assert "new.csv" in person.labmart("loads").out
-
-
-def test_undo_redo_and_prune_say_what_follows(person: Person) -> None:
-    person.load(write("old.csv"))
-    person.load("--replace", write("new.csv", HEADER + "3,Cy,,\n"))
-    done = person.labmart("undo", "2")
-    assert done.err.startswith("load 2 (new.csv into users) is undone; 1 current again: 1\n")
-    assert "Run `labmart build`" in done.err
-    assert person.labmart("redo", "1").code == 2
-    done = person.labmart("redo", "2")
-    assert done.err.startswith("load 2 (new.csv into users) is current again; 1 replaced: 1")
-    done = person.labmart("prune", "--check")
-    assert "load 1 (old.csv into users), superseded: 2 rows, 0 rejected lines would be" in done.err
-    assert person.names() == ["Ada", "Béla", "Cy"]
-    assert "In all 1 with 2 rows deleted." in person.labmart("prune").err
-    assert person.names() == ["Cy"]
-    assert "there is nothing to delete" in person.labmart("prune").err
 
 
 def test_a_second_try_with_another_reading_takes_the_place_of_the_first(person: Person) -> None:

@@ -7,16 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import openpyxl
 import pytest
-from support.databases import Database
+from support.databases import Database, small_disk
 from support.engines import Rows
-from support.in_process import Done
 from support.load_processes import (
     begin,
     children_of,
@@ -126,6 +124,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     assert not list(temporary.iterdir())
 
 
+Situation = Callable[[Database, Path, Path], AbstractContextManager[subprocess.Popen[str]]]
+
+
 @contextmanager
 def in_standard_input(
     database: Database, folder: Path, temporary: Path
@@ -149,23 +150,16 @@ def in_copy(database: Database, folder: Path, temporary: Path) -> Iterator[subpr
         yield loading
 
 
-@pytest.fixture(scope="module")
-def workbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workbook that takes long to read."""
-    path = tmp_path_factory.mktemp("workbook") / "long.xlsx"
-    book = openpyxl.Workbook(write_only=True)
-    sheet = book.create_sheet()
-    for line in table_text("users", range(20_000)).splitlines():
-        sheet.append(line.split(","))
-    book.save(path)
-    return path
-
-
 @contextmanager
 def in_spreadsheet(
     database: Database, folder: Path, temporary: Path
 ) -> Iterator[subprocess.Popen[str]]:
-    """A child process reads the workbook; it is there until its rows have been taken."""
+    """A child process reads a workbook; it is there until its rows have been taken."""
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for line in table_text("users", range(20_000)).splitlines():
+        sheet.append(line.split(","))
+    book.save(folder / "long.xlsx")
     loading = begin(database, "load", folder / "long.xlsx", temporary=temporary)
     wait_for(lambda: any(processor_seconds(pid) > 0.2 for pid in children_of(loading.pid)))
     yield loading
@@ -191,14 +185,6 @@ SITUATIONS = (in_standard_input, in_copy, in_spreadsheet, in_lock)
 ALL = pytest.mark.prove("each signal in each situation; each of both is in make test")
 
 
-def ends_soon(loading: subprocess.Popen[str]) -> bool:
-    try:
-        loading.wait(10)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
 @pytest.mark.parametrize(
     ("situation", "number"),
     [
@@ -218,17 +204,17 @@ def test_a_signal_ends_a_load_and_leaves_nothing(
     tmp_path: Path,
     temporary: Path,
     number: signal.Signals,
-    situation: Callable[[Database, Path, Path], AbstractContextManager[subprocess.Popen[str]]],
-    request: pytest.FixtureRequest,
+    situation: Situation,
 ) -> None:
-    if situation is in_spreadsheet:
-        (tmp_path / "long.xlsx").hardlink_to(request.getfixturevalue("workbook"))
     with situation(database, tmp_path, temporary) as loading:
         # As Ctrl-C in a terminal does, which reaches all processes of the call.
         os.killpg(loading.pid, number)
-        if situation is in_standard_input and not ends_soon(loading):
+        if situation is in_standard_input:
+            with suppress(subprocess.TimeoutExpired):
+                loading.wait(10)
             # A read that begins in the same moment misses it; a person presses again.
-            os.killpg(loading.pid, number)
+            if loading.poll() is None:
+                os.killpg(loading.pid, number)
     ended = end_of(loading)
     assert ended.code == 128 + number, ended
     assert ended.err.strip().splitlines()[-1] == "interrupted", ended
@@ -238,35 +224,11 @@ def test_a_signal_ends_a_load_and_leaves_nothing(
     assert state_of(database) == before
 
 
-@contextmanager
-def small_disk(megabytes: int) -> Iterator[Path]:
-    """A file system of its own in memory; skips the test where none can be mounted."""
-    with tempfile.TemporaryDirectory(prefix="labmart-test-") as name:
-        folder = Path(name).resolve()
-        options = ("-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "tmpfs", str(folder))
-        program = shutil.which("mount")
-        done = program and subprocess.run([program, *options], capture_output=True, check=False)
-        if not done or done.returncode:
-            pytest.skip("no file system can be mounted here")
-        try:
-            yield folder
-        finally:
-            subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(path: Path, leaving: int) -> None:
-    """A file that takes all space but so many bytes."""
-    with path.open("wb", buffering=0) as file:
-        left = shutil.disk_usage(path.parent).free - leaving
-        while left > 0:
-            left -= file.write(bytes(min(left, 1 << 20)))
-
-
 def test_a_full_disk_ends_the_load_and_loses_nothing(tmp_path: Path) -> None:
     old = write_table(tmp_path / "old.csv", "compounds", range(1_000), broken_every=99)
     # Longer cells would be compressed.
     new = write_table(tmp_path / "new.csv", "compounds", range(20_000), padding=1_500)
-    with small_disk(300) as disk:
+    with small_disk("300m") as disk:
         place = place_of(disk)
         start(place)
         try:
@@ -275,7 +237,8 @@ def test_a_full_disk_ends_the_load_and_loses_nothing(tmp_path: Path) -> None:
             before = state_of(database)
             database.rows("checkpoint")
             # It is full in the middle of the load.
-            fill(disk / "filler", 12_000_000)
+            with (disk / "filler").open("wb") as filler:
+                os.posix_fallocate(filler.fileno(), 0, shutil.disk_usage(disk).free - 12_000_000)
             ended = labmart(database, "load", new)
             assert ended.code == 4, ended
             assert "Nothing was written." in ended.err
@@ -294,13 +257,16 @@ def test_a_full_disk_for_temporary_files_is_told(database: Database, tmp_path: P
     users = write_table(tmp_path / "users.csv", "users", range(30))
     assert labmart(database, "load", users).code == 0
     before = state_of(database)
-    with small_disk(2) as disk:
+    with small_disk("2m") as disk:
         loading = begin(database, "load", "-", stdin=subprocess.PIPE, temporary=disk)
         assert loading.stdin is not None
         # Whoever writes to a loader that has given up gets an error then.
         with pytest.raises(BrokenPipeError):
             loading.stdin.write(table_text("compounds", range(300_000)))
-        spooled = end_of_refused(loading)
+        # Closing would flush what the loader does not want any more.
+        loading.stdin = None
+        spooled = end_of(loading)
+        assert spooled.code == 3, spooled
         assert "its disk has too little space" in spooled.err
         assert not list(disk.iterdir())
         damaged = write_table(tmp_path / "d.csv", "users", range(20_000), broken_every=1)
@@ -311,15 +277,6 @@ def test_a_full_disk_for_temporary_files_is_told(database: Database, tmp_path: P
         assert f"{damaged}: a temporary file of it cannot be written" in rejected.err
         assert not list(disk.iterdir())
     assert state_of(database) == before
-
-
-def end_of_refused(loading: subprocess.Popen[str]) -> Done:
-    # Closing flushes what the loader does not want any more.
-    assert loading.stdin is not None
-    loading.stdin = None
-    ended = end_of(loading)
-    assert ended.code == 3, ended
-    return ended
 
 
 def test_loads_at_once_bring_every_file_once(database: Database, tmp_path: Path) -> None:

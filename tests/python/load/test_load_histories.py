@@ -2,7 +2,7 @@
 
 Files of every form and content are appended, replace what was there, come again, are refused;
 loads are undone, redone, pruned. With LABMART_RANDOM_HISTORIES=300 in the environment `make prove`
-tries 300 more. A failure names the seed: `history(seed, …)` does it again.
+tries 300 more. A failure names the seed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support.engines import Engine, Rows
-from support.in_process import Done, labmart
+from support.engines import Rows
+from support.in_process import Done
 from support.load_model import Expected, Model
-from support.project import loading_project
+from support.person import Person
 from support.random_files import Made, random_file
 from support.random_tables import INPUTS
 
@@ -44,72 +44,28 @@ short.maxother = short.maxstring = 300
 short.maxtuple = 12
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return loading_project(tmp_path_factory.mktemp("histories"))
-
-
 @dataclass
 class Bench:
-    """Where a history happens, and what has happened so far."""
+    """Who does it, and what has happened so far."""
 
     rng: random.Random
-    project: Path
-    engine: Engine
-    schema: str
+    person: Person
     model: Model = field(default_factory=Model)
     made: list[Made] = field(default_factory=list)
 
-    def rows(self, sql: str) -> Rows:
-        """The rows of a query; `raw.` means the schema."""
-        return self.engine.rows(sql.replace("raw.", f"{self.schema}_raw."))
-
-    def everything(self) -> dict[str, Rows]:
-        """All that is there, down to the last timestamp."""
-        return self.engine.everything(f"{self.schema}_raw")
-
-    def labmart(self, *arguments: str, stdin: bytes = b"") -> Done:
-        """The command, whatever it is going to say."""
-        done = labmart(self.project, *arguments, stdin=stdin)
-        assert "\x1b" not in done.err
-        return done
-
-
-def history(seed: int, project: Path, engine: Engine) -> None:
-    """One history of some steps, checked after each. The working directory gets the files."""
-    bench = Bench(random.Random(seed), project, engine, f"h{seed}")
-    actions = ("load", "load", "load", "load", "check", "undo", "undo", "redo", "prune", "wrong")
-    for step in range(STEPS):
-        action = bench.rng.choice(actions) if step else "load"
-        before = bench.everything()
-        changed = ACTIONS[action](bench)
-        if changed:
-            compare(bench)
-        else:
-            assert bench.everything() == before, f"{action} must change nothing"
-
 
 def load(bench: Bench) -> bool:
-    """Load files: new ones, earlier ones, good ones and bad ones."""
-    return _load(bench, check=False)
-
-
-def check(bench: Bench) -> bool:
-    """The same without writing."""
-    return _load(bench, check=True)
-
-
-def _load(bench: Bench, *, check: bool) -> bool:
+    """Load files, or check them: new ones, earlier ones, good ones and bad ones."""
     rng, model = bench.rng, bench.model
     files, paths, stdin = _given(bench)
     # What is piped in comes now.
     arrived = [time.time() if made.name == "-" else _written(bench, made) for made in files]
     options, share = rng.choice(LIMITS)
-    replace = rng.random() < 0.35
+    replace, check = rng.random() < 0.35, rng.random() < 0.2
     expected = model.expect(files, arrived, replace=replace, share=share)
     arguments = ["load", *options, *(["--replace", "--allow-empty"] if replace else [])]
     arguments += ["--check"] if check else []
-    done = bench.labmart(*arguments, "--", *paths, stdin=stdin)
+    done = bench.person.labmart(*arguments, "--", *paths, stdin=stdin)
     assert done.code == expected.code, done.err
     assert done.out == ""
     _check_report(done, expected, check=check)
@@ -195,21 +151,14 @@ def _check_report(done: Done, expected: Expected, *, check: bool) -> None:
 
 
 def undo(bench: Bench) -> bool:
-    """Undo some loads."""
-    return _mark(bench, "undo", undone=True)
-
-
-def redo(bench: Bench) -> bool:
-    """Redo some loads."""
-    return _mark(bench, "redo", undone=False)
-
-
-def _mark(bench: Bench, command: str, *, undone: bool) -> bool:
+    """Undo or redo some loads."""
+    undone = bench.rng.random() < 0.7
     able = [entry for entry in bench.model.entries if entry.undone is not undone]
     chosen = bench.rng.sample(able, min(len(able), bench.rng.choice((1, 1, 2))))
     if not chosen:
         return False
-    done = bench.labmart(command, *(str(entry.load_id) for entry in chosen))
+    numbers = [str(entry.load_id) for entry in chosen]
+    done = bench.person.labmart("undo" if undone else "redo", *numbers)
     assert done.code == 0, done.err
     for entry in chosen:
         assert f"load {entry.load_id} (" in done.err
@@ -218,17 +167,19 @@ def _mark(bench: Bench, command: str, *, undone: bool) -> bool:
 
 
 def prune(bench: Bench) -> bool:
-    """Delete what does not count."""
-    if bench.rng.random() < 0.5:
-        return False
-    gone = bench.model.prune()
-    done = bench.labmart("prune")
+    """Delete what does not count, or ask what that would be."""
+    check = bench.rng.random() < 0.5
+    current = bench.model.visible()
+    gone = [entry for entry in bench.model.entries if entry.load_id not in current]
+    done = bench.person.labmart("prune", *(["--check"] if check else []))
     assert done.code == 0, done.err
-    told = (
-        f"In all {gone:,} with" if gone > 1 else "deleted" if gone else "there is nothing to delete"
-    )
+    rows = sum(len(entry.table.rows) for entry in gone)
+    word = "would be deleted" if check else "deleted"
+    told = f"In all {len(gone):,} with {rows:,} rows {word}." if gone else "nothing to delete"
     assert told in done.err
-    return gone > 0
+    if not check:
+        bench.model.prune()
+    return bool(gone) and not check
 
 
 def wrong(bench: Bench) -> bool:
@@ -247,69 +198,52 @@ def wrong(bench: Bench) -> bool:
         *(["undo", *kept, one] for one in undone),
         *(["redo", *undone, one] for one in kept),
     ]
-    done = bench.labmart(*bench.rng.choice(calls))
+    done = bench.person.labmart(*bench.rng.choice(calls))
     assert done.code == 2, done.err
     return False
 
 
-ACTIONS = {
-    "load": load,
-    "check": check,
-    "undo": undo,
-    "redo": redo,
-    "prune": prune,
-    "wrong": wrong,
-}
-
-
 def compare(bench: Bench) -> None:
     """The raw tables are what the model says, cell by cell."""
-    model = bench.model
-    ledger = bench.rows(
-        "select load_id, call_id, input, file, sha256, bytes, mode, status, records_read, "
-        "records_rejected, dialect <> '', started_at <= finished_at, loaded_by <> '' "
-        "from raw.loads order by load_id"
+    entries, statuses = bench.model.entries, bench.model.statuses()
+    ledger = (
+        "load_id, call_id, input, file, sha256, bytes, mode, status, records_read, "
+        "records_rejected, dialect <> '', started_at <= finished_at, loaded_by <> ''"
     )
-    _same(
-        ledger,
-        [
+    expected: dict[str, Rows] = {
+        f"select {ledger} from raw.loads order by load_id": [
             (
                 *(entry.load_id, entry.call, entry.input, entry.file, entry.sha256, entry.bytes),
-                *(entry.mode, model.status(entry), entry.table.read, len(entry.table.rejected)),
-                *(True, True, True),
+                *(entry.mode, statuses[entry.load_id], entry.table.read),
+                *(len(entry.table.rejected), True, True, True),
             )
-            for entry in model.entries
+            for entry in entries
         ],
-    )
-    rejected = bench.rows(
         "select load_id, line, rule, content, detail <> '' from raw.rejected_lines "
-        "order by load_id, line, content"
-    )
-    wanted: Rows = [
-        (entry.load_id, *line, True) for entry in model.entries for line in entry.table.rejected
-    ]
-    _same(rejected, wanted)
-    for entry_ in INPUTS:
-        columns = ", ".join(entry_.columns)
-        found = bench.rows(
-            f"select load_id, line, {columns} from raw.{entry_.name} order by load_id, line"
-        )
-        _same(
-            found,
-            [
+        "order by load_id, line, content": [
+            (entry.load_id, *line, True) for entry in entries for line in entry.table.rejected
+        ],
+        **{
+            f"select load_id, line, {', '.join(declared.columns)} from raw.{declared.name} "
+            "order by load_id, line": [
                 (entry.load_id, line, *cells)
-                for entry in model.entries
-                if entry.input == entry_.name
+                for entry in entries
+                if entry.input == declared.name
                 for line, cells in entry.table.rows
-            ],
-        )
+            ]
+            for declared in INPUTS
+        },
+    }
+    for query, right in expected.items():
+        found = bench.person.rows(query)
+        # The first row that differs; whole tables would hide it.
+        for row, other in zip(found, right, strict=False):
+            assert row == other, f"\nfound  {short.repr(row)}\nright  {short.repr(other)}"
+        assert len(found) == len(right)
 
 
-def _same(found: Rows, wanted: Rows) -> None:
-    """Say the first row that differs; whole tables would hide it."""
-    for one, other in zip(found, wanted, strict=False):
-        assert one == other, f"\nfound  {short.repr(one)}\nwanted {short.repr(other)}"
-    assert len(found) == len(wanted)
+# A check is a load, and a redo an undo.
+ACTIONS = (*(load,) * 5, *(undo,) * 3, prune, wrong)
 
 
 @pytest.mark.slow
@@ -322,17 +256,13 @@ def _same(found: Rows, wanted: Rows) -> None:
     ],
     indirect=["shared_engine"],
 )
-def test_a_random_history_leaves_exactly_what_it_must(
-    seed: int,
-    project: Path,
-    shared_engine: Engine,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for variable, value in shared_engine.environment.items():
-        monkeypatch.setenv(variable, value)
-    monkeypatch.setenv("LABMART_SCHEMA", f"h{seed}")
-    monkeypatch.setenv("LABMART_RAW_SCHEMA", f"h{seed}_raw")
-    monkeypatch.chdir(tmp_path)
-    history(seed, project, shared_engine)
-    shared_engine.rows(f"drop schema if exists h{seed}_raw cascade")
+def test_a_random_history_leaves_exactly_what_it_must(seed: int, person: Person) -> None:
+    bench = Bench(random.Random(seed), person)
+    for step in range(STEPS):
+        action = bench.rng.choice(ACTIONS) if step else load
+        before = person.everything()
+        if action(bench):
+            compare(bench)
+        else:
+            assert person.everything() == before, f"{action.__name__} must change nothing"
+    person.engine.rows(f"drop schema if exists {person.schema} cascade")

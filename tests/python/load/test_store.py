@@ -5,11 +5,11 @@ Whatever ends a load early leaves nothing; loads take turns, dbt waits where it 
 
 from __future__ import annotations
 
-import select
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -33,23 +33,14 @@ from support.raw_store import (
 )
 
 from loader.dbt import one_build_at_a_time
-from loader.engines import open_store
-from loader.engines.postgres import PostgresRaw
-from loader.engines.raw_store import RawStore, raw_tables
+from loader.engines import Engine as Connected
+from loader.engines.raw_store import RawStore, open_store, raw_tables
 from loader.errors import DatabaseFault, FileRefused, UsageError
 from loader.parsers.records import Batch, RejectedLine
 from loader.project import open_project
 from loader.sources import LAST_LOAD, read_inputs
 
 pytestmark = pytest.mark.slow
-
-
-def test_an_empty_database_has_an_empty_ledger_and_stays_empty(engine: Engine) -> None:
-    with open_store(engine.profile(), write=False) as store:
-        assert store.loads() == []
-    with open_store(engine.profile()) as store:
-        write_one(store)
-    assert engine.schemas("_raw") == []
 
 
 @pytest.mark.parametrize("engine", ["postgres", "duckdb", "lake"], indirect=True)
@@ -99,12 +90,16 @@ def test_a_schema_may_have_any_name(engine: Engine, schema: str) -> None:
     assert engine.schemas("_raw") == [f"{schema}_raw"]
 
 
-def test_a_load_id_is_never_used_twice(engine: Engine) -> None:
+def test_a_load_that_was_given_up_leaves_nothing_and_no_number_is_used_twice(
+    engine: Engine,
+) -> None:
     profile = engine.profile()
-    assert load_one(profile) == 1
+    with open_store(profile, write=False) as store:
+        assert store.loads() == []
     with open_store(profile) as store:
-        write_one(store)
-    assert load_one(profile) == 2, "a load that was rolled back leaves no trace"
+        assert write_one(store) == 1
+    assert engine.schemas("_raw") == []
+    assert [load_one(profile), load_one(profile)] == [1, 2]
     with open_store(profile) as store:
         store.delete(store.loads())
         store.commit()
@@ -190,7 +185,7 @@ class Slow(RawStore):
     chunk, kept_back = 1_000_000, 0
 
     def __init__(self) -> None:
-        super().__init__("raw", "raw", "nowhere")
+        super().__init__(Connected("raw", "nowhere", writes=True))
         self.made = self.written = 0
         self.ahead: list[int] = []
 
@@ -258,37 +253,19 @@ def test_a_bad_record_ends_the_load_before_all_is_sent(engine: Engine) -> None:
     assert no_thread_is_left()
 
 
-def test_two_first_loads_at_once_take_turns_and_one_says_that_it_waits(
-    engine: Engine,
-) -> None:
-    code = """
-    with open_store(profile) as store:
-        load_id = write_one(store)
-        print("has the turn", flush=True)
-        input()
-        store.commit()
-    print(load_id)
-    """
-    both = [process(engine.profile(), code) for _ in range(2)]
-    pipes = {one.stdout: one for one in both}
-    [has_turn], _, _ = select.select([*pipes], [], [], 60)
-    first = pipes[has_turn]
-    [second] = [one for one in both if one is not first]
-    assert second.stderr is not None
-    assert second.stderr.readline() == "another load is at work; waiting …\n"
-    said = [one.communicate("\n", timeout=60) for one in (first, second)]
-    assert said == [("has the turn\n1\n", ""), ("has the turn\n2\n", "")]
-    assert engine.rows("select count(*) from labmart_raw.people") == [(6,)]
-
-
-def test_who_waits_can_be_interrupted(engine: Engine) -> None:
-    with open_store(engine.profile()):
-        waiting = process(engine.profile(), "with open_store(profile): pass")
-        assert waiting.stderr is not None
-        assert "waiting" in waiting.stderr.readline()
-        waiting.send_signal(signal.SIGINT)
-        _, err = waiting.communicate(timeout=60)
-    assert "KeyboardInterrupt" in err
+def test_loads_take_turns_and_who_waits_is_told_and_can_be_interrupted(engine: Engine) -> None:
+    with open_store(engine.profile()) as first:
+        waiting = [process(engine.profile(), "print(load_one(profile))") for _ in range(3)]
+        for loading in waiting:
+            assert loading.stderr is not None
+            assert loading.stderr.readline() == "another load is at work; waiting …\n"
+        interrupted = waiting.pop()
+        interrupted.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in interrupted.communicate(timeout=60)[1]
+        assert write_one(first) == 1
+        first.commit()
+    assert {loading.communicate(timeout=60) for loading in waiting} == {("2\n", ""), ("3\n", "")}
+    assert engine.rows("select count(*) from labmart_raw.people") == [(9,)]
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.5])
@@ -348,12 +325,21 @@ def test_a_server_that_ends_the_connection_is_told(
     assert load_one(profile_of(database)) == 1
 
 
-def test_a_role_without_rights_is_told_of_labmart_roles(database: Database) -> None:
+@contextmanager
+def role(database: Database, rights: str = "") -> Iterator[str]:
+    """A role of its own; `rights` is SQL of which {} is its name."""
     name = f"guest_{database.name}"
-    database.rows(f"create role {name} login")
-    guest = profile_of(database, user=name)
-    said = "permission denied for {}.*`labmart roles`"
+    database.rows(f"create role {name} login; {rights.format(name)}")
     try:
+        yield name
+    finally:
+        database.rows(f"drop owned by {name}; drop role {name}")
+
+
+def test_a_role_without_rights_is_told_of_labmart_roles(database: Database) -> None:
+    said = "permission denied for {}.*`labmart roles`"
+    with role(database) as name:
+        guest = profile_of(database, user=name)
         with pytest.raises(DatabaseFault, match=said.format("database")):
             load_one(guest)
         load_one(profile_of(database))
@@ -364,23 +350,21 @@ def test_a_role_without_rights_is_told_of_labmart_roles(database: Database) -> N
             f"grant select, insert, update, delete on all tables in schema labmart_raw to {name}",
         )
         assert load_one(guest) == 2
-    finally:
-        database.rows(f"drop owned by {name}; drop role {name}")
 
 
 def test_limits_of_the_role_do_not_end_a_load(database: Database) -> None:
-    name = f"hasty_{database.name}"
-    database.rows(
-        f"create role {name} login; grant create on database {database.name} to {name};"
-        f"alter role {name} set statement_timeout = '300ms';"
-        f"alter role {name} set idle_in_transaction_session_timeout = '300ms';"
-        f"alter role {name} set synchronous_commit = off;"
-        f"alter role {name} set default_transaction_isolation = 'serializable'",
+    rights = (
+        f"grant create on database {database.name} to {{0}};"
+        "alter role {0} set statement_timeout = '300ms';"
+        "alter role {0} set idle_in_transaction_session_timeout = '300ms';"
+        "alter role {0} set synchronous_commit = off;"
+        "alter role {0} set default_transaction_isolation = 'serializable'"
     )
-    try:
-        with open_store(profile_of(database, user=name)) as store:
+    with role(database, rights) as name:
+        profile = profile_of(database, user=name)
+        with open_store(profile) as store:
             time.sleep(0.6)
-            write_one(store, (one for one, _ in zip(endless(1, 0.2), range(4), strict=False)))
+            write_one(store, (rows for rows, _ in zip(endless(1, 0.2), range(4), strict=False)))
             settings = store.run(
                 "select current_setting('synchronous_commit'), "
                 "current_setting('transaction_isolation')"
@@ -390,25 +374,21 @@ def test_limits_of_the_role_do_not_end_a_load(database: Database) -> None:
         database.rows(f"alter role {name} set default_transaction_read_only = on")
         with (
             pytest.raises(DatabaseFault, match="in a read-only transaction"),
-            open_store(profile_of(database, user=name)) as store,
+            open_store(profile) as store,
         ):
             write_one(store)
-    finally:
-        database.rows(f"drop owned by {name}; drop role {name}")
 
 
 def test_a_connection_lost_in_the_commit_says_that_nobody_knows(database: Database) -> None:
     with open_store(profile_of(database)) as store:
         write_one(store)
-        assert isinstance(store, PostgresRaw)
         store.settle()
         database.rows(
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and application_name = 'labmart load'",
         )
-        store.changed.clear()
         with pytest.raises(DatabaseFault, match="Either all of it was written or nothing"):
-            store.end()
+            store.engine.commit()
 
 
 def test_a_reader_does_not_wait_for_a_load(database: Database) -> None:

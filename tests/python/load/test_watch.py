@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.engines import DuckDB
 from support.load_processes import wait_for
-from support.person import HEADER, Person, person_in
+from support.person import USERS, Person, person_in
 from support.watching import LONG_AGO, drop, files, user, watch
 
 from loader import watch as watch_module
 from loader.errors import EXIT_INTERRUPTED, BuildFailed, FileRefused
-from loader.watch import Folder, WatchedFile, WatchOptions, is_being_written
+from loader.files.content import ListedFile
+from loader.watch import Folder, WatchOptions, is_being_written
 
 pytestmark = pytest.mark.slow
 
@@ -26,19 +26,23 @@ def person(postgres_person: Person) -> Person:
     return postgres_person
 
 
-def test_a_loaded_file_moves_and_a_refused_one_has_its_report(person: Person, box: Path) -> None:
-    drop(box, "users.csv")
-    drop(box, "press/notes.txt", "no table\n")
-    done = watch(person, box)
-    assert done.code == 3
+def test_a_loaded_file_moves_a_refused_one_has_its_report_and_none_is_overwritten(
+    person: Person, box: Path
+) -> None:
+    for number in range(3):
+        drop(box, "users.csv", user(number))
+        drop(box, "press/bad.csv", f"bad {number}\n")
+        assert watch(person, box).code == 3
+    ends = ("-2", "-3", "")
     assert files(box) == [
-        "loaded/DAY/users.csv",
-        "rejected/DAY/press/notes.txt",
-        "rejected/DAY/press/notes.txt.report.txt",
+        *(f"loaded/DAY/users{end}.csv" for end in ends),
+        *(f"rejected/DAY/press/bad{end}.csv{of}" for end in ends for of in ("", ".report.txt")),
     ]
-    [report] = box.glob("rejected/*/press/*.report.txt")
-    assert "no line of the first 100 names columns" in report.read_text()
-    assert person.names() == ["Ada", "Béla"]
+    texts = {path.read_text() for path in box.glob("loaded/*/*.csv")}
+    assert texts == {user(number) for number in range(3)}
+    for report in box.glob("rejected/*/press/*.report.txt"):
+        assert "no line of the first 100 names columns" in report.read_text()
+    assert person.names() == ["User 0", "User 1", "User 2"]
     assert watch(person, box).code == 0
 
 
@@ -52,63 +56,34 @@ def test_another_engine_is_watched_for_as_well(
     assert person.names() == ["Ada", "Béla"]
 
 
-def test_no_file_is_overwritten(person: Person, box: Path) -> None:
-    for number in range(3):
-        drop(box, "users.csv", user(number))
-        drop(box, "bad.csv", f"bad {number}\n")
-        watch(person, box)
-    assert files(box) == [
-        *(f"loaded/DAY/users{end}.csv" for end in ("-2", "-3", "")),
-        "rejected/DAY/bad-2.csv",
-        "rejected/DAY/bad-2.csv.report.txt",
-        "rejected/DAY/bad-3.csv",
-        "rejected/DAY/bad-3.csv.report.txt",
-        "rejected/DAY/bad.csv",
-        "rejected/DAY/bad.csv.report.txt",
-    ]
-    texts = {path.read_text() for path in box.glob("loaded/*/*.csv")}
-    assert texts == {user(number) for number in range(3)}
-
-
-def test_files_are_loaded_in_the_order_in_which_a_person_reads_them(
+def test_files_come_in_the_order_in_which_a_person_reads_them_and_again_as_the_newest(
     person: Person, box: Path
 ) -> None:
     drop(box, "users_10.csv", user(1), written=LONG_AGO)
     drop(box, "users_9.csv", user(2), written=LONG_AGO + 10)
     assert watch(person, box).code == 0
-    loaded = person.rows("select file from raw.loads order by load_id")
-    names = [str(name).rpartition("/")[2] for (name,) in loaded]
-    assert names == ["users_9.csv", "users_10.csv"]
-
-
-def test_what_was_sent_earlier_and_comes_again_is_the_newest(person: Person, box: Path) -> None:
-    for day, name in enumerate(("Ada", "Eda", "Ada")):
-        drop(box, f"{day}.csv", HEADER + f"1,{name},,\n", written=LONG_AGO + day)
+    # What was sent earlier.
+    drop(box, "again.csv", user(2), written=LONG_AGO + 20)
+    for _ in range(2):
         assert watch(person, box).code == 0
-    assert person.rows("select status from raw.loads order by load_id") == [
-        ("superseded",),
-        ("current",),
-        ("current",),
+    loaded = person.rows("select file, status from raw.loads order by load_id")
+    assert [(str(name).rpartition("/")[2], status) for name, status in loaded] == [
+        ("users_9.csv", "superseded"),
+        ("users_10.csv", "current"),
+        ("again.csv", "current"),
     ]
-    assert watch(person, box).code == 0
-    assert len(person.names()) == 3
 
 
 def test_what_is_unfinished_or_nobodys_stays(person: Person, box: Path) -> None:
-    kept = ["a.csv.part", "b.tmp", ".hidden.csv", "~$c.xlsx", "d.crdownload"]
+    kept = [".hidden.csv", "a.csv.part", "b.tmp", "d.crdownload", "growing.csv", "~$c.xlsx"]
     for name in kept:
         drop(box, name)
-    assert watch(person, box).code == 0
-    assert files(box) == sorted(kept)
-    assert not person.has_tables()
-
-
-def test_a_file_that_is_open_for_writing_is_not_complete(person: Person, box: Path) -> None:
-    path = drop(box, "growing.csv")
+    path = box / "growing.csv"
     with path.open("a") as file:
         assert is_being_written(path)
-        done = watch(person, box)
-        assert "still being written" in done.err
+        assert "still being written" in watch(person, box).err
+        assert files(box) == kept
+        assert not person.has_tables()
         file.write("3,Cy,,\n")
     assert not is_being_written(path)
     os.utime(path, (LONG_AGO, LONG_AGO))
@@ -151,21 +126,19 @@ def test_what_stays_is_loaded_once_and_an_undo_stays_one(
     ) == ("not" in moment)
     assert person.labmart("undo", "1").code == 0
     assert "it had been loaded already" in watch(person, box, *options).err
-    assert files(box) == ["users.csv" if moment == "kept" else "loaded/DAY/users.csv"]
     assert person.rows("select load_id, status from raw.loads") == [(1, "reverted")]
-
-
-def test_what_was_undone_and_is_put_there_once_more_is_loaded_again(
-    person: Person, box: Path
-) -> None:
-    drop(box, "users.csv")
-    assert watch(person, box).code == 0
-    assert person.labmart("undo", "1").code == 0
+    if moment == "kept":
+        assert files(box) == ["users.csv"]
+        return
+    # What is put there once more is loaded again.
+    assert files(box) == ["loaded/DAY/users.csv"]
     [loaded] = box.glob("loaded/*/users.csv")
     loaded.rename(box / "users.csv")
     assert watch(person, box).code == 0
-    statuses = person.rows("select load_id, status from raw.loads order by load_id")
-    assert statuses == [(1, "reverted"), (2, "current")]
+    assert person.rows("select load_id, status from raw.loads order by load_id") == [
+        (1, "reverted"),
+        (2, "current"),
+    ]
 
 
 def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
@@ -173,7 +146,7 @@ def test_a_newer_file_that_comes_under_the_name_is_loaded_too(
 ) -> None:
     move = Folder.move
 
-    def late(self: Folder, file: WatchedFile, folder: str, report: str | None) -> str:
+    def late(self: Folder, file: ListedFile, folder: str, report: str | None) -> str:
         drop(box, "new", user(7)).rename(box / "users.csv")
         return move(self, file, folder, report)
 
@@ -223,16 +196,14 @@ def test_a_database_that_is_down_is_no_fault_of_the_file(
 def test_one_build_follows_all_that_was_loaded(
     person: Person, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    builds = []
+    builds: list[bool] = []
+    green = True
 
-    def build(result: bool) -> Callable[..., bool]:
-        def run(*_: object) -> bool:
-            builds.append(result)
-            return result
+    def build(*_: object) -> bool:
+        builds.append(green)
+        return green
 
-        return run
-
-    monkeypatch.setattr(watch_module, "run_and_report", build(result=True))
+    monkeypatch.setattr(watch_module, "run_and_report", build)
     once = ("watch", str(box), "--once", "--interval", "0.1")
     assert person.labmart(*once).code == 0
     assert builds == []
@@ -240,11 +211,46 @@ def test_one_build_follows_all_that_was_loaded(
     drop(box, "b.csv", user(2))
     assert person.labmart(*once).code == 0
     assert builds == [True]
-    monkeypatch.setattr(watch_module, "run_and_report", build(result=False))
+    green = False
     drop(box, "c.csv", user(3))
-    assert person.labmart(*once).code == BuildFailed.exit_code
-    assert builds == [True, False]
     # Whoever comes later asks for a build, which is left out where nothing has changed: the last
     # one may have been killed.
-    assert person.labmart(*once).code == BuildFailed.exit_code
-    assert builds == [True, False, False]
+    for number in (1, 2):
+        assert person.labmart(*once).code == BuildFailed.exit_code
+        assert builds == [True, *[False] * number]
+
+
+# A prefix of an object store.
+
+
+def objects() -> list[str]:
+    import s3fs
+
+    found = s3fs.S3FileSystem(skip_instance_cache=True).find("watched/incoming")
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    return sorted(path.removeprefix("watched/incoming/").replace(day, "DAY") for path in found)
+
+
+@pytest.mark.usefixtures("s3_environment")
+def test_objects_are_loaded_once_and_move_where_it_is_asked_for(person: Person) -> None:
+    import s3fs
+
+    system = s3fs.S3FileSystem(skip_instance_cache=True)
+    system.mkdir("watched")
+    system.pipe("watched/incoming/users.csv", USERS.encode())
+    system.pipe("watched/incoming/plate #1?/bad.csv", b"no table\n")
+    prefix = "s3://watched/incoming/"
+    for _ in range(2):
+        # What is refused and stays is read again by each call.
+        assert watch(person, prefix).code == 3
+    assert objects() == ["plate #1?/bad.csv", "users.csv"]
+    loads = "select load_id, file from raw.loads"
+    assert person.rows(loads) == [(1, "s3://watched/incoming/users.csv")]
+    assert watch(person, prefix, "--move").code == 3
+    assert objects() == [
+        "loaded/DAY/users.csv",
+        "rejected/DAY/plate #1?/bad.csv",
+        "rejected/DAY/plate #1?/bad.csv.report.txt",
+    ]
+    assert watch(person, prefix, "--move").code == 0
+    assert len(person.rows(loads)) == 1

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from support.databases import Database, fresh_database, small_disk
+from support.databases import Database, fresh_database, small_tablespace
 from support.in_process import Done, labmart
 from support.project import ROOT
 
@@ -323,7 +323,7 @@ def test_a_full_disk_changes_nothing_and_the_next_build_is_whole(
         "select n from generate_series(1, {{ var('many', 1) }}) as n\n"
     )
     seen = "select (select count(*) from labmart.many), (select sum(twice) from labmart.doubled)"
-    with small_disk(server) as (disk, enlarge), fresh_database(server) as database:
+    with small_tablespace(server) as (disk, enlarge), fresh_database(server) as database:
         database.rows(f"alter database {database.name} set default_tablespace = {disk}")
         assert run(tiny, database, "build").code == 0
         assert database.rows(seen) == [(1, 6)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
@@ -178,8 +179,33 @@ def test_no_column_of_a_mart_is_called_like_a_parameter_of_the_service() -> None
     assert names.isdisjoint(RowQuery.model_fields)
 
 
+def test_unit_tests_hold_whatever_variables_a_run_is_given(manifest: Node) -> None:
+    """`dbt build --vars 'input: seeds'` tests the same rules."""
+    models = {n["name"]: n["raw_code"] for n in described(manifest) if "raw_code" in n}
+    read = {name: set(re.findall(r"\bvar\('(\w+)'", code)) for name, code in models.items()}
+    assert any(read.values())
+    for unit in manifest["unit_tests"].values():
+        overridden = (unit["overrides"] or {}).get("vars", {})
+        assert read[unit["model"]] <= overridden.keys(), unit["name"]
+
+
 def _place(found: dict[str, Contract]) -> Callable[[Node], int]:
     return lambda node: list(found).index(node["alias"])
+
+
+def test_the_page_on_data_quality_has_every_rule_and_names_tests_that_there_are(
+    manifest: Node,
+) -> None:
+    page = (ROOT / "docs" / "data_quality.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (error|warning) \|", page, re.MULTILINE)
+    with (ROOT / "seeds" / "issue_rules.csv").open(encoding="utf-8", newline="") as file:
+        rules = [(rule["rule"], rule["severity"]) for rule in csv.DictReader(file)]
+    assert sorted(rows) == sorted(rules)
+    nodes = [*manifest["nodes"].values(), *manifest["unit_tests"].values()]
+    tests = {node["name"] for node in nodes if node["resource_type"].endswith("test")}
+    named = set(re.findall(r"`(\w+(?:_\w+){3,})`", page))
+    assert named & tests
+    assert named - tests - {rule for rule, _ in rules} == {"resolved_by_load_id"}
 
 
 def test_every_doc_block_is_used() -> None:

@@ -42,12 +42,13 @@ def load(bench: Workbench, lab: Lab, rng: random.Random, folder: Path) -> Lab:
             undone = expected.loaded[0]
             bench.labmart("undo", str(undone.load_id))
             undone.undone = True
+    statuses = model.statuses()
     loads = [
         File(
             entry.input,
             entry.load_id,
             entry.file,
-            model.status(entry),
+            statuses[entry.load_id],
             tuple(Row(line, cells) for line, cells in entry.table.rows),
             tuple(RejectedLine(line, rule, "-", text) for line, rule, text in entry.table.rejected),
         )

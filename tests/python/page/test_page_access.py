@@ -196,12 +196,12 @@ def test_all_of_it_works_by_keyboard(page: Page, lab: PageLab) -> None:
     until("Load 1 file")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="What is going on")).to_be_focused()
-    options = lab.newest_job()["options"]
-    assert isinstance(options, dict)
-    assert options["replace"]
+    assert lab.newest_job()["options"]["replace"]
     until("Cancel: Load of users.csv")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("article", name="Load of users.csv")).to_contain_text("Cancelled")
+    cancelled = page.get_by_role("article", name="Load of users.csv")
+    expect(cancelled).to_contain_text("Cancelled. What had been loaded before stays loaded.")
+    assert lab.newest_job()["state"] == "cancelled"
     until("Search for")
     page.keyboard.type("curie")
     expect(page.locator("#mart-grid tbody tr")).to_have_count(2)

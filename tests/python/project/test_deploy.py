@@ -198,8 +198,8 @@ def test_the_first_start_makes_an_owner_who_can_make_the_roles(
     monkeypatch.setenv("PGPASSWORD_FILE", str(tmp_path / "database_password"))
     monkeypatch.setenv("LABMART_SCHEMA", created.name)
     monkeypatch.setenv("LABMART_RAW_SCHEMA", f"{created.name}_raw")
-    for _ in range(2):
-        done = labmart(project, "roles")
+    for call in (("roles",), ("load", str(ROOT / "seeds" / "raw_users.csv"))) * 2:
+        done = labmart(project, *call)
         assert done.code == 0, done.err
     rights = "select rolsuper, rolcreatedb from pg_roles where rolname = current_user"
     assert created.rows(rights) == [(False, False)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.databases import Database, fresh_database
 from support.project import ROOT
-from support.serving import Server, project_to_serve, serving
+from support.serving import Server, project_to_serve, put, serving, users
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +21,9 @@ def served_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service(served_project: Path, server: Database) -> Iterator[Server]:
-    """The real service with its worker, on a database of its own."""
+    """The real service with its worker, on a database of its own that has raw tables."""
     with fresh_database(server) as database, serving(served_project, database) as running:
+        running.ended(put(running, "first.csv", users(590)).json()["id"])
         yield running
 
 

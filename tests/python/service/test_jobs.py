@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from support.databases import Database
-from support.load_processes import wait_for
 
 from loader.build import BuildOutcome, Failure
 from loader.database import find_database
@@ -20,8 +18,6 @@ from loader.project import Project
 from loader.service import worker
 from loader.service.jobs import (
     MOST_ATTEMPTS,
-    WORKING,
-    Job,
     JobStore,
     Kind,
     Options,
@@ -56,10 +52,6 @@ def accept(jobs: JobStore, kind: Kind = "load", *, build: bool = True) -> UUID:
     return jobs.accept(uuid4(), kind, "local", Options(build=build)).id
 
 
-def ids(jobs: Sequence[Job]) -> list[UUID]:
-    return [job.id for job in jobs]
-
-
 def write(jobs: JobStore) -> UUID:
     """Do the next job as far as the build."""
     [job] = jobs.claim()
@@ -68,27 +60,17 @@ def write(jobs: JobStore) -> UUID:
     return job.id
 
 
-def keep_built(jobs: JobStore, build: Sequence[Job]) -> None:
-    for job in build:
-        jobs.end(job.id, "done")
-
-
 def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> None:
     kinds: tuple[Kind, ...] = ("load", "build", "undo", "load")
     accepted = [accept(jobs, kind) for kind in kinds]
     assert [write(jobs) for _ in range(3)] == [accepted[0], accepted[2], accepted[3]]
     build = jobs.claim()
     assert all(job.awaits_build for job in build)
-    assert ids(build) == accepted
-    keep_built(jobs, build)
+    assert [job.id for job in build] == accepted
+    for job in build:
+        jobs.end(job.id, "done")
     assert {jobs.find(job).state for job in accepted} == {"done"}
     assert jobs.claim() == []
-
-
-def test_without_a_build_a_job_ends_when_it_is_written(jobs: JobStore) -> None:
-    job = accept(jobs, build=False)
-    write(jobs)
-    assert jobs.find(job).state == "done"
 
 
 def test_a_job_that_ends_its_worker_each_time_is_given_up(jobs: JobStore) -> None:
@@ -106,38 +88,18 @@ def test_a_job_that_ends_its_worker_each_time_is_given_up(jobs: JobStore) -> Non
 def test_who_waits_for_a_build_with_others_is_cancelled_at_once(jobs: JobStore) -> None:
     first, second = accept(jobs), accept(jobs)
     write(jobs), write(jobs)
-    build = jobs.claim()
+    jobs.claim()
     assert jobs.cancel(first).state == "cancelled"
     # Alone now: the build itself has to end, which only its worker can do.
     assert jobs.cancel(second).state == "running"
     assert [jobs.find(job).cancel_requested for job in (first, second)] == [False, True]
-    keep_built(jobs, build)
-    assert jobs.find(first).state == "cancelled"
+    # The wish outlives the worker: another one comes, and finds nothing to build.
+    assert jobs.claim() == []
+    jobs.end(first, "done")
+    assert [jobs.find(job).state for job in (first, second)] == ["cancelled", "cancelled"]
     with pytest.raises(Problem) as ended:
         jobs.cancel(first)
     assert ended.value.status == 409
-
-
-def test_a_wish_to_cancel_outlives_the_worker(jobs: JobStore) -> None:
-    job = accept(jobs)
-    write(jobs)
-    jobs.claim()
-    assert jobs.cancel(job).state == "running"
-    # Another worker comes, and finds nothing to build.
-    assert jobs.claim() == []
-    assert jobs.find(job).state == "cancelled"
-
-
-def test_a_worker_is_known_by_its_lock(
-    jobs: JobStore, settings: Settings, shared_database: Database
-) -> None:
-    assert not jobs.has_worker()
-    with closing(shared_database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(f'set search_path to "{settings.schema}"')
-        cursor.execute(f"select pg_advisory_lock({WORKING})")
-        assert jobs.has_worker()
-    # The server hears of the connection's end a moment later.
-    wait_for(lambda: not jobs.has_worker())
 
 
 def test_odd_names_of_schemas_are_names(
@@ -149,6 +111,7 @@ def test_odd_names_of_schemas_are_names(
         jobs = JobStore(tables)
         job = accept(jobs, build=False)
         assert write(jobs) == job
+        assert jobs.find(job).state == "done", "no build is waited for"
 
 
 def test_a_red_build_fails_its_jobs_by_the_names_of_its_tests(

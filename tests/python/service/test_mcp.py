@@ -111,4 +111,4 @@ def test_who_reads_marts_cannot_write(service: Server, monkeypatch: pytest.Monke
         monkeypatch.setenv(name, value)
     profile = load_profile(open_project(service.project), None)
     with connect(profile) as source, pytest.raises(QueryFailed, match="read-only transaction"):
-        source.all("create schema mine")
+        source.run("create schema mine")

@@ -9,13 +9,14 @@ import json
 import random
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from functools import cmp_to_key
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import duckdb
@@ -38,10 +39,11 @@ from loader.service.marts import Marts, RowQuery
 
 pytestmark = pytest.mark.slow
 
-Row = tuple[object, ...]
+Row = tuple[Any, ...]
 MARTS = """
 models:
-  - name: accepted_things
+  - &things
+    name: accepted_things
     config: {alias: things, meta: {order_by: [id]}}
     data_tests:
       - unique_combination_of_columns:
@@ -49,17 +51,16 @@ models:
     columns:
       - {name: id, data_type: bigint}
       - {name: name, data_type: text}
-      - {name: amount, data_type: "numeric(18, 6)"}
+      - {name: amount, data_type: "numeric(18,6)"}
       - {name: day, data_type: date}
       - {name: is_good, data_type: boolean}
+  - {<<: *things, name: others, config: {meta: {order_by: [id]}}}
   - name: notes
     config: {meta: {order_by: [name]}}
     columns:
       - {name: name, data_type: text}
-      - {name: amount, data_type: "numeric(18, 6)"}
+      - {name: amount, data_type: "numeric(18,6)"}
 """
-THINGS = "id bigint, name text, amount numeric(18,6), day date, is_good boolean"
-NOTES = "name text, amount numeric(18,6)"
 
 
 def content(answer: Response) -> bytes:
@@ -89,25 +90,24 @@ class Asker:
         """The engine on a connection as requests have it."""
         return self.marts.reading(self.schema, mart_contract(self.project, name))
 
-    def sql(self, *statements: str) -> None:
-        """Run statements in the schema of the marts."""
+    def sql(self, *statements: str, rows: Sequence[Row] = ()) -> None:
+        """Run statements in the schema of the marts; `rows` go into the table `fresh`."""
         with closing(self.database.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(f'create schema if not exists "{self.schema}"')
             cursor.execute(f'set search_path to "{self.schema}"')
             for statement in statements:
                 cursor.execute(statement)
-
-    def fill(self, table: str, columns: str, rows: list[Row]) -> None:
-        """Put a new table with these rows into the old one's place, as dbt does."""
-        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(f'create schema if not exists "{self.schema}"')
-            cursor.execute(f'set search_path to "{self.schema}"')
-            cursor.execute(f"create table fresh ({columns})")
             for row in rows:
                 cursor.execute(f"insert into fresh values ({', '.join(['%s'] * len(row))})", row)
-            cursor.execute(
-                f"begin; drop table if exists {table}; alter table fresh rename to {table}; commit"
-            )
+
+    def fill(self, table: str, rows: Sequence[Row]) -> None:
+        """Put a new table with these rows into the old one's place, as dbt does."""
+        columns = mart_contract(self.project, table).columns
+        declared = ", ".join(f"{column.name} {column.type}" for column in columns)
+        self.sql(f"create table fresh ({declared})", rows=rows)
+        self.sql(
+            f"begin; drop table if exists {table}; alter table fresh rename to {table}; commit"
+        )
 
     def ask(self, mart: str, *pairs: tuple[str, object], **headers: str) -> Response:
         """The answer to a request; a header `if_none_match` is If-None-Match."""
@@ -171,7 +171,7 @@ def asker(shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -
         schema = f"q{uuid.uuid4().hex[:10]}"
         patch.setenv("LABMART_SCHEMA", schema)
         found = Asker(shared_database, Project(root, root), schema)
-        found.fill("things", THINGS, ROWS)
+        found.fill("things", ROWS)
         yield found
         found.marts.close()
 
@@ -239,21 +239,20 @@ def test_a_bad_parameter_is_named(asker: Asker, name: str, value: str, said: str
     assert caught.value.parameter == name
 
 
-def model_order(rows: list[Row], order: list[tuple[int, bool]]) -> list[Row]:
-    """The rows in order; NULL is least, text by code points."""
-
-    def compare(one: Row, other: Row) -> int:
-        for column, descending in order:
-            a, b = one[column], other[column]
-            if a == b:
-                continue
-            less = a is None or (b is not None and a < b)  # type: ignore[operator]
-            return (-1 if less else 1) * (-1 if descending else 1)
-        return 0
-
-    return sorted(rows, key=cmp_to_key(compare))
+def rank(column: int, row: Row) -> tuple[bool, Any]:
+    """NULL is least, text goes by code points."""
+    return row[column] is not None, row[column]
 
 
+def in_order(rows: list[Row], order: list[tuple[int, bool]]) -> list[Row]:
+    for column, falls in reversed(order):
+        rows = sorted(rows, key=partial(rank, column), reverse=falls)
+    return rows
+
+
+TRIES = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 _TEXTS = st.sampled_from([None, "", "a", "A", "ä", "=1", "a,b", 'q"', "🧪", "\t"])
 _THINGS = st.lists(
     st.tuples(
@@ -266,9 +265,7 @@ _THINGS = st.lists(
 )
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@TRIES
 @given(
     rows=_THINGS,
     order=st.lists(st.tuples(st.integers(0, 4), st.booleans()), unique_by=lambda one: one[0]),
@@ -280,24 +277,18 @@ def test_all_pages_together_are_the_whole_once_and_in_order(
 ) -> None:
     things = [(number, *row) for number, row in enumerate(rows)]
     random.Random(0).shuffle(things)
-    asker.fill("things", THINGS, things)
-    try:
-        names = ",".join(f"{'-' if down else ''}{NAMES[column]}" for column, down in order)
-        pairs: list[tuple[str, object]] = [("order", names), ("id", f"gte.{least}")]
-        pages = list(asker.pages("things", *pairs, ("limit", limit)))
-        wanted = model_order(
-            [row for row in things if int(str(row[0])) >= least], [*order, (0, False)]
-        )
-        assert [id_ for page in pages for id_ in ids(page)] == [row[0] for row in wanted]
-        assert all(len(page) == limit for page in pages[:-1])
-        assert ids(asker.items("things", *pairs, ("limit", 0))) == [row[0] for row in wanted]
-    finally:
-        asker.fill("things", THINGS, ROWS)
+    asker.fill("others", things)
+    names = ",".join(f"{'-' if down else ''}{NAMES[column]}" for column, down in order)
+    pairs: list[tuple[str, object]] = [("order", names), ("id", f"gte.{least}")]
+    pages = list(asker.pages("others", *pairs, ("limit", limit)))
+    kept = [row for row in things if row[0] >= least]
+    expected = [row[0] for row in in_order(kept, [*order, (0, False)])]
+    assert [id_ for page in pages for id_ in ids(page)] == expected
+    assert all(len(page) == limit for page in pages[:-1])
+    assert ids(asker.items("others", *pairs, ("limit", 0))) == expected
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@TRIES
 @given(
     rows=st.lists(st.tuples(st.sampled_from([None, "a", LONG + "1", LONG + "0"]), st.just(1))),
     limit=st.integers(1, 4),
@@ -306,7 +297,7 @@ def test_all_pages_together_are_the_whole_once_and_in_order(
 def test_rows_that_are_equal_come_as_often_as_they_are_there(
     asker: Asker, rows: list[Row], limit: int, order: str
 ) -> None:
-    asker.fill("notes", NOTES, rows)
+    asker.fill("notes", rows)
     pages = [
         item["name"]
         for page in asker.pages("notes", ("limit", limit), ("order", order))
@@ -319,22 +310,19 @@ def test_rows_that_are_equal_come_as_often_as_they_are_there(
 
 def test_csv_is_safe_for_a_spreadsheet_unless_asked_for_as_it_is(asker: Asker) -> None:
     signs = ["=1", "+1", "-1", "@a", "\t=1", "\r=1", "a=1", "'=1", "", "%s%%"]
-    asker.fill("things", THINGS, [(n, text, -1, None, True) for n, text in enumerate(signs)])
-    try:
-        rows = list(csv.reader(io.StringIO(asker.body("things", ("format", "csv")).decode(), "")))
-        assert rows[0] == NAMES
-        safe = ["'=1", "'+1", "'-1", "'@a", "'\t=1", "'\r=1", "a=1", "'=1", "", "%s%%"]
-        assert [row[1] for row in rows[1:]] == safe
-        assert {(row[2], row[4]) for row in rows[1:]} == {("-1.000000", "true")}
-        kept = asker.body("things", ("format", "csv"), ("formulas", "keep")).decode()
-        assert [row[1] for row in csv.reader(io.StringIO(kept, ""))][1:] == signs
-    finally:
-        asker.fill("things", THINGS, ROWS)
+    asker.fill("others", [(n, text, -1, None, True) for n, text in enumerate(signs)])
+    rows = list(csv.reader(io.StringIO(asker.body("others", ("format", "csv")).decode(), "")))
+    assert rows[0] == NAMES
+    safe = ["'=1", "'+1", "'-1", "'@a", "'\t=1", "'\r=1", "a=1", "'=1", "", "%s%%"]
+    assert [row[1] for row in rows[1:]] == safe
+    assert {(row[2], row[4]) for row in rows[1:]} == {("-1.000000", "true")}
+    kept = asker.body("others", ("format", "csv"), ("formulas", "keep")).decode()
+    assert [row[1] for row in csv.reader(io.StringIO(kept, ""))][1:] == signs
 
 
 def test_each_format_has_the_same_rows_with_their_types(asker: Asker, tmp_path: Path) -> None:
     pairs = [("order", "-id"), ("id", "lt.9")]
-    expected = [row for row in reversed(ROWS) if int(str(row[0])) < 9]
+    expected = [row for row in reversed(ROWS) if row[0] < 9]
     file = tmp_path / "things.parquet"
     file.write_bytes(asker.body("things", ("format", "parquet"), *pairs))
     with duckdb.connect() as engine:
@@ -440,34 +428,28 @@ def other(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asker]:
     made.marts.close()
 
 
-def test_nothing_can_be_written_and_a_slow_query_ends(asker: Asker, other: Asker) -> None:
+def test_nothing_can_be_written_and_nobody_waits_long(asker: Asker, other: Asker) -> None:
     with pytest.raises(Exception, match="read-only"), asker.reading("things") as engine:
-        engine.all(f'delete from "{asker.schema}".things returning 1')
+        engine.run(f'delete from "{asker.schema}".things returning 1')
     with pytest.raises(QueryTooSlow), other.reading("things") as engine:
-        engine.all("select pg_sleep(60)")
-
-
-def test_a_swap_while_a_query_runs_is_seen_by_the_next(asker: Asker) -> None:
-    """In a transaction that had looked before the swap, the new table would have no rows."""
-    with asker.reading("things") as engine:
-        swap = threading.Thread(target=asker.fill, args=("things", THINGS, ROWS))
-        swap.start()
-        [(count,)] = engine.all(f'select count(*) from "{asker.schema}".things')
-        assert count == len(ROWS)
-    swap.join()
-    assert len(asker.items("things")) == len(ROWS)
-
-
-def test_a_table_that_stays_locked_is_told(asker: Asker, other: Asker) -> None:
+        engine.run("select pg_sleep(60)")
+    with other.reading("things"), pytest.raises(TooBusy):
+        other.ask("things")
     with closing(asker.database.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(f'begin; lock table "{asker.schema}".things')
         with pytest.raises(QueryTooSlow):
             other.ask("things")
 
 
-def test_no_more_queries_than_connections(other: Asker) -> None:
-    with other.reading("things"), pytest.raises(TooBusy):
-        other.ask("things")
+def test_a_swap_while_a_query_runs_is_seen_by_the_next(asker: Asker) -> None:
+    """In a transaction that had looked before the swap, the new table would have no rows."""
+    with asker.reading("things") as engine:
+        swap = threading.Thread(target=asker.fill, args=("things", ROWS))
+        swap.start()
+        [(count,)] = engine.run(f'select count(*) from "{asker.schema}".things')
+        assert count == len(ROWS)
+    swap.join()
+    assert len(asker.items("things")) == len(ROWS)
 
 
 def test_a_connection_that_broke_is_replaced(asker: Asker) -> None:

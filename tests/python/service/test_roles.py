@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psycopg2
 import psycopg2.errors
 import pytest
 from support.databases import Database
@@ -26,19 +23,19 @@ DENIED = psycopg2.errors.InsufficientPrivilege
 
 @dataclass(frozen=True)
 class Lab:
-    """A person's schema with its roles; `members` are logins, each with one of the roles."""
+    """A person's schema with its roles, and a login of each of them."""
 
     person: Person
     database: Database
     schema: str
-    members: dict[str, str]
+
+    def member(self, role: str) -> Database:
+        """The database, as a member of the role comes to it."""
+        return replace(self.database, user=f"{self.schema}_{role}_member")
 
     def does(self, role: str, sql: str) -> list[tuple[object, ...]]:
         """What a member gets for a statement; `s` in it is the schema."""
-        member = replace(self.database, user=self.members[role])
-        with closing(member.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(sql.replace("{s}", self.schema))
-            return list(cursor) if cursor.description else []
+        return self.member(role).rows(sql.replace("{s}", self.schema))
 
     def may_not(self, role: str, *statements: str) -> None:
         """None of the statements is allowed to a member."""
@@ -48,40 +45,48 @@ class Lab:
 
 
 @pytest.fixture
+def schema(person: Person) -> Iterator[str]:
+    """The person's schema; roles that are named like it are dropped afterwards."""
+    name = os.environ["LABMART_SCHEMA"]
+    yield name
+    for (role,) in person.rows(f"select rolname from pg_roles where rolname like '{name}%'"):
+        run(person, f"drop owned by {role} cascade; drop role {role}")
+
+
+@pytest.fixture
 def person(postgres_person: Person) -> Person:
     """PostgreSQL alone has roles."""
     return postgres_person
 
 
 @pytest.fixture
-def lab(person: Person, shared_database: Database) -> Iterator[Lab]:
+def lab(person: Person, shared_database: Database, schema: str) -> Lab:
     """Roles as `labmart roles` makes them, and somebody in each."""
-    schema = os.environ["LABMART_SCHEMA"]
     done = person.labmart("roles")
     assert done.code == 0, done.err
-    roles = {
-        "loader": loader_of(f"{schema}_raw"),
-        "builder": builder_of(schema),
-        "reader": reader_of(schema),
-    }
-    members = {name: f"{name}_{uuid.uuid4().hex[:8]}" for name in roles}
-    password = shared_database.password or "x"
-    for name, login in members.items():
-        make = f"create role {login} login password '{password}'"
+    made = Lab(person, shared_database, schema)
+    for name, role in roles_of(schema).items():
         # What is made belongs to the group, as `role:` in profiles.yml would have it.
-        become = f"alter role {login} set role {roles[name]}"
-        run(person, make, f"grant {roles[name]} to {login}", become)
-    yield Lab(person, shared_database, schema, members)
-    drop(person, *members.values(), *roles.values())
+        login = add_login(made.member(name), person)
+        run(person, f"grant {role} to {login}", f"alter role {login} set role {role}")
+    return made
+
+
+def roles_of(schema: str) -> dict[str, str]:
+    loader, builder, reader = loader_of(f"{schema}_raw"), builder_of(schema), reader_of(schema)
+    return {"loader": loader, "builder": builder, "reader": reader}
+
+
+def add_login(somebody: Database, person: Person) -> str:
+    """Let somebody connect who may do nothing yet; the name."""
+    password = somebody.password or "x"
+    run(person, f"create role {somebody.user} login password '{password}'")
+    return somebody.user
 
 
 def run(person: Person, *statements: str) -> None:
     for sql in statements:
         person.engine.rows(sql)
-
-
-def drop(person: Person, *roles: str) -> None:
-    run(person, *(f"drop owned by {role} cascade; drop role {role}" for role in roles))
 
 
 def rights(person: Person, schema: str) -> list[tuple[object, ...]]:
@@ -107,7 +112,7 @@ def test_a_second_time_changes_nothing(lab: Lab) -> None:
 def test_the_loader_loads_and_sees_no_result(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.does("builder", "create table {s}.users as select 1 as user_id")
     with monkeypatch.context() as patch:
-        patch.setenv("PGUSER", lab.members["loader"])
+        patch.setenv("PGUSER", lab.member("loader").user)
         assert lab.person.labmart("load", write("users.csv")).code == 0
         assert lab.person.labmart("undo", "1").code == 0
         assert lab.person.labmart("redo", "1").code == 0
@@ -167,7 +172,7 @@ def test_the_reader_reads_what_is_for_it_and_writes_nothing(lab: Lab) -> None:
 
 def test_the_builder_publishes_and_the_reader_reads_what_is_published(lab: Lab) -> None:
     person = lab.person.engine.profile(lab.schema)
-    builder = replace(person, values={**person.values, "user": lab.members["builder"]})
+    builder = replace(person, values={**person.values, "user": lab.member("builder").user})
     # Roles are made once more when there are builds, as each start of the service does.
     order = (person, builder, person, None, person, builder)
     for number, profile in enumerate(order, start=1):
@@ -190,8 +195,7 @@ def test_the_builder_publishes_and_the_reader_reads_what_is_published(lab: Lab) 
     assert lab.does("reader", "select * from {s}.users") == [(5,)]
 
 
-def test_what_was_there_before_belongs_to_its_role_afterwards(person: Person) -> None:
-    schema = os.environ["LABMART_SCHEMA"]
+def test_what_was_there_before_belongs_to_its_role_afterwards(person: Person, schema: str) -> None:
     assert person.load(write("users.csv")).code == 0
     run(person, f"create schema {schema}; create table {schema}.users as select 1 as user_id")
     assert person.labmart("roles").code == 0
@@ -200,19 +204,15 @@ def test_what_was_there_before_belongs_to_its_role_afterwards(person: Person) ->
         f"where relnamespace::regnamespace::text in ('{schema}', '{schema}_raw') "
         "and relname in ('users', 'loads') order by 1, 2"
     )
-    loader, builder = loader_of(f"{schema}_raw"), builder_of(schema)
+    loader, builder, _ = roles_of(schema).values()
     assert owners == [("loads", loader), ("users", builder), ("users", loader)]
     assert person.load(write("more.csv", "user_id,name,email,signup_date\n9,Z,,\n")).code == 0
-    drop(person, loader, builder, reader_of(schema))
 
 
 def test_somebody_without_the_right_gets_the_sql(
-    person: Person, shared_database: Database, monkeypatch: pytest.MonkeyPatch
+    person: Person, shared_database: Database, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schema = os.environ["LABMART_SCHEMA"]
-    nobody = f"nobody_{uuid.uuid4().hex[:8]}"
-    password = shared_database.password or "x"
-    run(person, f"create role {nobody} login password '{password}'")
+    nobody = add_login(replace(shared_database, user=f"{schema}_nobody"), person)
     with monkeypatch.context() as patch:
         patch.setenv("PGUSER", nobody)
         refused = person.labmart("roles")
@@ -220,30 +220,10 @@ def test_somebody_without_the_right_gets_the_sql(
         assert not person.has_tables()
         printed = person.labmart("roles", "--sql")
     assert printed.code == 0
-    run(person, printed.out)
-    run(person, printed.out)
-    with monkeypatch.context() as patch:
-        patch.setenv("PGUSER", nobody)
-        assert person.labmart("load", write("users.csv")).code == 0
-    drop(person, loader_of(f"{schema}_raw"), builder_of(schema), reader_of(schema), nobody)
-
-
-def test_an_owner_who_may_make_roles_needs_no_superuser(
-    server: Database, person: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    owner = f"owner_{uuid.uuid4().hex[:8]}"
-    schema = os.environ["LABMART_SCHEMA"]
-    password = server.password or "x"
-    run(person, f"create role {owner} login createrole password '{password}'")
-    run(person, f"create database {owner} owner {owner}")
-    monkeypatch.setenv("PGUSER", owner)
-    monkeypatch.setenv("PGDATABASE", owner)
-    for _ in range(2):
-        done = person.labmart("roles")
-        assert done.code == 0, done.err
-        assert person.labmart("load", write("users.csv")).code == 0
-    run(person, f"drop database {owner} with (force)")
-    drop(person, loader_of(f"{schema}_raw"), builder_of(schema), reader_of(schema), owner)
+    # It can be run again.
+    run(person, printed.out, printed.out)
+    monkeypatch.setenv("PGUSER", nobody)
+    assert person.labmart("load", write("users.csv")).code == 0
 
 
 def test_the_builder_may_do_all_that_a_build_does(
@@ -253,8 +233,6 @@ def test_the_builder_may_do_all_that_a_build_does(
     only = ("--select", "+users", "--exclude-resource-type", "test", "unit_test")
     calls = {"builder": ("build", "--", *only), "reader": ("show", "users", "--limit", "1")}
     for role, call in calls.items():
-        done = as_process(
-            replace(lab.database, user=lab.members[role]), "--project-dir", project_copy, *call
-        )
+        done = as_process(lab.member(role), "--project-dir", project_copy, *call)
         assert done.code == 0, done.out + done.err
     lab.may_not("reader", "select * from {s}_staging.int_users", "drop table {s}.users")

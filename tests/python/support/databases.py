@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 import uuid
@@ -92,21 +93,29 @@ def fresh_database(server: Database, name: str = "") -> Iterator[Database]:
 
 
 @contextmanager
-def small_disk(server: Database) -> Iterator[tuple[str, Callable[[], object]]]:
-    """A tablespace on a disk of a megabyte, and what makes it a hundred times as large."""
-    owner = Path(server.host).stat()
-    with tempfile.TemporaryDirectory(prefix="labmart-disk-") as folder:
-        Path(folder).chmod(0o755)
-        disk = Path(folder, "disk")
+def small_disk(size: str, *options: str) -> Iterator[Path]:
+    """A file system of its own in memory; skips the test where none can be mounted."""
+    with tempfile.TemporaryDirectory(prefix="labmart-test-") as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
+        disk = folder / "disk"
         disk.mkdir()
-        options = f"size=1m,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
-        mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
-        if subprocess.run(mount, check=False).returncode:
+        said = ",".join((f"size={size}", "mode=755", *options))
+        mount = [shutil.which("mount") or "false", "-t", "tmpfs", "-o", said, "tmpfs", str(disk)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("a small disk needs root, and the right to mount")
         try:
-            server.rows(f"create tablespace small location '{disk}'")
-            larger = ["mount", "-o", "remount,size=100m", str(disk)]
-            yield "small", lambda: subprocess.run(larger, check=True)
-            server.rows("drop tablespace small")
+            yield disk
         finally:
             subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@contextmanager
+def small_tablespace(server: Database) -> Iterator[tuple[str, Callable[[], object]]]:
+    """A tablespace on a disk of a megabyte, and what makes it a hundred times as large."""
+    owner = Path(server.host).stat()
+    with small_disk("1m", "mode=700", f"uid={owner.st_uid}", f"gid={owner.st_gid}") as disk:
+        server.rows(f"create tablespace small location '{disk}'")
+        larger = ["mount", "-o", "remount,size=100m", str(disk)]
+        yield "small", lambda: subprocess.run(larger, check=True)
+        server.rows("drop tablespace small")

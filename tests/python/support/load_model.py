@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from support.random_files import Content, Made, shown_tables
 from support.random_tables import Table
@@ -54,27 +55,20 @@ class Model:
 
     def visible(self) -> set[int]:
         """The loads that count: calls in order, each replacing or adding what is not undone."""
-        shown: dict[str, set[int]] = {}
-        for call in sorted({entry.call for entry in self.entries}):
-            for input_ in sorted({entry.input for entry in self.entries}):
-                alive = [
-                    entry
-                    for entry in self.entries
-                    if entry.call == call and entry.input == input_ and not entry.undone
-                ]
-                if any(entry.mode == "replace" for entry in alive):
-                    shown[input_] = set()
-                for entry in alive:
-                    # What brings the same content takes its place.
-                    keys = {other.load_id for other in self.entries if other.key == entry.key}
-                    shown[input_] = shown.get(input_, set()) - keys | {entry.load_id}
-        return {load_id for loads in shown.values() for load_id in loads}
+        # The load that each content is shown by; what brings the same content takes its place.
+        shown: dict[tuple[str, str, str], int] = {}
+        for _, of_call in groupby(self.entries, key=lambda entry: entry.call):
+            alive = [entry for entry in of_call if not entry.undone]
+            replaced = {entry.input for entry in alive if entry.mode == "replace"}
+            shown = {key: at for key, at in shown.items() if key[0] not in replaced}
+            shown |= {entry.key: entry.load_id for entry in alive}
+        return set(shown.values())
 
-    def status(self, entry: Entry) -> str:
-        """In the ledger's words."""
-        if entry.undone:
-            return "reverted"
-        return "current" if entry.load_id in self.visible() else "superseded"
+    def statuses(self) -> dict[int, str]:
+        """The status of every load, in the ledger's words."""
+        found = {entry.load_id: "superseded" for entry in self.entries}
+        found |= dict.fromkeys(self.visible(), "current")
+        return found | {entry.load_id: "reverted" for entry in self.entries if entry.undone}
 
     def expect(
         self,
@@ -97,7 +91,8 @@ class Model:
         tables = [
             (name, content, table, at) for name, content, table, at in wanted if table is not None
         ]
-        visible = [entry for entry in self.entries if entry.load_id in self.visible()]
+        current = self.visible()
+        visible = [entry for entry in self.entries if entry.load_id in current]
         keys = [(t.input, digest(content), t.part) for _, content, t, _ in tables]
         there = {entry.key: entry for entry in visible}
 

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from support.databases import Database
 from support.serving import NO_BUILD, Server, serving_here
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 NAMES = (
     *("Marie Curie", "Rosalind Franklin", "Dorothy Hodgkin", "Lise Meitner"),
@@ -124,19 +125,17 @@ class PageLab:
         """The page's address."""
         return self.server.url + "/"
 
-    def ask(self, path: str, **parameters: str) -> object:
+    def ask(self, path: str, method: str = "GET", content: bytes = b"", **parameters: str) -> Any:
         """What the API answers, as JSON."""
         with self.server.client() as client:
-            answer = client.get(path, params=parameters)
+            answer = client.request(method, path, params=parameters, content=content)
         assert answer.is_success, answer.text
-        found: object = answer.json()
-        return found
+        return answer.json()
 
     def items(self, path: str, **parameters: str) -> list[Row]:
         """The items of a list of the API."""
-        found = self.ask(path, **parameters)
-        assert isinstance(found, dict)
-        return list(found["items"])
+        items: list[Row] = self.ask(path, "GET", b"", **parameters)["items"]
+        return items
 
     def mart(self, name: str, **parameters: str) -> list[Row]:
         """All rows of a mart."""
@@ -148,17 +147,15 @@ class PageLab:
 
     def description(self, mart: str, column: str = "") -> str:
         """What the API says of a mart, or of a column of it, without its marks of code."""
-        marts = self.ask("/v1/marts")
-        assert isinstance(marts, list)
-        [found] = [one for one in marts if one["name"] == mart]
+        [described] = [found for found in self.ask("/v1/marts") if found["name"] == mart]
         if column:
-            [found] = [one for one in found["columns"] if one["name"] == column]
-        return str(found["description"]).replace("`", "")
+            [described] = [found for found in described["columns"] if found["name"] == column]
+        return str(described["description"]).replace("`", "")
 
     def load_id(self, file: str) -> int:
         """The load of a file."""
         [load] = [load for load in self.items("/v1/loads") if load["file"] == file]
-        return int(str(load["load_id"]))
+        return int(load["load_id"])
 
     def jobs(self) -> list[Row]:
         """The jobs, the newest first."""
@@ -170,18 +167,12 @@ class PageLab:
 
     def post(self, path: str) -> Row:
         """Ask for a job, or for the end of one; the job."""
-        with self.server.client() as client:
-            answer = client.post(path)
-        assert answer.is_success, answer.text
-        job: Row = answer.json()
+        job: Row = self.ask(path, "POST")
         return job
 
     def upload(self, name: str, content: bytes, **parameters: str) -> Row:
         """Upload a file; the job."""
-        with self.server.client() as client:
-            answer = client.put(f"/v1/files/{quote(name)}", params=parameters, content=content)
-        assert answer.is_success, answer.text
-        job: Row = answer.json()
+        job: Row = self.ask(f"/v1/files/{quote(name)}", "PUT", content, **parameters)
         return job
 
     def cancel_all(self) -> None:

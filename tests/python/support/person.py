@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from support.engines import Engine
+from support.engines import Engine, Rows
 from support.in_process import Done
 from support.in_process import labmart as in_process
 
@@ -22,6 +22,8 @@ class Person:
     def __init__(self, project: Path, engine: Engine) -> None:
         self.project = project
         self.engine = engine
+        # That of the raw tables.
+        self.schema = os.environ["LABMART_RAW_SCHEMA"]
 
     def labmart(self, *arguments: str, stdin: bytes = b"") -> Done:
         """Call the command. Nothing that a file brings may steer the terminal."""
@@ -35,15 +37,19 @@ class Person:
         assert done.code == 0, done.err
         return done
 
-    def rows(self, sql: str) -> list[tuple[object, ...]]:
+    def rows(self, sql: str) -> Rows:
         """The rows of a query; `raw.` means the schema."""
-        return self.engine.rows(sql.replace("raw.", f"{os.environ['LABMART_RAW_SCHEMA']}."))
+        return self.engine.rows(sql.replace("raw.", f"{self.schema}."))
+
+    def everything(self) -> dict[str, Rows]:
+        """All of the raw tables, down to the last timestamp."""
+        return self.engine.everything(self.schema)
 
     def names(self) -> list[object]:
         return [name for (name,) in self.rows("select name from raw.users order by load_id, line")]
 
     def has_tables(self) -> bool:
-        return bool(self.engine.schemas(os.environ["LABMART_RAW_SCHEMA"]))
+        return bool(self.engine.schemas(self.schema))
 
 
 def person_in(

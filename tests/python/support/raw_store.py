@@ -17,8 +17,8 @@ from support.databases import Database
 from support.project import ROOT
 
 from loader import ledger
-from loader.engines import Load, open_store
-from loader.engines.raw_store import RawStore
+from loader.engines.raw_store import RawStore, open_store
+from loader.ledger import Load
 from loader.parsers.records import Batch
 from loader.project import Profile
 from loader.sources import Input, InputColumn

@@ -29,8 +29,8 @@ from support.project import copy_of_project
 from support.raw_store import DAY
 from support.spark import KINDS, lake_on, session_at
 
-from loader.engines import Load, open_store
-from loader.ledger import APPEND
+from loader.engines.raw_store import open_store
+from loader.ledger import APPEND, Load
 from loader.parsers.records import Batch, RejectedLine, csv_cell
 from loader.project import Profile, load_profile, open_project
 from loader.sources import Input, read_inputs

@@ -17,9 +17,8 @@ from support.workbooks import ods_cell, ods_parts, ods_table
 
 from loader.errors import FileRefused
 from loader.files import collect
-from loader.load import restricted
 from loader.parsers import recognise
-from loader.sources import ReadOptions
+from loader.sources import ReadOptions, restricted
 
 HEADER = ",".join(NAMES)
 PEOPLE = [(str(n), f"Person {n}", f"p{n}@lab.example", f"2023-01-{n:02d}") for n in range(1, 13)]

@@ -21,9 +21,9 @@ from support import databases
 from support.raw_store import profile_of
 
 from loader import export as export_module
-from loader.contract import mart_contract
+from loader.contract import Column, mart_contract
 from loader.database import Database
-from loader.engines import Column, Engine, Row, Selection, Value
+from loader.engines import Engine, Row, Selection, Value
 from loader.engines.postgres import connect
 from loader.errors import UnknownColumn, UnknownMart, UsageError
 from loader.export import export, relation

@@ -11,7 +11,8 @@ import yaml
 from support.project import ROOT
 
 from loader.errors import ConfigError
-from loader.sources import CellFormats, Input, InputColumn, header_key, match_header, read_inputs
+from loader.parsers.headers import match_header
+from loader.sources import CellFormats, Input, InputColumn, header_key, read_inputs
 
 # Each round has types that nobody has converted to; without turns a thread dies within a few.
 FIRST_AT_ONCE = """

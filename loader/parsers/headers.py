@@ -1,0 +1,289 @@
+"""Headers: which input a line's cells name, and what is wrong with those that name none.
+
+Each required column of an input stands in its header exactly once, under any of its names. What
+only looks alike is never taken for a name; the refusal proposes it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+from loader.errors import FileRefused, Proposal, ProposedColumn, RefusedHeader
+from loader.printable import printable
+from loader.sources import BLANKS, Input, InputColumn, header_key
+
+# What people add to a name: a unit in brackets, and signs.
+_BESIDE_A_NAME = re.compile(r"[\W_]*?[(\[{].*|[\W_]+", re.DOTALL)
+# How alike a cell and a name must be to be close (difflib's ratio). So many cells are compared, of
+# so many characters, in so many candidates for a header.
+_CLOSE = 0.78
+_COMPARED = 200
+_CANDIDATES = 20
+# What begins as an id does: digits, or a short prefix and digits.
+ID_LIKE = re.compile(r"[A-Za-z]{0,8}[-_]?[0-9]+(?:\.0*)?")
+# A whole id: a number, with or without marks between thousands, or one behind any prefix.
+_NUMBER = re.compile(r"[0-9]+(?:[.,' ][0-9]{3})*(?:\.0*)?")
+_NAMED_ID = re.compile(r"[\w #:/.-]{1,12}?[0-9]+(?:\.0*)?")
+
+
+@dataclass(frozen=True)
+class HeaderMatch:
+    """A header that means an input: its cells, and for each the declared column or None."""
+
+    input: Input
+    columns: tuple[str | None, ...]
+    cells: tuple[str, ...]
+
+    @property
+    def key(self) -> int | None:
+        """Which cell of a record is its id; None if the input does not say or the file lacks it."""
+        key = self.input.natural_key
+        return self.columns.index(key) if key in self.columns else None
+
+    def is_record(self, cells: Sequence[str | None]) -> bool:
+        """Whether cells above the header are those of a record: an id stands where ids stand."""
+        if self.key is None or len(cells) != len(self.columns):
+            return False
+        filled = [bool(cell and cell.strip(BLANKS)) for cell in cells]
+        id_ = (cells[self.key] or "").strip(BLANKS)
+        if is_number(id_):
+            return sum(filled) > 1
+        # `Plate 7,,,` lacks what a record has; `2024-01-31,Export,,` is one only if it is full.
+        required = {column.name for column in self.input.columns if column.required}
+        needed = [name in required or id_[:1].isdigit() for name in self.columns]
+        whole = all(is_ for is_, must in zip(filled, needed, strict=True) if must)
+        return whole and _NAMED_ID.fullmatch(id_) is not None
+
+    @property
+    def lacks(self) -> list[InputColumn]:
+        """The declared columns that the header does not name."""
+        return [column for column in self.input.columns if column.name not in self.columns]
+
+    @cached_property
+    def further(self) -> dict[int, str]:
+        """The names of cells that are no declared column, by number from 0, each name once."""
+        by_name: dict[str, int] = {}
+        for at, (cell, column) in enumerate(zip(self.cells, self.columns, strict=True)):
+            name = unique = cell.strip()
+            if column is None and name:
+                count = 1
+                while unique in by_name:
+                    count += 1
+                    unique = f"{name} ({count})"
+                by_name[unique] = at
+        return {at: name for name, at in by_name.items()}
+
+
+def is_number(cell: str) -> bool:
+    """Whether a trimmed cell is a number as an id may be, with or without marks of thousands."""
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMatch]:
+    """The inputs that a header can mean: each required column stands there exactly once.
+
+    One that has all columns of an input goes before one that names fewer and lacks some.
+    """
+    keys = [header_key(cell) for cell in cells]
+    matches = [m for table in inputs if (m := _match(cells, keys, table)) is not None]
+    whole = max((len(match.input.columns) for match in matches if not match.lacks), default=0)
+    return [m for m in matches if not m.lacks or len(m.input.columns) - len(m.lacks) >= whole]
+
+
+def _match(cells: Sequence[str], keys: Sequence[str], table: Input) -> HeaderMatch | None:
+    columns: list[str | None] = [None] * len(keys)
+    for column in table.columns:
+        positions: list[int] = []
+        # What a person says goes before the declared name, and that before other names for it.
+        for names in (column.said, (header_key(column.name),), column.names):
+            positions = positions or [at for at, key in enumerate(keys) if key in names]
+        positions = [at for at in positions if columns[at] is None]
+        if len(positions) > 1 or (column.required and not positions):
+            return None
+        for at in positions:
+            columns[at] = column.name
+    return HeaderMatch(table, tuple(columns), tuple(cells)) if any(columns) else None
+
+
+def single_match(
+    name: str, where: str, header: Sequence[str], inputs: Sequence[Input]
+) -> HeaderMatch | None:
+    """What a header means, if anything.
+
+    Raises FileRefused if that is two inputs, it lacks columns and may be that of another input,
+    or a column seems to stand there under another name.
+    """
+    matches = match_header(header, inputs)
+    if len(matches) > 1:
+        both = " and ".join(match.input.name for match in matches)
+        raise FileRefused(name, f"{where}: the header means {both}. Say which with --input.")
+    if not matches:
+        return None
+    table = matches[0].input
+    for other in inputs if matches[0].lacks else ():
+        likeness = Likeness(header, other)
+        is_like = likeness.score >= Likeness(header, table).score
+        if other != table and is_like and likeness.named.get(other.natural_key):
+            what, advice = likeness.explained()
+            problem = f"it may be that of {table.name}, but {what}. {advice}".rstrip()
+            refused = refused_header(where.removeprefix(", "), header, inputs)
+            said = f"If it is that of {table.name}, say --input {table.name}."
+            raise FileRefused(name, f"{where}: the header is not clear: {problem} {said}", refused)
+    for column in matches[0].lacks:
+        if cell := _closest([*matches[0].further.values()], column):
+            apart = f"If it is another one, give the file a column {column.name} too, even empty."
+            refused = refused_header(where.removeprefix(", "), header, inputs)
+            raise FileRefused(name, f"{where}: {_close_to(cell, column)} {apart}", refused)
+    return matches[0]
+
+
+def columns_alike(cells: Sequence[str | None], inputs: Sequence[Input]) -> list[InputColumn]:
+    """The columns that cells name, but for signs and what stands in brackets.
+
+    They are those of one input, of which they name most.
+    """
+    keys = {_bare(cell) for cell in cells if cell and len(cell) < _COMPARED}
+    alike = (
+        [c for c in table.columns if any(_bare(name) in keys for name in c.all_names)]
+        for table in inputs
+    )
+    return max(alike, key=len)
+
+
+class Likeness:
+    """What cells have of the header of an input: `named` has the cells that name each column."""
+
+    def __init__(self, cells: Sequence[str], table: Input) -> None:
+        self.input, self.cells = table, cells
+        keys = [header_key(cell) for cell in cells]
+        self.named = {
+            c.name: [cells[at] for at, key in enumerate(keys) if key in (c.said or c.names)]
+            for c in table.columns
+        }
+
+    @cached_property
+    def close(self) -> dict[str, str]:
+        """For columns that no cell names one of the others that is close, if there is one."""
+        close: dict[str, str] = {}
+        taken = {cell for cells in self.named.values() for cell in cells}
+        free = [cell for cell in self.cells if cell not in taken]
+        for column in self.input.columns:
+            if not self.named[column.name] and (cell := _closest(free, column)):
+                close[column.name] = cell
+                free.remove(cell)
+        return close
+
+    @property
+    def score(self) -> int:
+        """How much the cells have of the header; 0 if that is nothing."""
+        return 2 * sum(map(bool, self.named.values())) + len(self.close)
+
+    def explained(self) -> tuple[str, str]:
+        """What the cells have and lack, and what helps; the advice may be ""."""
+        columns = self.input.columns
+        has = ", ".join(name for name, cells in self.named.items() if cells) or "nothing"
+        advice = " ".join(_close_to(self.close[c.name], c) for c in columns if c.name in self.close)
+        if lacks := [c.name for c in columns if c.required and not self.named[c.name]]:
+            problem = f"lacks {', '.join(lacks)}"
+        elif twice := next((cells for cells in self.named.values() if len(cells) > 1), None):
+            problem = f"names one of them twice: {' and '.join(map(repr, twice))} mean the same"
+            advice = advice or "Give one of them another name."
+        else:
+            problem = "its quotation marks are not right"
+            advice = 'Put each name between two marks ("), or say another one with --quote.'
+        return f"of {self.input.name} it has {has} and {problem}", advice
+
+    def proposal(self) -> Proposal:
+        """The cell that each column may be."""
+        meant = {name: cells[0] for name, cells in self.named.items() if cells} | self.close
+        columns = (
+            ProposedColumn(c.name, c.required, meant.get(c.name)) for c in self.input.columns
+        )
+        return Proposal(self.input.name, tuple(columns))
+
+
+def most_like(cells: Sequence[str], inputs: Sequence[Input]) -> Likeness:
+    """What cells have of the input that they have most of."""
+    return max((Likeness(cells, table) for table in inputs), key=lambda likeness: likeness.score)
+
+
+class Candidate(NamedTuple):
+    """Cells that may be meant as a header; `where` is that of RefusedHeader, `beside` says more."""
+
+    where: str
+    cells: Sequence[str]
+    beside: str = ""
+
+
+def without_header(
+    name: str,
+    looked_at: str,
+    candidates: Sequence[Candidate],
+    inputs: Sequence[Input],
+    hint: str,
+) -> FileRefused:
+    """Says that what was looked at has no header, and of the closest candidate what is wrong.
+
+    `hint` is for a file whose header is fine, or not there.
+    """
+
+    def names(candidate: Candidate) -> tuple[int, int]:
+        return len(columns_alike(candidate.cells, inputs)), len(candidate.cells)
+
+    # Looking for names that are only close takes longer: among the first ones.
+    likely = [max(candidates, key=names), *candidates[:_CANDIDATES]]
+    judged = [(most_like(candidate.cells, inputs), candidate) for candidate in likely]
+    closest, (where, cells, beside) = max(judged, key=lambda pair: pair[0].score)
+    sentence = f"names columns of an input ({columns_of(inputs)}). {hint}"
+    if closest.score:
+        what, advice = closest.explained()
+        advice = advice or f"A column of another name is said with --map NAME=COLUMN. {hint}"
+        sentence = f"names all columns of an input. Closest is {where}{beside}: {what}. {advice}"
+    refused = refused_header(where, cells, inputs) if cells else None
+    return FileRefused(name, f": {looked_at} {sentence}", refused)
+
+
+def columns_of(inputs: Sequence[Input]) -> str:
+    """The inputs and their columns, for a person."""
+    return "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
+
+
+def refused_header(where: str, cells: Sequence[str], inputs: Sequence[Input]) -> RefusedHeader:
+    """A header that means none of the inputs, with the cell that each column may be."""
+
+    def unlikely(proposal: Proposal) -> tuple[int, int]:
+        missing = [column for column in proposal.columns if column.cell is None]
+        return sum(column.required for column in missing), len(missing)
+
+    proposals = [Likeness(cells, table).proposal() for table in inputs]
+    return RefusedHeader(where, tuple(cells), tuple(sorted(proposals, key=unlikely)))
+
+
+def _close_to(cell: str, column: InputColumn) -> str:
+    # Letters of other scripts look the same.
+    written = "" if cell.isascii() else f" (written {cell!a})"
+    return (
+        f"The cell {cell!r}{written} is close to {column.name}. If it is that column, rename it, "
+        f"say --map '{printable(cell)}={column.name}', or add it to `header_names` in _sources.yml."
+    )
+
+
+def _closest(cells: Sequence[str], column: InputColumn) -> str:
+    """The cell that is most like a name of the column; '' if none is close."""
+    likely = [cell for cell in cells[:_COMPARED] if 1 < len(cell) < _COMPARED]
+    by_name = {_bare(cell): cell for cell in reversed(likely)}
+    for name in map(_bare, (column.name, *sorted(column.names))):
+        for close in get_close_matches(name, by_name, n=1, cutoff=_CLOSE):
+            return by_name[close]
+    return ""
+
+
+@lru_cache(maxsize=1 << 12)
+def _bare(name: str) -> str:
+    return _BESIDE_A_NAME.sub("", unicodedata.normalize("NFKC", name).casefold())
