@@ -196,7 +196,7 @@ def _with_header(
             problem = f"the header gives the column names with {both}. Say which with --delimiter."
             raise FileRefused(name, f", {where}: {problem}")
         single_match(name, f", {where}", best[0].match.cells, inputs)
-        layout = _with_width(name, best[0], sample)
+        layout = _with_width(name, best[0], sample, inputs)
         width = len(layout.match.cells)
         above = _records(sample[:at], layout.dialect, limit=at)
         cut = ((n, r.cells, len(r.cells) - layout.surplus == width) for n, r in above)
@@ -216,9 +216,7 @@ def _readings(
     sample: str, line: int, at: int, end: int, inputs: Sequence[Input], options: ReadOptions
 ) -> list[TextLayout]:
     """Every way in which a line gives the column names of an input."""
-    # Some programs mark the header as a comment.
-    if commented := _COMMENT.match(sample, at, end):
-        at = commented.end()
+    comment = _COMMENT.match(sample, at, end)
     # A header may go over several lines.
     limit = min(len(sample), max(end, at + _LOOK))
     readings: list[TextLayout] = []
@@ -227,10 +225,13 @@ def _readings(
         if end > _HEADER_END or (delimiter == " " and readings):
             break
         dialect = Dialect(delimiter, '"' if options.quote is None else options.quote)
-        record = Grammar(dialect).record(sample, at, limit)
+        # Some programs mark the header as a comment; between TABs, # is the name of a column.
+        is_cell = comment is None or delimiter == "\t" in comment[0]
+        begin = comment.end() if comment and not is_cell else at
+        record = Grammar(dialect).record(sample, begin, limit)
         header = [cell or "" for cell in record.cells]
         for match in match_header(header, inputs)[:1] if not record.fault else ():
-            skip = line - 1 + count_lines(sample[at : record.end])
+            skip = line - 1 + count_lines(sample[begin : record.end])
             readings.append(TextLayout(dialect, match, line, skip, record.end))
     return readings
 
@@ -259,34 +260,39 @@ def _records(body: str, dialect: Dialect, limit: int = _LOOKED_AT) -> Iterator[t
         yield line, record
 
 
-def _with_width(name: str, layout: TextLayout, sample: str) -> TextLayout:
+def _with_width(name: str, layout: TextLayout, sample: str, inputs: Sequence[Input]) -> TextLayout:
     """With the width of most records, where the cells that differ are delimiters at the end.
 
-    Raises FileRefused if such a record may as well begin with R's row name and end with an empty
-    cell: its first cell would pass for an id.
+    Raises FileRefused if the records may as well begin with row names, which would pass for ids,
+    and end one column later than the header seems to say.
     """
-    match = layout.match
-    records = _records(sample[layout.begin :], layout.dialect)
-    rows = [record.cells for _, record in records if not record.fault and is_filled(record.cells)]
+    match, rows = layout.match, []
+    for _, record in _records(sample[layout.begin :], layout.dialect):
+        if len(columns_alike(record.cells, inputs)) > 1:
+            break
+        if not record.fault and is_filled(record.cells):
+            rows.append(record.cells)
     width = len(match.cells)
     usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else width
     if usual < width and not any(map(header_key, match.cells[usual:])):
         match = HeaderMatch(match.input, match.columns[:usual], match.cells[:usual])
         return replace(layout, match=match)
-    if usual <= width or any(is_filled(row[width:]) for row in rows):
+    is_left_over = any(is_filled(row[width:]) for row in rows)
+    if usual > width and is_left_over:
         return layout
     whole = [[(cell or "").strip(BLANKS) for cell in row] for row in rows if len(row) == usual]
-    are_counted = [row[0] for row in whole] == [str(n) for n in range(1, len(whole) + 1)]
-    if usual == width + 1 and match.key is not None and are_counted:
+    is_nameless = not header_key(match.cells[-1]) and any(row[-1] for row in whole)
+    if match.key is not None and (usual > width or (usual == width and is_nameless)):
         ids = {row[match.key + 1] for row in whole}
-        if len(ids) == len(whole) and all(map(is_number, ids)):
+        are_counted = [row[0] for row in whole] == [str(n) for n in range(1, len(whole) + 1)]
+        if are_counted and len(ids) == len(whole) and all(map(is_number, ids)):
             raise FileRefused(
                 name,
-                f", line {layout.header_line}: the records have one cell more than the header. If "
-                "their first cells are R's row names, write the file with row.names = FALSE; if "
-                "not, end the header as they end.",
+                f", line {layout.header_line}: the records have a cell more than the header has "
+                "names. If their first cells are row names, as R writes them, write the file with "
+                "row.names = FALSE; if not, end the header as they end.",
             )
-    return replace(layout, surplus=usual - width)
+    return replace(layout, surplus=max(0, usual - width))
 
 
 def _without_header(

@@ -129,7 +129,12 @@ def test_a_row_name_is_no_id(tmp_path: Path, mark: str) -> None:
     lines = [mark.join(row) for row in (names, *rows)]
     rows_read, _, wrong = of(tmp_path, "\n".join(lines))
     assert rows_read == []
-    assert "line 1: the records have one cell more than the header" in wrong
+    assert "line 1: the records have a cell more than the header has names" in wrong
+    for after, header in ((mark, ""), (mark * 2, mark), (f"{mark}{mark}", "")):
+        lines = [mark.join(names) + header, *(mark.join(row[:3]) + after for row in rows)]
+        assert of(tmp_path, "\n".join(lines))[0] == []
+    lines = [mark.join(names[:2]) + mark, *(mark.join(row[:3]) for row in rows)]
+    assert of(tmp_path, "\n".join(lines))[0] == []
     # No id stands behind these.
     lines = [mark.join(row) for row in (names, *([n, name, id_, ""] for n, id_, name, _ in rows))]
     assert len(of(tmp_path, "\n".join(lines))[0]) == 8

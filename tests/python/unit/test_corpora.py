@@ -89,6 +89,7 @@ SAME: dict[str, tuple[str | bytes, int, int]] = {
     "sep=": ("sep=,\r\n" + text(end="\r\n"), 1, 1),
     "comment": ("# made by a machine\n" + PLAIN, 1, 1),
     "header as comment": ("# " + PLAIN, 0, 1),
+    "a column called #": ("#\t" + each_line(text("\t"), before="9\t", header=False), 0, 1),
     "200 blank lines": ("\n" * 200 + PLAIN, 200, 1),
     "line ends of two kinds": (QUOTED.replace("\n", "\r\n", 9), 0, 1),
     "no end of the last line": (PLAIN.removesuffix("\n"), 0, 1),
