@@ -30,7 +30,7 @@ def mart(
     from loader.database import find_database
     from loader.export import relation
     from loader.project import open_project
-    from loader.show import select
+    from loader.query import select
 
     database = find_database(open_project(Path(project) if project else None), target)
     contract = mart_contract(database.project, name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -50,9 +51,9 @@ def benchmarks() -> None: ...
 @benchmarks.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @laboratory_options
-def generate(folder: Path, **laboratory: object) -> None:
+def generate(folder: Path, **laboratory: Any) -> None:
     """Write a laboratory's three files."""
-    for path in write(_laboratory(laboratory), folder):
+    for path in write(Laboratory(**laboratory), folder):
         click.echo(f"{path}  {path.stat().st_size:,} bytes", err=True)
 
 
@@ -62,55 +63,53 @@ def generate(folder: Path, **laboratory: object) -> None:
 @click.option("--other-rows", default=100_000, help="Rows of their file.")
 @repeat_option
 @laboratory_options
-def load(
-    target: str, others: str | None, other_rows: int, repeat: int, **laboratory: object
-) -> None:
+def load(target: str, others: str | None, other_rows: int, repeat: int, **laboratory: Any) -> None:
     r"""`labmart load` of a large file, against \copy or DuckDB's own read_csv."""
     from benchmarks import load
 
-    load.measure(_laboratory(laboratory), target, repeat, others, other_rows)
+    load.measure(Laboratory(**laboratory), target, repeat, others, other_rows)
 
 
 @benchmarks.command()
 @repeat_option
 @laboratory_options
-def transform(repeat: int, **laboratory: object) -> None:
+def transform(repeat: int, **laboratory: Any) -> None:
     """All marts on PostgreSQL, against SQL written by hand."""
     from benchmarks import transform
 
-    transform.measure(_laboratory(laboratory), repeat)
+    transform.measure(Laboratory(**laboratory), repeat)
 
 
 @benchmarks.command()
 @click.argument("target", type=click.Choice(["postgres", "duckdb"]), default="postgres")
 @laboratory_options
-def increment(target: str, **laboratory: object) -> None:
+def increment(target: str, **laboratory: Any) -> None:
     """A build after a small load, against a whole build."""
     from benchmarks import increment
 
-    increment.measure(_laboratory(laboratory), target)
+    increment.measure(Laboratory(**laboratory), target)
 
 
 @benchmarks.command()
 @click.argument("names", metavar="ENGINE...", nargs=-1, required=True)
 @laboratory_options
-def engines(names: tuple[str, ...], **laboratory: object) -> None:
+def engines(names: tuple[str, ...], **laboratory: Any) -> None:
     """The way from the files to all marts, one engine beside another.
 
     ENGINE is postgres, duckdb, sail or spark.
     """
     from benchmarks import engines
 
-    engines.measure(_laboratory(laboratory), names)
+    engines.measure(Laboratory(**laboratory), names)
 
 
 @benchmarks.command()
 @laboratory_options
-def workers(**laboratory: object) -> None:
+def workers(**laboratory: Any) -> None:
     """Two workers of Apache Spark and two loaders, against one."""
     from benchmarks import workers
 
-    workers.measure(_laboratory(laboratory))
+    workers.measure(Laboratory(**laboratory))
 
 
 @benchmarks.command()
@@ -122,11 +121,6 @@ def serve(megabytes: int, mart: str, repeat: int) -> None:
     from benchmarks import serve
 
     serve.measure(megabytes, mart, repeat)
-
-
-def _laboratory(options: dict[str, object]) -> Laboratory:
-    """What the options ask for."""
-    return Laboratory(**options)  # type: ignore[arg-type]  # click has checked them
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import psycopg2
-import psycopg2.extensions
-
+from benchmarks.generate import Laboratory, write
 from loader.contract import Column
 from loader.database import Database, find_database
+from loader.embedded import stop
 from loader.engines import Value
+from loader.engines.postgres import Connection, open_connection
 from loader.errors import EXIT_BUILD, LabmartError
 from loader.project import open_project
 from loader.show import layout
@@ -46,34 +46,33 @@ class BenchmarkError(LabmartError):
 
 @dataclass(frozen=True)
 class Run:
-    """A program that was run: seconds, seconds of processor time, and its peak memory in bytes."""
+    """A program that was run: seconds, seconds of processor time, peak memory in bytes, stdout."""
 
     seconds: float
     processor: float
     memory: int
+    out: str
 
 
 def run(command: Sequence[str], what: str) -> Run:
     """Run a program to its end, timed from outside. Raises BenchmarkError if it fails."""
     begun = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    said = process.stdout.read() if process.stdout else b""
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - begun
-    # The process has been waited for here; Popen is told so.
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise BenchmarkError(f"{what} failed:\n{said.decode(errors='replace').rstrip()}")
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        )
+        out = process.stdout.read().decode() if process.stdout else ""
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - begun
+        # The process has been waited for here; Popen is told so.
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            errors.seek(0)
+            told = errors.read().decode(errors="replace")
+            raise BenchmarkError(f"{what} failed:\n{out}{told.rstrip()}")
     unit = 1 if sys.platform == "darwin" else 1024
-    done = Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
     say(f"{what}: {seconds:.2f} s")
-    return done
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, out)
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,11 @@ class Scratch:
         """The call of the command."""
         call = [sys.executable, "-m", "loader", "--project-dir", str(self.project), *arguments]
         return [*call, "--target", target]
+
+    def make(self, laboratory: Laboratory) -> dict[str, Path]:
+        """Write the files of a laboratory, by their inputs."""
+        say(f"making {laboratory}")
+        return {path.stem: path for path in write(laboratory, self.files)}
 
     def dbt(self, target: str, *arguments: str) -> Run:
         """Run dbt, on the raw tables as they stand."""
@@ -103,10 +107,8 @@ class Server:
 
     database: Database
 
-    def connect(self) -> psycopg2.extensions.connection:
-        profile = self.database.profile
-        password = profile.text("password") or profile.text("pass")
-        return psycopg2.connect(self.database.url(), password=password or None)
+    def connect(self) -> Connection:
+        return open_connection(self.database.profile, "labmart benchmark")
 
     def execute(self, *statements: str) -> None:
         """Run statements, each in a transaction of its own."""
@@ -134,7 +136,7 @@ class Server:
 
 @contextmanager
 def scratch() -> Iterator[Scratch]:
-    """Make the project's copy; delete it at the end, its server stopped."""
+    """Make the project's copy; delete it at the end."""
     with tempfile.TemporaryDirectory(prefix="labmart-bench-") as name:
         folder = Path(name).resolve()
         # The embedded server may have to work under another account.
@@ -147,24 +149,14 @@ def scratch() -> Iterator[Scratch]:
         os.environ.update(LABMART_SCHEMA=SCHEMA, LABMART_RAW_SCHEMA=RAW)
         shutil.copytree(ROOT, made.project, ignore=shutil.ignore_patterns(*_NOT_COPIED))
         shutil.copy(made.project / "profiles.yml.example", made.project / "profiles.yml")
-        try:
-            yield made
-        finally:
-            stop = [
-                sys.executable,
-                "-m",
-                "loader",
-                "--project-dir",
-                str(made.project),
-                "db",
-                "stop",
-            ]
-            subprocess.run(stop, cwd=ROOT, capture_output=True, check=False)
+        yield made
 
 
 @contextmanager
 def server(made: Scratch) -> Iterator[Server]:
-    """The scratch project's PostgreSQL, without the schemas that benchmarks make."""
+    """The scratch project's PostgreSQL, without the schemas that benchmarks make; one of its own is
+    stopped at the end.
+    """
     started = Server(find_database(open_project(made.project), "postgres"))
     started.database.ready()
     drop = f"""
@@ -179,6 +171,8 @@ def server(made: Scratch) -> Iterator[Server]:
         yield started
     finally:
         started.execute(drop)
+        if place := started.database.embedded:
+            stop(place)
 
 
 def ratio_lines(seconds: Mapping[str, float], *references: str) -> list[str]:

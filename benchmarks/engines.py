@@ -1,18 +1,12 @@
 """How long each engine takes from the files to all marts, side by side.
 
-On each engine named, in turns: `labmart load` of a laboratory's files into empty tables; `dbt run`,
-all models with all rules; the same over empty tables, which is what dbt itself takes. On clean data
-DuckDB also runs reference/duckdb/tuned.sql, from the files to user_features alone, no rule checked.
-user_features must be the same everywhere, else the call fails.
-
-`sail` and `spark` are the servers that `labmart spark start` starts on this machine; what they take
-to start is not counted.
+user_features must be the same everywhere, else the call fails. `sail` and `spark` are the servers
+that `labmart spark start` starts on this machine; what they take to start is not counted.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +16,7 @@ import click
 import duckdb
 
 from benchmarks.bench import BenchmarkError, Scratch, ratio_lines, report, run, say, scratch, server
-from benchmarks.generate import Laboratory, write
+from benchmarks.generate import Laboratory
 
 _REFERENCE = Path(__file__).resolve().parent / "reference" / "duckdb" / "tuned.sql"
 # The target of profiles.yml that each one is, and LABMART_SPARK.
@@ -40,10 +34,9 @@ def measure(laboratory: Laboratory, engines: Sequence[str]) -> None:
         if engine not in _TARGETS:
             raise click.BadParameter(f"{engine!r} is none of {', '.join(_TARGETS)}")
     seconds: dict[str, float] = {}
-    results: dict[str, bytes] = {}
+    results: dict[str, str] = {}
     with scratch() as made:
-        say(f"making {laboratory.experiments:,} experiments")
-        write(laboratory, made.files)
+        made.make(laboratory)
         for engine in engines:
             target, kind = _TARGETS[engine]
             with _ready(made, target, kind):
@@ -54,30 +47,18 @@ def measure(laboratory: Laboratory, engines: Sequence[str]) -> None:
                 seconds[f"{engine}: labmart load"] = load.seconds
                 seconds[f"{engine}: dbt run, all models"] = made.dbt(target, "run").seconds
                 seconds[f"{engine}: - of it dbt alone"] = alone
-                results[engine] = _shown(made, target)
+                show = made.labmart(target, "show", "user_features", "--format", "csv")
+                results[engine] = run(show, "show").out
         if not laboratory.dirty and "duckdb" in engines:
             name = "reference/duckdb/tuned.sql, from the files"
             seconds[name], results[name] = _reference(made)
     if len(set(results.values())) > 1:
         raise BenchmarkError(f"user_features differ between {', '.join(results)}")
     say(f"user_features are the same: {', '.join(results)}")
-    title = (
-        f"{laboratory.experiments:,} experiments, {laboratory.users:,} users, "
-        f"{laboratory.compounds:,} compounds, {laboratory.dirty:.1%} dirty"
-    )
-    report([title], ratio_lines(seconds))
+    report([str(laboratory)], ratio_lines(seconds))
 
 
-def _shown(made: Scratch, target: str) -> bytes:
-    """What the command prints of user_features, as csv."""
-    command = made.labmart(target, "show", "user_features", "--format", "csv")
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
-        raise BenchmarkError(done.stderr.decode())
-    return done.stdout
-
-
-def _reference(made: Scratch) -> tuple[float, bytes]:
+def _reference(made: Scratch) -> tuple[float, str]:
     """Run the hand-written SQL; its seconds, and what it gives as csv."""
     database = made.files / "reference.duckdb"
     program = (
@@ -90,7 +71,7 @@ def _reference(made: Scratch) -> tuple[float, bytes]:
         connection.execute(
             f"copy (from user_features order by user_id) to '{out}' (format csv, header true)"
         )
-    return done.seconds, out.read_bytes()
+    return done.seconds, out.read_text()
 
 
 @contextmanager
@@ -106,8 +87,8 @@ def _ready(made: Scratch, target: str, kind: str) -> Iterator[None]:
         os.environ["LABMART_LAKE"] = str(made.project / ".labmart" / f"lake of {kind}")
         os.environ["LABMART_SPARK"] = kind
         run(made.labmart(target, "spark", "start"), f"start of {kind}")
-        url = subprocess.check_output(made.labmart(target, "spark", "url"), text=True)
-        os.environ["SPARK_REMOTE"] = url.strip()
+        address = run(made.labmart(target, "spark", "url"), "spark url").out
+        os.environ["SPARK_REMOTE"] = address.strip()
         try:
             yield
         finally:

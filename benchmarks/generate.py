@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -28,6 +29,7 @@ _RUN_TIMES = [f"{tenths / 10:.1f}" for tenths in range(50, 4000)]
 Cells = tuple[str, str, str, str]
 
 
+@dataclass
 class Laboratory:
     """What to make.
 
@@ -36,22 +38,21 @@ class Laboratory:
     ids follow each other in the file.
     """
 
-    def __init__(
-        self,
-        experiments: int,
-        *,
-        users: int | None = None,
-        compounds: int = 2_000,
-        dirty: float = 0.0,
-        order: str = ORDERS[0],
-        seed: int = 1,
-    ) -> None:
-        self.experiments = experiments
-        self.users = max(1, experiments // 100) if users is None else users
-        self.compounds = compounds
-        self.dirty = dirty
-        self.order = order
-        self.seed = seed
+    experiments: int
+    users: int = 0
+    compounds: int = 2_000
+    dirty: float = 0.0
+    order: str = ORDERS[0]
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        self.users = self.users or max(1, self.experiments // 100)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.experiments:,} experiments, {self.users:,} users, {self.compounds:,} "
+            f"compounds, {self.dirty:.1%} dirty, {self.order} ids, seed {self.seed}"
+        )
 
 
 def write(laboratory: Laboratory, folder: Path) -> list[Path]:

@@ -1,23 +1,20 @@
 """What a build costs after a small load, or its undo, against a whole build of the same laboratory.
 
-`labmart build` is timed as a program from outside: whole, after a load of one percent of the
-experiments (a tenth of them ids known before, with other lists), after a load of 1,000, and after
-the undo of that. The same builds of 20,000 experiments say what dbt itself takes; "net" is without
-that. On a machine that does other things too, the seconds of the processor are the ones to go by:
-those of the program and, with the embedded PostgreSQL, of its server.
+"Net" is without what the same builds of 20,000 experiments take, which is dbt. On a machine that
+does other things too, the seconds of the processor are the ones to go by: those of the program and,
+with the embedded PostgreSQL, of its server.
 """
 
 from __future__ import annotations
 
-import subprocess
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
-from benchmarks.bench import Run, Scratch, report, run, say, scratch, server
-from benchmarks.generate import Laboratory, experiment_lines, write
+from benchmarks.bench import Run, Scratch, report, run, scratch, server
+from benchmarks.generate import Laboratory, experiment_lines
 from loader.contract import Column
 from loader.engines import Row
 from loader.show import layout
@@ -46,19 +43,12 @@ def measure(laboratory: Laboratory, target: str) -> None:
         for name, net in nets.items()
     ]
     columns = [Column("build", "text"), *(Column(name, "numeric") for name in _COLUMNS)]
-    title = (
-        f"{laboratory.experiments:,} experiments, {laboratory.users:,} users, "
-        f"{laboratory.dirty:.1%} dirty, on {target}"
-    )
-    report([title], layout(columns, rows, None).lines)
+    report([f"{laboratory}, on {target}"], layout(columns, rows, None).lines)
 
 
 def _builds(made: Scratch, target: str, laboratory: Laboratory) -> dict[str, Run]:
     """What each build takes."""
-    folder = made.files / f"{laboratory.experiments} {laboratory.seed}"
-    say(f"making {laboratory.experiments:,} experiments")
-    write(laboratory, folder)
-    files = [str(path) for path in sorted(folder.glob("*.csv"))]
+    files = [str(path) for path in made.make(laboratory).values()]
     taken: dict[str, Run] = {}
 
     def build(what: str, *change: str) -> None:
@@ -68,10 +58,10 @@ def _builds(made: Scratch, target: str, laboratory: Laboratory) -> dict[str, Run
         taken[what] = replace(done, processor=done.processor + _server_seconds(made) - before)
 
     build("whole", "load", "--replace", *files)
-    build("1 % more", "load", _more(laboratory, folder, laboratory.experiments // 100))
-    build("1,000 more", "load", _more(laboratory, folder, 1_000))
+    build("1 % more", "load", _more(laboratory, made.files, laboratory.experiments // 100))
+    build("1,000 more", "load", _more(laboratory, made.files, 1_000))
     listed = made.labmart(target, "loads", "--format", "csv", "--limit", "1")
-    newest = subprocess.check_output(listed, text=True).splitlines()[1]
+    newest = run(listed, "loads").out.splitlines()[1]
     build("1,000 undone", "undo", newest.partition(",")[0])
     return taken
 

@@ -1,13 +1,6 @@
 r"""How long the loader takes, against the database's own reading of the same file.
 
-In turns the user_experiments.csv of a laboratory goes
-
-* into an empty table by psql's `\copy`, or by DuckDB's `create table … as select * from read_csv`,
-* by `labmart load` into empty raw tables: recognition, hash, line numbers, ledger, every count.
-
-Both are timed from outside as programs, and both tables are compared cell by cell. With `others`
-what people use today is timed on a smaller file: `dbt seed`, and pandas and dlt by an interpreter
-that has them (see others/requirements.txt).
+Both are timed from outside as programs, in turns, and both tables are compared cell by cell.
 """
 
 from __future__ import annotations
@@ -15,10 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import duckdb
 
@@ -32,11 +23,10 @@ from benchmarks.bench import (
     ratio_lines,
     report,
     run,
-    say,
     scratch,
     server,
 )
-from benchmarks.generate import Laboratory, write
+from benchmarks.generate import Laboratory
 from loader.embedded import programs
 
 _OTHERS = Path(__file__).resolve().parent / "others"
@@ -48,22 +38,6 @@ with duckdb.connect(sys.argv[1]) as connection:
     read = "create table copied as select * from read_csv(?, all_varchar = true)"
     connection.execute(read, sys.argv[2:])
 """
-
-
-class _Engine(Protocol):
-    name: str
-
-    def empty(self) -> None:
-        """Make the tables of both sides empty."""
-        ...
-
-    def own(self, path: Path) -> list[str]:
-        """The call that loads the file by the database's own means."""
-        ...
-
-    def query(self, sql: str) -> list[tuple[object, ...]]:
-        """The rows of a query about `{copied}` and `{loaded}`."""
-        ...
 
 
 class _Postgres:
@@ -114,26 +88,23 @@ class _DuckDB:
         with duckdb.connect() as connection:
             for name, path in (("copies", self._copied), ("loads", self._loaded)):
                 connection.execute(f"attach '{path}' as {name} (read_only)")
-            found = sql.format(copied="copies.copied", loaded=f"loads.{RAW}.{_TABLE}")
-            return connection.execute(found).fetchall()
+            names = {"copied": "copies.copied", "loaded": f"loads.{RAW}.{_TABLE}"}
+            return connection.execute(sql.format_map(names)).fetchall()
 
 
-@contextmanager
-def _engine(target: str, made: Scratch) -> Iterator[_Engine]:
-    if target == "duckdb":
-        yield _DuckDB(made.files)
-        return
-    with server(made) as started:
-        yield _Postgres(started)
+_Engine = _Postgres | _DuckDB
 
 
 def measure(
     laboratory: Laboratory, target: str, repeat: int, others: str | None, other_rows: int
 ) -> None:
     """Time both sides in turns and print the report. Raises BenchmarkError if they differ."""
-    with scratch() as made, _engine(target, made) as engine:
-        say(f"making {laboratory.experiments:,} experiments")
-        path = _written(laboratory, made)
+    with scratch() as made, ExitStack() as stack:
+        is_postgres = target == "postgres"
+        engine = (
+            _Postgres(stack.enter_context(server(made))) if is_postgres else _DuckDB(made.files)
+        )
+        path = made.make(laboratory)[_TABLE]
         load = made.labmart(target, "load", str(path))
         sides: dict[str, list[Run]] = {engine.name: [], "labmart load": []}
         for _ in range(repeat):
@@ -154,15 +125,11 @@ def measure(
         ]
         if isinstance(engine, _Postgres):
             if others:
-                small = Laboratory(other_rows, users=1_000, seed=laboratory.seed)
-                found = _others(made, engine, _written(small, made), others)
-                paragraphs += [[f"{other_rows:,} experiment records"], found]
+                small = made.make(Laboratory(other_rows, users=1_000, seed=laboratory.seed))
+                ratios = _others(made, engine, small[_TABLE], others)
+                paragraphs += [[f"{other_rows:,} experiment records"], ratios]
             paragraphs.append(engine.server.lines())
     report(*paragraphs)
-
-
-def _written(laboratory: Laboratory, made: Scratch) -> Path:
-    return next(path for path in write(laboratory, made.files) if path.stem == _TABLE)
 
 
 def _compare(engine: _Engine) -> None:
@@ -184,11 +151,11 @@ def _others(made: Scratch, engine: _Postgres, path: Path, python: str) -> list[s
     """Seconds of what people use today and of the loader, on one small file."""
     engine.empty()
     load = run(made.labmart("postgres", "load", str(path)), "labmart load")
-    found = {"labmart load": load.seconds}
+    taken = {"labmart load": load.seconds}
     for script in ("pandas_to_sql", "dlt_replace"):
         url = engine.server.database.url()
         command = [python, str(_OTHERS / f"{script}.py"), url, REFERENCE, str(path)]
-        found[script] = run(command, script).seconds
+        taken[script] = run(command, script).seconds
     shutil.copy(path, made.project / "seeds")
-    found["dbt seed"] = made.dbt("postgres", "seed", "--select", _TABLE).seconds
-    return ratio_lines(found, "labmart load")
+    taken["dbt seed"] = made.dbt("postgres", "seed", "--select", _TABLE).seconds
+    return ratio_lines(taken, "labmart load")

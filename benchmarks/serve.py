@@ -1,12 +1,4 @@
-"""What the HTTP service takes: uploads against a bare sink, and rows of a mart.
-
-`labmart serve --no-worker` gets one large file by curl, in turns with a bare ASGI app on the same
-server program, which reads the body and drops it: `PUT /v1/files/…` checks, hashes, writes, brings
-to the disk and queues it. Then a service with a worker gets the sample laboratory, and experiments
-of one line, one after the other: how long from the last byte until what it changes is published?
-At last many clients at once ask for pages of 100 rows of a mart, and for the same page again by its
-ETag.
-"""
+"""What the HTTP service takes: uploads, the time until they are published, rows of a mart."""
 
 from __future__ import annotations
 

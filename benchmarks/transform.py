@@ -1,13 +1,7 @@
 """How long the models take, against hand-written SQL on the same PostgreSQL.
 
-A laboratory is copied into the raw tables by plain COPY. Then are timed, in turns, the references
-(reference/postgres/*.sql: `marts` leaves all marts, the others user_features alone; no rule is
-checked), `dbt run` of all models and `dbt test` of all data tests, with all that dbt itself takes.
-Unit tests read no data and are left out. dbt's own share is timed apart, as the same `dbt run` over
-empty raw tables.
-
-On clean data each reference must have the same marts as the models, row by row, else the call
-fails. Dirty data would stop the references and is timed without them.
+Unit tests read no data and are left out. On clean data each reference must have the same marts as
+the models, row by row, else the call fails. Dirty data would stop the references.
 """
 
 from __future__ import annotations
@@ -18,8 +12,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import psycopg2.extensions
-
 from benchmarks.bench import (
     RAW,
     REFERENCE,
@@ -29,11 +21,12 @@ from benchmarks.bench import (
     Server,
     ratio_lines,
     report,
+    run,
     say,
     scratch,
     server,
 )
-from benchmarks.generate import Laboratory, write
+from benchmarks.generate import Laboratory
 from loader.contract import mart_contracts
 
 _REFERENCES = Path(__file__).resolve().parent / "reference" / "postgres"
@@ -48,8 +41,10 @@ def measure(laboratory: Laboratory, repeat: int) -> None:
         # The models refer to the seeds, although none is read here.
         made.dbt("postgres", "seed")
         alone = min(made.dbt("postgres", "run").seconds for _ in range(_EMPTY_RUNS))
-        say(f"making {laboratory.experiments:,} experiments, copying them in")
-        copying = _copy_in(started, write(laboratory, made.files))
+        files = made.make(laboratory)
+        run(made.labmart("postgres", "load", str(made.files)), "labmart load")
+        # The server would do it by itself, but some time later, amid the measurement.
+        started.execute(*(f"vacuum (analyze) {RAW}.{name}" for name in files))
         taken: dict[str, list[float]] = {}
         per_model: dict[str, float] = {}
         for _ in range(repeat):
@@ -65,19 +60,13 @@ def measure(laboratory: Laboratory, repeat: int) -> None:
             say(f"{path.name} and the models have the same rows")
         best = {what: min(seconds) for what, seconds in taken.items()}
         best["- of it dbt alone (1)"] = alone
-        best["COPY into the raw tables (2)"] = copying
         counts = [f"{_count(started, mart):>12,}  {mart}" for mart in marts]
         settings = started.lines()
     report(
-        [
-            f"{laboratory.experiments:,} experiments, {laboratory.users:,} users, "
-            f"{laboratory.compounds:,} compounds, {laboratory.dirty:.1%} dirty, "
-            f"{laboratory.order} ids, seed {laboratory.seed}; the best of {repeat}"
-        ],
+        [f"{laboratory}; the best of {repeat}"],
         [
             *ratio_lines(best, *(path.name for path in references)),
             "(1) the same dbt run over empty raw tables, the best of three",
-            "(2) plain COPY, no loader; in none of the other figures",
         ],
         # Models run side by side, so the sum exceeds the duration.
         ratio_lines(dict(sorted(per_model.items(), key=lambda item: -item[1]))),
@@ -143,39 +132,3 @@ def _check_reference(started: Server, path: Path, marts: Sequence[str]) -> None:
                 f"{mart} of the models and of {path.name} differ in {columns}: "
                 f"{digests[0]} and {digests[1]}"
             )
-
-
-def _copy_in(started: Server, paths: Sequence[Path]) -> float:
-    """Put a laboratory into the raw tables by COPY; the seconds of it."""
-    begun = time.monotonic()
-    with closing(started.connect()) as connection, connection, connection.cursor() as cursor:
-        for load_id, path in enumerate(paths, start=1):
-            _copy_file(cursor, path, load_id)
-    seconds = time.monotonic() - begun
-    # The server would do it by itself, but some time later, amid the measurement.
-    started.execute(*(f"vacuum (analyze) {RAW}.{path.stem}" for path in paths))
-    return seconds
-
-
-def _copy_file(cursor: psycopg2.extensions.cursor, path: Path, load_id: int) -> None:
-    """One file and its row of the ledger. Load and line are defaults while COPY runs."""
-    table, lines = f"{RAW}.{path.stem}", f"{RAW}.lines"
-    with path.open("rb") as file:
-        columns = file.readline().decode().strip()
-        # A table that is emptied in the transaction that fills it skips the log. Line 1 is the
-        # header.
-        cursor.execute(
-            f"truncate {table}; create sequence {lines} start 2 cache 1000; "
-            f"alter table {table} alter load_id set default {load_id}, "
-            f"alter line set default nextval('{lines}')"
-        )
-        cursor.copy_expert(f"copy {table} ({columns}) from stdin (format csv)", file)
-    records = cursor.rowcount
-    cursor.execute(
-        f"alter table {table} alter load_id drop default, alter line drop default; "
-        f"drop sequence {lines}; "
-        f"insert into {RAW}.loads (load_id, input, file, sha256, bytes, mode, status, "
-        "records_read, records_rejected) "
-        "values (%s, %s, %s, 'not computed', %s, 'add', 'current', %s, 0)",
-        (load_id, path.stem, path.name, path.stat().st_size, records),
-    )

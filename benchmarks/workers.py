@@ -21,15 +21,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
+from operator import sub
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 import duckdb
 import psutil
 import pyspark
 
-from benchmarks.bench import RAW, BenchmarkError, Run, Scratch, report, run, say, scratch
+from benchmarks.bench import RAW, BenchmarkError, Run, Scratch, report, run, scratch
 from benchmarks.generate import Laboratory, write
 from loader import spark_server
 from loader.contract import Column
@@ -41,8 +43,7 @@ _SMALL = 20_000
 _DEPLOY = "org.apache.spark.deploy"
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """What a worker has done: tasks, their seconds on the clock, bytes that it got from shuffles.
 
     `processor` is the seconds of processor time of all that runs in it, with Java's own.
@@ -52,14 +53,6 @@ class Work:
     seconds: float
     shuffled: int
     processor: float
-
-    def __sub__(self, earlier: Work) -> Work:
-        return Work(
-            self.tasks - earlier.tasks,
-            self.seconds - earlier.seconds,
-            self.shuffled - earlier.shuffled,
-            self.processor - earlier.processor,
-        )
 
 
 @dataclass(frozen=True)
@@ -172,87 +165,77 @@ def measure(laboratory: Laboratory) -> None:
     names = ("ratio", "records or tasks", "processor seconds", "task seconds", "shuffled")
     columns = [Column("what", "text"), Column("seconds", "numeric")]
     columns += [Column(name, "text") for name in names]
-    rows: list[tuple[str | None, ...]] = []
+    rows: list[tuple[str, ...]] = []
+    firsts: dict[str, float] = {}
     results = set()
+
+    def add(what: str, number: int, seconds: float, *of_each: Iterable[str]) -> None:
+        """A line of the report: seconds, their ratio to those of one, the figures of each."""
+        ratio = seconds / firsts.setdefault(what, seconds)
+        figures = [" + ".join(each) for each in of_each]
+        rows.append((f"{what}: {number}", f"{seconds:.1f}", f"{ratio:.2f}", *figures))
+
     with scratch() as made:
-        say(f"making {laboratory.experiments:,} experiments")
-        halves = _halves(laboratory, made.files)
-        first = None
+        halves = _halves(laboratory, made)
         for calls in ([halves], [[half] for half in halves]):
             lake = made.files / f"lake of {len(calls)}"
             os.environ["LABMART_LAKE"] = str(lake)
             seconds, loaders = _loading(made, calls)
-            first = first or seconds
-            rows.append(
-                (
-                    f"labmart load, {_counted(len(calls), 'process', 'processes')}",
-                    f"{seconds:.1f}",
-                    f"{seconds / first:.2f}",
-                    _each(f"{_records(lake, paths):,}" for paths in calls),
-                    _each(f"{loader.processor:.1f}" for loader in loaders),
-                    None,
-                    None,
-                )
+            add(
+                "labmart load, processes",
+                len(calls),
+                seconds,
+                (f"{_records(lake, paths):,}" for paths in calls),
+                (f"{loader.processor:.1f}" for loader in loaders),
+                (),
+                (),
             )
-        os.environ["LABMART_LAKE"] = str(made.files / "small lake")
+        small_lake = str(made.files / "small lake")
+        os.environ["LABMART_LAKE"] = small_lake
         small = write(Laboratory(_SMALL), made.files / "small")
         run(made.labmart("spark", "load", *map(str, small)), "labmart load of a small laboratory")
-        first = None
         for number in (1, 2):
             with cluster(made.files / f"cluster of {number}", number) as running:
                 os.environ["SPARK_REMOTE"] = running.url
                 # Java is slow in the first run.
-                os.environ["LABMART_LAKE"] = str(made.files / "small lake")
+                os.environ["LABMART_LAKE"] = small_lake
                 made.dbt("spark", "run")
                 os.environ["LABMART_LAKE"] = str(made.files / "lake of 2")
                 before = running.work()
                 seconds = made.dbt("spark", "run").seconds
-                done = [now - then for now, then in zip(running.work(), before, strict=True)]
+                done = [Work(*map(sub, *two)) for two in zip(running.work(), before, strict=True)]
                 show = made.labmart("spark", "show", "user_features", "--format", "csv")
-                results.add(subprocess.check_output(show))
-            first = first or seconds
-            rows.append(
-                (
-                    f"dbt run, {_counted(number, 'worker', 'workers')}",
-                    f"{seconds:.1f}",
-                    f"{seconds / first:.2f}",
-                    _each(f"{work.tasks:,}" for work in done),
-                    _each(f"{work.processor:.0f}" for work in done),
-                    _each(f"{work.seconds:.0f}" for work in done),
-                    _each(f"{work.shuffled / 1e6:.0f} MB" for work in done),
-                )
+                results.add(run(show, "show").out)
+            add(
+                "dbt run, workers",
+                number,
+                seconds,
+                (f"{work.tasks:,}" for work in done),
+                (f"{work.processor:.0f}" for work in done),
+                (f"{work.seconds:.0f}" for work in done),
+                (f"{work.shuffled / 1e6:.0f} MB" for work in done),
             )
     if len(results) > 1:
         raise BenchmarkError("user_features differ between one worker and two")
-    size = f"{laboratory.experiments:,} experiments, {laboratory.dirty:.1%} dirty"
-    report([f"{size}; Spark {pyspark.__version__}"], layout(columns, rows, None).lines)
+    report([f"{laboratory}; Spark {pyspark.__version__}"], layout(columns, rows, None).lines)
 
 
-def _counted(number: int, one: str, more: str) -> str:
-    return f"{number} {one if number == 1 else more}"
-
-
-def _each(values: Iterable[str]) -> str:
-    return " + ".join(values)
-
-
-def _halves(laboratory: Laboratory, folder: Path) -> list[Path]:
+def _halves(laboratory: Laboratory, made: Scratch) -> list[Path]:
     """Two folders that together hold the laboratory, with half of the experiments each."""
-    halves = [folder / "first", folder / "second"]
+    halves = [made.files / "first", made.files / "second"]
     for half in halves:
         half.mkdir()
-    for path in write(laboratory, folder):
-        if path.name != "user_experiments.csv":
-            path.rename(halves[0] / path.name)
-            continue
-        with path.open("rb") as lines:
-            header = next(lines)
-            for number, half in enumerate(halves):
-                with (half / f"user_experiments_{number}.csv").open("wb") as out:
-                    out.write(header)
-                    for _ in range((laboratory.experiments + 1 - number) // 2):
-                        out.write(next(lines))
-        path.unlink()
+    files = made.make(laboratory)
+    experiments = files.pop("user_experiments")
+    for path in files.values():
+        path.rename(halves[0] / path.name)
+    with experiments.open("rb") as lines:
+        header = next(lines)
+        for number, half in enumerate(halves):
+            with (half / f"user_experiments_{number}.csv").open("wb") as out:
+                out.write(header)
+                out.writelines(islice(lines, (laboratory.experiments + 1 - number) // 2))
+    experiments.unlink()
     return halves
 
 

@@ -2,19 +2,20 @@
 
 The way of a file, `labmart load plate.xlsx`:
 
-    cli/          parses the call and hands it on
+    cli/          parses the call and hands it on; the options of a load, which an upload has
+                  too, stand in options
     project, database
                   which dbt project, which target of profiles.yml, and its database made ready:
                   embedded/ starts the PostgreSQL that comes in a wheel
     load          one call from start to end; everything below is called from here
       files/      what the PATHs mean: folders, archives, addresses, as local files
-      sources     the inputs and the names of their headers, as dbt's source YAML declares them
-      parsers/    what a file is (recognise), its dialect, and its records: a quoted cell is split
-                  in parsers/splitter
+      sources     the inputs and the names of their columns, as dbt's source YAML declares them
+      parsers/    what a file is (recognise), which input its header means (headers), its dialect,
+                  and its records: a quoted cell is split in parsers/splitter
       ledger      which arrivals are loaded already, and which loads are current
       engines/    the raw tables of PostgreSQL, DuckDB or the lake, all of a call or nothing:
                   a thread makes their text ahead; `load` commits when all are in
-    check         what `load --check` tells: the models worked out and rolled back with the load
+    check         `load --check`: a load in which the models are worked out, all of it rolled back
     history       the loads so far: undo, redo, prune
 
 From there to what people read, `labmart run`:
@@ -26,7 +27,7 @@ From there to what people read, `labmart run`:
     spark_server  what the lake is computed in, where no server is named
     contract      the marts as dbt's YAML declares them: columns, types, order, meaning
     diff          what is published, and what a build has changed
-    query         which rows a program asks for: filters, order, search
+    query         which rows are asked for, by the command or a program: filters, order, search
     show, export  a mart, or the rows behind a figure, on the screen or in a file; export also gives
                   Arrow to `import labmart`
     mcp_server    the same for assistants

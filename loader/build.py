@@ -9,14 +9,13 @@ paths) in target/.
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shlex
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -26,15 +25,16 @@ from loader.contract import declared_tables
 from loader.database import Database
 from loader.dbt import (
     FAILED,
-    BuildOptions,
-    BuildResult,
+    DbtRun,
+    Plan,
+    Standby,
+    artifact,
     build,
     code_of,
     one_build_at_a_time,
     parents_of,
-    read_manifest,
 )
-from loader.engines import Engine, dbt_session
+from loader.engines import dbt_session
 from loader.errors import ConfigError, FilesRefused, LabmartError, UsageError
 from loader.progress import TESTS, Report
 from loader.project import Profile
@@ -59,7 +59,7 @@ _PROBLEMS_SHOWN = 5
 # What an increment can be put into, or has no rows to put anywhere.
 _CAN_GROW = ("", "ephemeral", "incremental", "seed", "snapshot", "table", "test", "view")
 NOT_PUBLISHED = "Nothing was published: readers see what they saw before."
-UNCHANGED = "Nothing has changed since the last green build (--full builds all the same)."
+UNCHANGED = "Nothing has changed since the last successful build (--full builds anyway)."
 _BAD = (*FAILED, "runtime error", "partial success")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Lines of dbt's messages that say nothing about the fault.
@@ -70,52 +70,42 @@ _BOILERPLATE = re.compile(
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedNode:
     """A node that failed, or dbt itself (then `name` is 'dbt'); `lines` tell a person."""
 
     name: str
     lines: list[str]
 
 
-def failures(
-    result: BuildResult,
-    open_database: Callable[[], AbstractContextManager[Engine]],
-    width: int | None = None,
-) -> list[Failure]:
-    """What failed in a run that did. `open_database` fetches the offending rows."""
+def failures(run: DbtRun, database: Database, width: int | None) -> list[FailedNode]:
+    """What failed in a run that did, with offending rows of the database."""
     bad, nodes = [], {}
     # After a parse error the files are those of an earlier run, or there are none.
     with suppress(OSError, ValueError):
-        written = _read_results(result)
-        if written["metadata"]["invocation_id"] == result.invocation_id:
-            manifest = read_manifest(result.artifacts)
+        ended = artifact(run.artifacts, "run_results")
+        if ended["metadata"]["invocation_id"] == run.invocation_id:
+            manifest = artifact(run.artifacts, "manifest")
             nodes = manifest["nodes"] | manifest["unit_tests"]
-            bad = [entry for entry in written["results"] if entry["status"] in _BAD]
-    failed = [_failure(entry, nodes, open_database, width) for entry in bad]
-    failed = failed or [Failure("dbt", clean(message)) for message in result.errors]
-    silent = ["dbt ended without saying why. Its log is logs/dbt.log.", *result.noise[-5:]]
-    return failed or [Failure("dbt", silent)]
+            bad = [result for result in ended["results"] if result["status"] in _BAD]
+    failed = [_failure(result, nodes, database, width) for result in bad]
+    failed = failed or [FailedNode("dbt", clean(message)) for message in run.errors]
+    silent = ["dbt ended without saying why. Its log is logs/dbt.log.", *run.noise[-5:]]
+    return failed or [FailedNode("dbt", silent)]
 
 
-def _read_results(result: BuildResult) -> dict[str, Any]:
-    """run_results.json: how each node ended. schemas.getdbt.com, "run-results"."""
-    written: dict[str, Any] = json.loads((result.artifacts / "run_results.json").read_bytes())
-    return written
-
-
-def summary(result: BuildResult) -> str:
+def summary(run: DbtRun) -> str:
     """One line about the whole run."""
-    if not result.nodes:
-        return f"dbt built nothing, {result.seconds:.1f} s"
-    warned = result.count("warn", tests=True)
+    if not run.nodes:
+        return f"dbt built nothing, {run.seconds:.1f} s"
+    warned = run.count("warn", tests=True)
     parts = [
-        f"{result.count('success', 'pass', 'warn', tests=False)} models and seeds built",
-        f"{result.count('success', 'pass', tests=True)} tests passed",
-        f"{result.count(*FAILED)} failed",
+        f"{run.count('success', 'pass', 'warn', tests=False)} models and seeds built",
+        f"{run.count('success', 'pass', tests=True)} tests passed",
+        f"{run.count(*FAILED)} failed",
         *([f"{warned} warned"] if warned else []),
-        f"{result.count('skipped')} skipped",
+        f"{run.count('skipped')} skipped",
     ]
-    return f"{', '.join(parts)}, {result.seconds:.1f} s"
+    return f"{', '.join(parts)}, {run.seconds:.1f} s"
 
 
 def clean(message: str) -> list[str]:
@@ -129,52 +119,42 @@ def clean(message: str) -> list[str]:
 
 
 def _failure(
-    entry: Mapping[str, Any],
-    nodes: Mapping[str, Any],
-    open_database: Callable[[], AbstractContextManager[Engine]],
-    width: int | None,
-) -> Failure:
-    kind, node = entry["unique_id"].partition(".")[0], nodes.get(entry["unique_id"], {})
-    name, path = node.get("name", entry["unique_id"]), node.get("original_file_path", "")
-    has_failed = entry["status"] == "fail"
+    result: Mapping[str, Any], nodes: Mapping[str, Any], database: Database, width: int | None
+) -> FailedNode:
+    kind, node = result["unique_id"].partition(".")[0], nodes.get(result["unique_id"], {})
+    name, path = node.get("name", result["unique_id"]), node.get("original_file_path", "")
+    has_failed = result["status"] == "fail"
     lines = [f"{'FAILED' if has_failed else 'ERROR'}  {kind} {name}  ({path})"]
     if kind in TESTS and (description := " ".join(node.get("description", "").split())):
         lines.append(f"  {description}")
-    if kind == "test" and has_failed and entry.get("compiled_code"):
-        parents = [nodes[one]["name"] for one in parents_of(node) if one in nodes]
+    if kind == "test" and has_failed and result.get("compiled_code"):
+        parents = [nodes[parent]["name"] for parent in parents_of(node) if parent in nodes]
         lines.append(f"  It tests {', '.join(parents)}.")
         try:
-            with open_database() as source:
-                columns, rows = source.query(entry["compiled_code"], SAMPLE_ROWS)
+            with database.open() as source:
+                columns, rows = source.query(result["compiled_code"], SAMPLE_ROWS)
         except LabmartError as error:
             problem = f"  The offending rows cannot be shown: {error}"
-            return Failure(name, [*lines, f"  {entry['message']}", problem])
-        shown = f", the first {len(rows)} of them" if entry["failures"] != len(rows) else ""
-        told = [f"{entry['failures']} offending rows{shown}:"]
-        told += layout(columns, rows, None if width is None else width - 2).lines
+            return FailedNode(name, [*lines, f"  {result['message']}", problem])
+        shown = f", the first {len(rows)} of them" if result["failures"] != len(rows) else ""
+        details = [f"{result['failures']} offending rows{shown}:"]
+        details += layout(columns, rows, None if width is None else width - 2).lines
     else:
         # "Database Error in model users (models/…)" repeats our own headline.
         headline = rf"^\s*\w+ Error in .*{re.escape(name)} \({re.escape(path)}\)\s*$"
-        told = [one for one in clean(entry["message"] or "") if not re.match(headline, one)]
-    return Failure(name, lines + [f"  {line}".rstrip() for line in told])
+        details = [line for line in clean(result["message"] or "") if not re.match(headline, line)]
+    return FailedNode(name, lines + [f"  {line}".rstrip() for line in details])
 
 
-def read_build(
-    profile: Profile,
-    place: str,
-    code: str | None,
-    result: BuildResult,
-    *,
-    is_increment: bool = False,
-    by: str = "",
-) -> GreenBuild:
+def read_build(profile: Profile, plan: Plan, run: DbtRun, by: str = "") -> GreenBuild:
     """A green build, as dbt describes it in its artifacts; `by` is who publishes it.
 
     Without a place dbt has built where it always does. Raises ConfigError if it should have built
     in the place, and has not.
     """
-    place = place or profile.schema
-    manifest, results = read_manifest(result.artifacts), _read_results(result)["results"]
+    place = plan.place or profile.schema
+    manifest = artifact(run.artifacts, "manifest")
+    results = artifact(run.artifacts, "run_results")["results"]
     nodes, sources = manifest["nodes"], manifest["sources"].values()
     built = {
         unique_id: node
@@ -190,7 +170,7 @@ def read_build(
                 "project's macro generate_schema_name has to heed LABMART_BUILD_SCHEMA, as that of "
                 "labmart does (macros/overrides/generate_schema_name.sql).",
             )
-    statuses = {one["unique_id"]: one["status"] for one in results}
+    statuses = {node["unique_id"]: node["status"] for node in results}
     passed = [unique_id for unique_id, status in statuses.items() if status == "pass"]
     tests = Counter(
         parent for test in passed if test in nodes for parent in parents_of(nodes[test])
@@ -199,10 +179,10 @@ def read_build(
     has_python = any(node.get("language") == "python" for node in nodes.values())
     databases = {node["database"] for node in built.values()}
     reads_others = any(
-        one["database"] not in databases
-        or one["schema"] not in (profile.raw_schema, f"{place}_raw")
-        or not (one["config"]["meta"].get("input") or one["identifier"] in OWN_TABLES)
-        for one in sources
+        source["database"] not in databases
+        or source["schema"] not in (profile.raw_schema, f"{place}_raw")
+        or not (source["config"]["meta"].get("input") or source["identifier"] in OWN_TABLES)
+        for source in sources
     )
     return GreenBuild(
         place=place,
@@ -224,11 +204,11 @@ def read_build(
         models_built=len(statuses.keys() & built.keys()),
         tests_passed=len(passed),
         tests_warned=sum(status == "warn" for status in statuses.values()),
-        seconds=result.seconds,
-        invocation_id=result.invocation_id,
-        code=None if has_python or reads_others else code,
+        seconds=run.seconds,
+        invocation_id=run.invocation_id,
+        code=None if has_python or reads_others else plan.code,
         can_grow=_knows_increments(nodes),
-        is_increment=is_increment,
+        is_increment=plan.is_increment,
         by=by,
     )
 
@@ -255,11 +235,28 @@ def _knows_increments(nodes: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True)
+class BuildOptions:
+    """What is asked of a build; `vars` and `extra` are for dbt (`Plan`).
+
+    `full` builds also when nothing has changed since the last green build. `keep` is how many
+    earlier builds stay; None leaves it to LABMART_KEEP. `by` is who has it published,
+    as GreenBuild has it. `standby` is where dbt may be ready for the build.
+    """
+
+    vars: str | None = None
+    extra: tuple[str, ...] = ()
+    full: bool = False
+    keep: int | None = None
+    by: str = ""
+    standby: Standby | None = None
+
+
+@dataclass(frozen=True)
 class BuildOutcome:
     """A build, what failed of it, the number under which it was published, and what it is."""
 
-    result: BuildResult
-    failures: list[Failure] = field(default_factory=list)
+    run: DbtRun
+    failures: list[FailedNode] = field(default_factory=list)
     published: int | None = None
     is_increment: bool = False
 
@@ -289,29 +286,28 @@ def build_and_publish(
         due = publications.next_build(code) if code and not options.full else WHOLE
         if due == NOTHING:
             return None
-        grows = due == INCREMENT
         place = "" if options.extra else publications.begin()
+        plan = Plan(place, due == INCREMENT, code, options.vars, options.extra)
         with dbt_session(profile):
-            result = build(project, options, report, place=place, is_increment=grows, code=code)
-        refused = [line for line in result.noise if line.startswith("Error: ")]
-        if result.exit_code and refused and not result.nodes:
+            run = build(project, profile, plan, report or Report(), options.standby)
+        refused = [line for line in run.noise if line.startswith("Error: ")]
+        if run.exit_code and refused and not run.nodes:
             raise UsageError(f"dbt refuses what it was given: {refused[0].removeprefix('Error: ')}")
-        if options.extra and not result.exit_code and not result.nodes:
+        if options.extra and not run.exit_code and not run.nodes:
             raise UsageError(
                 f"Nothing was built: dbt finds nothing for `{shlex.join(options.extra)}`. "
                 "`dbt ls` lists what can be selected."
             )
-        if result.exit_code == 0 and not options.extra:
-            green = read_build(profile, place, code, result, is_increment=grows, by=options.by)
-            number = publications.publish(green, keep)
+        if run.exit_code == 0 and not options.extra:
+            number = publications.publish(read_build(profile, plan, run, options.by), keep)
             # What dbt reads there describes whole builds.
-            if place and not grows:
-                _tell_dbt(result.artifacts, project.target, place, profile.schema)
-            return BuildOutcome(result, [], number, grows)
-    failed = failures(result, database.open, width) if result.exit_code else []
+            if place and not plan.is_increment:
+                _tell_dbt(run.artifacts, project.target, place, profile.schema)
+            return BuildOutcome(run, [], number, plan.is_increment)
+    failed = failures(run, database, width) if run.exit_code else []
     if failed:
         red(replace(database, profile=profile.with_schema(place)) if place else database)
-    return BuildOutcome(result, failed)
+    return BuildOutcome(run, failed)
 
 
 def stand_by(database: Database, options: BuildOptions) -> None:
@@ -330,8 +326,8 @@ def stand_by(database: Database, options: BuildOptions) -> None:
     ):
         seen = publications.made_by(code)
         if seen and seen.can_grow:
-            place = next_place(profile.schema)
-            options.standby.prepare(project, options, place, is_increment=True, code=code)
+            plan = Plan(next_place(profile.schema), True, code, options.vars)
+            options.standby.prepare(project, profile, plan)
 
 
 def _tell_dbt(artifacts: Path, target: Path, place: str, schema: str) -> None:
@@ -353,20 +349,20 @@ def run_and_report(
     if outcome is None:
         print(UNCHANGED, file=sys.stderr)
         return True
-    result = outcome.result
-    for message in dict.fromkeys(result.warnings):
+    run = outcome.run
+    for message in dict.fromkeys(run.warnings):
         print("dbt warns:", *clean(message), sep="\n  ", file=sys.stderr)
     for failure in outcome.failures:
         print("", *failure.lines, sep="\n", file=sys.stderr)
     if outcome.failures:
         print(file=sys.stderr)
-    if result.exit_code and not options.extra:
+    if run.exit_code and not options.extra:
         print(NOT_PUBLISHED, file=sys.stderr)
     if outcome.published is not None:
         how = ", an increment: only what has changed" if outcome.is_increment else ""
         print(f"published as build {outcome.published}{how}", file=sys.stderr)
-    print(summary(result), file=sys.stderr)
-    return result.exit_code == 0
+    print(summary(run), file=sys.stderr)
+    return run.exit_code == 0
 
 
 # Seeds: dbt passes over what it cannot make sense of. An open quotation mark swallows the rest of

@@ -51,26 +51,25 @@ _SECRET = re.compile("pass|secret|token|key", re.IGNORECASE)
 Manifest = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class BuildOptions:
-    """A `dbt build`: target and vars as dbt takes them, `extra` handed on as it is.
+class Plan(NamedTuple):
+    """What a build makes: a `place`, or an increment of it, by the `code` (see `code_of`).
 
-    `full` builds also when nothing has changed since the last green build. `keep` is how many
-    earlier builds stay; None leaves it to LABMART_KEEP. `by` is who has it published,
-    as GreenBuild has it. `standby` is where dbt may be ready for the build.
+    The place is the schema that stands in for the target's (macro generate_schema_name); '' means
+    the target's own. dbt reads the project for it apart, since it keeps what it has read with the
+    schemas' names; and once more for increments, of which it renders other SQL (macro
+    is_increment). It takes `vars` as they are; `extra` says what it is to do instead of all but the
+    development tests.
     """
 
-    target: str | None = None
+    place: str = ""
+    is_increment: bool = False
+    code: str | None = None
     vars: str | None = None
     extra: tuple[str, ...] = ()
-    full: bool = False
-    keep: int | None = None
-    by: str = ""
-    standby: Standby | None = None
 
 
 @dataclass
-class BuildResult:
+class DbtRun:
     """What a run of dbt amounted to; `artifacts` is where it has left its JSON files."""
 
     artifacts: Path
@@ -109,16 +108,14 @@ class Standby:
         self._expected: object = None
         self._process: subprocess.Popen[str] | None = None
 
-    def prepare(
-        self, project: Project, options: BuildOptions, place: str, *, is_increment: bool, code: str
-    ) -> None:
+    def prepare(self, project: Project, profile: Profile, plan: Plan) -> None:
         """Begin to get ready for `build` with these arguments."""
         self.take(None)
-        call = _Call.of_build(project, options, place, is_increment)
+        command = _Command.of_build(project, profile, plan)
         # It parses in a folder of its own, since another build may be at work by then.
-        apart = project.target / f"{place}.standby"
-        self._process = call.start(project, prepared=_settings(project, options, apart))
-        self._expected = call, code
+        apart = project.target / f"{plan.place}.standby"
+        self._process = command.start(project, _settings(project, profile, apart, plan.vars))
+        self._expected = command, plan.code
 
     def take(self, expected: object) -> subprocess.Popen[str] | None:
         """The process, at work from now on; None, and it is ended, if it is none for that build."""
@@ -139,21 +136,22 @@ class Standby:
         return None
 
 
-class _Call(NamedTuple):
-    """A call of dbt: its arguments and environment, and where it leaves its JSON files."""
+class _Command(NamedTuple):
+    """A command of dbt: its arguments and environment, and where it leaves its JSON files."""
 
     arguments: tuple[str, ...]
     environment: dict[str, str]
     artifacts: Path
 
     @staticmethod
-    def of_build(project: Project, options: BuildOptions, place: str, is_increment: bool) -> _Call:
-        artifacts = project.target / f"{place}{'.increment' if is_increment else ''}"
-        arguments = ("build", *_settings(project, options, artifacts))
-        selection = (*(options.extra or _PRODUCTION), *((_WHOLE,) if is_increment else ()))
+    def of_build(project: Project, profile: Profile, plan: Plan) -> _Command:
+        is_increment = plan.is_increment
+        artifacts = project.target / f"{plan.place}{'.increment' if is_increment else ''}"
+        arguments = ("build", *_settings(project, profile, artifacts, plan.vars))
+        selection = (*(plan.extra or _PRODUCTION), *((_WHOLE,) if is_increment else ()))
         increment = "1" if is_increment else ""
-        own = {"LABMART_BUILD_SCHEMA": place, "LABMART_INCREMENT": increment}
-        return _Call((*arguments, *selection), os.environ | own, artifacts)
+        own = {"LABMART_BUILD_SCHEMA": plan.place, "LABMART_INCREMENT": increment}
+        return _Command((*arguments, *selection), os.environ | own, artifacts)
 
     def start(self, project: Project, prepared: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start it; if `prepared` (arguments of `dbt parse`), it waits for a line on stdin."""
@@ -174,38 +172,26 @@ class _Call(NamedTuple):
 
 
 def build(
-    project: Project,
-    options: BuildOptions,
-    report: Report | None = None,
-    *,
-    place: str = "",
-    is_increment: bool = False,
-    code: str | None = None,
-) -> BuildResult:
-    """Run `dbt build`. What it reports goes to stderr by default; the result says how nodes ended.
+    project: Project, profile: Profile, plan: Plan, report: Report, standby: Standby | None = None
+) -> DbtRun:
+    """Run `dbt build`, in a process that is ready for it if there is one; how its nodes ended.
 
-    `place` is the schema that stands in for the target's (macro generate_schema_name). dbt reads
-    the project for it apart, since it keeps what it has read with the schemas' names; and once more
-    for increments, of which it renders other SQL (macro is_increment). `code` is what the files of
-    the project are now, for a standby; see `code_of`.
-
-    Development tests are left out, unless `extra` says what dbt is to do. The caller holds
-    `one_build_at_a_time`, since builds write into target/.
+    The caller holds `one_build_at_a_time`, since builds write into target/.
     """
-    call = _Call.of_build(project, options, place, is_increment)
-    standby = options.standby and options.standby.take((call, code))
-    return _follow(standby or call.start(project), call, report or Report())
+    command = _Command.of_build(project, profile, plan)
+    process = standby and standby.take((command, plan.code))
+    return _follow(process or command.start(project), command.artifacts, report)
 
 
-def _follow(process: subprocess.Popen[str], call: _Call, report: Report) -> BuildResult:
+def _follow(process: subprocess.Popen[str], artifacts: Path, report: Report) -> DbtRun:
     """Take what dbt tells until it ends; end it if we are interrupted."""
     assert process.stdout is not None
-    begun, result = time.monotonic(), BuildResult(call.artifacts)
+    begun, run = time.monotonic(), DbtRun(artifacts)
     report.working("dbt reads the project …")
     try:
         for line in process.stdout:
-            _take(line, result, report)
-        result.exit_code = process.wait()
+            _take(line, run, report)
+        run.exit_code = process.wait()
     finally:
         report.working("")
         if process.poll() is None:
@@ -217,17 +203,17 @@ def _follow(process: subprocess.Popen[str], call: _Call, report: Report) -> Buil
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
-    result.seconds = time.monotonic() - begun
-    return result
+    run.seconds = time.monotonic() - begun
+    return run
 
 
-def write_docs(project: Project, target: str | None) -> None:
+def write_docs(project: Project, profile: Profile) -> None:
     """Write target/static_index.html, the documentation in one file. Raises BuildFailed.
 
     dbt's other files go elsewhere, lest a build that runs meanwhile takes them for its own.
     """
     apart = project.target / "docs"
-    _run_quietly(project, target, apart, "docs", "generate", "--static")
+    _run_quietly(project, profile, apart, "docs", "generate", "--static")
     manifest = (apart / "manifest.json").read_text(encoding="utf-8")
     page = (apart / "static_index.html").read_text(encoding="utf-8")
     shown = page.replace(manifest, json.dumps(without_tests(json.loads(manifest))))
@@ -263,17 +249,17 @@ def compile_models(project: Project, profile: Profile, names: Sequence[str]) -> 
         if code is None or not made_of.exists() or made_of.read_text() != code:
             made_of.unlink(missing_ok=True)
             _run_quietly(
-                *(project, profile.target, apart, "compile", "--no-populate-cache"),
+                *(project, profile, apart, "compile", "--no-populate-cache"),
                 *("--no-introspect", "--indirect-selection", "empty", "--select", *selection),
             )
             made_of.write_text(code or "")
-        return read_manifest(apart)
+        return artifact(apart, "manifest")
 
 
-def read_manifest(artifacts: Path) -> Manifest:
-    """manifest.json as dbt has written it. Raises OSError."""
-    manifest: Manifest = json.loads((artifacts / "manifest.json").read_bytes())
-    return manifest
+def artifact(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file that dbt has left; schemas.getdbt.com. Raises OSError, or ValueError."""
+    document: dict[str, Any] = json.loads((folder / f"{name}.json").read_bytes())
+    return document
 
 
 def parents_of(node: Mapping[str, Any]) -> list[str]:
@@ -282,17 +268,19 @@ def parents_of(node: Mapping[str, Any]) -> list[str]:
     return parents
 
 
-def _run_quietly(project: Project, target: str | None, apart: Path, *command: str) -> None:
+def _run_quietly(project: Project, profile: Profile, apart: Path, *words: str) -> None:
     """Run dbt with a folder of its own for what it writes. Raises BuildFailed."""
-    settings = _settings(project, BuildOptions(target), apart)
-    call = _Call((*command, *settings), dict(os.environ), apart)
-    result = _follow(call.start(project), call, _Silence())
-    if result.exit_code:
-        said = " ".join(result.errors or result.noise[-3:])
-        raise BuildFailed(f"`dbt {command[0]}` failed: {' '.join(said.split())}")
+    arguments = (*words, *_settings(project, profile, apart))
+    command = _Command(arguments, dict(os.environ), apart)
+    run = _follow(command.start(project), apart, _Silence())
+    if run.exit_code:
+        reason = " ".join(run.errors or run.noise[-3:])
+        raise BuildFailed(f"`dbt {words[0]}` failed: {' '.join(reason.split())}")
 
 
-def _settings(project: Project, options: BuildOptions, artifacts: Path) -> tuple[str, ...]:
+def _settings(
+    project: Project, profile: Profile, artifacts: Path, variables: str | None = None
+) -> tuple[str, ...]:
     # dbt ends without a word where it cannot write.
     for folder in (project.target, Path(os.environ.get("DBT_LOG_PATH") or project.root / "logs")):
         with suppress(OSError):
@@ -304,23 +292,22 @@ def _settings(project: Project, options: BuildOptions, artifacts: Path) -> tuple
     return (
         *("--no-use-colors", "--no-send-anonymous-usage-stats"),
         *("--project-dir", str(project.root), "--profiles-dir", str(project.profiles_dir)),
-        *("--target-path", str(artifacts)),
-        *(("--target", options.target) if options.target else ()),
-        *(("--vars", options.vars) if options.vars else ()),
+        *("--target", profile.target, "--target-path", str(artifacts)),
+        *(("--vars", variables) if variables else ()),
     )
 
 
-def _take(line: str, result: BuildResult, report: Report) -> None:
+def _take(line: str, run: DbtRun, report: Report) -> None:
     """One line of dbt's output; docs.getdbt.com, "Events and logs"."""
     try:
         event = json.loads(line)
         info, data = event["info"], event["data"]
         node = data.get("node_info") or {}
         kind, name = node.get("resource_type", ""), node.get("node_name", "")
-        result.invocation_id = info["invocation_id"] or result.invocation_id
+        run.invocation_id = info["invocation_id"] or run.invocation_id
     except (ValueError, TypeError, KeyError, AttributeError):
         if line.strip():
-            result.noise.append(line.rstrip())
+            run.noise.append(line.rstrip())
         return
     # dbt's words vary: "SELECT 5", "CREATE VIEW", "INSERT 30", "PASS" for success.
     word = str(data.get("status") or node.get("node_status") or "").lower().partition(" ")[0]
@@ -332,18 +319,19 @@ def _take(line: str, result: BuildResult, report: Report) -> None:
         # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
         if kind not in ("operation", "exposure") or status in FAILED:
             finished = NodeResult(kind, name, status, data.get("execution_time", 0.0))
-            result.nodes.append(finished)
+            run.nodes.append(finished)
             report.built(finished)
     elif info["level"] in ("error", "warn") and not node.get("unique_id"):
-        (result.errors if info["level"] == "error" else result.warnings).append(info["msg"])
+        (run.errors if info["level"] == "error" else run.warnings).append(info["msg"])
 
 
 @contextmanager
 def one_build_at_a_time(project: Project) -> Iterator[None]:
     """Wait until no build of this project runs, and keep others from beginning one."""
-    project.build_lock.parent.mkdir(mode=0o700, exist_ok=True)
+    folder = project.root / ".labmart"
+    folder.mkdir(mode=0o700, exist_ok=True)
     waiting = "waiting for another build of this project to end …"
-    with locked(project.build_lock, waiting=waiting, mode=0o600):
+    with locked(folder / "build.lock", waiting=waiting, mode=0o600):
         yield
 
 

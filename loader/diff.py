@@ -20,10 +20,9 @@ from loader.publications import (
     kept_of,
     open_publications,
 )
-from loader.show import print_rows, select
+from loader.query import select
+from loader.show import ORIGIN, print_rows
 
-# Where a row came from: a file that is sent again changes it for every row.
-_LINEAGE = ("load_id", "line")
 _COLUMNS = tuple(
     Column(name, "text") for name in ("mart", "change", "key", "column_name", "before", "after")
 )
@@ -53,15 +52,15 @@ def published(database: Database) -> tuple[tuple[Column, ...], list[Row], list[s
     at = selection.columns.index(selection.order_by[0])
     seen = {row[at] for row in rows}
     with open_publications(database.profile, write=False) as publications:
-        known = publications.all()
-    current = current_of(known)
+        history = publications.all()
+    current = current_of(history)
     others = [mart.name for mart in current.marts if mart.name not in seen] if current else []
     sentences = [f"built by plain dbt since: {', '.join(others)}"] if others else []
-    for one in known:
-        if one.status != GONE:
-            warned = f", {one.tests_warned} warned" if one.tests_warned else ""
-            tests = f"{one.tests_passed} tests passed{warned}"
-            sentences.append(f"{one.status}: {describe(one)}; {tests}")
+    for build in history:
+        if build.status != GONE:
+            warned = f", {build.tests_warned} warned" if build.tests_warned else ""
+            tests = f"{build.tests_passed} tests passed{warned}"
+            sentences.append(f"{build.status}: {describe(build)}; {tests}")
     return selection.columns, rows, sentences
 
 
@@ -71,8 +70,8 @@ def roll_back(database: Database, build: int | None) -> str:
     with open_publications(database.profile) as publications:
         before, now = publications.roll_back(build)
     return (
-        f"{describe(now)}, is in place again. `labmart rollback {before.build}` takes that back; "
-        "the next build puts a new one in its place."
+        f"{describe(now)}, is published again. `labmart rollback {before.build}` undoes that; "
+        "the next build replaces it."
     )
 
 
@@ -119,19 +118,19 @@ def show_changes(
 
 
 def _chosen(
-    known: Sequence[Publication], builds: Sequence[int], database: Database
+    history: Sequence[Publication], builds: Sequence[int], database: Database
 ) -> tuple[Publication, Publication]:
-    there = {one.build: one for one in known if one.status != GONE}
-    if missing := [str(build) for build in builds if build not in there]:
-        numbers = ", ".join(map(str, there))
+    kept = {publication.build: publication for publication in history if publication.status != GONE}
+    if missing := [str(build) for build in builds if build not in kept]:
+        numbers = ", ".join(map(str, kept))
         raise UsageError(f"Build {missing[0]} is not kept. These are: {numbers or 'none'}.")
-    current = current_of(known)
+    current = current_of(history)
     if current is None:
         raise NotBuilt(f"{database.profile.schema}.{PUBLICATIONS}", database.profile.target)
     if builds:
-        old, new, *_ = (*(there[build] for build in builds), current)
+        old, new, *_ = (*(kept[build] for build in builds), current)
         return old, new
-    others, base = kept_of(known), current.based_on
+    others, base = kept_of(history), current.based_on
     gone = f"Build {base} is gone, of which build {current.build} is an increment. " if base else ""
     if not others:
         raise UsageError(
@@ -152,22 +151,26 @@ def _changes(
 ) -> Iterator[Row]:
     """The differences of a mart, at most so many rows of it; counts all of them."""
     name, count = contract.name, counts.setdefault(contract.name, Counter())
-    have = [any(one.name == name and one.suffix == "" for one in it.relations) for it in (old, new)]
-    if not all(have):
-        if any(have):
+    is_in = [
+        any(relation.name == name and relation.suffix == "" for relation in build.relations)
+        for build in (old, new)
+    ]
+    if not all(is_in):
+        if any(is_in):
             count["mart that only one of them has"] = 1
         return
-    places = [f"{quote(it.place)}.{quote(name)}" for it in (old, new)]
+    places = [f"{quote(build.place)}.{quote(name)}" for build in (old, new)]
     before, after = (
         [column.name for column in source.query(f"select * from {place}", 0)[0]] for place in places
     )
-    for kind, here, there in (("column removed", before, after), ("column added", after, before)):
-        for column in here:
-            if column not in there:
+    for kind, have, lack in (("column removed", before, after), ("column added", after, before)):
+        for column in have:
+            if column not in lack:
                 count[kind] += 1
                 yield (name, kind, None, column, None, None)
     shared = [column for column in before if column in after]
-    columns = [column for column in shared if column not in _LINEAGE]
+    # A file that is sent again changes where a row came from for every row.
+    columns = [column for column in shared if column not in ORIGIN]
     # Of a mart without a key the whole row is one, and which of several equal rows it is.
     keys = [key for key in contract.order_by if contract.has_key and key in shared] or columns
     values = [column for column in columns if column not in keys]
@@ -181,7 +184,7 @@ def _changes(
         "case when o.nth is null then 'added' when n.nth is null then 'removed' "
         "else 'changed' end as change",
         *both,
-        *(f"cast({side}.{quote(one)} as text)" for side in ("o", "n") for one in values),
+        *(f"cast({side}.{quote(value)} as text)" for side in ("o", "n") for value in values),
     ]
     changed = (
         f"select {', '.join(listed)} from {old_rows} as o full join {new_rows} as n "
@@ -191,9 +194,10 @@ def _changes(
     count.update({str(change): int(str(number)) for change, number in totals})
     order = ", ".join(f"coalesce(n.{quote(key)}, o.{quote(key)})" for key in keys)
     _, rows = source.query(f"{changed} order by {order}", limit)
-    for change, *found in rows:
-        at, olds = found[: len(keys)], found[len(keys) :]
-        key = ", ".join(f"{column}={cell}" for column, cell in zip(keys, at, strict=True) if cell)
+    for change, *compared in rows:
+        key_cells, olds = compared[: len(keys)], compared[len(keys) :]
+        pairs = zip(keys, key_cells, strict=True)
+        key = ", ".join(f"{column}={cell}" for column, cell in pairs if cell)
         if change != "changed":
             yield (name, change, key, None, None, None)
             continue

@@ -95,10 +95,7 @@ class UnknownMart(UsageError):
     status = 404
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        super().__init__(
-            f"There is no mart {name!r}.{did_you_mean(name, known)} "
-            f"The marts are: {', '.join(known)}."
-        )
+        super().__init__(no_such("mart", name, known))
 
 
 class UnknownColumn(UsageError):
@@ -268,6 +265,12 @@ class DatabaseFault(LabmartError):
 class DatabaseUnreachable(LabmartError):
     exit_code = EXIT_DATABASE
     status = 503
+
+
+def no_such(kind: str, name: str, known: Sequence[str]) -> str:
+    """The sentence on a name that none of a kind has."""
+    near = did_you_mean(name, known)
+    return f"There is no {kind} {name!r}.{near} The {kind}s are: {', '.join(known)}."
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

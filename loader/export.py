@@ -17,7 +17,8 @@ from loader.contract import mart_contract
 from loader.database import Database
 from loader.engines import Engine, Selection, Value, literal
 from loader.errors import UsageError
-from loader.show import select, write_json
+from loader.query import select
+from loader.show import write_json
 
 if TYPE_CHECKING:
     import duckdb

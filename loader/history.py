@@ -13,6 +13,7 @@ from loader.engines import Row
 from loader.engines.raw_store import LEDGER_COLUMNS, RawStore, open_store
 from loader.errors import LabmartError
 from loader.ledger import Load
+from loader.printable import listed
 from loader.show import Account, accounts, display, print_rows
 
 # The ledger knows the lines that could not be split; a build, which rows were rejected.
@@ -119,8 +120,7 @@ def after_change(
     others = [load_id for load_id in new if load_id not in load_ids]
     for status, became in ((ledger.CURRENT, "current again"), (ledger.SUPERSEDED, "replaced")):
         if ids := [str(load_id) for load_id in others if new[load_id] == status]:
-            named = ", ".join(ids[:_NAMED]) + (", …" if ids[_NAMED:] else "")
-            sentences[-1] += f"; {len(ids):,} {became}: {named}"
+            sentences[-1] += f"; {len(ids):,} {became}: {listed(ids, _NAMED)}"
     counted = [load.status for load in before if load.load_id in new]
     return [*sentences, BUILD] if ledger.CURRENT in (*counted, *new.values()) else sentences
 

@@ -72,6 +72,27 @@ class Load:
     columns_ignored: str | None = None
     header: str | None = None
 
+    @property
+    def said(self) -> Mapping[str, object]:
+        """What `reading` says."""
+        return _parsed(self.reading)
+
+    @property
+    def content(self) -> Content:
+        return self.input, self.sha256, self.said.get(SHEET)
+
+    @property
+    def names(self) -> list[str]:
+        """What a person said of the names in its header, `NAME=COLUMN`."""
+        names = self.said.get(NAMES)
+        return names if isinstance(names, list) else []
+
+
+# A ledger of thousands of loads is gone through many times, and most of them were read alike.
+@lru_cache(maxsize=1 << 14)
+def _parsed(reading: str) -> Mapping[str, object]:
+    return MappingProxyType(json.loads(reading or "{}"))
+
 
 @dataclass(frozen=True)
 class Step:
@@ -85,35 +106,14 @@ class Step:
     takes: str = ""
 
 
-def reading_of(load: Load) -> Mapping[str, object]:
-    """How a load was read."""
-    return _parsed(load.reading)
-
-
-# A ledger of thousands of loads is read more than once a call, and most were read alike.
-@lru_cache(maxsize=1 << 14)
-def _parsed(reading: str) -> Mapping[str, object]:
-    return MappingProxyType(json.loads(reading or "{}"))
-
-
 def said_of(loads: Sequence[Load]) -> dict[str, dict[str, object]]:
     """What was said of how to read the bytes that are current, by their SHA-256."""
     should = statuses(loads)
     return {
-        load.sha256: {name: value for name, value in reading_of(load).items() if name != SHEET}
+        load.sha256: {name: value for name, value in load.said.items() if name != SHEET}
         for load in loads
         if should[load.load_id] == CURRENT
     }
-
-
-def names_of(load: Load) -> tuple[str, ...]:
-    """What a person said of the names in a load's header, `NAME=COLUMN`."""
-    names = reading_of(load).get(NAMES)
-    return tuple(names) if isinstance(names, list) else ()
-
-
-def named_columns(load: Load) -> set[str]:
-    return {text.rpartition("=")[2].strip() for text in names_of(load)}
 
 
 def named(loads: Sequence[Load]) -> list[Load]:
@@ -123,7 +123,7 @@ def named(loads: Sequence[Load]) -> list[Load]:
     """
     by_header: dict[str, Load] = {}
     for load in reversed(loads):
-        if load.status != REVERTED and load.header and names_of(load):
+        if load.status != REVERTED and load.header and load.names:
             by_header.setdefault(load.header, load)
     return list(by_header.values())
 
@@ -172,17 +172,17 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
     """The steps for files of one input, of which these loads are not reverted."""
     should = statuses(loads)
     current = [load for load in loads if should[load.load_id] == CURRENT]
-    by_content = {_content(load): load for load in current}
-    arrivals = {(_content(load), load.arrived_at) for load in loads}
+    by_content = {load.content: load for load in current}
+    arrivals = {(load.content, load.arrived_at) for load in loads}
 
     def has_come_again(file: Load, load: Load) -> bool:
-        is_known = replace or (_content(file), file.arrived_at) in arrivals
+        is_known = replace or (file.content, file.arrived_at) in arrivals
         return not is_known and file.arrived_at > load.arrived_at - _SAME_MOMENT
 
     # For each file its load, if that was read in the same way.
-    same = [by_content.get(_content(file)) for file in files]
+    same = [by_content.get(file.content) for file in files]
     for at, (file, load) in enumerate(zip(files, same, strict=True)):
-        if load and reading_of(file) != reading_of(load):
+        if load and file.said != load.said:
             same[at] = None
     if replace:
         # What is given twice counts where it comes last.
@@ -203,7 +203,7 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
     # Of each content that is loaded: its file, and how many were loaded with it.
     came: dict[Content, tuple[str, int]] = {}
     for at, (file, load) in enumerate(zip(files, same, strict=True)):
-        content = _content(file)
+        content = file.content
         first, loaded_then = came.get(content, ("", 0))
         if first and loaded_then == loaded:
             steps.append(Step(known=f"it is the same as {first}"))
@@ -218,7 +218,7 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
             takes = f"the same as {first}, whose place it takes as the later one"
         elif load:
             takes = f"the same as load {load.load_id}, whose place it takes: it has come again"
-        elif before and reading_of(file) != reading_of(before):
+        elif before and file.said != before.said:
             takes = f"takes the place of load {before.load_id}, which was read as {before.dialect}"
         loaded += 1
         came[content] = (file.file, loaded)
@@ -271,7 +271,7 @@ def takers(loads: Sequence[Load]) -> dict[int, int]:
     replacing: dict[str, Load] = {}
     newest: dict[Content, int] = {}
     for load in sorted(loads, key=lambda load: (load.call_id, load.load_id), reverse=True):
-        content, by_call = _content(load), replacing.get(load.input)
+        content, by_call = load.content, replacing.get(load.input)
         takers[load.load_id] = max(
             by_call.load_id if by_call and by_call.call_id > load.call_id else 0,
             newest.get(content, 0) if load.sha256 else 0,
@@ -281,7 +281,3 @@ def takers(loads: Sequence[Load]) -> dict[int, int]:
             if load.mode == REPLACE:
                 replacing.setdefault(load.input, load)
     return takers
-
-
-def _content(load: Load) -> Content:
-    return load.input, load.sha256, reading_of(load).get(SHEET)

@@ -34,7 +34,7 @@ from loader.files.content import LocalFile, cannot_open, cannot_write, sha256_of
 from loader.ledger import APPEND, CURRENT, NAMES, REPLACE, SHEET, Load, Step
 from loader.parsers import recognise
 from loader.parsers.records import Batch, Parser, Rejections
-from loader.printable import printable
+from loader.printable import plural, printable
 from loader.progress import Report, duration, size_of
 from loader.project import person
 from loader.sources import EXTRA, Input, ReadOptions, read_inputs, restricted
@@ -124,7 +124,7 @@ class Table:
         """What a person should know; complete after the last batch."""
         if self.named_as is None:
             return self.parser.notes
-        names = ", ".join(ledger.names_of(self.named_as))
+        names = ", ".join(self.named_as.names)
         as_then = f"load {self.named_as.load_id}, and so its names are those that were said then"
         return (f"its header was that of {as_then}: {names}; --map says others", *self.parser.notes)
 
@@ -221,10 +221,10 @@ class _Call:
         self.problems += collected.problems
         no_tables: list[str] = []
         named = {*map(printable, paths), *self.options.names.values()}
-        said = ledger.said_of(self.loads), ledger.named(self.loads)
+        remembered = ledger.said_of(self.loads), ledger.named(self.loads)
         for file in collected.files:
             try:
-                tables += self._tables(file, *said)
+                tables += self._tables(file, *remembered)
             except FileRefused as error:
                 passed = isinstance(error, NoTable) and file.name not in named
                 (no_tables if passed else self.problems).append(str(error))
@@ -243,28 +243,28 @@ class _Call:
     def _tables(
         self,
         file: LocalFile,
-        said_before: Mapping[str, Mapping[str, object]],
+        earlier: Mapping[str, Mapping[str, object]],
         named: Sequence[Load],
     ) -> Iterator[Table]:
-        """The tables of a file. Raises FileRefused, or OSError."""
+        """The tables of a file; `earlier` readings by SHA-256. Raises FileRefused, or OSError."""
         options = self.options.read
         file_state = _state_of(file.path)
         sha256 = sha256_of(file.path, file.name)
-        said: dict[str, object] = {
+        reading: dict[str, object] = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(options).items()
             if name != SHEET and value not in (None, ())
         }
-        before = said_before.get(sha256)
-        if before is not None and said.items() <= before.items():
-            said, named = dict(before), ()
-        if NAMES in said:
+        before = earlier.get(sha256)
+        if before is not None and reading.items() <= before.items():
+            reading, named = dict(before), ()
+        if NAMES in reading:
             named = ()
-        read = msgspec.convert({**said, SHEET: options.sheet}, ReadOptions)
+        read = msgspec.convert({**reading, SHEET: options.sheet}, ReadOptions)
         inputs = [replace(table, formats=read.or_else(table.formats)) for table in self.inputs]
         parsers, named_as = _recognise(file, inputs, read, named)
         if named_as:
-            said[NAMES] = list(ledger.names_of(named_as))
+            reading[NAMES] = named_as.names
         now = datetime.now(UTC)
         for parser in parsers:
             part = ledger.escaped(parser.part)
@@ -283,7 +283,7 @@ class _Call:
                 started_at=now,
                 finished_at=now,
                 loaded_by=self.options.loaded_by or person(),
-                reading=json.dumps({**said, SHEET: part} if part else said),
+                reading=json.dumps({**reading, SHEET: part} if part else reading),
                 arrived_at=datetime.fromtimestamp(file.changed_at, UTC),
                 **asdict(parser.input.formats),
             )
@@ -331,7 +331,7 @@ class _Call:
                 if len(names) > _NAMED:
                     names[2:-1] = [f"… {len(names) - 3:,} more …"]
                 self.report.say(
-                    f"{name}, where files have the same key the later wins: {', '.join(names)}"
+                    f"{name}: where files have the same key, the later wins: {', '.join(names)}"
                 )
             brings = any(table.records for table in of_input)
             if self.options.replace and not self.options.allow_empty and not brings:
@@ -431,7 +431,11 @@ def _recognise(
     Raises FileRefused.
     """
     columns = {name for table in inputs for name in table.column_names}
-    usable = [load for load in named if columns.issuperset(ledger.named_columns(load))]
+    usable = [
+        load
+        for load in named
+        if columns.issuperset(text.rpartition("=")[2].strip() for text in load.names)
+    ]
     refused = None
     parsers: Sequence[Parser] = ()
     try:
@@ -446,7 +450,7 @@ def _recognise(
             raise
     for load in usable[:_REMEMBERED]:
         with suppress(FileRefused):
-            others = recognise(file, inputs, replace(read, names=ledger.names_of(load)))
+            others = recognise(file, inputs, replace(read, names=tuple(load.names)))
             if any(json.dumps(parser.header) == load.header for parser in others):
                 return others, load
     if refused:
@@ -487,7 +491,7 @@ def _describe(table: Table, seconds: float) -> Iterator[str]:
         yield f"    {table.step.takes}"
     yield (
         f"    {table.entry.records_read:,} records read, "
-        f"{_count(len(rejections), 'rejected line')}, {duration(seconds)}"
+        f"{plural(len(rejections), 'rejected line')}, {duration(seconds)}"
     )
     for line in rejections.first:
         yield f"    line {line.line}, {line.rule}: {line.detail}"
@@ -503,13 +507,9 @@ def summary(tables: Sequence[Table], *, check: bool) -> str:
     if not new:
         return f"Nothing new to load.{unwritten}"
     kept = sum(table.records for table in new)
-    what = f"{_count(kept, 'record')} of {_count(len(new), 'file')}"
+    what = f"{plural(kept, 'record')} of {plural(len(new), 'file')}"
     if check:
         return f"{what} can be read.{unwritten}"
     ids = [table.entry.load_id for table in new]
     which = f"load {ids[0]}" if len(ids) == 1 else f"loads {ids[0]} to {ids[-1]}"
     return f"Loaded {what} as {which}."
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"

@@ -26,7 +26,7 @@ from loader.engines import Row
 from loader.errors import BadParameter, LabmartError, UnknownMart
 from loader.history import COLUMNS, load_rows
 from loader.query import FILTER_SYNTAX, selection_of
-from loader.show import ISSUES, rule_sentences, write_json
+from loader.show import ISSUES, rule_sentences, write_items
 from loader.show import why as rows_behind
 
 _INSTRUCTIONS = (
@@ -66,8 +66,8 @@ def serve(database: Database) -> None:
     @tool
     def marts() -> str:
         """List the marts: what a row is, the key, and what each column means."""
-        known = mart_contracts(database.project).values()
-        return json.dumps([mart.described() for mart in known], ensure_ascii=False)
+        contracts = mart_contracts(database.project).values()
+        return json.dumps([mart.described() for mart in contracts], ensure_ascii=False)
 
     @tool
     def query(
@@ -82,11 +82,11 @@ def serve(database: Database) -> None:
 
         `total` is how many rows fit in all; NULL sorts first.
         """
-        known = mart_contracts(database.project)
-        if mart not in known:
-            raise UnknownMart(mart, list(known))
+        contracts = mart_contracts(database.project)
+        if mart not in contracts:
+            raise UnknownMart(mart, list(contracts))
         selection = selection_of(
-            known[mart],
+            contracts[mart],
             [_pair(text) for text in filters],
             select=",".join(columns) or None,
             order=",".join(order),
@@ -112,8 +112,8 @@ def serve(database: Database) -> None:
         """
         rule_sentences(database.project, rule)
         status = None if resolved else "open"
-        given = {"record_key": key, "rule": rule, "severity": severity, "status": status}
-        filters = [f"{name}=eq.{value}" for name, value in given.items() if value is not None]
+        asked = {"record_key": key, "rule": rule, "severity": severity, "status": status}
+        filters = [f"{name}=eq.{value}" for name, value in asked.items() if value is not None]
         return query(ISSUES, tuple(filters), limit=limit)
 
     @tool
@@ -152,7 +152,5 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _items(columns: Sequence[Column], rows: Iterable[Row], **more: object) -> str:
     out = BytesIO()
-    out.write(b'{"items": ')
-    write_json(columns, rows, out)
-    out.write(f", {json.dumps(more, ensure_ascii=False)[1:]}\n".encode())
+    write_items(columns, rows, out, lambda: more)
     return out.getvalue().decode()

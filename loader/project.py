@@ -68,10 +68,6 @@ class Project:
         """Where dbt leaves manifest.json and run_results.json."""
         return self.root / "target"
 
-    @property
-    def build_lock(self) -> Path:
-        return self.root / ".labmart" / "build.lock"
-
 
 @dataclass(frozen=True)
 class Profile:

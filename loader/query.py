@@ -1,7 +1,7 @@
-"""Which rows of a table a program asks for: `total_exp_per_user=gte.3`, sorted by `-name`.
+"""Which rows of a table are asked for: by the command, or in texts by a program.
 
-The service and assistants (mcp_server) understand the same. Everything is checked before anything
-is asked of the database.
+The service and assistants (mcp_server) understand the same texts: `total_exp_per_user=gte.3`,
+sorted by `-name`. Everything in them is checked before anything is asked of the database.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import csv
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, datetime
 
-from loader.contract import Column, Contract
-from loader.engines import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, Filter, Selection
+from loader.contract import Column, Contract, DeclaredColumn
+from loader.engines import IN, IS_NULL, NOT_NULL, OPERATORS, PATTERNS, Engine, Filter, Selection
 from loader.errors import BadParameter, UnknownColumn, did_you_mean
 
 FILTER_SYNTAX = (
@@ -27,6 +28,24 @@ _MOST_IN_LIST = 1000
 _SHOWN = 60
 
 
+def select(
+    contract: Contract,
+    source: Engine,
+    *,
+    columns: Sequence[str] = (),
+    equal: Sequence[tuple[str, str]] = (),
+    limit: int | None = None,
+) -> Selection:
+    """Columns and rows of a mart as it stands in the database; no columns means all.
+
+    Raises NotBuilt, or UnknownColumn.
+    """
+    present = [DeclaredColumn(column.name, column.type) for column in source.columns(contract.name)]
+    built = replace(contract, columns=tuple(present))
+    filters = [Filter(_column(built, name), "eq", (value,)) for name, value in equal]
+    return _selection(built, [_column(built, name) for name in columns], filters, limit=limit)
+
+
 def selection_of(
     contract: Contract,
     filters: Sequence[tuple[str, str]],
@@ -37,51 +56,73 @@ def selection_of(
     limit: int | None = None,
     parameters: Sequence[str] = (),
 ) -> Selection:
-    """The rows of a table that are asked for, in a total order. Raises BadParameter.
+    """The rows of a table that a program asks for. Raises BadParameter.
 
     `filters` are pairs of a column and `operator.value`; `select` and `order` are names with commas
     between, in `order` with `-` before what goes from the greatest down. `search` is in one of the
     texts. A limit of None or 0 means all. `parameters` are what else than columns could have been
     meant, for the error.
     """
-    found = [_filter(contract, *pair, parameters) for pair in filters]
+    conditions = [_filter(contract, *pair, parameters) for pair in filters]
     if search is not None:
         texts = [column for column in contract.columns if column.type == "text"]
         if not texts:
             raise BadParameter("search", f"{contract.name} has no column of texts.")
-        found.append(Filter(texts[0], "ilike", (f"*{search}*",), tuple(texts[1:])))
-    if len(found) > _MOST_FILTERS:
-        raise BadParameter(found[0].column.name, f"more than {_MOST_FILTERS} filters are given.")
-    chosen: tuple[Column, ...] = contract.columns
-    if select is not None:
-        chosen = _columns(contract, "select", select.split(","))
+        conditions.append(Filter(texts[0], "ilike", (f"*{search}*",), tuple(texts[1:])))
+    if len(conditions) > _MOST_FILTERS:
+        parameter = conditions[0].column.name
+        raise BadParameter(parameter, f"more than {_MOST_FILTERS} filters are given.")
+    chosen = [] if select is None else _columns(contract, "select", select.split(","))
     names = [name.strip() for name in (order or "").split(",") if name]
     asked = _columns(contract, "order", [name.removeprefix("-") for name in names])
+    descending = [name[1:] for name in names if name.startswith("-")]
+    return _selection(contract, chosen, conditions, asked, descending, limit=limit)
+
+
+def _selection(
+    contract: Contract,
+    columns: Sequence[Column],
+    filters: Sequence[Filter],
+    order: Sequence[Column] = (),
+    descending: Sequence[str] = (),
+    *,
+    limit: int | None,
+) -> Selection:
+    """The same rows in the same order each time: no columns means all, no limit or 0 all rows."""
     # Made total: by the key, or by all columns where there is none.
     own = [column for name in contract.order_by if (column := contract.column(name))]
-    rest = () if contract.has_key else contract.columns
+    is_total = contract.has_key and len(own) == len(contract.order_by)
+    rest = () if is_total else contract.columns
     return Selection(
         relation=contract.name,
-        columns=chosen,
-        order_by=tuple(dict.fromkeys((*asked, *own, *rest))),
-        filters=tuple(found),
+        columns=tuple(columns) or contract.columns,
+        order_by=tuple(dict.fromkeys((*order, *own, *rest))),
+        filters=tuple(filters),
         limit=limit or None,
-        descending=frozenset(name[1:] for name in names if name.startswith("-")),
+        descending=frozenset(descending),
     )
 
 
-def _columns(contract: Contract, parameter: str, names: Sequence[str]) -> tuple[Column, ...]:
+def _column(contract: Contract, name: str) -> Column:
+    column = contract.column(name)
+    if column is None:
+        known = [column.name for column in contract.columns]
+        raise UnknownColumn(contract.name, name, known)
+    return column
+
+
+def _columns(contract: Contract, parameter: str, names: Sequence[str]) -> list[Column]:
     """The columns of these names, each of which stands there once."""
-    chosen: list[Column] = []
+    columns: list[Column] = []
     for name in map(str.strip, names):
-        column = contract.column(name)
-        if column is None:
-            known = [column.name for column in contract.columns]
-            raise BadParameter(parameter, str(UnknownColumn(contract.name, name, known)))
-        if column in chosen:
+        try:
+            column = _column(contract, name)
+        except UnknownColumn as error:
+            raise BadParameter(parameter, str(error)) from None
+        if column in columns:
             raise BadParameter(parameter, f"the column {name} is named more than once.")
-        chosen.append(column)
-    return tuple(chosen)
+        columns.append(column)
+    return columns
 
 
 def _filter(contract: Contract, name: str, value: str, parameters: Sequence[str]) -> Filter:

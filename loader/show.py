@@ -22,20 +22,21 @@ import shutil
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import accumulate
 from typing import IO, NamedTuple
 
-from loader.contract import Column, Contract, MadeOf, mart_contract, mart_contracts
+from loader.contract import Column, MadeOf, mart_contract, mart_contracts
 from loader.database import Database
 from loader.engines import IN, Engine, Filter, Row, Selection, Value
-from loader.errors import UnknownColumn, UsageError, did_you_mean
+from loader.errors import UnknownColumn, UsageError, no_such
 from loader.parsers.records import csv_cell
-from loader.printable import printable
+from loader.printable import plural, printable
 from loader.project import Project
+from loader.query import select
 
 ISSUES = "input_issues"
 COUNTS = "issue_counts"
@@ -48,38 +49,8 @@ _MOST_ROWS = 10_000
 _ISSUES_IN_A_TABLE = ("file", "line", "rule", "column_name", "value")
 # So many cells that cannot be read are told with what would read them.
 _MANY = 20
-_ORIGIN = ("load_id", "line")
-Equal = Sequence[tuple[str, str]]
-
-
-def select(
-    mart: Contract,
-    source: Engine,
-    *,
-    columns: Sequence[str] = (),
-    equal: Equal = (),
-    limit: int | None = None,
-) -> Selection:
-    """Choose columns and rows of a mart as it stands in the database; no columns means all.
-
-    Raises NotBuilt, or UnknownColumn.
-    """
-    present = {column.name: column for column in source.columns(mart.name)}
-
-    def known(name: str) -> Column:
-        if name not in present:
-            raise UnknownColumn(mart.name, name, list(present))
-        return present[name]
-
-    order = [present[key] for key in mart.order_by if key in present]
-    return Selection(
-        relation=mart.name,
-        columns=tuple(map(known, columns or present)),
-        # Without a declared order all columns together are one: the same rows, the same output.
-        order_by=tuple(order or present.values()),
-        filters=tuple(Filter(known(name), "eq", (value,)) for name, value in equal),
-        limit=limit,
-    )
+# Where a row came from.
+ORIGIN = ("load_id", "line")
 
 
 def show(
@@ -89,7 +60,7 @@ def show(
     *,
     limit: int | None = None,
     columns: Sequence[str] = (),
-    equal: Equal = (),
+    equal: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Print a mart; `limit` None means the format's default, 0 means all rows.
 
@@ -116,7 +87,7 @@ def show(
 
 def _rows_of(shown: int, total: int) -> str:
     some = f"the first {shown:,} of " if shown < total else ""
-    return f"{some}{total:,} row{'' if total == 1 else 's'}"
+    return f"{some}{plural(total, 'row')}"
 
 
 def print_rows(
@@ -176,6 +147,18 @@ def write_json(columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes]) -
     out.write(b"[]\n" if before == "[" else b"\n]\n")
 
 
+def write_items(
+    columns: Iterable[Column],
+    rows: Iterable[Row],
+    out: IO[bytes],
+    more: Callable[[], Mapping[str, object]],
+) -> None:
+    """Stream the same as `items` of an object; its other members are known after the rows."""
+    out.write(b'{"items": ')
+    write_json(columns, rows, out)
+    out.write(f", {_encode(more())[1:]}\n".encode())
+
+
 def _json(value: Value) -> str:
     if isinstance(value, Decimal):
         # Through a float 0.1 would do, 123456789012.123456 would not. NaN is no JSON number.
@@ -191,10 +174,7 @@ def rule_sentences(project: Project, rule: str | None = None) -> dict[str, str]:
     with (project.seeds / "issue_rules.csv").open(encoding="utf-8", newline="") as file:
         sentences = {row["rule"]: row["sentence"] for row in csv.DictReader(file)}
     if rule is not None and rule not in sentences:
-        raise UsageError(
-            f"There is no rule {rule!r}.{did_you_mean(rule, list(sentences))} "
-            f"The rules are: {', '.join(sentences)}."
-        )
+        raise UsageError(no_such("rule", rule, list(sentences)))
     return sentences
 
 
@@ -213,8 +193,8 @@ def show_issues(
     Raises UsageError for a rule that there is not, NotBuilt, and the engine's errors.
     """
     sentences = rule_sentences(database.project, rule)
-    given = {"rule": rule, "severity": severity, "status": None if resolved else "open"}
-    equal = [(name, value) for name, value in given.items() if value is not None]
+    asked = {"rule": rule, "severity": severity, "status": None if resolved else "open"}
+    equal = [(name, value) for name, value in asked.items() if value is not None]
     if not columns and format_ == "table":
         columns = _ISSUES_IN_A_TABLE
     show(database, ISSUES, format_, limit=limit, columns=columns, equal=equal)
@@ -254,7 +234,7 @@ class Account:
 
     def __str__(self) -> str:
         parts = [
-            f"{count:,} {word}{'' if count == 1 else 's'}"
+            plural(count, word)
             for count, word in ((self.rejected_lines, "line"), (self.rejected_rows, "row"))
             if count
         ]
@@ -270,9 +250,11 @@ def accounts(project: Project, source: Engine) -> dict[int, tuple[str, Account]]
 
     Seeds are added up. Raises NotBuilt.
     """
-    counts = ("records_read", "accepted_rows", "rejected_lines", "rejected_rows", "superseded_rows")
     by_load: dict[int, tuple[str, Account]] = {}
-    for load_id, file, *cells in _rows(project, source, RECONCILIATION, "load_id", "file", *counts):
+    for load_id, file, *cells in mart_rows(
+        *(project, source, RECONCILIATION, "load_id", "file", "records_read"),
+        *("accepted_rows", "rejected_lines", "rejected_rows", "superseded_rows"),
+    ):
         _, account = by_load.get(_int(load_id), ("", Account()))
         by_load[_int(load_id)] = (str(file), account + Account(*map(_int, cells)))
     return by_load
@@ -290,7 +272,7 @@ def closing_lines(database: Database, load_ids: Sequence[int] = ()) -> Iterator[
         for file, account in (by_load[load_id] for load_id in load_ids if load_id in by_load):
             yield f"{file}: {account}"
         yield str(sum((account for _, account in by_load.values()), Account()))
-        for name, rule, severity, issues, column, cells, of, remedy in _rows(
+        for name, rule, severity, issues, column, cells, of, remedy in mart_rows(
             *(database.project, source, COUNTS, "file", "rule", "severity", "open_issues"),
             *("column_name", "unreadable_cells", "filled_cells", "remedy"),
         ):
@@ -314,7 +296,8 @@ def unread(cells: int, of: int, column: Value, remedy: Value) -> str:
     return f"{cells:,} of {of:,} {column} cannot be read; {remedy}"
 
 
-def _rows(project: Project, source: Engine, name: str, *columns: str) -> Iterator[Row]:
+def mart_rows(project: Project, source: Engine, name: str, *columns: str) -> Iterator[Row]:
+    """These columns of all rows of a mart. Raises NotBuilt."""
     return source.rows(select(mart_contract(project, name), source, columns=columns))
 
 
@@ -352,17 +335,19 @@ def why(database: Database, mart: str, key: str, column: str, limit: int) -> Ans
     contract = mart_contract(database.project, mart)
     figure = contract.column(column)
     if figure is None:
-        raise UnknownColumn(mart, column, [known.name for known in contract.columns])
+        raise UnknownColumn(mart, column, [declared.name for declared in contract.columns])
     made_of = figure.config.meta.made_of
     if made_of is None and contract.column("line") and len(contract.order_by) == 1:
         made_of = MadeOf(mart, contract.order_by[0])
     if made_of is None:
-        told = [
-            name for name, one in marts.items() if any(c.config.meta.made_of for c in one.columns)
+        declaring = [
+            other.name
+            for other in marts.values()
+            if any(figure.config.meta.made_of for figure in other.columns)
         ]
         raise UsageError(
             f"What {column} of {mart} is made of is not declared. It is for the columns of "
-            f"{', '.join(told)}, and for accepted rows, such as those of users."
+            f"{', '.join(declaring)}, and for accepted rows, such as those of users."
         )
     (key_name,) = contract.order_by
     declared = contract.column(key_name)
@@ -381,7 +366,7 @@ def why(database: Database, mart: str, key: str, column: str, limit: int) -> Ans
         rows = list(source.rows(behind))
         part = _rows_of(len(rows), source.count(behind))
         places = _places(database.project, source, behind, rows)
-    shown = [i for i, one in enumerate(behind.columns) if one.name not in _ORIGIN]
+    shown = [i for i, made in enumerate(behind.columns) if made.name not in ORIGIN]
     return Answer(
         f"{column} of {key_name} {key} is {display(row[0])}, made of {part} of {made_of.mart}. "
         f"{figure.description}",
@@ -394,15 +379,16 @@ def why(database: Database, mart: str, key: str, column: str, limit: int) -> Ans
 def _places(project: Project, source: Engine, behind: Selection, rows: Sequence[Row]) -> list[Row]:
     """File and line of each row; a row of the seeds has none."""
     names = [column.name for column in behind.columns]
-    origins = [tuple(row[names.index(n)] for n in _ORIGIN if n in names) for row in rows]
+    origins = [tuple(row[names.index(n)] for n in ORIGIN if n in names) for row in rows]
     if "load_id" not in names and rows:
         # An item of a list stands where its experiment does.
         ids = [row[names.index("experiment_id")] for row in rows]
         contract = mart_contract(project, "experiments")
-        experiments = select(contract, source, columns=("experiment_id", *_ORIGIN))
+        experiments = select(contract, source, columns=("experiment_id", *ORIGIN))
         by_id = Filter(experiments.columns[0], IN, tuple(sorted({str(id_) for id_ in ids})))
-        known = {id_: at for id_, *at in source.rows(replace(experiments, filters=(by_id,)))}
-        origins = [tuple(known[id_]) for id_ in ids]
+        selection = replace(experiments, filters=(by_id,))
+        origin_of = {id_: origin for id_, *origin in source.rows(selection)}
+        origins = [tuple(origin_of[id_]) for id_ in ids]
     files = {load_id: file for load_id, (file, _) in accounts(project, source).items()}
     return [
         (files.get(load_id) if isinstance(load_id, int) else None, line)

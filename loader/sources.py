@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loader.errors import ConfigError, UsageError
+from loader.errors import ConfigError, UsageError, no_such
 
 if TYPE_CHECKING:
     from loader.contract import DeclaredTable
@@ -155,8 +155,8 @@ def with_said_names(inputs: Sequence[Input], names: Sequence[str]) -> Sequence[I
         if not header_key(cell):
             raise UsageError(f"--map {text}: say NAME=COLUMN.")
         if not any(name in table.column_names for table in inputs):
-            known = ", ".join(dict.fromkeys(name for t in inputs for name in t.column_names))
-            raise UsageError(f"--map {cell}={name}: there is no column {name!r}, but {known}.")
+            names = ", ".join(dict.fromkeys(name for t in inputs for name in t.column_names))
+            raise UsageError(f"--map {cell}={name}: there is no column {name!r}, but {names}.")
 
     def column_of(column: InputColumn) -> InputColumn:
         cells = frozenset(header_key(cell) for cell, name in said if name == column.name)
@@ -184,9 +184,8 @@ def read_inputs(path: Path) -> tuple[Input, ...]:
 def restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
     """The input of that name alone, if one is said. Raises UsageError if there is none."""
     chosen = [table for table in inputs if name in (None, table.name)]
-    if not chosen:
-        known = ", ".join(table.name for table in inputs)
-        raise UsageError(f"There is no input {name!r}. The inputs are: {known}.")
+    if name is not None and not chosen:
+        raise UsageError(no_such("input", name, [table.name for table in inputs]))
     return chosen
 
 

@@ -156,8 +156,8 @@ def _missing_of_spark() -> MissingExtra | MissingJava | None:
     java = shutil.which("java", path=str(Path(home) / "bin") if home else None)
     if java is None:
         return MissingJava(f"there is none in {home or 'the PATH'}", _JAVA)
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(\d+)', said)
+    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', told)
     if version and int(version[1]) >= _JAVA:
         return None
     return MissingJava(f"{java} is Java {version[1] if version else 'of unknown version'}", _JAVA)
@@ -165,10 +165,10 @@ def _missing_of_spark() -> MissingExtra | MissingJava | None:
 
 def spark_home() -> Path:
     """Where Apache Spark is installed."""
-    found = find_spec("pyspark")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent
+    package = find_spec("pyspark")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent
 
 
 def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.Popen[bytes]]:
@@ -271,6 +271,6 @@ def wait_for(
         if process.poll() is not None or time.monotonic() > deadline:
             lines = log.read_text(errors="replace").splitlines()
             telling = [line for line in lines if "rror" in line or "xception" in line] or lines
-            said = f" It said: {telling[-1].strip()}" if telling else ""
-            raise DatabaseUnreachable(f"The Spark server does not start.{said} All is in {log}.")
+            reason = f" It said: {telling[-1].strip()}" if telling else ""
+            raise DatabaseUnreachable(f"The Spark server does not start.{reason} All is in {log}.")
         time.sleep(0.05)

@@ -23,9 +23,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from loader.build import run_and_report
+from loader.build import BuildOptions, run_and_report
 from loader.database import Database
-from loader.dbt import BuildOptions
 from loader.engines.raw_store import open_store
 from loader.errors import (
     BuildFailed,
@@ -62,7 +61,6 @@ class WatchOptions:
     once: bool = False
     moves: bool | None = None
     build: bool = True
-    target: str | None = None
     vars: str | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
 
@@ -118,7 +116,7 @@ class _Watcher(LoadReport):
             if self._loaded is None:
                 self._database.ready()
                 with open_store(self._database.profile, write=False) as store:
-                    self._loaded = {known.loaded_by for known in store.loads()}
+                    self._loaded = {load.loaded_by for load in store.loads()}
                 # Who was here before may have been ended between a load and its build.
                 self._build_due = bool(self._loaded)
             files = self._place.scan()
@@ -169,12 +167,12 @@ class _Watcher(LoadReport):
                 self.say(f"moved to {moved_to}")
                 return
             except FileRefused as error:
-                self.say(f"{error} It stays, and is remembered.")
+                self.say(f"{error} It stays, and is not read again.")
         self._done.add(file)
 
     def _build(self) -> None:
         try:
-            options = BuildOptions(target=self._options.target, vars=self._options.vars)
+            options = BuildOptions(vars=self._options.vars)
             self.build_failed = not run_and_report(self._database, options)
         except (DatabaseUnreachable, DatabaseFault):
             raise

@@ -9,110 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.cli import (
-    Call,
-    Folder,
+from loader.cli.command import Folder, format_option, labmart, on_database, say, target_option
+from loader.errors import EXIT_FILE, BuildFailed, LabmartError
+from loader.options import (
     Given,
+    comma_separated,
     filled,
-    format_option,
-    labmart,
-    names,
-    on_database,
+    load_options,
+    loading_options,
     option,
     options,
-    say,
-    target_option,
 )
-from loader.errors import EXIT_FILE, BuildFailed, LabmartError
-from loader.sources import DURATIONS
 
 if TYPE_CHECKING:
     from loader.database import Database
     from loader.load import LoadOptions, Table
 
-_SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
-
-
-def _sign(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """One character, which may be said by its name."""
-    if value is None or (option.name == "quote" and value in ("", "none")):
-        return value and ""
-    sign = _SIGNS.get(value.lower(), value)
-    if len(sign) != 1 or sign in "\r\n\0":
-        raise click.BadParameter(f"{value!r} is not one character.", param_hint=option.opts[0])
-    return sign
-
-
-def _max_rejected(_: click.Context, option: click.Parameter, value: str | None) -> Any:
-    from loader.load import MaxRejected
-
-    try:
-        return None if value is None else MaxRejected.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=option.opts[0]) from None
-
-
-given_options = options(
-    option("--replace", is_flag=True, help="Replace what was loaded into the same inputs before."),
-    option("--allow-empty", is_flag=True, help="Allow --replace by files without records."),
-    option(
-        "--max-rejected",
-        callback=_max_rejected,
-        metavar="N or N%",
-        help="How many lines of a file may be rejected before nothing is loaded; default: 10%. "
-        "`labmart load --check` also counts the rows that the models would reject.",
-    ),
-    option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files with such names."),
-    option("--input", help="Load the files into this input, whatever else they could be."),
-    option("--encoding", help="Encoding of text files, such as utf-8 or windows-1252."),
-    option(
-        "--delimiter",
-        callback=_sign,
-        help="Separator of cells in text files: one character, or tab, space.",
-    ),
-    option("--quote", callback=_sign, help="Quotation mark around cells in text files, or none."),
-    option(
-        "--columns",
-        callback=names,
-        # LABMART_COLUMNS is that of `labmart show`.
-        envvar="LABMART_FILE_COLUMNS",
-        metavar="NAME,NAME…",
-        help="Columns of text files and sheets without a header; an empty name skips a column.",
-    ),
-    option(
-        "--map",
-        "names",
-        multiple=True,
-        metavar="NAME=COLUMN",
-        help="Which column a name in the header means: --map duration_min=experiment_run_time.",
-    ),
-    option("--sheet", help="Sheet of a workbook; default: every sheet with a header."),
-    option(
-        "--decimal",
-        type=click.Choice(["comma", "point"]),
-        help="Decimal mark of numbers; the other mark may group thousands.",
-    ),
-    option(
-        "--dates",
-        type=click.Choice(["DMY", "MDY", "YMD"], case_sensitive=False),
-        help="Order of day, month and year in dates; dates like 2024-01-31 need none.",
-    ),
-    option(
-        "--list-separator", callback=_sign, help="Separator of the ids in a list: one character."
-    ),
-    option(
-        "--id-prefix",
-        metavar="PREFIX,PREFIX…",
-        help="What ids may begin with before their digits, such as EXP- in EXP-0012.",
-    ),
-    option(
-        "--durations",
-        type=click.Choice(DURATIONS),
-        metavar="UNIT",
-        help="Unit to read durations in (0:34:59, 35 min, 1h5m, PT35M): s, min or h. For 26:15 "
-        "also say which it is: min,h:mm or min,m:ss.",
-    ),
-)
 _vars_option = option("--vars", help="Variables for dbt, as YAML: '{input: seeds}'.")
 _build_options = options(
     option(
@@ -125,7 +37,6 @@ _build_options = options(
         type=click.IntRange(min=0, max=999),
         help="How many earlier builds to keep for `labmart rollback`; default: 1.",
     ),
-    target_option,
     _vars_option,
 )
 
@@ -143,7 +54,7 @@ def demo(context: click.Context, folder: Path, target: str | None) -> None:
 
     if not (folder / PROJECT_FILE).is_file():
         write_project(folder)
-    context.obj = Call(project_dir=folder)
+    context.obj = folder
     context.invoke(run, target=target)
     on = f" --target {target}" if target else ""
     end = "" if target else "; labmart db stop stops its PostgreSQL"
@@ -164,23 +75,21 @@ def init(folder: Path) -> None:
     from loader.project import write_project
 
     write_project(folder)
-    say(f"{folder} is a project now. Go into it and load your files: labmart run PATH…")
+    say(f"{folder} is now a labmart project. In that folder, load your files: labmart run PATH…")
 
 
-@labmart.command()
+@on_database(labmart)
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
-@given_options
+@loading_options
 @_build_options
-@click.pass_obj
-def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
+def run(database: Database, /, paths: tuple[str, ...], **given: Any) -> None:
     """Load the PATHs, if any, build, and print user_features."""
     from loader.build import check_seeds
     from loader.contract import DEFAULT_MART
 
-    database = call.database(given["target"])
     # A load that is followed by no build would be half of what was asked for.
     check_seeds(database.project.seeds)
-    tables = _load(database, paths, parsed(given, check=False)) if paths else []
+    tables = _load(database, paths, load_options(given)) if paths else []
     load_ids = [table.entry.load_id for table in tables if table.entry.load_id]
     _build(database, given, load_ids, shows=DEFAULT_MART)
 
@@ -188,7 +97,7 @@ def run(call: Call, /, paths: tuple[str, ...], **given: Any) -> None:
 @on_database(labmart)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @option("--check", is_flag=True, help="Report what is wrong and what would change; write nothing.")
-@given_options
+@loading_options
 def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: Any) -> None:
     """Load files and folders: all of them, or none.
 
@@ -197,16 +106,25 @@ def load(database: Database, /, paths: tuple[str, ...], check: bool, **given: An
     same key, the later one wins: PATHs as given, files in folders and archives by the numbers and
     dates in their names.
     """
-    tables = _load(database, paths, parsed(given, check=check))
+    tables = _load(database, paths, load_options(given, check=check))
     if any(table.state == "loaded" for table in tables):
         say("Run `labmart build` to bring the tables up to date.")
 
 
-@labmart.command()
+def _for_dbt(_: click.Context, __: click.Parameter, extra: tuple[str, ...]) -> tuple[str, ...]:
+    if {"-h", "--help"} & {*extra}:
+        from dbt.cli.main import cli
+
+        cli(["build", "--help"], prog_name="dbt")
+    return extra
+
+
+@on_database(labmart)
 @_build_options
-@click.argument("extra", metavar="[-- DBT_ARGUMENTS]", nargs=-1, type=click.UNPROCESSED)
-@click.pass_obj
-def build(call: Call, /, **given: Any) -> None:
+@click.argument(
+    "extra", metavar="[-- DBT_ARGUMENTS]", nargs=-1, type=click.UNPROCESSED, callback=_for_dbt
+)
+def build(database: Database, /, **given: Any) -> None:
     """Build and test beside what readers see, then publish.
 
     If a test fails or the build is killed, readers see what they saw before. If nothing has changed
@@ -215,14 +133,10 @@ def build(call: Call, /, **given: Any) -> None:
     into the tables that readers see; `-- --help` lists them. One mart and everything it depends on:
     labmart build -- --select +user_features
     """
-    if {"-h", "--help"} & {*given["extra"]}:
-        from dbt.cli.main import cli
-
-        cli(["build", "--help"], prog_name="dbt")
-    _build(call.database(given["target"]), given)
+    _build(database, given)
 
 
-@labmart.command()
+@on_database(labmart)
 @click.argument("place", metavar="PLACE")
 @option(
     "--interval",
@@ -240,11 +154,9 @@ def build(call: Call, /, **given: Any) -> None:
     "folders of this machine, keep elsewhere.",
 )
 @option("--build/--no-build", default=True, show_default=True, help="Build after loading.")
-@given_options
-@target_option
+@loading_options
 @_vars_option
-@click.pass_obj
-def watch(call: Call, /, place: str, **given: Any) -> None:
+def watch(database: Database, /, place: str, **given: Any) -> None:
     """Load what lands in a folder or an object store, then build.
 
     A loaded file moves to loaded/ in the folder, a refused one to rejected/ with a report beside
@@ -253,8 +165,8 @@ def watch(call: Call, /, place: str, **given: Any) -> None:
     from loader.watch import WatchOptions
     from loader.watch import watch as watch_place
 
-    options = filled(WatchOptions, given, load=parsed(given, check=False))
-    if watch_place(call.database(given["target"]), place, options):
+    options = filled(WatchOptions, given, load=load_options(given))
+    if watch_place(database, place, options):
         raise SystemExit(EXIT_FILE)
 
 
@@ -265,7 +177,7 @@ _show_options = options(
         type=click.IntRange(min=0, max=2**63 - 1),
         help="Print at most this many rows; 0 means all. Default: 100 for a table, else all.",
     ),
-    option("--columns", callback=names, help="Only these columns, separated by commas."),
+    option("--columns", callback=comma_separated, help="Only these columns, separated by commas."),
 )
 
 
@@ -379,8 +291,7 @@ def _build(
     database: Database, given: Given, load_ids: Sequence[int] = (), *, shows: str = ""
 ) -> None:
     """Build, and print a mart; the last lines say what became of the records, if red as well."""
-    from loader.build import run_and_report
-    from loader.dbt import BuildOptions
+    from loader.build import BuildOptions, run_and_report
     from loader.show import closing_lines
     from loader.show import show as show_mart
 
@@ -409,16 +320,3 @@ def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> l
         tables = load_files(paths, database, options, report)
     say(summary(tables, check=options.check))
     return tables
-
-
-def parsed(given: Given, *, check: bool) -> LoadOptions:
-    """What the options of a load mean. Raises click.UsageError."""
-    from loader.load import LoadOptions
-    from loader.sources import ReadOptions
-
-    try:
-        read = filled(ReadOptions, given)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    # The `names` of --map are for reading; those of a load are others.
-    return filled(LoadOptions, given, check=check, read=read, names={})

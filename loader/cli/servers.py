@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli import Call, EndedBySignal, Folder, labmart, on_database, option, say, target_option
+from loader.cli.command import EndedBySignal, Folder, labmart, on_database, say
 from loader.errors import EXIT_DATABASE, DatabaseUnreachable, MissingExtra, UsageError
+from loader.options import option
 
 if TYPE_CHECKING:
     from loader.database import Database
@@ -61,12 +62,12 @@ def db_start(database: Database) -> None:
 
 @db.command("stop")
 @click.pass_obj
-def db_stop(call: Call) -> None:
+def db_stop(project_dir: Path | None) -> None:
     """Stop the embedded PostgreSQL of this project."""
     from loader.embedded import place_of, stop
     from loader.project import open_project
 
-    place = place_of(open_project(call.project_dir).profiles_dir)
+    place = place_of(open_project(project_dir).profiles_dir)
     say(f"{'stopped' if stop(place) else 'was not running'}: {place.data}")
 
 
@@ -217,7 +218,7 @@ _spool_option = option(
 )
 
 
-@labmart.command()
+@on_database(labmart)
 @option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @option(
     "--port",
@@ -242,11 +243,9 @@ _spool_option = option(
     show_default=True,
     help="The largest upload, in bytes.",
 )
-@target_option
-@click.pass_obj
-def serve(call: Call, /, **given: Any) -> None:
+def serve(database: Database, /, **given: Any) -> None:
     """Serve uploads, jobs and marts over HTTP, with a web page."""
-    settings = _settings(call.database(given["target"]), **given)
+    settings = _settings(database, **given)
     from loader.service.app import serve as run
 
     # To be told to end is how a server ends.
@@ -254,17 +253,15 @@ def serve(call: Call, /, **given: Any) -> None:
         run(settings)
 
 
-@labmart.command()
+@on_database(labmart)
 @_spool_option
 @option("--with-parent", is_flag=True, hidden=True, help="Be the one process that works.")
-@target_option
-@click.pass_obj
-def worker(call: Call, /, with_parent: bool, **given: Any) -> None:
+def worker(database: Database, /, with_parent: bool, **given: Any) -> None:
     """Run the jobs of `labmart serve --no-worker`.
 
     Start both with the same --spool.
     """
-    settings = _settings(call.database(given["target"]), **given)
+    settings = _settings(database, **given)
     from loader.service.worker import run_workers, work
 
     if with_parent:
@@ -302,12 +299,12 @@ def token_create(database: Database, name: str, role: str, expires: str | None) 
         )
     age = None
     if expires is not None:
-        said = re.fullmatch(r"([1-9]\d{0,4})([hdw])", expires.strip())
-        if said is None:
+        span = re.fullmatch(r"([1-9]\d{0,4})([hdw])", expires.strip())
+        if span is None:
             raise click.BadParameter(
                 f"{expires!r} is no time such as 12h, 90d or 8w.", param_hint="--expires"
             )
-        age = timedelta(**{_UNITS[said[2]]: int(said[1])})
+        age = timedelta(**{_UNITS[span[2]]: int(span[1])})
     with _tokens(database) as tokens:
         click.echo(tokens.create(name, cast("Role", role), expires=age))
     say("This token is not shown again.")
@@ -317,10 +314,10 @@ def token_create(database: Database, name: str, role: str, expires: str | None) 
 def token_list(database: Database) -> None:
     """Print the tokens' names, roles and states."""
     with _tokens(database) as tokens:
-        for known in tokens.all():
-            ends = f"{known.expires_at:%Y-%m-%d}" if known.expires_at else "-"
-            created = f"{known.created_at:%Y-%m-%d}"
-            click.echo(f"{known.name}\t{known.role}\t{known.state}\t{created}\t{ends}")
+        for row in tokens.all():
+            ends = f"{row.expires_at:%Y-%m-%d}" if row.expires_at else "-"
+            created = f"{row.created_at:%Y-%m-%d}"
+            click.echo(f"{row.name}\t{row.role}\t{row.state}\t{created}\t{ends}")
 
 
 @on_database(token, "revoke")

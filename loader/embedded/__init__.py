@@ -40,13 +40,13 @@ from urllib.parse import quote
 import psutil
 import psycopg2
 
-from loader.embedded.settings import exposure_of, this_machine, write_settings
+from loader.embedded.settings import PORT, exposure_of, this_machine, write_settings
+from loader.embedded.settings import Place as Place
 from loader.errors import DatabaseUnreachable
 from loader.locks import locked
 
 ROLE = "labmart"
 DATABASE = "labmart"
-PORT = 5432
 MAJOR = 18
 # Upper and lower case of all of Unicode, the same on every system.
 _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
@@ -69,25 +69,6 @@ _HINTS = {
     "could not look up effective user ID": " PostgreSQL needs a user with a name: add one to "
     "/etc/passwd, or name a server of your own with PGHOST.",
 }
-
-
-class Place:
-    """The paths of one embedded server, all absolute."""
-
-    def __init__(self, home: Path, run: Path) -> None:
-        self.home = home
-        self.run = run
-        self.data = home / "data"
-        self.log = home / "log" / "postgres.log"
-        self.lock = home / "lock"
-        self.user_settings = home / "user.conf"
-        self.exposed = home / "exposed.json"
-        self.socket = run / f".s.PGSQL.{PORT}"
-
-    @property
-    def owners(self) -> tuple[int, int]:
-        """Whose its files may be: ours or, where root lets an account run it, that account's."""
-        return os.geteuid(), self.data.stat().st_uid if self.data.exists() else os.geteuid()
 
 
 class Status(NamedTuple):
@@ -206,11 +187,12 @@ def _require_ours(place: Place) -> None:
     """Raises DatabaseUnreachable for the database of a colleague, which is closed to us."""
     for folder in (place.home, place.data) if os.geteuid() != 0 else ():
         if folder.exists() and (owner := folder.stat().st_uid) != os.geteuid():
-            known = _looked_up(owner)
+            account = _looked_up(owner)
+            name = account.pw_name if account else f"uid {owner}"
             raise DatabaseUnreachable(
-                f"The database in {folder} belongs to {known.pw_name if known else f'uid {owner}'},"
-                " who alone can use it. Call labmart as that user, make a project of your own "
-                "(`labmart init DIR`), or, to read from theirs, ask for `labmart db expose`."
+                f"The database in {folder} belongs to {name}, who alone can use it. Call labmart "
+                "as that user, make a project of your own (`labmart init DIR`), or, to read from "
+                "theirs, ask for `labmart db expose`."
             )
 
 
@@ -308,12 +290,12 @@ def _ask(place: Place, sql: str) -> tuple[Any, ...] | None:
             host=str(place.run), port=PORT, user=ROLE, dbname="postgres", connect_timeout=5
         )
     except psycopg2.OperationalError as error:
-        said = str(error).strip()
-        if "FATAL" not in said or any(sign in said for sign in _NOT_NOW):
+        message = str(error).strip()
+        if "FATAL" not in message or any(sign in message for sign in _NOT_NOW):
             return None
         raise DatabaseUnreachable(
             f"The embedded PostgreSQL of {place.data} answers, but does not let labmart in: "
-            f"{said.partition('FATAL:')[2].strip()}. See {place.user_settings} and {place.log}."
+            f"{message.partition('FATAL:')[2].strip()}. See {place.user_settings} and {place.log}."
         ) from None
     connection.autocommit = True
     with closing(connection), connection.cursor() as cursor:
@@ -408,8 +390,8 @@ def _wait(place: Place, poll: Callable[[], int | None]) -> bool:
 def _failed(what: str, place: Place) -> DatabaseUnreachable:
     last_lines = _last_lines(place)
     hint = next((hint for sign, hint in _HINTS.items() if sign in last_lines), "")
-    said = f" It said:\n{last_lines}" if last_lines else ""
-    return DatabaseUnreachable(f"{what} for {place.data}.{hint}{said}")
+    log = f" It said:\n{last_lines}" if last_lines else ""
+    return DatabaseUnreachable(f"{what} for {place.data}.{hint}{log}")
 
 
 def _last_lines(place: Place) -> str:
@@ -419,7 +401,7 @@ def _last_lines(place: Place) -> str:
     return ""
 
 
-def _ensure_data_directory(place: Place, account: Account) -> None:
+def _ensure_data_directory(place: Place, account: SystemAccount) -> None:
     """Make the data directory, completely or not at all."""
     version_file = place.data / "PG_VERSION"
     if version_file.is_file():
@@ -497,7 +479,7 @@ def require_private(path: Path, owners: Sequence[int], *, close: bool = False) -
 
 
 @dataclass(frozen=True)
-class Account:
+class SystemAccount:
     """How to start a program of the server: what goes before it, and what the child becomes.
 
     Of `user` and `group` None means that it stays who we are.
@@ -552,7 +534,7 @@ class Account:
                 os.close(output)
 
 
-def choose_account(place: Place) -> Account:
+def choose_account(place: Place) -> SystemAccount:
     """Decide as whom the server of this place runs. Raises DatabaseUnreachable.
 
     An ordinary user runs it as itself, root in one of two ways:
@@ -565,11 +547,11 @@ def choose_account(place: Place) -> Account:
        to it. Directories above the project are never opened for it.
     """
     if os.geteuid() != 0:
-        return Account()
+        return SystemAccount()
     owner = place.data.stat().st_uid if place.data.exists() else 0
     candidates: list[str | int] = [place.home.parent.stat().st_uid, "postgres", "nobody"]
-    known = [_looked_up(who) for who in ([owner] if owner else candidates)]
-    person = next((account for account in known if account and account.pw_uid != 0), None)
+    people = [_looked_up(who) for who in ([owner] if owner else candidates)]
+    person = next((person for person in people if person and person.pw_uid != 0), None)
     if person is None:
         raise DatabaseUnreachable(
             "PostgreSQL does not run as root, and there is no other account for it: the data or "
@@ -578,8 +560,8 @@ def choose_account(place: Place) -> Account:
     # In a user namespace the process is root's, but without root's power to pass everywhere.
     identity = (f"--map-user={person.pw_uid}", f"--map-group={person.pw_gid}")
     ways = [
-        Account(prefix=("unshare", "--user", *identity, "--")),
-        Account(user=person.pw_uid, group=person.pw_gid),
+        SystemAccount(prefix=("unshare", "--user", *identity, "--")),
+        SystemAccount(user=person.pw_uid, group=person.pw_gid),
     ]
     # What is inside `home` is given to it.
     needed = {programs(), place.home.parent, place.run.parent} - {place.home}
@@ -593,7 +575,7 @@ def choose_account(place: Place) -> Account:
     )
 
 
-def _closed_to(account: Account, needed: Iterable[Path]) -> str:
+def _closed_to(account: SystemAccount, needed: Iterable[Path]) -> str:
     """The first directory, of those needed and those above them, that the account cannot enter.
 
     '' if it can enter all; if nothing can be run as it, what the system says of that.

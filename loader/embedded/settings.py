@@ -1,4 +1,4 @@
-"""A PostgreSQL configuration fitted to this machine and to bulk work, and who may connect.
+"""Where a server is; a configuration fitted to this machine and to bulk work; who may connect.
 
 The stock configuration is made for a machine of 1 GB. Both are written anew at every start, because
 the machine, or the container's limits, may have changed. A person's own settings go to
@@ -13,17 +13,33 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import psutil
 
 from loader.engines import quote
 
-if TYPE_CHECKING:
-    from loader.embedded import Place
-
+PORT = 5432
 _CLIENT_RULES = "labmart_hba.conf"
+
+
+class Place:
+    """The paths of one embedded server, all absolute."""
+
+    def __init__(self, home: Path, run: Path) -> None:
+        self.home = home
+        self.run = run
+        self.data = home / "data"
+        self.log = home / "log" / "postgres.log"
+        self.lock = home / "lock"
+        self.user_settings = home / "user.conf"
+        self.exposed = home / "exposed.json"
+        self.socket = run / f".s.PGSQL.{PORT}"
+
+    @property
+    def owners(self) -> tuple[int, int]:
+        """Whose its files may be: ours or, where root lets an account run it, that account's."""
+        return os.geteuid(), self.data.stat().st_uid if self.data.exists() else os.geteuid()
 
 
 @dataclass(frozen=True)

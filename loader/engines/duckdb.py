@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from shutil import copyfileobj
@@ -88,18 +88,17 @@ def path_of(profile: Profile) -> Path:
 def file_lock(profile: Profile, *, shared: bool = False) -> Iterator[None]:
     """Keep the file to oneself, or share it with others who read."""
     path = path_of(profile)
-    try:
-        if not shared:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_name(f"{path.name}.lock"), shared=shared):
-            yield
-    except OSError as error:
-        if error.filename is None:
-            raise
-        raise DatabaseUnreachable(
-            f"{error.filename} cannot be written: {error.strerror}. Correct `path` in "
-            f"{profile.path}, or LABMART_DUCKDB_PATH."
-        ) from None
+    with ExitStack() as stack:
+        try:
+            if not shared:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(path.with_name(f"{path.name}.lock"), shared=shared))
+        except OSError as error:
+            raise DatabaseUnreachable(
+                f"{error.filename} cannot be written: {error.strerror}. Correct `path` in "
+                f"{profile.path}, or LABMART_DUCKDB_PATH."
+            ) from None
+        yield
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -233,12 +233,14 @@ def published(lake: Folder, engine: DuckDB) -> list[Published]:
     return [Published(*row) for row in engine.run(rows)]
 
 
-@contextmanager
-def connect(
-    profile: Profile, places: Sequence[str] = (), *, writes: bool = False
-) -> Iterator[DuckDB]:
+def connect(profile: Profile, places: Sequence[str] = ()) -> AbstractContextManager[DuckDB]:
     """The published marts, each a view on its Parquet; also those of builds, by their places."""
-    lake, schema = lake_of(profile), profile.schema
+    return marts(lake_of(profile), profile.schema, places, writes=False)
+
+
+@contextmanager
+def marts(lake: Folder, schema: str, places: Sequence[str], *, writes: bool) -> Iterator[DuckDB]:
+    """The same of a lake, for a reader or for who publishes there."""
     with lake.engine(schema, writes=writes) as engine:
         own = [relation for relation in published(lake, engine) if relation.schema == schema]
         views = {(schema, relation.name): relation for relation in own}

@@ -36,7 +36,7 @@ from loader.files.content import (
 )
 from loader.files.names import in_reading_order, is_left_out, scheme_of, shown_address
 from loader.files.remote import Remote, check_scheme, faults_told
-from loader.printable import printable
+from loader.printable import listed, printable
 
 # A file, the name of one that is left out by rule, or why one cannot be had.
 Result = LocalFile | str | FileRefused
@@ -71,17 +71,17 @@ def collect(
     with Spool(progress) as spool:
         collected = Collected(exclude, spool)
         # All PATHs are looked up before the first is fetched: a misspelt one is told at once.
-        found: dict[str, Iterable[Result]] = {}
+        results_of: dict[str, Iterable[Result]] = {}
         missing = []
         for path in dict.fromkeys(paths):
             try:
-                found[path] = collected.results(path)
+                results_of[path] = collected.results(path)
             except NothingToLoad as error:
                 missing.append(error)
         if missing:
             others = "".join(f"\n{other}" for other in missing[1:])
             raise NothingToLoad(missing[0].path, f"{missing[0].problem}{others}")
-        for path, results in found.items():
+        for path, results in results_of.items():
             collected.add(results, names.get(path))
         yield collected
 
@@ -113,8 +113,8 @@ class Collected:
             check_scheme(path)
             return self._fetched(path)
         # What a PATH of this machine does not mean is told at once.
-        listed = find(path, self.exclude)
-        return (LocalFile(f.name, Path(f.path)) if isinstance(f, ListedFile) else f for f in listed)
+        files = find(path, self.exclude)
+        return (LocalFile(f.name, Path(f.path)) if isinstance(f, ListedFile) else f for f in files)
 
     def add(self, results: Iterable[Result], name: str | None) -> None:
         """Keep what a PATH means, which people call `name` if that is said."""
@@ -277,10 +277,9 @@ def _nothing_left(skipped: Sequence[str]) -> str:
     """What NothingToLoad says when there was nothing, or rules have left out all of it."""
     if not skipped:
         return "there is no file there. Check it with `ls`."
-    more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     return (
-        f"everything here is left out: {', '.join(skipped[:3])}{more}. Hidden files, lock files "
-        "and what --exclude names are not loaded; a hidden file can be named itself."
+        f"everything here is left out: {listed(skipped, 3)}. Hidden files, lock files and what "
+        "--exclude names are not loaded; a hidden file can be named itself."
     )
 
 

@@ -74,7 +74,7 @@ def is_left_out(relative: str, exclude: Sequence[str], *, is_named: bool = False
         fnmatchcase(f"/{path}", f"*/{pattern}")
         if "/" in pattern
         else any(fnmatchcase(part, pattern) for part in path.split("/"))
-        for pattern in (given.strip("/") for given in exclude)
+        for pattern in (pattern.strip("/") for pattern in exclude)
     )
 
 
@@ -160,11 +160,11 @@ def _comparable(piece: re.Match[str]) -> tuple[int, object]:
         return 2, word
     if number := piece["number"]:
         return _comparable_number(number)
-    said = {group.partition("_")[0]: text for group, text in piece.groupdict().items() if text}
+    parts = {group.partition("_")[0]: text for group, text in piece.groupdict().items() if text}
     # What is not said is 0.
-    year, month = said.get("year", "0"), said["month"]
+    year, month = parts.get("year", "0"), parts["month"]
     in_year = int(month) if month.isdecimal() else _BEGINNINGS.index(month[:3]) % 12 + 1
-    day = int(f"20{year}" if len(year) == 2 else year), in_year, int(said.get("day", "0"))
+    day = int(f"20{year}" if len(year) == 2 else year), in_year, int(parts.get("day", "0"))
     try:
         # A year with a 29 February where none is said.
         date(day[0] or 2000, in_year, day[2] or 1)

@@ -63,9 +63,9 @@ def _changed_at(info: Mapping[str, object]) -> float:
 def check_scheme(address: str) -> None:
     """Raise NothingToLoad for an address of a kind that labmart does not know, or of nothing."""
     if scheme_of(address) not in EXTRAS:
-        known = ", ".join(f"{scheme}://" for scheme in sorted(EXTRAS))
+        kinds = ", ".join(f"{scheme}://" for scheme in sorted(EXTRAS))
         raise NothingToLoad(
-            shown_address(address), f"labmart knows no addresses of this kind, only {known}."
+            shown_address(address), f"labmart knows no addresses of this kind, only {kinds}."
         )
     if not address.partition("://")[2].strip("/"):
         raise NothingToLoad(shown_address(address), "this address names no server or bucket.")

@@ -33,7 +33,6 @@ from loader.parsers.records import (
     Parser,
     Row,
     is_filled,
-    listed,
     refuse_records_above,
 )
 from loader.parsers.splitter import (
@@ -45,6 +44,7 @@ from loader.parsers.splitter import (
     count_lines,
     lines_of,
 )
+from loader.printable import listed
 from loader.sources import BLANKS, Input, ReadOptions, header_key
 
 # What encoding and dialect are told from (bytes).
@@ -91,8 +91,6 @@ def _delimiter_name(delimiter: str) -> str:
 
 @dataclass
 class DelimitedParser(Parser):
-    """Reads a recognised text."""
-
     open: Open
     read_as: Encoding
     layout: TextLayout

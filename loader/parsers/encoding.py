@@ -276,10 +276,10 @@ def _looks_like(word: str, languages: str) -> int:
     beyond = [at for at, char in enumerate(lower) if not char.isascii()]
     most = 0
     for language in languages.split():
-        known = _letters()[language]
-        if not all(lower[at] in known for at in beyond):
+        letters = _letters()[language]
+        if not all(lower[at] in letters for at in beyond):
             continue
-        around = [(known[lower[at]], lower[at - 1], lower[at + 1]) for at in beyond]
+        around = [(letters[lower[at]], lower[at - 1], lower[at + 1]) for at in beyond]
         if all(after in places.get(before, "") for places, before, after in around):
             return 3
         apart = all(before in ps and after in "".join(ps.values()) for ps, before, after in around)

@@ -21,16 +21,17 @@ from loader.parsers.headers import Candidate, Likeness, match_header, single_mat
 from loader.parsers.records import (
     NO_TEXT,
     Batch,
+    NoRecord,
     Parser,
-    RejectedLine,
+    batch_of,
     csv_cell,
+    csv_line,
     extra_of,
     formula_text,
     is_filled,
-    listed,
     not_text,
-    verbatim,
 )
+from loader.printable import listed
 from loader.sources import Input, header_key
 
 # Keys are looked for in the objects that begin the file, up to so many characters.
@@ -63,18 +64,14 @@ _decoder = json.JSONDecoder(
 )
 
 
-class _Rejected(Exception):  # noqa: N818 -- a name says the fault
-    """A line that is no record; the arguments are rule and detail of RejectedLine."""
-
-
 @dataclass
 class JsonLinesParser(Parser):
-    """Parses recognised JSON lines."""
-
     encoding: str
     open: Open
     _ignored: dict[str, None] = field(default_factory=dict)
     _layouts: dict[tuple[str, ...], Layout] = field(default_factory=dict)
+    # Whether all that is in the lines at hand is text.
+    _is_text: bool = True
 
     # A later object may have further keys, too.
     has_extra = True
@@ -99,30 +96,21 @@ class JsonLinesParser(Parser):
 
     def batches(self, load_id: int) -> Iterator[Batch]:
         for first, lines, position in _blocks(self.name, self.open, self.encoding):
-            records: list[str] = []
-            rejected: list[RejectedLine] = []
-            is_text = NO_TEXT.search("".join(lines)) is None
-            for number, line in enumerate(lines, first):
-                try:
-                    if not is_text and (problem := not_text(line)):
-                        raise _Rejected(*problem)
-                    if record := self._record(number, line):
-                        records.append(f"{number},{load_id},{record}\n")
-                except _Rejected as rejection:
-                    rule, detail = rejection.args
-                    rejected.append(RejectedLine(number, rule, detail, verbatim(line)))
-            yield Batch("".join(records), len(records), tuple(rejected), position)
+            self._is_text = NO_TEXT.search("".join(lines)) is None
+            yield batch_of(enumerate(lines, first), self._record, load_id, position)
 
-    def _record(self, number: int, line: str) -> str:
-        """The cells of a line as CSV; '' if it has no values. Raises _Rejected or FileRefused."""
+    def _record(self, number: int, line: str) -> str | None:
+        """The cells of a line as CSV; None if it has no values. Raises NoRecord or FileRefused."""
+        if not self._is_text and (problem := not_text(line)):
+            raise NoRecord(*problem)
         if not (pairs := _object(line)):
-            return ""
+            return None
         values: dict[Any, Any] = dict(pairs)
         if len(values) < len(pairs):
             (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
-            raise _Rejected("invalid_json", f"The key {twice!r} stands there twice.")
-        known = tuple(values)
-        key_of_column, further = self._layouts.get(known) or self._layout(number, known)
+            raise NoRecord("invalid_json", f"The key {twice!r} stands there twice.")
+        keys = tuple(values)
+        key_of_column, further = self._layouts.get(keys) or self._layout(number, keys)
         is_plain = _TEXTS.issuperset(map(type, values.values()))
         if not is_plain:
             separator = self.input.formats.list_separator or ";"
@@ -138,12 +126,12 @@ class JsonLinesParser(Parser):
             for column, cell in zip(self.columns, cells, strict=True):
                 if cell and (problem := not_text(cell)):
                     what = "a NUL" if problem[0] == "nul_byte" else "half of a surrogate pair"
-                    said = f"The value of {column} has {what}, which is no text."
-                    raise _Rejected(problem[0], said)
+                    detail = f"The value of {column} has {what}, which is no text."
+                    raise NoRecord(problem[0], detail)
         if not text or "" in cells or text.count(",") >= len(cells):
-            text = ",".join(map(csv_cell, cells))
+            text = csv_line(cells)
         if not extra and not text.strip(_NOTHING) and not is_filled(cells):
-            return ""
+            return None
         return f"{text},{csv_cell(extra) if extra else ''}"
 
     def _layout(self, number: int, keys: tuple[str, ...]) -> Layout:
@@ -154,7 +142,7 @@ class JsonLinesParser(Parser):
         for column, alike in meant.items():
             if len(alike) > 1:
                 both = " and ".join(map(repr, alike))
-                raise _Rejected("invalid_json", f"The keys {both} all mean {column}.")
+                raise NoRecord("invalid_json", f"The keys {both} all mean {column}.")
         tables = [match.input for match in match_header(keys, self.inputs)]
         if tables and self.input not in tables:
             raise FileRefused(
@@ -224,7 +212,7 @@ def _keys(name: str, open_bytes: Open, encoding: str) -> tuple[dict[str, Any], l
         for number, line in enumerate(lines, first):
             try:
                 pairs = _object(line)
-            except _Rejected as rejection:
+            except NoRecord as rejection:
                 problem = problem or f", line {number}: {rejection.args[1]} {_ONE_A_LINE}"
                 if first_object is None and line.strip(_BLANK) in ("{", "["):
                     raise FileRefused(name, problem) from None
@@ -263,7 +251,7 @@ def _blocks(name: str, open_bytes: Open, encoding: str) -> Iterator[tuple[int, l
 
 
 def _object(line: str) -> Pairs:
-    """The keys and values of a line, () for a blank one. Raises _Rejected."""
+    """The keys and values of a line, () for a blank one. Raises NoRecord."""
     start = 0 if line[:1] == "{" else len(line) - len(line.lstrip(_BLANK))
     if start == len(line):
         return ()
@@ -280,7 +268,7 @@ def _object(line: str) -> Pairs:
             problem = f"Something follows the JSON at character {end + 1}."
         else:
             return pairs
-    raise _Rejected("invalid_json", problem)
+    raise NoRecord("invalid_json", problem)
 
 
 def _cell(value: Any, separator: str) -> str | None:

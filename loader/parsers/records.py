@@ -7,11 +7,11 @@ import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from loader.errors import FileRefused
 from loader.parsers.headers import (
@@ -22,7 +22,11 @@ from loader.parsers.headers import (
     most_like,
     single_match,
 )
+from loader.printable import listed
 from loader.sources import BLANKS, Input, header_key
+
+# Those of a row, or a line that is not split yet.
+Cells = TypeVar("Cells", bound=Sequence[str | None])
 
 # A header further down than this is not looked for.
 HEADER_WITHIN = 100
@@ -33,9 +37,8 @@ _NEEDS_QUOTES = re.compile('["\r\n]')
 UNDECODABLE = re.compile("[\ud800-\udfff]")
 NO_TEXT = re.compile("[\ud800-\udfff\0]")
 _TEXT_FORMULA = re.compile(f'[{BLANKS}]*+="([^"\r\n]*+)"[{BLANKS}]*+')
-# So much of an ignored column's name is told, and so many names.
+# So much of an ignored column's name is told.
 _LONGEST_NAME = 60
-_MOST_NAMES = 20
 # The rule of a record that is read and doubted, with a warning: it may have swallowed others.
 SWALLOWED = "swallowed_records"
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -225,6 +228,35 @@ class Parser(ABC):
         """All records, once. Raises FileRefused when the file cannot be read on."""
 
 
+class NoRecord(Exception):  # noqa: N818 -- a name says the fault
+    """A row that cannot be split; the arguments are rule and detail of RejectedLine."""
+
+
+def batch_of(
+    rows: Iterable[tuple[int, Cells]],
+    record: Callable[[int, Cells], str | None],
+    load_id: int,
+    position: int = 0,
+) -> Batch:
+    """The batch of rows, each with its number: lines of a text, or cells.
+
+    `record` gives a row as CSV, None for one that is to be passed over, or raises NoRecord.
+    """
+    records: list[str] = []
+    rejected: list[RejectedLine] = []
+    for number, row in rows:
+        try:
+            text = record(number, row)
+        except NoRecord as fault:
+            rule, detail = fault.args
+            content = verbatim(row if isinstance(row, str) else csv_line(row))
+            rejected.append(RejectedLine(number, rule, detail, content))
+        else:
+            if text is not None:
+                records.append(f"{number},{load_id},{text}\n")
+    return Batch("".join(records), len(records), tuple(rejected), position)
+
+
 class Rejections:
     """Collects a file's rejected lines, of which doubted records do not count as rejected.
 
@@ -291,6 +323,10 @@ def csv_cell(cell: str | None, delimiter: str = ",") -> str:
     return cell
 
 
+def csv_line(cells: Iterable[str | None], delimiter: str = ",") -> str:
+    return delimiter.join([csv_cell(cell, delimiter) for cell in cells])
+
+
 def verbatim(text: str) -> str:
     r"""A line for `RejectedLine.content`: unchanged, unless something in it is no text.
 
@@ -344,12 +380,6 @@ def refuse_records_above(name: str, match: HeaderMatch, where: str, above: Itera
             f"{where.split()[0]} {listed(rows)}. Put the header first, or what is above it into a "
             "file of its own.",
         )
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names of many, and how many more there are."""
-    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-    return f"{', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def _shown(name: str) -> str:

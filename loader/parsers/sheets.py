@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
 
@@ -32,18 +32,19 @@ from loader.parsers.records import (
     HEADER_WITHIN,
     NO_TEXT,
     Batch,
+    NoRecord,
     Parser,
-    RejectedLine,
     Row,
+    batch_of,
     csv_cell,
+    csv_line,
     extra_of,
     formula_text,
     is_filled,
-    listed,
     not_text,
     refuse_records_above,
-    verbatim,
 )
+from loader.printable import listed
 from loader.sources import Input
 
 _ROWS_PER_BATCH = 10_000
@@ -74,6 +75,11 @@ class SheetParser(Parser):
     above: tuple[int, ...] = ()
     beside: tuple[str, ...] = ()
     _rows_beyond: int = 0
+    # The header that the next row stands under.
+    _under: HeaderMatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._under = self.match
 
     @property
     def part(self) -> str:  # type: ignore[override]  # a sheet has one
@@ -101,34 +107,28 @@ class SheetParser(Parser):
     def batches(self, load_id: int) -> Iterator[Batch]:
         above = -1 if self.header_row is None else self.header_row
         rows = (row for row in self.sheet.rows() if row.number > above and is_filled(row.cells))
-        match = self.match
         while portion := list(islice(rows, _ROWS_PER_BATCH)):
-            records: list[str] = []
-            rejected: list[RejectedLine] = []
-            for row in portion:
-                if self.is_header(row.cells):
-                    match = self.following(row.number, _names(row))
-                    continue
-                record = self._record(row, match)
-                if NO_TEXT.search(record) and (problem := not_text(record)):
-                    content = verbatim(",".join(map(csv_cell, row.cells)))
-                    rejected.append(RejectedLine(row.number, *problem, content))
-                else:
-                    records.append(f"{row.number},{load_id},{record}\n")
-            yield Batch("".join(records), len(records), tuple(rejected), position=0)
+            yield batch_of(portion, self._record, load_id)
 
-    def _record(self, row: Row, match: HeaderMatch) -> str:
+    def _record(self, number: int, written: Sequence[str | None]) -> str | None:
+        """The cells of a row as CSV; None for a header. Raises NoRecord, or FileRefused."""
+        if self.is_header(written):
+            self._under = self.following(number, _names(written))
+            return None
+        match = self._under
         width = len(match.columns)
-        cells = [*row.cells[:width], *[None] * (width - len(row.cells))]
-        self._rows_beyond += any(row.cells[width:])
+        cells = [*written[:width], *[None] * (width - len(written))]
+        self._rows_beyond += any(written[width:])
         by_name = dict(zip(match.columns, cells, strict=True))
         kept = [by_name.get(name) for name in self.columns]
-        record = ",".join(map(csv_cell, kept))
+        record = csv_line(kept)
         if '=""' in record:
-            record = ",".join(map(csv_cell, map(formula_text, kept)))
+            record = csv_line(map(formula_text, kept))
         if self.has_extra:
             further = ((name, formula_text(cells[at])) for at, name in match.further.items())
             record += f",{csv_cell(extra_of(further))}"
+        if NO_TEXT.search(record) and (problem := not_text(record)):
+            raise NoRecord(*problem)
         return record
 
 
@@ -151,7 +151,7 @@ def recognise_sheets(
         visible[0].beside = tuple(f"left out the sheet {sheet.part!r}" for sheet in left_out)
     elif not parsers:
         rows = [row for sheet in sheets for row in _first(sheet)]
-        candidates = [Candidate(f"row {row.number}", _names(row)) for row in rows]
+        candidates = [Candidate(f"row {row.number}", _names(row.cells)) for row in rows]
         kinds = ", ".join(sheet.kind for sheet in sheets) or "no sheet"
         raise without_header(
             name,
@@ -181,7 +181,7 @@ def _refuse_forgotten(
             what = "it has records and no header. Give it one."
             raise FileRefused(name, f"{where} {filled[0].number}: {what} {apart}")
     for row, table in product(filled, inputs):
-        alike = columns_alike(names := _names(row), [table])
+        alike = columns_alike(names := _names(row.cells), [table])
         if all(column in alike for column in table.columns if column.required):
             what, advice = Likeness(names, table).explained()
             raise FileRefused(name, f"{where} {row.number}: {what}. {advice} {apart}")
@@ -196,7 +196,7 @@ def _recognise_sheet(
         return SheetParser(name, inputs, match, sheet, None) if match else None
     for row in first:
         number = row.number
-        if match := single_match(name, f", row {number}", _names(row), inputs):
+        if match := single_match(name, f", row {number}", _names(row.cells), inputs):
             above = [row for row in first if row.number < number]
             padded = (_padded(row, match) for row in above)
             refuse_records_above(name, match, f"row {number}", padded)
@@ -213,9 +213,9 @@ def _padded(row: Row, match: HeaderMatch) -> Row:
     return Row(row.number, [*row.cells, *[None] * (len(match.columns) - len(row.cells))])
 
 
-def _names(row: Row) -> list[str]:
-    """A row as a header: no NULL, nothing after the last name."""
-    names = [cell or "" for cell in row.cells]
+def _names(cells: Sequence[str | None]) -> list[str]:
+    """Cells as a header: no NULL, nothing after the last name."""
+    names = [cell or "" for cell in cells]
     while names and not names[-1].strip():
         names.pop()
     return names

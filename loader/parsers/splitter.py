@@ -33,6 +33,7 @@ from loader.parsers.records import (
     Parser,
     RejectedLine,
     csv_cell,
+    csv_line,
     extra_of,
     formula_text,
     is_filled,
@@ -402,10 +403,11 @@ class Splitter:
         return False
 
     def _write(self, cells: tuple[str | None, ...], out: list[str]) -> None:
-        kept = [csv_cell(cells[at], self._delimiter) if at >= 0 else "" for at in self._pick]
+        kept = [cells[at] if at >= 0 else None for at in self._pick]
         if self._extra is not None:
-            kept.append(csv_cell(extra_of((name, cells[at]) for at, name in self._extra.items())))
-        out.append(self._delimiter.join([str(self.line), str(self._load_id), *kept]) + "\n")
+            kept.append(extra_of((name, cells[at]) for at, name in self._extra.items()))
+        record = csv_line([str(self.line), str(self._load_id), *kept], self._delimiter)
+        out.append(f"{record}\n")
         self.records += 1
 
     def _reject(self, content: str, after: int, rule: str, detail: str) -> int:

@@ -71,8 +71,11 @@ class DuckDBPublications(Publications):
     ) -> None:
         kinds = {f"{quote(schema)}.{quote(name)}": kind for schema, name, kind in self.run(_KINDS)}
         views = {relation.at(self.schema): relation.at(place) for relation in relations}
-        published = (relation for before in self.read() for relation in before.relations)
-        earlier = {relation.at(self.schema) for relation in published}
+        earlier = {
+            relation.at(self.schema)
+            for publication in self.read()
+            for relation in publication.relations
+        }
         schemas = {quote(self.schema + relation.suffix) for relation in relations}
         steps = [*before, *(f"create schema if not exists {schema}" for schema in schemas)]
         steps += [f"drop view {view}" for view in earlier - set(views) if kinds.get(view) == "VIEW"]

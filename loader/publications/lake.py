@@ -17,7 +17,7 @@ from socket import gethostname
 from loader.contract import MART_STATUS
 from loader.engines import literal
 from loader.engines.duckdb import DuckDB
-from loader.engines.lake import connect, lake_of, parquet, published
+from loader.engines.lake import lake_of, marts, parquet, published
 from loader.project import Profile
 from loader.publications import (
     CURRENT,
@@ -133,7 +133,7 @@ class LakePublications(Publications):
 
     @contextmanager
     def opened(self, *places: str) -> Iterator[None]:
-        with connect(self.profile, places, writes=True) as self.engine:
+        with marts(self._lake, self.schema, places, writes=True) as self.engine:
             yield
 
     def _alone(self) -> AbstractContextManager[None]:

@@ -239,17 +239,10 @@ class PostgresPublications(Publications):
                         self.run(comment)
                     self.run(note)
             except DatabaseFault as fault:
-                error = fault.__cause__
-                if isinstance(error, psycopg2.Error) and (error.pgcode or "").startswith(
-                    _IN_THE_WAY
-                ):
-                    raise self._in_the_way(error) from None
-                if not isinstance(error, _IN_USE):
-                    raise
-                rows = self.run(_HOLDERS, (views,))
-                holders = (
-                    "; ".join(holder for (holder,) in rows) or "others are reading all the time"
-                )
+                if not isinstance(fault.__cause__, _IN_USE):
+                    raise self._explained(fault) from None
+                texts = [text for (text,) in self.run(_HOLDERS, (views,))]
+                holders = "; ".join(texts) or "others are reading all the time"
             else:
                 return
             if time.monotonic() - begun > _PATIENCE_SECONDS:
@@ -317,7 +310,11 @@ class PostgresPublications(Publications):
             names += [f"schema {quote(base + suffix)}" for suffix in {r.suffix for r in relations}]
         return [f"alter {name} owner to {owner}" for (owner,) in owners for name in names]
 
-    def _in_the_way(self, error: psycopg2.Error) -> DatabaseFault:
+    def _explained(self, fault: DatabaseFault) -> DatabaseFault:
+        """The fault, with what helps if something that others have made is in the way."""
+        error = fault.__cause__
+        if not isinstance(error, psycopg2.Error) or (error.pgcode or "")[:2] not in _IN_THE_WAY:
+            return fault
         diagnosis = error.diag
         view = re.match(r"create or replace (view \S+) ", diagnosis.internal_query or "")
         parts = (view and view[1], diagnosis.message_primary, diagnosis.message_detail)

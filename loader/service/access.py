@@ -164,11 +164,11 @@ def require(role: Role) -> Callable[..., Caller]:
     def check(
         request: Request,
         service: Serving,
-        given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> Caller:
         caller = None
-        if given is not None:
-            caller = service.tokens.caller_of(given.credentials)
+        if bearer is not None:
+            caller = service.tokens.caller_of(bearer.credentials)
         elif service.settings.open_to_all and "authorization" not in request.headers:
             caller = Caller(LOCAL, "admin")
         if caller is None:

@@ -35,7 +35,7 @@ from loader.service.access import Caller, Guard, Service, Serving, TokenStore, r
 from loader.service.jobs import Job, JobList, Kind, Options, Settings, Tables, is_loopback, prepared
 from loader.service.marts import FORMATS, Marts, RowQuery
 from loader.service.problems import DECLARED, HANDLERS, Problem
-from loader.service.uploads import UploadOptions, load_options, receive, spooled, take_over
+from loader.service.uploads import UploadOptions, options_of, receive, spooled, take_over
 from loader.service.worker import keep_worker
 from loader.sources import LEDGER, REJECTED, read_inputs, restricted, with_said_names
 
@@ -55,7 +55,7 @@ Loader = Annotated[Caller, Depends(require("load"))]
 
 
 @dataclass(frozen=True)
-class _Call:
+class _JobRequest:
     """A request for a job, of a caller who may have one."""
 
     caller: Loader
@@ -70,7 +70,7 @@ class _Call:
         return job
 
 
-Calling = Annotated[_Call, Depends()]
+JobRequest = Annotated[_JobRequest, Depends()]
 
 # Uploads: a file as the body, or several as parts of one. Everything that can be refused is, before
 # the first byte of the body is read.
@@ -101,14 +101,14 @@ _Key = Annotated[
 ]
 
 
-def _reading(asked: Annotated[UploadOptions, Query()], call: Calling) -> Options:
+def _reading(given: Annotated[UploadOptions, Query()], asked: JobRequest) -> Options:
     """What is said of how to read files. Refuses what no file can be read by."""
-    options = load_options(asked)
+    options = options_of(given)
     if options.read.encoding is not None:
         said_encoding(options.read.encoding, b"")
-    inputs = read_inputs(call.service.settings.database.project.sources_file)
+    inputs = read_inputs(asked.service.settings.database.project.sources_file)
     with_said_names(restricted(inputs, options.input), options.read.names)
-    return Options(**asked.model_dump(exclude_defaults=True))
+    return Options(**given.model_dump(exclude_defaults=True))
 
 
 Reading = Annotated[Options, Depends(_reading)]
@@ -119,9 +119,9 @@ Reading = Annotated[Options, Depends(_reading)]
     openapi_extra={"requestBody": {"content": {"application/octet-stream": _BINARY}}},
     **_UPLOAD,
 )
-async def put_file(call: Calling, name: str, options: Reading, key: _Key = None) -> Job:
+async def put_file(asked: JobRequest, name: str, options: Reading, key: _Key = None) -> Job:
     """Upload one file: `curl -T users.csv URL/v1/files/`."""
-    return await _upload(call, options, key, name)
+    return await _upload(asked, options, key, name)
 
 
 @router.post("/v1/files/", status_code=202, include_in_schema=False)
@@ -130,21 +130,23 @@ async def put_file(call: Calling, name: str, options: Reading, key: _Key = None)
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": _FORM}}},
     **_UPLOAD,
 )
-async def post_files(call: Calling, options: Reading, key: _Key = None) -> Job:
+async def post_files(asked: JobRequest, options: Reading, key: _Key = None) -> Job:
     """Upload several files, all of which are loaded or none."""
-    return await _upload(call, options, key)
+    return await _upload(asked, options, key)
 
 
-async def _upload(call: _Call, options: Options, key: str | None, name: str | None = None) -> Job:
-    settings, job_id = call.service.settings, uuid4()
-    files = await receive(call.request, settings, job_id, name)
+async def _upload(
+    asked: _JobRequest, options: Options, key: str | None, name: str | None = None
+) -> Job:
+    settings, job_id = asked.service.settings, uuid4()
+    files = await receive(asked.request, settings, job_id, name)
     # If this fails nobody knows whether it was accepted; a folder without a job is found and
     # deleted later.
-    accept = partial(call.accept, "load", options, job_id, files=files, idempotency_key=key)
+    accept = partial(asked.accept, "load", options, job_id, files=files, idempotency_key=key)
     job = await to_thread.run_sync(accept)
     if job.id != job_id:
         rmtree(spooled(settings.spool_folder, job_id), ignore_errors=True)
-        call.response.status_code = 200
+        asked.response.status_code = 200
     return job
 
 
@@ -152,14 +154,14 @@ async def _upload(call: _Call, options: Options, key: str | None, name: str | No
 
 
 @router.post("/v1/builds", status_code=202, tags=["jobs"])
-def build(call: Calling) -> Job:
+def build(asked: JobRequest) -> Job:
     """Bring the marts up to date."""
-    return call.accept("build", Options())
+    return asked.accept("build", Options())
 
 
 @router.post("/v1/loads/{load_id}/{change}", status_code=202, tags=["jobs"])
 def change_load(
-    call: Calling,
+    asked: JobRequest,
     load_id: Annotated[int, PathParameter(ge=1, lt=2**63)],
     change: Literal["undo", "redo"],
     build: Annotated[bool, Query(description="Bring the marts up to date afterwards.")] = True,
@@ -168,7 +170,7 @@ def change_load(
     ] = False,
 ) -> Job:
     """Make a load not count, so that what it had replaced counts again; or take that back."""
-    return call.accept(change, Options(build=build, load_id=load_id, together=together))
+    return asked.accept(change, Options(build=build, load_id=load_id, together=together))
 
 
 # What is going on.
@@ -195,16 +197,16 @@ def cancel_job(job_id: UUID, _: Loader, service: Serving) -> Job:
 
 
 @router.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"])
-def retry_job(call: Calling, job_id: UUID, options: Reading) -> Job:
+def retry_job(asked: JobRequest, job_id: UUID, options: Reading) -> Job:
     """Load the files of a refused upload again, read as is said now; for an hour they are kept.
 
     None of the options that it came with is taken over.
     """
-    refused, new_id = call.service.jobs.find(job_id), uuid4()
+    refused, new_id = asked.service.jobs.find(job_id), uuid4()
     if refused.kind != "load" or refused.state != "failed":
         raise Problem(409, "not-refused", "Only an upload that was refused can be loaded again.")
-    take_over(call.service.settings.spool_folder, job_id, new_id)
-    return call.accept("load", options, new_id, files=refused.files)
+    take_over(asked.service.settings.spool_folder, job_id, new_id)
+    return asked.accept("load", options, new_id, files=refused.files)
 
 
 # The marts, and the ledger: which there are, and their rows.
@@ -306,12 +308,13 @@ _WRITING_DOCS = Lock()
 @router.get("/dbt/", response_class=FileResponse, tags=["docs"])
 def dbt_docs(_: Reader, service: Serving) -> FileResponse:
     """The documentation of the last build; the first to ask after one waits some seconds."""
-    project = service.settings.database.project
+    database = service.settings.database
+    project = database.project
     page, built = project.target / "static_index.html", project.target / "run_results.json"
     with _WRITING_DOCS:
         if not page.exists() or (built.exists() and built.stat().st_mtime > page.stat().st_mtime):
             try:
-                write_docs(project, service.settings.target)
+                write_docs(project, database.profile)
             except BuildFailed as error:
                 raise Problem(503, "no-docs", str(error), headers={"Retry-After": "30"}) from None
     headers = {"Content-Security-Policy": _DOCS_POLICY}

@@ -51,7 +51,6 @@ class Settings:
     """
 
     database: Database
-    target: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     spool: Path | None = None
@@ -111,18 +110,19 @@ class Tables:
         self.close = self._pool.close
 
     def run(self, sql: str, **values: object) -> list[Any]:
-        """Run one statement by itself; its rows, if it has any."""
+        """Run one statement by itself; see `run_on`."""
         with self._pool.connection() as connection:
-            return _run(connection, sql, **values)
+            return run_on(connection, sql, **values)
 
     @contextmanager
     def transaction(self) -> Iterator[Run]:
         """What runs statements all of which are done or none."""
         with self._pool.connection() as connection, connection:
-            yield partial(_run, connection)
+            yield partial(run_on, connection)
 
 
-def _run(connection: Connection, sql: str, **values: object) -> list[Any]:
+def run_on(connection: Connection, sql: str, **values: object) -> list[Any]:
+    """Run one statement; its rows, if it has any."""
     with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
         cursor.execute(sql, values or None)  # type: ignore[no-untyped-call]
         return cursor.fetchall() if cursor.description else []
@@ -367,7 +367,7 @@ class JobStore:
                 f"select * from jobs where {same_key}", created_by=created_by, key=idempotency_key
             ):
                 job = _job(earlier)
-                is_same = [one.sha256 for one in job.files] == [one.sha256 for one in files]
+                is_same = [file.sha256 for file in job.files] == [file.sha256 for file in files]
                 if is_same and job.options == options:
                     return job
                 raise Problem(

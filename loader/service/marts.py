@@ -18,7 +18,6 @@ names the build too, lest two pages be of two builds.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -45,7 +44,7 @@ from loader.publications import COLUMNS, PUBLICATIONS
 from loader.query import selection_of
 from loader.roles import reader_of, set_up_roles
 from loader.service.jobs import connect
-from loader.show import write_json
+from loader.show import write_items
 from loader.sources import LEDGER, REJECTED
 
 _LOG = logging.getLogger("labmart.service")
@@ -180,15 +179,15 @@ class Marts:
             build = self._build(engine, contract.name)
             if build:
                 headers["Labmart-Build"] = str(build[0])
-                given = format_, query.formulas, query.total, query.after
+                form = format_, query.formulas, query.total, query.after
                 # It speaks of the rows; the bytes of a format are its writer's affair.
-                headers["ETag"] = f'W/"{_hash(__version__, build, selection, given)}"'
+                headers["ETag"] = f'W/"{_hash(__version__, build, selection, form)}"'
                 if headers["ETag"][2:] in request.headers.get("if-none-match", ""):
                     return Response(status_code=304, headers=headers)
             cursor = _hash(build, replace(selection, columns=(), limit=None))[:12]
             if query.after is not None:
-                known, _, offset = query.after.partition("-")
-                if known != cursor:
+                given, _, offset = query.after.partition("-")
+                if given != cursor:
                     raise BadParameter(
                         "after",
                         "this cursor is of another table, order or filter, or the table has been "
@@ -290,12 +289,13 @@ def _write_json(
     limit = selection.limit
     # One row more tells whether there is another page.
     rows = engine.rows(selection if limit is None else replace(selection, limit=limit + 1))
-    out.write(b'{"items": ')
-    write_json(selection.columns, islice(rows, limit), out)
-    goes_on = next(rows, None) is not None
-    following = f"{cursor}-{selection.offset + (limit or 0)}" if goes_on else None
-    more = {"next": following, **({"total": engine.count(selection)} if total else {})}
-    out.write(f", {json.dumps(more)[1:]}\n".encode())
+
+    def more() -> dict[str, object]:
+        goes_on = next(rows, None) is not None
+        following = f"{cursor}-{selection.offset + (limit or 0)}" if goes_on else None
+        return {"next": following, **({"total": engine.count(selection)} if total else {})}
+
+    write_items(selection.columns, islice(rows, limit), out, more)
 
 
 def _pieces(body: IO[bytes]) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from fastapi import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
-from loader.cli.data import given_options, parsed
+from loader.options import load_options, loading_options
 from loader.printable import printable
 from loader.service.jobs import Settings, UploadedFile
 from loader.service.problems import Problem
@@ -45,7 +45,7 @@ _PORTION = 1 << 20
 _Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 # The options of `labmart load`, as it declares and reads them; here no environment speaks for them.
-_LOAD = click.command()(given_options(lambda **_: None))
+_LOAD = click.command()(loading_options(lambda **_: None))
 for _option in _LOAD.params:
     _option.envvar = None
 
@@ -78,7 +78,7 @@ class UploadOptions(create_model("Given", **_FIELDS)):  # type: ignore[misc]  # 
     build: bool = Field(True, description="Bring the marts up to date afterwards.")
 
 
-def load_options(asked: BaseModel) -> LoadOptions:
+def options_of(asked: BaseModel) -> LoadOptions:
     """What options of an upload or a job mean. Raises click.UsageError where that is nothing."""
     given, arguments = asked.model_dump(), []
     for name, option in _OPTIONS.items():
@@ -91,7 +91,7 @@ def load_options(asked: BaseModel) -> LoadOptions:
             case list(texts):
                 arguments += [f"{flag}={text}" for text in texts]
     with _LOAD.make_context("upload", arguments) as context:
-        return parsed(context.params, check=False)
+        return load_options(context.params)
 
 
 # A body while it arrives.

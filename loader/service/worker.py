@@ -34,10 +34,9 @@ from typing import Any, Literal
 import psycopg2
 
 from loader import ledger
-from loader.build import build_and_publish, stand_by, summary
-from loader.contract import mart_contract
+from loader.build import BuildOptions, build_and_publish, stand_by, summary
 from loader.database import Database
-from loader.dbt import FAILED, BuildOptions, Standby
+from loader.dbt import FAILED, Standby
 from loader.engines import quote
 from loader.engines.postgres import one_line
 from loader.engines.raw_store import open_store
@@ -62,11 +61,11 @@ from loader.service.jobs import (
     Settings,
     connect_to_tables,
     prepared,
+    run_on,
 )
 from loader.service.problems import Problem, of_error
-from loader.service.uploads import load_options, spooled, upload_folders
-from loader.show import COUNTS, accounts
-from loader.show import select as select_rows
+from loader.service.uploads import options_of, spooled, upload_folders
+from loader.show import COUNTS, accounts, mart_rows
 
 _LOG = logging.getLogger("labmart.worker")
 
@@ -95,8 +94,7 @@ async def keep_worker(settings: Settings) -> None:
     """Keep a worker's process running until cancelled; then end it, which may take some time."""
     command = [sys.executable, "-P", "-m", "loader"]
     command += ["--project-dir", str(settings.database.project.root), "worker", "--with-parent"]
-    command += ["--spool", str(settings.spool_folder)]
-    command += ["--target", settings.target] if settings.target else []
+    command += ["--spool", str(settings.spool_folder), "--target", settings.database.profile.target]
     while True:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -176,6 +174,7 @@ class _Watch(threading.Thread):
         # A shell starts a background job with SIGINT ignored, which we would inherit.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._connection = connect_to_tables(settings)
+        self._run = partial(run_on, self._connection)
         # Of a worker whose machine has gone the database hears by these alone.
         self._run("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
         self._run(f"set tcp_keepalives_count = 3; listen {quote(f'labmart {settings.schema}')}")
@@ -195,12 +194,6 @@ class _Watch(threading.Thread):
         # It does not come back from wherever it is.
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def _run(self, sql: str, *values: object) -> bool:
-        """Run a statement; whether it has a row."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql, values or None)
-            return cursor.description is not None and cursor.fetchone() is not None
-
     def _end(self) -> None:
         self._ending_since = self._ending_since or time.monotonic()
 
@@ -212,9 +205,8 @@ class _Watch(threading.Thread):
         if since is not None and time.monotonic() - since > _GRACE:
             return True
         wish = "cancel_requested and finished_at is null"
-        return self._run(
-            f"select 1 from jobs where id = any(%s::uuid[]) and {wish}", [job.id for job in jobs]
-        )
+        sql = f"select 1 from jobs where id = any(%(jobs)s::uuid[]) and {wish}"
+        return bool(self._run(sql, jobs=[job.id for job in jobs]))
 
     def _hear(self) -> None:
         """Wait a moment for news: of work, or of the end of whoever has started us."""
@@ -236,7 +228,7 @@ class Worker:
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings = settings
         self._store = store
-        self._build_options = BuildOptions(target=settings.target, standby=Standby())
+        self._build_options = BuildOptions(standby=Standby())
 
     def run(self, watch: _Watch) -> None:
         """Do what there is to do, until the watch interrupts it."""
@@ -312,7 +304,7 @@ class Worker:
         }
         # Whoever uploads several at once has given them no order.
         paths = in_reading_order(names, names.__getitem__)
-        options = replace(load_options(job.options), loaded_by=_loaded_by(job), names=names)
+        options = replace(options_of(job.options), loaded_by=_loaded_by(job), names=names)
         tables = load(paths, self._settings.database, options, report)
         return Result(files=[_file_result(table) for table in tables])
 
@@ -356,23 +348,23 @@ class Worker:
             by=", ".join(callers),
         )
         try:
-            told = _JobReport(self._store, jobs, "building")
-            told.working("")
-            outcome = build_and_publish(database, options, told)
+            progress = _JobReport(self._store, jobs, "building")
+            progress.working("")
+            outcome = build_and_publish(database, options, progress)
             if outcome is not None:
-                result, failed = outcome.result, outcome.failures
+                run, failed = outcome.run, outcome.failures
                 report = BuildReport(
-                    passed=result.count("success", "pass", "warn"),
-                    failed=result.count(*FAILED),
-                    skipped=result.count("skipped"),
-                    seconds=round(result.seconds, 3),
+                    passed=run.count("success", "pass", "warn"),
+                    failed=run.count(*FAILED),
+                    skipped=run.count("skipped"),
+                    seconds=round(run.seconds, 3),
                     failures=[
                         Failure(name=node.name, message="\n".join(node.lines)) for node in failed
                     ],
                 )
                 if failed:
                     names = ", ".join(node.name for node in failed)
-                    detail = f"The build failed: {names}. {summary(result)}."
+                    detail = f"The build failed: {names}. {summary(run)}."
                     problem = Problem(500, "build-failed", detail)
             if problem is None:
                 # What cannot be told of it does not make the build fail.
@@ -469,8 +461,7 @@ def _add_accounts(jobs: Sequence[Job], database: Database) -> None:
             if file := files.get(load_id):
                 file.rows_accepted, file.rows_rejected = account.accepted, account.rejected_rows
                 file.issues = []
-        counts = select_rows(mart_contract(project, COUNTS), source, columns=columns)
-        for of_load, *cells in source.rows(counts):
+        for of_load, *cells in mart_rows(project, source, COUNTS, *columns):
             issue = IssueCount.model_validate(
                 dict(zip(IssueCount.model_fields, cells, strict=True))
             )

@@ -1,4 +1,4 @@
-{#- The text in an order that no locale changes: by its bytes in UTF-8.
+{#- The text in an order that no locale changes: that of its UTF-8 bytes.
 
     Usage: order by {{ bytewise('cells') }}
     Example: 'Z' before 'a' before 'é', on every server -#}

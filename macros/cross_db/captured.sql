@@ -1,4 +1,4 @@
-{#- What the first group of a pattern matches in a text, wherever it does first; NULL if nowhere.
+{#- What the first group of a pattern captures in a text, at the first match; NULL if there is none.
 
     Usage: {{ captured('duration', '([0-9]+) ?m') }}
     Example: '1h 30 m' -> '30', '1h' -> NULL -#}

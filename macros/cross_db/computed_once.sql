@@ -1,9 +1,9 @@
-{#- The rows of a relation, each expression worked out once although later steps use it often.
+{#- The rows of a relation, each expression computed once however often later steps use it.
 
-    PostgreSQL folds a step into its reader and then works out an expression again at every mention
-    of its column. An offset of nothing keeps the step apart and, unlike `materialized`, leaves the
-    plan parallel; as the literal '0', since the planner takes the number 0, which still has to be
-    cast to bigint, for a real offset and stops being parallel above it.
+    PostgreSQL folds a step into its reader and then computes an expression again wherever its
+    column is mentioned. An offset of zero prevents that and, unlike `materialized`, keeps the plan
+    parallel. It has to be the literal '0': the number 0 would still have to be cast to bigint, so
+    the planner takes it for a real offset and is no longer parallel above it.
     Usage: select … from {{ computed_once('parsed') }} -#}
 {% macro computed_once(relation) -%}
     {{ return(adapter.dispatch('computed_once', 'labmart')(relation)) }}
@@ -13,7 +13,7 @@
     (select * from {{ relation }} offset '0') as {{ relation }}
 {%- endmacro %}
 
-{#- DuckDB works a common expression out once. -#}
+{#- DuckDB computes a common expression once. -#}
 {% macro duckdb__computed_once(relation) -%}
     {{ relation }}
 {%- endmacro %}

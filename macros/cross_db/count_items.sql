@@ -1,5 +1,5 @@
-{#- How often each item stands in all lists of a key: the key, the item and `times_listed`. Empty
-    items count nothing.
+{#- How often each item is in all lists of a key: the key, the item and `times_listed`. Empty items
+    do not count.
 
     Usage: {{ count_items('experiments', key='user_id', list='compound_ids', item='compound_id') }}
     Example: (7, [1, NULL, 3]), (7, [1]) -> (7, 1, 2), (7, 3, 1) -#}
@@ -7,10 +7,10 @@
     {{ return(adapter.dispatch('count_items', 'labmart')(relation, key, list, item)) }}
 {%- endmacro %}
 
-{#- Pairs of key and item are nearly as many as the items: too many for the processor's caches,
-    whether they are hashed or sorted. So the lists of a key become one text, which PostgreSQL 16
-    and later do in parallel, and each key's items are counted by themselves: a third of the time.
-    A text holds 1 GB, some hundred million items of one key. -#}
+{#- There are almost as many pairs of key and item as there are items, too many for the processor's
+    caches, whether they are hashed or sorted. So the lists of a key are joined into one text, which
+    PostgreSQL does in parallel from version 16 on, and each key's items are counted on their own,
+    in a third of the time. A text holds 1 GB, some hundred million items of one key. -#}
 {% macro postgres__count_items(relation, key, list, item) -%}
     select
         lists_per_key.{{ key }},

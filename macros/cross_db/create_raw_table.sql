@@ -5,8 +5,8 @@
     {{ return(adapter.dispatch('create_raw_table', 'labmart')(relation, columns)) }}
 {%- endmacro %}
 
-{#- The rows of a load stand together, so that an index of ranges finds them and costs nearly
-    nothing; as loader/engines/postgres.py makes it. -#}
+{#- The rows of a load are next to each other, so an index of block ranges finds them at almost no
+    cost. loader/engines/postgres.py makes the same one. -#}
 {% macro postgres__create_raw_table(relation, columns) -%}
     {% do labmart.duckdb__create_raw_table(relation, columns) %}
     {% if columns | selectattr('name', 'equalto', 'line') | list %}
@@ -28,7 +28,7 @@
     {%- endcall %}
 {%- endmacro %}
 
-{#- On Spark it is Parquet in the lake, as what a run of dbt makes is. -#}
+{#- On Spark it is Parquet in the lake, like everything that a run of dbt makes. -#}
 {% macro spark__create_raw_table(relation, columns) -%}
     {% call statement('create_raw_table') -%}
         create table if not exists {{ relation }} (

@@ -7,15 +7,15 @@
     {{ return(adapter.dispatch('divide_half_up', 'labmart')(dividend, divisor)) }}
 {%- endmacro %}
 
-{#- PostgreSQL gives a quotient as many decimals as its operands have, and else 16 significant
-    digits: too few to round a large mean correctly a second time. Twenty decimals in the
-    dividend keep it exact. -#}
+{#- PostgreSQL gives a quotient as many decimals as its operands have, or else 16 significant
+    digits: too few to round a large mean correctly afterwards. With twenty decimals in the dividend
+    it stays exact. -#}
 {% macro postgres__divide_half_up(dividend, divisor) -%}
     {{ round_half_up('cast(' ~ dividend ~ ' as numeric(58, 20)) / nullif(' ~ divisor ~ ', 0)') }}
 {%- endmacro %}
 
-{#- DuckDB divides decimals as floating point numbers and integers exactly: millionths are
-    integers. -#}
+{#- DuckDB divides decimals as floating point numbers, but integers exactly: so count in
+    millionths. -#}
 {% macro duckdb__divide_half_up(dividend, divisor) -%}
     cast(
         (2 * cast(cast({{ dividend }} as numeric(38, 6)) * 1000000 as hugeint) + {{ divisor }})
@@ -24,7 +24,7 @@
     )
 {%- endmacro %}
 
-{#- Spark cuts the decimals of a quotient when its type would be too wide, `div` is exact. -#}
+{#- Spark cuts off decimals of a quotient if its type would be too wide; `div` is exact. -#}
 {% macro spark__divide_half_up(dividend, divisor) -%}
     cast(
         (

@@ -1,4 +1,4 @@
-{#- Whether the database itself keeps any two rows of a relation from agreeing in the columns, as a
+{#- Whether the database itself guarantees that no two rows of a relation agree in the columns, as a
     condition that does not depend on a row. False for a part of a relation (`where`).
 
     Usage, in a test: where not ({{ is_held_unique(model, ['user_id']) }}) -#}
@@ -33,7 +33,7 @@
     false
 {%- endmacro %}
 
-{#- There neither. -#}
+{#- Spark has no index either. -#}
 {% macro spark__is_held_unique(relation, columns) -%}
     false
 {%- endmacro %}

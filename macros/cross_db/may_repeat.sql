@@ -1,5 +1,5 @@
-{#- False for a list in which no id stands twice; never NULL. True for all others and, where an
-    engine cannot tell cheaply, for some more: who reads it looks at these lists closely.
+{#- False for a list in which no id occurs twice; never NULL. True for all others, and for some more
+    where an engine cannot tell cheaply: whoever reads it has to look at these lists closely.
 
     Usage: {{ may_repeat('compound_ids') }}
     Example: [1, 2, 1] -> true, [1, 2] -> false, NULL -> false -#}
@@ -7,8 +7,8 @@
     {{ return(adapter.dispatch('may_repeat', 'labmart')(list)) }}
 {%- endmacro %}
 
-{#- PostgreSQL has no function for it, and a subquery would keep the scan unparallel. Short lists
-    are compared item by item, which grows with the square of their length; longer ones may
+{#- PostgreSQL has no function for it, and a subquery would prevent a parallel scan. Short lists are
+    compared item by item, which grows with the square of their length; longer ones may
     repeat. -#}
 {% macro postgres__may_repeat(list) -%}
     case

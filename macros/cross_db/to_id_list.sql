@@ -1,18 +1,17 @@
-{#- A list of ids as an array of numbers. An item that is no id, or empty, is NULL: positions stay
-    as written. NULL when no item is left of a text that has but one, and for an empty cell.
+{#- A list of ids as an array of numbers. An item that is empty or not an id is NULL, so positions
+    stay as written. NULL for an empty cell, and for a single item that is not an id.
 
-    Nearly all lists are canonical, ids without leading zeros between single semicolons; they are
-    read the short way.
+    Nearly all lists are canonical, ids without leading zeros between single semicolons; for these
+    there is a shortcut.
     Usage: {{ to_id_list('experiment_compound_ids') }}
     Example: ' 1 ;07;2.0' -> [1, 7, 2], '1;x;;2' -> [1, NULL, NULL, 2], 'x' -> NULL -#}
 {% macro to_id_list(cell) -%}
     {{ return(adapter.dispatch('to_id_list', 'labmart')(cell)) }}
 {%- endmacro %}
 
-{#- Three replacements from the inside out: items that are no id, what surrounds or follows the
-    digits, and then the empty text is read as NULL. A subquery over the items would read better,
-    but it keeps the whole scan unparallel. To read the text of an array is the quickest way to
-    one. -#}
+{#- Three replacements, from the inside out: of items that are not ids, of whatever surrounds or
+    follows the digits, and of the empty text by NULL. A subquery over the items would read better,
+    but it would prevent a parallel scan. Casting its text is the quickest way to an array. -#}
 {% macro postgres__to_id_list(cell) -%}
     {%- set pad = '[ \\t\\r\\n\\u00a0\\ufeff]' -%}
     case

@@ -7,9 +7,9 @@
     {{ return(adapter.dispatch('unnest_list', 'labmart')(relation, keep, list, item, position)) }}
 {%- endmacro %}
 
-{#- Two set-returning functions in the select list go hand in hand and stream; `unnest … with
-    ordinality` in the from clause stores every list first and takes twice as long. But the planner
-    takes each list for one of a thousand items when their positions are asked for. -#}
+{#- Two set-returning functions in the select list advance together and stream; `unnest … with
+    ordinality` in the from clause stores every list first and takes twice as long. The drawback:
+    with positions, the planner expects a thousand items in each list. -#}
 {% macro postgres__unnest_list(relation, keep, list, item, position) -%}
     select
         {{ keep | join(', ') }},

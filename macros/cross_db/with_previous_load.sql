@@ -1,8 +1,8 @@
-{#- Rows, each with the load of the row before it: those of one key, rejected ones apart, stand
-    newest load first, in the order of their lines. NULL for the first.
+{#- The rows, each with the load of the row before it with the same key; NULL for the first. The
+    newest load comes first, then the order of lines; rejected rows are apart.
 
-    Sail sorts whole rows for that, which took half of a build's time. In the lake only rows of a
-    key that occurs more than once are sorted, a few as a rule.
+    Sail sorts whole rows for that, which took half of a build's time. So in the lake only rows
+    whose key occurs more than once are sorted, usually a few.
     Expects of the rows: load_id, line, error_rule and the key.
     Usage: from ({{ with_previous_load('checked', key='user_id') }}) as rows_with_previous -#}
 {% macro with_previous_load(rows, key) -%}

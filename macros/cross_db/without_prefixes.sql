@@ -1,4 +1,4 @@
-{#- An id, or a list of ids between semicolons, without what stands before the digits of each.
+{#- An id, or a list of ids between semicolons, without the prefix before the digits of each.
 
     `prefixes` is a regular expression of the prefixes, or NULL.
     Usage: {{ without_prefixes('user_id', 'id_prefixes') }}

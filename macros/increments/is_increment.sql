@@ -1,7 +1,7 @@
-{#- Whether labmart builds an increment: of what is published only what a change of the current
-    loads changes. Models then have the rows that are new, and read the published ones beside them.
+{#- Whether labmart builds an increment: only what a change of the current loads changes in the
+    published build. Models then have only the new rows, and read the published ones beside them.
 
-    LABMART_INCREMENT is for labmart alone; see loader/publications. To plain dbt every build is
+    Only labmart sets LABMART_INCREMENT; see loader/publications. For plain dbt every build is
     whole.
     Usage: {% if is_increment() %} … {% endif %} -#}
 {% macro is_increment() -%}

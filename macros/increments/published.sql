@@ -1,4 +1,4 @@
-{#- The published relation that readers see, of a relation that is built beside it.
+{#- The published relation, which readers see, for a relation that is built beside it.
 
     Usage: select * from {{ published(ref('stg_input_files')) }}, or
     {{ published(this, 'int_experiments') }} for another one of the same schema -#}

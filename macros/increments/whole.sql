@@ -1,6 +1,6 @@
-{#- All rows of a model, also in an increment, where it has the changed ones: those that are
-    published and not replaced, and its own. `increment` in the model's meta says what is replaced:
-    by which relation, in which columns (loader/publications).
+{#- All rows of a model, even in an increment, in which the model itself has only the changed ones:
+    its own, and those that are published and not replaced. `increment` in the model's meta says
+    what replaces them, by which columns (loader/publications).
 
     Usage: with user_totals as ({{ whole('int_user_totals') }}) -#}
 {% macro whole(name) -%}

@@ -1,10 +1,10 @@
-{#- Creates what the models read and nobody has brought yet: the raw schema with every table of the
+{#- Creates whatever the models read that is not there yet: the raw schema with every table of the
     source `raw`, from the source YAML, and each seed, without rows.
 
     Runs at the start of every dbt command, so that a first `dbt build` works on an empty
     database, and `dbt run` on loads without seeds. A table that exists is only looked up, never
     locked: other sessions may be loading into it. The ledger of an earlier version gets the columns
-    that it lacks. -#}
+    it lacks. -#}
 {% macro create_raw_tables() -%}
     {% set commands = ['build', 'run', 'test', 'seed', 'freshness', 'run-operation'] %}
     {% if not execute or flags.WHICH not in commands %}
@@ -12,7 +12,7 @@
     {% endif %}
     {% do register_lake() %}
     {% set declared = graph.sources.values() | selectattr('source_name', 'equalto', 'raw') | list %}
-    {#- `dbt seed` and `dbt build` make the seeds themselves. -#}
+    {#- `dbt seed` and `dbt build` create the seeds themselves. -#}
     {% if flags.WHICH in ['run', 'test'] %}
         {% set own = graph.nodes.values() | selectattr('package_name', 'equalto', project_name) %}
         {% set declared = declared + own | selectattr('resource_type', 'equalto', 'seed') | list %}
@@ -34,6 +34,6 @@
             {% do created.extend(add_raw_columns(relation, table.columns.values() | list)) %}
         {% endif %}
     {% endfor %}
-    {#- A hook without SQL of its own is not committed by every adapter. -#}
+    {#- Not every adapter commits a hook that has no SQL of its own. -#}
     {% if created %}{% do adapter.commit() %}{% endif %}
 {%- endmacro %}

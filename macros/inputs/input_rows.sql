@@ -1,9 +1,9 @@
-{#- The rows of an input's current loads, or of its seed, cells as they were written, with how to
-    read them. In an increment experiments of added loads alone: those of the others are published
-    as they were read, and int_experiments takes them from there.
+{#- The rows of an input's current loads, or of its seed: cells as written, and how to read them. In
+    an increment, experiments of added loads only: those of the others are published already, and
+    int_experiments takes them from there.
 
-    Both are asked for apart: PostgreSQL stores a step that two others read, and then reads nothing
-    in parallel.
+    stg_cell_formats is imported twice: PostgreSQL materializes a step that two others read, and
+    then reads nothing in parallel.
     Usage: {{ input_rows('compounds', columns=['compound_id'], formats=['numbers']) }} -#}
 {% macro input_rows(input, columns, formats) -%}
     {%- set origins = {

@@ -1,5 +1,5 @@
-{#- Makes tables of the seeds that a run of dbt is to load and that are views, since labmart has
-    published them: dbt seeds a table and nothing else. The names of those it has changed.
+{#- Turns seeds that this run of dbt loads, and that labmart has published as views, back into
+    tables, since dbt can only seed a table. Returns the names of those it has changed.
 
     Usage, at the start of a run: {% do seeds_as_tables() %} -#}
 {% macro seeds_as_tables() -%}

@@ -1,8 +1,8 @@
-{#- The run time of each compound, each experiment once: of the accepted rows of a relation like
-    int_experiments.
+{#- The run time of each compound, each experiment counted once, in the accepted rows of a relation
+    like int_experiments.
 
-    Imported apart, so that only lists that may repeat a compound are searched for one. Added up
-    apart, too: items without repeats are many, and so are counted in parallel.
+    Lists that may repeat a compound are imported and added up separately, so that only these are
+    searched for repeats, and the many other items are added up in parallel.
     Usage: run_times as ({{ compound_run_times(ref('int_experiments')) }}) -#}
 {% macro compound_run_times(relation) -%}
     with experiments as (

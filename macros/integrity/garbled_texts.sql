@@ -1,4 +1,4 @@
-{#- Warnings of accepted rows in one of whose texts letters were read in the wrong encoding once.
+{#- Warnings for accepted rows with a text that was once read in the wrong encoding.
 
     Expects of `accepted` the column, load_id, line and record_key.
     Usage: garbled_names as ({{ garbled_texts('accepted_users', 'name') }}) -#}

@@ -1,5 +1,5 @@
-{#- Warnings of rows that a later sheet of the same workbook superseded with something else: ids may
-    begin anew on each sheet.
+{#- Warnings for rows that a later sheet of the same workbook superseded with other content: ids may
+    start again on each sheet.
 
     Expects of both steps the key, `cells`, load_id and what issues have; of `superseded` also
     superseded_by_load_id. Expects a step `input_files`, as stg_input_files has it.

@@ -1,9 +1,9 @@
-{#- The errors of rejected rows with the newer load that settles each; NULL while it is open.
+{#- The errors of rejected rows, each with the newer load that resolves it; NULL while it is open.
 
-    A row with a usable key is settled by a newer load's accepted row of the key, else by a newer
-    load in which the key is rejected again: that row is the one to mend. A row without a usable key
-    is settled by a newer load with the same cells, which has an error of its own, else by the
-    newest load of its file's name.
+    A row with a usable key is resolved by a newer load's accepted row of the key, else by a newer
+    load in which the key is rejected again: that row is then the one to correct. A row without a
+    usable key is resolved by a newer load with the same cells, which has an error of its own, else
+    by the newest load of a file with its name.
     Expects of `rejected` what issues have; `key` is NULL in it where it cannot be used, `cells` are
     what tells such rows apart. Expects a step `input_files`, as stg_input_files has it.
     Usage: errors as ({{ resolved_errors(

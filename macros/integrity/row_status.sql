@@ -1,11 +1,11 @@
-{#- Every row with its status and, where it is rejected, its rule; where it is superseded, the load
-    that did so.
+{#- Every row with its status, its rule if it is rejected, and the load that superseded it, if one
+    did.
 
     A row with an error is rejected by it. Of the valid rows of one key, the newest load's first
     line is accepted, the first lines of older loads are superseded, and all later lines of a load
-    are duplicates. One look back serves both questions: rows of a key stand newest load first, in
-    the order of their lines, so a row that follows another of the same load is a later line, one
-    that follows a newer load is superseded, and one that follows none is accepted.
+    are duplicates. The row before it tells which: with the rows of a key sorted by newest load,
+    then by line, a row after another of the same load is a later line, a row after one of a newer
+    load is superseded, and the first row is accepted.
     Expects of the rows: load_id (never NULL), line, error_rule (NULL when valid) and the key.
     Usage: judged as ({{ row_status('checked', key='user_id') }}) -#}
 {% macro row_status(rows, key) -%}

@@ -1,8 +1,9 @@
-{#- How often each user lists each compound, in how many experiments: of the accepted rows of a
+{#- How often each user lists each compound, and in how many experiments, in the accepted rows of a
     relation like int_experiments.
 
-    Few lists repeat a compound. Counting those apart keeps the experiment out of the count of all
-    items. Imported twice, since PostgreSQL stores a step that two others read.
+    Few lists repeat a compound. They are counted separately, so that the count of all items can do
+    without the experiment. Imported twice, since PostgreSQL materializes a step that two others
+    read.
     Usage: user_compounds as ({{ user_compounds(ref('int_experiments')) }}) -#}
 {% macro user_compounds(relation) -%}
     with experiments as (

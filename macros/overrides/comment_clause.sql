@@ -1,3 +1,3 @@
-{#- A table of the lake is known to its session alone, which has nobody to read its description. -#}
+{#- A table in the lake is only known to its session, where nobody reads its description. -#}
 {% macro spark__comment_clause() -%}
 {%- endmacro %}

@@ -1,6 +1,7 @@
 {#- Schemas as dbt names them, `<target>_<custom>`, unless labmart builds beside what readers see:
-    then LABMART_BUILD_SCHEMA stands in for the schema of the target. It is for labmart alone; see
-    loader/publications. A snapshot has rows that no build can make again: it stays where it is. -#}
+    then LABMART_BUILD_SCHEMA replaces the schema of the target. Only labmart sets it; see
+    loader/publications. A snapshot has rows that no build can make again, so it stays where it
+    is. -#}
 {% macro generate_schema_name(custom_schema_name=none, node=none) -%}
     {%- set beside = env_var('LABMART_BUILD_SCHEMA', '') -%}
     {%- set is_snapshot = node is not none and node.resource_type == 'snapshot' -%}

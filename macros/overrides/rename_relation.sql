@@ -1,11 +1,11 @@
 {#- Puts a new relation in the place of an old one and keeps the views on it.
 
-    dbt renames the old relation to `…__dbt_backup`, the new one to its name, and at last drops
-    the backup with `cascade`. A view goes by the relation and not by its name, so dbt would drop
-    it along, the project's as well as anybody's own. Here views are led to the new relation before
-    that (move_dependent_views).
+    dbt renames the old relation to `…__dbt_backup` and the new one to its name, and finally drops
+    the backup with `cascade`. A view depends on the relation and not on its name, so dbt would drop
+    it too, whether it is the project's or anybody else's. Here views are pointed to the new
+    relation first (move_dependent_views).
 
-    One model does so at a time: two that lock the same views in turn would wait for each other. -#}
+    Models do so one at a time: two that lock the same views could wait for each other. -#}
 {% macro postgres__rename_relation(from_relation, to_relation) -%}
     {%- set backup = make_backup_relation(to_relation, 'table') -%}
     {% if to_relation.identifier == make_backup_relation(from_relation, 'table').identifier %}

@@ -1,15 +1,14 @@
-{#- Lets `dbt seed` take a file whose columns differ from last time's without --full-refresh.
+{#- Lets `dbt seed` take a file whose columns have changed, without --full-refresh.
 
-    dbt empties the table and inserts, which fails for a column the table lacks. Where the
-    columns are the same, dbt's own way stands: the table, and the views on it, stay. -#}
+    dbt empties the table and inserts, which fails for a column that the table lacks. If the columns
+    are the same, dbt's own way applies: the table, and the views on it, stay. -#}
 {% macro default__reset_csv_table(model, full_refresh, old_relation, agate_table) -%}
     {% set columns = adapter.get_columns_in_relation(old_relation) | map(attribute='name') | list %}
     {% set rebuild = full_refresh or columns != agate_table.column_names | list %}
     {{ return(dbt.default__reset_csv_table(model, rebuild, old_relation, agate_table)) }}
 {%- endmacro %}
 
-{#- A table that is made anew takes the place of the old one as a model does, with the views on it
-    (rename_relation). -#}
+{#- A new table replaces the old one as a model does, with the views on it (rename_relation). -#}
 {% macro postgres__reset_csv_table(model, full_refresh, old_relation, agate_table) -%}
     {% set columns = adapter.get_columns_in_relation(old_relation) | map(attribute='name') | list %}
     {% if not full_refresh and columns == agate_table.column_names | list %}

@@ -1,6 +1,6 @@
-{#- Lists in the fixtures of unit tests are written as in the files, `1;;2`; dbt knows no lists.
+{#- In the fixtures of unit tests lists are written as in files, `1;;2`, since dbt knows no lists.
 
-    dbt casts what a fixture holds to the column's type, which engines name differently. -#}
+    dbt casts the values of a fixture to the column's type, which engines name differently. -#}
 {% macro postgres__safe_cast(field, type) -%}
     {{ return(_cast_fixture(field, type, 'bigint[]')) }}
 {%- endmacro %}

@@ -1,9 +1,8 @@
-{#- On PostgreSQL, where nothing stands in their place, tables and views are created under their
-    names.
+{#- On PostgreSQL, tables and views are created under their own names if nothing has these yet.
 
-    dbt creates them under another name, puts them into the place of nothing, and drops what is not
-    there: four statements more for each of a build of labmart's own, which begins in empty schemas.
-    Where something stands, dbt's way with its care for dependents stays. -#}
+    dbt creates them under another name, renames them, and drops what is not there: four more
+    statements for each relation of a `labmart build`, which starts in empty schemas. If something
+    is there, dbt's way applies, with its care for dependents. -#}
 {% materialization table, adapter='postgres' -%}
     {{ return(
         create_in_place('table') if load_cached_relation(this) is none

@@ -1,4 +1,4 @@
-{#- An item of a list with_semicolons() as it stands in the file.
+{#- An item of a list with_semicolons() as it is in the file.
 
     Usage: {{ as_written('written_item') }}
     Example: '2\ue0003' -> '2;3' -#}

@@ -1,7 +1,7 @@
-{#- True for a text whose UTF-8 was read as Windows-1252 or Latin-1 once: `ChloÃ©` for `Chloé`.
+{#- True for a text in which UTF-8 was once read as Windows-1252 or Latin-1: `ChloÃ©` for `Chloé`.
 
-    The letters that begin such a pair are looked for before the pattern is tried. `Å` and `Ä` are
-    letters of names and end words, so that what may follow them there is left out.
+    The letters that begin such a pair are looked for before the pattern is tried. Names have words
+    that end in `Å` and `Ä`, so characters that may follow a word do not count after these.
     Usage: {{ looks_garbled('name') }}
     Example: 'ChloÃ©' -> true, 'SÃO' -> false, 'Åsa' -> false, 'â€™' -> true -#}
 {% macro looks_garbled(cell) -%}

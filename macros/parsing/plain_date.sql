@@ -1,6 +1,6 @@
-{#- A trimmed date as YYYY-MM-DD where it is written in the order that was said, which is DMY, MDY,
-    YMD or NULL; any other cell as it is. The parts stand between points, slashes or hyphens; a time
-    of day behind them goes.
+{#- A trimmed date as YYYY-MM-DD if it is written in the given order, which is DMY, MDY, YMD or
+    NULL; any other cell as it is. Points, slashes or hyphens separate its parts; a time of day
+    after them is dropped.
 
     Usage: {{ plain_date(trim_cell('signup_date'), 'dates') }}
     Example: '7.2.2024' of DMY -> '2024-02-07', '2/7/2024 8:30 PM' of MDY -> '2024-02-07' -#}

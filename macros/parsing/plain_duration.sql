@@ -1,9 +1,9 @@
-{#- A trimmed duration as words, `1h30m5.5s`, where it is one; any other cell as something that is
-    none. NULL where no unit was said of the file.
+{#- A trimmed duration as words, `1h30m5.5s`; any other cell as text that is no duration. NULL if no
+    unit was given for the file.
 
-    `durations` is what was said (stg_cell_formats): a unit, and behind a comma what two numbers
-    with a colon are, which may be both. Letters are made small one by one: what lower() makes of
-    some depends on the place.
+    `durations` is what was given (stg_cell_formats): a unit, and after a comma what two numbers
+    with a colon mean, since they could be either. Letters are lower-cased one by one, since lower()
+    differs between engines and locales.
     Usage: {{ plain_duration(trim_cell('experiment_run_time'), 'numbers', 'durations') }}
     Example: '0:34:59' of min -> '0h34m59s', '26:15' of 'min,h:mm' -> '26h15m',
     '26:15' of min -> '26:15', '35 Min' -> '35 min' -#}

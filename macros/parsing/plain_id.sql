@@ -1,4 +1,5 @@
-{#- An id as it is written where nothing was said of its file: digits alone. NULL as plain_number().
+{#- An id as it would be written in a file read without options: only digits. NULL as for
+    plain_number().
 
     Usage: {{ to_id(plain_id('user_id', 'numbers', 'id_prefixes')) }}
     Example: 'U007' of 'U' -> '007', '12.000' of comma -> '12000' -#}

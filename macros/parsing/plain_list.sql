@@ -1,8 +1,8 @@
-{#- A list of ids as to_id_list() reads it, of a file of which something was said or whose numbers
+{#- A list of ids as to_id_list() reads it, for a file that was loaded with options or whose numbers
     are unclear.
 
-    An item that stands alone is a number like others. Among several, one with a point is none where
-    a point may group thousands: it is made one that is no id.
+    A single item is a number like any other. Among several, an item with a point is not an id if a
+    point may separate thousands, and is turned into text that is none.
     Usage: {{ to_id_list(plain_list('cell', 'numbers', 'list_separator', 'id_prefixes')) }}
     Example: 'C1, C2' of ',' and 'C' -> '1; 2', '12.000' of comma -> '12000' -#}
 {% macro plain_list(cell, numbers, separator, prefixes) -%}

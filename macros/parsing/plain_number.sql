@@ -1,5 +1,5 @@
-{#- A trimmed number as it is written where nothing was said: digits, and a point before decimals.
-    NULL when it is no number of its file, or may be two.
+{#- A trimmed number as it would be written in a file read without options: digits, and a point
+    before decimals. NULL if it is not a number in its file, or could be two.
 
     `numbers` is how the file writes them (stg_cell_formats): NULL, comma, point or unclear. In an
     unclear file `1.500` may be 1500 or 1.5.

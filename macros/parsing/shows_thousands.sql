@@ -1,7 +1,7 @@
-{#- True for a number from which one sees that a mark in numbers of its file may group thousands:
-    `12,5`, `1.500,25`, `1.500.000`; for an id also `12.001`, which has no decimals.
+{#- True for a number that shows that a mark in the numbers of its file may separate thousands:
+    `12,5`, `1.500,25`, `1.500.000`; for an id also `12.001`, since ids have no decimals.
 
-    Hardly a cell has a mark at all, so it is looked for before the pattern is tried.
+    Hardly any cell has a mark at all, so the mark is looked for before the pattern is tried.
     Usage: {{ shows_thousands('experiment_run_time') }}, {{ shows_thousands('id', is_id=true) }}
     Example: '12,5' -> true, '12.500' -> false, as an id true, '12.000' -> false -#}
 {% macro shows_thousands(cell, is_id=false) -%}

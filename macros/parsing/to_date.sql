@@ -1,7 +1,7 @@
-{#- A calendar day; NULL when the cell is none. YYYY-MM-DD, optionally followed by a time of day.
+{#- A calendar day; NULL if the cell is not one. YYYY-MM-DD, optionally followed by a time of day.
 
-    The pattern and the length of the month decide, never the engine's own cast: engines differ
-    in what they let pass. There is no year 0000.
+    The pattern and the length of the month decide, never the engine's own cast, because engines
+    differ in what they accept. There is no year 0000.
     Usage: {{ to_date('signup_date') }}
     Example: '2024-02-29', '2024-02-29T08:30:00Z' -> 2024-02-29; '2023-02-29', '1.2.2023' ->
     NULL -#}

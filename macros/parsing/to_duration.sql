@@ -1,5 +1,5 @@
-{#- A duration in words in the unit that was said, as numeric(18,6), rounded half up; NULL when the
-    text is none. Each number has at most eight digits, so that their sum fits.
+{#- A duration in words converted to the given unit, as numeric(18,6), rounded half up; NULL if the
+    text is not a duration. Each number has at most eight digits, so that the sum fits.
 
     Usage: {{ to_duration('plain_duration', 'durations') }}
     Example: '0h34m59s' of min -> 34.983333, 'pt1h30m' of 'h,h:mm' -> 1.500000, '35' -> NULL -#}

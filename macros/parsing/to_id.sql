@@ -1,7 +1,7 @@
-{#- An id as a number; NULL when the cell is no id. 1 to 18 digits, optionally followed by `.0…`.
+{#- An id as a number; NULL if the cell is not an id. 1 to 18 digits, optionally followed by `.0…`.
 
-    Nearly all cells are digits alone. The bounded pattern costs a regular expression engine four
-    times as much as the open one, so it is left for the few that are not.
+    Nearly all cells are only digits. A bounded pattern costs a regular expression engine four times
+    as much as an open one, so it is only tried on the few others.
     Usage: {{ to_id('user_id') }}
     Example: '7', '007', ' 7.0 ' -> 7; '7.5', '-1', '1e3', 19 digits -> NULL -#}
 {% macro to_id(cell) -%}

@@ -8,7 +8,7 @@ published_users as (
     select user_id from {{ published(this, 'int_users') }} where row_status = 'accepted'
 ),
 
--- Those who came heal their experiments, those who left take them along.
+-- Experiments count from when their user arrives, and no longer once the user has left.
 moved_users as (
     select coalesce(users.user_id, published_users.user_id) as user_id
     from users
@@ -24,7 +24,7 @@ compound_totals as (
     select * from {{ published(this, 'int_compound_totals') }}
 ),
 
--- What is said of a compound in a list is another thing once it is known, or is not any more.
+-- Whether a listed compound is known decides what issues and marts say about it.
 moved_compounds as (
     select compound_totals.compound_id
     from compound_totals

@@ -1,4 +1,4 @@
-{#- By experiment, never by load: an older row of an id counts again when a load is undone. -#}
+{#- By experiment, never by load: after an undo an older row of the same id counts again. -#}
 {{ config(enabled=is_increment(), indexes=unique_index(['experiment_id'])) }}
 
 with added_rows as (
@@ -9,7 +9,7 @@ experiments as (
     select * from {{ published(this, 'int_experiments') }}
 ),
 
--- Imported apart: PostgreSQL would store a step that two others read.
+-- Imported separately: PostgreSQL materializes a step that two others read.
 experiments_of_users as (
     select * from {{ published(this, 'int_experiments') }}
 ),

@@ -85,7 +85,7 @@ compound_totals as (
         compounds.compound_id is not null as is_known
     from totals
     left join compounds on totals.compound_id = compounds.compound_id
-    -- Sail takes `having sum(times_listed)` for a sum of the sum.
+    -- Not `having`: Sail takes `having sum(times_listed)` for a sum of the sum.
     where totals.times_listed > 0
 )
 

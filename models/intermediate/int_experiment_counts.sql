@@ -27,7 +27,7 @@ sums as (
     group by load_id, row_status
 ),
 
--- Sail takes `having sum(experiments)` for a sum of the sum.
+-- Not `having`: Sail takes `having sum(experiments)` for a sum of the sum.
 experiment_counts as (
     select * from sums
     where experiments > 0

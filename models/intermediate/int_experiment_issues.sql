@@ -2,7 +2,7 @@ with input_files as (
     select * from {{ ref('stg_input_files') }} where input = 'user_experiments'
 ),
 
--- Most experiments have no issue: the steps below read the few that may have one, once.
+-- Most experiments have no issue: the large table is read once, for the few that may have one.
 questionable as (
     select
         *,
@@ -31,7 +31,7 @@ accepted_experiments as (
     where row_status = 'accepted'
 ),
 
--- A canonical cell is not kept beside its value: it reads as its value does.
+-- A canonical cell is not stored: it reads the same as its value.
 rejected_experiments as (
     select
         *,

@@ -4,18 +4,18 @@
     'load_id', 'line', 'experiment_id_cell', 'experiment_id', 'user_id_cell', 'user_id',
     'run_time_cell', 'run_time', 'compound_list_cell', 'compound_ids', 'compounds_listed',
     'may_repeat',
-] | join(', ') %}
+] %}
 
 with experiments as (
     select
-        {{ columns }},
+        {{ columns | join(', ') }},
         error_rule
     from {{ ref('stg_user_experiments') }}
     {%- if is_increment() %}
         union all
-        -- what the row's own cells say; what others say is asked anew
+        -- Errors in the row's own cells stay; those that depend on other rows are judged anew.
         select
-            {{ columns }},
+            {{ columns | join(', ') }},
             case when rule not in ('unknown_user', 'duplicate_id') then rule end as error_rule
         from {{ ref('int_experiments_before') }}
         where
@@ -33,18 +33,9 @@ users as (
 
 checked as (
     select
-        experiments.load_id,
-        experiments.line,
-        experiments.experiment_id_cell,
-        experiments.experiment_id,
-        experiments.user_id_cell,
-        experiments.user_id,
-        experiments.run_time_cell,
-        experiments.run_time,
-        experiments.compound_list_cell,
-        experiments.compound_ids,
-        experiments.compounds_listed,
-        experiments.may_repeat,
+        {%- for column in columns %}
+            experiments.{{ column }},
+        {%- endfor %}
         case
             when experiments.error_rule is not null then experiments.error_rule
             when users.user_id is null then 'unknown_user'
@@ -59,18 +50,7 @@ judged as (
 
 experiments_with_status as (
     select
-        load_id,
-        line,
-        experiment_id_cell,
-        experiment_id,
-        user_id_cell,
-        user_id,
-        run_time_cell,
-        run_time,
-        compound_list_cell,
-        compound_ids,
-        compounds_listed,
-        may_repeat,
+        {{ columns | join(', ') }},
         row_status,
         rule,
         superseded_by_load_id

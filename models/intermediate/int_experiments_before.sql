@@ -4,7 +4,7 @@ with experiments as (
     select * from {{ published(this, 'int_experiments') }}
 ),
 
--- Imported apart: PostgreSQL would store a step that two others read.
+-- Imported separately: PostgreSQL materializes a step that two others read.
 experiments_without_id as (
     select * from {{ published(this, 'int_experiments') }}
     where experiment_id is null
@@ -14,7 +14,7 @@ changed_experiments as (
     select experiment_id from {{ ref('int_changed_experiments') }}
 ),
 
--- Rows without an id are few, and judged by what other files say: all of them are judged anew.
+-- Rows without an id are few, and other files decide about them: all of them are judged anew.
 experiments_before as (
     select experiments.*
     from experiments

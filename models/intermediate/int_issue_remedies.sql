@@ -1,4 +1,4 @@
-{#- Each option of a load with the condition of the cells that it would read. -#}
+{#- Each option of `labmart load`, with the condition for the cells that it would read. -#}
 {%- set options = {} -%}
 {%- for order in ['DMY', 'MDY', 'YMD'] -%}
     {%- set day = 'day_' ~ order | lower -%}
@@ -54,7 +54,7 @@ plain_values as (
         {{ plain_number('coalesce(run_time, own_id)', "'comma'") }} as number_comma,
         {{ plain_number('coalesce(run_time, own_id)', "'point'") }} as number_point,
         {{ plain_duration('run_time', "'point'", "'min'") }} as duration,
-        -- what stands before the digits at the end, if it can be a prefix of ids
+        -- what comes before the digits at the end, if it can be a prefix of ids
         case
             when {{ matches('coalesce(own_id, item)', '[A-Za-z_#:/-][A-Za-z0-9_ #:/.-]*[0-9]+') }}
                 then trim(trailing '0123456789' from value)
@@ -88,7 +88,7 @@ readings as (
     where id_prefix is not null
 ),
 
--- A line is counted once, however many items of its list are read.
+-- A line counts once, however many items of its list would be read.
 counted_readings as (
     select
         input,
@@ -109,7 +109,7 @@ ranked_readings as (
     from counted_readings
 ),
 
--- The two that read most: of days up to the 12th nobody can tell which order is meant.
+-- The best two: for days up to the 12th nobody can tell which order is meant.
 remedies as (
     select * from ranked_readings where place <= 2
 )

@@ -1,4 +1,4 @@
-{#- A row of its own: what is the same for all users would else change in each row of them. -#}
+{#- In a row of its own: in the table of users each experiment would change these in every row. -#}
 {{ config(materialized='table') }}
 
 with users as (

@@ -1,4 +1,4 @@
--- Only a list that reads otherwise than its ids has its text beside them.
+-- The text of a list is stored only if it differs from its ids in canonical form.
 with experiments_with_a_written_list as (
     select * from {{ ref('int_experiments') }}
     where row_status = 'accepted' and compound_list_cell is not null
@@ -64,7 +64,7 @@ invalid_items as (
     where item is not null and compound_id is null
 ),
 
--- Mostly there are none: then no list has to be looked into.
+-- Usually there are none, and then no list has to be searched.
 users_of_unknown_compounds as (
     select distinct user_compounds.user_id
     from user_compounds

@@ -19,7 +19,7 @@ differences as (
     from rows_before
 ),
 
--- Pairs that count as before are here, too: their experiments have changed.
+-- Includes pairs whose counts stay the same although their experiments have changed.
 changes as (
     select
         user_id,
@@ -49,7 +49,7 @@ user_compound_changes as (
             and changes.compound_id = published_user_compounds.compound_id
 )
 
--- In the order of the index by which the published pairs are found: what is next to another there
--- is read and written once.
+-- In the order of the index on the published pairs, so that neighbouring ones are read and written
+-- together.
 select * from user_compound_changes
 order by user_id, compound_id

@@ -1,6 +1,6 @@
 {{ config(indexes=unique_index(['user_id'])) }}
 
-{#- In full all pairs are looked at, in an increment those that can be a user's most consumed. -#}
+{#- A whole build looks at all pairs, an increment at those that may be a user's most consumed. -#}
 {%- set pairs = 'possible_pairs' if is_increment() else ref('int_user_compounds') -%}
 {%- set counted = 'distinct_per_user' if is_increment() else 'most_consumed_per_user' -%}
 {%- set totals_of = 'count(*) as experiments, count(run_time) as known_run_times, '
@@ -89,7 +89,7 @@
     ) }}
     ),
 
-    -- Of what is as before nothing is listed more often than the most consumed were.
+    -- No unchanged compound is listed more often than the most consumed ones were.
     known_pairs as (
         select
             most_consumed_before.user_id,
@@ -118,7 +118,7 @@
         group by user_id
     ),
 
-    -- All that was most consumed is listed less often now: anything may have taken its place.
+    -- Everything that was most consumed is listed less often now, so anything may be ahead.
     fallen_users as (
         select published_totals.user_id
         from published_totals
@@ -131,8 +131,7 @@
         {{ looked_up(published(this, 'int_user_compounds'), 'fallen_users', ['user_id']) }}
     ),
 
-    -- Those have no pair in both: what was most consumed and is as before has kept its user from
-    -- falling.
+    -- No pair is in both parts: a user with an unchanged most consumed compound has not fallen.
     possible_pairs as (
         select
             known_pairs.user_id,
@@ -170,7 +169,7 @@ user_compounds as (
     select * from {{ pairs }}
 ),
 
--- Imported apart: PostgreSQL would store a step that two others read.
+-- Imported separately: PostgreSQL materializes a step that two others read.
 ranked_compounds as (
     select * from {{ pairs }}
 ),
@@ -184,7 +183,7 @@ most_per_user as (
     group by user_id
 ),
 
--- The rank would need a sort of all pairs; the greatest count is found without.
+-- A rank would need a sort of all pairs; the greatest count does not.
 most_consumed_per_user as (
     select
         ranked_compounds.user_id,

@@ -1,6 +1,6 @@
 {{ config(materialized='view') }}
 
--- Imported twice: PostgreSQL would store a step that two others read.
+-- Imported twice: PostgreSQL materializes a step that two others read.
 with experiments as (
     select * from {{ ref('int_experiments') }} where row_status = 'accepted' and not may_repeat
 ),
@@ -57,7 +57,7 @@ typed as (
         cast(marked_items.run_time as numeric(18, 6)) as run_time
     from marked_items
     left join compounds on marked_items.compound_id = compounds.compound_id
-    -- an item that is no compound keeps its position and has no row
+    -- an item that is not an id has a position, but no row
     where marked_items.compound_id is not null
 )
 

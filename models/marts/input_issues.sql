@@ -89,8 +89,7 @@ typed as (
         cast(issues.record_key as {{ dbt.type_string() }}) as record_key,
         cast(issues.column_name as {{ dbt.type_string() }}) as column_name,
         cast(issues.value as {{ dbt.type_string() }}) as value,
-        -- Where the rules have not been seeded yet, and for a rule of the loader's own, its name
-        -- has to do.
+        -- If the rules have not been seeded yet, or do not have this one, its name has to do.
         cast(
             coalesce(issues.detail, issue_rules.sentence, issues.rule) as {{ dbt.type_string() }}
         ) as message,

@@ -42,7 +42,7 @@ counts as (
         is_unreadable,
         count(*) filter (where status = 'open') as open_issues,
         count(*) filter (where status = 'resolved') as resolved_issues,
-        -- an item of a list has an issue of its own
+        -- each item of a list has an issue of its own, but a list is one cell
         case
             when rule = 'invalid_compound_id'
                 then count(distinct case when status = 'open' then record_key end)

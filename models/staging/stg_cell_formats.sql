@@ -1,7 +1,7 @@
-{#- A table: every row of an input is read by it. -#}
+{#- A table, because every row of an input is joined to it. -#}
 {{ config(materialized='table', indexes=unique_index(['input', 'load_id'])) }}
 
-{#- A load is looked at once: its rows never change. -#}
+{#- Each load is searched once, since its rows never change. -#}
 {%- set added_loads_alone -%}
     {%- if is_increment() -%}
         where load_id in (select load_id from {{ ref('stg_load_changes') }} where is_added)
@@ -87,7 +87,7 @@ cell_formats as (
         input_files.dates,
         input_files.list_separator,
         input_files.durations,
-        -- as a regular expression; a prefix has no other sign that means something there
+        -- as a regular expression; prefixes have no other special characters
         replace(replace(input_files.id_prefix, '.', '[.]'), ',', '|') as id_prefixes
     from input_files
     left join files_with_thousands

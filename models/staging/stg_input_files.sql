@@ -1,5 +1,5 @@
-{#- A table: a build reads the same loads from its first model to its last, whatever is loaded
-    meanwhile. -#}
+{#- A table, so that a build reads the same loads from its first model to its last, whatever is
+    loaded in the meantime. -#}
 {{ config(materialized='table', indexes=unique_index(['input', 'load_id'])) }}
 
 {%- set input = var('input') -%}
@@ -9,11 +9,11 @@
     ) }}
 {%- endif -%}
 
-{#- Said here, not in a step: Sail 0.7 takes a constant false on a count for true. -#}
+{#- Decided here and not in a step: Sail 0.7 takes a constant false on a count for true. -#}
 {%- set reads_loads = {'loads': 'true', 'seeds': 'false'}.get(input, 'choice.has_loads') -%}
 
--- Every staging model reads this one, and this one reads every seed: a seed that fails stops all
--- marts.
+-- Every staging model reads this one, and this one reads every seed: if a seed fails, all marts
+-- stop.
 with loads as (
     select * from {{ source('raw', 'loads') }}
 ),
@@ -84,7 +84,7 @@ input_files as (
     where not {{ reads_loads }}
 ),
 
--- nothing can be said of a seed
+-- Seeds have no options.
 typed as (
     select
         input_files.input,

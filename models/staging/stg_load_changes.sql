@@ -1,4 +1,4 @@
-{#- Undo, redo and replace are nothing but loads that came and loads that are gone. -#}
+{#- Undo, redo and replace too are only loads that have come and loads that have gone. -#}
 {{ config(enabled=is_increment(), materialized='table', indexes=unique_index(['load_id'])) }}
 
 with input_files as (

@@ -13,13 +13,13 @@ current_rejected_lines as (
         input_files.file,
         rejected_lines.line,
         rejected_lines.rule,
-        -- a record that may have swallowed others is read all the same
+        -- a record that may have swallowed others is still read
         case when rejected_lines.rule = 'swallowed_records' then 'warning' else 'error' end
             as severity,
         rejected_lines.detail,
         rejected_lines.content,
-        -- As with a row without a usable key: the same line in a newer load has an error of its
-        -- own, and so has, or has not, a newer file of the name.
+        -- As for a row without a usable key: the same line in a newer load has an error of its
+        -- own, and a newer file of that name has the line corrected or reported again.
         coalesce(
             nullif(
                 max(rejected_lines.load_id) over (

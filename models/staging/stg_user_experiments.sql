@@ -1,11 +1,11 @@
-{#- In an increment a table of few rows that are read twice. -#}
+{#- In an increment a table, of a few rows that are read twice. -#}
 {{ config(materialized='table' if is_increment() else 'view') }}
 
 with source as (
     select * from {{ ref('base_user_experiments') }}
 ),
 
--- Of a file of which nothing was said nobody looks at these.
+-- Not computed for files that are read without options: nothing uses these then.
 plain as (
     select
         *,
@@ -41,8 +41,8 @@ parsed as (
     from plain
 ),
 
--- A cell is kept beside its value only where it says more than the value. To write out the value
--- and compare is cheaper than to trim.
+-- A cell is stored only if it differs from its value. To write the value out and compare is cheaper
+-- than to trim.
 typed as (
     select
         load_id,

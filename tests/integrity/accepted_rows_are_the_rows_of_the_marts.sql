@@ -1,5 +1,5 @@
--- What the reconciliation calls accepted stands in the mart of its input, no row more, no row
--- less.
+-- The rows that the reconciliation calls accepted are those of the input's mart, no more and no
+-- fewer.
 with input_reconciliation as (
     select * from {{ ref('input_reconciliation') }}
 ),

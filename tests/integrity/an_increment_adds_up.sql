@@ -1,7 +1,7 @@
 {{ config(enabled=is_increment(), group='laboratory', meta={'increment': 'whole'}) }}
 
--- What the sums of all marts have changed by is what the changed rows have changed by. Without it
--- an increment could count a row twice, and every later one with it.
+-- The totals of all marts change by as much as the changed rows do. Without this, an increment
+-- could count a row twice, and every later increment would inherit the error.
 with user_compound_changes as (
     select * from {{ ref('int_user_compound_changes') }}
 ),

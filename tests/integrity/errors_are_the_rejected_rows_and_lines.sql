@@ -1,5 +1,5 @@
--- Every rejected row and line is reported once, as an error. Without it somebody would miss a row,
--- or look for two where one is wrong.
+-- Every rejected row and line is reported once, as an error. Without this, somebody would miss a
+-- row, or look for two where only one is wrong.
 with input_issues as (
     select * from {{ ref('input_issues') }}
 ),

@@ -1,5 +1,5 @@
--- Counts and run times of the users add up to those of the experiments: a join that drops or
--- doubles rows shows here.
+-- Counts and run times per user add up to those of all experiments: a join that drops or doubles
+-- rows shows here.
 with user_features as (
     select
         coalesce(sum(total_exp_per_user), 0) as experiments,

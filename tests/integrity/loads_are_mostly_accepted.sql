@@ -1,5 +1,5 @@
--- A load of which nearly all rows are rejected is not what somebody meant to bring, unless its
--- users are still to come. Without it a file that was misread would go by as "0 accepted".
+-- Nobody means to bring a load of which nearly all rows are rejected, unless its users are still to
+-- come. Without this, a misread file would pass as "0 accepted".
 with issue_counts as (
     select * from {{ ref('issue_counts') }}
 ),
@@ -21,7 +21,7 @@ rejected_rows as (
     from issue_counts
     where
         severity = 'error'
-        -- of no line, and of no user who is not there yet
+        -- rows, not lines; and not those that wait for their user
         and column_name is not null and rule <> 'unknown_user'
     group by input, load_id
 )

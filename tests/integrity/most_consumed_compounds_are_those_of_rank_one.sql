@@ -1,5 +1,5 @@
--- What user_features calls most consumed are the compounds of rank one: as many of them, the
--- smallest id first, each listed that often.
+-- The most consumed compounds in user_features are those of rank one: the same number, the smallest
+-- id first, each listed that often.
 with user_features as (
     select * from {{ ref('user_features') }}
 ),

@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from support.databases import Database, embedded_server, fresh_database
-from support.project import copy_of_project
+from support.engines import Engine, Postgres, fresh_engine
+from support.load_processes import wait_for
+from support.person import Person, person_in
+from support.project import copy_of_project, loading_project
 
 from loader.embedded import Place, place_of, start, stop
-
-if TYPE_CHECKING:
-    from support.engines import Engine
-    from support.person import Person
-
+from loader.spark_server import free_port
 
 # The engines that a test which asks for `engine` runs on; see engines.py.
 ENGINES = ("postgres", "duckdb")
@@ -128,9 +129,9 @@ def project_copy(tmp_path: Path) -> Path:
 def empty_place() -> Iterator[Place]:
     """A place for an embedded server in a short path; the server is stopped afterwards."""
     with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
-        found = place_of(Path(folder).resolve())
-        yield found
-        stop(found)
+        made = place_of(Path(folder).resolve())
+        yield made
+        stop(made)
 
 
 @pytest.fixture(scope="session")
@@ -170,8 +171,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """A fresh, empty database of each engine in turn."""
-    from support.engines import fresh_engine
-
     with fresh_engine(request.param, lambda: request.getfixturevalue("server"), tmp_path) as made:
         yield made
 
@@ -181,8 +180,6 @@ def shared_engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
     """The same for all tests of a module."""
-    from support.engines import fresh_engine
-
     folder = tmp_path_factory.mktemp("engine")
     with fresh_engine(request.param, lambda: request.getfixturevalue("server"), folder) as made:
         yield made
@@ -191,8 +188,6 @@ def shared_engine(
 @pytest.fixture(scope="module")
 def loading_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `labmart load` needs of the project."""
-    from support.project import loading_project
-
     return loading_project(tmp_path_factory.mktemp("command"))
 
 
@@ -206,25 +201,17 @@ def shared_database(server: Database) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The address of a server that speaks S3, a process of its own."""
-    import socket
-    import subprocess
-    import sys
-    import time
-    import urllib.request
-
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(address + "/moto-api/", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield address
+
+        def listens() -> bool:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                return True
+            return False
+
+        wait_for(listens)
+        yield f"http://127.0.0.1:{port}"
         server.terminate()
 
 
@@ -249,8 +236,6 @@ def person(
     loading_copy: Path, shared_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Person:
     """Somebody in an empty folder, with a schema of their own, on each engine in turn."""
-    from support.person import person_in
-
     return person_in(tmp_path, loading_copy, shared_engine, monkeypatch)
 
 
@@ -259,9 +244,6 @@ def postgres_person(
     loading_copy: Path, shared_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Person:
     """The same on PostgreSQL alone."""
-    from support.engines import Postgres
-    from support.person import person_in
-
     return person_in(tmp_path, loading_copy, Postgres(shared_database), monkeypatch)
 
 

@@ -1,8 +1,8 @@
 {{ config(enabled=var('sample_lab', false)) }}
 
--- The sample laboratory's complete user_features, worked out from the three files in seeds/ without
--- the models. Only asked for with the variable `sample_lab`, as `make test` does: your own files
--- have other results.
+-- The complete user_features of the sample laboratory, worked out from the three files in seeds/
+-- without the models. It runs only with the variable `sample_lab`, as in `make test`: your own
+-- files have other results.
 with expected as (
     select *
     from (

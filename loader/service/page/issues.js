@@ -1,4 +1,4 @@
-// What was rejected or doubted and is still open, by rule and cause.
+// What was rejected or questioned and is still open, by rule and cause.
 
 import { addressOf, noteView, viewOf } from "./address.js";
 import { byId, el } from "./dom.js";

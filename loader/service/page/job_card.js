@@ -184,7 +184,7 @@ function drawOutcome(place, view) {
   if (job.state === "done") {
     place.append(el("p", { className: "next" },
       el("a", { href: "#overview" }, "See the result"), " ",
-      el("a", { href: "#issues" }, "See what was rejected or doubted")));
+      el("a", { href: "#issues" }, "See what was rejected or questioned")));
   }
 }
 

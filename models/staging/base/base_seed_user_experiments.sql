@@ -1,4 +1,4 @@
-{#- A table: PostgreSQL numbers rows in one process, and so would everything be that reads them. -#}
+{#- A table: PostgreSQL numbers rows in one process, and would run whatever reads them there. -#}
 {{ config(materialized='table') }}
 
 with seeded as (

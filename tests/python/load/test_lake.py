@@ -341,7 +341,7 @@ def test_two_loaders_at_once_that_are_killed_leave_each_load_whole_or_not_there(
 ) -> None:
     profile, rng = lake.profile(), random.Random(5)
     code = """
-    number = 0
+    print(flush=True)
     while True:
         with open_store(profile) as store:
             store.prepare([PEOPLE])
@@ -357,7 +357,10 @@ def test_two_loaders_at_once_that_are_killed_leave_each_load_whole_or_not_there(
     while kills < 12 or len(told) <= 20:
         kills += 1
         loaders = [process(profile, code) for _ in range(2)]
-        time.sleep(1.5 + 2 * rng.random())
+        for loader in loaders:
+            assert loader.stdout is not None
+            loader.stdout.readline()
+        time.sleep(2 * rng.random())
         for loader in loaders:
             loader.send_signal(signal.SIGKILL)
         for loader in loaders:

@@ -186,7 +186,7 @@ def test_the_later_of_several_files_is_told(person: Person) -> None:
         for path in sorted(Path("exports").iterdir()):
             archive.write(path, path.name)
     done = person.load("exports")
-    told = "users, where files have the same key the later wins: "
+    told = "users: where files have the same key, the later wins: "
     assert f"{told}exports/users_9.csv, exports/users_10.csv" in done.err
     assert person.names() == ["Ada 9", "Ada 10"]
     done = person.load("exports.zip", "--replace", "--exclude", "nothing")

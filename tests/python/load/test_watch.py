@@ -122,7 +122,7 @@ def test_what_stays_is_loaded_once_and_an_undo_stays_one(
         done = watch(person, box, *options)
     assert done.code == (EXIT_INTERRUPTED if "ended" in moment else 0)
     assert (
-        "cannot be moved: Operation not permitted. It stays, and is remembered." in done.err
+        "cannot be moved: Operation not permitted. It stays, and is not read again." in done.err
     ) == ("not" in moment)
     assert person.labmart("undo", "1").code == 0
     assert "it had been loaded already" in watch(person, box, *options).err

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from support.in_process import Done, labmart
 from support.project import ROOT
 
 from loader.build import NOT_PUBLISHED
-from loader.dbt import BuildOptions, Standby, build
-from loader.project import Project
+from loader.dbt import Plan, Standby, build
+from loader.progress import Report
+from loader.project import Profile, Project
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +126,7 @@ if not waits or sys.stdin.readline():
         ({"code": "other"}, False),
         ({"is_increment": False}, False),
         ({"place": "other"}, False),
-        ({"options": BuildOptions(vars="{a: 1}")}, False),
+        ({"vars": "{a: 1}"}, False),
         ({"environment": "other"}, False),
         ({"kill": True}, False),
     ],
@@ -138,8 +138,9 @@ def test_what_is_ready_is_taken_for_just_that_build(
     (tiny / "echo.py").write_text(ECHO)
     monkeypatch.setattr("loader.dbt._PROGRAM", str(tiny / "echo.py"))
     standby = Standby()
-    expected: dict[str, Any] = {"place": "next", "is_increment": True, "code": "this"}
-    standby.prepare(Project(tiny, tiny), BuildOptions(), **expected)
+    where = Project(tiny, tiny), Profile(tiny / "profiles.yml", "postgres", "postgres", {})
+    plan = Plan("next", True, "this")
+    standby.prepare(*where, plan)
     assert standby._process is not None
     waiting = standby._process.pid
     if change.pop("kill", False):
@@ -147,9 +148,8 @@ def test_what_is_ready_is_taken_for_just_that_build(
         standby._process.wait()
     if "environment" in change:
         monkeypatch.setenv("A_VARIABLE", change.pop("environment"))
-    options = replace(change.pop("options", BuildOptions()), standby=standby)
     for taken in (is_taken, False):
-        result = build(Project(tiny, tiny), options, **(expected | change))
+        result = build(*where, plan._replace(**change), Report(), standby)
         [said] = result.noise
         assert (int(said.split()[0]) == waiting, "True" in said.split()) == (taken, taken)
         assert result.exit_code == 0

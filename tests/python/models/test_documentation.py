@@ -226,6 +226,11 @@ def test_every_doc_block_is_used() -> None:
 def test_every_macro_says_what_it_is_for() -> None:
     files = [*ROOT.glob("macros/**/*.sql"), *ROOT.glob("tests/generic/*.sql")]
     assert [str(p.relative_to(ROOT)) for p in files if not p.read_text().startswith("{#")] == []
+    named = {n for p in files for n in re.findall(r"\{% macro (\w+)\(", p.read_text())}
+    documented = yaml.safe_load((ROOT / "macros/_macros.yml").read_text())["macros"]
+    # An engine's implementation has the name of its engine before `__`.
+    own = {name for name in named if "__" not in name and not name.startswith("_")}
+    assert {macro["name"] for macro in documented} == own
     readme = (ROOT / "tests/generic/README.md").read_text()
     names = [path.stem for path in ROOT.glob("tests/generic/*.sql")]
     assert [name for name in names if f"`{name}`" not in readme] == []

@@ -13,7 +13,7 @@ import pytest
 from support.in_process import labmart
 from support.load_model import Model
 from support.oracle import File, Lab, RejectedLine, Row, marts
-from support.random_files import Made, given_content
+from support.random_files import Made, random_content
 from support.random_labs import random_lab
 from support.random_tables import INPUTS, Draft
 from support.workbench import Workbench, open_workbench
@@ -61,7 +61,7 @@ def _made(file: File, rng: random.Random, name: str) -> Made:
     (entry,) = (entry for entry in INPUTS if entry.name == file.input)
     places = tuple(range(len(entry.columns)))
     draft = Draft(entry, entry.columns, places, tuple(row.cells for row in file.rows))
-    content = given_content(rng, draft)
+    content = random_content(rng, draft)
     return Made(name, name, content.data, ((name, content),))
 
 

@@ -23,7 +23,7 @@ from support.in_process import Done, labmart
 from support.project import ROOT
 
 from loader import build as on_build
-from loader.dbt import BuildOptions, BuildResult
+from loader.dbt import DbtRun, Plan
 from loader.errors import DatabaseFault, UsageError
 from loader.progress import NodeResult
 from loader.project import Profile, Project
@@ -483,29 +483,19 @@ def command(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comman
     monkeypatch.setenv("LABMART_RAW_SCHEMA", f"{lab.schema}_raw")
     made = Command(lab, project, [], [0])
 
-    def build(
-        _: Project,
-        __: BuildOptions,
-        ___: object,
-        *,
-        place: str,
-        is_increment: bool,
-        code: str | None,
-    ) -> BuildResult:
-        assert not is_increment
-        assert code or not place
+    def build(_: Project, __: Profile, plan: Plan, *___: object) -> DbtRun:
+        place = plan.place
+        assert not plan.is_increment
+        assert plan.code or not place
         lab.built += 1
         made.builds.append(place)
         if place:
             lab.rows(tables(place, lab.built))
         users = NodeResult("model", "users", "success", 0.0)
-        return BuildResult(project, exit_code=made.code[0], nodes=[users])
+        return DbtRun(project, exit_code=made.code[0], nodes=[users])
 
-    def read_build(
-        _: Profile, place: str, code: str, __: BuildResult, *, is_increment: bool, by: str
-    ) -> GreenBuild:
-        assert not is_increment
-        return replace(lab.green(place), code=code, by=by)
+    def read_build(_: Profile, plan: Plan, __: DbtRun, by: str) -> GreenBuild:
+        return replace(lab.green(plan.place), code=plan.code, by=by)
 
     monkeypatch.setattr(on_build, "build", build)
     monkeypatch.setattr(on_build, "read_build", read_build)
@@ -567,7 +557,7 @@ def test_a_difference_is_told_by_mart_and_key(lab: Lab, command: Command) -> Non
     assert "Build 9 is not kept" in call("diff", "9").err
     done = call("rollback")
     assert (done.code, lab.seen()) == (0, {1})
-    assert "`labmart rollback 2` takes that back" in done.err
+    assert "`labmart rollback 2` undoes that" in done.err
     done = call("status", "--format", "csv")
     assert done.out.splitlines()[0].startswith("mart,build,published_at,tests_passed,mart_rows")
     assert [line.split(",")[:2] for line in done.out.splitlines()[1:]] == [

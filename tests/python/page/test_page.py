@@ -351,6 +351,10 @@ def test_columns_are_explained_and_chosen(page: Page, lab: PageLab) -> None:
     for link in links.all():
         address = f"{lab.address}{link.get_attribute('href')}"
         assert page.request.get(address).ok, address
+    for name in page.locator("#mart option").all_inner_texts():
+        page.get_by_label("Table", exact=True).select_option(label=name)
+        expect(grid.locator("caption")).to_contain_text(name)
+        expect(grid.locator(".problem")).to_have_count(0)
 
 
 def test_the_first_screen_says_what_is_published(page: Page, lab: PageLab) -> None:

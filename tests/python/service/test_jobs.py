@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 from support.databases import Database
 
-from loader.build import BuildOutcome, Failure
+from loader.build import BuildOutcome, FailedNode
 from loader.database import find_database
-from loader.dbt import BuildResult
+from loader.dbt import DbtRun
 from loader.progress import NodeResult, Report
 from loader.project import Project
 from loader.service import worker
@@ -122,8 +122,8 @@ def test_a_red_build_fails_its_jobs_by_the_names_of_its_tests(
     def build(_database: object, _options: object, report: Report) -> BuildOutcome:
         for node in nodes:
             report.built(node)
-        result = BuildResult(settings.database.project.target, exit_code=1, seconds=3, nodes=nodes)
-        return BuildOutcome(result, [Failure("wrong", ["1 offending rows", "value: 1"])])
+        result = DbtRun(settings.database.project.target, exit_code=1, seconds=3, nodes=nodes)
+        return BuildOutcome(result, [FailedNode("wrong", ["1 offending rows", "value: 1"])])
 
     monkeypatch.setattr(worker, "build_and_publish", build)
     accepted = [accept(jobs), accept(jobs, "build")]

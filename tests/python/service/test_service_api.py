@@ -6,7 +6,6 @@ import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -42,7 +41,6 @@ from loader.publications import COLUMNS
 
 pytestmark = pytest.mark.slow
 
-USERS = 250
 ROLES = ("read", "load", "admin")
 # What stands for the parts of an address.
 PARTS = {"job_id": UUID(int=0), "load_id": 1, "change": "undo", "mart": "users", "name": "x.csv"}
@@ -50,49 +48,19 @@ STARTS_DBT = "/dbt/"
 SECRET = secrets.token_hex(32)
 
 
-@pytest.fixture(scope="module")
-def filled(
-    served_project: Path, shared_database: Database, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """A service with marts as dbt declares them, and two loads, of which one has bad lines.
-
-    It takes little, and waits for nobody long.
-    """
-    folder, spool = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("spool")
-    limits = {"upload_bytes": 100_000, "idle_seconds": 2.0}
-    with serving_here(served_project, shared_database, spool=spool, **limits) as service:
-        header = "user_id,name,email,signup_date\n"
-        (folder / "users.csv").write_text(header + "1,Ada,a@x.org,2023-01-01\n2,=1+1\n3,B,,\n")
-        (folder / "more.csv").write_text(header + "4,Cy,,\n")
-        for name in ("users.csv", "more.csv"):
-            assert service.labmart("load", str(folder / name), "--max-rejected", "5").code == 0
-        assert service.labmart("roles").code == 0
-        service.rows("create schema if not exists labmart")
-        for mart in mart_contracts(Project(ROOT, ROOT)).values():
-            columns = ", ".join(f'"{column.name}" {column.type}' for column in mart.columns)
-            service.rows(f"create table labmart.{mart.name} ({columns})")
-        service.rows(
-            "insert into labmart.user_features (user_id, total_exp_per_user) "
-            f"select n, n % 7 from generate_series(1, {USERS}) as n"
-        )
-        yield service
-
-
 @pytest.fixture
 def client(filled: Server) -> Iterator[httpx.Client]:
-    with filled.client() as found:
-        yield found
+    with filled.client() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
-def closed(
-    served_project: Path, shared_database: Database, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+def closed(filled: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that others can reach; a file brings the first token."""
     folder = tmp_path_factory.mktemp("closed")
     (folder / "token").write_text(f"{SECRET}\n")
     options = {"host": "0.0.0.0", "token_file": folder / "token", "spool": folder / "spool"}
-    with serving_here(served_project, shared_database, **options) as server:
+    with serving_here(filled.project, filled.database, **options) as server:
         yield server
 
 
@@ -108,12 +76,13 @@ def tokens(closed: Server) -> dict[str, str]:
 
 def test_the_marts_are_those_of_the_yaml_with_their_meaning(client: httpx.Client) -> None:
     marts = {mart["name"]: mart for mart in client.get("/v1/marts").json()}
-    assert list(marts) == list(mart_contracts(Project(ROOT, ROOT)))
+    declared = list(mart_contracts(Project(ROOT, ROOT)))
+    assert list(marts) == [*declared, "things", "others", "notes"]
     features = marts["user_features"]
     assert features["grain_columns"] == ["user_id"]
     assert features["rows_url"] == "/v1/marts/user_features"
     assert features["columns"][2]["type"] == "numeric(18,6)"
-    assert all(column["description"] for mart in marts.values() for column in mart["columns"])
+    assert all(column["description"] for name in declared for column in marts[name]["columns"])
     assert marts["input_issues"]["grain_columns"] == []
 
 
@@ -130,36 +99,6 @@ def test_what_is_published_is_told(filled: Server, client: httpx.Client) -> None
     assert "place" not in everything[0]
     [current] = client.get("/v1/publications?status=eq.current").json()["items"]
     assert (current["published_by"], current["loads"]) == ("bo", "[1, 2]")
-
-
-@pytest.mark.parametrize(
-    ("address", "status", "kind", "detail"),
-    [
-        ("nothing", 404, "not-found", "Not Found."),
-        ("marts/pg_roles", 404, "unknown-mart", "'pg_roles'"),
-        ("marts/users?user_id%20or%201=eq.1", 422, "bad-parameter", "no such column"),
-        ("marts/users?order=user_id;select%20pg_sleep(9)", 422, "bad-parameter", "no column"),
-        ("marts/users?limit=1&limit=2", 422, "bad-parameter", "more than once"),
-        ("marts/users?signup_date=gte.yesterday", 422, "bad-parameter", "such as 2023-01-31"),
-        ("marts/experiments?search=x", 422, "bad-parameter", "text"),
-        ("marts/users?limit=-1", 422, "invalid-request", "limit"),
-        ("marts/users?limit=9999999999999999999", 422, "invalid-request", "limit"),
-        ("marts/users?after=WzEsMl0=", 422, "invalid-request", "after"),
-        ("loads?load_id=eq.99999999999999999999", 422, "bad-parameter", "whole number"),
-    ],
-)
-def test_what_is_asked_wrong_is_told(
-    client: httpx.Client, address: str, status: int, kind: str, detail: str
-) -> None:
-    answer = client.get(f"/v1/{address}")
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert problem["type"] == f"urn:labmart:problem:{kind}"
-    assert problem["instance"] == answer.url.path
-    assert detail in problem["detail"]
-    if kind == "bad-parameter":
-        assert problem["detail"].startswith(f"{problem['parameter']}: ")
 
 
 def test_loads_come_with_the_newest_first_and_their_rejected_lines(client: httpx.Client) -> None:
@@ -183,9 +122,9 @@ def test_queries_run_as_the_reading_role(filled: Server, client: httpx.Client) -
 
 
 def test_a_server_without_any_table_has_no_loads_and_says_what_to_do(
-    served_project: Path, database: Database
+    filled: Server, database: Database
 ) -> None:
-    with serving_here(served_project, database) as server, server.client() as client:
+    with serving_here(filled.project, database) as server, server.client() as client:
         assert client.get("/health/ready").json() == {"status": "ready", "worker": "down"}
         assert client.get("/v1/loads").json() == {"items": [], "next": None}
         assert client.get("/v1/loads?format=csv").text.count("\n") == 1

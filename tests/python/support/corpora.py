@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from backports import zstd
-from support.copy_text import rows_of
+from support.copy_text import BLANKS, Cells, rows_of
 from support.project import ROOT
 from support.workbooks import workbook
 
@@ -30,10 +31,8 @@ from loader.parsers.records import SWALLOWED, Parser, RejectedLine
 from loader.sources import ReadOptions, read_inputs
 
 INPUTS = read_inputs(ROOT / "models" / "staging" / "_sources.yml")
-BLANKS = " \t\r\n\u00a0\ufeff"
 NAMES = ("user_id", "name", "email", "signup_date")
 
-Cells = tuple[str | None, ...]
 _PACKED: Mapping[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
@@ -51,12 +50,22 @@ class Read:
     rejected: tuple[RejectedLine, ...]
 
 
-def read(path: Path, options: ReadOptions | None = None) -> tuple[list[Read], list[str]]:
-    """What is read of a path, and what is refused. Nothing else may be raised."""
+def read(
+    content: Path | bytes | str, options: ReadOptions | None = None
+) -> tuple[list[Read], list[str]]:
+    """What is read of a file, or of one with this content, and what is refused.
+
+    Nothing else may be raised.
+    """
+    if not isinstance(content, Path):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "some.dat")
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+            return read(path, options)
     found: list[Read] = []
-    problems: list[str] = []
-    with collect([str(path)], progress=lambda _: None) as collected:
-        problems += collected.problems
+    name = {str(content): content.name}
+    with collect([*name], names=name, progress=lambda _: None) as collected:
+        problems = list(collected.problems)
         for file in collected.files:
             try:
                 parsers = recognise(file, INPUTS, options or ReadOptions())
@@ -64,6 +73,18 @@ def read(path: Path, options: ReadOptions | None = None) -> tuple[list[Read], li
             except FileRefused as refused:
                 problems.append(str(refused))
     return found, problems
+
+
+def table_of(content: bytes | str, **said: Any) -> tuple[list[Cells], str, str]:
+    """What `read` gives: rows, notes, and what is refused or rejected ("7 nul_byte").
+
+    `said` is for ReadOptions.
+    """
+    found, problems = read(content, ReadOptions(**said))
+    rows = [cells for table in found for _, cells in table.rows]
+    notes = " ".join(note for table in found for note in table.parser.notes)
+    rejected = [f"{line.line} {line.rule}" for table in found for line in table.rejected]
+    return rows, notes, ", ".join([*problems, *rejected])
 
 
 def read_all(parser: Parser) -> Read:

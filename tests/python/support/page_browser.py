@@ -12,12 +12,15 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
-Job = Mapping[str, object]
+from loader.service.jobs import BuildReport, FileResult, Progress, RejectedExample, Result
+
+Job = Mapping[str, Any]
 
 # No part of the browser itself calls anywhere while a test looks for foreign requests.
 ARGUMENTS = (
@@ -125,22 +128,25 @@ class Stage:
 
     def begin(self, job: Job) -> None:
         """A job starts and reads half of its bytes."""
-        files = _files(job)
-        total = sum(size for _, size in files)
-        progress = {"step": "loading", "file": files[0][0] if files else None, "records": 33}
-        progress |= {"bytes": total // 2, "bytes_total": total}
-        self.turn(job, "running", progress=progress)
+        files = job["files"]
+        total = sum(file["bytes"] for file in files)
+        name = files[0]["name"] if files else None
+        self._proceed(
+            job, step="loading", file=name, records=33, bytes=total // 2, bytes_total=total
+        )
 
     def build(self, job: Job, *, done: int = 150) -> None:
         """So many of the 150 nodes of a build are done."""
-        progress = {"step": "building", "nodes_done": done, "nodes_total": 150}
-        self.turn(job, "running", progress=progress)
+        self._proceed(job, step="building", nodes_done=done, nodes_total=150)
+
+    def _proceed(self, job: Job, **told: Any) -> None:
+        self.turn(job, "running", progress=Progress(**told).model_dump())
 
     def load_and_build(self, job: Job) -> None:
         """Let a job run to its end, as a load of its files does."""
-        loaded = [_loaded(name) for name, _ in _files(job)]
-        build = {"passed": 150, "failed": 0, "skipped": 0, "seconds": 9.4, "failures": []}
-        self.turn(job, "done", result={"files": loaded, "build": build})
+        loaded = [_loaded(file["name"]) for file in job["files"]]
+        build = BuildReport(passed=150, failed=0, skipped=0, seconds=9.4)
+        self.turn(job, "done", result=Result(files=loaded, build=build).model_dump())
 
     def _changed(self, route: Route) -> None:
         if route.request.method != "GET":
@@ -153,20 +159,15 @@ class Stage:
         route.fulfill(response=answer, json=content)
 
 
-def _files(job: Job) -> list[tuple[str, int]]:
-    files = job["files"]
-    assert isinstance(files, list)
-    return [(str(file["name"]), int(file["bytes"])) for file in files]
-
-
-def _loaded(name: str) -> dict[str, object]:
-    return {
-        "file": name,
-        "input": "users",
-        "state": "loaded",
-        "load_id": 4,
-        "records_read": 24,
-        "records_rejected": 1,
-        "notes": ["text, utf-8, delimiter ','"],
-        "rejected_examples": [{"line": 9, "rule": "broken_quoting", "detail": "A quote is open."}],
-    }
+def _loaded(name: str) -> FileResult:
+    example = RejectedExample(line=9, rule="broken_quoting", detail="A quote is open.")
+    return FileResult(
+        file=name,
+        input="users",
+        state="loaded",
+        load_id=4,
+        records_read=24,
+        records_rejected=1,
+        notes=["text, utf-8, delimiter ','"],
+        rejected_examples=[example],
+    )

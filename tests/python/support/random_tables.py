@@ -11,6 +11,9 @@ from support.project import ROOT
 from support.random_labs import EVIL
 
 Cell = str | None
+Cells = tuple[Cell, ...]
+# Line, rule and text.
+Rejected = tuple[int, str, str]
 
 CELLS: tuple[Cell, ...] = (
     *("1", "7", "42", "007", "7.0", "12.50", "2023-01-01", "1;2", "C20H25N3O", "Ada", "a@lab.org"),
@@ -42,12 +45,12 @@ class Declared:
 
 @dataclass(frozen=True)
 class Table:
-    """What must be in the database: rows (line, cells as declared), rejected (line, rule, text)."""
+    """What must be in the database: rows (line, cells as declared), and rejected lines."""
 
     input: str
     part: str
-    rows: tuple[tuple[int, tuple[Cell, ...]], ...]
-    rejected: tuple[tuple[int, str, str], ...] = ()
+    rows: tuple[tuple[int, Cells], ...]
+    rejected: tuple[Rejected, ...] = ()
 
     @property
     def read(self) -> int:
@@ -85,14 +88,14 @@ class Draft:
     input: Declared
     header: tuple[str, ...]
     places: tuple[int, ...]
-    records: tuple[tuple[Cell, ...], ...]
+    records: tuple[Cells, ...]
 
     @property
     def width(self) -> int:
         """How many cells a record has."""
         return len(self.header)
 
-    def kept(self, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    def kept(self, cells: Cells) -> Cells:
         """The declared cells of a record, in the order of the declaration."""
         return tuple(cells[place] for place in self.places)
 

@@ -12,7 +12,7 @@ import io
 import random
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -24,7 +24,7 @@ from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Engine, fresh_engine
 from support.in_process import labmart
-from support.oracle import MARTS, Cell, File, Lab, Value, lost_lines, marts
+from support.oracle import MARTS, File, Lab, Value, lost_lines, marts
 from support.project import copy_of_project
 from support.raw_store import DAY
 from support.spark import KINDS, lake_on, session_at
@@ -176,38 +176,28 @@ def open_workbench(
 ) -> Iterator[Workbench]:
     """A copy of the project in the folder, with an empty database of the engine."""
     project = copy_of_project(folder)
-    with _fresh(engine, server, folder) as fresh, ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
+    with ExitStack() as stack:
+        fresh: Engine
+        if engine in KINDS:
+            fresh = lake_on(engine, folder)
+            # dbt finds the session that is there.
+            session_at(fresh.url)
+        else:
+            fresh = stack.enter_context(fresh_engine(engine, server, folder))
         bench = Workbench(project, fresh)
-        bench.enter(patch)
+        bench.enter(stack.enter_context(pytest.MonkeyPatch.context()))
         bench.dbt("run-operation", "create_raw_tables")
         yield bench
 
 
-@contextmanager
-def _fresh(engine: str, server: Callable[[], Database], folder: Path) -> Iterator[Engine]:
-    if engine in KINDS:
-        lake = lake_on(engine, folder)
-        # dbt finds the session that is there.
-        session_at(lake.url)
-        yield lake
-        return
-    with fresh_engine(engine, server, folder) as made:
-        yield made
-
-
 def _batch(file: File, load_id: int) -> Batch:
     """The rows as a parser gives them, but shuffled: no order may be relied on."""
-    lines = [
-        ",".join((str(row.line), str(load_id), *(csv_cell(_text(cell)) for cell in row.cells)))
-        for row in file.rows
-    ]
+    lines = []
+    for row in file.rows:
+        cells = (csv_cell(None if cell is None else str(cell)) for cell in row.cells)
+        lines.append(",".join((str(row.line), str(load_id), *cells)))
     random.Random(7).shuffle(lines)
     return Batch("".join(f"{line}\n" for line in lines), len(lines), (), 0)
-
-
-def _text(cell: Cell) -> str | None:
-    return None if cell is None else str(cell)
 
 
 def ledger_row(file: File, load_id: int) -> Load:
@@ -243,7 +233,10 @@ def differences(
         return [f"{mart} has no column {', '.join(lacking)}"]
     decimals = {c for row in expected for c in columns if isinstance(row[c], Decimal)}
     right = [tuple(_comparable(row[c]) for c in columns) for row in expected]
-    found = [tuple(_number(row[c]) if c in decimals else row[c] for c in columns) for row in shown]
+    found = [
+        tuple(Decimal(row[c]) if c in decimals and row[c] else row[c] for c in columns)
+        for row in shown
+    ]
     size = KEYS[mart]
     if size and right != found and Counter(right) == Counter(found):
         return [f"{mart}: the rows are right but not in the order of the key"]
@@ -252,7 +245,10 @@ def differences(
         "should not be there": Counter(found) - Counter(right),
     }
     return [
-        f"{mart}: {what}: {_named(columns, row)}" for what, rows in told.items() for row in rows
+        f"{mart}: {what}: "
+        + ", ".join(f"{c}={reprlib.repr(value)}" for c, value in zip(columns, row, strict=True))
+        for what, rows in told.items()
+        for row in rows
     ]
 
 
@@ -265,12 +261,3 @@ def _comparable(value: Value) -> Shown:
     if isinstance(value, datetime.date):
         return value.isoformat()
     return "" if value is None else str(value)
-
-
-def _number(text: str) -> Shown:
-    return Decimal(text) if text else ""
-
-
-def _named(columns: Iterable[str], row: Iterable[Shown]) -> str:
-    pairs = zip(columns, row, strict=True)
-    return ", ".join(f"{column}={reprlib.repr(value)}" for column, value in pairs)

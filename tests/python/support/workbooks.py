@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -35,8 +35,11 @@ class Styled(NamedTuple):
 Grids = Sequence[tuple[str, Sequence[Sequence[object]]]]
 
 
-def workbook(writer: str, sheets: Grids) -> bytes:
-    """A workbook of these sheets; None is no cell, and a text is one whatever it begins with."""
+def workbook(writer: str, sheets: Grids, hidden: Collection[str] = ()) -> bytes:
+    """A workbook of these sheets; None is no cell, and a text is one whatever it begins with.
+
+    `hidden` are the titles of sheets that openpyxl hides.
+    """
     out = io.BytesIO()
     if writer == "ods":
         tables = "".join(ods_table("".join(map(_ods_row, grid)), title) for title, grid in sheets)
@@ -46,6 +49,7 @@ def workbook(writer: str, sheets: Grids) -> bytes:
         book.remove(book.active)
         for title, grid in sheets:
             sheet = book.create_sheet(title)
+            sheet.sheet_state = "hidden" if title in hidden else "visible"
             for row, column, value, code in _cells(grid):
                 cell = sheet.cell(row + 1, column + 1, value)
                 if code:

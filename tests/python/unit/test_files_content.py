@@ -8,7 +8,6 @@ import random
 import sqlite3
 import struct
 import tarfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import openpyxl
 import pytest
 import xlwt
 from support.corpora import read
+from support.files import archive_of
 
 from loader.errors import FileRefused
 from loader.files.content import content_of
@@ -26,28 +26,18 @@ RANDOM = random.Random(7).randbytes(70_000)
 HEADER = "user_id,name,email,signup_date\n"
 
 
-def written(folder: Path, data: bytes) -> Path:
-    path = folder / "users.csv"
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "users.csv"
+
+
+def kind_of(path: Path, data: bytes) -> str:
     path.write_bytes(data)
-    return path
+    return content_of(path)[0]
 
 
-def zipped(folder: Path, members: dict[str, str]) -> Path:
-    path = folder / "users.csv"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in members.items():
-            archive.writestr(name, text)
-    return path
-
-
-def office(part: str) -> dict[str, str]:
-    return {"[Content_Types].xml": "<Types/>", part: ""}
-
-
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "gb18030", "shift_jis"])
-def test_text_in_another_script_is_text(encoding: str, tmp_path: Path) -> None:
-    text = "".join(f"{n},実験の名前は化合物です,{n}\n" for n in range(4000))
-    assert content_of(written(tmp_path, text.encode(encoding)))[0] == "text"
+def office(*parts: str) -> bytes:
+    return archive_of((part, "") for part in ("[Content_Types].xml", *parts))
 
 
 @pytest.mark.parametrize(
@@ -68,14 +58,17 @@ def test_text_in_another_script_is_text(encoding: str, tmp_path: Path) -> None:
         b"user_id,na\0me\n" + b"7,\0\0\0\0\n" * 100,
         HEADER.encode() + bytes(range(256)) * 200,
         HEADER.encode() + RANDOM,
+        *(
+            "".join(f"{n},実験の名前は化合物です,{n}\n" for n in range(4000)).encode(encoding)
+            for encoding in ("utf-16-le", "utf-16-be", "gb18030", "shift_jis")
+        ),
     ],
 )
-def test_what_could_be_a_table_is_text(data: bytes, tmp_path: Path) -> None:
-    assert content_of(written(tmp_path, data))[0] == "text"
+def test_what_could_be_a_table_is_text(data: bytes, path: Path) -> None:
+    assert kind_of(path, data) == "text"
 
 
-def test_workbooks_are_told_by_what_is_in_them(tmp_path: Path) -> None:
-    path = tmp_path / "users.csv"
+def test_workbooks_and_parquet_are_told_by_what_is_in_them(path: Path) -> None:
     openpyxl.Workbook().save(path)
     assert content_of(path)[0] == "xlsx"
     book = xlwt.Workbook()
@@ -83,13 +76,9 @@ def test_workbooks_are_told_by_what_is_in_them(tmp_path: Path) -> None:
     book.save(str(path))
     assert content_of(path)[0] == "xls"
     for part in ("xl/workbook2.xml", "XL\\Workbook.xml"):
-        assert content_of(zipped(tmp_path, office(part)))[0] == "xlsx"
+        assert kind_of(path, office(part)) == "xlsx"
     for beside in ("mimetype", "META-INF/manifest.xml"):
-        assert content_of(zipped(tmp_path, {"content.xml": "", beside: ""}))[0] == "ods"
-
-
-def test_parquet_is_told_by_its_content(tmp_path: Path) -> None:
-    path = tmp_path / "users.csv"
+        assert kind_of(path, archive_of([("content.xml", ""), (beside, "")])) == "ods"
     for rows in (0, 7):
         duckdb.execute(f"copy (select range as id from range({rows})) to '{path}' (format parquet)")
         assert content_of(path)[0] == "parquet"
@@ -98,11 +87,11 @@ def test_parquet_is_told_by_its_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "part", ["word/document.xml", "word/embeddings/a.xlsx", "xl/workbook.bin", "x"]
 )
-def test_another_office_file_is_no_workbook(part: str, tmp_path: Path) -> None:
-    assert content_of(zipped(tmp_path, office(part)))[0] == "an Office file, and no .xlsx"
+def test_another_office_file_is_no_workbook(part: str, path: Path) -> None:
+    assert kind_of(path, office(part)) == "an Office file, and no .xlsx"
 
 
-def test_an_old_office_file_without_a_workbook_may_have_a_password(tmp_path: Path) -> None:
+def test_an_old_office_file_without_a_workbook_may_have_a_password(path: Path) -> None:
     # An OLE file whose directory has nothing but its root: header, table, directory.
     header = bytearray(512)
     header[:8] = bytes.fromhex("d0cf11e0a1b11ae1")
@@ -113,8 +102,7 @@ def test_an_old_office_file_without_a_workbook_may_have_a_password(tmp_path: Pat
     links = struct.pack("<HBBIII", 22, 5, 1, *[0xFFFFFFFF] * 3)
     root = ("Root Entry".encode("utf-16-le").ljust(64, b"\0") + links).ljust(116, b"\0")
     root += struct.pack("<IQ", 0xFFFFFFFE, 0)
-    path = written(tmp_path, bytes(header) + table + root.ljust(512, b"\0"))
-    assert content_of(path)[0] == "xls"
+    assert kind_of(path, bytes(header) + table + root.ljust(512, b"\0")) == "xls"
     _, (problem,) = read(path)
     assert "Save it without one and load it again. Or it is no workbook at all." in problem
 
@@ -150,16 +138,13 @@ def tar(_: Path) -> bytes:
     ],
 )
 def test_what_is_no_table_is_named(
-    make: Callable[[Path], bytes], word: str, tmp_path: Path
+    make: Callable[[Path], bytes], word: str, path: Path, tmp_path: Path
 ) -> None:
-    path = written(tmp_path, make(tmp_path))
-    assert content_of(path)[0] == word
+    assert kind_of(path, make(tmp_path)) == word
     _, (problem,) = read(path)
     assert f"it is {word}, and no table that labmart reads" in problem
 
 
-def test_a_damaged_archive_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    path = zipped(tmp_path, {"a.csv": HEADER * 100})
-    path.write_bytes(path.read_bytes()[:-30])
+def test_a_damaged_archive_is_refused_with_a_sentence(path: Path) -> None:
     with pytest.raises(FileRefused, match=r"users\.csv: it begins as a zip archive or a spread"):
-        content_of(path)
+        kind_of(path, archive_of([("a.csv", HEADER * 100)])[:-30])

@@ -1,18 +1,23 @@
-"""PATHs of this machine: files, folders, patterns, pipes, and what each is called."""
+"""PATHs of this machine, what each is called, standard input, and temporary files."""
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.files import archive_of, collected, problem_of
 
 from loader.errors import NothingToLoad
-from loader.files import Collected, collect
+from loader.files import collect
 from loader.files.names import in_reading_order
 
 FILES = ("a.csv", "b.tsv", "sub/a.csv", "sub/deep/x1.csv", "sub/deep/x22.csv")
@@ -30,53 +35,38 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def found(*paths: str, exclude: Sequence[str] = ()) -> Collected:
-    with collect(paths, exclude=exclude, progress=lambda _: None) as collected:
-        return collected
-
-
 def names(*paths: str, exclude: Sequence[str] = ()) -> list[str]:
-    collected = found(*paths, exclude=exclude)
-    assert not collected.problems
-    return [file.name for file in collected.files]
-
-
-@pytest.mark.usefixtures("lab")
-def test_files_come_in_the_order_of_the_call_and_folders_by_name() -> None:
-    assert names("lab/b.tsv", "lab/a.csv") == ["lab/b.tsv", "lab/a.csv"]
-    assert names("lab") == [f"lab/{name}" for name in FILES]
-    assert names("./lab/") == [f"./lab/{name}" for name in FILES]
-    assert names(".") == [f"./lab/{name}" for name in FILES]
+    found, contents = collected(*paths, exclude=exclude)
+    assert not found.problems
+    return [*contents]
 
 
 @pytest.mark.usefixtures("lab")
 @pytest.mark.parametrize(
-    ("pattern", "wanted"),
+    ("paths", "wanted"),
     [
+        ("lab/b.tsv lab/a.csv", ["lab/b.tsv", "lab/a.csv"]),
+        ("lab", [f"lab/{name}" for name in FILES]),
+        ("./lab/", [f"./lab/{name}" for name in FILES]),
+        (".", [f"./lab/{name}" for name in FILES]),
         ("lab/*.csv", ["lab/a.csv"]),
         ("lab/?.*", ["lab/a.csv", "lab/b.tsv"]),
         ("lab/*", [f"lab/{name}" for name in FILES]),
         ("lab/*/*/x?.csv", ["lab/sub/deep/x1.csv"]),
         ("./l*/a.csv", ["./lab/a.csv"]),
         ("lab/[ab].csv", ["lab/a.csv"]),
+        # A name that exists goes before the pattern.
+        ("lab/sub/[ab].csv", ["lab/sub/[ab].csv"]),
+        ("~/*.csv", ["{home}/a.csv"]),
     ],
 )
-def test_a_pattern_that_the_shell_left_is_expanded(pattern: str, wanted: list[str]) -> None:
-    assert names(pattern) == wanted
-
-
-def test_a_name_that_exists_goes_before_the_pattern(lab: Path) -> None:
-    (lab / "[ab].csv").write_text("x")
-    (lab / "*.csv").write_text("x")
-    assert names("lab/[ab].csv") == ["lab/[ab].csv"]
-    assert names("lab/*.csv") == ["lab/*.csv"]
-
-
-def test_a_tilde_within_quotation_marks_is_the_home(
-    lab: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_come_in_the_order_of_the_call_and_others_by_name(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, paths: str, wanted: list[str]
 ) -> None:
+    if paths == "lab/sub/[ab].csv":
+        (lab / "sub" / "[ab].csv").write_text("x")
     monkeypatch.setenv("HOME", str(lab))
-    assert names("~/*.csv") == [f"{lab}/a.csv"]
+    assert names(*paths.split(" ")) == [name.format(home=lab) for name in wanted]
 
 
 def test_the_same_file_comes_once(lab: Path) -> None:
@@ -111,16 +101,16 @@ def test_what_is_nobodys_data_is_skipped_in_folders_and_told(lab: Path) -> None:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind("lab/socket")
     listening.close()
-    collected = found("lab")
-    assert [file.name for file in collected.files] == [f"lab/{name}" for name in FILES]
-    assert set(collected.skipped) == {
+    found, contents = collected("lab")
+    assert [*contents] == [f"lab/{name}" for name in FILES]
+    assert set(found.skipped) == {
         f"lab/{name}"
         for name in (".hidden.csv", ".git", "Thumbs.db", "sub/desktop.ini", "~$a.xlsx",
                      "__MACOSX", "pipe", "socket")
     }  # fmt: skip
     # A hidden file may be meant when it is named itself; a lock file never is.
     assert names("lab/.hidden.csv") == ["lab/.hidden.csv"]
-    assert next(iter(found("lab/a.csv", "lab/*").skipped)) == "lab/~$a.xlsx"
+    assert next(iter(collected("lab/a.csv", "lab/*")[0].skipped)) == "lab/~$a.xlsx"
 
 
 @pytest.mark.usefixtures("lab")
@@ -157,7 +147,7 @@ def test_a_path_that_means_no_file_is_a_wrong_call(lab: Path, path: str, message
     (lab.parent / "hidden").mkdir()
     (lab.parent / "hidden" / ".a").write_text("x")
     with pytest.raises(NothingToLoad) as refused:
-        found("lab", path)
+        collected("lab", path)
     assert message in str(refused.value)
 
 
@@ -168,9 +158,9 @@ def test_all_problems_are_collected(lab: Path) -> None:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind("socket")
     listening.close()
-    collected = found("lab", "socket", "/dev/null", "lab/broken")
-    assert len(collected.files) == len(FILES)
-    assert (*collected.problems,) == (
+    found, contents = collected("lab", "socket", "/dev/null", "lab/broken")
+    assert len(contents) == len(FILES)
+    assert (*found.problems,) == (
         "lab/bad.gz: its gzip data is cut short near byte 4. Copy or export it again.",
         "lab/broken: it has gone since it was listed, or is a link that leads nowhere.",
         "lab/circle: it cannot be opened: Too many levels of symbolic links.",
@@ -226,3 +216,96 @@ def test_names_are_ordered_as_people_read_them(names: list[str]) -> None:
     for seed in range(5):
         mixed = random.Random(seed).sample(names, len(names))
         assert in_reading_order(mixed) == names
+
+
+def python(program: str, *arguments: str, given: str = "", shell: str = "") -> str:
+    command = [sys.executable, "-c", program, *arguments]
+    if shell:
+        command = ["bash", "-c", shell, *command]
+    return subprocess.run(
+        command, input=given, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+
+
+SHOW = """
+import sys
+from loader.files import collect
+from loader.files.content import DecompressedStream
+with collect(sys.argv[1:], progress=lambda _: None) as found:
+    for file in found.files:
+        with DecompressedStream(file.path) as stream:
+            print(file.name, file.temporary, stream.read().decode())
+    print((*found.problems,))
+"""
+
+
+@pytest.mark.slow
+def test_standard_input_is_a_file(lab: Path) -> None:
+    told = python(SHOW, "-", "-", f"{lab}/a.csv", given="user_id")
+    assert told == f"- True user_id\n{lab}/a.csv False a.csv\n\n()\n"
+    told = python(SHOW, "-", shell='"$0" "$@" <&-')
+    assert told == "('-: there is no standard input.',)\n"
+    (lab / "gz").write_bytes(b"\x1f\x8b\x08")
+    told = python(SHOW, "-", shell=f'"$0" "$@" < {lab}/gz')
+    assert told.startswith("('-: its gzip data is cut short")
+
+
+def test_temporary_files_are_removed_after_an_exception(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(lab.parent))
+    Path("lab.zip").write_bytes(archive_of([("a.csv", "x")]))
+    with suppress(ZeroDivisionError), collect(["lab.zip"], progress=lambda _: None) as found:
+        assert found.files[0].path.parent.parent == lab.parent
+        raise ZeroDivisionError
+    assert sorted(path.name for path in lab.parent.iterdir()) == ["lab", "lab.zip"]
+
+
+@pytest.mark.slow
+def test_temporary_files_are_removed_after_an_interrupt(lab: Path) -> None:
+    folder = lab.parent / "tmp"
+    folder.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", SHOW, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(folder)},
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"user_id\n")
+        process.stdin.flush()
+        deadline = time.monotonic() + 60
+        while not list(folder.rglob("0*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert list(folder.rglob("0*")) != []
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_had_is_a_sentence(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(lab.parent / "none"))
+    Path("lab.zip").write_bytes(archive_of([("a.csv", "x")]))
+    problem = problem_of("lab.zip")
+    assert problem.startswith("lab.zip/a.csv: a temporary file of it cannot be written below ")
+    assert "No such file or directory. Make room, or set TMPDIR to a folder" in problem
+
+
+@pytest.mark.slow
+def test_what_may_not_be_read_is_a_problem(open_folder: Path) -> None:
+    for name in ("closed.csv", "open.csv"):
+        (open_folder / name).write_text("x")
+    (open_folder / "closed.csv").chmod(0)
+    (open_folder / "folder").mkdir(mode=0)
+    # Root may read everything.
+    nobody = "import os\nos.geteuid() or os.setuid(65534)\nwith collect"
+    program = SHOW.replace("with collect", nobody)
+    told = python(program, str(open_folder))
+    problems = tuple(
+        f"{open_folder}/{name}: you are not allowed to read it. Ask its owner, or `chmod +rX` it."
+        for name in ("closed.csv", "folder")
+    )
+    assert told == f"{open_folder}/open.csv False x\n{problems}\n"

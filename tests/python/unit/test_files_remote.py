@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -11,36 +12,19 @@ import time
 import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import paramiko
 import pytest
+from support.files import USERS, collected, problem_of
 from support.project import ROOT
 
 from loader.errors import NothingToLoad
-from loader.files import Collected, collect, remote
-from loader.files.content import DecompressedStream
+from loader.files import remote
 from loader.files.names import shown_address, without_secrets
 
 pytestmark = pytest.mark.slow
-USERS = b"user_id,name,email,signup_date\n7,Ada,ada@lab.example,2023-01-01\n"
-LARGE = USERS * 200_000
-
-
-def fetched(*paths: str, exclude: tuple[str, ...] = ()) -> tuple[Collected, dict[str, bytes]]:
-    with collect(paths, exclude=exclude, progress=lambda _: None) as found:
-        contents = {}
-        for file in found.files:
-            assert file.temporary
-            with DecompressedStream(file.path) as stream:
-                contents[file.name] = stream.read()
-    assert not any(file.path.exists() for file in found.files)
-    return found, contents
-
-
-def problem(path: str) -> str:
-    found, contents = fetched(path)
-    assert contents == {}
-    (sentence,) = found.problems
-    return sentence
+LONG, LARGE = USERS * 3000, USERS * 200_000
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -84,16 +68,12 @@ def web() -> Iterator[str]:
 def test_a_file_of_the_web_is_fetched_and_named_without_its_secrets(web: str) -> None:
     query = "?X-Amz-Signature=a%2Fb%3D&c=%2B#part"
     address = web.replace("://", "://user:secret@") + "/users.csv" + query
-    found, contents = fetched(address, web + "/large.csv")
-    assert contents == {f"{web}/users.csv": USERS, f"{web}/large.csv": LARGE}
+    found, contents = collected(address, web + "/large.csv", web + "/moved.csv")
+    files = {"users.csv": USERS, "large.csv": LARGE, "moved.csv": USERS}
+    assert contents == {f"{web}/{name}": content for name, content in files.items()}
     assert not found.problems
     # As it was given: to quote it anew could break a signature.
-    assert Handler.asked[-2] == "/users.csv?X-Amz-Signature=a%2Fb%3D&c=%2B"
-
-
-def test_a_redirection_is_followed(web: str) -> None:
-    _, contents = fetched(web + "/moved.csv")
-    assert contents == {f"{web}/moved.csv": USERS}
+    assert "/users.csv?X-Amz-Signature=a%2Fb%3D&c=%2B" in Handler.asked
 
 
 @pytest.mark.parametrize(
@@ -107,7 +87,7 @@ def test_a_redirection_is_followed(web: str) -> None:
 )
 def test_what_a_server_refuses_is_a_problem_without_secrets(web: str, path: str, said: str) -> None:
     address = web.replace("://", "://user:secret@") + path
-    sentence = problem(address + ("?token=secret" if path != "/cut.csv" else ""))
+    sentence = problem_of(address + ("?token=secret" if path != "/cut.csv" else ""))
     assert sentence.startswith(f"{web}{path}: it cannot be reached ({said}")
     assert "Check the address and the network. Credentials stand in ~/.netrc" in sentence
     assert "secret" not in sentence
@@ -117,17 +97,17 @@ def test_a_server_that_does_not_answer_is_a_problem(
     web: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "READ_TIMEOUT", 0.2)
-    assert "Timeout" in problem(web + "/slow.csv")
-    assert "SSL" in problem(web.replace("http:", "https:") + "/x")
+    assert "Timeout" in problem_of(web + "/slow.csv")
+    assert "SSL" in problem_of(web.replace("http:", "https:") + "/x")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    assert "Cannot connect to host" in problem(f"http://127.0.0.1:{port}/a.csv")
-    assert "Cannot connect to host" in problem("https://no-such-host.invalid/a.csv")
+    assert "Cannot connect to host" in problem_of(f"http://127.0.0.1:{port}/a.csv")
+    assert "Cannot connect to host" in problem_of("https://no-such-host.invalid/a.csv")
 
 
 def test_problems_do_not_keep_other_files_back(web: str) -> None:
-    found, contents = fetched(web + "/404", web + "/users.csv", web + "/503")
+    found, contents = collected(web + "/404", web + "/users.csv", web + "/503")
     assert (list(contents), len(found.problems)) == ([f"{web}/users.csv"], 2)
 
 
@@ -148,66 +128,64 @@ def bucket(s3_environment: str) -> str:
     return "s3://lab"
 
 
-def test_an_object_is_fetched(bucket: str) -> None:
-    _, contents = fetched(f"{bucket}/exports/users.csv", f"{bucket}/large.csv")
-    assert contents == {f"{bucket}/exports/users.csv": USERS, f"{bucket}/large.csv": LARGE}
-
-
 def test_an_object_that_is_meant_twice_comes_once(bucket: str) -> None:
     paths = [f"{bucket}/exports/users.csv", f"{bucket}/exports/u*.csv", f"{bucket}/exports/2024"]
-    found, _ = fetched(*paths, *paths)
-    assert [file.name for file in found.files] == [paths[0], f"{bucket}/exports/2024/b.csv"]
+    found, contents = collected(*paths, *paths, f"{bucket}/large.csv")
+    names = [paths[0], f"{bucket}/exports/2024/b.csv", f"{bucket}/large.csv"]
+    assert contents == dict(zip(names, (USERS, USERS, LARGE), strict=True))
+    assert all(file.temporary for file in found.files)
 
 
 def test_an_object_arrives_when_it_was_written_and_a_page_when_it_is_fetched(
     bucket: str, web: str
 ) -> None:
-    (first,), (again,) = (fetched(f"{bucket}/exports/users.csv")[0].files for _ in range(2))
+    (first,), (again,) = (collected(f"{bucket}/exports/users.csv")[0].files for _ in range(2))
     assert first.changed_at == again.changed_at
     begun = time.time()
-    (page,) = fetched(f"{web}/users.csv")[0].files
+    (page,) = collected(f"{web}/users.csv")[0].files
     # Files' times are those of the system's last tick.
     assert page.changed_at > begun - 1
 
 
 @pytest.mark.parametrize("end", ["", "/"])
 def test_a_prefix_means_all_objects_below(bucket: str, end: str) -> None:
-    found, contents = fetched(f"{bucket}/exports{end}", exclude=("2024",))
+    found, contents = collected(f"{bucket}/exports{end}", exclude=("2024",))
     assert list(contents) == [f"{bucket}/exports/plate #1?.csv", f"{bucket}/exports/users.csv"]
     assert (*found.skipped,) == (f"{bucket}/exports/.x", f"{bucket}/exports/2024/b.csv")
     assert not found.problems
 
 
 def test_a_pattern_means_the_objects_that_match(bucket: str) -> None:
-    _, contents = fetched(f"{bucket}/exports/**/*.csv")
+    _, contents = collected(f"{bucket}/exports/**/*.csv")
     assert set(contents) == {
         f"{bucket}/exports/plate #1?.csv",
         f"{bucket}/exports/users.csv",
         f"{bucket}/exports/2024/b.csv",
     }
     with pytest.raises(NothingToLoad, match=r"^s3://lab/\*\.xlsx: there is no file there"):
-        fetched(f"{bucket}/*.xlsx")
+        collected(f"{bucket}/*.xlsx")
 
 
 def test_what_an_object_store_refuses_is_a_problem(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = "it cannot be reached (FileNotFoundError: "
-    assert problem(f"{bucket}/none.csv").startswith(f"{bucket}/none.csv: {missing}")
-    assert missing in problem("s3://no-such-bucket/a.csv")
+    assert problem_of(f"{bucket}/none.csv").startswith(f"{bucket}/none.csv: {missing}")
+    assert missing in problem_of("s3://no-such-bucket/a.csv")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    sentence = problem(f"{bucket}/large.csv")
+    sentence = problem_of(f"{bucket}/large.csv")
     assert "redentials" in sentence.partition(")")[0]
     assert "Credentials are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in sentence
 
 
+# Module and address, and the extra that brings it.
 MISSING = {
-    "s3fs": "s3://user:secret@lab/a.csv",
-    "aiohttp": "https://lab.example/a.csv?secret",
-    "paramiko": "sftp://user:secret@lab/a.csv",
-    "gcsfs": "gs://lab/a.csv",
-    "adlfs": "abfs://lab/a.csv",
-    "fsspec": "s3://lab/a.csv",
+    ("s3fs", "s3://user:secret@lab/a.csv"): "s3",
+    ("aiohttp", "https://lab.example/a.csv?secret"): "https",
+    ("paramiko", "sftp://user:secret@lab/a.csv"): "sftp",
+    ("gcsfs", "gs://lab/a.csv"): "gs",
+    ("adlfs", "abfs://lab/a.csv"): "az",
+    ("fsspec", "s3://lab/a.csv"): "s3",
 }
 
 
@@ -216,7 +194,7 @@ def test_a_missing_package_names_the_extra() -> None:
         import sys
         from loader.errors import MissingExtra
         from loader.files import collect
-        for module, address in {MISSING}.items():
+        for module, address in {[*MISSING]}:
             sys.modules[module] = None
             try:
                 collect([address], progress=print).__enter__()
@@ -227,7 +205,7 @@ def test_a_missing_package_names_the_extra() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
     sentences = [line for line in told.splitlines() if "connecting" not in line]
-    for sentence, extra in zip(sentences, ("s3", "https", "sftp", "gs", "az", "s3"), strict=True):
+    for sentence, extra in zip(sentences, MISSING.values(), strict=True):
         assert f"`.venv/bin/pip install --editable '.[{extra}]'`" in sentence
     assert "secret" not in told
 
@@ -263,3 +241,119 @@ def test_addresses_are_shown_without_secrets(address: str, shown: str) -> None:
 def test_texts_are_shown_without_secrets() -> None:
     text = "403, url='https://u:p@h/x?sig=secret', and (s3://k:secret@b/c)"
     assert re.search("secret", without_secrets(text)) is None
+
+
+# SFTP: a real server in a thread, known and unknown.
+
+
+class Login(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko has no types
+    """Lets `ada` in, with the password `p@ss`."""
+
+    def check_auth_password(self, username: str, password: str) -> int:
+        right = (username, password) == ("ada", "p@ss")
+        return int(paramiko.AUTH_SUCCESSFUL if right else paramiko.AUTH_FAILED)
+
+    def check_channel_request(self, *_: object) -> int:
+        return int(paramiko.OPEN_SUCCEEDED)
+
+
+class Files(paramiko.SFTPServerInterface):  # type: ignore[misc]  # as above
+    """The files of this machine, to be read."""
+
+    def list_folder(self, path: str) -> list[paramiko.SFTPAttributes] | int:
+        return [
+            paramiko.SFTPAttributes.from_stat(entry.stat(), entry.name)
+            for entry in Path(path).iterdir()
+        ]
+
+    def stat(self, path: str) -> paramiko.SFTPAttributes | int:
+        try:
+            return paramiko.SFTPAttributes.from_stat(Path(path).stat())
+        except OSError as error:
+            return int(paramiko.SFTPServer.convert_errno(error.errno))
+
+    lstat = stat
+
+    def open(self, path: str, flags: int, _: object) -> paramiko.SFTPHandle | int:
+        handle = paramiko.SFTPHandle(flags)
+        handle.readfile = Path(path).open("rb")  # noqa: SIM115 -- the handle closes it
+        handle.stat = lambda: paramiko.SFTPAttributes.from_stat(os.fstat(handle.readfile.fileno()))
+        return handle
+
+
+@pytest.fixture(scope="module")
+def ssh() -> Iterator[tuple[int, paramiko.PKey]]:
+    """Port and key of a server."""
+    key = paramiko.ECDSAKey.generate()
+    listening = socket.create_server(("127.0.0.1", 0))
+    transports = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(key)
+            transport.set_subsystem_handler("sftp", paramiko.SFTPServer, Files)
+            transport.start_server(event=threading.Event(), server=Login())
+            transports.append(transport)
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield listening.getsockname()[1], key
+    listening.close()
+    for transport in transports:
+        transport.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without keys and agent."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    folder = tmp_path / "home" / ".ssh"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def known(home: Path, ssh: tuple[int, paramiko.PKey]) -> str:
+    """The server's address; its key is known."""
+    port, key = ssh
+    line = f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}\n"
+    (home / "known_hosts").write_text(line)
+    return f"sftp://ada:p%40ss@127.0.0.1:{port}"
+
+
+def test_files_folders_and_patterns_are_fetched(known: str, tmp_path: Path) -> None:
+    lab = tmp_path / "lab #1"
+    (lab / "sub").mkdir(parents=True)
+    for name in ("a.csv", "sub/b.csv", ".hidden"):
+        (lab / name).write_bytes(LONG)
+    shown = f"sftp://{known.rpartition('@')[2]}{lab}"
+    both = {f"{shown}/a.csv": LONG, f"{shown}/sub/b.csv": LONG}
+    for path, contents in (("", both), ("/*.csv", {f"{shown}/a.csv": LONG})):
+        assert collected(f"{known}{lab}{path}")[1] == contents
+    assert collected(f"{known}{lab}/sub/b.csv")[1] == {f"{shown}/sub/b.csv": LONG}
+    problem = problem_of(f"{known}{lab}/none.csv")
+    assert "none.csv: it cannot be reached (FileNotFoundError" in problem
+
+
+def test_a_wrong_password_is_a_problem(known: str) -> None:
+    problem = problem_of(known.replace("p%40ss", "wrong") + "/a.csv")
+    assert "AuthenticationException" in problem
+    assert "wrong" not in problem
+
+
+@pytest.mark.parametrize("known_hosts", ["", "another key"])
+def test_a_server_that_is_not_the_known_one_gets_no_password(
+    home: Path, ssh: tuple[int, paramiko.PKey], known_hosts: str
+) -> None:
+    port, _ = ssh
+    if known_hosts:
+        other = paramiko.ECDSAKey.generate()
+        line = f"[127.0.0.1]:{port} {other.get_name()} {other.get_base64()}\n"
+        (home / "known_hosts").write_text(line)
+    problem = problem_of(f"sftp://ada:p%40ss@127.0.0.1:{port}/a.csv")
+    assert "BadHostKeyException" in problem or "not found in known_hosts" in problem

@@ -8,21 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import generate
 from benchmarks.__main__ import benchmarks, main
 
 HEADERS = {
-    "users": ["user_id", "name", "email", "signup_date"],
-    "compounds": ["compound_id", "compound_name", "compound_structure"],
-    "user_experiments": [
-        "experiment_id",
-        "user_id",
-        "experiment_compound_ids",
-        "experiment_run_time",
-    ],
+    "users": "user_id,name,email,signup_date",
+    "compounds": "compound_id,compound_name,compound_structure",
+    "user_experiments": "experiment_id,user_id,experiment_compound_ids,experiment_run_time",
 }
 
 
-def generate(folder: Path, *options: str) -> dict[str, bytes]:
+def files(folder: Path, *options: str) -> dict[str, bytes]:
     """The bytes of the three files."""
     assert main(["generate", str(folder), *options]) == 0
     return {name: (folder / f"{name}.csv").read_bytes() for name in HEADERS}
@@ -36,48 +32,42 @@ def rows(content: bytes) -> list[list[str]]:
 @pytest.mark.parametrize("options", [(), ("--order", "shuffled"), ("--dirty", "0.3")])
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, options: tuple[str, ...]) -> None:
     options = ("--experiments", "3000", *options)
-    first = generate(tmp_path / "first", *options)
-    assert first == generate(tmp_path / "second", *options)
-    other = generate(tmp_path / "other", *options, "--seed", "2")
+    first = files(tmp_path / "first", *options)
+    assert first == files(tmp_path / "second", *options)
+    other = files(tmp_path / "other", *options, "--seed", "2")
     assert first["user_experiments"] != other["user_experiments"]
 
 
-def test_the_files_are_plain(tmp_path: Path) -> None:
-    for name, content in generate(tmp_path, "--experiments", "500").items():
-        assert content.splitlines()[0].decode() == ",".join(HEADERS[name])
-        assert b"\r" not in content
-        assert b'"' not in content
-        assert content.endswith(b"\n")
-
-
-def test_the_numbers_of_rows_are_those_asked_for(tmp_path: Path) -> None:
-    # More than one portion, and the last one not full.
-    files = generate(tmp_path, "--experiments", "150001", "--compounds", "7")
-    assert len(rows(files["user_experiments"])) == 150_001
-    assert len(rows(files["users"])) == 1_500
-    assert len(rows(files["compounds"])) == 7
-
-
 @pytest.mark.parametrize("order", ["sequential", "shuffled"])
-def test_every_experiment_id_comes_once(tmp_path: Path, order: str) -> None:
-    files = generate(tmp_path, "--experiments", "150001", "--order", order)
-    ids = [int(row[0]) for row in rows(files["user_experiments"])]
-    assert sorted(ids) == list(range(1, 150_002))
-    assert (ids == sorted(ids)) == (order == "sequential")
-
-
-def test_clean_rows_keep_every_rule_and_a_few_users_and_compounds_have_most(
-    tmp_path: Path,
+def test_every_experiment_comes_once_in_plain_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
-    files = generate(tmp_path, "--experiments", "20000")
-    known_users = {row[0] for row in rows(files["users"])}
-    known_compounds = {row[0] for row in rows(files["compounds"])}
-    experiments = rows(files["user_experiments"])
+    # More than one portion, and the last one not full.
+    monkeypatch.setattr(generate, "PORTION", 1_000)
+    options = ("--experiments", "2501", "--compounds", "7", "--order", order)
+    made = files(tmp_path, *options)
+    for name, content in made.items():
+        assert content.startswith(f"{HEADERS[name]}\n".encode())
+        assert not {*b'\r"'} & {*content}
+        assert content.endswith(b"\n")
+    ids = [int(row[0]) for row in rows(made["user_experiments"])]
+    assert sorted(ids) == list(range(1, 2_502))
+    assert (ids == sorted(ids)) == (order == "sequential")
+    assert [len(rows(made[name])) for name in ("users", "compounds")] == [25, 7]
+
+
+def ids_of(content: bytes) -> set[str]:
+    return {row[0] for row in rows(content)}
+
+
+def test_clean_rows_keep_every_rule_and_few_have_most(tmp_path: Path) -> None:
+    made = files(tmp_path, "--experiments", "20000")
+    experiments = rows(made["user_experiments"])
     lists = [row[2].split(";") for row in experiments]
     per_user = Counter(row[1] for row in experiments)
     per_compound = Counter(item for items in lists for item in items)
-    assert set(per_user) < known_users, "some user is idle, and none is unknown"
-    assert set(per_compound) <= known_compounds
+    assert set(per_user) < ids_of(made["users"]), "some user is idle, and none is unknown"
+    assert set(per_compound) <= ids_of(made["compounds"])
     assert {len(items) for items in lists} == {1, 2, 3, 4}
     assert any(len(set(items)) < len(items) for items in lists)
     assert all(row[3][-2] == "." for row in experiments)
@@ -86,19 +76,13 @@ def test_clean_rows_keep_every_rule_and_a_few_users_and_compounds_have_most(
         assert most > sum(counts.values()) / 2
 
 
-def test_the_dirty_share_is_about_the_one_asked_for(tmp_path: Path) -> None:
-    clean = rows(generate(tmp_path / "clean", "--experiments", "20000")["user_experiments"])
-    dirty_file = generate(tmp_path / "dirty", "--experiments", "20000", "--dirty", "0.1")
-    dirty = rows(dirty_file["user_experiments"])
-    changed = [new for old, new in zip(clean, dirty, strict=True) if old != new]
-    assert 0.08 < len(changed) / len(clean) < 0.12
-
-
-def test_there_is_every_kind_of_dirt(tmp_path: Path) -> None:
-    files = generate(tmp_path, "--experiments", "5000", "--dirty", "0.5")
-    users = {row[0] for row in rows(files["users"])}
-    compounds = {row[0] for row in rows(files["compounds"])}
-    experiments = rows(files["user_experiments"])
+def test_the_dirty_share_is_the_one_asked_for_and_of_every_kind(tmp_path: Path) -> None:
+    clean = files(tmp_path, "--experiments", "10000")
+    made = files(tmp_path, "--experiments", "10000", "--dirty", "0.1")
+    users, compounds = ids_of(made["users"]), ids_of(made["compounds"])
+    experiments = rows(made["user_experiments"])
+    pairs = zip(rows(clean["user_experiments"]), experiments, strict=True)
+    assert 0.08 < sum(before != after for before, after in pairs) / 10_000 < 0.12
     ids = Counter(row[0] for row in experiments)
     items = {item for row in experiments for item in row[2].split(";")}
     found = {
@@ -123,13 +107,20 @@ def test_there_is_every_kind_of_dirt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [("--dirty", "2"), ("--users", "0"), ("--experiments", "-1"), ("--order", "no")]
+    ("call", "says"),
+    [
+        *(
+            (f"generate NEW {option}", f"Invalid value for '{option.partition(' ')[0]}'")
+            for option in ("--dirty 2", "--users 0", "--experiments -1", "--order no")
+        ),
+        ("lode", "No such command 'lode'"),
+    ],
 )
 def test_a_wrong_call_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], call: str, says: str
 ) -> None:
-    assert main(["generate", str(tmp_path / "new"), *options]) == 2
-    assert f"Invalid value for '{options[0]}'" in capsys.readouterr().err
+    assert main([part.replace("NEW", str(tmp_path / "new")) for part in call.split(" ")]) == 2
+    assert says in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 
@@ -137,8 +128,3 @@ def test_a_wrong_call_is_refused(
 def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"Usage: python -m benchmarks {command} ")
-
-
-def test_a_command_that_is_none_is_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lode"]) == 2
-    assert "No such command 'lode'" in capsys.readouterr().err

@@ -2,78 +2,59 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import tempfile
 from collections.abc import Sequence
-from typing import cast
+from functools import partial
+from pathlib import Path
 
 import pytest
+from support.copy_text import rows_of
 
 from loader.errors import FileRefused
 from loader.files.content import DecompressedStream
-from loader.parsers.encoding import Open
-from loader.parsers.json_lines import recognise
-from loader.parsers.records import Batch, RejectedLine
-from loader.sources import Input, InputColumn, header_key
+from loader.parsers.json_lines import JsonLinesParser, recognise
+from loader.parsers.records import Batch
+from loader.sources import Input, InputColumn
 
 
-def make_input(name: str, columns: str, **others: Sequence[str]) -> Input:
-    return Input(
-        name,
-        tuple(
-            InputColumn(column.rstrip("?"), not column.endswith("?"), frozenset(names))
-            for column in columns.split()
-            for names in [[column.rstrip("?"), *map(header_key, others.get(column, ()))]]
-        ),
-        natural_key=columns.split()[0],
-    )
+def make_input(name: str, columns: str, names: Sequence[str] = ()) -> Input:
+    """An input; `?` is behind a column that need not be there, and `names` are the last one's."""
+    made = [
+        InputColumn(column.rstrip("?"), not column.endswith("?"), frozenset({column.rstrip("?")}))
+        for column in columns.split()
+    ]
+    last = InputColumn(made[-1].name, made[-1].required, made[-1].names | {*names})
+    return Input(name, (*made[:-1], last), natural_key=made[0].name)
 
 
-SAMPLES = make_input("samples", "sample_id label weight?", label=["Sample Label"])
+SAMPLES = make_input("samples", "sample_id weight? label", ["sample_label"])
 RUNS = make_input("runs", "run_id sample_id")
-
-
-class Bytes(io.BytesIO):
-    """A file as loader.files opens it."""
-
-    @property
-    def position(self) -> int:
-        """Bytes used so far."""
-        return self.tell()
-
-
-def opened(content: bytes) -> Open:
-    return lambda: cast("DecompressedStream", Bytes(content))
-
-
-def read(content: bytes, inputs: Sequence[Input] = (SAMPLES, RUNS)) -> list[Batch]:
-    return list(recognise("s.jsonl", opened(content), inputs).batches(7))
-
-
-def cells_of(batches: Sequence[Batch]) -> list[list[str]]:
-    return list(csv.reader(io.StringIO("".join(batch.text for batch in batches), newline="")))
-
-
-def cells(content: bytes) -> list[list[str]]:
-    """Line, load and the declared cells."""
-    return [record[:-1] for record in cells_of(read(content))]
-
-
-def rejected(content: bytes) -> list[RejectedLine]:
-    return [line for batch in read(content) for line in batch.rejected]
-
-
 GOOD = b'{"sample_id":1,"label":"a"}\n'
 
 
+def parsed(
+    content: bytes, inputs: Sequence[Input] = (SAMPLES, RUNS), said: str | None = None
+) -> tuple[JsonLinesParser, list[Batch]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "s.jsonl")
+        path.write_bytes(content)
+        parser = recognise("s.jsonl", partial(DecompressedStream, path), inputs, said)
+        return parser, list(parser.batches(7))
+
+
+def text_of(content: bytes, said: str | None = None) -> str:
+    """What goes to COPY; no line may be rejected."""
+    _, batches = parsed(content, said=said)
+    assert not any(batch.rejected for batch in batches)
+    return "".join(batch.text for batch in batches)
+
+
 def test_a_record_has_all_declared_columns_and_its_line() -> None:
-    (batch,) = read(
-        b'\n{"label": "x", "sample_id": 12, "weight": 0.10}\n\n{"sample_id":2,"label":""}\n'
-    )
-    assert batch.text == '2,7,12,x,0.10,\n4,7,2,"",,\n'
-    assert (batch.records, batch.rejected) == (2, ())
-    assert batch.position > 0
+    content = b'\n{"label": "x", "sample_id": 12, "weight": 0.10}\n\n{"sample_id":2,"label":""}\n'
+    _, (batch,) = parsed(content)
+    assert batch.text == '2,7,12,0.10,x,\n4,7,2,,"",\n'
+    assert (batch.records, batch.rejected, batch.position) == (2, (), len(content))
 
 
 @pytest.mark.parametrize(
@@ -106,8 +87,7 @@ def test_a_record_has_all_declared_columns_and_its_line() -> None:
 )
 def test_a_value_keeps_its_text(value: str, cell: str) -> None:
     line = f'{{"sample_id":8,"label":{value}}}'
-    (batch,) = read(f"{line}\r\n".encode())
-    assert batch.text == f"1,7,8,{cell},,\n"
+    assert text_of(f"{line}\r\n".encode()) == f"1,7,8,,{cell},\n"
 
 
 @pytest.mark.parametrize(
@@ -130,32 +110,33 @@ def test_a_value_keeps_its_text(value: str, cell: str) -> None:
     ],
 )
 def test_a_line_that_is_no_record_is_rejected_alone(line: bytes, rule: str, word: str) -> None:
-    content = GOOD + line + b"\r\n" + GOOD
-    (problem,) = rejected(content)
+    _, (batch,) = parsed(GOOD + line + b"\r\n" + GOOD)
+    (problem,) = batch.rejected
     assert (problem.line, problem.rule) == (2, rule)
     assert word in problem.detail
-    assert problem.content == line.decode("utf-8", "backslashreplace").replace("\0", "\\x00") or (
-        rule in ("undecodable", "nul_byte")
-    )
-    assert [record[0] for record in cells(content)] == ["1", "3"]
+    kept = line.decode("utf-8", "backslashreplace")
+    assert problem.content == kept or rule in ("undecodable", "nul_byte")
+    assert batch.text == "1,7,1,,a,\n3,7,1,,a,\n"
 
 
-def test_a_byte_order_mark_and_utf_16_are_read() -> None:
-    assert cells(b"\xef\xbb\xbf" + GOOD)[0][2] == "1"
-    assert cells(GOOD.decode().encode("utf-16"))[0][2] == "1"
-    assert cells(GOOD.decode().encode("utf-16-be"))[0][2] == "1"
-    content = GOOD + '{"sample_id": 9, "label": "Größe"}\n'.encode("cp1252")
-    (batch,) = recognise("s.jsonl", opened(content), [SAMPLES], "windows-1252").batches(7)
-    assert "Größe" in batch.text
-    assert batch.rejected == ()
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"\xef\xbb\xbf" + GOOD, None),
+        (GOOD.decode().encode("utf-16"), None),
+        (GOOD.decode().encode("utf-16-be"), None),
+        ('{"sample_id": 1, "label": "Größe"}\n'.encode("cp1252"), "windows-1252"),
+    ],
+)
+def test_a_mark_and_what_is_said_tell_the_encoding(line: bytes, said: str | None) -> None:
+    assert text_of(line, said) in ("1,7,1,,a,\n", "1,7,1,,Größe,\n")
 
 
 def test_an_optional_column_that_comes_late_is_not_lost() -> None:
     filler = b'{"sample_id":1,"label":"%s"}\n' % (b"x" * 1000)
-    content = filler * 6000 + b'{"sample_id":2,"label":"y","WEIGHT":5,"other":1}\n'
-    parser = recognise("s", opened(content), [SAMPLES])
-    batches = list(parser.batches(1))
-    assert batches[-1].text.endswith('6001,1,2,y,5,"{""other"": ""1""}"\n')
+    late = b'{"sample_id":2,"label":"y","WEIGHT":5,"other":1}\n'
+    parser, batches = parsed(filler * 6000 + late)
+    assert batches[-1].text.endswith('6001,7,2,5,y,"{""other"": ""1""}"\n')
     assert len(batches) > 3
     assert sum(batch.records for batch in batches) == 6001
     assert parser.notes == ("further keys, kept in `extra`: 'other'",)
@@ -163,11 +144,10 @@ def test_an_optional_column_that_comes_late_is_not_lost() -> None:
 
 def test_further_keys_are_kept_and_named_up_to_twenty() -> None:
     extra = {f"k{n}": n for n in range(25)}
-    content = json.dumps({"sample_id": 1, "label": 2, **extra}).encode()
-    parser = recognise("s", opened(content), [SAMPLES])
-    [[*record, further]] = cells_of(list(parser.batches(1)))
-    assert record == ["1", "1", "1", "2", ""]
-    assert json.loads(further) == {name: str(value) for name, value in extra.items()}
+    parser, (batch,) = parsed(json.dumps({"sample_id": 1, "label": 2, **extra}).encode())
+    ((_, (*record, further)),) = rows_of(batch.text, ",", load_id=7)
+    assert record == ["1", None, "2"]
+    assert json.loads(further or "") == {name: str(value) for name, value in extra.items()}
     (note,) = parser.notes
     assert note.startswith("further keys, kept in `extra`: 'k0', 'k1'")
     assert note.endswith("'k19' and 5 more")
@@ -192,11 +172,10 @@ def test_further_keys_are_kept_and_named_up_to_twenty() -> None:
 )
 def test_a_file_that_is_no_json_lines_is_refused_with_advice(content: bytes, words: str) -> None:
     with pytest.raises(FileRefused, match=r"s\.jsonl") as refusal:
-        read(content)
+        parsed(content)
     assert words in str(refusal.value)
 
 
 def test_a_line_that_never_ends_is_refused() -> None:
-    content = GOOD * 3 + b'{"sample_id":"' + b"x" * (34 << 20)
     with pytest.raises(FileRefused, match="line 4: the line is longer"):
-        read(content)
+        parsed(GOOD * 3 + b'{"sample_id":"' + b"x" * (34 << 20))

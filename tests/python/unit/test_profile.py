@@ -16,21 +16,17 @@ from loader.project import Profile, load_profile, open_project
 
 KEYS = ("host", "port", "user", "dbname", "schema", "sslmode", "connect_timeout")
 DBT_NAMES = {"dbname": "database"}
+TARGET = "labmart:\n  target: postgres\n  outputs:\n    postgres:\n      type: postgres\n      "
 
 
-def make_project(root: Path, profiles: str | None = None) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
+def make_project(root: Path, entries: str | None = None) -> Path:
+    """A project; if there are entries, its profiles.yml has one target with them."""
+    root.mkdir(parents=True)
     (root / "dbt_project.yml").write_text("name: tiny\nprofile: labmart\nversion: 1.0.0\n")
     shutil.copy(ROOT / "profiles.yml.example", root)
-    if profiles is not None:
-        (root / "profiles.yml").write_text(profiles)
+    if entries is not None:
+        (root / "profiles.yml").write_text(f"{TARGET}{entries}\n")
     return root
-
-
-def one_target(entries: str) -> str:
-    return (
-        "labmart:\n  target: postgres\n  outputs:\n    postgres:\n      type: postgres\n" + entries
-    )
 
 
 def profile_of(root: Path, target: str | None = None) -> Profile:
@@ -50,9 +46,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("folder", "environment"),
     [
         ("short", {}),
-        ("a long one " + "ü" * 80, {}),
         ("named", {"PGHOST": "db.example", "PGPORT": "6543", "PGUSER": "me", "PGDATABASE": "lab"}),
-        ("schema", {"LABMART_SCHEMA": "other", "PGPORT": "6543", "PGSSLMODE": "disable"}),
+        ("ü" * 80, {"LABMART_SCHEMA": "other", "PGPORT": "6543", "PGSSLMODE": "disable"}),
     ],
 )
 def test_the_example_gives_what_dbt_makes_of_it(
@@ -92,19 +87,17 @@ def test_a_named_server_is_not_embedded(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PGUSER", "o'neil@lab")
     database = find_database(open_project(make_project(tmp_path / "p")), None)
     assert database.embedded is None
-    assert database.url() == ("postgresql://o%27neil%40lab@db.example:5432/labmart?sslmode=prefer")
+    assert database.url() == "postgresql://o%27neil%40lab@db.example:5432/labmart?sslmode=prefer"
 
 
 def test_values_are_text_whatever_type_they_are_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("N", "0543e1")
-    lines = "".join(
-        f"      {name}: \"{{{{ env_var('N') {filter_} }}}}\"\n"
-        for name, filter_ in {"port": "| as_number", "user": "| as_text", "password": ""}.items()
-    )
-    profile = profile_of(make_project(tmp_path / "p", one_target(f"{lines}      threads: 4\n")))
-    assert [profile.text(key) for key in ("port", "user", "password")] == ["0543e1"] * 3
+    filters = {"port": "| as_number", "user": "| as_text", "password": ""}
+    texts = (f"{key}: \"{{{{ env_var('N') {filter_} }}}}\"" for key, filter_ in filters.items())
+    profile = profile_of(make_project(tmp_path / "p", "\n      ".join([*texts, "threads: 4"])))
+    assert [profile.text(key) for key in filters] == ["0543e1"] * 3
     assert (profile.values["threads"], profile.text("threads")) == (4, "4")
 
 
@@ -120,14 +113,14 @@ def test_values_are_text_whatever_type_they_are_given(
     ],
 )
 def test_what_is_wrong_in_the_profile_is_said(tmp_path: Path, entry: str, message: str) -> None:
-    root = make_project(tmp_path / "p", one_target(f"      {entry}\n"))
+    root = make_project(tmp_path / "p", entry)
     with pytest.raises(ConfigError, match=message) as caught:
         profile_of(root)
     assert str(root / "profiles.yml") in str(caught.value)
 
 
 def test_an_unknown_target_or_profile_is_said_with_what_there_is(tmp_path: Path) -> None:
-    root = make_project(tmp_path / "p", one_target("      host: here\n"))
+    root = make_project(tmp_path / "p", "host: here")
     with pytest.raises(ConfigError, match=r"no target 'prod'\. The targets are: postgres"):
         profile_of(root, "prod")
     for document in ("other: {}\n", ""):
@@ -149,7 +142,7 @@ def test_a_missing_profile_is_made_and_an_existing_one_left_alone(tmp_path: Path
 def test_a_profile_in_the_home_directory_is_used_like_dbt_does(tmp_path: Path, home: Path) -> None:
     root = make_project(tmp_path / "p")
     (home / ".dbt").mkdir()
-    (home / ".dbt" / "profiles.yml").write_text(one_target("      host: from-home\n"))
+    (home / ".dbt" / "profiles.yml").write_text(f"{TARGET}host: from-home\n")
     assert profile_of(root).text("host") == "from-home"
     (home / ".dbt" / "profiles.yml").write_text("another: {}\n")
     assert open_project(root).profiles_dir == root
@@ -158,8 +151,8 @@ def test_a_profile_in_the_home_directory_is_used_like_dbt_does(tmp_path: Path, h
 def test_dbt_profiles_dir_wins_and_must_be_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = make_project(tmp_path / "p", one_target("      host: root\n"))
-    make_project(tmp_path / "q", one_target("      host: named\n"))
+    root = make_project(tmp_path / "p", "host: root")
+    make_project(tmp_path / "q", "host: named")
     monkeypatch.setenv("DBT_PROFILES_DIR", str(tmp_path / "q"))
     assert profile_of(root).text("host") == "named"
     monkeypatch.setenv("DBT_PROFILES_DIR", str(tmp_path / "nowhere"))
