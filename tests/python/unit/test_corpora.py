@@ -84,6 +84,7 @@ SAME: dict[str, str | bytes] = {
     "sep=": "sep=,\r\n" + text(end="\r\n"),
     "comment": "# made by a machine\n" + PLAIN,
     "header as comment": "# " + PLAIN,
+    "a column called #": below("#\t" + text("\t"), lambda line: f"9\t{line}"),
     "200 blank lines": "\n" * 200 + PLAIN,
     "line ends of two kinds": QUOTED.replace("\n", "\r\n", 9),
     "no end of the last line": PLAIN.removesuffix("\n"),
@@ -227,6 +228,9 @@ def test_columns_may_stand_in_any_order_and_others_between() -> None:
 SAID: list[tuple[str | bytes, Mapping[str, object]]] = [
     (PLAIN.encode("cp1250"), {"encoding": "windows-1250"}),
     (DATA, {"columns": NAMES}),
+    *((PLAIN.encode(page), {"encoding": "utf-16"}) for page in ("utf-16", "utf-16-le")),
+    (f"\ufeff{PLAIN}".encode("utf-16-be"), {"encoding": "utf-16"}),
+    (PLAIN.encode("utf-32-le"), {"encoding": "utf-32"}),
     *(
         (text(delimiter, quote), {"delimiter": delimiter, "quote": quote})
         for delimiter, quote in (("→", "'"), ("\\", '"'), ("é", "'"), ("x", '"'))
