@@ -16,10 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from backports import zstd
 from support.copy_text import BLANKS, Cells, rows_of
-from support.files import archive_of
+from support.files import archive_of, parquet_of
 from support.project import ROOT
 from support.workbooks import workbook
 
@@ -144,14 +143,7 @@ def written(form: str, rows: Sequence[Cells]) -> bytes:
                 lines.append(json.dumps(dict(zip(map(str, header), row, strict=True))))
         return "\n".join(lines).encode()
     if form == "parquet":
-        names = [str(name).replace('"', '""') for name in rows[0]]
-        with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
-            columns = ", ".join(f'"{name}" text' for name in names)
-            connection.execute(f"create table t ({columns})")
-            marks = ", ".join("?" * len(names))
-            connection.executemany(f"insert into t values ({marks})", rows[1:])
-            connection.execute(f"copy t to '{folder}/made' (format parquet)")
-            return Path(folder, "made").read_bytes()
+        return parquet_of([*map(str, rows[0])], ["text"] * len(rows[0]), rows[1:])
     file = io.StringIO()
     delimiter = {"tsv": "\t", "utf-16": ";"}.get(form, ",")
     quoting = csv.QUOTE_ALL if form == "quoted" else csv.QUOTE_MINIMAL

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import duckdb
 
 from loader.files import Collected, collect
 from loader.files.content import DecompressedStream
@@ -44,3 +47,24 @@ def archive_of(
         for name, data in members:
             archive.writestr(name, data)
     return packed.getvalue()
+
+
+def parquet_of(
+    header: Sequence[str],
+    types: Sequence[str],
+    records: Sequence[Sequence[str | None]],
+    compression: str = "snappy",
+) -> bytes:
+    """A file whose columns have these types of DuckDB."""
+    columns = ", ".join(f"c{at} {type_}" for at, type_ in enumerate(types))
+    names = (name.replace('"', '""') for name in header)
+    named = ", ".join(f'c{at} as "{name}"' for at, name in enumerate(names))
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        connection.execute(f"create table t ({columns})")
+        if records:
+            marks = ", ".join("?" * len(types))
+            connection.executemany(f"insert into t values ({marks})", records)
+        path = Path(folder, "t.parquet")
+        options = f"(format parquet, compression '{compression}')"
+        connection.execute(f"copy (select {named} from t) to '{path}' {options}")
+        return path.read_bytes()

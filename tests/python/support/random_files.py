@@ -14,16 +14,14 @@ import json
 import lzma
 import random
 import re
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 
-import duckdb
 from backports import zstd
 from support.copy_text import BLANKS
+from support.files import parquet_of
 from support.random_tables import WESTERN, Cell, Cells, Draft, Rejected, Table, draft, is_record
 from support.workbooks import workbook
 
@@ -340,19 +338,8 @@ def parquet(rng: random.Random, given: Draft | None = None) -> Content:
         texts = {"bigint": "70", "date": "2023-01-31", "decimal(10, 2)": "12.50"}
         for record, cells in zip(records, wanted, strict=True):
             record[at] = cells[at] = texts[types[at]] if rng.random() < 0.8 else None
-    columns = ", ".join(f"c{at} {type_}" for at, type_ in enumerate(types))
-    names = ", ".join(
-        f'c{at} as "{name.replace(chr(34), chr(34) * 2)}"' for at, name in enumerate(made.header)
-    )
-    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
-        connection.execute(f"create table t ({columns})")
-        if records:
-            marks = ", ".join("?" * made.width)
-            connection.executemany(f"insert into t values ({marks})", records)
-        press = rng.choice(("snappy", "zstd", "gzip", "uncompressed"))
-        path = Path(folder) / "t.parquet"
-        connection.execute(f"copy (select {names} from t) to '{path}' (compression '{press}')")
-        data = path.read_bytes()
+    press = rng.choice(("snappy", "zstd", "gzip", "uncompressed"))
+    data = parquet_of(made.header, types, records, press)
     numbered = enumerate(map(tuple, wanted), 1)
     rows = tuple((n, made.kept(cells)) for n, cells in numbered if is_record(cells))
     return Content(data, (Table(made.input.name, "", rows),))
