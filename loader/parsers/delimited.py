@@ -21,6 +21,7 @@ from loader.parsers.headers import (
     HeaderMatch,
     columns_alike,
     columns_of,
+    is_number,
     match_header,
     single_match,
     without_header,
@@ -71,7 +72,8 @@ _TABLE_LINES = 20
 class TextLayout:
     """How a text is split: `skip` lines of `begin` characters are passed over, then come records.
 
-    `header_line` is None for a file without one.
+    `header_line` is None for a file without one. Records end with so many empty cells more than
+    the header has: `surplus`.
     """
 
     dialect: Dialect
@@ -79,6 +81,7 @@ class TextLayout:
     header_line: int | None = None
     skip: int = 0
     begin: int = 0
+    surplus: int = 0
 
 
 def _delimiter_name(delimiter: str) -> str:
@@ -130,10 +133,11 @@ class DelimitedParser(Parser):
         return notes
 
     def batches(self, load_id: int) -> Iterator[Batch]:
-        splitter = Splitter(self.layout.dialect, load_id, self.layout.skip + 1, self)
+        layout = self.layout
+        splitter = Splitter(layout.dialect, load_id, layout.skip + 1, self, layout.surplus)
         splitter.follow(self.match)
         # What is not split yet, and where it begins.
-        pending, at = "", self.layout.begin
+        pending, at = "", layout.begin
         with self.open() as stream:
             for portion in chain(decoded(stream, self.read_as), [None]):
                 final = portion is None
@@ -190,9 +194,11 @@ def _with_header(
             problem = f"the header gives the column names with {both}. Say which with --delimiter."
             raise FileRefused(name, f", {where}: {problem}")
         single_match(name, f", {where}", best[0].match.cells, inputs)
-        layout = _with_width(best[0], sample)
+        layout = _with_width(name, best[0], sample, inputs)
+        width = len(layout.match.cells)
         above = _records(sample[:at], layout.dialect, limit=at)
-        rows = (Row(number, record.cells) for number, record in above)
+        cut = ((n, r.cells, len(r.cells) - layout.surplus == width) for n, r in above)
+        rows = (Row(n, cells[:width] if has_surplus else cells) for n, cells, has_surplus in cut)
         refuse_records_above(name, layout.match, where, rows)
         return layout
     raise _nothing_found(name, sample, inputs, options)
@@ -208,9 +214,7 @@ def _readings(
     sample: str, line: int, at: int, end: int, inputs: Sequence[Input], options: ReadOptions
 ) -> list[TextLayout]:
     """Every way in which a line gives the column names of an input."""
-    # Some programs mark the header as a comment.
-    if commented := _COMMENT.match(sample, at, end):
-        at = commented.end()
+    comment = _COMMENT.match(sample, at, end)
     # A header may go over several lines.
     limit = min(len(sample), max(end, at + _LOOK))
     readings: list[TextLayout] = []
@@ -219,10 +223,13 @@ def _readings(
         if end > _HEADER_END or (delimiter == " " and readings):
             break
         dialect = Dialect(delimiter, '"' if options.quote is None else options.quote)
-        record = Grammar(dialect).record(sample, at, limit)
+        # Some programs mark the header as a comment; between TABs, # is the name of a column.
+        is_cell = comment is None or delimiter == "\t" in comment[0]
+        begin = comment.end() if comment and not is_cell else at
+        record = Grammar(dialect).record(sample, begin, limit)
         header = [cell or "" for cell in record.cells]
         for match in match_header(header, inputs)[:1] if not record.fault else ():
-            skip = line - 1 + count_lines(sample[at : record.end])
+            skip = line - 1 + count_lines(sample[begin : record.end])
             readings.append(TextLayout(dialect, match, line, skip, record.end))
     return readings
 
@@ -251,18 +258,39 @@ def _records(body: str, dialect: Dialect, limit: int = _LOOKED_AT) -> Iterator[t
         yield line, record
 
 
-def _with_width(layout: TextLayout, sample: str) -> TextLayout:
-    """With the width of most records, where the cells that differ are delimiters at the end."""
-    cells, columns = layout.match.cells, layout.match.columns
-    records = _records(sample[layout.begin :], layout.dialect)
-    rows = [record.cells for _, record in records if not record.fault and is_filled(record.cells)]
-    usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else len(cells)
-    if not any(map(header_key, cells[usual:])):
-        cells, columns = cells[:usual], columns[:usual]
-    if not any(is_filled(row[len(cells) :]) for row in rows):
-        more = usual - len(cells)
-        cells, columns = (*cells, *[""] * more), (*columns, *[None] * more)
-    return replace(layout, match=HeaderMatch(layout.match.input, columns, cells))
+def _with_width(name: str, layout: TextLayout, sample: str, inputs: Sequence[Input]) -> TextLayout:
+    """With the width of most records, where the cells that differ are delimiters at the end.
+
+    Raises FileRefused if the records may as well begin with row names, which would pass for ids,
+    and end one column later than the header seems to say.
+    """
+    match, rows = layout.match, []
+    for _, record in _records(sample[layout.begin :], layout.dialect):
+        if len(columns_alike(record.cells, inputs)) > 1:
+            break
+        if not record.fault and is_filled(record.cells):
+            rows.append(record.cells)
+    width = len(match.cells)
+    usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else width
+    if usual < width and not any(map(header_key, match.cells[usual:])):
+        match = HeaderMatch(match.input, match.columns[:usual], match.cells[:usual])
+        return replace(layout, match=match)
+    is_left_over = any(is_filled(row[width:]) for row in rows)
+    if usual > width and is_left_over:
+        return layout
+    whole = [[(cell or "").strip(BLANKS) for cell in row] for row in rows if len(row) == usual]
+    is_nameless = not header_key(match.cells[-1]) and any(row[-1] for row in whole)
+    if match.key is not None and (usual > width or (usual == width and is_nameless)):
+        ids = {row[match.key + 1] for row in whole}
+        are_counted = [row[0] for row in whole] == [str(n) for n in range(1, len(whole) + 1)]
+        if are_counted and len(ids) == len(whole) and all(map(is_number, ids)):
+            raise FileRefused(
+                name,
+                f", line {layout.header_line}: the records have a cell more than the header has "
+                "names. If their first cells are row names, as R writes them, write the file with "
+                "row.names = FALSE; if not, end the header as they end.",
+            )
+    return replace(layout, surplus=max(0, usual - width))
 
 
 def _without_header(

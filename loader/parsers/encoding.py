@@ -197,6 +197,11 @@ def said_encoding(name: str, sample: bytes) -> Encoding:
     bom = bom_of(sample)
     try:
         encoding = codecs.lookup(name).name
+        if bom and bom[0].startswith(encoding):
+            # "utf-16" leaves the order of bytes to the mark.
+            return Encoding(bom[0])
+        if encoding in ("utf-16", "utf-32"):
+            encoding = f"{encoding}-le"
         decoder = codecs.getincrementaldecoder(encoding)
         if decoder(MARK).decode("a,b\n".encode(encoding), final=True) != "a,b\n":
             raise LookupError
@@ -207,10 +212,7 @@ def said_encoding(name: str, sample: bytes) -> Encoding:
             f"{name!r} is no text encoding that can be read. Common ones are utf-8, utf-16, "
             "windows-1252 and latin-1."
         ) from None
-    if bom and bom[0].startswith(encoding):
-        # "utf-16" leaves the order of bytes to the mark.
-        return Encoding(bom[0])
-    return Encoding("utf-16-le" if encoding == "utf-16" else encoding)
+    return Encoding(encoding)
 
 
 def wide_encoding_of(sample: bytes) -> str | None:

@@ -52,7 +52,7 @@ class HeaderMatch:
             return False
         filled = [bool(cell and cell.strip(BLANKS)) for cell in cells]
         id_ = (cells[self.key] or "").strip(BLANKS)
-        if _NUMBER.fullmatch(id_):
+        if is_number(id_):
             return sum(filled) > 1
         # `Plate 7,,,` lacks what a record has; `2024-01-31,Export,,` is one only if it is full.
         required = {column.name for column in self.input.columns if column.required}
@@ -78,6 +78,11 @@ class HeaderMatch:
                     unique = f"{name} ({count})"
                 by_name[unique] = at
         return {at: name for name, at in by_name.items()}
+
+
+def is_number(cell: str) -> bool:
+    """Whether a trimmed cell is a number as an id may be, with or without marks of thousands."""
+    return _NUMBER.fullmatch(cell) is not None
 
 
 def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMatch]:
@@ -111,7 +116,8 @@ def single_match(
 ) -> HeaderMatch | None:
     """What a header means, if anything.
 
-    Raises FileRefused if that is two inputs, or a column seems to stand there under another name.
+    Raises FileRefused if that is two inputs, it lacks columns and may be that of another input,
+    or a column seems to stand there under another name.
     """
     matches = match_header(header, inputs)
     if len(matches) > 1:
@@ -119,6 +125,16 @@ def single_match(
         raise FileRefused(name, f"{where}: the header means {both}. Say which with --input.")
     if not matches:
         return None
+    table = matches[0].input
+    for other in inputs if matches[0].lacks else ():
+        likeness = Likeness(header, other)
+        is_like = likeness.score >= Likeness(header, table).score
+        if other != table and is_like and likeness.named.get(other.natural_key):
+            what, advice = likeness.explained()
+            problem = f"it may be that of {table.name}, but {what}. {advice}".rstrip()
+            refused = refused_header(where.removeprefix(", "), header, inputs)
+            said = f"If it is that of {table.name}, say --input {table.name}."
+            raise FileRefused(name, f"{where}: the header is not clear: {problem} {said}", refused)
     for column in matches[0].lacks:
         if cell := _closest([*matches[0].further.values()], column):
             apart = f"If it is another one, give the file a column {column.name} too, even empty."

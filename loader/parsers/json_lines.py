@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 from loader.errors import FileRefused
-from loader.parsers.encoding import Encoding, Open, bom_of, decoded, said_encoding
+from loader.parsers.encoding import Encoding, Open, decoded, said_encoding, wide_encoding_of
 from loader.parsers.headers import Candidate, Likeness, match_header, single_match, without_header
 from loader.parsers.records import (
     NO_TEXT,
@@ -168,15 +168,29 @@ def recognise(
     Raises FileRefused if its keys mean no input, or two.
     """
     with open_bytes() as stream:
-        sample = stream.read(4)
-    bom = bom_of(sample)
-    encoding = said_encoding(said, sample).name if said else bom[0] if bom else "utf-8"
+        sample = stream.read(4096)
+    encoding = said_encoding(said, sample).name if said else wide_encoding_of(sample) or "utf-8"
     first, keys = _keys(name, open_bytes, encoding)
-    if len(match_header(keys, inputs)) > 1 and len(match_header(first, inputs)) == 1:
+    if len(match_header(keys, inputs)) > 1 and len(match_header([*first], inputs)) == 1:
         # What looks like two inputs is one below the other.
-        keys = first
+        keys = [*first]
     if match := single_match(name, "", keys, inputs):
+        id_ = "" if match.key is None else keys[match.key]
+        if isinstance(first.get(id_), (list, tuple)):
+            raise FileRefused(
+                name,
+                f": {id_!r} of the first object has several values. JSON lines have one object for "
+                "each record; from pandas, write to_json(orient='records', lines=True).",
+            )
         return JsonLinesParser(name, inputs, match, encoding, open_bytes)
+    for key, value in first.items():
+        if isinstance(value, list) and value and isinstance(value[0], tuple):
+            path = json.dumps(key)
+            raise FileRefused(
+                name,
+                f": it is one object, whose {key!r} has others. If these are the records, write "
+                f"them one a line: jq -c '.[{path}][]' FILE > FILE.jsonl.",
+            )
     raise without_header(
         name,
         f"it is JSON lines, and none of its objects ({listed([*map(repr, keys)]) or 'no keys'})",
@@ -187,34 +201,34 @@ def recognise(
     )
 
 
-def _keys(name: str, open_bytes: Open, encoding: str) -> tuple[list[str], list[str]]:
-    """The keys of the first object, and of all near the beginning. Raises FileRefused."""
+def _keys(name: str, open_bytes: Open, encoding: str) -> tuple[dict[str, Any], list[str]]:
+    """The first object, and the keys of all near the beginning. Raises FileRefused."""
     keys: dict[str, str] = {}
     seen: set[str] = set()
-    first_keys: list[str] | None = None
+    first_object: dict[str, Any] | None = None
     size = 0
     problem = ""
     for first, lines, _ in _blocks(name, open_bytes, encoding):
         for number, line in enumerate(lines, first):
             try:
-                names = [key for key, _ in _object(line)]
+                pairs = _object(line)
             except NoRecord as rejection:
                 problem = problem or f", line {number}: {rejection.args[1]} {_ONE_A_LINE}"
-                if first_keys is None and line.strip(_BLANK) in ("{", "["):
+                if first_object is None and line.strip(_BLANK) in ("{", "["):
                     raise FileRefused(name, problem) from None
                 continue
-            if first_keys is None and line.strip(_BLANK):
-                first_keys = names
-            for key in names:
+            if first_object is None and line.strip(_BLANK):
+                first_object = dict(pairs)
+            for key, _ in pairs:
                 if key not in seen:
                     seen.add(key)
                     keys.setdefault(header_key(key), key)
             size += len(line)
         if size > _SAMPLE:
             break
-    if first_keys is None:
+    if first_object is None:
         raise FileRefused(name, problem or ": there is no JSON object in it.")
-    return first_keys, list(keys.values())
+    return first_object, list(keys.values())
 
 
 def _blocks(name: str, open_bytes: Open, encoding: str) -> Iterator[tuple[int, list[str], int]]:

@@ -1,19 +1,23 @@
 """Parquet files as rows of text, read by DuckDB.
 
-Values are DuckDB's text of them: `2023-01-01 08:30:00`, `12.50`, `true`; times with a time zone in
-UTC. Lists are `1;2`; structs, maps and what is nested in lists are JSON (its decimals are doubles).
-Numbers have no exponent, unless they have more digits than a float holds, or stand in a list.
-Bytes are text if they are UTF-8.
+Values are DuckDB's text of them: `2023-01-01 08:30:00`, `12.50`, `true`. Parquet knows only moments
+in UTC, and durations as bare numbers: their time zone and unit are those of the schema that Arrow
+(pandas, Polars, R) leaves in the file, so that a day is the one that was meant. Lists are `1;2`;
+structs, maps and what is nested in lists are JSON (its decimals are doubles). Numbers have no
+exponent, unless they have more digits than a float holds, or stand in a list. Bytes are text if
+they are UTF-8.
 
 The file is trusted with nothing: no extension, no other file, bounded memory.
 """
 
 from __future__ import annotations
 
+import base64
 import re
+import struct
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -32,6 +36,13 @@ _THREADS = 2
 _ROWS_AT_ONCE = 2048
 _NESTED = ("STRUCT", "MAP", "UNION")
 _LIST = re.compile(r"(.+)\[[0-9]*\]", re.DOTALL)
+_OFFSET = re.compile(r"([+-])([0-9]{2}:[0-9]{2})")
+# Types of Arrow's Schema.fbs, and a second in each of its units.
+_TIMESTAMP, _DURATION = 10, 18
+_SECOND = (1, 1000, 1_000_000, 1_000_000_000)
+# Type, and of times and durations alone what a second is, and the time zone.
+ArrowField = tuple[int, int, str]
+_NOTHING_SAID: ArrowField = (0, 0, "")
 _TABLE = "read_parquet(?, hive_partitioning = false, filename = false) as t"
 
 
@@ -45,20 +56,27 @@ def sheet(path: Path, name: str, list_separator: str = ";") -> Sheet:
         described = connection.execute(f"describe select * from {_TABLE}", [file]).fetchall()
         types = [str(column[1]) for column in described]
         names = [str(column[0]) for column in described]
+        arrow = _arrow_fields(connection, file)
+        zones = "select name from pg_timezone_names()" if arrow else "select '' limit 0"
+        known = {str(zone) for (zone,) in connection.execute(zones).fetchall()}
+    # The columns are meant by number: names can be anything, and twice the same.
+    columns = [
+        _meant(f"c{at}", type_, arrow.get(name, _NOTHING_SAID), known)
+        for at, (name, type_) in enumerate(zip(names, types, strict=True))
+    ]
+    texts = [_text(*column, list_separator) for column in zip(columns, types, strict=True)]
 
     def rows() -> Iterator[Row]:
         yield Row(0, names)
-        for number, cells in enumerate(_records(path, name, types, list_separator), 1):
+        for number, cells in enumerate(_records(path, name, types, texts), 1):
             yield Row(number, cells)
 
     return Sheet(part="", kind="parquet", rows=rows)
 
 
 def _records(
-    path: Path, name: str, types: Sequence[str], separator: str
+    path: Path, name: str, types: Sequence[str], texts: Sequence[str]
 ) -> Iterator[Sequence[str | None]]:
-    # The columns are meant by number: names can be anything, and twice the same.
-    texts = [_text(f"c{at}", type_, separator) for at, type_ in enumerate(types)]
     numbered = ", ".join(f"c{at}" for at in range(len(types)))
     finish = [(at, cell) for at, type_ in enumerate(types) if (cell := _FINISH.get(type_))]
     with _opened(path, name) as (connection, file):
@@ -70,6 +88,67 @@ def _records(
                     if cells[at] is not None:
                         cells[at] = cell(cells[at])
                 yield cells
+
+
+def _arrow_fields(connection: duckdb.DuckDBPyConnection, file: str) -> dict[str, ArrowField]:
+    """What the schema that Arrow has left in a file says of each column.
+
+    Sources: Message.fbs and Schema.fbs of Arrow's columnar format, FlatBuffers' internals.
+    """
+    metadata = "select value from parquet_kv_metadata(?) where key = 'ARROW:schema'"
+    found = connection.execute(metadata, [file]).fetchone()
+    data = b""
+
+    def number(kind: str, at: int) -> int:
+        return int(struct.unpack_from(f"<{kind}", data, at)[0])
+
+    def member(table: int, at: int) -> int:
+        """Where a table has its member of this number; 0 for one that is not there."""
+        known = table - number("i", table)
+        size = number("H", known)
+        offset = number("H", known + 4 + 2 * at) if 4 + 2 * at < size else 0
+        return offset and table + offset
+
+    def pointed(at: int) -> int:
+        return at + number("I", at)
+
+    def text(at: int) -> str:
+        return data[at + 4 : at + 4 + number("I", at)].decode() if at else ""
+
+    fields: dict[str, ArrowField] = {}
+    # What is no such schema says nothing.
+    with suppress(struct.error, ValueError, IndexError):
+        data = base64.b64decode(found[0]) if found else b""
+        start = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
+        schema = pointed(member(start + number("I", start), 2))
+        vector = pointed(member(schema, 1))
+        for at in range(vector + 4, vector + 4 + 4 * number("I", vector), 4):
+            field = pointed(at)
+            kind = number("B", member(field, 2))
+            second, zone = 0, ""
+            if kind in (_TIMESTAMP, _DURATION):
+                of_type = pointed(member(field, 3))
+                said = member(of_type, 0)
+                # Without a word durations are in milliseconds.
+                second = _SECOND[number("H", said) if said else kind == _DURATION]
+                zone_at = member(of_type, 1) if kind == _TIMESTAMP else 0
+                zone = text(pointed(zone_at)) if zone_at else ""
+            fields[text(pointed(member(field, 0)))] = kind, second, zone
+    return fields
+
+
+def _meant(column: str, type_: str, arrow: ArrowField, zones: Container[str]) -> str:
+    """The expression of a column as Arrow meant it: a duration, or a time in its own zone."""
+    kind, second, zone = arrow
+    if kind == _DURATION and type_ == "BIGINT":
+        micro = f"* {1_000_000 // second}" if second <= 1_000_000 else "// 1000"
+        return f"to_microseconds({column} {micro})"
+    moment = f"cast({column} as timestamptz)"
+    if type_.startswith("TIMESTAMP") and zone in zones:
+        return f"({moment} at time zone '{zone}')"
+    if type_.startswith("TIMESTAMP") and (offset := _OFFSET.fullmatch(zone)):
+        return f"({moment} at time zone 'UTC' {offset[1]} interval '{offset[2]}')"
+    return column
 
 
 def _text(column: str, type_: str, separator: str) -> str:

@@ -14,9 +14,16 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from loader.errors import FileRefused
-from loader.parsers.headers import ID_LIKE, HeaderMatch, columns_alike, match_header, most_like
+from loader.parsers.headers import (
+    ID_LIKE,
+    HeaderMatch,
+    columns_alike,
+    match_header,
+    most_like,
+    single_match,
+)
 from loader.printable import listed
-from loader.sources import BLANKS, Input
+from loader.sources import BLANKS, Input, header_key
 
 # Those of a row, or a line that is not split yet.
 Cells = TypeVar("Cells", bound=Sequence[str | None])
@@ -180,6 +187,7 @@ class Parser(ABC):
             more = [c.name for c in self.match.lacks if c.name in match.columns]
             lost = [c.name for c in match.lacks if c.name in self.match.columns]
             if not more and not (lost and match.further):
+                single_match(self.name, f", {self.unit} {number}", names, self.inputs)
                 self._headers.append(number)
                 further = dict.fromkeys(match.cells[at].strip() for at in match.further)
                 self._further += [name for name in further if name not in self.ignored]
@@ -199,6 +207,21 @@ class Parser(ABC):
                 what, mend = closest.explained()
             problem, advice = f"header begins here: {what}.", mend or advice
         raise FileRefused(self.name, f", {self.unit} {number}: a second {problem} {advice}")
+
+    def refuse_joined(self, number: int, parts: Sequence[str], width: int) -> None:
+        """Raise FileRefused if a header begins in the last cell of a line that is not right.
+
+        Two files were joined, of which the first has no end of its last line.
+        """
+        cells = [part.strip(f"{BLANKS}\"'") for part in parts]
+        names = (name for t in self.inputs for column in t.columns for name in column.all_names)
+        begins = any(map(header_key("".join(cells[width - 1 : width])).endswith, names))
+        if begins + len(columns_alike(cells[width:], self.inputs)) >= 2:
+            raise FileRefused(
+                self.name,
+                f", {self.unit} {number}: a second header begins within the {self.unit}, as when "
+                "files are joined of which one has no end of its last line. Load them one by one.",
+            )
 
     @abstractmethod
     def batches(self, load_id: int) -> Iterator[Batch]:

@@ -146,7 +146,12 @@ class PlainLines:
     """
 
     def __init__(
-        self, dialect: Dialect, width: int, pick: Sequence[int], extra: Mapping[int, str] | None
+        self,
+        dialect: Dialect,
+        width: int,
+        pick: Sequence[int],
+        extra: Mapping[int, str] | None,
+        surplus: int = 0,
     ) -> None:
         self._dialect, self._delimiters = dialect, width - 1
         self._pick, self._extra = pick, extra or {}
@@ -155,7 +160,8 @@ class PlainLines:
         # The output knows one quotation mark, so cells of another kind may have neither.
         plain = f'[^{delimiter}"{re.escape(dialect.quote)}\r\n\0]*+'
         quoted = f'"(?![{BLANKS}]*+="")(?:[^"\r\n\0]++|"")*+"' if dialect.quote == '"' else "(?!)"
-        cells = delimiter.join([f"(?:{quoted}|{plain})"] * width)
+        cells = delimiter.join([f"(?:{quoted}|{plain})"] * (width - surplus))
+        cells += f"{delimiter}[{re.escape(dialect.blanks)}]*+" * surplus
         self._run = re.compile(f"(?:{cells}(?:\n|\r\n?+))*+")
         self._clean: re.Pattern[str] | None = None
         if list(pick) != list(range(width)) or extra is not None:
@@ -204,13 +210,19 @@ class Splitter:
     """
 
     def __init__(
-        self, dialect: Dialect, load_id: int, line: int = 1, parser: Parser | None = None
+        self,
+        dialect: Dialect,
+        load_id: int,
+        line: int = 1,
+        parser: Parser | None = None,
+        surplus: int = 0,
     ) -> None:
         self.line = line
         self.records = 0
         self.rejected: list[RejectedLine] = []
         self._doubted = 0
         self._dialect, self._load_id, self._parser = dialect, load_id, parser
+        self._usual_surplus = surplus
         self._grammar = Grammar(dialect)
         self._delimiter = dialect.output
         # What empty cells are made of.
@@ -222,7 +234,9 @@ class Splitter:
         at_of = {name: at for at, name in enumerate(match.columns)}
         pick = [at_of.get(name, -1) for name in self._parser.columns]
         extra = match.further if self._parser.has_extra else None
-        self.expect(len(match.columns), pick, extra, match.key)
+        is_as_wide = len(match.columns) == len(self._parser.match.columns)
+        surplus = self._usual_surplus if is_as_wide else 0
+        self.expect(len(match.columns), pick, extra, match.key, surplus)
 
     def expect(
         self,
@@ -230,16 +244,18 @@ class Splitter:
         pick: Sequence[int],
         extra: Mapping[int, str] | None = None,
         key: int | None = None,
+        surplus: int = 0,
     ) -> None:
         """Expect records of `width` cells, of which `pick` are written in this order (-1: empty).
 
         `extra` names the cells that are written as JSON behind these, if it is not None; `key` is
-        the cell with the record's id.
+        the cell with the record's id. Behind the `width` cells there are `surplus` empty ones.
         """
         self._width, self._pick, self._extra, self._key = width, pick, extra, key
         self._plain: PlainLines | None = None
-        if self._delimiter == self._dialect.delimiter and 1 < width <= _PLAIN_COLUMNS:
-            self._plain = PlainLines(self._dialect, width, pick, extra)
+        self._surplus, whole = surplus, width + surplus
+        if self._delimiter == self._dialect.delimiter and 1 < whole <= _PLAIN_COLUMNS:
+            self._plain = PlainLines(self._dialect, whole, pick, extra, surplus)
         # A line whose id begins with no digit: it may be a header, or empty.
         delimiter = re.escape(self._dialect.delimiter)
         before = f'(?:"(?:[^"\n]++|"")*+"|[^{delimiter}"\n]*+){delimiter}' * (key or 0)
@@ -334,6 +350,8 @@ class Splitter:
         cells, quote, is_long = record.cells, self._dialect.quote, record.end > after
         if record.fault == "open" and not final and len(text) < limit:
             return at
+        if len(cells) == self._width + self._surplus and not is_filled(cells[self._width :]):
+            cells = cells[: self._width]
         written = text[at : record.end] if is_long else ""
         lines = count_lines(written)
         if self._parser and not record.fault and self._parser.is_header(cells):
@@ -346,6 +364,10 @@ class Splitter:
             or any(cell and not_text(cell) for cell in cells)
             or record.end == limit < len(text)
         )
+        is_wrong = record.fault or is_torn or (is_filled(cells) and len(cells) != self._width)
+        if is_wrong and self._parser and self._parser.header_words.search(line):
+            parts = line.split(self._dialect.delimiter)
+            self._parser.refuse_joined(self.line, parts, self._width)
         if record.fault or is_torn:
             detail = f"Something follows a closing quotation mark ({quote}) before the delimiter."
             if line.count(quote) % 2:

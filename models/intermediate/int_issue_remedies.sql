@@ -78,7 +78,11 @@ readings as (
         input,
         load_id,
         rule,
-        '--id-prefix ' || id_prefix as reading,
+        '--id-prefix ' || case
+            -- what a shell would not pass on as it stands
+            when id_prefix like '% %' or id_prefix like '%#%' then '"' || id_prefix || '"'
+            else id_prefix
+        end as reading,
         line
     from plain_values
     where id_prefix is not null

@@ -18,7 +18,8 @@ from support.workbooks import Grids, ods_cell, ods_parts, ods_table, workbook, w
 from loader.errors import FileRefused
 from loader.files import collect
 from loader.parsers import recognise
-from loader.sources import ReadOptions
+from loader.parsers.headers import single_match
+from loader.sources import ReadOptions, restricted
 
 HEADER = ",".join(NAMES)
 PEOPLE = [(str(n), f"Person {n}", f"p{n}@lab.example", f"2023-01-{n:02d}") for n in range(1, 13)]
@@ -58,6 +59,10 @@ def test_a_second_table_refuses_the_file_with_its_line(form: str) -> None:
         ("name,email,note,x", "of users it has name, email and lacks user_id"),
         ("UserID,E-Mail,Full Name,Joined", "line 3: a second header begins here"),
         ("Email address,UserID,x,y", "'UserID' is close to user_id"),
+        (
+            "user_id,Name,email,exp id,compounds",
+            "line 3: the header is not clear: it may be that of u",
+        ),
         ("user_id,Name,Mailadresse,x", "without email, which the first one has, and with 'Mailad"),
     ],
 )
@@ -117,6 +122,52 @@ def test_what_looks_wrong_is_read_and_told(name: str) -> None:
     assert (rows, wrong) == (cells, "")
     assert noted in notes
     assert "warning" in noted or "warning" not in notes
+
+
+JOINED = [
+    (HEADER, "3,Cem,c,", "user_id,email,name,signup_date"),
+    (HEADER, '"3","Cem","c",""', '"user_id","email","name","signup_date"'),
+    ("user_id,name", "3,Cem", "name,user_id"),
+    (HEADER, "3,Cem,c,2023-01-01", "Exp ID,User ID,Compound IDs,Run Time"),
+    (f"note,{HEADER}", "x,3,Cem,c,2023-01-01", "note,user_id,email,name,signup_date"),
+]
+
+
+@pytest.mark.parametrize(("header", "record", "below"), JOINED)
+def test_a_header_behind_a_record_refuses_the_file(header: str, record: str, below: str) -> None:
+    # `cat a.csv b.csv`, where a.csv has no end of its last line.
+    text = f"{header}\n" + f"{record}\n" * 20 + f"{record}{below}\n{record}\n"
+    rows, _, wrong = table_of(text)
+    assert rows == []
+    assert "line 22: a second header begins within the line" in wrong
+
+
+@pytest.mark.parametrize("mark", [",", "\t"])
+def test_a_row_name_is_no_id(mark: str) -> None:
+    names = ["user_id", "name", "email"]
+    # R's write.table(na = "") of a column without any value.
+    rows = [[str(n), str(100 + n), f"Person {n}", ""] for n in range(1, 9)]
+    lines = [mark.join(row) for row in (names, *rows)]
+    rows_read, _, wrong = table_of("\n".join(lines))
+    assert rows_read == []
+    assert "line 1: the records have a cell more than the header has names" in wrong
+    for after, header in ((mark, ""), (mark * 2, mark), (f"{mark}{mark}", "")):
+        lines = [mark.join(names) + header, *(mark.join(row[:3]) + after for row in rows)]
+        assert table_of("\n".join(lines))[0] == []
+    lines = [mark.join(names[:2]) + mark, *(mark.join(row[:3]) for row in rows)]
+    assert table_of("\n".join(lines))[0] == []
+    # No id stands behind these.
+    lines = [mark.join(row) for row in (names, *([n, name, id_, ""] for n, id_, name, _ in rows))]
+    assert len(table_of("\n".join(lines))[0]) == 8
+
+
+def test_a_cell_more_than_the_header_has_is_told_however_far_down() -> None:
+    people = "".join(f"{n},Ada,a@lab,2023-01-01,\n" for n in range(600))
+    last = "600,Lovelace, Ada,a@lab,2023-01-01\n601,Ada,a@lab,2023-01-01\n"
+    rows, _, wrong = table_of(f"{HEADER}\n{people}{last}{HEADER}\n602,Ada,a@lab,2023-01-01,\n")
+    assert wrong == "602 wrong_column_count"
+    assert {row[1:] for row in rows} == {("Ada", "a@lab", "2023-01-01")}
+    assert len(rows) == 602
 
 
 @pytest.mark.parametrize(
@@ -243,14 +294,11 @@ def test_lines_that_a_guess_cannot_explain_are_undecodable(
     assert (wrong.count("undecodable"), len(rows)) == (undecodable, count + 10 - undecodable)
 
 
-@pytest.mark.parametrize("text", ['="{}"', '"=""{}"""', ' ="{}" ', '" =""{}"" "'])
-def test_a_text_for_excel_is_its_text(text: str) -> None:
-    lines = [",".join((text.format(f"{n:03d}"), *PEOPLE[n - 1][1:])) for n in range(1, 8)]
-    rows, _, wrong = table_of("\n".join([HEADER, *lines]))
-    assert [row[0] for row in rows] == [f"{n:03d}" for n in range(1, 8)]
-    assert wrong == ""
-    for content in (f'{HEADER}\n1,"=""Ada""",,\n', written("xlsx", [NAMES, ("1", '="Ada"')])):
-        assert table_of(content)[0] == [("1", "Ada", None, None)]
+@pytest.mark.parametrize("cell", ['="01"', '"=""01"""', ' ="01" ', '" =""01"" "'])
+def test_a_text_for_excel_is_its_text(cell: str) -> None:
+    for content in (f"{HEADER}\n{cell},Ada,,\n", written("xlsx", [NAMES, ('="01"', "Ada")])):
+        rows, _, wrong = table_of(content)
+        assert (rows, wrong) == ([("01", "Ada", None, None)], "")
 
 
 HEADERS = [
@@ -263,6 +311,8 @@ HEADERS = [
     ("uid,user,name,email", "'uid' and 'user' mean the same"),
     ("user,label,email,signup_date", "lacks name"),
     ("exp id,user_id,compounds,run_time (min)", "'run_time (min)' is close to experiment_run_time"),
+    ("exp id,user_id,name,compounds,minutes", "lacks experiment_run_time. If it is that of users"),
+    ("experiment,uid,full name,mins", "lacks experiment_compound_ids, experiment_run_time."),
 ]
 
 
@@ -305,6 +355,16 @@ def test_a_sheet_with_records_is_not_left_out_with_a_note(
     else:
         assert (rows, wrong) == ([("1", "Ada")], "")
         assert "left out the sheet 'Others'" in notes
+
+
+def test_users_may_have_an_experiment() -> None:
+    content = "user_id,name,experiment_id\n1,Ada,7\n"
+    assert "it may be that of users" in table_of(content)[2]
+    said = single_match("", "", content.split("\n")[0].split(","), restricted(INPUTS, "users"))
+    assert said is not None
+    assert said.input.name == "users"
+    rows, _, wrong = table_of(f"{HEADER},experiment_id\n1,Ada,a@lab,,7\n")
+    assert (rows, wrong) == ([ADA], "")
 
 
 @pytest.mark.parametrize("form", ["csv", "xlsx"])

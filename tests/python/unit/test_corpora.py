@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from support.accounts import account_of
-from support.corpora import INPUTS, NAMES, read, table_of, written, zipped
+from support.corpora import INPUTS, NAMES, read, table_of, written
+from support.files import archive_of
 
 from loader.errors import UsageError
 from loader.files import collect
@@ -83,6 +84,7 @@ SAME: dict[str, str | bytes] = {
     "sep=": "sep=,\r\n" + text(end="\r\n"),
     "comment": "# made by a machine\n" + PLAIN,
     "header as comment": "# " + PLAIN,
+    "a column called #": below("#\t" + text("\t"), lambda line: f"9\t{line}"),
     "200 blank lines": "\n" * 200 + PLAIN,
     "line ends of two kinds": QUOTED.replace("\n", "\r\n", 9),
     "no end of the last line": PLAIN.removesuffix("\n"),
@@ -171,10 +173,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         "\n".join('"' + line.replace('"', '""') + '";;' for line in PLAIN.splitlines()),
         "line 1: each line is one quoted cell",
     ),
-    "an unusual delimiter": (
-        text("→"),
-        "has another delimiter than usual, say it with --delimiter",
-    ),
+    "an unusual delimiter": (text("→"), "another delimiter than usual, say it with --delimiter"),
     "an open mark in the header": (f'"{PLAIN}', "quotation marks are not right"),
     "two inputs side by side": (
         f"{HEADER},,compound_id,compound_name,compound_structure\n1,a,b,c,,1,d,H2O\n",
@@ -190,9 +189,9 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "EBCDIC": (PLAIN.replace("é", "e").encode("cp500"), "some"),
     "gzip of nothing": (gzip.compress(b""), "it is empty"),
     "gzip cut short": (gzip.compress(PLAIN.encode())[:-9], "is cut short"),
-    "zip of nothing": (zipped({}), "some"),
-    "zip without its end": (zipped({"a.csv": PLAIN.encode()})[:-30], "table of contents"),
-    "zip named as workbook": (zipped({"[Content_Types].xml": b"<x/>"}), "no .xlsx"),
+    "zip of nothing": (archive_of([]), "some"),
+    "zip without its end": (archive_of([("a.csv", PLAIN)])[:-30], "table of contents"),
+    "zip named as workbook": (archive_of([("[Content_Types].xml", "<x/>")]), "no .xlsx"),
     "a line too long": (f"{HEADER}\n{'x' * (33 << 20)}", "longer than 32 MiB"),
 }
 
@@ -229,6 +228,9 @@ def test_columns_may_stand_in_any_order_and_others_between() -> None:
 SAID: list[tuple[str | bytes, Mapping[str, object]]] = [
     (PLAIN.encode("cp1250"), {"encoding": "windows-1250"}),
     (DATA, {"columns": NAMES}),
+    *((PLAIN.encode(page), {"encoding": "utf-16"}) for page in ("utf-16", "utf-16-le")),
+    (f"\ufeff{PLAIN}".encode("utf-16-be"), {"encoding": "utf-16"}),
+    (PLAIN.encode("utf-32-le"), {"encoding": "utf-32"}),
     *(
         (text(delimiter, quote), {"delimiter": delimiter, "quote": quote})
         for delimiter, quote in (("→", "'"), ("\\", '"'), ("é", "'"), ("x", '"'))

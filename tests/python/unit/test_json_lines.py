@@ -25,7 +25,7 @@ def make_input(name: str, columns: str, names: Sequence[str] = ()) -> Input:
         for column in columns.split()
     ]
     last = InputColumn(made[-1].name, made[-1].required, made[-1].names | {*names})
-    return Input(name, (*made[:-1], last))
+    return Input(name, (*made[:-1], last), natural_key=made[0].name)
 
 
 SAMPLES = make_input("samples", "sample_id weight? label", ["sample_label"])
@@ -86,8 +86,8 @@ def test_a_record_has_all_declared_columns_and_its_line() -> None:
     ],
 )
 def test_a_value_keeps_its_text(value: str, cell: str) -> None:
-    line = f'{{"sample_id":{value},"label":"l"}}'
-    assert text_of(f"{line}\r\n".encode()) == f"1,7,{cell},,l,\n"
+    line = f'{{"sample_id":8,"label":{value}}}'
+    assert text_of(f"{line}\r\n".encode()) == f"1,7,8,,{cell},\n"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,7 @@ def test_a_line_that_is_no_record_is_rejected_alone(line: bytes, rule: str, word
     [
         (b"\xef\xbb\xbf" + GOOD, None),
         (GOOD.decode().encode("utf-16"), None),
+        (GOOD.decode().encode("utf-16-be"), None),
         ('{"sample_id": 1, "label": "Größe"}\n'.encode("cp1252"), "windows-1252"),
     ],
 )
@@ -164,6 +165,9 @@ def test_further_keys_are_kept_and_named_up_to_twenty() -> None:
         (b'{"a":1}\n', "'a'"),
         (b'{"run_id":1,"sample_id":2,"label":3}', "samples and runs"),
         (b"\n\n", "no JSON object"),
+        (b'{"sample_id":{"0":1,"1":2},"label":{"0":"a","1":"b"}}', "'sample_id' of the first obj"),
+        (b'{"sample_id":[1,2],"label":["a","b"]}', "to_json(orient='records', lines=True)"),
+        (b'{"n":1,"samples":[{"sample_id":1,"label":2}]}', "jq -c '.[\"samples\"][]'"),
     ],
 )
 def test_a_file_that_is_no_json_lines_is_refused_with_advice(content: bytes, words: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import gc
+import random
 import tempfile
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from support.workbooks import rows_of
 
@@ -74,6 +78,35 @@ def test_a_value_is_its_text(tmp_path: Path) -> None:
     _, (number, cells) = rows(write(tmp_path / "v.parquet", f"select {columns}"))
     assert number == 1
     assert dict(zip(VALUES, cells, strict=True)) == {value: value[1] for value in VALUES}
+
+
+def test_days_and_durations_are_those_that_arrow_meant(tmp_path: Path) -> None:
+    # What Parquet has of these is UTC, and a number.
+    midnight = 1_672_527_600
+    zones = ["Europe/Berlin", "+01:00", "America/New_York", "-05:30", "Mars/Base", "", None]
+    for unit, second in {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}.items():
+        columns: dict[str, pa.Array] = {
+            str(zone): pa.array([midnight * second], pa.timestamp(unit, zone)) for zone in zones
+        }
+        for seconds in (2100, 360_000, -3):
+            columns[f"{seconds} s"] = pa.array([seconds * second], pa.duration(unit))
+        columns["list"] = pa.array([[1, 2]])
+        pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+        _, (_, cells) = rows(tmp_path / "t.parquet")
+        assert cells[:2] == ["2023-01-01 00:00:00"] * 2
+        assert cells[2:4] == ["2022-12-31 18:00:00", "2022-12-31 17:30:00"]
+        assert cells[4:7] == ["2022-12-31 23:00:00+00", *["2022-12-31 23:00:00"] * 2]
+        assert cells[7:] == ["00:35:00", "100:00:00", "-00:00:03", "1;2"]
+    schema = base64.b64decode(pq.read_metadata(tmp_path / "t.parquet").metadata[b"ARROW:schema"])
+    # A damaged one says nothing, or something else, and no more.
+    chance = random.Random(5)
+    for at in range(4, len(schema), len(schema) // 10):
+        damaged = bytearray(schema[: at if at % 2 else None])
+        damaged[at - 1 : at + 3] = chance.randbytes(4)
+        said = {b"ARROW:schema": base64.b64encode(damaged)}
+        table = pa.table({"a": [1]}).replace_schema_metadata(said)
+        pq.write_table(table, tmp_path / "d.parquet", store_schema=False)
+        assert rows(tmp_path / "d.parquet")[1:] == [(1, ["1"])]
 
 
 @pytest.mark.parametrize("name", ["it's.csv", "*.parquet", "a?[b]{c,d}.x", "s3:x", "-", "a\nb"])
