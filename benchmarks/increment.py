@@ -88,4 +88,8 @@ def _server_seconds(made: Scratch) -> float:
     # Those that have ended are in its own count.
     ended = postmaster.cpu_times()
     alive = [child.cpu_times() for child in postmaster.children(recursive=True)]
-    return ended.children_user + ended.children_system + sum(one.user + one.system for one in alive)
+    return (
+        ended.children_user
+        + ended.children_system
+        + sum(child.user + child.system for child in alive)
+    )

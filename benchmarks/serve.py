@@ -111,7 +111,7 @@ def _publish(made: Scratch, repeat: int) -> dict[str, str]:
     return {
         "sample laboratory": f"{whole:.2f}",
         "first line more": f"{seconds[0]:.2f}",
-        "each after it": ", ".join(f"{one:.2f}" for one in seconds[1:]),
+        "each after it": ", ".join(f"{each:.2f}" for each in seconds[1:]),
     }
 
 

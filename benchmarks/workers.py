@@ -67,8 +67,8 @@ class Cluster:
     def work(self) -> list[Work]:
         """What each worker has done so far, whether or not it still runs."""
         [application] = self._get("applications")
-        known = self._get(f"applications/{application['id']}/allexecutors")
-        executors = {executor["id"]: executor for executor in known}
+        told = self._get(f"applications/{application['id']}/allexecutors")
+        executors = {executor["id"]: executor for executor in told}
         done = []
         for number, process in enumerate(self.workers):
             started = [path.name for path in (self.folder / f"work{number}").glob("app-*/*")]

@@ -171,7 +171,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """A fresh, empty database of each engine in turn."""
-    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), tmp_path) as made:
+    with fresh_engine(request.param, request, tmp_path) as made:
         yield made
 
 
@@ -181,7 +181,7 @@ def shared_engine(
 ) -> Iterator[Engine]:
     """The same for all tests of a module."""
     folder = tmp_path_factory.mktemp("engine")
-    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), folder) as made:
+    with fresh_engine(request.param, request, folder) as made:
         yield made
 
 

@@ -43,7 +43,7 @@ def test_marts_are_right_when_a_worker_is_killed_during_the_build(
     two_workers: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Workbench(copy_of_project(tmp_path), Lake(tmp_path, two_workers.url))
-    bench.enter(monkeypatch)
+    bench.engine.enter(monkeypatch)
     bench.dbt("run-operation", "create_raw_tables")
     known = bench.fill(random_lab(1, mode="loads"))
     killing = threading.Thread(target=kill_once_both_have_worked, args=(two_workers,), daemon=True)

@@ -10,9 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 from support.engines import DuckDB
-from support.in_process import Done
-from support.load_processes import end_of, write_table
-from support.project import ROOT
+from support.in_process import Done, command
+from support.load_processes import write_table
 from support.raw_store import load_one, process, write_one
 
 from loader.engines import duckdb as duckdb_engine
@@ -30,24 +29,9 @@ SHELL = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flus
 @pytest.fixture
 def file(tmp_path: Path, loading_copy: Path, monkeypatch: pytest.MonkeyPatch) -> DuckDB:
     made = DuckDB(tmp_path / "labmart.duckdb")
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
+    made.enter(monkeypatch)
     monkeypatch.setenv("LABMART_PROJECT_DIR", str(loading_copy))
     return made
-
-
-def begin(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "loader", *map(str, arguments)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def labmart(*arguments: str | Path) -> Done:
-    return end_of(begin(*arguments))
 
 
 def test_a_file_that_another_program_has_open_is_named_with_the_program(
@@ -117,12 +101,12 @@ def test_who_only_looks_makes_no_file(file: DuckDB) -> None:
 
 
 def test_the_command_knows_a_database_without_a_server(file: DuckDB, tmp_path: Path) -> None:
-    assert labmart("db", "url") == Done(0, f"{file.path}\n", "")
-    assert "size     not made yet" in labmart("db", "status").out
+    assert command("db", "url") == Done(0, f"{file.path}\n", "")
+    assert "size     not made yet" in command("db", "status").out
     users = write_table(tmp_path / "users.csv", "users", range(3))
-    assert labmart("load", users).code == 0
-    assert f"file     {file.path}\nsize     " in labmart("db", "status").out
-    started = labmart("db", "start")
+    assert command("load", str(users)).code == 0
+    assert f"file     {file.path}\nsize     " in command("db", "status").out
+    started = command("db", "start")
     assert (started.code, "does not use the embedded PostgreSQL" in started.err) == (2, True)
 
 

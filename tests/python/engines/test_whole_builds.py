@@ -14,15 +14,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import duckdb
 import pytest
-from support.engines import Lake
+from support.engines import OLDER_POSTGRES, Lake
 from support.in_process import labmart
 from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
 from support.random_labs import Mode, catalogue_lab, random_lab
 from support.spark import KINDS, lake_on, session_at
-from support.workbench import OLDER_POSTGRES, Workbench, requested_workbench
+from support.workbench import Workbench, open_workbench
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +48,7 @@ MODES: tuple[Mode, ...] = ("seeds", "loads")
 )
 def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
     request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     engine: str,
     modes: tuple[Mode, ...],
@@ -57,7 +56,7 @@ def test_every_mart_of_the_catalogue_of_odd_values_is_as_calculated(
     if engine in KINDS:
         # As labmart has dbt build; plain dbt's builds are in test_marts_from_files.py.
         monkeypatch.setenv("LABMART_BUILD_SCHEMA", "labmart__beside")
-    with requested_workbench(engine, request, tmp_path_factory) as bench:
+    with open_workbench(engine, request, tmp_path) as bench:
         for mode in modes:
             bench.check(catalogue_lab(mode))
         if isinstance(bench.engine, Lake):
@@ -69,15 +68,11 @@ def check_that_anybody_reads(bench: Workbench, home: Path) -> None:
     import pandas  # type: ignore[import-untyped]  # its types are a package of their own
 
     build = max(path.name for path in (home / "published").iterdir())
-    folder = home / "builds" / build / "labmart" / "user_features"
     columns = ["user_id", "most_consumed_compounds", "total_exp_time_per_user"]
-    shown = {tuple(row[name] for name in columns) for row in bench.shown("user_features")}
-    by_pandas = pandas.read_parquet(folder)[columns].itertuples(index=False)
-    listed = ", ".join(columns)
-    by_duckdb = duckdb.execute(f"select {listed} from read_parquet('{folder}/*.parquet')")
-    for rows in (by_pandas, by_duckdb.fetchall()):
-        texts = (("" if pandas.isna(cell) else str(cell) for cell in row) for row in rows)
-        assert set(map(tuple, texts)) == shown
+    frame = pandas.read_parquet(home / "builds" / build / "labmart" / "user_features")[columns]
+    rows = frame.itertuples(index=False)
+    texts = {tuple("" if pandas.isna(cell) else str(cell) for cell in row) for row in rows}
+    assert texts == {tuple(row[name] for name in columns) for row in bench.shown("user_features")}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +94,7 @@ def test_builds_at_once_share_a_session_server_and_nothing_else(
     ]
     right = []
     for seed, bench in enumerate(benches[:2]):
-        bench.enter(monkeypatch)
+        bench.engine.enter(monkeypatch)
         right.append(marts(bench.fill(random_lab(seed, mode="loads", dirt=0))))
     builds = [
         subprocess.Popen(
@@ -113,7 +108,7 @@ def test_builds_at_once_share_a_session_server_and_nothing_else(
     said = [build.communicate()[1] for build in builds]
     assert [build.returncode for build in builds] == [0, 0, 0], "\n".join(said)
     for bench, expected in zip(benches, [*right, right[0]], strict=True):
-        bench.enter(monkeypatch)
+        bench.engine.enter(monkeypatch)
         assert bench.differences(expected) == []
     if engine == "spark":
         # Whoever else has a session there reads one of the two by the usual name.
@@ -125,7 +120,7 @@ def test_builds_at_once_share_a_session_server_and_nothing_else(
 @pytest.mark.parametrize("engine", ["postgres", "duckdb", OLDER_POSTGRES])
 def test_increments_through_the_command(
     request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     engine: str,
 ) -> None:
@@ -134,7 +129,7 @@ def test_increments_through_the_command(
     monkeypatch.setattr("loader.publications.LARGEST_INCREMENT", 9e9)
     labs = (random_lab(seed, mode="loads", dirt=0.05) for seed in range(40))
     lab = max(labs, key=lambda one: len(one.files))
-    with requested_workbench(engine, request, tmp_path_factory) as bench:
+    with open_workbench(engine, request, tmp_path) as bench:
         alone = (replace(one, status="current", workbook=one.load_id) for one in lab.files)
         files = list(bench.fill(Lab(tuple(alone))).files)
 
@@ -155,7 +150,7 @@ def test_increments_through_the_command(
         assert {one["mart"]: int(one["mart_rows"]) for one in status} == {
             mart: len(bench.shown(mart)) for mart in MARTS
         }
-        red = tmp_path_factory.mktemp("red") / "red.csv"
+        red = tmp_path / "red.csv"
         rows = "".join(f"{number},Ada,,soon\n" for number in range(10**9, 10**9 + 40))
         red.write_text(f"user_id,name,email,signup_date\n{rows}")
         bench.labmart("load", str(red))

@@ -30,8 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_check_gives_the_verdict_of_a_build(
     project: Path, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable, value in engine.environment.items():
-        monkeypatch.setenv(variable, value)
+    engine.enter(monkeypatch)
     monkeypatch.chdir(tmp_path)
     write("50% off.csv", WRONG)
     seeded = labmart(project, "load", "--check", "--max-rejected", "0", "50% off.csv")

@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,8 +56,7 @@ def content(engine: Engine, schema: str) -> dict[str, Rows]:
 def test_a_loader_that_is_killed_leaves_all_or_nothing(
     engine: Engine, loading_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in engine.environment.items():
-        monkeypatch.setenv(name, value)
+    engine.enter(monkeypatch)
     old = write_table(tmp_path / "old.csv", "users", range(500), broken_every=50)
     new = tmp_path / "new"
     write_table(new / "users.csv", "users", range(400, 10_000), broken_every=300)
@@ -118,6 +118,17 @@ def test_a_loader_that_is_killed_once_it_has_the_file(loading_copy: Path, tmp_pa
     ]
 
 
+def load_again(database: Database, new: Sequence[Path], *, known: int, **counts: int) -> None:
+    """A second call brings what the first one did not; of each table so many rows are new."""
+    again = labmart(database, "load", "--replace", *new)
+    assert (again.code, again.err.count("already loaded")) == (0, known), again
+    loads = database.rows("select load_id, status from labmart_raw.loads order by load_id")
+    assert loads == [(1, "superseded"), (2, "current"), (3, "current")]
+    for table, count in counts.items():
+        rows = database.rows(f"select count(*) from labmart_raw.{table} where load_id > 1")
+        assert rows == [(count,)], table
+
+
 @pytest.mark.parametrize(("held", "is_done"), [("copy", False), ("commit", True)])
 def test_a_loader_that_is_killed_in_its_copy_or_its_commit(
     database: Database, tmp_path: Path, held: str, is_done: bool
@@ -140,13 +151,7 @@ def test_a_loader_that_is_killed_in_its_copy_or_its_commit(
     found = state_of(database)
     assert (found == before) == (not is_done)
     database.rows("drop trigger hold on labmart_raw." + ("users" if held == "copy" else "loads"))
-    again = labmart(database, "load", "--replace", *new)
-    assert again.code == 0, again
-    assert again.err.count("already loaded") == (2 if is_done else 0)
-    loads = database.rows("select load_id, status from labmart_raw.loads order by load_id")
-    assert loads == [(1, "superseded"), (2, "current"), (3, "current")]
-    assert database.rows("select count(*) from labmart_raw.users where load_id > 1") == [(4_600,)]
-    assert database.rows("select count(*) from labmart_raw.compounds") == [(10_000,)]
+    load_again(database, new, known=2 if is_done else 0, users=4_600, compounds=10_000)
 
 
 def kill_server(place: Place) -> None:
@@ -184,16 +189,7 @@ def test_a_server_that_is_killed_ends_the_load_and_loses_nothing(
     assert "Nothing was written. See that the server runs, and call again." in ended.err
     start(place)
     assert state_of(database) == before
-    again = labmart(database, "load", "--replace", new)
-    assert again.code == 0, again
-    assert "already loaded" not in again.err
-    assert database.rows("select status from labmart_raw.loads order by load_id") == [
-        ("superseded",),
-        ("current",),
-        ("current",),
-    ]
-    assert database.rows("select count(*) from labmart_raw.users") == [(30_000,)]
-    assert database.rows("select count(*) from labmart_raw.compounds") == [(31_000,)]
+    load_again(database, [new], known=0, users=30_000, compounds=30_000)
 
 
 def test_a_server_that_is_gone_is_told_before_anything_is_read(

@@ -75,7 +75,7 @@ def person(
 ) -> Iterator[Person]:
     """Somebody with a project of their own, on each engine in turn."""
     project = loading_project(tmp_path / "own")
-    with fresh_engine(request.param, lambda: request.getfixturevalue("server"), tmp_path) as engine:
+    with fresh_engine(request.param, request, tmp_path) as engine:
         yield person_in(tmp_path, project, engine, monkeypatch)
 
 

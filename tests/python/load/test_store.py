@@ -18,6 +18,7 @@ import pytest
 from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Engine
+from support.in_process import labmart
 from support.load_processes import begin, end_of, wait_for
 from support.project import copy_of_project
 from support.raw_store import (
@@ -206,7 +207,7 @@ def test_memory_is_bounded_while_the_engine_is_slow() -> None:
     assert store.write_records(PEOPLE, PEOPLE.column_names, ",", batches()) == 100
     # Each record is 0.2 MB: one chunk of five is being made while one is written.
     assert len(store.ahead) == 20
-    assert max(store.ahead) == 5
+    assert max(store.ahead) <= 5
 
 
 @pytest.mark.parametrize("kind", [FileRefused, KeyboardInterrupt])
@@ -261,10 +262,10 @@ def test_loads_take_turns_and_who_waits_is_told_and_can_be_interrupted(engine: E
             assert loading.stderr.readline() == "another load is at work; waiting …\n"
         interrupted = waiting.pop()
         interrupted.send_signal(signal.SIGINT)
-        assert "KeyboardInterrupt" in interrupted.communicate(timeout=60)[1]
+        assert "KeyboardInterrupt" in interrupted.communicate(timeout=120)[1]
         assert write_one(first) == 1
         first.commit()
-    assert {loading.communicate(timeout=60) for loading in waiting} == {("2\n", ""), ("3\n", "")}
+    assert {loading.communicate(timeout=120) for loading in waiting} == {("2\n", ""), ("3\n", "")}
     assert engine.rows("select count(*) from labmart_raw.people") == [(9,)]
 
 
@@ -287,12 +288,17 @@ def test_an_interrupt_ends_a_load_and_leaves_nothing(engine: Engine, pause: floa
     assert loading.stdout is not None
     assert loading.stdout.readline() == "amid the load\n"
     loading.send_signal(signal.SIGINT)
-    out, err = loading.communicate(timeout=60)
+    out, err = loading.communicate(timeout=120)
     assert (out, err) == ("interrupted True\n", "")
     assert load_one(engine.profile()) == 1
 
 
 # What PostgreSQL does alone.
+
+END_THE_LOAD = (
+    "select pg_terminate_backend(pid) from pg_stat_activity "
+    "where datname = current_database() and application_name = 'labmart load'"
+)
 
 
 def test_a_schema_whose_name_would_be_cut_off_is_refused(database: Database) -> None:
@@ -309,10 +315,7 @@ def test_a_server_that_ends_the_connection_is_told(
     def batches() -> Iterator[Batch]:
         for number, one in enumerate(endless()):
             if number == 40:
-                database.rows(
-                    "select pg_terminate_backend(pid) from pg_stat_activity "
-                    "where datname = current_database() and application_name = 'labmart load'",
-                )
+                database.rows(END_THE_LOAD)
             yield one
 
     with (
@@ -383,10 +386,7 @@ def test_a_connection_lost_in_the_commit_says_that_nobody_knows(database: Databa
     with open_store(profile_of(database)) as store:
         write_one(store)
         store.settle()
-        database.rows(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
-            "where datname = current_database() and application_name = 'labmart load'",
-        )
+        database.rows(END_THE_LOAD)
         with pytest.raises(DatabaseFault, match="Either all of it was written or nothing"):
             store.engine.commit()
 
@@ -420,7 +420,7 @@ def test_dbt_waits_for_a_first_load_and_makes_the_tables_that_the_next_one_needs
         store.prepare(inputs)
         creating.start()
         waits = "select 1 from pg_locks where locktype = 'advisory' and not granted"
-        wait_for(lambda: bool(database.rows(waits)))
+        wait_for(lambda: bool(database.rows(waits)), patience=300)
         # The load is given up, so that it is dbt that makes the tables.
     creating.join()
     made = database.rows(
@@ -444,14 +444,19 @@ def test_prune_waits_for_a_build_and_deletes_what_does_not_count(
     for _ in range(3):
         load_one(profile_of(database))
     database.rows("update labmart_raw.loads set status = 'reverted' where load_id < 3")
+    told = "load 1 (people.csv into people), reverted: 3 rows, 0 rejected lines {}\n"
     with one_build_at_a_time(open_project(project)):
         pruning = begin(database, "--project-dir", project, "prune")
         assert pruning.stderr is not None
         assert "waiting for another build" in pruning.stderr.readline()
+        check = labmart(project, "prune", "--check", env=database.environment)
+        assert check.code == 0
+        assert told.format("would be deleted") in check.err
         assert database.rows("select count(*) from labmart_raw.people") == [(9,)]
     pruned = end_of(pruning)
-    assert "load 1 (people.csv into people), reverted: 3 rows, 0 rejected lines deleted" in (
-        pruned.err
-    )
+    assert told.format("deleted") in pruned.err
+    assert pruned.err.endswith("In all 2 with 6 rows deleted.\n")
     assert database.rows("select distinct load_id from labmart_raw.people") == [(3,)]
     assert database.rows("select load_id from labmart_raw.loads") == [(3,)]
+    again = labmart(project, "prune", env=database.environment)
+    assert "there is nothing to delete" in again.err

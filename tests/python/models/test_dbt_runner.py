@@ -7,17 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
+from support import load_processes
 from support.databases import Database, fresh_database, small_tablespace
 from support.in_process import Done, labmart
+from support.load_processes import end_of, wait_for
 from support.project import ROOT
 
 from loader.build import NOT_PUBLISHED
@@ -94,16 +92,7 @@ def tiny(tmp_path: Path) -> Path:
 
 def begin(root: Path, database: Database, *arguments: str) -> subprocess.Popen[str]:
     """Start `labmart build` in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "loader", "build", *arguments],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **database.environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run as a background job, SIGINT is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return load_processes.begin(database, "build", *arguments, project=root)
 
 
 def run(root: Path, database: Database, *arguments: str) -> Done:
@@ -181,12 +170,12 @@ def test_a_build_waits_for_another_tells_each_node_or_fault_and_sums_up(
         assert "waiting for another build" in process.stderr.readline()
         assert process.poll() is None
         fcntl.flock(lock, fcntl.LOCK_UN)
-    out, err = process.communicate()
-    assert (process.returncode, out) == (0, ""), err
-    lines = err.splitlines()
+    done = end_of(process)
+    assert (done.code, done.out) == (0, ""), done.err
+    lines = done.err.splitlines()
     assert sum("seed " in line and "numbers" in line and "done" in line for line in lines) == 1
     assert sum("model " in line and "doubled" in line and "done" in line for line in lines) == 1
-    assert "unique_doubled_n" not in err
+    assert "unique_doubled_n" not in done.err
     assert lines[-1].startswith("2 models and seeds built, 3 tests passed, 0 failed, 0 skipped, ")
     assert database.rows("select max(twice) from labmart.doubled") == [(10,)]
     # dbt's own commands find what was published.
@@ -249,21 +238,16 @@ def test_further_arguments_reach_dbt(tiny: Path, database: Database) -> None:
     assert "Nothing was built: dbt finds nothing for `--select nonsense`." in done.err
 
 
-def wait_for_sleeping(cursor: psycopg2.extensions.cursor, count: int) -> None:
+def wait_for_sleeping(database: Database, count: int) -> None:
     """Wait until so many queries of a slow build are running."""
-    deadline = time.monotonic() + 60
-    while True:
-        cursor.execute(SLEEPING)
-        if cursor.fetchone() == (count,):
-            return
-        assert time.monotonic() < deadline, f"no {count} sleeping queries"
-        time.sleep(0.1)
+    sleeping = (
+        "select count(*) from pg_stat_activity where datname = current_database() "
+        "and query like '%pg_sleep(300)%' and state = 'active' and pid <> pg_backend_pid()"
+    )
+    wait_for(lambda: database.rows(sleeping) == [(count,)], patience=60)
 
 
-SLEEPING = (
-    "select count(*) from pg_stat_activity where datname = current_database() "
-    "and query like '%pg_sleep(300)%' and state = 'active' and pid <> pg_backend_pid()"
-)
+SLOW = "select x from (select pg_sleep(300)::text as x) as slept where x is null"
 
 
 @pytest.mark.parametrize(
@@ -277,17 +261,12 @@ SLEEPING = (
 def test_an_interrupted_build_ends_dbt_and_its_query(
     tiny: Path, database: Database, number: signal.Signals, code: int
 ) -> None:
-    (tiny / "models/slow.sql").write_text(
-        "{{ config(materialized='table') }} select pg_sleep(300)::text as x"
-    )
+    (tiny / "models/slow.sql").write_text("{{ config(materialized='table') }} " + SLOW)
     process = begin(tiny, database, "--", "--select", "slow")
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        wait_for_sleeping(cursor, 1)
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-        wait_for_sleeping(cursor, 0)
-    assert process.returncode == code, said
-    assert "Traceback" not in said
+    wait_for_sleeping(database, 1)
+    process.send_signal(number)
+    assert end_of(process).code == code
+    wait_for_sleeping(database, 0)
 
 
 @pytest.mark.prove("kills in the middle of a build and of its tests: a build of its own for each")
@@ -297,21 +276,18 @@ def test_a_killed_build_changes_nothing_and_leaves_nobody_at_work(
 ) -> None:
     assert run(tiny, database, "build").code == 0
     (tiny / "seeds" / "numbers.csv").write_text("n,word\n3,three\n")
-    slow = "select x from (select pg_sleep(300)::text as x) as slept where x is null"
     config = "{{ config(materialized='table') }} " if sql.startswith("models") else ""
-    (tiny / sql).write_text(config + slow)
+    (tiny / sql).write_text(config + SLOW)
     process = begin(tiny, database)
-    with closing(database.connect()) as connection, connection.cursor() as cursor:
-        wait_for_sleeping(cursor, 1)
-        process.kill()
-        process.wait()
-        wait_for_sleeping(cursor, 0)
-        cursor.execute("select n from labmart.doubled order by 1")
-        assert cursor.fetchall() == [(1,), (2,)]
-        (tiny / sql).unlink()
-        assert run(tiny, database, "build").code == 0
-        cursor.execute("select n from labmart.doubled")
-        assert cursor.fetchall() == [(3,)]
+    wait_for_sleeping(database, 1)
+    process.kill()
+    process.wait()
+    wait_for_sleeping(database, 0)
+    published = "select n from labmart.doubled order by 1"
+    assert database.rows(published) == [(1,), (2,)]
+    (tiny / sql).unlink()
+    assert run(tiny, database, "build").code == 0
+    assert database.rows(published) == [(3,)]
 
 
 @pytest.mark.prove("three builds, and the right to mount a disk")

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import yaml
 from support.in_process import Done, program
 from support.project import ROOT, copy_of_project
 
-from loader.contract import Contract, mart_contracts, raw_contract
+from loader.contract import mart_contracts, raw_contract
 from loader.dbt import without_tests
 from loader.project import open_project
 from loader.service.marts import RowQuery
@@ -30,25 +30,57 @@ COLOURS = ("#c3cdd4", "#8fa3b0", "#e0a458", "#2a9d8f")
 Node = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def gate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, Path]:
-    """What the strict check of the YAML says, and where dbt has written what it then knows."""
-    folder = tmp_path_factory.mktemp("documentation")
-    project, target = copy_of_project(folder), folder / "target"
+def run_gate(project: Path, target: Path) -> Done:
+    """What the strict check of a project's YAML says; the target has what dbt then knows."""
     script = ROOT / "tests/python/support/yaml_gate.py"
-    return program(sys.executable, script, project, target, cwd=project), target
+    return program(sys.executable, script, project, target, cwd=project)
 
 
 @pytest.fixture(scope="module")
-def manifest(gate: tuple[Done, Path]) -> Node:
-    """What dbt knows of the project."""
-    found: Node = json.loads((gate[1] / "manifest.json").read_text(encoding="utf-8"))
-    return found
-
-
-def test_the_yaml_has_no_fault(gate: tuple[Done, Path]) -> None:
-    done, _ = gate
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """What dbt knows of the project, whose YAML has no fault."""
+    folder = tmp_path_factory.mktemp("documentation")
+    done = run_gate(copy_of_project(folder), folder / "target")
     assert done.code == 0, done.out + done.err
+    known: Node = json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8"))
+    return known
+
+
+# Misspellings, of dbt's own only those that it lets pass, each in a file of its own, so that none
+# hides another: the file, the key that is told, what is to stand there, and what stands there.
+CONTRACT = "config: {contract: {enforcd: true}}\n    columns:"
+MISSPELT_PATH = "data_tests:\n  labmrt: {+limit: 10}\nseeds:\n"
+TYPOS = (
+    ("models/marts/_marts.yml", "descripton", "      description:", "      descripton:"),
+    ("models/intermediate/_intermediate.yml", "data_tets", "data_tests:", "data_tets:"),
+    ("models/staging/_staging.yml", "wher", "where: error_rule", "wher: error_rule"),
+    ("models/staging/base/_base.yml", "enforcd", "columns:", CONTRACT),
+    ("models/staging/_sources.yml", "loaded_at_qury", "loaded_at_query:", "loaded_at_qury:"),
+    ("seeds/_seeds.yml", "colum_types", "column_types:", "colum_types:"),
+    ("models/marts/_unit_tests.yml", "unit_test", "unit_tests:", "unit_test:"),
+)
+PROJECT_TYPOS = (
+    ("dbt_project.yml", "matirialized", "+materialized: view", "+matirialized: view"),
+    ("dbt_project.yml", "quote_columns", "    +quote_columns:", "    quote_columns:"),
+    ("dbt_project.yml", "labmrt", "seeds:\n", MISSPELT_PATH),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.prove("tries the gate itself, typo by typo")
+@pytest.mark.parametrize("typos", [TYPOS, PROJECT_TYPOS], ids=["models", "project"])
+def test_every_typo_goes_red(
+    project_copy: Path, tmp_path: Path, typos: Sequence[tuple[str, str, str, str]]
+) -> None:
+    for name, _, right, wrong in typos:
+        text = (project_copy / name).read_text()
+        assert right in text
+        (project_copy / name).write_text(text.replace(right, wrong, 1))
+    done = run_gate(project_copy, tmp_path / "target")
+    assert done.code == 1, done.err
+    for name, key, *_ in typos:
+        told = [line for line in done.out.splitlines() if re.search(rf"\b{key}\b", line)]
+        assert [line for line in told if name in line or typos is PROJECT_TYPOS], (key, done.out)
 
 
 def described(manifest: Node) -> Iterator[Node]:
@@ -93,7 +125,7 @@ def test_the_contracts_are_what_dbt_makes_of_the_yaml(manifest: Node) -> None:
 
     project = open_project(ROOT)
     found = mart_contracts(project)
-    assert list(found) == [n["alias"] for n in sorted(marts(manifest), key=_place(found))]
+    assert set(found) == {n["alias"] for n in marts(manifest)}
     for node in marts(manifest):
         contract = found[node["alias"]]
         assert contract.description == " ".join(node["description"].split())
@@ -187,10 +219,6 @@ def test_unit_tests_hold_whatever_variables_a_run_is_given(manifest: Node) -> No
     for unit in manifest["unit_tests"].values():
         overridden = (unit["overrides"] or {}).get("vars", {})
         assert read[unit["model"]] <= overridden.keys(), unit["name"]
-
-
-def _place(found: dict[str, Contract]) -> Callable[[Node], int]:
-    return lambda node: list(found).index(node["alias"])
 
 
 def test_the_page_on_data_quality_has_every_rule_and_names_tests_that_there_are(

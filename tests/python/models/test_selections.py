@@ -9,15 +9,15 @@ process.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.graph.nodes import ManifestNode, ModelNode
-from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Postgres, fresh_engine
 from support.in_process import environment, labmart
@@ -26,6 +26,7 @@ from support.project import ROOT, copy_of_project
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("production")]
 
 PRODUCTION = "labmart"
+MODELS_AND_SEEDS = ("--resource-type", "seed", "--resource-type", "model")
 Row = tuple[object, ...]
 # A person's own: a view, a view on that, one of a mart that is a view itself, a materialized one.
 OWN = """
@@ -106,39 +107,35 @@ def relations(manifest: Manifest) -> set[str]:
 
 def built(manifest: Manifest, *kinds: str) -> list[ManifestNode]:
     """The nodes of these resource types that become relations, parents before children."""
-    nodes = [
+    order = TopologicalSorter(manifest.parent_map).static_order()
+    return [
         node
-        for node in manifest.nodes.values()
-        if node.resource_type in kinds and node.config.materialized != "ephemeral"
+        for unique_id in order
+        if (node := manifest.nodes.get(unique_id))
+        and node.resource_type in kinds
+        and node.config.materialized != "ephemeral"
     ]
-    return sorted(nodes, key=lambda node: (len(ancestors(manifest, node.unique_id)), node.name))
 
 
-def ancestors(manifest: Manifest, unique_id: str) -> set[str]:
-    return _reached(unique_id, lambda one: manifest.parent_map.get(one, []))
-
-
-def descendants(manifest: Manifest, unique_id: str) -> set[str]:
-    return _reached(unique_id, lambda one: manifest.child_map.get(one, []))
-
-
-def _reached(unique_id: str, following: Callable[[str], Iterable[str]]) -> set[str]:
-    reached: set[str] = set()
-    waiting = [unique_id]
-    while waiting:
-        for found in following(waiting.pop()):
-            if found not in reached:
-                reached.add(found)
-                waiting.append(found)
-    return reached
+def below(manifest: Manifest, model: ManifestNode) -> set[str]:
+    """The names of a model and of all that are built on it."""
+    ids = {model.unique_id}
+    for unique_id in TopologicalSorter(manifest.parent_map).static_order():
+        if ids.intersection(manifest.parent_map.get(unique_id, ())):
+            ids.add(unique_id)
+    return {
+        node.name
+        for unique_id in ids
+        if isinstance(node := manifest.nodes.get(unique_id), ModelNode)
+    }
 
 
 @pytest.fixture(scope="module")
-def lab(server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Production, built from the files of examples/messy."""
     folder = tmp_path_factory.mktemp("selections")
     with (
-        fresh_engine("postgres", lambda: server, folder) as engine,
+        fresh_engine("postgres", request, folder) as engine,
         environment(engine.environment, alone=True),
     ):
         assert isinstance(engine, Postgres)
@@ -146,7 +143,7 @@ def lab(server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         loaded = labmart(project.root, "load", str(ROOT / "examples" / "messy"))
         assert loaded.code == 0, loaded.err
         manifest = project.parse()
-        project.dbt("build", "--resource-type", "seed", "--resource-type", "model")
+        project.dbt("build", *MODELS_AND_SEEDS)
         engine.rows(OWN)
         yield Lab(project, engine, manifest, engine.rows(RELATIONS), engine.rows(CONTENTS))
 
@@ -176,24 +173,10 @@ def edited(lab: Lab, **edits: Callable[[str], str]) -> Iterator[None]:
         lab.project.parse()
 
 
-def commented(sql: str) -> str:
-    """What dbt takes for a change."""
-    return f"{sql}-- changed\n"
-
-
 def in_the_middle(manifest: Manifest) -> ManifestNode:
-    """The model that is built on others, and on which many others are built."""
-    models = {node.unique_id for node in built(manifest, "model")}
-    return max(
-        built(manifest, "model"),
-        key=lambda node: (
-            min(
-                len(models & descendants(manifest, node.unique_id)),
-                len(models & ancestors(manifest, node.unique_id)),
-            ),
-            node.name,
-        ),
-    )
+    """A model that is built on others, and on which many others are built."""
+    models = built(manifest, "model")
+    return max(models[len(models) // 3 :], key=lambda node: len(below(manifest, node)))
 
 
 def marts(manifest: Manifest) -> list[ManifestNode]:
@@ -216,6 +199,7 @@ def test_a_few_models_leave_the_database_whole(lab: Lab) -> None:
     roots = [node for node in built(lab.manifest, "model") if node.config.materialized == "table"]
     lab.dbt("run", "--select", roots[0].name)
     lab.dbt("run", "--select", "users", "experiments", in_the_middle(lab.manifest).name)
+    lab.dbt("show", "--select", marts(lab.manifest)[-1].name, "--limit", "1")
 
 
 @pytest.mark.prove(
@@ -232,7 +216,7 @@ def test_an_empty_build_leaves_the_database_whole(lab: Lab) -> None:
     lab.project.dbt("build", "--empty", "--exclude-resource-type", "unit_test")
     lab.is_whole("an empty build")
     assert lab.rows("labmart.users") == 0
-    lab.dbt("build", "--full-refresh", "--exclude-resource-type", "unit_test")
+    lab.dbt("build", "--full-refresh", *MODELS_AND_SEEDS)
 
 
 def test_a_retry_after_a_failure_leaves_the_database_whole(lab: Lab) -> None:
@@ -242,13 +226,8 @@ def test_a_retry_after_a_failure_leaves_the_database_whole(lab: Lab) -> None:
         lab.is_whole("a dbt run that fails")
     lab.dbt("--write-json", "retry")
     results = json.loads((lab.project.artifacts / "run_results.json").read_text(encoding="utf-8"))
-    retried = {r["unique_id"] for r in results["results"]}
-    models = {node.unique_id for node in built(lab.manifest, "model")}
-    assert {model.unique_id, *(models & descendants(lab.manifest, model.unique_id))} <= retried
-
-
-def test_a_mart_can_be_shown(lab: Lab) -> None:
-    lab.dbt("show", "--select", marts(lab.manifest)[-1].name, "--limit", "1")
+    retried = {result["unique_id"].rpartition(".")[2] for result in results["results"]}
+    assert below(lab.manifest, model) <= retried
 
 
 def test_views_show_what_was_built_last(lab: Lab, tmp_path: Path) -> None:
@@ -351,7 +330,7 @@ def test_what_is_changed_is_built_and_tested_beside_production(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What `make changed` does: in another schema, whose name is no change of any model."""
-    first, middle = built(lab.manifest, "model")[0], in_the_middle(lab.manifest)
+    middle = in_the_middle(lab.manifest)
     state = ("--select", "state:modified+", "--state", str(lab.project.artifacts))
 
     def modified() -> set[str]:
@@ -359,18 +338,10 @@ def test_what_is_changed_is_built_and_tested_beside_production(
         assert isinstance(listed.result, list)
         return set(listed.result)
 
-    def below(*nodes: ManifestNode) -> set[str]:
-        ids = {node.unique_id for node in nodes}.union(
-            *(descendants(lab.manifest, node.unique_id) for node in nodes)
-        )
-        found = (lab.manifest.nodes.get(one) for one in ids)
-        return {node.name for node in found if isinstance(node, ModelNode)}
-
     with developing(lab, monkeypatch):
         assert modified() == set()
-        with edited(lab, **{first.name: commented, middle.name: commented}):
-            assert modified() == below(first, middle)
-        with edited(lab, **{middle.name: commented}):
+        with edited(lab, **{middle.name: lambda sql: f"{sql}-- changed\n"}):
+            assert modified() == below(lab.manifest, middle)
             lab.dbt("build", *state, "--defer", "--favor-state")
             made = {name for name in lab.present() if name.startswith("dev")}
             assert f"dev{middle.schema.removeprefix(PRODUCTION)}.{middle.alias}" in made

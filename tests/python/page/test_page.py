@@ -416,11 +416,11 @@ def test_charts_are_described_and_have_their_numbers(page: Page, lab: PageLab) -
     expect(loads.get_by_role("listitem").first).to_contain_text(f"{rejected} rejected")
     # The first row and column of the heat map are of the busiest user and the chief compound.
     [busiest] = lab.items("/v1/marts/user_features", order="-total_exp_per_user", limit="1")
-    one = {"user_id": f"eq.{busiest['user_id']}", "compound_id": f"eq.{most['compound_id']}"}
+    pair = {"user_id": f"eq.{busiest['user_id']}", "compound_id": f"eq.{most['compound_id']}"}
     heat = page.get_by_role("figure", name="Which user lists which compound")
     expect(heat.get_by_role("columnheader").nth(1)).to_have_text("Caffeine")
     expect(heat.get_by_role("cell").first).to_have_text(
-        lab.column("user_compound_usage", "times_listed", **one)[0]
+        lab.column("user_compound_usage", "times_listed", **pair)[0]
     )
     times = page.get_by_role("figure", name="Run time of experiments")
     times.get_by_text("These numbers as a table").click()

@@ -95,23 +95,22 @@ def test_everything_is_for_everybody_in_every_state(page: Page, lab: PageLab) ->
     undone = page.locator("#history-body tr", has_text=UNDONE_FILE)
     expect(undone).to_contain_text("undone")
     nothing_sticks_out(page)
+    is_accessible(page)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        is_accessible(page)
-        found = page.evaluate(CONTRASTS)
-        assert len(found) > 300
-        assert [one for one in found if one[0] < 4.5] == [], scheme
+        contrasts = page.evaluate(CONTRASTS)
+        assert len(contrasts) > 300
+        assert [text for text in contrasts if text[0] < 4.5] == [], scheme
     hostile_names_are_text(page, lab)
     page.unroute_all(behavior="ignoreErrors")
     page.context.set_offline(True)
     expect(page.locator("#banner")).to_contain_text("No connection")
-    assert [one for one in page.evaluate(CONTRASTS) if one[0] < 4.5] == []
+    assert [text for text in page.evaluate(CONTRASTS) if text[0] < 4.5] == []
 
 
 def nothing_sticks_out(page: Page) -> None:
     for width in (768, 320):
         page.set_viewport_size({"width": width, "height": 640})
-        is_accessible(page)
         assert page.evaluate(STICKING_OUT) == []
         assert page.evaluate("document.documentElement.scrollWidth") == width
         # Fingers need room: buttons are at least 36 pixels high.
@@ -121,6 +120,7 @@ def nothing_sticks_out(page: Page) -> None:
             ".map(one => one.getBoundingClientRect().height)",
         )
         assert min(heights) >= 36
+    is_accessible(page)
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
@@ -129,8 +129,8 @@ STOPS = "a[href], button, input, select, summary, [tabindex]"
 
 def is_accessible(page: Page) -> None:
     """By all rules of axe-core; what it cannot judge, such as text in a drawing, CONTRASTS does."""
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    verdict = Axe().run(page)
+    assert verdict.violations_count == 0, verdict.generate_report()
 
 
 def hostile_names_are_text(page: Page, lab: PageLab) -> None:

@@ -25,11 +25,11 @@ UNSAFE = re.compile(
 FOREIGN = re.compile(r"(?<!\w)(?:https?:)?//(?!www\.w3\.org/2000/svg)\w")
 
 
-def asked(path: str, *, method: str = "GET", known: str = "") -> Any:
+def asked(path: str, *, method: str = "GET", tags: str = "") -> Any:
     """What the page's routes answer, alone: they need no database."""
     app = FastAPI(exception_handlers=HANDLERS)
     app.include_router(page_router)
-    return TestClient(app).request(method, path, headers={"If-None-Match": known})
+    return TestClient(app).request(method, path, headers={"If-None-Match": tags})
 
 
 def test_every_module_is_used_and_on_the_map() -> None:
@@ -60,9 +60,9 @@ def test_the_page_is_given_out_with_all_its_parts() -> None:
     module = asked("/assets/app.js")
     assert module.headers["content-type"] == "text/javascript; charset=utf-8"
     # What has not changed is not sent again.
-    known = f'"other", {module.headers["etag"]}'
-    assert asked("/assets/app.js", known=known).status_code == 304
-    assert asked("/assets/style.css", known=known).status_code == 200
+    tags = f'"other", {module.headers["etag"]}'
+    assert asked("/assets/app.js", tags=tags).status_code == 304
+    assert asked("/assets/style.css", tags=tags).status_code == 200
 
 
 @pytest.mark.parametrize(

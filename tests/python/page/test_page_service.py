@@ -69,6 +69,8 @@ def test_a_header_of_other_names_is_mended_by_keyboard_and_not_sent_again(
         with page.expect_request("**/v1/files?*") as again:
             button.press("Enter")
         assert "map=UserNr%3Duser_id" in again.value.url
+        # Its card takes the focus.
+        expect(page.get_by_role("article", name="Load of people.csv")).to_have_count(3)
         # Two encodings make words of these bytes.
         buffer = "user_id,name,email,signup_date\n8,Иванова,,\n9,Петрова,,\n".encode("cp1251")
         russian: FilePayload = {"name": "ru.csv", "mimeType": "", "buffer": buffer}

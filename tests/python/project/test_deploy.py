@@ -94,7 +94,7 @@ def test_make_writes_secrets_that_differ_and_stay(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     for _ in range(2):
         assert program("make", "--silent", "secrets", cwd=tmp_path).code == 0
-        texts = [(tmp_path / one["file"]).read_text() for one in COMPOSE["secrets"].values()]
+        texts = [(tmp_path / secret["file"]).read_text() for secret in COMPOSE["secrets"].values()]
         assert len(set(texts)) == len(texts)
         assert all(re.fullmatch(r"[0-9a-f]{64}", text) for text in texts)
     assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
@@ -126,8 +126,8 @@ def test_systemd_understands_the_unit(unit: Path, tmp_path: Path) -> None:
         pytest.skip("there is no systemd-analyze here")
     # It looks for the program; that of the tests is there.
     for other in UNITS:
-        there = other.read_text().replace("/srv/labmart/.venv/bin/labmart", "/bin/true")
-        (tmp_path / other.name).write_text(there.replace("User=labmart", "User=root"))
+        runnable = other.read_text().replace("/srv/labmart/.venv/bin/labmart", "/bin/true")
+        (tmp_path / other.name).write_text(runnable.replace("User=labmart", "User=root"))
     done = program(verifier, "verify", "--man=no", tmp_path / unit.name)
     assert done.code == 0, done.err
     assert unit.name not in done.err, done.err
@@ -193,8 +193,8 @@ def wrong_with(kind: str, value: object) -> list[str]:
 def test_kubernetes_knows_every_object_of_the_manifest(name: str) -> None:
     text = (ROOT / "deploy" / "kubernetes" / f"{name}.yaml").read_text()
     objects = list(yaml.safe_load_all(text))
-    assert [wrong for one in objects for wrong in wrong_with(one["kind"], one)] == []
-    by_kind = {one["kind"]: one for one in objects}
+    by_kind = {part["kind"]: part for part in objects}
+    assert [wrong for part in objects for wrong in wrong_with(part["kind"], part)] == []
     deployment = by_kind["Deployment"]["spec"]
     pod = deployment["template"]["spec"]
     templates = [deployment["template"]]

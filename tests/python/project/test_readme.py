@@ -82,7 +82,7 @@ def plain(line: str) -> str:
 
 
 def commands_of(*pages: Path) -> list[Command]:
-    return [found for page in pages for found in commands(page.read_text(encoding="utf-8"))]
+    return [command for page in pages for command in commands(page.read_text(encoding="utf-8"))]
 
 
 def calls(program: str) -> Iterator[list[str]]:
@@ -139,7 +139,6 @@ def test_every_dbt_call_parses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 @pytest.mark.slow
 def test_the_commands_give_what_is_shown(project_copy: Path, tmp_path: Path) -> None:
     """`labmart run`, as `make run` does, then each cheap command, in a copy of the project."""
-    wanted = commands_of(README, FILES)
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "labmart").write_text(f"#!/bin/sh\nexec '{sys.executable}' -m loader \"$@\"\n")
@@ -155,7 +154,9 @@ def test_the_commands_give_what_is_shown(project_copy: Path, tmp_path: Path) -> 
 
     faults: list[str] = []
     try:
-        for command in [c for c in wanted if c.line == "make run" or CHEAP.match(c.line)]:
+        for command in [
+            c for c in commands_of(README, FILES) if c.line == "make run" or CHEAP.match(c.line)
+        ]:
             done = run("labmart run" if command.line == "make run" else command.line)
             if done.code != 0 or (command.output and not shows(command.output, done.out)):
                 faults.append(f"$ {command.line}\n{done.out}exit code {done.code}")

@@ -76,7 +76,7 @@ def test_all_that_waits_is_written_in_order_before_one_build(jobs: JobStore) -> 
 def test_a_job_that_ends_its_worker_each_time_is_given_up(jobs: JobStore) -> None:
     job = accept(jobs)
     for attempt in range(1, MOST_ATTEMPTS + 1):
-        assert [(one.id, one.attempts) for one in jobs.claim()] == [(job, attempt)]
+        assert [(claimed.id, claimed.attempts) for claimed in jobs.claim()] == [(job, attempt)]
     assert jobs.claim() == []
     ended = jobs.find(job)
     assert ended.state == "failed"

@@ -61,21 +61,19 @@ def test_an_assistant_reads_what_the_service_gives(service: Server) -> None:
         async with Client(stdio_client(server)) as client:
             tools = (await client.list_tools()).tools
             assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools)
-            given = []
+            told = []
             for name, arguments, _ in calls:
                 result = await client.call_tool(name, arguments)
                 [content] = result.content
                 assert isinstance(content, TextContent)
-                given.append((result.is_error, content.text))
-            return {tool.name for tool in tools}, given
+                told.append((result.is_error, content.text))
+            return {tool.name for tool in tools}, told
 
-    names, given = anyio.run(answers)
+    names, told = anyio.run(answers)
     assert names == {name for name, *_ in calls}
-    for (name, arguments, wrong), (is_error, text) in zip(calls, given, strict=True):
+    for (name, arguments, wrong), (is_error, text) in zip(calls, told, strict=True):
         assert (is_error, wrong in text) == (bool(wrong), True), (name, arguments, text)
-    marts, features, nobody, issues, why, loads, status = (
-        json.loads(text) for _, text in given[:7]
-    )
+    marts, features, nobody, issues, why, loads, status = (json.loads(text) for _, text in told[:7])
     with service.client() as client:
         described = client.get("/v1/marts").json()
         assert marts == [{k: v for k, v in m.items() if k != "rows_url"} for m in described]

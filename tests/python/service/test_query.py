@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ _THINGS = st.lists(
 @TRIES
 @given(
     rows=_THINGS,
-    order=st.lists(st.tuples(st.integers(0, 4), st.booleans()), unique_by=lambda one: one[0]),
+    order=st.lists(st.tuples(st.integers(0, 4), st.booleans()), unique_by=itemgetter(0)),
     limit=st.integers(1, 9),
     least=st.integers(-3, 20),
 )
@@ -272,7 +273,7 @@ def test_each_format_has_the_same_rows_with_their_types(asker: Asker, tmp_path: 
     file.write_bytes(asker.get("things", format="parquet", order="-id", id="lt.9").content)
     with duckdb.connect() as engine:
         read = engine.execute(f"select * from '{file}'")
-        kinds, rows = [str(one[1]) for one in read.description or ()], read.fetchall()
+        kinds, rows = [str(column[1]) for column in read.description or ()], read.fetchall()
     assert kinds == ["BIGINT", "VARCHAR", "DECIMAL(18,6)", "DATE", "BOOLEAN"]
     assert rows == [row for row in reversed(ROWS) if row[0] < 9]
     workbook = asker.get("things", format="xlsx", select="id,name", id="lte.2")

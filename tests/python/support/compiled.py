@@ -9,34 +9,33 @@ reading of seeds) is left to whole builds: workbench.py.
 from __future__ import annotations
 
 import csv
-import datetime
 import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import duckdb
 import psycopg2.extras
-from support.databases import Database
+import pytest
 from support.dbt_project import DbtProject
-from support.engines import DuckDB, Engine, Postgres, fresh_engine
+from support.engines import DuckDB, Engine, Lake, Postgres, fresh_engine
 from support.in_process import environment
 from support.oracle import MARTS, Lab, marts
 from support.project import copy_of_project
-from support.spark import KINDS, lake_on, session_at
-from support.workbench import KEYS, differences, ledger_row
+from support.spark import session_at
+from support.workbench import KEYS, differences, ledger_row, printed
 
 from loader.publications import Relation as PublishedRelation
 from loader.publications import changes_of, replaced_rows
 
 Rows = Sequence[Sequence[object]]
+SENTENCES = {"input_issues": ("message",), "issue_counts": ("remedy",)}
 # What labmart sets while it builds an increment, and where.
 INCREMENT = {"LABMART_INCREMENT": "1"}
 NEXT = "labmart__next"
@@ -80,18 +79,6 @@ class CompiledProject:
     def relations(self) -> list[Relation]:
         """What has to be there before the first model."""
         return [*self.seeds.values(), *self.raw.values(), *(one for one, _ in self.fixed.values())]
-
-
-class Runner(Protocol):
-    """Runs the models of a compiled project on one engine."""
-
-    def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
-        """Every mart, ordered by its key, after the tables hold these rows and no others."""
-        ...
-
-    def query(self, sql: str) -> Rows:
-        """The rows of a query that reads no table."""
-        ...
 
 
 def compile_for(engine: Engine, folder: Path, **more: str) -> CompiledProject:
@@ -178,22 +165,32 @@ def tables_of(project: CompiledProject, lab: Lab) -> dict[str, Rows]:
     return dict(tables)
 
 
+def columns_of(mart: str) -> list[str]:
+    """The columns that the oracle knows, and the sentences of which it knows nothing."""
+    return [*MARTS[mart].split(), *SENTENCES.get(mart, ())]
+
+
 def _in_order(mart: str, relation: str) -> str:
-    keys = "".join(f", {at}" for at in range(1, KEYS[mart] + 1))
-    columns = ", ".join(MARTS[mart].split())
-    return f"select {columns} from {relation}" + (f" order by {keys[2:]}" if keys else "")
+    keys = ", ".join(str(at) for at in range(1, KEYS[mart] + 1))
+    return f"select {', '.join(columns_of(mart))} from {relation}" + (
+        f" order by {keys}" if keys else ""
+    )
 
 
 class Session:
-    """A transaction that is never committed; `run` gives the rows of statements."""
+    """What a laboratory is in on an engine, for nobody else to see."""
 
-    def __init__(self, run: Callable[[str], Rows], fill: Callable[[str, Rows], None]) -> None:
-        self.run, self._fill = run, fill
+    def __init__(self, run: Callable[[str], Rows], insert: Callable[[str, Rows], None]) -> None:
+        self._run, self._insert = run, insert
+
+    def run(self, sql: str) -> Rows:
+        """The rows of statements."""
+        return self._run(sql)
 
     def fill(self, tables: dict[str, Rows]) -> None:
         for name, rows in tables.items():
             if rows:
-                self._fill(name, rows)
+                self._insert(name, rows)
 
     def create(self, relations: Sequence[Relation]) -> None:
         for schema in sorted({one.name.rpartition(".")[0] for one in relations}):
@@ -212,115 +209,83 @@ class Session:
         return {mart: self.run(_in_order(mart, name)) for mart, name in project.marts.items()}
 
 
-class DatabaseRunner:
-    """See `Runner`. Nothing is ever committed."""
+class LakeSession(Session):
+    """The same in a lake: all relations are temporary views of one session, on Parquet."""
 
-    def session(self) -> AbstractContextManager[Session]:
-        raise NotImplementedError
+    def __init__(self, lake: Lake) -> None:
+        self._spark = session_at(lake.url)
+        self._place = Path(tempfile.mkdtemp(dir=lake.folder))
+        self._relations: dict[str, Relation] = {}
+        self._names: list[str] = []
 
-    def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
-        with self.session() as session:
-            session.create(project.relations)
-            session.fill(tables)
-            session.build(project.models)
-            return session.marts(project)
+    def _local(self, sql: str) -> str:
+        names = "|".join(re.escape(name) for name in self._names)
+        pattern = rf"(?<![\w.`])(?:{names})(?![\w`])"
+        return re.sub(pattern, lambda match: re.sub(r"\W+", "__", match[0]), sql)
 
-    def query(self, sql: str) -> Rows:
-        with self.session() as session:
-            return session.run(sql)
+    def run(self, sql: str) -> Rows:
+        return [tuple(row) for row in self._spark.sql(self._local(sql)).collect()]
 
+    def create(self, relations: Sequence[Relation]) -> None:
+        self._relations |= {relation.name: relation for relation in relations}
+        self._names += self._relations
 
-@dataclass(frozen=True)
-class PostgresRunner(DatabaseRunner):
-    database: Database
+    def fill(self, tables: dict[str, Rows]) -> None:
+        for relation, rows in tables.items():
+            name = self._local(relation)
+            path = str(self._place / f"{name}.parquet")
+            with duckdb.connect() as connection:
+                columns = self._relations[relation].columns.items()
+                listed = ", ".join(f'"{column}" {kind}' for column, kind in columns)
+                connection.execute(f"create table written ({listed})")
+                _insert(connection, "written", rows)
+                connection.table("written").write_parquet(path)
+            self._spark.read.parquet(path).createOrReplaceTempView(name)
 
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        with closing(self.database.connect()) as connection, connection.cursor() as cursor:
-            connection.autocommit = False
-
-            def run(sql: str) -> Rows:
-                # psycopg2 reads a percent sign as a parameter only where there are parameters.
-                cursor.execute(sql)
-                return cursor.fetchall() if cursor.description else []
-
-            def fill(name: str, rows: Rows) -> None:
-                psycopg2.extras.execute_values(cursor, f"insert into {name} values %s", rows)
-
-            yield Session(run, fill)
-            connection.rollback()
-
-
-@dataclass(frozen=True)
-class DuckDBRunner(DatabaseRunner):
-    path: Path
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        with duckdb.connect(str(self.path)) as connection:
-            connection.begin()
-            yield Session(
-                lambda sql: connection.execute(sql).fetchall(),
-                lambda name, rows: _insert(connection, {name: rows}),
-            )
-            connection.rollback()
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, tables: dict[str, Rows]) -> None:
-    for name, rows in tables.items():
-        for start in range(0, len(rows), 500):
-            part = rows[start : start + 500]
-            marks = ", ".join([f"({', '.join('?' * len(part[0]))})"] * len(part))
-            values = [value for row in part for value in row]
-            connection.execute(f"insert into {name} values {marks}", values)
-
-
-def _names(project: CompiledProject) -> list[str]:
-    return [*(one.name for one in project.relations), *(one.name for one in project.models)]
-
-
-@dataclass(frozen=True)
-class SparkRunner:
-    """See `Runner`. All relations are temporary views of one session, on Parquet in the folder."""
-
-    url: str
-    folder: Path
-
-    def read(self, project: CompiledProject, tables: dict[str, Rows]) -> dict[str, Rows]:
-        names = "|".join(re.escape(name) for name in _names(project))
-        pattern = re.compile(rf"(?<![\w.`])(?:{names})(?![\w`])")
-
-        def local(sql: str) -> str:
-            return pattern.sub(lambda match: re.sub(r"\W+", "__", match[0]), sql)
-
-        session = session_at(self.url)
-        place = Path(tempfile.mkdtemp(dir=self.folder))
-        for relation in project.relations:
-            path = place / f"{local(relation.name)}.parquet"
-            _write_parquet(path, relation, tables[relation.name])
-            session.read.parquet(str(path)).createOrReplaceTempView(local(relation.name))
-        for model in project.models:
-            name = local(model.name)
-            frame = session.sql(local(model.sql))
-            path = place / name
+    def build(self, models: Sequence[Model]) -> None:
+        self._names += [model.name for model in models]
+        for model in models:
+            name = self._local(model.name)
+            frame = self._spark.sql(self._local(model.sql))
+            path = str(self._place / name)
             # In the lake every model is Parquet. Sail writes no file for no rows.
-            frame.write.parquet(str(path))
-            session.read.schema(frame.schema).parquet(str(path)).createOrReplaceTempView(name)
-        return {
-            mart: [tuple(row) for row in session.sql(local(_in_order(mart, name))).collect()]
-            for mart, name in project.marts.items()
-        }
-
-    def query(self, sql: str) -> Rows:
-        return [tuple(row) for row in session_at(self.url).sql(sql).collect()]
+            frame.write.parquet(path)
+            self._spark.read.schema(frame.schema).parquet(path).createOrReplaceTempView(name)
 
 
-def _write_parquet(path: Path, relation: Relation, rows: Rows) -> None:
-    with duckdb.connect() as connection:
-        columns = ", ".join(f'"{name}" {kind}' for name, kind in relation.columns.items())
-        connection.execute(f"create table written ({columns})")
-        _insert(connection, {"written": rows})
-        connection.table("written").write_parquet(str(path))
+@contextmanager
+def session_on(engine: Engine) -> Iterator[Session]:
+    """What is done in it stays in it: nothing is ever committed."""
+    match engine:
+        case Postgres(database):
+            with closing(database.connect()) as connection, connection.cursor() as cursor:
+                connection.autocommit = False
+
+                def run(sql: str) -> Rows:
+                    # psycopg2 reads a percent sign as a parameter only where there are parameters.
+                    cursor.execute(sql)
+                    return cursor.fetchall() if cursor.description else []
+
+                def insert(name: str, rows: Rows) -> None:
+                    psycopg2.extras.execute_values(cursor, f"insert into {name} values %s", rows)
+
+                yield Session(run, insert)
+                connection.rollback()
+        case DuckDB(path):
+            with duckdb.connect(str(path)) as file:
+                file.begin()
+                yield Session(lambda sql: file.execute(sql).fetchall(), partial(_insert, file))
+                file.rollback()
+        case Lake():
+            yield LakeSession(engine)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: Rows) -> None:
+    for start in range(0, len(rows), 500):
+        part = rows[start : start + 500]
+        marks = ", ".join([f"({', '.join('?' * len(part[0]))})"] * len(part))
+        values = [value for row in part for value in row]
+        connection.execute(f"insert into {name} values {marks}", values)
 
 
 @dataclass(frozen=True)
@@ -328,20 +293,32 @@ class CompiledModels:
     """The models of the project on one engine; `increments` compiles them for increments."""
 
     project: CompiledProject
-    runner: Runner
+    engine: Engine
     increments: Callable[[], CompiledProject] | None = None
 
     def differences(self, lab: Lab) -> list[str]:
         """A sentence for each row of any mart that is not as the oracle says."""
-        return self.wrong(lab, self.runner.read(self.project, tables_of(self.project, lab)))
+        return self.wrong(lab, self.read(lab))
+
+    def read(self, lab: Lab) -> dict[str, Rows]:
+        """The marts of a laboratory, with `columns_of` each."""
+        with session_on(self.engine) as session:
+            session.create(self.project.relations)
+            session.fill(tables_of(self.project, lab))
+            session.build(self.project.models)
+            return session.marts(self.project)
 
     def wrong(self, lab: Lab, shown: dict[str, Rows]) -> list[str]:
         """The same of marts that have been read."""
         right = marts(lab)
         return [
             line
-            for mart, columns in MARTS.items()
-            for line in differences(mart, right[mart], _as_printed(columns.split(), shown[mart]))
+            for mart, rows in shown.items()
+            for line in differences(
+                mart,
+                right[mart],
+                [dict(zip(columns_of(mart), map(printed, row), strict=True)) for row in rows],
+            )
         ]
 
     def check(self, lab: Lab) -> None:
@@ -356,7 +333,6 @@ def check_history(models: CompiledModels, labs: Iterable[Lab]) -> None:
     Fails with what an increment leaves otherwise than the oracle says, or than a whole build.
     """
     assert models.increments is not None
-    assert isinstance(models.runner, DatabaseRunner)
     full, increment = models.project, models.increments()
     tables = [model.name for model in full.models if not model.is_view]
     own = replace(increment, raw={}).relations
@@ -368,7 +344,7 @@ def check_history(models: CompiledModels, labs: Iterable[Lab]) -> None:
             relation = PublishedRelation(suffix, model.node["alias"], replaced=rows)
             changes += changes_of(relation, NEXT, "labmart")
     first, *others = labs
-    with models.runner.session() as session:
+    with session_on(models.engine) as session:
 
         def left() -> dict[str, Rows]:
             return {
@@ -402,43 +378,15 @@ def check_history(models: CompiledModels, labs: Iterable[Lab]) -> None:
                 assert grown[name] == whole, f"step {step}: {name}"
 
 
-def _as_printed(columns: Sequence[str], rows: Rows) -> list[dict[str, str]]:
-    return [{name: _text(value) for name, value in zip(columns, row, strict=True)} for row in rows]
-
-
-def _text(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case Decimal():
-            return f"{value:f}"
-        case datetime.date():
-            return value.isoformat()
-        case _:
-            return str(value)
-
-
 @contextmanager
 def compiled_models(
-    engine: str, server: Callable[[], Database], folder: Path
+    engine: str, request: pytest.FixtureRequest, folder: Path
 ) -> Iterator[CompiledModels]:
     """The project as it stands, compiled for an engine, with a database of its own to run in."""
     project = copy_of_project(folder)
-    if engine in KINDS:
-        lake = lake_on(engine, folder)
-        yield CompiledModels(compile_for(lake, project), SparkRunner(lake.url, folder))
-        return
-    with fresh_engine(engine, server, folder) as target:
-        runner: Runner
-        match target:
-            case Postgres(database):
-                runner = PostgresRunner(database)
-            case DuckDB(path):
-                runner = DuckDBRunner(path)
+    with fresh_engine(engine, request, folder) as target:
         yield CompiledModels(
             compile_for(target, project),
-            runner,
+            target,
             cache(lambda: compile_for(target, project, LABMART_BUILD_SCHEMA=NEXT, **INCREMENT)),
         )

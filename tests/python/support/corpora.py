@@ -10,7 +10,6 @@ import json
 import lzma
 import re
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +19,7 @@ from typing import Any
 import duckdb
 from backports import zstd
 from support.copy_text import BLANKS, Cells, rows_of
+from support.files import archive_of
 from support.project import ROOT
 from support.workbooks import workbook
 
@@ -159,13 +159,5 @@ def written(form: str, rows: Sequence[Cells]) -> bytes:
     writer.writerows(rows)
     data = file.getvalue().encode("utf-16" if form == "utf-16" else "utf-8")
     if form == "zip":
-        return zipped({"a/users.csv": data, "b.csv.gz": gzip.compress(data)})
+        return archive_of([("a/users.csv", data), ("b.csv.gz", gzip.compress(data))])
     return _PACKED[form](data) if form in _PACKED else data
-
-
-def zipped(members: Mapping[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return out.getvalue()

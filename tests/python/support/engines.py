@@ -6,17 +6,19 @@ A test that asks for the fixture `engine` runs on every one of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pytest
 from support.databases import Database
 
 from loader.project import Profile
 
 Rows = list[tuple[object, ...]]
+OLDER_POSTGRES = "postgres-16"
 
 
 class Engine(ABC):
@@ -28,6 +30,11 @@ class Engine(ABC):
     @abstractmethod
     def environment(self) -> dict[str, str]:
         """What makes the project's profile mean it."""
+
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        """Have that environment."""
+        for variable, value in self.environment.items():
+            patch.setenv(variable, value)
 
     @abstractmethod
     def profile(self, schema: str = "labmart") -> Profile:
@@ -180,15 +187,26 @@ class Lake(Engine):
 
 
 @contextmanager
-def fresh_engine(name: str, server: Callable[[], Database], folder: Path) -> Iterator[Engine]:
-    """A fresh database; `server` gives that of these tests, and is asked only if it is needed."""
+def fresh_engine(name: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Engine]:
+    """A fresh database of an engine: of KINDS in spark.py with their server, `lake` without one.
+
+    A server is started, or asked for, only if it is needed.
+    """
     if name == "duckdb":
         # A database called as a schema would make `labmart.users` ambiguous in the tests' SQL.
         yield DuckDB(folder / "test.duckdb")
     elif name == "lake":
         yield Lake(folder)
-    else:
+    elif name in ("postgres", OLDER_POSTGRES):
         from support.databases import fresh_database
 
-        with fresh_database(server()) as database:
+        server = request.getfixturevalue("older_server" if name == OLDER_POSTGRES else "server")
+        with fresh_database(server) as database:
             yield Postgres(database)
+    else:
+        from support.spark import lake_on, session_at
+
+        lake = lake_on(name, folder)
+        # dbt finds the session that is there.
+        session_at(lake.url)
+        yield lake

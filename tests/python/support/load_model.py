@@ -71,12 +71,7 @@ class Model:
         return found | {entry.load_id: "reverted" for entry in self.entries if entry.undone}
 
     def expect(
-        self,
-        files: Sequence[Made],
-        arrived: Sequence[float],
-        *,
-        replace: bool,
-        share: float | int,
+        self, files: Sequence[Made], arrived: Sequence[float], *, replace: bool, share: float | int
     ) -> Expected:
         """What a load of these files does. `share`: a float is a share, an int a number.
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -55,7 +55,6 @@ def write_table(
 def begin(
     database: Database | Engine,
     *arguments: str | Path,
-    prefix: Sequence[str] = (),
     stdin: int = subprocess.DEVNULL,
     temporary: Path | None = None,
     project: Path = ROOT,
@@ -63,7 +62,7 @@ def begin(
     """Start `labmart …` in a session of its own, so that what it starts can be told."""
     extra = {"TMPDIR": str(temporary)} if temporary else {}
     return subprocess.Popen(
-        [*prefix, sys.executable, "-m", "loader", *map(str, arguments)],
+        [sys.executable, "-m", "loader", *map(str, arguments)],
         cwd=project,
         env={**os.environ, **database.environment, **extra},
         stdin=stdin,
@@ -86,15 +85,10 @@ def end_of(process: subprocess.Popen[str], patience: float = PATIENCE) -> Done:
     return Done(process.returncode, out, err)
 
 
-def labmart(
-    database: Database,
-    *arguments: str | Path,
-    prefix: Sequence[str] = (),
-    temporary: Path | None = None,
-) -> Done:
+def labmart(database: Database, *arguments: str | Path, temporary: Path | None = None) -> Done:
     """Run `labmart …` to its end; in this process, where nothing asks for one of its own."""
-    if prefix or temporary:
-        return end_of(begin(database, *arguments, prefix=prefix, temporary=temporary))
+    if temporary:
+        return end_of(begin(database, *arguments, temporary=temporary))
     return in_process.labmart(ROOT, *map(str, arguments), env=database.environment)
 
 

@@ -145,9 +145,9 @@ class PageLab:
 
     def description(self, mart: str, column: str = "") -> str:
         """What the API says of a mart, or of a column of it, without its marks of code."""
-        [described] = [found for found in self.ask("/v1/marts", {}) if found["name"] == mart]
+        [described] = [each for each in self.ask("/v1/marts", {}) if each["name"] == mart]
         if column:
-            [described] = [found for found in described["columns"] if found["name"] == column]
+            [described] = [each for each in described["columns"] if each["name"] == column]
         return str(described["description"]).replace("`", "")
 
     def load_id(self, file: str) -> int:

@@ -56,8 +56,7 @@ def person_in(
     folder: Path, project: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> Person:
     """Somebody who works in the folder, with a schema that is not there yet."""
-    for variable, value in engine.environment.items():
-        monkeypatch.setenv(variable, value)
+    engine.enter(monkeypatch)
     name = f"c{uuid.uuid4().hex[:12]}"
     monkeypatch.setenv("LABMART_SCHEMA", name)
     monkeypatch.setenv("LABMART_RAW_SCHEMA", f"{name}_raw")

@@ -24,16 +24,7 @@ from pathlib import Path
 import duckdb
 from backports import zstd
 from support.copy_text import BLANKS
-from support.random_tables import (
-    WESTERN,
-    Cell,
-    Cells,
-    Draft,
-    Rejected,
-    Table,
-    draft,
-    is_record,
-)
+from support.random_tables import WESTERN, Cell, Cells, Draft, Rejected, Table, draft, is_record
 from support.workbooks import workbook
 
 # What openpyxl and xlwt refuse, or write as something else.

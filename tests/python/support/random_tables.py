@@ -101,11 +101,7 @@ class Draft:
 
 
 def draft(
-    rng: random.Random,
-    fits: Callable[[str], bool],
-    *,
-    western: bool = False,
-    nameless: bool = True,
+    rng: random.Random, fits: Callable[[str], bool], *, western: bool = False, nameless: bool = True
 ) -> Draft:
     """A random table whose texts all fit. Its columns stand in any order, among others."""
     entry = rng.choice(INPUTS)

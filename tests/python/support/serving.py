@@ -79,18 +79,18 @@ def project_to_serve(folder: Path) -> Path:
 
 
 @contextmanager
-def serving_here(project: Path, database: Database, **given: Any) -> Iterator[Server]:
+def serving_here(project: Path, database: Database, **fields: Any) -> Iterator[Server]:
     """A server in a thread of this process, which starts at once; without a worker, if not asked.
 
-    `given` are fields of Settings.
+    `fields` are those of Settings.
     """
     told: queue.SimpleQueue[object] = queue.SimpleQueue()
     errors = QueueHandler(told)
     errors.setLevel(logging.ERROR)
     logging.getLogger("uvicorn.error").addHandler(errors)
     with environment(database.environment):
-        found = find_database(Project(project, project), None)
-        settings = Settings(found, port=0, **{"worker": False, **given})
+        opened = find_database(Project(project, project), None)
+        settings = Settings(opened, port=0, **{"worker": False, **fields})
         with listening(settings) as (server, listener):
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             thread.start()
@@ -132,10 +132,10 @@ def serving(
     threading.Thread(target=listen, daemon=True).start()
     try:
         assert begun.wait(_PATIENCE), said
-        found = re.search(r"http://\S+", "".join(said))
-        assert found or command != "serve", said
+        url = re.search(r"http://\S+", "".join(said))
+        assert url or command != "serve", said
         spool = project / ".labmart" / "uploads"
-        yield Server(found[0] if found else "", database, project, spool, said, process.pid)
+        yield Server(url[0] if url else "", database, project, spool, said, process.pid)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -12,22 +12,20 @@ import io
 import random
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 
 import pytest
-from support.databases import Database
 from support.dbt_project import DbtProject
 from support.engines import Engine, fresh_engine
 from support.in_process import labmart
 from support.oracle import MARTS, File, Lab, Value, lost_lines, marts
 from support.project import copy_of_project
 from support.raw_store import DAY
-from support.spark import KINDS, lake_on, session_at
 
 from loader.engines.raw_store import open_store
 from loader.ledger import APPEND, Load
@@ -52,8 +50,6 @@ KEYS = {
 _MODELS_ALONE = [
     part for kind in ("test", "unit_test", "exposure") for part in ("--exclude-resource-type", kind)
 ]
-Shown = str | Decimal
-OLDER_POSTGRES = "postgres-16"
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,6 @@ class Workbench:
 
     project: Path
     engine: Engine
-
-    def enter(self, patch: pytest.MonkeyPatch) -> None:
-        """Make the project's profile mean the engine."""
-        for variable, value in self.engine.environment.items():
-            patch.setenv(variable, value)
 
     @property
     def profile(self) -> Profile:
@@ -142,10 +133,6 @@ class Workbench:
         text = io.StringIO(self.labmart("show", mart, "--format", "csv"), newline="")
         return list(csv.DictReader(text, strict=True))
 
-    def all_shown(self) -> dict[str, str]:
-        """What the command prints of each mart."""
-        return {mart: self.labmart("show", mart, "--format", "csv") for mart in MARTS}
-
     def check(self, lab: Lab) -> None:
         """Fill, build, and fail with what is not as the oracle says."""
         known = self.fill(lab)
@@ -159,33 +146,13 @@ class Workbench:
 
 
 @contextmanager
-def requested_workbench(
-    name: str, request: pytest.FixtureRequest, factory: pytest.TempPathFactory
-) -> Iterator[Workbench]:
-    """The workbench of an engine, or of OLDER_POSTGRES."""
-    older = name == OLDER_POSTGRES
-    engine, server = ("postgres", "older_server") if older else (name, "server")
-    folder = factory.mktemp("workbench")
-    with open_workbench(engine, lambda: request.getfixturevalue(server), folder) as opened:
-        yield opened
-
-
-@contextmanager
 def open_workbench(
-    engine: str, server: Callable[[], Database], folder: Path
+    engine: str, request: pytest.FixtureRequest, folder: Path
 ) -> Iterator[Workbench]:
     """A copy of the project in the folder, with an empty database of the engine."""
-    project = copy_of_project(folder)
-    with ExitStack() as stack:
-        fresh: Engine
-        if engine in KINDS:
-            fresh = lake_on(engine, folder)
-            # dbt finds the session that is there.
-            session_at(fresh.url)
-        else:
-            fresh = stack.enter_context(fresh_engine(engine, server, folder))
-        bench = Workbench(project, fresh)
-        bench.enter(stack.enter_context(pytest.MonkeyPatch.context()))
+    with fresh_engine(engine, request, folder) as fresh, pytest.MonkeyPatch.context() as patch:
+        fresh.enter(patch)
+        bench = Workbench(copy_of_project(folder), fresh)
         bench.dbt("run-operation", "create_raw_tables")
         yield bench
 
@@ -231,12 +198,8 @@ def differences(
     columns = MARTS[mart].split()
     if shown and (lacking := [c for c in columns if c not in shown[0]]):
         return [f"{mart} has no column {', '.join(lacking)}"]
-    decimals = {c for row in expected for c in columns if isinstance(row[c], Decimal)}
-    right = [tuple(_comparable(row[c]) for c in columns) for row in expected]
-    found = [
-        tuple(Decimal(row[c]) if c in decimals and row[c] else row[c] for c in columns)
-        for row in shown
-    ]
+    right = [tuple(printed(row[c]) for c in columns) for row in expected]
+    found = [tuple(row[c] for c in columns) for row in shown]
     size = KEYS[mart]
     if size and right != found and Counter(right) == Counter(found):
         return [f"{mart}: the rows are right but not in the order of the key"]
@@ -252,12 +215,16 @@ def differences(
     ]
 
 
-def _comparable(value: Value) -> Shown:
-    """The oracle's value as `--format csv` prints it; decimals stay numbers."""
-    if isinstance(value, Decimal):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    return "" if value is None else str(value)
+def printed(value: object) -> str:
+    """A value as `--format csv` prints it."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case Decimal():
+            return f"{value:f}"
+        case datetime.date():
+            return value.isoformat()
+        case _:
+            return str(value)

@@ -294,14 +294,11 @@ def test_lines_that_a_guess_cannot_explain_are_undecodable(
     assert (wrong.count("undecodable"), len(rows)) == (undecodable, count + 10 - undecodable)
 
 
-@pytest.mark.parametrize("text", ['="{}"', '"=""{}"""', ' ="{}" ', '" =""{}"" "'])
-def test_a_text_for_excel_is_its_text(text: str) -> None:
-    lines = [",".join((text.format(f"{n:03d}"), *PEOPLE[n - 1][1:])) for n in range(1, 8)]
-    rows, _, wrong = table_of("\n".join([HEADER, *lines]))
-    assert [row[0] for row in rows] == [f"{n:03d}" for n in range(1, 8)]
-    assert wrong == ""
-    for content in (f'{HEADER}\n1,"=""Ada""",,\n', written("xlsx", [NAMES, ("1", '="Ada"')])):
-        assert table_of(content)[0] == [("1", "Ada", None, None)]
+@pytest.mark.parametrize("cell", ['="01"', '"=""01"""', ' ="01" ', '" =""01"" "'])
+def test_a_text_for_excel_is_its_text(cell: str) -> None:
+    for content in (f"{HEADER}\n{cell},Ada,,\n", written("xlsx", [NAMES, ('="01"', "Ada")])):
+        rows, _, wrong = table_of(content)
+        assert (rows, wrong) == ([("01", "Ada", None, None)], "")
 
 
 HEADERS = [

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from support.accounts import account_of
-from support.corpora import INPUTS, NAMES, read, table_of, written, zipped
+from support.corpora import INPUTS, NAMES, read, table_of, written
+from support.files import archive_of
 
 from loader.errors import UsageError
 from loader.files import collect
@@ -172,10 +173,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         "\n".join('"' + line.replace('"', '""') + '";;' for line in PLAIN.splitlines()),
         "line 1: each line is one quoted cell",
     ),
-    "an unusual delimiter": (
-        text("→"),
-        "has another delimiter than usual, say it with --delimiter",
-    ),
+    "an unusual delimiter": (text("→"), "another delimiter than usual, say it with --delimiter"),
     "an open mark in the header": (f'"{PLAIN}', "quotation marks are not right"),
     "two inputs side by side": (
         f"{HEADER},,compound_id,compound_name,compound_structure\n1,a,b,c,,1,d,H2O\n",
@@ -191,9 +189,9 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "EBCDIC": (PLAIN.replace("é", "e").encode("cp500"), "some"),
     "gzip of nothing": (gzip.compress(b""), "it is empty"),
     "gzip cut short": (gzip.compress(PLAIN.encode())[:-9], "is cut short"),
-    "zip of nothing": (zipped({}), "some"),
-    "zip without its end": (zipped({"a.csv": PLAIN.encode()})[:-30], "table of contents"),
-    "zip named as workbook": (zipped({"[Content_Types].xml": b"<x/>"}), "no .xlsx"),
+    "zip of nothing": (archive_of([]), "some"),
+    "zip without its end": (archive_of([("a.csv", PLAIN)])[:-30], "table of contents"),
+    "zip named as workbook": (archive_of([("[Content_Types].xml", "<x/>")]), "no .xlsx"),
     "a line too long": (f"{HEADER}\n{'x' * (33 << 20)}", "longer than 32 MiB"),
 }
 

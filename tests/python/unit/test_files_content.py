@@ -21,7 +21,6 @@ from support.files import archive_of
 from loader.errors import FileRefused
 from loader.files.content import content_of
 
-# The same in every process: the tests are named after it.
 RANDOM = random.Random(7).randbytes(70_000)
 HEADER = "user_id,name,email,signup_date\n"
 
@@ -63,6 +62,7 @@ def office(*parts: str) -> bytes:
             for encoding in ("utf-16-le", "utf-16-be", "gb18030", "shift_jis")
         ),
     ],
+    ids=lambda data: ascii(data[:20]),
 )
 def test_what_could_be_a_table_is_text(data: bytes, path: Path) -> None:
     assert kind_of(path, data) == "text"

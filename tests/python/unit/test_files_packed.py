@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -229,17 +229,19 @@ def test_members_that_cannot_be_read_are_problems_one_by_one(path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("names", "end", "says"),
     [
-        (archive_of([("a.csv", USERS)])[:-10], "table of contents at the end is missing"),
-        (archive_of([]), "a zip archive without any file in it"),
-        (archive_of([("folder/", b"")]), "a zip archive without any file in it"),
-        (archive_of(((f"{n}.csv", b"") for n in range(10_001)), 0), "it has 10,001 members"),
+        (["a.csv"], -10, "table of contents at the end is missing"),
+        ([], None, "a zip archive without any file in it"),
+        (["folder/"], None, "a zip archive without any file in it"),
+        (range(10_001), None, "it has 10,001 members"),
     ],
-    ids=["cut short", "empty", "a folder", "too many"],
 )
-def test_an_archive_as_a_whole_may_be_a_problem(path: Path, data: bytes, says: str) -> None:
-    assert says in unpacked(path, data)[1]
+def test_an_archive_as_a_whole_may_be_a_problem(
+    path: Path, names: Sequence[str | int], end: int | None, says: str
+) -> None:
+    data = archive_of(((str(name), b"") for name in names), zipfile.ZIP_STORED)
+    assert says in unpacked(path, data[:end])[1]
 
 
 def test_archives_nest_once(path: Path) -> None:

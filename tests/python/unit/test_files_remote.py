@@ -128,14 +128,6 @@ def bucket(s3_environment: str) -> str:
     return "s3://lab"
 
 
-def test_an_object_that_is_meant_twice_comes_once(bucket: str) -> None:
-    paths = [f"{bucket}/exports/users.csv", f"{bucket}/exports/u*.csv", f"{bucket}/exports/2024"]
-    found, contents = collected(*paths, *paths, f"{bucket}/large.csv")
-    names = [paths[0], f"{bucket}/exports/2024/b.csv", f"{bucket}/large.csv"]
-    assert contents == dict(zip(names, (USERS, USERS, LARGE), strict=True))
-    assert all(file.temporary for file in found.files)
-
-
 def test_an_object_arrives_when_it_was_written_and_a_page_when_it_is_fetched(
     bucket: str, web: str
 ) -> None:
@@ -147,21 +139,37 @@ def test_an_object_arrives_when_it_was_written_and_a_page_when_it_is_fetched(
     assert page.changed_at > begun - 1
 
 
-@pytest.mark.parametrize("end", ["", "/"])
-def test_a_prefix_means_all_objects_below(bucket: str, end: str) -> None:
-    found, contents = collected(f"{bucket}/exports{end}", exclude=("2024",))
-    assert list(contents) == [f"{bucket}/exports/plate #1?.csv", f"{bucket}/exports/users.csv"]
-    assert (*found.skipped,) == (f"{bucket}/exports/.x", f"{bucket}/exports/2024/b.csv")
+PLATE, OTHER = "exports/plate #1?.csv", "exports/2024/b.csv"
+
+
+@pytest.mark.parametrize(
+    ("paths", "exclude", "files", "skipped"),
+    [
+        ("exports", "2024", [PLATE, "exports/users.csv"], ["exports/.x", OTHER]),
+        ("exports/", "2024", [PLATE, "exports/users.csv"], ["exports/.x", OTHER]),
+        ("exports/**/*.csv", "none", [OTHER, PLATE, "exports/users.csv"], []),
+        # What is meant twice comes once.
+        (
+            "exports/users.csv exports/u*.csv large.csv",
+            "none",
+            ["exports/users.csv", "large.csv"],
+            [],
+        ),
+    ],
+)
+def test_objects_are_fetched_by_key_prefix_and_pattern(
+    bucket: str, paths: str, exclude: str, files: list[str], skipped: list[str]
+) -> None:
+    addresses = [f"{bucket}/{path}" for path in paths.split(" ")]
+    found, contents = collected(*addresses, *addresses, exclude=[exclude])
+    wanted = {f"{bucket}/{key}": LARGE if key == "large.csv" else USERS for key in files}
+    assert list(contents.items()) == list(wanted.items())
+    assert [*found.skipped] == [f"{bucket}/{key}" for key in skipped]
+    assert all(file.temporary for file in found.files)
     assert not found.problems
 
 
-def test_a_pattern_means_the_objects_that_match(bucket: str) -> None:
-    _, contents = collected(f"{bucket}/exports/**/*.csv")
-    assert set(contents) == {
-        f"{bucket}/exports/plate #1?.csv",
-        f"{bucket}/exports/users.csv",
-        f"{bucket}/exports/2024/b.csv",
-    }
+def test_a_pattern_that_no_object_matches_is_a_wrong_call(bucket: str) -> None:
     with pytest.raises(NothingToLoad, match=r"^s3://lab/\*\.xlsx: there is no file there"):
         collected(f"{bucket}/*.xlsx")
 

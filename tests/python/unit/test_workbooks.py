@@ -27,13 +27,7 @@ from support.workbooks import (
 )
 
 from loader.parsers.sheets import workbook_sheets
-from loader.parsers.workbook_child import (
-    date_text,
-    number_text,
-    ods_sheets,
-    portions,
-    xlsx_sheets,
-)
+from loader.parsers.workbook_child import date_text, number_text, ods_sheets, portions, xlsx_sheets
 
 # value, number format, text
 CELLS: list[tuple[object, str, str | None]] = [
