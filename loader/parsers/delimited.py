@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 
 from loader.errors import FileRefused, NoTable
 from loader.parsers.encoding import Encoding, Open, decode, decoded, encoding_of, said_encoding
@@ -196,9 +196,9 @@ def _with_header(
         single_match(name, f", {where}", best[0].match.cells, inputs)
         layout = _with_width(name, best[0], sample, inputs)
         width = len(layout.match.cells)
+        whole = width + layout.surplus
         above = _records(sample[:at], layout.dialect, limit=at)
-        cut = ((n, r.cells, len(r.cells) - layout.surplus == width) for n, r in above)
-        rows = (Row(n, cells[:width] if has_surplus else cells) for n, cells, has_surplus in cut)
+        rows = (Row(n, r.cells[: width if len(r.cells) == whole else None]) for n, r in above)
         refuse_records_above(name, layout.match, where, rows)
         return layout
     raise _nothing_found(name, sample, inputs, options)
@@ -264,19 +264,18 @@ def _with_width(name: str, layout: TextLayout, sample: str, inputs: Sequence[Inp
     Raises FileRefused if the records may as well begin with row names, which would pass for ids,
     and end one column later than the header seems to say.
     """
-    match, rows = layout.match, []
-    for _, record in _records(sample[layout.begin :], layout.dialect):
-        if len(columns_alike(record.cells, inputs)) > 1:
-            break
-        if not record.fault and is_filled(record.cells):
-            rows.append(record.cells)
-    width = len(match.cells)
+    match, width = layout.match, len(layout.match.cells)
+    records = _records(sample[layout.begin :], layout.dialect)
+    rows = [record.cells for _, record in records if not record.fault and is_filled(record.cells)]
+    if header_key(match.cells[-1]) and all(len(row) == width for row in rows):
+        return layout
+    # What stands below a second header says nothing of the first.
+    rows = [*takewhile(lambda cells: len(columns_alike(cells, inputs)) < 2, rows)]
     usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else width
     if usual < width and not any(map(header_key, match.cells[usual:])):
         match = HeaderMatch(match.input, match.columns[:usual], match.cells[:usual])
         return replace(layout, match=match)
-    is_left_over = any(is_filled(row[width:]) for row in rows)
-    if usual > width and is_left_over:
+    if any(is_filled(row[width:]) for row in rows):
         return layout
     whole = [[(cell or "").strip(BLANKS) for cell in row] for row in rows if len(row) == usual]
     is_nameless = not header_key(match.cells[-1]) and any(row[-1] for row in whole)
