@@ -14,7 +14,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -253,9 +253,13 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """A build, what failed of it, the number under which it was published, and what it is."""
+    """A build, what failed of it, the number under which it was published, and what it is.
+
+    `built` is where its marts can be read, red ones too.
+    """
 
     run: DbtRun
+    built: Database
     failures: list[FailedNode] = field(default_factory=list)
     published: int | None = None
     is_increment: bool = False
@@ -267,14 +271,13 @@ def build_and_publish(
     report: Report | None = None,
     *,
     width: int | None = None,
-    red: Callable[[Database], None] = lambda _: None,
 ) -> BuildOutcome | None:
     """Build and test beside what readers see, and put it in place if all is well.
 
     None if that would do again what the last one did, and `full` does not want it. `extra` of the
-    options says what dbt is to do, and where readers look: nothing is published then. `red` is
-    called with what a red build has left. Raises what `check_seeds` does, UsageError if dbt refuses
-    `extra` or finds nothing to do for it, and DatabaseFault if the build cannot be put in place.
+    options says what dbt is to do, and where readers look: nothing is published then. Raises what
+    `check_seeds` does, UsageError if dbt refuses `extra` or finds nothing to do for it, and
+    DatabaseFault if the build cannot be put in place.
     """
     project, profile = database.project, database.profile
     check_seeds(project.seeds)
@@ -303,11 +306,10 @@ def build_and_publish(
             # What dbt reads there describes whole builds.
             if place and not plan.is_increment:
                 _tell_dbt(run.artifacts, project.target, place, profile.schema)
-            return BuildOutcome(run, [], number, plan.is_increment)
+            return BuildOutcome(run, database, [], number, plan.is_increment)
     failed = failures(run, database, width) if run.exit_code else []
-    if failed:
-        red(replace(database, profile=profile.with_schema(place)) if place else database)
-    return BuildOutcome(run, failed)
+    beside = replace(database, profile=profile.with_schema(place)) if place else database
+    return BuildOutcome(run, beside, failed)
 
 
 def stand_by(database: Database, options: BuildOptions) -> None:
@@ -337,18 +339,16 @@ def _tell_dbt(artifacts: Path, target: Path, place: str, schema: str) -> None:
         (target / name).write_text(text.replace(place, schema), encoding="utf-8")
 
 
-def run_and_report(
-    database: Database, options: BuildOptions, red: Callable[[Database], None] = lambda _: None
-) -> bool:
-    """Build and publish, tell on stderr how it went; True if all is well.
+def run_and_report(database: Database, options: BuildOptions) -> tuple[bool, Database]:
+    """Build and publish, tell on stderr how it went; whether all is well, and where its marts are.
 
     A build that would do again what the last one did is left out. See `build_and_publish`.
     """
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
-    outcome = build_and_publish(database, options, width=width, red=red)
+    outcome = build_and_publish(database, options, width=width)
     if outcome is None:
         print(UNCHANGED, file=sys.stderr)
-        return True
+        return True, database
     run = outcome.run
     for message in dict.fromkeys(run.warnings):
         print("dbt warns:", *clean(message), sep="\n  ", file=sys.stderr)
@@ -362,7 +362,7 @@ def run_and_report(
         how = ", an increment: only what has changed" if outcome.is_increment else ""
         print(f"published as build {outcome.published}{how}", file=sys.stderr)
     print(summary(run), file=sys.stderr)
-    return run.exit_code == 0
+    return run.exit_code == 0, outcome.built
 
 
 # Seeds: dbt passes over what it cannot make sense of. An open quotation mark swallows the rest of

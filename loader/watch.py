@@ -173,7 +173,7 @@ class _Watcher(LoadReport):
     def _build(self) -> None:
         try:
             options = BuildOptions(vars=self._options.vars)
-            self.build_failed = not run_and_report(self._database, options)
+            self.build_failed = not run_and_report(self._database, options)[0]
         except (DatabaseUnreachable, DatabaseFault):
             raise
         except LabmartError as error:

@@ -295,16 +295,14 @@ def _build(
     from loader.show import closing_lines
     from loader.show import show as show_mart
 
-    def close(built: Database) -> None:
-        with suppress(LabmartError):
-            for line in closing_lines(built, load_ids):
-                say(line)
-
-    if not run_and_report(database, filled(BuildOptions, given), red=close):
-        raise BuildFailed
-    if shows:
+    is_green, built = run_and_report(database, filled(BuildOptions, given))
+    if is_green and shows:
         show_mart(database, shows)
-    close(database)
+    with suppress(LabmartError):
+        for line in closing_lines(built, load_ids):
+            say(line)
+    if not is_green:
+        raise BuildFailed
 
 
 def _load(database: Database, paths: tuple[str, ...], options: LoadOptions) -> list[Table]:

@@ -109,7 +109,7 @@ def test_a_column_that_cannot_be_read_stops_the_build_which_names_the_option(
         red = labmart(bench.project, "run", *paths)
         assert red.code == 1
         assert "FAILED  test loads_are_mostly_accepted" in red.err
-        told = (
+        assert red.err.splitlines()[-5:] == [
             "42 records read: 12 accepted, 30 rejected (30 rows), 0 superseded",
             "errors: 30 invalid_id",
             "warnings: 12 invalid_signup_date; see `labmart issues`",
@@ -117,8 +117,7 @@ def test_a_column_that_cannot_be_read_stops_the_build_which_names_the_option(
             "--id-prefix EXP- would read 30 of 30",
             f"{users}: 12 of 12 signup_date cannot be read; "
             "--dates DMY would read 12 of 12, --dates MDY would read 12 of 12",
-        )
-        assert "\n".join(told) in red.err
+        ]
         said = ("--id-prefix", "EXP-", "--dates", "DMY")
         red = labmart(bench.project, "run", *said, *paths)
         assert red.code == 1
