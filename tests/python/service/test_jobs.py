@@ -123,7 +123,8 @@ def test_a_red_build_fails_its_jobs_by_the_names_of_its_tests(
         for node in nodes:
             report.built(node)
         result = DbtRun(settings.database.project.target, exit_code=1, seconds=3, nodes=nodes)
-        return BuildOutcome(result, [FailedNode("wrong", ["1 offending rows", "value: 1"])])
+        failed = FailedNode("wrong", ["1 offending rows", "value: 1"])
+        return BuildOutcome(result, settings.database, [failed])
 
     monkeypatch.setattr(worker, "build_and_publish", build)
     accepted = [accept(jobs), accept(jobs, "build")]
