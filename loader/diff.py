@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 from loader.contract import STATUS, Column, Contract, mart_contracts
 from loader.database import Database
 from loader.engines import Engine, Row, quote
-from loader.errors import NotBuilt, UnknownMart, UsageError
+from loader.errors import DatabaseFault, NotBuilt, UnknownMart, UsageError
 from loader.publications import (
     GONE,
     PUBLICATIONS,
@@ -51,7 +51,12 @@ def published(database: Database) -> tuple[tuple[Column, ...], list[Row], list[s
         rows = list(source.rows(selection))
     at = selection.columns.index(selection.order_by[0])
     seen = {row[at] for row in rows}
-    with open_publications(database.profile, write=False) as publications:
+    history: list[Publication] = []
+    # Who may read some of the marts alone is told of these.
+    with (
+        suppress(DatabaseFault),
+        open_publications(database.profile, write=False) as publications,
+    ):
         history = publications.all()
     current = current_of(history)
     others = [mart.name for mart in current.marts if mart.name not in seen] if current else []

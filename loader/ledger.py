@@ -266,18 +266,18 @@ def not_current(loads: Sequence[Load]) -> list[Load]:
 
 def takers(loads: Sequence[Load]) -> dict[int, int]:
     """For each load the last one that takes its place if it is not reverted; 0 if there is none."""
-    takers: dict[int, int] = {}
-    # From the last load to the first, these are the last ones of what has been seen.
-    replacing: dict[str, Load] = {}
-    newest: dict[Content, int] = {}
-    for load in sorted(loads, key=lambda load: (load.call_id, load.load_id), reverse=True):
-        content, by_call = load.content, replacing.get(load.input)
-        takers[load.load_id] = max(
-            by_call.load_id if by_call and by_call.call_id > load.call_id else 0,
-            newest.get(content, 0) if load.sha256 else 0,
+    standing = [load for load in loads if load.status != REVERTED]
+    # In the lake the loads of two calls at once have numbers between each other.
+    by_call = sorted(standing, key=lambda load: (load.call_id, load.load_id))
+    replacing = {load.input: load for load in by_call if load.mode == REPLACE}
+    standing.sort(key=lambda load: load.load_id)
+    newest = {load.content: load.load_id for load in standing if load.sha256}
+
+    def taker(load: Load) -> int:
+        replaced_by, again = replacing.get(load.input), newest.get(load.content, 0)
+        return max(
+            replaced_by.load_id if replaced_by and replaced_by.call_id > load.call_id else 0,
+            again if again > load.load_id else 0,
         )
-        if load.status != REVERTED:
-            newest.setdefault(content, load.load_id)
-            if load.mode == REPLACE:
-                replacing.setdefault(load.input, load)
-    return takers
+
+    return {load.load_id: taker(load) for load in loads}

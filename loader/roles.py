@@ -31,7 +31,7 @@ from loader.embedded.settings import Exposure, exposure_of, keep_exposure
 from loader.engines import quote
 from loader.engines.postgres import Postgres, literal, one_line, open_connection, where
 from loader.engines.raw_store import create_table, raw_tables
-from loader.errors import DatabaseFault, QueryFailed, UsageError
+from loader.errors import DatabaseFault, UsageError
 from loader.project import RAW_SCHEMA_VARIABLE
 from loader.publications.postgres import is_place
 from loader.sources import LEDGER, LONGEST_NAME, REJECTED, read_inputs
@@ -98,11 +98,11 @@ def _transaction(database: Database) -> Iterator[Postgres]:
         raise UsageError(f"The target {profile.target} is no PostgreSQL server and has no roles.")
     database.ready()
     with closing(open_connection(profile, "labmart roles")) as connection:
-        engine = Postgres(connection, profile.schema, where(profile), writes=False)
+        engine = Postgres(connection, profile.schema, where(profile), writes=True)
         try:
             yield engine
             engine.commit()
-        except QueryFailed as fault:
+        except DatabaseFault as fault:
             error = fault.__cause__
             if not isinstance(error, InsufficientPrivilege):
                 raise

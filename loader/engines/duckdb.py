@@ -95,7 +95,7 @@ def file_lock(profile: Profile, *, shared: bool = False) -> Iterator[None]:
             stack.enter_context(locked(path.with_name(f"{path.name}.lock"), shared=shared))
         except OSError as error:
             raise DatabaseUnreachable(
-                f"{error.filename} cannot be written: {error.strerror}. Correct `path` in "
+                f"{error.filename or path} cannot be locked: {error.strerror}. Correct `path` in "
                 f"{profile.path}, or LABMART_DUCKDB_PATH."
             ) from None
         yield

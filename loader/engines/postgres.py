@@ -10,6 +10,7 @@ import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from io import BytesIO
 from queue import Empty, LifoQueue
 from typing import IO, Any
@@ -283,9 +284,10 @@ class Postgres(Engine):
             return
         # A named cursor leaves the result with the server and fetches it in portions.
         with self._faults(relation), self._connection.cursor("labmart_rows") as cursor:
-            cursor.itersize = _ROWS_AT_ONCE
-            cursor.execute(sql)
-            yield from cursor
+            interruptible(lambda: cursor.execute(sql), self._connection.cancel)
+            fetch = partial(cursor.fetchmany, _ROWS_AT_ONCE)
+            while rows := interruptible(fetch, self._connection.cancel):
+                yield from rows
 
     def write_csv(
         self, selection: Selection, file: IO[bytes], *, escape_formulas: bool = False

@@ -267,6 +267,13 @@ def test_a_corrected_reading_takes_the_place_of_the_earlier_one() -> None:
     assert known([earlier, corrected], incoming("x", encoding="utf-8")) == [""]
 
 
+def test_of_the_same_content_in_calls_at_once_the_greater_number_stays() -> None:
+    calls = {5: 5, 6: 6, 7: 6, 8: 5}
+    loads = [load(number, call_id=call) for number, call in calls.items()]
+    loads[1], loads[3] = (replace(loads[at], sha256="x") for at in (1, 3))
+    assert statuses(loads) == dict.fromkeys(calls, "current") | {6: "superseded"}
+
+
 def test_undo_and_redo_of_a_correction_give_the_earlier_reading_its_place() -> None:
     corrected = load(2, sha256="x", reading='{"quote": ""}')
     memory, store = store_of(load(1, sha256="x"), corrected)

@@ -170,7 +170,9 @@ def test_the_reader_reads_what_is_for_it_and_writes_nothing(lab: Lab) -> None:
     )
 
 
-def test_the_builder_publishes_and_the_reader_reads_what_is_published(lab: Lab) -> None:
+def test_the_builder_publishes_and_the_reader_reads_what_is_published(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     person = lab.person.engine.profile(lab.schema)
     builder = replace(person, values={**person.values, "user": lab.member("builder").user})
     # Roles are made once more when there are builds, as each start of the service does.
@@ -193,6 +195,17 @@ def test_the_builder_publishes_and_the_reader_reads_what_is_published(lab: Lab) 
     with open_publications(builder) as publications:
         publications.roll_back(None)
     assert lab.does("reader", "select * from {s}.users") == [(5,)]
+    # Who may read some of the marts alone is told of these.
+    guest = add_login(lab.member("guest"), lab.person)
+    run(
+        lab.person,
+        f"grant usage on schema {lab.schema} to {guest}",
+        f"grant select on {lab.schema}.mart_status to {guest}",
+    )
+    monkeypatch.setenv("PGUSER", guest)
+    told = lab.person.labmart("status", "--format", "csv")
+    assert told.code == 0, told.err
+    assert "\nusers," in told.out
 
 
 def test_what_was_there_before_belongs_to_its_role_afterwards(person: Person, schema: str) -> None:
