@@ -262,7 +262,19 @@ class _Call:
             named = ()
         read = msgspec.convert({**reading, SHEET: options.sheet}, ReadOptions)
         inputs = [replace(table, formats=read.or_else(table.formats)) for table in self.inputs]
-        parsers, named_as = _recognise(file, inputs, read, named)
+        try:
+            parsers, named_as = _recognise(file, inputs, read, named)
+        except FileRefused:
+            # What is loaded is known, though --input had to be said for it then.
+            current = {
+                load.input
+                for load in self.loads
+                if load.sha256 == sha256 and load.status == CURRENT
+            }
+            inputs = [table for table in inputs if table.name in current]
+            if not inputs:
+                raise
+            parsers, named_as = _recognise(file, inputs, read, named)
         if named_as:
             reading[NAMES] = named_as.names
         now = datetime.now(UTC)

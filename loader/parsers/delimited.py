@@ -223,15 +223,25 @@ def _readings(
         if end > _HEADER_END or (delimiter == " " and readings):
             break
         dialect = Dialect(delimiter, '"' if options.quote is None else options.quote)
-        # Some programs mark the header as a comment; between TABs, # is the name of a column.
-        is_cell = comment is None or delimiter == "\t" in comment[0]
-        begin = comment.end() if comment and not is_cell else at
-        record = Grammar(dialect).record(sample, begin, limit)
+        grammar, begin = Grammar(dialect), at
+        record = grammar.record(sample, at, limit)
+        # Some programs mark the header as a comment; of TABs and records as wide it is a column.
+        is_column = comment and delimiter == "\t" in comment[0]
+        if comment and not (
+            is_column and _next_width(grammar, sample, record) == len(record.cells)
+        ):
+            begin = comment.end()
+            record = grammar.record(sample, begin, limit)
         header = [cell or "" for cell in record.cells]
         for match in match_header(header, inputs)[:1] if not record.fault else ():
             skip = line - 1 + count_lines(sample[begin : record.end])
             readings.append(TextLayout(dialect, match, line, skip, record.end))
     return readings
+
+
+def _next_width(grammar: Grammar, sample: str, record: Record) -> int:
+    end = min(len(sample), record.end + _LOOK)
+    return len(grammar.record(sample, record.end, end).cells)
 
 
 def _are_alike(readings: Sequence[TextLayout], sample: str) -> bool:
@@ -281,13 +291,16 @@ def _with_width(name: str, layout: TextLayout, sample: str, inputs: Sequence[Inp
     is_nameless = not header_key(match.cells[-1]) and any(row[-1] for row in whole)
     if match.key is not None and (usual > width or (usual == width and is_nameless)):
         ids = {row[match.key + 1] for row in whole}
+        required = {column.name for column in match.input.columns if column.required}
+        needed = [at + 1 for at, column in enumerate(match.columns) if column in required]
+        are_whole = len(whole) > 1 and all(row[at] for row in whole for at in needed)
         are_counted = [row[0] for row in whole] == [str(n) for n in range(1, len(whole) + 1)]
-        if are_counted and len(ids) == len(whole) and all(map(is_number, ids)):
+        if are_whole and are_counted and len(ids) == len(whole) and all(map(is_number, ids)):
             raise FileRefused(
                 name,
                 f", line {layout.header_line}: the records have a cell more than the header has "
                 "names. If their first cells are row names, as R writes them, write the file with "
-                "row.names = FALSE; if not, end the header as they end.",
+                "row.names = FALSE; if not, end the header as they end, and give each cell a name.",
             )
     return replace(layout, surplus=max(0, usual - width))
 

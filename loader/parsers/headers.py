@@ -131,7 +131,8 @@ def single_match(
         is_like = likeness.score >= Likeness(header, table).score
         if other != table and is_like and likeness.named.get(other.natural_key):
             what, advice = likeness.explained()
-            problem = f"it may be that of {table.name}, but {what}. {advice}".rstrip()
+            advice = advice or "A column of another name is said with --map NAME=COLUMN."
+            problem = f"it may be that of {table.name}, but {what}. {advice}"
             refused = refused_header(where.removeprefix(", "), header, inputs)
             said = f"If it is that of {table.name}, say --input {table.name}."
             raise FileRefused(name, f"{where}: the header is not clear: {problem} {said}", refused)

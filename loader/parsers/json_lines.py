@@ -176,7 +176,8 @@ def recognise(
         keys = [*first]
     if match := single_match(name, "", keys, inputs):
         id_ = "" if match.key is None else keys[match.key]
-        if isinstance(first.get(id_), (list, tuple)):
+        taken = [first.get(key) for key, column in zip(keys, match.columns, strict=True) if column]
+        if id_ and all(isinstance(value, (list, tuple)) for value in taken):
             raise FileRefused(
                 name,
                 f": {id_!r} of the first object has several values. JSON lines have one object for "
@@ -184,7 +185,8 @@ def recognise(
             )
         return JsonLinesParser(name, inputs, match, encoding, open_bytes)
     for key, value in first.items():
-        if isinstance(value, list) and value and isinstance(value[0], tuple):
+        records = value if isinstance(value, list) else ()
+        if records and isinstance(records[0], tuple) and match_header([*dict(records[0])], inputs):
             path = json.dumps(key)
             raise FileRefused(
                 name,

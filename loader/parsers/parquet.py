@@ -142,7 +142,8 @@ def _meant(column: str, type_: str, arrow: ArrowField, zones: Container[str]) ->
     kind, second, zone = arrow
     if kind == _DURATION and type_ == "BIGINT":
         micro = f"* {1_000_000 // second}" if second <= 1_000_000 else "// 1000"
-        return f"to_microseconds({column} {micro})"
+        read = f"cast(try(to_microseconds({column} {micro})) as varchar)"
+        return f"coalesce({read}, cast({column} as varchar))"
     moment = f"cast({column} as timestamptz)"
     if type_.startswith("TIMESTAMP") and zone in zones:
         return f"({moment} at time zone '{zone}')"

@@ -180,7 +180,8 @@ class Parser(ABC):
         """What a header further down means. Raises FileRefused if its rows cannot follow."""
         names = [cell or "" for cell in cells]
         # As at the head of a file, some programs mark it as a comment.
-        names[0] = names[0].lstrip(f"#{BLANKS}")
+        is_column = self.match.cells[0].strip(BLANKS) == names[0].strip(BLANKS) == "#"
+        names[0] = names[0] if is_column else names[0].lstrip(f"#{BLANKS}")
         matches = match_header(names, self.inputs)
         advice = "Put it into a file of its own."
         if match := next((m for m in matches if m.input == self.input), None):
@@ -214,9 +215,11 @@ class Parser(ABC):
         Two files were joined, of which the first has no end of its last line.
         """
         cells = [part.strip(f"{BLANKS}\"'") for part in parts]
+        last = header_key("".join(cells[width - 1 : width]))
         names = (name for t in self.inputs for column in t.columns for name in column.all_names)
-        begins = any(map(header_key("".join(cells[width - 1 : width])).endswith, names))
-        if begins + len(columns_alike(cells[width:], self.inputs)) >= 2:
+        header = [*filter(last.endswith, names), *cells[width:]]
+        alike = ((table, columns_alike(header, [table])) for table in self.inputs)
+        if any(all(c in named for c in table.columns if c.required) for table, named in alike):
             raise FileRefused(
                 self.name,
                 f", {self.unit} {number}: a second header begins within the {self.unit}, as when "

@@ -365,7 +365,8 @@ class Splitter:
             or record.end == limit < len(text)
         )
         is_wrong = record.fault or is_torn or (is_filled(cells) and len(cells) != self._width)
-        if is_wrong and self._parser and self._parser.header_words.search(line):
+        words = self._parser.header_words if is_wrong and self._parser else None
+        if self._parser and words and len({*words.findall(line.lower())}) > 1:
             parts = line.split(self._dialect.delimiter)
             self._parser.refuse_joined(self.line, parts, self._width)
         if record.fault or is_torn:

@@ -284,6 +284,8 @@ def test_undo_and_redo_of_a_correction_give_the_earlier_reading_its_place() -> N
 
 
 def test_names_of_sheets_stay_apart() -> None:
+    others = replace(SHEET, load_id=2, reading='{"sheet": "Plate 2"}')
+    assert statuses([SHEET, others]) == {1: "current", 2: "current"}
     parts = ["b", "a#b", "a%23b", "a%2523b", "50%", "#b", "##b", "a/b"]
     assert len({*map(escaped, parts)}) == len(parts)
 

@@ -34,6 +34,16 @@ def test_a_readme_in_a_folder_is_passed_over_and_told(person: Person) -> None:
     assert "in/more.csv" in done.err
 
 
+def test_what_is_loaded_is_known_though_its_input_had_to_be_said(person: Person) -> None:
+    Path("in").mkdir()
+    write("in/a.csv", "user_id,name,experiment_id\n1,Ada,7\n")
+    assert person.labmart("load", "in").code == 3
+    person.load("in", "--input", "users")
+    write("in/b.csv", "user_id,name\n2,Bob\n")
+    assert "already loaded" in person.load("in").err
+    assert person.names() == ["Ada", "Bob"]
+
+
 def test_what_was_said_of_a_header_is_kept_and_holds_for_the_next_file(person: Person) -> None:
     header = "experiment_id,user_id,compounds,duration_min,minutes"
     for n in (1, 2, 3):

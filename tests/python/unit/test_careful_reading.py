@@ -161,6 +161,55 @@ def test_a_row_name_is_no_id(mark: str) -> None:
     assert len(table_of("\n".join(lines))[0]) == 8
 
 
+EXPERIMENTS = "experiment_id,user_id,experiment_compound_ids,experiment_run_time"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{EXPERIMENTS}\n1,2,1;2,10,\n",
+        f"{EXPERIMENTS}\n1,7,1;2,10,\n2,3,1,11,\n3,1,2,9,\n",
+        "compound_id,compound_name,compound_structure\n1,1234,C2H6O,\n2,77,C9H8O4,\n",
+    ],
+)
+def test_records_that_end_with_a_delimiter_are_read(text: str) -> None:
+    rows, _, wrong = table_of(text)
+    assert (len(rows), wrong) == (text.count("\n") - 1, "")
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        ("compound_id,compound_name,compound_structure", "1,C,folic acid, compound"),
+        (EXPERIMENTS, "1,2,1;2,10,new user, experiment, ok"),
+        (f"{HEADER},note", '1,Ada,a@lab,,"bad "user" note, name, email"'),
+    ],
+)
+def test_a_text_with_words_of_a_header_costs_its_line(header: str, line: str) -> None:
+    rule = "broken_quoting" if '"' in line else "wrong_column_count"
+    good = ",".join(["5"] * (header.count(",") + 1))
+    rows, _, wrong = table_of(f"{header}\n{good}\n{line}\n{good}\n")
+    assert (len(rows), wrong) == (2, f"3 {rule}")
+
+
+def test_records_above_a_header_without_their_last_delimiter_refuse_the_file() -> None:
+    people = "".join(f"{n},Ada,a@lab,2023-01-01,\n" for n in range(9, 4, -1))
+    rows, _, wrong = table_of(f"3,Cem,c@lab,2023-01-01,\n{HEADER}\n{people}")
+    assert rows == []
+    assert "line 2: the header stands below what has the cells of records, in line 1" in wrong
+
+
+def test_a_sign_between_tabs_is_a_column_if_the_records_have_it() -> None:
+    people = [("1", "Ada"), ("2", "Bob")]
+    below = "#\tname\tuser_id\ny\tBob\t2\n"
+    [table], problems = read(f"#\tuser_id\tname\nx\t1\tAda\n{below}")
+    assert ([cells for _, cells in table.rows], problems) == (people, [])
+    assert table.parser.ignored == ("#",)
+    rows, notes, wrong = table_of("#\tuser_id\tname\n1\tAda\n2\tBob\n")
+    assert (rows, wrong) == (people, "")
+    assert "extra" not in notes
+
+
 def test_a_cell_more_than_the_header_has_is_told_however_far_down() -> None:
     people = "".join(f"{n},Ada,a@lab,2023-01-01,\n" for n in range(600))
     last = "600,Lovelace, Ada,a@lab,2023-01-01\n601,Ada,a@lab,2023-01-01\n"
@@ -311,7 +360,10 @@ HEADERS = [
     ("uid,user,name,email", "'uid' and 'user' mean the same"),
     ("user,label,email,signup_date", "lacks name"),
     ("exp id,user_id,compounds,run_time (min)", "'run_time (min)' is close to experiment_run_time"),
-    ("exp id,user_id,name,compounds,minutes", "lacks experiment_run_time. If it is that of users"),
+    (
+        "exp id,user_id,name,compounds,minutes",
+        "lacks experiment_run_time. A column of",
+    ),
     ("experiment,uid,full name,mins", "lacks experiment_compound_ids, experiment_run_time."),
 ]
 
@@ -359,7 +411,9 @@ def test_a_sheet_with_records_is_not_left_out_with_a_note(
 
 def test_users_may_have_an_experiment() -> None:
     content = "user_id,name,experiment_id\n1,Ada,7\n"
-    assert "it may be that of users" in table_of(content)[2]
+    wrong = table_of(content)[2]
+    assert "it may be that of users" in wrong
+    assert "--map NAME=COLUMN" in wrong
     said = single_match("", "", content.split("\n")[0].split(","), restricted(INPUTS, "users"))
     assert said is not None
     assert said.input.name == "users"

@@ -167,6 +167,7 @@ def test_further_keys_are_kept_and_named_up_to_twenty() -> None:
         (b"\n\n", "no JSON object"),
         (b'{"sample_id":{"0":1,"1":2},"label":{"0":"a","1":"b"}}', "'sample_id' of the first obj"),
         (b'{"sample_id":[1,2],"label":["a","b"]}', "to_json(orient='records', lines=True)"),
+        (b'{"n":1,"further":[{"a":1}]}', "none of its objects ('n', 'further')"),
         (b'{"n":1,"samples":[{"sample_id":1,"label":2}]}', "jq -c '.[\"samples\"][]'"),
     ],
 )
@@ -174,6 +175,11 @@ def test_a_file_that_is_no_json_lines_is_refused_with_advice(content: bytes, wor
     with pytest.raises(FileRefused, match=r"s\.jsonl") as refusal:
         parsed(content)
     assert words in str(refusal.value)
+
+
+def test_a_list_for_an_id_costs_its_line_alone() -> None:
+    text = text_of(b'{"sample_id":[],"label":"bad"}\n' + GOOD)
+    assert text == '1,7,"",,bad,\n2,7,1,,a,\n'
 
 
 def test_a_line_that_never_ends_is_refused() -> None:

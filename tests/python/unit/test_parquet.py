@@ -97,6 +97,10 @@ def test_days_and_durations_are_those_that_arrow_meant(tmp_path: Path) -> None:
         assert cells[2:4] == ["2022-12-31 18:00:00", "2022-12-31 17:30:00"]
         assert cells[4:7] == ["2022-12-31 23:00:00+00", *["2022-12-31 23:00:00"] * 2]
         assert cells[7:] == ["00:35:00", "100:00:00", "-00:00:03", "1;2"]
+    # What is beyond DuckDB's times stays a number, which is no run time.
+    endless = pa.table({"a": pa.array([9 * 10**15, 60], pa.duration("s"))})
+    pq.write_table(endless, tmp_path / "e.parquet")
+    assert rows(tmp_path / "e.parquet")[1:] == [(1, ["9000000000000000"]), (2, ["00:01:00"])]
     schema = base64.b64decode(pq.read_metadata(tmp_path / "t.parquet").metadata[b"ARROW:schema"])
     # A damaged one says nothing, or something else, and no more.
     chance = random.Random(5)
