@@ -26,11 +26,12 @@ def split(
     keep: tuple[bool, ...] = ALL,
     by_definition: bool = False,
     portion: int = 1 << 30,
+    surplus: int = 0,
 ) -> tuple[list[Row], list[RejectedLine]]:
     """Rows and rejected lines of a text that comes in portions of so many characters."""
     pick = tuple(at for at, is_kept in enumerate(keep) if is_kept)
     splitter = Splitter(shape, load_id=5)
-    splitter.expect(len(keep), pick)
+    splitter.expect(len(keep), pick, surplus=surplus)
     if by_definition:
         splitter._plain = None
     out, pending, records, wrong = "", "", 0, []
@@ -156,15 +157,21 @@ SHAPES = st.builds(Dialect, st.sampled_from(",;\t ab"), st.sampled_from(['"', "'
 
 
 @settings(max_examples=600, deadline=None)
-@given(LINES, SHAPES, st.sampled_from([ALL, (True, False, True), (False, True), (True,)]))
-@example('1, "b" ,c\n', Dialect(","), ALL)
-@example('1,"b\n,c"\n', Dialect(","), ALL)
+@given(
+    LINES,
+    SHAPES,
+    st.sampled_from([ALL, (True, False, True), (False, True), (True,)]),
+    st.sampled_from([0, 0, 1, 2]),
+)
+@example('1, "b" ,c\n', Dialect(","), ALL, 0)
+@example('1,"b\n,c"\n', Dialect(","), ALL, 0)
+@example("1,b,c, \n1,b,c,d\n", Dialect(","), ALL, 1)
 def test_the_fast_way_reads_what_the_definition_reads(
-    text: str, shape: Dialect, keep: tuple[bool, ...]
+    text: str, shape: Dialect, keep: tuple[bool, ...], surplus: int
 ) -> None:
-    by_definition = split(text, shape, keep=keep, by_definition=True)
-    assert split(text, shape, keep=keep) == by_definition
-    assert split(text, shape, keep=keep, portion=3) == by_definition
+    by_definition = split(text, shape, keep=keep, by_definition=True, surplus=surplus)
+    assert split(text, shape, keep=keep, surplus=surplus) == by_definition
+    assert split(text, shape, keep=keep, portion=3, surplus=surplus) == by_definition
 
 
 CELLS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
