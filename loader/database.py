@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from loader.embedded import Place, is_embedded, place_of, start, status, url_of
+from loader.embedded import ServerPaths, is_embedded, server_paths, start, status, url_of
 from loader.engines import Engine, open_engine
 from loader.errors import ConfigError, DatabaseUnreachable, UsageError
 from loader.project import Profile, Project, load_profile
@@ -24,7 +24,7 @@ class Database:
 
     project: Project
     profile: Profile
-    embedded: Place | None
+    embedded: ServerPaths | None
 
     def ready(self) -> None:
         """Start the embedded server, or try to connect. Raises DatabaseUnreachable."""
@@ -33,7 +33,7 @@ class Database:
         with self.open():
             pass
 
-    def own_server(self) -> Place:
+    def own_server(self) -> ServerPaths:
         """The embedded server. Raises UsageError where the target does not use it."""
         if self.embedded is None:
             profile = self.profile
@@ -88,7 +88,7 @@ def find_database(project: Project, target: str | None) -> Database:
     profile = load_profile(project, target)
     embedded = None
     if profile.engine == "postgres" and is_embedded(profile.text("host"), project.profiles_dir):
-        embedded = place_of(project.profiles_dir)
+        embedded = server_paths(project.profiles_dir)
         # PGSERVICE, PGOPTIONS, PGREQUIREAUTH and the like speak of some other server; libpq, in our
         # process and in dbt's, would obey them on the embedded one's socket too.
         for name in [name for name in os.environ if name.startswith("PG")]:

@@ -210,8 +210,8 @@ def _restarted(database: Database, after: Exposure | None) -> Iterator[Postgres]
 
     Raises UsageError where that would end what others are doing.
     """
-    place = database.own_server()
-    before = exposure_of(place)
+    paths = database.own_server()
+    before = exposure_of(paths)
     with _transaction(database) as engine:
         others = engine.run(
             "select 1 from pg_stat_activity where backend_type = 'client backend' "
@@ -224,12 +224,12 @@ def _restarted(database: Database, after: Exposure | None) -> Iterator[Postgres]
             )
         yield engine
     if after != before:
-        stop(place)
+        stop(paths)
         try:
-            keep_exposure(place, after)
-            start(place)
+            keep_exposure(paths, after)
+            start(paths)
         except BaseException:
-            keep_exposure(place, before)
+            keep_exposure(paths, before)
             raise
 
 

@@ -91,7 +91,7 @@ def watch(database: Database, address: str, options: WatchOptions) -> int:
 class _Watcher(LoadReport):
     """Looks at a place, time and again."""
 
-    def __init__(self, database: Database, place: Place, options: WatchOptions) -> None:
+    def __init__(self, database: Database, place: WatchedPlace, options: WatchOptions) -> None:
         super().__init__()
         self._database, self._place, self._options = database, place, options
         self._last_fault = ""
@@ -196,7 +196,7 @@ class PlaceGone(UsageError):  # noqa: N818 -- it says what has happened
     """The place cannot be looked at just now."""
 
 
-class Place:
+class WatchedPlace:
     """A folder or an object store. `moves`: files are moved away when they have been dealt with.
 
     Nothing in a file system says that a file has been written to its end. It is taken for complete
@@ -255,7 +255,7 @@ class Place:
         raise NotImplementedError
 
 
-class Folder(Place):
+class Folder(WatchedPlace):
     """A folder of this machine.
 
     A file that somebody has open for writing is not complete, however long nothing has come: an
@@ -304,7 +304,7 @@ class Folder(Place):
         return []
 
 
-class Store(Place):
+class Store(WatchedPlace):
     """A prefix of an object store, or a folder behind sftp.
 
     An object appears when all of it is there; a file behind sftp grows.

@@ -15,7 +15,7 @@ from loader.options import option
 from loader.printable import printable
 
 
-class Folder(click.Path):
+class FolderPath(click.Path):
     """A folder. No shell has replaced the `~` of a unit file or of a container's variable."""
 
     def __init__(self, *, exists: bool = False, resolve_path: bool = False) -> None:
@@ -46,7 +46,7 @@ class _Group(click.Group):
 )
 @option(
     "--project-dir",
-    type=Folder(exists=True),
+    type=FolderPath(exists=True),
     help="The dbt project; default: the one around the working directory, else labmart's own.",
 )
 @click.version_option(__version__, prog_name="labmart")

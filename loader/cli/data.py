@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.cli.command import Folder, format_option, labmart, on_database, say, target_option
+from loader.cli.command import FolderPath, format_option, labmart, on_database, say, target_option
 from loader.errors import EXIT_FILE, BuildFailed, LabmartError
 from loader.options import (
     Given,
@@ -42,7 +42,7 @@ _build_options = options(
 
 
 @labmart.command()
-@click.argument("folder", metavar="[DIR]", type=Folder(), default="labmart-demo")
+@click.argument("folder", metavar="[DIR]", type=FolderPath(), default="labmart-demo")
 @target_option
 @click.pass_context
 def demo(context: click.Context, folder: Path, target: str | None) -> None:
@@ -65,7 +65,7 @@ def demo(context: click.Context, folder: Path, target: str | None) -> None:
 
 
 @labmart.command()
-@click.argument("folder", metavar="DIR", type=Folder())
+@click.argument("folder", metavar="DIR", type=FolderPath())
 def init(folder: Path) -> None:
     """Create a project of your own in the folder DIR.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from loader.cli.command import EndedBySignal, Folder, labmart, on_database, say
+from loader.cli.command import EndedBySignal, FolderPath, labmart, on_database, say
 from loader.errors import EXIT_DATABASE, DatabaseUnreachable, MissingExtra, UsageError
 from loader.options import option
 
@@ -56,19 +56,19 @@ def db_start(database: Database) -> None:
     """Start the embedded PostgreSQL."""
     from loader.embedded import start
 
-    place = database.own_server()
-    say(f"{'started' if start(place) else 'runs already'}: {place.data}")
+    paths = database.own_server()
+    say(f"{'started' if start(paths) else 'runs already'}: {paths.data}")
 
 
 @db.command("stop")
 @click.pass_obj
 def db_stop(project_dir: Path | None) -> None:
     """Stop the embedded PostgreSQL of this project."""
-    from loader.embedded import place_of, stop
+    from loader.embedded import server_paths, stop
     from loader.project import open_project
 
-    place = place_of(open_project(project_dir).profiles_dir)
-    say(f"{'stopped' if stop(place) else 'was not running'}: {place.data}")
+    paths = server_paths(open_project(project_dir).profiles_dir)
+    say(f"{'stopped' if stop(paths) else 'was not running'}: {paths.data}")
 
 
 @on_database(db, "status")
@@ -88,19 +88,19 @@ def db_status(database: Database) -> None:
         named = "names another server" if profile.engine == "postgres" else "is of another type"
         say(f"Not in use: the target {profile.target} of {profile.path} {named}.")
         return
-    place = database.embedded
-    server, exposure = status(place), exposure_of(place)
+    paths = database.embedded
+    server, exposure = status(paths), exposure_of(paths)
     _print_pairs(
         {
             "status": server.word,
             "pid": server.pid,
             "version": server.version and f"PostgreSQL {server.version}",
             "uptime": server.uptime and duration(server.uptime),
-            "data": place.data,
+            "data": paths.data,
             "size": server.size and size_of(server.size),
-            "socket": place.run,
+            "socket": paths.run,
             "port": exposure and f"{exposure.port} of 127.0.0.1 for {', '.join(exposure.roles)}",
-            "log": place.log,
+            "log": paths.log,
         }
     )
     if not server.running:
@@ -213,7 +213,7 @@ def spark_url(database: Database) -> None:
 
 _spool_option = option(
     "--spool",
-    type=Folder(resolve_path=True),
+    type=FolderPath(resolve_path=True),
     help="Where uploads wait to be loaded; default: .labmart/uploads in the project.",
 )
 

@@ -2,7 +2,7 @@
 
     <directory of profiles.yml>/.labmart/
         data/        the data directory; `settings` writes its configuration
-        run/         the socket; elsewhere if this path is long, see `place_of`
+        run/         the socket; elsewhere if this path is long, see `server_paths`
         log/         postgres.log, and the one before it
         user.conf    a person's own settings
         exposed.json the port of `labmart db expose`, while there is one
@@ -41,7 +41,7 @@ import psutil
 import psycopg2
 
 from loader.embedded.settings import PORT, exposure_of, this_machine, write_settings
-from loader.embedded.settings import Place as Place
+from loader.embedded.settings import ServerPaths as ServerPaths
 from loader.errors import DatabaseUnreachable
 from loader.locks import locked
 
@@ -89,7 +89,7 @@ class Status(NamedTuple):
         return "running" if self.running else "not answering" if self.pid else "stopped"
 
 
-def place_of(profiles_dir: Path) -> Place:
+def server_paths(profiles_dir: Path) -> ServerPaths:
     """The server that belongs to a directory with a profiles.yml.
 
     Where the path is too long for a socket, a directory in /tmp named by its hash takes its place;
@@ -101,18 +101,18 @@ def place_of(profiles_dir: Path) -> Place:
     if len(as_bytes) > _LONGEST_RUN_PATH:
         digest = hashlib.md5(as_bytes, usedforsecurity=False).hexdigest()[:16]
         run = Path("/tmp") / f"labmart-{digest}"
-    return Place(home=home, run=run)
+    return ServerPaths(home=home, run=run)
 
 
 def is_embedded(host: str, profiles_dir: Path) -> bool:
     """Whether a profile's host means the embedded server beside that profile."""
-    run = place_of(profiles_dir).run
+    run = server_paths(profiles_dir).run
     return host.startswith("/") and os.path.realpath(host) == os.path.realpath(run)
 
 
-def url_of(place: Place) -> str:
+def url_of(paths: ServerPaths) -> str:
     """A connection URI that psql and every libpq program understands."""
-    return f"postgresql://{ROLE}@/{DATABASE}?host={quote(str(place.run), safe='/')}"
+    return f"postgresql://{ROLE}@/{DATABASE}?host={quote(str(paths.run), safe='/')}"
 
 
 @cache
@@ -132,50 +132,50 @@ def programs() -> Path:
     )
 
 
-def start(place: Place) -> bool:
+def start(paths: ServerPaths) -> bool:
     """Start the server unless it runs; True if it was started. Returns when it answers.
 
     Of two starts at once, one waits for the other. Raises DatabaseUnreachable.
     """
-    _require_ours(place)
+    _require_ours(paths)
     # A restored backup may have opened them.
-    for folder in (place.run, place.data):
+    for folder in (paths.run, paths.data):
         if folder.is_dir() and not folder.is_symlink():
-            require_private(folder, place.owners, close=True)
-    if _answers(place):
+            require_private(folder, paths.owners, close=True)
+    if _answers(paths):
         return False
     programs()
     try:
-        place.home.mkdir(mode=0o700, exist_ok=True)
-        if place.home.stat().st_uid == os.geteuid():
-            place.home.chmod(0o700)
-        with locked(place.lock, waiting="", mode=0o600):
-            return not _answers(place) and _start_locked(place)
+        paths.home.mkdir(mode=0o700, exist_ok=True)
+        if paths.home.stat().st_uid == os.geteuid():
+            paths.home.chmod(0o700)
+        with locked(paths.lock, waiting="", mode=0o600):
+            return not _answers(paths) and _start_locked(paths)
     except OSError as error:
         raise DatabaseUnreachable(
-            f"The embedded PostgreSQL cannot be started: {error.filename or place.home}: "
+            f"The embedded PostgreSQL cannot be started: {error.filename or paths.home}: "
             f"{error.strerror}. Make room or correct the permissions, and call again."
         ) from None
 
 
-def stop(place: Place) -> bool:
+def stop(paths: ServerPaths) -> bool:
     """Stop the server if it runs; True if it was stopped. Open transactions are rolled back."""
-    _require_ours(place)
-    if not place.home.is_dir():
+    _require_ours(paths)
+    if not paths.home.is_dir():
         return False
-    with locked(place.lock, waiting="", mode=0o600):
-        server = server_process(place.data)
+    with locked(paths.lock, waiting="", mode=0o600):
+        server = server_process(paths.data)
         if server is not None:
-            _end(server, place)
+            _end(server, paths)
         return server is not None
 
 
-def status(place: Place) -> Status:
+def status(paths: ServerPaths) -> Status:
     """Look, and change nothing. Raises DatabaseUnreachable where nobody may look."""
-    _require_ours(place)
-    server = server_process(place.data)
+    _require_ours(paths)
+    server = server_process(paths.data)
     answer = _ask(
-        place,
+        paths,
         "select current_setting('server_version'), "
         "(select sum(pg_database_size(oid))::bigint from pg_database), "
         "extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8",
@@ -183,9 +183,9 @@ def status(place: Place) -> Status:
     return Status(server.pid if server else None, *(answer or ()))
 
 
-def _require_ours(place: Place) -> None:
+def _require_ours(paths: ServerPaths) -> None:
     """Raises DatabaseUnreachable for the database of a colleague, which is closed to us."""
-    for folder in (place.home, place.data) if os.geteuid() != 0 else ():
+    for folder in (paths.home, paths.data) if os.geteuid() != 0 else ():
         if folder.exists() and (owner := folder.stat().st_uid) != os.geteuid():
             account = _looked_up(owner)
             name = account.pw_name if account else f"uid {owner}"
@@ -232,12 +232,12 @@ def _pid_file(data: Path) -> tuple[int, str]:
         return 0, ""
 
 
-def _end(server: psutil.Process, place: Place) -> None:
+def _end(server: psutil.Process, paths: ServerPaths) -> None:
     """End the server, in order if it reacts; else as by a crash, which the next start mends.
 
     Raises DatabaseUnreachable.
     """
-    problem = f"it does not react. Look into {place.log}"
+    problem = f"it does not react. Look into {paths.log}"
     try:
         for number, patience in ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0)):
             server.send_signal(number)
@@ -259,43 +259,43 @@ def _end(server: psutil.Process, place: Place) -> None:
 # Asking it whether it is there.
 
 
-def _answers(place: Place) -> bool:
+def _answers(paths: ServerPaths) -> bool:
     """Whether a server of this very data directory answers at the socket."""
-    row = _ask(place, "show data_directory")
+    row = _ask(paths, "show data_directory")
     # Else it is ours from before the directory was moved, or has lost its directory.
-    return row is not None and Path(row[0]).exists() and Path(row[0]).samefile(place.data)
+    return row is not None and Path(row[0]).exists() and Path(row[0]).samefile(paths.data)
 
 
-def _ask(place: Place, sql: str) -> tuple[Any, ...] | None:
+def _ask(paths: ServerPaths, sql: str) -> tuple[Any, ...] | None:
     """The first row of a statement, () if it gives none; None if nothing answers.
 
     Raises DatabaseUnreachable if others could have put there a server of theirs: it could take the
     data and say whatever we want to hear. Also if the server answers and lets us not in.
     """
-    if not place.socket.exists():
+    if not paths.socket.exists():
         return None
-    require_private(place.run, place.owners)
+    require_private(paths.run, paths.owners)
     try:
-        uid = place.socket.lstat().st_uid
+        uid = paths.socket.lstat().st_uid
     except FileNotFoundError:
         # Its server has just ended: it does so when its directory is moved.
         return None
-    if uid not in place.owners:
+    if uid not in paths.owners:
         raise DatabaseUnreachable(
-            f"{place.socket} belongs to another user (uid {uid}), who could reach the database "
-            f"through it. Remove it and call again: rm '{place.socket}'"
+            f"{paths.socket} belongs to another user (uid {uid}), who could reach the database "
+            f"through it. Remove it and call again: rm '{paths.socket}'"
         )
     try:
         connection = psycopg2.connect(
-            host=str(place.run), port=PORT, user=ROLE, dbname="postgres", connect_timeout=5
+            host=str(paths.run), port=PORT, user=ROLE, dbname="postgres", connect_timeout=5
         )
     except psycopg2.OperationalError as error:
         message = str(error).strip()
         if "FATAL" not in message or any(sign in message for sign in _NOT_NOW):
             return None
         raise DatabaseUnreachable(
-            f"The embedded PostgreSQL of {place.data} answers, but does not let labmart in: "
-            f"{message.partition('FATAL:')[2].strip()}. See {place.user_settings} and {place.log}."
+            f"The embedded PostgreSQL of {paths.data} answers, but does not let labmart in: "
+            f"{message.partition('FATAL:')[2].strip()}. See {paths.user_settings} and {paths.log}."
         ) from None
     connection.autocommit = True
     with closing(connection), connection.cursor() as cursor:
@@ -306,119 +306,119 @@ def _ask(place: Place, sql: str) -> tuple[Any, ...] | None:
 # Starting it.
 
 
-def _start_locked(place: Place) -> bool:
+def _start_locked(paths: ServerPaths) -> bool:
     # A server that nobody can reach is ended: its directory was moved under it, or its socket
     # removed. The line of the socket is in its file once the socket is there.
-    server, (_, at) = server_process(place.data), _pid_file(place.data)
-    if server and at and (at != str(place.run) or not place.socket.exists()):
-        _end(server, place)
+    server, (_, at) = server_process(paths.data), _pid_file(paths.data)
+    if server and at and (at != str(paths.run) or not paths.socket.exists()):
+        _end(server, paths)
     # A server that has been started but does not answer yet is waited for. One that is just being
     # stopped looks the same until its process is gone; then it is up to us to start one.
-    answers = _wait(place, lambda: None if server_process(place.data) else 0)
+    answers = _wait(paths, lambda: None if server_process(paths.data) else 0)
     if not answers:
-        _launch(place)
-    databases = _ask(place, f"select count(*) from pg_database where datname = '{DATABASE}'")
+        _launch(paths)
+    databases = _ask(paths, f"select count(*) from pg_database where datname = '{DATABASE}'")
     if databases is None:
-        raise DatabaseUnreachable(f"The embedded PostgreSQL of {place.data} stopped answering.")
+        raise DatabaseUnreachable(f"The embedded PostgreSQL of {paths.data} stopped answering.")
     if databases == (0,):
-        _ask(place, f'create database "{DATABASE}"')
+        _ask(paths, f'create database "{DATABASE}"')
     return not answers
 
 
-def _launch(place: Place) -> None:
+def _launch(paths: ServerPaths) -> None:
     """Start the server with all that it needs; it answers then."""
-    account = choose_account(place)
-    account.own(place.home)
+    account = choose_account(paths)
+    account.own(paths.home)
     with suppress(FileExistsError):
-        place.run.mkdir(mode=0o700)
-    require_private(place.run, (account.owner, os.geteuid()), close=True)
-    account.own(place.run)
-    place.log.parent.mkdir(mode=0o700, exist_ok=True)
+        paths.run.mkdir(mode=0o700)
+    require_private(paths.run, (account.owner, os.geteuid()), close=True)
+    account.own(paths.run)
+    paths.log.parent.mkdir(mode=0o700, exist_ok=True)
     with suppress(FileNotFoundError):
-        place.log.replace(place.log.with_suffix(".log.1"))
-    _ensure_data_directory(place, account)
-    account.own(*write_settings(place, this_machine(place)))
-    if place.data.stat().st_uid != account.owner:
+        paths.log.replace(paths.log.with_suffix(".log.1"))
+    _ensure_data_directory(paths, account)
+    account.own(*write_settings(paths, this_machine(paths)))
+    if paths.data.stat().st_uid != account.owner:
         # The folder last: its owner says that all of it has been given.
-        account.own(*place.data.rglob("*"), place.data)
-    exposure = exposure_of(place)
+        account.own(*paths.data.rglob("*"), paths.data)
+    exposure = exposure_of(paths)
     port = exposure.port if exposure else PORT
     if port != PORT:
         # A server has one port, by which its socket is called too; ours stays where it is known.
-        place.socket.unlink(missing_ok=True)
-        place.socket.symlink_to(f".s.PGSQL.{port}")
-    command = [str(programs() / "postgres"), "-D", str(place.data), "-c", f"port={port}"]
+        paths.socket.unlink(missing_ok=True)
+        paths.socket.symlink_to(f".s.PGSQL.{port}")
+    command = [str(programs() / "postgres"), "-D", str(paths.data), "-c", f"port={port}"]
     # Its own lock file guards nothing: its directory is ours, and nobody serves it.
-    place.socket.with_name(f"{place.socket.name}.lock").unlink(missing_ok=True)
+    paths.socket.with_name(f"{paths.socket.name}.lock").unlink(missing_ok=True)
     # The id in postmaster.pid may belong to some other process now. The file guards against server
     # processes that have outlived their postmaster, so it stays; this, which pg_ctl sets for its
     # shell, tells postgres that a process of that id is no reason to refuse.
-    pid, _ = _pid_file(place.data)
+    pid, _ = _pid_file(paths.data)
     stale = {"PG_GRANDPARENT_PID": str(pid)} if pid and psutil.pid_exists(pid) else {}
     deadline = time.monotonic() + _ORPHANS_SECONDS
     while True:
-        process = account.popen(command, place.log, stale)
-        if _wait(place, process.poll):
+        process = account.popen(command, paths.log, stale)
+        if _wait(paths, process.poll):
             # It is meant to outlive us; without this Python would warn about it.
             process.returncode = 0
             return
         # After kill -9 its children take a moment to notice that their postmaster is gone.
-        if _ORPHANS not in _last_lines(place) or time.monotonic() > deadline:
-            raise _failed("PostgreSQL did not start", place)
+        if _ORPHANS not in _last_lines(paths) or time.monotonic() > deadline:
+            raise _failed("PostgreSQL did not start", paths)
         time.sleep(0.3)
 
 
-def _wait(place: Place, poll: Callable[[], int | None]) -> bool:
+def _wait(paths: ServerPaths, poll: Callable[[], int | None]) -> bool:
     """Whether the server answers before its process ends; DatabaseUnreachable if it does neither.
 
     `poll` gives None while the process lives, as Popen's does.
     """
     begun, is_told = time.monotonic(), False
     while poll() is None:
-        if _answers(place):
+        if _answers(paths):
             return True
         waited = time.monotonic() - begun
         if waited > _QUIET_SECONDS and not is_told:
             is_told = True
-            print(f"waiting for the PostgreSQL of {place.data} to answer …", file=sys.stderr)
+            print(f"waiting for the PostgreSQL of {paths.data} to answer …", file=sys.stderr)
         if waited > _START_SECONDS:
-            raise _failed(f"PostgreSQL does not answer after {_START_SECONDS:.0f} seconds", place)
+            raise _failed(f"PostgreSQL does not answer after {_START_SECONDS:.0f} seconds", paths)
         time.sleep(min(0.2, 0.01 + waited / 3))
     return False
 
 
-def _failed(what: str, place: Place) -> DatabaseUnreachable:
-    last_lines = _last_lines(place)
+def _failed(what: str, paths: ServerPaths) -> DatabaseUnreachable:
+    last_lines = _last_lines(paths)
     hint = next((hint for sign, hint in _HINTS.items() if sign in last_lines), "")
     log = f" It said:\n{last_lines}" if last_lines else ""
-    return DatabaseUnreachable(f"{what} for {place.data}.{hint}{log}")
+    return DatabaseUnreachable(f"{what} for {paths.data}.{hint}{log}")
 
 
-def _last_lines(place: Place) -> str:
+def _last_lines(paths: ServerPaths) -> str:
     """What the program that was started last said last."""
     with suppress(FileNotFoundError):
-        return "\n".join(place.log.read_text(errors="replace").splitlines()[-12:])
+        return "\n".join(paths.log.read_text(errors="replace").splitlines()[-12:])
     return ""
 
 
-def _ensure_data_directory(place: Place, account: SystemAccount) -> None:
+def _ensure_data_directory(paths: ServerPaths, account: SystemAccount) -> None:
     """Make the data directory, completely or not at all."""
-    version_file = place.data / "PG_VERSION"
+    version_file = paths.data / "PG_VERSION"
     if version_file.is_file():
         made_by = version_file.read_text(encoding="ascii", errors="replace").strip()
         if made_by != str(MAJOR):
             raise DatabaseUnreachable(
-                f"{place.data} was made by PostgreSQL {made_by}, and this labmart brings "
+                f"{paths.data} was made by PostgreSQL {made_by}, and this labmart brings "
                 f"PostgreSQL {MAJOR}. Dump it with the labmart that made it (`pg_dump`), or, "
-                f"if all of it can be loaded again, move {place.data} away and run `labmart build`."
+                f"if all of it can be loaded again, move {paths.data} away and run `labmart build`."
             )
         return
-    if place.data.exists():
+    if paths.data.exists():
         raise DatabaseUnreachable(
-            f"{place.data} is no PostgreSQL data directory (PG_VERSION is missing). Move it away "
+            f"{paths.data} is no PostgreSQL data directory (PG_VERSION is missing). Move it away "
             "and call again; labmart deletes no file that it did not make."
         )
-    unfinished = place.home / "data.new"
+    unfinished = paths.home / "data.new"
     # What a killed initdb left. We hold the lock, so nobody else is at it.
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -437,7 +437,7 @@ def _ensure_data_directory(place: Place, account: SystemAccount) -> None:
         # One transaction log file of 64 MB instead of 16: bulk work switches files less often.
         "--wal-segsize=64",
     ]
-    process = account.popen(command, place.log, {})
+    process = account.popen(command, paths.log, {})
     try:
         code = process.wait()
     except BaseException:
@@ -445,9 +445,9 @@ def _ensure_data_directory(place: Place, account: SystemAccount) -> None:
         process.wait()
         raise
     if code != 0:
-        raise _failed("The data directory could not be made", place)
+        raise _failed("The data directory could not be made", paths)
     # Only a complete data directory ever has the name under which it is looked for.
-    unfinished.rename(place.data)
+    unfinished.rename(paths.data)
 
 
 def require_private(path: Path, owners: Sequence[int], *, close: bool = False) -> None:
@@ -534,8 +534,8 @@ class SystemAccount:
                 os.close(output)
 
 
-def choose_account(place: Place) -> SystemAccount:
-    """Decide as whom the server of this place runs. Raises DatabaseUnreachable.
+def choose_account(paths: ServerPaths) -> SystemAccount:
+    """Decide as whom this server runs. Raises DatabaseUnreachable.
 
     An ordinary user runs it as itself, root in one of two ways:
 
@@ -548,8 +548,8 @@ def choose_account(place: Place) -> SystemAccount:
     """
     if os.geteuid() != 0:
         return SystemAccount()
-    owner = place.data.stat().st_uid if place.data.exists() else 0
-    candidates: list[str | int] = [place.home.parent.stat().st_uid, "postgres", "nobody"]
+    owner = paths.data.stat().st_uid if paths.data.exists() else 0
+    candidates: list[str | int] = [paths.home.parent.stat().st_uid, "postgres", "nobody"]
     people = [_looked_up(who) for who in ([owner] if owner else candidates)]
     person = next((person for person in people if person and person.pw_uid != 0), None)
     if person is None:
@@ -564,7 +564,7 @@ def choose_account(place: Place) -> SystemAccount:
         SystemAccount(user=person.pw_uid, group=person.pw_gid),
     ]
     # What is inside `home` is given to it.
-    needed = {programs(), place.home.parent, place.run.parent} - {place.home}
+    needed = {programs(), paths.home.parent, paths.run.parent} - {paths.home}
     for account in ways[1:] if owner else ways:
         if not (closed := _closed_to(account, needed)):
             return account

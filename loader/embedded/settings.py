@@ -23,7 +23,7 @@ PORT = 5432
 _CLIENT_RULES = "labmart_hba.conf"
 
 
-class Place:
+class ServerPaths:
     """The paths of one embedded server, all absolute."""
 
     def __init__(self, home: Path, run: Path) -> None:
@@ -50,20 +50,20 @@ class Exposure:
     roles: tuple[str, ...]
 
 
-def exposure_of(place: Place) -> Exposure | None:
+def exposure_of(paths: ServerPaths) -> Exposure | None:
     """What `labmart db expose` has opened, if anything."""
     try:
-        return msgspec.json.decode(place.exposed.read_bytes(), type=Exposure)
+        return msgspec.json.decode(paths.exposed.read_bytes(), type=Exposure)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
-def keep_exposure(place: Place, exposure: Exposure | None) -> None:
+def keep_exposure(paths: ServerPaths, exposure: Exposure | None) -> None:
     """Remember it for the next start; None closes the port."""
     if exposure is None:
-        place.exposed.unlink(missing_ok=True)
+        paths.exposed.unlink(missing_ok=True)
     else:
-        place.exposed.write_bytes(msgspec.json.encode(exposure))
+        paths.exposed.write_bytes(msgspec.json.encode(exposure))
 
 
 def client_rules(exposure: Exposure | None) -> str:
@@ -88,7 +88,7 @@ class Machine:
     free_shm: int | None
 
 
-def this_machine(place: Place) -> Machine:
+def this_machine(paths: ServerPaths) -> Machine:
     """Measure this machine; a container's limits count as the machine."""
     shm = Path("/dev/shm")
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -99,7 +99,7 @@ def this_machine(place: Place) -> Machine:
     return Machine(
         memory=min([psutil.virtual_memory().total, *memory]),
         cores=min([allowed or 1, *cores]),
-        free_disk=shutil.disk_usage(place.home).free,
+        free_disk=shutil.disk_usage(paths.home).free,
         free_shm=shutil.disk_usage(shm).free if shm.is_dir() else None,
     )
 
@@ -146,16 +146,16 @@ log_line_prefix = '%m [%p] '  # when, and which process
 """
 
 
-def render(machine: Machine, place: Place) -> str:
+def render(machine: Machine, paths: ServerPaths) -> str:
     """The text of labmart.conf."""
     memory, cores = machine.memory >> 20, machine.cores
     work = max(16, memory // 24)
     text = _SETTINGS.format(
-        shown=str(place.user_settings).replace("\n", " "),
-        addresses="'127.0.0.1'" if exposure_of(place) else "''",
-        rules=_quoted(str(place.data / _CLIENT_RULES)),
+        shown=str(paths.user_settings).replace("\n", " "),
+        addresses="'127.0.0.1'" if exposure_of(paths) else "''",
+        rules=_quoted(str(paths.data / _CLIENT_RULES)),
         # One item of a list of names: double quotes keep commas, spaces and capitals.
-        run=_quoted(quote(str(place.run))),
+        run=_quoted(quote(str(paths.run))),
         buffers=max(1, min(8 << 10, memory // 6)),
         work=work,
         maintenance=max(64, memory // 24),
@@ -168,21 +168,21 @@ def render(machine: Machine, place: Place) -> str:
     # Parallel hash joins put their table into shared memory; /dev/shm is 64 MB in Docker.
     if machine.free_shm is not None and machine.free_shm >> 20 < 4 * work:
         text += "dynamic_shared_memory_type = mmap  # /dev/shm is too small here\n"
-    if place.user_settings.exists():
-        text += f"include = {_quoted(str(place.user_settings))}  # a person's own settings\n"
+    if paths.user_settings.exists():
+        text += f"include = {_quoted(str(paths.user_settings))}  # a person's own settings\n"
     return text
 
 
-def write_settings(place: Place, machine: Machine) -> list[Path]:
+def write_settings(paths: ServerPaths, machine: Machine) -> list[Path]:
     """Write both files into the data directory and have postgresql.conf include the settings."""
     texts = {
-        place.data / "labmart.conf": render(machine, place),
-        place.data / _CLIENT_RULES: client_rules(exposure_of(place)),
+        paths.data / "labmart.conf": render(machine, paths),
+        paths.data / _CLIENT_RULES: client_rules(exposure_of(paths)),
     }
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
-    main = place.data / "postgresql.conf"
+    main = paths.data / "postgresql.conf"
     include = "include = 'labmart.conf'"
     text = main.read_text(encoding="utf-8")
     if include not in text.splitlines():

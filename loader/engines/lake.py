@@ -51,7 +51,7 @@ _LONGEST_LOAD_SECONDS = 24 * 3600.0
 _LONGEST_WRITE_SECONDS = 60.0
 
 
-class Folder:
+class Storage:
     """A folder of this machine or of an object store. Names are relative to it.
 
     Raises DatabaseUnreachable when it cannot be reached, MissingExtra for what reaches it.
@@ -204,10 +204,10 @@ class Folder:
             ) from None
 
 
-def lake_of(profile: Profile) -> Folder:
+def lake_of(profile: Profile) -> Storage:
     """The lake of a profile."""
     default = profile.path.absolute().parent / ".labmart" / "lake"
-    return Folder(os.environ.get(VARIABLE) or str(default))
+    return Storage(os.environ.get(VARIABLE) or str(default))
 
 
 # Reading marts.
@@ -223,7 +223,7 @@ class Published:
     columns: str
 
 
-def published(lake: Folder, engine: DuckDB) -> list[Published]:
+def published(lake: Storage, engine: DuckDB) -> list[Published]:
     """What has been published of a target schema and is there; readers see the last of each."""
     folder = f"{engine.schema}/published"
     files = [file for build in lake.names(folder) for file in lake.files_in(f"{folder}/{build}")]
@@ -239,7 +239,7 @@ def connect(profile: Profile, places: Sequence[str] = ()) -> AbstractContextMana
 
 
 @contextmanager
-def marts(lake: Folder, schema: str, places: Sequence[str], *, writes: bool) -> Iterator[DuckDB]:
+def marts(lake: Storage, schema: str, places: Sequence[str], *, writes: bool) -> Iterator[DuckDB]:
     """The same of a lake, for a reader or for who publishes there."""
     with lake.engine(schema, writes=writes) as engine:
         own = [relation for relation in published(lake, engine) if relation.schema == schema]
@@ -304,7 +304,7 @@ class LakeRaw(RawStore):
     # A file of Parquet has all of a chunk.
     chunk = 64 << 20
 
-    def __init__(self, engine: DuckDB, lake: Folder) -> None:
+    def __init__(self, engine: DuckDB, lake: Storage) -> None:
         super().__init__(engine)
         self._lake = lake
         # What this call has written, by table and load, and the numbers that it has been given;

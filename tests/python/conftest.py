@@ -20,7 +20,7 @@ from support.load_processes import wait_for
 from support.person import Person, person_in
 from support.project import copy_of_project, loading_project
 
-from loader.embedded import Place, place_of, start, stop
+from loader.embedded import ServerPaths, server_paths, start, stop
 from loader.spark_server import free_port
 
 # The engines that a test which asks for `engine` runs on; see engines.py.
@@ -126,26 +126,26 @@ def project_copy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def empty_place() -> Iterator[Place]:
+def empty_place() -> Iterator[ServerPaths]:
     """A place for an embedded server in a short path; the server is stopped afterwards."""
     with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
-        made = place_of(Path(folder).resolve())
+        made = server_paths(Path(folder).resolve())
         yield made
         stop(made)
 
 
 @pytest.fixture(scope="session")
-def stopped_cluster() -> Iterator[Place]:
+def stopped_cluster() -> Iterator[ServerPaths]:
     """A cluster that was made and stopped, to copy: making one takes a second or two."""
     with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
-        made = place_of(Path(folder).resolve())
+        made = server_paths(Path(folder).resolve())
         start(made)
         stop(made)
         yield made
 
 
 @pytest.fixture
-def place(empty_place: Place, stopped_cluster: Place) -> Place:
+def place(empty_place: ServerPaths, stopped_cluster: ServerPaths) -> ServerPaths:
     """The same with a cluster in it that does not run."""
     shutil.copytree(stopped_cluster.home, empty_place.home, symlinks=True)
     return empty_place

@@ -24,9 +24,9 @@ from support.project import ROOT, loading_project
 from loader.embedded import (
     DATABASE,
     ROLE,
-    Place,
-    place_of,
+    ServerPaths,
     require_private,
+    server_paths,
     server_process,
     start,
     status,
@@ -39,16 +39,16 @@ from loader.spark_server import free_port
 pytestmark = pytest.mark.slow
 
 
-def copied(cluster: Place, folder: Path) -> Place:
+def copied(cluster: ServerPaths, folder: Path) -> ServerPaths:
     """A copy of a cluster in a project folder, which may be made for it."""
     folder.mkdir(exist_ok=True)
-    place = place_of(folder.resolve())
+    place = server_paths(folder.resolve())
     shutil.copytree(cluster.home, place.home, symlinks=True)
     return place
 
 
 @pytest.fixture(scope="module")
-def shared_place(stopped_cluster: Place) -> Iterator[Place]:
+def shared_place(stopped_cluster: ServerPaths) -> Iterator[ServerPaths]:
     with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
         made = copied(stopped_cluster, Path(folder))
         yield made
@@ -56,7 +56,7 @@ def shared_place(stopped_cluster: Place) -> Iterator[Place]:
 
 
 @pytest.fixture
-def place(shared_place: Place) -> Iterator[Place]:
+def place(shared_place: ServerPaths) -> Iterator[ServerPaths]:
     """A cluster that all tests start and may leave running; settings of one's own are removed."""
     yield shared_place
     if shared_place.user_settings.exists():
@@ -64,7 +64,7 @@ def place(shared_place: Place) -> Iterator[Place]:
         stop(shared_place)
 
 
-def kill(place: Place) -> int:
+def kill(place: ServerPaths) -> int:
     pid = pid_of(place)
     os.kill(pid, signal.SIGKILL)
     while server_process(place.data):
@@ -73,7 +73,7 @@ def kill(place: Place) -> int:
 
 
 def test_of_several_first_starts_one_makes_a_private_utf8_database_without_a_port(
-    empty_place: Place,
+    empty_place: ServerPaths,
 ) -> None:
     # What a killed initdb has left.
     unfinished = empty_place.home / "data.new"
@@ -100,7 +100,7 @@ def test_of_several_first_starts_one_makes_a_private_utf8_database_without_a_por
     assert ask(empty_place, "select upper('é')") == "É"
 
 
-def test_data_survives_a_stop_a_kill_a_stale_pid_file_and_a_lost_socket(place: Place) -> None:
+def test_data_survives_a_stop_a_kill_a_stale_pid_file_and_a_lost_socket(place: ServerPaths) -> None:
     start(place)
     ask(place, "create table kept as select 7 as x")
     assert (stop(place), stop(place), status(place).word) == (True, False, "stopped")
@@ -126,7 +126,7 @@ def test_data_survives_a_stop_a_kill_a_stale_pid_file_and_a_lost_socket(place: P
 
 
 def test_a_server_that_is_just_ending_is_waited_for_and_another_one_started(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: ServerPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop(place)
     # As a server in its last moments: a process `postgres -D <data>` that does not answer any more.
@@ -157,7 +157,7 @@ def test_a_server_that_is_just_ending_is_waited_for_and_another_one_started(
     ],
 )
 def test_data_of_others_is_refused_and_left_alone(
-    empty_place: Place, name: str, text: str, message: str
+    empty_place: ServerPaths, name: str, text: str, message: str
 ) -> None:
     empty_place.data.mkdir(parents=True)
     (empty_place.data / name).write_text(text)
@@ -174,7 +174,7 @@ def test_data_of_others_is_refused_and_left_alone(
     ],
 )
 def test_ones_own_settings_are_told_when_they_are_wrong_and_hold_when_right(
-    place: Place, settings: str, message: str
+    place: ServerPaths, settings: str, message: str
 ) -> None:
     stop(place)
     rules = place.home / "rules.conf"
@@ -197,7 +197,7 @@ def test_a_directory_that_others_could_have_made_is_refused(tmp_path: Path) -> N
 
 
 def test_folders_that_a_backup_opened_are_named_and_closed(
-    place: Place, capsys: pytest.CaptureFixture[str]
+    place: ServerPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start(place)
     place.run.chmod(0o777)
@@ -212,7 +212,7 @@ def test_folders_that_a_backup_opened_are_named_and_closed(
 
 
 @AS_ROOT
-def test_a_socket_of_another_user_is_not_trusted(place: Place) -> None:
+def test_a_socket_of_another_user_is_not_trusted(place: ServerPaths) -> None:
     start(place)
     os.chown(place.socket, 65534, 65534)
     with pytest.raises(DatabaseUnreachable, match=r"belongs to another user \(uid 65534\)"):
@@ -223,19 +223,19 @@ def test_a_socket_of_another_user_is_not_trusted(place: Place) -> None:
 def test_a_socket_that_goes_while_it_is_looked_at_is_no_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, exists = place_of(tmp_path), Path.exists
+    place, exists = server_paths(tmp_path), Path.exists
     place.run.mkdir(mode=0o700, parents=True)
     monkeypatch.setattr(Path, "exists", lambda path: path == place.socket or exists(path))
     assert not status(place).running
 
 
 def test_two_clones_in_any_folder_have_two_servers_and_one_that_is_moved_goes_on(
-    open_folder: Path, stopped_cluster: Place
+    open_folder: Path, stopped_cluster: ServerPaths
 ) -> None:
     odd = open_folder / "with space quote ' and \" double Ünïcode-実験 back\\slash"
     odd.mkdir()
-    first, second = place_of(odd), copied(stopped_cluster, open_folder / ("long-" * 20))
-    moved = place_of(open_folder / "moved")
+    first, second = server_paths(odd), copied(stopped_cluster, open_folder / ("long-" * 20))
+    moved = server_paths(open_folder / "moved")
     try:
         start(first)
         start(second)
@@ -255,7 +255,7 @@ def test_two_clones_in_any_folder_have_two_servers_and_one_that_is_moved_goes_on
 
 
 def test_a_port_is_open_to_the_reader_with_the_password_and_while_it_is_asked_for(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: ServerPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PGHOST", raising=False)
     monkeypatch.setenv("PGPASSFILE", os.devnull)
@@ -308,7 +308,7 @@ def test_a_port_is_open_to_the_reader_with_the_password_and_while_it_is_asked_fo
 
 @AS_ROOT
 def test_data_made_as_root_can_be_given_to_an_account_which_runs_it_from_then_on(
-    open_folder: Path, stopped_cluster: Place
+    open_folder: Path, stopped_cluster: ServerPaths
 ) -> None:
     place = copied(stopped_cluster, open_folder / "project")
     try:
@@ -329,13 +329,13 @@ def test_a_closed_directory_above_is_named_and_stays_closed(
     open_folder: Path,
 ) -> None:
     closed = open_folder / "closed"
-    data = place_of(closed / "project").data
+    data = server_paths(closed / "project").data
     data.mkdir(parents=True)
     # Data of somebody's: no user namespace helps.
     os.chown(data, 65534, 65534)
     closed.chmod(0o700)
     with pytest.raises(DatabaseUnreachable, match=f"{closed} is closed to it"):
-        start(place_of(closed / "project"))
+        start(server_paths(closed / "project"))
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
@@ -349,7 +349,7 @@ def test_root_in_a_closed_project_runs_it_as_its_owner(open_folder: Path, owner:
             pytest.skip("no user namespaces here")
     os.chown(open_folder, owner, owner)
     open_folder.chmod(0o700)
-    place = place_of(open_folder)
+    place = server_paths(open_folder)
     try:
         start(place)
         assert place.data.stat().st_uid == owner
@@ -363,8 +363,8 @@ def test_an_ordinary_user_can_do_all_of_it(open_folder: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from loader.embedded import place_of, start, stop, status\n"
-        "p = place_of(Path(sys.argv[2]))\n"
+        "from loader.embedded import server_paths, start, stop, status\n"
+        "p = server_paths(Path(sys.argv[2]))\n"
         "print(start(p), status(p).running, stop(p), status(p).running)\n"
     )
     os.chown(open_folder, 65534, 65534)
@@ -411,13 +411,13 @@ def of_machine(memory: int, cores: int = 2, *, disk: int = 900, shm: int | None 
 def test_settings_follow_memory_cores_and_disk(
     tmp_path: Path, machine: Machine, settings: dict[str, str | None]
 ) -> None:
-    text = render(machine, place_of(tmp_path))
+    text = render(machine, server_paths(tmp_path))
     told = dict(re.findall(r"^(\w+) = (.*?)\s+#", text, re.MULTILINE))
     assert {name: told.get(name) for name in settings} == settings
 
 
 def test_the_server_accepts_every_setting_on_a_small_machine_with_small_shm(
-    place: Place,
+    place: ServerPaths,
 ) -> None:
     stop(place)
     text = render(of_machine(1, 1, disk=5, shm=0), place)
@@ -430,6 +430,6 @@ def test_the_server_accepts_every_setting_on_a_small_machine_with_small_shm(
 
 
 def test_the_machine_is_measured(tmp_path: Path) -> None:
-    found = this_machine(Place(home=tmp_path, run=tmp_path))
+    found = this_machine(ServerPaths(home=tmp_path, run=tmp_path))
     assert found.memory > 100 * 1024**2
     assert 1 <= found.cores <= (os.cpu_count() or 1)

@@ -294,14 +294,14 @@ def test_what_is_published_is_noted_compared_and_can_be_put_back(
 def test_an_answer_that_was_lost_is_no_other_load(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loader.engines.lake import Folder
+    from loader.engines.lake import Storage
 
-    create = Folder.create
+    create = Storage.create
 
-    def deaf(self: Folder, name: str, content: bytes) -> bool:
+    def deaf(self: Storage, name: str, content: bytes) -> bool:
         return create(self, name, content) and "/loads/" not in name
 
-    monkeypatch.setattr(Folder, "create", deaf)
+    monkeypatch.setattr(Storage, "create", deaf)
     assert load_one(lake.profile()) == 1
     assert lake.rows(f"select count(*) from {RAW}.people") == [(3,)]
 

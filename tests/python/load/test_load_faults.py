@@ -31,7 +31,7 @@ from support.load_processes import (
     write_table,
 )
 
-from loader.embedded import place_of, start, stop
+from loader.embedded import server_paths, start, stop
 
 pytestmark = pytest.mark.slow
 
@@ -229,7 +229,7 @@ def test_a_full_disk_ends_the_load_and_loses_nothing(tmp_path: Path) -> None:
     # Longer cells would be compressed.
     new = write_table(tmp_path / "new.csv", "compounds", range(20_000), padding=1_500)
     with small_disk("300m") as disk:
-        place = place_of(disk)
+        place = server_paths(disk)
         start(place)
         try:
             database = database_of(place)

@@ -35,7 +35,7 @@ from support.load_processes import (
     write_table,
 )
 
-from loader.embedded import Place, start, status
+from loader.embedded import ServerPaths, start, status
 
 pytestmark = pytest.mark.slow
 
@@ -154,7 +154,7 @@ def test_a_loader_that_is_killed_in_its_copy_or_its_commit(
     load_again(database, new, known=2 if is_done else 0, users=4_600, compounds=10_000)
 
 
-def kill_server(place: Place) -> None:
+def kill_server(place: ServerPaths) -> None:
     """Kill the postmaster and every process of its own at once, as a power cut does."""
     postmaster = status(place).pid
     assert postmaster is not None
@@ -167,7 +167,7 @@ def kill_server(place: Place) -> None:
 
 
 def test_a_server_that_is_killed_ends_the_load_and_loses_nothing(
-    place: Place, tmp_path: Path
+    place: ServerPaths, tmp_path: Path
 ) -> None:
     start(place)
     database = database_of(place)
@@ -193,7 +193,7 @@ def test_a_server_that_is_killed_ends_the_load_and_loses_nothing(
 
 
 def test_a_server_that_is_gone_is_told_before_anything_is_read(
-    empty_place: Place, tmp_path: Path
+    empty_place: ServerPaths, tmp_path: Path
 ) -> None:
     users = write_table(tmp_path / "users.csv", "users", range(3))
     ended = labmart(database_of(empty_place), "load", users)

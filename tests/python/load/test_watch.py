@@ -200,9 +200,9 @@ def test_one_build_follows_all_that_was_loaded(
     builds: list[bool] = []
     green = True
 
-    def build(*_: object) -> bool:
+    def build(database: object, _: object) -> tuple[bool, object]:
         builds.append(green)
-        return green
+        return green, database
 
     monkeypatch.setattr(watch_module, "run_and_report", build)
     once = ("watch", str(box), "--once", "--interval", "0.1")

@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 
 from loader import embedded
-from loader.embedded import ROLE, place_of, start, stop
+from loader.embedded import ROLE, server_paths, start, stop
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def embedded_server(major: int = embedded.MAJOR) -> Iterator[Database]:
     """A server of its own; the wheel brings PostgreSQL 16 as well."""
     # A short path of our own: pytest's temporary paths can be too long for a socket.
     with tempfile.TemporaryDirectory(prefix="labmart-test-") as folder:
-        place = place_of(Path(folder).resolve())
+        place = server_paths(Path(folder).resolve())
         with pytest.MonkeyPatch.context() as patch:
             if major != embedded.MAJOR:
                 older = embedded.programs().parents[1] / "pginstall" / "bin"

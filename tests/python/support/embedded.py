@@ -8,12 +8,12 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from loader.embedded import Place, server_process, url_of
+from loader.embedded import ServerPaths, server_process, url_of
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
-def ask(place: Place, sql: str) -> object:
+def ask(place: ServerPaths, sql: str) -> object:
     connection = psycopg2.connect(url_of(place))
     connection.autocommit = True
     with closing(connection), connection.cursor() as cursor:
@@ -22,7 +22,7 @@ def ask(place: Place, sql: str) -> object:
     return row[0] if row else None
 
 
-def pid_of(place: Place) -> int:
+def pid_of(place: ServerPaths) -> int:
     server = server_process(place.data)
     assert server is not None
     return server.pid

@@ -16,7 +16,7 @@ from support.engines import Engine, Postgres, Rows
 from support.in_process import Done
 from support.project import ROOT
 
-from loader.embedded import ROLE, Place
+from loader.embedded import ROLE, ServerPaths
 
 # What a load may take on a busy machine before a test says that it hangs.
 PATIENCE = 120.0
@@ -201,6 +201,6 @@ def _held(database: Database, trigger: str, statement: str) -> Iterator[Callable
             cursor.execute(f"select pg_advisory_unlock({_CHOSEN_LOCK})")
 
 
-def database_of(place: Place) -> Database:
+def database_of(place: ServerPaths) -> Database:
     """The database of an embedded server, as a server of one's own."""
     return Database(str(place.run), "5432", ROLE, "labmart", "")

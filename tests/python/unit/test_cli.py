@@ -21,7 +21,7 @@ from support.in_process import Done, command, program
 from support.project import ROOT
 
 from loader.cli import labmart as group
-from loader.embedded import Place, start, stop
+from loader.embedded import ServerPaths, start, stop
 from loader.engines import dbt_session
 from loader.errors import MissingExtra
 from loader.project import Profile
@@ -269,7 +269,7 @@ def test_a_server_that_is_down_is_4(project: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_wrong_password_is_4_with_the_next_step(project: Path, place: Place) -> None:
+def test_a_wrong_password_is_4_with_the_next_step(project: Path, place: ServerPaths) -> None:
     rules = place.home / "rules.conf"
     rules.write_text("local all labmart trust\nlocal all all scram-sha-256\n")
     place.user_settings.write_text(f"hba_file = '{rules}'\n")
