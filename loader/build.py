@@ -54,7 +54,7 @@ from loader.show import layout
 from loader.sources import OWN_TABLES
 
 SAMPLE_ROWS = 10
-# As many problems of one seed as a person can use at once.
+# As many problems of one seed as are useful at once.
 _PROBLEMS_SHOWN = 5
 # Materializations that an increment can be put into, or that hold no rows.
 _CAN_GROW = ("", "ephemeral", "incremental", "seed", "snapshot", "table", "test", "view")

@@ -149,7 +149,7 @@ def kind() -> str:
 
 def _missing_of_spark() -> MissingExtra | MissingJava | None:
     """What Spark lacks to run here."""
-    # The client alone is called pyspark too, and brings no program.
+    # The client alone is also called pyspark, but contains no program.
     if find_spec("pyspark") is None or not (spark_home() / "bin" / "spark-submit").exists():
         return MissingExtra("The target spark", "spark")
     home = os.environ.get("JAVA_HOME")

@@ -290,7 +290,7 @@ def prune() -> None:
 def _build(
     database: Database, given: Given, load_ids: Sequence[int] = (), *, shows: str = ""
 ) -> None:
-    """Build, and print a mart; the last lines account for the records, even if a test failed."""
+    """Build, and print a mart; the last lines account for the records, even if it failed."""
     from loader.build import BuildOptions, run_and_report
     from loader.show import closing_lines
     from loader.show import show as show_mart

@@ -233,7 +233,7 @@ def open_engine(profile: Profile) -> AbstractContextManager[Engine]:
 
 
 def dbt_session(profile: Profile) -> AbstractContextManager[None]:
-    """Keep what dbt computes in ready while this is open. A database already is.
+    """Provide dbt's compute engine while this is open; a database already runs.
 
     Raises MissingExtra, and what `loader.spark_server.session` raises.
     """

@@ -1,8 +1,8 @@
 """DuckDB: opens its file, reads marts, writes the raw tables.
 
 One process can have the file open for writing, or any number for reading. So every labmart process
-holds a lock file beside it. If we hold the lock and the file is still taken, by a DuckDB shell or a
-dbt started by hand, the error names that program.
+that opens it locks a file beside it. If we hold the lock and the file is still taken, by a DuckDB
+shell or a dbt started by hand, the error names that program.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from loader.project import Profile, expanded
 Connection = duckdb.DuckDBPyConnection
 # More rows are fetched in portions.
 _ROWS_AT_ONCE = 5000
-# Number columns in raw tables; all others are written as text.
+# Numeric columns in raw tables; all others are written as text.
 _NUMBERS = ("line", "load_id")
 # Their rows carry a line number and need no order; preserving order would cost memory.
 IN_ANY_ORDER = "set preserve_insertion_order = false"

@@ -127,7 +127,7 @@ class Storage:
 
     @contextmanager
     def written(self, name: str) -> Iterator[str]:
-        """A path to write a file to; on exit it gets its name, and nobody reads it before.
+        """A path to write a file to; on exit the file gets its name; nobody reads it earlier.
 
         An object store shows a file only when it is complete; there it is the file's own path.
         """

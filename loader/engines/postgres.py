@@ -165,7 +165,7 @@ class Pool:
 
 
 def _has_left(connection: Connection) -> bool:
-    """Whether the server has ended an idle connection: what it says then is its farewell."""
+    """Whether the server has ended an idle connection: any input means that."""
     ready = select.poll()
     ready.register(connection.fileno(), select.POLLIN)
     if ready.poll(0):

@@ -230,7 +230,7 @@ class PostgresPublications(Publications):
                     for statement in before:
                         self.run(statement)
                     steps = self._steps(relations, place, earlier)
-                    # One statement, so that one limit is that of all of it.
+                    # One statement, so that one limit covers all of it.
                     moment = _MOMENTS[min(attempt, len(_MOMENTS) - 1)]
                     self.run(f"set local statement_timeout = {int(moment * 1000)}")
                     self.run(_block(steps))
