@@ -1,4 +1,4 @@
-"""A build from its start to what is told of it: published, or what failed in a person's words.
+"""A build from start to report: published, or what failed, in plain words.
 
 The seeds' files are read strictly before dbt reads them.
 
@@ -54,9 +54,9 @@ from loader.show import layout
 from loader.sources import OWN_TABLES
 
 SAMPLE_ROWS = 10
-# As many problems of one seed as a person can use at once.
+# As many problems of one seed as are useful at once.
 _PROBLEMS_SHOWN = 5
-# What an increment can be put into, or has no rows to put anywhere.
+# Materializations that an increment can be put into, or that hold no rows.
 _CAN_GROW = ("", "ephemeral", "incremental", "seed", "snapshot", "table", "test", "view")
 NOT_PUBLISHED = "Nothing was published: readers see what they saw before."
 UNCHANGED = "Nothing has changed since the last successful build (--full builds anyway)."
@@ -71,16 +71,16 @@ _BOILERPLATE = re.compile(
 
 @dataclass(frozen=True)
 class FailedNode:
-    """A node that failed, or dbt itself (then `name` is 'dbt'); `lines` tell a person."""
+    """A node that failed, or dbt itself (then `name` is 'dbt'); `lines` explain it."""
 
     name: str
     lines: list[str]
 
 
 def failures(run: DbtRun, database: Database, width: int | None) -> list[FailedNode]:
-    """What failed in a run that did, with offending rows of the database."""
+    """What failed in a failed run, with offending rows from the database."""
     bad, nodes = [], {}
-    # After a parse error the files are those of an earlier run, or there are none.
+    # After a parse error the files come from an earlier run, or do not exist.
     with suppress(OSError, ValueError):
         ended = artifact(run.artifacts, "run_results")
         if ended["metadata"]["invocation_id"] == run.invocation_id:
@@ -112,7 +112,7 @@ def clean(message: str) -> list[str]:
     """dbt's message without colours, boilerplate and surplus blank lines."""
     plain = _COLOUR.sub("", message).replace("\r", "")
     if "Traceback (most recent call last)" in plain:
-        # A fault that dbt did not expect: its last line says what it was.
+        # A fault that dbt did not expect: the last line says what it was.
         return [plain.strip().splitlines()[-1], "More is in logs/dbt.log."]
     lines = [line.rstrip() for line in plain.splitlines() if not _BOILERPLATE.match(line)]
     return [line for i, line in enumerate(lines) if line or (i > 0 and lines[i - 1])] or [plain]
@@ -149,8 +149,8 @@ def _failure(
 def read_build(profile: Profile, plan: Plan, run: DbtRun, by: str = "") -> GreenBuild:
     """A green build, as dbt describes it in its artifacts; `by` is who publishes it.
 
-    Without a place dbt has built where it always does. Raises ConfigError if it should have built
-    in the place, and has not.
+    Without a place, dbt has built where it always does. Raises ConfigError if it was to build in
+    the place and has not.
     """
     place = plan.place or profile.schema
     manifest = artifact(run.artifacts, "manifest")
@@ -175,7 +175,7 @@ def read_build(profile: Profile, plan: Plan, run: DbtRun, by: str = "") -> Green
     tests = Counter(
         parent for test in passed if test in nodes for parent in parents_of(nodes[test])
     )
-    # What neither the digest of the code says nor that of the ledger: Python, and other sources.
+    # What neither the code's digest nor the ledger's covers: Python, and other sources.
     has_python = any(node.get("language") == "python" for node in nodes.values())
     databases = {node["database"] for node in built.values()}
     reads_others = any(
@@ -214,10 +214,10 @@ def read_build(profile: Profile, plan: Plan, run: DbtRun, by: str = "") -> Green
 
 
 def _knows_increments(nodes: Mapping[str, Any]) -> bool:
-    """Whether whatever reads a model that has but the changed rows in an increment knows of it.
+    """Whether everything that reads a model with only the changed rows supports increments.
 
-    The key `increment` of a model's meta says so: those rows (a list, or `part`), or all of them
-    (`whole`). Generic tests look at one row after the other, or at a key.
+    The key `increment` of a model's meta says what the model holds: those rows (a list, or `part`),
+    or all (`whole`). Generic tests check one row at a time, or a key.
     """
     kinds = {
         unique_id: node["config"].get("meta", {}).get("increment")
@@ -236,11 +236,11 @@ def _knows_increments(nodes: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What is asked of a build; `vars` and `extra` are for dbt (`Plan`).
+    """The options of a build; `vars` and `extra` are passed to dbt (`Plan`).
 
-    `full` builds also when nothing has changed since the last green build. `keep` is how many
-    earlier builds stay; None leaves it to LABMART_KEEP. `by` is who has it published,
-    as GreenBuild has it. `standby` is where dbt may be ready for the build.
+    `full` builds even if nothing has changed since the last green build. `keep` is how many earlier
+    builds stay; None leaves it to LABMART_KEEP. `by` is who publishes it, as in GreenBuild.
+    `standby` is where dbt may be ready for the build.
     """
 
     vars: str | None = None
@@ -253,9 +253,9 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """A build, what failed of it, the number under which it was published, and what it is.
+    """A build, its failures, the number under which it was published, and the publication.
 
-    `built` is where its marts can be read, red ones too.
+    `built` is where its marts can be read, even failed ones.
     """
 
     run: DbtRun
@@ -272,10 +272,10 @@ def build_and_publish(
     *,
     width: int | None = None,
 ) -> BuildOutcome | None:
-    """Build and test beside what readers see, and put it in place if all is well.
+    """Build and test beside what readers see, and publish it if all is well.
 
-    None if that would do again what the last one did, and `full` does not want it. `extra` of the
-    options says what dbt is to do, and where readers look: nothing is published then. Raises what
+    Returns None if that would repeat the last build and `full` is not set. `extra` of the options
+    tells dbt what to do, straight where readers look; nothing is published then. Raises what
     `check_seeds` does, UsageError if dbt refuses `extra` or finds nothing to do for it, and
     DatabaseFault if the build cannot be put in place.
     """
@@ -313,9 +313,9 @@ def build_and_publish(
 
 
 def stand_by(database: Database, options: BuildOptions) -> None:
-    """Have `options.standby` ready for an increment, on PostgreSQL, if that is to be expected.
+    """Have `options.standby` ready for an increment, on PostgreSQL, if one is expected.
 
-    Nothing is told of what goes wrong: the build tells it.
+    Errors are not reported here: the build reports them.
     """
     project, profile = database.project, database.profile
     code = code_of(project, profile, options.vars)
@@ -340,9 +340,9 @@ def _tell_dbt(artifacts: Path, target: Path, place: str, schema: str) -> None:
 
 
 def run_and_report(database: Database, options: BuildOptions) -> tuple[bool, Database]:
-    """Build and publish, tell on stderr how it went; whether all is well, and where its marts are.
+    """Build, publish and report on stderr; returns whether all is well, and where its marts are.
 
-    A build that would do again what the last one did is left out. See `build_and_publish`.
+    A build that would repeat the last one is skipped. See `build_and_publish`.
     """
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
     outcome = build_and_publish(database, options, width=width)
@@ -365,8 +365,8 @@ def run_and_report(database: Database, options: BuildOptions) -> tuple[bool, Dat
     return run.exit_code == 0, outcome.built
 
 
-# Seeds: dbt passes over what it cannot make sense of. An open quotation mark swallows the rest of
-# a file into one cell, a line with too few cells is filled up, a wrong encoding is a traceback.
+# Seeds: dbt silently accepts what it cannot parse. An open quotation mark swallows the rest of a
+# file into one cell, a line with too few cells is filled up, a wrong encoding is a traceback.
 
 
 def check_seeds(seeds: Path) -> None:
@@ -391,7 +391,7 @@ def check_seeds(seeds: Path) -> None:
 
 
 def _seed_problems(path: Path, columns: list[str]) -> Iterator[str]:
-    """What is wrong with one file, each beginning with `:` or `, line N:`."""
+    """The problems of one file, each beginning with `:` or `, line N:`."""
     line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -409,7 +409,7 @@ def _seed_problems(path: Path, columns: list[str]) -> Iterator[str]:
                 return
             line = rows.line_num
             for row in rows:
-                # A quoted cell may span lines; the row begins behind the last one's end.
+                # A quoted cell may span lines; the row begins after the end of the last one.
                 begins, line = line + 1, rows.line_num
                 if row and len(row) != len(header):
                     yield f", line {begins}: {len(row)} cells instead of {len(header)}."

@@ -1,9 +1,9 @@
-"""What dbt's own YAML declares of a table: its columns, their types, and what they mean.
+"""What dbt's own YAML declares about a table: its columns, their types and meanings.
 
 models/marts/_marts.yml declares the marts, models/staging/_sources.yml the inputs, the ledger and
-the rejected lines, seeds/_seeds.yml the seeds. A column's meaning stands in a doc block of
-models/*.md. All of it is read where it was written, so that it is there before the first build, and
-no second list can differ from it; a test holds it against dbt's manifest.
+the rejected lines, seeds/_seeds.yml the seeds. A column's description is a doc block in
+models/*.md. Everything is read from these files, so that it is available before the first build and
+no second list can differ from it; a test compares it with dbt's manifest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DOC = re.compile(r"\{\{\s*doc\(\s*['\"](\w+)['\"]\s*\)\s*\}\}")
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column; `type` in PostgreSQL's words, such as numeric(18,6)."""
+    """A column; `type` under PostgreSQL's name, such as numeric(18,6)."""
 
     name: str
     type: str
@@ -68,7 +68,7 @@ class DeclaredColumn(Column, frozen=True, rename={"type": "data_type"}):
 
 
 class DeclaredTable(msgspec.Struct, frozen=True):
-    """A model, a seed, or a table of a source. The rest of the YAML is for dbt to judge."""
+    """A model, a seed, or a table of a source. dbt validates the rest of the YAML."""
 
     name: str = ""
     description: str = ""
@@ -83,7 +83,7 @@ class _Source(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Contract:
-    """A declared table. `order_by` is its own order; with `has_key` no two rows agree in it."""
+    """A declared table. `order_by` is its own order; with `has_key` it identifies each row."""
 
     name: str
     description: str
@@ -96,7 +96,7 @@ class Contract:
         return next((column for column in self.columns if column.name == name), None)
 
     def described(self) -> dict[str, object]:
-        """The mart for programs. No two rows agree in `grain_columns`; without any they may."""
+        """The mart for programs. `grain_columns` identify each row; if empty, rows may be equal."""
         return {
             "name": self.name,
             "description": self.description,
@@ -108,7 +108,7 @@ class Contract:
         }
 
 
-# A view of labmart's beside the marts, and no model: dbt would know nothing of tests still to run.
+# A labmart view beside the marts, not a model: dbt would know nothing of tests still to run.
 STATUS = Contract(
     MART_STATUS,
     "Of each published mart: its build, and that build's tests, newest load and open issues.",
@@ -119,7 +119,7 @@ STATUS = Contract(
 
 
 def mart_contracts(project: Project) -> dict[str, Contract]:
-    """The marts by the names of their relations, in the order of the file. Raises ConfigError."""
+    """The marts by relation name, in the order of the file. Raises ConfigError."""
     return _contracts(project, project.marts_file, "models")
 
 
@@ -132,7 +132,7 @@ def mart_contract(project: Project, name: str) -> Contract:
 
 
 def raw_contract(project: Project, name: str) -> Contract:
-    """The ledger, or the rejected lines. Raises ConfigError when the YAML does not have it."""
+    """The ledger, or the rejected lines. Raises ConfigError if the YAML lacks it."""
     contracts = _contracts(project, project.sources_file, "sources")
     if name not in contracts:
         raise ConfigError(project.sources_file, f"it declares no table {name!r}.")

@@ -1,4 +1,4 @@
-"""The database of a target, made ready: the embedded one is started, a named one is tried."""
+"""Prepares a target's database: starts the embedded one, or tests the connection to another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from loader.project import Profile, Project, load_profile
 class Database:
     """A project's database under one target.
 
-    `embedded` is None for a server of one's own, and for an engine without a server.
+    `embedded` is None for a separate server, and for an engine without a server.
     """
 
     project: Project
@@ -34,7 +34,7 @@ class Database:
             pass
 
     def own_server(self) -> ServerPaths:
-        """The embedded server. Raises UsageError where the target does not use it."""
+        """The embedded server. Raises UsageError if the target does not use it."""
         if self.embedded is None:
             profile = self.profile
             why = f"{profile.engine} needs none; Spark's server is `labmart spark start`"
@@ -46,16 +46,16 @@ class Database:
         return self.embedded
 
     def open(self) -> AbstractContextManager[Engine]:
-        """Connect, starting the embedded server if need be."""
+        """Connect, starting the embedded server if needed."""
         if self.embedded is not None:
             start(self.embedded)
         return open_engine(self.profile)
 
     def url(self) -> str:
-        """A URI for psql, without a password, or the file of a database that is one.
+        """A URI for psql, without a password, or the path of a database file.
 
-        Raises DatabaseUnreachable for a stopped embedded server, and ConfigError for an engine
-        that is neither.
+        Raises DatabaseUnreachable for a stopped embedded server, and ConfigError for an engine that
+        has neither.
         """
         if self.embedded is not None:
             if not status(self.embedded).running:
@@ -80,27 +80,27 @@ class Database:
 
 
 def find_database(project: Project, target: str | None) -> Database:
-    """The database that a target of the project's profile means.
+    """The database of a target in the project's profile.
 
-    Raises ConfigError, and UsageError for a file of PGPASSWORD_FILE that cannot be read.
+    Raises ConfigError, and UsageError if the file in PGPASSWORD_FILE cannot be read.
     """
     _read_password_file()
     profile = load_profile(project, target)
     embedded = None
     if profile.engine == "postgres" and is_embedded(profile.text("host"), project.profiles_dir):
         embedded = server_paths(project.profiles_dir)
-        # PGSERVICE, PGOPTIONS, PGREQUIREAUTH and the like speak of some other server; libpq, in our
-        # process and in dbt's, would obey them on the embedded one's socket too.
+        # PGSERVICE, PGOPTIONS, PGREQUIREAUTH and the like refer to some other server; libpq, in our
+        # process and in dbt's, would apply them on the embedded server's socket too.
         for name in [name for name in os.environ if name.startswith("PG")]:
             del os.environ[name]
     return Database(project=project, profile=profile, embedded=embedded)
 
 
 def _read_password_file() -> None:
-    """PGPASSWORD_FILE names a file with the password, which is how containers are given secrets.
+    """PGPASSWORD_FILE names a file with the password, the usual way to pass secrets to containers.
 
-    It becomes PGPASSWORD, so that dbt, which we start, has it too; libpq's own PGPASSFILE is
-    passed over unless the file belongs to who reads it, which a mounted secret seldom does.
+    It becomes PGPASSWORD, so that dbt, which we start, has it too; libpq ignores its own PGPASSFILE
+    unless the reader owns the file, which is rare for a mounted secret.
     """
     named = os.environ.get("PGPASSWORD_FILE")
     if not named or os.environ.get("PGPASSWORD"):

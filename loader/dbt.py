@@ -1,8 +1,8 @@
-"""Running dbt as a child process (loader/dbt_process.py), and telling how it goes.
+"""Runs dbt as a child process (loader/dbt_process.py) and reports its progress.
 
 It writes dbt's events as JSON lines; one line per finished node goes to stderr while it runs. dbt
-is a process of its own because importing it takes seconds and because it ends its threads best
-on a signal. Whoever builds again and again keeps a `Standby`, in which dbt is ready already.
+runs in its own process because importing it takes seconds and because it ends its threads best on
+a signal. A process that builds repeatedly keeps a `Standby`, in which dbt is ready already.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from loader.progress import TESTS, NodeResult, Report
 from loader.project import PROFILES_FILE, PROJECT_FILE, Profile, Project, read_yaml
 
 _PROGRAM = str(Path(__file__).with_name("dbt_process.py"))
-# Tests of the code, which say nothing of the data; docs.getdbt.com, "Unit tests".
+# Tests of the code, which say nothing about the data; docs.getdbt.com, "Unit tests".
 _PRODUCTION = ("--exclude-resource-type", "unit_test", "--exclude", "tag:development")
-# Tests that need all rows of a model of which an increment has the changed ones, and tests of what
-# no increment changes.
+# Tests that need all rows of a model that holds only the changed ones in an increment, and tests of
+# what no increment changes.
 _WHOLE = "tag:whole"
 _STOP_SECONDS = 20.0
 FAILED = ("error", "fail")
 # dbt's words for how a node ended; any other, such as INSERT, is a success.
 _STATUSES = {name: name for name in ("pass", "warn", "skipped", *FAILED)} | {"skip": "skipped"}
 # What dbt reads unless dbt_project.yml names other folders; docs.getdbt.com, "dbt_project.yml".
-# Not Python: a project with a model in it is built each time.
+# Not Python: a project with a Python model is built every time.
 _FOLDERS = {
     *("analyses", "dbt_packages", "functions", "macros", "models", "seeds", "snapshots", "tests")
 }
 _SUFFIXES = (".csv", ".md", ".sql", ".yaml", ".yml")
-# A call with a name in quotes, which is the second group, or with anything else.
+# A call with a quoted name, which is the second group, or with anything else.
 _ENV_VAR = re.compile(rb"\benv_var\s*\(\s*(?:(['\"])(\w+)\1|[^\s)])")
 _SECRET = re.compile("pass|secret|token|key", re.IGNORECASE)
 # schemas.getdbt.com, "manifest".
@@ -54,11 +54,10 @@ Manifest = dict[str, Any]
 class Plan(NamedTuple):
     """What a build makes: a `place`, or an increment of it, by the `code` (see `code_of`).
 
-    The place is the schema that stands in for the target's (macro generate_schema_name); '' means
-    the target's own. dbt reads the project for it apart, since it keeps what it has read with the
-    schemas' names; and once more for increments, of which it renders other SQL (macro
-    is_increment). It takes `vars` as they are; `extra` says what it is to do instead of all but the
-    development tests.
+    The place is the schema that replaces the target's (macro generate_schema_name); '' means the
+    target's own. dbt parses the project separately for it, since its cache contains the schemas'
+    names; and again for increments, whose SQL it renders differently (macro is_increment). `vars`
+    are passed unchanged; `extra` says what dbt is to do instead of all but the development tests.
     """
 
     place: str = ""
@@ -70,22 +69,22 @@ class Plan(NamedTuple):
 
 @dataclass
 class DbtRun:
-    """What a run of dbt amounted to; `artifacts` is where it has left its JSON files."""
+    """The result of a run of dbt; `artifacts` is where it has left its JSON files."""
 
     artifacts: Path
     exit_code: int = 0
     invocation_id: str = ""
     seconds: float = 0.0
     nodes: list[NodeResult] = field(default_factory=list)
-    # dbt's own messages of level error that belong to no node: it could not even begin.
+    # dbt's own error messages that belong to no node: it could not even begin.
     errors: list[str] = field(default_factory=list)
     # dbt's warnings that belong to no node, such as a configuration that matches nothing.
     warnings: list[str] = field(default_factory=list)
-    # What is no JSON: a traceback of dbt itself, or of Python.
+    # Lines that are not JSON: a traceback of dbt itself, or of Python.
     noise: list[str] = field(default_factory=list)
 
     def count(self, *statuses: str, tests: bool | None = None) -> int:
-        """How many nodes ended in one of these ways; of tests alone, or of what is none."""
+        """How many nodes ended in one of these ways; `tests` limits it to tests, or to others."""
         return sum(
             node.status in statuses and tests in (None, node.kind in TESTS) for node in self.nodes
         )
@@ -98,10 +97,10 @@ class _Silence(Report):
 
 
 class Standby:
-    """A process in which dbt is ready for a build that is expected, or none.
+    """A process in which dbt is ready for an expected build, or none.
 
-    It has imported dbt and parsed the project, which is else the better half of a small build, and
-    takes 130 MB of memory meanwhile. It ends with us.
+    It has imported dbt and parsed the project, otherwise more than half of a small build, and takes
+    130 MB of memory meanwhile. It ends with us.
     """
 
     def __init__(self) -> None:
@@ -109,21 +108,21 @@ class Standby:
         self._process: subprocess.Popen[str] | None = None
 
     def prepare(self, project: Project, profile: Profile, plan: Plan) -> None:
-        """Begin to get ready for `build` with these arguments."""
+        """Begin to prepare for `build` with these arguments."""
         self.take(None)
         command = _Command.of_build(project, profile, plan)
-        # It parses in a folder of its own, since another build may be at work by then.
+        # It parses in its own folder, since another build may be running by then.
         apart = project.target / f"{plan.place}.standby"
         self._process = command.start(project, _settings(project, profile, apart, plan.vars))
         self._expected = command, plan.code
 
     def take(self, expected: object) -> subprocess.Popen[str] | None:
-        """The process, at work from now on; None, and it is ended, if it is none for that build."""
+        """The process, now at work; None, and it is ended, if it was prepared for another build."""
         process, is_fit = self._process, expected == self._expected
         self._process = self._expected = None
         if process is None:
             return None
-        # What is closed nobody may flush any more.
+        # A closed stream must not be flushed later.
         stdin, process.stdin = process.stdin, None
         assert stdin is not None
         with suppress(OSError), stdin:
@@ -137,7 +136,7 @@ class Standby:
 
 
 class _Command(NamedTuple):
-    """A command of dbt: its arguments and environment, and where it leaves its JSON files."""
+    """A dbt command: its arguments and environment, and where it leaves its JSON files."""
 
     arguments: tuple[str, ...]
     environment: dict[str, str]
@@ -154,9 +153,9 @@ class _Command(NamedTuple):
         return _Command((*arguments, *selection), os.environ | own, artifacts)
 
     def start(self, project: Project, prepared: Sequence[str] = ()) -> subprocess.Popen[str]:
-        """Start it; if `prepared` (arguments of `dbt parse`), it waits for a line on stdin."""
+        """Start it; with `prepared` (arguments of `dbt parse`), it waits for a line on stdin."""
         return subprocess.Popen(
-            # With -P no file of the project can stand in for one of Python's modules.
+            # With -P no file of the project can shadow one of Python's modules.
             [sys.executable, "-P", _PROGRAM, *prepared, "--", *self.arguments],
             env=self.environment,
             cwd=project.root,
@@ -166,7 +165,7 @@ class _Command(NamedTuple):
             text=True,
             encoding="utf-8",
             errors="replace",
-            # In a session of its own Ctrl-C reaches us alone, and dbt gets exactly one signal.
+            # In its own session Ctrl-C reaches us alone, and dbt gets exactly one signal.
             start_new_session=True,
         )
 
@@ -184,7 +183,7 @@ def build(
 
 
 def _follow(process: subprocess.Popen[str], artifacts: Path, report: Report) -> DbtRun:
-    """Take what dbt tells until it ends; end it if we are interrupted."""
+    """Read dbt's output until it ends; end it if we are interrupted."""
     assert process.stdout is not None
     begun, run = time.monotonic(), DbtRun(artifacts)
     report.working("dbt reads the project …")
@@ -210,7 +209,7 @@ def _follow(process: subprocess.Popen[str], artifacts: Path, report: Report) -> 
 def write_docs(project: Project, profile: Profile) -> None:
     """Write target/static_index.html, the documentation in one file. Raises BuildFailed.
 
-    dbt's other files go elsewhere, lest a build that runs meanwhile takes them for its own.
+    dbt's other files go elsewhere, so that a concurrent build does not take them for its own.
     """
     apart = project.target / "docs"
     _run_quietly(project, profile, apart, "docs", "generate", "--static")
@@ -221,10 +220,10 @@ def write_docs(project: Project, profile: Profile) -> None:
 
 
 def without_tests(manifest: Manifest) -> Manifest:
-    """The manifest without what dbt's lineage would draw three times as much of as of models.
+    """The manifest without nodes that would triple the size of dbt's lineage graph.
 
-    That are unit tests and tests in SQL of their own; `docs: {show: false}` hides neither there.
-    The tests that stand beside a column stay.
+    These are unit tests and singular SQL tests; `docs: {show: false}` hides neither there. Tests
+    declared on a column stay.
     """
     nodes = {
         unique_id: node
@@ -235,10 +234,10 @@ def without_tests(manifest: Manifest) -> Manifest:
 
 
 def compile_models(project: Project, profile: Profile, names: Sequence[str]) -> Manifest:
-    """dbt's manifest with the SQL of these models and of all that they are made of.
+    """dbt's manifest with the SQL of these models and everything they depend on.
 
-    Nothing is asked of the database. What was compiled is kept for the next call of the same code.
-    Raises BuildFailed.
+    The database is not queried. The result is kept for the next call with the same code. Raises
+    BuildFailed.
     """
     code = code_of(project, profile, None)
     apart = project.root / ".labmart" / "compiled"
@@ -263,13 +262,13 @@ def artifact(folder: Path, name: str) -> dict[str, Any]:
 
 
 def parents_of(node: Mapping[str, Any]) -> list[str]:
-    """What a node of the manifest reads; of a seed there is no list."""
+    """What a node of the manifest reads; a seed has no such list."""
     parents: list[str] = node["depends_on"].get("nodes", [])
     return parents
 
 
 def _run_quietly(project: Project, profile: Profile, apart: Path, *words: str) -> None:
-    """Run dbt with a folder of its own for what it writes. Raises BuildFailed."""
+    """Run dbt with its own output folder. Raises BuildFailed."""
     arguments = (*words, *_settings(project, profile, apart))
     command = _Command(arguments, dict(os.environ), apart)
     run = _follow(command.start(project), apart, _Silence())
@@ -281,7 +280,7 @@ def _run_quietly(project: Project, profile: Profile, apart: Path, *words: str) -
 def _settings(
     project: Project, profile: Profile, artifacts: Path, variables: str | None = None
 ) -> tuple[str, ...]:
-    # dbt ends without a word where it cannot write.
+    # dbt exits silently where it cannot write.
     for folder in (project.target, Path(os.environ.get("DBT_LOG_PATH") or project.root / "logs")):
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
@@ -298,7 +297,7 @@ def _settings(
 
 
 def _take(line: str, run: DbtRun, report: Report) -> None:
-    """One line of dbt's output; docs.getdbt.com, "Events and logs"."""
+    """Handle one line of dbt's output; docs.getdbt.com, "Events and logs"."""
     try:
         event = json.loads(line)
         info, data = event["info"], event["data"]
@@ -312,11 +311,11 @@ def _take(line: str, run: DbtRun, report: Report) -> None:
     # dbt's words vary: "SELECT 5", "CREATE VIEW", "INSERT 30", "PASS" for success.
     word = str(data.get("status") or node.get("node_status") or "").lower().partition(" ")[0]
     status = _STATUSES.get(word, "success")
-    # There is an index when a node begins or ends.
+    # An index is present when a node begins or ends.
     if "index" in data and info["name"] == "LogStartLine":
         report.working(f"{data['index']} of {data['total']}: {name} …")
     elif "index" in data and node.get("unique_id"):
-        # Hooks and exposures are nodes to dbt; a person hears of them when they fail.
+        # Hooks and exposures are nodes to dbt; they are reported only if they fail.
         if kind not in ("operation", "exposure") or status in FAILED:
             finished = NodeResult(kind, name, status, data.get("execution_time", 0.0))
             run.nodes.append(finished)
@@ -327,7 +326,7 @@ def _take(line: str, run: DbtRun, report: Report) -> None:
 
 @contextmanager
 def one_build_at_a_time(project: Project) -> Iterator[None]:
-    """Wait until no build of this project runs, and keep others from beginning one."""
+    """Wait until no build of this project runs, and keep others from starting."""
     folder = project.root / ".labmart"
     folder.mkdir(mode=0o700, exist_ok=True)
     waiting = "waiting for another build of this project to end …"
@@ -335,13 +334,13 @@ def one_build_at_a_time(project: Project) -> Iterator[None]:
         yield
 
 
-# What marts are made by.
+# What determines the marts.
 
 
 def code_of(project: Project, profile: Profile, variables: str | None) -> str | None:
-    """A digest of all that says how marts are made; None if it cannot be told what dbt reads.
+    """A digest of everything that determines the marts; None if what dbt reads cannot be known.
 
-    No password goes into it: the digest is kept where every reader of the marts can see it.
+    It contains no password: every reader of the marts can see it.
     """
     folders = set(_FOLDERS)
     settings = read_yaml(project.root / PROJECT_FILE)
@@ -375,12 +374,12 @@ def code_of(project: Project, profile: Profile, variables: str | None) -> str | 
 
 
 def _code_files(root: Path, folders: Iterable[str]) -> list[Path]:
-    """The files in them that dbt may read, and the YAML beside dbt_project.yml."""
+    """The files in the folders that dbt may read, and the YAML beside dbt_project.yml."""
     paths = {path for path in root.iterdir() if path.suffix in (".yml", ".yaml")}
     for folder in folders:
         for parent, _, names in os.walk(root / folder, followlinks=True):
             paths |= {Path(parent, name) for name in names if name.endswith(_SUFFIXES)}
-    # The profile's target is compared as it is rendered.
+    # The profile's target is compared as rendered.
     return sorted(path for path in paths if path.name != PROFILES_FILE and path.is_file())
 
 

@@ -1,11 +1,11 @@
 """The process that dbt runs in, as `loader.dbt` starts it; it imports nothing of labmart.
 
-`dbt_process.py -- ARGUMENT…` is `dbt ARGUMENT…`. It tells dbt's events on stdout, as JSON lines of
-dbt's own form, those of level debug left out: dbt would write out each of its thousands of events
-to find that nobody wants them, which takes a sixth of a small build.
+`dbt_process.py -- ARGUMENT…` is `dbt ARGUMENT…`. It writes dbt's events to stdout as JSON lines in
+dbt's own form, without level debug: otherwise dbt would format thousands of events that nobody
+reads, which takes a sixth of a small build.
 
-`dbt_process.py OPTION… -- ARGUMENT…` makes all ready first: it imports dbt and parses the project
-with the options, of `dbt parse`. Then it waits for a line on stdin, or ends when stdin does.
+`dbt_process.py OPTION… -- ARGUMENT…` prepares first: it imports dbt and parses the project with the
+options, those of `dbt parse`. Then it waits for a line on stdin, or ends when stdin does.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import time
 
 
 def _watch(parent: int) -> None:
-    """If whoever has started a build is killed, end dbt as on Ctrl-C.
+    """If the process that started a build is killed, end dbt as on Ctrl-C.
 
-    Else it would go on in tables that the next build takes for its own.
+    Otherwise it would go on writing to tables that the next build takes for its own.
     """
     while os.getppid() == parent:
         time.sleep(0.2)
@@ -44,7 +44,7 @@ def _run(prepared: list[str], arguments: list[str]) -> None:
 
     manifest = None
     if prepared:
-        # What is wrong with the project the build tells, for which there is no manifest then.
+        # The build reports what is wrong with the project; there is no manifest then.
         quietly = ["--log-level", "none", "--log-level-file", "none"]
         manifest = dbtRunner().invoke(["parse", *quietly, "--no-write-json", *prepared]).result
         for macro in getattr(manifest, "macros", {}).values():
@@ -52,8 +52,8 @@ def _run(prepared: list[str], arguments: list[str]) -> None:
             template_cache.get_node_template(macro)
         if not sys.stdin.readline():
             return
-    # Else dbt takes --log-level for it. It would look at the file before each of thousands of lines
-    # of level debug; the SQL in them is in target/, too.
+    # Otherwise dbt uses --log-level for it, and checks the file before each of thousands of debug
+    # lines; the SQL in them is in target/, too.
     os.environ.setdefault("DBT_LOG_LEVEL_FILE", "info")
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     cli(
@@ -63,11 +63,10 @@ def _run(prepared: list[str], arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    # A shell starts a background job with SIGINT ignored, which dbt would inherit, and then not end
-    # on it.
+    # A shell starts background jobs with SIGINT ignored; dbt would inherit that and not end on it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # What dbt makes lives as long as its process, so that looking for garbage in it all the time is
-    # a tenth of a small build, and in vain.
+    # dbt's objects live as long as its process, so garbage collection finds nothing and takes a
+    # tenth of a small build.
     gc.set_threshold(200_000, 50, 50)
     sys.argv[0] = "dbt"
     divided = sys.argv.index("--")

@@ -27,14 +27,14 @@ _COLUMNS = tuple(
     Column(name, "text") for name in ("mart", "change", "key", "column_name", "before", "after")
 )
 _MANY = 2**62
-# So many rows with the same change are told one by one, on a screen.
+# On a screen, up to this many rows with the same change are listed one by one.
 _ALIKE = 5
 
 
 def show_status(database: Database, *, format_: str) -> None:
-    """Print which build readers see of each mart; stderr tells of the builds that are kept.
+    """Print which build readers see of each mart; stderr lists the kept builds.
 
-    Raises NotBuilt when nothing has been published.
+    Raises NotBuilt if nothing has been published.
     """
     columns, rows, builds = published(database)
     print_rows(columns, rows, format_, f"{STATUS.name}: {len(rows)} rows")
@@ -42,9 +42,9 @@ def show_status(database: Database, *, format_: str) -> None:
 
 
 def published(database: Database) -> tuple[tuple[Column, ...], list[Row], list[str]]:
-    """Which build readers see of each mart, and a sentence on each build that is kept.
+    """Which build readers see of each mart, and a sentence on each kept build.
 
-    Raises NotBuilt when nothing has been published.
+    Raises NotBuilt if nothing has been published.
     """
     with database.open() as source:
         selection = select(STATUS, source)
@@ -52,7 +52,7 @@ def published(database: Database) -> tuple[tuple[Column, ...], list[Row], list[s
     at = selection.columns.index(selection.order_by[0])
     seen = {row[at] for row in rows}
     history: list[Publication] = []
-    # Who may read some of the marts alone is told of these.
+    # A user who may read only some of the marts sees only these.
     with (
         suppress(DatabaseFault),
         open_publications(database.profile, write=False) as publications,
@@ -88,10 +88,10 @@ def show_changes(
     format_: str,
     limit: int | None,
 ) -> None:
-    """Print what differs between two builds that are kept, by mart and key; stderr counts it.
+    """Print what differs between two kept builds, by mart and key; stderr counts it.
 
-    By default the last one that is kept and the current one. `limit` is that of each mart; None
-    means the format's default, 0 means all. Raises UsageError, UnknownMart and NotBuilt.
+    By default from the last kept one to the current one. `limit` applies to each mart; None means
+    the format's default, 0 means all. Raises UsageError, UnknownMart and NotBuilt.
     """
     database.ready()
     with open_publications(database.profile, write=False) as publications:
@@ -154,7 +154,7 @@ def _changes(
     counts: dict[str, Counter[str]],
     limit: int,
 ) -> Iterator[Row]:
-    """The differences of a mart, at most so many rows of it; counts all of them."""
+    """The differences of a mart, up to `limit` rows; counts all of them."""
     name, count = contract.name, counts.setdefault(contract.name, Counter())
     is_in = [
         any(relation.name == name and relation.suffix == "" for relation in build.relations)
@@ -174,9 +174,9 @@ def _changes(
                 count[kind] += 1
                 yield (name, kind, None, column, None, None)
     shared = [column for column in before if column in after]
-    # A file that is sent again changes where a row came from for every row.
+    # Sending a file again changes where every row came from.
     columns = [column for column in shared if column not in ORIGIN]
-    # Of a mart without a key the whole row is one, and which of several equal rows it is.
+    # Without a key the whole row is the key, plus a number that tells equal rows apart.
     keys = [key for key in contract.order_by if contract.has_key and key in shared] or columns
     values = [column for column in columns if column not in keys]
     alike = f"row_number() over (partition by {', '.join(map(quote, keys))})"
@@ -212,7 +212,7 @@ def _changes(
 
 
 def _told_once(rows: Sequence[Row]) -> Iterator[Row]:
-    """The rows, but one for a change that many rows of a mart share, such as that of a mean."""
+    """The rows, with only one for a change that many rows of a mart share, such as of a mean."""
     shared = Counter((row[0], *row[3:]) for row in rows if row[3] is not None)
     told: set[Row] = set()
     for row in rows:

@@ -1,7 +1,7 @@
-"""Rows in a file or in memory: csv, json, xlsx, and by DuckDB Parquet and Arrow.
+"""Writes rows to a file or to memory: csv, json, xlsx, and with DuckDB Parquet and Arrow.
 
-The file is written beside its place and renamed when complete, so that a reader never meets half
-of it. Rows are streamed: memory does not grow with their number.
+The file is written beside its place and renamed when complete, so that no reader sees a partial
+file. Rows are streamed: memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ ENDINGS = (".csv", ".json", ".parquet", ".xlsx")
 # A worksheet has 1,048,576 rows; one is the header.
 XLSX_ROWS = 1_048_575
 XLSX_CELL = 32_767
-# Excel keeps 15 digits of a number; one with more stays text rather than become another.
+# Excel keeps 15 digits of a number; a longer one stays text so that it does not change.
 _XLSX_DIGITS = 15
 _XLSX_FIRST_DAY = date(1900, 3, 1)
 
 
 def export(database: Database, mart: str, file: Path) -> str:
-    """Write all rows of a mart to a file whose ending is one of ENDINGS; a sentence about it.
+    """Write all rows of a mart to a file whose suffix is one of ENDINGS; a sentence about it.
 
     Raises UnknownMart, UsageError or the engine's errors.
     """
@@ -43,7 +43,7 @@ def export(database: Database, mart: str, file: Path) -> str:
             f"{file}: the ending says what to write, and {ending or 'no ending'!r} is none of "
             f"{', '.join(ENDINGS)}."
         )
-    # Not by tempfile, which closes a file to others: this one is as open as any new file.
+    # Not by tempfile, which makes files private: this one gets the permissions of any new file.
     unfinished = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:
         with database.open() as source:
@@ -68,7 +68,7 @@ def export(database: Database, mart: str, file: Path) -> str:
 
 
 def write_xlsx(source: Engine, selection: Selection, out: Path, name: str) -> None:
-    """Write a workbook, of which people are told by `name`.
+    """Write a workbook; messages call it `name`.
 
     Raises UsageError for what a worksheet cannot hold.
     """
@@ -78,7 +78,7 @@ def write_xlsx(source: Engine, selection: Selection, out: Path, name: str) -> No
         return UsageError(f"{name}: {problem} Nothing was written. Use csv or parquet.")
 
     def write_text(sheet: Any, row: int, column: int, text: str, *style: object) -> int:
-        # It is not taken for a formula, an address, a number or nothing.
+        # Excel must not take it for a formula, an address, a number or nothing.
         if len(text) > XLSX_CELL:
             raise too_large(
                 f"row {row}, column {column + 1} has {len(text):,} characters, and a cell holds "
@@ -110,7 +110,7 @@ def _xlsx_value(value: Value) -> Value:
         case datetime():
             return value.isoformat()
         case date() if value < _XLSX_FIRST_DAY:
-            # Its calendar begins in 1900 and believes in 29 February of that year.
+            # Its calendar begins in 1900 and includes 29 February of that year.
             return value.isoformat()
         case Decimal():
             is_kept = value.is_finite() and len(value.normalize().as_tuple().digits) <= _XLSX_DIGITS
@@ -121,7 +121,7 @@ def _xlsx_value(value: Value) -> Value:
 
 
 def write_columnar(source: Engine, selection: Selection, out: Path, name: str) -> None:
-    """Write Parquet, of which people are told by `name`.
+    """Write Parquet; messages call it `name`.
 
     Raises UsageError for what DuckDB cannot write, and the engine's errors.
     """
@@ -129,7 +129,7 @@ def write_columnar(source: Engine, selection: Selection, out: Path, name: str) -
     import duckdb
 
     with _folder_beside(out) as folder:
-        # Without a limit it takes most of the memory that the database may be using.
+        # Without a limit it takes most of the memory, which the database may be using.
         settings: dict[str, Any] = {"memory_limit": "1GB", "temp_directory": folder}
         rows = _rows_by_csv(source, selection, Path(folder))
         try:
@@ -146,7 +146,7 @@ def _folder_beside(file: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 def relation(source: Engine, selection: Selection) -> duckdb.DuckDBPyRelation:
-    """The rows in a database in memory, which lives as long as the relation."""
+    """The rows in an in-memory database that lives as long as the relation."""
     import duckdb
 
     engine = duckdb.connect(":memory:")
@@ -156,7 +156,7 @@ def relation(source: Engine, selection: Selection) -> duckdb.DuckDBPyRelation:
 
 
 def _rows_by_csv(source: Engine, selection: Selection, folder: Path) -> str:
-    """SQL for DuckDB: the rows, which lie in a CSV file in the folder, with the columns' types.
+    """SQL for DuckDB: the rows, from a CSV file in the folder, with the columns' types.
 
     NULL is an empty cell, an empty text is "" in quotes; everything else is as typed.
     """

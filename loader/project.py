@@ -1,18 +1,18 @@
-"""Which dbt project a call means, and the connection that its profiles.yml describes.
+"""The dbt project that a call uses, and the connection that its profiles.yml describes.
 
-The root is --project-dir (LABMART_PROJECT_DIR), else the nearest directory upwards that has a
-dbt_project.yml, else the clone that holds this package.
+The root is --project-dir (LABMART_PROJECT_DIR), else the nearest directory upwards with a
+dbt_project.yml, else the clone that contains this package.
 
 The profiles directory is the one that plain `dbt` would use in the root, so that both reach the
 same database: DBT_PROFILES_DIR, else the root if it has a profiles.yml, else ~/.dbt if the
-profiles.yml there has the project's profile. If there is none of these, profiles.yml.example is
-copied to profiles.yml in the root. An existing profiles.yml is never touched.
+profiles.yml there has the project's profile. Without any of these, profiles.yml.example is copied
+to profiles.yml in the root. An existing profiles.yml is never changed.
 
 profiles.yml is YAML whose text values are Jinja templates. It is read without dbt, whose import
 takes two seconds, too long for `labmart show`. The templates get what dbt documents for them
 (docs.getdbt.com, "profiles.yml context"): `env_var`, `flags.PROFILES_DIR`, `local_md5`, and the
-filters of types, which leave the text as it is, since every value is used as text here. A test
-holds the result against `dbt debug`.
+type filters, which leave the text unchanged, since every value is used as text here. A test
+compares the result with `dbt debug`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EXAMPLE_FILE = "profiles.yml.example"
 # models/staging/_sources.yml says the same to dbt.
 RAW_SCHEMA_VARIABLE = "LABMART_RAW_SCHEMA"
 _T = TypeVar("_T")
-# msgspec 0.22 ends the process if two threads are the first to convert to a type at once.
+# msgspec 0.22 ends the process if two threads convert to a new type at the same time.
 _CONVERTING = threading.Lock()
 
 
@@ -73,7 +73,7 @@ class Project:
 class Profile:
     """One target of a profile. `values` are the rendered entries under dbt's own names.
 
-    `raw_schema` has the raw tables and the ledger. It does not follow the target, so that the
+    `raw_schema` holds the raw tables and the ledger. It does not depend on the target, so that the
     schemas of a developer and of CI read the same loads.
     """
 
@@ -90,7 +90,7 @@ class Profile:
         return self.text("schema")
 
     def with_schema(self, schema: str) -> Profile:
-        """The same with another target schema."""
+        """The same profile with another target schema."""
         return replace(self, values={**self.values, "schema": schema})
 
     @property
@@ -99,13 +99,13 @@ class Profile:
         return self.text("dbname") or self.text("database")
 
     def text(self, key: str) -> str:
-        """The entry as text; an absent one is ''."""
+        """The entry as text; '' if absent."""
         value = self.values.get(key)
         return "" if value is None else str(value)
 
 
 def write_project(folder: Path) -> None:
-    """Write the dbt project that labmart brings into a folder that is new or empty.
+    """Write the dbt project that ships with labmart into a new or empty folder.
 
     Raises UsageError.
     """
@@ -133,9 +133,9 @@ def write_project(folder: Path) -> None:
 
 
 def open_project(named: Path | None = None) -> Project:
-    """Find the project; make its profiles.yml from the example if dbt would find none.
+    """Find the project; create its profiles.yml from the example if dbt would find none.
 
-    Raises UsageError, and ConfigError.
+    Raises UsageError and ConfigError.
     """
     here = Path.cwd()
     package_parent = Path(__file__).resolve().parent.parent
@@ -150,9 +150,9 @@ def open_project(named: Path | None = None) -> Project:
 
 
 def read_yaml(path: Path) -> object:
-    """A YAML file without what is declared as nothing: `columns:` alone means no columns.
+    """A YAML file without its empty entries: `columns:` alone means no columns.
 
-    Raises ConfigError when it is missing, unreadable or not YAML.
+    Raises ConfigError if it is missing, unreadable or not YAML.
     """
     import yaml
 
@@ -176,7 +176,7 @@ def _without_nulls(node: object) -> object:
 
 
 def converted(path: Path, place: str, node: object, kind: type[_T]) -> _T:
-    """What stands at a place of a YAML file, as a type. Raises ConfigError with the way there."""
+    """A value in a YAML file, converted to a type. Raises ConfigError, which gives its path."""
     try:
         with _CONVERTING:
             return msgspec.convert(node, kind)
@@ -185,7 +185,7 @@ def converted(path: Path, place: str, node: object, kind: type[_T]) -> _T:
 
 
 def expanded(path: str) -> Path:
-    """The path with a home in place of its `~`. Raises UsageError where there is no such home."""
+    """The path with `~` expanded. Raises UsageError if there is no such home."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -198,7 +198,7 @@ def person() -> str:
     try:
         name = getpass.getuser()
     except (KeyError, OSError):
-        # A container may run under a number without a name.
+        # A container may run under a numeric id without a name.
         return str(os.getuid())
     # LOGNAME and the like can be any bytes.
     return name.encode(errors="backslashreplace").decode()
@@ -214,7 +214,7 @@ def profile_name(root: Path) -> str:
 
 def _profiles_dir(root: Path) -> Path:
     if named := os.environ.get("DBT_PROFILES_DIR"):
-        # dbt takes a relative path from where it is started, and labmart starts it in the root.
+        # dbt resolves a relative path from where it is started, and labmart starts it in the root.
         directory = (root / expanded(named)).resolve()
         if not (directory / PROFILES_FILE).is_file():
             problem = "there is none, though DBT_PROFILES_DIR names its directory. Correct that."
@@ -222,7 +222,7 @@ def _profiles_dir(root: Path) -> Path:
         return directory
     if (root / PROFILES_FILE).exists():
         return root
-    # A user without a name or HOME has none, and then the text stays as it is.
+    # A user without a name or HOME has none, and then the text is left unchanged.
     home = Path(os.path.expanduser("~/.dbt"))  # noqa: PTH111 -- Path raises for nobody's home
     if (home / PROFILES_FILE).is_file():
         document = read_yaml(home / PROFILES_FILE)
@@ -231,7 +231,7 @@ def _profiles_dir(root: Path) -> Path:
     copy = root / PROFILES_FILE
     try:
         content = (root / EXAMPLE_FILE).read_bytes()
-        # "x" fails on an existing file: of two first calls at once, the second changes nothing.
+        # "x" fails on an existing file: of two concurrent first calls, the second changes nothing.
         with suppress(FileExistsError), copy.open("xb") as file:
             file.write(content)
             print(f"made {copy} from {EXAMPLE_FILE}", file=sys.stderr)
@@ -251,8 +251,8 @@ class _Targets(msgspec.Struct, frozen=True):
 def load_profile(project: Project, target: str | None = None) -> Profile:
     """Read the project's profile.
 
-    `target` overrides the profile's own default target. Raises ConfigError with the file, the
-    entry and what to do.
+    `target` overrides the profile's default target. Raises ConfigError with the file, the entry and
+    what to do.
     """
     path = project.profiles_dir / PROFILES_FILE
     name = profile_name(project.root)
@@ -278,7 +278,7 @@ def load_profile(project: Project, target: str | None = None) -> Profile:
 
 
 def _renderer(path: Path) -> Callable[[str, object], object]:
-    """A function (key, value) that renders a value; anything but text stays as it is."""
+    """A function (key, value) that renders a value; only text is changed."""
     import jinja2.sandbox
 
     environment = jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined)

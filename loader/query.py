@@ -1,7 +1,7 @@
-"""Which rows of a table are asked for: by the command, or in texts by a program.
+"""Which rows of a table are requested: by the command, or by a program as text.
 
-The service and assistants (mcp_server) understand the same texts: `total_exp_per_user=gte.3`,
-sorted by `-name`. Everything in them is checked before anything is asked of the database.
+The service and assistants (mcp_server) use the same syntax: `total_exp_per_user=gte.3`, sorted by
+`-name`. Everything is checked before the database is queried.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FILTER_SYNTAX = (
 )
 _MOST_FILTERS = 50
 _MOST_IN_LIST = 1000
-# Characters of a wrong value that an error repeats.
+# How many characters of a wrong value an error repeats.
 _SHOWN = 60
 
 
@@ -36,9 +36,9 @@ def select(
     equal: Sequence[tuple[str, str]] = (),
     limit: int | None = None,
 ) -> Selection:
-    """Columns and rows of a mart as it stands in the database; no columns means all.
+    """Columns and rows of a mart as it is in the database; no columns means all.
 
-    Raises NotBuilt, or UnknownColumn.
+    Raises NotBuilt or UnknownColumn.
     """
     present = [DeclaredColumn(column.name, column.type) for column in source.columns(contract.name)]
     built = replace(contract, columns=tuple(present))
@@ -56,11 +56,11 @@ def selection_of(
     limit: int | None = None,
     parameters: Sequence[str] = (),
 ) -> Selection:
-    """The rows of a table that a program asks for. Raises BadParameter.
+    """The rows of a table that a program requests. Raises BadParameter.
 
-    `filters` are pairs of a column and `operator.value`; `select` and `order` are names with commas
-    between, in `order` with `-` before what goes from the greatest down. `search` is in one of the
-    texts. A limit of None or 0 means all. `parameters` are what else than columns could have been
+    `filters` are pairs of a column and `operator.value`; `select` and `order` are comma-separated
+    names, in `order` with `-` for descending. `search` has to occur in one of the text columns. A
+    limit of None or 0 means all. `parameters` are the names other than columns that could have been
     meant, for the error.
     """
     conditions = [_filter(contract, *pair, parameters) for pair in filters]
@@ -88,8 +88,8 @@ def _selection(
     *,
     limit: int | None,
 ) -> Selection:
-    """The same rows in the same order each time: no columns means all, no limit or 0 all rows."""
-    # Made total: by the key, or by all columns where there is none.
+    """A selection in a repeatable order: no columns means all, no limit or 0 means all rows."""
+    # A total order: by the key, or by all columns if there is none.
     own = [column for name in contract.order_by if (column := contract.column(name))]
     is_total = contract.has_key and len(own) == len(contract.order_by)
     rest = () if is_total else contract.columns
@@ -112,7 +112,7 @@ def _column(contract: Contract, name: str) -> Column:
 
 
 def _columns(contract: Contract, parameter: str, names: Sequence[str]) -> list[Column]:
-    """The columns of these names, each of which stands there once."""
+    """The columns of these names, none of which may repeat."""
     columns: list[Column] = []
     for name in map(str.strip, names):
         try:
@@ -153,7 +153,7 @@ def _filter(contract: Contract, name: str, value: str, parameters: Sequence[str]
 
 
 def _items(text: str, name: str) -> list[str]:
-    """What is listed in `(a,b)`, as a line of CSV is."""
+    """The items of `(a,b)`, split like a line of CSV."""
     problem = 'a list is written (a,b); an item with a comma stands in quotation marks: ("a, b",c).'
     if text.startswith("(") and text.endswith(")"):
         with suppress(csv.Error):
@@ -169,10 +169,10 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(re.sub(r" (\d\d(:?\d\d)?)$", r"+\1", text))
 
 
-# How a value of each type is written: in words, as a pattern, and what reads it, since a pattern is
-# not enough for a day.
+# How a value of each type is written: in words, as a pattern, and its parser, since a pattern
+# cannot validate a date.
 _KINDS: dict[str, tuple[str, str, Callable[[str], object]]] = {
-    # They take 19 and 10 digits, but not all numbers of so many.
+    # 19 and 10 digits fit, but not every number of that length.
     "bigint": ("whole number such as 12", "-?[0-9]{1,18}", int),
     "integer": ("whole number such as 12", "-?[0-9]{1,9}", int),
     "numeric": ("number such as 12.5", r"(?=.{1,200}$)-?[0-9]+(\.[0-9]+)?", str),

@@ -2,17 +2,17 @@
 
     <raw>_loader       owns the raw schema <raw>_raw: writes raw tables and the ledger, sees no
                        results
-    <schema>_builder   owns the schemas that dbt fills, makes one for each build, reads the raw
+    <schema>_builder   owns the schemas that dbt fills, creates one for each build, reads the raw
                        tables, changes none of them
     <schema>_reader    reads the marts, the ledger and the rejected lines, writes nothing
 
-They are groups: nobody logs in as one of them, people and programs are made members. What a member
-creates belongs to the group when it becomes the group first (`role:` in profiles.yml, or `alter
-role … set role …`). Plain dbt drops each mart and makes it anew, so the reader's right stands in
-the default privileges: a new table has it from its first moment, and dbt's `grants` would need the
-role on every database that the project is ever built on.
+They are group roles: nobody logs in as one; people and programs become members. What a member
+creates belongs to the group if it switches to the group first (`role:` in profiles.yml, or `alter
+role … set role …`). Plain dbt drops and recreates each mart, so the reader's right is in the
+default privileges: a new table has it from the first moment, and dbt's `grants` would need the role
+on every database that the project is ever built on.
 
-On the embedded server `labmart db expose` makes the reader one who logs in, by a port.
+On the embedded server `labmart db expose` lets the reader log in, through a port.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from loader.project import RAW_SCHEMA_VARIABLE
 from loader.publications.postgres import is_place
 from loader.sources import LEDGER, LONGEST_NAME, REJECTED, read_inputs
 
-# The ports that `labmart db expose` looks through.
+# The ports that `labmart db expose` tries.
 _PORTS = range(54330, 54430)
 # Without its option HierarchicalNavigation PostgreSQL.Database gives one table of all schemas
 # (learn.microsoft.com/powerquery-m/postgresql-database).
@@ -63,7 +63,7 @@ DBeaver and others by JDBC:
 
 
 def loader_of(raw_schema: str) -> str:
-    """The role that loads. The targets that read one raw schema share it: labmart_loader."""
+    """The role that loads. Targets that read the same raw schema share it: labmart_loader."""
     return f"{raw_schema.removesuffix('_raw')}_loader"
 
 
@@ -76,17 +76,17 @@ def reader_of(schema: str) -> str:
 
 
 def set_up_roles(database: Database) -> None:
-    """Make the roles and give them their rights; a second time changes nothing.
+    """Create the roles and grant their rights; running it again changes nothing.
 
-    Raises DatabaseFault when the user of the profile may not do it, UsageError where there are no
-    roles, and DatabaseUnreachable.
+    Raises DatabaseFault if the profile's user lacks the right, UsageError where there are no roles,
+    and DatabaseUnreachable.
     """
     with _transaction(database) as engine:
         engine.run(_script(database, engine))
 
 
 def roles_sql(database: Database) -> str:
-    """The same as a script for psql, for the user of the profile; it can be run again."""
+    """The same as a script for psql, for the profile's user; it can be run again."""
     with _transaction(database) as engine:
         return f"begin;\n{_script(database, engine)}commit;"
 
@@ -124,7 +124,7 @@ def _script(database: Database, engine: Postgres) -> str:
             f"The schema is too long for names of roles: {schema!r} in {profile.path}, or {raw!r} "
             f"({RAW_SCHEMA_VARIABLE})."
         )
-    # Beside the schemas of dbt those of builds that were published, or are being made:
+    # Besides dbt's schemas, those of builds that are published or in progress:
     # loader/publications.
     builds = [name for name in engine.schemas() if is_place(schema, name)]
     [(user,)] = engine.run("select session_user::text")
@@ -154,10 +154,10 @@ def _script(database: Database, engine: Postgres) -> str:
 
 
 def expose(database: Database, port: int | None, *, new_password: bool) -> str:
-    """Open a port of this machine for the reader; how programs reach it, as text for a person.
+    """Open a port of this machine for the reader; returns how to connect, as text for a person.
 
-    The port opened before stays the same, and so does the password, unless another is asked for.
-    Raises UsageError, DatabaseUnreachable or DatabaseFault.
+    An open port and its password stay the same unless another is requested. Raises UsageError,
+    DatabaseUnreachable or DatabaseFault.
     """
     before = exposure_of(database.own_server())
     if port is not None and not (before and port == before.port) and not _is_free(port):
@@ -191,7 +191,7 @@ def expose(database: Database, port: int | None, *, new_password: bool) -> str:
 
 
 def unexpose(database: Database) -> bool:
-    """Close the port, and let nobody log in as a reader; whether it was open.
+    """Close the port and disable the reader's login; returns whether it was open.
 
     Raises UsageError or DatabaseUnreachable.
     """
@@ -206,9 +206,9 @@ def unexpose(database: Database) -> bool:
 
 @contextmanager
 def _restarted(database: Database, after: Exposure | None) -> Iterator[Postgres]:
-    """Change roles, and then the port, for which the server is started anew.
+    """Change roles, then the port, which requires a restart of the server.
 
-    Raises UsageError where that would end what others are doing.
+    Raises UsageError if that would interrupt others.
     """
     paths = database.own_server()
     before = exposure_of(paths)
@@ -235,7 +235,7 @@ def _restarted(database: Database, after: Exposure | None) -> Iterator[Postgres]
 
 def _is_free(port: int) -> bool:
     with socket.socket() as unused, suppress(OSError):
-        # As PostgreSQL does. A port may be taken without anybody who answers there.
+        # As PostgreSQL does. A port may be taken even if nothing answers there.
         unused.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         unused.bind(("127.0.0.1", port))
         return True

@@ -1,15 +1,15 @@
 """What the command prints: marts, data quality issues, the rows behind a figure, and tables.
 
-Rows go to stdout: as a table for people, as csv or json for programs; stderr says how many. A table
-drawn by a library cuts every column alike; here numbers stay whole, of a path the end is kept, and
-what does not fit is left out and named.
+Rows go to stdout: as a table for people, as csv or json for programs; the row count goes to stderr.
+Table libraries cut every column alike; here numbers stay whole, paths keep their end, and columns
+that do not fit are left out and named.
 
-What a figure is made of, the YAML of the marts declares of its column:
+The YAML of the marts declares for a column what its figures are made of:
 
     config: {meta: {made_of: {mart: experiments, by: user_id}}}
 
-are the rows of the mart `experiments` whose user_id is the key that was asked for; without `by` all
-of its rows. A mart of accepted rows, which have a load and a line, is made of itself.
+means the rows of the mart `experiments` whose user_id is the requested key; without `by`, all its
+rows. A mart of accepted rows, which have a load and a line, is made of itself.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from loader.query import select
 ISSUES = "input_issues"
 COUNTS = "issue_counts"
 RECONCILIATION = "input_reconciliation"
-# A table is for reading; more rows than this are for a file or a pipe.
+# A table is for reading; more rows than this belong in a file or a pipe.
 _TABLE_ROWS = 100
-# Of a figure's rows, as many as a program gets: their experiments are asked for by their ids.
+# The most rows behind a figure that a program gets; their experiments are looked up by id.
 _MOST_ROWS = 10_000
 # The issues' columns that fit a terminal; the other formats have all.
 _ISSUES_IN_A_TABLE = ("file", "line", "rule", "column_name", "value")
-# So many cells that cannot be read are told with what would read them.
+# From this many unreadable cells on, the option that would read them is reported.
 _MANY = 20
 # Where a row came from.
 ORIGIN = ("load_id", "line")
@@ -98,9 +98,9 @@ def print_rows(
     *,
     choose: str = "--format csv has all",
 ) -> None:
-    """Print rows; of a table the footer goes to stderr, and which columns did not fit.
+    """Print rows; for a table, stderr gets the footer and the columns that did not fit.
 
-    `choose` says how else a column that was left out can be seen.
+    `choose` says how else to see a column that was left out.
     """
     out = sys.stdout.buffer
     if format_ == "csv":
@@ -109,7 +109,7 @@ def print_rows(
     elif format_ == "json":
         write_json(columns, rows, out)
     else:
-        # Without a terminal, and without COLUMNS, a table may be as wide as it is.
+        # Without a terminal, and without COLUMNS, a table may have any width.
         is_bound = os.environ.get("COLUMNS", "").isdigit() or sys.stdout.isatty()
         width = shutil.get_terminal_size().columns if is_bound else None
         table = layout(columns, list(rows), width)
@@ -132,12 +132,12 @@ def _csv(value: Value) -> str | None:
     return None if value is None else str(value)
 
 
-# `json.dumps` with an argument would make an encoder for each value.
+# `json.dumps` with an argument would create an encoder for each value.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def write_json(columns: Iterable[Column], rows: Iterable[Row], out: IO[bytes]) -> None:
-    """Stream an array of objects, one per line. Numbers keep all the digits the engine has."""
+    """Stream an array of objects, one per line. Numbers keep all of the engine's digits."""
     names = [_encode(column.name) for column in columns]
     before = "["
     for row in rows:
@@ -153,7 +153,7 @@ def write_items(
     out: IO[bytes],
     more: Callable[[], Mapping[str, object]],
 ) -> None:
-    """Stream the same as `items` of an object; its other members are known after the rows."""
+    """Stream the same as `items` of an object, whose other members are known only afterwards."""
     out.write(b'{"items": ')
     write_json(columns, rows, out)
     out.write(f", {_encode(more())[1:]}\n".encode())
@@ -161,7 +161,7 @@ def write_items(
 
 def _json(value: Value) -> str:
     if isinstance(value, Decimal):
-        # Through a float 0.1 would do, 123456789012.123456 would not. NaN is no JSON number.
+        # A float would keep 0.1 but not 123456789012.123456. NaN is not valid JSON.
         return f"{value:f}" if value.is_finite() else f'"{value}"'
     return f'"{value.isoformat()}"' if isinstance(value, date) else _encode(value)
 
@@ -170,7 +170,7 @@ def _json(value: Value) -> str:
 
 
 def rule_sentences(project: Project, rule: str | None = None) -> dict[str, str]:
-    """What each rule means. Raises UsageError for a rule that there is not."""
+    """What each rule means. Raises UsageError for an unknown rule."""
     with (project.seeds / "issue_rules.csv").open(encoding="utf-8", newline="") as file:
         sentences = {row["rule"]: row["sentence"] for row in csv.DictReader(file)}
     if rule is not None and rule not in sentences:
@@ -188,9 +188,9 @@ def show_issues(
     severity: str | None,
     resolved: bool,
 ) -> None:
-    """Print the open issues, or all; stderr gets how many there are of each rule, and its sentence.
+    """Print the open issues, or all; stderr gets each rule's number of issues and its meaning.
 
-    Raises UsageError for a rule that there is not, NotBuilt, and the engine's errors.
+    Raises UsageError for an unknown rule, NotBuilt, and the engine's errors.
     """
     sentences = rule_sentences(database.project, rule)
     asked = {"rule": rule, "severity": severity, "status": None if resolved else "open"}
@@ -207,7 +207,7 @@ def show_issues(
         )
         counts = Counter(source.rows(replace(issues, order_by=())))
     for (level, name), count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))):
-        # What can be done about it stands in further sentences, and in the column `message`.
+        # The further sentences, and the column `message`, say what can be done.
         sentence = sentences.get(str(name), "").partition(". ")[0].rstrip(".")
         print(f"{count:>10,}  {level!s:<8} {name}: {sentence}.", file=sys.stderr)
     if not counts:
@@ -246,7 +246,7 @@ class Account:
 
 
 def accounts(project: Project, source: Engine) -> dict[int, tuple[str, Account]]:
-    """The file and the account of each load, as the last build has them; a seed's load is 0.
+    """The file and the account of each load, from the last build; seeds are load 0.
 
     Seeds are added up. Raises NotBuilt.
     """
@@ -261,7 +261,7 @@ def accounts(project: Project, source: Engine) -> dict[int, tuple[str, Account]]
 
 
 def closing_lines(database: Database, load_ids: Sequence[int] = ()) -> Iterator[str]:
-    """What a build amounts to: records of the given loads and of all, open issues, what helps.
+    """A summary of a build: records of the given loads and of all, open issues, remedies.
 
     Raises NotBuilt.
     """
@@ -278,7 +278,7 @@ def closing_lines(database: Database, load_ids: Sequence[int] = ()) -> Iterator[
         ):
             counts[str(severity)][str(rule)] += _int(issues)
             unreadable, filled = _int(cells), _int(of)
-            # A cell or two are for whoever looks at the issues.
+            # A cell or two can be found among the issues.
             if remedy and (unreadable >= _MANY or 2 * unreadable >= filled):
                 remedies.append(f"{name}: {unread(unreadable, filled, column, remedy)}")
     noticed = []
@@ -292,7 +292,7 @@ def closing_lines(database: Database, load_ids: Sequence[int] = ()) -> Iterator[
 
 
 def unread(cells: int, of: int, column: Value, remedy: Value) -> str:
-    """A sentence on so many cells of a column, and the option that would read them."""
+    """A sentence on a column's unreadable cells and the option that would read them."""
     return f"{cells:,} of {of:,} {column} cannot be read; {remedy}"
 
 
@@ -305,7 +305,7 @@ def _int(value: Value) -> int:
     return value if isinstance(value, int) else 0
 
 
-# Where a figure of a mart comes from.
+# Where a mart's figure comes from.
 
 
 class Answer(NamedTuple):
@@ -318,7 +318,7 @@ class Answer(NamedTuple):
 
 
 def show_why(database: Database, mart: str, key: str, column: str, format_: str) -> None:
-    """Print the rows behind a figure; stderr gets the figure and what it means. Raises as `why`."""
+    """Print the rows behind a figure; stderr gets the figure and its meaning. Raises as `why`."""
     limit = _TABLE_ROWS if format_ == "table" else _MOST_ROWS
     answer = why(database, mart, key, column, limit)
     print(answer.sentence, file=sys.stderr)
@@ -326,10 +326,10 @@ def show_why(database: Database, mart: str, key: str, column: str, format_: str)
 
 
 def why(database: Database, mart: str, key: str, column: str, limit: int) -> Answer:
-    """The rows behind a figure, at most so many.
+    """The rows behind a figure, up to `limit`.
 
-    Raises UnknownMart, UnknownColumn, UsageError for a key that is not there or a mart that is made
-    in another way, NotBuilt, and the engine's errors.
+    Raises UnknownMart, UnknownColumn, UsageError for a missing key or a mart made in another way,
+    NotBuilt, and the engine's errors.
     """
     marts = mart_contracts(database.project)
     contract = mart_contract(database.project, mart)
@@ -381,7 +381,7 @@ def _places(project: Project, source: Engine, behind: Selection, rows: Sequence[
     names = [column.name for column in behind.columns]
     origins = [tuple(row[names.index(n)] for n in ORIGIN if n in names) for row in rows]
     if "load_id" not in names and rows:
-        # An item of a list stands where its experiment does.
+        # An item of a list is on the line of its experiment.
         ids = [row[names.index("experiment_id")] for row in rows]
         contract = mart_contract(project, "experiments")
         experiments = select(contract, source, columns=("experiment_id", *ORIGIN))
@@ -414,12 +414,12 @@ class Layout(NamedTuple):
 
 
 class _Column:
-    """A column on its way to the screen: the lines of its header, its cells, and its width."""
+    """A column being laid out: the lines of its header, its cells, and its width."""
 
     def __init__(self, column: Column, cells: Sequence[str]) -> None:
         self.cells = cells
         self.is_number = column.type.split("(", 1)[0] in _NUMERIC
-        # Of a path the end says most.
+        # The end of a path says most.
         self.keeps_end = column.name == "file"
         # A long name breaks after underscores: `total_exp_per_user` takes two lines of ten.
         self.header: list[str] = []
@@ -430,13 +430,13 @@ class _Column:
                 self.header.append(word)
         header = max(map(text_width, self.header))
         self.width = self.wanted = max([header, *map(text_width, cells)])
-        # Half a number or half a day would be another one.
+        # A cut number or date would be a different one.
         if not self.is_number and not column.type.startswith(("date", "timestamp")):
             self.wanted = min(self.wanted, max(_WIDEST_TEXT, header))
             self.width = min(self.wanted, max(_NARROWEST_TEXT, header))
 
     def padded(self, text: str) -> str:
-        """The text cut to the width, numbers to the right."""
+        """The text cut to the width; numbers are right-aligned."""
         if text_width(text) > self.width:
             text = _cut(text[::-1], self.width)[::-1] if self.keeps_end else _cut(text, self.width)
         space = " " * (self.width - text_width(text))
@@ -453,7 +453,7 @@ def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) ->
     ends = accumulate(len(_GAP) + column.width for column in shown)
     shown = shown[: max(1, sum(end <= spare for end in ends))]
     spare -= sum(len(_GAP) + column.width for column in shown)
-    # What is left goes to the cut columns, one by one, the narrowest first.
+    # Spare width goes to the cut columns one by one, the narrowest first.
     while spare > 0 and (cut := [column for column in shown if column.width < column.wanted]):
         min(cut, key=lambda column: column.width).width += 1
         spare -= 1
@@ -471,7 +471,7 @@ def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) ->
 
 
 def display(value: Value) -> str:
-    """One value for a person's eye: two decimals, a time on this machine's clock, NULL a dash."""
+    """A value for display: two decimals, times in this machine's time zone, NULL as a dash."""
     if value is None:
         return _NULL
     if isinstance(value, bool):

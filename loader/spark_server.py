@@ -1,13 +1,13 @@
-"""The Spark Connect server that dbt reaches the lake's engine by.
+"""The Spark Connect server through which dbt reaches the lake's engine.
 
-SPARK_REMOTE names one that runs somewhere: a cluster's, or Databricks'. Else LABMART_SPARK says
-which one runs here: `sail`, a wheel without Java, or `local`, Apache Spark. Nothing is kept in it:
+SPARK_REMOTE names a server running elsewhere: a cluster's, or Databricks'. Otherwise LABMART_SPARK
+says which one runs here: `sail`, a wheel without Java, or `local`, Apache Spark. It stores nothing:
 raw data and marts are Parquet in the lake, and each run of dbt tells it where they are.
 
-Both listen on this machine alone, and take as much memory as LABMART_SPARK_MEMORY says. Spark asks
-for a token, which only its user can read. Sail has none: another account of this machine could use
-it. So a build's Sail ends with the build, and with whoever started it; what `labmart spark start`
-starts stays until `labmart spark stop`, and so does Spark, which takes long to start.
+Both listen on this machine alone and use as much memory as LABMART_SPARK_MEMORY says. Spark
+requires a token, which only its user can read. Sail has none: another account of this machine could
+use it. So a build's Sail ends with the build, and with the process that started it. A server from
+`labmart spark start` stays until `labmart spark stop`; so does Spark, which starts slowly.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ REMOTE, KIND, MEMORY = "SPARK_REMOTE", "LABMART_SPARK", "LABMART_SPARK_MEMORY"
 _JAVA = 17
 _START_SECONDS = 90.0
 _STOP_SECONDS = 20.0
-# Sail 0.7 works only beside a PySpark up to 4.2, whose Python functions it knows how to run; no
-# model has one. With an argument it ends when its standard input does.
+# Sail 0.7 works only with PySpark up to 4.2, whose Python functions it can run; no model has one.
+# With an argument it ends when its standard input does.
 _SAIL = """
 import os, sys, threading, pyspark
 pyspark.__version__ = "4.2"
@@ -54,7 +54,7 @@ SparkConnectServer("127.0.0.1", int(sys.argv[1])).start(background=False)
 class Server:
     """A server of this machine; `started` is when its process began, in seconds of the epoch.
 
-    `url` is what SPARK_REMOTE has to be. It holds the token, if there is one.
+    `url` is the value for SPARK_REMOTE. It contains the token, if there is one.
     """
 
     kind: str
@@ -81,7 +81,7 @@ def running(profile: Profile) -> Server | None:
 
 
 def start(profile: Profile) -> tuple[Server, bool]:
-    """The server that stays, and whether it had to be started.
+    """The persistent server, and whether it had to be started.
 
     Raises DatabaseUnreachable, and what `kind` raises.
     """
@@ -97,7 +97,7 @@ def start(profile: Profile) -> tuple[Server, bool]:
 
 
 def stop(profile: Profile) -> bool:
-    """End the server that stays; whether there was one."""
+    """End the persistent server; returns whether there was one."""
     server = running(profile)
     if server is not None:
         process = psutil.Process(server.pid)
@@ -111,7 +111,7 @@ def stop(profile: Profile) -> bool:
 
 @contextmanager
 def session(profile: Profile) -> Iterator[None]:
-    """Let SPARK_REMOTE name a server while dbt runs, which may have to be started."""
+    """Set SPARK_REMOTE to a server while dbt runs, and start one if needed."""
     if os.environ.get(REMOTE):
         yield
         return
@@ -132,7 +132,7 @@ def session(profile: Profile) -> Iterator[None]:
 
 
 def kind() -> str:
-    """Which engine runs here: LABMART_SPARK, else Sail where it is installed and Java is not.
+    """Which engine runs here: LABMART_SPARK, else Sail if it is installed and Java is not.
 
     Raises UsageError, MissingExtra or MissingJava.
     """
@@ -149,7 +149,7 @@ def kind() -> str:
 
 def _missing_of_spark() -> MissingExtra | MissingJava | None:
     """What Spark lacks to run here."""
-    # The client alone is called pyspark too, and brings no program.
+    # The client alone is also called pyspark, but contains no program.
     if find_spec("pyspark") is None or not (spark_home() / "bin" / "spark-submit").exists():
         return MissingExtra("The target spark", "spark")
     home = os.environ.get("JAVA_HOME")
@@ -180,7 +180,7 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
     if memory is None:
         raise UsageError(f"{MEMORY} is {os.environ[MEMORY]!r}; it is such as 4g, or 512m.")
     port = free_port()
-    # The client sends a token without encryption to this name alone.
+    # Only to this name does the client send a token without encryption.
     url = f"sc://localhost:{port}"
     if engine == "sail":
         command = [sys.executable, "-P", "-c", _SAIL, str(port), *(["tied"] if tied else [])]
@@ -201,14 +201,14 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
             "spark.ui.enabled": "false",
         }
         command = connect_server(port, home, settings)
-        # Else it would be seen among the arguments of the process.
+        # Otherwise it would be visible among the process's arguments.
         own = {"SPARK_CONNECT_AUTHENTICATE_TOKEN": token}
     log = home / "server.log"
     log.touch(mode=0o600)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            # What is written to it by relative names is written here.
+            # Files with relative names are written here.
             cwd=home,
             stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
             stdout=output,
@@ -227,9 +227,9 @@ def _launch(home: Path, engine: str, *, tied: bool) -> tuple[Server, subprocess.
 
 
 def connect_server(port: int, home: Path, settings: Mapping[str, str]) -> list[str]:
-    """The call that starts Apache Spark's Connect server on this machine, for this machine alone.
+    """The command for Apache Spark's Connect server on this machine, reachable only from it.
 
-    What it writes, it writes into `home`. It needs `environment`.
+    It writes its files to `home` and needs `environment`.
     """
     settings = {
         "spark.driver.bindAddress": "127.0.0.1",
@@ -248,13 +248,13 @@ def connect_server(port: int, home: Path, settings: Mapping[str, str]) -> list[s
 
 
 def environment() -> dict[str, str]:
-    """What a server is started with. If one is named, Spark's own programs would connect to it."""
+    """The server's environment. With SPARK_REMOTE set, Spark's own programs would connect to it."""
     kept = {name: text for name, text in os.environ.items() if name != REMOTE}
     return {**kept, "SPARK_HOME": str(spark_home())}
 
 
 def free_port() -> int:
-    """A port of this machine on which nobody listens."""
+    """A free port of this machine."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return int(unused.getsockname()[1])
@@ -263,7 +263,7 @@ def free_port() -> int:
 def wait_for(
     process: subprocess.Popen[bytes], port: int, log: Path, seconds: float = _START_SECONDS
 ) -> None:
-    """Until the process listens. Raises DatabaseUnreachable if it ends, or takes too long."""
+    """Wait until the process listens. Raises DatabaseUnreachable if it ends or takes too long."""
     deadline = time.monotonic() + seconds
     while True:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):

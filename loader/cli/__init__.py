@@ -1,7 +1,7 @@
 """The command `labmart`: its subcommands, and how a call ends.
 
-Data goes to stdout, talk to stderr. Imports that take time stand in the functions that need
-them, so that `labmart --help` answers at once.
+Data goes to stdout, messages to stderr. Slow imports are inside the functions that need them, so
+that `labmart --help` answers at once.
 
 command  what the subcommands share
 data     init, demo; run, load, build, watch; show to rollback; loads, undo, redo, prune
@@ -31,15 +31,15 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the command and exit; the one place where faults become exit codes."""
-    # A caller that has closed them (`>&-`) would give its files' numbers to ours.
+    """Run the command and exit; the only place where faults become exit codes."""
+    # If the caller has closed them (`>&-`), our files would get their numbers.
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- until the end
-    # What comes from docker stop, systemd, a closed terminal would end Python on the spot:
-    # temporary files and child processes would stay, and the database would notice late.
+    # Signals from docker stop, systemd or a closed terminal would end Python at once: temporary
+    # files and child processes would stay, and the database would notice late.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # nohup ignores SIGHUP, and it stays so.
+        # nohup ignores SIGHUP; keep it so.
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end)
@@ -57,7 +57,7 @@ def main() -> None:
         say("interrupted")
         code = ended.code
     except BrokenPipeError:
-        # Python would complain once more when it flushes stdout at the end.
+        # Otherwise Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LabmartError as error:
         if str(error):

@@ -16,7 +16,7 @@ from loader.printable import printable
 
 
 class FolderPath(click.Path):
-    """A folder. No shell has replaced the `~` of a unit file or of a container's variable."""
+    """A folder. No shell has expanded the `~` in a unit file or a container's variable."""
 
     def __init__(self, *, exists: bool = False, resolve_path: bool = False) -> None:
         super().__init__(exists, file_okay=False, resolve_path=resolve_path, path_type=Path)
@@ -28,7 +28,7 @@ class FolderPath(click.Path):
 
 
 class _Group(click.Group):
-    """Lists the subcommands in the order of use, and keeps a reader's end from being a fault."""
+    """Lists the subcommands in the order of use; a reader that stops reading is not a fault."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click passes it
         return list(self.commands)
@@ -37,7 +37,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # Nobody reads on, as in `labmart show | head`; click would make exit code 1 of it.
+            # The reader has stopped, as in `labmart show | head`; click would exit with code 1.
             raise click.exceptions.Exit(0) from None
 
 
@@ -75,11 +75,11 @@ def on_database(
     target: str | None = None,
     **fixed: object,
 ) -> Callable[[Callable[..., None]], click.Command]:
-    """A subcommand with --target, whose first argument is the database which that means.
+    """A subcommand with --target, whose first argument is the target's database.
 
-    `name` is that of the function if it is not given, and `target` what no --target means. With
-    `calls`, `loader.module.function`, that is called with the database, what is fixed and what was
-    given, and what it says is told.
+    `name` defaults to the function's, and `target` applies without --target. With `calls`, that
+    function, `loader.module.function`, is called with the database, the fixed and the given
+    arguments, and its return value is printed.
     """
     default = target
 
@@ -106,11 +106,11 @@ def on_database(
 
 
 def say(text: str) -> None:
-    """Talk, which goes to stderr; names in it may hold anything."""
+    """Print a message to stderr; names in it may contain anything."""
     click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 class EndedBySignal(SystemExit):
-    """As KeyboardInterrupt, no `except Exception` keeps it. `code` is what a shell would show."""
+    """Like KeyboardInterrupt, it passes `except Exception`. `code` is what a shell would show."""
 
     code: int

@@ -1,4 +1,4 @@
-"""The subcommands of the data: begin a project, load, build, read, and change what was loaded."""
+"""The subcommands for data: begin a project, load, build, read, and change what was loaded."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def run(database: Database, /, paths: tuple[str, ...], **given: Any) -> None:
     from loader.build import check_seeds
     from loader.contract import DEFAULT_MART
 
-    # A load that is followed by no build would be half of what was asked for.
+    # Fail early: a load without a build would be only half of the request.
     check_seeds(database.project.seeds)
     tables = _load(database, paths, load_options(given)) if paths else []
     load_ids = [table.entry.load_id for table in tables if table.entry.load_id]
@@ -290,7 +290,7 @@ def prune() -> None:
 def _build(
     database: Database, given: Given, load_ids: Sequence[int] = (), *, shows: str = ""
 ) -> None:
-    """Build, and print a mart; the last lines say what became of the records, if red as well."""
+    """Build, and print a mart; the last lines account for the records, even if it failed."""
     from loader.build import BuildOptions, run_and_report
     from loader.show import closing_lines
     from loader.show import show as show_mart

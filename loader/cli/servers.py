@@ -1,4 +1,4 @@
-"""The subcommands of what runs beside a call: the database, the lake's server, service and MCP."""
+"""The subcommands for long-running parts: database, the lake's server, service and MCP."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _print_pairs(pairs: dict[str, object]) -> None:
 @on_database(db, "expose")
 @option(
     "--port",
-    # LABMART_PORT is that of `labmart serve`.
+    # LABMART_PORT is the port of `labmart serve`.
     envvar="LABMART_DB_PORT",
     type=click.IntRange(1024, 65535),
     help="Which port; default: the first free one.",
@@ -248,7 +248,7 @@ def serve(database: Database, /, **given: Any) -> None:
     settings = _settings(database, **given)
     from loader.service.app import serve as run
 
-    # To be told to end is how a server ends.
+    # A signal is the normal end of a server.
     with suppress(KeyboardInterrupt, EndedBySignal):
         run(settings)
 
@@ -341,7 +341,7 @@ def mcp(database: Database) -> None:
         raise MissingExtra("labmart mcp", "mcp")
     from loader.mcp_server import serve as run
 
-    # A thread of the library waits for standard input, and Python would wait for the thread.
+    # A library thread waits for standard input, and Python would wait for the thread.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: os._exit(0))
     run(database)
@@ -349,7 +349,7 @@ def mcp(database: Database) -> None:
 
 @contextmanager
 def _tokens(database: Database) -> Iterator[TokenStore]:
-    """The tokens in the service's schema, which is made when it is missing."""
+    """The tokens in the service's schema, which is created if missing."""
     settings = _settings(database)
     from loader.service.access import TokenStore
     from loader.service.jobs import prepared
@@ -359,7 +359,7 @@ def _tokens(database: Database) -> Iterator[TokenStore]:
 
 
 def _settings(database: Database, **given: Any) -> Settings:
-    """The settings that the options of a subcommand mean, called as their fields are."""
+    """The settings from a subcommand's options, which are named like its fields."""
     if not all(map(find_spec, ("fastapi", "multipart", "uvicorn"))):
         raise MissingExtra("labmart serve", "service")
     from loader.service.jobs import Settings

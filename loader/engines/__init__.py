@@ -1,11 +1,11 @@
-"""Engines: an `Engine` is a connection, which marts are read by, a `RawStore` its raw tables.
+"""Engines: an `Engine` is a connection for reading marts, a `RawStore` its raw tables.
 
-    postgres, duckdb, lake   one module an engine: `connect` opens it for reading, `connect_raw` its
-                             raw tables; loader/publications publishes by it
-    raw_store                what the raw tables look like, and how all engines keep them
+    postgres, duckdb, lake   one module per engine: `connect` opens it for reading, `connect_raw`
+                             its raw tables; loader/publications publishes with it
+    raw_store                the raw tables, and how every engine stores them
 
-Values come as Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps
-the digits that the engine has (12.500000).
+Values are Python's own: int, Decimal, float, str, bool, date, datetime, None. A Decimal keeps the
+engine's digits (12.500000).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ OPERATORS = (*COMPARISONS, IN, *PATTERNS, IS_NULL, NOT_NULL)
 
 
 def quote(name: str) -> str:
-    """A name as an identifier of SQL."""
+    """A name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """A text as a literal of standard SQL."""
+    """Text as a literal of standard SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -50,8 +50,8 @@ def literal(text: str) -> str:
 class Filter:
     """Rows for which `column operator value` holds; the operators are OPERATORS.
 
-    Values are written as the column's type reads them: `12.5`, `2023-01-31`, `true`. With `others`
-    it is enough if it holds for one of the columns.
+    Values are written as the column's type reads them: `12.5`, `2023-01-31`, `true`. With `others`,
+    the condition need hold for only one of the columns.
     """
 
     column: Column
@@ -62,9 +62,9 @@ class Filter:
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of one relation: which columns, which rows (all `filters` hold), order, how many.
+    """Rows of one relation: columns, filters (all must hold), order and limit.
 
-    `descending` names columns of the order that go from the greatest down.
+    `descending` names the order columns that are sorted descending.
     """
 
     relation: str
@@ -77,15 +77,15 @@ class Selection:
 
 
 class Engine:
-    """An open connection to one engine, and one schema of it; every statement goes through it.
+    """An open connection to one engine and one of its schemas; every statement goes through it.
 
-    `where` is the database in a person's words. What the driver raises becomes DatabaseFault if it
-    `writes`, which is said of all work on raw tables and publications, else QueryFailed. Then
-    PostgreSQL's also raises QueryTooSlow and DatabaseUnreachable, and where it is told of which
-    relation a statement is, NotBuilt or Outdated.
+    `where` names the database in messages. The driver's errors become DatabaseFault if the engine
+    `writes`, which holds for all work on raw tables and publications, else QueryFailed. In the
+    latter case PostgreSQL's also raises QueryTooSlow and DatabaseUnreachable, and NotBuilt or
+    Outdated where it knows which relation a statement reads.
 
-    NULL is less than every value: it comes first, and last in the descending order. A comparison
-    with a value never holds for NULL.
+    NULL sorts as the least value: first in ascending, last in descending order. A comparison with a
+    value never holds for NULL.
     """
 
     # SQL for the columns of a schema, in order: table, name, type. `{schema}` is its literal.
@@ -113,12 +113,12 @@ class Engine:
         return self.described(f"select * from (\n{sql}\n) as labmart_query limit {limit:d}")
 
     def schemas(self) -> list[str]:
-        """The names of all schemas there are."""
+        """The names of all schemas."""
         rows = self.run("select distinct nspname from pg_namespace order by nspname")
         return [name for (name,) in rows]
 
     def tables(self, schema: str = "") -> dict[str, dict[str, str]]:
-        """The relations of a schema, by default its own, and the types of their columns."""
+        """The relations of a schema, by default its own, with the types of their columns."""
         tables: dict[str, dict[str, str]] = defaultdict(dict)
         sql = self.columns_sql.format(schema=self.literal(schema or self.schema))
         for table, name, type_ in self.run(sql):
@@ -143,23 +143,23 @@ class Engine:
         return tuple(Column(*item) for item in columns.items())
 
     def count(self, selection: Selection) -> int:
-        """How many rows there are, whatever the limit."""
+        """The number of rows, ignoring the limit."""
         [(rows,)] = self.run(f"select count(*) from {self.source(selection)}")
         return int(rows)
 
     # Writing.
 
     def insert(self, table: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
-        """Write records, as `parsers.records.Batch` has them, into a table, which is SQL."""
+        """Write records, as in `parsers.records.Batch`, into a table, which is given as SQL."""
         raise NotImplementedError
 
     def analyze(self, table: str) -> None:
-        """Let the engine look at a table that has changed, if it plans by that."""
+        """Let the engine analyze a changed table, if it plans by statistics."""
 
     def commit(self) -> None:
         raise NotImplementedError
 
-    # How an engine writes SQL.
+    # How the engine writes SQL.
 
     def relation(self, name: str) -> str:
         """A relation of the schema."""
@@ -169,19 +169,19 @@ class Engine:
         return literal(text)
 
     def json_value(self, column: str, key: str) -> str:
-        """The text that a column of JSON objects has under a key."""
+        """The text under a key in a column of JSON objects."""
         raise NotImplementedError
 
     def key(self, column: Column) -> str:
-        """What an order compares: of texts the code points."""
+        """What an order compares: for text, its code points."""
         return f"m.{quote(column.name)}"
 
     def standard_type(self, type_: str) -> str:
-        """A type in PostgreSQL's words."""
+        """A type under PostgreSQL's name."""
         return type_
 
     def source(self, selection: Selection) -> str:
-        """The relation, called `m`, with the condition of its rows."""
+        """The relation, aliased `m`, with the condition for its rows."""
         conditions = " and ".join(map(self._condition, selection.filters)) or "true"
         return f"{self.relation(selection.relation)} as m where {conditions}"
 
@@ -214,13 +214,13 @@ class Engine:
         if operator == IN:
             return f"{own} in ({', '.join(values)})" if values else "false"
         if operator in PATTERNS:
-            # `*` is any text. By the database's own collation, which knows capital letters beyond
-            # ASCII.
+            # `*` matches any text. Uses the database's own collation, which knows capital letters
+            # beyond ASCII.
             pattern = filter_.values[0]
             for sign in "\\%_":
                 pattern = pattern.replace(sign, f"\\{sign}")
             pattern = self.literal(pattern.replace("*", "%"))
-            # DuckDB has no escape character of its own accord.
+            # DuckDB has no default escape character.
             escape = self.literal("\\")
             return f"m.{quote(filter_.column.name)} {operator} {pattern} escape {escape}"
         return f"{own} {COMPARISONS[operator]} {values[0]}"
@@ -233,7 +233,7 @@ def open_engine(profile: Profile) -> AbstractContextManager[Engine]:
 
 
 def dbt_session(profile: Profile) -> AbstractContextManager[None]:
-    """What dbt computes in, ready while this is open. A database is there already.
+    """Provide dbt's compute engine while this is open; a database already runs.
 
     Raises MissingExtra, and what `loader.spark_server.session` raises.
     """

@@ -1,8 +1,8 @@
-"""DuckDB: opening its file, reading marts, writing the raw tables.
+"""DuckDB: opens its file, reads marts, writes the raw tables.
 
-One process at a time can have the file open for writing, or any number for reading. So whoever
-belongs to labmart holds a lock file beside it; when the lock is ours and the file is still taken,
-by a DuckDB shell or a dbt that was called by hand, that program is named.
+One process can have the file open for writing, or any number for reading. So every labmart process
+that opens it locks a file beside it. If we hold the lock and the file is still taken, by a DuckDB
+shell or a dbt started by hand, the error names that program.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from loader.project import Profile, expanded
 Connection = duckdb.DuckDBPyConnection
 # More rows are fetched in portions.
 _ROWS_AT_ONCE = 5000
-# Columns of numbers in raw tables; all others are written as texts.
+# Numeric columns in raw tables; all others are written as text.
 _NUMBERS = ("line", "load_id")
-# Their rows have a line and need no order; keeping one would cost memory.
+# Their rows carry a line number and need no order; preserving order would cost memory.
 IN_ANY_ORDER = "set preserve_insertion_order = false"
-# What DuckDB calls otherwise than PostgreSQL does; it understands both.
+# Types that DuckDB names differently from PostgreSQL; it understands both names.
 _RENAMED = {
     "TINYINT": "smallint",
     "HUGEINT": "numeric(38,0)",
@@ -47,7 +47,7 @@ _SHARED = (
     *("boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "date"),
     *("timestamp without time zone", "timestamp with time zone"),
 )
-# By what DuckDB says: what to do.
+# What to do, by DuckDB's message.
 _STEPS = {
     "No space left|disk quota|File too large": "Make room, for example with `labmart prune`, and "
     "call again.",
@@ -59,21 +59,21 @@ _STEPS = {
 
 
 def own_type(type_: str) -> str:
-    """A type of PostgreSQL; text where DuckDB has none as wide."""
+    """DuckDB's name for a PostgreSQL type; text where DuckDB has none as wide."""
     numeric = re.fullmatch(r"numeric\((\d+),\d+\)", type_)
     is_known = int(numeric[1]) <= 38 if numeric else type_ in _SHARED
     return type_ if is_known else "text"
 
 
-# Opening the file, as dbt-duckdb would.
+# Opening the file as dbt-duckdb would.
 
-# Another program may be just about to end.
+# Another program may be about to end.
 _PATIENCE_SECONDS = 10.0
 _TAKEN = re.compile(r"Could not set lock on file|different configuration")
 
 
 def path_of(profile: Profile) -> Path:
-    """The file of a profile. Raises ConfigError if it means none."""
+    """The file of a profile. Raises ConfigError if it names none."""
     path = profile.text("path")
     if not path or path == ":memory:" or re.match(r"[a-z]+:", path):
         raise ConfigError(
@@ -86,7 +86,7 @@ def path_of(profile: Profile) -> Path:
 
 @contextmanager
 def file_lock(profile: Profile, *, shared: bool = False) -> Iterator[None]:
-    """Keep the file to oneself, or share it with others who read."""
+    """Lock the file exclusively, or share it with other readers."""
     path = path_of(profile)
     with ExitStack() as stack:
         try:
@@ -103,7 +103,7 @@ def file_lock(profile: Profile, *, shared: bool = False) -> Iterator[None]:
 
 @contextmanager
 def opened(profile: Profile, *, write: bool, locks: bool = True) -> Iterator[Connection]:
-    """The file, open; an empty database if there is none yet and nothing is to be written.
+    """The open file; an empty database if there is none yet and nothing will be written.
 
     Without `locks` the caller holds the file's lock. Raises DatabaseUnreachable or ConfigError.
     """
@@ -131,7 +131,7 @@ def _mapping(profile: Profile, key: str) -> dict[str, str]:
 
 
 def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
-    # Times are printed; they must not depend on the machine.
+    # Times are printed and must not depend on the machine.
     settings = {"TimeZone": "UTC", **_mapping(profile, "settings")}
     options = _mapping(profile, "config_options")
     is_there, deadline = path.exists(), time.monotonic() + _PATIENCE_SECONDS
@@ -162,7 +162,7 @@ def _connect(profile: Profile, path: Path, *, write: bool) -> Connection:
 
 @contextmanager
 def connect(profile: Profile) -> Iterator[DuckDB]:
-    """Open the file for reading. Raises DatabaseUnreachable with what to do next."""
+    """Open the file for reading. Raises DatabaseUnreachable, which says what to do."""
     with opened(profile, write=False) as connection:
         yield DuckDB(connection, profile.schema, str(path_of(profile)), writes=False)
 
@@ -183,7 +183,7 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[RawStore]:
 
 
 class DuckDB(Engine):
-    """A connection to a file, or to a database in memory."""
+    """A connection to a file or an in-memory database."""
 
     columns_sql = """
         select table_name, column_name, data_type from duckdb_columns()
@@ -194,7 +194,7 @@ class DuckDB(Engine):
     def __init__(self, connection: Connection, schema: str, where: str, *, writes: bool) -> None:
         super().__init__(schema, where, writes=writes)
         self._connection = connection
-        # The database may have the schema's name, so both are said.
+        # The database may have the same name as the schema, so give both.
         [(database,)] = self.run("select current_database()")
         self.home = f"{quote(database)}.{quote(schema)}"
 
@@ -214,7 +214,7 @@ class DuckDB(Engine):
     def rows(self, selection: Selection) -> Iterator[Row]:
         sql = self.sql(selection)
         with self._faults():
-            # A cursor of its own: the caller may ask something else between two rows.
+            # Its own cursor: the caller may run another query between two rows.
             cursor = self._connection.cursor()
             cursor.execute("set TimeZone = 'UTC'")
             interruptible(lambda: cursor.execute(sql), cursor.interrupt)
@@ -223,7 +223,7 @@ class DuckDB(Engine):
                 yield from rows
 
     def write_csv(self, selection: Selection, file: IO[bytes]) -> None:
-        """The cells are those that COPY of PostgreSQL writes."""
+        """Cells are written as PostgreSQL's COPY writes them."""
         options = "(format csv, header, delimiter ',', nullstr '', use_tmp_file false)"
         with TemporaryFile() as made:
             self.run(f"copy ({self.sql(selection)}) to '/dev/fd/{made.fileno()}' {options}")
@@ -234,7 +234,7 @@ class DuckDB(Engine):
         return _RENAMED.get(type_, type_.lower().replace("decimal(", "numeric("))
 
     def json_value(self, column: str, key: str) -> str:
-        # A pointer: a key that begins with $ would be a path.
+        # A JSON pointer, since a key that begins with $ would be read as a path.
         pointer = "/" + key.replace("~", "~0").replace("/", "~1")
         return f"json_extract_string({quote(column)}, {literal(pointer)})"
 
@@ -244,12 +244,12 @@ class DuckDB(Engine):
 
     @contextmanager
     def records(self, columns: Sequence[str], delimiter: str, chunk: bytes) -> Iterator[str]:
-        """SQL for the rows that `insert` is given."""
+        """SQL for the rows passed to `insert`."""
         types = ", ".join(
             f"{literal(column)}: '{'bigint' if column in _NUMBERS else 'text'}'"
             for column in columns
         )
-        # One line may fill the chunk, and then a buffer has to hold it.
+        # One line may fill the chunk, and the buffer has to hold it.
         size = len(chunk) + 1
         with _file() as file:
             file.write(chunk)
@@ -266,7 +266,7 @@ class DuckDB(Engine):
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """Turn the driver's errors into ours, of which they are the cause."""
+        """Turn the driver's errors into ours, and chain them."""
         try:
             yield
         except duckdb.Error as error:
@@ -279,13 +279,13 @@ class DuckDB(Engine):
 
 
 def _file() -> IO[bytes]:
-    """A file that is in memory, where the system has such."""
+    """A file in memory, where the system supports it."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("labmart"), "wb")
     return TemporaryFile()
 
 
 def one_line(error: Exception) -> str:
-    """DuckDB's message without the picture of the statement, ending with a full stop."""
+    """DuckDB's message without its excerpt of the statement, ending with a full stop."""
     text = " ".join(str(error).split("\n\nLINE ")[0].split())
     return text if text.endswith((".", "?", "!")) else f"{text}."

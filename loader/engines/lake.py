@@ -2,19 +2,19 @@
 
     <raw schema>/loads/<number>.parquet         what one call changed in the ledger
     <raw schema>/<table>/<load_id>/*.parquet    the rows of a load
-    <raw schema>/claims/<load_id>               a number that was given out, and when
+    <raw schema>/claims/<load_id>               a number given out, and when
     <schema>/builds/<build>/<schema>/<model>/   what one run of dbt made
-    <schema>/published/<build>/*.parquet        that it is published, and which columns it has
-    <schema>/publications.parquet               what each publication was made of; mart_status too
+    <schema>/published/<build>/*.parquet        marks a build as published, and lists its columns
+    <schema>/publications.parquet               how each publication was made; mart_status too
 
-The location is LABMART_LAKE: a folder of this machine, or s3:// and whatever else fsspec writes to
-and Spark reads. The loader writes the first three; dbt's macros (macros/lake/) write the others in
-whatever Spark they run. DuckDB, in memory, reads and writes the Parquet here.
+The location is LABMART_LAKE: a local folder, s3://, or any other place that fsspec can write to and
+Spark can read. The loader writes the first three; dbt's macros (macros/lake/) write the others in
+whichever Spark they run on. DuckDB, in memory, reads and writes the Parquet here.
 
-A file appears whole or not at all, and a numbered one only if nobody else has made it. So any
-number of loaders may work at once: each writes rows that nobody looks at, until an entry of the
-ledger names their load. The ledger is its entries one after the other; of a load the last row
-counts. A load that is killed leaves rows and claims that no entry names; `prune` removes them.
+A file appears whole or not at all, and a numbered file only if nobody else has created it. So any
+number of loaders may work at once: each writes rows that nobody reads until a ledger entry names
+their load. The ledger is its entries in order; the last row of a load counts. A killed load leaves
+rows and claims that no entry names; `prune` removes them.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from loader.sources import EXTRA, LEDGER, Input
 # macros/lake/location.sql says the same to dbt.
 VARIABLE = "LABMART_LAKE"
 _CLAIMS = "claims"
-# What the ledger says of a load that was deleted, or given up: its number has been used.
+# The ledger status of a load that was deleted or abandoned: its number has been used.
 _PRUNED = "pruned"
-# Each so many entries one holds the whole ledger; those before the last such one are not needed.
+# One entry in this many holds the whole ledger; those before the last such one are not needed.
 _COMPLETE_EVERY = 50
-# A loader may be at work for so long without having told the ledger.
+# A loader may work this long before it writes to the ledger.
 _LONGEST_LOAD_SECONDS = 24 * 3600.0
 # A small file is written at once.
 _LONGEST_WRITE_SECONDS = 60.0
 
 
 class Storage:
-    """A folder of this machine or of an object store. Names are relative to it.
+    """A local folder or a place in an object store. Names are relative to it.
 
-    Raises DatabaseUnreachable when it cannot be reached, MissingExtra for what reaches it.
+    Raises DatabaseUnreachable when it cannot be reached, MissingExtra if a package is missing.
     """
 
     def __init__(self, location: str) -> None:
@@ -68,7 +68,7 @@ class Storage:
             str(expanded(location).absolute()) if self.is_local else location.rstrip("/")
         )
         try:
-            # A listing that is remembered would not show what another loader has written.
+            # A cached listing would miss what another loader has written.
             self.files = fsspec.filesystem(
                 protocol, use_listings_cache=False, skip_instance_cache=True
             )
@@ -81,7 +81,7 @@ class Storage:
 
     @contextmanager
     def engine(self, schema: str, *, writes: bool) -> Iterator[DuckDB]:
-        """DuckDB in memory, which reads and writes the files by the paths of this folder."""
+        """An in-memory DuckDB that reads and writes files by this folder's paths."""
         with duckdb.connect(":memory:") as connection:
             connection.execute("set TimeZone = 'UTC'")
             if not self.is_local:
@@ -92,7 +92,7 @@ class Storage:
         return f"{self.location}/{name}"
 
     def names(self, folder: str) -> list[str]:
-        """What lies in a folder, in order; nothing where there is none."""
+        """The names in a folder, in order; none if the folder does not exist."""
         with self._reached():
             try:
                 paths = self.files.ls(self.path(folder), detail=False)
@@ -102,12 +102,12 @@ class Storage:
         return sorted(name for name in names if not name.startswith("."))
 
     def files_in(self, folder: str) -> list[str]:
-        """The paths of the Parquet files that lie in a folder."""
+        """The paths of the Parquet files in a folder."""
         names = self.names(folder)
         return [self.path(f"{folder}/{name}") for name in names if name.endswith(".parquet")]
 
     def create(self, name: str, content: bytes) -> bool:
-        """Make a file, whole at once; False if there is one of that name."""
+        """Create a file atomically; False if the name is taken."""
         with self._reached():
             try:
                 if self.is_local:
@@ -121,13 +121,13 @@ class Storage:
             return True
 
     def replace(self, name: str, content: bytes) -> None:
-        """Make a file anew, whole at once."""
+        """Write a file atomically, replacing any of that name."""
         with self._reached(), self.written(name) as path:
             self.files.pipe_file(path, content)
 
     @contextmanager
     def written(self, name: str) -> Iterator[str]:
-        """A path to write a file to, which has its name when this ends, and nobody reads before.
+        """A path to write a file to; on exit the file gets its name; nobody reads it earlier.
 
         An object store shows a file only when it is complete; there it is the file's own path.
         """
@@ -142,24 +142,24 @@ class Storage:
     def _beside(self, name: str) -> Iterator[Path]:
         parent = Path(self.path(name)).parent
         parent.mkdir(parents=True, exist_ok=True)
-        # Spark and Sail pass over names that begin with a full stop.
+        # Spark and Sail skip names that begin with a full stop.
         with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as folder:
             yield Path(folder) / "file"
 
     def delete(self, name: str) -> None:
-        """Delete a file, or a folder with all that is in it, if it is there."""
+        """Delete a file, or a folder and everything in it, if it exists."""
         with self._reached(), suppress(FileNotFoundError):
             self.files.rm(self.path(name), recursive=True)
 
     def delete_unfinished(self, folder: str) -> None:
-        """Delete what `written` has left in a folder when its process was killed."""
+        """Delete files that `written` left in a folder when its process was killed."""
         for path in Path(self.path(folder)).glob(".new-*") if self.is_local else ():
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _LONGEST_WRITE_SECONDS:
                     shutil.rmtree(path)
 
     def copy(self, folder: str, to: str) -> None:
-        """Copy a folder with all that is in it."""
+        """Copy a folder and everything in it."""
         with self._reached():
             source = self.files._strip_protocol(self.path(folder))
             for path in self.files.find(source):
@@ -168,18 +168,18 @@ class Storage:
                 self.files.copy(path, target)
 
     def hold(self, name: str) -> bool:
-        """Make a file of that name that says since when; False if there is one."""
+        """Create a file of that name with the current time; False if there is one."""
         return self.create(name, str(time.time()).encode())
 
     def age(self, name: str) -> float | None:
-        """For how many seconds a name has been held; None if it is not."""
+        """How many seconds a name has been held; None if it is not."""
         with self._reached(), suppress(FileNotFoundError):
             return time.time() - float(self.files.cat_file(self.path(name)))
         return None
 
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
-        """Hold a name, which others wait for. Who has held it for a minute was killed."""
+        """Hold a name that others wait for. A holder older than a minute counts as killed."""
         while not self.hold(name):
             if (self.age(name) or 0.0) > _LONGEST_WRITE_SECONDS:
                 self.delete(name)
@@ -196,7 +196,7 @@ class Storage:
         except FileNotFoundError:
             raise
         except Exception as error:
-            # Each kind of store has its own; botocore's are no OSError.
+            # Each kind of store raises its own errors; botocore's are not OSError.
             message = " ".join(str(error).split()) or type(error).__name__
             raise DatabaseUnreachable(
                 f"The lake at {self.location} cannot be used: {message}. Correct {VARIABLE} or the "
@@ -224,7 +224,7 @@ class Published:
 
 
 def published(lake: Storage, engine: DuckDB) -> list[Published]:
-    """What has been published of a target schema and is there; readers see the last of each."""
+    """The published relations of a target schema that exist; readers see the last of each."""
     folder = f"{engine.schema}/published"
     files = [file for build in lake.names(folder) for file in lake.files_in(f"{folder}/{build}")]
     if not files:
@@ -234,13 +234,13 @@ def published(lake: Storage, engine: DuckDB) -> list[Published]:
 
 
 def connect(profile: Profile, places: Sequence[str] = ()) -> AbstractContextManager[DuckDB]:
-    """The published marts, each a view on its Parquet; also those of builds, by their places."""
+    """The published marts, each a view on its Parquet; also those of the builds in `places`."""
     return marts(lake_of(profile), profile.schema, places, writes=False)
 
 
 @contextmanager
 def marts(lake: Storage, schema: str, places: Sequence[str], *, writes: bool) -> Iterator[DuckDB]:
-    """The same of a lake, for a reader or for who publishes there."""
+    """The same for a lake, to read from it or to publish in it."""
     with lake.engine(schema, writes=writes) as engine:
         own = [relation for relation in published(lake, engine) if relation.schema == schema]
         views = {(schema, relation.name): relation for relation in own}
@@ -253,10 +253,10 @@ def marts(lake: Storage, schema: str, places: Sequence[str], *, writes: bool) ->
             if files:
                 engine.run(f"create view {view} as from {_rows(files)}")
             else:
-                # Sail writes no file for no rows.
+                # Sail writes no file when there are no rows.
                 columns = relation.columns.replace("`", '"').replace("array<bigint>", "bigint[]")
                 engine.run(f"create table {view} ({columns})")
-        # What loader/publications tells of them.
+        # What loader/publications records about them.
         for file in lake.files_in(schema):
             name = quote(file.rpartition("/")[2].removesuffix(".parquet"))
             engine.run(f"create table {quote(schema)}.{name} as from {_rows([file])}")
@@ -264,7 +264,7 @@ def marts(lake: Storage, schema: str, places: Sequence[str], *, writes: bool) ->
 
 
 def parquet(engine: DuckDB, rows: str) -> bytes:
-    """The rows of a query as a file."""
+    """The rows of a query as a Parquet file."""
     with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
         path = Path(folder) / "rows.parquet"
         engine.run(f"copy ({rows}) to {literal(str(path))} (format parquet)")
@@ -272,7 +272,7 @@ def parquet(engine: DuckDB, rows: str) -> bytes:
 
 
 def _rows(files: Iterable[str], *, union_by_name: bool = False) -> str:
-    """SQL for the rows of files, some of which may lack columns of others."""
+    """SQL for the rows of files, some of which may lack columns that others have."""
     listed = ", ".join(map(literal, files))
     return f"read_parquet([{listed}], union_by_name = {union_by_name})"
 
@@ -294,21 +294,21 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[LakeRaw]:  # noqa:
 
 
 class LakeRaw(RawStore):
-    """The ledger as a table of DuckDB in memory. Rows go into Parquet at once, and what has
-    changed of the ledger does with the commit.
+    """The ledger is a table in an in-memory DuckDB. Rows go into Parquet at once; changes to the
+    ledger are written on commit.
     """
 
     engine: DuckDB
     # They are Spark's.
     runs_models = False
-    # A file of Parquet has all of a chunk.
+    # A Parquet file holds a whole chunk.
     chunk = 64 << 20
 
     def __init__(self, engine: DuckDB, lake: Storage) -> None:
         super().__init__(engine)
         self._lake = lake
-        # What this call has written, by table and load, and the numbers that it has been given;
-        # nothing of it is left without a commit.
+        # What this call has written, by table and load, and the numbers it was given; without a
+        # commit nothing of it remains.
         self._parts: dict[tuple[str, int], list[str]] = {}
         self._claims: list[int] = []
         self._deleting = False
@@ -319,19 +319,19 @@ class LakeRaw(RawStore):
         return "/".join(map(str, (self.engine.schema, *parts)))
 
     def _entries(self, after: int = 0) -> dict[int, str]:
-        """The names of the ledger's entries after that one, by their numbers."""
+        """The names of the ledger's entries after that one, by number."""
         names = self._lake.names(self._name(LEDGER))
         numbers = {int(name.partition(".")[0]): self._name(LEDGER, name) for name in names}
         return {number: name for number, name in numbers.items() if number > after}
 
     def _entry_rows(self, entries: dict[int, str]) -> str:
-        # Older ones lack columns that came later.
+        # Older entries lack columns added later.
         return _rows(map(self._lake.path, entries.values()), union_by_name=True)
 
     def _read_ledger(self) -> None:
-        """Make the ledger's table what the entries amount to, and remember it.
+        """Fill the ledger's table from the entries, and remember that state.
 
-        `_used` are all numbers that it has, also those of loads that are gone.
+        `_used` holds every number in the ledger, also those of deleted loads.
         """
         self.run(f"create schema if not exists {self.engine.home}")
         entries, ledger = self._entries(), self.table(LEDGER)
@@ -346,7 +346,7 @@ class LakeRaw(RawStore):
             self._used = {load_id for (load_id,) in self.run(f"select load_id from {ledger}")}
             self.run(f"delete from {ledger} where status = '{_PRUNED}'")
             self.run(f"alter table {ledger} drop column entry")
-        # What an older ledger lacks, or all of it.
+        # Columns that an older ledger lacks, or all of them.
         super().prepare([])
         self._base = self._by_id()
 
@@ -354,14 +354,14 @@ class LakeRaw(RawStore):
         return {load.load_id: load for load in self.loads()}
 
     def prepare(self, inputs: Sequence[Input]) -> None:
-        """See `RawStore`. Columns declared after the loads are filled with the commit."""
+        """See `RawStore`. Columns declared after a load are filled on commit."""
         self._declared = inputs
 
     def _fill_declared(self) -> None:
         """Fill columns declared after the loads from what these kept beyond the declared ones.
 
-        Only a load that has such a column under one of its names is looked at, and written anew
-        once, each file whole at once.
+        Only a load that has such a column under one of its names is read, and rewritten once, each
+        file atomically.
         """
         for table in self._declared:
             loads = [load for load in self._base.values() if load.input == table.name]
@@ -382,7 +382,7 @@ class LakeRaw(RawStore):
 
     def next_load_id(self) -> int:
         """See `RawStore`. No other load gets the number."""
-        # What is kept back goes to the load whose number was given out last.
+        # Rows kept back belong to the load whose number was given out last.
         self.settle()
         claims = map(int, self._lake.names(self._name(_CLAIMS)))
         load_id = max((*self._used, *claims), default=0) + 1
@@ -392,11 +392,11 @@ class LakeRaw(RawStore):
         return load_id
 
     def _taken(self, load_id: int) -> int:
-        """0 if nobody had the number, which is ours from now on; else the greatest one taken."""
+        """0 if the number was free and is now ours; else the greatest number taken."""
         claim = self._name(_CLAIMS, load_id)
         if not self._lake.hold(claim):
             return load_id
-        # Who had it before us has told the ledger before the claim was free.
+        # Its previous holder wrote to the ledger before releasing the claim.
         greatest = max(self._told_since(), default=0)
         if greatest < load_id:
             return 0
@@ -404,13 +404,13 @@ class LakeRaw(RawStore):
         return greatest
 
     def _told_since(self) -> set[int]:
-        """The loads of which the ledger was told since we read it."""
+        """The loads added to the ledger since we read it."""
         new = self._entries(after=self._number)
         told = self.run(f"select distinct load_id from {self._entry_rows(new)}") if new else []
         return {load_id for (load_id,) in told}
 
     def insert(self, name: str, columns: Sequence[str], delimiter: str, chunk: bytes) -> None:
-        """See `RawStore`. Rows become a Parquet file of the load whose number came last."""
+        """See `RawStore`. Rows become a Parquet file of the load with the latest number."""
         if name == LEDGER:
             super().insert(name, columns, delimiter, chunk)
             return
@@ -429,17 +429,17 @@ class LakeRaw(RawStore):
         return dict(self.run(counted)) if files else {}
 
     def delete(self, loads: Sequence[Load]) -> None:
-        """See `RawStore`. Also what no load owns is deleted then."""
+        """See `RawStore`. Also deletes what belongs to no load."""
         super().delete(loads)
         self._deleting = True
 
     def commit(self) -> None:
-        """See `RawStore`. What others have committed meanwhile stays, and ours is put upon it."""
+        """See `RawStore`. Keeps what others have committed meanwhile and applies ours on top."""
         void = self._void() if self._deleting else set()
         claims = list(self._claims)
         self.settle()
         self._fill_declared()
-        # Whatever happens from here on, the rows may be the ledger's: only prune may judge that.
+        # From here on the rows may belong to the ledger, so only prune may delete them.
         self._parts.clear()
         self._claims.clear()
         while not self._write_entry(void):
@@ -451,12 +451,12 @@ class LakeRaw(RawStore):
             self._sweep()
 
     def abandon(self) -> None:
-        """Take away what was written and never came to a commit."""
+        """Remove what was written and never committed."""
         for table, load_id in (*self._parts, *((_CLAIMS, load_id) for load_id in self._claims)):
             self._lake.delete(self._name(table, load_id))
 
     def _write_entry(self, void: set[int]) -> bool:
-        """Add an entry to the ledger; False if another one has that number."""
+        """Add an entry to the ledger; False if another has that number."""
         loads, number = self._by_id(), self._number + 1
         gone = self._base.keys() - loads.keys() | void
         changed = [load_id for load_id, load in loads.items() if load != self._base.get(load_id)]
@@ -478,9 +478,9 @@ class LakeRaw(RawStore):
         return True
 
     def _put_upon_others(self) -> None:
-        """Read the ledger anew and do to it what this call did to the one it had read.
+        """Read the ledger again and apply what this call changed in the one it had read.
 
-        Raises DatabaseFault if what others have done leaves no sense in that.
+        Raises DatabaseFault if the changes made by others rule that out.
         """
         base, mine = self._base, self._by_id()
         added = [load for load_id, load in mine.items() if load_id not in base]
@@ -492,7 +492,7 @@ class LakeRaw(RawStore):
         }
         self._read_ledger()
         if added and all(load.load_id in self._base for load in added):
-            # It was our own entry that was there: its answer had been lost on the way.
+            # The entry was our own: the store's reply had been lost.
             return
         if self._used & {load.load_id for load in added}:
             raise DatabaseFault(
@@ -506,22 +506,22 @@ class LakeRaw(RawStore):
             )
         for load in added:
             self.add(load)
-        # Of what was to be pruned, somebody may have made a load current again.
+        # Somebody may have made a load current again that was to be pruned.
         still = {load.load_id for load in not_current(self.loads())}
         super().delete([load for load in gone if load.load_id in still])
         self.set_status(marks)
         self.set_status(changes(self.loads()))
 
     def _void(self) -> set[int]:
-        """The numbers of killed loads: no entry names them, and they were claimed long ago."""
+        """The numbers of killed loads: claimed long ago, and named by no entry."""
         numbers = {number for _, number in self._folders()}
         ages = {number: self._lake.age(self._name(_CLAIMS, number)) for number in numbers}
         old = {n for n, age in ages.items() if age is None or age > _LONGEST_LOAD_SECONDS}
-        # Looked at last: who gives a claim up has told the ledger before.
+        # Read last: a loader writes to the ledger before it releases a claim.
         return old - self._used - self._by_id().keys() - self._told_since()
 
     def _folders(self) -> list[tuple[str, int]]:
-        """What holds something of a load: the table, or `claims`, and the load's number."""
+        """Folders that hold something of a load: the table, or `claims`, and the load's number."""
         return [
             (table, int(name))
             for table in self._lake.names(self.engine.schema)
@@ -531,7 +531,7 @@ class LakeRaw(RawStore):
         ]
 
     def _sweep(self) -> None:
-        """Delete what belongs to no load of the ledger, and to none that is at work."""
+        """Delete what belongs neither to a load of the ledger nor to one in progress."""
         for folder in (LEDGER, _CLAIMS):
             self._lake.delete_unfinished(self._name(folder))
         self._read_ledger()

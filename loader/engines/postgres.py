@@ -1,6 +1,6 @@
-"""PostgreSQL: connecting, reading marts, writing the raw tables.
+"""PostgreSQL: connects, reads marts, writes the raw tables.
 
-Faults are told by PostgreSQL's codes (postgresql.org, "PostgreSQL Error Codes").
+Faults are identified by PostgreSQL's codes (postgresql.org, "PostgreSQL Error Codes").
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Connection = psycopg2.extensions.connection
 
 # Connecting.
 
-# Entries of profiles.yml that are libpq's, under libpq's names.
+# Entries of profiles.yml that libpq has too, under libpq's names.
 _PASSED_ON = (
     *("host", "port", "user", "keepalives_idle"),
     *("sslmode", "sslcert", "sslkey", "sslrootcert"),
@@ -50,9 +50,9 @@ _PASSED_ON = (
 
 
 def open_connection(profile: Profile, name: str) -> Connection:
-    """Connect as dbt would. Raises DatabaseUnreachable with what to do next.
+    """Connect as dbt would. Raises DatabaseUnreachable, which says what to do.
 
-    `name` is what pg_stat_activity calls us, unless the profile has another `application_name`.
+    `name` appears in pg_stat_activity, unless the profile sets another `application_name`.
     """
     try:
         connection = psycopg2.connect(psycopg2.extensions.make_dsn(**_parameters(profile, name)))
@@ -61,7 +61,7 @@ def open_connection(profile: Profile, name: str) -> Connection:
     try:
         connection.set_client_encoding("UTF8")
         with connection.cursor() as cursor:
-            # A server or role may have other defaults; what we print must not depend on them.
+            # A server or role may have other defaults; our output must not depend on them.
             cursor.execute("set datestyle = 'ISO, YMD'; set timezone = 'UTC'")
             if profile.text("role"):
                 cursor.execute(f"set role {quote(profile.text('role'))}")
@@ -88,18 +88,18 @@ def _parameters(profile: Profile, name: str) -> dict[str, str]:
         "connect_timeout": profile.text("connect_timeout") or "10",
         "application_name": profile.text("application_name") or name,
     }
-    # What is not given is left to libpq, which looks into PGPASSWORD and ~/.pgpass.
+    # What is not given is left to libpq, which reads PGPASSWORD and ~/.pgpass.
     return {key: value for key, value in values.items() if value not in ("", "0")}
 
 
 def where(profile: Profile) -> str:
-    """The server in a person's words: host and port, or the socket's directory."""
+    """The server for messages: host and port, or the socket's directory."""
     host = profile.text("host")
     return host if host.startswith("/") else f"{host}:{profile.text('port') or '5432'}"
 
 
 def _unreachable(error: psycopg2.OperationalError, profile: Profile) -> DatabaseUnreachable:
-    """Say what keeps us from connecting. libpq gives no codes here, only its English sentences."""
+    """Why the connection failed. libpq gives no codes here, only its English messages."""
     message = one_line(error)
     steps = {
         "password|no pg_hba.conf entry|authentication failed": "Set PGPASSWORD, or put it into "
@@ -116,10 +116,10 @@ def _unreachable(error: psycopg2.OperationalError, profile: Profile) -> Database
 
 
 def one_line(error: Exception) -> str:
-    """The driver's message without its layout, ending with a full stop."""
+    """The driver's message on one line, ending with a full stop."""
     text = " ".join(str(error).split())
-    # libpq puts the address, which our sentence names already, before each attempt (with and
-    # without encryption, for each address of the host). The attempts mostly say the same.
+    # libpq repeats the address, which our message already has, before each attempt (with and
+    # without encryption, for each address of the host). The attempts mostly fail alike.
     attempts = re.split(r"connection to server (?:at|on) .*? failed: ", text)
     messages = dict.fromkeys(part.strip().removeprefix("FATAL: ").strip() for part in attempts)
     text = " ".join(message for message in messages if message)
@@ -127,14 +127,14 @@ def one_line(error: Exception) -> str:
 
 
 class Pool:
-    """At most so many connections, made when they are needed; threads may share it.
+    """A limited number of connections, opened on demand and shared by threads.
 
-    Who finds none free waits so many seconds, and then gets TooBusy.
+    If none is free within `wait` seconds, the caller gets TooBusy.
     """
 
     def __init__(self, connect: Callable[[], Connection], most: int, *, wait: float = 10.0) -> None:
         self._connect, self._most, self._wait = connect, most, wait
-        # None is one that is still to be made.
+        # None stands for a connection not yet opened.
         self._free: LifoQueue[Connection | None] = LifoQueue()
         for _ in range(most):
             self._free.put(None)
@@ -165,7 +165,7 @@ class Pool:
 
 
 def _has_left(connection: Connection) -> bool:
-    """Whether the server has ended an idle connection: what it says then is its farewell."""
+    """Whether the server has ended an idle connection: any input means that."""
     ready = select.poll()
     ready.register(connection.fileno(), select.POLLIN)
     if ready.poll(0):
@@ -174,18 +174,18 @@ def _has_left(connection: Connection) -> bool:
 
 
 def literal(text: str) -> str:
-    """A text as a literal that means the same whatever standard_conforming_strings says."""
+    """A literal that means the same whatever standard_conforming_strings is."""
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-# Types of texts, whose order would be the server's own.
+# Text types, whose order would depend on the server's collation.
 _TEXT_TYPES = ("text", "character varying", "character", "name", "citext")
 # More rows are fetched in portions.
 _ROWS_AT_ONCE = 5000
-# What makes a spreadsheet read a cell as a formula when it comes first.
+# Leading characters that make a spreadsheet read a cell as a formula.
 _FORMULA_SIGNS = "=+-@\t\r"
 # A server or role may limit sessions to seconds; a large load takes minutes, and is idle while a
-# file is being opened. And a load that was reported as done must survive a crash of the server.
+# file is being opened. A load that was reported as done must survive a server crash.
 _SETTINGS = """
     select set_config(name, case setting when 'off' then 'on' else '0' end, true)
     from pg_settings
@@ -200,7 +200,7 @@ _SETTINGS = """
 
 @contextmanager
 def connect(profile: Profile) -> Iterator[Postgres]:
-    """Connect as dbt would, to read and nothing else. Raises DatabaseUnreachable."""
+    """Connect as dbt would, read-only. Raises DatabaseUnreachable."""
     with closing(open_connection(profile, "labmart")) as connection:
         connection.set_session(readonly=True)
         yield Postgres(connection, profile.schema, where(profile), writes=False)
@@ -215,7 +215,7 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[RawStore]:
             f"{RAW_SCHEMA_VARIABLE} is too long: {schema!r} has more than {LONGEST_NAME} bytes."
         )
     with closing(open_connection(profile, "labmart load")) as connection:
-        # Read committed: what is read after the lock was taken is what the last load left.
+        # Read committed: after taking the lock we see what the last load left.
         connection.set_session(isolation_level="READ COMMITTED", readonly=not write or None)
         engine = Postgres(connection, schema, where(profile), writes=True)
         try:
@@ -227,7 +227,7 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[RawStore]:
                 wait_until(lambda: bool(engine.run(lock)[0][0]))
             yield RawStore(engine)
         finally:
-            # The server hears of a connection that is closed only some time later.
+            # The server notices a closed connection only some time later.
             with suppress(psycopg2.Error):
                 connection.rollback()
 
@@ -235,7 +235,7 @@ def connect_raw(profile: Profile, *, write: bool) -> Iterator[RawStore]:
 class Postgres(Engine):
     """A connection. Its transaction ends with it, or with an error unless it writes.
 
-    `absent` are the columns of a relation that nobody has made yet, and that has no rows.
+    `absent` are the columns of a relation that does not exist yet, which reads as empty.
     """
 
     columns_sql = """
@@ -282,7 +282,7 @@ class Postgres(Engine):
         if selection.limit is not None and selection.limit <= _ROWS_AT_ONCE:
             yield from self.described(sql, relation=relation)[1]
             return
-        # A named cursor leaves the result with the server and fetches it in portions.
+        # A named cursor leaves the result on the server and fetches it in portions.
         with self._faults(relation), self._connection.cursor("labmart_rows") as cursor:
             interruptible(lambda: cursor.execute(sql), self._connection.cancel)
             fetch = partial(cursor.fetchmany, _ROWS_AT_ONCE)
@@ -292,7 +292,7 @@ class Postgres(Engine):
     def write_csv(
         self, selection: Selection, file: IO[bytes], *, escape_formulas: bool = False
     ) -> None:
-        """See `Engine`; `escape_formulas` puts a ' before a text that a spreadsheet would run."""
+        """See `Engine`; `escape_formulas` puts a ' before text a spreadsheet would execute."""
 
         def cell(column: Column) -> str:
             value = name = f"m.{quote(column.name)}"
@@ -315,7 +315,7 @@ class Postgres(Engine):
         return f"(select {nulls} where false)"
 
     def key(self, column: Column) -> str:
-        # Code point order is the same on every server; a server's own collation is not.
+        # Code point order is the same on every server; a server's collation is not.
         return super().key(column) + (' collate "C"' if _is_text(column) else "")
 
     def json_value(self, column: str, key: str) -> str:
@@ -327,8 +327,8 @@ class Postgres(Engine):
             f"delimiter {literal(delimiter)}, quote '\"', encoding 'UTF8')"
         )
 
-        # During COPY the driver does not look at what the server says: of a full disk it hears at
-        # the end of a chunk.
+        # During COPY the driver does not read the server's messages: it learns of a full disk only
+        # at the end of a chunk.
         def copy() -> None:
             with _honest_copy(), self._connection.cursor() as cursor:
                 cursor.copy_expert(sql, BytesIO(chunk), RawStore.chunk)
@@ -345,7 +345,7 @@ class Postgres(Engine):
 
     @contextmanager
     def _faults(self, relation: str = "", *, is_commit: bool = False) -> Iterator[None]:
-        """Turn the driver's errors into ours, of which they are the cause."""
+        """Turn the driver's errors into ours, and chain them."""
         try:
             yield
         except psycopg2.Error as error:
@@ -365,8 +365,8 @@ def _is_text(column: Column) -> bool:
 def _honest_copy() -> Iterator[None]:
     """Raise what the server said when it ended the connection during COPY.
 
-    psycopg2 2.9 meets a second error then, "server closed the connection", raises that one and
-    gives the first to sys.excepthook, which would print a traceback.
+    psycopg2 2.9 then meets a second error, "server closed the connection", raises that one and
+    passes the first to sys.excepthook, which would print a traceback.
     """
     heard: list[BaseException | None] = []
     before = sys.excepthook
@@ -379,9 +379,9 @@ def _honest_copy() -> Iterator[None]:
         sys.excepthook = before
 
 
-# Faults as sentences.
+# Faults as messages.
 
-# By code, or by class (its first two characters): what to do. What is wrong the server says itself.
+# What to do, by code or class (its first two characters). The server itself says what is wrong.
 _STEPS = {
     "53100": "Make room, for example with `labmart prune`, and call again.",
     "53": "Give it more of that, or close other programs; call again.",

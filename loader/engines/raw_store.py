@@ -1,7 +1,7 @@
-"""The raw tables as every engine should have them, the store of all engines, and the way into it.
+"""The raw tables of every engine, the store that writes them, and how to open it.
 
-Types are PostgreSQL's words; an engine translates them. A thread makes the records' text ahead of
-the engine. Of a large file only some chunks are in memory, and nothing is ever on disk.
+Types are PostgreSQL's names; an engine translates them. A thread prepares the records' text ahead
+of the engine. Only some chunks of a large file are in memory, and nothing is ever on disk.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _OWN_TABLES: Mapping[str, Mapping[str, str]] = {
     LEDGER: LEDGER_COLUMNS,
     REJECTED: dict.fromkeys(("load_id", "line"), "bigint")
     | dict.fromkeys(("rule", "detail", "content"), "text"),
-    # The greatest load_id there ever was, also of a load that has been pruned. Unlike a sequence
-    # it is rolled back with its load, so that a load that failed leaves no trace at all.
+    # The greatest load_id ever given, even if that load has been pruned. Unlike a sequence it is
+    # rolled back with its load, so that a failed load leaves no trace.
     LAST_LOAD: {"load_id": "bigint"},
 }
 
@@ -52,10 +52,10 @@ def raw_tables(inputs: Sequence[Input]) -> dict[str, Mapping[str, str]]:
 def create_table(
     schema: str, name: str, columns: Mapping[str, str], *, has_ranges: bool = False
 ) -> str:
-    """SQL that makes a raw table in a schema, which is SQL, too.
+    """SQL that creates a raw table in a schema; `schema` is SQL, too.
 
-    With `has_ranges` there is an index of ranges as well: the rows of a load stand together, so it
-    finds them and costs a load nothing.
+    With `has_ranges` it also creates an index of ranges: the rows of a load are stored together, so
+    it finds them and costs a load nothing.
     """
     listed = ", ".join(f"{quote(column)} {type_}" for column, type_ in columns.items())
     sql = f"create table if not exists {schema}.{quote(name)} ({listed})"
@@ -70,9 +70,9 @@ def create_table(
 def kept_under(
     columns: Iterable[InputColumn], loads: Sequence[Load]
 ) -> Iterator[tuple[str, str, list[int]]]:
-    """Column, key in `extra`, and the loads that keep its cells there under that key.
+    """Column, key in `extra`, and the loads that keep the column's cells there under that key.
 
-    A load that has two names for one column says not which is meant, and is none of them.
+    A load with two names for one column is left out: it does not say which is meant.
     """
     for column in columns:
         ids: dict[str, list[int]] = {}
@@ -88,20 +88,20 @@ def kept_under(
 class RawStore:
     """The raw tables and the ledger in one transaction: others see all of it or nothing."""
 
-    # Each change between the thread and the engine costs; so chunks are large.
+    # Each switch between the thread and the engine costs time, so chunks are large.
     chunk = 8 << 20
-    # What is small is kept back, to be written together with that of other files.
+    # Small amounts are kept back and written together with those of other files.
     kept_back = 4 << 20
-    # Whether it is the engine that the models are compiled for.
+    # Whether the models are compiled for this engine.
     runs_models = True
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        # The tables that rows were written into, or deleted from.
+        # The tables that rows were written to or deleted from.
         self.changed: set[str] = set()
-        # The first and the last number that was given out.
+        # The first and the last number given out.
         self._first = self._last = 0
-        # By table, columns and delimiter: what is kept back, and how much that is.
+        # What is kept back by table, columns and delimiter, and its size.
         self._kept: dict[tuple[str, tuple[str, ...], str], list[bytes]] = defaultdict(list)
         self._kept_size = 0
         self._counts: dict[str, dict[int, int]] = {}
@@ -114,7 +114,7 @@ class RawStore:
         self.engine.insert(self.table(name), columns, delimiter, chunk)
 
     def analyze(self) -> None:
-        """Let the engine look at what has changed: queries are planned right after this."""
+        """Let the engine analyze what has changed: queries are planned right after this."""
         for name in sorted(self.changed):
             self.engine.analyze(self.table(name))
 
@@ -123,8 +123,8 @@ class RawStore:
         return self.engine.relation(name)
 
     def prepare(self, inputs: Sequence[Input]) -> None:
-        """Create what is missing of the schema, its tables and their columns."""
-        # `if not exists` alone would ask for the right to create what is there already.
+        """Create the schema, tables and columns that are missing."""
+        # `if not exists` alone would require the right to create what exists already.
         schema, home = self.engine.schema, self.engine.home
         if schema not in self.engine.schemas():
             self.run(f"create schema if not exists {home}")
@@ -138,14 +138,14 @@ class RawStore:
                 if present_type is None:
                     self.run(f"alter table {self.table(name)} add column {quote(column)} {type_}")
                 elif present_type != type_:
-                    # It would judge what only the models may judge: 007 is no 7 yet.
+                    # It would decide what only the models may decide: 007 is not yet 7.
                     raise DatabaseFault(
                         self.engine.where,
                         f"the column {column} of {schema}.{name} has the type "
                         f"{present_type}, and labmart needs {type_}.",
                         "Rename or drop the table, or change the type, and call again.",
                     )
-        # Columns declared after the loads are filled from what these kept beyond the declared ones.
+        # Columns declared after a load are filled from what it kept beyond the declared ones.
         for table in inputs:
             before = present.get(table.name, {})
             added = [column for column in table.columns if column.name not in before]
@@ -162,7 +162,7 @@ class RawStore:
     # The rows of a load.
 
     def next_load_id(self) -> int:
-        """A number greater than any load ever had."""
+        """A number greater than that of any load so far."""
         if not self._last:
             [(last,)] = self.run(
                 f"select greatest((select max(load_id) from {self.table(LEDGER)}), "
@@ -176,17 +176,17 @@ class RawStore:
     def write_records(
         self, table: Input, columns: tuple[str, ...], delimiter: str, batches: Iterator[Batch]
     ) -> int:
-        """Write a file's records; how many there are.
+        """Write a file's records; returns their number.
 
-        A thread makes their text ahead of the engine: one chunk is being made while one is written.
-        What ends the batches early is raised as it is.
+        A thread prepares the text of one chunk while the engine writes another. An exception from
+        the batches is raised unchanged.
         """
         written, stopped = 0, threading.Event()
         chunks = _chunks(batches, self.chunk, stopped)
         try:
             with ThreadPoolExecutor(1, "labmart-parser") as thread:
                 try:
-                    # A thread that a signal finds beginning would not be waited for at the end.
+                    # A thread that a signal catches while starting would not be joined at the end.
                     thread.submit(int).result()
                     ahead = thread.submit(next, chunks, None)
                     while made := ahead.result():
@@ -239,16 +239,16 @@ class RawStore:
         return self._counts[table.name].get(load_id, 0), self._counts[REJECTED].get(load_id, 0)
 
     def counts(self, table: str, first: int) -> dict[int, int]:
-        """How many rows there are of each load from the first on."""
+        """The number of rows of each load from the first on."""
         rows = f"from {self.table(table)} where load_id >= {first:d}"
         return dict(self.run(f"select load_id, count(*) {rows} group by load_id"))
 
     # The ledger.
 
     def loads(self) -> list[Load]:
-        """The ledger by load_id; empty when there is none yet."""
+        """The ledger by load_id; empty if there is none yet."""
         self.settle()
-        # An older ledger lacks columns that came later, and have a default.
+        # An older ledger lacks columns added later, which have a default.
         present = self.engine.tables().get(LEDGER, ())
         names = [name for name in LEDGER_COLUMNS if name in present]
         if not names:
@@ -266,7 +266,7 @@ class RawStore:
             )
 
     def mark(self, load_ids: Sequence[int], *, undone: bool) -> dict[int, str]:
-        """Undo loads, or take that back; the statuses that change. See `ledger.mark`."""
+        """Undo loads, or reverse that; the statuses that change. See `ledger.mark`."""
         changes = ledger.mark(self.loads(), load_ids, undone=undone)
         self.set_status(changes)
         return changes
@@ -283,7 +283,7 @@ class RawStore:
             self.changed.add(table)
 
     def commit(self) -> None:
-        """Make it all visible at once. A store that is closed without it leaves no trace."""
+        """Make everything visible at once. A store closed without it leaves no trace."""
         if self._last:
             self.run(f"insert into {self.table(LAST_LOAD)} values ({self._last:d})")
         self.settle()
@@ -292,7 +292,7 @@ class RawStore:
 
 
 def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManager[RawStore]:
-    """Open the raw tables of a profile. With `write` one load at a time has them.
+    """Open the raw tables of a profile. With `write`, one load at a time has them.
 
     Raises DatabaseUnreachable, DatabaseFault or ConfigError.
     """
@@ -303,7 +303,7 @@ def open_store(profile: Profile, *, write: bool = True) -> AbstractContextManage
 def _chunks(
     batches: Iterator[Batch], size: int, stopped: threading.Event
 ) -> Iterator[tuple[bytes, int]]:
-    """The text of batches in chunks of at least so many bytes but the last; records in each."""
+    """The batches as chunks of text, all but the last at least that large; records in each."""
     chunk, records = BytesIO(), 0
     for batch in batches:
         chunk.write(batch.text.encode())

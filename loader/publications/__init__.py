@@ -1,23 +1,23 @@
-"""What is published: a build is made and tested beside what readers see, then put in its place.
+"""Publications: a build is made and tested beside what readers see, then put in its place.
 
-With target schema S dbt builds into schemas of its own, `<place>`, `<place>_staging` and so on
+With target schema S, dbt builds into separate schemas, `<place>`, `<place>_staging` and so on
 (macros/overrides/generate_schema_name.sql). What readers see, in S, S_staging and S_seeds, are
-views on one of these places. To publish is to lead all of these views to another place in one
-transaction, if every test is green; to go back is the same. So whatever others have made on a mart,
-views and rights, stands on a view that stays.
+views on one of these places. Publishing points all these views to another place in one transaction,
+if every test has passed; rolling back works the same way. So other people's views and grants on a
+mart are attached to a view that stays.
 
-    postgres     places are `S__next` while dbt builds and `S__b7` once they are published
-    duckdb       DuckDB renames no schema: places are `S__1`, `S__2` ..., the first that is free
+    postgres     places are `S__next` while dbt builds and `S__b7` once published
+    duckdb       DuckDB cannot rename schemas: places are `S__1`, `S__2` ..., the first free one
     lake         dbt itself publishes there, by a pointer (macros/lake/publish.sql)
 
-An increment is built the same way, of the changed rows alone, by models that read the published
-ones beside them (macros/increments). It changes the tables of the build that readers see, in one
-transaction, so that the build it is based on is gone.
+An increment is built the same way, from the changed rows alone, by models that read the published
+ones beside them (macros/increments). It changes the tables of the current build in one transaction,
+so the build it is based on is gone.
 
-The table `publications` in S has a row for each publication, with the code it was made by and a
-digest of the ledger as it was when the build began: so a build that would do the same again can be
-left out. It changes in the transaction of the views. `mart_status` is a view on it: a row for each
-mart that readers see of a publication.
+The table `publications` in S has a row for each publication, with the code that made it and a
+digest of the ledger from the start of the build, so that a build that would do the same again can
+be skipped. It changes in the same transaction as the views. `mart_status` is a view on it, with a
+row for each mart of a publication that readers see.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ COLUMNS = {
     "based_on": "bigint",
     "can_grow": "boolean",
 }
-# So much of the rows may be of loads that came or went; to build all is quicker beyond that.
+# The largest share of rows from added or removed loads; beyond that a full build is faster.
 LARGEST_INCREMENT = 0.2
 
 
 class Mart(msgspec.Struct):
-    """What is said of one mart of a build."""
+    """What is recorded about one mart of a build."""
 
     name: str
     tests_passed: int
@@ -86,11 +86,11 @@ class Mart(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation of a build: what its schema is called behind place or target, and its name.
+    """A relation of a build: its schema's suffix after the place or target, and its name.
 
-    Of an increment, `replaced` says which published rows `old` its rows stand in for, as SQL that
-    has {next} for what is before the suffix; those of a relation without are all there are.
-    `rows` is a quicker query for their number in {place} than to count them.
+    For an increment, `replaced` says which published rows `old` its rows replace, as SQL with
+    {next} for what precedes the suffix; without it, the relation holds all rows. `rows` is a faster
+    query for their number in {place} than counting them.
     """
 
     suffix: str
@@ -100,15 +100,15 @@ class Relation:
     rows: str = ""
 
     def at(self, base: str) -> str:
-        """It as SQL; `base` is the place of a build, or the target schema."""
+        """Its name as SQL; `base` is the place of a build, or the target schema."""
         return f"{quote(base + self.suffix)}.{quote(self.name)}"
 
 
 @dataclass(frozen=True)
 class GreenBuild:
-    """A build of which every test has passed.
+    """A build whose tests have all passed.
 
-    `code` is None where the next one is due anyway. `can_grow` says that all its models know
+    `code` is None if the next build is due anyway. `can_grow` means that all its models support
     increments, `is_increment` that it is one. `by` is who publishes it; '' means the account that
     runs the call.
     """
@@ -129,9 +129,9 @@ class GreenBuild:
 
 @dataclass(frozen=True)
 class Publication:
-    """A row of the table `publications`; `replaced_at` is when readers saw it last.
+    """A row of the table `publications`; `replaced_at` is when readers last saw it.
 
-    An increment has taken the tables of the build that it is `based_on`.
+    An increment has taken over the tables of the build that it is `based_on`.
     """
 
     build: int
@@ -145,7 +145,7 @@ class Publication:
     loads: tuple[int, ...]
     marts: tuple[Mart, ...]
     relations: tuple[Relation, ...]
-    # What follows may be missing in a table of an earlier version.
+    # The columns below may be missing in a table of an earlier version.
     code: str | None = None
     ledger: str | None = None
     based_on: int | None = None
@@ -155,7 +155,7 @@ class Publication:
 def open_publications(
     profile: Profile, *, write: bool = True
 ) -> AbstractContextManager[Publications]:
-    """The publications of a target. With `write` one build at a time has them.
+    """The publications of a target. With `write`, one build at a time has them.
 
     Raises DatabaseUnreachable.
     """
@@ -165,7 +165,7 @@ def open_publications(
 
 
 class Publications:
-    """The publications of a target. `where` is the database in a person's words."""
+    """The publications of a target. `where` names the database in messages."""
 
     # While they are `opened`.
     engine: Engine
@@ -176,21 +176,21 @@ class Publications:
             p.marts, '[{"name": "VARCHAR", "tests_passed": "BIGINT", "rows": "BIGINT"}]'
         ), max_depth := 2)
     ) as m"""
-    # What is read of each load; whatever is done to the ledger changes it.
+    # What is read of each load; any change to the ledger changes it.
     load_columns: tuple[str, ...] = ("load_id", "status", "records_read")
 
     def __init__(self, profile: Profile, where: str) -> None:
         self.profile, self.schema, self.where = profile, profile.schema, where
         # The table of the publications as SQL.
         self.table = self.relation(PUBLICATIONS)
-        # The digest of the ledger when the build began.
+        # The digest of the ledger at the start of the build.
         self.ledger_read: str | None = None
 
     def next_build(self, code: str) -> str:
-        """What this code has to build for readers to see all that the current loads give.
+        """What this code has to build so that readers see all that the current loads give.
 
-        NOTHING if what they see was made by it, and the ledger is as it was; INCREMENT if other
-        loads are current, not too many, and its models know increments; else WHOLE.
+        NOTHING if this code made what they see and the ledger is unchanged; INCREMENT if other
+        loads are current, but not too many, and its models support increments; else WHOLE.
         """
         with self.opened():
             seen = self.made_by(code)
@@ -209,7 +209,7 @@ class Publications:
         return NOTHING if ledger == seen.ledger else WHOLE
 
     def made_by(self, code: str) -> Publication | None:
-        """What readers see, if this code has made it and all of it is there.
+        """What readers see, if this code made it and all of it exists.
 
         The caller has it `opened`.
         """
@@ -228,11 +228,11 @@ class Publications:
         return bool(rows) and self.run(f"select 1 from {values} where not ({is_seen})") == []
 
     def ledger(self) -> str:
-        """A digest of the ledger; any other one says that something was loaded or undone."""
+        """A digest of the ledger; it changes when something is loaded or undone."""
         return sha256(json.dumps(self._loads()).encode()).hexdigest()
 
     def _loads(self) -> list[tuple[Any, ...]]:
-        """What is read of each load; nothing where there is no ledger yet."""
+        """What is read of each load; empty if there is no ledger yet."""
         schema = self.profile.raw_schema
         if not self.columns_of(schema, LEDGER):
             return []
@@ -240,7 +240,7 @@ class Publications:
         return self.run(f"select {columns} from {ledger} order by load_id")
 
     def begin(self) -> str:
-        """Make ready for a build; the place where dbt is to build."""
+        """Prepare a build; returns the place where dbt is to build."""
         with self.opened():
             left = (publication for publication in self.read() if publication.status != GONE)
             place = self.make_room([publication.place for publication in left])
@@ -249,15 +249,15 @@ class Publications:
             is_there = self.columns_of(self.schema, MART_STATUS)
             if not is_there or COLUMNS.keys() - self.columns_of(self.schema, PUBLICATIONS):
                 self.make_tables()
-            # What is loaded from now on, this build may see or not: the next one is due then.
+            # This build may or may not see what is loaded from now on: the next one is due then.
             self.ledger_read = self.ledger()
         return place
 
     def publish(self, build: GreenBuild, keep: int) -> int | None:
-        """Put a build in place, all of it in one step, unless dbt has; its number, if it has one.
+        """Put a build in place in one step, unless dbt has; returns its number, if it has one.
 
-        `keep` is how many of those before stay. Raises DatabaseFault when readers could not be
-        waited for, or when something that others have made is in the way.
+        `keep` is how many earlier builds stay. Raises DatabaseFault if readers hold it up for too
+        long, or if something that others have made is in the way.
         """
         with self.opened():
             number = self.next_number()
@@ -271,7 +271,7 @@ class Publications:
         return number
 
     def _grow(self, build: GreenBuild, number: int) -> None:
-        """Put an increment into the tables of the current build, which nobody waits for."""
+        """Apply an increment to the tables of the current build; readers do not wait for it."""
         with self.transaction():
             seen = current_of(self.read())
             if seen is None or not self.is_whole(seen):
@@ -290,7 +290,7 @@ class Publications:
         self.drop(self.schemas_of(build.place))
 
     def roll_back(self, build: int | None) -> tuple[Publication, Publication]:
-        """Put a kept publication in place, the newest one by default: the one before, and it.
+        """Put a kept publication in place, by default the newest; returns the old and the new one.
 
         Raises UsageError if it is not kept.
         """
@@ -300,11 +300,11 @@ class Publications:
         return current, chosen
 
     def all(self) -> list[Publication]:
-        """The publications from the oldest to the newest."""
+        """The publications from oldest to newest."""
         with self.opened():
             return self.read()
 
-    # What each engine says for itself.
+    # What each engine implements.
 
     def opened(self) -> AbstractContextManager[None]:
         """The database, in which `run` runs."""
@@ -315,7 +315,7 @@ class Publications:
         raise NotImplementedError
 
     def make_room(self, kept: Sequence[str]) -> str:
-        """Drop what builds have left that never were published; a place for the next one."""
+        """Drop what unpublished builds have left; returns a place for the next one."""
         raise NotImplementedError
 
     def settled(
@@ -323,19 +323,19 @@ class Publications:
         build: GreenBuild,
         number: int,  # noqa: ARG002 -- where schemas can be renamed
     ) -> tuple[str, list[str]]:
-        """The place of a build once it is published, and statements that bring it there."""
+        """The place of a build once it is published, and statements that move it there."""
         return build.place, []
 
     def put_in_place(
         self, relations: Sequence[Relation], place: str, note: str, before: Sequence[str] = ()
     ) -> None:
-        """Lead all published views to the place, and run `note`, in one transaction."""
+        """Point all published views to the place, and run `note`, in one transaction."""
         raise NotImplementedError
 
-    # What is the same for all.
+    # What all engines share.
 
     def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement; its rows. Raises DatabaseFault."""
+        """Run a statement; returns its rows. Raises DatabaseFault."""
         return self.engine.run(sql, values)
 
     def literal(self, text: str) -> str:
@@ -367,18 +367,18 @@ class Publications:
         return [name for name in names if name == place or name.startswith(f"{place}_")]
 
     def columns_of(self, schema: str, name: str) -> Collection[str]:
-        """The columns of a relation; none if it is not there."""
+        """The columns of a relation; none if it does not exist."""
         return self.engine.tables(schema).get(name, ())
 
     def make_table(self) -> None:
-        """Make `publications` where it is not, and its columns of later versions."""
+        """Create `publications` if it is missing, and add columns of later versions."""
         listed = {name: f"{quote(name)} {type_}" for name, type_ in COLUMNS.items()}
         self.run(f"create table if not exists {self.table} ({', '.join(listed.values())})")
         for name in COLUMNS.keys() - self.columns_of(self.schema, PUBLICATIONS):
             self.run(f"alter table {self.table} add column {listed[name]}")
 
     def make_tables(self) -> None:
-        """Make `publications` and the view `mart_status`."""
+        """Create `publications` and the view `mart_status`."""
         self.make_table()
         view = self.relation(MART_STATUS)
         self.run(f"create or replace view {view} as {self.status_of_marts()}")
@@ -405,7 +405,7 @@ class Publications:
     def entry(
         self, build: GreenBuild, number: int, place: str, base: Publication | None = None
     ) -> str:
-        """SQL that notes the publication of a build and takes it for the current one.
+        """SQL that records the publication of a build and makes it the current one.
 
         An increment of `base` is in place already.
         """
@@ -462,17 +462,17 @@ class Publications:
         )
 
     def next_number(self) -> int:
-        """The number of the publication to come."""
+        """The number of the next publication."""
         [(last,)] = self.run(f"select max(build) from {self.table}")
         return int(last or 0) + 1
 
     def exchange(self, current: Publication, chosen: Publication) -> str:
-        """SQL that notes that a kept publication takes the place of the current one.
+        """SQL that records that a kept publication replaces the current one.
 
-        It is to be followed by a build, so that it is of no ledger.
+        It records no ledger for it, so that a build is due next.
         """
         now = self.literal(datetime.now(UTC).isoformat())
-        # A table of an earlier version has no such column.
+        # A table of an earlier version lacks this column.
         due = ", ledger = null" if chosen.ledger else ""
         return (
             f"update {self.table} set status = '{KEPT}', replaced_at = {now} "
@@ -482,7 +482,7 @@ class Publications:
         )
 
     def chosen(self, build: int | None) -> tuple[Publication, Publication]:
-        """What readers see, and what is to be put back. Raises NotBuilt and UsageError."""
+        """The current publication, and the one to put back. Raises NotBuilt and UsageError."""
         publications = self.read()
         current, kept = current_of(publications), kept_of(publications)
         if current is None:
@@ -504,7 +504,7 @@ class Publications:
         return current, before[-1]
 
     def drop_surplus(self, keep: int) -> None:
-        """Drop the kept builds that are more than `keep`, those that were seen longest ago."""
+        """Drop kept builds beyond `keep`, those seen longest ago first."""
         kept = kept_of(self.read())
         for surplus in kept[: max(len(kept) - keep, 0)]:
             self.drop(self.schemas_of(surplus.place))
@@ -512,7 +512,7 @@ class Publications:
 
 
 def _publication(row: dict[str, Any]) -> Publication:
-    """What a row says; lists are kept as JSON."""
+    """A row as a publication; lists are stored as JSON."""
     lists = {
         "loads": tuple(json.loads(row["loads"])),
         "marts": tuple(msgspec.json.decode(row["marts"], type=list[Mart])),
@@ -522,9 +522,9 @@ def _publication(row: dict[str, Any]) -> Publication:
 
 
 def replaced_rows(suffix: str, increment: object) -> tuple[str, ...]:
-    """`Relation.replaced` of a model by the key `increment` of its meta.
+    """`Relation.replaced` of a model from the key `increment` of its meta.
 
-    It is a list of conditions, and of {RELATION: [COLUMN, …]}: the relation has the key of the row.
+    It lists conditions, and {RELATION: [COLUMN, …]}: the relation has the key of the row.
     """
     conditions: list[str] = []
     for item in increment if isinstance(increment, list) else ():
@@ -540,15 +540,15 @@ def replaced_rows(suffix: str, increment: object) -> tuple[str, ...]:
 def changes_of(relation: Relation, next_: str, place: str) -> list[str]:
     """Statements that put the rows of an increment, built in `next_`, into a table of a build.
 
-    The last inserts, the others delete rows of the table, which they call `old`. A table that is as
-    it was is left alone.
+    The last one inserts; the others delete rows of the table, aliased `old`. An unchanged table is
+    left alone.
     """
     table, rows = relation.at(place), relation.at(next_)
     insert = f"insert into {table} select * from {rows}"
     if relation.replaced:
         wheres = [condition.replace("{next}", next_) for condition in relation.replaced]
         return [*(f"delete from {table} as old where {where}" for where in wheres), insert]
-    # Of as many rows, of which none is missing in the other table, all are the same.
+    # With equal counts and no row missing from the other table, the rows are the same.
     differ = (
         f"(select count(*) from {table}) <> (select count(*) from {rows}) or exists "
         f"(select t::text from {table} as t except all select t::text from {rows} as t)"
@@ -560,7 +560,7 @@ def changes_of(relation: Relation, next_: str, place: str) -> list[str]:
 
 
 def kept_builds() -> int:
-    """How many earlier builds stay, as LABMART_KEEP has it; 1 by default. Raises UsageError."""
+    """How many earlier builds stay, from LABMART_KEEP; 1 by default. Raises UsageError."""
     text = os.environ.get(KEEP_VARIABLE, "") or "1"
     if not text.isascii() or not text.isdigit() or len(text) > 3:
         raise UsageError(f"{KEEP_VARIABLE} is {text!r}, and should be a number from 0 to 999.")
@@ -573,13 +573,13 @@ def current_of(publications: Sequence[Publication]) -> Publication | None:
 
 
 def kept_of(publications: Sequence[Publication]) -> list[Publication]:
-    """Those that can be put back; the last is what readers saw last."""
+    """Those that can be put back; the last is the one readers saw most recently."""
     kept = [publication for publication in publications if publication.status == KEPT]
     return sorted(kept, key=lambda publication: publication.replaced_at or publication.published_at)
 
 
 def describe(publication: Publication) -> str:
-    """A publication in a line."""
+    """A publication in one line."""
     when = publication.published_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     loads = f"{len(publication.loads)} loads" if publication.loads else "the seeds"
     by = f" by {publication.published_by}" if publication.published_by else ""

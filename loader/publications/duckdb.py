@@ -1,7 +1,7 @@
 """Publications in a DuckDB file; see the package.
 
-Nobody else has the file open while dbt or we write to it, so readers never meet a publication. It
-is one transaction all the same: a process that is killed leaves the views as they were.
+Nobody else has the file open while dbt or labmart writes to it, so readers never see a publication
+in progress. It is still one transaction: a killed process leaves the views as they were.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from loader.engines.duckdb import DuckDB, file_lock, opened, path_of
 from loader.project import Profile
 from loader.publications import Publications, Relation
 
-# Descriptions of the relations of a schema, and of their columns.
+# Descriptions of the relations of a schema and of their columns.
 _COMMENTS = " union all ".join(
     f"select schema_name, {name}, {column}, comment from {function}() "
     "where database_name = current_database() and comment is not null"

@@ -1,7 +1,7 @@
 """Publications in the lake; see the package.
 
-dbt publishes a run in which nothing has failed by a file that names its relations. What it was made
-of is noted right after that. To go back is to publish a copy of an earlier build.
+dbt publishes a run without failures by writing a file that names its relations. How it was made is
+recorded right after that. Rolling back publishes a copy of an earlier build.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from loader.publications import (
     Publications,
 )
 
-# Builds that are not published may be at work for so long.
+# Unpublished builds may still be running for this long.
 _LONGEST_BUILD_SECONDS = 24 * 3600.0
 
 
@@ -44,7 +44,7 @@ def connected(
 
 
 class LakePublications(Publications):
-    """See `Publications`. A build of another machine is a publication, too."""
+    """See `Publications`. A build made on another machine is a publication, too."""
 
     engine: DuckDB
 
@@ -56,22 +56,22 @@ class LakePublications(Publications):
         return self._pointers()[-1:] == [seen.place]
 
     def is_seen(self, *_: str) -> str:
-        # What is published is all that readers can see.
+        # Readers can see only what is published.
         return "true"
 
     def ledger(self) -> str:
         return "".join(self._lake.names(f"{self.profile.raw_schema}/loads")[-1:])
 
     def begin(self) -> str:
-        # What is loaded from now on, this build may see or not: the next one is due then.
+        # This build may or may not see what is loaded from now on, so the next one is due then.
         self.ledger_read = self.ledger()
         # The session may be shared with builds of other lakes, and of this one elsewhere.
         whose = [gethostname(), str(self.profile.path.absolute()), self._lake.location]
         return f"{self.schema}__{sha256(json.dumps(whose).encode()).hexdigest()[:8]}"
 
     def publish(self, build: GreenBuild, keep: int) -> int | None:
-        """Note what dbt has published, and delete the builds that nobody reads any more."""
-        # As macros/lake/location.sql names a build.
+        """Record what dbt has published, and delete builds that nobody reads any more."""
+        # The name macros/lake/location.sql gives a build.
         end = f"-{build.invocation_id[:8]}"
         names = [name for name in self._pointers() if name.endswith(end)]
         if not names:
@@ -82,7 +82,7 @@ class LakePublications(Publications):
             # Each build is a folder: none can grow.
             noted = replace(build, place=names[-1], can_grow=False)
             self.run(self.entry(noted, number, names[-1]))
-            # Of builds at once readers see the one that began last, whichever ends last.
+            # Of concurrent builds readers see the one that began last, whichever ends last.
             newest = literal(self._pointers()[-1])
             self.run(
                 f"update {self.table} set status = if(place = {newest}, '{CURRENT}', '{KEPT}') "
@@ -97,14 +97,14 @@ class LakePublications(Publications):
     def _tidy(self, keep: int) -> None:
         """Delete the builds that nobody reads: all but those of the last publications.
 
-        At least two stay, since somebody may be reading the one before. A build that was never
-        published may still be at work, and goes when it is a day old.
+        At least two stay, since somebody may be reading the previous one. An unpublished build may
+        still be running, and goes when it is a day old.
         """
         builds = self._pointers()
         relations = published(self._lake, self.engine)
         seen = {(relation.schema, relation.name): relation.build for relation in relations}
         kept = {*seen.values(), *builds[-max(keep + 1, 2) :]}
-        # A build begins with the time of its start.
+        # A build's name begins with its start time.
         day = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() - _LONGEST_BUILD_SECONDS))
         for build in self._lake.names(f"{self.schema}/builds"):
             if build not in kept and (build in builds or build < day):
@@ -140,7 +140,7 @@ class LakePublications(Publications):
         return self._lake.alone(f"{self.schema}/publishing")
 
     def _write(self) -> None:
-        """Put the table into the lake, and `mart_status` as it is by it."""
+        """Write the table to the lake, and `mart_status` as it follows from it."""
         rows = {PUBLICATIONS: f"select * from {self.table}", MART_STATUS: self.status_of_marts()}
         for name, sql in rows.items():
             self._lake.replace(f"{self.schema}/{name}.parquet", parquet(self.engine, sql))

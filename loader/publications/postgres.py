@@ -1,9 +1,9 @@
 """Publications on PostgreSQL; see the package.
 
-To put a build in place takes each published view for a moment, in one transaction. Whoever has read
-one of them in a transaction that is still open keeps it, and so a transaction sees one build: a
-reader whose snapshot is older than the new tables would find them empty. Nobody waits for such a
-reader in a queue behind us: after a moment we let go of everything, and try again later.
+Putting a build in place locks each published view for a moment, in one transaction. A reader that
+has read one of them in a transaction still open keeps its lock, and so sees one build: with a
+snapshot older than the new tables it would find them empty. Nobody queues behind us for such a
+reader: after a moment we release everything and try again later.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from loader.publications import (
 )
 from loader.sources import LONGEST_NAME
 
-# Readers wait no longer than a moment, which may have to be longer on a slow machine; whoever keeps
-# us from publishing may do so for longer.
+# Readers wait only a moment, which may have to be longer on a slow machine; we may wait longer for
+# whoever keeps us from publishing.
 _MOMENTS = (0.5, 0.5, 1.0, 1.0, 2.0)
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 _TOLD_AFTER = 2
 _PATIENCE_SECONDS = 600.0
-# What a name of a target schema gets behind it at most.
+# The longest suffix that a target schema's name gets.
 _LONGEST_SUFFIX = len("__b1234567_staging")
 # SQLSTATE's classes "syntax error or access rule violation" and "dependent objects still exist".
 _IN_THE_WAY = ("42", "2B")
 _IN_USE = (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected)
-# Relations of these names in SQL: kind, columns with their types.
+# Relations by name, in SQL: kind, and columns with their types.
 _FIND = """
 select
     name, c.oid::bigint, c.relkind::text,
@@ -58,7 +58,7 @@ from unnest(%s::text[]) as name
 inner join pg_class as c on c.oid = to_regclass(name)
 where c.relkind in ('r', 'p', 'm', 'v')
 """
-# SQL that makes views of others, which read these relations, read what has their names then.
+# SQL that points the views of others, which read these relations, to what now has their names.
 _DEPENDENTS = """
 select distinct format(
     'create or replace view %%s%%s as %%s', v.oid::regclass,
@@ -71,7 +71,7 @@ where
     d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass
     and d.refobjid = any(%s) and v.relkind = 'v' and not v.oid = any(%s)
 """
-# SQL that gives the rights on a relation and its columns to what has its name then.
+# SQL that grants the rights on a relation and its columns to what now has its name.
 _RIGHTS = """
 select format(
     'grant %%s%%s on %%s to %%s%%s', acl.privilege_type, '(' || quote_ident(a.attname) || ')',
@@ -88,7 +88,7 @@ cross join lateral (
 cross join aclexplode(a.rights) as acl
 where c.oid = %s and acl.grantee <> c.relowner and acl.privilege_type <> 'MAINTAIN'
 """
-# SQL that gives published views the descriptions of what they read, where they have others.
+# SQL that gives published views the descriptions of what they read, where they differ.
 _COMMENTS = """
 select format(
     'comment on %%s is %%L',
@@ -106,7 +106,7 @@ left join pg_attribute as a
 left join pg_attribute as v on v.attrelid = pair.view::regclass and v.attname = a.attname
 where d.description is distinct from col_description(pair.view::regclass, coalesce(v.attnum, 0))
 """
-# Readers have no right to look a name up in the schema of a build.
+# Readers may not look names up in a build's schema.
 _IS_SEEN = """
 exists (
     select from pg_rewrite as r
@@ -144,7 +144,7 @@ class _Present(NamedTuple):
     columns: list[str]
 
     def is_continued_by(self, source: _Present) -> bool:
-        """Whether it is a view that can read the source and have its columns."""
+        """Whether it is a view that can read the source and keep its columns."""
         return self.kind == "v" and source.columns[: len(self.columns)] == self.columns
 
 
@@ -155,7 +155,7 @@ def connected(profile: Profile, *, write: bool) -> Iterator[PostgresPublications
         connection.autocommit = True
         opened = PostgresPublications(profile, where(profile))
         opened.engine = Postgres(connection, profile.schema, opened.where, writes=True)
-        # PostgreSQL writes out all names in the definitions of views.
+        # PostgreSQL then writes all names out in full in view definitions.
         opened.run("set search_path to ''")
         if write:
             # It ends with the connection.
@@ -173,7 +173,7 @@ class PostgresPublications(Publications):
     marts_as_rows = (
         "json_to_recordset(p.marts::json) as m (name text, tests_passed bigint, rows bigint)"
     )
-    # An undo and its redo while a build runs leave the statuses as they were, and other rows.
+    # An undo and its redo during a build leave the same statuses, but other rows.
     load_columns = (*Publications.load_columns, "xmin::text")
 
     def is_seen(self, schema: str, name: str, place: str) -> str:
@@ -207,7 +207,7 @@ class PostgresPublications(Publications):
         return place, renames + self._given_to_owner(place, build.relations, schemas=True)
 
     def drop(self, schemas: Sequence[str]) -> None:
-        """Drop schemas at once. What somebody still uses is left to the next build."""
+        """Drop schemas at once. What is still in use is left to the next build."""
         if schemas:
             self.run(f"set lock_timeout = {int(_MOMENTS[0] * 1000)}")
             with suppress(DatabaseFault):
@@ -230,7 +230,7 @@ class PostgresPublications(Publications):
                     for statement in before:
                         self.run(statement)
                     steps = self._steps(relations, place, earlier)
-                    # One statement, so that one limit is that of all of it.
+                    # One statement, so that one limit covers all of it.
                     moment = _MOMENTS[min(attempt, len(_MOMENTS) - 1)]
                     self.run(f"set local statement_timeout = {int(moment * 1000)}")
                     self.run(_block(steps))
@@ -259,7 +259,7 @@ class PostgresPublications(Publications):
     def _steps(
         self, relations: Sequence[Relation], place: str, earlier: Sequence[str]
     ) -> list[str]:
-        """The statements that lead the published views to a place; the `earlier` are seen now."""
+        """The statements that point the published views to a place; readers now see `earlier`."""
         new = self._find([relation.at(place) for relation in relations])
         old = self._find([*(relation.at(self.schema) for relation in relations), *earlier])
         schemas = {self.schema + relation.suffix for relation in relations}
@@ -277,7 +277,7 @@ class PostgresPublications(Publications):
                 steps.append(f"create or replace {create}")
                 led.append(before.oid)
             else:
-                # It makes way, with the views of others on it.
+                # It makes way, together with the views of others on it.
                 kind, aside = _KINDS.get(before.kind, "table"), f"labmart_before_{before.oid}"
                 steps += [f"alter {kind} {view} rename to {aside}", f"create {create}"]
                 steps += [sql for (sql,) in self.run(_RIGHTS, (before.oid,))]
@@ -285,7 +285,7 @@ class PostgresPublications(Publications):
                 drops[kind].append(Relation(relation.suffix, aside).at(self.schema))
         if made_way:
             steps += [sql for (sql,) in self.run(_DEPENDENTS, (made_way, [*led, *made_way]))]
-        # What was published, and has nothing to read any more.
+        # Published views that have nothing left to read.
         drops["view"] += [view for view, before in old.items() if before.kind == "v"]
         steps += [f"drop {kind} {', '.join(names)}" for kind, names in drops.items() if names]
         return steps + self._given_to_owner(self.schema, relations)
@@ -296,9 +296,9 @@ class PostgresPublications(Publications):
     def _given_to_owner(
         self, base: str, relations: Sequence[Relation], *, schemas: bool = False
     ) -> list[str]:
-        """Statements that give relations to the owner of the marts, if that is a role of ours.
+        """Statements that give relations to the owner of the marts, if that is one of our roles.
 
-        A view reads with the rights of its owner, so all of it has to be one's.
+        A view reads with its owner's rights, so all relations need the same owner.
         """
         owners = self.run(
             "select nspowner::regrole::text from pg_namespace "
@@ -311,7 +311,7 @@ class PostgresPublications(Publications):
         return [f"alter {name} owner to {owner}" for (owner,) in owners for name in names]
 
     def _explained(self, fault: DatabaseFault) -> DatabaseFault:
-        """The fault, with what helps if something that others have made is in the way."""
+        """The fault, with advice if something that others have made is in the way."""
         error = fault.__cause__
         if not isinstance(error, psycopg2.Error) or (error.pgcode or "")[:2] not in _IN_THE_WAY:
             return fault

@@ -1,8 +1,8 @@
-"""What a running server holds, and who may do what: tokens, roles, requests of other places.
+"""What a running server holds, and who may do what: tokens, roles, cross-origin requests.
 
-A token is 256 random bits, so a plain SHA-256 of it is kept: nobody finds the token by trying,
-which is what slow hashes, or a limit on wrong ones, make hard for passwords. The hash is what is
-looked up, so the time that takes tells nothing of the tokens.
+A token is 256 random bits, so a plain SHA-256 of it is stored: nobody can guess it, which slow
+hashes or a limit on wrong attempts make hard for passwords. Tokens are looked up by hash, so the
+time that takes reveals nothing about them.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _LOG = logging.getLogger("labmart.access")
 
 Role = Literal["read", "load", "admin"]
 ROLES: tuple[Role, ...] = ("read", "load", "admin")
-# Of a token that somebody else has made: characters.
+# In characters, for a token that was not made by labmart.
 _SHORTEST_TOKEN = 32
-# By it a secret scanner can tell a labmart token in a log or a repository.
+# It lets a secret scanner recognise a labmart token in a log or a repository.
 _PREFIX = "labmart_"
 _TOKEN_BYTES = 32
-# The one that --token-file brings.
+# The name of the token from --token-file.
 _FROM_FILE = "token-file"
-# What is wrong with a header is told below.
+# What is wrong with a header is reported below.
 _BEARER = HTTPBearer(auto_error=False, description="A token of `labmart token create`.")
 
 _HEADERS = {
-    # For everything but the dbt documentation, which brings its own.
+    # For everything but the dbt documentation, which has its own.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -52,7 +52,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # What the API tells belongs to its caller alone.
+    # The API's answers are for the caller alone.
     "Cache-Control": "private, no-cache",
 }
 
@@ -72,7 +72,7 @@ class TokenStore:
         self._run = tables.run
 
     def create(self, name: str, role: Role, *, expires: timedelta | None = None) -> str:
-        """Make a token; it cannot be read again. Raises UsageError for a name that is taken."""
+        """Create a token; it cannot be read again. Raises UsageError if the name is taken."""
         token = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
         made = self._run(
             "insert into tokens (name, role, hash, expires_at) "
@@ -91,7 +91,7 @@ class TokenStore:
         return token
 
     def keep_file(self, file: Path) -> None:
-        """Let a file's token be the administrator's, in place of the former. Raises UsageError."""
+        """Make a file's token the administrator's, replacing the former. Raises UsageError."""
         token = file.read_text(encoding="utf-8").strip()
         if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
             raise UsageError(
@@ -106,7 +106,7 @@ class TokenStore:
         )
 
     def all(self) -> list[Any]:
-        """Of each token: name, role, state (valid, expired, revoked), created_at, expires_at."""
+        """For each token: name, role, state (valid, expired, revoked), created_at, expires_at."""
         return self._run(
             "select name, role, case when revoked_at is not null then 'revoked' "
             "when expires_at <= clock_timestamp() then 'expired' else 'valid' end as state, "
@@ -124,7 +124,7 @@ class TokenStore:
             raise UsageError(f"There is no token {name!r}. `labmart token list` lists them.")
 
     def caller_of(self, token: str) -> Caller | None:
-        """Whose token that is; None for one that is unknown, expired or revoked."""
+        """The caller with that token; None if it is unknown, expired or revoked."""
         rows = self._run(
             "select name, role from tokens where hash = %(hash)s and revoked_at is null "
             "and (expires_at is null or expires_at > clock_timestamp())",
@@ -151,14 +151,14 @@ async def _service_of(request: Request) -> Service:
     return service
 
 
-# The server that a request came to.
+# The server that received a request.
 Serving = Annotated[Service, Depends(_service_of)]
 
 
 def require(role: Role) -> Callable[..., Caller]:
-    """The dependency that lets in who has the role, and gives the route its caller.
+    """The dependency that admits callers with the role, and passes the route its caller.
 
-    It needs nothing of the body, so that it has decided before the first byte of it is read.
+    It does not need the body, so it decides before the first byte is read.
     """
 
     def check(
@@ -189,7 +189,7 @@ def require(role: Role) -> Callable[..., Caller]:
 
 
 class Guard:
-    """The outermost part of the app: refuses other places, protects browsers, logs."""
+    """The outermost part of the app: refuses cross-origin requests, sets headers, logs."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
@@ -209,7 +209,7 @@ class Guard:
                     answered.setdefault(name, value)
                 has_body = {"content-length", "transfer-encoding"} & {*request.headers}
                 if status >= 400 and has_body:
-                    # The server would go on reading it, only to drop it.
+                    # The server would go on reading the body, only to drop it.
                     answered["Connection"] = "close"
             await send(message)
 
@@ -221,7 +221,7 @@ class Guard:
             line = {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "method": scope["method"],
-                # Without the query, in which somebody might send what they should not.
+                # Without the query, which might contain secrets.
                 "path": scope["path"][:500],
                 "status": status,
                 "ms": round((time.monotonic() - begun) * 1000, 1),
@@ -231,7 +231,7 @@ class Guard:
             _LOG.info("%s", json.dumps(line))
 
     def _refusal(self, request: Request) -> Problem | None:
-        """Keep pages of other places from speaking to a server that only this machine reaches."""
+        """Keep other origins' pages from reaching a server that only this machine reaches."""
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         if is_loopback(self._settings.host) and not is_loopback(re.sub(":[0-9]*$", "", host)):
             return Problem(

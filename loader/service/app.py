@@ -1,4 +1,4 @@
-"""`labmart serve`: all addresses; the app; and the server's process from start to end."""
+"""`labmart serve`: all routes; the app; and the server's process from start to end."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from loader.service.uploads import UploadOptions, options_of, receive, spooled, 
 from loader.service.worker import keep_worker
 from loader.sources import LEDGER, REJECTED, read_inputs, restricted, with_said_names
 
-# What is under way may take so long to end.
+# How long requests in progress may take to end.
 _LAST_ANSWERS_SECONDS = 3
 _MOST_CONNECTIONS = 1000
-# Requests wait for each other's connections to the database rather than open one each.
+# Requests share database connections rather than open one each.
 _DATABASE_CONNECTIONS = 8
 
 router = APIRouter()
@@ -51,7 +51,7 @@ Reader = Annotated[Caller, Depends(require("read"))]
 Loader = Annotated[Caller, Depends(require("load"))]
 
 
-# Routes that are no coroutines wait for the database in threads of their own.
+# Routes that are not coroutines wait for the database in their own threads.
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class _JobRequest:
     service: Serving
 
     def accept(self, kind: Kind, options: Options, job_id: UUID | None = None, **more: Any) -> Job:
-        """Queue a job; `more` is what JobStore.accept takes besides."""
+        """Queue a job; `more` is what else JobStore.accept takes."""
         job = self.service.jobs.accept(job_id or uuid4(), kind, self.caller.name, options, **more)
         self.response.headers["Location"] = job.links["self"]
         return job
@@ -72,8 +72,8 @@ class _JobRequest:
 
 JobRequest = Annotated[_JobRequest, Depends()]
 
-# Uploads: a file as the body, or several as parts of one. Everything that can be refused is, before
-# the first byte of the body is read.
+# Uploads: a file as the body, or several as its parts. Everything that can be refused is refused
+# before the first byte of the body is read.
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
@@ -102,7 +102,7 @@ _Key = Annotated[
 
 
 def _reading(given: Annotated[UploadOptions, Query()], asked: JobRequest) -> Options:
-    """What is said of how to read files. Refuses what no file can be read by."""
+    """The options for reading files. Refuses those by which no file can be read."""
     options = options_of(given)
     if options.read.encoding is not None:
         said_encoding(options.read.encoding, b"")
@@ -140,7 +140,7 @@ async def _upload(
 ) -> Job:
     settings, job_id = asked.service.settings, uuid4()
     files = await receive(asked.request, settings, job_id, name)
-    # If this fails nobody knows whether it was accepted; a folder without a job is found and
+    # If this fails, nobody knows whether it was accepted; a folder without a job is found and
     # deleted later.
     accept = partial(asked.accept, "load", options, job_id, files=files, idempotency_key=key)
     job = await to_thread.run_sync(accept)
@@ -173,7 +173,7 @@ def change_load(
     return asked.accept(change, Options(build=build, load_id=load_id, together=together))
 
 
-# What is going on.
+# Jobs.
 
 
 @router.get("/v1/jobs", tags=["jobs"])
@@ -209,7 +209,7 @@ def retry_job(asked: JobRequest, job_id: UUID, options: Reading) -> Job:
     return asked.accept("load", options, new_id, files=refused.files)
 
 
-# The marts, and the ledger: which there are, and their rows.
+# The marts and the ledger: the list, and their rows.
 
 
 _FILTERS = {
@@ -220,7 +220,7 @@ _FILTERS = {
     "style": "form",
     "explode": True,
 }
-# What the OpenAPI document says of a route that answers with rows.
+# What the OpenAPI document says of a route that returns rows.
 _TABLE: dict[str, Any] = {
     "response_class": Response,
     "responses": {
@@ -279,7 +279,7 @@ def rejected(request: Request, query: _Rows, _: Reader, service: Serving) -> Res
     return service.marts.table(REJECTED, request, query)
 
 
-# Is it alive, is it ready.
+# Health: alive, ready.
 
 
 @router.get("/health/live", tags=["health"])
@@ -294,8 +294,8 @@ def ready(service: Serving) -> dict[str, str]:
     return {"status": "ready", "worker": "up" if service.jobs.has_worker() else "down"}
 
 
-# The dbt documentation, one page that dbt writes. It has its scripts, styles and pictures in
-# itself; it is let do nothing else.
+# The dbt documentation, a single page that dbt writes. Its scripts, styles and pictures are inline;
+# it is allowed nothing else.
 
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
@@ -321,13 +321,13 @@ def dbt_docs(_: Reader, service: Serving) -> FileResponse:
     return FileResponse(page, media_type="text/html", headers=headers)
 
 
-# The page: the files in the folder page/ of the package, and no other file whatever is asked for.
-# They are static and hold no data, so they need no token; what the page shows it asks the API for.
-# The modules of one page have to be of one version: a browser asks each time, by their ETags.
+# The page: only the files in the package's folder page/, whatever is requested. They are static and
+# hold no data, so they need no token; the page gets its data from the API. All modules of a page
+# have to be of one version: a browser revalidates them each time, by their ETags.
 
 page_router = APIRouter(include_in_schema=False)
 _PAGE = StaticFiles(directory=Path(__file__).with_name("page"))
-# The system's own table may know others.
+# The system's own table may differ.
 mimetypes.add_type("text/javascript", ".js")
 
 
@@ -347,7 +347,7 @@ router.include_router(page_router)
 def create_app(settings: Settings, tables: Tables) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # None waits for a thread; for what it asks the database it may wait.
+        # No request waits for a thread; it may wait for the database.
         to_thread.current_default_thread_limiter().total_tokens = _MOST_CONNECTIONS
         marts = Marts(settings.database)
         await to_thread.run_sync(marts.begin)
@@ -366,11 +366,11 @@ def create_app(settings: Settings, tables: Tables) -> FastAPI:
         version=__version__,
         description="Upload a laboratory's files, follow their way into tested tables, ask those.",
         lifespan=lifespan,
-        # The pages of these would load scripts from elsewhere.
+        # Their pages would load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
-        # A client that sends a body does not follow to the other address.
+        # A client that sends a body does not follow a redirect.
         redirect_slashes=False,
         responses={"default": DECLARED},
         exception_handlers=HANDLERS,
@@ -382,7 +382,7 @@ def create_app(settings: Settings, tables: Tables) -> FastAPI:
 
 @contextmanager
 def listening(settings: Settings) -> Iterator[tuple[uvicorn.Server, socket.socket]]:
-    """A server, and the open port to run it on. Raises UsageError where others could reach it."""
+    """A server, and the open port to run it on. Raises UsageError if others could reach it."""
     with prepared(settings, _DATABASE_CONNECTIONS) as tables:
         _check_tokens(settings, TokenStore(tables))
         config = uvicorn.Config(
@@ -424,7 +424,7 @@ def _check_tokens(settings: Settings, tokens: TokenStore) -> None:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """Open the port now, so that what is in the way is told in our words."""
+    """Open the port now, so that an error is reported in our words."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     address = settings.host, settings.port
     try:

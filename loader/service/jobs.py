@@ -1,13 +1,13 @@
-"""The service's own tables: what a server or a worker is started with, connections, and jobs.
+"""The service's own tables: settings of a server or worker, connections, and jobs.
 
-A job is one row, which alone says what state it is in and how far it is. The server accepts, tells
-and cancels jobs; one worker at a time, which holds an advisory lock of the database while it lives,
-claims and ends them. A job whose worker was killed stays claimed, and the next worker claims it
-once more. So nothing else is needed for the order than the rows themselves: loads, undo and redo in
-the order in which they were accepted, then one build for all that wait for it.
+A job is one row, which alone holds its state and progress. The server accepts, reports and cancels
+jobs; one worker at a time, which holds an advisory lock of the database while it lives, claims and
+ends them. A job whose worker was killed stays claimed, and the next worker claims it again. So the
+rows alone determine the order: loads, undo and redo in the order in which they were accepted, then
+one build for all that wait for it.
 
-(`for update skip locked` would be for several workers; it would pass over a job that somebody is
-just cancelling or looking at, and so break the order.)
+(`for update skip locked` is for several workers; it would skip a job that somebody is just
+cancelling or looking at, and so break the order.)
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from loader.errors import ConfigError, DatabaseFault
 from loader.service.problems import Problem, ProblemModel
 
 register_uuid()  # type: ignore[no-untyped-call]
-# Runs a statement with named values; its rows.
+# Runs a statement with named values; returns its rows.
 Run = Callable[..., list[Any]]
 
 _STATEMENT_SECONDS = 60
@@ -47,7 +47,7 @@ class Settings:
     """Where a server listens, what it works on, what it accepts.
 
     `spool` holds uploads until they are loaded; service and worker have to share it. An upload ends
-    when nothing comes for `idle_seconds`.
+    if nothing arrives for `idle_seconds`.
     """
 
     database: Database
@@ -75,7 +75,7 @@ class Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name, or its address, means this machine alone."""
+    """Whether a host's name or address means this machine alone."""
     bare = host.strip().rstrip(".").lower().removeprefix("[").removesuffix("]")
     with suppress(ValueError):
         return ipaddress.ip_address(bare).is_loopback
@@ -83,14 +83,14 @@ def is_loopback(host: str) -> bool:
 
 
 def connect(database: Database, name: str) -> Connection:
-    """Connect as dbt would, to the embedded server also if it has been stopped meanwhile."""
+    """Connect as dbt would; start the embedded server if it has been stopped meanwhile."""
     if database.embedded is not None:
         start(database.embedded)
     return open_connection(database.profile, name)
 
 
 def connect_to_tables(settings: Settings) -> Connection:
-    """A connection on which names are those of the service's own tables; it commits by itself."""
+    """A connection whose names are those of the service's own tables; it commits by itself."""
     connection = connect(settings.database, "labmart service")
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -116,13 +116,13 @@ class Tables:
 
     @contextmanager
     def transaction(self) -> Iterator[Run]:
-        """What runs statements all of which are done or none."""
+        """A function that runs statements in one transaction."""
         with self._pool.connection() as connection, connection:
             yield partial(run_on, connection)
 
 
 def run_on(connection: Connection, sql: str, **values: object) -> list[Any]:
-    """Run one statement; its rows, if it has any."""
+    """Run one statement; returns its rows, if it has any."""
     with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
         cursor.execute(sql, values or None)  # type: ignore[no-untyped-call]
         return cursor.fetchall() if cursor.description else []
@@ -130,10 +130,10 @@ def run_on(connection: Connection, sql: str, **values: object) -> list[Any]:
 
 @contextmanager
 def prepared(settings: Settings, connections: int = 1) -> Iterator[Tables]:
-    """The service's own tables, which are made when they are missing.
+    """The service's own tables, created if missing.
 
-    Raises ConfigError for a target that is no PostgreSQL server, DatabaseUnreachable, or
-    DatabaseFault for whatever the database says within the block.
+    Raises ConfigError if the target is not a PostgreSQL server, DatabaseUnreachable, or
+    DatabaseFault for whatever the database reports within the block.
     """
     profile = settings.database.profile
     if profile.engine != "postgres":
@@ -141,7 +141,7 @@ def prepared(settings: Settings, connections: int = 1) -> Iterator[Tables]:
             profile.path,
             f"target {profile.target!r} has `type: {profile.engine}`; the service needs postgres.",
         )
-    # Makes the embedded server run, and says in a person's words what is in the way.
+    # Starts the embedded server, and explains what is in the way.
     settings.database.ready()
     tables = Tables(settings, connections)
     try:
@@ -152,7 +152,7 @@ def prepared(settings: Settings, connections: int = 1) -> Iterator[Tables]:
                 "select pg_advisory_xact_lock(hashtextextended('labmart service ' || %(own)s, 0))",
                 own=schema,
             )
-            # `if not exists` alone would ask for the right to create what is there already.
+            # `if not exists` alone would require the right to create what exists already.
             if not run("select 1 from pg_namespace where nspname = %(own)s", own=schema):
                 run(f"create schema {quote(schema)}")
             if not run("select 1 where to_regclass('tokens') is not null"):
@@ -164,7 +164,7 @@ def prepared(settings: Settings, connections: int = 1) -> Iterator[Tables]:
         tables.close()
 
 
-# What the API tells of a job, and what is kept of it.
+# What the API returns about a job, and what is stored of it.
 
 Kind = Literal["load", "build", "undo", "redo"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -249,7 +249,7 @@ class Result(BaseModel):
     files: list[FileResult] = []
     # The loads that an undo or redo has changed, with their new status.
     loads: dict[int, str] = {}
-    # Null before the build, and where nothing had changed since the last one.
+    # Null before the build, and if nothing had changed since the last one.
     build: BuildReport | None = None
 
 
@@ -268,7 +268,7 @@ class Progress(BaseModel):
 class Job(BaseModel):
     """A job: what was asked for, how far it is, what came of it."""
 
-    # What is for the worker alone; tables.sql says more.
+    # For the worker alone; tables.sql says more.
     awaits_build: bool = Field(False, exclude=True)
     cancel_requested: bool = Field(False, exclude=True)
     attempts: int = Field(0, exclude=True)
@@ -299,13 +299,13 @@ class JobList(BaseModel):
 
 # Jobs as rows.
 
-# What who calls without a token from this machine is called.
+# The name of a caller without a token on this machine.
 LOCAL = "local"
-# A job that ends its process each time is given up at last.
+# A job that ends its process every time is given up in the end.
 MOST_ATTEMPTS = 10
 _KEPT_DAYS = 90
 _REFUSED_KEPT = "1 hour"
-# Held for an instant by who accepts a job, and for its life by the worker.
+# Held for an instant to accept a job, and by the worker for its life.
 _ACCEPTING = "hashtextextended('labmart jobs ' || current_schema(), 0)"
 WORKING = "hashtextextended('labmart work ' || current_schema(), 0)"
 _GIVEN_UP = Problem(
@@ -321,7 +321,7 @@ update jobs set state = %(state)s, finished_at = clock_timestamp(),
     error = %(error)s::jsonb || jsonb_build_object('instance', '/v1/jobs/' || id)
 where finished_at is null and
 """
-# What is to be written comes first, one job after the other, then all that wait for a build.
+# Jobs that write come first, one at a time, then all that wait for a build.
 _CLAIM = """
 with due as (
     select id, awaits_build from jobs where finished_at is null
@@ -341,7 +341,7 @@ class JobStore:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    # What the server does.
+    # For the server.
 
     def accept(
         self,
@@ -353,14 +353,14 @@ class JobStore:
         files: Sequence[UploadedFile] = (),
         idempotency_key: str | None = None,
     ) -> Job:
-        """Queue a job, or give the one that its Idempotency-Key has brought before.
+        """Queue a job, or return the one already created with its Idempotency-Key.
 
-        What has been loaded already the ledger knows, which the worker asks.
+        The ledger knows what has been loaded already; the worker checks it.
 
-        Raises Problem 422 when the key came with something else before.
+        Raises Problem 422 if the key was used for a different request.
         """
         with self._tables.transaction() as run:
-            # One after the other: so of two equal ones the second sees the first.
+            # One at a time, so that of two equal requests the second sees the first.
             run(f"select pg_advisory_xact_lock({_ACCEPTING})")
             same_key = "created_by = %(created_by)s and idempotency_key = %(key)s"
             for earlier in run(
@@ -386,7 +386,7 @@ class JobStore:
                 files=json.dumps([file.model_dump() for file in files]),
                 idempotency_key=idempotency_key,
             )
-            # The worker waits for it.
+            # The worker waits for this notification.
             run("select pg_notify('labmart ' || current_schema(), '')")
             return _job(row)
 
@@ -399,15 +399,15 @@ class JobStore:
         return list(map(_job, self._tables.run(sql)))
 
     def cancel(self, job_id: UUID) -> Job:
-        """Cancel a job, or ask its worker for it. Raises Problem 404, or 409 when it has ended.
+        """Cancel a job, or ask its worker to. Raises Problem 404, or 409 if it has ended.
 
-        What waits for a build that others wait for too just waits no longer.
+        A job that shares its build with others just stops waiting for it.
         """
         with self._tables.transaction() as run:
             row = _row(run, job_id)
             if row.state in FINAL:
                 raise Problem(409, "job-ended", f"The job has ended already: it is {row.state}.")
-            # Whether the build that is at work for it is not its own alone.
+            # Whether the build in progress is for other jobs, too.
             in_company = (
                 "select 1 from jobs "
                 "where awaits_build and attempts > 0 and finished_at is null and id <> %(job)s"
@@ -419,14 +419,14 @@ class JobStore:
             return _set(run, job_id, "cancel_requested = true")
 
     def has_worker(self) -> bool:
-        """Whether a worker lives: the lock that it holds cannot be had."""
+        """Whether a worker lives: its lock cannot be acquired."""
         [(is_free,)] = self._tables.run(f"select pg_try_advisory_xact_lock_shared({WORKING})")
         return not is_free
 
-    # What the worker does.
+    # For the worker.
 
     def claim(self) -> list[Job]:
-        """What to do next: one job whose data are to be written, or all that wait for a build."""
+        """What to do next: one job that writes data, or all that wait for a build."""
         with self._tables.transaction() as run:
             _end(run, "awaits_build and cancel_requested", "cancelled")
             _end(run, f"attempts >= {MOST_ATTEMPTS}", "failed", error=_GIVEN_UP)
@@ -455,13 +455,13 @@ class JobStore:
     def end(
         self, job_id: UUID, state: State, result: Result | None = None, error: Problem | None = None
     ) -> None:
-        """The job has ended; one that has ended already, by a wish to cancel it, stays as it is."""
+        """End the job; one that has already ended, because it was cancelled, stays as it is."""
         _end(self._tables.run, "id = %(job)s", state, result, error, job=job_id)
 
     def uploads_needed(self, job_ids: Iterable[UUID]) -> dict[UUID, bool]:
-        """Of each job that is known: whether the files that it has brought may still be loaded.
+        """For each known job: whether its uploaded files may still be loaded.
 
-        What was refused is kept for a while: perhaps it is only to be read in another way.
+        Refused files are kept for a while: they may only need other options.
         """
         rows = self._tables.run(
             "select id, case when finished_at is null then not awaits_build "
@@ -485,7 +485,7 @@ def _end(
     error: Problem | None = None,
     **values: object,
 ) -> list[Any]:
-    """End jobs that have not ended; their rows."""
+    """End jobs that have not ended; returns their rows."""
     return run(
         f"{_END} {which} returning *",
         state=state,
@@ -502,7 +502,7 @@ def _set(run: Run, job_id: UUID, assignments: str, **values: object) -> Job:
 
 
 def _row(run: Run, job_id: UUID, *, lock: bool = True) -> Any:
-    """The row of a job, which stays as it is until the transaction ends. Raises Problem 404."""
+    """The row of a job, locked until the transaction ends. Raises Problem 404."""
     sql = f"select * from jobs where id = %(job)s{' for update' if lock else ''}"
     rows = run(sql, job=job_id)
     if not rows:

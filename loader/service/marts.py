@@ -1,18 +1,17 @@
-"""Marts, ledger and rejected lines over HTTP, read by the engine that the command reads by too.
+"""Marts, ledger and rejected lines over HTTP, read by the same engine as the command uses.
 
-A query runs on a connection that can read and nothing else: in a read-only transaction, as the role
-that `labmart roles` makes for reading where it is there, and no longer than a statement may take.
-The table is locked against being replaced before the first look at it: in a transaction that began
-to look before dbt put a new table in the old one's place, the new one would appear empty.
+A query runs on a read-only connection: in a read-only transaction, as the reading role of `labmart
+roles` if there is one, and with a time limit per statement. The table is locked against replacement
+before the first look at it: to a transaction whose snapshot is older than the new table that dbt
+puts in its place, that table would appear empty.
 
-The rows go into a temporary file first and from there to the client, in memory as long as they are
-few. So a client that reads slowly or not at all holds no transaction, which would keep dbt from
-putting a new table in the old one's place; a fault in the middle is an error and no shortened
-answer; and the length is known.
+The rows go into a temporary file first, in memory if they are few, and from there to the client. So
+a slow client holds no transaction, which would keep dbt from replacing the table; a fault midway is
+an error and not a shortened answer; and the length is known.
 
-An ETag names the published build that the rows are of, and no row is read for it; what plain dbt
-has made since, or was never published, has none. A page begins behind so many rows; its cursor
-names the build too, lest two pages be of two builds.
+An ETag names the published build of the rows, so no row is read to compute it; what plain dbt has
+made since, or was never published, has none. A page begins at an offset; its cursor also names the
+build, so that two pages cannot come from two builds.
 """
 
 from __future__ import annotations
@@ -49,31 +48,31 @@ from loader.sources import LEDGER, REJECTED
 
 _LOG = logging.getLogger("labmart.service")
 
-# Seconds that a statement may take, and that one waits for a table or for a free connection.
+# Seconds a statement may take, and seconds to wait for a table or for a free connection.
 STATEMENT_SECONDS = 60.0
 LOCK_SECONDS = 5.0
 WAIT_SECONDS = 10.0
 MOST_CONNECTIONS = 6
-# So many rows come as JSON when no limit is given.
+# The number of rows in JSON when no limit is given.
 PAGE = 100
-# So many bytes of an answer stay in memory.
+# Bytes of an answer kept in memory.
 _IN_MEMORY = 1 << 20
 _PIECE = 1 << 18
-# Whoever has more rights than the reading role gives them up, if they may become it and it may read
-# here. A role is the whole server's: one of that name may belong to another database alone.
+# A user with more rights than the reading role switches to it, if allowed and if the role may read
+# here. Roles belong to the whole server: one of that name may belong to another database alone.
 _BECOME_READER = """
 select set_config('role', r.rolname, false) from pg_roles as r, pg_namespace as n
 where r.rolname = %s and n.nspname = %s
 and pg_has_role(r.oid, 'member') and has_schema_privilege(r.oid, n.oid, 'usage')
 """
-# The media type of each format, which chooses it by the header Accept.
+# The media type of each format, by which the Accept header chooses it.
 FORMATS = {
     "json": "application/json",
     "csv": "text/csv",
     "parquet": "application/vnd.apache.parquet",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
-# What of a publication is for the next build alone.
+# Columns of a publication that only the next build needs.
 _NOT_TOLD = ("seconds", "invocation_id", "code", "ledger", "place", "relations", "can_grow")
 _PUBLICATIONS = Contract(
     PUBLICATIONS,
@@ -82,7 +81,7 @@ _PUBLICATIONS = Contract(
     ("build",),
     has_key=True,
 )
-# What there is besides marts, and what its rows are ordered by if nothing else is asked for.
+# The tables besides marts, and their default order.
 _NEWEST_FIRST = {PUBLICATIONS: "-build", LEDGER: "-load_id", REJECTED: ""}
 
 
@@ -114,7 +113,7 @@ class RowQuery(BaseModel):
 
 
 class Marts:
-    """Marts, ledger and rejected lines of a running server: what is declared, and their rows."""
+    """Marts, ledger and rejected lines of a running server: their declarations and rows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -123,7 +122,7 @@ class Marts:
         self.close = self._pool.close
 
     def begin(self) -> None:
-        """Make the reading role on the embedded server, where nobody else would."""
+        """Create the reading role on the embedded server, where nobody else would."""
         if self._database.embedded is None:
             return
         try:
@@ -132,7 +131,7 @@ class Marts:
             _LOG.warning("Queries run read-only, but with all rights to read: %s", error)
 
     def contracts(self) -> dict[str, Contract]:
-        """The marts by name, in the order of the YAML, as it stands now."""
+        """The marts by name, in the order of the YAML, as it is now."""
         file = self._database.project.marts_file
         return _declared(self._database.project, file.stat().st_mtime_ns)
 
@@ -144,7 +143,7 @@ class Marts:
         return self.answer(self._schema, contract, request, query)
 
     def table(self, name: str, request: Request, query: RowQuery) -> Response:
-        """Rows of ledger, rejected lines or publications; none while nobody has made the table."""
+        """Rows of ledger, rejected lines or publications; none if the table does not exist yet."""
         schema, contract = self._schema, _PUBLICATIONS
         if name != PUBLICATIONS:
             project = self._database.project
@@ -154,12 +153,12 @@ class Marts:
     def answer(
         self, schema: str, contract: Contract, request: Request, query: RowQuery, order: str = ""
     ) -> Response:
-        """Answer a request; `order` holds if it names none.
+        """Answer a request; `order` applies if it names none.
 
         Raises BadParameter, and what `reading` raises.
         """
         format_ = query.format or _preferred(request.headers.get("accept", ""))
-        # All of it is checked before anything is asked of the database.
+        # All of it is checked before the database is queried.
         pairs = request.query_params.multi_items()
         own = [name for name, _ in pairs if name in RowQuery.model_fields]
         if twice := next((name for name in own if own.count(name) > 1), None):
@@ -173,14 +172,14 @@ class Marts:
             limit=PAGE if query.limit is None and format_ == "json" else query.limit,
             parameters=list(RowQuery.model_fields),
         )
-        # It may be kept, by the client alone, and asked about each time.
+        # Only the client may cache it, and has to revalidate each time.
         headers = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
         with self.reading(schema, contract) as engine:
             build = self._build(engine, contract.name)
             if build:
                 headers["Labmart-Build"] = str(build[0])
                 form = format_, query.formulas, query.total, query.after
-                # It speaks of the rows; the bytes of a format are its writer's affair.
+                # It identifies the rows; the bytes of a format depend on its writer.
                 headers["ETag"] = f'W/"{_hash(__version__, build, selection, form)}"'
                 if headers["ETag"][2:] in request.headers.get("if-none-match", ""):
                     return Response(status_code=304, headers=headers)
@@ -206,18 +205,18 @@ class Marts:
 
     @contextmanager
     def reading(self, schema: str, contract: Contract) -> Iterator[Postgres]:
-        """The engine, in a transaction on a table that stays in its place meanwhile.
+        """The engine, in a transaction on a table that is not replaced meanwhile.
 
         Raises NotBuilt for a mart, TooBusy, QueryTooSlow, DatabaseUnreachable.
         """
         with self._pool.connection() as connection:
             place = where(self._database.profile)
             engine = Postgres(connection, schema, place, writes=False)
-            # Each time: it may have been made meanwhile.
+            # Each time: it may have been created meanwhile.
             engine.run(_BECOME_READER, (reader_of(self._schema), self._schema))
             connection.commit()
             try:
-                # It looks at no table, so it fixes no point in time.
+                # It reads no table, so it takes no snapshot.
                 lock = f"lock table {engine.relation(contract.name)} in access share mode"
                 engine.described(lock, relation=contract.name)
             except NotBuilt:
@@ -227,7 +226,7 @@ class Marts:
             yield engine
 
     def _build(self, engine: Postgres, mart: str) -> tuple[Any, ...]:
-        """Number and time of the published build that the rows are of; () if they are of none."""
+        """Number and time of the published build that the rows belong to; () if to none."""
         status = f"{quote(self._schema)}.{quote(MART_STATUS)}"
         if engine.run("select to_regclass(%s)", (status,)) == [(None,)]:
             return ()
@@ -253,7 +252,7 @@ _raw = lru_cache(raw_contract)
 
 
 def _preferred(accept: str) -> str:
-    """The format that a header Accept names first; JSON if it names none."""
+    """The first format in an Accept header; JSON if it names none."""
     named = {format_: accept.lower().find(media) for format_, media in FORMATS.items()}
     return min((name for name in named if named[name] >= 0), key=named.__getitem__, default="json")
 
@@ -265,13 +264,13 @@ def _hash(*described: object) -> str:
 def _written(
     selection: Selection, cursor: str, engine: Postgres, format_: str, query: RowQuery
 ) -> IO[bytes]:
-    """The body of an answer, as a file that is read from the start."""
+    """The body of an answer, as a file positioned at its start."""
     if format_ in ("parquet", "xlsx"):
         with tempfile.TemporaryDirectory(prefix="labmart-") as folder:
             target = Path(folder) / f"{selection.relation}.{format_}"
             write = write_xlsx if format_ == "xlsx" else write_columnar
             write(engine, selection, target, target.name)
-            # It lives on without a name until it is closed.
+            # It stays open without a name until it is closed.
             return target.open("rb")
     out = tempfile.SpooledTemporaryFile(  # noqa: SIM115 -- it outlives this function
         max_size=_IN_MEMORY, prefix="labmart-"
@@ -287,7 +286,7 @@ def _write_json(
     selection: Selection, cursor: str, engine: Postgres, out: IO[bytes], *, total: bool
 ) -> None:
     limit = selection.limit
-    # One row more tells whether there is another page.
+    # One extra row shows whether there is another page.
     rows = engine.rows(selection if limit is None else replace(selection, limit=limit + 1))
 
     def more() -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457), with the sentences that the command has for them."""
+"""Errors as problem details (RFC 9457), with the same sentences as the command."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ProblemModel(BaseModel):
 
 
 MEDIA_TYPE = "application/problem+json"
-# What the OpenAPI document says of every answer that is an error.
+# What the OpenAPI document says of every error response.
 DECLARED = {
     "description": "A problem",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemModel"}}},
@@ -56,7 +56,7 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
     members: Mapping[str, object] = field(default_factory=dict)
 
     def document(self, instance: str) -> dict[str, object]:
-        """The problem as a JSON object; `instance` is the address at which it happened."""
+        """The problem as a JSON object; `instance` is the address where it happened."""
         return {
             "type": f"urn:labmart:problem:{self.kind}",
             "title": _TITLES.get(self.kind) or HTTPStatus(self.status).phrase,
@@ -72,7 +72,7 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
 
 
 def of_error(error: Exception) -> Problem:
-    """The problem that an error amounts to."""
+    """The problem for an error."""
     again = {"Retry-After": "5"}
     match error:
         case Problem():
@@ -103,7 +103,7 @@ def of_error(error: Exception) -> Problem:
         case psycopg2.OperationalError() | psycopg2.InterfaceError():
             detail = f"The database does not answer: {one_line(error)} Try again in a moment."
             return Problem(503, "database-unavailable", detail, headers=again)
-    # Starlette raises it once more, and the server's log has the traceback.
+    # Starlette raises it again, and the server's log has the traceback.
     detail = f"An internal error: {type(error).__name__}. The server's log has more."
     return Problem(500, "internal", detail)
 

@@ -1,8 +1,8 @@
-"""An upload from the network to the disk: its limits, its parts, and the spool that keeps it.
+"""An upload from the network to the disk: its limits, its parts, and the spool that stores it.
 
 A body is split, hashed and written while it arrives; nothing of it is read before the caller is
-known. The spool has a folder per job, its files named by their number: what a file is called
-outside is data, and never part of a path.
+known. The spool has a folder per job, with numbered files: an uploaded file's own name is data, and
+never part of a path.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
     from loader.load import LoadOptions
 
 _MOST_FILES = 1000
-# Something that is more than dots and blanks.
+# A name that is more than dots and blanks.
 _NAME = r"(?=.*[^\s.])[^/\\\x00-\x1f\x7f]{1,255}"
-# What is collected before a thread writes it.
+# How many bytes are collected before a thread writes them.
 _PORTION = 1 << 20
 
 
-# What can be asked for.
+# Upload options.
 
-# A text that some option of a load can be.
+# A text that an option of a load can be.
 _Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
-# The options of `labmart load`, as it declares and reads them; here no environment speaks for them.
+# The options of `labmart load`, declared and read the same way, but never from the environment.
 _LOAD = click.command()(loading_options(lambda **_: None))
 for _option in _LOAD.params:
     _option.envvar = None
 
 
-# By their names as parameters.
+# By their parameter names.
 _OPTIONS = {option.opts[0][2:].replace("-", "_"): option for option in _LOAD.params}
 
 
 def _parameter_of(option: click.Parameter) -> tuple[Any, Any]:
-    """An option of the command as pydantic needs a field; its values the command checks."""
+    """An option of the command as a pydantic field; the command checks its values."""
     assert isinstance(option, click.Option)
     if option.is_flag:
         return bool, Field(False, description=option.help)
@@ -79,7 +79,7 @@ class UploadOptions(create_model("Given", **_FIELDS)):  # type: ignore[misc]  # 
 
 
 def options_of(asked: BaseModel) -> LoadOptions:
-    """What options of an upload or a job mean. Raises click.UsageError where that is nothing."""
+    """The options of an upload or a job as LoadOptions. Raises click.UsageError if invalid."""
     given, arguments = asked.model_dump(), []
     for name, option in _OPTIONS.items():
         flag = option.opts[0]
@@ -94,16 +94,16 @@ def options_of(asked: BaseModel) -> LoadOptions:
         return load_options(context.params)
 
 
-# A body while it arrives.
+# Receiving a body.
 
 
 async def receive(
     request: Request, settings: Settings, job_id: UUID, name: str | None
 ) -> list[UploadedFile]:
-    """Write the files of a body to the disk for good; with a name it is one file.
+    """Write the files of a body to disk durably; with a name it is one file.
 
-    All that can be refused by name and headers is, before the body is read. Raises Problem for what
-    cannot be taken, or starlette's ClientDisconnect; nothing is kept.
+    Names and headers are checked before the body is read. Raises Problem for what cannot be
+    accepted, or starlette's ClientDisconnect; then nothing is kept.
     """
     spool = settings.spool_folder
     _check_headers(request, settings)
@@ -124,10 +124,10 @@ async def receive(
                 files.append(await asyncio.to_thread(file.end))
         if not files:
             raise Problem(422, "no-file", "There is no file in this.")
-        # The names of the files, and the folder's own, survive a power failure, too.
+        # The names of the files and of the folder survive a power failure, too.
         await asyncio.to_thread(_sync_folders, folder, spool)
     except BaseException as error:
-        # Aborted, too slow, too large, no room, or we are told to end.
+        # Aborted, too slow, too large, no room, or we are shutting down.
         if file is not None:
             with suppress(OSError):
                 file.close()
@@ -148,7 +148,7 @@ def _check_headers(request: Request, settings: Settings) -> None:
             "Content-Encoding and Content-Range are not taken. Send the whole file as it is: "
             "compressed files are recognised by themselves.",
         )
-    # The server refuses what is no number.
+    # The server refuses anything that is not a number.
     length, spool = int(request.headers.get("content-length", 0)), settings.spool_folder
     _check_size(length, settings)
     try:
@@ -160,7 +160,7 @@ def _check_headers(request: Request, settings: Settings) -> None:
 
 
 def _boundary_of(request: Request) -> str:
-    """The boundary of a multipart body. Raises Problem 415 for another one."""
+    """The boundary of a multipart body. Raises Problem 415 for any other body."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary: str = options.get("boundary", "")
     if kind != "multipart/form-data" or not boundary.isascii() or not 0 < len(boundary) <= 70:
@@ -174,7 +174,7 @@ def _boundary_of(request: Request) -> str:
 
 
 def _checked(name: str) -> str:
-    """The name of a file that somebody sends. Raises Problem 422 for what is none."""
+    """A valid file name as sent. Raises Problem 422 for an invalid one."""
     if not re.fullmatch(_NAME, name):
         raise Problem(
             422,
@@ -186,12 +186,12 @@ def _checked(name: str) -> str:
 
 
 def spooled(spool: Path, job_id: UUID, *position: int) -> Path:
-    """Where the files of a job are, or one of them."""
+    """The path of a job's folder, or of one of its files."""
     return spool.joinpath(str(job_id), *map(str, position))
 
 
 def take_over(spool: Path, refused: UUID, job_id: UUID) -> None:
-    """Give a job what a refused one had brought. Raises Problem 410 if that is there no more."""
+    """Give a job the files of a refused one. Raises Problem 410 if they are gone."""
     try:
         # A folder without a job is left alone for a while.
         os.utime(spooled(spool, refused))
@@ -202,10 +202,10 @@ def take_over(spool: Path, refused: UUID, job_id: UUID) -> None:
 
 
 def upload_folders(spool: Path) -> dict[UUID, tuple[Path, float]]:
-    """The folders of jobs in the spool, and when the last of their files was written to."""
+    """The job folders in the spool, and when the last of their files was written to."""
     folders = {}
     for path in spool.iterdir() if spool.is_dir() else ():
-        # It may go while it is looked at; others may have put files there.
+        # It may vanish meanwhile; others may have put files there.
         with suppress(ValueError, OSError):
             written_at = max(inner.stat().st_mtime for inner in (path, *path.iterdir()))
             folders[UUID(path.name)] = path, written_at
@@ -213,7 +213,7 @@ def upload_folders(spool: Path) -> dict[UUID, tuple[Path, float]]:
 
 
 class _File:
-    """A file that arrives: written in portions, in threads, and hashed as it goes."""
+    """A file being received: written in portions, in threads, and hashed as it arrives."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._name, self._hash, self._pending = name, hashlib.sha256(), bytearray()
@@ -239,7 +239,7 @@ class _File:
         self._pending = bytearray()
 
 
-# Of each file its name, its bytes, then None for its end.
+# For each file its name, its bytes, then None for its end.
 _Events = AsyncIterator[str | bytes | None]
 
 
@@ -251,7 +251,7 @@ async def _one(name: str, body: AsyncIterator[bytes]) -> _Events:
 
 
 async def _parts(boundary: str, body: AsyncIterator[bytes]) -> _Events:
-    """Raises Problem for what is no multipart."""
+    """Raises Problem for a malformed multipart body."""
     # A header of more than 4 kB, or more than eight of them, is refused.
     parser = PushMultipartParser(boundary)
     try:
@@ -268,7 +268,7 @@ async def _parts(boundary: str, body: AsyncIterator[bytes]) -> _Events:
                         f"The part {printable(event.name or '')[:100]!r} is no file. Options go "
                         "into the query: ?replace=true.",
                     )
-        # Raises for a body that is cut short.
+        # Raises for a truncated body.
         parser.close()
     except MultipartError as error:
         detail = f"The body is no multipart/form-data: {error}."
@@ -294,7 +294,7 @@ async def _body(request: Request, settings: Settings) -> AsyncIterator[bytes]:
 def _check_size(size: int, settings: Settings) -> None:
     if size > settings.upload_bytes:
         detail = f"More than {settings.upload_bytes:,} bytes are not taken at once."
-        # What comes still is not read.
+        # What still arrives is not read.
         raise Problem(413, "too-large", detail, headers={"Connection": "close"})
 
 

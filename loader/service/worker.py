@@ -1,16 +1,16 @@
-"""`labmart worker`: does the work of jobs, one after the other; and what keeps it running.
+"""`labmart worker`: does the work of jobs, one at a time; and what keeps it running.
 
-One worker per schema works, and holds an advisory lock while it does; a second one waits for it.
-It does the work in its main thread, so that a job is interrupted as Ctrl-C interrupts the command;
-a thread beside it hears of new jobs, of wishes to cancel, of the end of whoever started it, and of
-a lock that is lost. After an interruption the process ends, since it may have come anywhere, and
-`keep_worker` starts another one, as it does after a kill.
+One worker per schema works and holds an advisory lock meanwhile; a second one waits for it. It
+works in its main thread, so that a job is interrupted as Ctrl-C interrupts the command; a second
+thread watches for new jobs, requests to cancel, the end of the parent process, and the loss of the
+lock. After an interruption the process ends, since it may have come anywhere, and `keep_worker`
+starts another, as it does after a kill.
 
-A job may come again after an interruption or a kill at any moment, and is done once all the same:
+A job may be repeated after an interruption or a kill at any moment, and still takes effect once:
 
-* A load's rows and its row of the ledger, whose `loaded_by` names the job, are one transaction.
-  What the ledger has of a job is not loaded again.
-* Undo and redo are asked for again only if the load's status is not what they make of it.
+* A load's rows and its ledger row, whose `loaded_by` names the job, are one transaction. What the
+  ledger has of a job is not loaded again.
+* Undo and redo are repeated only if the load's status is not yet their result.
 """
 
 from __future__ import annotations
@@ -69,36 +69,36 @@ from loader.show import COUNTS, accounts, mart_rows
 
 _LOG = logging.getLogger("labmart.worker")
 
-# Seconds. After so long a worker that ended is followed by another one.
+# Seconds. The pause before a worker that ended is replaced.
 _PAUSE = 2.0
-# How often is looked for work whose notification was lost.
+# How often to look for work whose notification was lost.
 _LOOK = 2.0
 _TICK = 0.5
 _SWEEP = 60.0
-# When the worker is told to end, its job is interrupted after so long, and done later.
+# When the worker is told to end, its job is interrupted after this time, and done later.
 _GRACE = 3.0
-# What an interrupted job may take to end: dbt cancels its queries.
+# How long an interrupted job may take to end: dbt cancels its queries.
 _PATIENCE = 45.0
-# What the worker may take to end.
+# How long the worker may take to end.
 _LAST_SECONDS = 60.0
 # Between two writes of progress.
 _PACE = 0.5
-# A job is told of a fault of the database when it has met one so often.
+# A job fails on a database fault after this many attempts.
 _PATIENT_ATTEMPTS = 3
-# An upload that goes on writes within this time, and a transaction whose connection broke while it
-# was committed is decided by then.
+# An upload in progress writes within this time, and by then a transaction whose connection broke
+# during its commit is decided.
 _UNDECIDED_SECONDS = 3600.0
 
 
 async def keep_worker(settings: Settings) -> None:
-    """Keep a worker's process running until cancelled; then end it, which may take some time."""
+    """Keep a worker process running until cancelled; then end it, which may take some time."""
     command = [sys.executable, "-P", "-m", "loader"]
     command += ["--project-dir", str(settings.database.project.root), "worker", "--with-parent"]
     command += ["--spool", str(settings.spool_folder), "--target", settings.database.profile.target]
     while True:
         process = await asyncio.create_subprocess_exec(
             *command,
-            # When we have gone, however, it sees the end of this pipe and ends too.
+            # If we are killed, it sees the end of this pipe and ends too.
             stdin=asyncio.subprocess.PIPE,
             # Ctrl-C in a terminal reaches us alone, and the worker gets exactly one signal.
             start_new_session=True,
@@ -113,7 +113,7 @@ async def keep_worker(settings: Settings) -> None:
                 process.kill()
                 await process.wait()
             raise
-        # With 0 it has interrupted a job, and another one can begin at once.
+        # With 0 it has interrupted a job, and another one can start at once.
         if code:
             _LOG.warning("the worker has ended (%s); another one starts in %.0f s", code, _PAUSE)
             await asyncio.sleep(_PAUSE)
@@ -127,11 +127,11 @@ def run_workers(settings: Settings) -> None:
 
 
 def work(settings: Settings) -> None:
-    """Be the worker, until a signal comes or stdin ends; also ends after an interrupted job.
+    """Run as the worker until a signal comes or stdin ends; also ends after an interrupted job.
 
-    Raises DatabaseUnreachable or DatabaseFault when the database has gone.
+    Raises DatabaseUnreachable or DatabaseFault if the database is gone.
     """
-    # This thread's connection, and one for the progress that loads tell from another thread.
+    # This thread's connection, and one for the progress that loads report from another thread.
     with prepared(settings, connections=2) as tables:
         worker, watch = Worker(settings, JobStore(tables)), _Watch(settings)
         try:
@@ -139,7 +139,7 @@ def work(settings: Settings) -> None:
             print("labmart worker started", file=sys.stderr, flush=True)
             worker.run(watch)
         except KeyboardInterrupt:
-            # Another one could only keep this from being told.
+            # Another fault could only keep this one from being reported.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if watch.fault is not None:
                 raise _lost(watch.fault) from None
@@ -156,18 +156,18 @@ def _lost(error: psycopg2.Error) -> DatabaseUnreachable:
 
 
 class _Watch(threading.Thread):
-    """Holds the lock of the one who works, and hears what others want meanwhile.
+    """Holds the worker's lock, and watches for requests meanwhile.
 
-    It ends when somebody wants the jobs or the worker to end, or the lock is lost, and interrupts
-    the main thread as Ctrl-C does. That may have begun with another job by then, which is done
-    again by the next worker.
+    It ends when the jobs or the worker are to end, or the lock is lost, and then interrupts the
+    main thread as Ctrl-C does. That may have begun another job by then, which the next worker
+    repeats.
     """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(daemon=True)
         # Set when there may be work.
         self.news = threading.Event()
-        # What is being worked on.
+        # The jobs in progress.
         self.jobs: list[Job] = []
         self.fault: psycopg2.Error | None = None
         self._ending_since: float | None = None
@@ -175,12 +175,12 @@ class _Watch(threading.Thread):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._connection = connect_to_tables(settings)
         self._run = partial(run_on, self._connection)
-        # Of a worker whose machine has gone the database hears by these alone.
+        # Without them the database would not notice that a worker's machine is gone.
         self._run("set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5")
         self._run(f"set tcp_keepalives_count = 3; listen {quote(f'labmart {settings.schema}')}")
         lock = f"select 1 where pg_try_advisory_lock({WORKING})"
         wait_until(lambda: self._run(lock), waiting="another worker is at work; waiting …")
-        # Only that is noted here, since the signal may come while this thread holds a lock.
+        # This only sets a field, since the signal may come while this thread holds a lock.
         signal.signal(signal.SIGTERM, lambda *_: self._end())
 
     def run(self) -> None:
@@ -191,14 +191,14 @@ class _Watch(threading.Thread):
             self.fault = error
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         time.sleep(_PATIENCE)
-        # It does not come back from wherever it is.
+        # The main thread is stuck.
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _end(self) -> None:
         self._ending_since = self._ending_since or time.monotonic()
 
     def _is_over(self) -> bool:
-        """Whether somebody wants the jobs, or the worker, to end."""
+        """Whether the jobs, or the worker, are to end."""
         jobs, since = self.jobs, self._ending_since
         if not jobs:
             return since is not None
@@ -209,9 +209,9 @@ class _Watch(threading.Thread):
         return bool(self._run(sql, jobs=[job.id for job in jobs]))
 
     def _hear(self) -> None:
-        """Wait a moment for news: of work, or of the end of whoever has started us."""
+        """Wait a moment for news: of work, or of the end of the parent process."""
         heard: list[Any] = [self._connection]
-        # Nothing is ever sent there: it ends with them.
+        # Nothing is ever sent there: it closes when the parent ends.
         heard += [sys.stdin] if self._ending_since is None else []
         ready, _, _ = select.select(heard, [], [], _TICK)
         if sys.stdin in ready:
@@ -223,7 +223,7 @@ class _Watch(threading.Thread):
 
 
 class Worker:
-    """Does what was claimed."""
+    """Does the claimed jobs."""
 
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings = settings
@@ -231,7 +231,7 @@ class Worker:
         self._build_options = BuildOptions(standby=Standby())
 
     def run(self, watch: _Watch) -> None:
-        """Do what there is to do, until the watch interrupts it."""
+        """Work until the watch interrupts it."""
         stand_by(self._settings.database, self._build_options)
         swept = -_SWEEP
         while True:
@@ -248,9 +248,8 @@ class Worker:
                 watch.news.clear()
 
     def do(self, jobs: Sequence[Job]) -> None:
-        """Do what was claimed. Raises DatabaseFault or DatabaseUnreachable if it is to be again.
-
-        KeyboardInterrupt may end it anywhere; see `tell_interrupted`.
+        """Do the claimed jobs. Raises DatabaseFault or DatabaseUnreachable if they are to be
+        repeated. KeyboardInterrupt may end it anywhere; see `tell_interrupted`.
         """
         if jobs[0].awaits_build:
             self._build(jobs)
@@ -260,7 +259,7 @@ class Worker:
             self._write(jobs[0])
 
     def tell_interrupted(self, jobs: Sequence[Job]) -> None:
-        """Somebody has cancelled the jobs, or the worker is to end and they are done later."""
+        """Either the jobs were cancelled, or the worker is to end and they are done later."""
         for job in jobs:
             if self._store.find(job.id).cancel_requested:
                 result = None if job.awaits_build else self._loaded(job)
@@ -282,11 +281,11 @@ class Worker:
             if job.kind in ("undo", "redo"):
                 result = self._change(job, again=job.attempts > 1)
             else:
-                # What an earlier attempt has committed before it was killed stays as it is.
+                # What an earlier attempt committed before it was killed stays.
                 result = self._loaded(job) or self._load(job, report)
         except (DatabaseFault, DatabaseUnreachable) as error:
             if job.attempts < _PATIENT_ATTEMPTS:
-                # Perhaps the server is being started again.
+                # The server may be restarting.
                 raise
             self._store.end(job.id, "failed", error=of_error(error))
         except LabmartError as error:
@@ -302,7 +301,7 @@ class Worker:
         names = {
             str(spooled(spool, job.id, number)): file.name for number, file in enumerate(job.files)
         }
-        # Whoever uploads several at once has given them no order.
+        # Files uploaded together have no order.
         paths = in_reading_order(names, names.__getitem__)
         options = replace(options_of(job.options), loaded_by=_loaded_by(job), names=names)
         tables = load(paths, self._settings.database, options, report)
@@ -319,7 +318,7 @@ class Worker:
         return Result(files=files) if files else None
 
     def _change(self, job: Job, *, again: bool) -> Result:
-        """Undo or redo a load; `again` when it may have been done before the worker was killed."""
+        """Undo or redo a load; `again` if it may have been done before the worker was killed."""
         options, undo = job.options, job.kind == "undo"
         assert options.load_id is not None
         with open_store(self._settings.database.profile) as store:
@@ -328,7 +327,7 @@ class Worker:
             calls = {load.call_id for load in asked}
             if options.together:
                 asked = [load for load in loads if load.call_id in calls]
-            # Of files that came together some may have been undone alone.
+            # Of files that came together, some may have been undone separately.
             due = [load.load_id for load in asked if (load.status == ledger.REVERTED) != undo]
             if again and asked and not due:
                 return Result(loads={load.load_id: load.status for load in asked})
@@ -339,11 +338,11 @@ class Worker:
     def _build(self, jobs: Sequence[Job]) -> None:
         database = self._settings.database
         report, problem = None, None
-        # Who called without a token is not known by name.
+        # A caller without a token has no name.
         callers = dict.fromkeys(job.created_by for job in jobs if job.created_by != LOCAL)
         options = replace(
             self._build_options,
-            # Whoever asks for a build has one; after a load what has changed is enough.
+            # A requested build always runs; after a load, changes are enough.
             full=any(job.kind == "build" for job in jobs),
             by=", ".join(callers),
         )
@@ -367,7 +366,7 @@ class Worker:
                     detail = f"The build failed: {names}. {summary(run)}."
                     problem = Problem(500, "build-failed", detail)
             if problem is None:
-                # What cannot be told of it does not make the build fail.
+                # An error in this report does not make the build fail.
                 with suppress(LabmartError):
                     _add_accounts(jobs, database)
         except LabmartError as error:
@@ -379,7 +378,7 @@ class Worker:
 
 
 class _JobReport(LoadReport):
-    """The progress of jobs, at a pace of its own."""
+    """The progress of jobs, reported at its own pace."""
 
     def __init__(
         self, store: JobStore, jobs: Sequence[Job], step: Literal["loading", "building"]
@@ -391,16 +390,16 @@ class _JobReport(LoadReport):
         self.tables: list[Table] = []
 
     def say(self, text: str) -> None:
-        """What there is to say is in the job's result."""
+        """Messages are in the job's result."""
 
     def working(self, text: str) -> None:
-        # Fetching and unpacking is told as the work on a file.
+        # Fetching and unpacking is reported as work on a file.
         if self._progress.step == "loading":
             self._advance(file=printable(text), records=0, bytes=0, bytes_total=0)
         elif dbt_says := re.match(r"\d+ of (\d+): ", text):
             self._advance(nodes_total=int(dbt_says[1]))
         else:
-            # At the end of a build, how far it came is told at once.
+            # At the end of a build its progress is written at once.
             self._advance(now=not text)
 
     def advance(self, position: int, records: int) -> None:
@@ -422,7 +421,7 @@ class _JobReport(LoadReport):
 
 
 def _file_result(table: Table, *, refused: bool = False) -> FileResult:
-    """What became of a table. `refused`: nothing was loaded, because of another one too."""
+    """What became of a table. `refused`: nothing was loaded, perhaps because of another table."""
     parser, rejections, known = table.parser, table.rejections, table.state == "known"
     notes = [*table.notes, table.step.takes]
     if known:
@@ -448,7 +447,7 @@ def _file_result(table: Table, *, refused: bool = False) -> FileResult:
 
 
 def _add_accounts(jobs: Sequence[Job], database: Database) -> None:
-    """Tell of the loads of the jobs what the build has found in their rows."""
+    """Add to the jobs' loads what the build has found in their rows."""
     results = [job.result for job in jobs if job.result]
     files: dict[object, FileResult] = {
         file.load_id: file for result in results for file in result.files if file.state == "loaded"
@@ -470,5 +469,5 @@ def _add_accounts(jobs: Sequence[Job], database: Database) -> None:
 
 
 def _loaded_by(job: Job) -> str:
-    """What the ledger has in `loaded_by`."""
+    """The value of `loaded_by` in the ledger."""
     return f"{job.created_by} (job {job.id})"
