@@ -21,8 +21,8 @@ The path of a file, `labmart load plate.xlsx`:
 From there to the published tables, `labmart run`:
 
     build         one build from start to end: reads the seeds, reports failures, publishes
-      dbt         runs dbt in dbt_process, which can be started in advance; fingerprints what marts
-                  are made from, so that a build that would change nothing is skipped
+      dbt         runs dbt in dbt_process, which can be started in advance; says what marts are made
+                  from, so that a build that would change nothing is skipped
     publications/ replaces the previous build with a green one in one step, and can go back
     spark_server  the server that computes the lake when none is named
     contract      the marts as dbt's YAML declares them: columns, types, order, meaning
