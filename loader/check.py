@@ -1,10 +1,10 @@
-"""`labmart load --check`: what the models make of the files, without loading them.
+"""`labmart load --check`: what the models would make of the files, without loading them.
 
-The files are written as in any load, but never committed. In the same transaction every model that
-the verdict needs is worked out as a temporary table, once before the files are written and once
-with them; then all of it is rolled back. Meanwhile no other load begins.
+The files are written as in any load, but never committed. In the same transaction, every model the
+verdict needs is computed as a temporary table, once before the files are written and once after;
+then everything is rolled back. No other load can begin meanwhile.
 
-The seeds are read from their files: what counts without any load may never have been built.
+The seeds are read from their files, because they may never have been built.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from loader.show import COUNTS, ISSUES, RECONCILIATION, Account, unread
 
 _MARTS = (ISSUES, COUNTS, RECONCILIATION, DEFAULT_MART, "users", "experiments", "compounds")
 _OPEN = "select count(*) from {input_issues} where status = 'open'"
-# What is told of the marts before and after: its name, and the SQL of its value.
+# The figures reported before and after: name, and SQL of the value.
 _FIGURES = {
     "users": "select count(*) from {users}",
     "experiments": "select count(*) from {experiments}",
@@ -47,19 +47,19 @@ _EXAMPLES = 10
 def check(
     paths: Sequence[str], database: Database, options: LoadOptions, report: LoadReport
 ) -> list[Table]:
-    """Tell what would come of loading the files. Raises as `load` does, and BuildFailed."""
+    """Report what loading the files would change. Raises as `load` does, and BuildFailed."""
     if database.project.marts_file.exists():
         judge = partial(_Verdict, database, report.say, options.max_rejected)
         try:
             return load(paths, database, options, report, judge)
         except DatabaseFault as fault:
-            # Whoever may only read can have the form checked all the same.
+            # Users with read access only can still have the form checked.
             report.say(f"The rows cannot be judged. {fault}")
     return load(paths, database, options, report)
 
 
 class _Verdict:
-    """The models of a project, worked out before and after files are written.
+    """The models of a project, computed before and after files are written.
 
     Raises BuildFailed if dbt cannot compile them.
     """
@@ -78,7 +78,7 @@ class _Verdict:
             self._before = _figures(store, self._create("before"))
 
     def __call__(self, tables: Sequence[Table]) -> list[str]:
-        """Tell what would become of the records written, and of the figures; what refuses them."""
+        """Report what would become of the records and the figures; return what refuses them."""
         store = self._store
         if not store.runs_models:
             self._say("On this engine only the form of the files is checked; a build judges rows.")
@@ -108,7 +108,7 @@ class _Verdict:
         return problems
 
     def _create(self, when: str) -> dict[str, str]:
-        """Make all of it as temporary relations; their names in SQL."""
+        """Create all seeds and models as temporary relations; return their SQL names."""
         store = self._store
         own = {
             node["relation_name"]: quote(f"labmart_{when}_{node['name']}") for node in self._nodes
@@ -128,7 +128,7 @@ class _Verdict:
 
 
 def _in_order(manifest: Manifest) -> list[Mapping[str, Any]]:
-    """The seeds and the compiled models, in an order in which each can be created."""
+    """The seeds and the compiled models, in dependency order."""
     nodes = {
         key: node
         for key, node in manifest["nodes"].items()
@@ -140,7 +140,7 @@ def _in_order(manifest: Manifest) -> list[Mapping[str, Any]]:
 
 
 def _fill(store: RawStore, name: str, path: Path) -> None:
-    """Make a temporary table of a seed, as dbt reads it: text, an empty cell is NULL."""
+    """Create a temporary table from a seed, as dbt reads it: text, with empty cells as NULL."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = [row for row in csv.reader(file) if row]
     columns = ", ".join(f"{quote(column)} text" for column in header)
@@ -160,7 +160,7 @@ def _figures(store: RawStore, names: Mapping[str, str]) -> Sequence[object]:
 
 
 def _issues(store: RawStore, names: Mapping[str, str], table: Table) -> Iterator[str]:
-    """What would be wrong: by rule, the first of the lines, and what helps."""
+    """What would be wrong: counts by rule, the first lines, and remedies."""
     which = f"where load_id = {table.entry.load_id:d}"
     rules = store.run(
         "select severity, rule, open_issues, column_name, unreadable_cells, filled_cells, remedy "

@@ -1,29 +1,29 @@
 """What can go wrong, and the exit codes.
 
     LabmartError
-    ├── UsageError (2)               the call cannot be meant as it stands
+    ├── UsageError (2)               the call makes no sense as given
     │   ├── ConfigError              a YAML file, or the project itself, cannot be used
     │   ├── NothingToLoad            a PATH means no file
-    │   ├── MissingExtra, MissingJava   what an address or engine needs is not installed
+    │   ├── MissingExtra, MissingJava   something an address or engine needs is not installed
     │   ├── UnknownMart, UnknownColumn
-    │   ├── NotBuilt, Outdated       a mart's relation is not there, or lacks a declared column
+    │   ├── NotBuilt, Outdated       a mart's relation is missing, or lacks a declared column
     │   ├── UnknownLoad, WrongStatus
     │   └── BadParameter             of a request to the service
     ├── FileRefused (3)              one input file cannot be read as it is
-    │   └── NoTable                  a text that has nothing of a table of ours, as a README
-    ├── FilesRefused (3)             the same of all files of a call; nothing was written
+    │   └── NoTable                  a text that is not a table, such as a README
+    ├── FilesRefused (3)             the same for all files of a call; nothing was written
     ├── BuildFailed (1)              dbt failed at a model, a test, or another command
     ├── QueryFailed (1)              the database refused a query
     ├── DatabaseFault (4)            the database failed in the middle of the work
     ├── DatabaseUnreachable (4)      no usable connection, or no embedded server
     └── QueryTooSlow, TooBusy (4)    a request to the service took, or would wait, too long
 
-Each says what is wrong, where, and what to do next. A fault has a class of its own where somebody
-catches it, or where the service answers it with a kind and a status of its own; all others are a
-sentence of the class above.
+Each says what is wrong, where, and what to do next. A fault has its own class only if some code
+catches it, or if the service answers it with its own kind and status; all others are messages of
+the class above.
 """
 
-# ruff: noqa: N818 -- a name says the fault; that it is an error, its base class says.
+# ruff: noqa: N818 -- the name states the fault; the base class says that it is an error
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ EXIT_INTERRUPTED = 130
 
 
 class LabmartError(Exception):
-    """Anything expected to go wrong. `str()` of it is a message for a person."""
+    """Any expected fault. `str()` gives a message for the user."""
 
     exit_code = EXIT_USAGE
-    # What the service answers with.
+    # HTTP status in the service.
     status = 422
 
 
 class UsageError(LabmartError):
-    """The call cannot be meant as it stands."""
+    """The call makes no sense as given."""
 
 
 class ConfigError(UsageError):
-    """A YAML file of the project is missing, unreadable or says what labmart cannot use."""
+    """A YAML file of the project is missing, unreadable, or has content labmart cannot use."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
@@ -145,7 +145,7 @@ class BadParameter(UsageError):
 
 @dataclass(frozen=True)
 class ProposedColumn:
-    """A declared column, and the cell of a header that it may be; None if none is close."""
+    """A declared column and the header cell that may mean it; None if none is close."""
 
     column: str
     required: bool
@@ -154,7 +154,7 @@ class ProposedColumn:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a header may mean if its file is for an input."""
+    """What a header may mean if its file belongs to an input."""
 
     input: str
     columns: tuple[ProposedColumn, ...]
@@ -162,9 +162,9 @@ class Proposal:
 
 @dataclass(frozen=True)
 class RefusedHeader:
-    """The cells of a header that means no input as it stands, and what `--map` could say of it.
+    """The cells of a header that matches no input, and how `--map` could map them.
 
-    `where` is `line 3`, `row 3` or "". There is a proposal for each input, the likeliest first.
+    `where` is `line 3`, `row 3` or "". There is one proposal per input, the likeliest first.
     """
 
     where: str
@@ -175,7 +175,7 @@ class RefusedHeader:
 class FileRefused(LabmartError):
     """One input file cannot be read as it is. `problem` begins with `:` or `, line N:`.
 
-    `header` is there if other names for columns could mend it.
+    `header` is set if other names for columns could fix it.
     """
 
     exit_code = EXIT_FILE
@@ -188,13 +188,13 @@ class FileRefused(LabmartError):
 
 
 class NoTable(FileRefused):
-    """A text that names no column of an input and has no rows: one of a folder is passed over."""
+    """A text that names no column of an input and has no rows; inside a folder it is skipped."""
 
 
 class FilesRefused(LabmartError):
     """Input files cannot be read as they are; nothing was written. Lists every problem found.
 
-    `headers` has the ones that other names for columns could mend, by file.
+    `headers` has, by file, those that other names for columns could fix.
     """
 
     exit_code = EXIT_FILE
@@ -215,7 +215,7 @@ class FilesRefused(LabmartError):
 
 
 class BuildFailed(LabmartError):
-    """dbt failed. For its models and tests a report has been written to stderr by then."""
+    """dbt failed. Failures of models and tests have already been reported on stderr."""
 
     exit_code = EXIT_BUILD
 
@@ -250,7 +250,7 @@ class TooBusy(LabmartError):
 class DatabaseFault(LabmartError):
     """The database failed in the middle of the work; its transaction left no trace.
 
-    `outcome` says so; when the connection breaks during the commit itself, nobody can know.
+    `outcome` says so; if the connection breaks during the commit itself, the outcome is unknown.
     """
 
     exit_code = EXIT_DATABASE
@@ -268,12 +268,12 @@ class DatabaseUnreachable(LabmartError):
 
 
 def no_such(kind: str, name: str, known: Sequence[str]) -> str:
-    """The sentence on a name that none of a kind has."""
+    """The message for an unknown name."""
     near = did_you_mean(name, known)
     return f"There is no {kind} {name!r}.{near} The {kind}s are: {', '.join(known)}."
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """A sentence with a space before it, or ''."""
+    """A suggestion with a leading space, or ''."""
     near = get_close_matches(word, known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""The history of loads for people: `labmart loads`, and what undo, redo and prune say."""
+"""The history of loads for users: `labmart loads`, and the messages of undo, redo and prune."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loader.ledger import Load
 from loader.printable import listed
 from loader.show import Account, accounts, display, print_rows
 
-# The ledger knows the lines that could not be split; a build, which rows were rejected.
+# The ledger knows the lines that could not be split; only a build knows the rejected rows.
 _REJECTED = ("rejected_lines", "rejected_rows", "rejected")
 COLUMNS = tuple(
     Column(name, type_)
@@ -24,7 +24,7 @@ COLUMNS = tuple(
     for name in (_REJECTED if ledger_name == "records_rejected" else (ledger_name,))
 )
 BUILD = "Run `labmart build` to bring the tables up to date."
-# What fits a terminal; the other formats have all columns.
+# The columns that fit a terminal; other formats have them all.
 _IN_A_TABLE = (
     *("load_id", "status", "input", "file", "records_read"),
     *("rejected", "finished_at", "loaded_by"),
@@ -33,7 +33,7 @@ _NAMED = 5
 
 
 def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
-    """Print the ledger by load_id; with a limit the newest loads. stderr says how many."""
+    """Print the ledger by load_id; with a limit, the newest loads. Their number goes to stderr."""
     names = _IN_A_TABLE if format_ == "table" else [column.name for column in COLUMNS]
     columns = tuple(column for column in COLUMNS if column.name in names)
     rows, total = load_rows(database, columns, limit)
@@ -46,9 +46,9 @@ def show_loads(database: Database, *, format_: str, limit: int | None) -> None:
 def load_rows(
     database: Database, columns: Sequence[Column] = COLUMNS, limit: int | None = None
 ) -> tuple[list[Row], int]:
-    """The newest loads, by load_id, and how many there are in all.
+    """The newest loads, by load_id, and the total number of loads.
 
-    Which rows are rejected is known once a build has judged them; it judges current loads.
+    Rejected rows are known only after a build, and a build judges only current loads.
     """
     with _store(database, write=False) as store:
         loads = store.loads()
@@ -71,7 +71,7 @@ def load_rows(
 
 
 def change_loads(database: Database, load_ids: Sequence[int], *, undo: bool) -> str:
-    """Undo or redo loads; what a person should know of it. Raises UnknownLoad or WrongStatus."""
+    """Undo or redo loads and return a message. Raises UnknownLoad or WrongStatus."""
     with _store(database, write=True) as store:
         before = store.loads()
         new = store.mark(load_ids, undone=undo)
@@ -80,19 +80,19 @@ def change_loads(database: Database, load_ids: Sequence[int], *, undo: bool) -> 
 
 
 def prune_loads(database: Database, *, check: bool) -> str:
-    """Delete the loads that are not current, or with `check` only tell.
+    """Delete the loads that are not current; with `check`, only report them.
 
-    The space is free for new rows once PostgreSQL has vacuumed the tables, which it does by
-    itself; doing it here would let the person wait for as long as a load takes.
+    PostgreSQL's autovacuum then frees the space for new rows; vacuuming here would take as long as
+    a load.
     """
-    # A build reads the ledger first and the rows later: they must stay until it has ended.
+    # A build reads the ledger first and the rows later, so the rows must stay until it ends.
     turn = nullcontext() if check else one_build_at_a_time(database.project)
     with turn, _store(database, write=not check) as store:
         gone = ledger.not_current(store.loads())
         if not check:
             store.delete(gone)
             store.commit()
-            # In the lake somebody may have made one of them current meanwhile.
+            # In the lake, another call may have made one of them current meanwhile.
             left = {load.load_id for load in store.loads()}
             gone = [load for load in gone if load.load_id not in left]
     return "\n".join(after_prune(gone, check=check))
@@ -108,7 +108,7 @@ def _store(database: Database, *, write: bool) -> Iterator[RawStore]:
 def after_change(
     before: Sequence[Load], load_ids: Sequence[int], new: Mapping[int, str]
 ) -> list[str]:
-    """What an undo or redo amounts to: `before` is the ledger as it was, `new` what it gave."""
+    """The effect of an undo or redo: `before` is the old ledger, `new` the changed statuses."""
     now = ledger.after(before, new)
     takers = ledger.takers(now)
     words = {ledger.REVERTED: "is undone", ledger.CURRENT: "is current again"}
@@ -126,7 +126,7 @@ def after_change(
 
 
 def after_prune(gone: Sequence[Load], *, check: bool) -> list[str]:
-    """How many rows of which loads were deleted, or would be."""
+    """How many rows of which loads were, or would be, deleted."""
     if not gone:
         return ["Every load is current; there is nothing to delete."]
     word = "would be deleted" if check else "deleted"

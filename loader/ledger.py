@@ -1,15 +1,15 @@
-"""The ledger: which loads are current, and what undo, redo and prune make of that.
+"""The ledger: which loads are current, and how undo, redo and prune change that.
 
-A load's status follows from all the rows of the ledger, so undo and redo can come in any order:
+A load's status follows from all rows of the ledger, so undo and redo work in any order:
 
     reverted    a person undid it
-    superseded  not reverted, and a later load that is not reverted took its place: one of a later
-                call that replaces its input, or one that brought the same content again
+    superseded  not reverted, but replaced by a later load that is not reverted: one from a later
+                call that replaces its input, or one with the same content
     current     neither
 
-Only whether a load is reverted is remembered; the rest is calculated anew after every change. The
-same content is the same bytes, or the same sheet of the same bytes, in the same input. It comes
-again when it is read in another way, or when it arrives again after others.
+Only "reverted" is remembered; the rest is recomputed after every change. The same content means
+the same bytes, or the same sheet of the same bytes, in the same input. It is loaded again when it
+is read differently, or when it arrives again after other files.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from loader.printable import printable
 
 CURRENT, SUPERSEDED, REVERTED = "current", "superseded", "reverted"
 APPEND, REPLACE = "append", "replace"
-# What a reading says of the sheet, and of the names in the header (--map).
+# Keys of a reading: the sheet, and the names in the header (--map).
 SHEET, NAMES = "sheet", "names"
-# Whoever copies a folder gives its files times in any order, and those of an archive are rounded:
-# so close together they do not tell which file is the newer one.
+# Copying a folder sets file times in any order, and archives round them: times this close do not
+# show which file is newer.
 _SAME_MOMENT = timedelta(seconds=2)
 # Input, SHA-256, sheet.
 Content = tuple[str, str, object]
@@ -40,12 +40,12 @@ Content = tuple[str, str, object]
 class Load:
     """One row of the ledger: one file, or one sheet of it, in one input.
 
-    `call_id` is the load_id of the first load of the call that brought it. `reading` is a JSON
-    object of what was said about how to read the file, and of the `sheet` that was read.
-    `arrived_at` is when the file was last changed, or when it came where nothing else is known. The
-    next five are what was said of its cells: loader.sources.CellFormats. `columns_ignored` is a
-    JSON array of the header's names that mean no declared column; None where there are none.
-    `header` is one of all its names as written, empty where the file has none.
+    `call_id` is the load_id of the first load in the same call. `reading` is a JSON object of the
+    options for reading the file, and the `sheet` that was read. `arrived_at` is when the file was
+    last changed, or else when it arrived. The next five fields describe its cells:
+    loader.sources.CellFormats. `columns_ignored` is a JSON array of the header names that match no
+    declared column, or None. `header` is a JSON array of all its names as written, empty for a file
+    without a header.
     """
 
     load_id: int
@@ -74,7 +74,7 @@ class Load:
 
     @property
     def said(self) -> Mapping[str, object]:
-        """What `reading` says."""
+        """`reading`, parsed."""
         return _parsed(self.reading)
 
     @property
@@ -83,12 +83,12 @@ class Load:
 
     @property
     def names(self) -> list[str]:
-        """What a person said of the names in its header, `NAME=COLUMN`."""
+        """The names given for its header, as `NAME=COLUMN`."""
         names = self.said.get(NAMES)
         return names if isinstance(names, list) else []
 
 
-# A ledger of thousands of loads is gone through many times, and most of them were read alike.
+# A ledger of thousands of loads is scanned many times, and most loads were read alike.
 @lru_cache(maxsize=1 << 14)
 def _parsed(reading: str) -> Mapping[str, object]:
     return MappingProxyType(json.loads(reading or "{}"))
@@ -98,8 +98,8 @@ def _parsed(reading: str) -> Mapping[str, object]:
 class Step:
     """What a call does with a file.
 
-    `known` says where its content is already; '' if it is to be loaded. `takes` says whose place
-    it takes then, and why; '' if nobody's.
+    `known` says where its content is already loaded; '' means it is to be loaded. `takes` says
+    which load it then replaces, and why; '' means none.
     """
 
     known: str = ""
@@ -107,7 +107,7 @@ class Step:
 
 
 def said_of(loads: Sequence[Load]) -> dict[str, dict[str, object]]:
-    """What was said of how to read the bytes that are current, by their SHA-256."""
+    """The read options of current files, by SHA-256."""
     should = statuses(loads)
     return {
         load.sha256: {name: value for name, value in load.said.items() if name != SHEET}
@@ -117,9 +117,9 @@ def said_of(loads: Sequence[Load]) -> dict[str, dict[str, object]]:
 
 
 def named(loads: Sequence[Load]) -> list[Load]:
-    """The last load of each header of whose names something was said; the newest first.
+    """For each header that was given names, its last load; newest first.
 
-    An undone load says nothing.
+    Undone loads do not count.
     """
     by_header: dict[str, Load] = {}
     for load in reversed(loads):
@@ -129,7 +129,7 @@ def named(loads: Sequence[Load]) -> list[Load]:
 
 
 def statuses(loads: Sequence[Load]) -> dict[int, str]:
-    """The status of every load; of the loads' own it is only read which are reverted."""
+    """The status of every load, computed from which loads are reverted."""
     calculated = {load_id: SUPERSEDED if by else CURRENT for load_id, by in takers(loads).items()}
     return calculated | {load.load_id: REVERTED for load in loads if load.status == REVERTED}
 
@@ -137,7 +137,7 @@ def statuses(loads: Sequence[Load]) -> dict[int, str]:
 def changes(
     loads: Sequence[Load], marks: Mapping[int, str] = MappingProxyType({})
 ) -> dict[int, str]:
-    """The new statuses of the loads whose status changes, once some are undone or redone."""
+    """The new status of each load that changes when the `marks` are applied."""
     should = statuses(after(loads, marks))
     return {
         load.load_id: should[load.load_id] for load in loads if load.status != should[load.load_id]
@@ -152,12 +152,12 @@ def after(loads: Sequence[Load], new: Mapping[int, str]) -> list[Load]:
 
 
 def plan(loads: Sequence[Load], incoming: Sequence[Load], *, replace: bool) -> list[Step]:
-    """What a call does with each of the files or sheets that it brings, as they would be loads.
+    """What a call does with each incoming file or sheet, given as the load it would become.
 
-    What is current and was read in the same way is not loaded again, unless it has arrived again
-    and another load of its input stands, or comes with the call, in between. When they replace, an
-    input is left alone if exactly its current loads are given again in their order; else all that
-    is given for it is loaded anew.
+    Content that is current and was read in the same way is not loaded again, unless it arrives
+    again and another load of its input, old or new, lies in between. With `replace`, an input is
+    left alone if exactly its current loads are given again in their order; otherwise everything
+    given for it is loaded again.
     """
     kept = [load for load in loads if load.status != REVERTED]
     steps: dict[int, Step] = {}
@@ -169,7 +169,7 @@ def plan(loads: Sequence[Load], incoming: Sequence[Load], *, replace: bool) -> l
 
 
 def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> list[Step]:
-    """The steps for files of one input, of which these loads are not reverted."""
+    """The steps for files of one input; `loads` are its loads that are not reverted."""
     should = statuses(loads)
     current = [load for load in loads if should[load.load_id] == CURRENT]
     by_content = {load.content: load for load in current}
@@ -179,28 +179,28 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
         is_known = replace or (file.content, file.arrived_at) in arrivals
         return not is_known and file.arrived_at > load.arrived_at - _SAME_MOMENT
 
-    # For each file its load, if that was read in the same way.
+    # For each file, its current load if that was read in the same way.
     same = [by_content.get(file.content) for file in files]
     for at, (file, load) in enumerate(zip(files, same, strict=True)):
         if load and file.said != load.said:
             same[at] = None
     if replace:
-        # What is given twice counts where it comes last.
+        # A file given twice counts at its last position.
         ids = dict.fromkeys(load.load_id if load else 0 for load in reversed(same))
         if list(ids) != [load.load_id for load in reversed(current)]:
             same = [None] * len(files)
-    # Where each load that arrives again does so last.
+    # The last position at which each load arrives again.
     comes_at = {
         load.load_id: at
         for at, (file, load) in enumerate(zip(files, same, strict=True))
         if load and has_come_again(file, load)
     }
-    # Files that arrive again in the order in which they were loaded change nothing. This is the
-    # last of the loads that stand before the file at hand.
+    # Files that arrive again in their load order change nothing. This is the last load that
+    # precedes the file at hand.
     last = max((load.load_id for load in current if load.load_id not in comes_at), default=0)
     steps: list[Step] = []
     loaded = 0
-    # Of each content that is loaded: its file, and how many were loaded with it.
+    # For each content loaded: its file, and how many had been loaded by then.
     came: dict[Content, tuple[str, int]] = {}
     for at, (file, load) in enumerate(zip(files, same, strict=True)):
         content = file.content
@@ -227,18 +227,18 @@ def _steps(loads: Sequence[Load], files: Sequence[Load], *, replace: bool) -> li
 
 
 def escaped(part: str) -> str:
-    """A sheet's name as it stands in a reading, and after a `#` in a file's: `plate.xlsx#Plate 1`.
+    """A sheet's name as written in a reading, and after `#` in a file name: `plate.xlsx#Plate 1`.
 
-    The last `#` is the one before the sheet, and no `/` follows: in a sheet's name these two stand
-    as `%23` and `%2F`.
+    `#` and `/` in a sheet's name become `%23` and `%2F`, so the last `#` always precedes the sheet
+    and no `/` follows it.
     """
-    # What looks escaped already is escaped once more, so that no two names become one.
+    # What already looks escaped is escaped again, so that different names stay different.
     escaped = re.sub("%(?=2[35F])", "%25", part).replace("#", "%23").replace("/", "%2F")
     return printable(escaped)
 
 
 def mark(loads: Sequence[Load], load_ids: Sequence[int], *, undone: bool) -> dict[int, str]:
-    """The statuses that change when loads are undone, or that is taken back, all or none of them.
+    """The statuses that change when loads are undone or redone, all or none of them.
 
     Raises UnknownLoad or WrongStatus.
     """
@@ -259,15 +259,15 @@ def mark(loads: Sequence[Load], load_ids: Sequence[int], *, undone: bool) -> dic
 
 
 def not_current(loads: Sequence[Load]) -> list[Load]:
-    """What prune deletes."""
+    """The loads that prune deletes."""
     should = statuses(loads)
     return [load for load in loads if should[load.load_id] != CURRENT]
 
 
 def takers(loads: Sequence[Load]) -> dict[int, int]:
-    """For each load the last one that takes its place if it is not reverted; 0 if there is none."""
+    """For each load, the last load that would replace it if it is not reverted; 0 if none."""
     standing = [load for load in loads if load.status != REVERTED]
-    # In the lake the loads of two calls at once have numbers between each other.
+    # In the lake, the load_ids of concurrent calls can interleave.
     by_call = sorted(standing, key=lambda load: (load.call_id, load.load_id))
     replacing = {load.input: load for load in by_call if load.mode == REPLACE}
     standing.sort(key=lambda load: load.load_id)

@@ -1,9 +1,8 @@
 """One call of `labmart load` from start to end.
 
-All files are recognised before anything is written. Then they are written in one transaction, each
-with its row of the ledger, counted again, and committed together. As soon as one file is refused
-nothing can be committed any more; the others are still read to the end, so that the person gets
-every problem of every file at once.
+All files are recognised before anything is written. They are then written in one transaction, each
+with its ledger row, recounted, and committed together. If one file is refused, nothing is
+committed, but the others are still read to the end so that all problems are reported at once.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from loader.progress import Report, duration, size_of
 from loader.project import person
 from loader.sources import EXTRA, Input, ReadOptions, read_inputs, restricted
 
-# What helps if many lines are rejected by a rule and the file was not read as it is meant.
+# What may help when a rule rejects many lines because the file was read the wrong way.
 _HINTS = {
     "undecodable": " If the encoding is another one, say it with --encoding.",
     "broken_quoting": " If the marks are part of the text, say --quote none.",
@@ -47,11 +46,11 @@ _HINTS = {
         " If the header does not name each cell (R's row names), write it with a name for each."
     ),
 }
-# A refusal tells so many of the rejected lines.
+# How many rejected lines a refusal shows.
 _EXAMPLES = 3
-# So many of what was said of headers are tried on a file that is refused without it.
+# How many remembered sets of header names are tried on a file.
 _REMEMBERED = 20
-# Of more files of one call only the first and the last are named.
+# Beyond this many files, only the first ones and the last are named.
 _NAMED = 6
 
 
@@ -64,14 +63,14 @@ class MaxRejected:
 
     @classmethod
     def parse(cls, text: str) -> MaxRejected:
-        """Read `20` or `10%`. Raises ValueError with a sentence."""
+        """Parse `20` or `10%`. Raises ValueError with a readable message."""
         match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*(%?)\s*", text)
         if match is None or (not match[2] and "." in match[1]):
             raise ValueError(f"{text!r} is neither a number of lines (20) nor a share (10%).")
         return cls(float(match[1]), is_share=bool(match[2]))
 
     def allows(self, rejected: int, read: int) -> bool:
-        """Whether so many of the records read are few enough."""
+        """Whether this many rejected records are within the limit."""
         return rejected <= (self.number * read / 100 if self.is_share else self.number)
 
     def __str__(self) -> str:
@@ -82,10 +81,10 @@ class MaxRejected:
 class LoadOptions:
     """What a call asks for; `input` restricts the files to one input.
 
-    `max_rejected` is 10 % of the lines if it is not said; if it is, `check` judges rejected rows by
-    it as well. `allow_empty` lets files without a record replace all that was loaded.
-    `names` is what the ledger calls a PATH, where that is not the PATH itself. `loaded_by` is told
-    in the ledger; '' means the account that runs the call.
+    `max_rejected` defaults to 10 % of the lines; if given, `check` applies it to rejected rows as
+    well. `allow_empty` lets files without records replace everything that was loaded. `names` maps
+    a PATH to its name in the ledger, where they differ. `loaded_by` is recorded in the ledger; ''
+    means the account that runs the call.
     """
 
     replace: bool = False
@@ -101,13 +100,12 @@ class LoadOptions:
 
 @dataclass
 class Table:
-    """A recognised file, or a sheet of one, and what becomes of it.
+    """A recognised file, or a sheet of one, and its outcome.
 
-    `entry` is its row of the ledger; the numbers in it are 0 until it has been read, and `load_id`
-    is if it is not written. `file_state` is what the file was like when it was looked at: its size,
-    when it was written, and which file it is. `named_as` is a load with the same header, whose
-    names for it are this one's. `state` is "loaded", "read" (with `check`), "known" (the `step`
-    says where) or "refused".
+    `entry` is its ledger row; its numbers are 0 until the file has been read, and `load_id` stays 0
+    if it is not written. `file_state` is the file's size, modification time and inode when it was
+    recognised. `named_as` is an earlier load with the same header, whose `--map` names apply here.
+    `state` is "loaded", "read" (with `check`), "known" (`step` says where) or "refused".
     """
 
     file: LocalFile
@@ -121,7 +119,7 @@ class Table:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know; complete after the last batch."""
+        """Notes for the user; complete after the last batch."""
         if self.named_as is None:
             return self.parser.notes
         names = ", ".join(self.named_as.names)
@@ -139,7 +137,7 @@ class Table:
 
 
 class LoadReport(Report):
-    """Tells of a load, too: how far each table is, and what became of it."""
+    """Also reports on a load: the progress and the outcome of each table."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +148,7 @@ class LoadReport(Report):
         self._table, self._begun_at = table, time.monotonic()
 
     def advance(self, position: int, records: int) -> None:
-        """So many bytes of the file and records have been read; comes from another thread."""
+        """Report the bytes and records read so far. Called from another thread."""
         if self._live and self._table is not None:
             seconds = time.monotonic() - self._begun_at
             self.working(_progress_line(self._table, position, records, seconds))
@@ -160,8 +158,8 @@ class LoadReport(Report):
             self.say(line)
 
 
-# Begun before anything is written, it tells in the end what would become of the tables that were,
-# and gives what refuses them.
+# Called before anything is written. The function it returns is called with the written tables,
+# reports what would become of them, and returns the problems that refuse them.
 Judge = Callable[[RawStore], Callable[[Sequence[Table]], list[str]]]
 
 
@@ -172,10 +170,10 @@ def load(
     report: LoadReport,
     judge: Judge | None = None,
 ) -> list[Table]:
-    """Load the files that the paths mean, or with `check` only read them and have them judged.
+    """Load the files at the paths; with `check`, only read and judge them.
 
     Raises ConfigError, FilesRefused with all problems, NothingToLoad, DatabaseUnreachable or
-    DatabaseFault; nothing has been written then.
+    DatabaseFault; in that case nothing has been written.
     """
     inputs = restricted(read_inputs(database.project.sources_file), options.input)
     database.ready()
@@ -198,7 +196,7 @@ def load(
 class _Call:
     """The tables of one call in one transaction; `loads` is the ledger before it.
 
-    `problems`, and the `headers` of refused files, grow as they are found.
+    `problems` and the `headers` of refused files are collected along the way.
     """
 
     store: RawStore
@@ -214,8 +212,9 @@ class _Call:
     def recognise(self, paths: Sequence[str], collected: Collected) -> list[Table]:
         """The tables of all files.
 
-        Whoever says nothing of how to read what is loaded already means as it was read. A text
-        beside tables that is none itself, as a README is, is passed over unless it is a PATH.
+        A file that is already loaded is read as it was then, unless the options say otherwise. A
+        text that is no table, such as a README, is skipped if other files are tables and it was not
+        itself given as a PATH.
         """
         tables: list[Table] = []
         self.problems += collected.problems
@@ -246,7 +245,7 @@ class _Call:
         earlier: Mapping[str, Mapping[str, object]],
         named: Sequence[Load],
     ) -> Iterator[Table]:
-        """The tables of a file; `earlier` readings by SHA-256. Raises FileRefused, or OSError."""
+        """The tables of a file; `earlier` has readings by SHA-256. Raises FileRefused, OSError."""
         options = self.options.read
         file_state = _state_of(file.path)
         sha256 = sha256_of(file.path, file.name)
@@ -265,7 +264,7 @@ class _Call:
         try:
             parsers, named_as = _recognise(file, inputs, read, named)
         except FileRefused:
-            # What is loaded is known, though --input had to be said for it then.
+            # A file that was loaded with --input is still known without it.
             current = {
                 load.input
                 for load in self.loads
@@ -302,7 +301,7 @@ class _Call:
             yield Table(file, parser, entry, file_state, named_as)
 
     def run(self, tables: Sequence[Table]) -> None:
-        """Read all tables, write them while there is no problem, commit if there was none."""
+        """Read all tables, write them until a problem is found, and commit if there is none."""
         entries = [table.entry for table in tables]
         steps = ledger.plan(self.loads, entries, replace=self.options.replace)
         refused_by = None
@@ -335,7 +334,7 @@ class _Call:
                 self.store.commit()
 
     def _look_over(self, tables: Sequence[Table]) -> None:
-        """Tell which files overrule others, and refuse to replace an input by nothing."""
+        """Report which files take precedence, and refuse to replace an input with nothing."""
         for name in dict.fromkeys(table.parser.input.name for table in tables):
             of_input = [table for table in tables if table.parser.input.name == name]
             names = [table.name for table in of_input]
@@ -369,7 +368,7 @@ class _Call:
                 read += len(rejections)
                 self._check(table, read)
         except FileRefused as error:
-            # What was written stays without a commit; the rest is only read from here on.
+            # What was written is never committed; from here on the rest is only read.
             self.problems.append(str(error))
             self.writing = False
             table.state, table.rejections = "refused", Rejections()
@@ -403,7 +402,7 @@ class _Call:
             yield batch
 
     def _count_again(self, table: Table) -> None:
-        """Raise DatabaseFault unless all that was sent is there."""
+        """Raise DatabaseFault unless everything that was sent has arrived."""
         sent = table.records, len(table.rejections) + table.rejections.doubted
         counted = self.store.count(table.parser.input, table.entry.load_id)
         if counted != sent:
@@ -415,7 +414,7 @@ class _Call:
             )
 
     def _check(self, table: Table, read: int) -> None:
-        """Raise FileRefused if too much was rejected or the file is not what it was."""
+        """Raise FileRefused if too much was rejected or the file has changed."""
         path, rejections = table.file.path, table.rejections
         if not path.exists() or _state_of(path) != table.file_state:
             raise FileRefused(
@@ -438,7 +437,7 @@ class _Call:
 def _recognise(
     file: LocalFile, inputs: Sequence[Input], read: ReadOptions, named: Sequence[Load]
 ) -> tuple[Sequence[Parser], Load | None]:
-    """The parsers of a file, and the load whose names for its header they need, if they do.
+    """The parsers of a file, and the earlier load whose header names they need, if any.
 
     Raises FileRefused.
     """
@@ -453,7 +452,7 @@ def _recognise(
     try:
         parsers = recognise(file, inputs, read)
         headers = {json.dumps(parser.header) for parser in parsers}
-        # What was said is needed for a header itself, or for a sheet that has none without it.
+        # Names are needed for these headers, or for a sheet that has no header without them.
         if not any(getattr(parser, "beside", ()) for parser in parsers):
             usable = [load for load in usable if load.header in headers]
     except FileRefused as error:
@@ -475,11 +474,11 @@ def _state_of(path: Path) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-# What became of the tables, in words.
+# Outcomes in words.
 
 
 def _progress_line(table: Table, position: int, records: int, seconds: float) -> str:
-    """How far a table is: share, records, and the time left at the pace so far."""
+    """The progress of a table: share, records, and the time left at the current pace."""
     size = table.entry.bytes
     if not position or not size:
         return f"{table.name}: {records:,} records"
@@ -489,7 +488,7 @@ def _progress_line(table: Table, position: int, records: int, seconds: float) ->
 
 
 def _describe(table: Table, seconds: float) -> Iterator[str]:
-    """What a table was recognised as, and what became of its records."""
+    """What a table was recognised as, and the outcome of its records."""
     parser, rejections = table.parser, table.rejections
     yield f"{table.name} → {parser.input.name}"
     yield f"    {parser.dialect}: {', '.join(parser.columns)}"
@@ -513,7 +512,7 @@ def _describe(table: Table, seconds: float) -> Iterator[str]:
 
 
 def summary(tables: Sequence[Table], *, check: bool) -> str:
-    """What became of all tables of a call that was not refused."""
+    """The outcome of all tables of a call that was not refused."""
     unwritten = " Nothing was written (--check)." if check else ""
     new = [table for table in tables if table.state != "known"]
     if not new:

@@ -1,4 +1,4 @@
-"""Waiting for others: lock files, statements, and whatever else frees itself in time."""
+"""Waiting: for lock files, statements, and anything else that becomes free in time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TypeVar
 
 _T = TypeVar("_T")
-# Python sees a signal between two attempts, not within a wait in the system.
+# Python handles signals between attempts, not inside a blocking system call.
 _SECONDS = 0.2
 ANOTHER_LOAD = "another load is at work; waiting …"
 
 
 def wait_until(attempt: Callable[[], _T | None], *, waiting: str = ANOTHER_LOAD) -> _T:
-    """Try again and again until it gives something; that.
+    """Retry until `attempt` returns something truthy, and return it.
 
-    `waiting` is told once, on stderr, if the first try gives nothing.
+    `waiting` is printed once, on stderr, if the first attempt fails.
     """
     told = not waiting
     while not (gained := attempt()):
@@ -37,16 +37,16 @@ def wait_until(attempt: Callable[[], _T | None], *, waiting: str = ANOTHER_LOAD)
 def locked(
     file: Path, *, shared: bool = False, waiting: str = ANOTHER_LOAD, mode: int = 0o666
 ) -> Iterator[None]:
-    """Hold a lock file, alone or with others who share it; a process that is killed lets it go.
+    """Hold a lock file, exclusively or shared; it is released even if the process is killed.
 
-    Raises OSError if it cannot be made.
+    Raises OSError if the file cannot be created.
     """
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
     except OSError:
         if not shared:
             raise
-        # A folder that takes no file has no writer either.
+        # Where no file can be created, there is no writer either.
         yield
         return
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -66,18 +66,18 @@ def locked(
 
 
 def interruptible(call: Callable[[], _T], interrupt: Callable[[], object]) -> _T:
-    """What a call gives for which a driver waits in C.
+    """The result of a call during which a driver waits in C.
 
-    By itself the driver sees a signal when the statement is done, or makes an error of its own of
-    it. Here the call runs in a thread; a signal ends it by `interrupt`, and is raised as it is.
-    Signals reach the main thread alone.
+    On its own, a driver notices a signal only after the statement, or turns it into its own error.
+    Here the call runs in a thread; a signal ends it through `interrupt` and is raised unchanged.
+    Only the main thread receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
     result: Future[_T] = Future()
 
     def work() -> None:
-        # A signal may have come before it began.
+        # A signal may have arrived before this began.
         if result.set_running_or_notify_cancel():
             try:
                 result.set_result(call())
@@ -89,7 +89,7 @@ def interruptible(call: Callable[[], _T], interrupt: Callable[[], object]) -> _T
         return result.result()
     except BaseException:
         while not result.cancel() and not result.done():
-            # A statement that is only about to begin does not see the first.
+            # A statement that has not begun yet misses the first interrupt.
             with suppress(Exception):
                 interrupt()
             wait([result], 0.05)

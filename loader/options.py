@@ -1,6 +1,6 @@
-"""Options as the command declares them, each with its environment variable.
+"""Command-line options, each with its environment variable.
 
-Those of a load an upload has too, by the same declarations (service/uploads).
+Uploads use the same declarations of the load options (service/uploads).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
     _Options = TypeVar("_Options", bound=DataclassInstance)
 
-# The options of a call as click gives them, under the names of the fields that they fill.
+# The options of a call as click passes them, named after the fields that they fill.
 Given = dict[str, Any]
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def option(name: str, *parameter: str, **attributes: object) -> Callable[[_F], _F]:
-    """An option with its environment variable LABMART_<OPTION>; of --on/--off the first counts."""
+    """An option with its environment variable LABMART_<OPTION>, named after --on for --on/--off."""
     variable = "LABMART_" + name.partition("/")[0].removeprefix("--").replace("-", "_").upper()
     settings: dict[str, Any] = {"envvar": variable, "show_envvar": True, **attributes}
     return click.option(name, *parameter, **settings)
 
 
 def options(*added: Callable[[_F], _F]) -> Callable[[_F], _F]:
-    """Several options that some subcommands have alike, in this order."""
+    """A decorator that adds options shared by several subcommands, in this order."""
 
     def add(command: _F) -> _F:
         for declare in reversed(added):
@@ -44,12 +44,12 @@ def options(*added: Callable[[_F], _F]) -> Callable[[_F], _F]:
 
 
 def comma_separated(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Names with commas between."""
+    """Parse comma-separated names."""
     return tuple(name.strip() for name in value.split(",")) if value else ()
 
 
 def filled(kind: type[_Options], given: Given, **more: object) -> _Options:
-    """A record of options, of what was given under the names of its fields, and of more."""
+    """An options object, filled from the given values that match its fields, and from `more`."""
     own = {field.name: given[field.name] for field in fields(kind) if field.name in given}
     return kind(**{**own, **more})
 
@@ -58,7 +58,7 @@ _SIGNS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"
 
 
 def _sign(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """One character, which may be said by its name."""
+    """Parse one character, which may be given by name."""
     if value is None or (option.name == "quote" and value in ("", "none")):
         return value and ""
     sign = _SIGNS.get(value.lower(), value)
@@ -98,7 +98,7 @@ loading_options = options(
     option(
         "--columns",
         callback=comma_separated,
-        # LABMART_COLUMNS is that of `labmart show`.
+        # LABMART_COLUMNS belongs to `labmart show`.
         envvar="LABMART_FILE_COLUMNS",
         metavar="NAME,NAME…",
         help="Columns of text files and sheets without a header; an empty name skips a column.",
@@ -140,7 +140,7 @@ loading_options = options(
 
 
 def load_options(given: Given, *, check: bool = False) -> LoadOptions:
-    """What the options of a load mean. Raises click.UsageError."""
+    """The LoadOptions from the given options. Raises click.UsageError."""
     from loader.load import LoadOptions
     from loader.sources import ReadOptions
 
@@ -148,5 +148,5 @@ def load_options(given: Given, *, check: bool = False) -> LoadOptions:
         read = filled(ReadOptions, given)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    # The `names` of --map are for reading; those of a load are others.
+    # `names` from --map is for reading; LoadOptions.names is something else.
     return filled(LoadOptions, given, check=check, read=read, names={})

@@ -1,4 +1,4 @@
-"""Text for a person: of unknown origin for a terminal, a log or a name; and how many of a thing."""
+"""Text for people: untrusted text made safe for terminals, logs and names; counts and lists."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
-    """The text on one line: control characters and bytes that are no text stand as `\\x1b`."""
+    """The text on one line, with control characters and undecodable bytes escaped as `\\x1b`."""
     return "".join(
         character
         if character.isprintable() or unicodedata.category(character) == "Zs"
@@ -17,7 +17,7 @@ def printable(text: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    # PEP 383: how Python keeps a byte of a file name that is no UTF-8.
+    # PEP 383: how Python represents a byte of a file name that is not UTF-8.
     if "\udc80" <= character <= "\udcff":
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
@@ -29,6 +29,6 @@ def plural(number: int, noun: str) -> str:
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:
-    """The first names of many, and how many more there are."""
+    """The first names, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"

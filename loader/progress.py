@@ -1,6 +1,6 @@
-"""What a person sees on stderr while a load or a build is at work.
+"""What a person sees on stderr while a load or a build runs.
 
-On a terminal a last line tells what is going on right now, and is written over again and again.
+On a terminal, the last line shows the current step and is overwritten continuously.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 from loader.printable import printable
 
-# The last line is written anew so many seconds apart.
+# Minimum seconds between updates of the last line.
 _PACE = 0.1
 TESTS = ("test", "unit_test")
-# dbt's words of a node, as a person is told them.
+# dbt's statuses of a node, as shown to the user.
 _WORDS = {"success": "done", "pass": "passed", "warn": "WARNS", "error": "FAILED", "fail": "FAILED"}
 
 
 @dataclass(frozen=True)
 class NodeResult:
-    """How one node of a dbt run ended: dbt's word for it, and seconds."""
+    """How one node of a dbt run ended: dbt's status, and seconds."""
 
     kind: str
     name: str
@@ -30,9 +30,9 @@ class NodeResult:
 
 
 class Report:
-    """Tells a person on stderr how a load or a build goes on; the service overrides it for a job.
+    """Reports the progress of a load or a build on stderr; the service overrides it for a job.
 
-    Each model and seed has its line; tests that pass are only counted: there are hundreds of them.
+    Each model and seed gets a line; passing tests, of which there are hundreds, are only counted.
     """
 
     def __init__(self) -> None:
@@ -41,12 +41,12 @@ class Report:
         self._passed = 0
 
     def say(self, text: str) -> None:
-        """A sentence, which stays."""
+        """Print a sentence that stays."""
         self._clear()
         print(printable(text), file=sys.stderr, flush=True)
 
     def working(self, text: str) -> None:
-        """What is going on right now, until something else does; '' when nothing is."""
+        """Show the current step until the next; '' clears it."""
         now = time.monotonic()
         if not text:
             self._clear()
@@ -57,7 +57,7 @@ class Report:
             sys.stderr.flush()
 
     def built(self, node: NodeResult) -> None:
-        """A node of a build has ended."""
+        """Report that a node of a build has ended."""
         if node.kind in TESTS and node.status in ("pass", "success"):
             self._passed += 1
             self.working(f"{self._passed} tests passed")
@@ -72,7 +72,7 @@ class Report:
 
 
 def size_of(count: int) -> str:
-    """Bytes in a person's words."""
+    """A number of bytes, human-readable."""
     size = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
@@ -82,7 +82,7 @@ def size_of(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in a person's words: `4.2 s`, `3 min 10 s`, `2 h 5 min`."""
+    """Seconds, human-readable: `4.2 s`, `3 min 10 s`, `2 h 5 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,10 +1,10 @@
-"""The inputs that dbt's source YAML declares: the loader's whole knowledge of names.
+"""The inputs that dbt's source YAML declares: everything the loader knows about names.
 
 A table of models/staging/_sources.yml with `config: meta: input: true` can be loaded. Its columns
-are those of the files, except LOADER_COLUMNS, which the loader writes. A column's `config:
-meta` says whether it is `required` in a file (default: yes) and by which other `header_names` a
-file may call it. `natural_key` names the column that tells the records apart; the models use it.
-What the cells of an input look like may stand beside it, under the names of CellFormats.
+are those of the files, except LOADER_COLUMNS, which the loader writes. A column's `config: meta`
+says whether it is `required` in a file (default: yes) and which other `header_names` a file may use
+for it. A table's `natural_key` names the column that identifies a record; the models use it. The
+formats of the table's cells may be declared beside it, under the names of CellFormats.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from loader.errors import ConfigError, UsageError, no_such
 if TYPE_CHECKING:
     from loader.contract import DeclaredTable
 
-# What the loader adds to each record: where it comes from, and as JSON what it has beyond.
+# What the loader adds to each record: its origin, and its further columns as JSON.
 EXTRA = "extra"
 LOADER_COLUMNS = ("load_id", "line", EXTRA)
-# What it keeps beside the inputs: the last one has the greatest number that a load ever had.
+# The loader's own tables; the last one holds the highest load_id ever used.
 LEDGER, REJECTED, LAST_LOAD = OWN_TABLES = ("loads", "rejected_lines", "last_load")
-# PostgreSQL cuts a longer name short, in silence.
+# PostgreSQL silently truncates longer names.
 LONGEST_NAME = 63
-# Cells are trimmed of these everywhere: space, TAB, CR, LF, no-break space, byte order mark.
+# Trimmed from cells everywhere: space, TAB, CR, LF, no-break space, byte order mark.
 BLANKS = " \t\r\n\u00a0\ufeff"
-# Also what nobody sees: spaces and joiners without width.
+# Includes invisible characters: zero-width spaces and joiners.
 _BETWEEN_WORDS = re.compile(r"[\s_.\-\u00a0\ufeff\u200b-\u200f\u2060]+")
-# A prefix of ids goes into the patterns of three engines.
+# An id prefix becomes part of patterns in three engines.
 _PREFIX = re.compile(r"[\w #:/.-]+")
 DURATIONS = tuple(
     f"{unit}{clock}" for clock in ("", ",h:mm", ",m:ss") for unit in ("s", "min", "h")
@@ -41,13 +41,13 @@ DURATIONS = tuple(
 
 @dataclass(frozen=True)
 class CellFormats:
-    """What somebody said of the numbers, dates, lists and ids of a file; None is nothing said.
+    """The stated formats of a file's numbers, dates, lists and ids; None means not stated.
 
-    Nothing of it is ever guessed. The loader keeps it in the ledger, the models read the cells by
-    it. `decimal` is comma or point (the other one groups thousands), `dates` the order of a date's
-    parts, `list_separator` one character, `id_prefix` what may stand before the digits of an id,
-    one or more with commas between them. `durations` is the unit that they are read in; behind a
-    comma what `26:15` is, if it may stand there.
+    They are never guessed. The loader records them in the ledger, and the models read the cells by
+    them. `decimal` is comma or point (the other one groups thousands), `dates` the order of a
+    date's parts, `list_separator` one character, `id_prefix` the comma-separated prefixes that may
+    precede the digits of an id. `durations` is the unit to read them in, optionally followed by a
+    comma and what `26:15` means.
     """
 
     decimal: str | None = None
@@ -57,7 +57,7 @@ class CellFormats:
     durations: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError with a sentence for what no file can look like."""
+        """Raise ValueError, with a readable message, for an impossible format."""
         if self.decimal not in (None, "comma", "point"):
             raise ValueError(f"decimal is comma or point, not {self.decimal!r}.")
         if self.dates not in (None, "DMY", "MDY", "YMD"):
@@ -75,16 +75,16 @@ class CellFormats:
                 )
 
     def or_else(self, other: CellFormats) -> CellFormats:
-        """The same, with what the other one says where nothing is said here."""
+        """These formats, with gaps filled from the other."""
         return CellFormats(*(getattr(self, n) or getattr(other, n) for n in FORMAT_COLUMNS))
 
 
 @dataclass(frozen=True)
 class ReadOptions(CellFormats):
-    """What a person says of files, of how they are split as well; None or () is nothing.
+    """What the user states about files, including how to split them; None or () means not stated.
 
     `columns` names the cells of a file without a header. `quote` is "" for no quotation marks.
-    `names` says what the header calls a column, `duration_min=experiment_run_time`.
+    `names` maps header names to columns, `duration_min=experiment_run_time`.
     """
 
     encoding: str | None = None
@@ -95,15 +95,15 @@ class ReadOptions(CellFormats):
     names: tuple[str, ...] = ()
 
 
-# The columns of the ledger that have them.
+# The ledger columns that hold the formats.
 FORMAT_COLUMNS = tuple(item.name for item in fields(CellFormats))
 
 
 @dataclass(frozen=True)
 class InputColumn:
-    """A column of an input; `names` are the accepted headers, as `header_key` makes them.
+    """A column of an input; `names` are the accepted headers, normalised by `header_key`.
 
-    `said` are those that a person says for one call; they go before the declared ones.
+    `said` are the names given for one call; they take precedence over the declared ones.
     """
 
     name: str
@@ -120,7 +120,7 @@ class InputColumn:
 class Input:
     """One table that files are loaded into.
 
-    `formats` is what its files look like, `natural_key` the column of its records' ids.
+    `formats` are the formats of its files, `natural_key` the column with the ids of its records.
     """
 
     name: str
@@ -134,19 +134,19 @@ class Input:
 
     @property
     def said(self) -> str:
-        """What a person said of its headers, for the description of a dialect."""
+        """The names given for its headers, for the description of a dialect."""
         return "".join(f", {cell}={c.name}" for c in self.columns for cell in sorted(c.said))
 
 
 def header_key(cell: str) -> str:
-    """A header's cell without what people write differently: ` User-ID` and `user_id` are one."""
+    """A header cell, normalised so that ` User-ID` and `user_id` are equal."""
     return _BETWEEN_WORDS.sub("_", cell.strip(BLANKS).casefold()).strip("_")
 
 
 def with_said_names(inputs: Sequence[Input], names: Sequence[str]) -> Sequence[Input]:
-    """The inputs whose columns are also found under what a person says: `header cell=column`.
+    """The inputs with additional names for their columns, given as `header cell=column`.
 
-    Raises UsageError if it is something else, or no input has the column.
+    Raises UsageError if a name has another form, or if no input has the column.
     """
     said = []
     for text in names:
@@ -168,7 +168,7 @@ def with_said_names(inputs: Sequence[Input], names: Sequence[str]) -> Sequence[I
 
 def read_inputs(path: Path) -> tuple[Input, ...]:
     """All inputs that the file declares. Raises ConfigError."""
-    # Imported here: whoever reads files needs no YAML.
+    # Imported here because reading files needs no YAML.
     from loader.contract import declared_tables
 
     tables = declared_tables(path, "sources")
@@ -182,7 +182,7 @@ def read_inputs(path: Path) -> tuple[Input, ...]:
 
 
 def restricted(inputs: Sequence[Input], name: str | None) -> Sequence[Input]:
-    """The input of that name alone, if one is said. Raises UsageError if there is none."""
+    """Only the input of that name, if one is given. Raises UsageError if there is none."""
     chosen = [table for table in inputs if name in (None, table.name)]
     if name is not None and not chosen:
         raise UsageError(no_such("input", name, [table.name for table in inputs]))

@@ -1,10 +1,10 @@
 """`labmart watch`: loads the files that land in a folder or an object store, then builds.
 
-Each file is a load of its own, so that a refused one keeps no other back. What the database does
-wrong is not a file's fault: the file stays and is tried again.
+Each file is a load of its own, so a refused one does not hold up the others. If the database fails,
+the file stays and is tried again.
 
-Being ended at any moment loses nothing. What was loaded the ledger knows: its `loaded_by` names the
-very file, in the transaction of the load. So nothing else is remembered beyond the process.
+Watching can be killed at any moment without losing anything: the ledger records in `loaded_by`,
+within the load's transaction, which file was loaded. No other state outlives the process.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from loader.project import expanded, person
 
 LOADED, REJECTED = "loaded", "rejected"
 _REPORT = ".report.txt"
-# What is never taken, besides hidden files: names that programs give to what they still write.
+# Ignored, besides hidden files: our own folders, and names of files still being written.
 _LEFT_OUT = (
     *(LOADED, REJECTED, "*.part", "*.partial", "*.filepart", "*.tmp", "*.temp", "*.crdownload"),
     *("*.download", "*.swp", "*~"),
@@ -55,7 +55,7 @@ _LEFT_OUT = (
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """How to watch; `interval` in seconds. `moves` None: in a folder of this machine only."""
+    """How to watch; `interval` in seconds. `moves` None means only in a local folder."""
 
     interval: float = 10.0
     once: bool = False
@@ -66,10 +66,10 @@ class WatchOptions:
 
 
 def watch(database: Database, address: str, options: WatchOptions) -> int:
-    """Watch a place until a signal comes; with `once` until all that lies there is dealt with.
+    """Watch a place until a signal arrives; with `once`, until all files there are processed.
 
-    How many files were refused. Raises UsageError for a place that cannot be watched; with `once`
-    also BuildFailed, DatabaseUnreachable and DatabaseFault.
+    Returns how many files were refused. Raises UsageError for a place that cannot be watched; with
+    `once` also BuildFailed, DatabaseUnreachable and DatabaseFault.
     """
     is_local = scheme_of(address) in ("", "file")
     place = Folder(address, options) if is_local else Store(address, options)
@@ -77,7 +77,7 @@ def watch(database: Database, address: str, options: WatchOptions) -> int:
     print(f"watching {printable(address)}", file=sys.stderr, flush=True)
     for look in itertools.count(1):
         incomplete = watcher.poll_once()
-        # A second look, an interval later, tells which file has been written to its end.
+        # A second look, one interval later, shows which files are complete.
         if options.once and (not incomplete or look == 2):
             break
         time.sleep(options.interval)
@@ -89,18 +89,18 @@ def watch(database: Database, address: str, options: WatchOptions) -> int:
 
 
 class _Watcher(LoadReport):
-    """Looks at a place, time and again."""
+    """Polls a place repeatedly."""
 
     def __init__(self, database: Database, place: WatchedPlace, options: WatchOptions) -> None:
         super().__init__()
         self._database, self._place, self._options = database, place, options
         self._last_fault = ""
-        # Files that stay although they have been dealt with.
+        # Files that stay in place although they have been processed.
         self._done: set[ListedFile] = set()
-        # Who has loaded what, as the ledger had it at the start.
+        # `loaded_by` of all loads in the ledger at the start.
         self._loaded: set[str] | None = None
         self._build_due = False
-        # What was told of the file that is being loaded.
+        # What has been reported about the current file.
         self._told: list[str] = []
         self.refused = 0
         self.build_failed = False
@@ -110,14 +110,14 @@ class _Watcher(LoadReport):
         super().say(text)
 
     def poll_once(self) -> list[str]:
-        """Deal with what lies there; the names of files that are not complete yet."""
+        """Process the files there; return the names of those not yet complete."""
         incomplete = []
         try:
             if self._loaded is None:
                 self._database.ready()
                 with open_store(self._database.profile, write=False) as store:
                     self._loaded = {load.loaded_by for load in store.loads()}
-                # Who was here before may have been ended between a load and its build.
+                # An earlier process may have been killed between a load and its build.
                 self._build_due = bool(self._loaded)
             files = self._place.scan()
             self._done.intersection_update(files)
@@ -140,7 +140,7 @@ class _Watcher(LoadReport):
         return incomplete
 
     def _deal_with(self, file: ListedFile) -> None:
-        """Load a file, unless that had been done when we were ended, or before it was undone."""
+        """Load a file, unless an earlier process already did, even if that load was undone."""
         self._told.clear()
         report = None
         try:
@@ -179,28 +179,28 @@ class _Watcher(LoadReport):
         except LabmartError as error:
             self.say(str(error))
             self.build_failed = True
-        # A build that failed would fail again until something else has been loaded.
+        # A failed build would fail again until something else is loaded.
         self._build_due = False
 
 
-# Where files land.
+# Watched places.
 
 
 def _loaded_by(file: ListedFile) -> str:
-    """What the ledger has in `loaded_by`; the name alone may be another file's by now."""
+    """The value of `loaded_by` in the ledger; another file may have the same name by now."""
     text = f"{file.name}\0{file.identity}".encode(errors="surrogateescape")
     return f"{person()} (file {hashlib.sha256(text).hexdigest()[:16]})"
 
 
 class PlaceGone(UsageError):  # noqa: N818 -- it says what has happened
-    """The place cannot be looked at just now."""
+    """The place cannot be reached right now."""
 
 
 class WatchedPlace:
-    """A folder or an object store. `moves`: files are moved away when they have been dealt with.
+    """A folder or an object store. `moves`: files are moved away once processed.
 
-    Nothing in a file system says that a file has been written to its end. It is taken for complete
-    when it has not changed for `interval` seconds, by its time of writing or by what was seen.
+    No file system says whether a file is complete. It counts as complete once it has not changed
+    for `interval` seconds, by its modification time or by our own observation.
     """
 
     def __init__(self, address: str, options: WatchOptions, *, moves: bool) -> None:
@@ -208,34 +208,34 @@ class WatchedPlace:
         self.moves = moves if options.moves is None else options.moves
         self._interval = options.interval
         self._exclude = (*_LEFT_OUT, *options.load.exclude)
-        # Since when each file has been seen as it is.
+        # Since when each file has been seen unchanged.
         self._since: dict[ListedFile, float] = {}
 
     def scan(self) -> list[ListedFile]:
-        """What lies there now and could be loaded, in reading order. Raises PlaceGone.
+        """The files there that could be loaded, in reading order. Raises PlaceGone.
 
-        Of two versions of a row the later one wins: the order is that of `labmart load`.
+        The order is that of `labmart load`, because the later of two versions of a row wins.
         """
         now, before = time.monotonic(), self._since
         self._since = {file: before.get(file, now) for file in self._list()}
         return list(self._since)
 
     def is_complete(self, file: ListedFile) -> bool:
-        """Whether nobody is writing to the file any more."""
-        # The clock of a file server may be ahead of ours; then the second way decides.
+        """Whether the file is no longer being written."""
+        # A file server's clock may be ahead of ours; then our own observation decides.
         is_old = time.time() - file.changed_at >= self._interval
         return is_old or time.monotonic() - self._since[file] >= self._interval
 
     def is_unchanged(self, file: ListedFile) -> bool:
-        """Whether the file is still what was found."""
+        """Whether the file is still as it was found."""
         with suppress(PlaceGone):
             return file in self._list()
         return False
 
     def move(self, file: ListedFile, folder: str, report: str | None) -> str:
-        """Move the file below `folder`, with a report beside it; where it is now.
+        """Move the file below `folder`, with a report beside it; return its new place.
 
-        No other file is overwritten. Raises FileRefused, and nothing has been moved then.
+        Never overwrites another file. Raises FileRefused; in that case nothing has been moved.
         """
         if not self.is_unchanged(file):
             raise FileRefused(file.name, ": it has changed or gone.")
@@ -248,7 +248,7 @@ class WatchedPlace:
         return next(filter(None, (self._moved(file, name, content) for name in names)))
 
     def _moved(self, file: ListedFile, target: str, report: bytes | None) -> str:
-        """Where the file is now; "" where something else is already. Raises FileRefused."""
+        """The file's new place; "" if the target is taken. Raises FileRefused."""
         raise NotImplementedError
 
     def _list(self) -> list[ListedFile]:
@@ -256,10 +256,10 @@ class WatchedPlace:
 
 
 class Folder(WatchedPlace):
-    """A folder of this machine.
+    """A local folder.
 
-    A file that somebody has open for writing is not complete, however long nothing has come: an
-    instrument may write a line an hour.
+    A file that is open for writing is not complete, however long it stays unchanged: an instrument
+    may write one line an hour.
     """
 
     def __init__(self, address: str, options: WatchOptions) -> None:
@@ -282,14 +282,14 @@ class Folder(WatchedPlace):
     def _moved(self, file: ListedFile, target: str, report: bytes | None) -> str:
         path, beside = self._path / target, self._path / f"{target}{_REPORT}"
         try:
-            # A report that was written just before we were ended is taken up again.
+            # A report written just before the process was killed is reused.
             is_taken = beside.exists() and beside.read_bytes() != report
             if os.path.lexists(path) or (report is not None and is_taken):
                 return ""
             path.parent.mkdir(parents=True, exist_ok=True)
             if report is not None:
                 beside.write_bytes(report)
-            # Only we write there, so the name that was free is free.
+            # Only this process writes there, so the name is still free.
             Path(file.path).rename(path)
         except OSError as error:
             raise FileRefused(file.name, f": it cannot be moved: {error.strerror}.") from None
@@ -305,9 +305,9 @@ class Folder(WatchedPlace):
 
 
 class Store(WatchedPlace):
-    """A prefix of an object store, or a folder behind sftp.
+    """A prefix of an object store, or an sftp folder.
 
-    An object appears when all of it is there; a file behind sftp grows.
+    An object appears only when it is complete; an sftp file grows.
     """
 
     def __init__(self, address: str, options: WatchOptions) -> None:
@@ -334,7 +334,7 @@ class Store(WatchedPlace):
 
     def _list(self) -> list[ListedFile]:
         try:
-            # Connected anew each time: a connection may have been lost since.
+            # Reconnect each time: the last connection may have been lost.
             with faults_told(self._shown, self._scheme):
                 remote = Remote(self.address)
                 listed = remote.files() if remote.system.exists(remote.root) else []
@@ -348,16 +348,16 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether some process has the file open for writing; False where that cannot be known.
+    """Whether a process has the file open for writing; False where that cannot be known.
 
-    A read lease (fcntl_locking(2)) is given only for a file that nobody has open for writing.
+    The kernel grants a read lease (fcntl_locking(2)) only if no process has it open for writing.
     """
     if not hasattr(fcntl, "F_SETLEASE"):
         return False
-    # Whoever opens the file in the moment of the lease makes the system send this signal.
+    # The kernel sends this signal if the file is opened while the lease is held.
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
     try:
-        # What has its name by now may be a pipe, or held by who writes to it.
+        # By now the name may be that of a pipe, or of a file held by its writer.
         with open(path, "rb", opener=_without_waiting) as file:
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)

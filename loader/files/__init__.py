@@ -1,11 +1,11 @@
-"""What the PATHs of a call mean, wherever the files are and however they are packed.
+"""Resolving the PATHs of a call, wherever the files are and however they are packed.
 
-content   files of this machine: opened decompressed, what they are, and temporary ones
+content   local files: decompression, what they are, and temporary files
 remote    addresses, fetched into temporary files
-names     what names look like, and in which order people read them
+names     how names are shown, and in which order people read them
 
-PATHs of this machine are not read by fsspec, which reads the others: it takes a link to a folder
-for a file, passes over folders that may not be read, and forgets how a PATH was written.
+fsspec reads only remote PATHs, not local ones: it treats a link to a folder as a file, skips
+folders that cannot be read, and forgets how a PATH was written.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from loader.files.names import in_reading_order, is_left_out, scheme_of, shown_a
 from loader.files.remote import Remote, check_scheme, faults_told
 from loader.printable import listed, printable
 
-# A file, the name of one that is left out by rule, or why one cannot be had.
+# A file, the name of a file left out by rule, or why a file is not available.
 Result = LocalFile | str | FileRefused
 Listed = ListedFile | str | FileRefused
 
 STANDARD_INPUT = "-"
-# An archive within an archive is opened, one within that is not.
+# An archive inside an archive is opened; one inside that is not.
 MAX_NESTED = 2
-# A folder of so many exports is loaded as a folder; temporary files need a directory entry each.
+# More files are better loaded as a folder; each temporary file needs a directory entry.
 MAX_MEMBERS = 10_000
-# What a parser must be able to seek in. Text is decompressed while it is read.
+# Kinds that parsers must seek in. Text is decompressed while it is read.
 _SOUGHT_IN = ("zip", "xlsx", "xls", "ods", "parquet")
 _ENCRYPTED = 0x1
-# Of these two zipfile gives out as little as asked for; a piece of the others may fill the memory.
+# For these two, zipfile returns no more than asked for; with others, one piece may fill memory.
 _METHODS_READ = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNPACK = "Unpack it yourself and load the files."
 
@@ -63,14 +63,14 @@ def collect(
     names: Mapping[str, str] = MappingProxyType({}),
     progress: Callable[[str], None],
 ) -> Iterator[Collected]:
-    """What the PATHs of a call mean, as files of this machine.
+    """Resolve the PATHs of a call to local files.
 
-    For `names` see `LoadOptions`. Temporary files are there until the context ends, however it
-    ends. Raises NothingToLoad for a PATH that means no file, and MissingExtra.
+    For `names` see `LoadOptions`. Temporary files exist until the context ends, however it ends.
+    Raises NothingToLoad for a PATH that means no file, and MissingExtra.
     """
     with Spool(progress) as spool:
         collected = Collected(exclude, spool)
-        # All PATHs are looked up before the first is fetched: a misspelt one is told at once.
+        # Look up all PATHs before fetching any, so that a misspelt one is reported at once.
         results_of: dict[str, Iterable[Result]] = {}
         missing = []
         for path in dict.fromkeys(paths):
@@ -88,10 +88,10 @@ def collect(
 
 @dataclass
 class Collected:
-    """All that the PATHs of one call mean, in the order of the call.
+    """Everything that the PATHs of one call mean, in the order of the call.
 
-    A file that is named twice, by links too, comes once; so do `problems` (why files cannot be
-    had) and the names of `skipped` ones, as the keys of a dict.
+    A file named twice, even through links, appears once. So do `problems` (why files are not
+    available) and the names of `skipped` files, which are dict keys.
     """
 
     exclude: Sequence[str]
@@ -99,25 +99,25 @@ class Collected:
     files: list[LocalFile] = field(default_factory=list)
     problems: dict[str, None] = field(default_factory=dict)
     skipped: dict[str, None] = field(default_factory=dict)
-    # Real paths of this machine, and what lies elsewhere.
+    # Real local paths, and remote files.
     _seen: set[Path | str] = field(default_factory=set)
 
     def results(self, path: str) -> Iterable[Result]:
-        """What a PATH means; what is not of this machine is fetched while it is iterated.
+        """What a PATH means; remote files are fetched during iteration.
 
-        Raises NothingToLoad; while it is iterated also MissingExtra and FileRefused.
+        Raises NothingToLoad; during iteration also MissingExtra and FileRefused.
         """
         if path == STANDARD_INPUT:
             return self._standard_input()
         if scheme_of(path):
             check_scheme(path)
             return self._fetched(path)
-        # What a PATH of this machine does not mean is told at once.
+        # Not lazy: a local PATH that means nothing is reported at once.
         files = find(path, self.exclude)
         return (LocalFile(f.name, Path(f.path)) if isinstance(f, ListedFile) else f for f in files)
 
     def add(self, results: Iterable[Result], name: str | None) -> None:
-        """Keep what a PATH means, which people call `name` if that is said."""
+        """Add what a PATH means, shown as `name` if given."""
         with self._problems_kept():
             for result in results:
                 with self._problems_kept():
@@ -130,7 +130,7 @@ class Collected:
 
     @contextmanager
     def _problems_kept(self) -> Iterator[None]:
-        """What is wrong with one file is a problem; the others still come."""
+        """Record the problem of one file and go on with the others."""
         try:
             yield
         except FileRefused as refused:
@@ -163,7 +163,7 @@ class Collected:
         yield LocalFile(STANDARD_INPUT, path, temporary=True)
 
     def _fetched(self, address: str) -> Iterator[Result]:
-        """The file of an address, or the files of a prefix or pattern, in reading order."""
+        """The file at an address, or the files of a prefix or pattern, in reading order."""
         shown = shown_address(address)
         self.spool.progress(f"{shown}: connecting")
         with faults_told(shown, scheme_of(address)):
@@ -175,7 +175,7 @@ class Collected:
                 skipped.append(file.name)
                 yield file.name
                 continue
-            # Of two addresses of the web that differ in their query, each is a file of its own.
+            # Web addresses that differ only in their query are different files.
             key = file.path if remote.is_web else file.name
             if key not in self._seen:
                 self._seen.add(key)
@@ -187,7 +187,7 @@ class Collected:
             raise NothingToLoad(shown, _nothing_left(skipped))
 
     def _look_into(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
-        """Keep the file, or what it wraps. Raises FileRefused."""
+        """Add the file, or its contents if it is packed. Raises FileRefused."""
         kind, compression = content_of(file.path, file.name)
         if compression and kind in _SOUGHT_IN:
             with DecompressedStream(file.path, file.name) as stream:
@@ -199,7 +199,7 @@ class Collected:
             self.files.append(replace(file, kind=kind, compression=compression))
 
     def _unpack(self, file: LocalFile, depth: int, limit: DecompressionLimit) -> None:
-        """All members, in reading order, each as a file of its own called `name/member`."""
+        """Add all members, in reading order, each as a file called `name/member`."""
         if depth == MAX_NESTED:
             nested = "an archive within an archive within an archive"
             raise FileRefused(file.name, f": it is {nested}. {_UNPACK}")
@@ -214,7 +214,7 @@ class Collected:
             if not members:
                 raise FileRefused(file.name, ": it is a zip archive without any file in it.")
             for info in members:
-                # Names lead nowhere: temporary files are numbered.
+                # Member names cannot escape the folder: temporary files are numbered.
                 relative = info.filename.lstrip("/")
                 name = f"{file.name}/{printable(relative)}"
                 if is_left_out(relative, self.exclude):
@@ -244,15 +244,15 @@ class Collected:
 
 
 def find(argument: str, exclude: Sequence[str]) -> list[Listed]:
-    """What a PATH of this machine means: the file, the folder's files, what matches the pattern.
+    """What a local PATH means: the file, the folder's files, or the matches of the pattern.
 
-    A name that exists goes before a pattern. Raises NothingToLoad.
+    An existing name takes precedence over a pattern. Raises NothingToLoad.
     """
     shown = printable(argument) or "''"
     if not argument or "\0" in argument:
         raise NothingToLoad(shown, "this is no PATH. Name a file or a folder.")
     if argument.startswith("~") and not os.path.lexists(argument):
-        # A shell leaves it as it is within quotation marks.
+        # A shell does not expand it inside quotation marks.
         argument = os.path.expanduser(argument)  # noqa: PTH111 -- Path raises for nobody's home
     if os.path.lexists(argument):
         tops = [argument]
@@ -274,7 +274,7 @@ def find(argument: str, exclude: Sequence[str]) -> list[Listed]:
 
 
 def _nothing_left(skipped: Sequence[str]) -> str:
-    """What NothingToLoad says when there was nothing, or rules have left out all of it."""
+    """The message of NothingToLoad if there was nothing, or if rules left out everything."""
     if not skipped:
         return "there is no file there. Check it with `ls`."
     return (
@@ -284,9 +284,9 @@ def _nothing_left(skipped: Sequence[str]) -> str:
 
 
 def _below(top: str, exclude: Sequence[str]) -> Iterator[Listed]:
-    """A file, or what is below a folder in reading order. No folder comes twice."""
+    """A file, or the contents of a folder in reading order. No folder is entered twice."""
     entered: set[tuple[int, int]] = set()
-    # What is still to do, the next one last.
+    # Paths still to visit, the next one last.
     remaining = [top]
     while remaining:
         path = remaining.pop()
@@ -311,5 +311,5 @@ def _below(top: str, exclude: Sequence[str]) -> Iterator[Listed]:
             yield FileRefused(shown, ": it is no file and no folder. A pipe is read as `-`.")
         elif (status.st_dev, status.st_ino) not in entered:  # Else a link led back here.
             entered.add((status.st_dev, status.st_ino))
-            # As text: a Path would drop the "./" that somebody wrote.
+            # As text: a Path would drop a leading "./".
             remaining += [f"{path.rstrip('/')}/{name}" for name in in_reading_order(names)[::-1]]

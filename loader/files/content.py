@@ -1,15 +1,15 @@
-"""Files of this machine: their bytes, decompressed, what they are, and temporary ones.
+"""Local files: their decompressed bytes, what they are, and temporary files.
 
-What a file is its bytes say. Endings are never asked: people change them.
+A file's bytes say what it is. Extensions are ignored, because people change them.
 
 A compressed file may have several members (gzip, bzip2, xz) or frames (zstd), and zero bytes after
-each. Memory does not depend on how far the data expands: every decompressor gives out only as much
-as was asked for. The standard library's own `open` functions are not used: those of bz2 and lzma
-drop in silence whatever follows the compressed data, and that of lzma takes as much memory as a
-file asks for.
+each. Memory use does not depend on how far the data expands: every decompressor returns only as
+much as was asked for. The standard library's `open` functions are not used: those of bz2 and lzma
+silently drop whatever follows the compressed data, and that of lzma takes as much memory as a file
+asks for.
 
-In doubt content is text: a text that is taken for something else is refused for a wrong reason,
-while anything else that is taken for text has no header and is refused all the same.
+In doubt, content is text: a text mistaken for something else would be refused for a wrong reason,
+while anything else mistaken for text has no header and is refused anyway.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ from loader.printable import printable
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# What `zstd -d` takes by default as well, and twice what `xz -9` needs.
+# The default limit of `zstd -d`, and twice what `xz -9` needs.
 _WINDOW_LOG = 27
 # The longest magic number of `compression_of`.
 _MAGIC = 10
 _BZIP2_BLOCKS = (bytes.fromhex("314159265359"), bytes.fromhex("177245385090"))
 _PIECE = 256 * 1024
 
-# Space that is left to others, the database's write-ahead log above all: the smaller of both.
+# Space left for others, mainly the database's write-ahead log: the smaller of the two.
 RESERVE = 256 << 20
 RESERVE_SHARE = 0.05
-# A real table shrinks 3 to 30 times, one that repeats a single line at most about 1,000 times, as
-# does deflate at its best. What is neither small nor plausible was made to fill disks.
+# A real table shrinks 3 to 30 times; one repeated line shrinks about 1,000 times, which is also
+# deflate's limit. Anything neither small nor plausible was made to fill disks.
 HARMLESS = 2 << 30
 PLAUSIBLE_RATIO = 1000
 CHECK_SPACE_EVERY = 64 << 20
 
 _SAMPLE = 64 * 1024
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-# NUL and white space aside.
+# Without NUL and white space.
 _CONTROLS = frozenset(range(1, 32)) - frozenset(b"\t\n\v\f\r")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
-# What often lies beside tables. Other binary files are of an unknown kind.
+# Files often found beside tables. Other binary files are of an unknown kind.
 _MAGIC_NUMBERS = {
     b"%PDF-": "a PDF document",
     b"{\\rtf1": "a Rich Text document",
@@ -77,7 +77,7 @@ _MAGIC_NUMBERS = {
 }
 # The part of an .xlsx that lists its sheets; a few programs number it.
 _WORKBOOK = re.compile(r"(?:.*/)?workbook[0-9]*\.xml")
-# All that zipfile raises for damaged archives.
+# Everything that zipfile raises for damaged archives.
 ZIP_DAMAGES = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
     *(RuntimeError, ValueError, OverflowError, OSError),
@@ -94,7 +94,7 @@ def sha256_of(path: Path, name: str) -> str:
 
 
 def cannot_open(error: OSError) -> str:
-    """What FileRefused says of a file that cannot be opened."""
+    """The problem text for a file that cannot be opened."""
     if isinstance(error, FileNotFoundError):
         return ": it has gone since it was listed, or is a link that leads nowhere."
     if isinstance(error, PermissionError):
@@ -103,7 +103,7 @@ def cannot_open(error: OSError) -> str:
 
 
 def cannot_write(error: OSError) -> str:
-    """What FileRefused says when a temporary file cannot be written."""
+    """The problem text when a temporary file cannot be written."""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     reason = "its disk has too little space" if is_full else error.strerror
     return (
@@ -113,13 +113,13 @@ def cannot_write(error: OSError) -> str:
 
 
 def compression_of(head: bytes) -> str:
-    """'gzip', 'zstd', 'bzip2' or 'xz' by the first bytes, else ''.
+    """'gzip', 'zstd', 'bzip2' or 'xz' according to the first bytes, else ''.
 
     Sources: RFC 1952 (2.3.1), RFC 8878 (3.1.1, 3.1.2), the bzip2 and .xz file format.
     """
     if head.startswith(b"\x1f\x8b\x08"):
         return "gzip"
-    # A frame, or one to be skipped: these stand before the others or after them.
+    # A frame, or a skippable frame, which may precede or follow the others.
     if re.match(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", head):
         return "zstd"
     if head.startswith(b"BZh") and head[4:10] in _BZIP2_BLOCKS:
@@ -128,7 +128,7 @@ def compression_of(head: bytes) -> str:
 
 
 class _GzipDecompressor:
-    """zlib with the face that the decompressors of bz2, lzma and zstd have."""
+    """zlib with the interface of the bz2, lzma and zstd decompressors."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=31)
@@ -139,12 +139,12 @@ class _GzipDecompressor:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         piece = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
-        # A full piece may have more behind it inside zlib, even when all input is used.
+        # After a full piece, zlib may hold more output even if all input is used.
         self.needs_input = not self._zlib.unconsumed_tail and len(piece) < max_length
         return piece
 
 
-# Those of bz2, lzma and zstd have no common type.
+# The decompressors of bz2, lzma and zstd have no common type.
 def _decompressor(kind: str) -> Any:
     if kind == "gzip":
         return _GzipDecompressor()
@@ -156,7 +156,7 @@ def _decompressor(kind: str) -> Any:
 
 
 class _Raw(io.FileIO):
-    """The bytes of a file; if they are compressed, what all members of it unpack to."""
+    """The bytes of a file; if it is compressed, the unpacked bytes of all its members."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.shown = name
@@ -167,11 +167,11 @@ class _Raw(io.FileIO):
         except OSError as error:
             raise FileRefused(name, cannot_open(error)) from None
         self._decompressor: Any = _decompressor(self.compression) if self.compression else None
-        # Compressed bytes that the decompressor has not taken yet.
+        # Compressed bytes that the decompressor has not consumed yet.
         self._data = b""
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Some bytes; none at the end of the last member."""
+        """Read some bytes; none at the end of the last member."""
         try:
             if self._decompressor is None:
                 return super().readinto(buffer)
@@ -183,7 +183,7 @@ class _Raw(io.FileIO):
         view[: len(piece)] = piece
         return len(piece)
 
-    # By way of readinto, as FileIO's own ones do not.
+    # These use readinto; FileIO's own methods do not.
     read = io.RawIOBase.read  # type: ignore[assignment]  # it is called with a number
     readall = io.RawIOBase.readall
 
@@ -204,14 +204,14 @@ class _Raw(io.FileIO):
         return piece
 
     def _begins_another(self) -> bool:
-        """Whether another member follows. Zero bytes may stand between them."""
+        """Whether another member follows, possibly after zero bytes."""
         data = self._decompressor.unused_data.lstrip(b"\0")
         while len(data) < _MAGIC and (more := super().read(_PIECE)):
             data = (data + more).lstrip(b"\0")
         if not data:
             return False
         if compression_of(data) != self.compression:
-            # Some programs drop such a rest in silence; it could be somebody's data.
+            # Some programs silently drop the rest, which could be real data.
             raise self._refused("is followed by something else")
         self._decompressor, self._data = _decompressor(self.compression), data
         return True
@@ -222,10 +222,10 @@ class _Raw(io.FileIO):
 
 
 class DecompressedStream(io.BufferedReader):
-    """A file's bytes, decompressed. Not seekable; open it again to start anew.
+    """A file's bytes, decompressed. Not seekable; reopen it to start over.
 
     `compression` is `gzip`, `zstd`, `bzip2`, `xz` or ''. Opening and reading raise FileRefused,
-    which calls the file `name`, its path by default.
+    which calls the file `name`, by default its path.
     """
 
     def __init__(self, path: Path, name: str = "") -> None:
@@ -235,18 +235,18 @@ class DecompressedStream(io.BufferedReader):
 
     @property
     def position(self) -> int:
-        """How many bytes of the file on disk have been used so far."""
+        """How many bytes of the file on disk have been read so far."""
         return self._file.tell()
 
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file that a PATH means, wherever it lies.
+    """A file that a PATH means, local or remote.
 
-    `path` is what it is called there, `relative` the part of it below the PATH, and `name` what
-    people and the ledger call it. `identity` is another one as soon as the content is, or the file
-    is put there once more. `changed_at` is when it was last changed, in seconds since 1970, and 0
-    where a store does not tell; `size` is in bytes.
+    `path` is its path there, `relative` the part of it below the PATH, and `name` its name for
+    people and the ledger. `identity` changes whenever the content changes or the file is written
+    again. `changed_at` is when it was last changed, in seconds since 1970, or 0 if a store does not
+    say; `size` is in bytes.
     """
 
     path: str
@@ -258,19 +258,19 @@ class ListedFile:
 
 
 def identity_of(status: os.stat_result) -> str:
-    """The identity of a file of this machine; another one, too, when it is moved away and back."""
+    """The identity of a local file; it also changes if the file is moved away and back."""
     return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file that can be opened and sought in.
+    """A file that can be opened and is seekable.
 
-    `name` is for people and the ledger: the PATH as it was written, `folder/file`, an address
-    without its secrets, or `archive.zip/member`; always printable. `path` is where the bytes are,
-    a temporary file for standard input, remote files and members of archives. For `kind` and
-    `compression` see `content_of`. `changed_at` is when the bytes were last changed where they come
-    from, or came where that is not known, in seconds since 1970. `collect` has filled in all of it.
+    `name` is for people and the ledger: the PATH as written, `folder/file`, an address without its
+    secrets, or `archive.zip/member`; always printable. `path` is where the bytes are, a temporary
+    file for standard input, remote files and archive members. For `kind` and `compression` see
+    `content_of`. `changed_at` is when the bytes were last changed at their source, or arrived if
+    that is unknown, in seconds since 1970. `collect` fills in all fields.
     """
 
     name: str
@@ -282,11 +282,11 @@ class LocalFile:
 
 
 def content_of(path: Path, name: str = "") -> tuple[str, str]:
-    """What a file is, and the compression around it, as `DecompressedStream` calls it.
+    """The kind of a file, and its compression, in the terms of `DecompressedStream`.
 
-    The former is `text`, `xlsx` (xlsm too), `xls` (any OLE file), `ods`, `parquet`, `zip` (an
-    archive of files, or anything of the kind that is compressed once more), or words for a person
-    ("a PDF document"). Raises FileRefused, calling it `name`, when it cannot be opened.
+    The kind is `text`, `xlsx` (also xlsm), `xls` (any OLE file), `ods`, `parquet`, `zip` (an
+    archive of files, or any zip-based file that is compressed again), or a description such as "a
+    PDF document". Raises FileRefused, calling it `name`, if it cannot be opened.
     """
     name = name or printable(str(path))
     with DecompressedStream(path, name) as stream:
@@ -296,7 +296,7 @@ def content_of(path: Path, name: str = "") -> tuple[str, str]:
         kind = "zip" if compression else _zip_kind(path, name)
     elif head.startswith(_OLE):
         kind = "xls"
-    # A column may be called PAR1; here binary data follow at once.
+    # A column may be called PAR1; in Parquet, binary data follow immediately.
     elif re.match(rb"PAR[1E].{0,11}[\0-\x08\x0e-\x1f]", head, re.DOTALL):
         kind = "parquet"
     elif compression_of(head):
@@ -310,7 +310,7 @@ def content_of(path: Path, name: str = "") -> tuple[str, str]:
 
 
 def open_zip(path: Path, name: str) -> zipfile.ZipFile:
-    """Open an archive. Raises FileRefused when its table of contents cannot be read."""
+    """Open an archive. Raises FileRefused if its table of contents cannot be read."""
     try:
         return zipfile.ZipFile(path)
     except (FileNotFoundError, PermissionError) as error:
@@ -324,7 +324,7 @@ def open_zip(path: Path, name: str) -> zipfile.ZipFile:
 
 
 def _zip_kind(path: Path, name: str) -> str:
-    """By the names of the parts (ECMA-376 part 2, OpenDocument 1.3 part 2, 3.3)."""
+    """The kind by the names of the parts (ECMA-376 part 2, OpenDocument 1.3 part 2, 3.3)."""
     with open_zip(path, name) as archive:
         parts = {part.replace("\\", "/").casefold() for part in archive.namelist()}
     if "[content_types].xml" in parts:
@@ -335,11 +335,11 @@ def _zip_kind(path: Path, name: str) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether the bytes could be text in any encoding, with stray NUL and control bytes in it.
+    """Whether the bytes could be text in any encoding, with stray NUL and control bytes.
 
-    Of random bytes a tenth are control characters, of all kinds. Text has few, or many of one
-    kind (as delimiter), and its first line has none. UTF-16 and UTF-32 without a mark have many
-    of them when they are not Latin; then every second byte is one of few, the high one.
+    A tenth of random bytes are control characters, of all kinds. Text has few, or many of one kind
+    (as delimiter), and its first line has none. Non-Latin UTF-16 and UTF-32 without a byte order
+    mark have many; then every second byte, the high one, has few different values.
     """
     with suppress(UnicodeDecodeError):
         # Not the final piece: the sample may end within a character.
@@ -359,13 +359,13 @@ def _is_text(head: bytes) -> bool:
 
 @dataclass
 class DecompressionLimit:
-    """How many bytes have come out of one packed file, everything nested in it included."""
+    """Counts the bytes unpacked from one file, including everything nested in it."""
 
     packed: int
     unpacked: int = 0
 
     def use(self, size: int, name: str) -> None:
-        """Count `size` more bytes. Raises FileRefused when it cannot be real data any more."""
+        """Count `size` more bytes. Raises FileRefused once it can no longer be real data."""
         self.unpacked += size
         if self.unpacked > max(HARMLESS, PLAUSIBLE_RATIO * self.packed):
             raise FileRefused(
@@ -376,9 +376,9 @@ class DecompressionLimit:
 
 
 class Spool(ExitStack):
-    """Where temporary files are made, in a folder below TMPDIR that leaving this context removes.
+    """Creates temporary files in a folder below TMPDIR, which is removed on leaving the context.
 
-    What is read into it raises FileRefused itself for its own faults.
+    Whatever is read into it raises FileRefused for its own faults.
     """
 
     def __init__(self, progress: Callable[[str], None]) -> None:
@@ -388,7 +388,7 @@ class Spool(ExitStack):
         self._count = 0
 
     def new(self, name: str) -> Path:
-        """A path for a new file. Raises FileRefused for `name` when there can be none."""
+        """A path for a new file. Raises FileRefused for `name` if the folder cannot be created."""
         if self._folder is None:
             try:
                 # A download may still be writing when an interrupt ends the call.
@@ -400,9 +400,9 @@ class Spool(ExitStack):
         return self._folder / f"{self._count:06}"
 
     def watch(self, name: str, doing: str, path: Path) -> Callable[[int], None]:
-        """A function to be told the bytes that have been written to `path` so far.
+        """A function to call with the number of bytes written to `path` so far.
 
-        It tells people, and raises FileRefused when the disk has too little space left.
+        It reports progress, and raises FileRefused if the disk has too little space left.
         """
         checked = 0
 
@@ -424,9 +424,9 @@ class Spool(ExitStack):
         doing: str,
         limit: DecompressionLimit | None = None,
     ) -> Path:
-        """Write what `read` gives, until b'', into a new file.
+        """Write what `read` returns, until b'', to a new file.
 
-        Raises FileRefused when there is no space, or more than the limit.
+        Raises FileRefused if there is no space, or if the limit is exceeded.
         """
         path = self.new(name)
         tell = self.watch(name, doing, path)

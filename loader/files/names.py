@@ -1,4 +1,4 @@
-"""Names: how they are shown, which files are nobody's data, and in which order people read them."""
+"""File names: how they are shown, which files are not data, and in which order people read them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from loader.printable import printable
 
 T = TypeVar("T")
 
-# What systems and programs leave in folders. `~$` files are those of an opened Office document.
+# Files that systems and programs leave in folders. `~$` files belong to open Office documents.
 _LEFT_BY_SYSTEMS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _ADDRESS_IN_TEXT = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 
 
 def scheme_of(path: str) -> str:
-    """The scheme of an address, in lower case; '' when the PATH is no address."""
+    """The scheme of an address, in lower case; '' if the PATH is not an address."""
     match = _ADDRESS.fullmatch(path)
     return match[1].lower() if match else ""
 
 
 def shown_address(address: str) -> str:
-    """The address without what may be secret: password, user, query and fragment.
+    """The address without parts that may be secret: password, user, query and fragment.
 
-    In object stores `?` and `#` are characters of a name like others. Azure writes the container
-    where others have the user: `abfs://container@account…/path`.
+    In object stores, `?` and `#` are ordinary characters of a name. Azure puts the container where
+    others put the user: `abfs://container@account…/path`.
     """
     match = _ADDRESS.fullmatch(address)
     if match is None:
@@ -39,7 +39,7 @@ def shown_address(address: str) -> str:
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     place, slash, path = rest.partition("/")
     if "@" not in place and "@" in path and re.search(r":(?![0-9]*$)", place):
-        # A password with a slash in it, which should have been written as %2F.
+        # A password with a slash, which should have been written as %2F.
         place, slash, path = rest.rpartition("@")[2].partition("/")
     user, _, host = place.rpartition("@")
     if not (scheme.startswith("abfs") and user and ":" not in user):
@@ -48,7 +48,7 @@ def shown_address(address: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """What a library said, on one line, with the addresses in it cut down."""
+    """A library's message on one line, with secrets removed from its addresses."""
 
     def cut(match: re.Match[str]) -> str:
         return shown_address(re.split(r"[?#]", match[0], maxsplit=1)[0])
@@ -57,11 +57,10 @@ def without_secrets(text: str) -> str:
 
 
 def is_left_out(relative: str, exclude: Sequence[str], *, is_named: bool = False) -> bool:
-    """Whether a system or a program left this file, or --exclude means it.
+    """Whether a system or a program left this file, or --exclude matches it.
 
-    `relative` is its path below the folder. A person may have named a hidden one. A
-    pattern without `/` means a file or a folder of that name anywhere; one with `/` means the end
-    of the path.
+    `relative` is its path below the folder. Hidden files are left out unless `is_named`. A pattern
+    without `/` matches a file or folder name anywhere; one with `/` matches the end of the path.
     """
     parts = [part for part in re.split(r"[/\\]", relative) if part not in ("", ".", "..")]
     if any(
@@ -90,7 +89,7 @@ _BEGINNINGS = (
     *("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
     *("jan", "feb", "mär", "apr", "mai", "jun", "jul", "aug", "sep", "okt", "nov", "dez"),
 )
-# What the parts of a day look like: as a number or a word of its own, and as digits among others.
+# The parts of a date: as a separate number or word, or as digits within a longer number.
 _PARTS = {
     "Y": ("year", "(?:19|20)[0-9]{2}(?![0-9])"),
     "M": ("month", f"(?:{_MONTH_NAME}|(?:0?[1-9]|1[0-2])(?![0-9]))"),
@@ -104,7 +103,7 @@ _PARTS = {
     ".": ("", r"\."),
     "$": ("", "(?![0-9])"),
 }
-# The ways in which people write days; the first that fits counts.
+# The ways in which people write dates; the first match counts.
 _WAYS = (
     *("Y M D", "D M Y", "M D Y", "D.M.yy$", "N Y", "N D", "D N"),
     *("dd.mm$", "yyyymmdd$", "ddmmyyyy$", "N"),
@@ -115,11 +114,11 @@ _NUMBERED_DAY = re.compile(
 
 
 def in_reading_order(items: Iterable[T], name: Callable[[T], str] = str) -> list[T]:
-    """The items by their names, folder by folder, as a person would put them in order.
+    """The items sorted by name, folder by folder, as a person would sort them.
 
     `users_9` comes before `users_10`, `27.02.` before `03.03.`, `Mar 3 2026` before `2026-04-01`.
-    Of `02-03-2026` the day stands first, unless another name shows that it is the month. The order
-    is the same on every machine.
+    In `02-03-2026` the day comes first, unless another name shows that the month does. The order is
+    the same on every machine.
     """
     listed = list(items)
     pairs = [pair for item in listed for pair in _NUMBERED_DAY.findall(name(item))]
@@ -139,7 +138,7 @@ def in_reading_order(items: Iterable[T], name: Callable[[T], str] = str) -> list
 
 @cache
 def _pieces_of_names(*, month_first: bool) -> re.Pattern[str]:
-    """Matches a day, a number or a word; a day's groups are `year_N`, `month_N` and `day_N`."""
+    """Matches a date, a number or a word; a date's groups are `year_N`, `month_N` and `day_N`."""
     year_first, day_first, by_month, *others = _WAYS
     numbered = (by_month, day_first) if month_first else (day_first, by_month)
 
@@ -155,21 +154,21 @@ def _pieces_of_names(*, month_first: bool) -> re.Pattern[str]:
 
 
 def _comparable(piece: re.Match[str]) -> tuple[int, object]:
-    """A piece of a name, to be compared: numbers come before days, days before words."""
+    """A sort key for a piece of a name: numbers before dates, dates before words."""
     if word := piece["word"]:
         return 2, word
     if number := piece["number"]:
         return _comparable_number(number)
     parts = {group.partition("_")[0]: text for group, text in piece.groupdict().items() if text}
-    # What is not said is 0.
+    # Missing parts are 0.
     year, month = parts.get("year", "0"), parts["month"]
     in_year = int(month) if month.isdecimal() else _BEGINNINGS.index(month[:3]) % 12 + 1
     day = int(f"20{year}" if len(year) == 2 else year), in_year, int(parts.get("day", "0"))
     try:
-        # A year with a 29 February where none is said.
+        # Without a year, use one that has a 29 February.
         date(day[0] or 2000, in_year, day[2] or 1)
     except ValueError:
-        # It is none of the calendar, but digits.
+        # Not a calendar date, just digits.
         return _comparable_number(re.sub(r"\D", "", piece[0]))
     return 1, day
 

@@ -1,7 +1,7 @@
-"""What lies at remote addresses, brought into temporary files.
+"""Remote files, fetched into temporary files.
 
-fsspec and the libraries below it do the talking. Their settings are taken from where each of them
-looks (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_*, ssh-agent, FSSPEC_*).
+fsspec and the libraries below it do the transfer. Each takes its settings from its usual sources
+(AWS_*, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_*, ssh-agent, FSSPEC_*).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loader.files.content import ListedFile, LocalFile, Spool, cannot_write
 from loader.files.names import in_reading_order, scheme_of, shown_address, without_secrets
 from loader.printable import printable
 
-# Scheme: the extra of labmart that reads it.
+# For each scheme, the extra of labmart that reads it.
 EXTRAS = {
     **dict.fromkeys(("s3", "s3a"), "s3"),
     **dict.fromkeys(("gs", "gcs"), "gs"),
@@ -27,13 +27,13 @@ EXTRAS = {
     **dict.fromkeys(("https", "http"), "https"),
     "sftp": "sftp",
 }
-# Seconds without any answer. A whole download may take as long as it takes.
+# Seconds without a response. A download as a whole has no time limit.
 CONNECT_TIMEOUT = 20
 READ_TIMEOUT = 60
-# Each store has its own words for when an object was last changed, and for what its content is.
+# Each store has its own keys for an object's modification time and content version.
 _CHANGED = ("LastModified", "last_modified", "updated", "mtime", "modified")
 _CONTENT = ("ETag", "etag", "generation", "crc32c", "md5Hash")
-# How each of them finds its credentials.
+# How each extra finds its credentials.
 _CREDENTIALS = {
     "s3": "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; public data need "
     "FSSPEC_S3_ANON=true",
@@ -61,7 +61,7 @@ def _changed_at(info: Mapping[str, object]) -> float:
 
 
 def check_scheme(address: str) -> None:
-    """Raise NothingToLoad for an address of a kind that labmart does not know, or of nothing."""
+    """Raise NothingToLoad for an address with an unknown scheme, or without a server or bucket."""
     if scheme_of(address) not in EXTRAS:
         kinds = ", ".join(f"{scheme}://" for scheme in sorted(EXTRAS))
         raise NothingToLoad(
@@ -72,10 +72,10 @@ def check_scheme(address: str) -> None:
 
 
 class Remote:
-    """An address, and the file system that it leads to. Raises MissingExtra.
+    """An address and its file system. Raises MissingExtra.
 
-    `root` is what the file system calls the address. What fsspec and the libraries below it raise
-    passes through: they have no base class in common.
+    `root` is the address within the file system. Exceptions of fsspec and the libraries below it
+    pass through, because they have no common base class.
     """
 
     def __init__(self, address: str) -> None:
@@ -90,7 +90,7 @@ class Remote:
             kind = fsspec.get_filesystem_class("abfs" if self.scheme == "abfss" else self.scheme)
         except ImportError:
             raise MissingExtra(self.shown, self.extra) from None
-        # Not from fsspec's cache of instances: it would remember what lay there.
+        # fsspec's cached instances would remember old listings.
         options: dict[str, object] = {"skip_instance_cache": True}
         if self.is_web:
             options |= _http_options(address)
@@ -117,7 +117,7 @@ class Remote:
             infos = {root: info}
         else:
             infos = system.find(root, detail=True)
-        # Object stores may keep an empty object for a folder.
+        # Object stores may represent a folder by an empty object.
         files = [
             self._listed(path, info)
             for path, info in infos.items()
@@ -131,7 +131,7 @@ class Remote:
         relative = path.removeprefix(top) if path.startswith(top) else last
         name = self.shown
         if path != self.root:
-            # In the path of an object store the bucket comes first, as in the address.
+            # In object stores the path begins with the bucket, as the address does.
             below = path if self.scheme == "sftp" else path.partition("/")[2]
             name = f"{'/'.join(name.split('/')[:3])}/{printable(below.lstrip('/'))}"
         size, changed_at = info.get("size"), _changed_at(info)
@@ -141,8 +141,8 @@ class Remote:
         return ListedFile(path, relative, name, identity, changed_at, known_size)
 
     def download(self, file: ListedFile, spool: Spool) -> LocalFile:
-        """The file as a temporary one. Raises FileRefused."""
-        # What s3fs fetches at once of a large file would not be bounded otherwise.
+        """Download to a temporary file. Raises FileRefused."""
+        # Otherwise s3fs would fetch an unbounded amount of a large file at once.
         options = {"max_concurrency": 1} if self.extra == "s3" else {}
         target = spool.new(file.name)
         with faults_told(file.name, self.scheme, target):
@@ -158,12 +158,12 @@ class Remote:
         return LocalFile(file.name, target, temporary=True, changed_at=file.changed_at)
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a small file to a path of the file system."""
+        """Write a small file to a path in the file system."""
         self._make_folder_of(path)
         self.system.pipe_file(path, content)
 
     def move(self, path: str, target: str) -> None:
-        """Move a file to where none is; both are paths of the file system."""
+        """Move a file to a free path; both are paths in the file system."""
         self._make_folder_of(target)
         if self.scheme == "sftp":
             self.system.mv(path, target)
@@ -172,16 +172,16 @@ class Remote:
             self.system.rm_file(path)
 
     def _make_folder_of(self, path: str) -> None:
-        # Elsewhere folders are only names.
+        # Elsewhere, folders are only parts of names.
         if self.scheme == "sftp":
             self.system.makedirs(path.rpartition("/")[0], exist_ok=True)
 
 
 @contextmanager
 def faults_told(name: str, scheme: str, target: Path | None = None) -> Iterator[None]:
-    """Raise FileRefused for what fsspec raises, or the writing of the target.
+    """Turn exceptions of fsspec, or of writing the target, into FileRefused.
 
-    In the words of the library: what they raise has neither a class nor a status in common.
+    It quotes the library, because the exceptions share neither a class nor a status.
     """
     try:
         yield
@@ -205,15 +205,15 @@ def _http_options(address: str) -> dict[str, object]:
         total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT
     )
     return {
-        # HTTPS_PROXY, NO_PROXY and ~/.netrc count.
+        # Respect HTTPS_PROXY, NO_PROXY and ~/.netrc.
         "client_kwargs": {"timeout": timeout, "trust_env": True},
-        # A presigned address is sent as it is: quoting it anew could break its signature.
+        # Send a presigned address unchanged: quoting it again could break its signature.
         "encoded": address.isascii() and " " not in address,
     }
 
 
 def _sftp_options(address: str) -> dict[str, object]:
-    # The rest of the address is a path, with `?` and `#` in it as they may be.
+    # The rest of the address is a path, which may contain `?` and `#`.
     place = urlsplit("sftp://" + address.split("://", 1)[1].partition("/")[0])
     account = {"username": place.username, "password": place.password}
     return {
@@ -225,9 +225,9 @@ def _sftp_options(address: str) -> dict[str, object]:
 
 
 def _known_hosts_only(sftp: type) -> type:
-    """fsspec's file system, talking to servers of ~/.ssh/known_hosts alone, as `ssh` does.
+    """fsspec's sftp file system, limited to servers in ~/.ssh/known_hosts, as `ssh` is.
 
-    fsspec by itself takes any key, and so any server that is in the way.
+    fsspec itself accepts any key, and so any server in the middle.
     """
     import paramiko
 

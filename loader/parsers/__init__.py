@@ -1,16 +1,16 @@
-"""Records out of files: what a file is, where its header stands, and how its lines are split.
+"""Parsing files into records: what a file is, where its header is, and how its lines are split.
 
-records        what every parser is and gives: batches of CSV for COPY, and rejected lines
+records        the parser interface and its output: batches of CSV for COPY, and rejected lines
 headers        which input a header means, and what is wrong with one that means none
-delimited      delimited text: its dialect, which is the one that its header needs, and its records
-encoding       which encoding a text has, or which guess has no rival; decoding
+delimited      delimited text: the dialect, deduced from the header, and the records
+encoding       the encoding of a text, known or guessed without a rival; decoding
 splitter       where a line, a cell and a record end: the definition, and its fast path
 json_lines     JSON lines
-sheets         tables that come split into cells; workbooks (xlsx, ods, xls) are opened in a child
+sheets         tables already split into cells; workbooks (xlsx, ods, xls) are opened in a child
                process with limits (workbook_child)
 parquet        Parquet
 
-A parser never looks at what cells mean, but for the ids that tell a record from a header. Every
+Parsers do not interpret cells, except for the ids that distinguish a record from a header. Every
 record ends up in exactly one place: in the text of a Batch, or among its rejected lines.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from loader.files.content import LocalFile
     from loader.parsers.records import Parser
 
-# A line that begins an object of JSON; the beginning of an array of them.
+# A line that begins a JSON object; the beginning of an array of objects.
 _OBJECT = re.compile(r'^[ \t]*+\{\s*+(?:"|\}\s*+$)', re.MULTILINE)
 _ARRAY = re.compile(r"\[\s*+\{")
 
@@ -36,9 +36,9 @@ _ARRAY = re.compile(r"\[\s*+\{")
 def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) -> Sequence[Parser]:
     """The parsers of a file: one, or one for each sheet of a workbook that has a header.
 
-    Raises FileRefused when it is no table with a header of an input, or could be two.
+    Raises FileRefused if it is not a table with the header of an input, or could belong to two.
     """
-    # Each is imported when a file needs it; the process that opens a workbook needs none.
+    # Imported only when a file needs them; the child process for workbooks needs none.
     from loader.files.content import DecompressedStream
     from loader.parsers import delimited, encoding, sheets
 
@@ -67,7 +67,7 @@ def recognise(file: LocalFile, inputs: Sequence[Input], options: ReadOptions) ->
     with opened() as stream:
         sample = stream.read(4096)
     head = encoding.decode(sample, encoding.wide_encoding_of(sample) or "utf-8").lstrip(BLANKS)
-    # A column may be called {id}, and a line `[1]` may stand before a header.
+    # A column may be called {id}, and a line `[1]` may precede a header.
     if _ARRAY.match(head) or (head[:1] == "{" and _OBJECT.search(head)):
         from loader.parsers import json_lines
 

@@ -1,9 +1,9 @@
-"""Delimited text: what it is, told by the header that it must have, and its records.
+"""Delimited text: its dialect, deduced from the header it must have, and its records.
 
-The dialect is the one under which a line of the file gives the declared column names. If no line
-gives them under a usual delimiter, or one does in two ways, the file is refused with the cause. So
-it is if a record stands above the header: it would be passed over. Each part of the text is read
-under its own header.
+The dialect is the one in which a line of the file yields the declared column names. If no line
+yields them with a usual delimiter, or one does so in two ways, the file is refused with the cause.
+It is also refused if a record precedes the header, because that record would be skipped. Each part
+of the text is read under its own header.
 """
 
 from __future__ import annotations
@@ -47,33 +47,33 @@ from loader.parsers.splitter import (
 from loader.printable import listed
 from loader.sources import BLANKS, Input, ReadOptions, header_key
 
-# What encoding and dialect are told from (bytes).
+# The sample that determines encoding and dialect (bytes).
 _SAMPLE = 2 << 20
-# A line must fit the memory whole; this is far above any list and below what would hurt.
+# A whole line must fit in memory; this is far above any real list and still harmless.
 _LINE_LIMIT = 32 << 20
-# What is tried, the likelier ones first; --delimiter says any other one.
+# Tried in this order, likelier ones first; --delimiter sets any other.
 _DELIMITERS = ",;\t|:~^\x1f\x01 "
 _USUAL_DELIMITERS = ",;\t|"
 _NAMES = {"\t": "TAB", " ": "space"}
-# The header ends within so many characters, or it would take long to find.
+# The header must end within this many characters; searching further would take too long.
 _HEADER_END = 1 << 17
-# How far a record over several lines is looked at.
+# How far ahead a multi-line record is examined.
 _LOOK = 10_000
 _COMMENT = re.compile("#+[ \t]*+(?=[^ \t\r\n])")
-# So many lines of the sample tell the width; so much of a text without a header its delimiter.
+# Lines that determine the width; characters that determine the delimiter without a header.
 _LOOKED_AT = 500
 _WITHOUT_HEADER = 1 << 17
-# So many cells of a line, and so many lines, are looked at for why they are no header.
+# Cells of a line, and lines, that are examined to explain why none is a header.
 _EXPLAINED = 300
 _TABLE_LINES = 20
 
 
 @dataclass(frozen=True)
 class TextLayout:
-    """How a text is split: `skip` lines of `begin` characters are passed over, then come records.
+    """How a text is split: records follow after `skip` lines, which have `begin` characters.
 
-    `header_line` is None for a file without one. Records end with so many empty cells more than
-    the header has: `surplus`.
+    `header_line` is None for a file without a header. Records end with `surplus` empty cells beyond
+    those of the header.
     """
 
     dialect: Dialect
@@ -95,7 +95,7 @@ class DelimitedParser(Parser):
     read_as: Encoding
     layout: TextLayout
     wrapping: str
-    # The lines of records that may have swallowed others, as they are read.
+    # The line ranges of records that may have swallowed others.
     _doubted: list[str] = field(default_factory=list)
 
     unit = "line"
@@ -136,7 +136,7 @@ class DelimitedParser(Parser):
         layout = self.layout
         splitter = Splitter(layout.dialect, load_id, layout.skip + 1, self, layout.surplus)
         splitter.follow(self.match)
-        # What is not split yet, and where it begins.
+        # Text that is not split yet, and where it begins.
         pending, at = "", layout.begin
         with self.open() as stream:
             for portion in chain(decoded(stream, self.read_as), [None]):
@@ -184,8 +184,8 @@ def _with_header(
         readings = _readings(sample, line, at, end, inputs, options)
         if not readings:
             continue
-        # `a<TAB><TAB>b` can be read with nameless columns, and `a,<TAB>b` without; `a ; b` with a
-        # column `;` between spaces.
+        # `a<TAB><TAB>b` can be read with nameless columns, `a,<TAB>b` without any, and `a ; b` with
+        # a column `;` between spaces.
         nameless = [sum(not any(map(str.isalnum, c)) for c in r.match.cells) for r in readings]
         best = [r for r, n in zip(readings, nameless, strict=True) if n == min(nameless)]
         where = f"line {line}"
@@ -205,7 +205,7 @@ def _with_header(
 
 
 def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of the lines that can be the header; blank ones do not count."""
+    """Number, begin and end of the lines that can be the header; blank lines do not count."""
     filled = (line for line in lines_of(sample) if sample[line[1] : line[2]].strip(BLANKS))
     return islice(filled, HEADER_WITHIN)
 
@@ -213,19 +213,19 @@ def _first_lines(sample: str) -> Iterator[tuple[int, int, int]]:
 def _readings(
     sample: str, line: int, at: int, end: int, inputs: Sequence[Input], options: ReadOptions
 ) -> list[TextLayout]:
-    """Every way in which a line gives the column names of an input."""
+    """Every way in which a line yields the column names of an input."""
     comment = _COMMENT.match(sample, at, end)
-    # A header may go over several lines.
+    # A header may span several lines.
     limit = min(len(sample), max(end, at + _LOOK))
     readings: list[TextLayout] = []
     for delimiter in options.delimiter or _DELIMITERS:
-        # Spaces stand in names as well.
+        # Names may contain spaces as well.
         if end > _HEADER_END or (delimiter == " " and readings):
             break
         dialect = Dialect(delimiter, '"' if options.quote is None else options.quote)
         grammar, begin = Grammar(dialect), at
         record = grammar.record(sample, at, limit)
-        # Some programs mark the header as a comment; of TABs and records as wide it is a column.
+        # Some programs comment out the header; with TABs and records as wide, `#` is a column.
         is_column = comment and delimiter == "\t" in comment[0]
         if comment and not (
             is_column and _next_width(grammar, sample, record) == len(record.cells)
@@ -245,7 +245,7 @@ def _next_width(grammar: Grammar, sample: str, record: Record) -> int:
 
 
 def _are_alike(readings: Sequence[TextLayout], sample: str) -> bool:
-    """Whether all give the first records the same cells, blanks around them aside."""
+    """Whether all readings give the first records the same cells, ignoring surrounding blanks."""
     seen = {
         tuple(
             tuple((cell or "").strip(BLANKS) for cell in record.cells)
@@ -257,7 +257,7 @@ def _are_alike(readings: Sequence[TextLayout], sample: str) -> bool:
 
 
 def _records(body: str, dialect: Dialect, limit: int = _LOOKED_AT) -> Iterator[tuple[int, Record]]:
-    """Line and record for the first lines; behind a wrong record comes the next line."""
+    """Line and record for the first lines; after a faulty record comes the next line."""
     grammar = Grammar(dialect)
     next_record = 0
     for line, at, end in lines_of(body, limit=limit):
@@ -269,17 +269,17 @@ def _records(body: str, dialect: Dialect, limit: int = _LOOKED_AT) -> Iterator[t
 
 
 def _with_width(name: str, layout: TextLayout, sample: str, inputs: Sequence[Input]) -> TextLayout:
-    """With the width of most records, where the cells that differ are delimiters at the end.
+    """The layout with the width of most records, if the difference is only trailing delimiters.
 
-    Raises FileRefused if the records may as well begin with row names, which would pass for ids,
-    and end one column later than the header seems to say.
+    Raises FileRefused if the records may instead begin with row names, which would pass for ids,
+    and so end one column later than the header suggests.
     """
     match, width = layout.match, len(layout.match.cells)
     records = _records(sample[layout.begin :], layout.dialect)
     rows = [record.cells for _, record in records if not record.fault and is_filled(record.cells)]
     if header_key(match.cells[-1]) and all(len(row) == width for row in rows):
         return layout
-    # What stands below a second header says nothing of the first.
+    # Rows below a second header say nothing about the first.
     rows = [*takewhile(lambda cells: len(columns_alike(cells, inputs)) < 2, rows)]
     usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else width
     if usual < width and not any(map(header_key, match.cells[usual:])):
@@ -335,14 +335,14 @@ def _without_header(
 def _nothing_found(
     name: str, sample: str, inputs: Sequence[Input], options: ReadOptions
 ) -> FileRefused:
-    """Says why no line is a header: the one that names most columns, or else has most cells."""
+    """Explain why no line is a header, using the line that names most columns or has most cells."""
     if sample.lstrip(BLANKS).startswith("<"):
         return FileRefused(
             name, ": it is HTML or XML, not a table of text. Save it as CSV or .xlsx."
         )
     first = [(line, sample[at : min(end, at + _LOOK)]) for line, at, end in _first_lines(sample)]
     for line, text in first:
-        # Delimiters may stand behind the cell.
+        # Delimiters may follow the cell.
         whole = text.rstrip(f"{BLANKS}{_USUAL_DELIMITERS}")
         cells = Grammar(Dialect(",")).record(whole, 0, len(whole)).cells
         inner = re.split(f"[{_USUAL_DELIMITERS}]", cells[0] or "") if len(cells) == 1 else []
@@ -376,7 +376,7 @@ def _nothing_found(
 
 
 def _looks_like_table(lines: Sequence[str], inputs: Sequence[Input]) -> bool:
-    """Whether they are no README: equally many delimiters, or the names of columns in one line."""
+    """Whether they look like a table: equal delimiter counts, or one line with required names."""
     counts = [{line.count(sign) for line in lines[:_TABLE_LINES]} for sign in _USUAL_DELIMITERS]
     if len(lines) > 1 and any(len(count) == 1 and count != {0} for count in counts):
         return True

@@ -1,13 +1,13 @@
-"""Which encoding a text has, and its decoding.
+"""Detecting the encoding of a text, and decoding it.
 
-A mark, UTF-8 beyond ASCII, or a person proves an encoding. Bytes beyond ASCII that are no UTF-8
-leave one guess, Windows-1252, and only while it makes better words of them than any other encoding
-in use. If one makes as good ones, the file is refused with both readings; in such a file nobody
-could tell later which names are wrong. What a word is, letters.txt says: which letters a language
-has, and which stand side by side in its names. See docs/decisions.md.
+A byte order mark, non-ASCII UTF-8, or the user proves an encoding. Non-ASCII bytes that are not
+UTF-8 leave one guess, Windows-1252, and only if it turns them into better words than any other
+encoding in use. If another does as well, the file is refused with both readings, because a wrong
+guess could not be detected later. letters.txt defines what a word is: the letters of each language,
+and which ones stand side by side in its names. See docs/decisions.md.
 
-Decoding neither fails nor loses a byte: bytes without a meaning are marked, and their lines are
-rejected. So are words that the guess cannot explain, however far down they stand.
+Decoding never fails and never loses a byte: undecodable bytes are marked, and their lines are
+rejected. So are words that the guess cannot explain, anywhere in the file.
 """
 
 # ruff: noqa: RUF001 -- these letters and signs are meant
@@ -30,7 +30,7 @@ from loader.printable import printable
 if TYPE_CHECKING:
     from loader.files.content import DecompressedStream
 
-# Reading so much at a time keeps the memory small, and the time per line does not fall further.
+# Small enough to save memory; larger chunks do not reduce the time per line.
 CHUNK = 1 << 20
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -39,16 +39,16 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# The error handler that marks bytes without a meaning.
+# The error handler that marks undecodable bytes.
 MARK = "labmart-mark"
 
-# What is guessed, and the encodings in use that can make words of the same bytes, with their
-# languages; none where they have letters of their own.
+# The guess, and the encodings in use that can turn the same bytes into words, with their languages;
+# none for those with scripts of their own.
 _GUESS = "cp1252"
 _WEST = "de fr es pt it nl da no sv fi is ga et"
 _EAST = "cs sk pl hu sl hr ro de"
 _LANGUAGES = {
-    # What Turkish has in common with the West is the same in both encodings.
+    # The letters that Turkish shares with the West are the same in both encodings.
     _GUESS: f"{_WEST} tr",
     **dict.fromkeys(("cp1250", "iso8859_2", "mac_latin2", "cp852"), _EAST),
     **dict.fromkeys(("cp1254", "cp857"), "tr"),
@@ -57,35 +57,35 @@ _LANGUAGES = {
     **dict.fromkeys(("cp1251", "cp1253", "gb18030", "big5", "cp932", "cp949", "cp1255"), ""),
     "cp1256": "",
 }
-# A character beyond ASCII.
+# A non-ASCII character.
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _TO_KANJI = re.compile(rb"\x1b\$[@B]")
-# A token is a run of letters and bytes beyond ASCII. Longer ones are no words.
+# A token is a run of letters and non-ASCII bytes. Longer ones are not words.
 _TOKEN = re.compile(rb"[A-Za-z\x80-\xff]++")
 _LETTERS_ONLY = bytes(n if n > 0x7F or chr(n).isalpha() else ord(" ") for n in range(256))
 _LONGEST_TOKEN = 40
-# So many are judged at first; of all one in so many may be odd.
+# How many tokens of the sample are judged; one in _ODD_SHARE may be odd.
 _MOST_TOKENS = 2000
 _ODD_SHARE = 10
 _EXAMPLES = 3
 
-# What no other encoding has in such places: units, elisions, contractions.
+# Conclusive, since no other encoding gives these: units, elisions, contractions.
 _CERTAIN = re.compile(
     "°[cf]|µ[aglmsv]l?|[cdkmµ]?m[²³]|nº|(?:[cdjlmnst]|qu|aujourd)’[aeéèêiîoôuhœ][a-zà-ÿ]{2,}"
     "|[a-zà-ÿ]+(?:n’t|’(?:re|ve|ll))",
     re.IGNORECASE,
 )
 _LETTERS = re.compile("[^\\W\\d_µºª²³¹¼½¾]+")
-# Signs of laboratories and word processors: alone, and at words.
+# Signs from laboratories and word processors: alone, and attached to words.
 _SIGNS = re.compile("[–—‘’“”„…•·\u00a0]+|[€£°±²³µ¹ºª¼½¾×÷«»§®©™¿¡†‰]")
 _SIGNS_AT_WORDS = re.compile(
     f"[“‘«»„¿¡±§©°ºµ•·–—\u00a0]*(?:{_LETTERS.pattern}+[’‘–—·\u00a0]?+)++[”“’»«…ºª®™°†–—\u00a0]*"
     "|[A-Za-z]{1,3}[²³¹]"
 )
-# The scripts of what is tried, but for the Latin one; those of the East stand side by side.
+# The non-Latin scripts that are tried; the Eastern ones may be mixed.
 _EASTERN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")
 _CASED = ("CYRILLIC", "GREEK", "HEBREW", "ARABIC")
-# A capital within a word begins another one: `LaFrenière`.
+# A capital within a word begins a new word: `LaFrenière`.
 _CAPITAL_WITHIN = re.compile("(?<=[a-zà-ÿ])(?=[A-Z])")
 
 
@@ -94,7 +94,7 @@ Open = Callable[[], AbstractContextManager["DecompressedStream"]]
 
 @dataclass(frozen=True)
 class Encoding:
-    """An encoding as Python calls it; `examples` are words that are read by a guess."""
+    """An encoding by its Python name; `examples` are words read by a guess."""
 
     name: str
     examples: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ class Encoding:
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
-    """Each byte without a meaning becomes the character 0xDC00 + byte, which no text contains."""
+    """Each undecodable byte becomes the character 0xDC00 + byte, which no text contains."""
     assert isinstance(error, UnicodeDecodeError)
     damaged = error.object[error.start : error.end]
     return "".join(chr(0xDC00 + byte) for byte in damaged), error.end
@@ -122,13 +122,13 @@ def bom_of(sample: bytes) -> tuple[str, bytes] | None:
 
 
 def encoding_of(name: str, sample: bytes) -> Encoding:
-    """The encoding of a file that begins with the sample; UTF-8 is what nothing speaks against.
+    """The encoding of a file that begins with the sample; UTF-8 unless something contradicts it.
 
     Raises FileRefused if a guess has a rival.
     """
     if wide := wide_encoding_of(sample):
         return Encoding(wide)
-    # The shifts between its alphabets are the marks of ISO 2022.
+    # ISO 2022 is recognised by its shifts between alphabets.
     if sample.isascii() and _TO_KANJI.search(sample):
         return Encoding("iso2022_jp")
     words = _words(sample)[:_MOST_TOKENS]
@@ -152,14 +152,14 @@ def encoding_of(name: str, sample: bytes) -> Encoding:
 
 
 def decode(sample: bytes, encoding: str) -> str:
-    """A sample as text, without byte order mark; an incomplete last character is left out."""
+    """A sample as text, without byte order mark or an incomplete last character."""
     bom = bom_of(sample)
     skipped = len(bom[1]) if bom and bom[0] == encoding else 0
     return codecs.getincrementaldecoder(encoding)(MARK).decode(sample[skipped:])
 
 
 def decoded(stream: DecompressedStream, encoding: Encoding) -> Iterator[str]:
-    """The text of a stream in portions, without byte order mark. Bytes that are none are marked."""
+    """The text of a stream in portions, without byte order mark. Undecodable bytes are marked."""
     chunk = stream.read(CHUNK)
     if (bom := bom_of(chunk)) and bom[0] == encoding.name:
         chunk = chunk[len(bom[1]) :]
@@ -178,7 +178,7 @@ def decoded(stream: DecompressedStream, encoding: Encoding) -> Iterator[str]:
 
 
 def _guessed(lines: bytes) -> str:
-    """Some lines by the guess, with every word marked that it cannot explain."""
+    """Decode lines by the guess, marking every word that it cannot explain."""
     odd = {word for word in {*_words(lines)} if not _judged(word, _GUESS)}
     pieces, at = [], 0
     for token in _TOKEN.finditer(lines) if odd else ():
@@ -190,15 +190,15 @@ def _guessed(lines: bytes) -> str:
 
 
 def said_encoding(name: str, sample: bytes) -> Encoding:
-    """The encoding that a person names, for a file that begins with the sample.
+    """The encoding that the user names, for a file that begins with the sample.
 
-    Raises UsageError unless it can be decoded line by line, also behind a fault.
+    Raises UsageError unless it can be decoded line by line, even after a fault.
     """
     bom = bom_of(sample)
     try:
         encoding = codecs.lookup(name).name
         if bom and bom[0].startswith(encoding):
-            # "utf-16" leaves the order of bytes to the mark.
+            # "utf-16" leaves the byte order to the mark.
             return Encoding(bom[0])
         if encoding in ("utf-16", "utf-32"):
             encoding = f"{encoding}-le"
@@ -207,7 +207,7 @@ def said_encoding(name: str, sample: bytes) -> Encoding:
             raise LookupError
         decoder(MARK).decode(bytes(range(256)), final=True)
     except Exception:
-        # Codecs raise what they like; all of it means the same here.
+        # Codecs raise arbitrary exceptions, all with the same meaning here.
         raise UsageError(
             f"{name!r} is no text encoding that can be read. Common ones are utf-8, utf-16, "
             "windows-1252 and latin-1."
@@ -216,10 +216,10 @@ def said_encoding(name: str, sample: bytes) -> Encoding:
 
 
 def wide_encoding_of(sample: bytes) -> str | None:
-    """The encoding that a byte order mark or the zero bytes of UTF-16 tell."""
+    """The encoding shown by a byte order mark or by the zero bytes of UTF-16."""
     if bom := bom_of(sample):
         return bom[0]
-    # Of ASCII letters, and be it only those of the header, every second byte is zero.
+    # For ASCII letters, if only those of the header, every second byte is zero.
     head = sample[:4096]
     zeros = [(head[1::2].count(0), "utf-16-le"), (head[0::2].count(0), "utf-16-be")]
     (few, _), (many, encoding) = sorted(zeros)
@@ -227,20 +227,20 @@ def wide_encoding_of(sample: bytes) -> str | None:
 
 
 def _words(data: bytes) -> list[bytes]:
-    """The tokens of some text that are no longer than words are."""
+    """The non-ASCII tokens that are short enough to be words."""
     words = data.translate(_LETTERS_ONLY).split()
     return [word for word in words if not word.isascii() and len(word) <= _LONGEST_TOKEN]
 
 
 def _quality(words: list[bytes], encoding: str) -> int:
-    """How much the least one looks like a word, but for the share that may be odd."""
+    """The lowest score of the words, leaving out the share that may be odd."""
     scores = sorted(_judged(word, encoding) for word in words)
     return scores[len(scores) // _ODD_SHARE] if scores else 1
 
 
 @lru_cache(maxsize=1 << 16)
 def _judged(token: bytes, encoding: str) -> int:
-    """How much bytes look like words: the least of `_looks_like`; 4 like no other encoding's."""
+    """How much bytes look like words: the lowest `_looks_like`, or 4 if conclusive."""
     try:
         text = token.decode(encoding)
     except UnicodeDecodeError:
@@ -254,15 +254,15 @@ def _judged(token: bytes, encoding: str) -> int:
         return 4
     if [text] == words or _SIGNS.fullmatch(text):
         return least
-    # A sign at a word may be a letter of it in another encoding, and is no evidence for any.
+    # A sign at a word may be one of its letters in another encoding, so it is evidence for none.
     return int(encoding == _GUESS and least == 3 and bool(_SIGNS_AT_WORDS.fullmatch(text)))
 
 
 def _looks_like(word: str, languages: str) -> int:
     """How much a run of letters looks like a word of one of the languages.
 
-    0 not at all; 1 one has its letters; 2 with such letters before and behind them; 3 with such
-    pairs around them.
+    0: not at all; 1: a language has its letters; 2: and the letters before and after them; 3: in
+    such pairs.
     """
     pieces = _CAPITAL_WITHIN.split(word.replace("ß", ""))
     if any(piece not in (piece.lower(), piece.upper(), piece.capitalize()) for piece in pieces):
@@ -271,7 +271,7 @@ def _looks_like(word: str, languages: str) -> int:
     if scripts != {"LATIN"}:
         is_one = scripts.issubset(_EASTERN) or (len(scripts) == 1 and scripts.issubset(_CASED))
         return (1 + 2 * (len(word) > 1)) * is_one
-    # Lower-case, İ would become two characters.
+    # Lower-casing İ would give two characters.
     lower = f"^{word.replace('İ', 'i').lower()}$"
     beyond = [at for at, char in enumerate(lower) if not char.isascii()]
     most = 0
@@ -289,7 +289,7 @@ def _looks_like(word: str, languages: str) -> int:
 
 @cache
 def _letters() -> dict[str, dict[str, dict[str, str]]]:
-    """By language, letter beyond ASCII, and the one before it, which ones stand behind it."""
+    """By language, non-ASCII letter, and preceding letter: the letters that may follow."""
     places: dict[str, dict[str, dict[str, str]]] = {}
     for line in (Path(__file__).parent / "letters.txt").read_text("utf-8").splitlines():
         if not line.startswith("#"):

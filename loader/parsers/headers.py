@@ -1,7 +1,7 @@
-"""Headers: which input a line's cells name, and what is wrong with those that name none.
+"""Headers: which input a line's cells name, and what is wrong if they name none.
 
-Each required column of an input stands in its header exactly once, under any of its names. What
-only looks alike is never taken for a name; the refusal proposes it.
+Each required column of an input appears in its header exactly once, under any of its names. A
+similar name is never accepted; the refusal proposes it instead.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from loader.errors import FileRefused, Proposal, ProposedColumn, RefusedHeader
 from loader.printable import printable
 from loader.sources import BLANKS, Input, InputColumn, header_key
 
-# What people add to a name: a unit in brackets, and signs.
+# What people append to names: units in brackets, and signs.
 _BESIDE_A_NAME = re.compile(r"[\W_]*?[(\[{].*|[\W_]+", re.DOTALL)
-# How alike a cell and a name must be to be close (difflib's ratio). So many cells are compared, of
-# so many characters, in so many candidates for a header.
+# How similar a cell and a name must be to be close (difflib's ratio); how many cells are compared,
+# and of how many characters; how many header candidates are tried.
 _CLOSE = 0.78
 _COMPARED = 200
 _CANDIDATES = 20
-# What begins as an id does: digits, or a short prefix and digits.
+# Begins like an id: digits, or a short prefix and digits.
 ID_LIKE = re.compile(r"[A-Za-z]{0,8}[-_]?[0-9]+(?:\.0*)?")
-# A whole id: a number, with or without marks between thousands, or one behind any prefix.
+# A whole id: a number, with or without thousands separators, or one after any prefix.
 _NUMBER = re.compile(r"[0-9]+(?:[.,' ][0-9]{3})*(?:\.0*)?")
 _NAMED_ID = re.compile(r"[\w #:/.-]{1,12}?[0-9]+(?:\.0*)?")
 
 
 @dataclass(frozen=True)
 class HeaderMatch:
-    """A header that means an input: its cells, and for each the declared column or None."""
+    """A header that names an input: its cells, and for each the declared column or None."""
 
     input: Input
     columns: tuple[str | None, ...]
@@ -42,19 +42,19 @@ class HeaderMatch:
 
     @property
     def key(self) -> int | None:
-        """Which cell of a record is its id; None if the input does not say or the file lacks it."""
+        """The index of the id cell; None if the input declares no key or the file lacks it."""
         key = self.input.natural_key
         return self.columns.index(key) if key in self.columns else None
 
     def is_record(self, cells: Sequence[str | None]) -> bool:
-        """Whether cells above the header are those of a record: an id stands where ids stand."""
+        """Whether cells above the header form a record: an id is where ids belong."""
         if self.key is None or len(cells) != len(self.columns):
             return False
         filled = [bool(cell and cell.strip(BLANKS)) for cell in cells]
         id_ = (cells[self.key] or "").strip(BLANKS)
         if is_number(id_):
             return sum(filled) > 1
-        # `Plate 7,,,` lacks what a record has; `2024-01-31,Export,,` is one only if it is full.
+        # `Plate 7,,,` lacks required cells; `2024-01-31,Export,,` is a record only if it is full.
         required = {column.name for column in self.input.columns if column.required}
         needed = [name in required or id_[:1].isdigit() for name in self.columns]
         whole = all(is_ for is_, must in zip(filled, needed, strict=True) if must)
@@ -67,7 +67,7 @@ class HeaderMatch:
 
     @cached_property
     def further(self) -> dict[int, str]:
-        """The names of cells that are no declared column, by number from 0, each name once."""
+        """The names of undeclared columns by index, made unique."""
         by_name: dict[str, int] = {}
         for at, (cell, column) in enumerate(zip(self.cells, self.columns, strict=True)):
             name = unique = cell.strip()
@@ -81,14 +81,14 @@ class HeaderMatch:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a trimmed cell is a number as an id may be, with or without marks of thousands."""
+    """Whether a trimmed cell is a number as in ids, with or without thousands separators."""
     return _NUMBER.fullmatch(cell) is not None
 
 
 def match_header(cells: Sequence[str], inputs: Sequence[Input]) -> list[HeaderMatch]:
-    """The inputs that a header can mean: each required column stands there exactly once.
+    """The inputs that a header can mean: each required column appears exactly once.
 
-    One that has all columns of an input goes before one that names fewer and lacks some.
+    A match with all columns of an input beats one that names fewer columns and lacks some.
     """
     keys = [header_key(cell) for cell in cells]
     matches = [m for table in inputs if (m := _match(cells, keys, table)) is not None]
@@ -100,7 +100,7 @@ def _match(cells: Sequence[str], keys: Sequence[str], table: Input) -> HeaderMat
     columns: list[str | None] = [None] * len(keys)
     for column in table.columns:
         positions: list[int] = []
-        # What a person says goes before the declared name, and that before other names for it.
+        # Names from the user come first, then the declared name, then its other names.
         for names in (column.said, (header_key(column.name),), column.names):
             positions = positions or [at for at, key in enumerate(keys) if key in names]
         positions = [at for at in positions if columns[at] is None]
@@ -114,10 +114,10 @@ def _match(cells: Sequence[str], keys: Sequence[str], table: Input) -> HeaderMat
 def single_match(
     name: str, where: str, header: Sequence[str], inputs: Sequence[Input]
 ) -> HeaderMatch | None:
-    """What a header means, if anything.
+    """The input that a header means, if any.
 
-    Raises FileRefused if that is two inputs, it lacks columns and may be that of another input,
-    or a column seems to stand there under another name.
+    Raises FileRefused if it means two inputs, if it lacks columns and may belong to another input,
+    or if a column seems to be there under another name.
     """
     matches = match_header(header, inputs)
     if len(matches) > 1:
@@ -145,9 +145,9 @@ def single_match(
 
 
 def columns_alike(cells: Sequence[str | None], inputs: Sequence[Input]) -> list[InputColumn]:
-    """The columns that cells name, but for signs and what stands in brackets.
+    """The columns that cells name, ignoring signs and text in brackets.
 
-    They are those of one input, of which they name most.
+    They belong to one input: the one with the most columns named.
     """
     keys = {_bare(cell) for cell in cells if cell and len(cell) < _COMPARED}
     alike = (
@@ -158,7 +158,7 @@ def columns_alike(cells: Sequence[str | None], inputs: Sequence[Input]) -> list[
 
 
 class Likeness:
-    """What cells have of the header of an input: `named` has the cells that name each column."""
+    """How far cells resemble the header of an input; `named` has the cells for each column."""
 
     def __init__(self, cells: Sequence[str], table: Input) -> None:
         self.input, self.cells = table, cells
@@ -170,7 +170,7 @@ class Likeness:
 
     @cached_property
     def close(self) -> dict[str, str]:
-        """For columns that no cell names one of the others that is close, if there is one."""
+        """For columns that no cell names: a remaining cell with a close name, if any."""
         close: dict[str, str] = {}
         taken = {cell for cells in self.named.values() for cell in cells}
         free = [cell for cell in self.cells if cell not in taken]
@@ -182,11 +182,11 @@ class Likeness:
 
     @property
     def score(self) -> int:
-        """How much the cells have of the header; 0 if that is nothing."""
+        """How much of the header the cells have; 0 for nothing."""
         return 2 * sum(map(bool, self.named.values())) + len(self.close)
 
     def explained(self) -> tuple[str, str]:
-        """What the cells have and lack, and what helps; the advice may be ""."""
+        """What the cells have and lack, and advice, which may be ""."""
         columns = self.input.columns
         has = ", ".join(name for name, cells in self.named.items() if cells) or "nothing"
         advice = " ".join(_close_to(self.close[c.name], c) for c in columns if c.name in self.close)
@@ -201,7 +201,7 @@ class Likeness:
         return f"of {self.input.name} it has {has} and {problem}", advice
 
     def proposal(self) -> Proposal:
-        """The cell that each column may be."""
+        """The cell that may mean each column."""
         meant = {name: cells[0] for name, cells in self.named.items() if cells} | self.close
         columns = (
             ProposedColumn(c.name, c.required, meant.get(c.name)) for c in self.input.columns
@@ -210,12 +210,12 @@ class Likeness:
 
 
 def most_like(cells: Sequence[str], inputs: Sequence[Input]) -> Likeness:
-    """What cells have of the input that they have most of."""
+    """The likeness to the most similar input."""
     return max((Likeness(cells, table) for table in inputs), key=lambda likeness: likeness.score)
 
 
 class Candidate(NamedTuple):
-    """Cells that may be meant as a header; `where` is that of RefusedHeader, `beside` says more."""
+    """Cells that may be a header; `where` is as in RefusedHeader, `beside` adds detail."""
 
     where: str
     cells: Sequence[str]
@@ -229,15 +229,15 @@ def without_header(
     inputs: Sequence[Input],
     hint: str,
 ) -> FileRefused:
-    """Says that what was looked at has no header, and of the closest candidate what is wrong.
+    """The refusal of a file without a header; it says what is wrong with the closest candidate.
 
-    `hint` is for a file whose header is fine, or not there.
+    `hint` is for a file whose header is fine, or absent.
     """
 
     def names(candidate: Candidate) -> tuple[int, int]:
         return len(columns_alike(candidate.cells, inputs)), len(candidate.cells)
 
-    # Looking for names that are only close takes longer: among the first ones.
+    # Searching for close names takes longer, so only the first candidates are tried.
     likely = [max(candidates, key=names), *candidates[:_CANDIDATES]]
     judged = [(most_like(candidate.cells, inputs), candidate) for candidate in likely]
     closest, (where, cells, beside) = max(judged, key=lambda pair: pair[0].score)
@@ -251,12 +251,12 @@ def without_header(
 
 
 def columns_of(inputs: Sequence[Input]) -> str:
-    """The inputs and their columns, for a person."""
+    """The inputs and their columns, for messages."""
     return "; ".join(f"{table.name}: {', '.join(table.column_names)}" for table in inputs)
 
 
 def refused_header(where: str, cells: Sequence[str], inputs: Sequence[Input]) -> RefusedHeader:
-    """A header that means none of the inputs, with the cell that each column may be."""
+    """A header that matches no input, with the cell that may mean each column."""
 
     def unlikely(proposal: Proposal) -> tuple[int, int]:
         missing = [column for column in proposal.columns if column.cell is None]
@@ -267,7 +267,7 @@ def refused_header(where: str, cells: Sequence[str], inputs: Sequence[Input]) ->
 
 
 def _close_to(cell: str, column: InputColumn) -> str:
-    # Letters of other scripts look the same.
+    # Letters of other scripts can look the same.
     written = "" if cell.isascii() else f" (written {cell!a})"
     return (
         f"The cell {cell!r}{written} is close to {column.name}. If it is that column, rename it, "
@@ -276,7 +276,7 @@ def _close_to(cell: str, column: InputColumn) -> str:
 
 
 def _closest(cells: Sequence[str], column: InputColumn) -> str:
-    """The cell that is most like a name of the column; '' if none is close."""
+    """The cell most similar to a name of the column; '' if none is close."""
     likely = [cell for cell in cells[:_COMPARED] if 1 < len(cell) < _COMPARED]
     by_name = {_bare(cell): cell for cell in reversed(likely)}
     for name in map(_bare, (column.name, *sorted(column.names))):

@@ -1,8 +1,8 @@
-"""JSON lines: one object a line, whose keys are the names of columns.
+"""JSON lines: one object per line, whose keys are column names.
 
-Numbers keep the digits that the file has, `true` and `false` stay so, `null` and an absent key are
-NULL. An array is a list (`1;2`, with nothing for a `null`); what is nested deeper stays JSON in
-compact form. An object without any value is no record.
+Numbers keep their digits, `true` and `false` stay as they are, `null` and a missing key become
+NULL. An array becomes a list (`1;2`, with nothing for `null`); deeper nesting stays compact JSON.
+An object without any value is not a record.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from loader.parsers.records import (
 from loader.printable import listed
 from loader.sources import Input, header_key
 
-# Keys are looked for in the objects that begin the file, up to so many characters.
+# How many characters at the start of the file are searched for keys.
 _SAMPLE = 4 << 20
-# A longer line is not kept in memory (characters).
+# Longer lines are refused to save memory (characters).
 _MAX_LINE = 32 << 20
-# Objects of one file rarely have more than a few sets of keys; what is known of them is kept.
+# A file rarely has more than a few different sets of keys; their layouts are cached.
 _MAX_LAYOUTS = 1000
 _MAX_IGNORED = 10_000
 _BLANK = " \t\r\n\ufeff"
@@ -48,14 +48,14 @@ _ONE_A_LINE = (
     "for an array."
 )
 
-# The keys and values of an object, in a tuple since a key may stand there twice.
+# The keys and values of an object; a tuple, because a key may occur twice.
 Pairs = tuple[tuple[str, Any], ...]
-# For objects with the same keys: the key of each column, and the keys that mean none.
+# For objects with the same keys: the key of each column, and the keys of no column.
 Layout = tuple[list[str | None], list[str]]
 
 
 class _Number(str):
-    """A number as it is written."""
+    """A number as written."""
 
 
 _TEXTS = {str, _Number}
@@ -70,15 +70,15 @@ class JsonLinesParser(Parser):
     open: Open
     _ignored: dict[str, None] = field(default_factory=dict)
     _layouts: dict[tuple[str, ...], Layout] = field(default_factory=dict)
-    # Whether all that is in the lines at hand is text.
+    # Whether the current lines contain only valid text.
     _is_text: bool = True
 
-    # A later object may have further keys, too.
+    # A later object may always have further keys.
     has_extra = True
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """All declared ones, for a later object may have one that was missing."""
+        """All declared columns, because a later object may have one missing so far."""
         return self.input.column_names
 
     @property
@@ -118,7 +118,7 @@ class JsonLinesParser(Parser):
         extra = further and extra_of([(key, values[key]) for key in further])
         cells: list[Any] = [values.get(key) for key in key_of_column]
         text = ""
-        # By far the most lines: nothing in their cells needs quotation marks but a comma.
+        # The vast majority of lines: nothing but a comma in a cell can need quotation marks.
         if is_plain and None not in key_of_column and "\\" not in line:
             text = ",".join(cells)
         else:
@@ -135,7 +135,7 @@ class JsonLinesParser(Parser):
         return f"{text},{csv_cell(extra) if extra else ''}"
 
     def _layout(self, number: int, keys: tuple[str, ...]) -> Layout:
-        """Each object is its own header, as one may have a column that others lack."""
+        """Each object is its own header, because it may have columns that others lack."""
         optional = [replace(column, required=False) for column in self.input.columns]
         matches = match_header(keys, [replace(self.input, columns=tuple(optional))])
         meant = {} if matches else Likeness(keys, self.input).named
@@ -163,16 +163,16 @@ class JsonLinesParser(Parser):
 def recognise(
     name: str, open_bytes: Open, inputs: Sequence[Input], said: str | None = None
 ) -> JsonLinesParser:
-    """The parser of a file of JSON lines, in the encoding that a person says, if one does.
+    """The parser of a JSON lines file, in the `said` encoding if given.
 
-    Raises FileRefused if its keys mean no input, or two.
+    Raises FileRefused if its keys match no input, or two.
     """
     with open_bytes() as stream:
         sample = stream.read(4096)
     encoding = said_encoding(said, sample).name if said else wide_encoding_of(sample) or "utf-8"
     first, keys = _keys(name, open_bytes, encoding)
     if len(match_header(keys, inputs)) > 1 and len(match_header([*first], inputs)) == 1:
-        # What looks like two inputs is one below the other.
+        # What looks like two inputs at once is one table below another.
         keys = [*first]
     if match := single_match(name, "", keys, inputs):
         id_ = "" if match.key is None else keys[match.key]
@@ -204,7 +204,7 @@ def recognise(
 
 
 def _keys(name: str, open_bytes: Open, encoding: str) -> tuple[dict[str, Any], list[str]]:
-    """The first object, and the keys of all near the beginning. Raises FileRefused."""
+    """The first object, and the keys of all objects near the start. Raises FileRefused."""
     keys: dict[str, str] = {}
     seen: set[str] = set()
     first_object: dict[str, Any] | None = None
@@ -234,7 +234,7 @@ def _keys(name: str, open_bytes: Open, encoding: str) -> tuple[dict[str, Any], l
 
 
 def _blocks(name: str, open_bytes: Open, encoding: str) -> Iterator[tuple[int, list[str], int]]:
-    """A million characters of lines without their ends, the first one's number, and the position.
+    """Blocks of a million characters: first line number, lines without their ends, position.
 
     Raises FileRefused.
     """
@@ -253,7 +253,7 @@ def _blocks(name: str, open_bytes: Open, encoding: str) -> Iterator[tuple[int, l
 
 
 def _object(line: str) -> Pairs:
-    """The keys and values of a line, () for a blank one. Raises NoRecord."""
+    """The keys and values of a line, () for a blank line. Raises NoRecord."""
     start = 0 if line[:1] == "{" else len(line) - len(line.lstrip(_BLANK))
     if start == len(line):
         return ()
@@ -274,7 +274,7 @@ def _object(line: str) -> Pairs:
 
 
 def _cell(value: Any, separator: str) -> str | None:
-    """The text of a value, of a list with the separator between its items."""
+    """The text of a value; the items of a list are joined by the separator."""
     if value is None:
         return None
     if isinstance(value, list):
@@ -285,7 +285,7 @@ def _cell(value: Any, separator: str) -> str | None:
 
 
 def _json(value: Any) -> str:
-    """JSON without spaces; numbers as they are written, keys twice if they are."""
+    """JSON without spaces; numbers as written, duplicate keys kept."""
     if isinstance(value, _Number):
         return value
     if isinstance(value, list):

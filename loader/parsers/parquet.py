@@ -1,13 +1,12 @@
 """Parquet files as rows of text, read by DuckDB.
 
-Values are DuckDB's text of them: `2023-01-01 08:30:00`, `12.50`, `true`. Parquet knows only moments
-in UTC, and durations as bare numbers: their time zone and unit are those of the schema that Arrow
-(pandas, Polars, R) leaves in the file, so that a day is the one that was meant. Lists are `1;2`;
-structs, maps and what is nested in lists are JSON (its decimals are doubles). Numbers have no
-exponent, unless they have more digits than a float holds, or stand in a list. Bytes are text if
-they are UTF-8.
+Values are DuckDB's text: `2023-01-01 08:30:00`, `12.50`, `true`. Parquet stores times only in UTC,
+and durations as bare numbers: their time zone and unit come from the schema that Arrow (pandas,
+Polars, R) leaves in the file, so that days are the ones that were meant. Lists are `1;2`; structs,
+maps and anything nested in lists are JSON (with decimals as doubles). Numbers have no exponent,
+unless they have more digits than a float holds or are in a list. Bytes are text if they are UTF-8.
 
-The file is trusted with nothing: no extension, no other file, bounded memory.
+The file is not trusted: no extensions, no other files, bounded memory.
 """
 
 from __future__ import annotations
@@ -30,27 +29,27 @@ from loader.parsers.sheets import Sheet
 if TYPE_CHECKING:
     import duckdb
 
-# A file whose row groups or values need more is refused instead of filling the machine.
+# A file whose row groups or values need more is refused.
 _MEMORY = "512MB"
 _THREADS = 2
 _ROWS_AT_ONCE = 2048
 _NESTED = ("STRUCT", "MAP", "UNION")
 _LIST = re.compile(r"(.+)\[[0-9]*\]", re.DOTALL)
 _OFFSET = re.compile(r"([+-])([0-9]{2}:[0-9]{2})")
-# Types of Arrow's Schema.fbs, and a second in each of its units.
+# Types of Arrow's Schema.fbs, and one second in each of its units.
 _TIMESTAMP, _DURATION = 10, 18
 _SECOND = (1, 1000, 1_000_000, 1_000_000_000)
-# Type, and of times and durations alone what a second is, and the time zone.
+# Type and, only for times and durations, one second in its unit, and the time zone.
 ArrowField = tuple[int, int, str]
 _NOTHING_SAID: ArrowField = (0, 0, "")
 _TABLE = "read_parquet(?, hive_partitioning = false, filename = false) as t"
 
 
 def sheet(path: Path, name: str, list_separator: str = ";") -> Sheet:
-    """The table of a parquet file: row 0 has the names of its columns, the data begin in row 1.
+    """The table of a parquet file: row 0 has the column names, the data begin in row 1.
 
-    `name` is what messages call the file, `list_separator` what stands between items of lists.
-    Raises FileRefused, as does the iterator of the rows.
+    `name` is the file's name in messages, `list_separator` joins list items. Raises FileRefused, as
+    does the iterator of the rows.
     """
     with _opened(path, name) as (connection, file):
         described = connection.execute(f"describe select * from {_TABLE}", [file]).fetchall()
@@ -59,7 +58,7 @@ def sheet(path: Path, name: str, list_separator: str = ";") -> Sheet:
         arrow = _arrow_fields(connection, file)
         zones = "select name from pg_timezone_names()" if arrow else "select '' limit 0"
         known = {str(zone) for (zone,) in connection.execute(zones).fetchall()}
-    # The columns are meant by number: names can be anything, and twice the same.
+    # Columns are addressed by number: names can be anything, even duplicates.
     columns = [
         _meant(f"c{at}", type_, arrow.get(name, _NOTHING_SAID), known)
         for at, (name, type_) in enumerate(zip(names, types, strict=True))
@@ -91,7 +90,7 @@ def _records(
 
 
 def _arrow_fields(connection: duckdb.DuckDBPyConnection, file: str) -> dict[str, ArrowField]:
-    """What the schema that Arrow has left in a file says of each column.
+    """What the Arrow schema in a file says about each column.
 
     Sources: Message.fbs and Schema.fbs of Arrow's columnar format, FlatBuffers' internals.
     """
@@ -103,7 +102,7 @@ def _arrow_fields(connection: duckdb.DuckDBPyConnection, file: str) -> dict[str,
         return int(struct.unpack_from(f"<{kind}", data, at)[0])
 
     def member(table: int, at: int) -> int:
-        """Where a table has its member of this number; 0 for one that is not there."""
+        """The position of a table's member by number; 0 if it is absent."""
         known = table - number("i", table)
         size = number("H", known)
         offset = number("H", known + 4 + 2 * at) if 4 + 2 * at < size else 0
@@ -116,7 +115,7 @@ def _arrow_fields(connection: duckdb.DuckDBPyConnection, file: str) -> dict[str,
         return data[at + 4 : at + 4 + number("I", at)].decode() if at else ""
 
     fields: dict[str, ArrowField] = {}
-    # What is no such schema says nothing.
+    # Anything that is not such a schema is ignored.
     with suppress(struct.error, ValueError, IndexError):
         data = base64.b64decode(found[0]) if found else b""
         start = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
@@ -129,7 +128,7 @@ def _arrow_fields(connection: duckdb.DuckDBPyConnection, file: str) -> dict[str,
             if kind in (_TIMESTAMP, _DURATION):
                 of_type = pointed(member(field, 3))
                 said = member(of_type, 0)
-                # Without a word durations are in milliseconds.
+                # By default, durations are in milliseconds.
                 second = _SECOND[number("H", said) if said else kind == _DURATION]
                 zone_at = member(of_type, 1) if kind == _TIMESTAMP else 0
                 zone = text(pointed(zone_at)) if zone_at else ""
@@ -138,7 +137,7 @@ def _arrow_fields(connection: duckdb.DuckDBPyConnection, file: str) -> dict[str,
 
 
 def _meant(column: str, type_: str, arrow: ArrowField, zones: Container[str]) -> str:
-    """The expression of a column as Arrow meant it: a duration, or a time in its own zone."""
+    """The SQL of a column as Arrow meant it: a duration, or a time in its own zone."""
     kind, second, zone = arrow
     if kind == _DURATION and type_ == "BIGINT":
         micro = f"* {1_000_000 // second}" if second <= 1_000_000 else "// 1000"
@@ -153,7 +152,7 @@ def _meant(column: str, type_: str, arrow: ArrowField, zones: Container[str]) ->
 
 
 def _text(column: str, type_: str, separator: str) -> str:
-    """The expression of a column's text; bytes stay as they are."""
+    """The SQL of a column's text; bytes are left unchanged."""
     if item := _LIST.fullmatch(type_):
         is_nested = _LIST.fullmatch(item[1]) or item[1].startswith(_NESTED)
         text = f"cast({'to_json(x)' if is_nested else 'x'} as varchar)"
@@ -166,12 +165,12 @@ def _text(column: str, type_: str, separator: str) -> str:
 
 
 def _bytes_text(value: bytes) -> str:
-    r"""Bytes as text, and those that are none as \xNN. Some writers mark no column as text."""
+    r"""Bytes as text, undecodable ones as \xNN. Some writers do not mark text columns as text."""
     return value.decode("utf-8", "backslashreplace")
 
 
 def _number_text(written: str, digits: int) -> str:
-    """A float without an exponent, unless it has more digits than its cell certainly holds."""
+    """A float without an exponent, unless it has more digits than its type surely holds."""
     number = float(written)
     if abs(number) >= 10.0**digits and number - number == 0:
         return rounded_text(number)
@@ -187,9 +186,9 @@ _FINISH: dict[str, Callable[[Any], str]] = {
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
-    """A connection that can read this one file, and the name it has there.
+    """A connection that can read only this file, and the file's name there.
 
-    The name is a link's: DuckDB would take `*`, `?`, `[` and `{` in a file's own name for patterns.
+    The name is that of a symlink, because DuckDB treats `*`, `?`, `[` and `{` in names as patterns.
     """
     import duckdb
 

@@ -1,4 +1,4 @@
-"""What every parser gives: batches of CSV for COPY, and rejected lines; how cells are written."""
+"""What every parser yields: batches of CSV for COPY, and rejected lines; how cells are written."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from loader.parsers.headers import (
 from loader.printable import listed
 from loader.sources import BLANKS, Input, header_key
 
-# Those of a row, or a line that is not split yet.
+# The cells of a row, or a line that is not split yet.
 Cells = TypeVar("Cells", bound=Sequence[str | None])
 
-# A header further down than this is not looked for.
+# A header is looked for only within these first lines or rows.
 HEADER_WITHIN = 100
-# What makes a cell need quotation marks, whatever the delimiter is.
+# Characters that need quotation marks under any delimiter.
 _NEEDS_QUOTES = re.compile('["\r\n]')
-# Bytes that were no text in the file's encoding (see loader.parsers.delimited), and unpaired
+# Bytes that the file's encoding could not decode (see loader.parsers.delimited), and unpaired
 # surrogates.
 UNDECODABLE = re.compile("[\ud800-\udfff]")
 NO_TEXT = re.compile("[\ud800-\udfff\0]")
 _TEXT_FORMULA = re.compile(f'[{BLANKS}]*+="([^"\r\n]*+)"[{BLANKS}]*+')
-# So much of an ignored column's name is told.
+# How much of an ignored column's name is shown.
 _LONGEST_NAME = 60
-# The rule of a record that is read and doubted, with a warning: it may have swallowed others.
+# The rule for doubted records: they are loaded, with a warning that they may have swallowed others.
 SWALLOWED = "swallowed_records"
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
-# Beyond so many bytes rejected lines are on disk: a file may be damaged from end to end.
+# Beyond this many bytes, rejected lines go to disk: a whole file may be damaged.
 _REJECTED_IN_MEMORY = 4 << 20
-# So many of them are told at once.
+# How many of them are reported immediately.
 _REJECTED_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class RejectedLine:
-    """A line that could not be split into the declared columns, or, by SWALLOWED, a doubted record.
+    """A line that could not be split into the declared columns, or a doubted record (SWALLOWED).
 
-    `line` is the number that an editor shows (for a spreadsheet the row), `detail` a sentence.
-    `content` is the line verbatim, without its end. If bytes of it are no text, they stand there
+    `line` is the line number in an editor (for a spreadsheet, the row), `detail` a sentence.
+    `content` is the line verbatim, without its end. If it has undecodable bytes, they are written
     as \\xNN and every backslash is doubled.
     """
 
@@ -67,10 +67,9 @@ class RejectedLine:
 class Batch:
     """Some of a file's records, ready for COPY.
 
-    `text` is CSV: one record a line (LF), its line, its load_id and its cells, and with
-    `Parser.has_extra` one more, see `extra_of`; an empty cell without quotation marks is NULL.
-    `position` is how many bytes of the file have been read. Records that are doubted stand in
-    `text` and among the `rejected`.
+    `text` is CSV, one record per line (LF): line, load_id, cells and, with `Parser.has_extra`, one
+    more cell (see `extra_of`); an empty cell without quotation marks is NULL. `position` is how
+    many bytes of the file have been read. Doubted records are both in `text` and in `rejected`.
     """
 
     text: str
@@ -80,9 +79,9 @@ class Batch:
 
 
 class Row(NamedTuple):
-    """A row of a table that comes split into cells.
+    """A row of a table that is already split into cells.
 
-    `number` is the one that a person sees; trailing empty cells may be left out.
+    `number` is the row number the user sees; trailing empty cells may be missing.
     """
 
     number: int
@@ -91,26 +90,25 @@ class Row(NamedTuple):
 
 @dataclass
 class Parser(ABC):
-    """A recognised file, or a sheet of it, whose name is `part`, and what its header means.
+    """A recognised file, or a sheet of it called `part`, and what its header means.
 
-    `header` has its cells as they stand in the file, () where there is none.
-    `columns` are the declared ones of the input in the order in which a record has its cells.
-    `delimiter` is the ASCII character between the cells of Batch.text; the quote is always `"`.
-    `dialect` is what the file was recognised as, for the ledger and a person, and `notes` what a
-    person should know, such as the columns that are `ignored`, or kept as JSON if it `has_extra`;
-    all of it is complete after the last batch.
+    `header` has its cells as written in the file, () if there is none. `columns` are the declared
+    columns of the input, in the order of a record's cells. `delimiter` is the ASCII character
+    between the cells of Batch.text; the quote is always `"`. `dialect` describes what the file was
+    recognised as, for the ledger and the user. `notes` are for the user, such as columns that are
+    `ignored`, or kept as JSON if it `has_extra`. All of these are complete after the last batch.
     """
 
     name: str
     inputs: Sequence[Input]
     match: HeaderMatch
-    # Where further headers stand, and what these name beyond the declared columns.
+    # Where further headers are, and the undeclared columns that they name.
     _headers: list[int] = field(default_factory=list, init=False)
     _further: list[str] = field(default_factory=list, init=False)
 
     part = ""
     delimiter = ","
-    # What is numbered, and where the header begins.
+    # The unit of numbering, and where the header begins.
     unit = "row"
     first_column = 0
 
@@ -160,16 +158,16 @@ class Parser(ABC):
 
     @cached_property
     def header_words(self) -> re.Pattern[str]:
-        """The longest word of each name: a line without any is no header."""
+        """The longest word of each name: a line with none of them is not a header."""
         names = (name for t in self.inputs for column in t.columns for name in column.all_names)
         words = {max(name.split("_"), key=len) for name in names}
         return re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
 
     def is_header(self, cells: Sequence[str | None]) -> bool:
-        """Whether a record names two columns of an input, and has no id where its id stands.
+        """Whether a record names two columns of an input, and has no id where its id belongs.
 
-        Names that are only alike count: what stands below `UserID` is not to be read as if that
-        were not there, but `following` tells.
+        Similar names count too: rows below `UserID` must not be read as if it were not there;
+        `following` reports it.
         """
         key = self.match.key
         if key is not None and key < len(cells) and ID_LIKE.match((cells[key] or "").strip(BLANKS)):
@@ -177,9 +175,9 @@ class Parser(ABC):
         return len(columns_alike(cells, self.inputs)) >= min(2, len(self.input.columns))
 
     def following(self, number: int, cells: Sequence[str | None]) -> HeaderMatch:
-        """What a header further down means. Raises FileRefused if its rows cannot follow."""
+        """The meaning of a header further down. Raises FileRefused if its rows cannot follow."""
         names = [cell or "" for cell in cells]
-        # As at the head of a file, some programs mark it as a comment.
+        # As at the top of a file, some programs mark it as a comment.
         is_column = self.match.cells[0].strip(BLANKS) == names[0].strip(BLANKS) == "#"
         names[0] = names[0] if is_column else names[0].lstrip(f"#{BLANKS}")
         matches = match_header(names, self.inputs)
@@ -210,9 +208,9 @@ class Parser(ABC):
         raise FileRefused(self.name, f", {self.unit} {number}: a second {problem} {advice}")
 
     def refuse_joined(self, number: int, parts: Sequence[str], width: int) -> None:
-        """Raise FileRefused if a header begins in the last cell of a line that is not right.
+        """Raise FileRefused if a header begins in the last cell of a faulty line.
 
-        Two files were joined, of which the first has no end of its last line.
+        Then two files were joined, and the last line of the first had no line end.
         """
         cells = [part.strip(f"{BLANKS}\"'") for part in parts]
         last = header_key("".join(cells[width - 1 : width]))
@@ -228,11 +226,11 @@ class Parser(ABC):
 
     @abstractmethod
     def batches(self, load_id: int) -> Iterator[Batch]:
-        """All records, once. Raises FileRefused when the file cannot be read on."""
+        """All records, once. Raises FileRefused when the rest of the file cannot be read."""
 
 
 class NoRecord(Exception):  # noqa: N818 -- a name says the fault
-    """A row that cannot be split; the arguments are rule and detail of RejectedLine."""
+    """A row that cannot be split; the arguments are the rule and detail of RejectedLine."""
 
 
 def batch_of(
@@ -241,9 +239,9 @@ def batch_of(
     load_id: int,
     position: int = 0,
 ) -> Batch:
-    """The batch of rows, each with its number: lines of a text, or cells.
+    """The batch of numbered rows, given as lines of text or as cells.
 
-    `record` gives a row as CSV, None for one that is to be passed over, or raises NoRecord.
+    `record` returns a row as CSV, or None to skip it, or raises NoRecord.
     """
     records: list[str] = []
     rejected: list[RejectedLine] = []
@@ -261,9 +259,9 @@ def batch_of(
 
 
 class Rejections:
-    """Collects a file's rejected lines, of which doubted records do not count as rejected.
+    """Collects a file's rejected lines; doubted records are kept but do not count as rejected.
 
-    Iterating gives all of them back, any number of times.
+    Can be iterated any number of times.
     """
 
     def __init__(self) -> None:
@@ -282,7 +280,7 @@ class Rejections:
         self._spool.seek(0, 2)
 
     def add(self, batch: Batch) -> None:
-        """Keep those of one more batch."""
+        """Add the rejected lines of a batch."""
         for line in batch.rejected:
             if line.rule == SWALLOWED:
                 self.doubted += 1
@@ -294,31 +292,31 @@ class Rejections:
             self._spool.write(f"{written}\n".encode())
 
     def close(self) -> None:
-        """Give the memory or the file back; the counts stay."""
-        # What a full disk did not take is tried once more, in vain.
+        """Free the memory or the file; the counts stay."""
+        # Closing retries, in vain, what a full disk did not take.
         with suppress(OSError):
             self._spool.close()
 
 
 def is_filled(cells: Iterable[str | None]) -> bool:
-    """Whether a record has anything but empty cells; without, it is none."""
+    """Whether any cell is filled; if not, it is not a record."""
     return any(cell and cell.strip(BLANKS) for cell in cells)
 
 
 def rounded_text(value: float) -> str:
-    """A number with more digits than its cell can hold, as a person sees it: `1.23457E+17`."""
+    """A number with more digits than its cell can hold, as displayed: `1.23457E+17`."""
     digits, _, exponent = f"{value:.5E}".partition("E")
     return f"{digits.rstrip('0').rstrip('.')}E{exponent}"
 
 
 def formula_text(cell: str | None) -> str | None:
-    """The text of `="007"`, which is written so that Excel takes no text for a number."""
+    """The text of `="007"`, a notation that keeps Excel from reading text as a number."""
     formula = _TEXT_FORMULA.fullmatch(cell) if cell else None
     return formula[1] if formula else cell
 
 
 def csv_cell(cell: str | None, delimiter: str = ",") -> str:
-    """A cell as CSV; NULL is nothing at all, an empty text two quotation marks."""
+    """A cell as CSV: nothing for NULL, two quotation marks for an empty text."""
     if cell is None:
         return ""
     if not cell or delimiter in cell or _NEEDS_QUOTES.search(cell):
@@ -331,9 +329,9 @@ def csv_line(cells: Iterable[str | None], delimiter: str = ",") -> str:
 
 
 def verbatim(text: str) -> str:
-    r"""A line for `RejectedLine.content`: unchanged, unless something in it is no text.
+    r"""A line for `RejectedLine.content`, unchanged unless some of it is not text.
 
-    Then bytes without a meaning and NUL stand there as \xNN and every backslash is doubled.
+    Then undecodable bytes and NUL are written as \xNN and every backslash is doubled.
     """
     if not NO_TEXT.search(text):
         return text
@@ -341,7 +339,7 @@ def verbatim(text: str) -> str:
 
 
 def not_text(text: str) -> tuple[str, str] | None:
-    """Rule and detail if a line holds something that no database takes for text."""
+    """Rule and detail if a line has something that no database accepts as text."""
     if match := UNDECODABLE.search(text):
         return "undecodable", (
             f"Character {match.start() + 1} of the line is no character of the file's encoding: "
@@ -354,15 +352,15 @@ def not_text(text: str) -> tuple[str, str] | None:
 def _as_escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     if 0xDC00 <= code < 0xDD00:
-        # 0xDC00 + NN is how the decoding marks the byte NN.
+        # Decoding marks the byte NN as 0xDC00 + NN.
         return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code else "\\x00"
 
 
 def extra_of(cells: Iterable[tuple[str, str | None]]) -> str | None:
-    """What a record has beyond the declared columns, by name, as JSON; None if that is nothing.
+    """A record's undeclared columns, by name, as JSON; None if there are none.
 
-    What no database takes for text stands there as in `RejectedLine.content`.
+    What no database accepts as text is written as in `RejectedLine.content`.
     """
     filled = {name: cell for name, cell in cells if cell and cell.strip(BLANKS)}
     if not filled:
@@ -374,7 +372,7 @@ def extra_of(cells: Iterable[tuple[str, str | None]]) -> str | None:
 
 
 def refuse_records_above(name: str, match: HeaderMatch, where: str, above: Iterable[Row]) -> None:
-    """Raise FileRefused if rows above a header are records, which would be passed over."""
+    """Raise FileRefused if rows above a header are records, which would be skipped."""
     rows = [str(row.number) for row in above if match.is_record(row.cells)]
     if rows:
         raise FileRefused(

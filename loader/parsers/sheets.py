@@ -1,8 +1,8 @@
-"""Tables that come split into cells: those of workbooks (xlsx, xlsm, xls, ods), and into batches.
+"""Tables already split into cells, such as workbooks (xlsx, xlsm, xls, ods), turned into batches.
 
-A workbook is opened by a process of its own (loader.parsers.workbook_child) with limits on memory
-and time. One such process gives the first rows of every sheet, in which the header is looked for;
-another one runs when a sheet is read further. Both ends work at the same time.
+A workbook is opened in a child process (loader.parsers.workbook_child) with limits on memory and
+time. One child returns the first rows of every sheet, in which the header is searched; another runs
+when a sheet is read further. Parent and child work in parallel.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ from loader.printable import listed
 from loader.sources import Input
 
 _ROWS_PER_BATCH = 10_000
-# The child's longest line is one row of at most 8 million characters.
+# The child's longest line is one row with at most 8 million characters.
 _MAX_LINE = 64 << 20
 _CHILD = "loader.parsers.workbook_child"
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table that comes split into cells; `kind` says what it is ("xlsx, sheet 'Plate 1'").
+    """A table already split into cells; `kind` says what it is ("xlsx, sheet 'Plate 1'").
 
-    `rows()` starts anew each time; the header is among the first rows.
+    `rows()` starts over each time; the header is among the first rows.
     """
 
     part: str
@@ -68,14 +68,14 @@ class Sheet:
 
 @dataclass
 class SheetParser(Parser):
-    """Parses a recognised sheet; `above` are the rows passed over, `beside` notes on others."""
+    """Parses a recognised sheet; `above` are skipped rows, `beside` notes on other sheets."""
 
     sheet: Sheet
     header_row: int | None
     above: tuple[int, ...] = ()
     beside: tuple[str, ...] = ()
     _rows_beyond: int = 0
-    # The header that the next row stands under.
+    # The header above the next row.
     _under: HeaderMatch = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,10 +135,10 @@ class SheetParser(Parser):
 def recognise_sheets(
     name: str, sheets: Sequence[Sheet], inputs: Sequence[Input], columns: tuple[str, ...] = ()
 ) -> list[SheetParser]:
-    """The parsers of the sheets that have a header, or these columns and none.
+    """The parsers of the sheets that have a header, or of those read with the given columns.
 
-    Hidden ones are left out unless nothing visible has a header: what is hidden is mostly an older
-    copy of what can be seen. Raises FileRefused if no sheet has one.
+    Hidden sheets are left out unless no visible one has a header: they are mostly older copies of
+    visible ones. Raises FileRefused if no sheet has a header.
     """
     parser_of = {sheet.part: _recognise_sheet(name, sheet, inputs, columns) for sheet in sheets}
     if len(parser_of) < len(sheets):
@@ -167,9 +167,9 @@ def recognise_sheets(
 def _refuse_forgotten(
     name: str, sheet: Sheet, parsers: Sequence[SheetParser], inputs: Sequence[Input]
 ) -> None:
-    """Raise FileRefused if a sheet without a header is not to be left out without asking.
+    """Raise FileRefused if a sheet without a header may have been meant.
 
-    It may go on with the records of another one, or name the columns almost as they are called.
+    It may continue the records of another sheet, or name the columns almost correctly.
     """
     filled = [row for row in _first(sheet) if is_filled(row.cells)]
     if sheet.hidden or not filled:
@@ -214,7 +214,7 @@ def _padded(row: Row, match: HeaderMatch) -> Row:
 
 
 def _names(cells: Sequence[str | None]) -> list[str]:
-    """Cells as a header: no NULL, nothing after the last name."""
+    """Cells as a header: without NULLs, up to the last name."""
     names = [cell or "" for cell in cells]
     while names and not names[-1].strip():
         names.pop()
@@ -225,9 +225,9 @@ def _names(cells: Sequence[str | None]) -> list[str]:
 
 
 class Message(msgspec.Struct):
-    """What a child says: some rows of a sheet, "end" behind all of them, or a sentence instead.
+    """A child's message: some rows of a sheet, `end` after all of them, or why it `refused`.
 
-    `sheet`, `hidden` and `is_whole` are those of a preview.
+    `sheet`, `hidden` and `is_whole` are set in a preview.
     """
 
     rows: list[Row] = []
@@ -239,9 +239,9 @@ class Message(msgspec.Struct):
 
 
 def workbook_sheets(path: Path, name: str, format_: str) -> list[Sheet]:
-    """The sheets of a workbook that have cells, in its order, hidden ones too.
+    """The sheets of a workbook that have cells, in workbook order, hidden ones included.
 
-    `format_` is xlsx (also for xlsm), xls or ods, `name` what messages call the file. Raises
+    `format_` is xlsx (also for xlsm), xls or ods, `name` the file's name in messages. Raises
     FileRefused, as do the iterators of the sheets' rows.
     """
 
@@ -261,11 +261,11 @@ def workbook_sheets(path: Path, name: str, format_: str) -> list[Sheet]:
 
 
 def _messages(path: Path, name: str, format_: str, task: str, number: int) -> Generator[Message]:
-    """What a child says up to the message that all has been read; closing this ends the child."""
+    """A child's messages up to the end message; closing this generator ends the child."""
     package = Path(__file__).resolve().parents[2]
     search = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     child = subprocess.Popen(
-        # -P: no module is taken from the folder in which the person works.
+        # -P: no module is imported from the current folder.
         [sys.executable, "-P", "-m", _CHILD, format_, str(path.absolute()), task, str(number)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
         stdin=subprocess.DEVNULL,

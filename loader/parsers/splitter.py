@@ -1,21 +1,20 @@
 """Where a line, a cell and a record of delimited text end.
 
-A record ends with LF, CRLF or CR. A cell is quoted if it begins with a quote character, blanks
-before it allowed; in it delimiters and line ends are text and a doubled quote is one. Every other
-cell is the text up to the next delimiter, quote characters included.
+A record ends with LF, CRLF or CR. A cell is quoted if it begins with a quote character, optionally
+after blanks; inside it, delimiters and line ends are text and a doubled quote is one quote. Every
+other cell is the text up to the next delimiter, quote characters included.
 
-What is legal by RFC 4180 is read as it says, a cell over several lines too; if these look like
-records, the record is doubted (SWALLOWED). A line whose record is not right (its quotes, its number
-of cells, bytes that are no text) is rejected alone, and reading goes on with the line below it. So
-a quote that is opened and never closed costs one line, not the rest of the file. A record of
-nothing but empty cells is none. `="007"`, which keeps Excel from taking a text for a number, is its
-text.
+Whatever RFC 4180 allows is read accordingly, including multi-line cells; if their lines look like
+records, the record is doubted (SWALLOWED). If a record is faulty (its quotes, its number of cells,
+undecodable bytes), only its first line is rejected, and reading resumes on the next line. So a
+quote that is never closed costs one line, not the rest of the file. A record of only empty cells is
+not a record. `="007"`, which keeps Excel from reading text as a number, is read as its text.
 
-What follows a record that is a header is read under it.
+Records after a header are read under that header.
 
-`Grammar.record` is the definition. It costs a microsecond a cell, so runs of plain lines are
-matched by one regular expression each, or by counting delimiters where there is no quote, and pass
-on as they are (`PlainLines`); tests hold both against each other.
+`Grammar.record` is the definition. It costs a microsecond per cell, so runs of plain lines are
+matched by one regular expression each, or by counting delimiters if there is no quote, and copied
+unchanged (`PlainLines`); tests compare the two paths.
 """
 
 from __future__ import annotations
@@ -45,38 +44,38 @@ from loader.sources import BLANKS
 # See Splitter._number.
 _DIGITS = 3
 _NUMBERS = 10**_DIGITS
-# The regular expressions below grow with the columns; wider tables are read by definition.
+# The regular expressions below grow with the columns; wider tables use the definition.
 _PLAIN_COLUMNS = 256
-# A record of more lines than go into so many characters is one whose quotation mark is not closed.
+# A multi-line record longer than this (characters) counts as one with an unclosed quotation mark.
 RECORD_LIMIT = 1 << 20
 _LINE_END = re.compile("\r\n|\n|\r")
 LINE = re.compile("([^\r\n]*+)(?:\r\n|\n|\r|\\Z)")
-# So many cells that may have swallowed records are told by their lines.
+# How many cells that may have swallowed records are reported.
 _SWALLOWED_SHOWN = 100
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How cells stand in a line: the delimiter, and the quote character or ""."""
+    """How a line is split into cells: the delimiter, and the quote character or ""."""
 
     delimiter: str
     quote: str = '"'
 
     @property
     def blanks(self) -> str:
-        """What may stand between a delimiter and a quotation mark."""
+        """Characters allowed between a delimiter and a quotation mark."""
         return BLANKS.translate({ord(char): None for char in f"\r\n{self.delimiter}"})
 
     @property
     def output(self) -> str:
-        """The delimiter of what is written: the same, unless COPY refuses it beside our numbers."""
+        """The output delimiter: the same if COPY accepts it beside our numbers, else a comma."""
         taken = self.delimiter.isascii() and not self.delimiter.isdigit()
         return self.delimiter if taken and self.delimiter not in '"\r\n\0' else ","
 
 
 @dataclass(frozen=True)
 class Record:
-    """One record: its cells (None: nothing at all, not even quotation marks) and where it ends.
+    """One record: its cells (None: empty, without quotation marks) and where it ends.
 
     `fault` is "" or what is wrong with its quotation marks: "open" or "misplaced".
     """
@@ -102,7 +101,7 @@ class Grammar:
         self._plain = re.compile(f"([^{delimiter}\r\n]*+){stop}")
 
     def record(self, text: str, start: int, limit: int) -> Record:
-        """The record that begins at `start`; nothing behind `limit` is looked at."""
+        """The record that begins at `start`; nothing beyond `limit` is read."""
         cells: list[str | None] = []
         at, quote = start, self.dialect.quote
         while True:
@@ -133,16 +132,16 @@ def lines_of(text: str, *, limit: int = 1 << 62) -> Iterator[tuple[int, int, int
 
 
 def count_lines(text: str) -> int:
-    """How many lines a text has, of which the last may lack its end."""
+    """How many lines a text has; the last may lack its end."""
     return len(_LINE_END.findall(text)) + (not text.endswith(("\r", "\n")))
 
 
 class PlainLines:
-    """Runs of lines that the definition reads one by one as they stand.
+    """Runs of lines that the definition would read one by one, unchanged.
 
-    Cells without line ends and without anything odd about quotation marks. `pick` are the cells of
-    a record that pass on, in this order, -1 for an empty one; the lines are cleaned of the others.
-    With `extra` they get one more cell, see `records.extra_of`.
+    Their cells have no line ends and no unusual quotation marks. `pick` are the cells of a record
+    to keep, in this order, with -1 for an empty one; the others are removed. With `extra`, lines
+    get one more cell, see `records.extra_of`.
     """
 
     def __init__(
@@ -157,7 +156,8 @@ class PlainLines:
         self._pick, self._extra = pick, extra or {}
         self._special = {*'"\r\0', *dialect.quote}
         delimiter = re.escape(dialect.delimiter)
-        # The output knows one quotation mark, so cells of another kind may have neither.
+        # The output has only one quotation mark, so with another in the input, cells may have
+        # neither.
         plain = f'[^{delimiter}"{re.escape(dialect.quote)}\r\n\0]*+'
         quoted = f'"(?![{BLANKS}]*+="")(?:[^"\r\n\0]++|"")*+"' if dialect.quote == '"' else "(?!)"
         cells = delimiter.join([f"(?:{quoted}|{plain})"] * (width - surplus))
@@ -171,12 +171,12 @@ class PlainLines:
             self._template = template if extra is None else self._with_extra
 
     def end(self, text: str, start: int) -> int:
-        """Where the run that begins at `start` ends."""
+        """The end of the run that begins at `start`."""
         match = self._run.match(text, start)
         return match.end() if match else start
 
     def all_lines(self, text: str) -> list[str] | None:
-        """All lines of a text, if none has anything but plain cells; None if one may."""
+        """All lines of a text if they surely have only plain cells, else None."""
         if self._clean or not text.endswith("\n") or any(char in text for char in self._special):
             return None
         lines = text.split("\n")
@@ -186,7 +186,7 @@ class PlainLines:
         return lines if counted == {self._delimiters} else None
 
     def lines(self, run: str) -> list[str]:
-        """The lines of a run, all ended by LF, as they pass on."""
+        """The output lines of a run whose lines all end with LF."""
         lines = (self._clean.sub(self._template, run) if self._clean else run).split("\n")
         lines.pop()
         return lines
@@ -203,10 +203,10 @@ class PlainLines:
 
 
 class Splitter:
-    """Splits a text that comes in portions, after `expect` has told what its records look like.
+    """Splits a text that arrives in portions, once `expect` has said what its records look like.
 
-    `line` is the number of the next line; `records` and `rejected` are those of the last portion.
-    The `parser` tells which records are headers, and what these mean.
+    `line` is the number of the next line; `records` and `rejected` belong to the last portion.
+    `parser` decides which records are headers, and what they mean.
     """
 
     def __init__(
@@ -225,11 +225,11 @@ class Splitter:
         self._usual_surplus = surplus
         self._grammar = Grammar(dialect)
         self._delimiter = dialect.output
-        # What empty cells are made of.
+        # The characters of empty cells.
         self._nothing = BLANKS + dialect.delimiter + dialect.quote
 
     def follow(self, match: HeaderMatch) -> None:
-        """Expect the records that stand under a header of the parser's file."""
+        """Expect the records below a header of the parser's file."""
         assert self._parser is not None, "tests split without headers"
         at_of = {name: at for at, name in enumerate(match.columns)}
         pick = [at_of.get(name, -1) for name in self._parser.columns]
@@ -248,33 +248,33 @@ class Splitter:
     ) -> None:
         """Expect records of `width` cells, of which `pick` are written in this order (-1: empty).
 
-        `extra` names the cells that are written as JSON behind these, if it is not None; `key` is
-        the cell with the record's id. Behind the `width` cells there are `surplus` empty ones.
+        `extra`, if not None, names the cells that are written after these as JSON; `key` is the
+        cell with the record's id. After the `width` cells come `surplus` empty ones.
         """
         self._width, self._pick, self._extra, self._key = width, pick, extra, key
         self._plain: PlainLines | None = None
         self._surplus, whole = surplus, width + surplus
         if self._delimiter == self._dialect.delimiter and 1 < whole <= _PLAIN_COLUMNS:
             self._plain = PlainLines(self._dialect, whole, pick, extra, surplus)
-        # A line whose id begins with no digit: it may be a header, or empty.
+        # A line whose id does not look like one: it may be a header, or empty.
         delimiter = re.escape(self._dialect.delimiter)
         before = f'(?:"(?:[^"\n]++|"")*+"|[^{delimiter}"\n]*+){delimiter}' * (key or 0)
         self._odd = re.compile(f"\n{before}(?![ \"']*+(?:[0-9]|[A-Za-z]{{1,8}}[-_]?[0-9])|\\Z)")
 
     def split(self, text: str, *, final: bool) -> tuple[str, int]:
-        """Records of a text that begins with a record and, unless `final`, ends with a line.
+        """Split a text that begins with a record and, unless `final`, ends with a whole line.
 
-        Returns them as CSV, and how much of the text was used: a record that may go on behind its
-        end is left for the next call.
+        Returns the records as CSV, and how much of the text was used: a record that may continue
+        past its end is left for the next call.
         """
         self.records, self.rejected, self._doubted = 0, [], 0
         out: list[str] = []
         at = 0
-        # Bytes that could not be decoded are looked for line by line.
+        # Undecodable bytes are searched for line by line.
         by_definition = _has_undecodable(text)
         while at < len(text):
             plain, begun = None if by_definition else self._plain, at
-            # Most texts have no quotation marks at all.
+            # Most texts have no quotation marks.
             if plain and not at and (lines := plain.all_lines(text)) is not None:
                 at = self._run(text, lines, out)
             elif plain and (end := plain.end(text, at)) > at:
@@ -292,7 +292,7 @@ class Splitter:
         return "".join(out), at
 
     def _run(self, run: str, lines: list[str], out: list[str]) -> int:
-        """Number the lines of a run that stand before a header; how many characters these are."""
+        """Number the lines of a run up to a header; return how many characters they have."""
         if not self._odd.search("\n" + run):
             out.append(self._number(lines))
             return len(run)
@@ -306,7 +306,7 @@ class Splitter:
                 continue
             cells = self._grammar.record(line, 0, len(line)).cells
             is_header = self._parser is not None and self._parser.is_header(cells)
-            # Two quotation marks are nothing, four are a cell with one.
+            # Two quotation marks are an empty cell, four are a cell with one.
             if is_header or not is_filled(cells):
                 out.append(self._number(lines[begun:number]))
                 begun = number + 1
@@ -317,10 +317,10 @@ class Splitter:
         return after
 
     def _number(self, lines: list[str]) -> str:
-        """The lines with their numbers and the load in front: all that is done for a plain one.
+        """The lines prefixed with their numbers and the load_id; plain lines need nothing else.
 
-        The numbers' last digits are made once and their first ones are the same for thousands of
-        lines, so that a line costs one concatenation. Zeros in front do not matter to COPY.
+        The last digits of the numbers are prepared once and a thousand lines share the first ones,
+        so each line costs one concatenation. COPY ignores leading zeros.
         """
         out = []
         numbers = _numbers(self._delimiter, self._load_id)
@@ -358,7 +358,7 @@ class Splitter:
             self.follow(self._parser.following(self.line, cells))
             self.line += lines
             return record.end
-        # A record over several lines is one only if all of it is right.
+        # A multi-line record counts only if all of it is right.
         is_torn = is_long and (
             len(cells) != self._width
             or any(cell and not_text(cell) for cell in cells)
@@ -392,7 +392,7 @@ class Splitter:
         return record.end
 
     def _swallows(self, record: str) -> bool:
-        """Whether a line within a record looks like one: two stray quotes may have made it."""
+        """Whether a line inside a record looks like one; two stray quotes may have enclosed it."""
         if self._width == 1 or self._doubted >= _SWALLOWED_SHOWN:
             return False
         for line in _LINE_END.split(record)[1:]:
@@ -424,7 +424,7 @@ def _numbers(delimiter: str, load_id: int) -> list[str]:
 
 
 def complete_lines(text: str) -> int:
-    """How much of a text is whole lines, though a CR at its end may be half of a CRLF."""
+    """How much of a text is whole lines; a CR at its end may be half of a CRLF."""
     after = text.rfind("\n") + 1
     return max(after, text.rfind("\r", after, max(after, len(text) - 1)) + 1)
 

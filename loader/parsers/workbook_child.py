@@ -1,15 +1,15 @@
-"""The process that opens a workbook, so that whatever the file does ends with it.
+"""The child process that opens a workbook, so that any damage the file does ends with it.
 
     python -P -m loader.parsers.workbook_child FORMAT PATH preview ROWS
     python -P -m loader.parsers.workbook_child FORMAT PATH rows SHEET
 
-stdout has one `sheets.Message` in JSON a line: of a preview one for each sheet with its first rows,
-of rows as many as it takes, and a last one that says that this is all, or why something is missing.
+stdout has one `sheets.Message` per line, as JSON: for a preview one per sheet with its first rows,
+for rows as many as needed, and a last one that says that this is all, or why something is missing.
 
-Every format is one generator, which gives the name of a sheet, whether it is hidden, and its rows,
-of which those that were not asked for are passed over. A cell is the text that a person sees, but
-that nothing is cut off: one that shows 50 % holds 0.5 and is given as `0.5`, and a date whose
-format hides its time of day is given with it.
+Each format is one generator that yields the name of a sheet, whether it is hidden, and its rows;
+rows not asked for are skipped. A cell is the text that a person sees, with nothing cut off: one
+that shows 50 % holds 0.5 and is given as `0.5`, and a date whose format hides the time of day keeps
+it.
 
 Sources: ECMA-376 part 1 (SpreadsheetML), OpenDocument 1.3 part 3, chapter 9.
 """
@@ -44,29 +44,29 @@ if TYPE_CHECKING:
 
 SheetRows = tuple[str, bool, Iterator[Row]]
 
-# What is open holds the texts that cells share (at most 1 GB) and, of xls, one sheet of at
+# An open workbook holds the texts shared by cells (at most 1 GB) and, for xls, one sheet of at
 # most 65,536 rows; Python itself takes some 30 MB.
 MEMORY = 2 << 30
-# Seconds of processor time. A sheet of a million rows and ten columns takes about a minute.
+# CPU time in seconds. A sheet of a million rows and ten columns takes about a minute.
 CPU_SECONDS = 1800
-# A message has so many rows, or characters of them.
+# Maximum rows, or characters, in one message.
 _ROWS_PER_MESSAGE = 1000
 _TEXT_PER_MESSAGE = 1 << 20
-# What the programs that write these files can hold themselves.
+# Limits of the programs that write these files.
 MAX_ROWS = 1 << 20
 MAX_COLUMNS = 1 << 14
-# More text in one sheet is an attack, such as one long text that a million cells share.
+# More text in one sheet is an attack, such as one long text shared by a million cells.
 MAX_SHEET_TEXT = 4 << 30
-# Characters of one row; the text of a cell in Excel ends at 32,767.
+# Characters in one row; Excel allows 32,767 per cell.
 MAX_ROW_TEXT = 8 << 20
-# Characters that the texts which cells share may have in memory.
+# Maximum characters of shared texts in memory.
 _MAX_SHARED_TEXT = 1 << 30
 # A sheet of a million rows and fifty columns has about 3 GB of XML.
 _MAX_PART = 6 << 30
-# Real sheets shrink to a tenth, rarely to a hundredth; deflate ends at 1 : 1,032.
+# Real sheets shrink to a tenth, rarely to a hundredth; deflate's limit is 1 : 1,032.
 _MAX_RATIO = 500
 _RATIO_COUNTS_FROM = 64 << 20
-# How many filled cells one row that is written once may become by repetition; more is an attack.
+# How many filled cells one repeated row may expand to; more is an attack.
 _MAX_REPEATED = 20_000_000
 # XML_ERROR_NO_MEMORY of expat.h
 _NO_MEMORY = 1
@@ -75,12 +75,12 @@ _PASSWORD = "It is protected by a password. Save it without one and load it agai
 
 
 class Unreadable(Exception):  # noqa: N818 -- a name says the fault
-    """A workbook that is not read; `str()` of it is a sentence for a person."""
+    """A workbook that is not read; `str()` gives a message for the user."""
 
 
 def main(arguments: list[str]) -> int:
-    """Write what is asked for to stdout; 0, unless the process could not even say what is wrong."""
-    # macOS ignores the limit on memory. A crash leaves no dump of the laboratory's data behind.
+    """Write what is asked for to stdout. Returns 0 even if the workbook is refused."""
+    # macOS ignores the memory limit. A crash must leave no core dump of the laboratory's data.
     limits = {resource.RLIMIT_AS: MEMORY, resource.RLIMIT_CPU: CPU_SECONDS, resource.RLIMIT_CORE: 0}
     for kind, most in limits.items():
         with suppress(ValueError, OSError):
@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
             out.write(msgspec.json.encode(message) + b"\n")
         last: dict[str, object] = {"end": True}
     except BrokenPipeError:
-        # The parent has seen enough. Nothing may be flushed again when the interpreter ends.
+        # The parent has seen enough. Exit without flushing again.
         os._exit(0)
     except Exception as fault:
         last = {"refused": _refusal(fault)}
@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _refusal(fault: Exception) -> str:
-    """Why a workbook is not read. A damaged one leads a parser anywhere."""
+    """Why a workbook is not read. A damaged one can make a parser fail in any way."""
     reason = f"{type(fault).__name__}: {fault}"[:300]
     if isinstance(fault, Unreadable):
         return str(fault)
@@ -118,7 +118,7 @@ def _refusal(fault: Exception) -> str:
     if "encrypted" in reason:
         return _PASSWORD
     if "Can't find workbook" in reason:
-        # Of an .xlsx with a password nothing else is to be seen.
+        # That is all that shows in an .xlsx with a password.
         return f"{_PASSWORD} Or it is no workbook at all."
     return f"It is damaged or incomplete ({reason}). Fetch or save it again, or as CSV."
 
@@ -135,10 +135,10 @@ def _messages(sheets: Iterator[SheetRows], task: str, number: int) -> Iterator[d
 
 
 def portions(rows: Iterator[Row], limit: int) -> Iterator[tuple[list[Row], bool]]:
-    """The rows in which something stands, up to their last filled cell.
+    """The rows that are not empty, up to their last filled cell.
 
-    They come so many at a time, or fewer if they are long, with whether these are the last. Raises
-    Unreadable for a row that no sheet can have, or more text.
+    Yields up to `limit` rows at a time, fewer if they are long, and whether they are the last.
+    Raises Unreadable for a row, or an amount of text, that no sheet can have.
     """
     portion: list[Row] = []
     size = total = 0
@@ -169,10 +169,10 @@ def portions(rows: Iterator[Row], limit: int) -> Iterator[tuple[list[Row], bool]
 
 
 class _Package:
-    """The zip archive that an xlsx or ods file is, and its XML, read with suspicion.
+    """The zip archive of an xlsx or ods file, and its XML, neither of which is trusted.
 
-    Parts are known whatever the case of their names, as for Excel. That entities multiply expat
-    refuses itself, and no foreign file is read for one.
+    Part names ignore case, as in Excel. expat itself refuses entity expansion attacks, and no
+    external entity is read.
     """
 
     def __init__(self, archive: ZipFile) -> None:
@@ -183,7 +183,7 @@ class _Package:
         return _part_key(name) in self._parts
 
     def open(self, name: str) -> IO[bytes]:
-        """The bytes of a part. Raises Unreadable for one that no sheet has."""
+        """The bytes of a part. Raises Unreadable for a part too large for any real sheet."""
         info = self._parts[_part_key(name)]
         too_dense = info.file_size > _MAX_RATIO * max(info.compress_size, 1)
         if info.file_size > _MAX_PART or (info.file_size > _RATIO_COUNTS_FROM and too_dense):
@@ -194,12 +194,12 @@ class _Package:
         return self._archive.open(info)
 
     def events(self, name: str, *events: str) -> Iterator[tuple[str, Element]]:
-        """The events of a part's elements, as ElementTree.iterparse gives them."""
+        """The events of a part's elements, from ElementTree.iterparse."""
         with self.open(name) as part:
             yield from ElementTree.iterparse(part, events)
 
     def tree(self, name: str) -> Element:
-        """A small part as a whole: its last event is the end of its root."""
+        """A small part as a whole: the last event is the end of its root."""
         return deque(self.events(name, "end"), maxlen=1)[0][1]
 
 
@@ -212,7 +212,7 @@ def _local_name(tag: str) -> str:
 
 
 def _int(written: str | None) -> int:
-    """A number of a file; 0 if it is none."""
+    """A number from the file; 0 if it is not one."""
     text = (written or "").strip()
     return int(text) if text.isdecimal() and len(text) < 12 else 0
 
@@ -220,13 +220,13 @@ def _int(written: str | None) -> int:
 # the text of a cell ------------------------------------------------------------------------------
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
-# One that needs no change.
+# A number that needs no change.
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,13}")
-# What is below a table, and no record of it: `COUNT(A2:A9)`.
+# A total below a table, which is not a record: `COUNT(A2:A9)`.
 _TOTAL = re.compile(
     r"(?:of:)?=?(?:COUNT(?:A|IFS?|BLANK)?|SUBTOTAL|AGGREGATE|ROWS)\([^()]*\)", re.IGNORECASE
 )
-# What a spreadsheet's number holds.
+# The precision of a spreadsheet's number.
 _DIGITS = 15
 _MILLISECONDS_A_DAY = 86_400_000
 # 9999-12-31, the last day that Excel knows.
@@ -237,7 +237,7 @@ _HIDDEN_IN_FORMAT = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hHmMsS]+\])[^\]]*\]|AM
 def number_text(written: str) -> str:
     """A number as the file writes it (`44927`, `1.5E-3`) with 15 digits and no exponent.
 
-    A larger one has lost digits; it is given as a person sees it. What is no number stays.
+    A larger one has lost digits and is given as displayed. Anything else stays unchanged.
     """
     if _WHOLE.fullmatch(written) or not _NUMBER.fullmatch(written):
         return written
@@ -261,10 +261,10 @@ def date_format(code: str) -> str:
 
 
 def date_text(written: str, shows: str, *, from_1904: bool) -> str:
-    """A day number (days since the end of 1899, or since 1904) under a format of `date_format`.
+    """A day number (days since the end of 1899, or since 1904) in a format of `date_format`.
 
     `2023-01-01`, `2023-01-01T08:30:00`, `08:30:00` or, as a duration, `36:00:00`. What Excel shows
-    as `####` stays a number. Before March 1900 Excel is a day ahead of the calendar.
+    as `####` stays a number. Before March 1900, Excel is a day ahead of the calendar.
     """
     if not _NUMBER.fullmatch(written) or not abs(days := float(written)) < _LAST_DAY:
         return number_text(written)
@@ -292,7 +292,7 @@ def duration_text(milliseconds: int) -> str:
 
 # xlsx and xlsm -----------------------------------------------------------------------------------
 
-# Formats that a file refers to by number only (ECMA-376 part 1, 18.8.30, with the East Asian ones).
+# Built-in formats, referred to by number (ECMA-376 part 1, 18.8.30, with the East Asian ones).
 _BUILT_IN_FORMATS = {
     **dict.fromkeys((*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)), "date"),
     46: "duration",
@@ -303,7 +303,7 @@ _ESCAPE = re.compile("_x([0-9A-Fa-f]{4})_")
 def xlsx_sheets(path: Path) -> Iterator[SheetRows]:
     """The worksheets of an xlsx or xlsm workbook in its order.
 
-    Memory holds the texts that its cells share, never its cells.
+    Memory holds the texts that cells share, never the cells.
     """
     with ZipFile(path) as archive:
         package = _Package(archive)
@@ -322,7 +322,7 @@ def xlsx_sheets(path: Path) -> Iterator[SheetRows]:
 
 
 def _relations(package: _Package, part: str) -> dict[str, tuple[str, str]]:
-    """By id: the last word of the relation's type, and the part that is meant."""
+    """By id: the last word of the relation's type, and its target part."""
     folder, name = posixpath.split(part)
     relations: dict[str, tuple[str, str]] = {}
     file = posixpath.join(folder, "_rels", f"{name}.rels")
@@ -335,7 +335,7 @@ def _relations(package: _Package, part: str) -> dict[str, tuple[str, str]]:
 
 
 def _string(element: Element) -> str:
-    """The text of a shared or inline string; phonetic readings (rPh) are no part of it."""
+    """The text of a shared or inline string, without phonetic readings (rPh)."""
     pieces = []
     for child in element:
         runs = child if _local_name(child.tag) == "r" else (child,)
@@ -344,7 +344,7 @@ def _string(element: Element) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """`_x000D_` is how the format writes a character that XML cannot have; surrogates stay."""
+    """Decode `_x000D_`, the format's notation for characters XML cannot have; surrogates stay."""
     if "_x" not in text:
         return text
     return _ESCAPE.sub(
@@ -353,9 +353,9 @@ def _unescaped(text: str) -> str:
 
 
 class _XlsxCells:
-    """The texts of cells, given what the workbook says once for all of them.
+    """The texts of cells, given what is defined once per workbook.
 
-    The texts that they refer to by number are read only as far as they are asked for.
+    Shared texts are read only as far as they are needed.
     """
 
     namespace = ""
@@ -375,21 +375,21 @@ class _XlsxCells:
             _int(own.get("numFmtId")): date_format(own.get("formatCode", ""))
             for own in styles.iterfind("{*}numFmts/{*}numFmt")
         }
-        # By the number of a cell's style, what `date_format` says of it.
+        # `date_format` of each style, by number.
         self._formats = {
             at: formats.get(_int(style.get("numFmtId")), "")
             for at, style in enumerate(styles.iterfind("{*}cellXfs/{*}xf"))
         }
 
     def rows(self, part: str) -> Iterator[Row]:
-        """A row or cell without a number follows the one before."""
+        """The rows of a sheet. A row or cell without a number follows the previous one."""
         number = 0
         row_tag = ""
         for _, element in self._package.events(part, "end"):
             if element.tag != row_tag:
                 if row_tag or _local_name(element.tag) != "row":
                     continue
-                # Strict workbooks have another namespace than transitional ones.
+                # Strict and transitional workbooks have different namespaces.
                 row_tag = element.tag
                 self.namespace = row_tag.removesuffix("row")
             number = _int(element.get("r")) or number + 1
@@ -398,7 +398,7 @@ class _XlsxCells:
             yield Row(number, texts)
 
     def _of_row(self, row: Element) -> list[str | None]:
-        """The cells up to the last that is filled."""
+        """The cells of a row up to the last filled one."""
         texts: list[str | None] = []
         column = 0
         value_tag, formula_tag = f"{self.namespace}v", f"{self.namespace}f"
@@ -454,7 +454,7 @@ class _XlsxCells:
             return self._shared_text(int(value))
         if kind == "b":
             return {"1": "TRUE", "0": "FALSE"}.get(value.strip(), value.strip().upper())
-        # The text that a formula gave, an error (#N/A), an ISO date.
+        # The text result of a formula, an error (#N/A), or an ISO date.
         return _unescaped(value)
 
     def _text_without_value(self, cell: Element) -> str:
@@ -462,7 +462,7 @@ class _XlsxCells:
         if inline is not None:
             return _string(inline)
         formula = cell.find(f"{self.namespace}f")
-        # Programs that do not calculate write no result. An empty cell would be wrong.
+        # Programs that do not calculate write no result; an empty cell would be wrong.
         return "" if formula is None or cell.get("t") == "str" else f"={formula.text or ''}"
 
 
@@ -475,12 +475,12 @@ _OFFICE, _TABLE, _TEXT, _STYLE = (
     for name in ("office", "table", "text", "style")
 )
 _CELL = f"{_TABLE}table-cell"
-# Whatever is in these makes no rows: tables within cells, drawings, deleted rows.
+# Elements whose content is not rows: tables within cells, drawings, deleted rows.
 _CLOSED = {
     *(_CELL, f"{_TABLE}covered-table-cell"),
     *(f"{_TABLE}shapes", f"{_TABLE}tracked-changes", f"{_TABLE}dde-links"),
 }
-# A cell's text has these in it without showing them: notes, and the readings above characters.
+# Parts of a cell's text that are not shown: notes, and readings above characters.
 _NOT_SHOWN = (f"{_TEXT}note", f"{_TEXT}ruby-text")
 _TABLE_TAG = re.compile(rb"<(?:[\w.-]+:)?table[\s/>]")
 
@@ -501,10 +501,10 @@ def ods_sheets(path: Path) -> Iterator[SheetRows]:
 
 
 def _count_tables(package: _Package) -> int:
-    """How many sheets there are at most; 0 if that is not to be seen without reading the XML.
+    """The maximum number of sheets; 0 if it cannot be known without parsing the XML.
 
-    Counting bytes takes a fraction of the time, and spares reading on behind the first rows of the
-    last sheet.
+    Counting bytes takes a fraction of the time, and saves reading past the first rows of the last
+    sheet.
     """
     count, kept = 0, b""
     with package.open(_CONTENT) as stream:
@@ -517,7 +517,7 @@ def _count_tables(package: _Package) -> int:
 
 
 def _ods_rows(package: _Package) -> Iterator[tuple[tuple[int, str, bool], Row | None]]:
-    """Each row with the number, the name and the hiding of its sheet, which begins with None."""
+    """Each row with its sheet: number, name, whether hidden. A sheet begins with None."""
     sheet = (0, "", False)
     hidden_styles: set[str] = set()
     closed = number = 0
@@ -553,11 +553,11 @@ def _ods_rows(package: _Package) -> Iterator[tuple[tuple[int, str, bool], Row | 
 
 def _ods_cells(row: Element, number: int) -> list[str | None]:
     texts: list[str | None] = []
-    # Empty cells are counted first: most stand at the end of a row, by the thousand.
+    # Empty cells are only counted at first: most are at the end of a row, by the thousand.
     empty = 0
     for cell in row:
         times = _int(cell.get(f"{_TABLE}number-columns-repeated")) or 1
-        # A covered cell lies under a merged one, where nobody sees it.
+        # A covered cell lies invisibly under a merged one.
         text = _ods_text(cell) if cell.tag == _CELL else ""
         if not text:
             empty += times
@@ -582,7 +582,7 @@ def _ods_text(cell: Element) -> str:
     if kind in ("float", "percentage", "currency"):
         return number_text(cell.get(f"{_OFFICE}value", "").strip())
     if kind in ("date", "time"):
-        # A time is an ISO 8601 duration, `PT08H30M00S`.
+        # Times are ISO 8601 durations, `PT08H30M00S`.
         return cell.get(f"{_OFFICE}{kind}-value", "").strip()
     if kind == "boolean":
         return cell.get(f"{_OFFICE}boolean-value", "").strip().upper()
