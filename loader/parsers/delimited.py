@@ -226,10 +226,12 @@ def _readings(
         grammar, begin = Grammar(dialect), at
         record = grammar.record(sample, at, limit)
         # Some programs comment out the header; with TABs and records as wide, `#` is a column.
-        is_column = comment and delimiter == "\t" in comment[0]
-        if comment and not (
-            is_column and _next_width(grammar, sample, record) == len(record.cells)
-        ):
+        is_column = (
+            comment is not None
+            and delimiter == "\t" in comment[0]
+            and _next_width(grammar, sample, record) == len(record.cells)
+        )
+        if comment and not is_column:
             begin = comment.end()
             record = grammar.record(sample, begin, limit)
         header = [cell or "" for cell in record.cells]
@@ -289,20 +291,30 @@ def _with_width(name: str, layout: TextLayout, sample: str, inputs: Sequence[Inp
         return layout
     whole = [[(cell or "").strip(BLANKS) for cell in row] for row in rows if len(row) == usual]
     is_nameless = not header_key(match.cells[-1]) and any(row[-1] for row in whole)
-    if match.key is not None and (usual > width or (usual == width and is_nameless)):
-        ids = {row[match.key + 1] for row in whole}
-        required = {column.name for column in match.input.columns if column.required}
-        needed = [at + 1 for at, column in enumerate(match.columns) if column in required]
-        are_whole = len(whole) > 1 and all(row[at] for row in whole for at in needed)
-        are_counted = [row[0] for row in whole] == [str(n) for n in range(1, len(whole) + 1)]
-        if are_whole and are_counted and len(ids) == len(whole) and all(map(is_number, ids)):
-            raise FileRefused(
-                name,
-                f", line {layout.header_line}: the records have a cell more than the header has "
-                "names. If their first cells are row names, as R writes them, write the file with "
-                "row.names = FALSE; if not, end the header as they end, and give each cell a name.",
-            )
+    may_have = usual > width or (usual == width and is_nameless)
+    if may_have and _have_row_names(match, whole):
+        raise FileRefused(
+            name,
+            f", line {layout.header_line}: the records have a cell more than the header has "
+            "names. If their first cells are row names, as R writes them, write the file with "
+            "row.names = FALSE; if not, end the header as they end, and give each cell a name.",
+        )
     return replace(layout, surplus=max(0, usual - width))
+
+
+def _have_row_names(match: HeaderMatch, rows: Sequence[Sequence[str]]) -> bool:
+    """Whether rows make sense one cell further right: counted from 1, then whole records."""
+    if match.key is None or len(rows) < 2:
+        return False
+    ids = {row[match.key + 1] for row in rows}
+    required = {column.name for column in match.input.columns if column.required}
+    needed = [at + 1 for at, column in enumerate(match.columns) if column in required]
+    return (
+        [row[0] for row in rows] == [str(n) for n in range(1, len(rows) + 1)]
+        and all(row[at] for row in rows for at in needed)
+        and len(ids) == len(rows)
+        and all(map(is_number, ids))
+    )
 
 
 def _without_header(

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -70,8 +70,6 @@ class JsonLinesParser(Parser):
     open: Open
     _ignored: dict[str, None] = field(default_factory=dict)
     _layouts: dict[tuple[str, ...], Layout] = field(default_factory=dict)
-    # Whether the current lines contain only valid text.
-    _is_text: bool = True
 
     # A later object may always have further keys.
     has_extra = True
@@ -96,12 +94,13 @@ class JsonLinesParser(Parser):
 
     def batches(self, load_id: int) -> Iterator[Batch]:
         for first, lines, position in _blocks(self.name, self.open, self.encoding):
-            self._is_text = NO_TEXT.search("".join(lines)) is None
-            yield batch_of(enumerate(lines, first), self._record, load_id, position)
+            # Most blocks are all text, and need no look at each line.
+            record = partial(self._record, is_text=NO_TEXT.search("".join(lines)) is None)
+            yield batch_of(enumerate(lines, first), record, load_id, position)
 
-    def _record(self, number: int, line: str) -> str | None:
+    def _record(self, number: int, line: str, *, is_text: bool) -> str | None:
         """The cells of a line as CSV; None if it has no values. Raises NoRecord or FileRefused."""
-        if not self._is_text and (problem := not_text(line)):
+        if not is_text and (problem := not_text(line)):
             raise NoRecord(*problem)
         if not (pairs := _object(line)):
             return None

@@ -56,11 +56,11 @@ def sheet(path: Path, name: str, list_separator: str = ";") -> Sheet:
         types = [str(column[1]) for column in described]
         names = [str(column[0]) for column in described]
         arrow = _arrow_fields(connection, file)
-        zones = "select name from pg_timezone_names()" if arrow else "select '' limit 0"
-        known = {str(zone) for (zone,) in connection.execute(zones).fetchall()}
+        every_zone = "select name from pg_timezone_names()"
+        zones = {zone for (zone,) in connection.execute(every_zone).fetchall()} if arrow else set()
     # Columns are addressed by number: names can be anything, even duplicates.
     columns = [
-        _meant(f"c{at}", type_, arrow.get(name, _NOTHING_SAID), known)
+        _meant(f"c{at}", type_, arrow.get(name, _NOTHING_SAID), zones)
         for at, (name, type_) in enumerate(zip(names, types, strict=True))
     ]
     texts = [_text(*column, list_separator) for column in zip(columns, types, strict=True)]

@@ -365,10 +365,9 @@ class Splitter:
             or record.end == limit < len(text)
         )
         is_wrong = record.fault or is_torn or (is_filled(cells) and len(cells) != self._width)
-        words = self._parser.header_words if is_wrong and self._parser else None
-        if self._parser and words and len({*words.findall(line.lower())}) > 1:
-            parts = line.split(self._dialect.delimiter)
-            self._parser.refuse_joined(self.line, parts, self._width)
+        parser = self._parser
+        if is_wrong and parser and len({*parser.header_words.findall(line.lower())}) > 1:
+            parser.refuse_joined(self.line, line.split(self._dialect.delimiter), self._width)
         if record.fault or is_torn:
             detail = f"Something follows a closing quotation mark ({quote}) before the delimiter."
             if line.count(quote) % 2:
