@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -189,7 +190,7 @@ def test_show_prints_data_on_stdout_and_talk_on_stderr(project: Path, filled: Da
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_a_reader_who_leaves_is_no_error(project: Path, filled: Database, form: str) -> None:
-    call = f"{sys.executable} -m loader show --limit 0 --format {form} | head -n 1; "
+    call = f"{shlex.quote(sys.executable)} -m loader show --limit 0 --format {form} | head -n 1; "
     env = {**os.environ, "PYTHONPATH": str(ROOT), **filled.environment}
     done = program("bash", "-c", call + "exit ${PIPESTATUS[0]}", cwd=project, env=env)
     assert done.code == 0, done.err
